@@ -1,0 +1,162 @@
+//! When something that failed is tried again.
+
+use std::time::{Duration, SystemTime};
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::delivery::{Disposition, History, Reason};
+
+/// The shortest wait before another attempt.
+const SHORTEST: Duration = Duration::from_secs(1);
+/// The longest wait before another attempt.
+const LONGEST: Duration = Duration::from_secs(15 * 60);
+/// The longest wait that a far end can ask for.
+const LONGEST_ASKED: Duration = Duration::from_secs(60 * 60);
+/// How long a failure that should pass is tried again, before the delivery is kept as a dead letter.
+const PATIENCE: SignedDuration = SignedDuration::from_hours(4 * 24);
+/// How long what waits for a person is tried every minute; after that every quarter of an hour.
+const HOLD_CLOSELY: SignedDuration = SignedDuration::from_mins(15);
+/// The wait between attempts while it is held closely.
+const HOLD_STEP: Duration = Duration::from_secs(60);
+
+/// The wait before the attempt after `attempts` failed ones (at least one): as long as the far end asked for, else
+/// exponential with full jitter, from 1 s to 15 min. `random` is in 0..1.
+#[must_use]
+pub fn wait(attempts: u32, asked: Option<Duration>, random: f64) -> Duration {
+    if let Some(asked) = asked {
+        return asked.clamp(SHORTEST, LONGEST_ASKED);
+    }
+    let ceiling = Duration::from_secs(1_u64 << attempts.min(20)).min(LONGEST);
+    SHORTEST + (ceiling - SHORTEST).mul_f64(random.clamp(0.0, 1.0))
+}
+
+/// Whether a delivery that has failed since then is given up.
+#[must_use]
+pub fn is_given_up(failing_since: Timestamp, now: Timestamp) -> bool {
+    now.duration_since(failing_since) >= PATIENCE
+}
+
+/// The wait before another attempt at what has waited for a person since then: a minute, after the first quarter of an
+/// hour fifteen minutes.
+#[must_use]
+pub fn hold_wait(held_since: Timestamp, now: Timestamp) -> Duration {
+    if now.duration_since(held_since) < HOLD_CLOSELY {
+        HOLD_STEP
+    } else {
+        LONGEST
+    }
+}
+
+/// Reads a `Retry-After` header (RFC 9110 §10.2.3): seconds, or a date.
+#[must_use]
+pub fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
+    let value = value.trim();
+    if let Ok(seconds) = value.parse::<u64>() {
+        return Some(Duration::from_secs(seconds).min(LONGEST_ASKED));
+    }
+    let date = httpdate::parse_http_date(value).ok()?;
+    let date = Duration::from_secs(date.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs());
+    let now = Duration::from_secs(u64::try_from(now.as_second()).unwrap_or_default());
+    Some(date.saturating_sub(now).min(LONGEST_ASKED))
+}
+
+/// What becomes of a delivery that failed for a reason that should pass: another attempt, or, after days of them, the
+/// dead letters.
+#[must_use]
+pub fn try_later(
+    history: History,
+    reason: Reason,
+    asked: Option<Duration>,
+    now: Timestamp,
+    random: f64,
+) -> Disposition {
+    if is_given_up(history.failing_since.unwrap_or(now), now) {
+        return Disposition::Dead(reason);
+    }
+    let attempts = history.attempts.saturating_add(1);
+    Disposition::TryLater {
+        at: after(now, wait(attempts, asked, random)),
+        reason,
+    }
+}
+
+/// What becomes of a delivery that a person has to make possible.
+#[must_use]
+pub fn hold(history: History, reason: Reason, now: Timestamp) -> Disposition {
+    Disposition::Hold {
+        at: after(now, hold_wait(history.held_since.unwrap_or(now), now)),
+        reason,
+    }
+}
+
+/// That long after a moment.
+#[must_use]
+pub fn after(now: Timestamp, wait: Duration) -> Timestamp {
+    // Waits are an hour at the most, so only the end of time itself has no such moment.
+    now.checked_add(wait).unwrap_or(Timestamp::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn waits_grow_to_a_quarter_of_an_hour() {
+        let longest: Vec<u64> = (1..=12).map(|attempts| wait(attempts, None, 1.0).as_secs()).collect();
+        assert_eq!(longest, [2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900, 900]);
+    }
+
+    #[test]
+    fn jitter_is_full_but_for_the_first_second() {
+        assert_eq!(wait(9, None, 0.0), Duration::from_secs(1));
+    }
+
+    #[test]
+    fn what_the_far_end_asks_for_is_obeyed_up_to_an_hour() {
+        assert_eq!(wait(1, Some(Duration::from_secs(120)), 0.5), Duration::from_secs(120));
+        assert_eq!(wait(1, Some(Duration::from_secs(9000)), 0.5), Duration::from_secs(3600));
+        assert_eq!(wait(1, Some(Duration::ZERO), 0.5), Duration::from_secs(1));
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        let now = at(784_111_777);
+        assert_eq!(retry_after("7", now), Some(Duration::from_secs(7)));
+        assert_eq!(
+            retry_after("Sun, 06 Nov 1994 08:50:07 GMT", now),
+            Some(Duration::from_secs(30))
+        );
+        assert_eq!(retry_after("Sun, 06 Nov 1994 08:00:00 GMT", now), Some(Duration::ZERO));
+        assert_eq!(retry_after("99999999", now), Some(Duration::from_secs(3600)));
+        for nonsense in ["soon", "-1", "1.5", ""] {
+            assert_eq!(retry_after(nonsense, now), None, "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn a_failure_is_given_up_after_more_than_three_days() {
+        assert!(!is_given_up(at(0), at(3 * 86_400)));
+        assert!(is_given_up(at(0), at(4 * 86_400)));
+    }
+
+    #[test]
+    fn what_is_held_is_tried_every_minute_then_every_quarter_of_an_hour() {
+        assert_eq!(hold_wait(at(0), at(0)), Duration::from_secs(60));
+        assert_eq!(hold_wait(at(0), at(899)), Duration::from_secs(60));
+        assert_eq!(hold_wait(at(0), at(900)), Duration::from_secs(900));
+    }
+
+    proptest! {
+        #[test]
+        fn every_wait_is_between_a_second_and_an_hour(attempts in any::<u32>(), asked in prop::option::of(any::<u64>()), random in any::<f64>()) {
+            let wait = wait(attempts, asked.map(Duration::from_secs), if random.is_nan() { 0.0 } else { random });
+            prop_assert!(wait >= Duration::from_secs(1) && wait <= Duration::from_secs(3600));
+        }
+    }
+}

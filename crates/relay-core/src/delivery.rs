@@ -1,0 +1,343 @@
+//! One thing to be delivered, and what became of it.
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+
+use crate::contact::ContactKey;
+use crate::idempotency::IdempotencyKey;
+
+/// The id of a delivery: the same for every attempt, and for every repeat of the same thing.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DeliveryId(String);
+
+impl DeliveryId {
+    /// One event on its way to one route: a repeat of the webhook is the same delivery.
+    #[must_use]
+    pub fn of_webhook(route: &str, webhook_id: &str) -> Self {
+        Self::derived("clay", &[route, webhook_id])
+    }
+
+    /// One Loops event: a repeat with the same key is the same delivery.
+    #[must_use]
+    pub fn of_event(key: &IdempotencyKey) -> Self {
+        Self::derived("event", &[key.as_str()])
+    }
+
+    /// Something that repeats nothing: each call is a delivery of its own. `unique` comes from outside.
+    #[must_use]
+    pub fn unique(unique: &str) -> Self {
+        Self(format!("contact_{unique}"))
+    }
+
+    /// A copy that is kept beside the delivery whose id it shares, told apart by its content.
+    #[must_use]
+    pub fn of_conflict(&self, hash: &BodyHash) -> Self {
+        Self(format!("{}_{}", self.0, hash.as_str().get(..8).unwrap_or_default()))
+    }
+
+    /// An id that was made before, as a store kept it.
+    #[must_use]
+    pub fn stored(id: String) -> Self {
+        Self(id)
+    }
+
+    /// The id as text: letters, digits and `_` only, at most 80 characters.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    fn derived(kind: &str, parts: &[&str]) -> Self {
+        let mut hash = Sha256::new();
+        for part in parts {
+            hash.update(part);
+            hash.update([0]);
+        }
+        let mut id = format!("{kind}_{}", hex::encode(hash.finalize()));
+        id.truncate(kind.len() + 33);
+        Self(id)
+    }
+}
+
+impl std::fmt::Display for DeliveryId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The SHA-256 of a body: by it two bodies under one id are told apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BodyHash(String);
+
+impl BodyHash {
+    /// The hash of these bytes.
+    #[must_use]
+    pub fn of(body: &[u8]) -> Self {
+        Self(hex::encode(Sha256::digest(body)))
+    }
+
+    /// The hash as text: 64 hexadecimal characters.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The two ways through the relay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Direction {
+    /// Webhooks to Clay tables.
+    LoopsToClay,
+    /// Rows to the Loops API.
+    ClayToLoops,
+}
+
+impl Direction {
+    /// The direction as it stands in stores and listings.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::LoopsToClay => "loops-to-clay",
+            Self::ClayToLoops => "clay-to-loops",
+        }
+    }
+}
+
+/// What is delivered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cargo {
+    /// A Loops event for the webhooks of a route.
+    ClayRow {
+        /// The name of the route.
+        route: String,
+        /// The event's `webhook-id`.
+        webhook_id: String,
+    },
+    /// A contact for Loops to create or update.
+    LoopsContact,
+    /// An event for Loops to take once.
+    LoopsEvent {
+        /// The key that every attempt carries.
+        key: IdempotencyKey,
+    },
+}
+
+impl Cargo {
+    /// Which way it goes.
+    #[must_use]
+    pub const fn direction(&self) -> Direction {
+        match self {
+            Self::ClayRow { .. } => Direction::LoopsToClay,
+            Self::LoopsContact | Self::LoopsEvent { .. } => Direction::ClayToLoops,
+        }
+    }
+}
+
+/// One thing to be delivered.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// Its id.
+    pub id: DeliveryId,
+    /// Whom it is about: deliveries about the same contact keep their order.
+    pub contact: ContactKey,
+    /// When the relay took it.
+    pub received_at: Timestamp,
+    /// What it is.
+    pub cargo: Cargo,
+    /// The bytes to send.
+    pub body: Bytes,
+}
+
+impl std::fmt::Debug for Delivery {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Delivery")
+            .field("id", &self.id)
+            .field("bytes", &self.body.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a delivery waits, or died: a word for listings and metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ReasonCode {
+    /// Larger than Clay takes.
+    TooLarge,
+    /// Selected, but no route takes it.
+    NoRoute,
+    /// The id of an earlier delivery with another body.
+    IdConflict,
+    /// The route has no webhook that is set.
+    NoWebhook,
+    /// Clay refused the webhook's token.
+    ClayTokenRejected,
+    /// Every webhook of the route is used up or gone.
+    ClayWebhooksExhausted,
+    /// Clay refused the row for good.
+    ClayRejected,
+    /// Loops refused the relay's key.
+    LoopsKeyRejected,
+    /// Loops refused the call for good.
+    LoopsRejected,
+    /// A secret that is needed is not set.
+    NotConfigured,
+    /// A secret that is needed cannot be read.
+    SecretUnavailable,
+    /// The far end has no room now.
+    FarEndFull,
+    /// The far end failed.
+    FarEndFailed,
+    /// The far end did not answer in time.
+    TimedOut,
+    /// The far end could not be reached.
+    Unreachable,
+    /// The far end's certificate is not trusted.
+    CertificateUntrusted,
+    /// A fault of the relay itself.
+    Internal,
+}
+
+impl ReasonCode {
+    /// Every code, for reading one back.
+    const ALL: [Self; 17] = [
+        Self::TooLarge,
+        Self::NoRoute,
+        Self::IdConflict,
+        Self::NoWebhook,
+        Self::ClayTokenRejected,
+        Self::ClayWebhooksExhausted,
+        Self::ClayRejected,
+        Self::LoopsKeyRejected,
+        Self::LoopsRejected,
+        Self::NotConfigured,
+        Self::SecretUnavailable,
+        Self::FarEndFull,
+        Self::FarEndFailed,
+        Self::TimedOut,
+        Self::Unreachable,
+        Self::CertificateUntrusted,
+        Self::Internal,
+    ];
+
+    /// The code as it stands in stores and listings.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::TooLarge => "too_large",
+            Self::NoRoute => "no_route",
+            Self::IdConflict => "id_conflict",
+            Self::NoWebhook => "no_webhook",
+            Self::ClayTokenRejected => "clay_token_rejected",
+            Self::ClayWebhooksExhausted => "clay_webhooks_exhausted",
+            Self::ClayRejected => "clay_rejected",
+            Self::LoopsKeyRejected => "loops_key_rejected",
+            Self::LoopsRejected => "loops_rejected",
+            Self::NotConfigured => "not_configured",
+            Self::SecretUnavailable => "secret_unavailable",
+            Self::FarEndFull => "far_end_full",
+            Self::FarEndFailed => "far_end_failed",
+            Self::TimedOut => "timed_out",
+            Self::Unreachable => "unreachable",
+            Self::CertificateUntrusted => "certificate_untrusted",
+            Self::Internal => "internal",
+        }
+    }
+
+    /// The code of this text, if there is one.
+    #[must_use]
+    pub fn read(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|code| code.as_str() == text)
+    }
+}
+
+/// Why a delivery waits, or died.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reason {
+    /// The word for it.
+    pub code: ReasonCode,
+    /// The far end's status, where it answered.
+    pub status: Option<u16>,
+}
+
+impl Reason {
+    /// A reason of the relay's own.
+    #[must_use]
+    pub const fn own(code: ReasonCode) -> Self {
+        Self { code, status: None }
+    }
+}
+
+/// What an attempt at a delivery came to, and so what its queue does with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Disposition {
+    /// The far end has it.
+    Delivered,
+    /// It will never be taken: it is kept for a person.
+    Dead(Reason),
+    /// It is tried again at this time.
+    TryLater {
+        /// When.
+        at: Timestamp,
+        /// Why.
+        reason: Reason,
+    },
+    /// It waits for a person to mend something, and is tried again at this time, or when what is at fault has changed.
+    Hold {
+        /// When.
+        at: Timestamp,
+        /// Why.
+        reason: Reason,
+    },
+}
+
+/// What has been tried so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct History {
+    /// How many attempts were begun before this one.
+    pub attempts: u32,
+    /// Since when every attempt has failed for a reason that should pass by itself.
+    pub failing_since: Option<Timestamp>,
+    /// Since when it has waited for a person.
+    pub held_since: Option<Timestamp>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_repeat_of_a_webhook_is_the_same_delivery_and_another_route_is_another() {
+        let id = DeliveryId::of_webhook("contacts", "msg_1");
+        assert_eq!(id, DeliveryId::of_webhook("contacts", "msg_1"));
+        assert_ne!(id, DeliveryId::of_webhook("contact", "smsg_1"));
+        assert_ne!(id, DeliveryId::of_webhook("opens", "msg_1"));
+    }
+
+    #[test]
+    fn an_id_is_short_and_plain() {
+        let id = DeliveryId::of_webhook("contacts", &"✓".repeat(256)).of_conflict(&BodyHash::of(b"x"));
+        assert!(
+            id.as_str().len() <= 80 && id.as_str().bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'),
+            "{id}"
+        );
+    }
+
+    #[test]
+    fn every_reason_reads_back() {
+        for code in ReasonCode::ALL {
+            assert_eq!(ReasonCode::read(code.as_str()), Some(code));
+        }
+    }
+
+    #[test]
+    fn printing_a_delivery_tells_nothing_of_its_body() {
+        let delivery = Delivery {
+            id: DeliveryId::unique("1"),
+            contact: ContactKey::of_email("ada@example.com"),
+            received_at: Timestamp::UNIX_EPOCH,
+            cargo: Cargo::LoopsContact,
+            body: Bytes::from_static(b"{\"email\":\"ada@example.com\"}"),
+        };
+        assert!(!format!("{delivery:?}").contains("ada"));
+    }
+}

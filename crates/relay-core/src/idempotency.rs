@@ -1,0 +1,258 @@
+//! The key under which an event is sent once, however often its row is run.
+//!
+//! # Derivation
+//!
+//! A caller who gives no key gets one that follows from what the event says, after cleaning:
+//!
+//! 1. Take the JSON array `["1", eventName, email, userId, properties]`, compact (no white space), where
+//!    - `email` is lower-cased (Unicode), `""` where there is none, and `userId` is the text, `""` where there is none;
+//!    - `properties` is the list of `[name, value]` pairs of `eventProperties`, sorted by the bytes of their names,
+//!      those whose value is `null` left out, and every value as text: a text as it is, `true` and `false` as these
+//!      words, a number in its plain form.
+//! 2. The plain form of a number is its decimal digits without an exponent, without leading zeros, and after a decimal
+//!    point without trailing ones: `1e2`, `100.0` and `100` are all `100`, and `-0.0` is `0`. Where that would take
+//!    more than 60 characters it is the digits without the zeros at both ends, `e`, and the power of ten: `1e999`.
+//! 3. The key is `relay-` and the SHA-256 of that array's UTF-8 bytes in lower-case hexadecimal.
+//!
+//! So it does not matter in which order the properties stood, whether a number was typed with quotes, or how a blank was
+//! written. Contact properties and mailing lists do not count: a row that was enriched in between is the same event.
+
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+use crate::refusal::{Code, Refusal};
+
+/// The header that carries a caller's key, to the relay and to Loops.
+pub const HEADER: &str = "Idempotency-Key";
+/// The longest key that Loops takes (Loops API reference, "Send event").
+const CHARACTERS: usize = 100;
+/// The longest number that is written out without an exponent.
+const PLAIN_NUMBER_CHARACTERS: i64 = 60;
+
+/// An event's key: the same on every attempt, direct or queued.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct IdempotencyKey(String);
+
+impl IdempotencyKey {
+    /// A caller's own key.
+    ///
+    /// # Errors
+    /// [`Code::InvalidOption`] where it is not 1 to 100 visible ASCII characters.
+    pub fn given(value: &[u8]) -> Result<Self, Refusal> {
+        match std::str::from_utf8(value) {
+            Ok(key) if (1..=CHARACTERS).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic()) => {
+                Ok(Self(key.to_owned()))
+            }
+            _ => Err(Refusal::new(
+                Code::InvalidOption,
+                "The header Idempotency-Key must be 1 to 100 visible ASCII characters without spaces: shorten it, or \
+                 leave the header out to let the relay derive one.",
+            )
+            .with_field(HEADER)),
+        }
+    }
+
+    /// The key that follows from a cleaned event, as this module's text says.
+    #[must_use]
+    pub fn derived(
+        event_name: &str,
+        email: Option<&str>,
+        user_id: Option<&str>,
+        properties: Option<&Map<String, Value>>,
+    ) -> Self {
+        let mut pairs: Vec<(&str, String)> = properties
+            .into_iter()
+            .flatten()
+            .filter_map(|(name, value)| Some((name.as_str(), plain_text(value)?)))
+            .collect();
+        pairs.sort_unstable();
+        let pairs: Vec<Value> = pairs
+            .into_iter()
+            .map(|(name, value)| Value::from(vec![name.to_owned(), value]))
+            .collect();
+        let parts = Value::from(vec![
+            Value::from("1"),
+            Value::from(event_name),
+            Value::from(email.unwrap_or_default().to_lowercase()),
+            Value::from(user_id.unwrap_or_default()),
+            Value::from(pairs),
+        ]);
+        Self(format!("relay-{}", hex::encode(Sha256::digest(parts.to_string()))))
+    }
+
+    /// The key of an event that is to be sent whatever was sent before (`dedupe=off`): its attempts still share it.
+    /// `unique` comes from outside.
+    #[must_use]
+    pub fn unique(unique: &str) -> Self {
+        Self(format!("relay-once-{unique}"))
+    }
+
+    /// A key that was made before, as a store kept it.
+    #[must_use]
+    pub fn stored(key: String) -> Self {
+        Self(key)
+    }
+
+    /// The key as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A value as text, or nothing where it is blank.
+fn plain_text(value: &Value) -> Option<String> {
+    match value {
+        Value::Null => None,
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(plain_number(&number.to_string())),
+        other => Some(other.to_string()),
+    }
+}
+
+/// The plain form of a JSON number.
+fn plain_number(json: &str) -> String {
+    let (sign, unsigned) = match json.strip_prefix('-') {
+        Some(rest) => ("-", rest),
+        None => ("", json),
+    };
+    let (mantissa, exponent) = unsigned.split_once(['e', 'E']).unwrap_or((unsigned, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let Some(exponent) = exponent.parse::<i64>().ok().zip(i64::try_from(fraction.len()).ok()) else {
+        // An exponent of twenty digits: no two ways of writing it are worth telling apart.
+        return json.to_owned();
+    };
+    let digits = format!("{whole}{fraction}");
+    let digits = digits.trim_start_matches('0');
+    let significant = digits.trim_end_matches('0');
+    if significant.is_empty() {
+        return "0".to_owned();
+    }
+    let zeros = i64::try_from(digits.len() - significant.len()).unwrap_or(i64::MAX);
+    let power = exponent.0.saturating_sub(exponent.1).saturating_add(zeros);
+    let length = i64::try_from(significant.len()).unwrap_or(i64::MAX);
+    let point = length.saturating_add(power);
+    if power.saturating_abs() > PLAIN_NUMBER_CHARACTERS || point.saturating_abs() > PLAIN_NUMBER_CHARACTERS {
+        return format!("{sign}{significant}e{power}");
+    }
+    if power >= 0 {
+        return format!("{sign}{significant}{}", zeros_of(power));
+    }
+    match usize::try_from(point)
+        .ok()
+        .and_then(|point| significant.split_at_checked(point))
+    {
+        Some((whole, fraction)) if !whole.is_empty() => format!("{sign}{whole}.{fraction}"),
+        _ => format!("{sign}0.{}{significant}", zeros_of(point.saturating_neg())),
+    }
+}
+
+fn zeros_of(count: i64) -> String {
+    "0".repeat(usize::try_from(count).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn key(properties: &str) -> IdempotencyKey {
+        let properties: Map<String, Value> = serde_json::from_str(properties).unwrap();
+        IdempotencyKey::derived("signup", Some("ada@example.com"), None, Some(&properties))
+    }
+
+    #[test]
+    fn the_derivation_is_as_documented() {
+        let text = r#"["1","signup","ada@example.com","",[["plan","pro"],["seats","5"]]]"#;
+        let expected = format!("relay-{}", hex::encode(Sha256::digest(text)));
+        assert_eq!(key(r#"{"seats":5,"plan":"pro"}"#).as_str(), expected);
+        assert!(expected.len() <= CHARACTERS);
+    }
+
+    #[test]
+    fn key_order_and_the_way_a_value_was_typed_do_not_matter() {
+        let expected = key(r#"{"seats":5,"plan":"pro","trial":true}"#);
+        for same in [
+            r#"{"plan":"pro","seats":"5","trial":"true"}"#,
+            r#"{ "trial" : true, "seats" : 5.0, "plan" : "pro" }"#,
+            r#"{"trial":true,"seats":0.5e1,"plan":"pro","note":null}"#,
+        ] {
+            assert_eq!(key(same), expected, "{same}");
+        }
+    }
+
+    #[test]
+    fn another_value_name_or_contact_is_another_event() {
+        let key_of = |event, email, user| IdempotencyKey::derived(event, email, user, None);
+        let keys = [
+            key("{}"),
+            key(r#"{"a":"1"}"#),
+            key(r#"{"b":"1"}"#),
+            key(r#"{"a":"1","b":"1"}"#),
+            key_of("Signup", Some("ada@example.com"), None),
+            key_of("signup", None, Some("ada@example.com")),
+            key_of("signup", Some("ada@example.com"), Some("u1")),
+        ];
+        for (index, one) in keys.iter().enumerate() {
+            assert!(keys.iter().skip(index + 1).all(|other| other != one), "{index}");
+        }
+    }
+
+    #[test]
+    fn the_case_of_the_address_does_not_matter() {
+        let upper = IdempotencyKey::derived("signup", Some("ADA@Example.com"), None, None);
+        assert_eq!(
+            upper,
+            IdempotencyKey::derived("signup", Some("ada@example.com"), None, Some(&Map::new()))
+        );
+    }
+
+    #[test]
+    fn a_number_has_one_plain_form() {
+        for (json, plain) in [
+            ("0", "0"),
+            ("-0.0", "0"),
+            ("100", "100"),
+            ("1e2", "100"),
+            ("100.0", "100"),
+            ("-1.50", "-1.5"),
+            ("0.05", "0.05"),
+            ("5E-2", "0.05"),
+            ("12.5e-1", "1.25"),
+            ("123456789012345678901", "123456789012345678901"),
+            ("1e999", "1e999"),
+            ("10e998", "1e999"),
+            ("1e-400", "1e-400"),
+            ("1e99999999999999999999", "1e99999999999999999999"),
+        ] {
+            assert_eq!(plain_number(json), plain, "{json}");
+        }
+    }
+
+    #[test]
+    fn a_callers_key_is_1_to_100_visible_characters() {
+        assert!(IdempotencyKey::given("k".repeat(100).as_bytes()).is_ok());
+        for wrong in ["", "a b", "é", "a\tb", &"k".repeat(101)] {
+            let refusal = IdempotencyKey::given(wrong.as_bytes()).unwrap_err();
+            assert_eq!(
+                (refusal.code(), refusal.field()),
+                (Code::InvalidOption, Some(HEADER)),
+                "{wrong}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_plain_number_is_the_same_number(number in any::<i64>(), shift in 0u32..30) {
+            let scaled = format!("{number}{}e-{shift}", "0".repeat(usize::try_from(shift).unwrap()));
+            prop_assert_eq!(plain_number(&scaled), number.to_string());
+        }
+
+        #[test]
+        fn any_number_has_a_short_plain_form(json in "-?(0|[1-9][0-9]{0,30})(\\.[0-9]{1,30})?([eE][+-]?[0-9]{1,25})?") {
+            prop_assert!(plain_number(&json).len() < 130);
+        }
+    }
+}

@@ -1,0 +1,17 @@
+#![doc = include_str!("../README.md")]
+
+pub mod backoff;
+pub mod contact;
+pub mod decision;
+pub mod delivery;
+pub mod event;
+pub mod idempotency;
+mod object;
+pub mod payload;
+pub mod refusal;
+pub mod route;
+pub mod row;
+pub mod secret;
+pub mod selection;
+pub mod signature;
+pub mod text;

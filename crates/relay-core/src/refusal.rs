@@ -1,0 +1,148 @@
+//! What the relay says when it does not do what it was asked.
+//!
+//! A [`Refusal`] is told to a caller: a code for programs, a sentence for people, and the field at fault. Which HTTP
+//! status it gets depends on the route, and is decided in one place outside this crate.
+
+use crate::text::{MESSAGE_CHARACTERS, shorten};
+
+/// The name of a refusal, the same in answers, logs and metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Code {
+    /// The body is larger than the relay reads.
+    TooLarge,
+    /// A header that a signed webhook must have is not there.
+    MissingHeader,
+    /// A header of a signed webhook does not have its form.
+    MalformedHeader,
+    /// No signature matches any of the signing secrets.
+    InvalidSignature,
+    /// The signature is right, and too old or too far ahead.
+    TimestampOutOfRange,
+    /// A verified webhook is not one of Loops' events.
+    InvalidBody,
+    /// The bearer token is missing or wrong, or none is configured.
+    InvalidToken,
+    /// The row is not JSON, or not an object.
+    InvalidJson,
+    /// The value of a field cannot be sent to Loops.
+    InvalidField,
+    /// A field that Loops needs is not there, or blank.
+    MissingField,
+    /// Clay sent a column's name or a broken object instead of the column's value.
+    ColumnNotInserted,
+    /// A text is longer than Loops takes.
+    ValueTooLong,
+    /// An option of the route has a value that it does not know.
+    InvalidOption,
+    /// Loops refused the call for good.
+    LoopsRejected,
+    /// Loops refused the relay's key, also after the secret was read again.
+    LoopsKeyRejected,
+    /// A secret that the relay needs is not set.
+    NotConfigured,
+    /// What the relay needs for this request cannot be reached now.
+    Unavailable,
+    /// There is no such path.
+    NotFound,
+    /// The path is known, the method is not.
+    MethodNotAllowed,
+    /// A fault of the relay itself.
+    Internal,
+}
+
+impl Code {
+    /// The code as it stands in an answer.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::TooLarge => "too_large",
+            Self::MissingHeader => "missing_header",
+            Self::MalformedHeader => "malformed_header",
+            Self::InvalidSignature => "invalid_signature",
+            Self::TimestampOutOfRange => "timestamp_out_of_range",
+            Self::InvalidBody => "invalid_body",
+            Self::InvalidToken => "invalid_token",
+            Self::InvalidJson => "invalid_json",
+            Self::InvalidField => "invalid_field",
+            Self::MissingField => "missing_field",
+            Self::ColumnNotInserted => "column_not_inserted",
+            Self::ValueTooLong => "value_too_long",
+            Self::InvalidOption => "invalid_option",
+            Self::LoopsRejected => "loops_rejected",
+            Self::LoopsKeyRejected => "loops_key_rejected",
+            Self::NotConfigured => "not_configured",
+            Self::Unavailable => "unavailable",
+            Self::NotFound => "not_found",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+impl std::fmt::Display for Code {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One refusal: safe to answer, and, but for its message, safe to log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    code: Code,
+    message: String,
+    field: Option<String>,
+}
+
+impl Refusal {
+    /// A refusal with one sentence that says what happened, why, and what to do; cut to 300 characters.
+    #[must_use]
+    pub fn new(code: Code, message: impl AsRef<str>) -> Self {
+        Self {
+            code,
+            message: shorten(message.as_ref(), MESSAGE_CHARACTERS),
+            field: None,
+        }
+    }
+
+    /// The same refusal, naming the field (or option, or header) that is at fault.
+    #[must_use]
+    pub fn with_field(mut self, field: impl Into<String>) -> Self {
+        self.field = Some(field.into());
+        self
+    }
+
+    /// What it is called.
+    #[must_use]
+    pub const fn code(&self) -> Code {
+        self.code
+    }
+
+    /// What a person reads: at most 300 characters.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The field at fault, if it is one field.
+    #[must_use]
+    pub fn field(&self) -> Option<&str> {
+        self.field.as_deref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_fits_into_a_clay_cell() {
+        let refusal = Refusal::new(Code::InvalidField, "x".repeat(400));
+        assert_eq!(refusal.message().chars().count(), MESSAGE_CHARACTERS);
+    }
+
+    #[test]
+    fn the_field_at_fault_is_named() {
+        let refusal = Refusal::new(Code::InvalidField, "no").with_field("email");
+        assert_eq!(refusal.field(), Some("email"));
+    }
+}

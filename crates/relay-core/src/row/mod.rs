@@ -1,0 +1,136 @@
+//! A row of a Clay table, read generously and sent strictly.
+//!
+//! Clay sends what a person typed between quotes: blanks as `null`, `""` or the word `undefined`, booleans and numbers
+//! as texts, objects as texts, line breaks as they are, and a column's name where its value should be. Loops takes a
+//! flat JSON object. [`Row::clean`] makes the one from the other, or says in a sentence what to mend in Clay; a [`Row`]
+//! that exists can be sent.
+
+mod cleaning;
+mod fields;
+mod json;
+mod locate;
+mod options;
+mod problem;
+#[cfg(test)]
+mod properties;
+mod read;
+mod scan;
+#[cfg(test)]
+mod tests;
+mod unfold;
+mod values;
+
+use serde_json::{Map, Value};
+
+use crate::contact::ContactKey;
+use crate::refusal::Refusal;
+use cleaning::Cleaning;
+pub use options::{Blank, Long, RowOptions};
+
+/// What a row is to become in Loops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A contact, created or updated (Loops API reference, "Update a contact").
+    Contact,
+    /// An event (Loops API reference, "Send event").
+    Event,
+}
+
+/// A row that Loops can take.
+#[derive(Clone)]
+pub struct Row {
+    kind: Kind,
+    fields: Map<String, Value>,
+    adjusted: Vec<String>,
+}
+
+impl std::fmt::Debug for Row {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Row")
+            .field("kind", &self.kind)
+            .field("fields", &self.fields.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Row {
+    /// Makes a row of a body. Cleaning what was cleaned changes nothing.
+    ///
+    /// # Errors
+    /// A refusal with the code and the name of the first field at fault, and a message that names all of them.
+    pub fn clean(kind: Kind, body: &[u8], options: RowOptions) -> Result<Self, Refusal> {
+        let mut arrived = read::fields_of(body)?;
+        unfold::unfold_texts(kind, &mut arrived);
+        unfold::refuse_too_many(kind, &arrived)?;
+        let mut cleaning = Cleaning::new(kind, options);
+        for (name, value) in arrived {
+            cleaning.field(name, value);
+        }
+        cleaning.require_a_contact();
+        cleaning.require_an_event_name();
+        let (fields, adjusted) = cleaning.finish()?;
+        Ok(Self { kind, fields, adjusted })
+    }
+
+    /// What it is to become.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The contact's address.
+    #[must_use]
+    pub fn email(&self) -> Option<&str> {
+        self.text("email")
+    }
+
+    /// The contact's id with the sender.
+    #[must_use]
+    pub fn user_id(&self) -> Option<&str> {
+        self.text("userId")
+    }
+
+    /// The event's name.
+    #[must_use]
+    pub fn event_name(&self) -> Option<&str> {
+        self.text("eventName")
+    }
+
+    /// The event's properties.
+    #[must_use]
+    pub fn event_properties(&self) -> Option<&Map<String, Value>> {
+        self.fields.get("eventProperties")?.as_object()
+    }
+
+    /// Whom it is about: the address in lower case, or the user id where there is none. A row has one of the two.
+    #[must_use]
+    pub fn contact(&self) -> ContactKey {
+        match (self.email(), self.user_id()) {
+            (Some(email), _) => ContactKey::of_email(email),
+            (None, user_id) => ContactKey::of_user_id(user_id.unwrap_or_default()),
+        }
+    }
+
+    /// Says where the contact came from, in a row that does not say it itself, be it with `null`.
+    pub fn add_source(&mut self, source: &str) {
+        self.fields.entry("source").or_insert_with(|| source.into());
+    }
+
+    /// The names of the fields that were left out as blank, or cut, in the order they came; those inside another one
+    /// with its name before theirs, as in `eventProperties.plan`.
+    #[must_use]
+    pub fn adjusted(&self) -> &[String] {
+        &self.adjusted
+    }
+
+    /// The row as compact JSON, the fields in the order they came.
+    #[must_use]
+    pub fn to_body(&self) -> Vec<u8> {
+        // Keys are texts and the writer is memory: there is nothing that could fail.
+        serde_json::to_vec(&self.fields).unwrap_or_default()
+    }
+
+    fn text(&self, name: &str) -> Option<&str> {
+        self.fields.get(name)?.as_str()
+    }
+}

@@ -1,0 +1,118 @@
+//! Keys, tokens and secrets: values that do not print.
+
+use sha2::{Digest, Sha256};
+use subtle::{Choice, ConstantTimeEq};
+
+pub use secrecy::{ExposeSecret, SecretString};
+
+/// Whether a configured text is a real value: not empty, and not a placeholder (one that starts with `REPLACE`).
+#[must_use]
+pub fn is_set(text: &str) -> bool {
+    let text = text.trim();
+    !text.is_empty() && !text.starts_with("REPLACE")
+}
+
+/// The text as a secret, or nothing where it [is not set](is_set). White space around it is not part of it.
+#[must_use]
+pub fn secret_if_set(text: &str) -> Option<SecretString> {
+    is_set(text).then(|| SecretString::from(text.trim()))
+}
+
+/// The tokens that open the two API routes.
+///
+/// An empty list opens nothing. Tokens are compared whole and in constant time: neither their content nor their
+/// length can be learned from how long a refusal takes.
+#[derive(Debug, Clone, Default)]
+pub struct RelayTokens(Vec<SecretString>);
+
+impl RelayTokens {
+    /// The tokens among these texts that are set.
+    pub fn new<T: AsRef<str>>(tokens: impl IntoIterator<Item = T>) -> Self {
+        Self(
+            tokens
+                .into_iter()
+                .filter_map(|token| secret_if_set(token.as_ref()))
+                .collect(),
+        )
+    }
+
+    /// Whether no token is configured: the routes are closed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether the value of an `Authorization` header carries one of the tokens as a bearer token (RFC 6750 §2.1; the
+    /// scheme's case does not matter, RFC 9110 §11.1).
+    #[must_use]
+    pub fn admit(&self, authorization: Option<&[u8]>) -> bool {
+        let Some((scheme, token)) = authorization.and_then(split_scheme) else {
+            return false;
+        };
+        if !scheme.eq_ignore_ascii_case(b"bearer") || token.is_empty() {
+            return false;
+        }
+        let given = Sha256::digest(token);
+        let found = self.0.iter().fold(Choice::from(0), |found, known| {
+            found | Sha256::digest(known.expose_secret().as_bytes()).ct_eq(&given)
+        });
+        found.into()
+    }
+}
+
+fn split_scheme(authorization: &[u8]) -> Option<(&[u8], &[u8])> {
+    let authorization = authorization.trim_ascii();
+    let end = authorization.iter().position(|byte| *byte == b' ')?;
+    let (scheme, token) = authorization.split_at_checked(end)?;
+    Some((scheme, token.trim_ascii()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tokens() -> RelayTokens {
+        RelayTokens::new(["first-token", "second-token"])
+    }
+
+    #[test]
+    fn each_of_several_tokens_opens() {
+        assert!(tokens().admit(Some(b"Bearer first-token")));
+        assert!(tokens().admit(Some(b"Bearer second-token")));
+    }
+
+    #[test]
+    fn the_case_of_the_scheme_does_not_matter_and_that_of_the_token_does() {
+        assert!(tokens().admit(Some(b"bEARER first-token")));
+        assert!(!tokens().admit(Some(b"Bearer FIRST-token")));
+    }
+
+    #[test]
+    fn a_part_of_a_token_or_more_than_a_token_does_not_open() {
+        for wrong in [
+            "Bearer first",
+            "Bearer first-token2",
+            "Bearer",
+            "Bearer ",
+            "first-token",
+            "Basic first-token",
+            "",
+        ] {
+            assert!(!tokens().admit(Some(wrong.as_bytes())), "{wrong:?}");
+        }
+        assert!(!tokens().admit(None));
+    }
+
+    #[test]
+    fn no_token_means_closed_and_a_placeholder_is_no_token() {
+        let closed = RelayTokens::new(["", "  ", "REPLACE-with-a-token"]);
+        assert!(closed.is_empty());
+        assert!(!closed.admit(Some(b"Bearer ")));
+        assert!(!closed.admit(Some(b"Bearer REPLACE-with-a-token")));
+    }
+
+    #[test]
+    fn printing_tokens_tells_none() {
+        assert!(!format!("{:?}", tokens()).contains("first-token"));
+    }
+}

@@ -1,0 +1,155 @@
+//! The command line.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use relay::settings::SettingFault;
+
+use crate::commands::{deliveries, send_webhook, sign};
+use crate::settings::LocalSettings;
+use crate::{commands, serve, telemetry};
+
+/// The exit code of a start that a setting, a folder or an address prevents.
+const CANNOT_START: u8 = 2;
+
+/// The Loops–Clay relay on one machine: webhooks from Loops to Clay tables, rows from Clay to Loops.
+#[derive(Debug, Parser)]
+#[command(name = "relay-local", version, max_term_width = 100, after_help = SETTINGS)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the relay (this is what happens without a command)
+    Serve,
+    /// Sign a file as Loops does, post it to the running relay, and follow it to Clay
+    SendWebhook(send_webhook::SendWebhookArguments),
+    /// Print the headers that Loops would send with a file
+    Sign(sign::SignArguments),
+    /// List what is waiting, delivered and dead, with reasons
+    Deliveries(deliveries::DeliveriesArguments),
+}
+
+const SETTINGS: &str = "\
+Settings (environment variables; what is not set is simulated or generated, what is set but empty is closed):
+  RELAY_LISTEN                 where to listen [127.0.0.1:8787]
+  RELAY_DATA                   the data folder [.relay]
+  LOOPS_API_KEY                the key of your Loops account
+  LOOPS_SIGNING_SECRET         the secret of Loops' webhook page (several: comma-separated)
+  CLAY_WEBHOOK_URL             the URL of your Clay webhook (several: a pool)
+  CLAY_WEBHOOK_AUTH_TOKEN      its token (several: one for each URL)
+  RELAY_TOKEN                  what Clay sends as bearer token (several allowed)
+  RELAYED_EVENTS               which events go to Clay [contact.created]
+  CONTACT_SOURCE               written as `source` into contacts that carry none
+  CLAY_PAYLOAD                 raw, or with-id [raw]
+  CLAY_RATE_PER_SECOND         rows a second to Clay [8]
+  LOOPS_RATE_PER_SECOND        calls a second to Loops [8]
+  LOOPS_API_URL                where the Loops API is [https://app.loops.so/api]
+  SIGNATURE_TOLERANCE_SECONDS  how far a signature's time may be off, 0 = any [300]
+  RUST_LOG                     error, warn, info or debug [info]";
+
+/// Reads the command line and does what it says.
+#[must_use]
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let variables: BTreeMap<String, String> = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())))
+        .collect();
+    let settings = match LocalSettings::read(&variables) {
+        Ok(settings) => settings,
+        Err(faults) => return refuse_settings(&faults),
+    };
+    telemetry::start();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(fault) => {
+            return fail(&format!(
+                "the relay cannot start ({fault}): look into the system's limits"
+            ));
+        }
+    };
+    match cli.command.unwrap_or(Command::Serve) {
+        Command::Serve => match runtime.block_on(serve::serve(settings)) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(fault) => fail(&fault.to_string()),
+        },
+        Command::SendWebhook(arguments) => end(runtime.block_on(send_webhook::run(&settings, &arguments))),
+        Command::Sign(arguments) => end(sign::run(&settings, &arguments)),
+        Command::Deliveries(arguments) => end(deliveries::run(&settings, &arguments)),
+    }
+}
+
+fn end(result: Result<commands::Done, commands::CommandFault>) -> ExitCode {
+    match result {
+        Ok(commands::Done::Well) => ExitCode::SUCCESS,
+        Ok(commands::Done::Refused) => ExitCode::FAILURE,
+        Err(fault) => fail(&fault.to_string()),
+    }
+}
+
+fn refuse_settings(faults: &[SettingFault]) -> ExitCode {
+    let lines: Vec<String> = faults.iter().map(|fault| format!("  {fault}")).collect();
+    let what = if faults.len() == 1 {
+        "a setting is wrong"
+    } else {
+        "several settings are wrong"
+    };
+    fail(&format!("{what}; correct and start again:\n{}", lines.join("\n")))
+}
+
+fn fail(message: &str) -> ExitCode {
+    // Where even standard error is gone, the exit code is all that is left to tell.
+    let _ = writeln!(io::stderr(), "relay-local: {message}");
+    ExitCode::from(CANNOT_START)
+}
+
+/// A file's path, `-` being standard input.
+#[derive(Debug, Clone)]
+pub struct Input(PathBuf);
+
+impl From<&str> for Input {
+    fn from(path: &str) -> Self {
+        Self(PathBuf::from(path))
+    }
+}
+
+impl Input {
+    /// Reads all of it.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn read(&self) -> Result<Vec<u8>, commands::CommandFault> {
+        let bytes = if self.0.as_os_str() == "-" {
+            let mut bytes = Vec::new();
+            io::Read::read_to_end(&mut io::stdin().lock(), &mut bytes).map(|_| bytes)
+        } else {
+            std::fs::read(&self.0)
+        };
+        bytes.map_err(|fault| commands::CommandFault::Input {
+            path: self.0.display().to_string(),
+            detail: fault.to_string(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn without_a_command_the_relay_is_served() {
+        assert!(Cli::try_parse_from(["relay-local"]).unwrap().command.is_none());
+    }
+}

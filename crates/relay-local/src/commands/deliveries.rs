@@ -1,0 +1,118 @@
+//! `deliveries`: what is waiting, delivered and dead.
+
+use std::io::{self, Write as _};
+
+use clap::{Args, ValueEnum};
+use comfy_table::{ContentArrangement, Table, presets};
+
+use super::{CommandFault, Done};
+use crate::settings::LocalSettings;
+use crate::store::{self, DeliveryReport, DeliveryState, Filter};
+
+/// How many deliveries a table shows unless it is told otherwise.
+const TABLE_LIMIT: u32 = 50;
+
+/// What `deliveries` is told.
+#[derive(Debug, Clone, Args)]
+pub struct DeliveriesArguments {
+    /// Print a JSON array instead of a table
+    #[arg(long)]
+    pub json: bool,
+    /// Only deliveries in this state
+    #[arg(long)]
+    pub state: Option<State>,
+    /// At most this many, the latest [default: 50 in a table, all in JSON]
+    #[arg(long)]
+    pub limit: Option<u32>,
+}
+
+/// A state, as it is typed.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum State {
+    /// It will be sent.
+    Waiting,
+    /// The far end has it.
+    Delivered,
+    /// It is kept for a person.
+    Dead,
+}
+
+impl From<State> for DeliveryState {
+    fn from(state: State) -> Self {
+        match state {
+            State::Waiting => Self::Waiting,
+            State::Delivered => Self::Delivered,
+            State::Dead => Self::Dead,
+        }
+    }
+}
+
+/// Prints the deliveries.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn run(settings: &LocalSettings, arguments: &DeliveriesArguments) -> Result<Done, CommandFault> {
+    let limit = arguments
+        .limit
+        .unwrap_or(if arguments.json { u32::MAX } else { TABLE_LIMIT });
+    let filter = Filter {
+        state: arguments.state.map(DeliveryState::from),
+        limit,
+    };
+    let reports = match store::open_existing(&settings.data)? {
+        Some(connection) => store::list(&connection, &filter)?,
+        None => Vec::new(),
+    };
+    let mut out = io::stdout().lock();
+    if arguments.json {
+        serde_json::to_writer_pretty(&mut out, &reports)?;
+        writeln!(out)?;
+    } else if reports.is_empty() {
+        writeln!(out, "There are no deliveries in {}.", settings.data.display())?;
+    } else {
+        writeln!(out, "{}", table(&reports))?;
+        if reports.len() == limit as usize {
+            writeln!(out, "These are the latest {limit}; --limit shows more.")?;
+        }
+    }
+    Ok(Done::Well)
+}
+
+fn table(reports: &[DeliveryReport]) -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(presets::UTF8_HORIZONTAL_ONLY)
+        .set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header([
+        "received",
+        "direction",
+        "what",
+        "state",
+        "attempts",
+        "reason",
+        "next attempt",
+        "id",
+    ]);
+    for report in reports {
+        let reason = match (&report.reason, report.status) {
+            (Some(reason), Some(status)) => format!("{reason} ({status})"),
+            (Some(reason), None) => reason.clone(),
+            (None, _) => String::new(),
+        };
+        table.add_row([
+            short(report.received_at),
+            report.direction.clone(),
+            report.kind.clone(),
+            report.state.as_str().to_owned(),
+            report.attempts.to_string(),
+            reason,
+            report.next_attempt_at.map(short).unwrap_or_default(),
+            report.id.clone(),
+        ]);
+    }
+    table
+}
+
+fn short(at: jiff::Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
+}

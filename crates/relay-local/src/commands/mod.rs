@@ -1,0 +1,76 @@
+//! The commands beside `serve`.
+
+pub mod deliveries;
+pub mod send_webhook;
+pub mod sign;
+
+use std::io;
+
+use relay::http_client::BuildFault;
+use relay_core::signature::SigningSecret;
+
+use crate::data_folder::{DataFolder, FolderFault};
+use crate::settings::{Given, LocalSettings};
+use crate::store::OpenFault;
+
+/// How a command that ran ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Done {
+    /// As it should.
+    Well,
+    /// The relay refused what was sent.
+    Refused,
+}
+
+/// Why a command could not run.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandFault {
+    /// The file is not to be had.
+    #[error("{path} cannot be read ({detail}): give the path of a file, or - for standard input")]
+    Input {
+        /// The file.
+        path: String,
+        /// What the system says.
+        detail: String,
+    },
+    /// Nothing can be signed.
+    #[error(
+        "there is no signing secret: set LOOPS_SIGNING_SECRET to the secret of Loops' webhook page, or do not set it at all to use a generated one"
+    )]
+    NoSecret,
+    /// The relay does not answer.
+    #[error("no relay answers at {url}: start it with `make run`, or set RELAY_LISTEN to where it listens")]
+    NoRelay {
+        /// Where it was looked for.
+        url: String,
+    },
+    /// The data folder is not to be had.
+    #[error(transparent)]
+    Folder(#[from] FolderFault),
+    /// The store is not to be had.
+    #[error(transparent)]
+    Store(#[from] OpenFault),
+    /// The store cannot be read.
+    #[error("the store cannot be read ({0}): try again, or look into RELAY_DATA")]
+    Read(#[from] rusqlite::Error),
+    /// Nothing can be printed.
+    #[error("nothing can be printed ({0})")]
+    Print(#[from] io::Error),
+    /// A fault of the program.
+    #[error(transparent)]
+    Client(#[from] BuildFault),
+    /// A fault of the program.
+    #[error("the listing cannot be written as JSON ({0})")]
+    Json(#[from] serde_json::Error),
+}
+
+/// The secret to sign with: the first that is set, or the generated one.
+fn signing_secret(settings: &LocalSettings) -> Result<SigningSecret, CommandFault> {
+    match &settings.signing_secrets {
+        Given::Set(secrets) => secrets.first().cloned().ok_or(CommandFault::NoSecret),
+        Given::NotSet => {
+            let folder = DataFolder::new(settings.data.clone());
+            SigningSecret::parse(&folder.signing_secret()?).map_err(|_| CommandFault::NoSecret)
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! `send-webhook`: what Loops does with an event, and what becomes of it.
+
+use std::io::{self, Write as _};
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use http::Method;
+use http::header::CONTENT_TYPE;
+use relay::ambient::{Ambient as _, System};
+use relay::http_client;
+use relay_core::decision::Outcome;
+
+use super::sign::{self, Signed};
+use super::{CommandFault, Done};
+use crate::banner::reachable;
+use crate::server::WEBHOOK_PATH;
+use crate::settings::LocalSettings;
+use crate::store::{self, DeliveryState};
+
+/// How long the relay may take to answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(15);
+/// How often the store is asked what became of it.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// What `send-webhook` is told.
+#[derive(Debug, Clone, Args)]
+pub struct SendWebhookArguments {
+    /// What is signed, and with which headers
+    #[command(flatten)]
+    pub sign: sign::SignArguments,
+    /// Where to post it [default: the relay at RELAY_LISTEN]
+    #[arg(long)]
+    pub to: Option<String>,
+    /// How many seconds to follow it on its way to Clay
+    #[arg(long, default_value_t = 5)]
+    pub wait: u64,
+}
+
+/// Posts the file, prints the answer, and follows the delivery.
+///
+/// # Errors
+/// When there is nothing to sign or to sign with, or no relay answers.
+pub async fn run(settings: &LocalSettings, arguments: &SendWebhookArguments) -> Result<Done, CommandFault> {
+    let signed = sign::signed(settings, &arguments.sign)?;
+    let url = arguments
+        .to
+        .clone()
+        .unwrap_or_else(|| format!("http://{}{WEBHOOK_PATH}", reachable(settings.listen)));
+    let (status, answer) = post(&signed, &url).await?;
+    let mut out = io::stdout().lock();
+    writeln!(out, "{status} {answer}")?;
+    if !(200..300).contains(&status) {
+        return Ok(Done::Refused);
+    }
+    if arguments.to.is_none() && answer.contains("\"queued\"") {
+        writeln!(
+            out,
+            "{}",
+            follow(settings, signed.id(), Duration::from_secs(arguments.wait)).await?
+        )?;
+    }
+    Ok(Done::Well)
+}
+
+async fn post(signed: &Signed, url: &str) -> Result<(u16, String), CommandFault> {
+    let client = http_client::build()?;
+    let mut request = client
+        .request(Method::POST, url)
+        .header(CONTENT_TYPE, "application/json")
+        .body(signed.body.clone());
+    for (name, value) in &signed.headers {
+        request = request.header(*name, value);
+    }
+    let answer = client.send(request, ANSWER_WITHIN, System.now()).await;
+    match answer.outcome {
+        Outcome::Answered(status) => Ok((status, String::from_utf8_lossy(&answer.body).into_owned())),
+        _ => Err(CommandFault::NoRelay { url: url.to_owned() }),
+    }
+}
+
+async fn follow(settings: &LocalSettings, webhook_id: &str, patience: Duration) -> Result<String, CommandFault> {
+    let Some(connection) = store::open_existing(&settings.data)? else {
+        return Ok("its delivery is not in RELAY_DATA: this relay has another data folder".to_owned());
+    };
+    let began = Instant::now();
+    loop {
+        let state = store::state_of(&connection, webhook_id)?;
+        match state {
+            Some(DeliveryState::Delivered) => return Ok("delivered to Clay".to_owned()),
+            Some(DeliveryState::Dead) => {
+                return Ok("kept as a dead letter: `relay-local deliveries` tells why".to_owned());
+            }
+            Some(DeliveryState::Waiting) | None if began.elapsed() < patience => tokio::time::sleep(LOOK_EVERY).await,
+            Some(DeliveryState::Waiting) => return Ok("still waiting: `relay-local deliveries` tells why".to_owned()),
+            None => return Ok("its delivery is not in RELAY_DATA: this relay has another data folder".to_owned()),
+        }
+    }
+}

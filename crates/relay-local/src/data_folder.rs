@@ -1,0 +1,198 @@
+//! The data folder: the store, the generated keys, and the lock that keeps a second relay out.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+/// The file with the generated signing secret.
+const SIGNING_SECRET_FILE: &str = "signing-secret";
+/// The file with the generated relay token.
+const RELAY_TOKEN_FILE: &str = "relay-token";
+/// The file whose lock the running relay holds.
+const LOCK_FILE: &str = "lock";
+
+/// Why the folder is not used.
+#[derive(Debug, thiserror::Error)]
+pub enum FolderFault {
+    /// Nothing can be written there.
+    #[error(
+        "the data folder {path} cannot be written ({detail}): check its permissions, or set RELAY_DATA to another folder"
+    )]
+    Unwritable {
+        /// The folder.
+        path: String,
+        /// What the system says.
+        detail: String,
+    },
+    /// A relay is running on it.
+    #[error(
+        "the data folder {path} is in use by another relay-local: stop that one, or set RELAY_DATA to another folder"
+    )]
+    InUse {
+        /// The folder.
+        path: String,
+    },
+}
+
+/// A data folder.
+#[derive(Debug, Clone)]
+pub struct DataFolder {
+    path: PathBuf,
+}
+
+/// The right to run a relay on a folder, for as long as it is kept.
+#[derive(Debug)]
+pub struct FolderLock(File);
+
+impl FolderLock {
+    /// Gives the folder back.
+    pub fn release(self) {
+        // The lock goes with the file; there is nothing to be done about a failure.
+        let _ = self.0.unlock();
+    }
+}
+
+impl DataFolder {
+    /// The folder at this path; it need not exist.
+    #[must_use]
+    pub const fn new(path: PathBuf) -> Self {
+        Self { path }
+    }
+
+    /// Its path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Makes the folder where there is none, for its owner alone, and takes it for one relay.
+    ///
+    /// # Errors
+    /// When nothing can be written there, or another relay has it.
+    pub fn lock(&self) -> Result<FolderLock, FolderFault> {
+        let unwritable = |fault: io::Error| self.unwritable(&fault);
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.path)
+            .map_err(unwritable)?;
+        let mut options = OpenOptions::new();
+        let file = options
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(self.path.join(LOCK_FILE))
+            .map_err(unwritable)?;
+        match file.try_lock() {
+            Ok(()) => Ok(FolderLock(file)),
+            Err(fs::TryLockError::WouldBlock) => Err(FolderFault::InUse {
+                path: self.path.display().to_string(),
+            }),
+            Err(fs::TryLockError::Error(fault)) => Err(self.unwritable(&fault)),
+        }
+    }
+
+    /// The generated signing secret, made once and kept.
+    ///
+    /// # Errors
+    /// When it can be neither read nor written.
+    pub fn signing_secret(&self) -> Result<String, FolderFault> {
+        self.generated(SIGNING_SECRET_FILE, || {
+            format!("whsec_{}", STANDARD.encode(rand::random::<[u8; 32]>()))
+        })
+    }
+
+    /// The generated relay token, made once and kept.
+    ///
+    /// # Errors
+    /// When it can be neither read nor written.
+    pub fn relay_token(&self) -> Result<String, FolderFault> {
+        self.generated(RELAY_TOKEN_FILE, || {
+            format!("relay_{}", hex::encode(rand::random::<[u8; 24]>()))
+        })
+    }
+
+    fn generated(&self, name: &str, make: impl FnOnce() -> String) -> Result<String, FolderFault> {
+        let path = self.path.join(name);
+        match fs::read_to_string(&path) {
+            Ok(kept) if !kept.trim().is_empty() => return Ok(kept.trim().to_owned()),
+            Ok(_) => {}
+            Err(fault) if fault.kind() == io::ErrorKind::NotFound => {}
+            Err(fault) => return Err(self.unwritable(&fault)),
+        }
+        let made = make();
+        let write = || -> io::Result<()> {
+            let fresh = self.path.join(format!("{name}.new"));
+            let mut file = OpenOptions::new()
+                .create(true)
+                .truncate(true)
+                .write(true)
+                .mode(0o600)
+                .open(&fresh)?;
+            file.write_all(made.as_bytes())?;
+            file.sync_all()?;
+            fs::rename(fresh, path)
+        };
+        write().map_err(|fault| self.unwritable(&fault))?;
+        Ok(made)
+    }
+
+    fn unwritable(&self, fault: &io::Error) -> FolderFault {
+        FolderFault::Unwritable {
+            path: self.path.display().to_string(),
+            detail: fault.to_string(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn folder() -> (tempfile::TempDir, DataFolder) {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = DataFolder::new(parent.path().join("deep/.relay"));
+        (parent, folder)
+    }
+
+    #[test]
+    fn generated_keys_are_kept_and_for_the_owner_alone() {
+        let (_parent, folder) = folder();
+        let _lock = folder.lock().unwrap();
+        let token = folder.relay_token().unwrap();
+        assert_eq!(folder.relay_token().unwrap(), token);
+        assert_ne!(folder.signing_secret().unwrap(), token);
+        let mode = fs::metadata(folder.path().join(RELAY_TOKEN_FILE))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_second_relay_is_kept_out_until_the_first_is_gone() {
+        let (_parent, folder) = folder();
+        let first = folder.lock().unwrap();
+        assert!(matches!(folder.lock(), Err(FolderFault::InUse { .. })));
+        first.release();
+        assert!(folder.lock().is_ok());
+    }
+
+    #[test]
+    fn a_file_in_the_folders_place_is_told() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("file");
+        fs::write(&path, "x").unwrap();
+        assert!(matches!(
+            DataFolder::new(path).lock(),
+            Err(FolderFault::Unwritable { .. })
+        ));
+    }
+}

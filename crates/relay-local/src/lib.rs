@@ -1,0 +1,14 @@
+#![doc = include_str!("../README.md")]
+
+pub mod assembly;
+pub mod banner;
+pub mod cli;
+pub mod commands;
+pub mod data_folder;
+pub mod serve;
+pub mod server;
+pub mod settings;
+pub mod simulated;
+pub mod store;
+pub mod telemetry;
+pub mod worker;

@@ -1,0 +1,284 @@
+//! The running program: from the settings to the last delivery.
+
+use std::io::{self, Write as _};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use relay::ambient::System;
+use relay::http_client::{self, BuildFault};
+use relay::secrets::{ClayToLoopsSecret, LoopsToClaySecret};
+use relay::settings::SharedSettings;
+use relay_core::delivery::Direction;
+use relay_core::route::ClayRoute;
+use relay_core::secret::{RelayTokens, SecretString};
+use relay_core::signature::SigningSecret;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tracing::{error, info, warn};
+
+use crate::assembly::{Keys, Relay, SharedAmbient};
+use crate::banner::Banner;
+use crate::data_folder::{DataFolder, FolderFault};
+use crate::settings::{Given, LocalSettings, RELAY_LISTEN};
+use crate::simulated::{Clay, ClayOptions, Loops, LoopsOptions};
+use crate::store::{self, OpenFault, SqliteStore};
+use crate::{server, worker};
+
+/// The name of the one route that the settings describe.
+const ROUTE: &str = "default";
+/// The key of the simulated Loops.
+const SIMULATED_KEY: &str = "simulated";
+/// How long requests and deliveries that are under way may take to end after a stop.
+const STOP_WITHIN: Duration = Duration::from_secs(20);
+/// How often what was delivered long ago is forgotten.
+const FORGET_EVERY: Duration = Duration::from_secs(3600);
+
+/// Why the relay does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartFault {
+    /// The data folder is not to be had.
+    #[error(transparent)]
+    Folder(#[from] FolderFault),
+    /// The store is not to be had.
+    #[error(transparent)]
+    Store(#[from] OpenFault),
+    /// The address is not to be had.
+    #[error(
+        "{address} cannot be listened on ({detail}): stop the program that has it, or set {RELAY_LISTEN} to another address, for example {RELAY_LISTEN}=127.0.0.1:8797"
+    )]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        detail: String,
+    },
+    /// The system refuses what every program needs.
+    #[error("the relay cannot start ({0}): look into the system's limits")]
+    System(#[from] io::Error),
+    /// A fault of the program.
+    #[error(transparent)]
+    Client(#[from] BuildFault),
+}
+
+/// The simulated ends that were started.
+#[derive(Debug)]
+struct Simulated {
+    clay: Option<Clay>,
+    loops: Option<Loops>,
+}
+
+/// Runs the relay until the process is told to stop.
+///
+/// # Errors
+/// When it cannot start.
+pub async fn serve(settings: LocalSettings) -> Result<(), StartFault> {
+    let ambient: SharedAmbient = Arc::new(System);
+    let folder = DataFolder::new(settings.data.clone());
+    let lock = folder.lock()?;
+    let store = SqliteStore::new(store::open(folder.path(), ambient.now())?, Arc::clone(&ambient));
+    let client = http_client::build()?;
+    let listener = listen(settings.listen).await?;
+    let address = listener.local_addr()?;
+    let simulated = simulate(&settings, address).await?;
+    let (shared, keys) = connect(&settings, &folder, &simulated)?;
+    warn_about(&shared);
+    announce(&settings, &folder, &simulated, address)?;
+
+    let relay = Arc::new(Relay::new(&shared, keys, &store, &client, &ambient));
+    let (stop, stopping) = watch::channel(false);
+    let workers = start_workers(&relay, &store, &stopping);
+    let requests = axum::serve(listener, server::app(relay)).with_graceful_shutdown(stopped(stopping));
+    let requests = tokio::spawn(async move { requests.await });
+
+    told_to_stop().await?;
+    info!("stopping: what is under way is brought to its end");
+    stop.send_replace(true);
+    let ended = async {
+        for worker in workers {
+            // A worker that panicked has nothing left to end.
+            let _ = worker.await;
+        }
+        let _ = requests.await;
+    };
+    if tokio::time::timeout(STOP_WITHIN, ended).await.is_err() {
+        warn!("stopped before everything had ended; what was not delivered is stored");
+    }
+    lock.release();
+    Ok(())
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, StartFault> {
+    TcpListener::bind(address).await.map_err(|fault| StartFault::Listen {
+        address,
+        detail: fault.to_string(),
+    })
+}
+
+/// Starts the simulated ends, on the ports after the relay's where these are free.
+async fn simulate(settings: &LocalSettings, relay: SocketAddr) -> io::Result<Simulated> {
+    let mut simulated = Simulated {
+        clay: None,
+        loops: None,
+    };
+    if matches!(settings.clay_webhooks, Given::NotSet) {
+        let options = ClayOptions {
+            auth_token: settings.clay_token.clone(),
+            ..ClayOptions::default()
+        };
+        simulated.clay = Some(Clay::start(loopback_after(relay, 1).await?, options).await?);
+    }
+    if matches!(settings.loops_api_key, Given::NotSet) && !settings.loops_api_url_given {
+        let options = LoopsOptions {
+            api_key: SIMULATED_KEY.to_owned(),
+            ..LoopsOptions::default()
+        };
+        simulated.loops = Some(Loops::start(loopback_after(relay, 2).await?, options).await?);
+    }
+    Ok(simulated)
+}
+
+async fn loopback_after(relay: SocketAddr, step: u16) -> io::Result<TcpListener> {
+    let port = relay.port().checked_add(step).unwrap_or(0);
+    match TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], port))).await {
+        Ok(listener) => Ok(listener),
+        Err(_) => TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await,
+    }
+}
+
+/// What the two directions need, from the settings, the folder and the simulated ends.
+fn connect(
+    settings: &LocalSettings,
+    folder: &DataFolder,
+    simulated: &Simulated,
+) -> Result<(SharedSettings, Keys), StartFault> {
+    let mut shared = settings.shared.clone();
+    if let Some(loops) = &simulated.loops {
+        shared.loops_api_url = loops.api_url();
+    }
+    let signing_secrets = match &settings.signing_secrets {
+        Given::Set(secrets) => secrets.clone(),
+        Given::NotSet => SigningSecret::parse(&folder.signing_secret()?).into_iter().collect(),
+    };
+    let webhooks = match (&settings.clay_webhooks, &simulated.clay) {
+        (Given::Set(webhooks), _) => webhooks.clone(),
+        (Given::NotSet, Some(clay)) => {
+            relay_core::route::ClayWebhook::new(&clay.webhook_url("contacts"), settings.clay_token.as_deref())
+                .into_iter()
+                .collect()
+        }
+        (Given::NotSet, None) => Vec::new(),
+    };
+    let api_key = match &settings.loops_api_key {
+        Given::Set(key) => key.clone(),
+        Given::NotSet => Some(SecretString::from(SIMULATED_KEY)),
+    };
+    let tokens = match &settings.relay_tokens {
+        Given::Set(tokens) => RelayTokens::new(tokens),
+        Given::NotSet => RelayTokens::new([folder.relay_token()?]),
+    };
+    let routes = vec![ClayRoute {
+        name: ROUTE.to_owned(),
+        events: shared.relayed_events.clone(),
+        webhooks,
+    }];
+    let keys = Keys {
+        loops_to_clay: LoopsToClaySecret {
+            signing_secrets,
+            routes,
+        },
+        clay_to_loops: ClayToLoopsSecret { api_key, tokens },
+    };
+    Ok((shared, keys))
+}
+
+fn warn_about(shared: &SharedSettings) {
+    for pattern in shared.relayed_events.unknown() {
+        warn!(%pattern, "RELAYED_EVENTS: none of the events that Loops documents has this name");
+    }
+}
+
+fn announce(
+    settings: &LocalSettings,
+    folder: &DataFolder,
+    simulated: &Simulated,
+    address: SocketAddr,
+) -> Result<(), StartFault> {
+    let signing_secret = match settings.signing_secrets {
+        Given::NotSet => Some(folder.signing_secret()?),
+        Given::Set(_) => None,
+    };
+    let relay_token = match settings.relay_tokens {
+        Given::NotSet => Some(folder.relay_token()?),
+        Given::Set(_) => None,
+    };
+    let banner = Banner {
+        address,
+        data: folder.path(),
+        generated_signing_secret: signing_secret.as_deref(),
+        generated_relay_token: relay_token.as_deref(),
+        simulated_clay: simulated.clay.as_ref().map(Clay::address),
+        simulated_loops: simulated.loops.as_ref().map(Loops::address),
+        program: &program(),
+    };
+    let mut out = io::stdout().lock();
+    out.write_all(banner.text().as_bytes())?;
+    out.flush()?;
+    Ok(())
+}
+
+/// How this program is called from the folder that it was called from.
+fn program() -> String {
+    let called = std::env::current_exe().unwrap_or_else(|_| "relay-local".into());
+    let here = std::env::current_dir().unwrap_or_default();
+    called.strip_prefix(here).unwrap_or(&called).display().to_string()
+}
+
+fn start_workers(
+    relay: &Relay,
+    store: &SqliteStore,
+    stopping: &watch::Receiver<bool>,
+) -> Vec<tokio::task::JoinHandle<()>> {
+    let to_clay = worker::drain(
+        store.clone(),
+        Direction::LoopsToClay,
+        Arc::clone(&relay.clay_delivery),
+        stopping.clone(),
+    );
+    let to_loops = worker::drain(
+        store.clone(),
+        Direction::ClayToLoops,
+        Arc::clone(&relay.loops_delivery),
+        stopping.clone(),
+    );
+    let old = forget_old(store.clone(), stopping.clone());
+    vec![tokio::spawn(to_clay), tokio::spawn(to_loops), tokio::spawn(old)]
+}
+
+async fn forget_old(store: SqliteStore, mut stop: watch::Receiver<bool>) {
+    while !*stop.borrow() {
+        if let Err(fault) = store.forget_old().await {
+            error!(fault = %fault, "what was delivered long ago cannot be forgotten");
+        }
+        tokio::select! {
+            _ = stop.changed() => {}
+            () = tokio::time::sleep(FORGET_EVERY) => {}
+        }
+    }
+}
+
+async fn stopped(mut stop: watch::Receiver<bool>) {
+    // The sender lives until the end; were it gone, that would be a stop as well.
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+async fn told_to_stop() -> io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}

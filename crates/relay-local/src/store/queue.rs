@@ -1,0 +1,45 @@
+//! Storing what comes from Loops.
+
+use relay::store::{Queue, StoreFault, Stored};
+use relay_core::delivery::{BodyHash, Delivery, Reason};
+use rusqlite::params;
+
+use super::{SqliteStore, record};
+
+impl Queue for SqliteStore {
+    async fn put(&self, delivery: &Delivery) -> Result<Stored, StoreFault> {
+        let delivery = delivery.clone();
+        let stored = self
+            .transact(move |transaction| {
+                if record::insert(transaction, &delivery, "waiting", delivery.received_at)? {
+                    return Ok(Stored::New);
+                }
+                let known: String = transaction
+                    .prepare_cached("SELECT body_hash FROM deliveries WHERE id = ?1")?
+                    .query_row([delivery.id.as_str()], |row| row.get(0))?;
+                let same = known == BodyHash::of(&delivery.body).as_str();
+                Ok(if same { Stored::Repeat } else { Stored::Conflict })
+            })
+            .await?;
+        self.arrivals.notify_waiters();
+        Ok(stored)
+    }
+
+    async fn put_dead(&self, delivery: &Delivery, reason: Reason) -> Result<(), StoreFault> {
+        let (delivery, now) = (delivery.clone(), self.now());
+        self.transact(move |transaction| {
+            if record::insert(transaction, &delivery, "dead", now)? {
+                transaction
+                    .prepare_cached("UPDATE deliveries SET reason = ?2, status = ?3, settled_at = ?4 WHERE id = ?1")?
+                    .execute(params![
+                        delivery.id.as_str(),
+                        reason.code.as_str(),
+                        reason.status,
+                        now.as_millisecond()
+                    ])?;
+            }
+            Ok(())
+        })
+        .await
+    }
+}

@@ -1,0 +1,142 @@
+//! What a worker does with the queue: it takes the next delivery that is due, and tells how it ended.
+
+use jiff::{SignedDuration, Timestamp};
+use relay::store::StoreFault;
+use relay_core::delivery::{Delivery, DeliveryId, Direction, Disposition, History, Reason};
+use rusqlite::{OptionalExtension as _, params};
+
+use super::{SqliteStore, record};
+
+/// How long what is delivered is remembered.
+const REMEMBERED: SignedDuration = SignedDuration::from_hours(30 * 24);
+
+/// A delivery that a worker has taken.
+#[derive(Debug, Clone)]
+pub struct Claimed {
+    /// What is to be delivered.
+    pub delivery: Delivery,
+    /// What was tried before.
+    pub history: History,
+}
+
+impl SqliteStore {
+    /// Takes the delivery of that direction that has been due longest, if there is one before which none of the same
+    /// contact waits or is being sent.
+    ///
+    /// # Errors
+    /// When the store is unavailable.
+    pub async fn claim(&self, direction: Direction) -> Result<Option<Claimed>, StoreFault> {
+        let now = self.now().as_millisecond();
+        self.transact(move |transaction| {
+            let due: Option<i64> = transaction
+                .prepare_cached(
+                    "SELECT place FROM deliveries AS due
+                     WHERE settled_at IS NULL AND direction = ?1 AND state = 'waiting' AND next_at <= ?2
+                       AND NOT EXISTS
+                         (SELECT 1 FROM deliveries AS earlier
+                          WHERE earlier.settled_at IS NULL AND earlier.direction = ?1
+                            AND earlier.contact = due.contact AND earlier.place < due.place)
+                     ORDER BY next_at, place LIMIT 1",
+                )?
+                .query_row(params![direction.as_str(), now], |row| row.get(0))
+                .optional()?;
+            let Some(place) = due else { return Ok(None) };
+            transaction
+                .prepare_cached("UPDATE deliveries SET state = 'sending', attempts = attempts + 1 WHERE place = ?1")?
+                .execute([place])?;
+            transaction
+                .prepare_cached(&format!(
+                    "SELECT {}, attempts, failing_since, held_since FROM deliveries WHERE place = ?1",
+                    record::COLUMNS
+                ))?
+                .query_row([place], |row| {
+                    let optional = |column: &str| row.get::<_, Option<i64>>(column).map(|at| at.map(record::time));
+                    let history = History {
+                        attempts: row.get::<_, u32>("attempts")?.saturating_sub(1),
+                        failing_since: optional("failing_since")?,
+                        held_since: optional("held_since")?,
+                    };
+                    Ok(Some(Claimed {
+                        delivery: record::read(row)?,
+                        history,
+                    }))
+                })
+        })
+        .await
+    }
+
+    /// Records how an attempt ended.
+    ///
+    /// # Errors
+    /// When the store is unavailable: it must be told again before anything else is sent.
+    pub async fn settle(&self, id: &DeliveryId, end: Disposition) -> Result<(), StoreFault> {
+        let (id, now) = (id.as_str().to_owned(), self.now().as_millisecond());
+        self.transact(move |transaction| {
+            match end {
+                Disposition::Delivered => transaction
+                    .prepare_cached(
+                        "UPDATE deliveries
+                         SET state = 'delivered', body = NULL, reason = NULL, status = NULL, settled_at = ?2
+                         WHERE id = ?1",
+                    )?
+                    .execute(params![id, now])?,
+                Disposition::Dead(Reason { code, status }) => transaction
+                    .prepare_cached(
+                        "UPDATE deliveries SET state = 'dead', reason = ?3, status = ?4, settled_at = ?2 WHERE id = ?1",
+                    )?
+                    .execute(params![id, now, code.as_str(), status])?,
+                Disposition::TryLater { at, reason } => transaction
+                    .prepare_cached(
+                        "UPDATE deliveries
+                         SET state = 'waiting', next_at = ?3, reason = ?4, status = ?5,
+                             failing_since = coalesce(failing_since, ?2), held_since = NULL
+                         WHERE id = ?1",
+                    )?
+                    .execute(params![
+                        id,
+                        now,
+                        at.as_millisecond(),
+                        reason.code.as_str(),
+                        reason.status
+                    ])?,
+                Disposition::Hold { at, reason } => transaction
+                    .prepare_cached(
+                        "UPDATE deliveries
+                         SET state = 'waiting', next_at = ?3, reason = ?4, status = ?5,
+                             held_since = coalesce(held_since, ?2), failing_since = NULL
+                         WHERE id = ?1",
+                    )?
+                    .execute(params![
+                        id,
+                        now,
+                        at.as_millisecond(),
+                        reason.code.as_str(),
+                        reason.status
+                    ])?,
+            };
+            Ok(())
+        })
+        .await?;
+        self.arrivals.notify_waiters();
+        Ok(())
+    }
+
+    /// Forgets what was delivered longer ago than anything can be repeated.
+    ///
+    /// # Errors
+    /// When the store is unavailable.
+    pub async fn forget_old(&self) -> Result<usize, StoreFault> {
+        let before = self
+            .now()
+            .checked_sub(REMEMBERED)
+            .unwrap_or(Timestamp::UNIX_EPOCH)
+            .as_millisecond();
+        self.transact(move |transaction| {
+            transaction.execute(
+                "DELETE FROM deliveries WHERE settled_at IS NOT NULL AND state = 'delivered' AND settled_at < ?1",
+                [before],
+            )
+        })
+        .await
+    }
+}

@@ -1,0 +1,164 @@
+//! `clay-delivery`: the worker that posts stored events to Clay's webhooks, and moves on to the next webhook of the pool
+//! when one has taken its 50,000.
+
+use jiff::{SignedDuration, Timestamp};
+use relay_core::backoff;
+use relay_core::decision::{Decision, Lane, Outcome, decide};
+use relay_core::delivery::{Cargo, Delivery, Disposition, History, Reason, ReasonCode};
+use relay_core::payload::ClayPayload;
+use relay_core::route::ClayWebhook;
+use tokio::time::Duration;
+use tracing::{error, warn};
+
+use crate::ambient::Ambient;
+use crate::clay_api::ClayApi;
+use crate::outcome::reason_of;
+use crate::pace::Pace;
+use crate::secrets::{LoopsToClaySecret, SecretSource};
+use crate::store::{Attempt, Submission, WebhookLedger, WebhookUse};
+
+/// The longest that one post may take.
+const POST_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long Clay is left alone after a 429 that does not say how long (its own answer says one second).
+const FULL_PAUSE: Duration = Duration::from_secs(1);
+/// How long a webhook that is gone (404, 410) is passed over; one that is used up (403) stays so.
+const GONE_FOR: SignedDuration = SignedDuration::from_mins(15);
+
+/// The worker.
+#[derive(Debug, Clone)]
+pub struct ClayDelivery<S, C, W, P, A> {
+    /// The routes.
+    pub secrets: S,
+    /// Clay's webhooks.
+    pub clay: C,
+    /// What each webhook has taken.
+    pub ledger: W,
+    /// The pace of calls to Clay, one for the whole workspace.
+    pub pace: P,
+    /// Time and chance.
+    pub ambient: A,
+    /// What a table gets.
+    pub payload: ClayPayload,
+}
+
+/// What one pass over a pool came to.
+enum Pass {
+    Ended(Disposition),
+    /// A webhook refused its token.
+    TokenRefused(Reason),
+}
+
+impl<S, C, W, P, A> Attempt for ClayDelivery<S, C, W, P, A>
+where
+    S: SecretSource<LoopsToClaySecret>,
+    C: ClayApi,
+    W: WebhookLedger,
+    P: Pace,
+    A: Ambient,
+{
+    async fn attempt(&self, delivery: &Delivery, history: History) -> Disposition {
+        let Ok(secret) = self.secrets.current().await else {
+            return self.unreadable(history);
+        };
+        match self.pass(delivery, history, &secret).await {
+            Pass::Ended(disposition) => disposition,
+            Pass::TokenRefused(_) => {
+                let Ok(secret) = self.secrets.reread().await else {
+                    return self.unreadable(history);
+                };
+                match self.pass(delivery, history, &secret).await {
+                    Pass::Ended(disposition) => disposition,
+                    Pass::TokenRefused(reason) => backoff::hold(history, reason, self.ambient.now()),
+                }
+            }
+        }
+    }
+}
+
+impl<S, C, W, P, A> ClayDelivery<S, C, W, P, A>
+where
+    S: SecretSource<LoopsToClaySecret>,
+    C: ClayApi,
+    W: WebhookLedger,
+    P: Pace,
+    A: Ambient,
+{
+    /// Tries the webhooks of the delivery's route, one after another, until one answers for the row.
+    async fn pass(&self, delivery: &Delivery, history: History, secret: &LoopsToClaySecret) -> Pass {
+        let Cargo::ClayRow { route, webhook_id } = &delivery.cargo else {
+            return Pass::Ended(Disposition::Dead(Reason::own(ReasonCode::NoRoute)));
+        };
+        let pool = secret
+            .routes
+            .iter()
+            .find(|known| known.name == *route)
+            .map(|route| route.webhooks.as_slice());
+        let pool = pool.unwrap_or_default();
+        let mut reason = Reason::own(ReasonCode::NoWebhook);
+        for webhook in self.open_first(pool).await {
+            self.pace.wait().await;
+            let row = self.payload.render(&delivery.body, webhook_id, delivery.received_at);
+            let answer = self.clay.post(webhook, row, POST_TIMEOUT).await;
+            reason = reason_of(Lane::ClayWorker, answer.outcome);
+            match decide(Lane::ClayWorker, answer.outcome, false) {
+                Decision::Delivered | Decision::Duplicate => {
+                    self.note(webhook, Submission::Taken).await;
+                    return Pass::Ended(Disposition::Delivered);
+                }
+                Decision::NextWebhook => {
+                    let status = reason.status.unwrap_or_default();
+                    warn!(webhook = webhook.key(), status, "this Clay webhook takes no more rows");
+                    self.note(webhook, Submission::Refused(status)).await;
+                }
+                Decision::RereadSecretThen(_) => return Pass::TokenRefused(reason),
+                Decision::DeadLetter | Decision::Refuse => return Pass::Ended(Disposition::Dead(reason)),
+                Decision::TryLater | Decision::RetryThenStore => {
+                    if answer.outcome == Outcome::Answered(429) {
+                        self.pace.pause(answer.retry_after.unwrap_or(FULL_PAUSE));
+                    }
+                    return Pass::Ended(self.later(history, reason, answer.retry_after));
+                }
+            }
+        }
+        Pass::Ended(backoff::hold(history, reason, self.ambient.now()))
+    }
+
+    /// The webhooks that are not known to refuse; where all are, the last of them, to see whether it still does.
+    async fn open_first<'a>(&self, pool: &'a [ClayWebhook]) -> Vec<&'a ClayWebhook> {
+        let now = self.ambient.now();
+        let mut open = Vec::new();
+        for webhook in pool {
+            // A ledger that cannot be read closes no webhook.
+            let usage = self.ledger.usage(&webhook.key()).await.unwrap_or_default();
+            if !is_closed(usage, now) {
+                open.push(webhook);
+            }
+        }
+        if open.is_empty() {
+            open.extend(pool.last());
+        }
+        open
+    }
+
+    async fn note(&self, webhook: &ClayWebhook, submission: Submission) {
+        if let Err(fault) = self.ledger.note(&webhook.key(), submission, self.ambient.now()).await {
+            error!(webhook = webhook.key(), fault = %fault, "the use of a Clay webhook was not counted");
+        }
+    }
+
+    fn unreadable(&self, history: History) -> Disposition {
+        self.later(history, Reason::own(ReasonCode::SecretUnavailable), None)
+    }
+
+    fn later(&self, history: History, reason: Reason, asked: Option<Duration>) -> Disposition {
+        backoff::try_later(history, reason, asked, self.ambient.now(), self.ambient.chance())
+    }
+}
+
+fn is_closed(usage: WebhookUse, now: Timestamp) -> bool {
+    match usage.refused {
+        Some((_, 403)) => true,
+        Some((at, _)) => now.duration_since(at) < GONE_FOR,
+        None => false,
+    }
+}

@@ -1,0 +1,275 @@
+//! `PUT /api/v1/contacts/update` and `POST /api/v1/events/send`: a row of a Clay table becomes a Loops contact or event.
+//!
+//! Where Loops has room, the row is answered with Loops' own answer; where it has none, the row is stored, and answered
+//! with 202. Every request is one of the [`Ending`]s, and one place turns that into the answer.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response};
+use relay_core::backoff;
+use relay_core::delivery::{Cargo, Delivery, DeliveryId};
+use relay_core::idempotency::{self, IdempotencyKey};
+use relay_core::refusal::{Code, Refusal};
+use relay_core::row::{Kind, Row, RowOptions};
+use relay_core::secret::SecretString;
+use tokio::time::{Duration, Instant};
+use tracing::error;
+
+use crate::REQUEST_BYTES;
+use crate::ambient::Ambient;
+use crate::direct::{Direct, DirectAttempt};
+use crate::ending::Ending;
+use crate::loops_api::LoopsApi;
+use crate::pace::Pace;
+use crate::secrets::{ClayToLoopsSecret, SecretField, SecretSource};
+use crate::store::{Admission, DirectEnd, DirectLane, StoreFault, Wish};
+
+/// The time in which a row is answered: below what Clay's column waits, and below a gateway's 30 s.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// How often a caller whose twin is being sent asks again.
+const BUSY_STEP: Duration = Duration::from_millis(50);
+
+/// The handler of both routes.
+#[derive(Debug, Clone)]
+pub struct ClayToLoops<S, L, D, P, A> {
+    /// The relay tokens and the Loops key.
+    pub secrets: S,
+    /// The Loops API.
+    pub loops: L,
+    /// The lane past the queue, and the queue.
+    pub lane: D,
+    /// The pace of calls to Loops, shared with the worker.
+    pub pace: P,
+    /// Time and chance.
+    pub ambient: A,
+    /// The `source` that is written into contacts that carry none, if it is set.
+    pub contact_source: Option<String>,
+}
+
+/// A request that may be sent: authenticated, read and clean.
+struct Wanted {
+    delivery: Delivery,
+    wish: Wish,
+    api_key: SecretString,
+}
+
+impl<S, L, D, P, A> ClayToLoops<S, L, D, P, A>
+where
+    S: SecretSource<ClayToLoopsSecret>,
+    L: LoopsApi,
+    D: DirectLane,
+    P: Pace,
+    A: Ambient,
+{
+    /// Answers one request of the route for that kind of row.
+    pub async fn handle(&self, kind: Kind, request: Request<Bytes>) -> Response<Bytes> {
+        let deadline = Instant::now() + ANSWER_WITHIN;
+        let (id, ending) = match self.read(kind, request).await {
+            Ok(wanted) => {
+                let id = wanted.delivery.id.clone();
+                (Some(id), self.send(wanted, deadline).await)
+            }
+            Err(refusal) => (None, Ending::Refused(refusal)),
+        };
+        ending.log(kind, id.as_ref());
+        ending.answer(id.as_ref())
+    }
+
+    async fn read(&self, kind: Kind, request: Request<Bytes>) -> Result<Wanted, Refusal> {
+        let (parts, body) = request.into_parts();
+        let secret = self.authenticate(&parts.headers).await?;
+        if body.len() > REQUEST_BYTES {
+            return Err(Refusal::new(
+                Code::TooLarge,
+                "The row is larger than 256 KiB: take columns out of the body of the HTTP API column.",
+            ));
+        }
+        let options = RowOptions::from_query(parts.uri.query().unwrap_or_default())?;
+        let given_key = parts
+            .headers
+            .get(idempotency::HEADER)
+            .map(|key| IdempotencyKey::given(key.as_bytes()));
+        let given_key = given_key.transpose()?;
+        let mut row = Row::clean(kind, &body, options)?;
+        if let Some(source) = &self.contact_source {
+            row.add_source(source);
+        }
+        let Some(api_key) = secret.api_key.clone() else {
+            let name = self.secrets.name_of(SecretField::LoopsApiKey);
+            let message = format!("The relay has no Loops API key: put one into {name}, then run the row again.");
+            return Err(Refusal::new(Code::NotConfigured, message));
+        };
+        let wish = if wants_async(&parts.headers) {
+            Wish::Later
+        } else {
+            Wish::Direct
+        };
+        Ok(Wanted {
+            delivery: self.delivery(&row, options, given_key),
+            wish,
+            api_key,
+        })
+    }
+
+    async fn authenticate(&self, headers: &HeaderMap) -> Result<Arc<ClayToLoopsSecret>, Refusal> {
+        let unreadable = |_| {
+            Refusal::new(
+                Code::Unavailable,
+                "The relay's tokens cannot be read now: run the row again later.",
+            )
+        };
+        let authorization = headers
+            .get(http::header::AUTHORIZATION)
+            .map(http::HeaderValue::as_bytes);
+        let mut secret = self.secrets.current().await.map_err(unreadable)?;
+        if !secret.tokens.admit(authorization) {
+            // It may be a token that was set a moment ago.
+            secret = self.secrets.reread().await.map_err(unreadable)?;
+        }
+        if secret.tokens.admit(authorization) {
+            return Ok(secret);
+        }
+        let name = self.secrets.name_of(SecretField::RelayTokens);
+        let message = if secret.tokens.is_empty() {
+            format!("The relay has no token yet, so it is closed: put one into {name}.")
+        } else {
+            format!(
+                "The relay's token is missing or wrong: send the header Authorization with Bearer and a token of {name}."
+            )
+        };
+        Err(Refusal::new(Code::InvalidToken, message))
+    }
+
+    fn delivery(&self, row: &Row, options: RowOptions, given_key: Option<IdempotencyKey>) -> Delivery {
+        let (id, cargo) = match row.kind() {
+            Kind::Contact => (DeliveryId::unique(&self.ambient.unique()), Cargo::LoopsContact),
+            Kind::Event => {
+                let key = given_key.unwrap_or_else(|| self.event_key(row, options));
+                (DeliveryId::of_event(&key), Cargo::LoopsEvent { key })
+            }
+        };
+        let received_at = self.ambient.now();
+        Delivery {
+            id,
+            contact: row.contact(),
+            received_at,
+            cargo,
+            body: row.to_body().into(),
+        }
+    }
+
+    fn event_key(&self, row: &Row, options: RowOptions) -> IdempotencyKey {
+        if !options.dedupe {
+            return IdempotencyKey::unique(&self.ambient.unique());
+        }
+        let name = row.event_name().unwrap_or_default();
+        IdempotencyKey::derived(name, row.email(), row.user_id(), row.event_properties())
+    }
+
+    async fn send(&self, wanted: Wanted, deadline: Instant) -> Ending {
+        let Wanted {
+            delivery,
+            mut wish,
+            api_key,
+        } = wanted;
+        // Room is asked for first: a row that finds none is stored in one step.
+        if wish == Wish::Direct && !self.pace.try_take() {
+            wish = Wish::Later;
+        }
+        match self.admit(&delivery, wish, deadline).await {
+            Ok(Admission::Queued) => Ending::Queued {
+                preferred: wish == Wish::Later,
+            },
+            Ok(Admission::DeliveredBefore) => Ending::Duplicate,
+            Ok(Admission::Busy) => Ending::unavailable("The same row is being sent right now"),
+            Ok(Admission::Direct) => self.send_directly(&delivery, api_key, deadline).await,
+            Err(fault) => self.send_unrecorded(&delivery, wish, api_key, deadline, &fault).await,
+        }
+    }
+
+    async fn admit(&self, delivery: &Delivery, wish: Wish, deadline: Instant) -> Result<Admission, StoreFault> {
+        loop {
+            match self.lane.admit(delivery, wish).await? {
+                Admission::Busy if Instant::now() < deadline => tokio::time::sleep(BUSY_STEP).await,
+                admission => return Ok(admission),
+            }
+        }
+    }
+
+    fn direct(&self) -> Direct<'_, S, L, P, A> {
+        Direct {
+            secrets: &self.secrets,
+            loops: &self.loops,
+            pace: &self.pace,
+            ambient: &self.ambient,
+        }
+    }
+
+    async fn send_directly(&self, delivery: &Delivery, api_key: SecretString, deadline: Instant) -> Ending {
+        let attempt = self.direct().attempt(delivery, api_key, deadline).await;
+        let end = match &attempt {
+            DirectAttempt::Answered(_) | DirectAttempt::Duplicate => DirectEnd::Delivered,
+            DirectAttempt::Refused { .. } | DirectAttempt::KeyRejected(_) => DirectEnd::Refused,
+            DirectAttempt::Failed {
+                attempts,
+                asked,
+                reason,
+            } => {
+                let wait = backoff::wait(*attempts, *asked, self.ambient.chance());
+                DirectEnd::Postponed {
+                    attempts: *attempts,
+                    at: backoff::after(self.ambient.now(), wait),
+                    reason: *reason,
+                }
+            }
+        };
+        let settled = self.lane.settle_direct(&delivery.id, end).await;
+        if let Err(fault) = &settled {
+            error!(delivery.id = %delivery.id, fault = %fault, "direct delivery not recorded");
+        }
+        match attempt {
+            DirectAttempt::Answered(answer) => Ending::Delivered(answer),
+            DirectAttempt::Duplicate => Ending::Duplicate,
+            DirectAttempt::Refused { status, message } => Ending::LoopsRejected { status, message },
+            DirectAttempt::KeyRejected(refusal) => Ending::Refused(refusal),
+            DirectAttempt::Failed { .. } if settled.is_ok() => Ending::Queued { preferred: false },
+            DirectAttempt::Failed { .. } => Ending::unavailable("Loops has no room and the row cannot be stored"),
+        }
+    }
+
+    /// The store cannot be written. Loops may still take the row, if it can be read that nothing older waits.
+    async fn send_unrecorded(
+        &self,
+        delivery: &Delivery,
+        wish: Wish,
+        api_key: SecretString,
+        deadline: Instant,
+        fault: &StoreFault,
+    ) -> Ending {
+        error!(delivery.id = %delivery.id, fault = %fault, "the store cannot be written");
+        if wish == Wish::Later || !self.lane.is_clear(&delivery.contact).await.unwrap_or(false) {
+            return Ending::unavailable("The row cannot be stored");
+        }
+        match self.direct().attempt(delivery, api_key, deadline).await {
+            DirectAttempt::Answered(answer) => Ending::Delivered(answer),
+            DirectAttempt::Duplicate => Ending::Duplicate,
+            DirectAttempt::Refused { status, message } => Ending::LoopsRejected { status, message },
+            DirectAttempt::KeyRejected(refusal) => Ending::Refused(refusal),
+            DirectAttempt::Failed { reason, .. } => {
+                error!(delivery.id = %delivery.id, reason = reason.code.as_str(), "row neither sent nor stored");
+                Ending::unavailable("Loops has no room and the row cannot be stored")
+            }
+        }
+    }
+}
+
+/// Whether the caller asks for an answer at once (RFC 7240 §4.1). Preferences that are not known are not minded (§2).
+fn wants_async(headers: &HeaderMap) -> bool {
+    headers
+        .get_all("prefer")
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split([',', ';']))
+        .any(|preference| preference.trim().eq_ignore_ascii_case("respond-async"))
+}

@@ -1,0 +1,175 @@
+//! A row's call to Loops while Clay waits: two quick tries within the time that the caller has.
+
+use bytes::Bytes;
+use http::StatusCode;
+use relay_core::decision::{Decision, Lane, Outcome, decide, refusal_status};
+use relay_core::delivery::{Cargo, Delivery, Reason};
+use relay_core::refusal::{Code, Refusal};
+use relay_core::secret::SecretString;
+use serde_json::Value;
+use tokio::time::{Duration, Instant};
+
+use crate::ambient::Ambient;
+use crate::ending::LoopsAnswer;
+use crate::http_client::FarAnswer;
+use crate::loops_api::{LoopsApi, LoopsCall};
+use crate::outcome::reason_of;
+use crate::pace::Pace;
+use crate::secrets::{ClayToLoopsSecret, SecretField, SecretSource};
+
+/// How often a row is tried while its caller waits.
+const TRIES: u32 = 2;
+/// The longest that one try may take: two of them, and the pause between, fit into the caller's time.
+const TRY_TIMEOUT: Duration = Duration::from_secs(4);
+/// The longest pause before the second try; who asks for more gets it from the queue.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// How long Loops is left alone after a 429 that does not say how long (its limit is per second).
+pub(crate) const FULL_PAUSE: Duration = Duration::from_secs(1);
+
+/// The ports of a direct attempt.
+pub(crate) struct Direct<'a, S, L, P, A> {
+    pub(crate) secrets: &'a S,
+    pub(crate) loops: &'a L,
+    pub(crate) pace: &'a P,
+    pub(crate) ambient: &'a A,
+}
+
+/// What a direct attempt came to.
+pub(crate) enum DirectAttempt {
+    /// Loops took it.
+    Answered(LoopsAnswer),
+    /// Loops knows the event's key already.
+    Duplicate,
+    /// Loops refuses it for good.
+    Refused {
+        /// The status for the caller.
+        status: StatusCode,
+        /// What Loops said.
+        message: String,
+    },
+    /// Loops refuses the relay's key, also the one that was read again.
+    KeyRejected(Refusal),
+    /// It should pass, but not while the caller waits.
+    Failed {
+        /// How many tries were made.
+        attempts: u32,
+        /// How long Loops asks to be left alone.
+        asked: Option<Duration>,
+        /// Why.
+        reason: Reason,
+    },
+}
+
+impl<S, L, P, A> Direct<'_, S, L, P, A>
+where
+    S: SecretSource<ClayToLoopsSecret>,
+    L: LoopsApi,
+    P: Pace,
+    A: Ambient,
+{
+    /// Tries it; the room for the first try is taken already.
+    pub(crate) async fn attempt(&self, delivery: &Delivery, mut key: SecretString, deadline: Instant) -> DirectAttempt {
+        let event = matches!(delivery.cargo, Cargo::LoopsEvent { .. });
+        let (mut tries, mut reread) = (0, false);
+        loop {
+            tries += 1;
+            let answer = self.call(delivery, &key, deadline).await;
+            match decide(Lane::LoopsDirect, answer.outcome, event) {
+                Decision::Delivered => return taken(answer),
+                Decision::Duplicate => return DirectAttempt::Duplicate,
+                Decision::RereadSecretThen(_) if !reread => {
+                    reread = true;
+                    match self
+                        .secrets
+                        .reread()
+                        .await
+                        .ok()
+                        .and_then(|secret| secret.api_key.clone())
+                    {
+                        Some(read) => key = read,
+                        None => return self.key_rejected(),
+                    }
+                    // The second call is part of the same try.
+                    tries -= 1;
+                }
+                Decision::RereadSecretThen(_) => return self.key_rejected(),
+                Decision::RetryThenStore | Decision::TryLater => {
+                    let asked = answer.retry_after;
+                    if answer.outcome == Outcome::Answered(429) {
+                        self.pace.pause(asked.unwrap_or(FULL_PAUSE));
+                    }
+                    let pause = asked.unwrap_or_else(|| quick_pause(self.ambient.chance()));
+                    let again =
+                        tries < TRIES && pause <= LONGEST_PAUSE && Instant::now() + pause + TRY_TIMEOUT < deadline;
+                    if again {
+                        tokio::time::sleep(pause).await;
+                    }
+                    if !again || !self.pace.try_take() {
+                        return DirectAttempt::Failed {
+                            attempts: tries,
+                            asked,
+                            reason: reason_of(Lane::LoopsDirect, answer.outcome),
+                        };
+                    }
+                }
+                Decision::Refuse | Decision::DeadLetter | Decision::NextWebhook => return refused(&answer),
+            }
+        }
+    }
+
+    async fn call(&self, delivery: &Delivery, api_key: &SecretString, deadline: Instant) -> FarAnswer {
+        let timeout = TRY_TIMEOUT.min(deadline.saturating_duration_since(Instant::now()));
+        self.loops
+            .call(LoopsCall {
+                cargo: &delivery.cargo,
+                body: &delivery.body,
+                api_key,
+                timeout,
+            })
+            .await
+    }
+
+    fn key_rejected(&self) -> DirectAttempt {
+        let name = self.secrets.name_of(SecretField::LoopsApiKey);
+        let message =
+            format!("Loops refuses the relay's API key: put a valid one into {name}, then run the row again.");
+        DirectAttempt::KeyRejected(Refusal::new(Code::LoopsKeyRejected, message))
+    }
+}
+
+fn taken(answer: FarAnswer) -> DirectAttempt {
+    let status = match answer.outcome {
+        Outcome::Answered(status) => StatusCode::from_u16(status).unwrap_or(StatusCode::OK),
+        _ => StatusCode::OK,
+    };
+    DirectAttempt::Answered(LoopsAnswer {
+        status,
+        body: answer.body,
+    })
+}
+
+fn refused(answer: &FarAnswer) -> DirectAttempt {
+    let status = match answer.outcome {
+        Outcome::Answered(status) => status,
+        _ => 400,
+    };
+    let message = loops_message(&answer.body).unwrap_or_else(|| {
+        format!("Loops refuses the row with status {status} and no reason: compare the row with Loops' API reference.")
+    });
+    let status = StatusCode::from_u16(refusal_status(status)).unwrap_or(StatusCode::BAD_REQUEST);
+    DirectAttempt::Refused { status, message }
+}
+
+/// What Loops says in an error: `message`, or the older `error` (Loops API reference, errors).
+pub(crate) fn loops_message(body: &Bytes) -> Option<String> {
+    let body: Value = serde_json::from_slice(body).ok()?;
+    let text = |value: &Value| value.as_str().filter(|text| !text.trim().is_empty()).map(str::to_owned);
+    body.get("message").and_then(text).or_else(|| {
+        let error = body.get("error")?;
+        text(error).or_else(|| error.get("message").or_else(|| error.get("reason")).and_then(text))
+    })
+}
+
+fn quick_pause(chance: f64) -> Duration {
+    Duration::from_millis(100) + Duration::from_millis(200).mul_f64(chance.clamp(0.0, 1.0))
+}

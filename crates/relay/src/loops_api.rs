@@ -1,0 +1,72 @@
+//! The port to the Loops API.
+
+use std::future::Future;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Method;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use relay_core::delivery::Cargo;
+use relay_core::idempotency;
+use relay_core::secret::{ExposeSecret as _, SecretString};
+
+use crate::ambient::Ambient;
+use crate::http_client::{FarAnswer, HttpClient};
+
+/// One call to Loops.
+#[derive(Debug)]
+pub struct LoopsCall<'a> {
+    /// What is sent: a contact, or an event with its key.
+    pub cargo: &'a Cargo,
+    /// The JSON to send, as it is.
+    pub body: &'a Bytes,
+    /// The account's key.
+    pub api_key: &'a SecretString,
+    /// The longest time that the call may take.
+    pub timeout: Duration,
+}
+
+/// Loops' two calls (Loops API reference, "Update contact" and "Send event").
+pub trait LoopsApi: Send + Sync {
+    /// Makes the call once and tells what came back; it never fails otherwise.
+    fn call(&self, call: LoopsCall<'_>) -> impl Future<Output = FarAnswer> + Send;
+}
+
+/// Loops over HTTP.
+#[derive(Debug, Clone)]
+pub struct HttpLoops<A> {
+    client: HttpClient,
+    update_contact: String,
+    send_event: String,
+    ambient: A,
+}
+
+impl<A: Ambient> HttpLoops<A> {
+    /// The API under this base (`https://app.loops.so/api`).
+    pub fn new(client: HttpClient, base: &str, ambient: A) -> Self {
+        let base = base.trim_end_matches('/');
+        Self {
+            client,
+            update_contact: format!("{base}/v1/contacts/update"),
+            send_event: format!("{base}/v1/events/send"),
+            ambient,
+        }
+    }
+}
+
+impl<A: Ambient> LoopsApi for HttpLoops<A> {
+    async fn call(&self, call: LoopsCall<'_>) -> FarAnswer {
+        let request = match call.cargo {
+            Cargo::LoopsEvent { key } => self
+                .client
+                .request(Method::POST, &self.send_event)
+                .header(idempotency::HEADER, key.as_str()),
+            Cargo::LoopsContact | Cargo::ClayRow { .. } => self.client.request(Method::PUT, &self.update_contact),
+        };
+        let request = request
+            .header(AUTHORIZATION, format!("Bearer {}", call.api_key.expose_secret()))
+            .header(CONTENT_TYPE, "application/json")
+            .body(call.body.clone());
+        self.client.send(request, call.timeout, self.ambient.now()).await
+    }
+}

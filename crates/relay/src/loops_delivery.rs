@@ -1,0 +1,88 @@
+//! `loops-delivery`: the worker that sends stored rows to Loops.
+
+use relay_core::backoff;
+use relay_core::decision::{Decision, Lane, Outcome, decide};
+use relay_core::delivery::{Cargo, Delivery, Disposition, History, Reason, ReasonCode};
+use tokio::time::Duration;
+
+use crate::ambient::Ambient;
+use crate::direct::FULL_PAUSE;
+use crate::loops_api::{LoopsApi, LoopsCall};
+use crate::outcome::reason_of;
+use crate::pace::Pace;
+use crate::secrets::{ClayToLoopsSecret, SecretSource};
+use crate::store::Attempt;
+
+/// The longest that one call may take.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The worker.
+#[derive(Debug, Clone)]
+pub struct LoopsDelivery<S, L, P, A> {
+    /// The Loops key.
+    pub secrets: S,
+    /// The Loops API.
+    pub loops: L,
+    /// The pace of calls to Loops, shared with the direct lane.
+    pub pace: P,
+    /// Time and chance.
+    pub ambient: A,
+}
+
+impl<S, L, P, A> Attempt for LoopsDelivery<S, L, P, A>
+where
+    S: SecretSource<ClayToLoopsSecret>,
+    L: LoopsApi,
+    P: Pace,
+    A: Ambient,
+{
+    async fn attempt(&self, delivery: &Delivery, history: History) -> Disposition {
+        let event = matches!(delivery.cargo, Cargo::LoopsEvent { .. });
+        let Ok(mut secret) = self.secrets.current().await else {
+            return self.unreadable(history);
+        };
+        let mut reread = false;
+        loop {
+            let Some(api_key) = &secret.api_key else {
+                return backoff::hold(history, Reason::own(ReasonCode::NotConfigured), self.ambient.now());
+            };
+            self.pace.wait().await;
+            let call = LoopsCall {
+                cargo: &delivery.cargo,
+                body: &delivery.body,
+                api_key,
+                timeout: CALL_TIMEOUT,
+            };
+            let answer = self.loops.call(call).await;
+            let reason = reason_of(Lane::LoopsWorker, answer.outcome);
+            match decide(Lane::LoopsWorker, answer.outcome, event) {
+                Decision::Delivered | Decision::Duplicate => return Disposition::Delivered,
+                Decision::RereadSecretThen(_) if !reread => {
+                    reread = true;
+                    secret = match self.secrets.reread().await {
+                        Ok(secret) => secret,
+                        Err(_) => return self.unreadable(history),
+                    };
+                }
+                Decision::RereadSecretThen(_) => return backoff::hold(history, reason, self.ambient.now()),
+                Decision::DeadLetter | Decision::Refuse | Decision::NextWebhook => return Disposition::Dead(reason),
+                Decision::TryLater | Decision::RetryThenStore => {
+                    if answer.outcome == Outcome::Answered(429) {
+                        self.pace.pause(answer.retry_after.unwrap_or(FULL_PAUSE));
+                    }
+                    return self.later(history, reason, answer.retry_after);
+                }
+            }
+        }
+    }
+}
+
+impl<S, L, P, A: Ambient> LoopsDelivery<S, L, P, A> {
+    fn unreadable(&self, history: History) -> Disposition {
+        self.later(history, Reason::own(ReasonCode::SecretUnavailable), None)
+    }
+
+    fn later(&self, history: History, reason: Reason, asked: Option<Duration>) -> Disposition {
+        backoff::try_later(history, reason, asked, self.ambient.now(), self.ambient.chance())
+    }
+}

@@ -1,0 +1,254 @@
+//! `POST /webhooks/loops`: verifies what Loops sends, and stores what is selected for Clay's tables.
+//!
+//! It calls nobody: Clay drops what it cannot take, so a queue stands between, and Loops gets its answer at once.
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, StatusCode};
+use relay_core::delivery::{BodyHash, Cargo, Delivery, DeliveryId, Reason, ReasonCode};
+use relay_core::event::LoopsEvent;
+use relay_core::payload::CLAY_BYTES;
+use relay_core::refusal::{Code, Refusal};
+use relay_core::selection::EventSelection;
+use relay_core::signature::{
+    ID_HEADER, SIGNATURE_HEADER, SignatureFault, SigningSecret, TIMESTAMP_HEADER, Tolerance, Unverified, Verified,
+};
+use serde_json::json;
+use tracing::{error, info, warn};
+
+use crate::REQUEST_BYTES;
+use crate::ambient::Ambient;
+use crate::answer::{self, Caller};
+use crate::secrets::{LoopsToClaySecret, SecretField, SecretSource};
+use crate::store::{Queue, StoreFault, Stored};
+
+/// What the settings say about this route.
+#[derive(Debug, Clone)]
+pub struct LoopsToClaySettings {
+    /// Which events are relayed.
+    pub selection: EventSelection,
+    /// How far the time of a signed request may be off.
+    pub tolerance: Tolerance,
+    /// The `source` that the relay writes into contacts, if it does.
+    pub contact_source: Option<String>,
+}
+
+/// The handler.
+#[derive(Debug, Clone)]
+pub struct LoopsToClay<S, Q, A> {
+    /// The signing secrets and the routes.
+    pub secrets: S,
+    /// Where deliveries wait for `clay-delivery`.
+    pub queue: Q,
+    /// Time and chance.
+    pub ambient: A,
+    /// The settings.
+    pub settings: LoopsToClaySettings,
+}
+
+/// What was done with a verified event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Taken {
+    /// It is stored for every route that takes it.
+    Queued,
+    /// It is not wanted.
+    Ignored,
+    /// It only tried the endpoint.
+    Test,
+    /// It cannot be passed on, and is kept as a dead letter.
+    Rejected(ReasonCode),
+}
+
+impl Taken {
+    const fn status(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Ignored => "ignored",
+            Self::Test => "test",
+            Self::Rejected(_) => "rejected",
+        }
+    }
+}
+
+impl<S, Q, A> LoopsToClay<S, Q, A>
+where
+    S: SecretSource<LoopsToClaySecret>,
+    Q: Queue,
+    A: Ambient,
+{
+    /// Answers one request.
+    pub async fn handle(&self, request: Request<Bytes>) -> Response<Bytes> {
+        let (parts, body) = request.into_parts();
+        match self.verify(&parts.headers, body).await {
+            Ok((verified, secret)) => match LoopsEvent::read(&verified) {
+                Ok(event) => self.answer(&event, self.take(&event, &secret).await),
+                Err(refusal) => refuse(&refusal),
+            },
+            Err(refusal) => refuse(&refusal),
+        }
+    }
+
+    async fn verify(
+        &self,
+        headers: &HeaderMap,
+        body: Bytes,
+    ) -> Result<(Verified, std::sync::Arc<LoopsToClaySecret>), Refusal> {
+        if body.len() > REQUEST_BYTES {
+            return Err(Refusal::new(
+                Code::TooLarge,
+                "The webhook is larger than 256 KiB: nothing was relayed.",
+            ));
+        }
+        let header = |name: &str| headers.get(name).map(http::HeaderValue::as_bytes);
+        let unverified = Unverified::new(
+            header(ID_HEADER),
+            header(TIMESTAMP_HEADER),
+            header(SIGNATURE_HEADER),
+            body,
+        )?;
+        let secret = self.secrets.current().await.map_err(|_| self.unavailable())?;
+        if secret.signing_secrets.is_empty() {
+            return Err(Refusal::new(
+                Code::NotConfigured,
+                format!(
+                    "No signing secret is set, so no webhook is taken: put the secret of Loops' webhook page into {}.",
+                    self.secrets.name_of(SecretField::SigningSecrets)
+                ),
+            ));
+        }
+        match self.check(&unverified, &secret.signing_secrets) {
+            // It may be signed with a secret that was set a moment ago.
+            Err(SignatureFault::NoMatch) => {
+                let secret = self.secrets.reread().await.map_err(|_| self.unavailable())?;
+                let verified = self
+                    .check(&unverified, &secret.signing_secrets)
+                    .map_err(|fault| self.forged(fault))?;
+                Ok((verified, secret))
+            }
+            checked => checked
+                .map(|verified| (verified, secret))
+                .map_err(|fault| self.forged(fault)),
+        }
+    }
+
+    fn check(&self, unverified: &Unverified, secrets: &[SigningSecret]) -> Result<Verified, SignatureFault> {
+        unverified.verify(secrets, self.ambient.now(), self.settings.tolerance)
+    }
+
+    fn forged(&self, fault: SignatureFault) -> Refusal {
+        match fault {
+            SignatureFault::NoMatch => Refusal::new(
+                Code::InvalidSignature,
+                format!(
+                    "No signature matches: compare the signing secret on Loops' webhook page with {}.",
+                    self.secrets.name_of(SecretField::SigningSecrets)
+                ),
+            ),
+            SignatureFault::OutOfRange(age) => Refusal::new(
+                Code::TimestampOutOfRange,
+                format!(
+                    "The webhook is signed {age} seconds ago, which is too far off: check the relay's clock, or raise SIGNATURE_TOLERANCE_SECONDS."
+                ),
+            ),
+        }
+    }
+
+    fn unavailable(&self) -> Refusal {
+        Refusal::new(
+            Code::Unavailable,
+            "The signing secrets cannot be read now: send the webhook again later.",
+        )
+    }
+
+    async fn take(&self, event: &LoopsEvent, secret: &LoopsToClaySecret) -> Result<Taken, StoreFault> {
+        if event.is_test() {
+            return Ok(Taken::Test);
+        }
+        let wanted = self.settings.selection.selects(event.name());
+        if !wanted || event.is_echo(self.settings.contact_source.as_deref()) {
+            return Ok(Taken::Ignored);
+        }
+        if event.body().len() > CLAY_BYTES {
+            return self.bury(event, ReasonCode::TooLarge).await;
+        }
+        let mut taken = None;
+        for route in secret.routes.iter().filter(|route| route.events.selects(event.name())) {
+            let delivery = self.delivery(event, &route.name);
+            taken = Some(match self.queue.put(&delivery).await? {
+                Stored::New | Stored::Repeat => Taken::Queued,
+                Stored::Conflict => self.bury_conflict(delivery).await?,
+            });
+        }
+        match taken {
+            Some(taken) => Ok(taken),
+            None => self.bury(event, ReasonCode::NoRoute).await,
+        }
+    }
+
+    fn delivery(&self, event: &LoopsEvent, route: &str) -> Delivery {
+        Delivery {
+            id: DeliveryId::of_webhook(route, event.webhook_id()),
+            contact: event.contact().clone(),
+            received_at: self.ambient.now(),
+            cargo: Cargo::ClayRow {
+                route: route.to_owned(),
+                webhook_id: event.webhook_id().to_owned(),
+            },
+            body: event.body().clone(),
+        }
+    }
+
+    async fn bury(&self, event: &LoopsEvent, code: ReasonCode) -> Result<Taken, StoreFault> {
+        self.queue
+            .put_dead(&self.delivery(event, ""), Reason::own(code))
+            .await?;
+        Ok(Taken::Rejected(code))
+    }
+
+    async fn bury_conflict(&self, mut delivery: Delivery) -> Result<Taken, StoreFault> {
+        delivery.id = delivery.id.of_conflict(&BodyHash::of(&delivery.body));
+        self.queue
+            .put_dead(&delivery, Reason::own(ReasonCode::IdConflict))
+            .await?;
+        Ok(Taken::Rejected(ReasonCode::IdConflict))
+    }
+
+    fn answer(&self, event: &LoopsEvent, taken: Result<Taken, StoreFault>) -> Response<Bytes> {
+        let (webhook, name) = (event.webhook_id(), event.name());
+        match taken {
+            Ok(taken) => {
+                match taken {
+                    Taken::Rejected(code) => {
+                        let reason = code.as_str();
+                        warn!(
+                            webhook.id = webhook,
+                            loops.event = name,
+                            reason,
+                            "webhook kept as a dead letter"
+                        );
+                    }
+                    _ => info!(
+                        webhook.id = webhook,
+                        loops.event = name,
+                        outcome = taken.status(),
+                        "webhook taken"
+                    ),
+                }
+                answer::json(StatusCode::OK, &json!({"success": true, "status": taken.status()}))
+            }
+            Err(fault) => {
+                error!(webhook.id = webhook, loops.event = name, fault = %fault, "webhook not stored");
+                let message = "The webhook cannot be stored now: send it again later.";
+                answer::refuse(Caller::Loops, &Refusal::new(Code::Unavailable, message))
+            }
+        }
+    }
+}
+
+fn refuse(refusal: &Refusal) -> Response<Bytes> {
+    warn!(
+        code = refusal.code().as_str(),
+        field = refusal.field(),
+        "webhook refused"
+    );
+    answer::refuse(Caller::Loops, refusal)
+}

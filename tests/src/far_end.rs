@@ -1,0 +1,232 @@
+//! A far end that does as it is told: it answers anything, or nothing, and remembers what it got.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+/// What is done with one request.
+#[derive(Debug, Clone)]
+pub enum Reply {
+    /// An answer with status, headers and body.
+    Answer(u16, Vec<(&'static str, String)>, String),
+    /// No answer, ever.
+    Hang,
+    /// The connection is reset before any answer.
+    Reset,
+    /// An answer whose body breaks off in the middle, with this status.
+    HalfBody(u16),
+    /// A 200, after which the connection dies silently, as a pooled one does in a frozen process.
+    AnswerThenDie,
+}
+
+impl Reply {
+    /// A JSON answer.
+    #[must_use]
+    pub fn json(status: u16, body: &str) -> Self {
+        Self::Answer(
+            status,
+            vec![("Content-Type", "application/json".to_owned())],
+            body.to_owned(),
+        )
+    }
+
+    /// An answer without a body.
+    #[must_use]
+    pub fn status(status: u16) -> Self {
+        Self::Answer(status, Vec::new(), String::new())
+    }
+
+    /// An HTML page, as an edge makes it.
+    #[must_use]
+    pub fn html(status: u16) -> Self {
+        let page = "<html><body>Bad gateway</body></html>";
+        Self::Answer(status, vec![("Content-Type", "text/html".to_owned())], page.to_owned())
+    }
+
+    /// The same answer with a header more.
+    #[must_use]
+    pub fn with(self, name: &'static str, value: &str) -> Self {
+        match self {
+            Self::Answer(status, mut headers, body) => {
+                headers.push((name, value.to_owned()));
+                Self::Answer(status, headers, body)
+            }
+            other => other,
+        }
+    }
+}
+
+/// A request as it arrived.
+#[derive(Debug, Clone)]
+pub struct Got {
+    /// The method.
+    pub method: String,
+    /// The path.
+    pub path: String,
+    /// The headers, names in lower case.
+    pub headers: BTreeMap<String, String>,
+    /// The body.
+    pub body: Vec<u8>,
+    /// When.
+    pub at: Instant,
+}
+
+#[derive(Debug)]
+struct Script {
+    replies: VecDeque<Reply>,
+    otherwise: Reply,
+    got: Vec<Got>,
+}
+
+/// The far end.
+#[derive(Debug)]
+pub struct FarEnd {
+    address: SocketAddr,
+    script: Arc<Mutex<Script>>,
+    server: JoinHandle<()>,
+}
+
+impl Drop for FarEnd {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+impl FarEnd {
+    /// Starts one that answers everything with `otherwise`.
+    ///
+    /// # Panics
+    /// When there is no port.
+    pub async fn start(otherwise: Reply) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0")
+            .await
+            .unwrap_or_else(|fault| panic!("{fault}"));
+        let address = listener.local_addr().unwrap_or_else(|fault| panic!("{fault}"));
+        let script = Arc::new(Mutex::new(Script {
+            replies: VecDeque::new(),
+            otherwise,
+            got: Vec::new(),
+        }));
+        let shared = Arc::clone(&script);
+        let server = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(serve(stream, Arc::clone(&shared)));
+            }
+        });
+        Self {
+            address,
+            script,
+            server,
+        }
+    }
+
+    /// Its URL, with a path.
+    #[must_use]
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// What it does with the next requests, one after another.
+    pub fn then(&self, replies: impl IntoIterator<Item = Reply>) {
+        self.lock().replies.extend(replies);
+    }
+
+    /// What it does with all other requests from now on.
+    pub fn otherwise(&self, reply: Reply) {
+        self.lock().otherwise = reply;
+    }
+
+    /// What it got so far.
+    #[must_use]
+    pub fn got(&self) -> Vec<Got> {
+        self.lock().got.clone()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Script> {
+        self.script.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn serve(stream: TcpStream, script: Arc<Mutex<Script>>) {
+    let mut stream = BufReader::new(stream);
+    while let Some(got) = request(&mut stream).await {
+        let reply = {
+            let mut script = script.lock().unwrap_or_else(PoisonError::into_inner);
+            script.got.push(got);
+            script.replies.pop_front().unwrap_or_else(|| script.otherwise.clone())
+        };
+        let written = match reply {
+            Reply::Answer(status, headers, body) => write(&mut stream, status, &headers, &body, body.len()).await,
+            Reply::Hang => std::future::pending().await,
+            Reply::Reset => return reset(&stream),
+            Reply::HalfBody(status) => {
+                let _ = write(&mut stream, status, &[], "{\"success\":tr", 1000).await;
+                return;
+            }
+            Reply::AnswerThenDie => {
+                let _ = write(&mut stream, 200, &[], "{}", 2).await;
+                // The next request on this connection is read by nobody: it is reset.
+                let _ = stream.fill_buf().await;
+                return reset(&stream);
+            }
+        };
+        if written.is_none() {
+            return;
+        }
+    }
+}
+
+fn reset(stream: &BufReader<TcpStream>) {
+    // A linger of zero turns the close into a reset.
+    let _ = stream.get_ref().set_zero_linger();
+}
+
+async fn write(
+    stream: &mut BufReader<TcpStream>,
+    status: u16,
+    headers: &[(&str, String)],
+    body: &str,
+    length: usize,
+) -> Option<()> {
+    let headers: String = headers
+        .iter()
+        .map(|(name, value)| format!("{name}: {value}\r\n"))
+        .collect();
+    let text = format!("HTTP/1.1 {status} Status\r\n{headers}Content-Length: {length}\r\n\r\n{body}");
+    stream.get_mut().write_all(text.as_bytes()).await.ok()?;
+    stream.get_mut().flush().await.ok()
+}
+
+async fn request(stream: &mut BufReader<TcpStream>) -> Option<Got> {
+    let mut line = String::new();
+    stream.read_line(&mut line).await.ok().filter(|read| *read > 0)?;
+    let mut words = line.split_whitespace();
+    let (method, path) = (words.next()?.to_owned(), words.next()?.to_owned());
+    let mut headers = BTreeMap::new();
+    loop {
+        let mut line = String::new();
+        stream.read_line(&mut line).await.ok()?;
+        let Some((name, value)) = line.trim_end().split_once(':') else {
+            break;
+        };
+        headers.insert(name.to_lowercase(), value.trim().to_owned());
+    }
+    let length = headers
+        .get("content-length")
+        .and_then(|length| length.parse().ok())
+        .unwrap_or(0);
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await.ok()?;
+    Some(Got {
+        method,
+        path,
+        headers,
+        body,
+        at: Instant::now(),
+    })
+}

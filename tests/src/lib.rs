@@ -1,0 +1,41 @@
+//! What the end-to-end tests share: a relay as a process, far ends that misbehave on purpose, and a plain HTTP client.
+
+pub mod far_end;
+pub mod http;
+pub mod process;
+pub mod webhook;
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+/// How long anything that must come is waited for.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits until `look` finds something.
+///
+/// # Panics
+/// When it does not come within [`PATIENCE`].
+pub async fn eventually<T, F>(what: &str, look: impl FnMut() -> F) -> T
+where
+    F: Future<Output = Option<T>>,
+{
+    eventually_within(PATIENCE, what, look).await
+}
+
+/// Waits until `look` finds something, for a time that the test chooses.
+///
+/// # Panics
+/// When it does not come in time.
+pub async fn eventually_within<T, F>(patience: Duration, what: &str, mut look: impl FnMut() -> F) -> T
+where
+    F: Future<Output = Option<T>>,
+{
+    let began = Instant::now();
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        assert!(began.elapsed() < patience, "did not come within {patience:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
