@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 
 /// What is done with one request.
@@ -76,6 +76,20 @@ pub struct Got {
     pub at: Instant,
 }
 
+impl Got {
+    /// The body as text.
+    #[must_use]
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// A header, empty where there is none.
+    #[must_use]
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", String::as_str)
+    }
+}
+
 #[derive(Debug)]
 struct Script {
     replies: VecDeque<Reply>,
@@ -89,6 +103,48 @@ pub struct FarEnd {
     address: SocketAddr,
     script: Arc<Mutex<Script>>,
     server: JoinHandle<()>,
+}
+
+/// The address of a far end that is down: connections to it are refused.
+#[derive(Debug)]
+pub struct Down {
+    address: SocketAddr,
+    socket: TcpSocket,
+}
+
+impl Down {
+    /// A new address. Nobody else gets it meanwhile: it is taken, and not listened on.
+    ///
+    /// # Panics
+    /// When there is no port.
+    #[must_use]
+    #[expect(clippy::new_without_default, reason = "taking a port is not a default")]
+    pub fn new() -> Self {
+        let socket = TcpSocket::new_v4().unwrap_or_else(|fault| panic!("{fault}"));
+        socket
+            .bind(SocketAddr::from(([127, 0, 0, 1], 0)))
+            .unwrap_or_else(|fault| panic!("{fault}"));
+        let address = socket.local_addr().unwrap_or_else(|fault| panic!("{fault}"));
+        Self { address, socket }
+    }
+
+    /// Its URL, with a path.
+    #[must_use]
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// Brings it up: it answers everything with `otherwise`.
+    ///
+    /// # Panics
+    /// When it cannot be listened on.
+    #[must_use]
+    pub fn up(self, otherwise: Reply) -> FarEnd {
+        FarEnd::on(
+            self.socket.listen(64).unwrap_or_else(|fault| panic!("{fault}")),
+            otherwise,
+        )
+    }
 }
 
 impl Drop for FarEnd {
@@ -106,6 +162,10 @@ impl FarEnd {
         let listener = TcpListener::bind("127.0.0.1:0")
             .await
             .unwrap_or_else(|fault| panic!("{fault}"));
+        Self::on(listener, otherwise)
+    }
+
+    fn on(listener: TcpListener, otherwise: Reply) -> Self {
         let address = listener.local_addr().unwrap_or_else(|fault| panic!("{fault}"));
         let script = Arc::new(Mutex::new(Script {
             replies: VecDeque::new(),

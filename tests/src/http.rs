@@ -31,6 +31,31 @@ impl Answer {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
+    /// Checks that it is a refusal: JSON with exactly the fields that every refusal has, and a sentence that a Clay cell
+    /// can show.
+    ///
+    /// # Panics
+    /// When it is not.
+    #[track_caller]
+    pub fn assert_refused(&self, status: u16, code: &str, field: Option<&str>) {
+        let body = self.json();
+        let message = body["message"].as_str().unwrap_or_default();
+        let characters = message.chars().count();
+        assert!(
+            (1..=crate::MESSAGE_CHARACTERS).contains(&characters),
+            "{characters} characters: {message}"
+        );
+        let mut expected = serde_json::json!({"success": false, "message": message, "code": code});
+        if let Some(field) = field {
+            expected["field"] = field.into();
+        }
+        assert_eq!((self.status, &body), (status, &expected));
+        assert_eq!(
+            self.headers.get("content-type").map(String::as_str),
+            Some("application/json")
+        );
+    }
+
     /// Status and `code`.
     #[must_use]
     pub fn refusal(&self) -> (u16, String) {

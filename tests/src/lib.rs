@@ -3,6 +3,7 @@
 pub mod far_end;
 pub mod http;
 pub mod process;
+pub mod row;
 pub mod webhook;
 
 use std::future::Future;
@@ -10,6 +11,9 @@ use std::time::{Duration, Instant};
 
 /// How long anything that must come is waited for.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The most characters of a message that a Clay cell shows.
+pub const MESSAGE_CHARACTERS: usize = 300;
 
 /// Waits until `look` finds something.
 ///

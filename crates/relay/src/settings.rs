@@ -251,7 +251,7 @@ mod tests {
 
     #[test]
     fn a_fault_does_not_show_the_value() {
-        let faults = read(&[(LOOPS_API_URL, "whsec_oops")]).unwrap_err();
-        assert!(!format!("{faults:?} {}", faults[0]).contains("oops"));
+        let faults = read(&[(LOOPS_API_URL, "whsec_hidden")]).unwrap_err();
+        assert!(!format!("{faults:?} {}", faults[0]).contains("hidden"));
     }
 }
