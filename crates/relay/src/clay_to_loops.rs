@@ -224,7 +224,7 @@ where
                 }
             }
         };
-        let settled = self.lane.settle_direct(&delivery.id, end).await;
+        let settled = self.lane.settle_direct(delivery, end).await;
         if let Err(fault) = &settled {
             error!(delivery.id = %delivery.id, fault = %fault, "direct delivery not recorded");
         }

@@ -36,8 +36,8 @@ impl DirectLane for SqliteStore {
         Ok(admission)
     }
 
-    async fn settle_direct(&self, id: &DeliveryId, end: DirectEnd) -> Result<(), StoreFault> {
-        let (id, now) = (id.as_str().to_owned(), self.now().as_millisecond());
+    async fn settle_direct(&self, delivery: &Delivery, end: DirectEnd) -> Result<(), StoreFault> {
+        let (id, now) = (delivery.id.as_str().to_owned(), self.now().as_millisecond());
         let changed = self
             .transact(move |transaction| match end {
                 DirectEnd::Delivered => transaction

@@ -1,0 +1,62 @@
+//! The worker that posts stored events to Clay.
+
+use lambda_runtime::Error;
+use relay::ambient::System;
+use relay::clay_api::HttpClay;
+use relay::clay_delivery::ClayDelivery;
+use relay::http_client;
+use relay_aws::account::environment;
+use relay_aws::ledger::Ledger;
+use relay_aws::managed_secret::ManagedSecret;
+use relay_aws::queue::SqsQueue;
+use relay_aws::settings::{
+    CLAY_DEAD_LETTER_URL, CLAY_QUEUE_URL, FunctionSettings, LEDGER_TABLE, LOOPS_TO_CLAY_SECRET_ARN,
+};
+use relay_aws::start::{StartFault, warm_up};
+use relay_aws::table::LedgerTable;
+use relay_aws::worker::ClayWorker;
+use relay_aws::{drain, telemetry};
+
+/// Every Clay webhook is at this host (Clay, "Webhook integration guide").
+const CLAY: &str = "https://api.clay.com";
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    telemetry::start();
+    let client = http_client::build()?;
+    let needed = [
+        LOOPS_TO_CLAY_SECRET_ARN,
+        CLAY_QUEUE_URL,
+        CLAY_DEAD_LETTER_URL,
+        LEDGER_TABLE,
+    ];
+    let FunctionSettings {
+        shared,
+        account,
+        needed,
+    } = FunctionSettings::read(&environment(), &client, needed).map_err(StartFault::from)?;
+    let [secret, queue, dead_letters, table] = needed;
+
+    let secrets = ManagedSecret::new(account.secrets_manager(), secret, shared.secret_ttl, System);
+    warm_up(&secrets, &client, CLAY).await;
+    let ledger = Ledger::new(LedgerTable::new(account.dynamodb(), table));
+    let attempt = ClayDelivery {
+        secrets,
+        clay: HttpClay::new(client, System),
+        ledger: ledger.clone(),
+        pace: drain::pace(shared.clay_rate),
+        ambient: System,
+        payload: shared.clay_payload,
+    };
+    let queue = SqsQueue::new(account.sqs(), queue, dead_letters);
+    drain::run(
+        ClayWorker {
+            attempt,
+            ledger,
+            ambient: System,
+        },
+        queue,
+        System,
+    )
+    .await
+}

@@ -1,0 +1,21 @@
+//! The function behind `POST /api/v1/events/send`.
+
+use lambda_http::{Error, run, service_fn};
+use relay::http_client;
+use relay_aws::account::environment;
+use relay_aws::start::{StartFault, warm_up};
+use relay_aws::{door, rows, telemetry};
+use relay_core::row::Kind;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    telemetry::start();
+    let client = http_client::build()?;
+    let (handler, loops) = rows::handler(&environment(), &client).map_err(StartFault::from)?;
+    warm_up(&handler.secrets, &client, &loops).await;
+    let handler = &handler;
+    run(service_fn(|event| async move {
+        Ok::<_, Error>(door::response(handler.handle(Kind::Event, door::request(event)).await))
+    }))
+    .await
+}

@@ -1,0 +1,60 @@
+//! The worker that sends stored rows to Loops.
+
+use lambda_runtime::Error;
+use relay::ambient::System;
+use relay::http_client;
+use relay::loops_api::HttpLoops;
+use relay::loops_delivery::LoopsDelivery;
+use relay_aws::account::environment;
+use relay_aws::lane::AwsLane;
+use relay_aws::ledger::Ledger;
+use relay_aws::managed_secret::ManagedSecret;
+use relay_aws::queue::SqsQueue;
+use relay_aws::settings::{
+    CLAY_TO_LOOPS_SECRET_ARN, FunctionSettings, LEDGER_TABLE, LOOPS_DEAD_LETTER_URL, LOOPS_QUEUE_URL,
+};
+use relay_aws::start::{StartFault, warm_up};
+use relay_aws::table::LedgerTable;
+use relay_aws::worker::LoopsWorker;
+use relay_aws::{drain, telemetry};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    telemetry::start();
+    let client = http_client::build()?;
+    let needed = [
+        CLAY_TO_LOOPS_SECRET_ARN,
+        LOOPS_QUEUE_URL,
+        LOOPS_DEAD_LETTER_URL,
+        LEDGER_TABLE,
+    ];
+    let FunctionSettings {
+        shared,
+        account,
+        needed,
+    } = FunctionSettings::read(&environment(), &client, needed).map_err(StartFault::from)?;
+    let [secret, queue, dead_letters, table] = needed;
+
+    let secrets = ManagedSecret::new(account.secrets_manager(), secret, shared.secret_ttl, System);
+    warm_up(&secrets, &client, &shared.loops_api_url).await;
+    let ledger = Ledger::new(LedgerTable::new(account.dynamodb(), table));
+    let queue = SqsQueue::new(account.sqs(), queue, dead_letters);
+    let attempt = LoopsDelivery {
+        secrets,
+        loops: HttpLoops::new(client, &shared.loops_api_url, System),
+        pace: drain::pace(shared.loops_rate),
+        ambient: System,
+    };
+    let lane = AwsLane::new(queue.clone(), ledger.clone(), System);
+    drain::run(
+        LoopsWorker {
+            attempt,
+            ledger,
+            lane,
+            ambient: System,
+        },
+        queue,
+        System,
+    )
+    .await
+}

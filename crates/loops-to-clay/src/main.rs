@@ -1,0 +1,43 @@
+//! The function behind `POST /webhooks/loops`.
+
+use lambda_http::{Error, run, service_fn};
+use relay::ambient::System;
+use relay::http_client;
+use relay::loops_to_clay::{LoopsToClay, LoopsToClaySettings};
+use relay_aws::account::environment;
+use relay_aws::managed_secret::ManagedSecret;
+use relay_aws::queue::SqsQueue;
+use relay_aws::settings::{CLAY_DEAD_LETTER_URL, CLAY_QUEUE_URL, FunctionSettings, LOOPS_TO_CLAY_SECRET_ARN};
+use relay_aws::start::{StartFault, warm_up};
+use relay_aws::{door, telemetry};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    telemetry::start();
+    let client = http_client::build()?;
+    let needed = [LOOPS_TO_CLAY_SECRET_ARN, CLAY_QUEUE_URL, CLAY_DEAD_LETTER_URL];
+    let FunctionSettings {
+        shared,
+        account,
+        needed,
+    } = FunctionSettings::read(&environment(), &client, needed).map_err(StartFault::from)?;
+    let [secret, queue, dead_letters] = needed;
+
+    let secrets = ManagedSecret::new(account.secrets_manager(), secret, shared.secret_ttl, System);
+    warm_up(&secrets, &client, &queue).await;
+    let handler = LoopsToClay {
+        secrets,
+        queue: SqsQueue::new(account.sqs(), queue, dead_letters),
+        ambient: System,
+        settings: LoopsToClaySettings {
+            selection: shared.relayed_events,
+            tolerance: shared.signature_tolerance,
+            contact_source: shared.contact_source,
+        },
+    };
+    let handler = &handler;
+    run(service_fn(|event| async move {
+        Ok::<_, Error>(door::response(handler.handle(door::request(event)).await))
+    }))
+    .await
+}

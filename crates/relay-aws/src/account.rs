@@ -1,0 +1,123 @@
+//! What every AWS client shares: where, who, how long, and through which HTTP client.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use aws_credential_types::Credentials;
+use aws_smithy_types::retry::RetryConfig;
+use aws_smithy_types::timeout::TimeoutConfig;
+use aws_types::region::Region;
+use relay::http_client::HttpClient;
+use relay::settings::{SettingFault, SettingReader};
+
+use crate::connector::Connector;
+
+/// The longest that one attempt at a call may take.
+const ATTEMPT: Duration = Duration::from_millis(2500);
+/// The longest that a call may take, its repetitions included: it fits twice into the time of a function.
+const CALL: Duration = Duration::from_secs(6);
+/// How often a call is tried.
+const ATTEMPTS: u32 = 3;
+
+/// Makes the clients of the services.
+#[derive(Debug, Clone)]
+pub struct Account {
+    region: Region,
+    credentials: Credentials,
+    endpoint: Option<String>,
+    connector: Connector,
+}
+
+impl Account {
+    /// Reads what Lambda tells a function: region and credentials; and `AWS_ENDPOINT_URL`, where AWS is emulated.
+    pub fn read(reader: &mut SettingReader<'_>, client: HttpClient) -> Self {
+        let mut needed = |name: &'static str, example: &'static str| match reader.text(name) {
+            Some(value) if !value.is_empty() => value.to_owned(),
+            _ => {
+                reader.fault(SettingFault {
+                    name,
+                    form: "set, as Lambda does",
+                    example,
+                });
+                String::new()
+            }
+        };
+        let region = needed("AWS_REGION", "eu-west-1");
+        let key = needed("AWS_ACCESS_KEY_ID", "ASIA…");
+        let secret = needed("AWS_SECRET_ACCESS_KEY", "…");
+        let session = reader
+            .text("AWS_SESSION_TOKEN")
+            .filter(|token| !token.is_empty())
+            .map(str::to_owned);
+        Self {
+            region: Region::new(region),
+            credentials: Credentials::new(key, secret, session, None, "Lambda"),
+            endpoint: reader
+                .text("AWS_ENDPOINT_URL")
+                .filter(|url| !url.is_empty())
+                .map(str::to_owned),
+            connector: Connector::new(client),
+        }
+    }
+
+    /// A client of Secrets Manager.
+    #[must_use]
+    pub fn secrets_manager(&self) -> aws_sdk_secretsmanager::Client {
+        let mut config = aws_sdk_secretsmanager::Config::builder()
+            .behavior_version(aws_sdk_secretsmanager::config::BehaviorVersion::latest())
+            .region(self.region.clone())
+            .credentials_provider(self.credentials.clone())
+            .http_client(self.connector.clone())
+            .timeout_config(timeouts())
+            .retry_config(retries());
+        config.set_endpoint_url(self.endpoint.clone());
+        aws_sdk_secretsmanager::Client::from_conf(config.build())
+    }
+
+    /// A client of SQS.
+    #[must_use]
+    pub fn sqs(&self) -> aws_sdk_sqs::Client {
+        let mut config = aws_sdk_sqs::Config::builder()
+            .behavior_version(aws_sdk_sqs::config::BehaviorVersion::latest())
+            .region(self.region.clone())
+            .credentials_provider(self.credentials.clone())
+            .http_client(self.connector.clone())
+            .timeout_config(timeouts())
+            .retry_config(retries());
+        config.set_endpoint_url(self.endpoint.clone());
+        aws_sdk_sqs::Client::from_conf(config.build())
+    }
+
+    /// A client of DynamoDB.
+    #[must_use]
+    pub fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
+        let mut config = aws_sdk_dynamodb::Config::builder()
+            .behavior_version(aws_sdk_dynamodb::config::BehaviorVersion::latest())
+            .region(self.region.clone())
+            .credentials_provider(self.credentials.clone())
+            .http_client(self.connector.clone())
+            .timeout_config(timeouts())
+            .retry_config(retries());
+        config.set_endpoint_url(self.endpoint.clone());
+        aws_sdk_dynamodb::Client::from_conf(config.build())
+    }
+}
+
+fn timeouts() -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .operation_attempt_timeout(ATTEMPT)
+        .operation_timeout(CALL)
+        .build()
+}
+
+fn retries() -> RetryConfig {
+    RetryConfig::standard().with_max_attempts(ATTEMPTS)
+}
+
+/// The process's environment, as a map that settings are read from.
+#[must_use]
+pub fn environment() -> BTreeMap<String, String> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())))
+        .collect()
+}

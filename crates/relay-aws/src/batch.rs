@@ -1,0 +1,170 @@
+//! A batch of queue messages: groups side by side, each group in its order, and every message's fate its own.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::time::Duration;
+
+use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
+use futures_util::future::join_all;
+use jiff::Timestamp;
+use relay::ambient::Ambient;
+use relay_core::delivery::{Delivery, Disposition};
+use tokio::time::Instant;
+use tracing::{error, info, warn};
+
+use crate::envelope;
+use crate::queue::SqsQueue;
+
+/// What has to be left of a function's time for another message to be begun: the longest attempt, and its record.
+const TIME_FOR_ONE: Duration = Duration::from_secs(25);
+/// When a message is looked at again whose turn has not come.
+const NOT_YET: Duration = Duration::from_secs(2);
+/// The longest that SQS hides a message.
+const LONGEST_HIDDEN: i64 = 12 * 60 * 60;
+/// The reason of a message that is no delivery.
+const MALFORMED: &str = "malformed";
+
+/// What a worker makes of one message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It has ended: the message is not needed any more.
+    Ended(Disposition),
+    /// It has not ended: the message comes back at that time.
+    Back(Timestamp),
+    /// Nothing could be done: the message comes back soon.
+    NotYet,
+}
+
+/// What is done with one message.
+pub trait MessageWorker: Send + Sync {
+    /// Works on one delivery.
+    fn work(&self, delivery: &Delivery) -> impl Future<Output = Fate> + Send;
+}
+
+/// Works through a batch until the function's time is nearly up, and tells which messages are to come back.
+pub async fn run<W, A>(
+    worker: &W,
+    queue: &SqsQueue,
+    ambient: &A,
+    event: SqsEvent,
+    deadline: Instant,
+) -> SqsBatchResponse
+where
+    W: MessageWorker,
+    A: Ambient,
+{
+    let mut groups: BTreeMap<String, Vec<SqsMessage>> = BTreeMap::new();
+    for message in event.records {
+        let group = message.attributes.get("MessageGroupId").cloned().unwrap_or_default();
+        groups.entry(group).or_default().push(message);
+    }
+    let groups = groups
+        .iter()
+        .map(|(group, messages)| run_group(worker, queue, ambient, group, messages, deadline));
+    let mut response = SqsBatchResponse::default();
+    for id in join_all(groups).await.into_iter().flatten() {
+        let mut failure = BatchItemFailure::default();
+        failure.item_identifier = id;
+        response.batch_item_failures.push(failure);
+    }
+    response
+}
+
+/// The ids of the messages that come back: the first that has not ended, and all behind it.
+async fn run_group<W: MessageWorker, A: Ambient>(
+    worker: &W,
+    queue: &SqsQueue,
+    ambient: &A,
+    group: &str,
+    messages: &[SqsMessage],
+    deadline: Instant,
+) -> Vec<String> {
+    for (place, message) in messages.iter().enumerate() {
+        let wait = if deadline.saturating_duration_since(Instant::now()) < TIME_FOR_ONE {
+            Some(Duration::ZERO)
+        } else {
+            one(worker, queue, ambient, group, message).await
+        };
+        if let Some(wait) = wait {
+            hide(queue, message, wait).await;
+            return messages
+                .iter()
+                .skip(place)
+                .filter_map(|message| message.message_id.clone())
+                .collect();
+        }
+    }
+    Vec::new()
+}
+
+/// Works on one message; how long it has to wait, if it has to come back.
+async fn one<W: MessageWorker, A: Ambient>(
+    worker: &W,
+    queue: &SqsQueue,
+    ambient: &A,
+    group: &str,
+    message: &SqsMessage,
+) -> Option<Duration> {
+    let body = message.body.as_deref().unwrap_or_default();
+    let id = message.message_id.as_deref().unwrap_or_default();
+    let Ok(delivery) = envelope::open(body) else {
+        error!(
+            message.id = id,
+            "a message that is no delivery goes to the dead letters"
+        );
+        return match queue.bury(body, group, id, MALFORMED, None).await {
+            Ok(()) => None,
+            Err(fault) => {
+                error!(message.id = id, %fault, "a dead letter cannot be stored");
+                Some(NOT_YET)
+            }
+        };
+    };
+    let fate = worker.work(&delivery).await;
+    log(&delivery, fate);
+    match fate {
+        Fate::Ended(Disposition::Dead(reason)) => match queue.bury_delivery(&delivery, reason).await {
+            Ok(()) => None,
+            Err(fault) => {
+                error!(delivery.id = %delivery.id, %fault, "a dead letter cannot be stored");
+                Some(NOT_YET)
+            }
+        },
+        Fate::Ended(_) => None,
+        Fate::Back(at) => Some(Duration::try_from(at.duration_since(ambient.now())).unwrap_or_default()),
+        Fate::NotYet => Some(NOT_YET),
+    }
+}
+
+async fn hide(queue: &SqsQueue, message: &SqsMessage, wait: Duration) {
+    let Some(receipt) = &message.receipt_handle else { return };
+    let seconds = i64::try_from(wait.as_secs())
+        .unwrap_or(LONGEST_HIDDEN)
+        .min(LONGEST_HIDDEN);
+    if let Err(fault) = queue
+        .put_back(receipt, i32::try_from(seconds).unwrap_or(i32::MAX))
+        .await
+    {
+        // It then comes back when the queue's own time is up: later, but it comes.
+        warn!(%fault, "a message could not be put back in time");
+    }
+}
+
+fn log(delivery: &Delivery, fate: Fate) {
+    let id = delivery.id.as_str();
+    match fate {
+        Fate::Ended(Disposition::Delivered) => info!(delivery.id = id, "delivered"),
+        Fate::Ended(Disposition::Dead(reason)) => {
+            error!(
+                delivery.id = id,
+                reason = reason.code.as_str(),
+                status = reason.status,
+                "dead letter"
+            );
+        }
+        Fate::Ended(Disposition::TryLater { .. } | Disposition::Hold { .. }) | Fate::Back(_) => {
+            warn!(delivery.id = id, "to be tried again");
+        }
+        Fate::NotYet => info!(delivery.id = id, "not its turn yet"),
+    }
+}

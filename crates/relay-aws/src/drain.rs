@@ -1,0 +1,41 @@
+//! A function that drains a queue: its pace, and one batch after another.
+
+use std::num::NonZeroU32;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
+use lambda_runtime::{Error, LambdaEvent, service_fn};
+use relay::ambient::Ambient;
+use relay::pace::ProcessPace;
+use tokio::time::Instant;
+
+use crate::batch::{self, MessageWorker};
+use crate::queue::SqsQueue;
+
+/// How many sandboxes drain one queue (the template's `MaximumConcurrency`, which cannot be less).
+const SANDBOXES: u32 = 2;
+
+/// The pace of one sandbox: all of them together keep the far end's.
+#[must_use]
+pub fn pace(per_second: NonZeroU32) -> ProcessPace {
+    ProcessPace::new(NonZeroU32::new(per_second.get() / SANDBOXES).unwrap_or(NonZeroU32::MIN))
+}
+
+/// Takes batches until the sandbox ends.
+///
+/// # Errors
+/// When the runtime fails.
+pub async fn run<W: MessageWorker, A: Ambient>(worker: W, queue: SqsQueue, ambient: A) -> Result<(), Error> {
+    let (worker, queue, ambient) = (&worker, &queue, &ambient);
+    lambda_runtime::run(service_fn(|event: LambdaEvent<SqsEvent>| async move {
+        let deadline = Instant::now() + time_left(event.context.deadline);
+        Ok::<SqsBatchResponse, Error>(batch::run(worker, queue, ambient, event.payload, deadline).await)
+    }))
+    .await
+}
+
+/// The time until a deadline in Unix milliseconds.
+fn time_left(deadline: u64) -> Duration {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Duration::from_millis(deadline).saturating_sub(now)
+}

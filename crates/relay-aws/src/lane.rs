@@ -1,0 +1,247 @@
+//! The lane past the queue, for many sandboxes at once.
+//!
+//! A contact's item says who has its lane (`holder`, for as long as a caller can wait) and which of its deliveries wait
+//! in the queue (`waiting`). Who wants the lane gets it only where nobody has it and nothing waits. What comes meanwhile
+//! joins the queue; if the holder then has to wait after all, its delivery is kept in the item as the one that goes
+//! `first_message`, because a FIFO queue has no place in front of what it holds already. The worker that meets one of the others
+//! delivers that one before.
+
+use jiff::{SignedDuration, Timestamp};
+use relay::ambient::Ambient;
+use relay::store::{Admission, DirectEnd, DirectLane, StoreFault, Wish};
+use relay_core::contact::ContactKey;
+use relay_core::delivery::{Cargo, Delivery, DeliveryId};
+
+use crate::envelope;
+use crate::ledger::{Ledger, SetOut, Standing};
+use crate::queue::SqsQueue;
+use crate::table::{Change, Item, text, time};
+
+/// How long a caller may hold a lane: longer than any caller is let wait. One who holds it longer is gone.
+const LEASE: SignedDuration = SignedDuration::from_secs(40);
+
+/// The lane, the queue behind it, and the ledger.
+#[derive(Debug, Clone)]
+pub struct AwsLane<A> {
+    queue: SqsQueue,
+    ledger: Ledger,
+    ambient: A,
+}
+
+/// What stands before a message of a contact.
+#[derive(Debug)]
+pub enum Before {
+    /// Nothing.
+    Clear,
+    /// A caller is sending for this contact right now.
+    Held,
+    /// This delivery goes first.
+    First(Box<Delivery>),
+}
+
+impl<A: Ambient> AwsLane<A> {
+    /// A lane.
+    pub const fn new(queue: SqsQueue, ledger: Ledger, ambient: A) -> Self {
+        Self { queue, ledger, ambient }
+    }
+
+    /// What a worker has to mind before it sends a delivery of this contact.
+    ///
+    /// # Errors
+    /// When the table cannot be read.
+    pub async fn before(&self, delivery: &Delivery) -> Result<Before, StoreFault> {
+        let item = self.ledger.table().get(&key(&delivery.contact)).await?;
+        if is_held(&item, self.ambient.now()) {
+            return Ok(Before::Held);
+        }
+        match text(&item, "first_id") {
+            Some(id) if id != delivery.id.as_str() => {
+                let first = text(&item, "first_message").and_then(|first| envelope::open(first).ok());
+                Ok(first.map_or(Before::Clear, |first| Before::First(Box::new(first))))
+            }
+            _ => Ok(Before::Clear),
+        }
+    }
+
+    /// Notes that a delivery of the queue has ended.
+    ///
+    /// # Errors
+    /// When the table cannot be written.
+    pub async fn leave(&self, contact: &ContactKey, id: &DeliveryId) -> Result<(), StoreFault> {
+        let now = self.ambient.now();
+        let first = Change::new("REMOVE first_id, first_message DELETE waiting :ids")
+            .only_if("first_id = :id")
+            .text(":id", id.as_str())
+            .set(":ids", id.as_str());
+        if self.ledger.table().change(&key(contact), first, now).await?.is_some() {
+            return Ok(());
+        }
+        let change = Change::new("DELETE waiting :ids").set(":ids", id.as_str());
+        self.ledger.table().change(&key(contact), change, now).await.map(drop)
+    }
+
+    async fn known(&self, delivery: &Delivery) -> Result<Option<Admission>, StoreFault> {
+        if !repeats(delivery) {
+            return Ok(None);
+        }
+        Ok(match self.ledger.standing(&delivery.id).await? {
+            Some(Standing::Done) => Some(Admission::DeliveredBefore),
+            Some(Standing::Queued) => Some(Admission::Queued),
+            Some(Standing::Direct(until)) if until > self.ambient.now() => Some(Admission::Busy),
+            Some(Standing::Direct(_) | Standing::Dead) | None => None,
+        })
+    }
+
+    async fn take_lane(&self, delivery: &Delivery) -> Result<Option<Admission>, StoreFault> {
+        let now = self.ambient.now();
+        let until = now.checked_add(LEASE).unwrap_or(now);
+        let take = Change::new("SET holder = :id, lease_until = :until")
+            .only_if("attribute_not_exists(waiting) AND (attribute_not_exists(holder) OR lease_until < :now)")
+            .text(":id", delivery.id.as_str())
+            .number(":until", until.as_millisecond())
+            .number(":now", now.as_millisecond());
+        if self
+            .ledger
+            .table()
+            .change(&key(&delivery.contact), take, now)
+            .await?
+            .is_none()
+        {
+            return Ok(None);
+        }
+        if repeats(delivery) && !self.ledger.set_out(delivery, SetOut::Direct(until), now).await? {
+            self.give_back(delivery).await?;
+            return Ok(Some(Admission::Busy));
+        }
+        Ok(Some(Admission::Direct))
+    }
+
+    async fn give_back(&self, delivery: &Delivery) -> Result<(), StoreFault> {
+        let change = Change::new("REMOVE holder, lease_until")
+            .only_if("holder = :id")
+            .text(":id", delivery.id.as_str());
+        self.ledger
+            .table()
+            .change(&key(&delivery.contact), change, self.ambient.now())
+            .await
+            .map(drop)
+    }
+
+    async fn enqueue(&self, delivery: &Delivery) -> Result<Admission, StoreFault> {
+        let now = self.ambient.now();
+        if repeats(delivery) && !self.ledger.set_out(delivery, SetOut::Queued, now).await? {
+            return Ok(Admission::Busy);
+        }
+        // The lane is closed before the message is on its way: nothing may pass it.
+        let wait = Change::new("ADD waiting :ids").set(":ids", delivery.id.as_str());
+        self.ledger.table().change(&key(&delivery.contact), wait, now).await?;
+        match self.queue.send(delivery, &self.ambient.unique()).await {
+            Ok(()) => Ok(Admission::Queued),
+            Err(fault) => {
+                self.leave(&delivery.contact, &delivery.id).await?;
+                if repeats(delivery) {
+                    self.ledger.forget(&delivery.id).await?;
+                }
+                Err(fault)
+            }
+        }
+    }
+
+    /// Puts the holder of the lane into the queue; in front of everything, where others came meanwhile.
+    async fn postpone(&self, delivery: &Delivery) -> Result<(), StoreFault> {
+        let now = self.ambient.now();
+        let id = delivery.id.as_str();
+        let alone = Change::new("REMOVE holder, lease_until ADD waiting :ids")
+            .only_if("holder = :id AND attribute_not_exists(waiting)")
+            .text(":id", id)
+            .set(":ids", id);
+        let alone = self
+            .ledger
+            .table()
+            .change(&key(&delivery.contact), alone, now)
+            .await?
+            .is_some();
+        if !alone {
+            let first = envelope::seal(delivery).map_err(|fault| StoreFault(fault.to_string()))?;
+            let in_front =
+                Change::new("SET first_id = :id, first_message = :first REMOVE holder, lease_until ADD waiting :ids")
+                    .only_if("holder = :id")
+                    .text(":id", id)
+                    .text(":first", &first)
+                    .set(":ids", id);
+            if self
+                .ledger
+                .table()
+                .change(&key(&delivery.contact), in_front, now)
+                .await?
+                .is_none()
+            {
+                return Err(StoreFault("the lane was given to somebody else".to_owned()));
+            }
+        }
+        if repeats(delivery) {
+            self.ledger.set_out(delivery, SetOut::Queued, now).await?;
+        }
+        match self.queue.send(delivery, &self.ambient.unique()).await {
+            Err(fault) if alone => {
+                self.leave(&delivery.contact, &delivery.id).await?;
+                if repeats(delivery) {
+                    self.ledger.forget(&delivery.id).await?;
+                }
+                Err(fault)
+            }
+            // The others bring it along.
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+}
+
+impl<A: Ambient> DirectLane for AwsLane<A> {
+    async fn admit(&self, delivery: &Delivery, wish: Wish) -> Result<Admission, StoreFault> {
+        if let Some(known) = self.known(delivery).await? {
+            return Ok(known);
+        }
+        if wish == Wish::Direct
+            && let Some(admission) = self.take_lane(delivery).await?
+        {
+            return Ok(admission);
+        }
+        self.enqueue(delivery).await
+    }
+
+    async fn settle_direct(&self, delivery: &Delivery, end: DirectEnd) -> Result<(), StoreFault> {
+        match end {
+            DirectEnd::Delivered => {
+                if repeats(delivery) {
+                    self.ledger.done(&delivery.id, self.ambient.now()).await?;
+                }
+                self.give_back(delivery).await
+            }
+            DirectEnd::Refused => {
+                if repeats(delivery) {
+                    self.ledger.forget(&delivery.id).await?;
+                }
+                self.give_back(delivery).await
+            }
+            DirectEnd::Postponed { .. } => self.postpone(delivery).await,
+        }
+    }
+
+    async fn is_clear(&self, contact: &ContactKey) -> Result<bool, StoreFault> {
+        let item = self.ledger.table().get(&key(contact)).await?;
+        Ok(!item.contains_key("waiting") && !is_held(&item, self.ambient.now()))
+    }
+}
+
+/// Whether the same delivery can come again: a contact's update is another one each time.
+fn repeats(delivery: &Delivery) -> bool {
+    matches!(delivery.cargo, Cargo::LoopsEvent { .. })
+}
+
+fn is_held(item: &Item, now: Timestamp) -> bool {
+    text(item, "holder").is_some() && time(item, "lease_until").is_some_and(|until| until > now)
+}
+
+fn key(contact: &ContactKey) -> String {
+    format!("contact#{}", contact.as_str())
+}

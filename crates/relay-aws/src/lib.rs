@@ -1,0 +1,18 @@
+#![doc = include_str!("../README.md")]
+
+pub mod account;
+pub mod batch;
+pub mod connector;
+pub mod door;
+pub mod drain;
+pub mod envelope;
+pub mod lane;
+pub mod ledger;
+pub mod managed_secret;
+pub mod queue;
+pub mod rows;
+pub mod settings;
+pub mod start;
+pub mod table;
+pub mod telemetry;
+pub mod worker;

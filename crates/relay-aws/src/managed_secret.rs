@@ -1,0 +1,185 @@
+//! A secret in Secrets Manager, read seldom: a call a request would cost more than everything else together.
+//!
+//! - It is read once for its lifetime (give or take a tenth, so that sandboxes do not read in step).
+//! - Whoever comes while it is being read waits for that reading.
+//! - Where it cannot be read, what is known serves on.
+//! - Where what is known does not work, it is read again, at most every half minute: forged requests must not buy calls.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_sdk_secretsmanager::Client;
+use aws_sdk_secretsmanager::error::DisplayErrorContext;
+use relay::ambient::Ambient;
+use relay::secret_document::DocumentFault;
+use relay::secrets::{ClayToLoopsSecret, LoopsToClaySecret, SecretFault, SecretField, SecretSource};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+use tracing::{error, warn};
+
+/// How often the secret is read again because it does not work.
+const REREAD_EVERY: Duration = Duration::from_secs(30);
+/// How long what is known serves when it could not be read, before that is tried again.
+const STALE_FOR: Duration = Duration::from_secs(30);
+
+/// A secret document.
+pub trait Document: Sized + Send + Sync + 'static {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// When it cannot be used.
+    fn read_document(json: &str) -> Result<Self, DocumentFault>;
+}
+
+impl Document for LoopsToClaySecret {
+    fn read_document(json: &str) -> Result<Self, DocumentFault> {
+        Self::read(json)
+    }
+}
+
+impl Document for ClayToLoopsSecret {
+    fn read_document(json: &str) -> Result<Self, DocumentFault> {
+        Self::read(json)
+    }
+}
+
+/// A secret in Secrets Manager.
+pub struct ManagedSecret<T, A> {
+    shared: Arc<Shared<T, A>>,
+}
+
+struct Shared<T, A> {
+    client: Client,
+    arn: String,
+    lifetime: Duration,
+    ambient: A,
+    cache: Mutex<Cache<T>>,
+}
+
+struct Cache<T> {
+    known: Option<Arc<T>>,
+    fresh_until: Instant,
+    may_reread_at: Instant,
+}
+
+impl<T, A> Clone for ManagedSecret<T, A> {
+    fn clone(&self) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+        }
+    }
+}
+
+impl<T, A> std::fmt::Debug for ManagedSecret<T, A> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ManagedSecret")
+            .field("arn", &self.shared.arn)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T: Document, A: Ambient> ManagedSecret<T, A> {
+    /// The secret of this ARN, to be read at most once in a `lifetime`.
+    pub fn new(client: Client, arn: String, lifetime: Duration, ambient: A) -> Self {
+        let now = Instant::now();
+        let cache = Mutex::new(Cache {
+            known: None,
+            fresh_until: now,
+            may_reread_at: now,
+        });
+        Self {
+            shared: Arc::new(Shared {
+                client,
+                arn,
+                lifetime,
+                ambient,
+                cache,
+            }),
+        }
+    }
+
+    async fn refresh(&self, cache: &mut Cache<T>) -> Result<Arc<T>, SecretFault> {
+        let now = Instant::now();
+        match self.fetch().await {
+            Some(secret) => {
+                let secret = Arc::new(secret);
+                cache.known = Some(Arc::clone(&secret));
+                cache.fresh_until = now + self.shared.lifetime.mul_f64(0.9 + 0.2 * self.shared.ambient.chance());
+                Ok(secret)
+            }
+            None => match &cache.known {
+                Some(known) => {
+                    warn!(secret = self.name(), "the secret as it was known serves on");
+                    cache.fresh_until = now + STALE_FOR;
+                    Ok(Arc::clone(known))
+                }
+                None => Err(SecretFault),
+            },
+        }
+    }
+
+    async fn fetch(&self) -> Option<T> {
+        let read = self
+            .shared
+            .client
+            .get_secret_value()
+            .secret_id(&self.shared.arn)
+            .send()
+            .await;
+        let document = match read {
+            Ok(read) => read.secret_string.unwrap_or_default(),
+            Err(fault) => {
+                error!(secret = self.name(), fault = %DisplayErrorContext(&fault), "the secret cannot be read");
+                return None;
+            }
+        };
+        match T::read_document(&document) {
+            Ok(secret) => Some(secret),
+            Err(fault) => {
+                error!(secret = self.name(), %fault, "the secret cannot be used");
+                None
+            }
+        }
+    }
+
+    /// The name under which a person finds the secret: the ARN's, without the six characters that AWS adds.
+    fn name(&self) -> &str {
+        let arn = &self.shared.arn;
+        match arn.split_once(":secret:") {
+            Some((_, name)) => name.rsplit_once('-').map_or(name, |(name, _)| name),
+            None => arn,
+        }
+    }
+}
+
+impl<T: Document, A: Ambient> SecretSource<T> for ManagedSecret<T, A> {
+    async fn current(&self) -> Result<Arc<T>, SecretFault> {
+        let mut cache = self.shared.cache.lock().await;
+        match &cache.known {
+            Some(known) if Instant::now() < cache.fresh_until => Ok(Arc::clone(known)),
+            _ => self.refresh(&mut cache).await,
+        }
+    }
+
+    async fn reread(&self) -> Result<Arc<T>, SecretFault> {
+        let mut cache = self.shared.cache.lock().await;
+        let now = Instant::now();
+        match &cache.known {
+            Some(known) if now < cache.may_reread_at => Ok(Arc::clone(known)),
+            _ => {
+                cache.may_reread_at = now + REREAD_EVERY;
+                self.refresh(&mut cache).await
+            }
+        }
+    }
+
+    fn name_of(&self, field: SecretField) -> String {
+        let field = match field {
+            SecretField::SigningSecrets => "loops_signing_secrets",
+            SecretField::ClayRoutes => "clay_routes",
+            SecretField::LoopsApiKey => "loops_api_key",
+            SecretField::RelayTokens => "relay_tokens",
+        };
+        format!("{field} of the secret {}", self.name())
+    }
+}

@@ -1,0 +1,155 @@
+//! The FIFO queues: deliveries in groups of one contact each, and the dead letters.
+
+use aws_sdk_sqs::Client;
+use aws_sdk_sqs::error::DisplayErrorContext;
+use aws_sdk_sqs::types::MessageAttributeValue;
+use relay::store::{Queue, StoreFault, Stored};
+use relay_core::delivery::{BodyHash, Delivery, Reason};
+
+use crate::envelope;
+
+/// The message attribute with a dead letter's reason.
+pub const REASON_ATTRIBUTE: &str = "reason";
+/// The message attribute with the far end's last status.
+pub const STATUS_ATTRIBUTE: &str = "status";
+
+/// A queue and its dead letters.
+#[derive(Debug, Clone)]
+pub struct SqsQueue {
+    client: Client,
+    url: String,
+    dead_letters: String,
+}
+
+impl SqsQueue {
+    /// The queue at this URL, whose dead letters go to the other.
+    #[must_use]
+    pub const fn new(client: Client, url: String, dead_letters: String) -> Self {
+        Self {
+            client,
+            url,
+            dead_letters,
+        }
+    }
+
+    /// Sends a delivery. The same `token` is the same sending for five minutes.
+    ///
+    /// # Errors
+    /// When SQS does not take it.
+    pub async fn send(&self, delivery: &Delivery, token: &str) -> Result<(), StoreFault> {
+        let sent = self
+            .client
+            .send_message()
+            .queue_url(&self.url)
+            .message_group_id(delivery.contact.as_str())
+            .message_deduplication_id(token)
+            .message_body(seal(delivery)?)
+            .send()
+            .await;
+        sent.map(drop)
+            .map_err(|fault| store_fault(&DisplayErrorContext(&fault)))
+    }
+
+    /// Sends a dead letter: a message, its reason, and by what it is known.
+    ///
+    /// # Errors
+    /// When SQS does not take it.
+    pub async fn bury(
+        &self,
+        message: &str,
+        group: &str,
+        token: &str,
+        reason: &str,
+        status: Option<u16>,
+    ) -> Result<(), StoreFault> {
+        let sent = self
+            .client
+            .send_message()
+            .queue_url(&self.dead_letters)
+            .message_group_id(group)
+            .message_deduplication_id(token)
+            .message_attributes(REASON_ATTRIBUTE, text(reason)?)
+            .message_attributes(
+                STATUS_ATTRIBUTE,
+                text(&status.map_or_else(|| "none".to_owned(), |status| status.to_string()))?,
+            )
+            .message_body(message)
+            .send()
+            .await;
+        sent.map(drop)
+            .map_err(|fault| store_fault(&DisplayErrorContext(&fault)))
+    }
+
+    /// Sends a delivery to the dead letters, once in five minutes.
+    ///
+    /// # Errors
+    /// When SQS does not take it.
+    pub async fn bury_delivery(&self, delivery: &Delivery, reason: Reason) -> Result<(), StoreFault> {
+        let token = content_token(delivery);
+        let message = seal(delivery)?;
+        self.bury(
+            &message,
+            delivery.contact.as_str(),
+            &token,
+            reason.code.as_str(),
+            reason.status,
+        )
+        .await
+    }
+
+    /// Lets a received message be received again after so many seconds.
+    ///
+    /// # Errors
+    /// When SQS does not take it: the message then comes back when the queue's own time is up.
+    pub async fn put_back(&self, receipt: &str, seconds: i32) -> Result<(), StoreFault> {
+        let changed = self
+            .client
+            .change_message_visibility()
+            .queue_url(&self.url)
+            .receipt_handle(receipt)
+            .visibility_timeout(seconds)
+            .send()
+            .await;
+        changed
+            .map(drop)
+            .map_err(|fault| store_fault(&DisplayErrorContext(&fault)))
+    }
+}
+
+impl Queue for SqsQueue {
+    /// A repeat is told from a conflict by the worker's ledger, not here: the front door writes nothing but the queue.
+    async fn put(&self, delivery: &Delivery) -> Result<Stored, StoreFault> {
+        self.send(delivery, &content_token(delivery))
+            .await
+            .map(|()| Stored::New)
+    }
+
+    async fn put_dead(&self, delivery: &Delivery, reason: Reason) -> Result<(), StoreFault> {
+        self.bury_delivery(delivery, reason).await
+    }
+}
+
+/// A delivery and its body: a repeat has the same, another body under the same id has another.
+fn content_token(delivery: &Delivery) -> String {
+    delivery
+        .id
+        .of_conflict(&BodyHash::of(&delivery.body))
+        .as_str()
+        .to_owned()
+}
+
+fn seal(delivery: &Delivery) -> Result<String, StoreFault> {
+    envelope::seal(delivery).map_err(|fault| StoreFault(fault.to_string()))
+}
+
+fn text(value: &str) -> Result<MessageAttributeValue, StoreFault> {
+    let attribute = MessageAttributeValue::builder()
+        .data_type("String")
+        .string_value(value)
+        .build();
+    attribute.map_err(|fault| StoreFault(fault.to_string()))
+}
+
+fn store_fault(fault: &dyn std::fmt::Display) -> StoreFault {
+    StoreFault(fault.to_string())
+}

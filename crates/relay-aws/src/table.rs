@@ -1,0 +1,156 @@
+//! The ledger's table: one item for each delivery, contact and Clay webhook, found by one key.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::DisplayErrorContext;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
+use jiff::{SignedDuration, Timestamp};
+use relay::store::StoreFault;
+
+/// The table's key.
+const KEY: &str = "pk";
+/// The attribute by which DynamoDB forgets an item, in Unix seconds.
+const EXPIRES_AT: &str = "expires_at";
+/// How long an item is kept after its last change.
+const KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
+
+/// An item's attributes.
+pub(crate) type Item = HashMap<String, AttributeValue>;
+
+/// The table.
+#[derive(Debug, Clone)]
+pub struct LedgerTable {
+    client: Client,
+    name: String,
+}
+
+/// A change of one item.
+#[derive(Debug, Default)]
+pub(crate) struct Change {
+    update: &'static str,
+    condition: Option<&'static str>,
+    values: Vec<(&'static str, AttributeValue)>,
+    forever: bool,
+}
+
+impl Change {
+    /// An update expression without its `SET`, which [`LedgerTable::change`] begins with the time to forget.
+    pub(crate) fn new(update: &'static str) -> Self {
+        Self {
+            update,
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn only_if(mut self, condition: &'static str) -> Self {
+        self.condition = Some(condition);
+        self
+    }
+
+    pub(crate) fn text(mut self, name: &'static str, value: &str) -> Self {
+        self.values.push((name, AttributeValue::S(value.to_owned())));
+        self
+    }
+
+    pub(crate) fn number(mut self, name: &'static str, value: i64) -> Self {
+        self.values.push((name, AttributeValue::N(value.to_string())));
+        self
+    }
+
+    pub(crate) fn set(mut self, name: &'static str, value: &str) -> Self {
+        self.values.push((name, AttributeValue::Ss(vec![value.to_owned()])));
+        self
+    }
+
+    /// The item is never forgotten.
+    pub(crate) fn forever(mut self) -> Self {
+        self.forever = true;
+        self
+    }
+}
+
+impl LedgerTable {
+    /// The table of this name.
+    #[must_use]
+    pub const fn new(client: Client, name: String) -> Self {
+        Self { client, name }
+    }
+
+    /// An item as it is now; empty where there is none.
+    pub(crate) async fn get(&self, key: &str) -> Result<Item, StoreFault> {
+        let got = self
+            .client
+            .get_item()
+            .table_name(&self.name)
+            .key(KEY, AttributeValue::S(key.to_owned()))
+            .consistent_read(true)
+            .send()
+            .await;
+        got.map(|got| got.item.unwrap_or_default())
+            .map_err(|fault| StoreFault(DisplayErrorContext(&fault).to_string()))
+    }
+
+    /// Changes an item and gives it as it is then; nothing where its condition does not hold.
+    pub(crate) async fn change(&self, key: &str, change: Change, now: Timestamp) -> Result<Option<Item>, StoreFault> {
+        let mut request = self
+            .client
+            .update_item()
+            .table_name(&self.name)
+            .key(KEY, AttributeValue::S(key.to_owned()))
+            .return_values(ReturnValue::AllNew)
+            .set_condition_expression(change.condition.map(str::to_owned));
+        for (name, value) in change.values {
+            request = request.expression_attribute_values(name, value);
+        }
+        let request = if change.forever {
+            request.update_expression(change.update)
+        } else {
+            let expires_at = now.checked_add(KEPT).unwrap_or(now).as_second();
+            let update = match change.update.strip_prefix("SET ") {
+                Some(rest) => format!("SET {EXPIRES_AT} = :expires_at, {rest}"),
+                None => format!("SET {EXPIRES_AT} = :expires_at {}", change.update),
+            };
+            request
+                .update_expression(update)
+                .expression_attribute_values(":expires_at", AttributeValue::N(expires_at.to_string()))
+        };
+        match request.send().await {
+            Ok(changed) => Ok(Some(changed.attributes.unwrap_or_default())),
+            Err(fault) => match fault.as_service_error() {
+                Some(UpdateItemError::ConditionalCheckFailedException(_)) => Ok(None),
+                _ => Err(StoreFault(DisplayErrorContext(&fault).to_string())),
+            },
+        }
+    }
+
+    /// Forgets an item.
+    pub(crate) async fn forget(&self, key: &str) -> Result<(), StoreFault> {
+        let forgotten = self
+            .client
+            .delete_item()
+            .table_name(&self.name)
+            .key(KEY, AttributeValue::S(key.to_owned()))
+            .send()
+            .await;
+        forgotten
+            .map(drop)
+            .map_err(|fault| StoreFault(DisplayErrorContext(&fault).to_string()))
+    }
+}
+
+/// A text of an item.
+pub(crate) fn text<'a>(item: &'a Item, name: &str) -> Option<&'a str> {
+    item.get(name)?.as_s().ok().map(String::as_str)
+}
+
+/// A whole number of an item.
+pub(crate) fn number(item: &Item, name: &str) -> Option<i64> {
+    item.get(name)?.as_n().ok()?.parse().ok()
+}
+
+/// A time of an item, kept as Unix milliseconds.
+pub(crate) fn time(item: &Item, name: &str) -> Option<Timestamp> {
+    Timestamp::from_millisecond(number(item, name)?).ok()
+}
