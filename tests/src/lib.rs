@@ -1,5 +1,6 @@
 //! What the end-to-end tests share: a relay as a process, far ends that misbehave on purpose, and a plain HTTP client.
 
+pub mod cloud;
 pub mod far_end;
 pub mod http;
 pub mod process;

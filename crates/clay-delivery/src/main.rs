@@ -24,17 +24,9 @@ const CLAY: &str = "https://api.clay.com";
 async fn main() -> Result<(), Error> {
     telemetry::start();
     let client = http_client::build()?;
-    let needed = [
-        LOOPS_TO_CLAY_SECRET_ARN,
-        CLAY_QUEUE_URL,
-        CLAY_DEAD_LETTER_URL,
-        LEDGER_TABLE,
-    ];
-    let FunctionSettings {
-        shared,
-        account,
-        needed,
-    } = FunctionSettings::read(&environment(), &client, needed).map_err(StartFault::from)?;
+    let needed = [LOOPS_TO_CLAY_SECRET_ARN, CLAY_QUEUE_URL, CLAY_DEAD_LETTER_URL, LEDGER_TABLE];
+    let FunctionSettings { shared, account, needed } =
+        FunctionSettings::read(&environment(), &client, needed).map_err(StartFault::from)?;
     let [secret, queue, dead_letters, table] = needed;
 
     let secrets = ManagedSecret::new(account.secrets_manager(), secret, shared.secret_ttl, System);
@@ -49,14 +41,5 @@ async fn main() -> Result<(), Error> {
         payload: shared.clay_payload,
     };
     let queue = SqsQueue::new(account.sqs(), queue, dead_letters);
-    drain::run(
-        ClayWorker {
-            attempt,
-            ledger,
-            ambient: System,
-        },
-        queue,
-        System,
-    )
-    .await
+    drain::run(ClayWorker { attempt, ledger, ambient: System }, queue, System).await
 }

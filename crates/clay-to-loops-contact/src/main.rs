@@ -15,9 +15,7 @@ async fn main() -> Result<(), Error> {
     warm_up(&handler.secrets, &client, &loops).await;
     let handler = &handler;
     run(service_fn(|event| async move {
-        Ok::<_, Error>(door::response(
-            handler.handle(Kind::Contact, door::request(event)).await,
-        ))
+        Ok::<_, Error>(door::response(handler.handle(Kind::Contact, door::request(event)).await))
     }))
     .await
 }

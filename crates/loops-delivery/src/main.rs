@@ -22,17 +22,9 @@ use relay_aws::{drain, telemetry};
 async fn main() -> Result<(), Error> {
     telemetry::start();
     let client = http_client::build()?;
-    let needed = [
-        CLAY_TO_LOOPS_SECRET_ARN,
-        LOOPS_QUEUE_URL,
-        LOOPS_DEAD_LETTER_URL,
-        LEDGER_TABLE,
-    ];
-    let FunctionSettings {
-        shared,
-        account,
-        needed,
-    } = FunctionSettings::read(&environment(), &client, needed).map_err(StartFault::from)?;
+    let needed = [CLAY_TO_LOOPS_SECRET_ARN, LOOPS_QUEUE_URL, LOOPS_DEAD_LETTER_URL, LEDGER_TABLE];
+    let FunctionSettings { shared, account, needed } =
+        FunctionSettings::read(&environment(), &client, needed).map_err(StartFault::from)?;
     let [secret, queue, dead_letters, table] = needed;
 
     let secrets = ManagedSecret::new(account.secrets_manager(), secret, shared.secret_ttl, System);
@@ -46,15 +38,5 @@ async fn main() -> Result<(), Error> {
         ambient: System,
     };
     let lane = AwsLane::new(queue.clone(), ledger.clone(), System);
-    drain::run(
-        LoopsWorker {
-            attempt,
-            ledger,
-            lane,
-            ambient: System,
-        },
-        queue,
-        System,
-    )
-    .await
+    drain::run(LoopsWorker { attempt, ledger, lane, ambient: System }, queue, System).await
 }

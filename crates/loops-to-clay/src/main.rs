@@ -16,11 +16,8 @@ async fn main() -> Result<(), Error> {
     telemetry::start();
     let client = http_client::build()?;
     let needed = [LOOPS_TO_CLAY_SECRET_ARN, CLAY_QUEUE_URL, CLAY_DEAD_LETTER_URL];
-    let FunctionSettings {
-        shared,
-        account,
-        needed,
-    } = FunctionSettings::read(&environment(), &client, needed).map_err(StartFault::from)?;
+    let FunctionSettings { shared, account, needed } =
+        FunctionSettings::read(&environment(), &client, needed).map_err(StartFault::from)?;
     let [secret, queue, dead_letters] = needed;
 
     let secrets = ManagedSecret::new(account.secrets_manager(), secret, shared.secret_ttl, System);
@@ -36,8 +33,6 @@ async fn main() -> Result<(), Error> {
         },
     };
     let handler = &handler;
-    run(service_fn(|event| async move {
-        Ok::<_, Error>(door::response(handler.handle(door::request(event)).await))
-    }))
-    .await
+    run(service_fn(|event| async move { Ok::<_, Error>(door::response(handler.handle(door::request(event)).await)) }))
+        .await
 }

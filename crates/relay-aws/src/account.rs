@@ -34,28 +34,18 @@ impl Account {
         let mut needed = |name: &'static str, example: &'static str| match reader.text(name) {
             Some(value) if !value.is_empty() => value.to_owned(),
             _ => {
-                reader.fault(SettingFault {
-                    name,
-                    form: "set, as Lambda does",
-                    example,
-                });
+                reader.fault(SettingFault { name, form: "set, as Lambda does", example });
                 String::new()
             }
         };
         let region = needed("AWS_REGION", "eu-west-1");
         let key = needed("AWS_ACCESS_KEY_ID", "ASIA…");
         let secret = needed("AWS_SECRET_ACCESS_KEY", "…");
-        let session = reader
-            .text("AWS_SESSION_TOKEN")
-            .filter(|token| !token.is_empty())
-            .map(str::to_owned);
+        let session = reader.text("AWS_SESSION_TOKEN").filter(|token| !token.is_empty()).map(str::to_owned);
         Self {
             region: Region::new(region),
             credentials: Credentials::new(key, secret, session, None, "Lambda"),
-            endpoint: reader
-                .text("AWS_ENDPOINT_URL")
-                .filter(|url| !url.is_empty())
-                .map(str::to_owned),
+            endpoint: reader.text("AWS_ENDPOINT_URL").filter(|url| !url.is_empty()).map(str::to_owned),
             connector: Connector::new(client),
         }
     }
@@ -104,10 +94,7 @@ impl Account {
 }
 
 fn timeouts() -> TimeoutConfig {
-    TimeoutConfig::builder()
-        .operation_attempt_timeout(ATTEMPT)
-        .operation_timeout(CALL)
-        .build()
+    TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT).operation_timeout(CALL).build()
 }
 
 fn retries() -> RetryConfig {

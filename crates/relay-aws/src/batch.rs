@@ -58,9 +58,7 @@ where
         let group = message.attributes.get("MessageGroupId").cloned().unwrap_or_default();
         groups.entry(group).or_default().push(message);
     }
-    let groups = groups
-        .iter()
-        .map(|(group, messages)| run_group(worker, queue, ambient, group, messages, deadline));
+    let groups = groups.iter().map(|(group, messages)| run_group(worker, queue, ambient, group, messages, deadline));
     let mut response = SqsBatchResponse::default();
     for id in join_all(groups).await.into_iter().flatten() {
         let mut failure = BatchItemFailure::default();
@@ -87,11 +85,7 @@ async fn run_group<W: MessageWorker, A: Ambient>(
         };
         if let Some(wait) = wait {
             hide(queue, message, wait).await;
-            return messages
-                .iter()
-                .skip(place)
-                .filter_map(|message| message.message_id.clone())
-                .collect();
+            return messages.iter().skip(place).filter_map(|message| message.message_id.clone()).collect();
         }
     }
     Vec::new()
@@ -108,10 +102,7 @@ async fn one<W: MessageWorker, A: Ambient>(
     let body = message.body.as_deref().unwrap_or_default();
     let id = message.message_id.as_deref().unwrap_or_default();
     let Ok(delivery) = envelope::open(body) else {
-        error!(
-            message.id = id,
-            "a message that is no delivery goes to the dead letters"
-        );
+        error!(message.id = id, "a message that is no delivery goes to the dead letters");
         return match queue.bury(body, group, id, MALFORMED, None).await {
             Ok(()) => None,
             Err(fault) => {
@@ -138,13 +129,8 @@ async fn one<W: MessageWorker, A: Ambient>(
 
 async fn hide(queue: &SqsQueue, message: &SqsMessage, wait: Duration) {
     let Some(receipt) = &message.receipt_handle else { return };
-    let seconds = i64::try_from(wait.as_secs())
-        .unwrap_or(LONGEST_HIDDEN)
-        .min(LONGEST_HIDDEN);
-    if let Err(fault) = queue
-        .put_back(receipt, i32::try_from(seconds).unwrap_or(i32::MAX))
-        .await
-    {
+    let seconds = i64::try_from(wait.as_secs()).unwrap_or(LONGEST_HIDDEN).min(LONGEST_HIDDEN);
+    if let Err(fault) = queue.put_back(receipt, i32::try_from(seconds).unwrap_or(i32::MAX)).await {
         // It then comes back when the queue's own time is up: later, but it comes.
         warn!(%fault, "a message could not be put back in time");
     }
@@ -155,12 +141,7 @@ fn log(delivery: &Delivery, fate: Fate) {
     match fate {
         Fate::Ended(Disposition::Delivered) => info!(delivery.id = id, "delivered"),
         Fate::Ended(Disposition::Dead(reason)) => {
-            error!(
-                delivery.id = id,
-                reason = reason.code.as_str(),
-                status = reason.status,
-                "dead letter"
-            );
+            error!(delivery.id = id, reason = reason.code.as_str(), status = reason.status, "dead letter");
         }
         Fate::Ended(Disposition::TryLater { .. } | Disposition::Hold { .. }) | Fate::Back(_) => {
             warn!(delivery.id = id, "to be tried again");

@@ -51,11 +51,7 @@ impl HttpConnector for Connector {
 async fn call(client: &HttpClient, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
     let user = |fault: ConnectFault| ConnectorError::user(fault.into());
     let method = request.method().parse().map_err(|_| user(ConnectFault::Method))?;
-    let body = request
-        .body()
-        .bytes()
-        .ok_or_else(|| user(ConnectFault::Streaming))?
-        .to_vec();
+    let body = request.body().bytes().ok_or_else(|| user(ConnectFault::Streaming))?.to_vec();
     let mut sent = client.request(method, request.uri()).body(body);
     for (name, value) in request.headers() {
         sent = sent.header(name, value);
@@ -64,9 +60,7 @@ async fn call(client: &HttpClient, request: HttpRequest) -> Result<HttpResponse,
     let response = sent.send().await.map_err(sort)?;
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
     let body = response.bytes().await.map_err(sort)?;
-    let status = status
-        .try_into()
-        .map_err(|_| ConnectorError::other(ConnectFault::Answer.into(), None))?;
+    let status = status.try_into().map_err(|_| ConnectorError::other(ConnectFault::Answer.into(), None))?;
     let mut answer = HttpResponse::new(status, SdkBody::from(body));
     for (name, value) in &headers {
         if let Ok(value) = value.to_str() {
@@ -77,9 +71,5 @@ async fn call(client: &HttpClient, request: HttpRequest) -> Result<HttpResponse,
 }
 
 fn sort(fault: reqwest::Error) -> ConnectorError {
-    if fault.is_timeout() {
-        ConnectorError::timeout(fault.into())
-    } else {
-        ConnectorError::io(fault.into())
-    }
+    if fault.is_timeout() { ConnectorError::timeout(fault.into()) } else { ConnectorError::io(fault.into()) }
 }

@@ -48,14 +48,11 @@ const VERSION: u32 = 1;
 /// When its body is not text, which no verified event and no cleaned row is.
 pub fn seal(delivery: &Delivery) -> Result<String, EnvelopeFault> {
     let cargo = match &delivery.cargo {
-        Cargo::ClayRow { route, webhook_id } => CargoEnvelope::Row {
-            route: route.clone(),
-            webhook_id: webhook_id.clone(),
-        },
+        Cargo::ClayRow { route, webhook_id } => {
+            CargoEnvelope::Row { route: route.clone(), webhook_id: webhook_id.clone() }
+        }
         Cargo::LoopsContact => CargoEnvelope::Contact,
-        Cargo::LoopsEvent { key } => CargoEnvelope::Event {
-            key: key.as_str().to_owned(),
-        },
+        Cargo::LoopsEvent { key } => CargoEnvelope::Event { key: key.as_str().to_owned() },
     };
     let envelope = Envelope {
         version: VERSION,
@@ -80,9 +77,7 @@ pub fn open(message: &str) -> Result<Delivery, EnvelopeFault> {
     let cargo = match envelope.cargo {
         CargoEnvelope::Row { route, webhook_id } => Cargo::ClayRow { route, webhook_id },
         CargoEnvelope::Contact => Cargo::LoopsContact,
-        CargoEnvelope::Event { key } => Cargo::LoopsEvent {
-            key: IdempotencyKey::stored(key),
-        },
+        CargoEnvelope::Event { key } => Cargo::LoopsEvent { key: IdempotencyKey::stored(key) },
     };
     Ok(Delivery {
         id: DeliveryId::stored(envelope.id),
@@ -110,14 +105,9 @@ mod tests {
     #[test]
     fn every_delivery_comes_back_byte_for_byte() {
         for cargo in [
-            Cargo::ClayRow {
-                route: "contacts".to_owned(),
-                webhook_id: "msg_\"1".to_owned(),
-            },
+            Cargo::ClayRow { route: "contacts".to_owned(), webhook_id: "msg_\"1".to_owned() },
             Cargo::LoopsContact,
-            Cargo::LoopsEvent {
-                key: IdempotencyKey::unique("1"),
-            },
+            Cargo::LoopsEvent { key: IdempotencyKey::unique("1") },
         ] {
             let delivery = delivery(cargo);
             assert_eq!(open(&seal(&delivery).unwrap()).unwrap(), delivery);
@@ -126,9 +116,7 @@ mod tests {
 
     #[test]
     fn what_is_no_delivery_is_not_opened() {
-        let newer = seal(&delivery(Cargo::LoopsContact))
-            .unwrap()
-            .replace("\"version\":1", "\"version\":2");
+        let newer = seal(&delivery(Cargo::LoopsContact)).unwrap().replace("\"version\":1", "\"version\":2");
         for message in ["", "{}", "null", "hello", newer.as_str()] {
             assert_eq!(open(message).unwrap_err(), EnvelopeFault, "{message}");
         }

@@ -100,13 +100,7 @@ impl<A: Ambient> AwsLane<A> {
             .text(":id", delivery.id.as_str())
             .number(":until", until.as_millisecond())
             .number(":now", now.as_millisecond());
-        if self
-            .ledger
-            .table()
-            .change(&key(&delivery.contact), take, now)
-            .await?
-            .is_none()
-        {
+        if self.ledger.table().change(&key(&delivery.contact), take, now).await?.is_none() {
             return Ok(None);
         }
         if repeats(delivery) && !self.ledger.set_out(delivery, SetOut::Direct(until), now).await? {
@@ -117,14 +111,9 @@ impl<A: Ambient> AwsLane<A> {
     }
 
     async fn give_back(&self, delivery: &Delivery) -> Result<(), StoreFault> {
-        let change = Change::new("REMOVE holder, lease_until")
-            .only_if("holder = :id")
-            .text(":id", delivery.id.as_str());
-        self.ledger
-            .table()
-            .change(&key(&delivery.contact), change, self.ambient.now())
-            .await
-            .map(drop)
+        let change =
+            Change::new("REMOVE holder, lease_until").only_if("holder = :id").text(":id", delivery.id.as_str());
+        self.ledger.table().change(&key(&delivery.contact), change, self.ambient.now()).await.map(drop)
     }
 
     async fn enqueue(&self, delivery: &Delivery) -> Result<Admission, StoreFault> {
@@ -155,12 +144,7 @@ impl<A: Ambient> AwsLane<A> {
             .only_if("holder = :id AND attribute_not_exists(waiting)")
             .text(":id", id)
             .set(":ids", id);
-        let alone = self
-            .ledger
-            .table()
-            .change(&key(&delivery.contact), alone, now)
-            .await?
-            .is_some();
+        let alone = self.ledger.table().change(&key(&delivery.contact), alone, now).await?.is_some();
         if !alone {
             let first = envelope::seal(delivery).map_err(|fault| StoreFault(fault.to_string()))?;
             let in_front =
@@ -169,13 +153,7 @@ impl<A: Ambient> AwsLane<A> {
                     .text(":id", id)
                     .text(":first", &first)
                     .set(":ids", id);
-            if self
-                .ledger
-                .table()
-                .change(&key(&delivery.contact), in_front, now)
-                .await?
-                .is_none()
-            {
+            if self.ledger.table().change(&key(&delivery.contact), in_front, now).await?.is_none() {
                 return Err(StoreFault("the lane was given to somebody else".to_owned()));
             }
         }

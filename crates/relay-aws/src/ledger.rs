@@ -85,11 +85,7 @@ impl Ledger {
                 .text(":standing", "queued")
                 .number(":lease", 0),
         };
-        Ok(self
-            .table
-            .change(&delivery_key(&delivery.id), change, now)
-            .await?
-            .is_some())
+        Ok(self.table.change(&delivery_key(&delivery.id), change, now).await?.is_some())
     }
 
     /// Notes that a delivery has ended as delivered.
@@ -122,11 +118,7 @@ impl Ledger {
         .text(":queued", "queued")
         .text(":hash", hash.as_str())
         .number(":one", 1);
-        let item = self
-            .table
-            .change(&delivery_key(&delivery.id), change, now)
-            .await?
-            .unwrap_or_default();
+        let item = self.table.change(&delivery_key(&delivery.id), change, now).await?.unwrap_or_default();
         if text(&item, "body_hash").is_some_and(|known| known != hash.as_str()) {
             return Ok(Begun::Conflict);
         }
@@ -150,10 +142,9 @@ impl Ledger {
         let since = now.as_millisecond();
         let change = match end {
             Disposition::Delivered => return self.done(id, now).await,
-            Disposition::Dead(reason) => because(
-                Change::new("SET standing = :dead, reason = :reason").text(":dead", "dead"),
-                reason,
-            ),
+            Disposition::Dead(reason) => {
+                because(Change::new("SET standing = :dead, reason = :reason").text(":dead", "dead"), reason)
+            }
             Disposition::TryLater { reason, .. } => because(
                 Change::new(
                     "SET reason = :reason, failing_since = if_not_exists(failing_since, :now) REMOVE held_since",
@@ -198,10 +189,7 @@ impl WebhookLedger for Ledger {
                 .number(":now", now.as_millisecond())
                 .number(":status", i64::from(status)),
         };
-        self.table
-            .change(&webhook_key(webhook), change.forever(), now)
-            .await
-            .map(drop)
+        self.table.change(&webhook_key(webhook), change.forever(), now).await.map(drop)
     }
 }
 

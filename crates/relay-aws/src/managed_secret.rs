@@ -64,17 +64,13 @@ struct Cache<T> {
 
 impl<T, A> Clone for ManagedSecret<T, A> {
     fn clone(&self) -> Self {
-        Self {
-            shared: Arc::clone(&self.shared),
-        }
+        Self { shared: Arc::clone(&self.shared) }
     }
 }
 
 impl<T, A> std::fmt::Debug for ManagedSecret<T, A> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ManagedSecret")
-            .field("arn", &self.shared.arn)
-            .finish_non_exhaustive()
+        f.debug_struct("ManagedSecret").field("arn", &self.shared.arn).finish_non_exhaustive()
     }
 }
 
@@ -82,20 +78,8 @@ impl<T: Document, A: Ambient> ManagedSecret<T, A> {
     /// The secret of this ARN, to be read at most once in a `lifetime`.
     pub fn new(client: Client, arn: String, lifetime: Duration, ambient: A) -> Self {
         let now = Instant::now();
-        let cache = Mutex::new(Cache {
-            known: None,
-            fresh_until: now,
-            may_reread_at: now,
-        });
-        Self {
-            shared: Arc::new(Shared {
-                client,
-                arn,
-                lifetime,
-                ambient,
-                cache,
-            }),
-        }
+        let cache = Mutex::new(Cache { known: None, fresh_until: now, may_reread_at: now });
+        Self { shared: Arc::new(Shared { client, arn, lifetime, ambient, cache }) }
     }
 
     async fn refresh(&self, cache: &mut Cache<T>) -> Result<Arc<T>, SecretFault> {
@@ -119,13 +103,7 @@ impl<T: Document, A: Ambient> ManagedSecret<T, A> {
     }
 
     async fn fetch(&self) -> Option<T> {
-        let read = self
-            .shared
-            .client
-            .get_secret_value()
-            .secret_id(&self.shared.arn)
-            .send()
-            .await;
+        let read = self.shared.client.get_secret_value().secret_id(&self.shared.arn).send().await;
         let document = match read {
             Ok(read) => read.secret_string.unwrap_or_default(),
             Err(fault) => {

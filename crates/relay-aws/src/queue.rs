@@ -25,11 +25,7 @@ impl SqsQueue {
     /// The queue at this URL, whose dead letters go to the other.
     #[must_use]
     pub const fn new(client: Client, url: String, dead_letters: String) -> Self {
-        Self {
-            client,
-            url,
-            dead_letters,
-        }
+        Self { client, url, dead_letters }
     }
 
     /// Sends a delivery. The same `token` is the same sending for five minutes.
@@ -46,8 +42,7 @@ impl SqsQueue {
             .message_body(seal(delivery)?)
             .send()
             .await;
-        sent.map(drop)
-            .map_err(|fault| store_fault(&DisplayErrorContext(&fault)))
+        sent.map(drop).map_err(|fault| store_fault(&DisplayErrorContext(&fault)))
     }
 
     /// Sends a dead letter: a message, its reason, and by what it is known.
@@ -76,8 +71,7 @@ impl SqsQueue {
             .message_body(message)
             .send()
             .await;
-        sent.map(drop)
-            .map_err(|fault| store_fault(&DisplayErrorContext(&fault)))
+        sent.map(drop).map_err(|fault| store_fault(&DisplayErrorContext(&fault)))
     }
 
     /// Sends a delivery to the dead letters, once in five minutes.
@@ -87,14 +81,7 @@ impl SqsQueue {
     pub async fn bury_delivery(&self, delivery: &Delivery, reason: Reason) -> Result<(), StoreFault> {
         let token = content_token(delivery);
         let message = seal(delivery)?;
-        self.bury(
-            &message,
-            delivery.contact.as_str(),
-            &token,
-            reason.code.as_str(),
-            reason.status,
-        )
-        .await
+        self.bury(&message, delivery.contact.as_str(), &token, reason.code.as_str(), reason.status).await
     }
 
     /// Lets a received message be received again after so many seconds.
@@ -110,18 +97,14 @@ impl SqsQueue {
             .visibility_timeout(seconds)
             .send()
             .await;
-        changed
-            .map(drop)
-            .map_err(|fault| store_fault(&DisplayErrorContext(&fault)))
+        changed.map(drop).map_err(|fault| store_fault(&DisplayErrorContext(&fault)))
     }
 }
 
 impl Queue for SqsQueue {
     /// A repeat is told from a conflict by the worker's ledger, not here: the front door writes nothing but the queue.
     async fn put(&self, delivery: &Delivery) -> Result<Stored, StoreFault> {
-        self.send(delivery, &content_token(delivery))
-            .await
-            .map(|()| Stored::New)
+        self.send(delivery, &content_token(delivery)).await.map(|()| Stored::New)
     }
 
     async fn put_dead(&self, delivery: &Delivery, reason: Reason) -> Result<(), StoreFault> {
@@ -131,11 +114,7 @@ impl Queue for SqsQueue {
 
 /// A delivery and its body: a repeat has the same, another body under the same id has another.
 fn content_token(delivery: &Delivery) -> String {
-    delivery
-        .id
-        .of_conflict(&BodyHash::of(&delivery.body))
-        .as_str()
-        .to_owned()
+    delivery.id.of_conflict(&BodyHash::of(&delivery.body)).as_str().to_owned()
 }
 
 fn seal(delivery: &Delivery) -> Result<String, StoreFault> {
@@ -143,10 +122,7 @@ fn seal(delivery: &Delivery) -> Result<String, StoreFault> {
 }
 
 fn text(value: &str) -> Result<MessageAttributeValue, StoreFault> {
-    let attribute = MessageAttributeValue::builder()
-        .data_type("String")
-        .string_value(value)
-        .build();
+    let attribute = MessageAttributeValue::builder().data_type("String").string_value(value).build();
     attribute.map_err(|fault| StoreFault(fault.to_string()))
 }
 

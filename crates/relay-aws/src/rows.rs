@@ -29,17 +29,8 @@ pub type Rows =
 /// # Errors
 /// Every fault of the settings.
 pub fn handler(variables: &BTreeMap<String, String>, client: &HttpClient) -> Result<(Rows, String), Vec<SettingFault>> {
-    let needed = [
-        CLAY_TO_LOOPS_SECRET_ARN,
-        LOOPS_QUEUE_URL,
-        LOOPS_DEAD_LETTER_URL,
-        LEDGER_TABLE,
-    ];
-    let FunctionSettings {
-        shared,
-        account,
-        needed,
-    } = FunctionSettings::read(variables, client, needed)?;
+    let needed = [CLAY_TO_LOOPS_SECRET_ARN, LOOPS_QUEUE_URL, LOOPS_DEAD_LETTER_URL, LEDGER_TABLE];
+    let FunctionSettings { shared, account, needed } = FunctionSettings::read(variables, client, needed)?;
     let [secret, queue, dead_letters, table] = needed;
     let ledger = Ledger::new(LedgerTable::new(account.dynamodb(), table));
     let handler = ClayToLoops {

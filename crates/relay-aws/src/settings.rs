@@ -57,10 +57,6 @@ impl<const N: usize> FunctionSettings<N> {
                 String::new()
             }
         });
-        reader.finish(Self {
-            shared,
-            account,
-            needed,
-        })
+        reader.finish(Self { shared, account, needed })
     }
 }

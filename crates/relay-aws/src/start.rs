@@ -28,13 +28,7 @@ impl From<Vec<SettingFault>> for StartFault {
 pub async fn warm_up<T, S: SecretSource<T>>(secrets: &S, client: &HttpClient, far_end: &str) {
     let open = async {
         // Whatever it answers, the connection is in the pool.
-        if client
-            .request(Method::HEAD, far_end)
-            .timeout(OPEN_WITHIN)
-            .send()
-            .await
-            .is_err()
-        {
+        if client.request(Method::HEAD, far_end).timeout(OPEN_WITHIN).send().await.is_err() {
             warn!("no connection could be opened at the start; the first event tries again");
         }
     };

@@ -38,10 +38,7 @@ pub(crate) struct Change {
 impl Change {
     /// An update expression without its `SET`, which [`LedgerTable::change`] begins with the time to forget.
     pub(crate) fn new(update: &'static str) -> Self {
-        Self {
-            update,
-            ..Self::default()
-        }
+        Self { update, ..Self::default() }
     }
 
     pub(crate) fn only_if(mut self, condition: &'static str) -> Self {
@@ -88,8 +85,7 @@ impl LedgerTable {
             .consistent_read(true)
             .send()
             .await;
-        got.map(|got| got.item.unwrap_or_default())
-            .map_err(|fault| StoreFault(DisplayErrorContext(&fault).to_string()))
+        got.map(|got| got.item.unwrap_or_default()).map_err(|fault| StoreFault(DisplayErrorContext(&fault).to_string()))
     }
 
     /// Changes an item and gives it as it is then; nothing where its condition does not hold.
@@ -127,16 +123,9 @@ impl LedgerTable {
 
     /// Forgets an item.
     pub(crate) async fn forget(&self, key: &str) -> Result<(), StoreFault> {
-        let forgotten = self
-            .client
-            .delete_item()
-            .table_name(&self.name)
-            .key(KEY, AttributeValue::S(key.to_owned()))
-            .send()
-            .await;
-        forgotten
-            .map(drop)
-            .map_err(|fault| StoreFault(DisplayErrorContext(&fault).to_string()))
+        let forgotten =
+            self.client.delete_item().table_name(&self.name).key(KEY, AttributeValue::S(key.to_owned())).send().await;
+        forgotten.map(drop).map_err(|fault| StoreFault(DisplayErrorContext(&fault).to_string()))
     }
 }
 

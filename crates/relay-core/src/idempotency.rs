@@ -66,10 +66,8 @@ impl IdempotencyKey {
             .filter_map(|(name, value)| Some((name.as_str(), plain_text(value)?)))
             .collect();
         pairs.sort_unstable();
-        let pairs: Vec<Value> = pairs
-            .into_iter()
-            .map(|(name, value)| Value::from(vec![name.to_owned(), value]))
-            .collect();
+        let pairs: Vec<Value> =
+            pairs.into_iter().map(|(name, value)| Value::from(vec![name.to_owned(), value])).collect();
         let parts = Value::from(vec![
             Value::from("1"),
             Value::from(event_name),
@@ -138,10 +136,7 @@ fn plain_number(json: &str) -> String {
     if power >= 0 {
         return format!("{sign}{significant}{}", zeros_of(power));
     }
-    match usize::try_from(point)
-        .ok()
-        .and_then(|point| significant.split_at_checked(point))
-    {
+    match usize::try_from(point).ok().and_then(|point| significant.split_at_checked(point)) {
         Some((whole, fraction)) if !whole.is_empty() => format!("{sign}{whole}.{fraction}"),
         _ => format!("{sign}0.{}{significant}", zeros_of(point.saturating_neg())),
     }
@@ -202,10 +197,7 @@ mod tests {
     #[test]
     fn the_case_of_the_address_does_not_matter() {
         let upper = IdempotencyKey::derived("signup", Some("ADA@Example.com"), None, None);
-        assert_eq!(
-            upper,
-            IdempotencyKey::derived("signup", Some("ada@example.com"), None, Some(&Map::new()))
-        );
+        assert_eq!(upper, IdempotencyKey::derived("signup", Some("ada@example.com"), None, Some(&Map::new())));
     }
 
     #[test]
@@ -235,11 +227,7 @@ mod tests {
         assert!(IdempotencyKey::given("k".repeat(100).as_bytes()).is_ok());
         for wrong in ["", "a b", "é", "a\tb", &"k".repeat(101)] {
             let refusal = IdempotencyKey::given(wrong.as_bytes()).unwrap_err();
-            assert_eq!(
-                (refusal.code(), refusal.field()),
-                (Code::InvalidOption, Some(HEADER)),
-                "{wrong}"
-            );
+            assert_eq!((refusal.code(), refusal.field()), (Code::InvalidOption, Some(HEADER)), "{wrong}");
         }
     }
 

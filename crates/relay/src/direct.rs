@@ -79,13 +79,7 @@ where
                 Decision::Duplicate => return DirectAttempt::Duplicate,
                 Decision::RereadSecretThen(_) if !reread => {
                     reread = true;
-                    match self
-                        .secrets
-                        .reread()
-                        .await
-                        .ok()
-                        .and_then(|secret| secret.api_key.clone())
-                    {
+                    match self.secrets.reread().await.ok().and_then(|secret| secret.api_key.clone()) {
                         Some(read) => key = read,
                         None => return self.key_rejected(),
                     }
@@ -119,14 +113,7 @@ where
 
     async fn call(&self, delivery: &Delivery, api_key: &SecretString, deadline: Instant) -> FarAnswer {
         let timeout = TRY_TIMEOUT.min(deadline.saturating_duration_since(Instant::now()));
-        self.loops
-            .call(LoopsCall {
-                cargo: &delivery.cargo,
-                body: &delivery.body,
-                api_key,
-                timeout,
-            })
-            .await
+        self.loops.call(LoopsCall { cargo: &delivery.cargo, body: &delivery.body, api_key, timeout }).await
     }
 
     fn key_rejected(&self) -> DirectAttempt {
@@ -142,10 +129,7 @@ fn taken(answer: FarAnswer) -> DirectAttempt {
         Outcome::Answered(status) => StatusCode::from_u16(status).unwrap_or(StatusCode::OK),
         _ => StatusCode::OK,
     };
-    DirectAttempt::Answered(LoopsAnswer {
-        status,
-        body: answer.body,
-    })
+    DirectAttempt::Answered(LoopsAnswer { status, body: answer.body })
 }
 
 fn refused(answer: &FarAnswer) -> DirectAttempt {

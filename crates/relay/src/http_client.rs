@@ -52,11 +52,7 @@ impl FarAnswer {
     /// An outcome that brought nothing else.
     #[must_use]
     pub const fn bare(outcome: Outcome) -> Self {
-        Self {
-            outcome,
-            retry_after: None,
-            body: Bytes::new(),
-        }
+        Self { outcome, retry_after: None, body: Bytes::new() }
     }
 }
 
@@ -131,32 +127,21 @@ async fn read(mut response: reqwest::Response, now: Timestamp) -> FarAnswer {
         }
     }
     body.truncate(ANSWER_BYTES);
-    FarAnswer {
-        outcome,
-        retry_after,
-        body: body.into(),
-    }
+    FarAnswer { outcome, retry_after, body: body.into() }
 }
 
 fn outcome_of(fault: &reqwest::Error) -> Outcome {
     let mut source = fault.source();
     while let Some(cause) = source {
-        let tls = cause.downcast_ref::<rustls::Error>().or_else(|| {
-            cause
-                .downcast_ref::<std::io::Error>()?
-                .get_ref()?
-                .downcast_ref::<rustls::Error>()
-        });
+        let tls = cause
+            .downcast_ref::<rustls::Error>()
+            .or_else(|| cause.downcast_ref::<std::io::Error>()?.get_ref()?.downcast_ref::<rustls::Error>());
         if matches!(tls, Some(rustls::Error::InvalidCertificate(_))) {
             return Outcome::CertificateUntrusted;
         }
         source = cause.source();
     }
-    if fault.is_timeout() {
-        Outcome::TimedOut
-    } else {
-        Outcome::Unreachable
-    }
+    if fault.is_timeout() { Outcome::TimedOut } else { Outcome::Unreachable }
 }
 
 /// Counts the connections that are opened, to tell a request on a pooled one from a request on a new one.
@@ -173,10 +158,7 @@ impl<S> tower_layer::Layer<S> for CountConnections {
     type Service = Counted<S>;
 
     fn layer(&self, connector: S) -> Counted<S> {
-        Counted {
-            connector,
-            opened: self.clone(),
-        }
+        Counted { connector, opened: self.clone() }
     }
 }
 

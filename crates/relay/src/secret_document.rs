@@ -81,19 +81,12 @@ impl LoopsToClaySecret {
             .enumerate()
             .filter(|(_, text)| is_set(text))
             .map(|(place, text)| {
-                SigningSecret::parse(text).map_err(|_| {
-                    malformed(
-                        format!("loops_signing_secrets[{place}]"),
-                        "base64, with or without whsec_",
-                    )
-                })
+                SigningSecret::parse(text)
+                    .map_err(|_| malformed(format!("loops_signing_secrets[{place}]"), "base64, with or without whsec_"))
             })
             .collect::<Result<_, _>>()?;
         let routes = document.clay_routes.iter().map(route).collect::<Result<_, _>>()?;
-        Ok(Self {
-            signing_secrets,
-            routes,
-        })
+        Ok(Self { signing_secrets, routes })
     }
 }
 
@@ -104,31 +97,21 @@ impl ClayToLoopsSecret {
     /// When it has another form.
     pub fn read(json: &str) -> Result<Self, DocumentFault> {
         let document: ClayToLoopsDocument = serde_json::from_str(json).map_err(|fault| not_the_document(&fault))?;
-        Ok(Self {
-            api_key: secret_if_set(&document.loops_api_key),
-            tokens: RelayTokens::new(&document.relay_tokens),
-        })
+        Ok(Self { api_key: secret_if_set(&document.loops_api_key), tokens: RelayTokens::new(&document.relay_tokens) })
     }
 }
 
 fn route(document: &RouteDocument) -> Result<ClayRoute, DocumentFault> {
     let name = document.name.trim();
     let place = |field: &str| format!("clay_routes[{name:?}].{field}");
-    let events: EventSelection = document
-        .events
-        .join(",")
-        .parse()
-        .map_err(|_| malformed(place("events"), "event names, prefix.* or *"))?;
+    let events: EventSelection =
+        document.events.join(",").parse().map_err(|_| malformed(place("events"), "event names, prefix.* or *"))?;
     let set = document.webhooks.iter().filter(|webhook| is_set(&webhook.url));
     let webhooks = set
         .map(|webhook| ClayWebhook::new(&webhook.url, webhook.auth_token.as_deref()))
         .collect::<Result<_, _>>()
         .map_err(|_| malformed(place("webhooks"), "https URLs of Clay webhooks"))?;
-    Ok(ClayRoute {
-        name: name.to_owned(),
-        events,
-        webhooks,
-    })
+    Ok(ClayRoute { name: name.to_owned(), events, webhooks })
 }
 
 fn malformed(place: String, form: &'static str) -> DocumentFault {
@@ -136,10 +119,7 @@ fn malformed(place: String, form: &'static str) -> DocumentFault {
 }
 
 fn not_the_document(fault: &serde_json::Error) -> DocumentFault {
-    DocumentFault::NotTheDocument {
-        line: fault.line(),
-        column: fault.column(),
-    }
+    DocumentFault::NotTheDocument { line: fault.line(), column: fault.column() }
 }
 
 #[cfg(test)]
@@ -174,10 +154,7 @@ mod tests {
     #[test]
     fn a_fault_names_its_place_and_not_its_value() {
         let fault = LoopsToClaySecret::read(r#"{"loops_signing_secrets": ["%hidden%"]}"#).unwrap_err();
-        assert_eq!(
-            fault.to_string(),
-            "loops_signing_secrets[0] must be base64, with or without whsec_"
-        );
+        assert_eq!(fault.to_string(), "loops_signing_secrets[0] must be base64, with or without whsec_");
         let fault = LoopsToClaySecret::read(
             r#"{"clay_routes": [{"name": "a", "events": ["*"], "webhooks": [{"url": "http://hidden.example.com"}]}]}"#,
         )

@@ -74,16 +74,7 @@ mod tests {
 
     #[test]
     fn any_other_text_stays() {
-        for text in [
-            "",
-            "null",
-            "7",
-            "pro",
-            "{plan}",
-            "{{Properties}}",
-            "[object Object]",
-            r#""{}""#,
-        ] {
+        for text in ["", "null", "7", "pro", "{plan}", "{{Properties}}", "[object Object]", r#""{}""#] {
             assert_eq!(unfolded(Kind::Event, json!(text)), json!(text));
         }
         assert_eq!(unfolded(Kind::Contact, json!("{}")), json!("{}"));

@@ -59,11 +59,7 @@ impl DirectLane for SqliteStore {
             })
             .await?;
         self.arrivals.notify_waiters();
-        if changed == 1 {
-            Ok(())
-        } else {
-            Err(StoreFault("the lane was given to somebody else".to_owned()))
-        }
+        if changed == 1 { Ok(()) } else { Err(StoreFault("the lane was given to somebody else".to_owned())) }
     }
 
     async fn is_clear(&self, contact: &ContactKey) -> Result<bool, StoreFault> {
@@ -82,9 +78,7 @@ fn known(transaction: &Transaction<'_>, id: &DeliveryId) -> rusqlite::Result<Opt
         Some("direct") => Some(Admission::Busy),
         Some("dead") => {
             // Somebody runs the row again: it gets another chance, in the place of its dead letter.
-            transaction
-                .prepare_cached("DELETE FROM deliveries WHERE id = ?1")?
-                .execute([id.as_str()])?;
+            transaction.prepare_cached("DELETE FROM deliveries WHERE id = ?1")?.execute([id.as_str()])?;
             None
         }
         Some(_) => Some(Admission::Queued),

@@ -43,11 +43,7 @@ impl SqliteStore {
     /// A store on an [open](open()) file.
     #[must_use]
     pub fn new(connection: Connection, ambient: Arc<dyn Ambient>) -> Self {
-        Self {
-            connection: Arc::new(Mutex::new(connection)),
-            ambient,
-            arrivals: Arc::new(Notify::new()),
-        }
+        Self { connection: Arc::new(Mutex::new(connection)), ambient, arrivals: Arc::new(Notify::new()) }
     }
 
     /// Resolves when something may have become deliverable since the last call.

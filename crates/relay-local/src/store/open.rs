@@ -113,14 +113,9 @@ pub fn open(folder: &Path, now: jiff::Timestamp) -> Result<Connection, OpenFault
                 "BEGIN IMMEDIATE; {TABLES} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; COMMIT;"
             ))?;
         }
-        connection.execute(
-            "DELETE FROM deliveries WHERE settled_at IS NULL AND state = 'direct'",
-            [],
-        )?;
-        connection.execute(
-            "UPDATE deliveries SET state = 'waiting' WHERE settled_at IS NULL AND state = 'sending'",
-            [],
-        )?;
+        connection.execute("DELETE FROM deliveries WHERE settled_at IS NULL AND state = 'direct'", [])?;
+        connection
+            .execute("UPDATE deliveries SET state = 'waiting' WHERE settled_at IS NULL AND state = 'sending'", [])?;
         connection.execute(
             "UPDATE deliveries SET next_at = ?1 WHERE settled_at IS NULL AND held_since IS NOT NULL",
             [now.as_millisecond()],
@@ -162,22 +157,11 @@ fn check(path: &Path, connection: &Connection) -> Result<bool, OpenFault> {
         return Err(OpenFault::Foreign { path: shown() });
     }
     if version > VERSION {
-        return Err(OpenFault::Newer {
-            path: shown(),
-            found: version,
-        });
+        return Err(OpenFault::Newer { path: shown(), found: version });
     }
-    let health: String = connection
-        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
-        .map_err(|fault| sort(path, &fault))?;
-    if health == "ok" {
-        Ok(true)
-    } else {
-        Err(OpenFault::Damaged {
-            path: shown(),
-            detail: health.replace('\n', " "),
-        })
-    }
+    let health: String =
+        connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(|fault| sort(path, &fault))?;
+    if health == "ok" { Ok(true) } else { Err(OpenFault::Damaged { path: shown(), detail: health.replace('\n', " ") }) }
 }
 
 fn sort(path: &Path, fault: &rusqlite::Error) -> OpenFault {

@@ -1,0 +1,70 @@
+//! A function: as many sandboxes as are needed, one event in each at a time.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::sync::{Mutex, Semaphore};
+
+use super::sandbox::{Failed, Sandbox};
+
+/// What the template says of a function.
+#[derive(Debug, Clone)]
+pub struct Described {
+    /// Its name, which is its binary's.
+    pub name: String,
+    /// Its environment, resolved.
+    pub environment: BTreeMap<String, String>,
+    /// How long it may take.
+    pub timeout: Duration,
+}
+
+/// A function that can be invoked.
+#[derive(Debug)]
+pub struct Function {
+    described: Described,
+    binary: PathBuf,
+    log: PathBuf,
+    idle: Mutex<Vec<Sandbox>>,
+    free: Semaphore,
+}
+
+impl Function {
+    /// A function of at most so many sandboxes.
+    #[must_use]
+    pub fn new(described: Described, binary: PathBuf, log: PathBuf, sandboxes: usize) -> Self {
+        Self { described, binary, log, idle: Mutex::new(Vec::new()), free: Semaphore::new(sandboxes) }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.described.name
+    }
+
+    /// Hands it an event.
+    ///
+    /// # Errors
+    /// When the function fails.
+    ///
+    /// # Panics
+    /// When a sandbox does not start.
+    pub async fn invoke(&self, event: Vec<u8>) -> Result<Vec<u8>, Failed> {
+        let _turn = self.free.acquire().await.unwrap_or_else(|fault| panic!("{fault}"));
+        let idle = self.idle.lock().await.pop();
+        let mut sandbox = match idle {
+            Some(sandbox) => sandbox,
+            None => Sandbox::start(self.name(), &self.binary, &self.described.environment, &self.log).await,
+        };
+        let answer = sandbox.invoke(event, self.described.timeout).await;
+        if sandbox.is_alive() && !matches!(answer, Err(Failed::TimedOut | Failed::Exited)) {
+            self.idle.lock().await.push(sandbox);
+        }
+        answer.map(|answer| answer.to_vec())
+    }
+
+    /// Ends every idle sandbox: the next event starts a new one.
+    pub async fn recycle(&self) {
+        self.idle.lock().await.clear();
+    }
+}

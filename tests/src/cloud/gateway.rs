@@ -1,0 +1,116 @@
+//! The HTTP API: a request becomes an event of payload format 2.0, the function's answer the response.
+//!
+//! As AWS' page "Create AWS Lambda proxy integrations for HTTP APIs" has it; bodies that are not text come as base64.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::body::{Body, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::{Response, StatusCode};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use super::function::Function;
+
+/// The largest body that the gateway takes.
+const BODY_BYTES: usize = 10 * 1024 * 1024;
+
+/// A running gateway.
+#[derive(Debug)]
+pub struct Gateway {
+    address: SocketAddr,
+    server: JoinHandle<()>,
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+/// A route's method and path, and its function.
+pub type Routes = BTreeMap<(String, String), Arc<Function>>;
+
+impl Gateway {
+    /// Serves these routes.
+    ///
+    /// # Panics
+    /// When there is no port.
+    pub async fn start(routes: Routes) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap_or_else(|fault| panic!("{fault}"));
+        let address = listener.local_addr().unwrap_or_else(|fault| panic!("{fault}"));
+        let app = axum::Router::new().fallback(pass).with_state(Arc::new(routes));
+        let server = tokio::spawn(async move {
+            let _ = axum::serve(listener, app).await;
+        });
+        Self { address, server }
+    }
+
+    /// Its address, as `http://…`.
+    #[must_use]
+    pub fn base(&self) -> String {
+        format!("http://{}", self.address)
+    }
+}
+
+async fn pass(State(routes): State<Arc<Routes>>, request: Request) -> Response<Body> {
+    let (parts, body) = request.into_parts();
+    let (method, path) = (parts.method.to_string(), parts.uri.path().to_owned());
+    let Some(function) = routes.get(&(method.clone(), path.clone())) else {
+        return answer(StatusCode::NOT_FOUND, r#"{"message":"Not Found"}"#);
+    };
+    let Ok(body) = to_bytes(body, BODY_BYTES).await else {
+        return answer(StatusCode::PAYLOAD_TOO_LARGE, r#"{"message":"Request Entity Too Large"}"#);
+    };
+    let mut headers: BTreeMap<String, String> = BTreeMap::new();
+    for (name, value) in &parts.headers {
+        let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+        headers.entry(name.to_string()).and_modify(|all| *all = format!("{all},{value}")).or_insert(value);
+    }
+    let (body, encoded) = match std::str::from_utf8(&body) {
+        Ok(text) => (text.to_owned(), false),
+        Err(_) => (STANDARD.encode(&body), true),
+    };
+    let event = json!({
+        "version": "2.0", "routeKey": format!("{method} {path}"), "rawPath": path,
+        "rawQueryString": parts.uri.query().unwrap_or_default(), "headers": headers,
+        "requestContext": {
+            "accountId": "123456789012", "apiId": "api", "domainName": "api.execute-api.eu-west-1.amazonaws.com",
+            "domainPrefix": "api", "requestId": "request", "routeKey": format!("{method} {path}"), "stage": "$default",
+            "time": "12/Mar/2026:19:03:58 +0000", "timeEpoch": 1_773_342_238_000_i64,
+            "http": {"method": method, "path": path, "protocol": "HTTP/1.1", "sourceIp": "192.0.2.1", "userAgent": "test"},
+        },
+        "body": body, "isBase64Encoded": encoded,
+    });
+    match function.invoke(event.to_string().into_bytes()).await {
+        Ok(answered) => translate(&answered),
+        // What a gateway makes of every failure of a function.
+        Err(_) => answer(StatusCode::INTERNAL_SERVER_ERROR, r#"{"message":"Internal Server Error"}"#),
+    }
+}
+
+fn translate(answered: &[u8]) -> Response<Body> {
+    let answered: Value = serde_json::from_slice(answered).unwrap_or_default();
+    let status = answered["statusCode"].as_u64().and_then(|status| u16::try_from(status).ok()).unwrap_or(500);
+    let mut response = Response::builder().status(status);
+    for (name, value) in answered["headers"].as_object().into_iter().flatten() {
+        response = response.header(name, value.as_str().unwrap_or_default());
+    }
+    let text = answered["body"].as_str().unwrap_or_default();
+    let body = match answered["isBase64Encoded"].as_bool() {
+        Some(true) => STANDARD.decode(text).unwrap_or_default(),
+        _ => text.as_bytes().to_vec(),
+    };
+    response.body(Body::from(body)).unwrap_or_else(|_| answer(StatusCode::INTERNAL_SERVER_ERROR, "{}"))
+}
+
+fn answer(status: StatusCode, body: &'static str) -> Response<Body> {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    response
+}
