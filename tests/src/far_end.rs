@@ -28,11 +28,7 @@ impl Reply {
     /// A JSON answer.
     #[must_use]
     pub fn json(status: u16, body: &str) -> Self {
-        Self::Answer(
-            status,
-            vec![("Content-Type", "application/json".to_owned())],
-            body.to_owned(),
-        )
+        Self::Answer(status, vec![("Content-Type", "application/json".to_owned())], body.to_owned())
     }
 
     /// An answer without a body.
@@ -121,9 +117,7 @@ impl Down {
     #[expect(clippy::new_without_default, reason = "taking a port is not a default")]
     pub fn new() -> Self {
         let socket = TcpSocket::new_v4().unwrap_or_else(|fault| panic!("{fault}"));
-        socket
-            .bind(SocketAddr::from(([127, 0, 0, 1], 0)))
-            .unwrap_or_else(|fault| panic!("{fault}"));
+        socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap_or_else(|fault| panic!("{fault}"));
         let address = socket.local_addr().unwrap_or_else(|fault| panic!("{fault}"));
         Self { address, socket }
     }
@@ -140,10 +134,7 @@ impl Down {
     /// When it cannot be listened on.
     #[must_use]
     pub fn up(self, otherwise: Reply) -> FarEnd {
-        FarEnd::on(
-            self.socket.listen(64).unwrap_or_else(|fault| panic!("{fault}")),
-            otherwise,
-        )
+        FarEnd::on(self.socket.listen(64).unwrap_or_else(|fault| panic!("{fault}")), otherwise)
     }
 }
 
@@ -159,30 +150,20 @@ impl FarEnd {
     /// # Panics
     /// When there is no port.
     pub async fn start(otherwise: Reply) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0")
-            .await
-            .unwrap_or_else(|fault| panic!("{fault}"));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap_or_else(|fault| panic!("{fault}"));
         Self::on(listener, otherwise)
     }
 
     fn on(listener: TcpListener, otherwise: Reply) -> Self {
         let address = listener.local_addr().unwrap_or_else(|fault| panic!("{fault}"));
-        let script = Arc::new(Mutex::new(Script {
-            replies: VecDeque::new(),
-            otherwise,
-            got: Vec::new(),
-        }));
+        let script = Arc::new(Mutex::new(Script { replies: VecDeque::new(), otherwise, got: Vec::new() }));
         let shared = Arc::clone(&script);
         let server = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 tokio::spawn(serve(stream, Arc::clone(&shared)));
             }
         });
-        Self {
-            address,
-            script,
-            server,
-        }
+        Self { address, script, server }
     }
 
     /// Its URL, with a path.
@@ -253,10 +234,7 @@ async fn write(
     body: &str,
     length: usize,
 ) -> Option<()> {
-    let headers: String = headers
-        .iter()
-        .map(|(name, value)| format!("{name}: {value}\r\n"))
-        .collect();
+    let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     let text = format!("HTTP/1.1 {status} Status\r\n{headers}Content-Length: {length}\r\n\r\n{body}");
     stream.get_mut().write_all(text.as_bytes()).await.ok()?;
     stream.get_mut().flush().await.ok()
@@ -276,17 +254,8 @@ async fn request(stream: &mut BufReader<TcpStream>) -> Option<Got> {
         };
         headers.insert(name.to_lowercase(), value.trim().to_owned());
     }
-    let length = headers
-        .get("content-length")
-        .and_then(|length| length.parse().ok())
-        .unwrap_or(0);
+    let length = headers.get("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await.ok()?;
-    Some(Got {
-        method,
-        path,
-        headers,
-        body,
-        at: Instant::now(),
-    })
+    Some(Got { method, path, headers, body, at: Instant::now() })
 }

@@ -41,19 +41,13 @@ impl Answer {
         let body = self.json();
         let message = body["message"].as_str().unwrap_or_default();
         let characters = message.chars().count();
-        assert!(
-            (1..=crate::MESSAGE_CHARACTERS).contains(&characters),
-            "{characters} characters: {message}"
-        );
+        assert!((1..=crate::MESSAGE_CHARACTERS).contains(&characters), "{characters} characters: {message}");
         let mut expected = serde_json::json!({"success": false, "message": message, "code": code});
         if let Some(field) = field {
             expected["field"] = field.into();
         }
         assert_eq!((self.status, &body), (status, &expected));
-        assert_eq!(
-            self.headers.get("content-type").map(String::as_str),
-            Some("application/json")
-        );
+        assert_eq!(self.headers.get("content-type").map(String::as_str), Some("application/json"));
     }
 
     /// Status and `code`.
@@ -68,9 +62,7 @@ impl Answer {
 /// # Panics
 /// When there is no answer.
 pub async fn send(method: &str, url: &str, headers: &[(&str, &str)], body: impl Into<Vec<u8>>) -> Answer {
-    try_send(method, url, headers, body.into())
-        .await
-        .unwrap_or_else(|| panic!("{method} {url} was not answered"))
+    try_send(method, url, headers, body.into()).await.unwrap_or_else(|| panic!("{method} {url} was not answered"))
 }
 
 /// Sends one request; nothing where there is no answer.
@@ -97,9 +89,5 @@ pub async fn try_send_by(
         .iter()
         .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
         .collect();
-    Some(Answer {
-        status: response.status().as_u16(),
-        headers,
-        body: response.bytes().await.ok()?.to_vec(),
-    })
+    Some(Answer { status: response.status().as_u16(), headers, body: response.bytes().await.ok()?.to_vec() })
 }

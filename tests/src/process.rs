@@ -53,16 +53,8 @@ impl Folder {
 #[must_use]
 pub fn program() -> PathBuf {
     let test = std::env::current_exe().unwrap_or_else(|fault| panic!("{fault}"));
-    let program = test
-        .ancestors()
-        .nth(2)
-        .map(|folder| folder.join("relay-local"))
-        .unwrap_or_default();
-    assert!(
-        program.exists(),
-        "{} is not built: run `make test`, which builds it",
-        program.display()
-    );
+    let program = test.ancestors().nth(2).map(|folder| folder.join("relay-local")).unwrap_or_default();
+    assert!(program.exists(), "{} is not built: run `make test`, which builds it", program.display());
     program
 }
 
@@ -70,11 +62,7 @@ pub fn program() -> PathBuf {
 #[must_use]
 pub fn command(settings: &BTreeMap<String, String>) -> Command {
     let mut command = Command::new(program());
-    command
-        .env_clear()
-        .envs(settings)
-        .kill_on_drop(true)
-        .stdin(Stdio::null());
+    command.env_clear().envs(settings).kill_on_drop(true).stdin(Stdio::null());
     command
 }
 
@@ -90,11 +78,7 @@ pub fn settings(given: &[(&str, &str)]) -> BTreeMap<String, String> {
     .into_iter()
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
     .collect();
-    settings.extend(
-        given
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
-    );
+    settings.extend(given.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
     settings
 }
 
@@ -111,16 +95,10 @@ impl Relay {
     pub async fn start_in(folder: Folder, given: &[(&str, &str)]) -> Self {
         let mut settings = settings(given);
         settings.insert("RELAY_DATA".to_owned(), folder.path().display().to_string());
-        let log = std::fs::File::options()
-            .create(true)
-            .append(true)
-            .open(folder.path().join("log"));
+        let log = std::fs::File::options().create(true).append(true).open(folder.path().join("log"));
         let log = log.unwrap_or_else(|fault| panic!("{fault}"));
-        let mut child = command(&settings)
-            .stdout(Stdio::piped())
-            .stderr(log)
-            .spawn()
-            .unwrap_or_else(|fault| panic!("{fault}"));
+        let mut child =
+            command(&settings).stdout(Stdio::piped()).stderr(log).spawn().unwrap_or_else(|fault| panic!("{fault}"));
         let mut lines = BufReader::new(child.stdout.take().unwrap_or_else(|| unreachable!("it is piped"))).lines();
         let mut banner = String::new();
         while let Ok(Some(line)) = lines.next_line().await {
@@ -135,13 +113,7 @@ impl Relay {
             let log = std::fs::read_to_string(folder.path().join("log")).unwrap_or_default();
             panic!("the relay did not start: {banner}{log}");
         };
-        Self {
-            child,
-            folder,
-            settings,
-            base,
-            banner,
-        }
+        Self { child, folder, settings, base, banner }
     }
 
     /// Its address, as `http://…`.
@@ -192,10 +164,7 @@ impl Relay {
     pub async fn delivery_in(&self, state: &str) -> Value {
         eventually(&format!("one delivery that is {state}"), async || {
             let deliveries = self.deliveries().await;
-            deliveries
-                .into_iter()
-                .next()
-                .filter(|delivery| delivery["state"] == state)
+            deliveries.into_iter().next().filter(|delivery| delivery["state"] == state)
         })
         .await
     }
@@ -204,10 +173,7 @@ impl Relay {
     pub async fn delivery_because(&self, reason: &str) -> Value {
         eventually(&format!("one delivery because of {reason}"), async || {
             let deliveries = self.deliveries().await;
-            deliveries
-                .into_iter()
-                .next()
-                .filter(|delivery| delivery["reason"] == reason)
+            deliveries.into_iter().next().filter(|delivery| delivery["reason"] == reason)
         })
         .await
     }
@@ -227,16 +193,12 @@ impl Relay {
         let stopped = Command::new("kill").args(["-TERM", &id.to_string()]).status().await;
         assert!(stopped.is_ok_and(|status| status.success()), "it cannot be stopped");
         let status = tokio::time::timeout(crate::PATIENCE, self.child.wait()).await;
-        let status = status
-            .unwrap_or_else(|_| panic!("it did not stop"))
-            .unwrap_or_else(|fault| panic!("{fault}"));
+        let status = status.unwrap_or_else(|_| panic!("it did not stop")).unwrap_or_else(|fault| panic!("{fault}"));
         (self.folder, status)
     }
 }
 
 fn url_in(banner: &str, line: &str) -> Option<String> {
     let line = banner.lines().find(|text| text.contains(line))?;
-    line.split_whitespace()
-        .find(|word| word.starts_with("http://"))
-        .map(str::to_owned)
+    line.split_whitespace().find(|word| word.starts_with("http://")).map(str::to_owned)
 }

@@ -45,10 +45,7 @@ pub async fn event(base: &str, body: impl Into<Vec<u8>>) -> Answer {
 /// Sends a row with the token of the tests, a query (without its `?`) and headers besides.
 pub async fn send(base: &str, route: Route, query: &str, headers: &[(&str, &str)], body: impl Into<Vec<u8>>) -> Answer {
     let authorization = format!("Bearer {TOKEN}");
-    let mut all = vec![
-        ("authorization", authorization.as_str()),
-        ("content-type", "application/json"),
-    ];
+    let mut all = vec![("authorization", authorization.as_str()), ("content-type", "application/json")];
     all.extend(headers);
     send_without_token(base, route, query, &all, body).await
 }
@@ -62,11 +59,5 @@ pub async fn send_without_token(
     body: impl Into<Vec<u8>>,
 ) -> Answer {
     let mark = if query.is_empty() { "" } else { "?" };
-    http::send(
-        route.method(),
-        &format!("{base}{}{mark}{query}", route.path()),
-        headers,
-        body,
-    )
-    .await
+    http::send(route.method(), &format!("{base}{}{mark}{query}", route.path()), headers, body).await
 }

@@ -12,9 +12,7 @@ pub const SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
 /// The time in Unix seconds.
 #[must_use]
 pub fn now() -> i64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(0))
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(0))
 }
 
 /// A webhook's three headers.
@@ -23,11 +21,7 @@ pub fn headers(id: &str, timestamp: i64, body: &[u8]) -> Vec<(&'static str, Stri
     let timestamp = timestamp.to_string();
     let secret = SigningSecret::parse(SECRET).unwrap_or_else(|_| unreachable!("the secret of the tests is base64"));
     let signature = secret.sign(id, &timestamp, body);
-    vec![
-        ("webhook-id", id.to_owned()),
-        ("webhook-timestamp", timestamp),
-        ("webhook-signature", signature),
-    ]
+    vec![("webhook-id", id.to_owned()), ("webhook-timestamp", timestamp), ("webhook-signature", signature)]
 }
 
 /// Posts a signed webhook.

@@ -40,11 +40,7 @@ pub fn is_given_up(failing_since: Timestamp, now: Timestamp) -> bool {
 /// hour fifteen minutes.
 #[must_use]
 pub fn hold_wait(held_since: Timestamp, now: Timestamp) -> Duration {
-    if now.duration_since(held_since) < HOLD_CLOSELY {
-        HOLD_STEP
-    } else {
-        LONGEST
-    }
+    if now.duration_since(held_since) < HOLD_CLOSELY { HOLD_STEP } else { LONGEST }
 }
 
 /// Reads a `Retry-After` header (RFC 9110 §10.2.3): seconds, or a date.
@@ -74,19 +70,13 @@ pub fn try_later(
         return Disposition::Dead(reason);
     }
     let attempts = history.attempts.saturating_add(1);
-    Disposition::TryLater {
-        at: after(now, wait(attempts, asked, random)),
-        reason,
-    }
+    Disposition::TryLater { at: after(now, wait(attempts, asked, random)), reason }
 }
 
 /// What becomes of a delivery that a person has to make possible.
 #[must_use]
 pub fn hold(history: History, reason: Reason, now: Timestamp) -> Disposition {
-    Disposition::Hold {
-        at: after(now, hold_wait(history.held_since.unwrap_or(now), now)),
-        reason,
-    }
+    Disposition::Hold { at: after(now, hold_wait(history.held_since.unwrap_or(now), now)), reason }
 }
 
 /// That long after a moment.
@@ -128,10 +118,7 @@ mod tests {
     fn retry_after_is_seconds_or_a_date() {
         let now = at(784_111_777);
         assert_eq!(retry_after("7", now), Some(Duration::from_secs(7)));
-        assert_eq!(
-            retry_after("Sun, 06 Nov 1994 08:50:07 GMT", now),
-            Some(Duration::from_secs(30))
-        );
+        assert_eq!(retry_after("Sun, 06 Nov 1994 08:50:07 GMT", now), Some(Duration::from_secs(30)));
         assert_eq!(retry_after("Sun, 06 Nov 1994 08:00:00 GMT", now), Some(Duration::ZERO));
         assert_eq!(retry_after("99999999", now), Some(Duration::from_secs(3600)));
         for nonsense in ["soon", "-1", "1.5", ""] {

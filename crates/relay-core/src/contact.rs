@@ -41,11 +41,7 @@ impl ContactKey {
     }
 
     fn hashed(kind: &str, identity: &str) -> Self {
-        let digest = Sha256::new()
-            .chain_update(kind)
-            .chain_update([0])
-            .chain_update(identity)
-            .finalize();
+        let digest = Sha256::new().chain_update(kind).chain_update([0]).chain_update(identity).finalize();
         let mut key = hex::encode(digest);
         key.truncate(32);
         Self(key)
@@ -58,10 +54,7 @@ mod tests {
 
     #[test]
     fn an_address_is_the_same_contact_in_any_case() {
-        assert_eq!(
-            ContactKey::of_email("Ada@Example.com"),
-            ContactKey::of_email(" ada@example.com")
-        );
+        assert_eq!(ContactKey::of_email("Ada@Example.com"), ContactKey::of_email(" ada@example.com"));
     }
 
     #[test]

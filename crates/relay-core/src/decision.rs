@@ -203,11 +203,7 @@ mod tests {
         for status in EVERY_STATUS {
             for event in [false, true] {
                 let meaning = meaning(Outcome::Answered(status), event);
-                assert_eq!(
-                    RULES.iter().filter(|rule| rule.meaning == meaning).count(),
-                    1,
-                    "{status}"
-                );
+                assert_eq!(RULES.iter().filter(|rule| rule.meaning == meaning).count(), 1, "{status}");
             }
         }
     }
@@ -216,11 +212,7 @@ mod tests {
     fn only_2xx_and_a_repeated_event_count_as_delivered() {
         for status in EVERY_STATUS {
             for lane in [Lane::ClayWorker, Lane::LoopsDirect, Lane::LoopsWorker] {
-                assert_eq!(
-                    of(lane, status) == Decision::Delivered,
-                    (200..300).contains(&status),
-                    "{status}"
-                );
+                assert_eq!(of(lane, status) == Decision::Delivered, (200..300).contains(&status), "{status}");
                 assert_ne!(of(lane, status), Decision::Duplicate, "{status}");
             }
         }
@@ -233,10 +225,7 @@ mod tests {
     fn a_refused_key_is_read_again_first() {
         assert_eq!(of(Lane::ClayWorker, 401), Decision::RereadSecretThen(Final::Hold));
         assert_eq!(of(Lane::LoopsWorker, 401), Decision::RereadSecretThen(Final::Hold));
-        assert_eq!(
-            of(Lane::LoopsDirect, 401),
-            Decision::RereadSecretThen(Final::KeyRejected)
-        );
+        assert_eq!(of(Lane::LoopsDirect, 401), Decision::RereadSecretThen(Final::KeyRejected));
     }
 
     #[test]
@@ -261,21 +250,9 @@ mod tests {
     fn what_should_pass_is_tried_again() {
         let passing = (300..400).chain(500..600).chain([408, 425, 429]).map(Outcome::Answered);
         for outcome in passing.chain([Outcome::TimedOut, Outcome::Unreachable, Outcome::CertificateUntrusted]) {
-            assert_eq!(
-                decide(Lane::ClayWorker, outcome, false),
-                Decision::TryLater,
-                "{outcome:?}"
-            );
-            assert_eq!(
-                decide(Lane::LoopsWorker, outcome, true),
-                Decision::TryLater,
-                "{outcome:?}"
-            );
-            assert_eq!(
-                decide(Lane::LoopsDirect, outcome, true),
-                Decision::RetryThenStore,
-                "{outcome:?}"
-            );
+            assert_eq!(decide(Lane::ClayWorker, outcome, false), Decision::TryLater, "{outcome:?}");
+            assert_eq!(decide(Lane::LoopsWorker, outcome, true), Decision::TryLater, "{outcome:?}");
+            assert_eq!(decide(Lane::LoopsDirect, outcome, true), Decision::RetryThenStore, "{outcome:?}");
         }
     }
 

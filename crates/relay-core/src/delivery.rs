@@ -151,10 +151,7 @@ pub struct Delivery {
 
 impl std::fmt::Debug for Delivery {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Delivery")
-            .field("id", &self.id)
-            .field("bytes", &self.body.len())
-            .finish_non_exhaustive()
+        f.debug_struct("Delivery").field("id", &self.id).field("bytes", &self.body.len()).finish_non_exhaustive()
     }
 }
 
@@ -316,10 +313,7 @@ mod tests {
     #[test]
     fn an_id_is_short_and_plain() {
         let id = DeliveryId::of_webhook("contacts", &"✓".repeat(256)).of_conflict(&BodyHash::of(b"x"));
-        assert!(
-            id.as_str().len() <= 80 && id.as_str().bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'),
-            "{id}"
-        );
+        assert!(id.as_str().len() <= 80 && id.as_str().bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'), "{id}");
     }
 
     #[test]

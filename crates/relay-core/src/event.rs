@@ -45,10 +45,7 @@ pub struct LoopsEvent {
 
 impl std::fmt::Debug for LoopsEvent {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LoopsEvent")
-            .field("name", &self.name)
-            .field("bytes", &self.body.len())
-            .finish_non_exhaustive()
+        f.debug_struct("LoopsEvent").field("name", &self.name).field("bytes", &self.body.len()).finish_non_exhaustive()
     }
 }
 
@@ -69,13 +66,7 @@ impl LoopsEvent {
                 "The webhook is signed, but it is not a JSON object with a text eventName: nothing was relayed.",
             ));
         };
-        Ok(Self {
-            webhook_id: verified.webhook_id().to_owned(),
-            name,
-            contact,
-            source,
-            body,
-        })
+        Ok(Self { webhook_id: verified.webhook_id().to_owned(), name, contact, source, body })
     }
 
     /// The id of the message: the same on every attempt.
@@ -118,19 +109,10 @@ impl LoopsEvent {
 
 fn contact_key(fields: &Object<'_>, webhook_id: &str) -> ContactKey {
     let identity = fields.object("contactIdentity").or_else(|| fields.object("contact"));
-    let text = |name| {
-        identity
-            .as_ref()
-            .and_then(|identity| identity.text(name))
-            .filter(|text| !text.is_empty())
-    };
+    let text = |name| identity.as_ref().and_then(|identity| identity.text(name)).filter(|text| !text.is_empty());
     text("email")
         .map(|email| ContactKey::of_email(&email))
-        .or_else(|| {
-            text("userId")
-                .or_else(|| text("id"))
-                .map(|id| ContactKey::of_user_id(&id))
-        })
+        .or_else(|| text("userId").or_else(|| text("id")).map(|id| ContactKey::of_user_id(&id)))
         .unwrap_or_else(|| ContactKey::of_nobody(webhook_id))
 }
 
@@ -146,37 +128,19 @@ mod tests {
         let signature = secret.sign("msg_1", "1", body.as_bytes());
         let body = Bytes::copy_from_slice(body.as_bytes());
         let unverified = Unverified::new(Some(b"msg_1"), Some(b"1"), Some(signature.as_bytes()), body).unwrap();
-        LoopsEvent::read(
-            &unverified
-                .verify(&[secret], Timestamp::UNIX_EPOCH, Tolerance::Off)
-                .unwrap(),
-        )
+        LoopsEvent::read(&unverified.verify(&[secret], Timestamp::UNIX_EPOCH, Tolerance::Off).unwrap())
     }
 
     #[test]
     fn a_known_and_an_unknown_event_are_read_alike() {
-        assert_eq!(
-            read(r#"{"eventName":"contact.created"}"#).unwrap().name(),
-            "contact.created"
-        );
-        assert_eq!(
-            read(r#"{"eventName":"contact.reborn"}"#).unwrap().name(),
-            "contact.reborn"
-        );
+        assert_eq!(read(r#"{"eventName":"contact.created"}"#).unwrap().name(), "contact.created");
+        assert_eq!(read(r#"{"eventName":"contact.reborn"}"#).unwrap().name(), "contact.reborn");
     }
 
     #[test]
     fn a_body_without_a_text_event_name_is_invalid() {
-        for body in [
-            "{}",
-            "[]",
-            "null",
-            "",
-            "x",
-            r#"{"eventName":""}"#,
-            r#"{"eventName":7}"#,
-            r#"{"eventName":null}"#,
-        ] {
+        for body in ["{}", "[]", "null", "", "x", r#"{"eventName":""}"#, r#"{"eventName":7}"#, r#"{"eventName":null}"#]
+        {
             assert_eq!(read(body).unwrap_err().code(), Code::InvalidBody, "{body}");
         }
     }
@@ -184,17 +148,9 @@ mod tests {
     #[test]
     fn the_contact_is_known_by_address_then_user_id_then_loops_id() {
         let key = |identity: &str| {
-            read(&format!(
-                r#"{{"eventName":"email.opened","contactIdentity":{identity}}}"#
-            ))
-            .unwrap()
-            .contact()
-            .clone()
+            read(&format!(r#"{{"eventName":"email.opened","contactIdentity":{identity}}}"#)).unwrap().contact().clone()
         };
-        assert_eq!(
-            key(r#"{"email":"Ada@Example.com","userId":"u1"}"#),
-            ContactKey::of_email("ada@example.com")
-        );
+        assert_eq!(key(r#"{"email":"Ada@Example.com","userId":"u1"}"#), ContactKey::of_email("ada@example.com"));
         assert_eq!(key(r#"{"email":null,"userId":"u1"}"#), ContactKey::of_user_id("u1"));
         assert_eq!(key(r#"{"id":"c1","userId":null}"#), ContactKey::of_user_id("c1"));
         assert_eq!(key("null"), ContactKey::of_nobody("msg_1"));

@@ -103,10 +103,7 @@ mod tests {
 
     #[test]
     fn the_last_of_a_repeated_key_counts() {
-        assert_eq!(
-            Object::read(br#"{"a":"x","a":"y"}"#).unwrap().text("a").as_deref(),
-            Some("y")
-        );
+        assert_eq!(Object::read(br#"{"a":"x","a":"y"}"#).unwrap().text("a").as_deref(), Some("y"));
     }
 
     #[test]
@@ -117,10 +114,7 @@ mod tests {
 
     #[test]
     fn a_key_may_be_written_with_escapes() {
-        assert_eq!(
-            Object::read(br#"{"\u0061":"x"}"#).unwrap().text("a").as_deref(),
-            Some("x")
-        );
+        assert_eq!(Object::read(br#"{"\u0061":"x"}"#).unwrap().text("a").as_deref(), Some("x"));
     }
 
     #[test]

@@ -66,10 +66,7 @@ mod tests {
 
     #[test]
     fn a_key_that_is_there_is_not_added() {
-        assert_eq!(
-            render(r#"{"webhookId":null,"receivedAt":1}"#),
-            r#"{"webhookId":null,"receivedAt":1}"#
-        );
+        assert_eq!(render(r#"{"webhookId":null,"receivedAt":1}"#), r#"{"webhookId":null,"receivedAt":1}"#);
     }
 
     #[test]

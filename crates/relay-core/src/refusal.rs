@@ -97,11 +97,7 @@ impl Refusal {
     /// A refusal with one sentence that says what happened, why, and what to do; cut to 300 characters.
     #[must_use]
     pub fn new(code: Code, message: impl AsRef<str>) -> Self {
-        Self {
-            code,
-            message: shorten(message.as_ref(), MESSAGE_CHARACTERS),
-            field: None,
-        }
+        Self { code, message: shorten(message.as_ref(), MESSAGE_CHARACTERS), field: None }
     }
 
     /// The same refusal, naming the field (or option, or header) that is at fault.

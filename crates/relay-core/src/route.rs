@@ -43,10 +43,7 @@ impl ClayWebhook {
     /// When the URL is not one, or not `https` and not on this machine.
     pub fn new(url: &str, auth_token: Option<&str>) -> Result<Self, UrlFault> {
         let url = far_end_url(url)?;
-        Ok(Self {
-            url: SecretString::from(String::from(url)),
-            auth_token: auth_token.and_then(secret_if_set),
-        })
+        Ok(Self { url: SecretString::from(String::from(url)), auth_token: auth_token.and_then(secret_if_set) })
     }
 
     /// The URL, to send to.
@@ -107,11 +104,7 @@ mod tests {
 
     #[test]
     fn plain_http_elsewhere_and_other_schemes_are_not() {
-        for url in [
-            "http://api.clay.com/x",
-            "ftp://localhost/x",
-            "http://localhost.example.com/",
-        ] {
+        for url in ["http://api.clay.com/x", "ftp://localhost/x", "http://localhost.example.com/"] {
             assert_eq!(ClayWebhook::new(url, None).unwrap_err(), UrlFault::NotHttps, "{url}");
         }
         for url in ["", "clay", "/v3/sources", "data:x"] {
@@ -128,11 +121,6 @@ mod tests {
 
     #[test]
     fn a_placeholder_token_is_no_token() {
-        assert!(
-            ClayWebhook::new("https://api.clay.com/x", Some("REPLACE"))
-                .unwrap()
-                .auth_token()
-                .is_none()
-        );
+        assert!(ClayWebhook::new("https://api.clay.com/x", Some("REPLACE")).unwrap().auth_token().is_none());
     }
 }

@@ -28,12 +28,7 @@ pub struct RelayTokens(Vec<SecretString>);
 impl RelayTokens {
     /// The tokens among these texts that are set.
     pub fn new<T: AsRef<str>>(tokens: impl IntoIterator<Item = T>) -> Self {
-        Self(
-            tokens
-                .into_iter()
-                .filter_map(|token| secret_if_set(token.as_ref()))
-                .collect(),
-        )
+        Self(tokens.into_iter().filter_map(|token| secret_if_set(token.as_ref())).collect())
     }
 
     /// Whether no token is configured: the routes are closed.
@@ -89,15 +84,9 @@ mod tests {
 
     #[test]
     fn a_part_of_a_token_or_more_than_a_token_does_not_open() {
-        for wrong in [
-            "Bearer first",
-            "Bearer first-token2",
-            "Bearer",
-            "Bearer ",
-            "first-token",
-            "Basic first-token",
-            "",
-        ] {
+        for wrong in
+            ["Bearer first", "Bearer first-token2", "Bearer", "Bearer ", "first-token", "Basic first-token", ""]
+        {
             assert!(!tokens().admit(Some(wrong.as_bytes())), "{wrong:?}");
         }
         assert!(!tokens().admit(None));

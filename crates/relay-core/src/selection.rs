@@ -47,11 +47,7 @@ impl FromStr for EventPattern {
         if name.is_empty() || name.contains(|c: char| c == '*' || c.is_whitespace()) {
             return Err(MalformedPattern(text.to_owned()));
         }
-        Ok(if prefix {
-            Self::Prefix(format!("{name}."))
-        } else {
-            Self::Name(name.to_owned())
-        })
+        Ok(if prefix { Self::Prefix(format!("{name}.")) } else { Self::Name(name.to_owned()) })
     }
 }
 
@@ -84,9 +80,7 @@ impl EventSelection {
 
     /// The patterns that take none of the events that Loops documents: most likely misspelt.
     pub fn unknown(&self) -> impl Iterator<Item = &EventPattern> {
-        self.0
-            .iter()
-            .filter(|pattern| !KNOWN_EVENTS.iter().any(|event| pattern.matches(event)))
+        self.0.iter().filter(|pattern| !KNOWN_EVENTS.iter().any(|event| pattern.matches(event)))
     }
 }
 
@@ -149,10 +143,7 @@ mod tests {
 
     #[test]
     fn a_pattern_that_takes_no_documented_event_is_told() {
-        let unknown: Vec<String> = selection("contact.craeted,email.*,*")
-            .unknown()
-            .map(ToString::to_string)
-            .collect();
+        let unknown: Vec<String> = selection("contact.craeted,email.*,*").unknown().map(ToString::to_string).collect();
         assert_eq!(unknown, ["contact.craeted"]);
     }
 }

@@ -72,10 +72,7 @@ impl SigningSecret {
     /// The signature entry (`v1,…`) of a message.
     #[must_use]
     pub fn sign(&self, id: &str, timestamp: &str, body: &[u8]) -> String {
-        format!(
-            "v1,{}",
-            base64::engine::general_purpose::STANDARD.encode(self.mac(id, timestamp, body))
-        )
+        format!("v1,{}", base64::engine::general_purpose::STANDARD.encode(self.mac(id, timestamp, body)))
     }
 
     fn mac(&self, id: &str, timestamp: &str, body: &[u8]) -> Vec<u8> {
@@ -151,12 +148,7 @@ impl Unverified {
         if !digits || timestamp.is_empty() || timestamp.len() > TIMESTAMP_DIGITS {
             return Err(malformed(TIMESTAMP_HEADER, "must be Unix seconds, 1 to 15 digits"));
         }
-        Ok(Self {
-            id,
-            timestamp,
-            signatures,
-            body,
-        })
+        Ok(Self { id, timestamp, signatures, body })
     }
 
     /// Verifies the request against every secret and every `v1` signature, in constant time, then its age.
@@ -188,10 +180,7 @@ impl Unverified {
         {
             return Err(SignatureFault::OutOfRange(age));
         }
-        Ok(Verified {
-            id: self.id.clone(),
-            body: self.body.clone(),
-        })
+        Ok(Verified { id: self.id.clone(), body: self.body.clone() })
     }
 }
 

@@ -46,13 +46,7 @@ fn secret(text: &str) -> SigningSecret {
 
 fn request(id: &str, timestamp: &str, signatures: &str, body: &[u8]) -> Unverified {
     let body = Bytes::copy_from_slice(body);
-    Unverified::new(
-        Some(id.as_bytes()),
-        Some(timestamp.as_bytes()),
-        Some(signatures.as_bytes()),
-        body,
-    )
-    .unwrap()
+    Unverified::new(Some(id.as_bytes()), Some(timestamp.as_bytes()), Some(signatures.as_bytes()), body).unwrap()
 }
 
 fn at(second: i64) -> Timestamp {
@@ -82,11 +76,9 @@ fn the_published_vectors_are_signed_byte_for_byte_and_verified() {
 fn a_secret_comes_with_or_without_prefix_and_padding() {
     let signature = secret("whsec_c3VwZXItc2VjcmV0LWtleS1ieXRlcw==").sign("msg_1", "1734425918", b"{}");
     let request = request("msg_1", "1734425918", &signature, b"{}");
-    for text in [
-        "whsec_c3VwZXItc2VjcmV0LWtleS1ieXRlcw",
-        "c3VwZXItc2VjcmV0LWtleS1ieXRlcw==",
-        "c3VwZXItc2VjcmV0LWtleS1ieXRlcw",
-    ] {
+    for text in
+        ["whsec_c3VwZXItc2VjcmV0LWtleS1ieXRlcw", "c3VwZXItc2VjcmV0LWtleS1ieXRlcw==", "c3VwZXItc2VjcmV0LWtleS1ieXRlcw"]
+    {
         assert!(verify(&request, &[secret(text)]).is_ok(), "{text}");
     }
 }
@@ -101,12 +93,7 @@ fn an_empty_or_broken_secret_is_refused() {
 #[test]
 fn any_of_several_secrets_and_any_of_several_signatures_will_do() {
     let (signature, _) = signed(b"{}");
-    let several = request(
-        "msg_1",
-        "1734425918",
-        &format!("v1,AAAA v1a,{} {signature}", &signature[3..]),
-        b"{}",
-    );
+    let several = request("msg_1", "1734425918", &format!("v1,AAAA v1a,{} {signature}", &signature[3..]), b"{}");
     assert!(verify(&several, &[secret("b3RoZXI="), secret(SECRET)]).is_ok());
 }
 
@@ -156,9 +143,7 @@ fn exactly_the_tolerance_passes_in_both_directions_and_a_second_more_does_not() 
 fn a_wrong_signature_is_told_before_a_wrong_time() {
     let request = request("msg_1", "1", "v1,AAAA", b"{}");
     assert_eq!(
-        request
-            .verify(&[secret(SECRET)], at(NOW), Tolerance::of_seconds(300))
-            .unwrap_err(),
+        request.verify(&[secret(SECRET)], at(NOW), Tolerance::of_seconds(300)).unwrap_err(),
         SignatureFault::NoMatch
     );
 }
@@ -166,11 +151,9 @@ fn a_wrong_signature_is_told_before_a_wrong_time() {
 #[test]
 fn a_missing_header_is_named() {
     let some = Some(b"1".as_slice());
-    for (id, timestamp, signature, name) in [
-        (None, some, some, ID_HEADER),
-        (some, None, some, TIMESTAMP_HEADER),
-        (some, some, None, SIGNATURE_HEADER),
-    ] {
+    for (id, timestamp, signature, name) in
+        [(None, some, some, ID_HEADER), (some, None, some, TIMESTAMP_HEADER), (some, some, None, SIGNATURE_HEADER)]
+    {
         let refusal = Unverified::new(id, timestamp, signature, Bytes::new()).unwrap_err();
         assert_eq!((refusal.code(), refusal.field()), (Code::MissingHeader, Some(name)));
     }
@@ -188,29 +171,12 @@ fn a_malformed_header_is_named() {
         ("id", "1.5", TIMESTAMP_HEADER),
     ];
     for (id, timestamp, name) in cases {
-        let refusal = Unverified::new(
-            Some(id.as_bytes()),
-            Some(timestamp.as_bytes()),
-            Some(b"v1,"),
-            Bytes::new(),
-        )
-        .unwrap_err();
-        assert_eq!(
-            (refusal.code(), refusal.field()),
-            (Code::MalformedHeader, Some(name)),
-            "{id} {timestamp}"
-        );
+        let refusal =
+            Unverified::new(Some(id.as_bytes()), Some(timestamp.as_bytes()), Some(b"v1,"), Bytes::new()).unwrap_err();
+        assert_eq!((refusal.code(), refusal.field()), (Code::MalformedHeader, Some(name)), "{id} {timestamp}");
     }
     let longest = "é".repeat(256);
-    assert!(
-        Unverified::new(
-            Some(longest.as_bytes()),
-            Some(b"999999999999999"),
-            Some(b""),
-            Bytes::new()
-        )
-        .is_ok()
-    );
+    assert!(Unverified::new(Some(longest.as_bytes()), Some(b"999999999999999"), Some(b""), Bytes::new()).is_ok());
 }
 
 #[test]

@@ -48,39 +48,21 @@ impl Banner<'_> {
                 |made| format!("{made}  (generated; {setting} sets another)"),
             )
         };
-        writeln!(
-            out,
-            "  Relay token       {}",
-            of_setting(self.generated_relay_token, "RELAY_TOKEN")
-        )?;
-        writeln!(
-            out,
-            "  Signing secret    {}\n",
-            of_setting(self.generated_signing_secret, "LOOPS_SIGNING_SECRET")
-        )?;
+        writeln!(out, "  Relay token       {}", of_setting(self.generated_relay_token, "RELAY_TOKEN"))?;
+        writeln!(out, "  Signing secret    {}\n", of_setting(self.generated_signing_secret, "LOOPS_SIGNING_SECRET"))?;
         let side = |simulated: Option<SocketAddr>, setting: &str| match simulated {
             Some(address) => format!("simulated at http://{address}  ({setting} takes you to the real one)"),
             None => format!("as set in {setting}"),
         };
-        writeln!(
-            out,
-            "  Loops             {}",
-            side(self.simulated_loops, "LOOPS_API_KEY")
-        )?;
-        writeln!(
-            out,
-            "  Clay              {}\n",
-            side(self.simulated_clay, "CLAY_WEBHOOK_URL")
-        )?;
+        writeln!(out, "  Loops             {}", side(self.simulated_loops, "LOOPS_API_KEY"))?;
+        writeln!(out, "  Clay              {}\n", side(self.simulated_clay, "CLAY_WEBHOOK_URL"))?;
         self.write_commands(out, &base)
     }
 
     fn write_commands(&self, out: &mut String, base: &str) -> std::fmt::Result {
         let token = self.generated_relay_token.unwrap_or("$RELAY_TOKEN");
         let show = |address: Option<SocketAddr>, path: &str| {
-            address.map_or_else(String::new, |address| {
-                format!(" &&\n  curl -sS 'http://{address}{path}'")
-            })
+            address.map_or_else(String::new, |address| format!(" &&\n  curl -sS 'http://{address}{path}'"))
         };
         let row = |method: &str, path: &str, file: &str| {
             format!(
@@ -89,27 +71,15 @@ impl Banner<'_> {
         };
         writeln!(out, "Try it: paste these into another terminal in the same folder.\n")?;
         writeln!(out, "1. A signed Loops webhook becomes a row in Clay:\n")?;
-        let webhook = format!(
-            "{}{} send-webhook events/loops/contact.created.json",
-            self.variables(),
-            self.program
-        );
+        let webhook = format!("{}{} send-webhook events/loops/contact.created.json", self.variables(), self.program);
         writeln!(out, "  {webhook}{}\n", show(self.simulated_clay, "/rows?wait=1"))?;
         writeln!(out, "2. A row in Clay becomes a contact in Loops:\n")?;
         let contact = row("PUT", CONTACT_PATH, "events/clay/contact.json");
         writeln!(out, "  {contact}{}\n", show(self.simulated_loops, "/contacts"))?;
-        writeln!(
-            out,
-            "3. A row in Clay becomes an event in Loops, once, however often it is sent:\n"
-        )?;
+        writeln!(out, "3. A row in Clay becomes an event in Loops, once, however often it is sent:\n")?;
         let event = row("POST", EVENT_PATH, "events/clay/event.json");
         writeln!(out, "  {event}{}\n", show(self.simulated_loops, "/events"))?;
-        writeln!(
-            out,
-            "What is waiting, delivered or dead:  {}{} deliveries",
-            self.variables(),
-            self.program
-        )?;
+        writeln!(out, "What is waiting, delivered or dead:  {}{} deliveries", self.variables(), self.program)?;
         writeln!(out, "Stop with Ctrl-C.\n")
     }
 
@@ -132,11 +102,7 @@ impl Banner<'_> {
 pub fn reachable(address: SocketAddr) -> SocketAddr {
     let mut address = address;
     if address.ip().is_unspecified() {
-        address.set_ip(if address.is_ipv4() {
-            [127, 0, 0, 1].into()
-        } else {
-            std::net::Ipv6Addr::LOCALHOST.into()
-        });
+        address.set_ip(if address.is_ipv4() { [127, 0, 0, 1].into() } else { std::net::Ipv6Addr::LOCALHOST.into() });
     }
     address
 }
@@ -180,10 +146,7 @@ mod tests {
     #[test]
     fn what_was_set_is_not_shown() {
         let text = banner(false);
-        assert!(
-            text.contains("as set in RELAY_TOKEN") && text.contains("Bearer $RELAY_TOKEN"),
-            "{text}"
-        );
+        assert!(text.contains("as set in RELAY_TOKEN") && text.contains("Bearer $RELAY_TOKEN"), "{text}");
         assert!(!text.contains("simulated"), "{text}");
     }
 }

@@ -68,9 +68,7 @@ pub fn run() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(fault) => {
-            return fail(&format!(
-                "the relay cannot start ({fault}): look into the system's limits"
-            ));
+            return fail(&format!("the relay cannot start ({fault}): look into the system's limits"));
         }
     };
     match cli.command.unwrap_or(Command::Serve) {
@@ -94,11 +92,7 @@ fn end(result: Result<commands::Done, commands::CommandFault>) -> ExitCode {
 
 fn refuse_settings(faults: &[SettingFault]) -> ExitCode {
     let lines: Vec<String> = faults.iter().map(|fault| format!("  {fault}")).collect();
-    let what = if faults.len() == 1 {
-        "a setting is wrong"
-    } else {
-        "several settings are wrong"
-    };
+    let what = if faults.len() == 1 { "a setting is wrong" } else { "several settings are wrong" };
     fail(&format!("{what}; correct and start again:\n{}", lines.join("\n")))
 }
 

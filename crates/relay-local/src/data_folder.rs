@@ -75,11 +75,7 @@ impl DataFolder {
     /// When nothing can be written there, or another relay has it.
     pub fn lock(&self) -> Result<FolderLock, FolderFault> {
         let unwritable = |fault: io::Error| self.unwritable(&fault);
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&self.path)
-            .map_err(unwritable)?;
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.path).map_err(unwritable)?;
         let mut options = OpenOptions::new();
         let file = options
             .create(true)
@@ -90,9 +86,7 @@ impl DataFolder {
             .map_err(unwritable)?;
         match file.try_lock() {
             Ok(()) => Ok(FolderLock(file)),
-            Err(fs::TryLockError::WouldBlock) => Err(FolderFault::InUse {
-                path: self.path.display().to_string(),
-            }),
+            Err(fs::TryLockError::WouldBlock) => Err(FolderFault::InUse { path: self.path.display().to_string() }),
             Err(fs::TryLockError::Error(fault)) => Err(self.unwritable(&fault)),
         }
     }
@@ -102,9 +96,7 @@ impl DataFolder {
     /// # Errors
     /// When it can be neither read nor written.
     pub fn signing_secret(&self) -> Result<String, FolderFault> {
-        self.generated(SIGNING_SECRET_FILE, || {
-            format!("whsec_{}", STANDARD.encode(rand::random::<[u8; 32]>()))
-        })
+        self.generated(SIGNING_SECRET_FILE, || format!("whsec_{}", STANDARD.encode(rand::random::<[u8; 32]>())))
     }
 
     /// The generated relay token, made once and kept.
@@ -112,9 +104,7 @@ impl DataFolder {
     /// # Errors
     /// When it can be neither read nor written.
     pub fn relay_token(&self) -> Result<String, FolderFault> {
-        self.generated(RELAY_TOKEN_FILE, || {
-            format!("relay_{}", hex::encode(rand::random::<[u8; 24]>()))
-        })
+        self.generated(RELAY_TOKEN_FILE, || format!("relay_{}", hex::encode(rand::random::<[u8; 24]>())))
     }
 
     fn generated(&self, name: &str, make: impl FnOnce() -> String) -> Result<String, FolderFault> {
@@ -128,12 +118,7 @@ impl DataFolder {
         let made = make();
         let write = || -> io::Result<()> {
             let fresh = self.path.join(format!("{name}.new"));
-            let mut file = OpenOptions::new()
-                .create(true)
-                .truncate(true)
-                .write(true)
-                .mode(0o600)
-                .open(&fresh)?;
+            let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&fresh)?;
             file.write_all(made.as_bytes())?;
             file.sync_all()?;
             fs::rename(fresh, path)
@@ -143,10 +128,7 @@ impl DataFolder {
     }
 
     fn unwritable(&self, fault: &io::Error) -> FolderFault {
-        FolderFault::Unwritable {
-            path: self.path.display().to_string(),
-            detail: fault.to_string(),
-        }
+        FolderFault::Unwritable { path: self.path.display().to_string(), detail: fault.to_string() }
     }
 }
 
@@ -169,10 +151,7 @@ mod tests {
         let token = folder.relay_token().unwrap();
         assert_eq!(folder.relay_token().unwrap(), token);
         assert_ne!(folder.signing_secret().unwrap(), token);
-        let mode = fs::metadata(folder.path().join(RELAY_TOKEN_FILE))
-            .unwrap()
-            .permissions()
-            .mode();
+        let mode = fs::metadata(folder.path().join(RELAY_TOKEN_FILE)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }
 
@@ -190,9 +169,6 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let path = parent.path().join("file");
         fs::write(&path, "x").unwrap();
-        assert!(matches!(
-            DataFolder::new(path).lock(),
-            Err(FolderFault::Unwritable { .. })
-        ));
+        assert!(matches!(DataFolder::new(path).lock(), Err(FolderFault::Unwritable { .. })));
     }
 }

@@ -29,8 +29,9 @@ use crate::{server, worker};
 const ROUTE: &str = "default";
 /// The key of the simulated Loops.
 const SIMULATED_KEY: &str = "simulated";
-/// How long requests and deliveries that are under way may take to end after a stop.
-const STOP_WITHIN: Duration = Duration::from_secs(20);
+/// How long requests and deliveries that are under way may take to end after a stop: as long as a call may take, and its
+/// record. What only waits for its turn is stored and does not have to end.
+const STOP_WITHIN: Duration = Duration::from_secs(12);
 /// How often what was delivered long ago is forgotten.
 const FORGET_EVERY: Duration = Duration::from_secs(3600);
 
@@ -109,30 +110,18 @@ pub async fn serve(settings: LocalSettings) -> Result<(), StartFault> {
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, StartFault> {
-    TcpListener::bind(address).await.map_err(|fault| StartFault::Listen {
-        address,
-        detail: fault.to_string(),
-    })
+    TcpListener::bind(address).await.map_err(|fault| StartFault::Listen { address, detail: fault.to_string() })
 }
 
 /// Starts the simulated ends, on the ports after the relay's where these are free.
 async fn simulate(settings: &LocalSettings, relay: SocketAddr) -> io::Result<Simulated> {
-    let mut simulated = Simulated {
-        clay: None,
-        loops: None,
-    };
+    let mut simulated = Simulated { clay: None, loops: None };
     if matches!(settings.clay_webhooks, Given::NotSet) {
-        let options = ClayOptions {
-            auth_token: settings.clay_token.clone(),
-            ..ClayOptions::default()
-        };
+        let options = ClayOptions { auth_token: settings.clay_token.clone(), ..ClayOptions::default() };
         simulated.clay = Some(Clay::start(loopback_after(relay, 1).await?, options).await?);
     }
     if matches!(settings.loops_api_key, Given::NotSet) && !settings.loops_api_url_given {
-        let options = LoopsOptions {
-            api_key: SIMULATED_KEY.to_owned(),
-            ..LoopsOptions::default()
-        };
+        let options = LoopsOptions { api_key: SIMULATED_KEY.to_owned(), ..LoopsOptions::default() };
         simulated.loops = Some(Loops::start(loopback_after(relay, 2).await?, options).await?);
     }
     Ok(simulated)
@@ -177,16 +166,9 @@ fn connect(
         Given::Set(tokens) => RelayTokens::new(tokens),
         Given::NotSet => RelayTokens::new([folder.relay_token()?]),
     };
-    let routes = vec![ClayRoute {
-        name: ROUTE.to_owned(),
-        events: shared.relayed_events.clone(),
-        webhooks,
-    }];
+    let routes = vec![ClayRoute { name: ROUTE.to_owned(), events: shared.relayed_events.clone(), webhooks }];
     let keys = Keys {
-        loops_to_clay: LoopsToClaySecret {
-            signing_secrets,
-            routes,
-        },
+        loops_to_clay: LoopsToClaySecret { signing_secrets, routes },
         clay_to_loops: ClayToLoopsSecret { api_key, tokens },
     };
     Ok((shared, keys))
@@ -239,18 +221,10 @@ fn start_workers(
     store: &SqliteStore,
     stopping: &watch::Receiver<bool>,
 ) -> Vec<tokio::task::JoinHandle<()>> {
-    let to_clay = worker::drain(
-        store.clone(),
-        Direction::LoopsToClay,
-        Arc::clone(&relay.clay_delivery),
-        stopping.clone(),
-    );
-    let to_loops = worker::drain(
-        store.clone(),
-        Direction::ClayToLoops,
-        Arc::clone(&relay.loops_delivery),
-        stopping.clone(),
-    );
+    let to_clay =
+        worker::drain(store.clone(), Direction::LoopsToClay, Arc::clone(&relay.clay_delivery), stopping.clone());
+    let to_loops =
+        worker::drain(store.clone(), Direction::ClayToLoops, Arc::clone(&relay.loops_delivery), stopping.clone());
     let old = forget_old(store.clone(), stopping.clone());
     vec![tokio::spawn(to_clay), tokio::spawn(to_loops), tokio::spawn(old)]
 }

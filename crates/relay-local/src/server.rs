@@ -79,10 +79,8 @@ async fn answer_to(relay: Arc<Relay>, route: Route, request: Request) -> Respons
     }
     let (parts, body) = request.into_parts();
     let Some(body) = read(body).await else {
-        let refusal = Refusal::new(
-            Code::InvalidBody,
-            "The request broke off before its body was complete: send it again.",
-        );
+        let refusal =
+            Refusal::new(Code::InvalidBody, "The request broke off before its body was complete: send it again.");
         return answer::refuse(route.caller(), &refusal).map(Body::from);
     };
     let request = Request::from_parts(parts, body);

@@ -76,13 +76,9 @@ impl LocalSettings {
             DEFAULT_LISTEN,
             |text| text.replace("localhost:", "127.0.0.1:").parse().ok(),
         );
-        let data = reader.read(
-            RELAY_DATA,
-            PathBuf::from(DEFAULT_DATA),
-            "a folder",
-            DEFAULT_DATA,
-            |text| (!text.is_empty()).then(|| PathBuf::from(text)),
-        );
+        let data = reader.read(RELAY_DATA, PathBuf::from(DEFAULT_DATA), "a folder", DEFAULT_DATA, |text| {
+            (!text.is_empty()).then(|| PathBuf::from(text))
+        });
         let loops_api_key = given(&reader, LOOPS_API_KEY, secret_if_set);
         let signing_secrets = reader.read(
             LOOPS_SIGNING_SECRET,
@@ -98,10 +94,8 @@ impl LocalSettings {
                     .map(Given::Set)
             },
         );
-        let tokens: Vec<&str> = reader
-            .text(CLAY_WEBHOOK_AUTH_TOKEN)
-            .map(|text| places(text).collect())
-            .unwrap_or_default();
+        let tokens: Vec<&str> =
+            reader.text(CLAY_WEBHOOK_AUTH_TOKEN).map(|text| places(text).collect()).unwrap_or_default();
         let clay_webhooks = clay_webhooks(&mut reader, &tokens);
         let settings = Self {
             shared,
@@ -111,10 +105,7 @@ impl LocalSettings {
             loops_api_url_given: reader.text(LOOPS_API_URL).is_some(),
             signing_secrets,
             clay_webhooks,
-            clay_token: tokens
-                .first()
-                .filter(|token| is_set(token))
-                .map(|token| (*token).to_owned()),
+            clay_token: tokens.first().filter(|token| is_set(token)).map(|token| (*token).to_owned()),
             relay_tokens: given(&reader, RELAY_TOKEN, |text| places(text).map(str::to_owned).collect()),
         };
         reader.finish(settings)
@@ -145,10 +136,7 @@ fn clay_webhooks(reader: &mut SettingReader<'_>, tokens: &[&str]) -> Given<Vec<C
         several => several.get(place).copied(),
     };
     let set = urls.iter().enumerate().filter(|(_, url)| is_set(url));
-    Given::Set(
-        set.filter_map(|(place, url)| ClayWebhook::new(url, token_of(place)).ok())
-            .collect(),
-    )
+    Given::Set(set.filter_map(|(place, url)| ClayWebhook::new(url, token_of(place)).ok()).collect())
 }
 
 fn given<T>(reader: &SettingReader<'_>, name: &str, read: impl FnOnce(&str) -> T) -> Given<T> {
@@ -164,12 +152,7 @@ mod tests {
     use super::*;
 
     fn read(variables: &[(&str, &str)]) -> Result<LocalSettings, Vec<SettingFault>> {
-        LocalSettings::read(
-            &variables
-                .iter()
-                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-                .collect(),
-        )
+        LocalSettings::read(&variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
     }
 
     fn webhooks(variables: &[(&str, &str)]) -> Vec<ClayWebhook> {
@@ -183,13 +166,9 @@ mod tests {
     fn what_is_not_set_is_told_from_what_is_empty() {
         let nothing = read(&[]).unwrap();
         assert!(matches!(nothing.loops_api_key, Given::NotSet) && matches!(nothing.signing_secrets, Given::NotSet));
-        let empty = read(&[
-            (LOOPS_API_KEY, ""),
-            (LOOPS_SIGNING_SECRET, " "),
-            (CLAY_WEBHOOK_URL, ""),
-            (RELAY_TOKEN, ""),
-        ])
-        .unwrap();
+        let empty =
+            read(&[(LOOPS_API_KEY, ""), (LOOPS_SIGNING_SECRET, " "), (CLAY_WEBHOOK_URL, ""), (RELAY_TOKEN, "")])
+                .unwrap();
         assert!(matches!(empty.loops_api_key, Given::Set(None)));
         assert!(matches!(empty.signing_secrets, Given::Set(secrets) if secrets.is_empty()));
         assert!(matches!(empty.clay_webhooks, Given::Set(webhooks) if webhooks.is_empty()));
@@ -205,11 +184,7 @@ mod tests {
     #[test]
     fn tokens_go_by_position_and_a_single_one_serves_all() {
         let urls = (CLAY_WEBHOOK_URL, "https://api.clay.com/a , https://api.clay.com/b");
-        assert!(
-            webhooks(&[urls, (CLAY_WEBHOOK_AUTH_TOKEN, "t")])
-                .iter()
-                .all(|webhook| webhook.auth_token().is_some())
-        );
+        assert!(webhooks(&[urls, (CLAY_WEBHOOK_AUTH_TOKEN, "t")]).iter().all(|webhook| webhook.auth_token().is_some()));
         let by_position = webhooks(&[urls, (CLAY_WEBHOOK_AUTH_TOKEN, ",t")]);
         assert!(by_position[0].auth_token().is_none() && by_position[1].auth_token().is_some());
         assert!(webhooks(&[urls]).iter().all(|webhook| webhook.auth_token().is_none()));
@@ -229,13 +204,7 @@ mod tests {
         names.sort_unstable();
         assert_eq!(
             names,
-            [
-                CLAY_WEBHOOK_AUTH_TOKEN,
-                CLAY_WEBHOOK_URL,
-                "LOOPS_RATE_PER_SECOND",
-                LOOPS_SIGNING_SECRET,
-                RELAY_LISTEN
-            ]
+            [CLAY_WEBHOOK_AUTH_TOKEN, CLAY_WEBHOOK_URL, "LOOPS_RATE_PER_SECOND", LOOPS_SIGNING_SECRET, RELAY_LISTEN]
         );
         assert!(!format!("{faults:?}").contains("oops"));
     }

@@ -13,9 +13,7 @@ use tracing_subscriber::{Layer as _, fmt};
 
 /// Starts the log.
 pub fn start() {
-    let level = EnvFilter::builder()
-        .with_default_directive(Level::INFO.into())
-        .from_env_lossy();
+    let level = EnvFilter::builder().with_default_directive(Level::INFO.into()).from_env_lossy();
     let lines = fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())

@@ -26,9 +26,7 @@ pub fn json(status: StatusCode, body: &Value) -> Response<Bytes> {
 pub fn raw(status: StatusCode, body: Bytes) -> Response<Bytes> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
 
@@ -47,9 +45,7 @@ pub fn refuse_with(status: StatusCode, caller: Caller, refusal: &Refusal) -> Res
     }
     let mut response = json(status, &body);
     if let Some(seconds) = retry_after(caller, refusal.code()) {
-        response
-            .headers_mut()
-            .insert(RETRY_AFTER, HeaderValue::from_static(seconds));
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(seconds));
     }
     response
 }
@@ -146,19 +142,13 @@ mod tests {
     #[test]
     fn clay_is_never_answered_with_a_status_that_it_mistakes() {
         for code in EVERY_CODE {
-            assert!(
-                ![408, 413, 503].contains(&status(Caller::Clay, code).as_u16()),
-                "{code}"
-            );
+            assert!(![408, 413, 503].contains(&status(Caller::Clay, code).as_u16()), "{code}");
         }
     }
 
     #[test]
     fn a_refusal_is_told_as_json_with_the_field_at_fault() {
-        let response = refuse(
-            Caller::Clay,
-            &Refusal::new(Code::InvalidField, "No.").with_field("email"),
-        );
+        let response = refuse(Caller::Clay, &Refusal::new(Code::InvalidField, "No.").with_field("email"));
         assert_eq!(response.status(), 400);
         assert_eq!(
             response.body().as_ref(),
@@ -168,22 +158,13 @@ mod tests {
 
     #[test]
     fn what_may_be_tried_again_says_when() {
-        assert_eq!(
-            refuse(Caller::Loops, &Refusal::new(Code::Unavailable, "")).headers()[RETRY_AFTER],
-            "5"
-        );
-        assert_eq!(
-            refuse(Caller::Clay, &Refusal::new(Code::Unavailable, "")).headers()[RETRY_AFTER],
-            "1"
-        );
+        assert_eq!(refuse(Caller::Loops, &Refusal::new(Code::Unavailable, "")).headers()[RETRY_AFTER], "5");
+        assert_eq!(refuse(Caller::Clay, &Refusal::new(Code::Unavailable, "")).headers()[RETRY_AFTER], "1");
     }
 
     #[test]
     fn a_wrong_method_is_told_the_right_one() {
         let response = method_not_allowed(Caller::Clay, "PUT");
-        assert_eq!(
-            (response.status().as_u16(), &response.headers()[ALLOW]),
-            (405, &HeaderValue::from_static("PUT"))
-        );
+        assert_eq!((response.status().as_u16(), &response.headers()[ALLOW]), (405, &HeaderValue::from_static("PUT")));
     }
 }

@@ -88,11 +88,7 @@ where
         let Cargo::ClayRow { route, webhook_id } = &delivery.cargo else {
             return Pass::Ended(Disposition::Dead(Reason::own(ReasonCode::NoRoute)));
         };
-        let pool = secret
-            .routes
-            .iter()
-            .find(|known| known.name == *route)
-            .map(|route| route.webhooks.as_slice());
+        let pool = secret.routes.iter().find(|known| known.name == *route).map(|route| route.webhooks.as_slice());
         let pool = pool.unwrap_or_default();
         let mut reason = Reason::own(ReasonCode::NoWebhook);
         for webhook in self.open_first(pool).await {

@@ -86,11 +86,8 @@ where
             ));
         }
         let options = RowOptions::from_query(parts.uri.query().unwrap_or_default())?;
-        let given_key = parts
-            .headers
-            .get(idempotency::HEADER)
-            .map(|key| IdempotencyKey::given(key.as_bytes()));
-        let given_key = given_key.transpose()?;
+        let given_key = parts.headers.get(idempotency::HEADER).filter(|_| kind == Kind::Event);
+        let given_key = given_key.map(|key| IdempotencyKey::given(key.as_bytes())).transpose()?;
         let mut row = Row::clean(kind, &body, options)?;
         if let Some(source) = &self.contact_source {
             row.add_source(source);
@@ -100,28 +97,14 @@ where
             let message = format!("The relay has no Loops API key: put one into {name}, then run the row again.");
             return Err(Refusal::new(Code::NotConfigured, message));
         };
-        let wish = if wants_async(&parts.headers) {
-            Wish::Later
-        } else {
-            Wish::Direct
-        };
-        Ok(Wanted {
-            delivery: self.delivery(&row, options, given_key),
-            wish,
-            api_key,
-        })
+        let wish = if wants_async(&parts.headers) { Wish::Later } else { Wish::Direct };
+        Ok(Wanted { delivery: self.delivery(&row, options, given_key), wish, api_key })
     }
 
     async fn authenticate(&self, headers: &HeaderMap) -> Result<Arc<ClayToLoopsSecret>, Refusal> {
-        let unreadable = |_| {
-            Refusal::new(
-                Code::Unavailable,
-                "The relay's tokens cannot be read now: run the row again later.",
-            )
-        };
-        let authorization = headers
-            .get(http::header::AUTHORIZATION)
-            .map(http::HeaderValue::as_bytes);
+        let unreadable =
+            |_| Refusal::new(Code::Unavailable, "The relay's tokens cannot be read now: run the row again later.");
+        let authorization = headers.get(http::header::AUTHORIZATION).map(http::HeaderValue::as_bytes);
         let mut secret = self.secrets.current().await.map_err(unreadable)?;
         if !secret.tokens.admit(authorization) {
             // It may be a token that was set a moment ago.
@@ -150,13 +133,7 @@ where
             }
         };
         let received_at = self.ambient.now();
-        Delivery {
-            id,
-            contact: row.contact(),
-            received_at,
-            cargo,
-            body: row.to_body().into(),
-        }
+        Delivery { id, contact: row.contact(), received_at, cargo, body: row.to_body().into() }
     }
 
     fn event_key(&self, row: &Row, options: RowOptions) -> IdempotencyKey {
@@ -168,23 +145,22 @@ where
     }
 
     async fn send(&self, wanted: Wanted, deadline: Instant) -> Ending {
-        let Wanted {
-            delivery,
-            mut wish,
-            api_key,
-        } = wanted;
+        let Wanted { delivery, wish, api_key } = wanted;
         // Room is asked for first: a row that finds none is stored in one step.
-        if wish == Wish::Direct && !self.pace.try_take() {
-            wish = Wish::Later;
-        }
+        let has_room = wish == Wish::Direct && self.pace.try_take();
+        let preferred = wish == Wish::Later;
+        let wish = if has_room { Wish::Direct } else { Wish::Later };
         match self.admit(&delivery, wish, deadline).await {
-            Ok(Admission::Queued) => Ending::Queued {
-                preferred: wish == Wish::Later,
-            },
+            Ok(Admission::Queued) => Ending::Queued { tried: false },
             Ok(Admission::DeliveredBefore) => Ending::Duplicate,
             Ok(Admission::Busy) => Ending::unavailable("The same row is being sent right now"),
             Ok(Admission::Direct) => self.send_directly(&delivery, api_key, deadline).await,
-            Err(fault) => self.send_unrecorded(&delivery, wish, api_key, deadline, &fault).await,
+            Err(fault) => {
+                error!(delivery.id = %delivery.id, fault = %fault, "the store cannot be written");
+                // To have it stored was a wish; to have it delivered is as good.
+                let has_room = has_room || (preferred && self.pace.try_take());
+                self.send_unrecorded(&delivery, has_room, api_key, deadline).await
+            }
         }
     }
 
@@ -198,12 +174,7 @@ where
     }
 
     fn direct(&self) -> Direct<'_, S, L, P, A> {
-        Direct {
-            secrets: &self.secrets,
-            loops: &self.loops,
-            pace: &self.pace,
-            ambient: &self.ambient,
-        }
+        Direct { secrets: &self.secrets, loops: &self.loops, pace: &self.pace, ambient: &self.ambient }
     }
 
     async fn send_directly(&self, delivery: &Delivery, api_key: SecretString, deadline: Instant) -> Ending {
@@ -211,11 +182,7 @@ where
         let end = match &attempt {
             DirectAttempt::Answered(_) | DirectAttempt::Duplicate => DirectEnd::Delivered,
             DirectAttempt::Refused { .. } | DirectAttempt::KeyRejected(_) => DirectEnd::Refused,
-            DirectAttempt::Failed {
-                attempts,
-                asked,
-                reason,
-            } => {
+            DirectAttempt::Failed { attempts, asked, reason } => {
                 let wait = backoff::wait(*attempts, *asked, self.ambient.chance());
                 DirectEnd::Postponed {
                     attempts: *attempts,
@@ -224,7 +191,7 @@ where
                 }
             }
         };
-        let settled = self.lane.settle_direct(&delivery.id, end).await;
+        let settled = self.lane.settle_direct(delivery, end).await;
         if let Err(fault) = &settled {
             error!(delivery.id = %delivery.id, fault = %fault, "direct delivery not recorded");
         }
@@ -233,7 +200,7 @@ where
             DirectAttempt::Duplicate => Ending::Duplicate,
             DirectAttempt::Refused { status, message } => Ending::LoopsRejected { status, message },
             DirectAttempt::KeyRejected(refusal) => Ending::Refused(refusal),
-            DirectAttempt::Failed { .. } if settled.is_ok() => Ending::Queued { preferred: false },
+            DirectAttempt::Failed { .. } if settled.is_ok() => Ending::Queued { tried: true },
             DirectAttempt::Failed { .. } => Ending::unavailable("Loops has no room and the row cannot be stored"),
         }
     }
@@ -242,13 +209,11 @@ where
     async fn send_unrecorded(
         &self,
         delivery: &Delivery,
-        wish: Wish,
+        has_room: bool,
         api_key: SecretString,
         deadline: Instant,
-        fault: &StoreFault,
     ) -> Ending {
-        error!(delivery.id = %delivery.id, fault = %fault, "the store cannot be written");
-        if wish == Wish::Later || !self.lane.is_clear(&delivery.contact).await.unwrap_or(false) {
+        if !has_room || !self.lane.is_clear(&delivery.contact).await.unwrap_or(false) {
             return Ending::unavailable("The row cannot be stored");
         }
         match self.direct().attempt(delivery, api_key, deadline).await {

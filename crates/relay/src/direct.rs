@@ -79,37 +79,34 @@ where
                 Decision::Duplicate => return DirectAttempt::Duplicate,
                 Decision::RereadSecretThen(_) if !reread => {
                     reread = true;
-                    match self
-                        .secrets
-                        .reread()
-                        .await
-                        .ok()
-                        .and_then(|secret| secret.api_key.clone())
-                    {
+                    match self.secrets.reread().await.ok().and_then(|secret| secret.api_key.clone()) {
                         Some(read) => key = read,
                         None => return self.key_rejected(),
                     }
-                    // The second call is part of the same try.
+                    // The second call is part of the same try, and takes room like any other.
                     tries -= 1;
+                    let left = deadline.saturating_duration_since(Instant::now() + TRY_TIMEOUT);
+                    if tokio::time::timeout(left, self.pace.wait()).await.is_err() {
+                        return failed(1, &answer);
+                    }
                 }
                 Decision::RereadSecretThen(_) => return self.key_rejected(),
                 Decision::RetryThenStore | Decision::TryLater => {
                     let asked = answer.retry_after;
-                    if answer.outcome == Outcome::Answered(429) {
-                        self.pace.pause(asked.unwrap_or(FULL_PAUSE));
-                    }
-                    let pause = asked.unwrap_or_else(|| quick_pause(self.ambient.chance()));
+                    let pause = if answer.outcome == Outcome::Answered(429) {
+                        let pause = asked.unwrap_or(FULL_PAUSE);
+                        self.pace.pause(pause);
+                        pause
+                    } else {
+                        asked.unwrap_or_else(|| quick_pause(self.ambient.chance()))
+                    };
                     let again =
                         tries < TRIES && pause <= LONGEST_PAUSE && Instant::now() + pause + TRY_TIMEOUT < deadline;
                     if again {
                         tokio::time::sleep(pause).await;
                     }
                     if !again || !self.pace.try_take() {
-                        return DirectAttempt::Failed {
-                            attempts: tries,
-                            asked,
-                            reason: reason_of(Lane::LoopsDirect, answer.outcome),
-                        };
+                        return failed(tries, &answer);
                     }
                 }
                 Decision::Refuse | Decision::DeadLetter | Decision::NextWebhook => return refused(&answer),
@@ -119,14 +116,7 @@ where
 
     async fn call(&self, delivery: &Delivery, api_key: &SecretString, deadline: Instant) -> FarAnswer {
         let timeout = TRY_TIMEOUT.min(deadline.saturating_duration_since(Instant::now()));
-        self.loops
-            .call(LoopsCall {
-                cargo: &delivery.cargo,
-                body: &delivery.body,
-                api_key,
-                timeout,
-            })
-            .await
+        self.loops.call(LoopsCall { cargo: &delivery.cargo, body: &delivery.body, api_key, timeout }).await
     }
 
     fn key_rejected(&self) -> DirectAttempt {
@@ -137,15 +127,16 @@ where
     }
 }
 
+fn failed(attempts: u32, answer: &FarAnswer) -> DirectAttempt {
+    DirectAttempt::Failed { attempts, asked: answer.retry_after, reason: reason_of(Lane::LoopsDirect, answer.outcome) }
+}
+
 fn taken(answer: FarAnswer) -> DirectAttempt {
     let status = match answer.outcome {
         Outcome::Answered(status) => StatusCode::from_u16(status).unwrap_or(StatusCode::OK),
         _ => StatusCode::OK,
     };
-    DirectAttempt::Answered(LoopsAnswer {
-        status,
-        body: answer.body,
-    })
+    DirectAttempt::Answered(LoopsAnswer { status, body: answer.body })
 }
 
 fn refused(answer: &FarAnswer) -> DirectAttempt {

@@ -26,10 +26,10 @@ pub(crate) enum Ending {
     Delivered(LoopsAnswer),
     /// Loops had it already.
     Duplicate,
-    /// It is stored; `preferred` where the caller asked for that or Loops had no room at once.
+    /// It is stored.
     Queued {
-        /// Whether nothing was tried.
-        preferred: bool,
+        /// Whether Loops was tried before.
+        tried: bool,
     },
     /// Loops refuses it for good.
     LoopsRejected {
@@ -45,10 +45,7 @@ pub(crate) enum Ending {
 impl Ending {
     /// Nothing could be done now, and nothing is kept.
     pub(crate) fn unavailable(what: &str) -> Self {
-        Self::Refused(Refusal::new(
-            Code::Unavailable,
-            format!("{what}: run the row again in a moment."),
-        ))
+        Self::Refused(Refusal::new(Code::Unavailable, format!("{what}: run the row again in a moment.")))
     }
 
     pub(crate) fn answer(self, id: Option<&DeliveryId>) -> Response<Bytes> {
@@ -63,10 +60,7 @@ impl Ending {
             Self::Duplicate => answer::json(StatusCode::OK, &json!({"success": true, "duplicate": true})),
             Self::Queued { .. } => {
                 let id = id.map(DeliveryId::as_str);
-                answer::json(
-                    StatusCode::ACCEPTED,
-                    &json!({"success": true, "status": "queued", "deliveryId": id}),
-                )
+                answer::json(StatusCode::ACCEPTED, &json!({"success": true, "status": "queued", "deliveryId": id}))
             }
             Self::LoopsRejected { status, message } => {
                 answer::refuse_with(status, Caller::Clay, &Refusal::new(Code::LoopsRejected, message))
@@ -84,22 +78,10 @@ impl Ending {
         match self {
             Self::Delivered(_) => info!(delivery.id = id, row, outcome = "delivered", "row taken"),
             Self::Duplicate => info!(delivery.id = id, row, outcome = "duplicate", "row taken"),
-            Self::Queued { preferred } => info!(
-                delivery.id = id,
-                row,
-                outcome = "queued",
-                tried = !preferred,
-                "row taken"
-            ),
+            Self::Queued { tried } => info!(delivery.id = id, row, outcome = "queued", tried, "row taken"),
             Self::LoopsRejected { status, .. } => {
                 let code = Code::LoopsRejected.as_str();
-                warn!(
-                    delivery.id = id,
-                    row,
-                    code,
-                    status = status.as_u16(),
-                    "row refused by Loops"
-                );
+                warn!(delivery.id = id, row, code, status = status.as_u16(), "row refused by Loops");
             }
             Self::Refused(refusal) => warn!(delivery.id = id, row, code = refusal.code().as_str(), "row refused"),
         }

@@ -57,10 +57,9 @@ impl<A: Ambient> HttpLoops<A> {
 impl<A: Ambient> LoopsApi for HttpLoops<A> {
     async fn call(&self, call: LoopsCall<'_>) -> FarAnswer {
         let request = match call.cargo {
-            Cargo::LoopsEvent { key } => self
-                .client
-                .request(Method::POST, &self.send_event)
-                .header(idempotency::HEADER, key.as_str()),
+            Cargo::LoopsEvent { key } => {
+                self.client.request(Method::POST, &self.send_event).header(idempotency::HEADER, key.as_str())
+            }
             Cargo::LoopsContact | Cargo::ClayRow { .. } => self.client.request(Method::PUT, &self.update_contact),
         };
         let request = request

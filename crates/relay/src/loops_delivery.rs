@@ -47,12 +47,7 @@ where
                 return backoff::hold(history, Reason::own(ReasonCode::NotConfigured), self.ambient.now());
             };
             self.pace.wait().await;
-            let call = LoopsCall {
-                cargo: &delivery.cargo,
-                body: &delivery.body,
-                api_key,
-                timeout: CALL_TIMEOUT,
-            };
+            let call = LoopsCall { cargo: &delivery.cargo, body: &delivery.body, api_key, timeout: CALL_TIMEOUT };
             let answer = self.loops.call(call).await;
             let reason = reason_of(Lane::LoopsWorker, answer.outcome);
             match decide(Lane::LoopsWorker, answer.outcome, event) {

@@ -93,18 +93,10 @@ where
         body: Bytes,
     ) -> Result<(Verified, std::sync::Arc<LoopsToClaySecret>), Refusal> {
         if body.len() > REQUEST_BYTES {
-            return Err(Refusal::new(
-                Code::TooLarge,
-                "The webhook is larger than 256 KiB: nothing was relayed.",
-            ));
+            return Err(Refusal::new(Code::TooLarge, "The webhook is larger than 256 KiB: nothing was relayed."));
         }
         let header = |name: &str| headers.get(name).map(http::HeaderValue::as_bytes);
-        let unverified = Unverified::new(
-            header(ID_HEADER),
-            header(TIMESTAMP_HEADER),
-            header(SIGNATURE_HEADER),
-            body,
-        )?;
+        let unverified = Unverified::new(header(ID_HEADER), header(TIMESTAMP_HEADER), header(SIGNATURE_HEADER), body)?;
         let secret = self.secrets.current().await.map_err(|_| self.unavailable())?;
         if secret.signing_secrets.is_empty() {
             return Err(Refusal::new(
@@ -119,14 +111,10 @@ where
             // It may be signed with a secret that was set a moment ago.
             Err(SignatureFault::NoMatch) => {
                 let secret = self.secrets.reread().await.map_err(|_| self.unavailable())?;
-                let verified = self
-                    .check(&unverified, &secret.signing_secrets)
-                    .map_err(|fault| self.forged(fault))?;
+                let verified = self.check(&unverified, &secret.signing_secrets).map_err(|fault| self.forged(fault))?;
                 Ok((verified, secret))
             }
-            checked => checked
-                .map(|verified| (verified, secret))
-                .map_err(|fault| self.forged(fault)),
+            checked => checked.map(|verified| (verified, secret)).map_err(|fault| self.forged(fault)),
         }
     }
 
@@ -153,10 +141,7 @@ where
     }
 
     fn unavailable(&self) -> Refusal {
-        Refusal::new(
-            Code::Unavailable,
-            "The signing secrets cannot be read now: send the webhook again later.",
-        )
+        Refusal::new(Code::Unavailable, "The signing secrets cannot be read now: send the webhook again later.")
     }
 
     async fn take(&self, event: &LoopsEvent, secret: &LoopsToClaySecret) -> Result<Taken, StoreFault> {
@@ -189,26 +174,19 @@ where
             id: DeliveryId::of_webhook(route, event.webhook_id()),
             contact: event.contact().clone(),
             received_at: self.ambient.now(),
-            cargo: Cargo::ClayRow {
-                route: route.to_owned(),
-                webhook_id: event.webhook_id().to_owned(),
-            },
+            cargo: Cargo::ClayRow { route: route.to_owned(), webhook_id: event.webhook_id().to_owned() },
             body: event.body().clone(),
         }
     }
 
     async fn bury(&self, event: &LoopsEvent, code: ReasonCode) -> Result<Taken, StoreFault> {
-        self.queue
-            .put_dead(&self.delivery(event, ""), Reason::own(code))
-            .await?;
+        self.queue.put_dead(&self.delivery(event, ""), Reason::own(code)).await?;
         Ok(Taken::Rejected(code))
     }
 
     async fn bury_conflict(&self, mut delivery: Delivery) -> Result<Taken, StoreFault> {
         delivery.id = delivery.id.of_conflict(&BodyHash::of(&delivery.body));
-        self.queue
-            .put_dead(&delivery, Reason::own(ReasonCode::IdConflict))
-            .await?;
+        self.queue.put_dead(&delivery, Reason::own(ReasonCode::IdConflict)).await?;
         Ok(Taken::Rejected(ReasonCode::IdConflict))
     }
 
@@ -219,19 +197,9 @@ where
                 match taken {
                     Taken::Rejected(code) => {
                         let reason = code.as_str();
-                        warn!(
-                            webhook.id = webhook,
-                            loops.event = name,
-                            reason,
-                            "webhook kept as a dead letter"
-                        );
+                        warn!(webhook.id = webhook, loops.event = name, reason, "webhook kept as a dead letter");
                     }
-                    _ => info!(
-                        webhook.id = webhook,
-                        loops.event = name,
-                        outcome = taken.status(),
-                        "webhook taken"
-                    ),
+                    _ => info!(webhook.id = webhook, loops.event = name, outcome = taken.status(), "webhook taken"),
                 }
                 answer::json(StatusCode::OK, &json!({"success": true, "status": taken.status()}))
             }
@@ -245,10 +213,6 @@ where
 }
 
 fn refuse(refusal: &Refusal) -> Response<Bytes> {
-    warn!(
-        code = refusal.code().as_str(),
-        field = refusal.field(),
-        "webhook refused"
-    );
+    warn!(code = refusal.code().as_str(), field = refusal.field(), "webhook refused");
     answer::refuse(Caller::Loops, refusal)
 }

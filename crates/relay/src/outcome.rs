@@ -9,8 +9,5 @@ pub(crate) fn reason_of(lane: Lane, outcome: Outcome) -> Reason {
         Outcome::Answered(status) => Some(status),
         Outcome::TimedOut | Outcome::Unreachable | Outcome::CertificateUntrusted => None,
     };
-    Reason {
-        code: decision::reason_code(lane, outcome),
-        status,
-    }
+    Reason { code: decision::reason_code(lane, outcome), status }
 }

@@ -62,14 +62,8 @@ impl ProcessPace {
         let spare = NonZeroU32::new(FAR_END_PER_SECOND.saturating_sub(per_second.get())).unwrap_or(NonZeroU32::MIN);
         let quota = Quota::per_second(per_second).allow_burst(spare.min(per_second));
         let now = Instant::now();
-        let closed = Closed {
-            paused_until: now,
-            full_until: now,
-        };
-        Self {
-            limiter: RateLimiter::direct(quota),
-            closed: Mutex::new(closed),
-        }
+        let closed = Closed { paused_until: now, full_until: now };
+        Self { limiter: RateLimiter::direct(quota), closed: Mutex::new(closed) }
     }
 
     fn closed(&self) -> Closed {
@@ -141,11 +135,7 @@ mod tests {
         let pace = pace(8);
         pace.pause(Duration::from_secs(60));
         assert!(!pace.try_take());
-        assert!(
-            tokio::time::timeout(Duration::from_millis(30), pace.wait())
-                .await
-                .is_err()
-        );
+        assert!(tokio::time::timeout(Duration::from_millis(30), pace.wait()).await.is_err());
     }
 
     #[tokio::test]

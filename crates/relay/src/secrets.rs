@@ -66,10 +66,7 @@ pub struct Settled<T> {
 impl<T> Settled<T> {
     /// This secret; `names` tells the setting behind each part.
     pub fn new(secret: T, names: fn(SecretField) -> &'static str) -> Self {
-        Self {
-            secret: Arc::new(secret),
-            names,
-        }
+        Self { secret: Arc::new(secret), names }
     }
 }
 

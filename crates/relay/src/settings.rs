@@ -59,10 +59,7 @@ impl<'a> SettingReader<'a> {
     /// A reader of these variables.
     #[must_use]
     pub const fn new(variables: &'a BTreeMap<String, String>) -> Self {
-        Self {
-            variables,
-            faults: Vec::new(),
-        }
+        Self { variables, faults: Vec::new() }
     }
 
     /// The variable as it is set, white space around it removed; also where it is set but empty.
@@ -100,11 +97,7 @@ impl<'a> SettingReader<'a> {
     /// # Errors
     /// Every fault that was found.
     pub fn finish<T>(self, settings: T) -> Result<T, Vec<SettingFault>> {
-        if self.faults.is_empty() {
-            Ok(settings)
-        } else {
-            Err(self.faults)
-        }
+        if self.faults.is_empty() { Ok(settings) } else { Err(self.faults) }
     }
 }
 
@@ -149,17 +142,11 @@ impl SharedSettings {
                 "300",
                 |text| text.parse().ok().map(Tolerance::of_seconds),
             ),
-            clay_payload: reader.read(
-                CLAY_PAYLOAD,
-                ClayPayload::Raw,
-                "raw or with-id",
-                "raw",
-                |text| match text {
-                    "raw" => Some(ClayPayload::Raw),
-                    "with-id" => Some(ClayPayload::WithId),
-                    _ => None,
-                },
-            ),
+            clay_payload: reader.read(CLAY_PAYLOAD, ClayPayload::Raw, "raw or with-id", "raw", |text| match text {
+                "raw" => Some(ClayPayload::Raw),
+                "with-id" => Some(ClayPayload::WithId),
+                _ => None,
+            }),
             clay_rate: reader.read(CLAY_RATE_PER_SECOND, DEFAULT_RATE, rate_form, "8", rate),
             loops_rate: reader.read(LOOPS_RATE_PER_SECOND, DEFAULT_RATE, rate_form, "8", rate),
             loops_api_url: reader.read(
@@ -172,24 +159,15 @@ impl SharedSettings {
                     (url.query().is_none() && url.fragment().is_none()).then(|| url.into())
                 },
             ),
-            contact_source: reader.read(
-                CONTACT_SOURCE,
-                None,
-                "a text of at most 498 characters",
-                "Clay",
-                |text| (text.chars().count() <= SOURCE_CHARACTERS).then(|| (!text.is_empty()).then(|| text.to_owned())),
-            ),
+            contact_source: reader.read(CONTACT_SOURCE, None, "a text of at most 498 characters", "Clay", |text| {
+                (text.chars().count() <= SOURCE_CHARACTERS).then(|| (!text.is_empty()).then(|| text.to_owned()))
+            }),
             secret_ttl: reader.read(
                 SECRET_TTL_SECONDS,
                 Duration::from_secs(300),
                 "a whole number of seconds from 1 to 86400",
                 "300",
-                |text| {
-                    text.parse()
-                        .ok()
-                        .filter(|seconds| (1..=86_400).contains(seconds))
-                        .map(Duration::from_secs)
-                },
+                |text| text.parse().ok().filter(|seconds| (1..=86_400).contains(seconds)).map(Duration::from_secs),
             ),
         }
     }
@@ -200,10 +178,7 @@ mod tests {
     use super::*;
 
     fn read(variables: &[(&str, &str)]) -> Result<SharedSettings, Vec<SettingFault>> {
-        let variables = variables
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect();
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let mut reader = SettingReader::new(&variables);
         let settings = SharedSettings::read(&mut reader);
         reader.finish(settings)
@@ -222,12 +197,7 @@ mod tests {
 
     #[test]
     fn an_empty_list_of_events_relays_nothing() {
-        assert!(
-            !read(&[(RELAYED_EVENTS, "")])
-                .unwrap()
-                .relayed_events
-                .selects("contact.created")
-        );
+        assert!(!read(&[(RELAYED_EVENTS, "")]).unwrap().relayed_events.selects("contact.created"));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::future::Future;
 
 use jiff::Timestamp;
 use relay_core::contact::ContactKey;
-use relay_core::delivery::{Delivery, DeliveryId, Disposition, Reason};
+use relay_core::delivery::{Delivery, Disposition, Reason};
 
 /// The store cannot do what it was asked now; it may later. The text is for the log.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -81,7 +81,8 @@ pub trait DirectLane: Send + Sync {
     fn admit(&self, delivery: &Delivery, wish: Wish) -> impl Future<Output = Result<Admission, StoreFault>> + Send;
 
     /// Gives the lane back.
-    fn settle_direct(&self, id: &DeliveryId, end: DirectEnd) -> impl Future<Output = Result<(), StoreFault>> + Send;
+    fn settle_direct(&self, delivery: &Delivery, end: DirectEnd)
+    -> impl Future<Output = Result<(), StoreFault>> + Send;
 
     /// Whether nothing waits for this contact, asked without writing.
     fn is_clear(&self, contact: &ContactKey) -> impl Future<Output = Result<bool, StoreFault>> + Send;

@@ -21,13 +21,7 @@ pub(super) struct Cleaning {
 
 impl Cleaning {
     pub(super) fn new(kind: Kind, options: RowOptions) -> Self {
-        Self {
-            kind,
-            options,
-            fields: Map::new(),
-            adjusted: Vec::new(),
-            problems: Problems::default(),
-        }
+        Self { kind, options, fields: Map::new(), adjusted: Vec::new(), problems: Problems::default() }
     }
 
     /// Cleans one field by the rule for its name.
@@ -160,11 +154,7 @@ fn list_id(id: Value) -> Result<Option<String>, Problem> {
 }
 
 fn unless_empty(kept: Map<String, Value>) -> Outcome {
-    if kept.is_empty() {
-        Outcome::LeaveOut
-    } else {
-        Outcome::Send(Value::Object(kept))
-    }
+    if kept.is_empty() { Outcome::LeaveOut } else { Outcome::Send(Value::Object(kept)) }
 }
 
 #[cfg(test)]
@@ -186,10 +176,7 @@ mod tests {
     #[test]
     fn mailing_lists_become_an_object_of_booleans() {
         for (json, expected) in [
-            (
-                r#"{"a":true,"b":" False","c":"","d":null}"#,
-                Some(r#"{"a":true,"b":false}"#),
-            ),
+            (r#"{"a":true,"b":" False","c":"","d":null}"#, Some(r#"{"a":true,"b":false}"#)),
             (r#"["a"," b ","",null,"a"]"#, Some(r#"{"a":true,"b":true}"#)),
             ("{}", None),
             ("[]", None),
@@ -224,10 +211,7 @@ mod tests {
     fn the_id_of_a_list_is_never_cut() {
         let id = "l".repeat(499);
         let refused = |field: &str| Err((Code::ValueTooLong, field.to_owned()));
-        assert_eq!(
-            cleaned("mailingLists", &format!(r#"["{id}"]"#)),
-            refused("mailingLists")
-        );
+        assert_eq!(cleaned("mailingLists", &format!(r#"["{id}"]"#)), refused("mailingLists"));
         let field = shown(&format!("mailingLists.{id}"));
         assert_eq!(cleaned("mailingLists", &format!(r#"{{"{id}":true}}"#)), refused(&field));
     }
@@ -245,11 +229,7 @@ mod tests {
             ("{}", None),
             ("null", None),
         ] {
-            assert_eq!(
-                cleaned("eventProperties", json),
-                Ok(expected.map(str::to_owned)),
-                "{json}"
-            );
+            assert_eq!(cleaned("eventProperties", json), Ok(expected.map(str::to_owned)), "{json}");
         }
     }
 
@@ -258,21 +238,13 @@ mod tests {
         for (json, code, field) in [
             (r#"{"plan":[]}"#, Code::InvalidField, "eventProperties.plan"),
             (r#"{"plan":{}}"#, Code::InvalidField, "eventProperties.plan"),
-            (
-                r#"{"plan":"{{Plan}}"}"#,
-                Code::ColumnNotInserted,
-                "eventProperties.plan",
-            ),
+            (r#"{"plan":"{{Plan}}"}"#, Code::ColumnNotInserted, "eventProperties.plan"),
             ("[]", Code::InvalidField, "eventProperties"),
             (r#""pro""#, Code::InvalidField, "eventProperties"),
             ("7", Code::InvalidField, "eventProperties"),
             (r#""{{Properties}}""#, Code::ColumnNotInserted, "eventProperties"),
         ] {
-            assert_eq!(
-                cleaned("eventProperties", json),
-                Err((code, field.to_owned())),
-                "{json}"
-            );
+            assert_eq!(cleaned("eventProperties", json), Err((code, field.to_owned())), "{json}");
         }
     }
 }

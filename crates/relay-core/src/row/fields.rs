@@ -17,11 +17,7 @@ pub(super) fn email(value: Value) -> Result<Outcome, Problem> {
     };
     let address = text.trim();
     values::fits(address).map_err(Problem::TooLongForAName)?;
-    if looks_like_an_address(address) {
-        Ok(Outcome::Send(address.into()))
-    } else {
-        Err(Problem::NotAnAddress)
-    }
+    if looks_like_an_address(address) { Ok(Outcome::Send(address.into())) } else { Err(Problem::NotAnAddress) }
 }
 
 /// `userId`: a text as it is, a number as the text of its digits (Loops API reference, "Update a contact": a text).
@@ -84,32 +80,18 @@ mod tests {
     use super::*;
     use crate::row::{Blank, Long};
 
-    const GENEROUS: RowOptions = RowOptions {
-        blank: Blank::Clear,
-        long: Long::Truncate,
-        dedupe: true,
-    };
+    const GENEROUS: RowOptions = RowOptions { blank: Blank::Clear, long: Long::Truncate, dedupe: true };
 
     #[test]
     fn an_address_loses_the_white_space_around_it() {
         for text in ["ada@example.com", " ada@example.com\n", "\u{a0}ada@example.com\t"] {
-            assert_eq!(
-                email(json!(text)),
-                Ok(Outcome::Send(json!("ada@example.com"))),
-                "{text:?}"
-            );
+            assert_eq!(email(json!(text)), Ok(Outcome::Send(json!("ada@example.com"))), "{text:?}");
         }
     }
 
     #[test]
     fn an_address_has_one_at_sign_and_a_domain_with_a_dot() {
-        for text in [
-            "a@b.co",
-            "Ada.Lovelace+x@sub.example.co.uk",
-            "o'hara/x@b.co",
-            "é@exämple.de",
-            "a@b..c",
-        ] {
+        for text in ["a@b.co", "Ada.Lovelace+x@sub.example.co.uk", "o'hara/x@b.co", "é@exämple.de", "a@b..c"] {
             assert!(looks_like_an_address(text), "{text}");
         }
         for text in [
@@ -139,11 +121,7 @@ mod tests {
 
     #[test]
     fn an_address_is_a_text() {
-        for (value, kind) in [
-            (json!(7), "a number"),
-            (json!(true), "true or false"),
-            (json!(["a@b.co"]), "a list"),
-        ] {
+        for (value, kind) in [(json!(7), "a number"), (json!(true), "true or false"), (json!(["a@b.co"]), "a list")] {
             assert_eq!(email(value), Err(Problem::NotText(kind)));
         }
     }
@@ -153,19 +131,12 @@ mod tests {
         for (value, expected) in [
             (json!(" U-1 "), " U-1 "),
             (json!(123), "123"),
-            (
-                serde_json::from_str("123456789012345678901").unwrap(),
-                "123456789012345678901",
-            ),
+            (serde_json::from_str("123456789012345678901").unwrap(), "123456789012345678901"),
             (serde_json::from_str("-0").unwrap(), "-0"),
         ] {
             assert_eq!(user_id(value), Ok(Outcome::Send(json!(expected))));
         }
-        for (value, kind) in [
-            (json!(true), "true or false"),
-            (json!([1]), "a list"),
-            (json!({}), "an object"),
-        ] {
+        for (value, kind) in [(json!(true), "true or false"), (json!([1]), "a list"), (json!({}), "an object")] {
             assert_eq!(user_id(value), Err(Problem::NotAnId(kind)));
         }
     }
@@ -185,22 +156,10 @@ mod tests {
 
     #[test]
     fn an_events_name_is_a_text_and_a_contacts_property_of_that_name_need_not_be() {
-        assert_eq!(
-            event_name(Kind::Event, json!(7), GENEROUS),
-            Err(Problem::NotText("a number"))
-        );
-        assert_eq!(
-            event_name(Kind::Contact, json!(7), GENEROUS),
-            Ok(Outcome::Send(json!(7)))
-        );
-        assert_eq!(
-            event_name(Kind::Contact, json!([]), GENEROUS),
-            Err(Problem::Compound("a list"))
-        );
-        assert_eq!(
-            event_name(Kind::Event, json!(" signup "), GENEROUS),
-            Ok(Outcome::Send(json!(" signup ")))
-        );
+        assert_eq!(event_name(Kind::Event, json!(7), GENEROUS), Err(Problem::NotText("a number")));
+        assert_eq!(event_name(Kind::Contact, json!(7), GENEROUS), Ok(Outcome::Send(json!(7))));
+        assert_eq!(event_name(Kind::Contact, json!([]), GENEROUS), Err(Problem::Compound("a list")));
+        assert_eq!(event_name(Kind::Event, json!(" signup "), GENEROUS), Ok(Outcome::Send(json!(" signup "))));
     }
 
     #[test]

@@ -29,26 +29,16 @@ impl Fault {
         let offset = if error.is_eof() {
             part.len()
         } else {
-            let line_start: usize = part
-                .split_inclusive('\n')
-                .take(error.line().saturating_sub(1))
-                .map(str::len)
-                .sum();
+            let line_start: usize = part.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len).sum();
             (line_start + error.column()).saturating_sub(1)
         };
         let reason = error.to_string();
-        let reason = match reason
-            .rsplit_once(" at line ")
-            .map_or(reason.as_str(), |(reason, _)| reason)
-        {
+        let reason = match reason.rsplit_once(" at line ").map_or(reason.as_str(), |(reason, _)| reason) {
             // Of `nope` serde_json says that it expects the rest of `null`.
             "expected ident" => "expected value",
             reason => reason,
         };
-        Self {
-            offset: text.floor_char_boundary(start + offset),
-            reason: reason.to_owned(),
-        }
+        Self { offset: text.floor_char_boundary(start + offset), reason: reason.to_owned() }
     }
 }
 
@@ -83,10 +73,7 @@ fn located(text: &str) -> Option<Fault> {
 fn read(text: &str) -> Result<Value, Fault> {
     let raw: &RawValue = serde_json::from_str(text).map_err(|error| Fault::new(text, text, &error))?;
     if let Some(offset) = scan::deeper_than(LEVELS, text) {
-        return Err(Fault {
-            offset,
-            reason: format!("nested more than {LEVELS} levels deep"),
-        });
+        return Err(Fault { offset, reason: format!("nested more than {LEVELS} levels deep") });
     }
     value(text, raw)
 }
@@ -103,12 +90,7 @@ fn value(text: &str, raw: &RawValue) -> Result<Value, Fault> {
         }
         Some(b'[') => {
             let items: Vec<&RawValue> = serde_json::from_str(json).map_err(fault)?;
-            Ok(Value::Array(
-                items
-                    .into_iter()
-                    .map(|raw| value(text, raw))
-                    .collect::<Result<_, _>>()?,
-            ))
+            Ok(Value::Array(items.into_iter().map(|raw| value(text, raw)).collect::<Result<_, _>>()?))
         }
         Some(b'"') => Ok(Value::String(serde_json::from_str(json).map_err(fault)?)),
         Some(b't') => Ok(Value::Bool(true)),
@@ -171,14 +153,8 @@ mod tests {
 
     #[test]
     fn the_last_of_a_repeated_key_counts() {
-        assert_eq!(
-            read_generously(r#"{"a":1,"b":2,"a":3}"#).unwrap().to_string(),
-            r#"{"a":3,"b":2}"#
-        );
-        assert_eq!(
-            read_generously(r#"{"a":1,"\u0061":2}"#).unwrap().to_string(),
-            r#"{"a":2}"#
-        );
+        assert_eq!(read_generously(r#"{"a":1,"b":2,"a":3}"#).unwrap().to_string(), r#"{"a":3,"b":2}"#);
+        assert_eq!(read_generously(r#"{"a":1,"\u0061":2}"#).unwrap().to_string(), r#"{"a":2}"#);
     }
 
     #[test]
@@ -224,9 +200,6 @@ mod tests {
         let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
         assert!(read_generously(&nested(32)).is_ok());
         let fault = read_generously(&nested(33)).unwrap_err();
-        assert_eq!(
-            (fault.offset, fault.reason.as_str()),
-            (32, "nested more than 32 levels deep")
-        );
+        assert_eq!((fault.offset, fault.reason.as_str()), (32, "nested more than 32 levels deep"));
     }
 }

@@ -111,11 +111,7 @@ mod tests {
         let decoded: String = serde_json::from_str(text).unwrap();
         assert_eq!(decoded, "a\n\"éé😀Az");
         for (character, written) in [('a', 2), ('\n', 3), ('"', 5), ('😀', 15), ('A', 27), ('z', 33)] {
-            assert_eq!(
-                offset_in_string(text, decoded.find(character).unwrap()),
-                written,
-                "{character:?}"
-            );
+            assert_eq!(offset_in_string(text, decoded.find(character).unwrap()), written, "{character:?}");
         }
         assert_eq!(offset_in_string(text, decoded.len()), 34);
         assert_eq!(offset_in_string("\"a\nb\"", 2), 3);

@@ -46,10 +46,7 @@ pub struct Row {
 
 impl std::fmt::Debug for Row {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Row")
-            .field("kind", &self.kind)
-            .field("fields", &self.fields.len())
-            .finish_non_exhaustive()
+        f.debug_struct("Row").field("kind", &self.kind).field("fields", &self.fields.len()).finish_non_exhaustive()
     }
 }
 

@@ -35,11 +35,7 @@ pub struct RowOptions {
 
 impl Default for RowOptions {
     fn default() -> Self {
-        Self {
-            blank: Blank::default(),
-            long: Long::default(),
-            dedupe: true,
-        }
+        Self { blank: Blank::default(), long: Long::default(), dedupe: true }
     }
 }
 
@@ -89,11 +85,7 @@ mod tests {
 
     #[test]
     fn without_a_query_blanks_are_left_out_long_texts_refused_and_repeats_kept_out() {
-        let expected = RowOptions {
-            blank: Blank::Omit,
-            long: Long::Reject,
-            dedupe: true,
-        };
+        let expected = RowOptions { blank: Blank::Omit, long: Long::Reject, dedupe: true };
         assert_eq!(RowOptions::from_query("").unwrap(), expected);
         assert_eq!(RowOptions::from_query("blank=omit&long=reject").unwrap(), expected);
         assert_eq!(RowOptions::default(), expected);
@@ -102,35 +94,19 @@ mod tests {
     #[test]
     fn every_option_is_read() {
         let options = RowOptions::from_query("blank=clear&long=truncate&dedupe=off").unwrap();
-        assert_eq!(
-            options,
-            RowOptions {
-                blank: Blank::Clear,
-                long: Long::Truncate,
-                dedupe: false
-            }
-        );
+        assert_eq!(options, RowOptions { blank: Blank::Clear, long: Long::Truncate, dedupe: false });
         assert_eq!(RowOptions::from_query("bl%61nk=cle%61r").unwrap().blank, Blank::Clear);
     }
 
     #[test]
     fn unknown_parameters_are_not_looked_at() {
-        assert_eq!(
-            RowOptions::from_query("utm=x&Blank=clear&&=&dedupes=on").unwrap(),
-            RowOptions::default()
-        );
+        assert_eq!(RowOptions::from_query("utm=x&Blank=clear&&=&dedupes=on").unwrap(), RowOptions::default());
     }
 
     #[test]
     fn the_last_of_a_repeated_option_counts() {
-        assert_eq!(
-            RowOptions::from_query("blank=clear&blank=omit").unwrap().blank,
-            Blank::Omit
-        );
-        assert_eq!(
-            RowOptions::from_query("blank=typo&blank=clear").unwrap().blank,
-            Blank::Clear
-        );
+        assert_eq!(RowOptions::from_query("blank=clear&blank=omit").unwrap().blank, Blank::Omit);
+        assert_eq!(RowOptions::from_query("blank=typo&blank=clear").unwrap().blank, Blank::Clear);
         assert!(RowOptions::from_query("blank=clear&blank=").is_err());
     }
 
@@ -146,11 +122,7 @@ mod tests {
             ("dedupe=", "dedupe"),
         ] {
             let refusal = RowOptions::from_query(query).unwrap_err();
-            assert_eq!(
-                (refusal.code(), refusal.field()),
-                (Code::InvalidOption, Some(option)),
-                "{query}"
-            );
+            assert_eq!((refusal.code(), refusal.field()), (Code::InvalidOption, Some(option)), "{query}");
             assert!(refusal.message().contains(option), "{query}");
         }
     }

@@ -146,12 +146,7 @@ impl Problems {
                 // The names come first: they are what must not be lost when the message is cut.
                 let names: Vec<&str> = all.iter().map(|(field, _)| field.as_str()).collect();
                 let sentences: Vec<String> = all.iter().map(|(field, problem)| problem.sentence(field)).collect();
-                format!(
-                    "{} fields need mending: {}. {}",
-                    all.len(),
-                    names.join(", "),
-                    sentences.join(" ")
-                )
+                format!("{} fields need mending: {}. {}", all.len(), names.join(", "), sentences.join(" "))
             }
         };
         Some(Refusal::new(problem.code(), message).with_field(field.as_str()))
@@ -199,18 +194,11 @@ mod tests {
     #[test]
     fn every_sentence_is_one_names_its_field_says_what_to_do_and_fits_with_the_longest_name() {
         for problem in ALL {
-            let field = if problem == Problem::NoContact {
-                "email".to_owned()
-            } else {
-                shown(&"n".repeat(100))
-            };
+            let field = if problem == Problem::NoContact { "email".to_owned() } else { shown(&"n".repeat(100)) };
             let sentence = problem.sentence(&field);
             assert!(sentence.starts_with(&field), "{sentence}");
             assert!(sentence.contains("in Clay"), "{sentence}");
-            assert!(
-                sentence.ends_with('.') && sentence.matches(". ").count() == 0,
-                "{sentence}"
-            );
+            assert!(sentence.ends_with('.') && sentence.matches(". ").count() == 0, "{sentence}");
             assert!(sentence.chars().count() <= MESSAGE_CHARACTERS, "{sentence}");
             assert!(!sentence.contains("  "), "{sentence}");
         }

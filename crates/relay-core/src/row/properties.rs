@@ -45,24 +45,13 @@ fn value() -> impl Strategy<Value = String> {
 }
 
 fn name() -> impl Strategy<Value = String> {
-    let known = vec![
-        "email",
-        "userId",
-        "eventName",
-        "subscribed",
-        "mailingLists",
-        "eventProperties",
-        "source",
-        "plan",
-    ];
+    let known = vec!["email", "userId", "eventName", "subscribed", "mailingLists", "eventProperties", "source", "plan"];
     prop_oneof![4 => proptest::sample::select(known).prop_map(str::to_owned), 1 => "[ a-zé{}]{0,4}"]
 }
 
 fn object(fields: &[(String, String)]) -> String {
-    let fields: Vec<String> = fields
-        .iter()
-        .map(|(name, value)| format!("{}:{value}", Value::from(name.as_str())))
-        .collect();
+    let fields: Vec<String> =
+        fields.iter().map(|(name, value)| format!("{}:{value}", Value::from(name.as_str()))).collect();
     format!("{{{}}}", fields.join(","))
 }
 
@@ -100,11 +89,7 @@ fn body() -> impl Strategy<Value = String> {
     ]);
     let field = prop_oneof![4 => suitable_field(), 1 => (name(), value())];
     (identity, proptest::collection::vec(field, 0..6), 0..6).prop_map(|(identity, mut fields, held)| {
-        fields.extend(
-            identity
-                .into_iter()
-                .map(|(name, value)| (name.to_owned(), value.to_owned())),
-        );
+        fields.extend(identity.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())));
         let body = object(&fields);
         if held == 0 { Value::from(body).to_string() } else { body }
     })

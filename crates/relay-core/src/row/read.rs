@@ -15,12 +15,7 @@ pub(super) fn fields_of(body: &[u8]) -> Result<Map<String, Value>, Refusal> {
         Ok(Value::Object(fields)) => Ok(fields),
         Ok(Value::String(held)) => fields_of_held(text, &held),
         Ok(other) => Err(no_object(&other)),
-        Err(fault) => Err(broken(
-            text,
-            fault.offset,
-            locate::nearest_field(text, fault.offset),
-            &fault.reason,
-        )),
+        Err(fault) => Err(broken(text, fault.offset, locate::nearest_field(text, fault.offset), &fault.reason)),
     }
 }
 
@@ -39,14 +34,12 @@ fn fields_of_held(text: &str, held: &str) -> Result<Map<String, Value>, Refusal>
 }
 
 fn utf8(body: &[u8]) -> Result<&str, Refusal> {
-    std::str::from_utf8(body)
-        .map(json::without_byte_order_mark)
-        .map_err(|error| {
-            let readable = String::from_utf8_lossy(body);
-            let text = json::without_byte_order_mark(&readable);
-            let offset = error.valid_up_to().saturating_sub(readable.len() - text.len());
-            broken(text, offset, locate::nearest_field(text, offset), "not UTF-8")
-        })
+    std::str::from_utf8(body).map(json::without_byte_order_mark).map_err(|error| {
+        let readable = String::from_utf8_lossy(body);
+        let text = json::without_byte_order_mark(&readable);
+        let offset = error.valid_up_to().saturating_sub(readable.len() - text.len());
+        broken(text, offset, locate::nearest_field(text, offset), "not UTF-8")
+    })
 }
 
 fn empty() -> Refusal {
@@ -69,10 +62,7 @@ fn no_object(value: &Value) -> Refusal {
 fn broken(text: &str, offset: usize, nearest: Option<String>, reason: &str) -> Refusal {
     let (line, column) = locate::line_and_column(text, offset);
     let nearest = nearest.map(|name| shown(&name));
-    let beside = nearest
-        .as_ref()
-        .map(|name| format!(", near the field \"{name}\""))
-        .unwrap_or_default();
+    let beside = nearest.as_ref().map(|name| format!(", near the field \"{name}\"")).unwrap_or_default();
     let message = format!(
         "The body is not valid JSON at line {line}, column {column}{beside} ({reason}): in Clay, insert each column with / \
          and put one pair of double quotes around a text column."
@@ -116,37 +106,24 @@ mod tests {
     #[test]
     fn other_broken_json_is_refused_with_line_column_and_nearest_field() {
         for (body, at, field) in [
-            (
-                "{\"email\":\"a@b.co\",\n \"bio\":\"He said \"hi\"\"}",
-                "line 2, column 18",
-                Some("bio"),
-            ),
+            ("{\"email\":\"a@b.co\",\n \"bio\":\"He said \"hi\"\"}", "line 2, column 18", Some("bio")),
             ("{\"bio\":\"two\nlines\", \"x\": y}", "line 2, column 14", Some("x")),
             (r#"{"email":,"b":1}"#, "line 1, column 10", Some("email")),
             ("{\"é\": 'x'}", "line 1, column 7", Some("é")),
             (r#"{"email":"a@b.co""#, "line 1, column 17", Some("email")),
             (r#"{"a":1}{"b":2}"#, "line 1, column 8", Some("a")),
             (r#""{\"email\": x}""#, "line 1, column 14", Some("email")),
-            (
-                "\"{\\\"a\\\":\\\"é\n\\\",\\n\\\"b\\\":}\"",
-                "line 2, column 12",
-                Some("b"),
-            ),
+            ("\"{\\\"a\\\":\\\"é\n\\\",\\n\\\"b\\\":}\"", "line 2, column 12", Some("b")),
             ("hello", "line 1, column 1", None),
             ("\"hello\"", "line 1, column 2", None),
         ] {
             let refusal = refused(body);
             assert!(
-                refusal
-                    .message()
-                    .contains(&format!("{at}{}", if field.is_some() { "," } else { " " })),
+                refusal.message().contains(&format!("{at}{}", if field.is_some() { "," } else { " " })),
                 "{refusal:?}"
             );
             assert_eq!(refusal.field(), field, "{refusal:?}");
-            assert!(
-                refusal.message().contains("in Clay, insert each column with /"),
-                "{refusal:?}"
-            );
+            assert!(refusal.message().contains("in Clay, insert each column with /"), "{refusal:?}");
         }
     }
 
@@ -154,12 +131,7 @@ mod tests {
     fn what_is_not_utf8_is_refused_where_it_stands() {
         let refusal = refused(b"\xef\xbb\xbf{\"bio\":\"caf\xe9\"}");
         assert_eq!(refusal.field(), Some("bio"));
-        assert!(
-            refusal
-                .message()
-                .contains("line 1, column 12, near the field \"bio\" (not UTF-8)"),
-            "{refusal:?}"
-        );
+        assert!(refusal.message().contains("line 1, column 12, near the field \"bio\" (not UTF-8)"), "{refusal:?}");
     }
 
     #[test]
@@ -180,9 +152,7 @@ mod tests {
             (r#""\"{}\"""#, "a text"),
         ] {
             assert!(
-                refused(body)
-                    .message()
-                    .starts_with(&format!("The body is {kind} and not a JSON object")),
+                refused(body).message().starts_with(&format!("The body is {kind} and not a JSON object")),
                 "{body}"
             );
         }
@@ -201,11 +171,7 @@ mod tests {
             refused(bracket.repeat(256 * 1024 / bracket.len()));
         }
         let (opening, closing) = ("[".repeat(128 * 1024), "]".repeat(128 * 1024));
-        assert!(
-            refused(format!("{opening}{closing}"))
-                .message()
-                .contains("nested more than 32 levels deep")
-        );
+        assert!(refused(format!("{opening}{closing}")).message().contains("nested more than 32 levels deep"));
         let held = format!("\"{{\\\"a\\\":{opening}{closing}}}\"");
         assert_eq!(refused(held).field(), Some("a"));
     }

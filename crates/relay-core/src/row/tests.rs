@@ -5,21 +5,9 @@ use serde_json::Value;
 use super::*;
 use crate::refusal::{Code, Refusal};
 
-const OMIT: RowOptions = RowOptions {
-    blank: Blank::Omit,
-    long: Long::Reject,
-    dedupe: true,
-};
-const CLEAR: RowOptions = RowOptions {
-    blank: Blank::Clear,
-    long: Long::Reject,
-    dedupe: true,
-};
-const TRUNCATE: RowOptions = RowOptions {
-    blank: Blank::Omit,
-    long: Long::Truncate,
-    dedupe: true,
-};
+const OMIT: RowOptions = RowOptions { blank: Blank::Omit, long: Long::Reject, dedupe: true };
+const CLEAR: RowOptions = RowOptions { blank: Blank::Clear, long: Long::Reject, dedupe: true };
+const TRUNCATE: RowOptions = RowOptions { blank: Blank::Omit, long: Long::Truncate, dedupe: true };
 
 fn row(kind: Kind, body: &str, options: RowOptions) -> Row {
     Row::clean(kind, body.as_bytes(), options).unwrap_or_else(|refusal| panic!("{body}: {refusal:?}"))
@@ -55,10 +43,7 @@ fn what_needs_no_cleaning_is_passed_on_untouched_and_in_order() {
 fn numbers_are_kept_digit_for_digit() {
     let fields = r#""a":123456789012345678901,"b":1.0,"c":1E5,"d":-0,"e":1e999,"f":0.10"#;
     assert_eq!(contact(fields, OMIT), format!("{{{fields}}}"));
-    assert_eq!(
-        contact(r#""userId":123456789012345678901"#, OMIT),
-        r#"{"userId":"123456789012345678901"}"#
-    );
+    assert_eq!(contact(r#""userId":123456789012345678901"#, OMIT), r#"{"userId":"123456789012345678901"}"#);
 }
 
 #[test]
@@ -82,10 +67,7 @@ fn blanks_are_sent_as_null_where_the_caller_wants_them_emptied() {
 #[test]
 fn subscribed_becomes_a_boolean_and_is_never_added() {
     assert_eq!(contact(r#""subscribed":"FALSE""#, OMIT), r#"{"subscribed":false}"#);
-    assert_eq!(
-        fault(Kind::Contact, r#""subscribed":"yes""#),
-        (Code::InvalidField, "subscribed".to_owned())
-    );
+    assert_eq!(fault(Kind::Contact, r#""subscribed":"yes""#), (Code::InvalidField, "subscribed".to_owned()));
 }
 
 #[test]
@@ -93,10 +75,7 @@ fn fields_that_hold_others_may_be_held_by_a_text() {
     for (arrived, expected) in [
         (r#""mailingLists":"{\"a\":\"true\"}""#, r#""mailingLists":{"a":true}"#),
         (r#""mailingLists":"[\"a\"]""#, r#""mailingLists":{"a":true}"#),
-        (
-            r#""eventProperties":"{\"plan\":\"pro\"}""#,
-            r#""eventProperties":{"plan":"pro"}"#,
-        ),
+        (r#""eventProperties":"{\"plan\":\"pro\"}""#, r#""eventProperties":{"plan":"pro"}"#),
     ] {
         let start = r#"{"email":"a@b.co","eventName":"e","#;
         let row = row(Kind::Event, &format!("{start}{arrived}}}"), OMIT);
@@ -106,10 +85,7 @@ fn fields_that_hold_others_may_be_held_by_a_text() {
 
 #[test]
 fn event_properties_of_a_contact_are_a_field_like_any_other() {
-    assert_eq!(
-        contact(r#""eventProperties":"{}""#, OMIT),
-        r#"{"eventProperties":"{}"}"#
-    );
+    assert_eq!(contact(r#""eventProperties":"{}""#, OMIT), r#"{"eventProperties":"{}"}"#);
     assert_eq!(
         fault(Kind::Contact, r#""eventProperties":{"a":1}"#),
         (Code::InvalidField, "eventProperties".to_owned())
@@ -119,10 +95,7 @@ fn event_properties_of_a_contact_are_a_field_like_any_other() {
 #[test]
 fn lists_and_objects_in_other_fields_are_refused() {
     for value in ["[]", r#"{"a":1}"#, r#"{"$serde_json::private::Number":"1"}"#] {
-        assert_eq!(
-            fault(Kind::Contact, &format!(r#""tags":{value}"#)),
-            (Code::InvalidField, "tags".to_owned())
-        );
+        assert_eq!(fault(Kind::Contact, &format!(r#""tags":{value}"#)), (Code::InvalidField, "tags".to_owned()));
     }
 }
 
@@ -157,28 +130,14 @@ fn what_tells_rows_apart_is_never_cut() {
 
 #[test]
 fn a_row_is_about_somebody() {
-    for body in [
-        "{}",
-        r#"{"email":""}"#,
-        r#"{"email":null,"userId":"undefined"}"#,
-        r#"{"email":"a@b.co","email":" "}"#,
-    ] {
+    for body in ["{}", r#"{"email":""}"#, r#"{"email":null,"userId":"undefined"}"#, r#"{"email":"a@b.co","email":" "}"#]
+    {
         let refusal = refused(Kind::Contact, body);
-        assert_eq!(
-            (refusal.code(), refusal.field()),
-            (Code::MissingField, Some("email")),
-            "{body}"
-        );
+        assert_eq!((refusal.code(), refusal.field()), (Code::MissingField, Some("email")), "{body}");
     }
     let refusal = refused(Kind::Contact, r#"{"email":"/Email"}"#);
-    assert_eq!(
-        (refusal.code(), refusal.field()),
-        (Code::ColumnNotInserted, Some("email"))
-    );
-    assert!(
-        !refusal.message().contains("missing"),
-        "a field that was refused is not missing as well: {refusal:?}"
-    );
+    assert_eq!((refusal.code(), refusal.field()), (Code::ColumnNotInserted, Some("email")));
+    assert!(!refusal.message().contains("missing"), "a field that was refused is not missing as well: {refusal:?}");
 }
 
 #[test]
@@ -197,27 +156,16 @@ fn an_event_has_a_name() {
 
 #[test]
 fn all_faults_are_named_and_the_first_names_the_refusal() {
-    let refusal = refused(
-        Kind::Event,
-        r#"{"tags":[],"email":"ada lovelace","eventProperties":{"plan":{}},"ok":1}"#,
-    );
+    let refusal = refused(Kind::Event, r#"{"tags":[],"email":"ada lovelace","eventProperties":{"plan":{}},"ok":1}"#);
     assert_eq!((refusal.code(), refusal.field()), (Code::InvalidField, Some("tags")));
-    assert!(
-        refusal
-            .message()
-            .contains("tags, email, eventProperties.plan, eventName."),
-        "{refusal:?}"
-    );
+    assert!(refusal.message().contains("tags, email, eventProperties.plan, eventName."), "{refusal:?}");
     assert!(!refusal.message().contains("lovelace"), "{refusal:?}");
 }
 
 #[test]
 fn the_same_contact_has_the_same_key() {
     let of = |body| row(Kind::Contact, body, OMIT).contact();
-    assert_eq!(
-        of(r#"{"email":" Ada@Example.com ","userId":"u1"}"#),
-        ContactKey::of_email("ada@example.com")
-    );
+    assert_eq!(of(r#"{"email":" Ada@Example.com ","userId":"u1"}"#), ContactKey::of_email("ada@example.com"));
     assert_eq!(of(r#"{"email":"","userId":7}"#), ContactKey::of_user_id("7"));
 }
 
@@ -225,21 +173,9 @@ fn the_same_contact_has_the_same_key() {
 fn a_source_is_added_only_where_the_row_has_none() {
     for (body, options, expected) in [
         (r#"{"email":"a@b.co"}"#, OMIT, r#"{"email":"a@b.co","source":"Clay"}"#),
-        (
-            r#"{"source":"mine","email":"a@b.co"}"#,
-            OMIT,
-            r#"{"source":"mine","email":"a@b.co"}"#,
-        ),
-        (
-            r#"{"source":"","email":"a@b.co"}"#,
-            OMIT,
-            r#"{"email":"a@b.co","source":"Clay"}"#,
-        ),
-        (
-            r#"{"source":"","email":"a@b.co"}"#,
-            CLEAR,
-            r#"{"source":null,"email":"a@b.co"}"#,
-        ),
+        (r#"{"source":"mine","email":"a@b.co"}"#, OMIT, r#"{"source":"mine","email":"a@b.co"}"#),
+        (r#"{"source":"","email":"a@b.co"}"#, OMIT, r#"{"email":"a@b.co","source":"Clay"}"#),
+        (r#"{"source":"","email":"a@b.co"}"#, CLEAR, r#"{"source":null,"email":"a@b.co"}"#),
     ] {
         let mut row = row(Kind::Contact, body, options);
         row.add_source("Clay");
@@ -249,29 +185,17 @@ fn a_source_is_added_only_where_the_row_has_none() {
 
 #[test]
 fn printing_a_row_tells_nobodys_data() {
-    let row = row(
-        Kind::Contact,
-        r#"{"email":"ada@example.com","company":"Analytical"}"#,
-        OMIT,
-    );
+    let row = row(Kind::Contact, r#"{"email":"ada@example.com","company":"Analytical"}"#, OMIT);
     assert_eq!(format!("{row:?}"), "Row { kind: Contact, fields: 2, .. }");
 }
 
 #[test]
 fn a_row_of_the_largest_size_is_judged_at_once() {
     let fields = |value: &str| (0..8_000).map(|n| format!(r#""f{n}":{value},"#)).collect::<String>();
-    let flags = format!(
-        r#"{{"mailingLists":{{{}"z":7}},"email":"a@b.co"}}"#,
-        fields(r#""maybe""#)
-    );
+    let flags = format!(r#"{{"mailingLists":{{{}"z":7}},"email":"a@b.co"}}"#, fields(r#""maybe""#));
     assert_eq!(refused(Kind::Contact, &flags).field(), Some("mailingLists.f0"));
     let many = format!(r#"{{{}"email":"a@b.co"}}"#, fields("[[[]]]"));
     assert_eq!(refused(Kind::Contact, &many).code(), Code::InvalidField);
-    let deep = format!(
-        r#"{{"a":{}"{}"{}}}"#,
-        "[".repeat(31),
-        "x".repeat(250_000),
-        "]".repeat(31)
-    );
+    let deep = format!(r#"{{"a":{}"{}"{}}}"#, "[".repeat(31), "x".repeat(250_000), "]".repeat(31));
     assert_eq!(refused(Kind::Contact, &deep).field(), Some("a"));
 }

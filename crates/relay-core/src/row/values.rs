@@ -96,11 +96,7 @@ mod tests {
     use super::*;
 
     fn options(blank: Blank, long: Long) -> RowOptions {
-        RowOptions {
-            blank,
-            long,
-            ..RowOptions::default()
-        }
+        RowOptions { blank, long, ..RowOptions::default() }
     }
 
     fn cleaned(value: Value) -> Result<Outcome, Problem> {
@@ -110,56 +106,27 @@ mod tests {
     #[test]
     fn blanks_are_left_out_or_sent_as_null() {
         let clear = options(Blank::Clear, Long::Reject);
-        for value in [
-            json!(null),
-            json!(""),
-            json!(" \n\t\u{a0}"),
-            json!("null"),
-            json!(" undefined "),
-            json!("undefined"),
-        ] {
+        for value in
+            [json!(null), json!(""), json!(" \n\t\u{a0}"), json!("null"), json!(" undefined "), json!("undefined")]
+        {
             assert_eq!(cleaned(value.clone()), Ok(Outcome::LeaveOut), "{value}");
-            assert_eq!(
-                ordinary(value.clone(), clear),
-                Ok(Outcome::Send(Value::Null)),
-                "{value}"
-            );
+            assert_eq!(ordinary(value.clone(), clear), Ok(Outcome::Send(Value::Null)), "{value}");
         }
     }
 
     #[test]
     fn what_only_looks_blank_is_passed_on() {
-        for value in [
-            json!("NULL"),
-            json!("null and void"),
-            json!("0"),
-            json!(0),
-            json!(false),
-            json!("-"),
-        ] {
+        for value in [json!("NULL"), json!("null and void"), json!("0"), json!(0), json!(false), json!("-")] {
             assert_eq!(cleaned(value.clone()), Ok(Outcome::Send(value)));
         }
     }
 
     #[test]
     fn a_column_that_was_not_inserted_is_noticed() {
-        for text in [
-            "[object Object]",
-            " [object Object]\n",
-            "{{Company}}",
-            " {{ Company Name }} ",
-            "{{}}",
-        ] {
+        for text in ["[object Object]", " [object Object]\n", "{{Company}}", " {{ Company Name }} ", "{{}}"] {
             assert_eq!(cleaned(json!(text)), Err(Problem::NotInserted), "{text}");
         }
-        for text in [
-            "see [object Object]",
-            "{{Company",
-            "Hi {{name}}",
-            "{Company}",
-            "/Company",
-            "[object object]",
-        ] {
+        for text in ["see [object Object]", "{{Company", "Hi {{name}}", "{Company}", "/Company", "[object object]"] {
             assert_eq!(cleaned(json!(text)), Ok(Outcome::Send(json!(text))), "{text}");
         }
     }
@@ -171,10 +138,7 @@ mod tests {
         assert_eq!(cleaned(json!(longest)), Ok(Outcome::Send(json!(longest))));
         assert_eq!(cleaned(json!(longer)), Err(Problem::TooLong(499)));
         let cut = format!("{}…", "é".repeat(497));
-        assert_eq!(
-            ordinary(json!(longer), options(Blank::Omit, Long::Truncate)),
-            Ok(Outcome::Cut(json!(cut)))
-        );
+        assert_eq!(ordinary(json!(longer), options(Blank::Omit, Long::Truncate)), Ok(Outcome::Cut(json!(cut))));
     }
 
     #[test]

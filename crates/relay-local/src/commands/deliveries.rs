@@ -52,13 +52,8 @@ impl From<State> for DeliveryState {
 /// # Errors
 /// When the store cannot be read.
 pub fn run(settings: &LocalSettings, arguments: &DeliveriesArguments) -> Result<Done, CommandFault> {
-    let limit = arguments
-        .limit
-        .unwrap_or(if arguments.json { u32::MAX } else { TABLE_LIMIT });
-    let filter = Filter {
-        state: arguments.state.map(DeliveryState::from),
-        limit,
-    };
+    let limit = arguments.limit.unwrap_or(if arguments.json { u32::MAX } else { TABLE_LIMIT });
+    let filter = Filter { state: arguments.state.map(DeliveryState::from), limit };
     let reports = match store::open_existing(&settings.data)? {
         Some(connection) => store::list(&connection, &filter)?,
         None => Vec::new(),
@@ -80,19 +75,8 @@ pub fn run(settings: &LocalSettings, arguments: &DeliveriesArguments) -> Result<
 
 fn table(reports: &[DeliveryReport]) -> Table {
     let mut table = Table::new();
-    table
-        .load_style(presets::UTF8_HORIZONTAL_ONLY)
-        .set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header([
-        "received",
-        "direction",
-        "what",
-        "state",
-        "attempts",
-        "reason",
-        "next attempt",
-        "id",
-    ]);
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header(["received", "direction", "what", "state", "attempts", "reason", "next attempt", "id"]);
     for report in reports {
         let reason = match (&report.reason, report.status) {
             (Some(reason), Some(status)) => format!("{reason} ({status})"),

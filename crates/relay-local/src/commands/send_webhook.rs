@@ -42,10 +42,7 @@ pub struct SendWebhookArguments {
 /// When there is nothing to sign or to sign with, or no relay answers.
 pub async fn run(settings: &LocalSettings, arguments: &SendWebhookArguments) -> Result<Done, CommandFault> {
     let signed = sign::signed(settings, &arguments.sign)?;
-    let url = arguments
-        .to
-        .clone()
-        .unwrap_or_else(|| format!("http://{}{WEBHOOK_PATH}", reachable(settings.listen)));
+    let url = arguments.to.clone().unwrap_or_else(|| format!("http://{}{WEBHOOK_PATH}", reachable(settings.listen)));
     let (status, answer) = post(&signed, &url).await?;
     let mut out = io::stdout().lock();
     writeln!(out, "{status} {answer}")?;
@@ -53,21 +50,15 @@ pub async fn run(settings: &LocalSettings, arguments: &SendWebhookArguments) -> 
         return Ok(Done::Refused);
     }
     if arguments.to.is_none() && answer.contains("\"queued\"") {
-        writeln!(
-            out,
-            "{}",
-            follow(settings, signed.id(), Duration::from_secs(arguments.wait)).await?
-        )?;
+        writeln!(out, "{}", follow(settings, signed.id(), Duration::from_secs(arguments.wait)).await?)?;
     }
     Ok(Done::Well)
 }
 
 async fn post(signed: &Signed, url: &str) -> Result<(u16, String), CommandFault> {
     let client = http_client::build()?;
-    let mut request = client
-        .request(Method::POST, url)
-        .header(CONTENT_TYPE, "application/json")
-        .body(signed.body.clone());
+    let mut request =
+        client.request(Method::POST, url).header(CONTENT_TYPE, "application/json").body(signed.body.clone());
     for (name, value) in &signed.headers {
         request = request.header(*name, value);
     }

@@ -41,23 +41,10 @@ impl Signed {
 pub(super) fn signed(settings: &LocalSettings, arguments: &SignArguments) -> Result<Signed, CommandFault> {
     let secret = signing_secret(settings)?;
     let body = arguments.file.read()?;
-    let id = arguments
-        .id
-        .clone()
-        .unwrap_or_else(|| format!("msg_{}", System.unique()));
-    let timestamp = arguments
-        .timestamp
-        .clone()
-        .unwrap_or_else(|| System.now().as_second().to_string());
+    let id = arguments.id.clone().unwrap_or_else(|| format!("msg_{}", System.unique()));
+    let timestamp = arguments.timestamp.clone().unwrap_or_else(|| System.now().as_second().to_string());
     let signature = secret.sign(&id, &timestamp, &body);
-    Ok(Signed {
-        body,
-        headers: [
-            (ID_HEADER, id),
-            (TIMESTAMP_HEADER, timestamp),
-            (SIGNATURE_HEADER, signature),
-        ],
-    })
+    Ok(Signed { body, headers: [(ID_HEADER, id), (TIMESTAMP_HEADER, timestamp), (SIGNATURE_HEADER, signature)] })
 }
 
 /// Prints the headers, one on a line, as curl's `-H @file` reads them.

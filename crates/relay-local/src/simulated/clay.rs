@@ -101,21 +101,13 @@ impl Clay {
 
 impl fmt::Debug for Clay {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Clay")
-            .field("address", &self.server.address)
-            .finish_non_exhaustive()
+        f.debug_struct("Clay").field("address", &self.server.address).finish_non_exhaustive()
     }
 }
 
 impl Default for ClayOptions {
     fn default() -> Self {
-        Self {
-            auth_token: None,
-            per_second: 10,
-            burst: 20,
-            cap: 50_000,
-            limit_bytes: 100_000,
-        }
+        Self { auth_token: None, per_second: 10, burst: 20, cap: 50_000, limit_bytes: 100_000 }
     }
 }
 
@@ -173,19 +165,11 @@ async fn show(State(workspace): State<Arc<Workspace>>, Query(Wait { wait }): Que
     // Rows or not, what is there is shown.
     let _ = tokio::time::timeout(LONGEST_WAIT, workspace.wait_for(wait)).await;
     let rows: Vec<String> = workspace.rows().iter().filter_map(line).collect();
-    let list = if rows.is_empty() {
-        "[]\n".to_owned()
-    } else {
-        format!("[\n{}\n]\n", rows.join(",\n"))
-    };
+    let list = if rows.is_empty() { "[]\n".to_owned() } else { format!("[\n{}\n]\n", rows.join(",\n")) };
     ([(CONTENT_TYPE, "application/json")], list).into_response()
 }
 
 fn line(row: &ClayRow) -> Option<String> {
-    let shown = Shown {
-        webhook: &row.webhook,
-        received_at: row.received_at.to_string(),
-        body: raw(&row.body)?,
-    };
+    let shown = Shown { webhook: &row.webhook, received_at: row.received_at.to_string(), body: raw(&row.body)? };
     serde_json::to_string(&shown).ok()
 }

@@ -70,12 +70,7 @@ impl Workspace {
     /// Takes a row or says why not. The order of the checks is not stated.
     pub(super) fn accept(&self, webhook: String, headers: &HeaderMap, body: Bytes) -> Result<(), Refusal> {
         let token = headers.get(AUTH_HEADER).map(HeaderValue::as_bytes);
-        if self
-            .options
-            .auth_token
-            .as_ref()
-            .is_some_and(|wanted| token != Some(wanted.as_bytes()))
-        {
+        if self.options.auth_token.as_ref().is_some_and(|wanted| token != Some(wanted.as_bytes())) {
             return Err(Refusal::WrongToken);
         }
         if !self.bucket.take() {
@@ -98,11 +93,7 @@ impl Workspace {
         }
         *used = used.saturating_add(1);
         // One row per POST, whatever the shape: a list is not split (Clay, webhook guide: body).
-        table.rows.push(ClayRow {
-            webhook,
-            body,
-            received_at: Timestamp::now(),
-        });
+        table.rows.push(ClayRow { webhook, body, received_at: Timestamp::now() });
         self.arrived.send_replace(table.rows.len());
         Ok(())
     }
@@ -113,11 +104,9 @@ impl IntoResponse for Refusal {
         // Only the 429's body and the 403's words are stated; the others are dressed alike.
         let (status, kind, message) = match self {
             Self::WrongToken => (StatusCode::UNAUTHORIZED, "Unauthorized", "Unauthorized"),
-            Self::TooFast => (
-                StatusCode::TOO_MANY_REQUESTS,
-                "TooManyRequests",
-                "Too many requests. Wait a bit and retry.",
-            ),
+            Self::TooFast => {
+                (StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", "Too many requests. Wait a bit and retry.")
+            }
             Self::BadRow(message) => (StatusCode::BAD_REQUEST, "BadRequest", message),
             Self::UsedUp => (StatusCode::FORBIDDEN, "Forbidden", "Record limit reached for webhook"),
         };
@@ -136,10 +125,7 @@ pub(super) fn raw(body: &[u8]) -> Option<&RawValue> {
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
-    let content_type = headers
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
+    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = content_type.split(';').next().unwrap_or_default();
     essence.trim().eq_ignore_ascii_case("application/json")
 }

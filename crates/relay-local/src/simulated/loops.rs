@@ -101,27 +101,19 @@ impl Loops {
 
 impl fmt::Debug for Loops {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Loops")
-            .field("address", &self.server.address)
-            .finish_non_exhaustive()
+        f.debug_struct("Loops").field("address", &self.server.address).finish_non_exhaustive()
     }
 }
 
 impl Default for LoopsOptions {
     fn default() -> Self {
-        Self {
-            api_key: "simulated".to_owned(),
-            per_second: 10,
-        }
+        Self { api_key: "simulated".to_owned(), per_second: 10 }
     }
 }
 
 impl fmt::Debug for LoopsOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LoopsOptions")
-            .field("api_key", &"[redacted]")
-            .field("per_second", &self.per_second)
-            .finish()
+        f.debug_struct("LoopsOptions").field("api_key", &"[redacted]").field("per_second", &self.per_second).finish()
     }
 }
 
@@ -144,13 +136,8 @@ impl Account {
     }
 
     fn knows(&self, headers: &HeaderMap) -> bool {
-        let value = headers
-            .get(AUTHORIZATION)
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default();
-        value
-            .split_once(' ')
-            .is_some_and(|(scheme, key)| scheme.eq_ignore_ascii_case("bearer") && key == self.api_key)
+        let value = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        value.split_once(' ').is_some_and(|(scheme, key)| scheme.eq_ignore_ascii_case("bearer") && key == self.api_key)
     }
 }
 
@@ -159,16 +146,10 @@ impl<S: Send + Sync> FromRequest<S> for LoopsCall {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Self::Rejection> {
         let path = request.uri().path().to_owned();
-        let key = request
-            .headers()
-            .get("idempotency-key")
-            .map(|key| String::from_utf8_lossy(key.as_bytes()).into_owned());
+        let key =
+            request.headers().get("idempotency-key").map(|key| String::from_utf8_lossy(key.as_bytes()).into_owned());
         let body = Bytes::from_request(request, state).await?;
-        Ok(Self {
-            path,
-            body,
-            idempotency_key: key.filter(|key| !key.is_empty()),
-        })
+        Ok(Self { path, body, idempotency_key: key.filter(|key| !key.is_empty()) })
     }
 }
 

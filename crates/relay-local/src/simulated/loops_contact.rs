@@ -21,14 +21,8 @@ pub(super) struct Contact {
 impl Contact {
     /// A new contact, subscribed unless the call says otherwise (Loops, API reference: create a contact).
     pub(super) fn new(email: String, fields: ContactFields) -> Self {
-        let mut contact = Self {
-            id: new_id(),
-            email,
-            user_id: None,
-            subscribed: true,
-            lists: Vec::new(),
-            properties: Map::new(),
-        };
+        let mut contact =
+            Self { id: new_id(), email, user_id: None, subscribed: true, lists: Vec::new(), properties: Map::new() };
         contact.apply(fields);
         contact
     }
@@ -89,11 +83,7 @@ impl Contact {
         for (key, value) in self.custom() {
             shown.insert(key.clone(), value.clone());
         }
-        let lists: Map<String, Value> = self
-            .lists
-            .iter()
-            .map(|list| (list.clone(), Value::Bool(true)))
-            .collect();
+        let lists: Map<String, Value> = self.lists.iter().map(|list| (list.clone(), Value::Bool(true))).collect();
         shown.insert("mailingLists".to_owned(), Value::Object(lists));
         // Only contacts that came through a form with double opt-in have one.
         shown.insert("optInStatus".to_owned(), Value::Null);
@@ -103,9 +93,7 @@ impl Contact {
     /// The properties that Loops does not bring along.
     pub(super) fn custom(&self) -> impl Iterator<Item = (&String, &Value)> {
         const STANDARD: [&str; 4] = ["firstName", "lastName", "source", "userGroup"];
-        self.properties
-            .iter()
-            .filter(|(key, _)| !STANDARD.contains(&key.as_str()))
+        self.properties.iter().filter(|(key, _)| !STANDARD.contains(&key.as_str()))
     }
 }
 

@@ -18,35 +18,23 @@ pub(super) struct Refusal {
 impl Refusal {
     /// 400.
     pub(super) fn bad_request(message: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            status: StatusCode::BAD_REQUEST,
-            message: message.into(),
-        }
+        Self { status: StatusCode::BAD_REQUEST, message: message.into() }
     }
 
     /// 409, for a contact that exists (Loops, API reference: create a contact) and for an idempotency key that was
     /// used (Loops, API reference: send an event).
     pub(super) fn conflict(message: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            status: StatusCode::CONFLICT,
-            message: message.into(),
-        }
+        Self { status: StatusCode::CONFLICT, message: message.into() }
     }
 
     /// 404, for a path that is none of the API's.
     pub(super) fn not_found() -> Self {
-        Self {
-            status: StatusCode::NOT_FOUND,
-            message: "Not found".into(),
-        }
+        Self { status: StatusCode::NOT_FOUND, message: "Not found".into() }
     }
 
     /// 429 (Loops, API introduction: rate limiting). Its body is not stated, a `Retry-After` not documented.
     pub(super) fn too_many_requests() -> Self {
-        Self {
-            status: StatusCode::TOO_MANY_REQUESTS,
-            message: "Rate limit exceeded".into(),
-        }
+        Self { status: StatusCode::TOO_MANY_REQUESTS, message: "Rate limit exceeded".into() }
     }
 
     /// 401, with the older `error` beside the `message` (Loops, API reference: API key).

@@ -52,11 +52,7 @@ pub(super) fn email(text: &str) -> Result<(), Refusal> {
     let plausible = text
         .rsplit_once('@')
         .is_some_and(|(name, host)| !name.is_empty() && !host.is_empty() && !text.contains(char::is_whitespace));
-    if plausible {
-        Ok(())
-    } else {
-        Err(Refusal::bad_request("Invalid email address."))
-    }
+    if plausible { Ok(()) } else { Err(Refusal::bad_request("Invalid email address.")) }
 }
 
 fn object(body: &[u8]) -> Result<Map<String, Value>, Refusal> {
@@ -68,10 +64,7 @@ fn object(body: &[u8]) -> Result<Map<String, Value>, Refusal> {
 }
 
 fn fields(mut root: Map<String, Value>) -> Result<ContactFields, Refusal> {
-    let mut contact = ContactFields {
-        email: text(&mut root, "email")?,
-        ..ContactFields::default()
-    };
+    let mut contact = ContactFields { email: text(&mut root, "email")?, ..ContactFields::default() };
     if let Some(address) = &contact.email {
         email(address)?;
     }
@@ -108,10 +101,9 @@ fn text(root: &mut Map<String, Value>, key: &'static str) -> Result<Option<Strin
 fn lists(value: Option<Value>) -> Result<Vec<(String, bool)>, Refusal> {
     let wrong = || Refusal::bad_request("mailingLists must be an object of booleans");
     match value {
-        Some(Value::Object(lists)) => lists
-            .into_iter()
-            .map(|(id, joined)| Ok((id, joined.as_bool().ok_or_else(wrong)?)))
-            .collect(),
+        Some(Value::Object(lists)) => {
+            lists.into_iter().map(|(id, joined)| Ok((id, joined.as_bool().ok_or_else(wrong)?))).collect()
+        }
         Some(Value::Null) | None => Ok(Vec::new()),
         Some(_) => Err(wrong()),
     }
@@ -120,9 +112,7 @@ fn lists(value: Option<Value>) -> Result<Vec<(String, bool)>, Refusal> {
 /// Properties are texts, numbers, booleans and dates (Loops, contact properties; Loops, event properties).
 fn scalar(key: &str, value: &Value) -> Result<(), Refusal> {
     if value.is_object() || value.is_array() {
-        return Err(Refusal::bad_request(format!(
-            "{key} must be a string, a number, a boolean or null"
-        )));
+        return Err(Refusal::bad_request(format!("{key} must be a string, a number, a boolean or null")));
     }
     fits(key, value)
 }

@@ -114,11 +114,7 @@ impl Team {
         if let Some(key) = key {
             self.keys.insert(key.to_owned(), now);
         }
-        self.events.push(LoopsEvent {
-            body,
-            idempotency_key: call.idempotency_key.clone(),
-            received_at: now,
-        });
+        self.events.push(LoopsEvent { body, idempotency_key: call.idempotency_key.clone(), received_at: now });
         Ok(())
     }
 
@@ -141,11 +137,7 @@ impl Team {
         ];
         let mut listed = Map::new();
         if !custom_only {
-            listed.extend(
-                STANDARD
-                    .iter()
-                    .map(|(key, kind)| ((*key).to_owned(), property(key, kind))),
-            );
+            listed.extend(STANDARD.iter().map(|(key, kind)| ((*key).to_owned(), property(key, kind))));
         }
         for (key, value) in self.contacts.iter().flat_map(Contact::custom) {
             let kind = match value {
@@ -196,11 +188,7 @@ mod tests {
 
     fn call(body: &'static str, key: &str) -> LoopsCall {
         let idempotency_key = Some(key.to_owned());
-        LoopsCall {
-            path: "/api/v1/events/send".to_owned(),
-            body: Bytes::from_static(body.as_bytes()),
-            idempotency_key,
-        }
+        LoopsCall { path: "/api/v1/events/send".to_owned(), body: Bytes::from_static(body.as_bytes()), idempotency_key }
     }
 
     #[test]
@@ -219,17 +207,8 @@ mod tests {
     fn a_refused_event_leaves_its_key_unused() {
         let mut team = Team::default();
         let now = Timestamp::UNIX_EPOCH;
-        assert!(
-            team.send(&call(r#"{"userId":"nobody","eventName":"signup"}"#, "one"), now)
-                .is_err()
-        );
+        assert!(team.send(&call(r#"{"userId":"nobody","eventName":"signup"}"#, "one"), now).is_err());
         assert!(team.send(&call(r#"{"email":"alex@example.com"}"#, "one"), now).is_err());
-        assert_eq!(
-            team.send(
-                &call(r#"{"email":"alex@example.com","eventName":"signup"}"#, "one"),
-                now
-            ),
-            Ok(())
-        );
+        assert_eq!(team.send(&call(r#"{"email":"alex@example.com","eventName":"signup"}"#, "one"), now), Ok(()));
     }
 }

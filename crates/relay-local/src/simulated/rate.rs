@@ -42,11 +42,7 @@ impl FixedWindow {
     const LENGTH: Duration = Duration::from_secs(1);
 
     pub(super) fn new(per_second: u32) -> Self {
-        Self {
-            limit: per_second.max(1),
-            started: None,
-            used: 0,
-        }
+        Self { limit: per_second.max(1), started: None, used: 0 }
     }
 
     pub(super) fn limit(&self) -> u32 {
@@ -55,9 +51,7 @@ impl FixedWindow {
 
     /// Takes one call and says how many are left, or nothing if there was no room.
     pub(super) fn take(&mut self, now: Instant) -> Option<u32> {
-        let over = self
-            .started
-            .is_none_or(|started| now.saturating_duration_since(started) >= Self::LENGTH);
+        let over = self.started.is_none_or(|started| now.saturating_duration_since(started) >= Self::LENGTH);
         if over {
             self.started = Some(now);
             self.used = 0;
@@ -80,10 +74,7 @@ mod tests {
     fn a_window_counts_down_and_then_refuses() {
         let mut window = FixedWindow::new(3);
         let start = Instant::now();
-        assert_eq!(
-            [window.take(start), window.take(start), window.take(start)],
-            [Some(2), Some(1), Some(0)]
-        );
+        assert_eq!([window.take(start), window.take(start), window.take(start)], [Some(2), Some(1), Some(0)]);
         assert_eq!(window.take(start + Duration::from_millis(999)), None);
     }
 

@@ -25,10 +25,7 @@ async fn start_clay(options: ClayOptions) -> Clay {
 
 /// A team without a rate limit worth the name, for tests about something else.
 async fn start_loops() -> Loops {
-    let options = LoopsOptions {
-        per_second: 10_000,
-        ..LoopsOptions::default()
-    };
+    let options = LoopsOptions { per_second: 10_000, ..LoopsOptions::default() };
     Loops::start(listener().await, options).await.expect("an address")
 }
 
@@ -41,10 +38,7 @@ struct Answer {
 
 impl Answer {
     fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.as_str())
+        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
     fn json(&self) -> Value {
@@ -61,10 +55,8 @@ impl Answer {
 /// One request on a connection of its own. `line` is the method and the target.
 async fn call(to: SocketAddr, line: &str, headers: &[(&str, &str)], body: impl AsRef<[u8]>) -> Answer {
     let body = body.as_ref();
-    let mut request = format!(
-        "{line} HTTP/1.1\r\nhost: {to}\r\nconnection: close\r\ncontent-length: {}\r\n",
-        body.len()
-    );
+    let mut request =
+        format!("{line} HTTP/1.1\r\nhost: {to}\r\nconnection: close\r\ncontent-length: {}\r\n", body.len());
     for (name, value) in headers {
         request.push_str(&format!("{name}: {value}\r\n"));
     }
@@ -87,14 +79,9 @@ fn parse(answer: &str) -> Answer {
     let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
     let mut lines = head.lines();
     let status = lines.next().and_then(|line| line.split(' ').nth(1)).expect("a status");
-    let headers = lines
-        .filter_map(|line| line.split_once(": "))
-        .map(|(name, value)| (name.to_lowercase(), value.to_owned()));
-    Answer {
-        status: status.parse().expect("a number"),
-        headers: headers.collect(),
-        body: body.to_owned(),
-    }
+    let headers =
+        lines.filter_map(|line| line.split_once(": ")).map(|(name, value)| (name.to_lowercase(), value.to_owned()));
+    Answer { status: status.parse().expect("a number"), headers: headers.collect(), body: body.to_owned() }
 }
 
 /// What a simulated team wants to see.
@@ -109,13 +96,7 @@ async fn update(loops: &Loops, body: Value) -> Answer {
 }
 
 async fn create(loops: &Loops, body: Value) -> Answer {
-    call(
-        loops.address(),
-        "POST /api/v1/contacts/create",
-        &[KEY],
-        body.to_string(),
-    )
-    .await
+    call(loops.address(), "POST /api/v1/contacts/create", &[KEY], body.to_string()).await
 }
 
 async fn send(loops: &Loops, body: Value, idempotency_key: Option<&str>) -> Answer {
@@ -135,24 +116,13 @@ async fn a_dropped_simulator_takes_no_more_connections() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), gone)
-        .await
-        .expect("the port to be closed");
+    tokio::time::timeout(Duration::from_secs(10), gone).await.expect("the port to be closed");
 }
 
 #[test]
 fn options_print_no_secret() {
-    let clay = ClayOptions {
-        auth_token: Some("clay-token".to_owned()),
-        ..ClayOptions::default()
-    };
-    let loops = LoopsOptions {
-        api_key: "loops-key".to_owned(),
-        ..LoopsOptions::default()
-    };
+    let clay = ClayOptions { auth_token: Some("clay-token".to_owned()), ..ClayOptions::default() };
+    let loops = LoopsOptions { api_key: "loops-key".to_owned(), ..LoopsOptions::default() };
     let printed = format!("{clay:?} {loops:?}");
-    assert!(
-        !printed.contains("clay-token") && !printed.contains("loops-key"),
-        "{printed}"
-    );
+    assert!(!printed.contains("clay-token") && !printed.contains("loops-key"), "{printed}");
 }

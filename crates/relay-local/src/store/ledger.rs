@@ -16,10 +16,7 @@ impl WebhookLedger for SqliteStore {
                     let refused_at: Option<i64> = row.get(1)?;
                     let refused_status: Option<u16> = row.get(2)?;
                     let taken = u64::try_from(row.get::<_, i64>(0)?).unwrap_or_default();
-                    Ok(WebhookUse {
-                        taken,
-                        refused: refused_at.map(record::time).zip(refused_status),
-                    })
+                    Ok(WebhookUse { taken, refused: refused_at.map(record::time).zip(refused_status) })
                 })
                 .optional()
                 .map(Option::unwrap_or_default)

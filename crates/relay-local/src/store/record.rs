@@ -57,9 +57,7 @@ pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Delivery> {
         },
         "event" => {
             let key: Option<String> = row.get("idempotency_key")?;
-            Cargo::LoopsEvent {
-                key: IdempotencyKey::stored(key.unwrap_or_default()),
-            }
+            Cargo::LoopsEvent { key: IdempotencyKey::stored(key.unwrap_or_default()) }
         }
         _ => Cargo::LoopsContact,
     };
@@ -79,8 +77,5 @@ pub(super) fn time(millisecond: i64) -> Timestamp {
 
 /// A stored reason.
 pub(super) fn reason(code: Option<&str>, status: Option<u16>) -> Option<Reason> {
-    Some(Reason {
-        code: ReasonCode::read(code?)?,
-        status,
-    })
+    Some(Reason { code: ReasonCode::read(code?)?, status })
 }

@@ -56,10 +56,7 @@ impl SqliteStore {
                         failing_since: optional("failing_since")?,
                         held_since: optional("held_since")?,
                     };
-                    Ok(Some(Claimed {
-                        delivery: record::read(row)?,
-                        history,
-                    }))
+                    Ok(Some(Claimed { delivery: record::read(row)?, history }))
                 })
         })
         .await
@@ -92,13 +89,7 @@ impl SqliteStore {
                              failing_since = coalesce(failing_since, ?2), held_since = NULL
                          WHERE id = ?1",
                     )?
-                    .execute(params![
-                        id,
-                        now,
-                        at.as_millisecond(),
-                        reason.code.as_str(),
-                        reason.status
-                    ])?,
+                    .execute(params![id, now, at.as_millisecond(), reason.code.as_str(), reason.status])?,
                 Disposition::Hold { at, reason } => transaction
                     .prepare_cached(
                         "UPDATE deliveries
@@ -106,13 +97,7 @@ impl SqliteStore {
                              held_since = coalesce(held_since, ?2), failing_since = NULL
                          WHERE id = ?1",
                     )?
-                    .execute(params![
-                        id,
-                        now,
-                        at.as_millisecond(),
-                        reason.code.as_str(),
-                        reason.status
-                    ])?,
+                    .execute(params![id, now, at.as_millisecond(), reason.code.as_str(), reason.status])?,
             };
             Ok(())
         })
@@ -126,11 +111,7 @@ impl SqliteStore {
     /// # Errors
     /// When the store is unavailable.
     pub async fn forget_old(&self) -> Result<usize, StoreFault> {
-        let before = self
-            .now()
-            .checked_sub(REMEMBERED)
-            .unwrap_or(Timestamp::UNIX_EPOCH)
-            .as_millisecond();
+        let before = self.now().checked_sub(REMEMBERED).unwrap_or(Timestamp::UNIX_EPOCH).as_millisecond();
         self.transact(move |transaction| {
             transaction.execute(
                 "DELETE FROM deliveries WHERE settled_at IS NOT NULL AND state = 'delivered' AND settled_at < ?1",

@@ -10,13 +10,7 @@ use crate::simulated::{Clay, ClayOptions};
 const JSON: (&str, &str) = ("content-type", "application/json");
 
 async fn post(clay: &Clay, webhook: &str, body: &str) -> Answer {
-    call(
-        clay.address(),
-        &format!("POST /v3/sources/webhook/{webhook}"),
-        &[JSON],
-        body,
-    )
-    .await
+    call(clay.address(), &format!("POST /v3/sources/webhook/{webhook}"), &[JSON], body).await
 }
 
 #[tokio::test]
@@ -26,10 +20,7 @@ async fn a_row_is_kept_byte_for_byte() {
     assert_eq!(post(&clay, "contacts", body).await.status, 200);
     let rows = clay.rows();
     assert_eq!(rows.len(), 1);
-    assert_eq!(
-        (rows[0].webhook.as_str(), rows[0].body.as_ref()),
-        ("contacts", body.as_bytes())
-    );
+    assert_eq!((rows[0].webhook.as_str(), rows[0].body.as_ref()), ("contacts", body.as_bytes()));
     assert!(clay.refused().is_empty());
 }
 
@@ -37,10 +28,7 @@ async fn a_row_is_kept_byte_for_byte() {
 async fn every_webhook_of_the_workspace_has_a_url() {
     let clay = start_clay(ClayOptions::default()).await;
     let url = clay.webhook_url("contacts");
-    assert_eq!(
-        url,
-        format!("http://127.0.0.1:{}/v3/sources/webhook/contacts", clay.address().port())
-    );
+    assert_eq!(url, format!("http://127.0.0.1:{}/v3/sources/webhook/contacts", clay.address().port()));
 }
 
 #[tokio::test]
@@ -55,12 +43,7 @@ async fn only_json_is_taken() {
     let clay = start_clay(ClayOptions::default()).await;
     let to = "POST /v3/sources/webhook/contacts";
     assert_eq!(call(clay.address(), to, &[], "{}").await.status, 400);
-    assert_eq!(
-        call(clay.address(), to, &[("content-type", "text/plain")], "{}")
-            .await
-            .status,
-        400
-    );
+    assert_eq!(call(clay.address(), to, &[("content-type", "text/plain")], "{}").await.status, 400);
     assert_eq!(call(clay.address(), to, &[JSON], "{\"a\":").await.status, 400);
     assert_eq!(call(clay.address(), to, &[JSON], b"\"\xff\"").await.status, 400);
     let with_charset = [("content-type", "Application/JSON; charset=utf-8")];
@@ -88,36 +71,17 @@ async fn a_row_over_the_limit_is_a_400() {
 
 #[tokio::test]
 async fn the_token_must_be_the_right_one() {
-    let clay = start_clay(ClayOptions {
-        auth_token: Some("secret".to_owned()),
-        ..ClayOptions::default()
-    })
-    .await;
+    let clay = start_clay(ClayOptions { auth_token: Some("secret".to_owned()), ..ClayOptions::default() }).await;
     let to = "POST /v3/sources/webhook/contacts";
     assert_eq!(call(clay.address(), to, &[JSON], "{}").await.status, 401);
-    assert_eq!(
-        call(clay.address(), to, &[JSON, ("x-clay-webhook-auth", "Secret")], "{}")
-            .await
-            .status,
-        401
-    );
-    assert_eq!(
-        call(clay.address(), to, &[JSON, ("x-clay-webhook-auth", "secret")], "{}")
-            .await
-            .status,
-        200
-    );
+    assert_eq!(call(clay.address(), to, &[JSON, ("x-clay-webhook-auth", "Secret")], "{}").await.status, 401);
+    assert_eq!(call(clay.address(), to, &[JSON, ("x-clay-webhook-auth", "secret")], "{}").await.status, 200);
     assert_eq!(clay.refused(), [401, 401]);
 }
 
 #[tokio::test]
 async fn above_the_rate_a_row_is_dropped_with_the_documented_answer() {
-    let clay = start_clay(ClayOptions {
-        per_second: 1,
-        burst: 3,
-        ..ClayOptions::default()
-    })
-    .await;
+    let clay = start_clay(ClayOptions { per_second: 1, burst: 3, ..ClayOptions::default() }).await;
     // The limit is the workspace's, whatever the webhook.
     for webhook in ["one", "two", "three"] {
         assert_eq!(post(&clay, webhook, "{}").await.status, 200);
@@ -141,11 +105,7 @@ async fn above_the_rate_a_row_is_dropped_with_the_documented_answer() {
 
 #[tokio::test]
 async fn a_webhook_is_used_up_for_life_and_its_neighbour_is_not() {
-    let clay = start_clay(ClayOptions {
-        cap: 2,
-        ..ClayOptions::default()
-    })
-    .await;
+    let clay = start_clay(ClayOptions { cap: 2, ..ClayOptions::default() }).await;
     assert_eq!(post(&clay, "old", "{}").await.status, 200);
     // What is refused does not count.
     assert_eq!(post(&clay, "old", "no json").await.status, 400);
@@ -184,8 +144,5 @@ async fn whoever_waits_for_rows_is_answered_when_they_are_there() {
     };
     let (shown, ()) = tokio::join!(call(clay.address(), "GET /rows?wait=2", &[], ""), rows);
     assert_eq!(shown.json().as_array().map(Vec::len), Some(2));
-    assert!(
-        started.elapsed() < Duration::from_secs(9),
-        "the answer came with the rows, not with the end of the wait"
-    );
+    assert!(started.elapsed() < Duration::from_secs(9), "the answer came with the rows, not with the end of the wait");
 }

@@ -18,36 +18,18 @@ async fn a_new_contact_has_the_shape_that_loops_shows() {
         "subscribed": true, "userGroup": "", "userId": "u1", "companyRole": "Developer",
         "mailingLists": {"joined": true}, "optInStatus": null,
     });
-    assert_eq!(
-        get(&loops, "contacts/find?email=alex%40example.com").await.json(),
-        json!([contact])
-    );
+    assert_eq!(get(&loops, "contacts/find?email=alex%40example.com").await.json(), json!([contact]));
     assert_eq!(loops.contacts(), [contact]);
 }
 
 #[tokio::test]
 async fn an_update_matches_by_either_id_and_overwrites_the_other() {
     let loops = start_loops().await;
-    let first = update(&loops, json!({"email": "alex@example.com", "firstName": "Alex"}))
-        .await
-        .json();
-    assert_eq!(
-        update(&loops, json!({"email": "ALEX@example.com", "userId": "u1"}))
-            .await
-            .json(),
-        first
-    );
-    assert_eq!(
-        update(&loops, json!({"email": "new@example.com", "userId": "u1"}))
-            .await
-            .json(),
-        first
-    );
+    let first = update(&loops, json!({"email": "alex@example.com", "firstName": "Alex"})).await.json();
+    assert_eq!(update(&loops, json!({"email": "ALEX@example.com", "userId": "u1"})).await.json(), first);
+    assert_eq!(update(&loops, json!({"email": "new@example.com", "userId": "u1"})).await.json(), first);
     let contact = &loops.contacts()[0];
-    assert_eq!(
-        (&contact["email"], &contact["userId"]),
-        (&json!("new@example.com"), &json!("u1"))
-    );
+    assert_eq!((&contact["email"], &contact["userId"]), (&json!("new@example.com"), &json!("u1")));
     assert_eq!(contact["firstName"], "Alex");
 }
 
@@ -57,22 +39,14 @@ async fn two_contacts_that_match_are_refused() {
     update(&loops, json!({"email": "a@example.com", "userId": "u1"})).await;
     update(&loops, json!({"email": "b@example.com", "userId": "u2"})).await;
     let answer = update(&loops, json!({"email": "a@example.com", "userId": "u2"})).await;
-    assert_eq!(
-        (answer.status, answer.message().as_str()),
-        (400, "Multiple contacts found for the given criteria")
-    );
+    assert_eq!((answer.status, answer.message().as_str()), (400, "Multiple contacts found for the given criteria"));
 }
 
 #[tokio::test]
 async fn a_user_id_that_nobody_has_makes_no_contact() {
     let loops = start_loops().await;
     assert_eq!(update(&loops, json!({"userId": "u1"})).await.status, 400);
-    assert_eq!(
-        send(&loops, json!({"userId": "u1", "eventName": "signup"}), None)
-            .await
-            .status,
-        400
-    );
+    assert_eq!(send(&loops, json!({"userId": "u1", "eventName": "signup"}), None).await.status, 400);
     assert!(loops.contacts().is_empty() && loops.events().is_empty() && loops.calls().is_empty());
     assert_eq!(loops.refused(), [400, 400]);
 }
@@ -80,21 +54,10 @@ async fn a_user_id_that_nobody_has_makes_no_contact() {
 #[tokio::test]
 async fn null_empties_a_property_and_silence_leaves_it() {
     let loops = start_loops().await;
-    update(
-        &loops,
-        json!({"email": "a@example.com", "firstName": "Al", "source": "Clay", "plan": "pro", "n": 1}),
-    )
-    .await;
-    update(
-        &loops,
-        json!({"email": "a@example.com", "firstName": null, "source": null, "plan": null}),
-    )
-    .await;
+    update(&loops, json!({"email": "a@example.com", "firstName": "Al", "source": "Clay", "plan": "pro", "n": 1})).await;
+    update(&loops, json!({"email": "a@example.com", "firstName": null, "source": null, "plan": null})).await;
     let contact = &loops.contacts()[0];
-    assert_eq!(
-        (&contact["firstName"], &contact["source"], &contact["n"]),
-        (&Value::Null, &json!("API"), &json!(1))
-    );
+    assert_eq!((&contact["firstName"], &contact["source"], &contact["n"]), (&Value::Null, &json!("API"), &json!(1)));
     assert_eq!(contact.get("plan"), None);
 }
 
@@ -111,19 +74,9 @@ async fn numbers_are_kept_digit_for_digit() {
 async fn create_makes_a_contact_once() {
     let loops = start_loops().await;
     assert_eq!(create(&loops, json!({"userId": "u1"})).await.status, 400);
-    assert_eq!(
-        create(&loops, json!({"email": "a@example.com", "userId": "u1"}))
-            .await
-            .status,
-        200
-    );
+    assert_eq!(create(&loops, json!({"email": "a@example.com", "userId": "u1"})).await.status, 200);
     assert_eq!(create(&loops, json!({"email": "a@example.com"})).await.status, 409);
-    assert_eq!(
-        create(&loops, json!({"email": "b@example.com", "userId": "u1"}))
-            .await
-            .status,
-        409
-    );
+    assert_eq!(create(&loops, json!({"email": "b@example.com", "userId": "u1"})).await.status, 409);
     assert_eq!(loops.contacts().len(), 1);
 }
 
@@ -131,17 +84,8 @@ async fn create_makes_a_contact_once() {
 async fn find_takes_exactly_one_id() {
     let loops = start_loops().await;
     assert_eq!(get(&loops, "contacts/find?userId=u1").await.body, "[]");
-    for wrong in [
-        "",
-        "?email=a@example.com&userId=u1",
-        "?email=a@example.com&email=b@example.com",
-        "?email=nobody",
-    ] {
-        assert_eq!(
-            get(&loops, &format!("contacts/find{wrong}")).await.status,
-            400,
-            "{wrong}"
-        );
+    for wrong in ["", "?email=a@example.com&userId=u1", "?email=a@example.com&email=b@example.com", "?email=nobody"] {
+        assert_eq!(get(&loops, &format!("contacts/find{wrong}")).await.status, 400, "{wrong}");
     }
 }
 
@@ -172,10 +116,5 @@ async fn what_is_of_the_wrong_type_or_too_long_is_a_400() {
     let broken = call(loops.address(), "PUT /api/v1/contacts/update", &[KEY], "{").await;
     assert_eq!(broken.status, 400);
     assert!(loops.contacts().is_empty());
-    assert_eq!(
-        update(&loops, json!({"email": "a@example.com", "bio": long(498)}))
-            .await
-            .status,
-        200
-    );
+    assert_eq!(update(&loops, json!({"email": "a@example.com", "bio": long(498)})).await.status, 200);
 }
