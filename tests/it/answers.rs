@@ -16,11 +16,7 @@ const ROUNDING: Duration = Duration::from_millis(2);
 
 /// The settings of a relay whose Clay is these webhooks, and that has no Loops.
 pub(crate) fn clay(urls: &str) -> Vec<(&'static str, &str)> {
-    vec![
-        ("CLAY_WEBHOOK_URL", urls),
-        ("CLAY_RATE_PER_SECOND", "1000"),
-        ("LOOPS_API_KEY", ""),
-    ]
+    vec![("CLAY_WEBHOOK_URL", urls), ("CLAY_RATE_PER_SECOND", "1000"), ("LOOPS_API_KEY", "")]
 }
 
 /// Waits until the delivery that came as number `place` has all of these fields.
@@ -35,10 +31,7 @@ pub(crate) async fn becomes(relay: &Relay, place: usize, fields: Value) -> Value
 
 /// Waits until the far end got that many requests.
 pub(crate) async fn gets(far: &FarEnd, count: usize) {
-    eventually(&format!("{count} requests"), async || {
-        (far.got().len() >= count).then_some(())
-    })
-    .await;
+    eventually(&format!("{count} requests"), async || (far.got().len() >= count).then_some(())).await;
 }
 
 /// An answer after which the same is tried again, with the reason and the status that are shown meanwhile.
@@ -48,11 +41,7 @@ pub(crate) type Passing = (Reply, &'static str, Option<u16>);
 pub(crate) fn passing() -> Vec<Passing> {
     let answers = [301, 302, 303, 307, 308, 408, 425, 429, 500, 501, 503, 504];
     let told = |status| {
-        if status == 429 {
-            "far_end_full"
-        } else {
-            "far_end_failed"
-        }
+        if status == 429 { "far_end_full" } else { "far_end_failed" }
     };
     let answers = answers.map(|status| (Reply::status(status), told(status), Some(status)));
     let others = [
@@ -66,12 +55,7 @@ pub(crate) fn passing() -> Vec<Passing> {
 
 /// Posts the webhook of a contact that was created.
 pub(crate) async fn contact_created(relay: &Relay, name: &str) {
-    let answer = post(
-        relay.base(),
-        &format!("msg_{name}"),
-        &created(&format!("{name}@example.com")),
-    )
-    .await;
+    let answer = post(relay.base(), &format!("msg_{name}"), &created(&format!("{name}@example.com"))).await;
     assert_eq!((answer.status, answer.json()["status"].as_str()), (200, Some("queued")));
 }
 
@@ -87,22 +71,11 @@ pub(crate) fn date_in(wait: Duration) -> (String, Instant) {
 async fn any_2xx_from_clay_is_delivered_at_the_first_attempt() {
     let far = FarEnd::start(Reply::status(500)).await;
     let relay = Relay::start(&clay(&far.url("/hook"))).await;
-    let replies = [
-        Reply::status(200),
-        Reply::status(201),
-        Reply::status(202),
-        Reply::status(204),
-        Reply::html(200),
-    ];
+    let replies = [Reply::status(200), Reply::status(201), Reply::status(202), Reply::status(204), Reply::html(200)];
     for (place, reply) in replies.into_iter().enumerate() {
         far.then([reply]);
         contact_created(&relay, &format!("n{place}")).await;
-        becomes(
-            &relay,
-            place,
-            json!({"state": "delivered", "attempts": 1, "reason": null}),
-        )
-        .await;
+        becomes(&relay, place, json!({"state": "delivered", "attempts": 1, "reason": null})).await;
     }
     assert_eq!(far.got().len(), 5);
 }
@@ -120,9 +93,7 @@ async fn a_200_with_half_a_body_is_delivered_and_not_sent_again() {
 async fn any_other_4xx_from_clay_is_a_dead_letter_with_its_reason() {
     let far = FarEnd::start(Reply::status(200)).await;
     let relay = Relay::start(&clay(&far.url("/hook"))).await;
-    let statuses = [
-        400, 402, 405, 406, 409, 411, 413, 414, 415, 418, 421, 422, 423, 431, 451, 499,
-    ];
+    let statuses = [400, 402, 405, 406, 409, 411, 413, 414, 415, 418, 421, 422, 423, 431, 451, 499];
     for (place, status) in statuses.into_iter().enumerate() {
         far.then([Reply::json(status, r#"{"message":"no"}"#)]);
         contact_created(&relay, &format!("n{place}")).await;
@@ -142,20 +113,12 @@ async fn what_should_pass_at_clay_is_tried_again_until_the_row_is_taken() {
             let far = FarEnd::start(reply.clone()).await;
             let relay = Relay::start(&clay(&far.url("/hook"))).await;
             contact_created(&relay, "ada").await;
-            becomes(
-                &relay,
-                0,
-                json!({"state": "waiting", "reason": reason, "status": status}),
-            )
-            .await;
+            becomes(&relay, 0, json!({"state": "waiting", "reason": reason, "status": status})).await;
             far.otherwise(Reply::status(200));
             becomes(&relay, 0, json!({"state": "delivered", "reason": null, "status": null})).await;
             let got = far.got();
             assert!(got.len() >= 2, "{reply:?}");
-            assert!(
-                got.iter().all(|got| got.body == created("ada@example.com")),
-                "{reply:?}"
-            );
+            assert!(got.iter().all(|got| got.body == created("ada@example.com")), "{reply:?}");
         });
     }
     cases.join_all().await;
@@ -166,12 +129,7 @@ async fn a_clay_that_is_down_gets_its_rows_when_it_is_up() {
     let down = Down::new();
     let relay = Relay::start(&clay(&down.url("/hook"))).await;
     contact_created(&relay, "ada").await;
-    becomes(
-        &relay,
-        0,
-        json!({"state": "waiting", "reason": "unreachable", "status": null}),
-    )
-    .await;
+    becomes(&relay, 0, json!({"state": "waiting", "reason": "unreachable", "status": null})).await;
     let far = down.up(Reply::status(200));
     becomes(&relay, 0, json!({"state": "delivered"})).await;
     assert_eq!(far.got().len(), 1);

@@ -12,13 +12,8 @@ fn urls(pool: &[&FarEnd]) -> String {
 }
 
 fn addresses(far: &FarEnd) -> Vec<String> {
-    let address = |body: &[u8]| {
-        Some(
-            serde_json::from_slice::<Value>(body).ok()?["contact"]["email"]
-                .as_str()?
-                .to_owned(),
-        )
-    };
+    let address =
+        |body: &[u8]| Some(serde_json::from_slice::<Value>(body).ok()?["contact"]["email"].as_str()?.to_owned());
     far.got().iter().filter_map(|got| address(&got.body)).collect()
 }
 
@@ -45,30 +40,18 @@ async fn a_refused_clay_token_holds_the_rows_until_a_restart_with_the_right_one(
     for place in [0, 1] {
         becomes(&relay, place, json!({"state": "delivered", "reason": null})).await;
     }
-    let tokens: Vec<String> = far
-        .got()
-        .into_iter()
-        .map(|got| got.headers["x-clay-webhook-auth"].clone())
-        .collect();
+    let tokens: Vec<String> = far.got().into_iter().map(|got| got.headers["x-clay-webhook-auth"].clone()).collect();
     assert_eq!(tokens, ["wrong", "wrong", "right", "right"]);
 }
 
 #[tokio::test]
 async fn a_webhook_that_takes_no_more_makes_way_for_the_next_and_is_not_asked_again() {
     for status in [403, 404, 410] {
-        let (first, second) = (
-            FarEnd::start(Reply::status(status)).await,
-            FarEnd::start(Reply::status(200)).await,
-        );
+        let (first, second) = (FarEnd::start(Reply::status(status)).await, FarEnd::start(Reply::status(200)).await);
         let relay = Relay::start(&clay(&urls(&[&first, &second]))).await;
         for (place, name) in ["ada", "bob"].into_iter().enumerate() {
             contact_created(&relay, name).await;
-            becomes(
-                &relay,
-                place,
-                json!({"state": "delivered", "attempts": 1, "reason": null}),
-            )
-            .await;
+            becomes(&relay, place, json!({"state": "delivered", "attempts": 1, "reason": null})).await;
         }
         assert_eq!(addresses(&first), ["ada@example.com"], "{status}");
         assert_eq!(addresses(&second), ["ada@example.com", "bob@example.com"], "{status}");
@@ -77,10 +60,7 @@ async fn a_webhook_that_takes_no_more_makes_way_for_the_next_and_is_not_asked_ag
 
 #[tokio::test]
 async fn a_webhook_that_takes_no_more_is_remembered_after_a_restart() {
-    let (first, second) = (
-        FarEnd::start(Reply::status(403)).await,
-        FarEnd::start(Reply::status(200)).await,
-    );
+    let (first, second) = (FarEnd::start(Reply::status(403)).await, FarEnd::start(Reply::status(200)).await);
     let pool = urls(&[&first, &second]);
     let relay = Relay::start(&clay(&pool)).await;
     contact_created(&relay, "ada").await;
@@ -124,10 +104,7 @@ async fn when_the_whole_pool_is_used_up_rows_are_held_until_there_is_another_web
 
 #[tokio::test]
 async fn a_webhook_that_is_full_does_not_make_way_for_the_next() {
-    let (first, second) = (
-        FarEnd::start(Reply::status(200)).await,
-        FarEnd::start(Reply::status(200)).await,
-    );
+    let (first, second) = (FarEnd::start(Reply::status(200)).await, FarEnd::start(Reply::status(200)).await);
     first.then([Reply::status(429), Reply::status(503)]);
     let relay = Relay::start(&clay(&urls(&[&first, &second]))).await;
     contact_created(&relay, "ada").await;
@@ -139,12 +116,7 @@ async fn a_webhook_that_is_full_does_not_make_way_for_the_next() {
 async fn rows_wait_for_a_first_webhook() {
     let relay = Relay::start(&clay("")).await;
     contact_created(&relay, "ada").await;
-    becomes(
-        &relay,
-        0,
-        json!({"state": "waiting", "reason": "no_webhook", "status": null}),
-    )
-    .await;
+    becomes(&relay, 0, json!({"state": "waiting", "reason": "no_webhook", "status": null})).await;
     let (folder, _) = relay.stop().await;
     let far = FarEnd::start(Reply::status(200)).await;
     let relay = Relay::start_in(folder, &clay(&far.url("/hook"))).await;

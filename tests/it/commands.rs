@@ -31,17 +31,9 @@ async fn send_webhook_signs_posts_and_follows_an_event_to_clay() {
     let file = events("loops/contact.created.json");
     let output = run(&relay, &["send-webhook", file.to_str().unwrap()]).await;
     assert!(output.status.success(), "{output:?}");
-    assert_eq!(
-        out(&output),
-        "200 {\"success\":true,\"status\":\"queued\"}\ndelivered to Clay\n"
-    );
-    let rows = send("GET", &format!("{}/rows", relay.simulated("Clay")), &[], "")
-        .await
-        .json();
-    assert_eq!(
-        rows[0]["body"],
-        serde_json::from_slice::<Value>(&std::fs::read(file).unwrap()).unwrap()
-    );
+    assert_eq!(out(&output), "200 {\"success\":true,\"status\":\"queued\"}\ndelivered to Clay\n");
+    let rows = send("GET", &format!("{}/rows", relay.simulated("Clay")), &[], "").await.json();
+    assert_eq!(rows[0]["body"], serde_json::from_slice::<Value>(&std::fs::read(file).unwrap()).unwrap());
 }
 
 #[tokio::test]
@@ -59,31 +51,15 @@ async fn send_webhook_says_what_is_missing() {
     let data = folder.path().display().to_string();
     let file = events("loops/contact.created.json");
     let complain = async |given: &[(&str, &str)], file: &str| {
-        let output = command(&settings(given))
-            .args(["send-webhook", file])
-            .output()
-            .await
-            .unwrap();
+        let output = command(&settings(given)).args(["send-webhook", file]).output().await.unwrap();
         assert_eq!(output.status.code(), Some(2), "{output:?}");
         String::from_utf8(output.stderr).unwrap()
     };
     let nobody = [("RELAY_DATA", data.as_str()), ("RELAY_LISTEN", "127.0.0.1:9")];
-    assert!(
-        complain(&nobody, file.to_str().unwrap())
-            .await
-            .contains("no relay answers at http://127.0.0.1:9")
-    );
-    assert!(
-        complain(&nobody, "no/such/file.json")
-            .await
-            .contains("no/such/file.json cannot be read")
-    );
+    assert!(complain(&nobody, file.to_str().unwrap()).await.contains("no relay answers at http://127.0.0.1:9"));
+    assert!(complain(&nobody, "no/such/file.json").await.contains("no/such/file.json cannot be read"));
     let closed = [("RELAY_DATA", data.as_str()), ("LOOPS_SIGNING_SECRET", "")];
-    assert!(
-        complain(&closed, file.to_str().unwrap())
-            .await
-            .contains("there is no signing secret")
-    );
+    assert!(complain(&closed, file.to_str().unwrap()).await.contains("there is no signing secret"));
 }
 
 #[tokio::test]
@@ -93,32 +69,11 @@ async fn the_headers_that_sign_prints_are_those_of_the_public_library_and_open_t
     let body = std::fs::read(&file).unwrap();
     let now = webhook::now();
     let timestamp = now.to_string();
-    let output = run(
-        &relay,
-        &[
-            "sign",
-            "--id",
-            "msg_1",
-            "--timestamp",
-            &timestamp,
-            file.to_str().unwrap(),
-        ],
-    )
-    .await;
+    let output = run(&relay, &["sign", "--id", "msg_1", "--timestamp", &timestamp, file.to_str().unwrap()]).await;
     let printed = out(&output);
     let headers: Vec<(&str, &str)> = printed.lines().map(|line| line.split_once(": ").unwrap()).collect();
-    let library = standardwebhooks::Webhook::new(webhook::SECRET)
-        .unwrap()
-        .sign("msg_1", now, &body)
-        .unwrap();
-    assert_eq!(
-        headers,
-        [
-            ("webhook-id", "msg_1"),
-            ("webhook-timestamp", &timestamp),
-            ("webhook-signature", &library)
-        ]
-    );
+    let library = standardwebhooks::Webhook::new(webhook::SECRET).unwrap().sign("msg_1", now, &body).unwrap();
+    assert_eq!(headers, [("webhook-id", "msg_1"), ("webhook-timestamp", &timestamp), ("webhook-signature", &library)]);
     let answer = send("POST", &format!("{}/webhooks/loops", relay.base()), &headers, body).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
 }
@@ -129,10 +84,7 @@ async fn deliveries_shows_a_table_with_reasons() {
     webhook::post(relay.base(), "msg_1", &webhook::created("ada@example.com")).await;
     relay.delivery_because("no_webhook").await;
     let table = out(&run(&relay, &["deliveries"]).await);
-    assert!(
-        table.contains("waiting") && table.contains("no_webhook") && table.contains("loops-to-clay"),
-        "{table}"
-    );
+    assert!(table.contains("waiting") && table.contains("no_webhook") && table.contains("loops-to-clay"), "{table}");
     assert!(!table.contains("ada"), "{table}");
     let none = out(&run(&relay, &["deliveries", "--state", "dead"]).await);
     assert!(none.starts_with("There are no deliveries"), "{none}");
@@ -142,11 +94,7 @@ async fn deliveries_shows_a_table_with_reasons() {
 async fn deliveries_of_a_folder_without_a_store_is_an_empty_list() {
     let folder = Folder::new();
     let data = folder.path().display().to_string();
-    let output = command(&settings(&[("RELAY_DATA", &data)]))
-        .args(["deliveries", "--json"])
-        .output()
-        .await
-        .unwrap();
+    let output = command(&settings(&[("RELAY_DATA", &data)])).args(["deliveries", "--json"]).output().await.unwrap();
     assert_eq!(out(&output).trim(), "[]");
 }
 
@@ -161,33 +109,20 @@ async fn replay(relay: &Relay, file: &str) -> Answer {
         .filter(|(name, _)| !["host", "content-length", "x-forwarded-for"].contains(&name.as_str()))
         .map(|(name, value)| (name.clone(), text(value)))
         .collect();
-    let headers: Vec<(&str, &str)> = headers
-        .iter()
-        .map(|(name, value)| (name.as_str(), value.as_str()))
-        .collect();
+    let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let body = text(&event["body"]);
     let body = match event["isBase64Encoded"].as_bool() {
         Some(true) => base64::engine::general_purpose::STANDARD.decode(body).unwrap(),
         _ => body.into_bytes(),
     };
-    let url = format!(
-        "{}{}?{}",
-        relay.base(),
-        text(&event["rawPath"]),
-        text(&event["rawQueryString"])
-    );
+    let url = format!("{}{}?{}", relay.base(), text(&event["rawPath"]), text(&event["rawQueryString"]));
     send(&text(&event["requestContext"]["http"]["method"]), &url, &headers, body).await
 }
 
 #[tokio::test]
 async fn the_gateway_events_of_every_route_are_taken() {
     let relay = Relay::start(&[("RELAY_TOKEN", TOKEN), ("SIGNATURE_TOLERANCE_SECONDS", "0")]).await;
-    for file in [
-        "loops-webhook.json",
-        "loops-webhook-base64.json",
-        "contact-update.json",
-        "event-send.json",
-    ] {
+    for file in ["loops-webhook.json", "loops-webhook-base64.json", "contact-update.json", "event-send.json"] {
         let answer = replay(&relay, file).await;
         assert_eq!(answer.status, 200, "{file}: {}", answer.text());
     }
@@ -197,10 +132,7 @@ async fn the_gateway_events_of_every_route_are_taken() {
 async fn every_row_in_the_events_folder_reaches_loops() {
     let relay = Relay::start(&[]).await;
     let authorization = format!("Bearer {TOKEN}");
-    let headers = [
-        ("authorization", authorization.as_str()),
-        ("content-type", "application/json"),
-    ];
+    let headers = [("authorization", authorization.as_str()), ("content-type", "application/json")];
     for (file, method, path) in [
         ("contact.json", "PUT", "contacts/update"),
         ("contact-with-lists.json", "PUT", "contacts/update"),
@@ -212,21 +144,13 @@ async fn every_row_in_the_events_folder_reaches_loops() {
         let answer = send(method, &format!("{}/api/v1/{path}", relay.base()), &headers, row).await;
         assert!([200, 202].contains(&answer.status), "{file}: {}", answer.text());
     }
-    let (contacts, events) = (
-        format!("{}/contacts", relay.simulated("Loops")),
-        format!("{}/events", relay.simulated("Loops")),
-    );
+    let (contacts, events) =
+        (format!("{}/contacts", relay.simulated("Loops")), format!("{}/events", relay.simulated("Loops")));
     eventually("the contacts and both events at Loops", async || {
         let contacts = send("GET", &contacts, &[], "").await.json();
         let events = send("GET", &events, &[], "").await.json();
         (events.as_array()?.len() == 2 && !contacts.as_array()?.is_empty()).then_some(())
     })
     .await;
-    assert!(
-        relay
-            .deliveries()
-            .await
-            .iter()
-            .all(|delivery| delivery["state"] != "dead")
-    );
+    assert!(relay.deliveries().await.iter().all(|delivery| delivery["state"] != "dead"));
 }

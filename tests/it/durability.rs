@@ -18,9 +18,7 @@ fn arrivals(clay: &FarEnd) -> BTreeMap<String, usize> {
     let mut arrivals = BTreeMap::new();
     for got in clay.got() {
         let row: Value = serde_json::from_slice(&got.body).unwrap();
-        *arrivals
-            .entry(row["contactIdentity"]["email"].as_str().unwrap().to_owned())
-            .or_default() += 1;
+        *arrivals.entry(row["contactIdentity"]["email"].as_str().unwrap().to_owned()).or_default() += 1;
     }
     arrivals
 }
@@ -47,10 +45,7 @@ async fn post_and_kill(relay: Relay, kill_after: usize) -> (relay_tests::process
             })
         })
         .collect();
-    eventually("enough answers", async || {
-        (answered.load(Ordering::SeqCst) >= kill_after).then_some(())
-    })
-    .await;
+    eventually("enough answers", async || (answered.load(Ordering::SeqCst) >= kill_after).then_some(())).await;
     let folder = relay.kill().await;
     let mut acknowledged = BTreeSet::new();
     for post in posts {
@@ -62,12 +57,9 @@ async fn post_and_kill(relay: Relay, kill_after: usize) -> (relay_tests::process
 /// The addresses whose rows the store of a killed relay knows as delivered.
 fn known_as_delivered(folder: &std::path::Path) -> BTreeSet<String> {
     let connection = rusqlite::Connection::open(folder.join("relay.db")).unwrap();
-    let mut ids = connection
-        .prepare("SELECT webhook_id FROM deliveries WHERE state = 'delivered'")
-        .unwrap();
+    let mut ids = connection.prepare("SELECT webhook_id FROM deliveries WHERE state = 'delivered'").unwrap();
     let ids = ids.query_map([], |row| row.get::<_, String>(0)).unwrap();
-    ids.map(|id| format!("n{}@example.com", id.unwrap().trim_start_matches("msg_")))
-        .collect()
+    ids.map(|id| format!("n{}@example.com", id.unwrap().trim_start_matches("msg_"))).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -84,19 +76,11 @@ async fn after_kill_9_with_500_webhooks_in_flight_every_acknowledged_one_arrives
     let relay = Relay::start_in(folder, &settings).await;
     eventually("every acknowledged webhook at Clay", async || {
         let arrived = arrivals(&clay);
-        acknowledged
-            .iter()
-            .all(|email| arrived.contains_key(email))
-            .then_some(())
+        acknowledged.iter().all(|email| arrived.contains_key(email)).then_some(())
     })
     .await;
     eventually("an empty queue", async || {
-        relay
-            .deliveries()
-            .await
-            .iter()
-            .all(|delivery| delivery["state"] == "delivered")
-            .then_some(())
+        relay.deliveries().await.iter().all(|delivery| delivery["state"] == "delivered").then_some(())
     })
     .await;
     let arrived = arrivals(&clay);
@@ -112,11 +96,7 @@ async fn after_kill_9_with_500_webhooks_in_flight_every_acknowledged_one_arrives
 async fn rows_that_were_answered_202_arrive_after_a_kill_in_their_order() {
     let loops = FarEnd::start(Reply::status(503)).await;
     let api = loops.url("/api");
-    let settings = [
-        ("LOOPS_API_URL", api.as_str()),
-        ("LOOPS_API_KEY", "key"),
-        ("LOOPS_RATE_PER_SECOND", "200"),
-    ];
+    let settings = [("LOOPS_API_URL", api.as_str()), ("LOOPS_API_KEY", "key"), ("LOOPS_RATE_PER_SECOND", "200")];
     let relay = Relay::start(&settings).await;
     let authorization = format!("Bearer {TOKEN}");
     let headers = [("authorization", authorization.as_str()), ("prefer", "respond-async")];
@@ -130,12 +110,8 @@ async fn rows_that_were_answered_202_arrive_after_a_kill_in_their_order() {
     loops.otherwise(Reply::json(200, r#"{"success":true,"id":"c1"}"#));
     let _relay = Relay::start_in(folder, &settings).await;
     let bodies = eventually("all twenty rows at Loops", async || {
-        let bodies: Vec<Value> = loops
-            .got()
-            .iter()
-            .skip(before)
-            .map(|got| serde_json::from_slice(&got.body).unwrap())
-            .collect();
+        let bodies: Vec<Value> =
+            loops.got().iter().skip(before).map(|got| serde_json::from_slice(&got.body).unwrap()).collect();
         (bodies.len() >= 20).then_some(bodies)
     })
     .await;
@@ -180,12 +156,7 @@ async fn a_stop_brings_what_is_under_way_to_its_end() {
     let relay = Relay::start_in(folder, &[("CLAY_WEBHOOK_URL", &url)]).await;
     eventually("all ten rows", async || (arrivals(&clay).len() == 10).then_some(())).await;
     eventually("an empty queue", async || {
-        relay
-            .deliveries()
-            .await
-            .iter()
-            .all(|delivery| delivery["state"] == "delivered")
-            .then_some(())
+        relay.deliveries().await.iter().all(|delivery| delivery["state"] == "delivered").then_some(())
     })
     .await;
     assert!(arrivals(&clay).values().all(|count| *count == 1));

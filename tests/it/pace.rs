@@ -19,9 +19,7 @@ async fn a_thousand_webhooks_are_stored_as_fast_as_they_come_and_reach_clay_at_i
                 let body = webhook::created(&format!("n{number}@example.com"));
                 let headers = webhook::headers(&format!("msg_{number}"), webhook::now(), &body);
                 let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-                try_send_by(&client, "POST", &url, &headers, body)
-                    .await
-                    .map(|answer| answer.status)
+                try_send_by(&client, "POST", &url, &headers, body).await.map(|answer| answer.status)
             })
         })
         .collect();
@@ -68,9 +66,7 @@ async fn a_burst_of_rows_is_answered_200_or_202_and_all_of_it_reaches_loops_with
                 let authorization = format!("Bearer {TOKEN}");
                 let row = json!({"email": format!("n{number}@example.com")}).to_string();
                 let headers = [("authorization", authorization.as_str())];
-                try_send_by(&client, "PUT", &url, &headers, row.into_bytes())
-                    .await
-                    .map(|answer| answer.status)
+                try_send_by(&client, "PUT", &url, &headers, row.into_bytes()).await.map(|answer| answer.status)
             })
         })
         .collect();
@@ -84,9 +80,5 @@ async fn a_burst_of_rows_is_answered_200_or_202_and_all_of_it_reaches_loops_with
         contacts.as_array().filter(|contacts| contacts.len() == 60).map(|_| ())
     })
     .await;
-    assert!(
-        !relay.log().contains("far_end_full"),
-        "Loops answered 429: {}",
-        relay.log()
-    );
+    assert!(!relay.log().contains("far_end_full"), "Loops answered 429: {}", relay.log());
 }

@@ -30,21 +30,9 @@ async fn every_wrong_setting_is_listed_with_its_form_and_an_example() {
     ])
     .await;
     let complaint = complaint(&output);
-    for name in [
-        "RELAY_LISTEN",
-        "LOOPS_RATE_PER_SECOND",
-        "CLAY_PAYLOAD",
-        "RELAYED_EVENTS",
-        "CLAY_WEBHOOK_URL",
-    ] {
-        let line = complaint
-            .lines()
-            .find(|line| line.trim_start().starts_with(name))
-            .unwrap_or_default();
-        assert!(
-            line.contains("must be") && line.contains(&format!("for example {name}=")),
-            "{name}: {complaint}"
-        );
+    for name in ["RELAY_LISTEN", "LOOPS_RATE_PER_SECOND", "CLAY_PAYLOAD", "RELAYED_EVENTS", "CLAY_WEBHOOK_URL"] {
+        let line = complaint.lines().find(|line| line.trim_start().starts_with(name)).unwrap_or_default();
+        assert!(line.contains("must be") && line.contains(&format!("for example {name}=")), "{name}: {complaint}");
     }
     assert!(
         !complaint.contains("everywhere") && !complaint.contains("api.clay.com/v3/sources/webhook/x "),
@@ -71,10 +59,7 @@ async fn a_data_folder_that_cannot_be_written_is_told() {
     std::fs::write(&file, "mine").unwrap();
     for path in [file.clone(), file.join("below"), "/proc/relay".into()] {
         let complaint = complaint(&start(&in_folder(&path)).await);
-        assert!(
-            complaint.contains(path.to_str().unwrap()) && complaint.contains("RELAY_DATA"),
-            "{complaint}"
-        );
+        assert!(complaint.contains(path.to_str().unwrap()) && complaint.contains("RELAY_DATA"), "{complaint}");
         assert_eq!(complaint.lines().count(), 1, "{complaint}");
     }
     assert_eq!(std::fs::read(file).unwrap(), b"mine");
@@ -97,21 +82,14 @@ async fn refused_store(folder: &Folder) -> String {
     let before = std::fs::read(&store).unwrap();
     let complaint = complaint(&start(&in_folder(folder.path())).await);
     assert_eq!(std::fs::read(&store).unwrap(), before, "the file was changed");
-    assert!(
-        complaint.contains("relay.db") && complaint.lines().count() == 1,
-        "{complaint}"
-    );
+    assert!(complaint.contains("relay.db") && complaint.lines().count() == 1, "{complaint}");
     complaint
 }
 
 #[tokio::test]
 async fn a_damaged_store_is_told_and_left_as_it_is() {
     let folder = left_store().await;
-    std::fs::write(
-        folder.path().join("relay.db"),
-        b"this is not a database, whatever its name says",
-    )
-    .unwrap();
+    std::fs::write(folder.path().join("relay.db"), b"this is not a database, whatever its name says").unwrap();
     assert!(refused_store(&folder).await.contains("is damaged"));
 }
 
@@ -140,9 +118,7 @@ async fn a_store_of_a_newer_relay_is_told_and_left_as_it_is() {
 async fn another_programs_database_is_told_and_left_as_it_is() {
     let folder = Folder::new();
     let connection = rusqlite::Connection::open(folder.path().join("relay.db")).unwrap();
-    connection
-        .execute_batch("CREATE TABLE theirs (x); INSERT INTO theirs VALUES (1);")
-        .unwrap();
+    connection.execute_batch("CREATE TABLE theirs (x); INSERT INTO theirs VALUES (1);").unwrap();
     drop(connection);
     assert!(refused_store(&folder).await.contains("another program"));
 }
@@ -169,10 +145,7 @@ async fn what_is_not_set_is_generated_kept_and_shown() {
         keys
     };
     let keys = banner().await;
-    assert!(
-        keys.len() == 2 && keys[0].starts_with("relay_") && keys[1].starts_with("whsec_"),
-        "{keys:?}"
-    );
+    assert!(keys.len() == 2 && keys[0].starts_with("relay_") && keys[1].starts_with("whsec_"), "{keys:?}");
     assert_eq!(banner().await, keys);
 }
 
@@ -194,14 +167,9 @@ async fn the_start_shows_the_urls_and_which_sides_are_simulated() {
 async fn help_and_settings_are_told_by_the_program() {
     let output = command(&settings(&[])).arg("--help").output().await.unwrap();
     let help = String::from_utf8(output.stdout).unwrap();
-    for name in [
-        "send-webhook",
-        "sign",
-        "deliveries",
-        "RELAY_LISTEN",
-        "CLAY_WEBHOOK_AUTH_TOKEN",
-        "SIGNATURE_TOLERANCE_SECONDS",
-    ] {
+    for name in
+        ["send-webhook", "sign", "deliveries", "RELAY_LISTEN", "CLAY_WEBHOOK_AUTH_TOKEN", "SIGNATURE_TOLERANCE_SECONDS"]
+    {
         assert!(help.contains(name), "{name}");
     }
 }

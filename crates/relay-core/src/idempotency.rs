@@ -10,12 +10,13 @@
 //!      those whose value is `null` left out, and every value as text: a text as it is, `true` and `false` as these
 //!      words, a number in its plain form.
 //! 2. The plain form of a number is its decimal digits without an exponent, without leading zeros, and after a decimal
-//!    point without trailing ones: `1e2`, `100.0` and `100` are all `100`, and `-0.0` is `0`. Where that would take
-//!    more than 60 characters it is the digits without the zeros at both ends, `e`, and the power of ten: `1e999`.
+//!    point without trailing ones: `1e2`, `100.0` and `100` are all `100`, and `-0.0` is `0`. A number with digits more
+//!    than 60 places away from the decimal point is its digits without the zeros at both ends, `e`, and the power of
+//!    ten: `1e999`.
 //! 3. The key is `relay-` and the SHA-256 of that array's UTF-8 bytes in lower-case hexadecimal.
 //!
-//! So it does not matter in which order the properties stood, whether a number was typed with quotes, or how a blank was
-//! written. Contact properties and mailing lists do not count: a row that was enriched in between is the same event.
+//! So it does not matter in which order the properties stood, whether a plain number such as `5` was typed with quotes, or
+//! how a blank was written. Contact properties and mailing lists do not count: a row that was enriched in between is the same event.
 
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
@@ -26,8 +27,8 @@ use crate::refusal::{Code, Refusal};
 pub const HEADER: &str = "Idempotency-Key";
 /// The longest key that Loops takes (Loops API reference, "Send event").
 const CHARACTERS: usize = 100;
-/// The longest number that is written out without an exponent.
-const PLAIN_NUMBER_CHARACTERS: i64 = 60;
+/// The farthest place from the decimal point that is written out without an exponent.
+const FARTHEST_PLACE: i64 = 60;
 
 /// An event's key: the same on every attempt, direct or queued.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -130,7 +131,7 @@ fn plain_number(json: &str) -> String {
     let power = exponent.0.saturating_sub(exponent.1).saturating_add(zeros);
     let length = i64::try_from(significant.len()).unwrap_or(i64::MAX);
     let point = length.saturating_add(power);
-    if power.saturating_abs() > PLAIN_NUMBER_CHARACTERS || point.saturating_abs() > PLAIN_NUMBER_CHARACTERS {
+    if power.saturating_abs() > FARTHEST_PLACE || point.saturating_abs() > FARTHEST_PLACE {
         return format!("{sign}{significant}e{power}");
     }
     if power >= 0 {

@@ -1,6 +1,6 @@
 //! Texts that people read: how they are kept short.
 
-/// The most characters that a Clay cell shows of an answer (`facts/clay.md`: the error preview is 300 characters).
+/// The most characters that a Clay cell shows of an answer (Clay docs, "Formula generator": the error message preview is 300 characters).
 pub const MESSAGE_CHARACTERS: usize = 300;
 
 /// At most `characters` Unicode characters of `text`, the last being `…` where something was cut.

@@ -29,8 +29,9 @@ use crate::{server, worker};
 const ROUTE: &str = "default";
 /// The key of the simulated Loops.
 const SIMULATED_KEY: &str = "simulated";
-/// How long requests and deliveries that are under way may take to end after a stop.
-const STOP_WITHIN: Duration = Duration::from_secs(20);
+/// How long requests and deliveries that are under way may take to end after a stop: as long as a call may take, and its
+/// record. What only waits for its turn is stored and does not have to end.
+const STOP_WITHIN: Duration = Duration::from_secs(12);
 /// How often what was delivered long ago is forgotten.
 const FORGET_EVERY: Duration = Duration::from_secs(3600);
 

@@ -86,8 +86,8 @@ where
             ));
         }
         let options = RowOptions::from_query(parts.uri.query().unwrap_or_default())?;
-        let given_key = parts.headers.get(idempotency::HEADER).map(|key| IdempotencyKey::given(key.as_bytes()));
-        let given_key = given_key.transpose()?;
+        let given_key = parts.headers.get(idempotency::HEADER).filter(|_| kind == Kind::Event);
+        let given_key = given_key.map(|key| IdempotencyKey::given(key.as_bytes())).transpose()?;
         let mut row = Row::clean(kind, &body, options)?;
         if let Some(source) = &self.contact_source {
             row.add_source(source);
@@ -145,17 +145,22 @@ where
     }
 
     async fn send(&self, wanted: Wanted, deadline: Instant) -> Ending {
-        let Wanted { delivery, mut wish, api_key } = wanted;
+        let Wanted { delivery, wish, api_key } = wanted;
         // Room is asked for first: a row that finds none is stored in one step.
-        if wish == Wish::Direct && !self.pace.try_take() {
-            wish = Wish::Later;
-        }
+        let has_room = wish == Wish::Direct && self.pace.try_take();
+        let preferred = wish == Wish::Later;
+        let wish = if has_room { Wish::Direct } else { Wish::Later };
         match self.admit(&delivery, wish, deadline).await {
-            Ok(Admission::Queued) => Ending::Queued { preferred: wish == Wish::Later },
+            Ok(Admission::Queued) => Ending::Queued { tried: false },
             Ok(Admission::DeliveredBefore) => Ending::Duplicate,
             Ok(Admission::Busy) => Ending::unavailable("The same row is being sent right now"),
             Ok(Admission::Direct) => self.send_directly(&delivery, api_key, deadline).await,
-            Err(fault) => self.send_unrecorded(&delivery, wish, api_key, deadline, &fault).await,
+            Err(fault) => {
+                error!(delivery.id = %delivery.id, fault = %fault, "the store cannot be written");
+                // To have it stored was a wish; to have it delivered is as good.
+                let has_room = has_room || (preferred && self.pace.try_take());
+                self.send_unrecorded(&delivery, has_room, api_key, deadline).await
+            }
         }
     }
 
@@ -195,7 +200,7 @@ where
             DirectAttempt::Duplicate => Ending::Duplicate,
             DirectAttempt::Refused { status, message } => Ending::LoopsRejected { status, message },
             DirectAttempt::KeyRejected(refusal) => Ending::Refused(refusal),
-            DirectAttempt::Failed { .. } if settled.is_ok() => Ending::Queued { preferred: false },
+            DirectAttempt::Failed { .. } if settled.is_ok() => Ending::Queued { tried: true },
             DirectAttempt::Failed { .. } => Ending::unavailable("Loops has no room and the row cannot be stored"),
         }
     }
@@ -204,13 +209,11 @@ where
     async fn send_unrecorded(
         &self,
         delivery: &Delivery,
-        wish: Wish,
+        has_room: bool,
         api_key: SecretString,
         deadline: Instant,
-        fault: &StoreFault,
     ) -> Ending {
-        error!(delivery.id = %delivery.id, fault = %fault, "the store cannot be written");
-        if wish == Wish::Later || !self.lane.is_clear(&delivery.contact).await.unwrap_or(false) {
+        if !has_room || !self.lane.is_clear(&delivery.contact).await.unwrap_or(false) {
             return Ending::unavailable("The row cannot be stored");
         }
         match self.direct().attempt(delivery, api_key, deadline).await {

@@ -83,27 +83,30 @@ where
                         Some(read) => key = read,
                         None => return self.key_rejected(),
                     }
-                    // The second call is part of the same try.
+                    // The second call is part of the same try, and takes room like any other.
                     tries -= 1;
+                    let left = deadline.saturating_duration_since(Instant::now() + TRY_TIMEOUT);
+                    if tokio::time::timeout(left, self.pace.wait()).await.is_err() {
+                        return failed(1, &answer);
+                    }
                 }
                 Decision::RereadSecretThen(_) => return self.key_rejected(),
                 Decision::RetryThenStore | Decision::TryLater => {
                     let asked = answer.retry_after;
-                    if answer.outcome == Outcome::Answered(429) {
-                        self.pace.pause(asked.unwrap_or(FULL_PAUSE));
-                    }
-                    let pause = asked.unwrap_or_else(|| quick_pause(self.ambient.chance()));
+                    let pause = if answer.outcome == Outcome::Answered(429) {
+                        let pause = asked.unwrap_or(FULL_PAUSE);
+                        self.pace.pause(pause);
+                        pause
+                    } else {
+                        asked.unwrap_or_else(|| quick_pause(self.ambient.chance()))
+                    };
                     let again =
                         tries < TRIES && pause <= LONGEST_PAUSE && Instant::now() + pause + TRY_TIMEOUT < deadline;
                     if again {
                         tokio::time::sleep(pause).await;
                     }
                     if !again || !self.pace.try_take() {
-                        return DirectAttempt::Failed {
-                            attempts: tries,
-                            asked,
-                            reason: reason_of(Lane::LoopsDirect, answer.outcome),
-                        };
+                        return failed(tries, &answer);
                     }
                 }
                 Decision::Refuse | Decision::DeadLetter | Decision::NextWebhook => return refused(&answer),
@@ -122,6 +125,10 @@ where
             format!("Loops refuses the relay's API key: put a valid one into {name}, then run the row again.");
         DirectAttempt::KeyRejected(Refusal::new(Code::LoopsKeyRejected, message))
     }
+}
+
+fn failed(attempts: u32, answer: &FarAnswer) -> DirectAttempt {
+    DirectAttempt::Failed { attempts, asked: answer.retry_after, reason: reason_of(Lane::LoopsDirect, answer.outcome) }
 }
 
 fn taken(answer: FarAnswer) -> DirectAttempt {

@@ -26,10 +26,10 @@ pub(crate) enum Ending {
     Delivered(LoopsAnswer),
     /// Loops had it already.
     Duplicate,
-    /// It is stored; `preferred` where the caller asked for that or Loops had no room at once.
+    /// It is stored.
     Queued {
-        /// Whether nothing was tried.
-        preferred: bool,
+        /// Whether Loops was tried before.
+        tried: bool,
     },
     /// Loops refuses it for good.
     LoopsRejected {
@@ -78,9 +78,7 @@ impl Ending {
         match self {
             Self::Delivered(_) => info!(delivery.id = id, row, outcome = "delivered", "row taken"),
             Self::Duplicate => info!(delivery.id = id, row, outcome = "duplicate", "row taken"),
-            Self::Queued { preferred } => {
-                info!(delivery.id = id, row, outcome = "queued", tried = !preferred, "row taken")
-            }
+            Self::Queued { tried } => info!(delivery.id = id, row, outcome = "queued", tried, "row taken"),
             Self::LoopsRejected { status, .. } => {
                 let code = Code::LoopsRejected.as_str();
                 warn!(delivery.id = id, row, code, status = status.as_u16(), "row refused by Loops");

@@ -8,7 +8,7 @@
 
 use std::error::Error as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -34,7 +34,8 @@ pub struct BuildFault(String);
 #[derive(Debug, Clone)]
 pub struct HttpClient {
     client: reqwest::Client,
-    connections: CountConnections,
+    /// Keeps no connections: what it sends goes out on a new one.
+    fresh: reqwest::Client,
 }
 
 /// What a far end answered.
@@ -69,20 +70,22 @@ pub fn build() -> Result<HttpClient, BuildFault> {
         .map_err(|fault| BuildFault(fault.to_string()))?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let connections = CountConnections::default();
-    let client = reqwest::Client::builder()
-        .tls_backend_preconfigured(tls)
-        .user_agent(concat!("loops-clay-relay/", env!("CARGO_PKG_VERSION")))
-        .redirect(reqwest::redirect::Policy::none())
-        .retry(reqwest::retry::never())
-        // The far ends are named by the settings alone, not by a variable that some other program needs.
-        .no_proxy()
-        .connect_timeout(CONNECT_TIMEOUT)
-        .pool_idle_timeout(IDLE_TIMEOUT)
-        .connector_layer(connections.clone())
-        .build()
-        .map_err(|fault| BuildFault(fault.to_string()))?;
-    Ok(HttpClient { client, connections })
+    let client = |kept: usize| {
+        reqwest::Client::builder()
+            .tls_backend_preconfigured(tls.clone())
+            .user_agent(concat!("loops-clay-relay/", env!("CARGO_PKG_VERSION")))
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            // The far ends are named by the settings alone, not by a variable that some other program needs.
+            .no_proxy()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .pool_max_idle_per_host(kept)
+            .connector_layer(NoteConnections)
+            .build()
+            .map_err(|fault| BuildFault(fault.to_string()))
+    };
+    Ok(HttpClient { client: client(usize::MAX)?, fresh: client(0)? })
 }
 
 impl HttpClient {
@@ -95,12 +98,15 @@ impl HttpClient {
     pub async fn send(&self, request: reqwest::RequestBuilder, timeout: Duration, now: Timestamp) -> FarAnswer {
         let request = request.timeout(timeout);
         let spare = request.try_clone();
-        let opened = self.connections.count();
-        let first = request.send().await;
-        let pooled = self.connections.count() == opened;
+        let opened = Arc::new(AtomicBool::new(false));
+        let first = OPENED.scope(Arc::clone(&opened), request.send()).await;
+        let pooled = !opened.load(Ordering::Relaxed);
         let result = match (first, spare) {
             (Err(fault), Some(spare)) if pooled && fault.is_request() && !fault.is_timeout() && !fault.is_connect() => {
-                spare.send().await
+                match spare.build() {
+                    Ok(spare) => self.fresh.execute(spare).await,
+                    Err(fault) => Err(fault),
+                }
             }
             (first, _) => first,
         };
@@ -144,32 +150,30 @@ fn outcome_of(fault: &reqwest::Error) -> Outcome {
     if fault.is_timeout() { Outcome::TimedOut } else { Outcome::Unreachable }
 }
 
-/// Counts the connections that are opened, to tell a request on a pooled one from a request on a new one.
+tokio::task_local! {
+    /// Whether the request that this task is sending asked for a new connection.
+    static OPENED: Arc<AtomicBool>;
+}
+
+/// Notes which requests open a connection, to tell one on a pooled connection from one on a new one.
 #[derive(Debug, Clone, Default)]
-struct CountConnections(Arc<AtomicU64>);
+struct NoteConnections;
 
-impl CountConnections {
-    fn count(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+impl<S> tower_layer::Layer<S> for NoteConnections {
+    type Service = Noted<S>;
+
+    fn layer(&self, connector: S) -> Noted<S> {
+        Noted { connector }
     }
 }
 
-impl<S> tower_layer::Layer<S> for CountConnections {
-    type Service = Counted<S>;
-
-    fn layer(&self, connector: S) -> Counted<S> {
-        Counted { connector, opened: self.clone() }
-    }
-}
-
-/// A connector that is counted.
+/// A connector whose use is noted.
 #[derive(Debug, Clone)]
-struct Counted<S> {
+struct Noted<S> {
     connector: S,
-    opened: CountConnections,
 }
 
-impl<S: tower_service::Service<T>, T> tower_service::Service<T> for Counted<S> {
+impl<S: tower_service::Service<T>, T> tower_service::Service<T> for Noted<S> {
     type Response = S::Response;
     type Error = S::Error;
     type Future = S::Future;
@@ -179,7 +183,8 @@ impl<S: tower_service::Service<T>, T> tower_service::Service<T> for Counted<S> {
     }
 
     fn call(&mut self, target: T) -> S::Future {
-        self.opened.0.fetch_add(1, Ordering::Relaxed);
+        // Where there is no such task, nobody asks.
+        let _ = OPENED.try_with(|opened| opened.store(true, Ordering::Relaxed));
         self.connector.call(target)
     }
 }

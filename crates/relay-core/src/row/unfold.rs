@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::Kind;
 use super::json;
+use super::problem::shown;
 use crate::refusal::{Code, Refusal};
 
 /// The most fields that a row may have, those in `eventProperties` included: more than Loops lets anybody define, and
@@ -34,11 +35,12 @@ pub(super) fn refuse_too_many(kind: Kind, fields: &Map<String, Value>) -> Result
     if count <= MOST_FIELDS {
         return Ok(());
     }
+    let beyond = fields.keys().nth(MOST_FIELDS).map_or("eventProperties", String::as_str);
     let message = format!(
         "The row has {count} fields and the relay takes {MOST_FIELDS}, those in eventProperties included: in Clay, take the \
          ones that Loops does not know out of the Body of the column."
     );
-    Err(Refusal::new(Code::InvalidField, message))
+    Err(Refusal::new(Code::InvalidField, message).with_field(shown(beyond)))
 }
 
 /// A contact has no properties of an event: there, a field of that name is one like any other.
@@ -90,9 +92,11 @@ mod tests {
         };
         assert!(refuse_too_many(Kind::Contact, &object(500)).is_ok());
         assert!(refuse_too_many(Kind::Event, &with_properties(250, 250)).is_ok());
-        for (kind, fields) in [(Kind::Contact, object(501)), (Kind::Event, with_properties(250, 251))] {
+        for (kind, fields, beyond) in
+            [(Kind::Contact, object(501), "f500"), (Kind::Event, with_properties(250, 251), "eventProperties")]
+        {
             let refusal = refuse_too_many(kind, &fields).unwrap_err();
-            assert_eq!((refusal.code(), refusal.field()), (Code::InvalidField, None));
+            assert_eq!((refusal.code(), refusal.field()), (Code::InvalidField, Some(beyond)));
             assert!(refusal.message().starts_with("The row has 501 fields"), "{refusal:?}");
         }
     }

@@ -1,6 +1,8 @@
 //! The lane past the queue. Who is admitted gets a place in the order of arrival before anything is sent, so that a
 //! row that has to wait after all waits in front of everything that came later.
 
+use std::time::Duration;
+
 use jiff::SignedDuration;
 use relay::store::{Admission, DirectEnd, DirectLane, StoreFault, Wish};
 use relay_core::contact::ContactKey;
@@ -12,11 +14,15 @@ use super::{SqliteStore, record};
 /// How long a caller may hold a lane: longer than any caller is let wait. One who holds it longer is gone.
 const LEASE: SignedDuration = SignedDuration::from_secs(60);
 
+/// How long a row waits for its turn at the store, at its beginning and at its end: both, and the call between, fit into
+/// the caller's time.
+const TURN_WITHIN: Duration = Duration::from_secs(2);
+
 impl DirectLane for SqliteStore {
     async fn admit(&self, delivery: &Delivery, wish: Wish) -> Result<Admission, StoreFault> {
         let (delivery, now) = (delivery.clone(), self.now());
         let admission = self
-            .transact(move |transaction| {
+            .transact_soon(TURN_WITHIN, move |transaction| {
                 forget_the_gone(transaction, now)?;
                 if let Some(known) = known(transaction, &delivery.id)? {
                     return Ok(known);
@@ -39,7 +45,7 @@ impl DirectLane for SqliteStore {
     async fn settle_direct(&self, delivery: &Delivery, end: DirectEnd) -> Result<(), StoreFault> {
         let (id, now) = (delivery.id.as_str().to_owned(), self.now().as_millisecond());
         let changed = self
-            .transact(move |transaction| match end {
+            .transact_soon(TURN_WITHIN, move |transaction| match end {
                 DirectEnd::Delivered => transaction
                     .prepare_cached(
                         "UPDATE deliveries SET state = 'delivered', body = NULL, attempts = 1, settled_at = ?2

@@ -14,21 +14,24 @@ mod report;
 mod worker;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use relay::ambient::Ambient;
 use relay::store::StoreFault;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
 
-pub use open::{OpenFault, STORE_FILE, open, open_existing};
+pub use open::{OpenFault, Opened, STORE_FILE, open, open_existing};
 pub use report::{DeliveryReport, DeliveryState, Filter, list, state_of};
 pub use worker::Claimed;
 
 /// The store of a running relay.
 #[derive(Clone)]
 pub struct SqliteStore {
-    connection: Arc<Mutex<Connection>>,
+    writer: Arc<Mutex<Connection>>,
+    /// Reads go past whoever writes.
+    reader: Arc<Mutex<Connection>>,
     ambient: Arc<dyn Ambient>,
     arrivals: Arc<Notify>,
 }
@@ -42,8 +45,13 @@ impl std::fmt::Debug for SqliteStore {
 impl SqliteStore {
     /// A store on an [open](open()) file.
     #[must_use]
-    pub fn new(connection: Connection, ambient: Arc<dyn Ambient>) -> Self {
-        Self { connection: Arc::new(Mutex::new(connection)), ambient, arrivals: Arc::new(Notify::new()) }
+    pub fn new(opened: Opened, ambient: Arc<dyn Ambient>) -> Self {
+        Self {
+            writer: Arc::new(Mutex::new(opened.writer)),
+            reader: Arc::new(Mutex::new(opened.reader)),
+            ambient,
+            arrivals: Arc::new(Notify::new()),
+        }
     }
 
     /// Resolves when something may have become deliverable since the last call.
@@ -55,20 +63,24 @@ impl SqliteStore {
         self.ambient.now()
     }
 
-    /// Runs one transaction, off the threads that serve requests, in the order of the calls.
+    /// Runs one transaction, off the threads that serve requests, in the order of the calls; however long it takes to
+    /// have the turn.
     async fn transact<T, F>(&self, work: F) -> Result<T, StoreFault>
     where
         T: Send + 'static,
         F: FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
     {
-        let mut connection = Arc::clone(&self.connection).lock_owned().await;
-        let done = tokio::task::spawn_blocking(move || {
-            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let value = work(&transaction)?;
-            transaction.commit()?;
-            Ok(value)
-        });
-        flatten(done.await)
+        run(Arc::clone(&self.writer).lock_owned().await, work).await
+    }
+
+    /// The same for a caller who waits: who does not have the turn in time has a fault, and nothing was done.
+    async fn transact_soon<T, F>(&self, patience: Duration, work: F) -> Result<T, StoreFault>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+    {
+        let turn = tokio::time::timeout(patience, Arc::clone(&self.writer).lock_owned()).await;
+        run(turn.map_err(|_| StoreFault("too many writes are waiting".to_owned()))?, work).await
     }
 
     /// Runs queries that write nothing.
@@ -77,9 +89,23 @@ impl SqliteStore {
         T: Send + 'static,
         F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     {
-        let connection = Arc::clone(&self.connection).lock_owned().await;
+        let connection = Arc::clone(&self.reader).lock_owned().await;
         flatten(tokio::task::spawn_blocking(move || work(&connection)).await)
     }
+}
+
+async fn run<T, F>(mut connection: OwnedMutexGuard<Connection>, work: F) -> Result<T, StoreFault>
+where
+    T: Send + 'static,
+    F: FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+{
+    let done = tokio::task::spawn_blocking(move || {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let value = work(&transaction)?;
+        transaction.commit()?;
+        Ok(value)
+    });
+    flatten(done.await)
 }
 
 fn flatten<T>(done: Result<rusqlite::Result<T>, tokio::task::JoinError>) -> Result<T, StoreFault> {

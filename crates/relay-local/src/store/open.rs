@@ -13,7 +13,7 @@ const APPLICATION_ID: i64 = 0x4c43_5273;
 /// The version of the tables (`PRAGMA user_version`).
 const VERSION: i64 = 1;
 /// How long a statement waits for another process to finish writing.
-const BUSY: Duration = Duration::from_secs(2);
+const BUSY: Duration = Duration::from_secs(1);
 
 const TABLES: &str = "
 CREATE TABLE deliveries (
@@ -93,6 +93,13 @@ pub enum OpenFault {
     },
 }
 
+/// An open file: one connection that writes, one that reads beside it.
+#[derive(Debug)]
+pub struct Opened {
+    pub(super) writer: Connection,
+    pub(super) reader: Connection,
+}
+
 /// Opens the store of a folder for serving, and makes it where there is none.
 ///
 /// What was under way when the last process ended is put back: what a worker had waits again, what a caller waited for
@@ -100,7 +107,7 @@ pub enum OpenFault {
 ///
 /// # Errors
 /// [`OpenFault`]; nothing is changed then.
-pub fn open(folder: &Path, now: jiff::Timestamp) -> Result<Connection, OpenFault> {
+pub fn open(folder: &Path, now: jiff::Timestamp) -> Result<Opened, OpenFault> {
     let path = folder.join(STORE_FILE);
     let connection = Connection::open(&path).map_err(|fault| sort(&path, &fault))?;
     let prepared = check(&path, &connection)?;
@@ -123,7 +130,8 @@ pub fn open(folder: &Path, now: jiff::Timestamp) -> Result<Connection, OpenFault
         Ok(())
     };
     set_up().map_err(|fault| sort(&path, &fault))?;
-    Ok(connection)
+    let reader = Connection::open(&path).and_then(|reader| reader.busy_timeout(BUSY).map(|()| reader));
+    Ok(Opened { writer: connection, reader: reader.map_err(|fault| sort(&path, &fault))? })
 }
 
 /// Opens the store of a folder beside a running relay, to look at it; nothing where there is none yet.

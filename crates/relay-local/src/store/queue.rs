@@ -1,16 +1,21 @@
 //! Storing what comes from Loops.
 
+use std::time::Duration;
+
 use relay::store::{Queue, StoreFault, Stored};
 use relay_core::delivery::{BodyHash, Delivery, Reason};
 use rusqlite::params;
 
 use super::{SqliteStore, record};
 
+/// How long Loops is let wait: it gives up after fifteen seconds, and then sends again.
+const PUT_WITHIN: Duration = Duration::from_secs(10);
+
 impl Queue for SqliteStore {
     async fn put(&self, delivery: &Delivery) -> Result<Stored, StoreFault> {
         let delivery = delivery.clone();
         let stored = self
-            .transact(move |transaction| {
+            .transact_soon(PUT_WITHIN, move |transaction| {
                 if record::insert(transaction, &delivery, "waiting", delivery.received_at)? {
                     return Ok(Stored::New);
                 }
@@ -27,7 +32,7 @@ impl Queue for SqliteStore {
 
     async fn put_dead(&self, delivery: &Delivery, reason: Reason) -> Result<(), StoreFault> {
         let (delivery, now) = (delivery.clone(), self.now());
-        self.transact(move |transaction| {
+        self.transact_soon(PUT_WITHIN, move |transaction| {
             if record::insert(transaction, &delivery, "dead", now)? {
                 transaction
                     .prepare_cached("UPDATE deliveries SET reason = ?2, status = ?3, settled_at = ?4 WHERE id = ?1")?

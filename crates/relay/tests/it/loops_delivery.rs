@@ -1,0 +1,171 @@
+//! The worker towards Loops: what it does with every answer.
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use relay::http_client::FarAnswer;
+use relay::loops_delivery::LoopsDelivery;
+use relay::secrets::ClayToLoopsSecret;
+use relay::store::Attempt as _;
+use relay_core::decision::Outcome;
+use relay_core::delivery::{Cargo, Disposition, History, Reason, ReasonCode};
+use relay_core::idempotency::IdempotencyKey;
+use relay_core::secret::{RelayTokens, SecretString};
+
+use crate::far_ends::{Call, FakeLoops, asking, status};
+use crate::world::{FakePace, FakeSecrets, Still, ago, because, delivery, in_seconds, now};
+
+const ROW: &str = r#"{"email":"ada@example.com"}"#;
+
+type Worker = LoopsDelivery<FakeSecrets<ClayToLoopsSecret>, FakeLoops, FakePace, Still>;
+
+fn secret(key: Option<&str>) -> ClayToLoopsSecret {
+    ClayToLoopsSecret { api_key: key.map(SecretString::from), tokens: RelayTokens::default() }
+}
+
+fn event() -> Cargo {
+    Cargo::LoopsEvent { key: IdempotencyKey::stored("key-1".to_owned()) }
+}
+
+fn worker(
+    secrets: FakeSecrets<ClayToLoopsSecret>,
+    answers: impl Fn(&Call, usize) -> FarAnswer + Send + Sync + 'static,
+) -> Worker {
+    LoopsDelivery { secrets, loops: FakeLoops::new(answers), pace: FakePace::default(), ambient: Still::default() }
+}
+
+fn answering(answer: FarAnswer) -> Worker {
+    worker(FakeSecrets::of(secret(Some("key"))), move |_, _| answer.clone())
+}
+
+async fn attempt(worker: &Worker, cargo: Cargo, history: History) -> Disposition {
+    worker.attempt(&delivery(cargo, ROW), history).await
+}
+
+#[tokio::test]
+async fn a_2xx_is_delivered_and_so_is_a_409_on_an_event() {
+    for (cargo, answered) in [(Cargo::LoopsContact, 200), (Cargo::LoopsContact, 204), (event(), 201), (event(), 409)] {
+        let worker = answering(status(answered));
+        assert_eq!(attempt(&worker, cargo.clone(), History::default()).await, Disposition::Delivered);
+        let calls = worker.loops.calls();
+        assert_eq!((calls.len(), worker.pace.waits()), (1, 1));
+        assert_eq!(
+            (&calls[0].cargo, calls[0].body.as_ref(), calls[0].api_key.as_str()),
+            (&cargo, ROW.as_bytes(), "key")
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_is_a_dead_letter() {
+    let statuses = [400, 402, 403, 404, 405, 410, 413, 418, 422, 499];
+    let events = statuses.map(|answered| (event(), answered));
+    let contacts = statuses.map(|answered| (Cargo::LoopsContact, answered));
+    for (cargo, answered) in events.into_iter().chain(contacts).chain([(Cargo::LoopsContact, 409)]) {
+        let worker = answering(status(answered));
+        let dead = Disposition::Dead(because(ReasonCode::LoopsRejected, answered));
+        assert_eq!(attempt(&worker, cargo, History::default()).await, dead);
+        assert_eq!(worker.loops.calls().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_is_read_again_and_new_makes_the_second_call_succeed() {
+    let secrets = FakeSecrets::changing(secret(Some("old")), secret(Some("new")));
+    let worker = worker(secrets, |call, _| status(if call.api_key == "new" { 200 } else { 401 }));
+    assert_eq!(attempt(&worker, event(), History::default()).await, Disposition::Delivered);
+    let calls = worker.loops.calls();
+    let keys: Vec<&str> = calls.iter().map(|call| call.api_key.as_str()).collect();
+    assert_eq!(keys, ["old", "new"]);
+    assert_eq!((calls[0].cargo.clone(), worker.secrets.rereads()), (calls[1].cargo.clone(), 1));
+}
+
+#[tokio::test]
+async fn a_key_that_is_refused_twice_holds_the_row_for_a_minute_then_for_a_quarter_of_an_hour() {
+    let minutes = SignedDuration::from_mins;
+    for (held_for, seconds) in
+        [(None, 60), (Some(minutes(14)), 60), (Some(minutes(15)), 900), (Some(minutes(9999)), 900)]
+    {
+        let worker = answering(status(401));
+        let history = History { attempts: 3, failing_since: None, held_since: held_for.map(ago) };
+        let held = Disposition::Hold { at: in_seconds(seconds), reason: because(ReasonCode::LoopsKeyRejected, 401) };
+        assert_eq!(attempt(&worker, Cargo::LoopsContact, history).await, held);
+        assert_eq!((worker.loops.calls().len(), worker.secrets.rereads()), (2, 1));
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_is_not_set_holds_the_row() {
+    let held = Disposition::Hold { at: in_seconds(60), reason: Reason::own(ReasonCode::NotConfigured) };
+    let unset = worker(FakeSecrets::of(secret(None)), |_, _| status(200));
+    assert_eq!(attempt(&unset, event(), History::default()).await, held);
+    assert!(unset.loops.calls().is_empty());
+    // Also where it is gone when it is read again.
+    let removed = worker(FakeSecrets::changing(secret(Some("old")), secret(None)), |_, _| status(401));
+    assert_eq!(attempt(&removed, event(), History::default()).await, held);
+}
+
+#[tokio::test]
+async fn a_secret_that_cannot_be_read_is_tried_later() {
+    let later = Disposition::TryLater {
+        at: now() + Duration::from_millis(1500),
+        reason: Reason::own(ReasonCode::SecretUnavailable),
+    };
+    let unread = worker(FakeSecrets::unreadable(), |_, _| status(200));
+    assert_eq!(attempt(&unread, event(), History::default()).await, later);
+    let lost = worker(FakeSecrets::lost(secret(Some("old"))), |_, _| status(401));
+    assert_eq!(attempt(&lost, event(), History::default()).await, later);
+}
+
+#[tokio::test]
+async fn waits_double_up_to_a_quarter_of_an_hour() {
+    for (attempts, milliseconds) in [(0, 1500), (1, 2500), (2, 4500), (5, 32_500), (9, 450_500), (4000, 450_500)] {
+        let worker = answering(FarAnswer::bare(Outcome::Unreachable));
+        let history = History { attempts, ..History::default() };
+        let later = Disposition::TryLater {
+            at: now() + Duration::from_millis(milliseconds),
+            reason: Reason::own(ReasonCode::Unreachable),
+        };
+        assert_eq!(attempt(&worker, event(), history).await, later, "{attempts}");
+    }
+}
+
+#[tokio::test]
+async fn what_should_pass_is_tried_later_and_dead_after_four_days() {
+    let answers = [301, 302, 307, 408, 425, 429, 500, 502, 503].map(|answered| {
+        let code = if answered == 429 { ReasonCode::FarEndFull } else { ReasonCode::FarEndFailed };
+        (status(answered), because(code, answered))
+    });
+    let nothing = [(Outcome::TimedOut, ReasonCode::TimedOut), (Outcome::Unreachable, ReasonCode::Unreachable)];
+    let nothing = nothing.map(|(outcome, code)| (FarAnswer::bare(outcome), Reason::own(code)));
+    let four_days = SignedDuration::from_hours(4 * 24);
+    let failing = |since| History { attempts: 400, failing_since: Some(ago(since)), held_since: None };
+    for (answer, reason) in answers.into_iter().chain(nothing) {
+        for cargo in [Cargo::LoopsContact, event()] {
+            let worker = answering(answer.clone());
+            let almost = attempt(&worker, cargo.clone(), failing(four_days - SignedDuration::from_secs(1))).await;
+            assert!(matches!(almost, Disposition::TryLater { reason: why, .. } if why == reason), "{almost:?}");
+            assert_eq!(attempt(&worker, cargo, failing(four_days)).await, Disposition::Dead(reason));
+        }
+    }
+}
+
+#[tokio::test]
+async fn loops_says_how_long_up_to_an_hour_and_a_429_pauses_every_call() {
+    for (answer, seconds, pauses) in [
+        (asking(503, 0), 1, vec![]),
+        (asking(503, 90_000), 3600, vec![]),
+        (asking(429, 7), 7, vec![Duration::from_secs(7)]),
+    ] {
+        let worker = answering(answer);
+        let disposition = attempt(&worker, event(), History::default()).await;
+        assert!(
+            matches!(disposition, Disposition::TryLater { at, .. } if at == in_seconds(seconds)),
+            "{disposition:?}"
+        );
+        assert_eq!(worker.pace.pauses(), pauses);
+    }
+    let worker = answering(status(429));
+    attempt(&worker, event(), History::default()).await;
+    assert_eq!(worker.pace.pauses(), [Duration::from_secs(1)]);
+}

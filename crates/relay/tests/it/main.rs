@@ -1,0 +1,14 @@
+//! The handlers, the workers and the HTTP client, each from outside: against fakes of their ports, and against a server
+//! that misbehaves on purpose.
+
+#![expect(clippy::unwrap_used, reason = "what the helpers of these tests need is there, or the test fails")]
+
+mod clay_delivery;
+mod clay_to_loops;
+mod far_ends;
+mod http_client;
+mod loops_delivery;
+mod loops_to_clay;
+mod server;
+mod stores;
+mod world;

@@ -1,0 +1,136 @@
+//! What remembers, as fakes: a ledger, a queue and a lane, each of which may be out of order.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use jiff::Timestamp;
+use relay::store::{
+    Admission, DirectEnd, DirectLane, Queue, StoreFault, Stored, Submission, WebhookLedger, WebhookUse, Wish,
+};
+use relay_core::contact::ContactKey;
+use relay_core::delivery::{Delivery, Reason};
+
+fn fault() -> StoreFault {
+    StoreFault("out of order".to_owned())
+}
+
+/// The ledger of webhooks.
+#[derive(Debug, Default)]
+pub(crate) struct FakeLedger {
+    known: Mutex<BTreeMap<String, WebhookUse>>,
+    broken: bool,
+}
+
+impl FakeLedger {
+    /// One that knows this already.
+    pub(crate) fn knowing(known: impl IntoIterator<Item = (String, WebhookUse)>) -> Self {
+        Self { known: Mutex::new(known.into_iter().collect()), broken: false }
+    }
+
+    /// One that can be neither read nor written.
+    pub(crate) fn broken() -> Self {
+        Self { broken: true, ..Self::default() }
+    }
+
+    /// What is known of a webhook.
+    pub(crate) fn of(&self, webhook: &str) -> WebhookUse {
+        self.known.lock().unwrap().get(webhook).copied().unwrap_or_default()
+    }
+}
+
+impl WebhookLedger for FakeLedger {
+    async fn usage(&self, webhook: &str) -> Result<WebhookUse, StoreFault> {
+        if self.broken { Err(fault()) } else { Ok(self.of(webhook)) }
+    }
+
+    async fn note(&self, webhook: &str, submission: Submission, now: Timestamp) -> Result<(), StoreFault> {
+        if self.broken {
+            return Err(fault());
+        }
+        let mut known = self.known.lock().unwrap();
+        let usage = known.entry(webhook.to_owned()).or_default();
+        match submission {
+            Submission::Taken => *usage = WebhookUse { taken: usage.taken + 1, refused: None },
+            Submission::Refused(status) => usage.refused = Some((now, status)),
+        }
+        Ok(())
+    }
+}
+
+/// The queue towards Clay.
+#[derive(Debug, Default)]
+pub(crate) struct FakeQueue {
+    pub(crate) broken: bool,
+}
+
+impl Queue for FakeQueue {
+    async fn put(&self, _: &Delivery) -> Result<Stored, StoreFault> {
+        if self.broken { Err(fault()) } else { Ok(Stored::New) }
+    }
+
+    async fn put_dead(&self, _: &Delivery, _: Reason) -> Result<(), StoreFault> {
+        if self.broken { Err(fault()) } else { Ok(()) }
+    }
+}
+
+/// The lane past the queue towards Loops, and what of it works.
+#[derive(Debug)]
+pub(crate) struct FakeLane {
+    /// Who is admitted; nothing where that cannot be written.
+    admission: Option<Admission>,
+    /// Whether nothing waits; nothing where that cannot be read.
+    clear: Option<bool>,
+    /// Whether the end can be written.
+    settles: bool,
+    ends: Mutex<Vec<DirectEnd>>,
+    wishes: Mutex<Vec<Wish>>,
+}
+
+impl FakeLane {
+    /// One that works and admits so.
+    pub(crate) fn admitting(admission: Admission) -> Self {
+        Self {
+            admission: Some(admission),
+            clear: Some(true),
+            settles: true,
+            ends: Mutex::default(),
+            wishes: Mutex::default(),
+        }
+    }
+
+    /// One that cannot be written, and that reads so.
+    pub(crate) fn unwritable(clear: Option<bool>) -> Self {
+        Self { admission: None, clear, settles: false, ..Self::admitting(Admission::Direct) }
+    }
+
+    /// One that admits, and breaks after that.
+    pub(crate) fn breaking() -> Self {
+        Self { settles: false, ..Self::admitting(Admission::Direct) }
+    }
+
+    /// How direct attempts ended.
+    pub(crate) fn ends(&self) -> Vec<DirectEnd> {
+        self.ends.lock().unwrap().clone()
+    }
+
+    /// What was wished for.
+    pub(crate) fn wishes(&self) -> Vec<Wish> {
+        self.wishes.lock().unwrap().clone()
+    }
+}
+
+impl DirectLane for FakeLane {
+    async fn admit(&self, _: &Delivery, wish: Wish) -> Result<Admission, StoreFault> {
+        self.wishes.lock().unwrap().push(wish);
+        self.admission.ok_or_else(fault)
+    }
+
+    async fn settle_direct(&self, _: &Delivery, end: DirectEnd) -> Result<(), StoreFault> {
+        self.ends.lock().unwrap().push(end);
+        if self.settles { Ok(()) } else { Err(fault()) }
+    }
+
+    async fn is_clear(&self, _: &ContactKey) -> Result<bool, StoreFault> {
+        self.clear.ok_or_else(fault)
+    }
+}

@@ -1,0 +1,206 @@
+//! What Clay gets of a webhook, and what nobody else gets.
+
+use std::path::PathBuf;
+
+use relay_tests::far_end::{FarEnd, Got, Reply};
+use relay_tests::process::TOKEN;
+use relay_tests::row::{self, Route};
+use relay_tests::webhook::{self, post};
+use relay_tests::{eventually, http};
+use serde_json::{Value, json};
+
+use crate::webhooks::{assert_taken, clay, relay_to, rows};
+
+/// The files of `events/loops`: name and bytes.
+fn events() -> Vec<(String, Vec<u8>)> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../events/loops");
+    let files = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
+    files.map(|path| (path.file_name().unwrap().display().to_string(), std::fs::read(path).unwrap())).collect()
+}
+
+async fn first_row(clay: &FarEnd) -> Got {
+    rows(clay, 1).await;
+    clay.got().remove(0)
+}
+
+#[tokio::test]
+async fn every_event_arrives_byte_for_byte_but_for_the_test_event() {
+    let clay = clay().await;
+    let relay = relay_to(&clay, &[("RELAYED_EVENTS", "*")]).await;
+    let events = events();
+    for name in ["contact.created.odd.json", "contact.created.utf8.json", "unknown.event.json", "email.opened.json"] {
+        assert!(events.iter().any(|(file, _)| file == name), "{name}");
+    }
+    assert!(events.len() >= 20, "17 known events and three more");
+    let mut sent = Vec::new();
+    for (file, body) in events {
+        let status = if file == "testing.testEvent.json" { "test" } else { "queued" };
+        assert_taken(&post(relay.base(), &file, &body).await, status);
+        if status == "queued" {
+            sent.push(body);
+        }
+    }
+    rows(&clay, sent.len()).await;
+    let mut got: Vec<Vec<u8>> = clay.got().into_iter().map(|got| got.body).collect();
+    sent.sort();
+    got.sort();
+    assert!(sent == got, "some event did not arrive as it was sent");
+}
+
+#[tokio::test]
+async fn whatever_json_an_event_holds_arrives_byte_for_byte() {
+    let clay = clay().await;
+    let relay = relay_to(&clay, &[]).await;
+    let deep = format!("{}{}", "[".repeat(2000), "]".repeat(2000));
+    let body = format!(
+        "\t{{ \"eventName\" :\"contact.created\" , \"half\":\"\\ud83d\", \"\\udc00\":1, \"n\":1E999, \"m\":-0.0,
+        \"z\":123456789012345678901.10, \"z\":null, \"eventTime\":\"\", \"contact\":[], \"path\":\"a\\/b\",
+        \"nul\":\"\\u0000\", \"deep\":{deep}, \"contactIdentity\":{{\"email\":7}} }}\r\n\n"
+    );
+    assert_taken(&post(relay.base(), "msg_1", body.as_bytes()).await, "queued");
+    assert_eq!(rows(&clay, 1).await, [body]);
+}
+
+#[tokio::test]
+async fn a_row_is_posted_as_json_with_the_tables_token() {
+    let clay = clay().await;
+    let relay = relay_to(&clay, &[("CLAY_WEBHOOK_AUTH_TOKEN", "clay-token")]).await;
+    assert_taken(&post(relay.base(), "msg_1", &webhook::created("ada@example.com")).await, "queued");
+    let row = first_row(&clay).await;
+    assert_eq!((row.method.as_str(), row.path.as_str()), ("POST", "/v3/sources/webhook/pull-in-data"));
+    assert_eq!((row.header("content-type"), row.header("x-clay-webhook-auth")), ("application/json", "clay-token"));
+    assert!(!row.headers.keys().any(|name| name == "authorization" || name == "webhook-signature"), "{row:?}");
+}
+
+#[tokio::test]
+async fn a_table_without_a_token_gets_none() {
+    for token in [None, Some(""), Some("REPLACE-me")] {
+        let clay = clay().await;
+        let setting = token.map(|token| ("CLAY_WEBHOOK_AUTH_TOKEN", token));
+        let relay = relay_to(&clay, setting.as_slice()).await;
+        assert_taken(&post(relay.base(), "msg_1", &webhook::created("ada@example.com")).await, "queued");
+        let row = first_row(&clay).await;
+        assert!(!row.headers.contains_key("x-clay-webhook-auth"), "{token:?}: {row:?}");
+    }
+}
+
+#[tokio::test]
+async fn with_id_adds_the_id_and_the_time_and_changes_nothing_else() {
+    let clay = clay().await;
+    let relay = relay_to(&clay, &[("CLAY_PAYLOAD", "with-id")]).await;
+    let body = "{ \"eventName\":\"contact.created\", \"n\":123456789012345678901, \"x\":\"}\" }";
+    let before = webhook::now();
+    assert_taken(&post(relay.base(), "msg_\"1", body.as_bytes()).await, "queued");
+    let text = first_row(&clay).await.text();
+    let row: Value = serde_json::from_str(&text).unwrap();
+    let received_at = row["receivedAt"].as_str().unwrap();
+    let time = unix_seconds(received_at);
+    assert!((before..=webhook::now() + 1).contains(&time), "{received_at}");
+    assert_eq!((&row["webhookId"], row.as_object().unwrap().len()), (&json!("msg_\"1"), 5));
+    let added = format!(r#","webhookId":"msg_\"1","receivedAt":"{received_at}""#);
+    assert_eq!(text.replace(&added, ""), body, "every other byte is as it was: {text}");
+}
+
+/// The Unix seconds of a time in RFC 3339, which must be in UTC.
+fn unix_seconds(text: &str) -> i64 {
+    assert!(text.ends_with('Z') && text.as_bytes()[10] == b'T', "{text}");
+    let number = |from: usize, to: usize| text[from..to].parse::<i64>().unwrap();
+    let (year, month, day) = (number(0, 4), number(5, 7), number(8, 10));
+    // Days since 1970 of a date of the proleptic Gregorian calendar, years beginning in March.
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let days = 365 * year + year / 4 - year / 100 + year / 400 + (month * 153 + 2) / 5 + day - 1 - 719_468;
+    ((days * 24 + number(11, 13)) * 60 + number(14, 16)) * 60 + number(17, 19)
+}
+
+#[tokio::test]
+async fn with_id_overwrites_nothing() {
+    let clay = clay().await;
+    let relay = relay_to(&clay, &[("CLAY_PAYLOAD", "with-id")]).await;
+    let body = r#"{"eventName":"contact.created","webhookId":null,"receivedAt":7}"#;
+    assert_taken(&post(relay.base(), "msg_1", body.as_bytes()).await, "queued");
+    assert_eq!(first_row(&clay).await.text(), body);
+    let one = r#"{"eventName":"contact.created","receivedAt":"never"}"#;
+    assert_taken(&post(relay.base(), "msg_2", one.as_bytes()).await, "queued");
+    let expected = r#"{"eventName":"contact.created","receivedAt":"never","webhookId":"msg_2"}"#;
+    assert_eq!(rows(&clay, 2).await[1], expected);
+}
+
+#[tokio::test]
+async fn the_log_tells_nothing_of_bodies_people_keys_and_urls_at_any_level() {
+    const TOLD: &str = r#"{"success":false,"message":"grace-in-loops@private.example is blocked"}"#;
+    for level in ["debug", "trace"] {
+        let (clay, loops) =
+            (clay().await, FarEnd::start(Reply::json(200, r#"{"success":true,"id":"id-in-loops"}"#)).await);
+        let api = loops.url("/secret-prefix/api");
+        let relay = relay_to(
+            &clay,
+            &[
+                ("RUST_LOG", level),
+                ("CLAY_WEBHOOK_AUTH_TOKEN", "clay-auth-token"),
+                ("LOOPS_API_URL", &api),
+                ("LOOPS_API_KEY", "loops-api-key"),
+                ("LOOPS_RATE_PER_SECOND", "1000"),
+            ],
+        )
+        .await;
+        let base = relay.base();
+        let event = webhook::created("ada-in-clay@private.example");
+        assert_eq!(post(base, "msg_1", &event).await.status, 200);
+        assert_eq!(post(base, "msg_1", &webhook::created("bob-in-clay@private.example")).await.status, 200);
+        assert_eq!(webhook::post_at(base, "msg_2", 1, &event).await.status, 401);
+        assert_eq!(post(base, "msg_3", br#"{"name":"Carol-Private"}"#).await.status, 400);
+        let forged = [("webhook-id", "msg_4"), ("webhook-timestamp", "1"), ("webhook-signature", "v1,Rm9yZ2Vk")];
+        assert_eq!(http::send("POST", &format!("{base}/webhooks/loops"), &forged, event.clone()).await.status, 401);
+
+        let person = r#"{"email":"grace-in-loops@private.example","company":"Private-Company"}"#;
+        let happened =
+            r#"{"email":"grace-in-loops@private.example","eventName":"x","eventProperties":{"p":"Private-Plan"}}"#;
+        let key = [("idempotency-key", "key-of-grace@private.example")];
+        assert_eq!(row::contact(base, person).await.status, 200);
+        assert_eq!(row::send(base, Route::Event, "", &key, happened).await.status, 200);
+        assert_eq!(row::send(base, Route::Event, "blank=private-option", &key, happened).await.status, 400);
+        assert_eq!(row::contact(base, r#"{"email":"Private-Nonsense"}"#).await.status, 400);
+        assert_eq!(row::contact(base, r#"{"email":"Private-Broken"#).await.status, 400);
+        loops.otherwise(Reply::json(400, TOLD));
+        assert_eq!(row::contact(base, person).await.status, 400);
+        loops.otherwise(Reply::json(401, TOLD));
+        assert_eq!(row::contact(base, person).await.status, 502);
+        let wrong = [("authorization", "Bearer wrong-relay-token")];
+        assert_eq!(row::send_without_token(base, Route::Contact, "", &wrong, person).await.status, 401);
+        loops.otherwise(Reply::json(500, TOLD));
+        assert_eq!(row::contact(base, person).await.status, 202);
+        loops.otherwise(Reply::json(422, TOLD));
+        let log = eventually("a row that died", async || {
+            Some(relay.log()).filter(|log| log.contains("loops_rejected") && log.contains("dead letter"))
+        })
+        .await;
+        rows(&clay, 1).await;
+        for told in ["webhook taken", "invalid_signature", "row refused", "row taken"] {
+            assert!(log.contains(told), "the log is not that of this run: {log}");
+        }
+        let secret = webhook::SECRET.trim_start_matches("whsec_");
+        for hidden in [
+            "private.example",
+            "private-option",
+            "Private",
+            "in-clay",
+            "in-loops",
+            "grace",
+            "contactIdentity",
+            TOKEN,
+            "wrong-relay-token",
+            secret,
+            "loops-api-key",
+            "clay-auth-token",
+            "pull-in-data",
+            "/v3/",
+            "secret-prefix",
+            "is blocked",
+            "Bearer",
+        ] {
+            let lines = log.lines().filter(|line| line.contains(hidden)).collect::<Vec<_>>();
+            assert!(lines.is_empty(), "{hidden} at {level}: {lines:#?}");
+        }
+        assert!(!relay.banner().contains(secret) && !relay.banner().contains(TOKEN), "{}", relay.banner());
+    }
+}

@@ -1,0 +1,279 @@
+//! `POST /webhooks/loops`: who is believed, and in which order it is found out.
+
+use relay_core::signature::SigningSecret;
+use relay_tests::http::{Answer, send};
+use relay_tests::process::Relay;
+use relay_tests::webhook::{self, SECRET, created, now, post, post_at};
+use serde_json::json;
+
+use crate::webhooks::{REQUEST_BYTES, assert_taken, clay, event_of, relay_to};
+
+/// Another secret, whose base64 has padding.
+const PADDED: &str = "whsec_c3VwZXItc2VjcmV0LWtleS1ieXRlcw==";
+
+/// A relay that takes every event.
+async fn open(given: &[(&str, &str)]) -> Relay {
+    let mut settings = vec![("RELAYED_EVENTS", "*")];
+    settings.extend(given);
+    relay_to(&clay().await, &settings).await
+}
+
+async fn post_with(relay: &Relay, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+    send("POST", &format!("{}/webhooks/loops", relay.base()), headers, body).await
+}
+
+/// Posts a webhook with these three header values.
+async fn post_as(relay: &Relay, id: &str, timestamp: &str, signature: &str, body: &[u8]) -> Answer {
+    let headers = [("webhook-id", id), ("webhook-timestamp", timestamp), ("webhook-signature", signature)];
+    post_with(relay, &headers, body).await
+}
+
+fn sign(secret: &str, id: &str, timestamp: &str, body: &[u8]) -> String {
+    SigningSecret::parse(secret).unwrap().sign(id, timestamp, body)
+}
+
+#[tokio::test]
+async fn a_missing_header_is_400_and_named() {
+    let relay = open(&[]).await;
+    let body = created("ada@example.com");
+    let all = webhook::headers("msg_1", now(), &body);
+    for missing in ["webhook-id", "webhook-timestamp", "webhook-signature"] {
+        let kept = all.iter().filter(|(name, _)| *name != missing);
+        let kept: Vec<(&str, &str)> = kept.map(|(name, value)| (*name, value.as_str())).collect();
+        post_with(&relay, &kept, &body).await.assert_refused(400, "missing_header", Some(missing));
+    }
+}
+
+#[tokio::test]
+async fn a_malformed_id_or_timestamp_is_400_and_named() {
+    let relay = open(&[]).await;
+    let time = now().to_string();
+    let long_id = "i".repeat(257);
+    for (id, timestamp, named) in [
+        ("", time.as_str(), "webhook-id"),
+        (&long_id, &time, "webhook-id"),
+        ("msg_1", "", "webhook-timestamp"),
+        ("msg_1", "1234567890123456", "webhook-timestamp"),
+        ("msg_1", "0000001734425918", "webhook-timestamp"),
+        ("msg_1", "yesterday", "webhook-timestamp"),
+        ("msg_1", "-1734425918", "webhook-timestamp"),
+        ("msg_1", "+1734425918", "webhook-timestamp"),
+        ("msg_1", "1734425918.0", "webhook-timestamp"),
+        ("msg_1", "17344 25918", "webhook-timestamp"),
+        ("msg_1", "１７３４４２５９１８", "webhook-timestamp"),
+        ("msg_1", "2024-12-17T08:58:38Z", "webhook-timestamp"),
+    ] {
+        let body = created("ada@example.com");
+        let signature = sign(SECRET, id, timestamp, &body);
+        post_as(&relay, id, timestamp, &signature, &body).await.assert_refused(400, "malformed_header", Some(named));
+    }
+}
+
+#[tokio::test]
+async fn an_id_of_256_characters_and_a_timestamp_of_15_digits_have_their_form() {
+    let relay = open(&[]).await;
+    let body = created("ada@example.com");
+    for id in ["i".repeat(256), "é".repeat(256), "m".to_owned()] {
+        assert_taken(&post(relay.base(), &id, &body).await, "queued");
+    }
+    let answer = post_at(relay.base(), "msg_1", 999_999_999_999_999, &body).await;
+    answer.assert_refused(401, "timestamp_out_of_range", None);
+    // Header strings are signed verbatim: a leading zero is part of what was signed.
+    let timestamp = format!("0{}", now());
+    let signature = sign(SECRET, "msg_2", &timestamp, &body);
+    assert_taken(&post_as(&relay, "msg_2", &timestamp, &signature, &body).await, "queued");
+    post_as(&relay, "msg_2", &timestamp[1..], &signature, &body).await.assert_refused(401, "invalid_signature", None);
+}
+
+#[tokio::test]
+async fn without_a_secret_the_relay_is_closed_and_says_when_to_come_back() {
+    for secret in ["", " , ", "REPLACE-with-the-secret"] {
+        let relay = open(&[("LOOPS_SIGNING_SECRET", secret)]).await;
+        let body = created("ada@example.com");
+        for answer in [
+            post(relay.base(), "msg_1", &body).await,
+            post_as(&relay, "msg_1", &now().to_string(), "v1,AAAA", &body).await,
+        ] {
+            answer.assert_refused(503, "not_configured", None);
+            assert!(answer.headers["retry-after"].parse::<u32>().is_ok_and(|seconds| seconds > 0));
+            assert!(answer.text().contains("LOOPS_SIGNING_SECRET"), "{}", answer.text());
+        }
+        assert!(relay.deliveries().await.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_be_written_is_503_and_the_webhook_is_taken_when_it_can() {
+    let relay = open(&[]).await;
+    let body = created("ada@example.com");
+    let store = relay_local::store::open_existing(relay.folder()).unwrap().unwrap();
+    for (fault, mended) in [
+        ("CREATE TRIGGER full BEFORE INSERT ON deliveries BEGIN SELECT RAISE(ABORT, 'full'); END", "DROP TRIGGER full"),
+        ("BEGIN IMMEDIATE", "ROLLBACK"),
+    ] {
+        store.execute_batch(fault).unwrap();
+        let answer = post(relay.base(), "msg_1", &body).await;
+        answer.assert_refused(503, "unavailable", None);
+        assert!(answer.headers["retry-after"].parse::<u32>().is_ok_and(|seconds| seconds > 0));
+        store.execute_batch(mended).unwrap();
+    }
+    assert_taken(&post(relay.base(), "msg_1", &body).await, "queued");
+}
+
+#[tokio::test]
+async fn what_no_v1_signature_matches_is_401() {
+    let relay = open(&[]).await;
+    let body = created("ada@example.com");
+    let time = now().to_string();
+    let good = sign(SECRET, "msg_1", &time, &body);
+    let base64 = good.trim_start_matches("v1,");
+    for (signature, what) in [
+        (String::new(), "an empty header"),
+        (format!("v1a,{base64}"), "only v1a"),
+        (format!("v2,{base64}"), "another version"),
+        (format!("V1,{base64}"), "another case"),
+        (base64.to_owned(), "no version"),
+        (format!("v1{base64}"), "no comma"),
+        (format!("v1:{base64}"), "no comma but a colon"),
+        ("v1,".to_owned(), "an empty signature"),
+        ("v1,%%%".to_owned(), "not base64"),
+        (format!("v1,{}", &base64[..20]), "half a signature"),
+        (format!("{good}AAAA"), "more than a signature"),
+        (good.to_lowercase(), "another case of base64"),
+        (sign(PADDED, "msg_1", &time, &body), "another key"),
+        (sign(SECRET, "msg_2", &time, &body), "another id"),
+        (sign(SECRET, "msg_1", "1", &body), "another time"),
+        (sign(SECRET, "msg_1", &time, b"{}"), "another body"),
+    ] {
+        let answer = post_as(&relay, "msg_1", &time, &signature, &body).await;
+        assert_eq!(answer.refusal(), (401, "invalid_signature".to_owned()), "{what}");
+        answer.assert_refused(401, "invalid_signature", None);
+    }
+    assert!(relay.deliveries().await.is_empty());
+    assert_taken(&post_as(&relay, "msg_1", &time, &good, &body).await, "queued");
+}
+
+#[tokio::test]
+async fn one_signature_of_several_will_do() {
+    let relay = open(&[]).await;
+    let body = created("ada@example.com");
+    let time = now().to_string();
+    let good = sign(SECRET, "msg_1", &time, &body);
+    let other = sign(PADDED, "msg_1", &time, &body);
+    for signatures in [
+        format!("{other} {good}"),
+        format!("{good} {other}"),
+        format!("v1a,AAAA v1 nonsense v1,%%% {good}"),
+        format!(" {good}  {other} "),
+        good.trim_end_matches('=').to_owned(),
+    ] {
+        let answer = post_as(&relay, "msg_1", &time, &signatures, &body).await;
+        assert_eq!(answer.status, 200, "{signatures}: {}", answer.text());
+    }
+}
+
+#[tokio::test]
+async fn each_of_several_secrets_will_do_with_or_without_prefix_and_padding() {
+    let body = created("ada@example.com");
+    for secrets in [
+        format!("{PADDED},{SECRET}"),
+        format!(" {SECRET} , {PADDED} "),
+        format!("c3VwZXItc2VjcmV0LWtleS1ieXRlcw,{}", SECRET.trim_start_matches("whsec_")),
+        format!("{},,{SECRET},REPLACE-me", PADDED.trim_end_matches('=')),
+    ] {
+        let relay = open(&[("LOOPS_SIGNING_SECRET", &secrets)]).await;
+        for (number, secret) in [SECRET, PADDED].into_iter().enumerate() {
+            let (id, time) = (format!("msg_{number}"), now().to_string());
+            let answer = post_as(&relay, &id, &time, &sign(secret, &id, &time, &body), &body).await;
+            assert_eq!(answer.status, 200, "{secrets}: {}", answer.text());
+        }
+        let time = now().to_string();
+        let forged = sign("whsec_b3RoZXI=", "msg_3", &time, &body);
+        post_as(&relay, "msg_3", &time, &forged, &body).await.assert_refused(401, "invalid_signature", None);
+    }
+}
+
+#[tokio::test]
+async fn signatures_that_others_made_are_taken() {
+    let secrets = format!("{SECRET},{PADDED}");
+    let relay = open(&[("LOOPS_SIGNING_SECRET", &secrets), ("SIGNATURE_TOLERANCE_SECONDS", "0")]).await;
+    for (id, time, body, signature, status) in [
+        (
+            "msg_27UH4WbU6Z5A5EzD8u03UvzRbpk",
+            "1649367553",
+            r#"{"email":"test@example.com","username":"test_user"}"#,
+            "v1,tZ1I4/hDygAJgO5TYxiSd6Sd0kDW6hPenDe+bTa3Kkw=",
+            400,
+        ),
+        (
+            "msg_1",
+            "1734425918",
+            r#"{"eventName":"testing.testEvent"}"#,
+            "v1,UkN9D8SnmPZwKUF8X/+rzpIA9oKjBWUvizrzleESYgo=",
+            200,
+        ),
+        (
+            "msg_loops_0002",
+            "1734425918",
+            r#"{"eventName":"contact.created","note":"Zoë ✓"}"#,
+            "v1,Gfb1nyId4rVSdS4dj4A2xOPR0FTT62ey3vR6QvdqK6g=",
+            200,
+        ),
+    ] {
+        let answer = post_as(&relay, id, time, signature, body.as_bytes()).await;
+        assert_eq!(answer.status, status, "{}", answer.text());
+    }
+}
+
+#[tokio::test]
+async fn what_was_signed_too_long_ago_or_too_far_ahead_is_401() {
+    let body = created("ada@example.com");
+    for (tolerance, taken, refused) in [
+        (None, &[-290, -200, 0, 200, 290][..], &[-400, 400, -310, 310, 100_000_000][..]),
+        (Some("20"), &[-10, 10], &[-200, 200, -30, 30]),
+        (Some("0"), &[-400, 400, -1_700_000_000, 100_000_000_000], &[]),
+    ] {
+        let setting = tolerance.map(|tolerance| ("SIGNATURE_TOLERANCE_SECONDS", tolerance));
+        let relay = open(setting.as_slice()).await;
+        for off in refused {
+            let answer = post_at(relay.base(), "msg_1", now() + off, &body).await;
+            answer.assert_refused(401, "timestamp_out_of_range", None);
+        }
+        assert!(relay.deliveries().await.is_empty());
+        for off in taken {
+            assert_taken(&post_at(relay.base(), "msg_1", now() + off, &body).await, "queued");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_size_is_looked_at_first_then_the_headers_then_the_secret() {
+    let large = event_of("contact.created", "", REQUEST_BYTES + 1);
+    let small = created("ada@example.com");
+    for secret in [SECRET, ""] {
+        let relay = open(&[("LOOPS_SIGNING_SECRET", secret)]).await;
+        post_with(&relay, &[], &large).await.assert_refused(413, "too_large", None);
+        post_as(&relay, "", "soon", "", &large).await.assert_refused(413, "too_large", None);
+        let missing = post_with(&relay, &[("webhook-id", "msg_1"), ("webhook-signature", "v1,AAAA")], &small).await;
+        missing.assert_refused(400, "missing_header", Some("webhook-timestamp"));
+        let malformed = post_as(&relay, "msg_1", "soon", "v1,AAAA", &small).await;
+        malformed.assert_refused(400, "malformed_header", Some("webhook-timestamp"));
+    }
+    let closed = open(&[("LOOPS_SIGNING_SECRET", "")]).await;
+    post_as(&closed, "msg_1", "1", "v1,AAAA", b"no event").await.assert_refused(503, "not_configured", None);
+}
+
+#[tokio::test]
+async fn the_signature_is_looked_at_before_the_time_the_time_before_the_body_and_the_body_before_its_size() {
+    let relay = open(&[]).await;
+    let no_event = json!({"note": "x".repeat(110_000)}).to_string().into_bytes();
+    post_as(&relay, "msg_1", "1", "v1,AAAA", &no_event).await.assert_refused(401, "invalid_signature", None);
+    let time = now().to_string();
+    post_as(&relay, "msg_1", &time, "v1,AAAA", &no_event).await.assert_refused(401, "invalid_signature", None);
+    post_at(relay.base(), "msg_1", 1, &no_event).await.assert_refused(401, "timestamp_out_of_range", None);
+    let large = event_of("contact.created", "", 110_000);
+    post_at(relay.base(), "msg_1", 1, &large).await.assert_refused(401, "timestamp_out_of_range", None);
+    post(relay.base(), "msg_1", &no_event).await.assert_refused(400, "invalid_body", None);
+    assert!(relay.deliveries().await.is_empty());
+    assert_taken(&post(relay.base(), "msg_1", &large).await, "rejected");
+}
