@@ -49,3 +49,50 @@ deny: ## Licences, sources and banned crates (needs cargo-deny)
 .PHONY: clean
 clean: ## Remove what was built; the data folder stays
 	$(CARGO) clean
+
+# --- On AWS. The tools come from .venv and nowhere else, so everybody has the versions that were tried.
+
+VENV := .venv
+PYTHON ?= python3
+IN_VENV := PATH="$(CURDIR)/$(VENV)/bin:$$PATH" SAM_CLI_TELEMETRY=0
+# The processor to build for; the template's parameter Architecture must say the same.
+ARCH ?= arm64
+FUNCTIONS := loops-to-clay clay-to-loops-contact clay-to-loops-event clay-delivery loops-delivery
+
+.PHONY: venv
+venv: ## Install the tools for AWS into .venv, where their list has changed
+	@if ! cmp -s tests/aws/requirements.txt $(VENV)/installed.txt; then
+	  $(PYTHON) -m venv --clear $(VENV)
+	  $(VENV)/bin/pip install --quiet --disable-pip-version-check --requirement tests/aws/requirements.txt
+	  cp tests/aws/requirements.txt $(VENV)/installed.txt
+	fi
+
+.PHONY: build
+build: venv ## Build the functions for Lambda (ARCH=arm64 or x86_64)
+	@case $(ARCH) in arm64|x86_64) ;; *) echo "ARCH must be arm64 or x86_64" >&2; exit 2 ;; esac
+	$(IN_VENV) $(CARGO) lambda build --locked --release --$(subst _,-,$(ARCH)) $(FUNCTIONS:%=--bin %)
+
+.PHONY: lint-template
+lint-template: venv ## Is the template sound? Warnings are errors
+	$(IN_VENV) sam validate --region us-east-1
+	$(IN_VENV) sam validate --lint --region us-east-1
+	$(IN_VENV) cfn-lint template.yaml
+	$(IN_VENV) python tests/aws/translate.py template.yaml - >/dev/null
+
+.PHONY: deploy
+deploy: venv ## Build and deploy the stack (the first time: make deploy GUIDED=1)
+	$(IN_VENV) sam build --parameter-overrides Architecture=$(ARCH)
+	$(IN_VENV) sam deploy $(if $(GUIDED),--guided)
+
+.PHONY: invoke
+invoke: venv ## Hand an event to a function that runs here: FUNCTION=clay-to-loops-event EVENT=events/….json
+	@$(if $(and $(FUNCTION),$(EVENT)),,echo "usage: make invoke FUNCTION=… EVENT=events/….json" >&2; exit 2)
+	$(IN_VENV) $(CARGO) lambda invoke $(FUNCTION) --invoke-address 127.0.0.1 --data-file $(EVENT)
+
+.PHONY: logs
+logs: venv ## Follow the logs of the deployed stack
+	$(IN_VENV) sam logs --tail
+
+.PHONY: delete
+delete: venv ## Delete the deployed stack, with its secrets, and with what waits in its queues
+	$(IN_VENV) sam delete

@@ -196,6 +196,13 @@ impl FarEnd {
 async fn serve(stream: TcpStream, script: Arc<Mutex<Script>>) {
     let mut stream = BufReader::new(stream);
     while let Some(got) = request(&mut stream).await {
+        if got.method == "HEAD" {
+            // Who only opens a connection is answered, and has done nothing.
+            if write(&mut stream, 200, &[], "", 0).await.is_none() {
+                return;
+            }
+            continue;
+        }
         let reply = {
             let mut script = script.lock().unwrap_or_else(PoisonError::into_inner);
             script.got.push(got);

@@ -65,7 +65,21 @@ struct ClayToLoopsDocument {
     #[serde(default)]
     loops_api_key: String,
     #[serde(default)]
-    relay_tokens: Vec<String>,
+    relay_tokens: Tokens,
+}
+
+/// A list, or the single text that a stack can generate.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Tokens {
+    List(Vec<String>),
+    Single(String),
+}
+
+impl Default for Tokens {
+    fn default() -> Self {
+        Self::List(Vec::new())
+    }
 }
 
 impl LoopsToClaySecret {
@@ -97,7 +111,11 @@ impl ClayToLoopsSecret {
     /// When it has another form.
     pub fn read(json: &str) -> Result<Self, DocumentFault> {
         let document: ClayToLoopsDocument = serde_json::from_str(json).map_err(|fault| not_the_document(&fault))?;
-        Ok(Self { api_key: secret_if_set(&document.loops_api_key), tokens: RelayTokens::new(&document.relay_tokens) })
+        let tokens = match document.relay_tokens {
+            Tokens::List(tokens) => RelayTokens::new(tokens),
+            Tokens::Single(token) => RelayTokens::new([token]),
+        };
+        Ok(Self { api_key: secret_if_set(&document.loops_api_key), tokens })
     }
 }
 
@@ -143,6 +161,13 @@ mod tests {
     }
 
     #[test]
+    fn a_generated_token_may_stand_without_a_list() {
+        let secret = ClayToLoopsSecret::read(r#"{"loops_api_key": "k", "relay_tokens": "t"}"#).unwrap();
+        assert!(secret.tokens.admit(Some(b"Bearer t")));
+        assert!(ClayToLoopsSecret::read(r#"{"relay_tokens": ""}"#).unwrap().tokens.is_empty());
+    }
+
+    #[test]
     fn placeholders_and_empty_lists_are_closed() {
         let secret =
             LoopsToClaySecret::read(r#"{"loops_signing_secrets": ["REPLACE-me", ""], "clay_routes": []}"#).unwrap();
@@ -160,7 +185,7 @@ mod tests {
         )
         .unwrap_err();
         assert!(fault.to_string().contains(r#"clay_routes["a"].webhooks"#) && !fault.to_string().contains("hidden"));
-        for json in ["hidden", "[]", r#"{"hidden": 1}"#, r#"{"loops_api_key": 7}"#] {
+        for json in ["hidden", r#"{"hidden": 1}"#, r#"{"loops_api_key": 7}"#] {
             let fault = ClayToLoopsSecret::read(json).unwrap_err();
             assert!(!fault.to_string().contains("hidden"), "{fault}");
         }
