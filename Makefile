@@ -8,6 +8,7 @@ SHELL := /bin/bash
 # Tests mostly wait for each other's servers, so more of them run at once than there are cores.
 export RUST_TEST_THREADS ?= 8
 CARGO ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 .PHONY: help
 help: ## List the targets
@@ -16,7 +17,7 @@ help: ## List the targets
 .PHONY: run
 run: ## Build the relay, start it on this machine, and show what to try
 	@$(CARGO) build --locked --profile local -p relay-local
-	exec target/local/relay-local
+	exec $(TARGET)/local/relay-local
 
 .PHONY: test
 test: format-check lint docs unit ## Everything that must pass: formatting, clippy, docs, all tests
@@ -71,6 +72,12 @@ venv: ## Install the tools for AWS into .venv, where their list has changed
 build: venv ## Build the functions for Lambda (ARCH=arm64 or x86_64)
 	@case $(ARCH) in arm64|x86_64) ;; *) echo "ARCH must be arm64 or x86_64" >&2; exit 2 ;; esac
 	$(IN_VENV) $(CARGO) lambda build --locked --release --$(subst _,-,$(ARCH)) $(FUNCTIONS:%=--bin %)
+
+.PHONY: test-aws
+test-aws: venv ## Run the functions as Lambda does, as the template describes them, against emulated services
+	$(CARGO) build --locked $(FUNCTIONS:%=-p %)
+	RELAY_FUNCTIONS="$(abspath $(TARGET))/debug" RUST_TEST_THREADS=4 tests/aws/with-emulator \
+	  $(CARGO) test --locked -p relay-tests --test cloud
 
 .PHONY: lint-template
 lint-template: venv ## Is the template sound? Warnings are errors

@@ -8,6 +8,7 @@ use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMe
 use futures_util::future::join_all;
 use jiff::Timestamp;
 use relay::ambient::Ambient;
+use relay_core::backoff;
 use relay_core::delivery::{Delivery, Disposition};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
@@ -31,8 +32,11 @@ pub enum Fate {
     Ended(Disposition),
     /// It has not ended: the message comes back at that time.
     Back(Timestamp),
-    /// Nothing could be done: the message comes back soon.
+    /// Its turn has not come: the message comes back in a moment.
     NotYet,
+    /// What has to be asked or told cannot be reached: the message comes back later each time, because the queue counts
+    /// how often it is received.
+    Unable,
 }
 
 /// What is done with one message.
@@ -107,7 +111,7 @@ async fn one<W: MessageWorker, A: Ambient>(
             Ok(()) => None,
             Err(fault) => {
                 error!(message.id = id, %fault, "a dead letter cannot be stored");
-                Some(NOT_YET)
+                Some(backoff::wait(receives(message), None, ambient.chance()))
             }
         };
     };
@@ -118,13 +122,20 @@ async fn one<W: MessageWorker, A: Ambient>(
             Ok(()) => None,
             Err(fault) => {
                 error!(delivery.id = %delivery.id, %fault, "a dead letter cannot be stored");
-                Some(NOT_YET)
+                Some(backoff::wait(receives(message), None, ambient.chance()))
             }
         },
         Fate::Ended(_) => None,
         Fate::Back(at) => Some(Duration::try_from(at.duration_since(ambient.now())).unwrap_or_default()),
         Fate::NotYet => Some(NOT_YET),
+        Fate::Unable => Some(backoff::wait(receives(message), None, ambient.chance())),
     }
+}
+
+/// How often the message was received.
+fn receives(message: &SqsMessage) -> u32 {
+    let count = message.attributes.get("ApproximateReceiveCount");
+    count.and_then(|count| count.parse().ok()).unwrap_or(1)
 }
 
 async fn hide(queue: &SqsQueue, message: &SqsMessage, wait: Duration) {
@@ -147,5 +158,7 @@ fn log(delivery: &Delivery, fate: Fate) {
             warn!(delivery.id = id, "to be tried again");
         }
         Fate::NotYet => info!(delivery.id = id, "not its turn yet"),
+        // What could not be reached is told where it was tried.
+        Fate::Unable => {}
     }
 }

@@ -9,10 +9,9 @@ use lambda_http::Body;
 #[must_use]
 pub fn request(request: lambda_http::Request) -> Request<Bytes> {
     request.map(|body| match body {
-        Body::Empty => Bytes::new(),
         Body::Text(text) => Bytes::from(text),
         Body::Binary(bytes) => Bytes::from(bytes),
-        // The crate may know more kinds of bodies one day; none of them could be verified.
+        // No body, or a kind that is not known yet and could not be verified.
         _ => Bytes::new(),
     })
 }

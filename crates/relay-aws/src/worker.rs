@@ -51,7 +51,7 @@ impl<W: Attempt, A: Ambient> MessageWorker for LoopsWorker<W, A> {
             },
             Err(fault) => {
                 error!(delivery.id = %delivery.id, %fault, "the lane cannot be read");
-                Fate::NotYet
+                Fate::Unable
             }
         }
     }
@@ -64,7 +64,7 @@ impl<W: Attempt, A: Ambient> LoopsWorker<W, A> {
             && let Err(fault) = self.lane.leave(&delivery.contact, &delivery.id).await
         {
             error!(delivery.id = %delivery.id, %fault, "the lane cannot be left");
-            return Fate::NotYet;
+            return Fate::Unable;
         }
         fate
     }
@@ -77,7 +77,7 @@ async fn try_once<W: Attempt, A: Ambient>(attempt: &W, ledger: &Ledger, ambient:
         Ok(Begun::Conflict) => return Fate::Ended(Disposition::Dead(Reason::own(ReasonCode::IdConflict))),
         Err(fault) => {
             error!(delivery.id = %delivery.id, %fault, "the ledger cannot be written: nothing is sent");
-            return Fate::NotYet;
+            return Fate::Unable;
         }
     };
     let end = attempt.attempt(delivery, history).await;
@@ -85,7 +85,7 @@ async fn try_once<W: Attempt, A: Ambient>(attempt: &W, ledger: &Ledger, ambient:
         error!(delivery.id = %delivery.id, %fault, "the end of an attempt cannot be recorded");
         // What was delivered is not sent again for the sake of a record.
         if end != Disposition::Delivered {
-            return Fate::NotYet;
+            return Fate::Unable;
         }
     }
     match end {
