@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
+use aws_types::SdkConfig;
 use aws_types::region::Region;
 use relay::http_client::HttpClient;
 use relay::settings::{SettingFault, SettingReader};
@@ -22,10 +24,7 @@ const ATTEMPTS: u32 = 3;
 /// Makes the clients of the services.
 #[derive(Debug, Clone)]
 pub struct Account {
-    region: Region,
-    credentials: Credentials,
-    endpoint: Option<String>,
-    connector: Connector,
+    config: SdkConfig,
 }
 
 impl Account {
@@ -41,64 +40,36 @@ impl Account {
         let region = needed("AWS_REGION", "eu-west-1");
         let key = needed("AWS_ACCESS_KEY_ID", "ASIA…");
         let secret = needed("AWS_SECRET_ACCESS_KEY", "…");
-        let session = reader.text("AWS_SESSION_TOKEN").filter(|token| !token.is_empty()).map(str::to_owned);
-        Self {
-            region: Region::new(region),
-            credentials: Credentials::new(key, secret, session, None, "Lambda"),
-            endpoint: reader.text("AWS_ENDPOINT_URL").filter(|url| !url.is_empty()).map(str::to_owned),
-            connector: Connector::new(client),
-        }
+        let given = |name| reader.text(name).filter(|text| !text.is_empty()).map(str::to_owned);
+        let credentials = Credentials::new(key, secret, given("AWS_SESSION_TOKEN"), None, "Lambda");
+        let mut config = SdkConfig::builder()
+            .behavior_version(aws_sdk_sqs::config::BehaviorVersion::latest())
+            .region(Region::new(region))
+            .credentials_provider(SharedCredentialsProvider::new(credentials))
+            .http_client(Connector::new(client))
+            .timeout_config(TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT).operation_timeout(CALL).build())
+            .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS));
+        config.set_endpoint_url(given("AWS_ENDPOINT_URL"));
+        Self { config: config.build() }
     }
 
     /// A client of Secrets Manager.
     #[must_use]
     pub fn secrets_manager(&self) -> aws_sdk_secretsmanager::Client {
-        let mut config = aws_sdk_secretsmanager::Config::builder()
-            .behavior_version(aws_sdk_secretsmanager::config::BehaviorVersion::latest())
-            .region(self.region.clone())
-            .credentials_provider(self.credentials.clone())
-            .http_client(self.connector.clone())
-            .timeout_config(timeouts())
-            .retry_config(retries());
-        config.set_endpoint_url(self.endpoint.clone());
-        aws_sdk_secretsmanager::Client::from_conf(config.build())
+        aws_sdk_secretsmanager::Client::new(&self.config)
     }
 
     /// A client of SQS.
     #[must_use]
     pub fn sqs(&self) -> aws_sdk_sqs::Client {
-        let mut config = aws_sdk_sqs::Config::builder()
-            .behavior_version(aws_sdk_sqs::config::BehaviorVersion::latest())
-            .region(self.region.clone())
-            .credentials_provider(self.credentials.clone())
-            .http_client(self.connector.clone())
-            .timeout_config(timeouts())
-            .retry_config(retries());
-        config.set_endpoint_url(self.endpoint.clone());
-        aws_sdk_sqs::Client::from_conf(config.build())
+        aws_sdk_sqs::Client::new(&self.config)
     }
 
     /// A client of DynamoDB.
     #[must_use]
     pub fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
-        let mut config = aws_sdk_dynamodb::Config::builder()
-            .behavior_version(aws_sdk_dynamodb::config::BehaviorVersion::latest())
-            .region(self.region.clone())
-            .credentials_provider(self.credentials.clone())
-            .http_client(self.connector.clone())
-            .timeout_config(timeouts())
-            .retry_config(retries());
-        config.set_endpoint_url(self.endpoint.clone());
-        aws_sdk_dynamodb::Client::from_conf(config.build())
+        aws_sdk_dynamodb::Client::new(&self.config)
     }
-}
-
-fn timeouts() -> TimeoutConfig {
-    TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT).operation_timeout(CALL).build()
-}
-
-fn retries() -> RetryConfig {
-    RetryConfig::standard().with_max_attempts(ATTEMPTS)
 }
 
 /// The process's environment, as a map that settings are read from.

@@ -8,6 +8,7 @@ pub mod event;
 pub mod idempotency;
 mod object;
 pub mod payload;
+pub mod reason;
 pub mod refusal;
 pub mod route;
 pub mod row;
