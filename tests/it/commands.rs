@@ -98,6 +98,23 @@ async fn deliveries_of_a_folder_without_a_store_is_an_empty_list() {
     assert_eq!(out(&output).trim(), "[]");
 }
 
+#[tokio::test]
+async fn a_folder_that_is_not_there_is_not_taken_for_an_empty_one() {
+    let folder = Folder::new();
+    let file = events("loops/contact.created.json");
+    for (arguments, complaint) in [
+        (vec!["deliveries"], "is not a data folder"),
+        (vec!["sign", file.to_str().unwrap()], "there is no signing secret in"),
+    ] {
+        let data = folder.path().join("mistyped").display().to_string();
+        let mut settings = settings(&[("RELAY_DATA", &data)]);
+        settings.remove("LOOPS_SIGNING_SECRET");
+        let output = command(&settings).args(arguments).output().await.unwrap();
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains(complaint), "{output:?}");
+    }
+}
+
 /// Sends what a gateway's event file holds, as the gateway got it.
 async fn replay(relay: &Relay, file: &str) -> Answer {
     let event: Value = serde_json::from_slice(&std::fs::read(events("api-gateway").join(file)).unwrap()).unwrap();

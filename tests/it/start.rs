@@ -105,6 +105,33 @@ async fn a_store_with_broken_pages_is_told_and_left_as_it_is() {
 }
 
 #[tokio::test]
+async fn a_store_that_was_cut_off_is_told_and_left_as_it_is() {
+    let folder = left_store().await;
+    let store = folder.path().join("relay.db");
+    let bytes = std::fs::read(&store).unwrap();
+    std::fs::write(&store, &bytes[..2000]).unwrap();
+    assert!(refused_store(&folder).await.contains("is damaged"));
+}
+
+#[tokio::test]
+async fn the_store_is_for_its_owner_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let relay = Relay::start(&[]).await;
+    for file in ["relay.db", "relay.db-wal", "lock"] {
+        let mode = std::fs::metadata(relay.folder().join(file)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{file}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_set_but_empty_is_shown_as_closed() {
+    let relay = Relay::start(&[("RELAY_TOKEN", ""), ("LOOPS_API_KEY", "REPLACE-me")]).await;
+    for part in ["RELAY_TOKEN is empty, so nobody gets in", "LOOPS_API_KEY is empty, so nothing is sent there"] {
+        assert!(relay.banner().contains(part), "{}", relay.banner());
+    }
+}
+
+#[tokio::test]
 async fn a_store_of_a_newer_relay_is_told_and_left_as_it_is() {
     let folder = left_store().await;
     rusqlite::Connection::open(folder.path().join("relay.db"))

@@ -7,6 +7,62 @@ use std::path::Path;
 use crate::server::{CONTACT_PATH, EVENT_PATH, WEBHOOK_PATH};
 use crate::settings::{DEFAULT_DATA, DEFAULT_LISTEN, RELAY_DATA, RELAY_LISTEN};
 
+/// Where a key comes from.
+#[derive(Debug, Clone, Copy)]
+pub enum Key<'a> {
+    /// It was generated, because none was set.
+    Generated(&'a str),
+    /// It was set.
+    Set,
+    /// What was set is empty: nobody gets in.
+    Closed,
+}
+
+impl Key<'_> {
+    /// A key that was set, to something or to nothing.
+    #[must_use]
+    pub const fn of(something: bool) -> Self {
+        if something { Self::Set } else { Self::Closed }
+    }
+
+    fn shown(self, setting: &str) -> String {
+        match self {
+            Self::Generated(key) => format!("{key}  (generated; {setting} sets another)"),
+            Self::Set => format!("as set in {setting}"),
+            Self::Closed => format!("none: {setting} is empty, so nobody gets in"),
+        }
+    }
+}
+
+/// Which far end the relay talks to.
+#[derive(Debug, Clone, Copy)]
+pub enum End {
+    /// A simulated one, at this address.
+    Simulated(SocketAddr),
+    /// The one that was set.
+    Set,
+    /// What was set is empty: nothing is sent.
+    Closed,
+}
+
+impl End {
+    fn shown(self, setting: &str) -> String {
+        match self {
+            Self::Simulated(address) => format!("simulated at http://{address}  ({setting} takes you to the real one)"),
+            Self::Set => format!("as set in {setting}"),
+            Self::Closed => format!("none: {setting} is empty, so nothing is sent there"),
+        }
+    }
+
+    /// A command that shows what is there, as far as it can be shown.
+    fn look(self, path: &str) -> String {
+        match self {
+            Self::Simulated(address) => format!(" &&\n  curl -sS 'http://{address}{path}'"),
+            Self::Set | Self::Closed => String::new(),
+        }
+    }
+}
+
 /// What the start found out.
 #[derive(Debug)]
 pub struct Banner<'a> {
@@ -14,14 +70,14 @@ pub struct Banner<'a> {
     pub address: SocketAddr,
     /// The data folder.
     pub data: &'a Path,
-    /// The generated signing secret, if it was not set.
-    pub generated_signing_secret: Option<&'a str>,
-    /// The generated relay token, if it was not set.
-    pub generated_relay_token: Option<&'a str>,
-    /// Where the simulated Clay is, if it is simulated.
-    pub simulated_clay: Option<SocketAddr>,
-    /// Where the simulated Loops is, if it is simulated.
-    pub simulated_loops: Option<SocketAddr>,
+    /// What Loops signs with.
+    pub signing_secret: Key<'a>,
+    /// What Clay sends.
+    pub relay_token: Key<'a>,
+    /// Where events go.
+    pub clay: End,
+    /// Where rows go.
+    pub loops: End,
     /// The program, to be called again.
     pub program: &'a str,
 }
@@ -42,43 +98,40 @@ impl Banner<'_> {
         writeln!(out, "  Loops webhook     POST {base}{WEBHOOK_PATH}")?;
         writeln!(out, "  Clay, contacts    PUT  {base}{CONTACT_PATH}")?;
         writeln!(out, "  Clay, events      POST {base}{EVENT_PATH}\n")?;
-        let of_setting = |generated: Option<&str>, setting: &str| {
-            generated.map_or_else(
-                || format!("as set in {setting}"),
-                |made| format!("{made}  (generated; {setting} sets another)"),
-            )
-        };
-        writeln!(out, "  Relay token       {}", of_setting(self.generated_relay_token, "RELAY_TOKEN"))?;
-        writeln!(out, "  Signing secret    {}\n", of_setting(self.generated_signing_secret, "LOOPS_SIGNING_SECRET"))?;
-        let side = |simulated: Option<SocketAddr>, setting: &str| match simulated {
-            Some(address) => format!("simulated at http://{address}  ({setting} takes you to the real one)"),
-            None => format!("as set in {setting}"),
-        };
-        writeln!(out, "  Loops             {}", side(self.simulated_loops, "LOOPS_API_KEY"))?;
-        writeln!(out, "  Clay              {}\n", side(self.simulated_clay, "CLAY_WEBHOOK_URL"))?;
+        writeln!(out, "  Relay token       {}", self.relay_token.shown("RELAY_TOKEN"))?;
+        writeln!(out, "  Signing secret    {}\n", self.signing_secret.shown("LOOPS_SIGNING_SECRET"))?;
+        writeln!(out, "  Loops             {}", self.loops.shown("LOOPS_API_KEY"))?;
+        writeln!(out, "  Clay              {}\n", self.clay.shown("CLAY_WEBHOOK_URL"))?;
         self.write_commands(out, &base)
     }
 
     fn write_commands(&self, out: &mut String, base: &str) -> std::fmt::Result {
-        let token = self.generated_relay_token.unwrap_or("$RELAY_TOKEN");
-        let show = |address: Option<SocketAddr>, path: &str| {
-            address.map_or_else(String::new, |address| format!(" &&\n  curl -sS 'http://{address}{path}'"))
+        let token = match self.relay_token {
+            Key::Generated(token) => token,
+            Key::Set | Key::Closed => "${RELAY_TOKEN%%,*}",
         };
         let row = |method: &str, path: &str, file: &str| {
             format!(
-                "curl -sS -w ' %{{http_code}}\\n' -X {method} {base}{path} \\\n    -H 'Authorization: Bearer {token}' -H 'Content-Type: application/json' -d @{file}"
+                "curl -sS -w ' %{{http_code}}\\n' -X {method} {base}{path} \\\n    -H \"Authorization: Bearer {token}\" -H 'Content-Type: application/json' -d @{file}"
             )
         };
         writeln!(out, "Try it: paste these into another terminal in the same folder.\n")?;
+        let set: Vec<&str> = [("RELAY_TOKEN", self.relay_token), ("LOOPS_SIGNING_SECRET", self.signing_secret)]
+            .into_iter()
+            .filter_map(|(setting, key)| (!matches!(key, Key::Generated(_))).then_some(setting))
+            .collect();
+        if !set.is_empty() {
+            writeln!(out, "That terminal needs what this one has in {}: export it there first.\n", set.join(" and "))?;
+        }
         writeln!(out, "1. A signed Loops webhook becomes a row in Clay:\n")?;
         let webhook = format!("{}{} send-webhook events/loops/contact.created.json", self.variables(), self.program);
-        writeln!(out, "  {webhook}{}\n", show(self.simulated_clay, "/rows?wait=1"))?;
+        writeln!(out, "  {webhook}{}\n", self.clay.look("/rows?wait=1"))?;
         writeln!(out, "2. A row in Clay becomes a contact in Loops:\n")?;
         let contact = row("PUT", CONTACT_PATH, "events/clay/contact.json");
-        writeln!(out, "  {contact}{}\n", show(self.simulated_loops, "/contacts"))?;
+        writeln!(out, "  {contact}{}\n", self.loops.look("/contacts"))?;
         writeln!(out, "3. A row in Clay becomes an event in Loops, once, however often it is sent:\n")?;
         let event = row("POST", EVENT_PATH, "events/clay/event.json");
-        writeln!(out, "  {event}{}\n", show(self.simulated_loops, "/events"))?;
+        writeln!(out, "  {event}{}\n", self.loops.look("/events"))?;
         writeln!(out, "What is waiting, delivered or dead:  {}{} deliveries", self.variables(), self.program)?;
         writeln!(out, "Stop with Ctrl-C.\n")
     }
@@ -111,15 +164,15 @@ pub fn reachable(address: SocketAddr) -> SocketAddr {
 mod tests {
     use super::*;
 
-    fn banner(simulated: bool) -> String {
-        let end = |port: u16| simulated.then(|| SocketAddr::from(([127, 0, 0, 1], port)));
+    fn banner(fresh: bool) -> String {
+        let end = |port: u16| if fresh { End::Simulated(SocketAddr::from(([127, 0, 0, 1], port))) } else { End::Set };
         Banner {
             address: SocketAddr::from(([0, 0, 0, 0], 8787)),
             data: Path::new(DEFAULT_DATA),
-            generated_signing_secret: simulated.then_some("whsec_x"),
-            generated_relay_token: simulated.then_some("relay_x"),
-            simulated_clay: end(8788),
-            simulated_loops: end(8789),
+            signing_secret: if fresh { Key::Generated("whsec_x") } else { Key::Set },
+            relay_token: if fresh { Key::Generated("relay_x") } else { Key::Closed },
+            clay: end(8788),
+            loops: end(8789),
             program: "relay-local",
         }
         .text()
@@ -146,7 +199,9 @@ mod tests {
     #[test]
     fn what_was_set_is_not_shown() {
         let text = banner(false);
-        assert!(text.contains("as set in RELAY_TOKEN") && text.contains("Bearer $RELAY_TOKEN"), "{text}");
+        assert!(text.contains("as set in LOOPS_SIGNING_SECRET") && text.contains("RELAY_TOKEN is empty"), "{text}");
+        assert!(text.contains("\"Authorization: Bearer ${RELAY_TOKEN%%,*}\""), "{text}");
+        assert!(text.contains("in RELAY_TOKEN and LOOPS_SIGNING_SECRET: export it there"), "{text}");
         assert!(!text.contains("simulated"), "{text}");
     }
 }

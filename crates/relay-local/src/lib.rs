@@ -5,6 +5,7 @@ pub mod banner;
 pub mod cli;
 pub mod commands;
 pub mod data_folder;
+pub mod listen;
 pub mod serve;
 pub mod server;
 pub mod settings;

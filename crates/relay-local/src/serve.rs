@@ -18,12 +18,12 @@ use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use crate::assembly::{Keys, Relay, SharedAmbient};
-use crate::banner::Banner;
+use crate::banner::{Banner, End, Key};
 use crate::data_folder::{DataFolder, FolderFault};
 use crate::settings::{Given, LocalSettings, RELAY_LISTEN};
 use crate::simulated::{Clay, ClayOptions, Loops, LoopsOptions};
 use crate::store::{self, OpenFault, SqliteStore};
-use crate::{server, worker};
+use crate::{listen, server, worker};
 
 /// The name of the one route that the settings describe.
 const ROUTE: &str = "default";
@@ -79,7 +79,7 @@ pub async fn serve(settings: LocalSettings) -> Result<(), StartFault> {
     let lock = folder.lock()?;
     let store = SqliteStore::new(store::open(folder.path(), ambient.now())?, Arc::clone(&ambient));
     let client = http_client::build()?;
-    let listener = listen(settings.listen).await?;
+    let listener = bind(settings.listen).await?;
     let address = listener.local_addr()?;
     let simulated = simulate(&settings, address).await?;
     let (shared, keys) = connect(&settings, &folder, &simulated)?;
@@ -89,8 +89,7 @@ pub async fn serve(settings: LocalSettings) -> Result<(), StartFault> {
     let relay = Arc::new(Relay::new(&shared, keys, &store, &client, &ambient));
     let (stop, stopping) = watch::channel(false);
     let workers = start_workers(&relay, &store, &stopping);
-    let requests = axum::serve(listener, server::app(relay)).with_graceful_shutdown(stopped(stopping));
-    let requests = tokio::spawn(async move { requests.await });
+    let requests = tokio::spawn(listen::serve(listener, server::app(relay), stopped(stopping)));
 
     told_to_stop().await?;
     info!("stopping: what is under way is brought to its end");
@@ -109,7 +108,7 @@ pub async fn serve(settings: LocalSettings) -> Result<(), StartFault> {
     Ok(())
 }
 
-async fn listen(address: SocketAddr) -> Result<TcpListener, StartFault> {
+async fn bind(address: SocketAddr) -> Result<TcpListener, StartFault> {
     TcpListener::bind(address).await.map_err(|fault| StartFault::Listen { address, detail: fault.to_string() })
 }
 
@@ -186,23 +185,34 @@ fn announce(
     simulated: &Simulated,
     address: SocketAddr,
 ) -> Result<(), StartFault> {
-    let signing_secret = match settings.signing_secrets {
-        Given::NotSet => Some(folder.signing_secret()?),
-        Given::Set(_) => None,
+    let generated_secret = match settings.signing_secrets {
+        Given::NotSet => folder.signing_secret()?,
+        Given::Set(_) => String::new(),
     };
-    let relay_token = match settings.relay_tokens {
-        Given::NotSet => Some(folder.relay_token()?),
-        Given::Set(_) => None,
+    let signing_secret = match &settings.signing_secrets {
+        Given::NotSet => Key::Generated(&generated_secret),
+        Given::Set(secrets) => Key::of(!secrets.is_empty()),
     };
-    let banner = Banner {
-        address,
-        data: folder.path(),
-        generated_signing_secret: signing_secret.as_deref(),
-        generated_relay_token: relay_token.as_deref(),
-        simulated_clay: simulated.clay.as_ref().map(Clay::address),
-        simulated_loops: simulated.loops.as_ref().map(Loops::address),
-        program: &program(),
+    let generated_token = match settings.relay_tokens {
+        Given::NotSet => folder.relay_token()?,
+        Given::Set(_) => String::new(),
     };
+    let relay_token = match &settings.relay_tokens {
+        Given::NotSet => Key::Generated(&generated_token),
+        Given::Set(tokens) => Key::of(!RelayTokens::new(tokens).is_empty()),
+    };
+    let clay = match (&simulated.clay, &settings.clay_webhooks) {
+        (Some(clay), _) => End::Simulated(clay.address()),
+        (None, Given::Set(webhooks)) if webhooks.is_empty() => End::Closed,
+        (None, _) => End::Set,
+    };
+    let loops = match (&simulated.loops, &settings.loops_api_key) {
+        (Some(loops), _) => End::Simulated(loops.address()),
+        (None, Given::Set(None)) => End::Closed,
+        (None, _) => End::Set,
+    };
+    let program = program();
+    let banner = Banner { address, data: folder.path(), signing_secret, relay_token, clay, loops, program: &program };
     let mut out = io::stdout().lock();
     out.write_all(banner.text().as_bytes())?;
     out.flush()?;

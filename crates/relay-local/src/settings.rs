@@ -97,6 +97,12 @@ impl LocalSettings {
         let tokens: Vec<&str> =
             reader.text(CLAY_WEBHOOK_AUTH_TOKEN).map(|text| places(text).collect()).unwrap_or_default();
         let clay_webhooks = clay_webhooks(&mut reader, &tokens);
+        for name in [LOOPS_API_KEY, CLAY_WEBHOOK_AUTH_TOKEN, RELAY_TOKEN] {
+            // They are sent, or come, in a header.
+            if reader.text(name).is_some_and(|text| !text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')) {
+                reader.fault(SettingFault { name, form: "visible ASCII characters only", example: "0c1d2e3f4a5b6c7d" });
+            }
+        }
         let settings = Self {
             shared,
             listen,
@@ -188,6 +194,14 @@ mod tests {
         let by_position = webhooks(&[urls, (CLAY_WEBHOOK_AUTH_TOKEN, ",t")]);
         assert!(by_position[0].auth_token().is_none() && by_position[1].auth_token().is_some());
         assert!(webhooks(&[urls]).iter().all(|webhook| webhook.auth_token().is_none()));
+    }
+
+    #[test]
+    fn a_key_that_no_header_can_carry_is_a_fault() {
+        for name in [LOOPS_API_KEY, CLAY_WEBHOOK_AUTH_TOKEN, RELAY_TOKEN] {
+            assert_eq!(read(&[(name, "k\ney")]).unwrap_err()[0].name, name);
+            assert_eq!(read(&[(name, "kéy")]).unwrap_err()[0].name, name);
+        }
     }
 
     #[test]

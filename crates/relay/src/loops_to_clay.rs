@@ -131,12 +131,14 @@ where
                     self.secrets.name_of(SecretField::SigningSecrets)
                 ),
             ),
-            SignatureFault::OutOfRange(age) => Refusal::new(
-                Code::TimestampOutOfRange,
-                format!(
-                    "The webhook is signed {age} seconds ago, which is too far off: check the relay's clock, or raise SIGNATURE_TOLERANCE_SECONDS."
-                ),
-            ),
+            SignatureFault::OutOfRange(age) => {
+                let (seconds, side) = (age.unsigned_abs(), if age < 0 { "ahead" } else { "ago" });
+                let message = format!(
+                    "The webhook is signed {seconds} seconds {side}, which is too far off: check the relay's clock, or \
+                     raise SIGNATURE_TOLERANCE_SECONDS."
+                );
+                Refusal::new(Code::TimestampOutOfRange, message)
+            }
         }
     }
 

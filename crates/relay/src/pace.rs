@@ -56,11 +56,13 @@ struct Closed {
 }
 
 impl ProcessPace {
-    /// At most `per_second` requests a second, in bursts that keep every single second within what an end takes.
+    /// At most `per_second` requests a second, in bursts that keep every single second within what an end takes. Who sets
+    /// more than ten a second has an end that takes more: then a burst is a tenth of it.
     #[must_use]
     pub fn new(per_second: NonZeroU32) -> Self {
-        let spare = NonZeroU32::new(FAR_END_PER_SECOND.saturating_sub(per_second.get())).unwrap_or(NonZeroU32::MIN);
-        let quota = Quota::per_second(per_second).allow_burst(spare.min(per_second));
+        let spare = FAR_END_PER_SECOND.saturating_sub(per_second.get()).max(per_second.get() / 10);
+        let burst = NonZeroU32::new(spare).unwrap_or(NonZeroU32::MIN).min(per_second);
+        let quota = Quota::per_second(per_second).allow_burst(burst);
         let now = Instant::now();
         let closed = Closed { paused_until: now, full_until: now };
         Self { limiter: RateLimiter::direct(quota), closed: Mutex::new(closed) }
@@ -119,7 +121,7 @@ mod tests {
         assert_eq!(taken_at_once(&pace(8)), 2);
         assert_eq!(taken_at_once(&pace(1)), 1);
         assert_eq!(taken_at_once(&pace(10)), 1);
-        assert_eq!(taken_at_once(&pace(50)), 1);
+        assert_eq!(taken_at_once(&pace(50)), 5);
     }
 
     #[tokio::test]

@@ -52,6 +52,9 @@ impl From<State> for DeliveryState {
 /// # Errors
 /// When the store cannot be read.
 pub fn run(settings: &LocalSettings, arguments: &DeliveriesArguments) -> Result<Done, CommandFault> {
+    if !settings.data.is_dir() {
+        return Err(CommandFault::NoFolder { folder: settings.data.display().to_string() });
+    }
     let limit = arguments.limit.unwrap_or(if arguments.json { u32::MAX } else { TABLE_LIMIT });
     let filter = Filter { state: arguments.state.map(DeliveryState::from), limit };
     let reports = match store::open_existing(&settings.data)? {

@@ -38,6 +38,18 @@ pub enum CommandFault {
         "there is no signing secret: set LOOPS_SIGNING_SECRET to the secret of Loops' webhook page, or do not set it at all to use a generated one"
     )]
     NoSecret,
+    /// No secret has been generated yet.
+    #[error("there is no signing secret in {folder} yet: start the relay first, or set LOOPS_SIGNING_SECRET")]
+    NoSecretYet {
+        /// The data folder.
+        folder: String,
+    },
+    /// There is no data folder.
+    #[error("{folder} is not a data folder: start the relay first, or set RELAY_DATA to where it keeps its data")]
+    NoFolder {
+        /// Where it was looked for.
+        folder: String,
+    },
     /// The relay does not answer.
     #[error("no relay answers at {url}: start it with `make run`, or set RELAY_LISTEN to where it listens")]
     NoRelay {
@@ -70,6 +82,9 @@ fn signing_secret(settings: &LocalSettings) -> Result<SigningSecret, CommandFaul
         Given::Set(secrets) => secrets.first().cloned().ok_or(CommandFault::NoSecret),
         Given::NotSet => {
             let folder = DataFolder::new(settings.data.clone());
+            if !folder.path().is_dir() {
+                return Err(CommandFault::NoSecretYet { folder: settings.data.display().to_string() });
+            }
             SigningSecret::parse(&folder.signing_secret()?).map_err(|_| CommandFault::NoSecret)
         }
     }

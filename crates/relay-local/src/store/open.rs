@@ -1,5 +1,7 @@
 //! Opening the file: made where there is none, refused where it is not ours, damaged, or of a newer relay.
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -12,6 +14,8 @@ pub const STORE_FILE: &str = "relay.db";
 const APPLICATION_ID: i64 = 0x4c43_5273;
 /// The version of the tables (`PRAGMA user_version`).
 const VERSION: i64 = 1;
+/// The size of a page, and so of the smallest file with anything in it.
+const PAGE: u64 = 4096;
 /// How long a statement waits for another process to finish writing.
 const BUSY: Duration = Duration::from_secs(1);
 
@@ -109,6 +113,7 @@ pub struct Opened {
 /// [`OpenFault`]; nothing is changed then.
 pub fn open(folder: &Path, now: jiff::Timestamp) -> Result<Opened, OpenFault> {
     let path = folder.join(STORE_FILE);
+    prepare(&path)?;
     let connection = Connection::open(&path).map_err(|fault| sort(&path, &fault))?;
     let prepared = check(&path, &connection)?;
     let set_up = || -> rusqlite::Result<()> {
@@ -146,6 +151,19 @@ pub fn open_existing(folder: &Path) -> Result<Option<Connection>, OpenFault> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(&path, flags).map_err(|fault| sort(&path, &fault))?;
     Ok(check(&path, &connection)?.then_some(connection))
+}
+
+/// Makes the file for its owner alone, whatever folder it is in; SQLite gives the files beside it the same rights. A file
+/// that is shorter than a page is what is left of one, and SQLite would take it for an empty one.
+fn prepare(path: &Path) -> Result<(), OpenFault> {
+    let unwritable =
+        |fault: std::io::Error| OpenFault::Unwritable { path: path.display().to_string(), detail: fault.to_string() };
+    let mut options = OpenOptions::new();
+    let file = options.create(true).truncate(false).write(true).mode(0o600).open(path).map_err(unwritable)?;
+    match file.metadata().map_err(unwritable)?.len() {
+        1..PAGE => Err(OpenFault::Damaged { path: path.display().to_string(), detail: "it is cut off".to_owned() }),
+        _ => Ok(()),
+    }
 }
 
 /// Whether the tables are there; a file without anything in it is one to make them in.

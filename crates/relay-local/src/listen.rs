@@ -1,0 +1,45 @@
+//! Connections: taken one by one, each with a limit on how long its caller may take to say what it wants.
+
+use std::future::Future;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpListener;
+use tracing::warn;
+
+/// How long a caller may take to send the head of a request, and how long a connection may lie idle: who sends half a head
+/// and stops must not keep a place for ever.
+const HEAD_WITHIN: Duration = Duration::from_secs(30);
+/// How long the listener waits when the system gives it no more connections.
+const FULL_PAUSE: Duration = Duration::from_millis(200);
+
+/// Serves until `stopped`; then what is under way is answered, and nothing new is taken.
+pub async fn serve(listener: TcpListener, app: Router, stopped: impl Future<Output = ()>) {
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN);
+    let under_way = GracefulShutdown::new();
+    tokio::pin!(stopped);
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = &mut stopped => break,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let service = TowerToHyperService::new(app.clone());
+                let connection = under_way.watch(builder.serve_connection(TokioIo::new(stream), service));
+                // A connection that breaks is its caller's affair; what it asked for is logged by its handler.
+                tokio::spawn(async move { drop(connection.await) });
+            }
+            Err(fault) => {
+                warn!(%fault, "a connection could not be taken: raise the limit of open files if this stays");
+                tokio::time::sleep(FULL_PAUSE).await;
+            }
+        }
+    }
+    under_way.shutdown().await;
+}
