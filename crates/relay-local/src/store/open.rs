@@ -160,7 +160,12 @@ fn prepare(path: &Path) -> Result<(), OpenFault> {
         |fault: std::io::Error| OpenFault::Unwritable { path: path.display().to_string(), detail: fault.to_string() };
     let mut options = OpenOptions::new();
     let file = options.create(true).truncate(false).write(true).mode(0o600).open(path).map_err(unwritable)?;
+    let log = std::fs::metadata(path.with_extension("db-wal")).map_or(0, |log| log.len());
     match file.metadata().map_err(unwritable)?.len() {
+        // SQLite would drop a log without its file, and with it what was acknowledged.
+        0 if log > 0 => {
+            Err(OpenFault::Damaged { path: path.display().to_string(), detail: "only its log is left".to_owned() })
+        }
         1..PAGE => Err(OpenFault::Damaged { path: path.display().to_string(), detail: "it is cut off".to_owned() }),
         _ => Ok(()),
     }

@@ -35,7 +35,9 @@ impl SqliteStore {
                        AND NOT EXISTS
                          (SELECT 1 FROM deliveries AS earlier
                           WHERE earlier.settled_at IS NULL AND earlier.direction = ?1
-                            AND earlier.contact = due.contact AND earlier.place < due.place)
+                            AND earlier.contact = due.contact AND earlier.place < due.place
+                            -- Who has held a lane for too long is gone.
+                            AND NOT (earlier.state = 'direct' AND earlier.next_at <= ?2))
                      ORDER BY next_at, place LIMIT 1",
                 )?
                 .query_row(params![direction.as_str(), now], |row| row.get(0))
