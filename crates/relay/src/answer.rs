@@ -1,7 +1,7 @@
 //! The one place where what a handler found becomes an HTTP answer.
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
 use relay_core::refusal::{Code, Refusal};
 use serde_json::{Value, json};
@@ -65,15 +65,6 @@ pub fn not_found() -> Response<Bytes> {
     let message = "There is nothing at this path: the relay takes POST /webhooks/loops, PUT /api/v1/contacts/update \
                    and POST /api/v1/events/send.";
     refuse(Caller::Clay, &Refusal::new(Code::NotFound, message))
-}
-
-/// The same answer with a header more.
-#[must_use]
-pub fn with_header(mut response: Response<Bytes>, name: HeaderName, value: &str) -> Response<Bytes> {
-    if let Ok(value) = HeaderValue::from_str(value) {
-        response.headers_mut().insert(name, value);
-    }
-    response
 }
 
 const fn status(caller: Caller, code: Code) -> StatusCode {
