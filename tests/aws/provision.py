@@ -1,8 +1,9 @@
 """Makes a stack in a running moto server, from what translate.py has made of the template.
 
-usage: provision.py ENDPOINT TEMPLATE [--stack-name NAME] [--region REGION]
+usage: provision.py ENDPOINT TEMPLATE [--stack-name NAME | --names-from-input] [--region REGION]
 
-TEMPLATE is a file, or - for standard input. moto's own CloudFormation leaves out secrets, alarms and HTTP APIs without a word,
+TEMPLATE is a file. With --names-from-input, each line of the standard input is the name of a stack to make, and each stack is
+one line of output: whoever needs many starts this program once. moto's own CloudFormation leaves out secrets, alarms and HTTP APIs without a word,
 so the secrets, queues and the table are made here, with exactly the properties that the template gives them. Everything else
 (functions, routes, event sources, alarms, log groups, roles) is not made but described, with every reference resolved, in the
 one JSON document that is printed: whoever reads it can run the stack.
@@ -21,20 +22,31 @@ from botocore.config import Config
 NOTHING = object()
 
 
-class Stack:
-    """A stack in the making: resources are made when something first refers to them."""
+class Account:
+    """The emulated services."""
 
-    def __init__(self, endpoint, template, name, region):
-        self.template = template
-        self.resources = template["Resources"]
-        self.name = name
-        self.region = region
+    def __init__(self, endpoint, region):
         session = boto3.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name=region)
         options = {"endpoint_url": endpoint, "config": Config(proxies={}, retries={"total_max_attempts": 1})}
         self.sqs = session.client("sqs", **options)
         self.dynamodb = session.client("dynamodb", **options)
         self.secrets_manager = session.client("secretsmanager", **options)
-        self.account = session.client("sts", **options).get_caller_identity()["Account"]
+        self.id = session.client("sts", **options).get_caller_identity()["Account"]
+        self.region = region
+
+
+class Stack:
+    """A stack in the making: resources are made when something first refers to them."""
+
+    def __init__(self, account, template, name):
+        self.template = template
+        self.resources = template["Resources"]
+        self.name = name
+        self.region = account.region
+        self.sqs = account.sqs
+        self.dynamodb = account.dynamodb
+        self.secrets_manager = account.secrets_manager
+        self.account = account.id
         self.parameters = {}
         for parameter, declared in template.get("Parameters", {}).items():
             if "Default" not in declared:
@@ -42,7 +54,7 @@ class Stack:
             self.parameters[parameter] = str(declared["Default"])
         self.pseudo = {
             "AWS::StackName": name,
-            "AWS::Region": region,
+            "AWS::Region": self.region,
             "AWS::AccountId": self.account,
             "AWS::Partition": "aws",
             "AWS::URLSuffix": "amazonaws.com",
@@ -380,16 +392,19 @@ def as_list(value):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("endpoint", help="where the moto server is, for example http://127.0.0.1:5000")
-    parser.add_argument("template", help="what translate.py has written, or -")
+    parser.add_argument("template", help="what translate.py has written")
     parser.add_argument("--stack-name", default="loops-clay-relay")
+    parser.add_argument("--names-from-input", action="store_true", help="make a stack for each line of standard input")
     parser.add_argument("--region", default="us-east-1")
     given = parser.parse_args()
-    if given.template == "-":
-        template = json.load(sys.stdin)
-    else:
-        with open(given.template, encoding="utf-8") as file:
-            template = json.load(file)
-    print(json.dumps(Stack(given.endpoint, template, given.stack_name, given.region).describe(), indent=2))
+    with open(given.template, encoding="utf-8") as file:
+        template = json.load(file)
+    account = Account(given.endpoint, given.region)
+    if not given.names_from_input:
+        print(json.dumps(Stack(account, template, given.stack_name).describe(), indent=2))
+        return
+    for line in sys.stdin:
+        print(json.dumps(Stack(account, template, line.strip()).describe()), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,11 @@
 //! The relay as functions, against emulated services, as its template describes them.
 
+#[path = "../contract/mod.rs"]
+mod contract;
 mod routes;
 mod workers;
 
+pub(crate) use relay_tests::cloud::relay::Relay;
 use relay_tests::cloud::{Cloud, Setup};
 use relay_tests::far_end::FarEnd;
 use relay_tests::process::TOKEN;
@@ -23,11 +26,14 @@ fn to_loops() -> Value {
 
 /// A stack between these far ends.
 async fn between(loops: &FarEnd, clay: &FarEnd) -> Cloud {
-    let settings = vec![
-        ("LOOPS_API_URL", loops.url("/api")),
-        ("RUST_LOG", "debug".to_owned()),
-        ("CLAY_RATE_PER_SECOND", "200".to_owned()),
-        ("LOOPS_RATE_PER_SECOND", "200".to_owned()),
+    let api = loops.url("/api");
+    let settings = [
+        ("LOOPS_API_URL", api.as_str()),
+        ("RUST_LOG", "debug"),
+        ("CLAY_RATE_PER_SECOND", "200"),
+        ("LOOPS_RATE_PER_SECOND", "200"),
     ];
-    Cloud::start(Setup { loops_to_clay: Some(to_clay(&[clay])), clay_to_loops: Some(to_loops()), settings }).await
+    let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    let (loops_to_clay, clay_to_loops) = (Some(to_clay(&[clay])), Some(to_loops()));
+    Cloud::start(Setup { loops_to_clay, clay_to_loops, settings, ..Setup::default() }).await
 }

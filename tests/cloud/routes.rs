@@ -62,16 +62,16 @@ async fn a_stack_that_nobody_has_filled_in_is_closed_and_names_its_secrets() {
     let cloud = Cloud::start(Setup::default()).await;
     let answer = webhook::post(&cloud.base(), "msg_1", &webhook::created("ada@example.com")).await;
     assert_eq!(answer.refusal(), (503, "not_configured".to_owned()), "{}", cloud.log());
-    let name = cloud.stack()["secrets"]["LoopsToClaySecret"]["name"].as_str().unwrap();
+    let name = cloud.stack().described()["secrets"]["LoopsToClaySecret"]["name"].as_str().unwrap();
     assert!(answer.text().contains(name), "{}", answer.text());
 
-    let token = cloud.stack()["secrets"]["ClayToLoopsSecret"]["document"]["relay_tokens"].as_str().unwrap();
+    let token = cloud.stack().described()["secrets"]["ClayToLoopsSecret"]["document"]["relay_tokens"].as_str().unwrap();
     let url = format!("{}/api/v1/contacts/update", cloud.base());
     let row = r#"{"email":"ada@example.com"}"#;
     assert_eq!(send("PUT", &url, &[], row).await.refusal(), (401, "invalid_token".to_owned()));
     let answer = send("PUT", &url, &[("authorization", &format!("Bearer {token}"))], row).await;
     assert_eq!(answer.refusal(), (502, "not_configured".to_owned()), "{}", answer.text());
-    let name = cloud.stack()["secrets"]["ClayToLoopsSecret"]["name"].as_str().unwrap();
+    let name = cloud.stack().described()["secrets"]["ClayToLoopsSecret"]["name"].as_str().unwrap();
     assert!(answer.text().contains(name), "{}", answer.text());
 }
 

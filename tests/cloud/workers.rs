@@ -78,7 +78,8 @@ async fn a_row_that_loops_refuses_in_the_queue_is_a_dead_letter_with_its_reason(
 async fn a_message_that_is_no_delivery_goes_to_the_dead_letters() {
     let (loops, clay) = (FarEnd::start(Reply::json(200, TAKEN)).await, FarEnd::start(Reply::status(200)).await);
     let cloud = between(&loops, &clay).await;
-    let send = cloud.account().sqs().send_message().queue_url(cloud.queue("ClayQueue")).message_body("hello");
+    let send =
+        cloud.stack().account().sqs().send_message().queue_url(cloud.stack().queue("ClayQueue")).message_body("hello");
     send.message_group_id("g").message_deduplication_id("d").send().await.unwrap();
     let reasons = eventually("a dead letter", async || {
         Some(cloud.dead_letters("ClayDeadLetters").await).filter(|reasons| !reasons.is_empty())

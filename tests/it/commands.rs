@@ -6,6 +6,7 @@ use std::process::Output;
 
 use base64::Engine as _;
 use relay_tests::http::{Answer, send};
+use relay_tests::listing::Listing as _;
 use relay_tests::process::{Folder, Relay, TOKEN, command, settings};
 use relay_tests::{eventually, webhook};
 use serde_json::Value;

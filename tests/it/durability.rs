@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use relay_tests::far_end::{FarEnd, Reply};
 use relay_tests::http::{send, try_send, try_send_by};
+use relay_tests::listing::Listing as _;
 use relay_tests::process::{Relay, TOKEN};
 use relay_tests::{eventually, webhook};
 use serde_json::{Value, json};

@@ -1,20 +1,12 @@
 //! The relay as a program, against everything that its contract says.
 
-mod answers;
-mod answers_direct;
-mod answers_holds;
-mod answers_loops;
-mod cleaning;
-mod cleaning_texts;
 mod commands;
+#[path = "../contract/mod.rs"]
+mod contract;
 mod durability;
 mod pace;
 mod paths;
-mod rows;
-mod rows_keys;
-mod rows_loops;
-mod rows_queued;
 mod start;
-mod webhooks;
-mod webhooks_clay;
-mod webhooks_signed;
+mod stores;
+
+pub(crate) use relay_tests::process::Relay;

@@ -3,6 +3,7 @@
 pub mod cloud;
 pub mod far_end;
 pub mod http;
+pub mod listing;
 pub mod process;
 pub mod row;
 pub mod webhook;

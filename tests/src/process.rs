@@ -9,7 +9,8 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
-use crate::{eventually, webhook};
+use crate::listing::Listing;
+use crate::webhook;
 
 /// The bearer token of the tests.
 pub const TOKEN: &str = "relay-token-for-tests";
@@ -83,6 +84,11 @@ pub fn settings(given: &[(&str, &str)]) -> BTreeMap<String, String> {
 }
 
 impl Relay {
+    /// What an answer calls the Loops key.
+    pub const LOOPS_API_KEY: &str = "LOOPS_API_KEY";
+    /// What an answer calls the signing secrets.
+    pub const LOOPS_SIGNING_SECRET: &str = "LOOPS_SIGNING_SECRET";
+
     /// Starts a relay in a new folder.
     pub async fn start(given: &[(&str, &str)]) -> Self {
         Self::start_in(Folder::new(), given).await
@@ -149,35 +155,6 @@ impl Relay {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
-    /// What `deliveries --json` prints.
-    ///
-    /// # Panics
-    /// When it is not a JSON array.
-    pub async fn deliveries(&self) -> Vec<Value> {
-        let output = command(&self.settings).args(["deliveries", "--json"]).output().await;
-        let output = output.unwrap_or_else(|fault| panic!("{fault}"));
-        serde_json::from_slice(&output.stdout)
-            .unwrap_or_else(|fault| panic!("{fault}: {}", String::from_utf8_lossy(&output.stderr)))
-    }
-
-    /// Waits until the only delivery is in a state, and gives it.
-    pub async fn delivery_in(&self, state: &str) -> Value {
-        eventually(&format!("one delivery that is {state}"), async || {
-            let deliveries = self.deliveries().await;
-            deliveries.into_iter().next().filter(|delivery| delivery["state"] == state)
-        })
-        .await
-    }
-
-    /// Waits until the only delivery has this reason, and gives it.
-    pub async fn delivery_because(&self, reason: &str) -> Value {
-        eventually(&format!("one delivery because of {reason}"), async || {
-            let deliveries = self.deliveries().await;
-            deliveries.into_iter().next().filter(|delivery| delivery["reason"] == reason)
-        })
-        .await
-    }
-
     /// Kills it, as a power cut does.
     pub async fn kill(mut self) -> Folder {
         let _ = self.child.kill().await;
@@ -195,6 +172,19 @@ impl Relay {
         let status = tokio::time::timeout(crate::PATIENCE, self.child.wait()).await;
         let status = status.unwrap_or_else(|_| panic!("it did not stop")).unwrap_or_else(|fault| panic!("{fault}"));
         (self.folder, status)
+    }
+}
+
+impl Listing for Relay {
+    /// What `deliveries --json` prints.
+    ///
+    /// # Panics
+    /// When it is not a JSON array.
+    async fn deliveries(&self) -> Vec<Value> {
+        let output = command(&self.settings).args(["deliveries", "--json"]).output().await;
+        let output = output.unwrap_or_else(|fault| panic!("{fault}"));
+        serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|fault| panic!("{fault}: {}", String::from_utf8_lossy(&output.stderr)))
     }
 }
 

@@ -140,7 +140,9 @@ fn receives(message: &SqsMessage) -> u32 {
 
 async fn hide(queue: &SqsQueue, message: &SqsMessage, wait: Duration) {
     let Some(receipt) = &message.receipt_handle else { return };
-    let seconds = i64::try_from(wait.as_secs()).unwrap_or(LONGEST_HIDDEN).min(LONGEST_HIDDEN);
+    // SQS counts whole seconds, and nobody is asked before the time that was asked for.
+    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    let seconds = i64::try_from(seconds).unwrap_or(LONGEST_HIDDEN).min(LONGEST_HIDDEN);
     if let Err(fault) = queue.put_back(receipt, i32::try_from(seconds).unwrap_or(i32::MAX)).await {
         // It then comes back when the queue's own time is up: later, but it comes.
         warn!(%fault, "a message could not be put back in time");

@@ -6,19 +6,25 @@
 //! `first_message`, because a FIFO queue has no place in front of what it holds already. The worker that meets one of the others
 //! delivers that one before.
 
+use std::time::Duration;
+
 use jiff::{SignedDuration, Timestamp};
 use relay::ambient::Ambient;
 use relay::store::{Admission, DirectEnd, DirectLane, StoreFault, Wish};
 use relay_core::contact::ContactKey;
-use relay_core::delivery::{Cargo, Delivery, DeliveryId};
+use relay_core::delivery::{Cargo, Delivery};
+use tracing::warn;
 
 use crate::envelope;
-use crate::ledger::{Ledger, SetOut, Standing};
+use crate::ledger::{Ledger, Postponed, Standing};
 use crate::queue::SqsQueue;
 use crate::table::{Change, Item, text, time};
 
 /// How long a caller may hold a lane: longer than any caller is let wait. One who holds it longer is gone.
 const LEASE: SignedDuration = SignedDuration::from_secs(40);
+
+/// How far the order of arrival and the order in the queue may be apart: clocks differ, and sandboxes are frozen.
+const SLACK: Duration = Duration::from_secs(600);
 
 /// The lane, the queue behind it, and the ledger.
 #[derive(Debug, Clone)]
@@ -63,21 +69,29 @@ impl<A: Ambient> AwsLane<A> {
         }
     }
 
-    /// Notes that a delivery of the queue has ended.
+    /// Notes that a delivery of the queue has ended. What is still noted from long before it has ended as well, or never
+    /// got into the queue: a group is worked on in order.
     ///
     /// # Errors
     /// When the table cannot be written.
-    pub async fn leave(&self, contact: &ContactKey, id: &DeliveryId) -> Result<(), StoreFault> {
+    pub async fn leave(&self, delivery: &Delivery) -> Result<(), StoreFault> {
+        let (key, id, place) = (key(&delivery.contact), delivery.id.as_str(), place(delivery));
         let now = self.ambient.now();
         let first = Change::new("REMOVE first_id, first_message DELETE waiting :ids")
             .only_if("first_id = :id")
-            .text(":id", id.as_str())
-            .set(":ids", id.as_str());
-        if self.ledger.table().change(&key(contact), first, now).await?.is_some() {
+            .text(":id", id)
+            .set(":ids", [place.clone()]);
+        let left = match self.ledger.table().change(&key, first, now).await? {
+            Some(left) => Some(left),
+            None => {
+                self.ledger.table().change(&key, Change::new("DELETE waiting :ids").set(":ids", [place]), now).await?
+            }
+        };
+        let over = left.map(|left| over_before(&left, delivery)).unwrap_or_default();
+        if over.is_empty() {
             return Ok(());
         }
-        let change = Change::new("DELETE waiting :ids").set(":ids", id.as_str());
-        self.ledger.table().change(&key(contact), change, now).await.map(drop)
+        self.ledger.table().change(&key, Change::new("DELETE waiting :ids").set(":ids", over), now).await.map(drop)
     }
 
     async fn known(&self, delivery: &Delivery) -> Result<Option<Admission>, StoreFault> {
@@ -103,7 +117,7 @@ impl<A: Ambient> AwsLane<A> {
         if self.ledger.table().change(&key(&delivery.contact), take, now).await?.is_none() {
             return Ok(None);
         }
-        if repeats(delivery) && !self.ledger.set_out(delivery, SetOut::Direct(until), now).await? {
+        if repeats(delivery) && !self.ledger.set_out(delivery, until, now).await? {
             self.give_back(delivery).await?;
             return Ok(Some(Admission::Busy));
         }
@@ -117,33 +131,30 @@ impl<A: Ambient> AwsLane<A> {
     }
 
     async fn enqueue(&self, delivery: &Delivery) -> Result<Admission, StoreFault> {
-        let now = self.ambient.now();
-        if repeats(delivery) && !self.ledger.set_out(delivery, SetOut::Queued, now).await? {
-            return Ok(Admission::Busy);
-        }
         // The lane is closed before the message is on its way: nothing may pass it.
-        let wait = Change::new("ADD waiting :ids").set(":ids", delivery.id.as_str());
-        self.ledger.table().change(&key(&delivery.contact), wait, now).await?;
-        match self.queue.send(delivery, &self.ambient.unique()).await {
-            Ok(()) => Ok(Admission::Queued),
-            Err(fault) => {
-                self.leave(&delivery.contact, &delivery.id).await?;
-                if repeats(delivery) {
-                    self.ledger.forget(&delivery.id).await?;
-                }
-                Err(fault)
-            }
+        let wait = Change::new("ADD waiting :ids").set(":ids", [place(delivery)]);
+        self.ledger.table().change(&key(&delivery.contact), wait, self.ambient.now()).await?;
+        if let Err(fault) = self.queue.send(delivery, &self.ambient.unique()).await {
+            self.leave(delivery).await?;
+            return Err(fault);
         }
+        // It is stored: that the record of it is missing only means that a repeat is stored once more, and sent once.
+        if let Err(fault) = self.ledger.queued(delivery, self.ambient.now()).await {
+            warn!(delivery.id = %delivery.id, %fault, "a stored delivery could not be recorded");
+        }
+        Ok(Admission::Queued)
     }
 
     /// Puts the holder of the lane into the queue; in front of everything, where others came meanwhile.
-    async fn postpone(&self, delivery: &Delivery) -> Result<(), StoreFault> {
+    async fn postpone(&self, delivery: &Delivery, postponed: Postponed) -> Result<(), StoreFault> {
         let now = self.ambient.now();
         let id = delivery.id.as_str();
+        // On record first: a worker must not take it before its time.
+        self.ledger.postpone(delivery, postponed, now).await?;
         let alone = Change::new("REMOVE holder, lease_until ADD waiting :ids")
             .only_if("holder = :id AND attribute_not_exists(waiting)")
             .text(":id", id)
-            .set(":ids", id);
+            .set(":ids", [place(delivery)]);
         let alone = self.ledger.table().change(&key(&delivery.contact), alone, now).await?.is_some();
         if !alone {
             let first = envelope::seal(delivery).map_err(|fault| StoreFault(fault.to_string()))?;
@@ -152,25 +163,21 @@ impl<A: Ambient> AwsLane<A> {
                     .only_if("holder = :id")
                     .text(":id", id)
                     .text(":first", &first)
-                    .set(":ids", id);
+                    .set(":ids", [place(delivery)]);
             if self.ledger.table().change(&key(&delivery.contact), in_front, now).await?.is_none() {
                 return Err(StoreFault("the lane was given to somebody else".to_owned()));
             }
         }
-        if repeats(delivery) {
-            self.ledger.set_out(delivery, SetOut::Queued, now).await?;
-        }
         match self.queue.send(delivery, &self.ambient.unique()).await {
             Err(fault) if alone => {
-                self.leave(&delivery.contact, &delivery.id).await?;
-                if repeats(delivery) {
-                    self.ledger.forget(&delivery.id).await?;
-                }
-                Err(fault)
+                self.leave(delivery).await?;
+                self.ledger.forget(&delivery.id).await?;
+                return Err(fault);
             }
             // The others bring it along.
-            Ok(()) | Err(_) => Ok(()),
+            Ok(()) | Err(_) => {}
         }
+        self.ledger.queued(delivery, self.ambient.now()).await
     }
 }
 
@@ -201,7 +208,9 @@ impl<A: Ambient> DirectLane for AwsLane<A> {
                 }
                 self.give_back(delivery).await
             }
-            DirectEnd::Postponed { .. } => self.postpone(delivery).await,
+            DirectEnd::Postponed { attempts, at, reason } => {
+                self.postpone(delivery, Postponed { attempts, at, reason }).await
+            }
         }
     }
 
@@ -218,6 +227,23 @@ fn repeats(delivery: &Delivery) -> bool {
 
 fn is_held(item: &Item, now: Timestamp) -> bool {
     text(item, "holder").is_some() && time(item, "lease_until").is_some_and(|until| until > now)
+}
+
+/// How a delivery is noted in its contact's item: when it came, and its id.
+fn place(delivery: &Delivery) -> String {
+    format!("{:015}#{}", delivery.received_at.as_millisecond(), delivery.id)
+}
+
+/// What is noted as waiting since so long before this delivery that it cannot be in the queue any more.
+fn over_before(item: &Item, delivery: &Delivery) -> Vec<String> {
+    let before = delivery.received_at.as_millisecond().saturating_sub(SLACK.as_millis().try_into().unwrap_or(i64::MAX));
+    let first = text(item, "first_id");
+    let waiting = item.get("waiting").and_then(|waiting| waiting.as_ss().ok());
+    let over = waiting.into_iter().flatten().filter(|place| {
+        let (at, id) = place.split_once('#').unwrap_or_default();
+        at.parse().is_ok_and(|at: i64| at < before) && first != Some(id)
+    });
+    over.cloned().collect()
 }
 
 fn key(contact: &ContactKey) -> String {

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use relay::store::{StoreFault, Submission, WebhookLedger, WebhookUse};
-use relay_core::delivery::{BodyHash, Delivery, DeliveryId, Disposition, History, Reason};
+use relay_core::delivery::{BodyHash, Cargo, Delivery, DeliveryId, Disposition, History, Reason};
 
 use crate::table::{Change, LedgerTable, number, text, time};
 
@@ -28,6 +28,8 @@ pub enum Begun {
     DoneBefore,
     /// Another body has been delivered, or waits, under its id.
     Conflict,
+    /// Its far end asked to be left alone until then.
+    NotBefore(Timestamp),
 }
 
 /// The ledger.
@@ -63,29 +65,55 @@ impl Ledger {
         })
     }
 
-    /// Notes that a delivery is on its way, unless it is known as delivered or on its way already; false then.
+    /// Notes that a delivery is sent while its caller waits, until then at the longest; false where it is known as
+    /// delivered or on its way already. What was known of an earlier end is forgotten: who runs a row again means it.
     ///
     /// # Errors
     /// When the table cannot be written.
-    pub async fn set_out(&self, delivery: &Delivery, state: SetOut, now: Timestamp) -> Result<bool, StoreFault> {
-        let change = Change::new("SET standing = :standing, lease_until = :lease, body_hash = :hash")
-            .text(":dead", "dead")
-            .text(":direct", "direct")
-            .text(":hash", BodyHash::of(&delivery.body).as_str());
-        let change = match state {
-            SetOut::Direct(until) => change
-                .only_if(
-                    "attribute_not_exists(standing) OR standing = :dead OR (standing = :direct AND lease_until < :now)",
-                )
-                .text(":standing", "direct")
-                .number(":lease", until.as_millisecond())
-                .number(":now", now.as_millisecond()),
-            SetOut::Queued => change
-                .only_if("attribute_not_exists(standing) OR standing = :dead OR standing = :direct")
-                .text(":standing", "queued")
-                .number(":lease", 0),
-        };
-        Ok(self.table.change(&delivery_key(&delivery.id), change, now).await?.is_some())
+    pub async fn set_out(&self, delivery: &Delivery, until: Timestamp, now: Timestamp) -> Result<bool, StoreFault> {
+        let change = Change::new(
+            "SET standing = :direct, lease_until = :until, body_hash = :hash, received_at = :received, cargo = :cargo, \
+             attempts = :one REMOVE reason, last_status, failing_since, held_since, not_before",
+        )
+        .only_if("attribute_not_exists(standing) OR standing = :dead OR (standing = :direct AND lease_until < :now)")
+        .text(":dead", "dead")
+        .text(":direct", "direct")
+        .number(":one", 1)
+        .number(":until", until.as_millisecond())
+        .number(":now", now.as_millisecond());
+        Ok(self.table.change(&delivery_key(&delivery.id), describe(change, delivery), now).await?.is_some())
+    }
+
+    /// Notes that a delivery is in the queue, which it must be before: what is on record as queued is answered as such.
+    ///
+    /// # Errors
+    /// When the table cannot be written.
+    pub async fn queued(&self, delivery: &Delivery, now: Timestamp) -> Result<(), StoreFault> {
+        // A worker may have been faster: what it has noted stands.
+        let change = Change::new(
+            "SET standing = :queued, body_hash = :hash, received_at = :received, cargo = :cargo REMOVE lease_until",
+        )
+        .only_if("attribute_not_exists(standing) OR standing = :direct")
+        .text(":queued", "queued")
+        .text(":direct", "direct");
+        self.table.change(&delivery_key(&delivery.id), describe(change, delivery), now).await.map(drop)
+    }
+
+    /// Notes what came of a delivery whose caller has waited and that is to join the queue.
+    ///
+    /// # Errors
+    /// When the table cannot be written.
+    pub async fn postpone(&self, delivery: &Delivery, postponed: Postponed, now: Timestamp) -> Result<(), StoreFault> {
+        let change = Change::new(
+            "SET standing = :direct, body_hash = :hash, received_at = :received, cargo = :cargo, \
+             attempts = :attempts, not_before = :at, failing_since = :now, reason = :reason, last_status = :status",
+        )
+        .text(":direct", "direct")
+        .number(":attempts", i64::from(postponed.attempts))
+        .number(":at", postponed.at.as_millisecond())
+        .number(":now", now.as_millisecond());
+        let change = because(describe(change, delivery), postponed.reason);
+        self.table.change(&delivery_key(&delivery.id), change, now).await.map(drop)
     }
 
     /// Notes that a delivery has ended as delivered.
@@ -93,8 +121,10 @@ impl Ledger {
     /// # Errors
     /// When the table cannot be written.
     pub async fn done(&self, id: &DeliveryId, now: Timestamp) -> Result<(), StoreFault> {
-        let change =
-            Change::new("SET standing = :state REMOVE reason, failing_since, held_since").text(":state", "done");
+        let change = Change::new(
+            "SET standing = :done REMOVE reason, last_status, failing_since, held_since, not_before, lease_until",
+        )
+        .text(":done", "done");
         self.table.change(&delivery_key(id), change, now).await.map(drop)
     }
 
@@ -113,24 +143,32 @@ impl Ledger {
     pub async fn begin(&self, delivery: &Delivery, now: Timestamp) -> Result<Begun, StoreFault> {
         let hash = BodyHash::of(&delivery.body);
         let change = Change::new(
-            "SET standing = if_not_exists(standing, :queued), body_hash = if_not_exists(body_hash, :hash) ADD attempts :one",
+            "SET standing = if_not_exists(standing, :queued), body_hash = if_not_exists(body_hash, :hash), \
+             received_at = if_not_exists(received_at, :received), cargo = if_not_exists(cargo, :cargo) \
+             REMOVE not_before ADD attempts :one",
         )
+        .only_if("attribute_not_exists(not_before) OR not_before <= :now")
         .text(":queued", "queued")
-        .text(":hash", hash.as_str())
+        .number(":now", now.as_millisecond())
         .number(":one", 1);
-        let item = self.table.change(&delivery_key(&delivery.id), change, now).await?.unwrap_or_default();
+        let key = delivery_key(&delivery.id);
+        let Some(item) = self.table.change(&key, describe(change, delivery), now).await? else {
+            let not_before = time(&self.table.get(&key).await?, "not_before");
+            return Ok(Begun::NotBefore(not_before.unwrap_or(now)));
+        };
         if text(&item, "body_hash").is_some_and(|known| known != hash.as_str()) {
             return Ok(Begun::Conflict);
         }
-        if text(&item, "standing") == Some("done") {
-            return Ok(Begun::DoneBefore);
+        match text(&item, "standing") {
+            Some("done") => Ok(Begun::DoneBefore),
+            // A person has taken it out of the dead letters.
+            Some("dead") => Ok(Begun::Go(History::default())),
+            _ => Ok(Begun::Go(History {
+                attempts: u32::try_from(number(&item, "attempts").unwrap_or(1).saturating_sub(1)).unwrap_or(u32::MAX),
+                failing_since: time(&item, "failing_since"),
+                held_since: time(&item, "held_since"),
+            })),
         }
-        let attempts = number(&item, "attempts").unwrap_or(1).saturating_sub(1);
-        Ok(Begun::Go(History {
-            attempts: u32::try_from(attempts).unwrap_or(u32::MAX),
-            failing_since: time(&item, "failing_since"),
-            held_since: time(&item, "held_since"),
-        }))
     }
 
     /// Notes how an attempt ended.
@@ -138,37 +176,59 @@ impl Ledger {
     /// # Errors
     /// When the table cannot be written.
     pub async fn end(&self, id: &DeliveryId, end: Disposition, now: Timestamp) -> Result<(), StoreFault> {
-        let because = |change: Change, Reason { code, .. }: Reason| change.text(":reason", code.as_str());
-        let since = now.as_millisecond();
-        let change = match end {
+        let (update, standing, reason) = match end {
             Disposition::Delivered => return self.done(id, now).await,
-            Disposition::Dead(reason) => {
-                because(Change::new("SET standing = :dead, reason = :reason").text(":dead", "dead"), reason)
-            }
-            Disposition::TryLater { reason, .. } => because(
-                Change::new(
-                    "SET reason = :reason, failing_since = if_not_exists(failing_since, :now) REMOVE held_since",
-                )
-                .number(":now", since),
+            Disposition::Dead(reason) => (
+                "SET standing = :standing, reason = :reason, last_status = :status REMOVE failing_since, held_since",
+                "dead",
                 reason,
             ),
-            Disposition::Hold { reason, .. } => because(
-                Change::new("SET reason = :reason, held_since = if_not_exists(held_since, :now) REMOVE failing_since")
-                    .number(":now", since),
+            Disposition::TryLater { reason, .. } => (
+                "SET standing = :standing, reason = :reason, last_status = :status, \
+                 failing_since = if_not_exists(failing_since, :now) REMOVE held_since",
+                "queued",
+                reason,
+            ),
+            Disposition::Hold { reason, .. } => (
+                "SET standing = :standing, reason = :reason, last_status = :status, \
+                 held_since = if_not_exists(held_since, :now) REMOVE failing_since",
+                "queued",
                 reason,
             ),
         };
+        let change = because(Change::new(update).text(":standing", standing), reason);
+        let change = if update.contains(":now") { change.number(":now", now.as_millisecond()) } else { change };
         self.table.change(&delivery_key(id), change, now).await.map(drop)
     }
 }
 
-/// How a delivery sets out.
+/// The values that say what a delivery is: `:hash`, `:received` and `:cargo`.
+fn describe(change: Change, delivery: &Delivery) -> Change {
+    let cargo = match delivery.cargo {
+        Cargo::ClayRow { .. } => "row",
+        Cargo::LoopsContact => "contact",
+        Cargo::LoopsEvent { .. } => "event",
+    };
+    change
+        .text(":hash", BodyHash::of(&delivery.body).as_str())
+        .number(":received", delivery.received_at.as_millisecond())
+        .text(":cargo", cargo)
+}
+
+/// The values that say why a delivery was not taken: `:reason` and `:status`, which is 0 where no answer came.
+fn because(change: Change, reason: Reason) -> Change {
+    change.text(":reason", reason.code.as_str()).number(":status", reason.status.map_or(0, i64::from))
+}
+
+/// How a delivery joins the queue whose caller has waited for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SetOut {
-    /// Its caller waits, until then at the longest.
-    Direct(Timestamp),
-    /// Through the queue.
-    Queued,
+pub struct Postponed {
+    /// How many attempts were made.
+    pub attempts: u32,
+    /// When a worker may try it.
+    pub at: Timestamp,
+    /// Why it was not delivered.
+    pub reason: Reason,
 }
 
 impl WebhookLedger for Ledger {

@@ -56,8 +56,8 @@ impl Change {
         self
     }
 
-    pub(crate) fn set(mut self, name: &'static str, value: &str) -> Self {
-        self.values.push((name, AttributeValue::Ss(vec![value.to_owned()])));
+    pub(crate) fn set(mut self, name: &'static str, values: impl Into<Vec<String>>) -> Self {
+        self.values.push((name, AttributeValue::Ss(values.into())));
         self
     }
 

@@ -61,7 +61,7 @@ impl<W: Attempt, A: Ambient> LoopsWorker<W, A> {
     async fn send(&self, delivery: &Delivery) -> Fate {
         let fate = try_once(&self.attempt, &self.ledger, &self.ambient, delivery).await;
         if let Fate::Ended(_) = fate
-            && let Err(fault) = self.lane.leave(&delivery.contact, &delivery.id).await
+            && let Err(fault) = self.lane.leave(delivery).await
         {
             error!(delivery.id = %delivery.id, %fault, "the lane cannot be left");
             return Fate::Unable;
@@ -74,6 +74,7 @@ async fn try_once<W: Attempt, A: Ambient>(attempt: &W, ledger: &Ledger, ambient:
     let history = match ledger.begin(delivery, ambient.now()).await {
         Ok(Begun::Go(history)) => history,
         Ok(Begun::DoneBefore) => return Fate::Ended(Disposition::Delivered),
+        Ok(Begun::NotBefore(at)) => return Fate::Back(at),
         Ok(Begun::Conflict) => return Fate::Ended(Disposition::Dead(Reason::own(ReasonCode::IdConflict))),
         Err(fault) => {
             error!(delivery.id = %delivery.id, %fault, "the ledger cannot be written: nothing is sent");

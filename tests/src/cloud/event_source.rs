@@ -3,27 +3,33 @@
 //! As AWS' page "Using Lambda with Amazon SQS" has it, partial batch responses included. What is not deleted comes back
 //! when its visibility timeout is up, and the queue itself moves it to the dead letters after so many receives.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::{Message, MessageSystemAttributeName};
 use serde_json::{Map, Value, json};
-use tokio::task::JoinHandle;
+use tokio::sync::{Notify, Semaphore};
+use tokio::task::{JoinHandle, JoinSet};
 
 use super::function::Function;
+
+/// How often a queue is looked into that was empty. AWS waits in the queue itself; here, whoever has just put something
+/// there also says so.
+const POLL_EVERY: Duration = Duration::from_millis(400);
 
 /// A running mapping.
 #[derive(Debug)]
 pub struct EventSource {
-    pollers: Vec<JoinHandle<()>>,
+    poller: JoinHandle<()>,
+    stopped: Arc<AtomicBool>,
+    nudge: Arc<Notify>,
 }
 
 impl Drop for EventSource {
     fn drop(&mut self) {
-        for poller in &self.pollers {
-            poller.abort();
-        }
+        self.poller.abort();
     }
 }
 
@@ -40,42 +46,121 @@ pub struct Mapping {
     pub reports_failures: bool,
 }
 
-impl EventSource {
-    /// Starts polling.
-    #[must_use]
-    pub fn start(client: &Client, mapping: &Mapping, function: &Arc<Function>) -> Self {
-        let pollers = (0..mapping.concurrency)
-            .map(|_| tokio::spawn(poll(client.clone(), mapping.clone(), Arc::clone(function))))
-            .collect();
-        Self { pollers }
+/// The messages that were received and not deleted: they are hidden until their time is up.
+#[derive(Debug, Default)]
+pub struct Hidden(Mutex<Vec<(String, String)>>);
+
+impl Hidden {
+    /// Ends the time of all of them, as waiting would: they can be received at once.
+    pub async fn show(&self, client: &Client) {
+        let hidden = std::mem::take(&mut *self.lock());
+        for (queue, receipt) in hidden {
+            // A message that was received again has another receipt.
+            let _ = client
+                .change_message_visibility()
+                .queue_url(queue)
+                .receipt_handle(receipt)
+                .visibility_timeout(0)
+                .send()
+                .await;
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(String, String)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-async fn poll(client: Client, mapping: Mapping, function: Arc<Function>) {
-    loop {
-        let received = client
+#[derive(Debug, Clone)]
+struct Poller {
+    client: Client,
+    mapping: Mapping,
+    function: Arc<Function>,
+    hidden: Arc<Hidden>,
+    nudge: Arc<Notify>,
+    stopped: Arc<AtomicBool>,
+}
+
+impl EventSource {
+    /// Starts polling; `nudge` tells that something may have come.
+    #[must_use]
+    pub fn start(
+        client: Client,
+        mapping: Mapping,
+        function: Arc<Function>,
+        hidden: Arc<Hidden>,
+        nudge: Arc<Notify>,
+    ) -> Self {
+        let stopped = Arc::new(AtomicBool::new(false));
+        let poller =
+            Poller { client, mapping, function, hidden, nudge: Arc::clone(&nudge), stopped: Arc::clone(&stopped) };
+        Self { poller: tokio::spawn(poller.run()), stopped, nudge }
+    }
+
+    /// Ends polling. What was received is handed over, and its answer waited for.
+    pub async fn stop(mut self) {
+        self.stopped.store(true, Ordering::Relaxed);
+        self.nudge.notify_waiters();
+        let _ = (&mut self.poller).await;
+    }
+}
+
+impl Poller {
+    async fn run(self) {
+        let turns = Arc::new(Semaphore::new(self.mapping.concurrency));
+        // The batches end with the poller.
+        let mut batches = JoinSet::new();
+        while let Ok(turn) = Arc::clone(&turns).acquire_owned().await {
+            if self.stopped.load(Ordering::Relaxed) {
+                break;
+            }
+            let messages = self.receive().await;
+            if messages.is_empty() {
+                drop(turn);
+                let _ = tokio::time::timeout(POLL_EVERY, self.nudge.notified()).await;
+                continue;
+            }
+            let poller = self.clone();
+            batches.spawn(async move {
+                poller.hand_over(&messages).await;
+                drop(turn);
+                poller.nudge.notify_waiters();
+            });
+            while batches.try_join_next().is_some() {}
+        }
+        batches.join_all().await;
+    }
+
+    async fn receive(&self) -> Vec<Message> {
+        let received = self
+            .client
             .receive_message()
-            .queue_url(&mapping.queue)
-            .max_number_of_messages(mapping.batch_size)
+            .queue_url(&self.mapping.queue)
+            .max_number_of_messages(self.mapping.batch_size)
             .message_system_attribute_names(MessageSystemAttributeName::All)
             .wait_time_seconds(0)
             .send()
             .await;
         let messages = received.map(|received| received.messages.unwrap_or_default()).unwrap_or_default();
-        if messages.is_empty() {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            continue;
-        }
+        let receipts = messages.iter().filter_map(|message| message.receipt_handle.clone());
+        self.hidden.lock().extend(receipts.map(|receipt| (self.mapping.queue.clone(), receipt)));
+        messages
+    }
+
+    async fn hand_over(&self, messages: &[Message]) {
         let event = json!({"Records": messages.iter().map(record).collect::<Vec<_>>()});
         // A function that fails takes nothing: every message comes back.
-        let Ok(answer) = function.invoke(event.to_string().into_bytes()).await else { continue };
-        let failed = if mapping.reports_failures { failures(&answer) } else { Some(Vec::new()) };
+        let Ok(answer) = self.function.invoke(event.to_string().into_bytes()).await else { return };
+        let failed = if self.mapping.reports_failures { failures(&answer) } else { Some(Vec::new()) };
         // An answer that is no answer is a failure of the whole batch.
-        let Some(failed) = failed else { continue };
-        for message in &messages {
+        let Some(failed) = failed else { return };
+        for message in messages {
             if message.message_id.as_ref().is_some_and(|id| !failed.contains(id)) {
                 let receipt = message.receipt_handle.clone().unwrap_or_default();
-                let _ = client.delete_message().queue_url(&mapping.queue).receipt_handle(receipt).send().await;
+                let delete = self.client.delete_message().queue_url(&self.mapping.queue);
+                if delete.receipt_handle(&receipt).send().await.is_ok() {
+                    self.hidden.lock().retain(|(_, hidden)| *hidden != receipt);
+                }
             }
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::{Mutex, Semaphore, watch};
 
 use super::sandbox::{Failed, Sandbox};
 
@@ -27,13 +27,14 @@ pub struct Function {
     log: PathBuf,
     idle: Mutex<Vec<Sandbox>>,
     free: Semaphore,
+    killed: watch::Sender<bool>,
 }
 
 impl Function {
     /// A function of at most so many sandboxes.
     #[must_use]
     pub fn new(described: Described, binary: PathBuf, log: PathBuf, sandboxes: usize) -> Self {
-        Self { described, binary, log, idle: Mutex::new(Vec::new()), free: Semaphore::new(sandboxes) }
+        Self { described, binary, log, idle: Mutex::new(Vec::new()), free: Semaphore::new(sandboxes), killed: watch::Sender::new(false) }
     }
 
     /// Its name.
@@ -56,11 +57,21 @@ impl Function {
             Some(sandbox) => sandbox,
             None => Sandbox::start(self.name(), &self.binary, &self.described.environment, &self.log).await,
         };
-        let answer = sandbox.invoke(event, self.described.timeout).await;
+        let mut killed = self.killed.subscribe();
+        let answer = tokio::select! {
+            answer = sandbox.invoke(event, self.described.timeout) => answer,
+            _ = killed.wait_for(|killed| *killed) => Err(Failed::Exited),
+        };
         if sandbox.is_alive() && !matches!(answer, Err(Failed::TimedOut | Failed::Exited)) {
             self.idle.lock().await.push(sandbox);
         }
         answer.map(|answer| answer.to_vec())
+    }
+
+    /// Kills every sandbox, whatever it is doing; there are no others after that.
+    pub async fn kill(&self) {
+        let _ = self.killed.send(true);
+        self.recycle().await;
     }
 
     /// Ends every idle sandbox: the next event starts a new one.

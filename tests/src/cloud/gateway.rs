@@ -13,6 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use super::function::Function;
@@ -37,14 +38,22 @@ impl Drop for Gateway {
 pub type Routes = BTreeMap<(String, String), Arc<Function>>;
 
 impl Gateway {
-    /// Serves these routes.
+    /// Serves these routes, and tells after each request that it may have put something into a queue.
     ///
     /// # Panics
     /// When there is no port.
-    pub async fn start(routes: Routes) -> Self {
+    pub async fn start(routes: Routes, nudge: Arc<Notify>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap_or_else(|fault| panic!("{fault}"));
         let address = listener.local_addr().unwrap_or_else(|fault| panic!("{fault}"));
-        let app = axum::Router::new().fallback(pass).with_state(Arc::new(routes));
+        let serve = move |State(routes): State<Arc<Routes>>, request: Request| {
+            let nudge = Arc::clone(&nudge);
+            async move {
+                let response = pass(&routes, request).await;
+                nudge.notify_waiters();
+                response
+            }
+        };
+        let app = axum::Router::new().fallback(serve).with_state(Arc::new(routes));
         let server = tokio::spawn(async move {
             let _ = axum::serve(listener, app).await;
         });
@@ -58,7 +67,7 @@ impl Gateway {
     }
 }
 
-async fn pass(State(routes): State<Arc<Routes>>, request: Request) -> Response<Body> {
+async fn pass(routes: &Routes, request: Request) -> Response<Body> {
     let (parts, body) = request.into_parts();
     let (method, path) = (parts.method.to_string(), parts.uri.path().to_owned());
     let Some(function) = routes.get(&(method.clone(), path.clone())) else {

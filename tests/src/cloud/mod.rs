@@ -1,58 +1,60 @@
 //! The relay on AWS, without AWS: the built functions run as Lambda runs them, with Secrets Manager, SQS and DynamoDB
 //! emulated, everything as the template describes it.
 
+pub mod deliveries;
 pub mod event_source;
 pub mod function;
 pub mod gateway;
+pub mod relay;
 pub mod sandbox;
+pub mod stack;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_sqs::types::Message;
-use relay::settings::SettingReader;
-use relay_aws::account::Account;
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::process::Command;
+use tokio::sync::Notify;
 
-use event_source::{EventSource, Mapping};
+use event_source::{EventSource, Hidden, Mapping};
 use function::{Described, Function};
 use gateway::Gateway;
+use stack::{Stack, array, text};
 
-/// The variable with the emulator's address.
-const EMULATOR: &str = "RELAY_EMULATOR";
-/// The variable with the folder of the functions' binaries.
-const FUNCTIONS: &str = "RELAY_FUNCTIONS";
-/// The variable with the translated template.
-const TEMPLATE: &str = "RELAY_TEMPLATE";
-/// The region of the tests.
-const REGION: &str = "us-east-1";
 /// How many sandboxes a function of the front door may have.
 const FRONT_DOOR_SANDBOXES: usize = 8;
 
-/// A deployed stack.
+/// A deployed stack that runs.
 #[derive(Debug)]
 pub struct Cloud {
-    stack: Value,
-    account: Account,
+    kept: Kept,
     functions: BTreeMap<String, Arc<Function>>,
     gateway: Gateway,
     sources: Vec<EventSource>,
+}
+
+/// What stays when nothing runs: the stack with everything that it has stored, and the log.
+#[derive(Debug)]
+pub struct Kept {
+    stack: Stack,
+    hidden: Arc<Hidden>,
     folder: TempDir,
 }
 
 /// What is set in a stack before it is used.
 #[derive(Debug, Default)]
 pub struct Setup {
-    /// The document of the direction from Loops to Clay; as the template makes it, if it is not given.
+    /// The document of the direction from Loops to Clay; as it is in the stack, if it is not given.
     pub loops_to_clay: Option<Value>,
-    /// The document of the direction from Clay to Loops; as the template makes it, if it is not given.
+    /// The document of the direction from Clay to Loops; as it is in the stack, if it is not given.
     pub clay_to_loops: Option<Value>,
     /// Settings that differ from the template's parameters.
-    pub settings: Vec<(&'static str, String)>,
+    pub settings: Vec<(String, String)>,
+    /// Where the functions find AWS, if not at the emulator itself.
+    pub endpoint: Option<String>,
 }
 
 impl Cloud {
@@ -61,38 +63,58 @@ impl Cloud {
     /// # Panics
     /// When there is no emulator: `make test-aws` starts one.
     pub async fn start(setup: Setup) -> Self {
-        let endpoint = needed(EMULATOR);
-        let stack = provision(&endpoint).await;
-        let account = account(&endpoint);
-        for (secret, document) in
-            [("LoopsToClaySecret", &setup.loops_to_clay), ("ClayToLoopsSecret", &setup.clay_to_loops)]
-        {
+        let folder = TempDir::new().unwrap_or_else(|fault| panic!("{fault}"));
+        Self::start_in(Kept { stack: Stack::make().await, hidden: Arc::default(), folder }, setup).await
+    }
+
+    /// Starts a stack that is there.
+    ///
+    /// # Panics
+    /// When it is not one that can run.
+    pub async fn start_in(kept: Kept, setup: Setup) -> Self {
+        let documents = [("LoopsToClaySecret", &setup.loops_to_clay), ("ClayToLoopsSecret", &setup.clay_to_loops)];
+        for (secret, document) in documents {
             if let Some(document) = document {
-                let put =
-                    account.secrets_manager().put_secret_value().secret_id(text(&stack["secrets"][secret]["arn"]));
-                put.secret_string(document.to_string()).send().await.unwrap_or_else(|fault| panic!("{fault:?}"));
+                kept.stack.put_secret(secret, document).await;
             }
         }
-        let folder = TempDir::new().unwrap_or_else(|fault| panic!("{fault}"));
-        let functions = functions(&stack, &setup, &endpoint, folder.path());
-        let routes = array(&stack["routes"]).map(|route| {
+        let described = kept.stack.described();
+        let functions = functions(described, &setup, kept.folder.path());
+        let nudge = Arc::new(Notify::new());
+        let routes = array(&described["routes"]).map(|route| {
             assert_eq!(route["permitted"], true, "the gateway may not call {route}");
             let function = Arc::clone(&functions[text(&route["function"])]);
             ((text(&route["method"]).to_owned(), text(&route["path"]).to_owned()), function)
         });
-        let gateway = Gateway::start(routes.collect()).await;
-        let sources = array(&stack["event_sources"])
-            .map(|source| {
-                let mapping = Mapping {
-                    queue: text(&source["queue_url"]).to_owned(),
-                    batch_size: i32::try_from(source["batch_size"].as_i64().unwrap_or(10)).unwrap_or(10),
-                    concurrency: sandboxes(source),
-                    reports_failures: source["report_batch_item_failures"] == true,
-                };
-                EventSource::start(&account.sqs(), &mapping, &functions[text(&source["function"])])
-            })
-            .collect();
-        Self { stack, account, functions, gateway, sources, folder }
+        let gateway = Gateway::start(routes.collect(), Arc::clone(&nudge)).await;
+        let sources = array(&described["event_sources"]).map(|source| {
+            let mapping = Mapping {
+                queue: text(&source["queue_url"]).to_owned(),
+                batch_size: i32::try_from(source["batch_size"].as_i64().unwrap_or(10)).unwrap_or(10),
+                concurrency: sandboxes(source),
+                reports_failures: source["report_batch_item_failures"] == true,
+            };
+            let function = Arc::clone(&functions[text(&source["function"])]);
+            let sqs = kept.stack.account().sqs();
+            EventSource::start(sqs, mapping, function, Arc::clone(&kept.hidden), Arc::clone(&nudge))
+        });
+        let sources = sources.collect();
+        Self { kept, functions, gateway, sources }
+    }
+
+    /// Kills every sandbox, whatever it is doing, and keeps what is stored.
+    pub async fn kill(mut self) -> Kept {
+        for function in self.functions.values() {
+            function.kill().await;
+        }
+        self.stop_workers().await;
+        self.kept
+    }
+
+    /// Lets what is under way come to its end, and keeps what is stored.
+    pub async fn stop(mut self) -> Kept {
+        self.stop_workers().await;
+        self.kept
     }
 
     /// The gateway's address, as `http://…`.
@@ -101,16 +123,10 @@ impl Cloud {
         self.gateway.base()
     }
 
-    /// Everything that the template says of the stack.
+    /// The stack.
     #[must_use]
-    pub const fn stack(&self) -> &Value {
-        &self.stack
-    }
-
-    /// The account that the stack is in.
-    #[must_use]
-    pub const fn account(&self) -> &Account {
-        &self.account
+    pub const fn stack(&self) -> &Stack {
+        &self.kept.stack
     }
 
     /// A function.
@@ -122,21 +138,22 @@ impl Cloud {
         &self.functions[name]
     }
 
-    /// Stops handing messages to the workers.
-    pub fn stop_workers(&mut self) {
-        self.sources.clear();
+    /// Stops handing messages to the workers, once they are done with those that they have.
+    pub async fn stop_workers(&mut self) {
+        for source in std::mem::take(&mut self.sources) {
+            source.stop().await;
+        }
+    }
+
+    /// Shows every message that is hidden, as waiting for it would.
+    pub async fn let_time_pass(&self) {
+        self.kept.let_time_pass().await;
     }
 
     /// What all functions have logged so far.
     #[must_use]
     pub fn log(&self) -> String {
-        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
-    }
-
-    /// A queue's URL, by its name in the template.
-    #[must_use]
-    pub fn queue(&self, name: &str) -> &str {
-        text(&self.stack["queues"][name]["url"])
+        std::fs::read_to_string(self.kept.folder.path().join("log")).unwrap_or_default()
     }
 
     /// The messages that a queue shows now; they stay there.
@@ -145,10 +162,11 @@ impl Cloud {
     /// When the queue cannot be read.
     pub async fn messages(&self, queue: &str) -> Vec<Message> {
         let received = self
-            .account
+            .stack()
+            .account()
             .sqs()
             .receive_message()
-            .queue_url(self.queue(queue))
+            .queue_url(self.stack().queue(queue))
             .max_number_of_messages(10)
             .message_attribute_names("All")
             .visibility_timeout(0)
@@ -164,7 +182,7 @@ impl Cloud {
     pub async fn length(&self, queue: &str) -> u64 {
         use aws_sdk_sqs::types::QueueAttributeName as Name;
         let names = [Name::ApproximateNumberOfMessages, Name::ApproximateNumberOfMessagesNotVisible];
-        let request = self.account.sqs().get_queue_attributes().queue_url(self.queue(queue));
+        let request = self.stack().account().sqs().get_queue_attributes().queue_url(self.stack().queue(queue));
         let answer =
             request.set_attribute_names(Some(names.to_vec())).send().await.unwrap_or_else(|fault| panic!("{fault:?}"));
         let attributes = answer.attributes.unwrap_or_default();
@@ -179,54 +197,25 @@ impl Cloud {
     }
 }
 
-fn needed(variable: &str) -> String {
-    std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set: run `make test-aws`, which sets it"))
+impl Kept {
+    /// Shows every message that is hidden, as waiting for it would.
+    pub async fn let_time_pass(&self) {
+        self.hidden.show(&self.stack.account().sqs()).await;
+    }
 }
 
-fn account(endpoint: &str) -> Account {
-    let variables = emulated(endpoint);
-    let client = relay::http_client::build().unwrap_or_else(|fault| panic!("{fault}"));
-    let mut reader = SettingReader::new(&variables);
-    Account::read(&mut reader, client)
-}
-
-/// What Lambda would set, for an emulated AWS.
-fn emulated(endpoint: &str) -> BTreeMap<String, String> {
-    [
-        ("AWS_ENDPOINT_URL", endpoint),
-        ("AWS_REGION", REGION),
-        ("AWS_ACCESS_KEY_ID", "test"),
-        ("AWS_SECRET_ACCESS_KEY", "test"),
-    ]
-    .into_iter()
-    .map(|(name, value)| (name.to_owned(), value.to_owned()))
-    .collect()
-}
-
-async fn provision(endpoint: &str) -> Value {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let name = format!("t{:012x}", rand::random::<u64>() >> 16);
-    let output = Command::new(root.join(".venv/bin/python"))
-        .arg(root.join("tests/aws/provision.py"))
-        .args([endpoint, &needed(TEMPLATE), "--stack-name", &name, "--region", REGION])
-        .output()
-        .await
-        .unwrap_or_else(|fault| panic!("{fault}"));
-    serde_json::from_slice(&output.stdout)
-        .unwrap_or_else(|fault| panic!("{fault}: {}", String::from_utf8_lossy(&output.stderr)))
-}
-
-fn functions(stack: &Value, setup: &Setup, endpoint: &str, folder: &Path) -> BTreeMap<String, Arc<Function>> {
-    let binaries = PathBuf::from(needed(FUNCTIONS));
+fn functions(stack: &Value, setup: &Setup, folder: &Path) -> BTreeMap<String, Arc<Function>> {
+    let (binaries, emulator) = (stack::binaries(), stack::endpoint());
+    let endpoint = setup.endpoint.as_deref().unwrap_or(&emulator);
     let described = stack["functions"].as_object().into_iter().flatten();
     described
         .map(|(name, described)| {
-            let mut environment = emulated(endpoint);
+            let mut environment = stack::emulated(endpoint);
             let given = described["environment"].as_object().into_iter().flatten();
             environment.extend(given.map(|(name, value)| (name.clone(), text(value).to_owned())));
             for (setting, value) in &setup.settings {
                 // A setting that a function does not have is not its own.
-                environment.entry((*setting).to_owned()).and_modify(|known| known.clone_from(value));
+                environment.entry(setting.clone()).and_modify(|known| known.clone_from(value));
             }
             let sources = array(&stack["event_sources"]).find(|source| source["function"] == name.as_str());
             let sandboxes = sources.map_or(FRONT_DOOR_SANDBOXES, sandboxes);
@@ -240,12 +229,4 @@ fn functions(stack: &Value, setup: &Setup, endpoint: &str, folder: &Path) -> BTr
 
 fn sandboxes(source: &Value) -> usize {
     source["maximum_concurrency"].as_u64().and_then(|most| usize::try_from(most).ok()).unwrap_or(2)
-}
-
-fn array(value: &Value) -> impl Iterator<Item = &Value> {
-    value.as_array().into_iter().flatten()
-}
-
-fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or_else(|| panic!("not a text: {value}"))
 }

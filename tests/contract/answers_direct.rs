@@ -2,13 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use crate::Relay;
 use relay_tests::far_end::{Down, FarEnd, Reply};
-use relay_tests::process::Relay;
+use relay_tests::listing::Listing as _;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::answers::{Passing, becomes, date_in, passing};
-use crate::answers_loops::{What, keys, loops, numbered, row};
+use super::answers::{Passing, becomes, date_in, passing};
+use super::answers_loops::{What, keys, loops, numbered, row};
 
 const TAKEN: &str = r#"{"success":true,"id":"c1"}"#;
 
@@ -160,7 +161,7 @@ async fn a_refused_key_is_read_again_once_and_then_told() {
         let answer = row(&relay, what, numbered(what, 0), &[]).await;
         assert_eq!(answer.refusal(), (502, "loops_key_rejected".to_owned()));
         let message = answer.json()["message"].as_str().unwrap_or_default().to_owned();
-        assert!(message.contains("LOOPS_API_KEY"), "{message}");
+        assert!(message.contains(Relay::LOOPS_API_KEY), "{message}");
         assert_eq!(far.got().len() - before, 2);
     }
     assert_eq!(relay.deliveries().await, Vec::<Value>::new());

@@ -2,10 +2,13 @@
 
 use relay_tests::far_end::{FarEnd, Reply};
 use relay_tests::http::Answer;
-use relay_tests::process::{Relay, TOKEN};
+use relay_tests::listing::Listing as _;
+use relay_tests::process::TOKEN;
 use relay_tests::row::{Route, contact, event, send, send_without_token};
 use relay_tests::{eventually, webhook};
 use serde_json::{Value, json};
+
+use crate::Relay;
 
 /// Both routes.
 pub(crate) const ROUTES: [Route; 2] = [Route::Contact, Route::Event];

@@ -2,10 +2,12 @@
 
 use relay_tests::MESSAGE_CHARACTERS;
 use relay_tests::far_end::{FarEnd, Reply};
+use relay_tests::listing::Listing as _;
 use relay_tests::row::{Route, contact, event, send};
 use serde_json::{Value, json};
 
-use crate::rows::{ROUTES, assert_answer, assert_queued, bodies, loops, relay_to, row_of};
+use super::rows::{ROUTES, assert_answer, assert_queued, bodies, loops, relay_to, row_of};
+use crate::Relay;
 
 fn refusal_of(message: &str) -> String {
     json!({"success": false, "message": message}).to_string()
@@ -115,7 +117,7 @@ async fn without_a_loops_key_every_row_is_502_and_the_secret_is_named() {
             for headers in [&[][..], &[("prefer", "respond-async")]] {
                 let answer = send(relay.base(), route, "", headers, row_of("ada@example.com")).await;
                 answer.assert_refused(502, "not_configured", None);
-                assert!(answer.text().contains("LOOPS_API_KEY"), "{}", answer.text());
+                assert!(answer.text().contains(Relay::LOOPS_API_KEY), "{}", answer.text());
             }
         }
         assert!(loops.got().is_empty() && relay.deliveries().await.is_empty());
@@ -129,7 +131,7 @@ async fn a_key_that_loops_refuses_is_tried_exactly_once_more_and_named() {
     for (number, route) in ROUTES.into_iter().enumerate() {
         let answer = send(relay.base(), route, "", &[], row_of("ada@example.com")).await;
         answer.assert_refused(502, "loops_key_rejected", None);
-        assert!(answer.text().contains("LOOPS_API_KEY"), "{}", answer.text());
+        assert!(answer.text().contains(Relay::LOOPS_API_KEY), "{}", answer.text());
         assert_eq!(loops.got().len(), 2 * (number + 1));
     }
     assert!(relay.deliveries().await.is_empty(), "what was refused does not wait");
@@ -188,7 +190,7 @@ async fn the_key_of_an_event_does_not_depend_on_the_source() {
     assert_eq!(event(relay.base(), row_of("ada@example.com")).await.status, 200);
     let api = loops.url("/api");
     let settings = [("LOOPS_API_URL", api.as_str()), ("LOOPS_API_KEY", "loops-key"), ("CONTACT_SOURCE", "Clay")];
-    let relay = relay_tests::process::Relay::start_in(relay.kill().await, &settings).await;
+    let relay = Relay::start_in(relay.kill().await, &settings).await;
     let again = event(relay.base(), row_of("ada@example.com")).await;
     assert_answer(&again, 200, &json!({"success": true, "duplicate": true}));
 }

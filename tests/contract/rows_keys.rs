@@ -1,10 +1,12 @@
 //! Events are sent once: the keys that see to it, and what a repeat is answered.
 
 use relay_tests::far_end::{FarEnd, Reply};
+use relay_tests::listing::Listing as _;
 use relay_tests::row::{Route, event, send};
 use serde_json::json;
 
-use crate::rows::{assert_answer, assert_queued, bodies, loops, relay_to, row_of};
+use super::rows::{assert_answer, assert_queued, bodies, loops, relay_to, row_of};
+use crate::Relay;
 
 /// The keys that Loops got.
 fn keys(loops: &FarEnd) -> Vec<String> {
@@ -31,7 +33,7 @@ async fn a_repeat_of_an_event_is_answered_as_a_duplicate_without_another_call_al
     assert_answer(&event(relay.base(), row_of("ada@example.com")).await, 200, &duplicate);
     let api = loops.url("/api");
     let settings = [("LOOPS_API_URL", api.as_str()), ("LOOPS_API_KEY", "loops-key")];
-    let relay = relay_tests::process::Relay::start_in(relay.kill().await, &settings).await;
+    let relay = Relay::start_in(relay.kill().await, &settings).await;
     assert_answer(&event(relay.base(), row_of("ada@example.com")).await, 200, &duplicate);
     assert_eq!(loops.got().len(), 1);
 }

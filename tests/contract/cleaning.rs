@@ -4,7 +4,7 @@ use relay_tests::eventually;
 use relay_tests::far_end::FarEnd;
 use relay_tests::row::{Route, send};
 
-use crate::rows::{loops, relay_to};
+use super::rows::{loops, relay_to};
 
 /// One case a line: `put` or `post` for the route, maybe with a query, the body as it is sent, `=>`, and either the JSON
 /// that Loops gets or the status, the code and the field of the refusal (`-` for none).

@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use crate::Relay;
 use relay_tests::eventually;
 use relay_tests::far_end::{Down, FarEnd, Reply};
-use relay_tests::http::Answer;
-use relay_tests::process::Relay;
+use relay_tests::listing::Listing as _;
 use relay_tests::row::{Route, contact, send};
 use serde_json::{Value, json};
 
-use crate::rows::{ROUTES, assert_queued, bodies, loops, relay_to, row_of};
+use super::rows::{ROUTES, assert_queued, bodies, loops, relay_to, row_of};
 
 /// Waits until everything that is stored is delivered, and gives the ids.
 async fn all_delivered(relay: &Relay) -> Vec<String> {
@@ -164,64 +164,4 @@ async fn what_loops_refuses_later_is_kept_as_a_dead_letter_and_holds_up_nothing(
     assert_eq!((&dead["id"], &dead["reason"]), (&json!(refused), &json!("loops_rejected")));
     loops.otherwise(Reply::json(200, r#"{"success":true}"#));
     assert_eq!(contact(relay.base(), row_of("ada@example.com")).await.status, 200);
-}
-
-/// Makes a store refuse everything new, as a full disk does; what it has can still be read.
-const FULL: &str = "CREATE TRIGGER full BEFORE INSERT ON deliveries BEGIN SELECT RAISE(ABORT, 'disk is full'); END";
-
-#[tokio::test]
-async fn what_cannot_be_stored_is_sent_where_loops_has_room_and_answered_429_where_it_has_none() {
-    let loops = loops().await;
-    let relay = relay_to(&loops, &[]).await;
-    let store = relay_local::store::open_existing(relay.folder()).unwrap().unwrap();
-    store.execute_batch(FULL).unwrap();
-    for (number, headers) in [&[][..], &[("prefer", "respond-async")]].into_iter().enumerate() {
-        for route in ROUTES {
-            let row = row_of(&format!("n{number}@example.com"));
-            let sent = send(relay.base(), route, "", headers, row).await;
-            assert_eq!((sent.status, sent.json()), (200, json!({"success": true})));
-        }
-    }
-    assert_eq!(loops.got().len(), 4);
-    let unavailable = |answer: &Answer| {
-        answer.assert_refused(429, "unavailable", None);
-        assert_eq!(answer.headers["retry-after"], "1");
-    };
-    for status in [500, 503, 429] {
-        loops.otherwise(Reply::status(status));
-        for route in ROUTES {
-            unavailable(&send(relay.base(), route, "", &[], row_of("ada@example.com")).await);
-        }
-    }
-    assert!(relay.deliveries().await.is_empty());
-    store.execute_batch("DROP TRIGGER full").unwrap();
-    let id = assert_queued(&contact(relay.base(), row_of("ada@example.com")).await);
-    loops.otherwise(Reply::json(200, r#"{"success":true}"#));
-    assert_eq!(relay.delivery_in("delivered").await["id"], id.as_str());
-}
-
-#[tokio::test]
-async fn a_row_that_cannot_be_stored_does_not_overtake_one_of_the_same_contact_that_waits() {
-    let loops = FarEnd::start(Reply::status(500).with("Retry-After", "5")).await;
-    let relay = relay_to(&loops, &[]).await;
-    assert_queued(&contact(relay.base(), row_of("ada@example.com")).await);
-    let store = relay_local::store::open_existing(relay.folder()).unwrap().unwrap();
-    store.execute_batch(FULL).unwrap();
-    loops.otherwise(Reply::json(200, r#"{"success":true}"#));
-    let newer = contact(relay.base(), row_of("ADA@example.com")).await;
-    newer.assert_refused(429, "unavailable", None);
-    assert_eq!(contact(relay.base(), row_of("bob@example.com")).await.status, 200, "another contact is sent");
-}
-
-#[tokio::test]
-async fn while_another_program_has_the_store_a_row_is_sent_where_loops_has_room() {
-    let loops = loops().await;
-    let relay = relay_to(&loops, &[]).await;
-    let store = relay_local::store::open_existing(relay.folder()).unwrap().unwrap();
-    store.execute_batch("BEGIN IMMEDIATE").unwrap();
-    for number in 0..3 {
-        let answer = contact(relay.base(), row_of(&format!("n{number}@example.com"))).await;
-        assert_eq!((answer.status, answer.json()), (200, json!({"success": true})));
-    }
-    store.execute_batch("ROLLBACK").unwrap();
 }

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use relay_tests::far_end::{Down, FarEnd, Got, Reply};
 use relay_tests::http::{Answer, send};
-use relay_tests::process::{Relay, TOKEN};
+use relay_tests::process::TOKEN;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::answers::{becomes, date_in, passing};
+use super::answers::{becomes, date_in, passing};
+use crate::Relay;
 
 /// The settings of a relay that calls this Loops with this key, and has no Clay.
 pub(crate) fn loops<'a>(api: &'a str, key: &'a str) -> [(&'static str, &'a str); 4] {

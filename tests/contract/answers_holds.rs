@@ -1,11 +1,11 @@
 //! What waits for a person: used-up webhooks, refused keys, and what is not set. Nothing of it is lost.
 
+use crate::Relay;
 use relay_tests::far_end::{FarEnd, Reply};
-use relay_tests::process::Relay;
 use relay_tests::webhook::{created, post};
 use serde_json::{Value, json};
 
-use crate::answers::{becomes, clay, contact_created, gets};
+use super::answers::{becomes, clay, contact_created, gets};
 
 fn urls(pool: &[&FarEnd]) -> String {
     pool.iter().map(|far| far.url("/hook")).collect::<Vec<_>>().join(",")

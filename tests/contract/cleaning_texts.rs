@@ -3,7 +3,7 @@
 use relay_tests::row::{Route, contact, send};
 use serde_json::{Value, json};
 
-use crate::rows::{loops, relay_to};
+use super::rows::{loops, relay_to};
 
 /// The message of a refusal of a contact's row.
 async fn message(base: &str, body: &str, code: &str, field: Option<&str>) -> String {

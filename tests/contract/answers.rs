@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use crate::Relay;
 use relay::ambient::{Ambient as _, System};
 use relay_core::backoff;
 use relay_tests::eventually;
 use relay_tests::far_end::{Down, FarEnd, Reply};
-use relay_tests::process::Relay;
+use relay_tests::listing::Listing as _;
 use relay_tests::webhook::{created, post};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
