@@ -29,7 +29,9 @@ async fn is_tried_twice_and_stored((reply, reason, status): Passing) {
     assert_eq!(answer.json()["deliveryId"], delivery["id"], "{reply:?}");
     let got = far.got();
     assert!(matches!(keys(&got)[..], [Some(_)]), "{reply:?}: {:?}", keys(&got));
-    assert_eq!(tries, 2, "{reply:?}");
+    // Where the first went into a pooled connection, it is repeated at once on a new one.
+    let repeated = usize::from(matches!(reply, Reply::Reset));
+    assert!((2..=2 + repeated).contains(&tries), "{reply:?}: {tries}");
 }
 
 #[tokio::test]
@@ -74,13 +76,17 @@ async fn the_second_of_the_two_tries_may_succeed() {
 #[tokio::test]
 async fn who_asks_for_longer_than_a_caller_waits_gets_the_row_from_the_queue_then() {
     let mut cases = JoinSet::new();
-    let (date, earliest) = date_in(Duration::from_secs(4));
     for status in [408, 425, 429, 302, 503] {
-        for (asked, earliest) in [("2".to_owned(), Instant::now() + Duration::from_secs(2)), (date.clone(), earliest)] {
+        for as_date in [false, true] {
             cases.spawn(async move {
                 let far = FarEnd::start(Reply::json(200, TAKEN)).await;
-                far.then([Reply::status(status).with("Retry-After", &asked)]);
                 let relay = Relay::start(&loops(&far.url("/api"), "key")).await;
+                let (asked, earliest) = if as_date {
+                    date_in(Duration::from_secs(4))
+                } else {
+                    ("2".to_owned(), Instant::now() + Duration::from_secs(2))
+                };
+                far.then([Reply::status(status).with("Retry-After", &asked)]);
                 let answer = row(&relay, What::Contact, numbered(What::Contact, 0), &[]).await;
                 assert_eq!(answer.status, 202, "{status}, {asked}");
                 becomes(&relay, 0, json!({"state": "delivered", "attempts": 2})).await;
@@ -116,7 +122,7 @@ async fn a_2xx_is_passed_on() {
     ];
     for (place, (reply, status, body)) in cases.into_iter().enumerate() {
         far.then([reply.clone()]);
-        let answer = row(&relay, What::Contact, numbered(What::Contact, place), &[]).await;
+        let answer = row(&relay, What::Event, numbered(What::Event, place), &[]).await;
         assert_eq!((answer.status, answer.text()), (status, body.to_owned()), "{reply:?}");
         becomes(&relay, place, json!({"state": "delivered", "attempts": 1, "reason": null})).await;
         assert_eq!(far.got().len(), place + 1);
@@ -179,8 +185,8 @@ async fn a_newer_update_waits_behind_an_older_one_and_other_contacts_do_not() {
     // Also where the address is written in another case, and for an event.
     let event = json!({"email": "ada@Example.com", "eventName": "signup"});
     assert_eq!(row(&relay, What::Event, event.clone(), &[]).await.status, 202);
-    let bob = numbered(What::Contact, 1);
-    assert_eq!(row(&relay, What::Contact, bob.clone(), &[]).await.status, 200);
+    let bob = numbered(What::Event, 1);
+    assert_eq!(row(&relay, What::Event, bob.clone(), &[]).await.status, 200);
     for place in 0..5 {
         becomes(&relay, place, json!({"state": "delivered"})).await;
     }

@@ -8,6 +8,7 @@ use relay::loops_delivery::LoopsDelivery;
 use relay_aws::account::environment;
 use relay_aws::lane::AwsLane;
 use relay_aws::ledger::Ledger;
+use relay_aws::loops_pace::LoopsPace;
 use relay_aws::managed_secret::ManagedSecret;
 use relay_aws::queue::SqsQueue;
 use relay_aws::settings::{
@@ -29,12 +30,13 @@ async fn main() -> Result<(), Error> {
 
     let secrets = ManagedSecret::new(account.secrets_manager(), secret, shared.secret_ttl, System);
     warm_up(&secrets, &client, &shared.loops_api_url).await;
-    let ledger = Ledger::new(LedgerTable::new(account.dynamodb(), table));
+    let table = LedgerTable::new(account.dynamodb(), table);
+    let ledger = Ledger::new(table.clone());
     let queue = SqsQueue::new(account.sqs(), queue, dead_letters);
     let attempt = LoopsDelivery {
         secrets,
         loops: HttpLoops::new(client, &shared.loops_api_url, System),
-        pace: drain::pace(shared.loops_rate),
+        pace: LoopsPace::new(table, shared.loops_rate, System),
         ambient: System,
     };
     let lane = AwsLane::new(queue.clone(), ledger.clone(), System);

@@ -16,8 +16,10 @@ use tracing::{error, info, warn};
 use crate::envelope;
 use crate::queue::SqsQueue;
 
-/// What has to be left of a function's time for another message to be begun: the longest attempt, and its record.
-const TIME_FOR_ONE: Duration = Duration::from_secs(25);
+/// What has to be left of a function's time for another message to be begun: the turn, a call and its record.
+const TIME_FOR_ONE: Duration = Duration::from_secs(30);
+/// What is kept of a function's time to tell which messages come back.
+const TIME_TO_TELL: Duration = Duration::from_secs(4);
 /// When a message is looked at again whose turn has not come.
 const NOT_YET: Duration = Duration::from_secs(2);
 /// The longest that SQS hides a message.
@@ -85,7 +87,14 @@ async fn run_group<W: MessageWorker, A: Ambient>(
         let wait = if deadline.saturating_duration_since(Instant::now()) < TIME_FOR_ONE {
             Some(Duration::ZERO)
         } else {
-            one(worker, queue, ambient, group, message).await
+            // Whoever is ended by Lambda takes the other groups along.
+            match tokio::time::timeout_at(deadline - TIME_TO_TELL, one(worker, queue, ambient, group, message)).await {
+                Ok(wait) => wait,
+                Err(_) => {
+                    error!(message.id = message.message_id, "a delivery takes too long: it comes back");
+                    Some(backoff::wait(receives(message), None, ambient.chance()))
+                }
+            }
         };
         if let Some(wait) = wait {
             hide(queue, message, wait).await;

@@ -8,6 +8,7 @@ pub mod drain;
 pub mod envelope;
 pub mod lane;
 pub mod ledger;
+pub mod loops_pace;
 pub mod managed_secret;
 pub mod queue;
 pub mod rows;

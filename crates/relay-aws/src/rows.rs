@@ -1,18 +1,17 @@
 //! The handler behind both routes for rows, put together on AWS.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use relay::ambient::System;
 use relay::clay_to_loops::ClayToLoops;
 use relay::http_client::HttpClient;
 use relay::loops_api::HttpLoops;
-use relay::pace::ProcessPace;
 use relay::secrets::ClayToLoopsSecret;
 use relay::settings::SettingFault;
 
 use crate::lane::AwsLane;
 use crate::ledger::Ledger;
+use crate::loops_pace::LoopsPace;
 use crate::managed_secret::ManagedSecret;
 use crate::queue::SqsQueue;
 use crate::settings::{
@@ -21,8 +20,13 @@ use crate::settings::{
 use crate::table::LedgerTable;
 
 /// The handler of both functions.
-pub type Rows =
-    ClayToLoops<ManagedSecret<ClayToLoopsSecret, System>, HttpLoops<System>, AwsLane<System>, Arc<ProcessPace>, System>;
+pub type Rows = ClayToLoops<
+    ManagedSecret<ClayToLoopsSecret, System>,
+    HttpLoops<System>,
+    AwsLane<System>,
+    LoopsPace<System>,
+    System,
+>;
 
 /// The handler, and where its far end is.
 ///
@@ -32,12 +36,12 @@ pub fn handler(variables: &BTreeMap<String, String>, client: &HttpClient) -> Res
     let needed = [CLAY_TO_LOOPS_SECRET_ARN, LOOPS_QUEUE_URL, LOOPS_DEAD_LETTER_URL, LEDGER_TABLE];
     let FunctionSettings { shared, account, needed } = FunctionSettings::read(variables, client, needed)?;
     let [secret, queue, dead_letters, table] = needed;
-    let ledger = Ledger::new(LedgerTable::new(account.dynamodb(), table));
+    let table = LedgerTable::new(account.dynamodb(), table);
     let handler = ClayToLoops {
         secrets: ManagedSecret::new(account.secrets_manager(), secret, shared.secret_ttl, System),
         loops: HttpLoops::new(client.clone(), &shared.loops_api_url, System),
-        lane: AwsLane::new(SqsQueue::new(account.sqs(), queue, dead_letters), ledger, System),
-        pace: Arc::new(ProcessPace::new(shared.loops_rate)),
+        lane: AwsLane::new(SqsQueue::new(account.sqs(), queue, dead_letters), Ledger::new(table.clone()), System),
+        pace: LoopsPace::new(table, shared.loops_rate, System),
         ambient: System,
         contact_source: shared.contact_source,
     };

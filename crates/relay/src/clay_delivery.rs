@@ -12,7 +12,7 @@ use tracing::{error, warn};
 
 use crate::ambient::Ambient;
 use crate::clay_api::ClayApi;
-use crate::outcome::reason_of;
+use crate::outcome::{later_because, reason_of};
 use crate::pace::Pace;
 use crate::secrets::{LoopsToClaySecret, SecretSource};
 use crate::store::{Attempt, Submission, WebhookLedger, WebhookUse};
@@ -92,7 +92,9 @@ where
         let pool = pool.unwrap_or_default();
         let mut reason = Reason::own(ReasonCode::NoWebhook);
         for webhook in self.open_first(pool).await {
-            self.pace.wait().await;
+            if let Err(left_alone) = self.pace.wait().await {
+                return Pass::Ended(later_because(left_alone, self.ambient.now()));
+            }
             let row = self.payload.render(&delivery.body, webhook_id, delivery.received_at);
             let answer = self.clay.post(webhook, row, POST_TIMEOUT).await;
             reason = reason_of(Lane::ClayWorker, answer.outcome);
@@ -110,7 +112,7 @@ where
                 Decision::DeadLetter | Decision::Refuse => return Pass::Ended(Disposition::Dead(reason)),
                 Decision::TryLater | Decision::RetryThenStore => {
                     if answer.outcome == Outcome::Answered(429) {
-                        self.pace.pause(answer.retry_after.unwrap_or(FULL_PAUSE));
+                        self.pace.pause(answer.retry_after.unwrap_or(FULL_PAUSE)).await;
                     }
                     return Pass::Ended(self.later(history, reason, answer.retry_after));
                 }

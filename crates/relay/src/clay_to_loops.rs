@@ -147,7 +147,7 @@ where
     async fn send(&self, wanted: Wanted, deadline: Instant) -> Ending {
         let Wanted { delivery, wish, api_key } = wanted;
         // Room is asked for first: a row that finds none is stored in one step.
-        let has_room = wish == Wish::Direct && self.pace.try_take();
+        let has_room = wish == Wish::Direct && self.pace.try_take().await;
         let preferred = wish == Wish::Later;
         let wish = if has_room { Wish::Direct } else { Wish::Later };
         match self.admit(&delivery, wish, deadline).await {
@@ -158,7 +158,7 @@ where
             Err(fault) => {
                 error!(delivery.id = %delivery.id, fault = %fault, "the store cannot be written");
                 // To have it stored was a wish; to have it delivered is as good.
-                let has_room = has_room || (preferred && self.pace.try_take());
+                let has_room = has_room || (preferred && self.pace.try_take().await);
                 self.send_unrecorded(&delivery, has_room, api_key, deadline).await
             }
         }

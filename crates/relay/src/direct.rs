@@ -86,7 +86,7 @@ where
                     // The second call is part of the same try, and takes room like any other.
                     tries -= 1;
                     let left = deadline.saturating_duration_since(Instant::now() + TRY_TIMEOUT);
-                    if tokio::time::timeout(left, self.pace.wait()).await.is_err() {
+                    if !matches!(tokio::time::timeout(left, self.pace.wait()).await, Ok(Ok(()))) {
                         return failed(1, &answer);
                     }
                 }
@@ -95,7 +95,7 @@ where
                     let asked = answer.retry_after;
                     let pause = if answer.outcome == Outcome::Answered(429) {
                         let pause = asked.unwrap_or(FULL_PAUSE);
-                        self.pace.pause(pause);
+                        self.pace.pause(pause).await;
                         pause
                     } else {
                         asked.unwrap_or_else(|| quick_pause(self.ambient.chance()))
@@ -105,7 +105,7 @@ where
                     if again {
                         tokio::time::sleep(pause).await;
                     }
-                    if !again || !self.pace.try_take() {
+                    if !again || !self.pace.try_take().await {
                         return failed(tries, &answer);
                     }
                 }

@@ -8,7 +8,7 @@ use tokio::time::Duration;
 use crate::ambient::Ambient;
 use crate::direct::FULL_PAUSE;
 use crate::loops_api::{LoopsApi, LoopsCall};
-use crate::outcome::reason_of;
+use crate::outcome::{later_because, reason_of};
 use crate::pace::Pace;
 use crate::secrets::{ClayToLoopsSecret, SecretSource};
 use crate::store::Attempt;
@@ -46,7 +46,9 @@ where
             let Some(api_key) = &secret.api_key else {
                 return backoff::hold(history, Reason::own(ReasonCode::NotConfigured), self.ambient.now());
             };
-            self.pace.wait().await;
+            if let Err(left_alone) = self.pace.wait().await {
+                return later_because(left_alone, self.ambient.now());
+            }
             let call = LoopsCall { cargo: &delivery.cargo, body: &delivery.body, api_key, timeout: CALL_TIMEOUT };
             let answer = self.loops.call(call).await;
             let reason = reason_of(Lane::LoopsWorker, answer.outcome);
@@ -63,7 +65,7 @@ where
                 Decision::DeadLetter | Decision::Refuse | Decision::NextWebhook => return Disposition::Dead(reason),
                 Decision::TryLater | Decision::RetryThenStore => {
                     if answer.outcome == Outcome::Answered(429) {
-                        self.pace.pause(answer.retry_after.unwrap_or(FULL_PAUSE));
+                        self.pace.pause(answer.retry_after.unwrap_or(FULL_PAUSE)).await;
                     }
                     return self.later(history, reason, answer.retry_after);
                 }

@@ -1,7 +1,11 @@
 //! What a far end's answer is called when it did not deliver.
 
+use jiff::Timestamp;
+use relay_core::backoff;
 use relay_core::decision::{self, Lane, Outcome};
-use relay_core::delivery::Reason;
+use relay_core::delivery::{Disposition, Reason, ReasonCode};
+
+use crate::pace::LeftAlone;
 
 /// The reason that an outcome is, in a lane.
 pub(crate) fn reason_of(lane: Lane, outcome: Outcome) -> Reason {
@@ -10,4 +14,9 @@ pub(crate) fn reason_of(lane: Lane, outcome: Outcome) -> Reason {
         Outcome::TimedOut | Outcome::Unreachable | Outcome::CertificateUntrusted => None,
     };
     Reason { code: decision::reason_code(lane, outcome), status }
+}
+
+/// What becomes of a delivery whose far end is left alone: it comes back when that is over.
+pub(crate) fn later_because(LeftAlone(left): LeftAlone, now: Timestamp) -> Disposition {
+    Disposition::TryLater { at: backoff::after(now, left), reason: Reason::own(ReasonCode::FarEndFull) }
 }

@@ -15,30 +15,50 @@ const FAR_END_PER_SECOND: u32 = 10;
 /// How long an end counts as full after it had no room: what comes then joins the queue behind what waits already.
 const FULL_FOR: Duration = Duration::from_secs(1);
 
+/// The longest that anybody waits while an end is left alone. Who would wait longer comes back: a queue holds a delivery
+/// better than a process does.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// The end is left alone for that long still.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the far end asks to be left alone for {}.{:03} s", .0.as_secs(), .0.subsec_millis())]
+pub struct LeftAlone(pub Duration);
+
 /// The pace of one far end, shared by everything that calls it.
 pub trait Pace: Send + Sync {
     /// Waits until there is room, and takes it.
-    fn wait(&self) -> impl Future<Output = ()> + Send;
+    ///
+    /// # Errors
+    /// When the end is left alone for longer than a moment.
+    fn wait(&self) -> impl Future<Output = Result<(), LeftAlone>> + Send;
 
     /// Takes room if there is some now, and nobody was turned away a moment ago.
-    fn try_take(&self) -> bool;
+    fn try_take(&self) -> impl Future<Output = bool> + Send;
 
     /// Leaves the end alone for that long: it said that it is full.
-    fn pause(&self, pause: Duration);
+    fn pause(&self, pause: Duration) -> impl Future<Output = ()> + Send;
 }
 
 impl<P: Pace> Pace for std::sync::Arc<P> {
-    async fn wait(&self) {
-        (**self).wait().await;
+    async fn wait(&self) -> Result<(), LeftAlone> {
+        (**self).wait().await
     }
 
-    fn try_take(&self) -> bool {
-        (**self).try_take()
+    async fn try_take(&self) -> bool {
+        (**self).try_take().await
     }
 
-    fn pause(&self, pause: Duration) {
-        (**self).pause(pause);
+    async fn pause(&self, pause: Duration) {
+        (**self).pause(pause).await;
     }
+}
+
+/// How many requests may come in one moment, so that every single second stays within what an end takes. Who sets more
+/// than ten a second has an end that takes more: then it is a tenth of it.
+#[must_use]
+pub fn burst(per_second: NonZeroU32) -> NonZeroU32 {
+    let spare = FAR_END_PER_SECOND.saturating_sub(per_second.get()).max(per_second.get() / 10);
+    NonZeroU32::new(spare).unwrap_or(NonZeroU32::MIN).min(per_second)
 }
 
 /// A pace within one process.
@@ -56,13 +76,10 @@ struct Closed {
 }
 
 impl ProcessPace {
-    /// At most `per_second` requests a second, in bursts that keep every single second within what an end takes. Who sets
-    /// more than ten a second has an end that takes more: then a burst is a tenth of it.
+    /// At most `per_second` requests a second, in bursts of [`burst`].
     #[must_use]
     pub fn new(per_second: NonZeroU32) -> Self {
-        let spare = FAR_END_PER_SECOND.saturating_sub(per_second.get()).max(per_second.get() / 10);
-        let burst = NonZeroU32::new(spare).unwrap_or(NonZeroU32::MIN).min(per_second);
-        let quota = Quota::per_second(per_second).allow_burst(burst);
+        let quota = Quota::per_second(per_second).allow_burst(burst(per_second));
         let now = Instant::now();
         let closed = Closed { paused_until: now, full_until: now };
         Self { limiter: RateLimiter::direct(quota), closed: Mutex::new(closed) }
@@ -78,17 +95,22 @@ impl ProcessPace {
 }
 
 impl Pace for ProcessPace {
-    async fn wait(&self) {
+    async fn wait(&self) -> Result<(), LeftAlone> {
         loop {
-            tokio::time::sleep_until(self.closed().paused_until).await;
+            let paused_until = self.closed().paused_until;
+            let left = paused_until.saturating_duration_since(Instant::now());
+            if left > LONGEST_PAUSE {
+                return Err(LeftAlone(left));
+            }
+            tokio::time::sleep_until(paused_until).await;
             match self.limiter.check() {
-                Ok(()) => return,
+                Ok(()) => return Ok(()),
                 Err(full) => tokio::time::sleep(full.wait_time_from(DefaultClock::default().now())).await,
             }
         }
     }
 
-    fn try_take(&self) -> bool {
+    async fn try_take(&self) -> bool {
         let now = Instant::now();
         let closed = self.closed();
         let room = now >= closed.paused_until && now >= closed.full_until && self.limiter.check().is_ok();
@@ -98,7 +120,7 @@ impl Pace for ProcessPace {
         room
     }
 
-    fn pause(&self, pause: Duration) {
+    async fn pause(&self, pause: Duration) {
         let until = Instant::now() + pause;
         self.close(|closed| closed.paused_until = closed.paused_until.max(until));
     }
@@ -112,39 +134,51 @@ mod tests {
         ProcessPace::new(NonZeroU32::new(per_second).unwrap())
     }
 
-    fn taken_at_once(pace: &ProcessPace) -> usize {
-        (0..100).take_while(|_| pace.try_take()).count()
+    async fn taken_at_once(pace: &ProcessPace) -> usize {
+        let mut taken = 0;
+        while taken < 100 && pace.try_take().await {
+            taken += 1;
+        }
+        taken
     }
 
     #[tokio::test]
     async fn a_burst_leaves_room_for_a_second_at_full_pace() {
-        assert_eq!(taken_at_once(&pace(8)), 2);
-        assert_eq!(taken_at_once(&pace(1)), 1);
-        assert_eq!(taken_at_once(&pace(10)), 1);
-        assert_eq!(taken_at_once(&pace(50)), 5);
+        assert_eq!(taken_at_once(&pace(8)).await, 2);
+        assert_eq!(taken_at_once(&pace(1)).await, 1);
+        assert_eq!(taken_at_once(&pace(10)).await, 1);
+        assert_eq!(taken_at_once(&pace(50)).await, 5);
     }
 
     #[tokio::test]
     async fn who_was_turned_away_is_not_overtaken_for_a_moment() {
         let pace = pace(1000);
-        while pace.try_take() {}
+        while pace.try_take().await {}
         tokio::time::sleep(Duration::from_millis(20)).await;
-        assert!(!pace.try_take());
+        assert!(!pace.try_take().await);
     }
 
     #[tokio::test]
     async fn a_pause_closes_the_end() {
         let pace = pace(8);
-        pace.pause(Duration::from_secs(60));
-        assert!(!pace.try_take());
+        pace.pause(Duration::from_secs(4)).await;
+        assert!(!pace.try_take().await);
         assert!(tokio::time::timeout(Duration::from_millis(30), pace.wait()).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_long_pause_is_not_waited_for() {
+        let pace = pace(8);
+        pace.pause(Duration::from_secs(3600)).await;
+        let LeftAlone(left) = pace.wait().await.unwrap_err();
+        assert!((3590..=3600).contains(&left.as_secs()), "{left:?}");
     }
 
     #[tokio::test]
     async fn who_waits_gets_a_turn() {
         let pace = pace(100);
         for _ in 0..5 {
-            tokio::time::timeout(Duration::from_secs(5), pace.wait()).await.unwrap();
+            tokio::time::timeout(Duration::from_secs(5), pace.wait()).await.unwrap().unwrap();
         }
     }
 }

@@ -34,7 +34,14 @@ impl Function {
     /// A function of at most so many sandboxes.
     #[must_use]
     pub fn new(described: Described, binary: PathBuf, log: PathBuf, sandboxes: usize) -> Self {
-        Self { described, binary, log, idle: Mutex::new(Vec::new()), free: Semaphore::new(sandboxes), killed: watch::Sender::new(false) }
+        Self {
+            described,
+            binary,
+            log,
+            idle: Mutex::new(Vec::new()),
+            free: Semaphore::new(sandboxes),
+            killed: watch::Sender::new(false),
+        }
     }
 
     /// Its name.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use relay::ambient::Ambient;
-use relay::pace::Pace;
+use relay::pace::{LeftAlone, Pace};
 use relay::secrets::{SecretFault, SecretField, SecretSource};
 use relay_core::contact::ContactKey;
 use relay_core::delivery::{Cargo, Delivery, DeliveryId, Reason, ReasonCode};
@@ -122,15 +122,16 @@ impl FakePace {
 }
 
 impl Pace for FakePace {
-    async fn wait(&self) {
+    async fn wait(&self) -> Result<(), LeftAlone> {
         self.waits.fetch_add(1, Ordering::Relaxed);
+        Ok(())
     }
 
-    fn try_take(&self) -> bool {
+    async fn try_take(&self) -> bool {
         !self.full
     }
 
-    fn pause(&self, pause: Duration) {
+    async fn pause(&self, pause: Duration) {
         self.pauses.lock().unwrap().push(pause);
     }
 }
