@@ -2,7 +2,9 @@
 
 #[path = "../contract/mod.rs"]
 mod contract;
+mod faults;
 mod routes;
+mod template;
 mod workers;
 
 pub(crate) use relay_tests::cloud::relay::Relay;
@@ -24,8 +26,8 @@ fn to_loops() -> Value {
     json!({"loops_api_key": "key", "relay_tokens": [TOKEN]})
 }
 
-/// A stack between these far ends.
-async fn between(loops: &FarEnd, clay: &FarEnd) -> Cloud {
+/// The settings of a stack with this Loops.
+fn settings(loops: &FarEnd) -> Vec<(String, String)> {
     let api = loops.url("/api");
     let settings = [
         ("LOOPS_API_URL", api.as_str()),
@@ -33,7 +35,11 @@ async fn between(loops: &FarEnd, clay: &FarEnd) -> Cloud {
         ("CLAY_RATE_PER_SECOND", "200"),
         ("LOOPS_RATE_PER_SECOND", "200"),
     ];
-    let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
+}
+
+/// A stack between these far ends.
+async fn between(loops: &FarEnd, clay: &FarEnd) -> Cloud {
     let (loops_to_clay, clay_to_loops) = (Some(to_clay(&[clay])), Some(to_loops()));
-    Cloud::start(Setup { loops_to_clay, clay_to_loops, settings, ..Setup::default() }).await
+    Cloud::start(Setup { loops_to_clay, clay_to_loops, settings: settings(loops) }).await
 }

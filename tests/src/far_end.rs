@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 /// What is done with one request.
@@ -20,6 +21,8 @@ pub enum Reply {
     Reset,
     /// An answer whose body breaks off in the middle, with this status.
     HalfBody(u16),
+    /// A 200, as soon as it is let through.
+    Gated(Arc<Semaphore>),
     /// A 200, after which the connection dies silently, as a pooled one does in a frozen process.
     AnswerThenDie,
 }
@@ -210,6 +213,10 @@ async fn serve(stream: TcpStream, script: Arc<Mutex<Script>>) {
         };
         let written = match reply {
             Reply::Answer(status, headers, body) => write(&mut stream, status, &headers, &body, body.len()).await,
+            Reply::Gated(gate) => {
+                let _let_through = gate.acquire().await;
+                write(&mut stream, 200, &[], "{}", 2).await
+            }
             Reply::Hang => std::future::pending().await,
             Reply::Reset => return reset(&stream),
             Reply::HalfBody(status) => {

@@ -1,6 +1,7 @@
 //! The function behind `POST /api/v1/events/send`.
 
-use lambda_http::{Error, run, service_fn};
+use lambda_runtime::Error;
+use relay::answer::Caller;
 use relay::http_client;
 use relay_aws::account::environment;
 use relay_aws::start::{StartFault, warm_up};
@@ -13,9 +14,5 @@ async fn main() -> Result<(), Error> {
     let client = http_client::build()?;
     let (handler, loops) = rows::handler(&environment(), &client).map_err(StartFault::from)?;
     warm_up(&handler.secrets, &client, &loops).await;
-    let handler = &handler;
-    run(service_fn(|event| async move {
-        Ok::<_, Error>(door::response(handler.handle(Kind::Event, door::request(event)).await))
-    }))
-    .await
+    door::serve(Caller::Clay, |request| handler.handle(Kind::Event, request)).await
 }

@@ -1,7 +1,8 @@
 //! The function behind `POST /webhooks/loops`.
 
-use lambda_http::{Error, run, service_fn};
+use lambda_runtime::Error;
 use relay::ambient::System;
+use relay::answer::Caller;
 use relay::http_client;
 use relay::loops_to_clay::{LoopsToClay, LoopsToClaySettings};
 use relay_aws::account::environment;
@@ -32,7 +33,5 @@ async fn main() -> Result<(), Error> {
             contact_source: shared.contact_source,
         },
     };
-    let handler = &handler;
-    run(service_fn(|event| async move { Ok::<_, Error>(door::response(handler.handle(door::request(event)).await)) }))
-        .await
+    door::serve(Caller::Loops, |request| handler.handle(request)).await
 }

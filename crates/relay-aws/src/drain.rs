@@ -4,9 +4,10 @@ use std::num::NonZeroU32;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
-use lambda_runtime::{Error, LambdaEvent, service_fn};
+use lambda_runtime::{Diagnostic, Error, LambdaEvent, service_fn};
 use relay::ambient::Ambient;
 use relay::pace::ProcessPace;
+use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use crate::batch::{self, MessageWorker};
@@ -27,11 +28,24 @@ pub fn pace(per_second: NonZeroU32) -> ProcessPace {
 /// When the runtime fails.
 pub async fn run<W: MessageWorker, A: Ambient>(worker: W, queue: SqsQueue, ambient: A) -> Result<(), Error> {
     let (worker, queue, ambient) = (&worker, &queue, &ambient);
-    lambda_runtime::run(service_fn(|event: LambdaEvent<SqsEvent>| async move {
+    // Read here and not by the runtime, which may quote the event where it cannot read it.
+    lambda_runtime::run(service_fn(|event: LambdaEvent<Box<RawValue>>| async move {
         let deadline = Instant::now() + time_left(event.context.deadline);
-        Ok::<SqsBatchResponse, Error>(batch::run(worker, queue, ambient, event.payload, deadline).await)
+        let batch: SqsEvent = serde_json::from_str(event.payload.get()).map_err(|_| NoBatch)?;
+        Ok::<SqsBatchResponse, NoBatch>(batch::run(worker, queue, ambient, batch, deadline).await)
     }))
     .await
+}
+
+/// An event that is no batch of a queue: it is not this function's. Its content is not told.
+#[derive(Debug, thiserror::Error)]
+#[error("the event is not a batch of messages of a queue")]
+struct NoBatch;
+
+impl From<NoBatch> for Diagnostic {
+    fn from(fault: NoBatch) -> Self {
+        Self { error_type: "NoBatch".to_owned(), error_message: fault.to_string() }
+    }
 }
 
 /// The time until a deadline in Unix milliseconds.

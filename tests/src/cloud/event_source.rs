@@ -48,9 +48,17 @@ pub struct Mapping {
 
 /// The messages that were received and not deleted: they are hidden until their time is up.
 #[derive(Debug, Default)]
-pub struct Hidden(Mutex<Vec<(String, String)>>);
+pub struct Hidden {
+    receipts: Mutex<Vec<(String, String)>>,
+    answers_are_lost: AtomicBool,
+}
 
 impl Hidden {
+    /// Whether what functions answer is lost, as where Lambda itself fails.
+    pub fn lose_answers(&self, lost: bool) {
+        self.answers_are_lost.store(lost, Ordering::Relaxed);
+    }
+
     /// Ends the time of all of them, as waiting would: they can be received at once.
     pub async fn show(&self, client: &Client) {
         let hidden = std::mem::take(&mut *self.lock());
@@ -67,7 +75,7 @@ impl Hidden {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(String, String)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.receipts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -151,6 +159,9 @@ impl Poller {
         let event = json!({"Records": messages.iter().map(record).collect::<Vec<_>>()});
         // A function that fails takes nothing: every message comes back.
         let Ok(answer) = self.function.invoke(event.to_string().into_bytes()).await else { return };
+        if self.hidden.answers_are_lost.load(Ordering::Relaxed) {
+            return;
+        }
         let failed = if self.mapping.reports_failures { failures(&answer) } else { Some(Vec::new()) };
         // An answer that is no answer is a failure of the whole batch.
         let Some(failed) = failed else { return };

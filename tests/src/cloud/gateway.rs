@@ -1,6 +1,6 @@
 //! The HTTP API: a request becomes an event of payload format 2.0, the function's answer the response.
 //!
-//! As AWS' page "Create AWS Lambda proxy integrations for HTTP APIs" has it; bodies that are not text come as base64.
+//! As AWS' page "Create AWS Lambda proxy integrations for HTTP APIs" has it; bodies that are not text, or not said to be, come as base64.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -81,9 +81,11 @@ async fn pass(routes: &Routes, request: Request) -> Response<Body> {
         let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
         headers.entry(name.to_string()).and_modify(|all| *all = format!("{all},{value}")).or_insert(value);
     }
+    let kind = headers.get("content-type").map_or("application/json", String::as_str);
+    let is_text = kind.starts_with("text/") || kind.starts_with("application/json");
     let (body, encoded) = match std::str::from_utf8(&body) {
-        Ok(text) => (text.to_owned(), false),
-        Err(_) => (STANDARD.encode(&body), true),
+        Ok(text) if is_text => (text.to_owned(), false),
+        _ => (STANDARD.encode(&body), true),
     };
     let event = json!({
         "version": "2.0", "routeKey": format!("{method} {path}"), "rawPath": path,

@@ -7,6 +7,7 @@ pub mod function;
 pub mod gateway;
 pub mod relay;
 pub mod sandbox;
+pub mod services;
 pub mod stack;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ use tokio::sync::Notify;
 use event_source::{EventSource, Hidden, Mapping};
 use function::{Described, Function};
 use gateway::Gateway;
+use services::Services;
 use stack::{Stack, array, text};
 
 /// How many sandboxes a function of the front door may have.
@@ -31,6 +33,7 @@ const FRONT_DOOR_SANDBOXES: usize = 8;
 #[derive(Debug)]
 pub struct Cloud {
     kept: Kept,
+    services: Services,
     functions: BTreeMap<String, Arc<Function>>,
     gateway: Gateway,
     sources: Vec<EventSource>,
@@ -53,8 +56,6 @@ pub struct Setup {
     pub clay_to_loops: Option<Value>,
     /// Settings that differ from the template's parameters.
     pub settings: Vec<(String, String)>,
-    /// Where the functions find AWS, if not at the emulator itself.
-    pub endpoint: Option<String>,
 }
 
 impl Cloud {
@@ -79,7 +80,8 @@ impl Cloud {
             }
         }
         let described = kept.stack.described();
-        let functions = functions(described, &setup, kept.folder.path());
+        let services = Services::start(stack::endpoint(), described).await;
+        let functions = functions(described, &setup, &services.url(), kept.folder.path());
         let nudge = Arc::new(Notify::new());
         let routes = array(&described["routes"]).map(|route| {
             assert_eq!(route["permitted"], true, "the gateway may not call {route}");
@@ -99,7 +101,7 @@ impl Cloud {
             EventSource::start(sqs, mapping, function, Arc::clone(&kept.hidden), Arc::clone(&nudge))
         });
         let sources = sources.collect();
-        Self { kept, functions, gateway, sources }
+        Self { kept, services, functions, gateway, sources }
     }
 
     /// Kills every sandbox, whatever it is doing, and keeps what is stored.
@@ -129,6 +131,12 @@ impl Cloud {
         &self.kept.stack
     }
 
+    /// The services, as the functions see them.
+    #[must_use]
+    pub const fn services(&self) -> &Services {
+        &self.services
+    }
+
     /// A function.
     ///
     /// # Panics
@@ -143,6 +151,11 @@ impl Cloud {
         for source in std::mem::take(&mut self.sources) {
             source.stop().await;
         }
+    }
+
+    /// Whether what workers answer is lost on its way back, so that no message is deleted.
+    pub fn lose_answers(&self, lost: bool) {
+        self.kept.hidden.lose_answers(lost);
     }
 
     /// Shows every message that is hidden, as waiting for it would.
@@ -204,13 +217,13 @@ impl Kept {
     }
 }
 
-fn functions(stack: &Value, setup: &Setup, folder: &Path) -> BTreeMap<String, Arc<Function>> {
-    let (binaries, emulator) = (stack::binaries(), stack::endpoint());
-    let endpoint = setup.endpoint.as_deref().unwrap_or(&emulator);
+fn functions(stack: &Value, setup: &Setup, services: &str, folder: &Path) -> BTreeMap<String, Arc<Function>> {
+    let binaries = stack::binaries();
     let described = stack["functions"].as_object().into_iter().flatten();
     described
         .map(|(name, described)| {
-            let mut environment = stack::emulated(endpoint);
+            // Its own key, so that its calls are told from those of the others.
+            let mut environment = stack::emulated(services, name);
             let given = described["environment"].as_object().into_iter().flatten();
             environment.extend(given.map(|(name, value)| (name.clone(), text(value).to_owned())));
             for (setting, value) in &setup.settings {

@@ -85,13 +85,13 @@ pub fn binaries() -> PathBuf {
     PathBuf::from(needed(FUNCTIONS))
 }
 
-/// What Lambda sets for a function, with AWS at this address.
+/// What Lambda sets for a function, with AWS at this address and this access key.
 #[must_use]
-pub fn emulated(endpoint: &str) -> BTreeMap<String, String> {
+pub fn emulated(endpoint: &str, key: &str) -> BTreeMap<String, String> {
     [
         ("AWS_ENDPOINT_URL", endpoint),
         ("AWS_REGION", REGION),
-        ("AWS_ACCESS_KEY_ID", "test"),
+        ("AWS_ACCESS_KEY_ID", key),
         ("AWS_SECRET_ACCESS_KEY", "test"),
     ]
     .into_iter()
@@ -99,12 +99,22 @@ pub fn emulated(endpoint: &str) -> BTreeMap<String, String> {
     .collect()
 }
 
+/// The translated template.
+///
+/// # Panics
+/// When it cannot be read.
+#[must_use]
+pub fn template() -> Value {
+    let file = std::fs::read(needed(TEMPLATE)).unwrap_or_else(|fault| panic!("{fault}"));
+    serde_json::from_slice(&file).unwrap_or_else(|fault| panic!("{fault}"))
+}
+
 fn needed(variable: &str) -> String {
     std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set: run `make test-aws`, which sets it"))
 }
 
 fn account(endpoint: &str) -> Account {
-    let variables = emulated(endpoint);
+    let variables = emulated(endpoint, "test");
     let client = relay::http_client::build().unwrap_or_else(|fault| panic!("{fault}"));
     let mut reader = SettingReader::new(&variables);
     Account::read(&mut reader, client)

@@ -1,0 +1,304 @@
+//! What becomes of requests and deliveries while AWS fails, and while sandboxes are killed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use relay_tests::cloud::services::Trouble;
+use relay_tests::cloud::{Cloud, Setup, deliveries};
+use relay_tests::far_end::{FarEnd, Reply};
+use relay_tests::row::{Route, contact, event, send};
+use relay_tests::webhook::{self, created, post};
+use relay_tests::{eventually, eventually_within};
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+
+use crate::contract::rows::{ROUTES, row_of};
+use crate::{between, settings, to_clay, to_loops};
+
+const TAKEN: &str = r#"{"success":true,"id":"c1"}"#;
+/// How a service fails so that nothing was done.
+const TROUBLES: [Trouble; 3] = [Trouble::Fails, Trouble::Throttles, Trouble::Hangs];
+
+async fn ends() -> (FarEnd, FarEnd) {
+    (FarEnd::start(Reply::json(200, TAKEN)).await, FarEnd::start(Reply::status(200)).await)
+}
+
+async fn empty(cloud: &Cloud, queue: &str) {
+    eventually(&format!("an empty {queue}"), async || (cloud.length(queue).await == 0).then_some(())).await;
+}
+
+async fn standing(cloud: &Cloud) -> Value {
+    deliveries::list(cloud).await.into_iter().next().map_or(Value::Null, |delivery| delivery["state"].clone())
+}
+
+#[tokio::test]
+async fn a_webhook_that_cannot_be_stored_is_503_and_is_taken_when_it_can() {
+    let (loops, clay) = ends().await;
+    let cloud = between(&loops, &clay).await;
+    for trouble in TROUBLES {
+        cloud.services().trouble("sqs:SendMessage", trouble);
+        let answer = post(&cloud.base(), "msg_1", &created("ada@example.com")).await;
+        answer.assert_refused(503, "unavailable", None);
+        assert!(answer.headers["retry-after"].parse::<u32>().is_ok_and(|seconds| seconds > 0), "{trouble:?}");
+    }
+    cloud.services().mend();
+    assert_eq!(post(&cloud.base(), "msg_1", &created("ada@example.com")).await.status, 200);
+    empty(&cloud, "ClayQueue").await;
+    assert_eq!(clay.got().len(), 1);
+}
+
+#[tokio::test]
+async fn a_webhook_that_was_stored_without_an_answer_is_still_one_row() {
+    let (loops, clay) = ends().await;
+    let cloud = between(&loops, &clay).await;
+    cloud.services().trouble("sqs:SendMessage", Trouble::LosesAnswers);
+    assert_eq!(post(&cloud.base(), "msg_1", &created("ada@example.com")).await.status, 503);
+    cloud.services().mend();
+    assert_eq!(post(&cloud.base(), "msg_1", &created("ada@example.com")).await.status, 200);
+    empty(&cloud, "ClayQueue").await;
+    assert_eq!(clay.got().len(), 1);
+}
+
+#[tokio::test]
+async fn a_secret_that_could_never_be_read_is_503_to_loops_and_429_to_clay_until_it_can() {
+    let (loops, clay) = ends().await;
+    let cloud = between(&loops, &clay).await;
+    for trouble in TROUBLES {
+        cloud.services().trouble("secretsmanager", trouble);
+        post(&cloud.base(), "msg_1", &created("ada@example.com")).await.assert_refused(503, "unavailable", None);
+        let answer = contact(&cloud.base(), row_of("ada@example.com")).await;
+        answer.assert_refused(429, "unavailable", None);
+        assert_eq!(answer.headers["retry-after"], "1");
+    }
+    cloud.services().mend();
+    assert_eq!(post(&cloud.base(), "msg_1", &created("ada@example.com")).await.status, 200);
+    assert_eq!(contact(&cloud.base(), row_of("ada@example.com")).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_secret_that_was_read_once_serves_on_while_it_cannot_be_read() {
+    let (loops, clay) = ends().await;
+    let mut settings = settings(&loops);
+    settings.push(("SECRET_TTL_SECONDS".to_owned(), "1".to_owned()));
+    let (loops_to_clay, clay_to_loops) = (Some(to_clay(&[&clay])), Some(to_loops()));
+    let cloud = Cloud::start(Setup { loops_to_clay, clay_to_loops, settings }).await;
+    assert_eq!(post(&cloud.base(), "msg_1", &created("ada@example.com")).await.status, 200);
+    cloud.services().trouble("secretsmanager", Trouble::Fails);
+    let told = "serves on";
+    eventually("a secret past its time", async || {
+        assert_eq!(post(&cloud.base(), "msg_2", &created("bob@example.com")).await.status, 200);
+        cloud.log().contains(told).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_rotated_secret_is_taken_without_a_gap() {
+    let (loops, clay) = ends().await;
+    let cloud = between(&loops, &clay).await;
+    assert_eq!(post(&cloud.base(), "msg_1", &created("ada@example.com")).await.status, 200);
+    let rotated = json!({"loops_signing_secrets": ["whsec_c3VwZXItc2VjcmV0LWtleS1ieXRlcw==", webhook::SECRET]});
+    cloud.stack().put_secret("LoopsToClaySecret", &rotated).await;
+    // Signed with the new one, which no sandbox has read yet.
+    let body = br#"{"eventName":"testing.testEvent"}"#;
+    let time = webhook::now().to_string();
+    let secret = relay_core::signature::SigningSecret::parse("whsec_c3VwZXItc2VjcmV0LWtleS1ieXRlcw==").unwrap();
+    let signature = secret.sign("msg_2", &time, body);
+    let headers = [("webhook-id", "msg_2"), ("webhook-timestamp", &time), ("webhook-signature", &signature)];
+    let answer = relay_tests::http::send("POST", &format!("{}/webhooks/loops", cloud.base()), &headers, body).await;
+    assert_eq!((answer.status, answer.json()["status"].as_str()), (200, Some("test")), "{}", answer.text());
+    // And one that nobody knows does not buy a reading for each request.
+    let readings =
+        || cloud.services().calls().iter().filter(|(_, action)| action.starts_with("secretsmanager")).count();
+    let before = readings();
+    for _ in 0..5 {
+        let headers = [("webhook-id", "msg_3"), ("webhook-timestamp", &time), ("webhook-signature", "v1,AAAA")];
+        let forged = relay_tests::http::send("POST", &format!("{}/webhooks/loops", cloud.base()), &headers, body).await;
+        forged.assert_refused(401, "invalid_signature", None);
+    }
+    assert_eq!(readings(), before, "within half a minute of the last reading");
+}
+
+#[tokio::test]
+async fn a_row_that_cannot_be_stored_is_sent_where_loops_has_room_and_429_where_it_has_none() {
+    let (loops, clay) = ends().await;
+    let cloud = between(&loops, &clay).await;
+    cloud.services().trouble("sqs", Trouble::Fails);
+    for route in ROUTES {
+        assert_eq!(send(&cloud.base(), route, "", &[], row_of("ada@example.com")).await.status, 200);
+    }
+    loops.otherwise(Reply::status(503));
+    for route in ROUTES {
+        let answer = send(&cloud.base(), route, "", &[], row_of("bob@example.com")).await;
+        answer.assert_refused(429, "unavailable", None);
+        assert_eq!(answer.headers["retry-after"], "1");
+    }
+    cloud.services().mend();
+    loops.otherwise(Reply::json(200, TAKEN));
+    for route in ROUTES {
+        let answer = send(&cloud.base(), route, "", &[], row_of("bob@example.com")).await;
+        assert_eq!((answer.status, answer.text().as_str()), (200, TAKEN), "nothing was kept that is in the way");
+    }
+}
+
+#[tokio::test]
+async fn without_the_ledger_no_row_is_sent_out_of_turn() {
+    let (loops, clay) = ends().await;
+    let cloud = between(&loops, &clay).await;
+    for trouble in TROUBLES {
+        cloud.services().trouble("dynamodb", trouble);
+        for route in ROUTES {
+            let answer = send(&cloud.base(), route, "", &[], row_of("ada@example.com")).await;
+            answer.assert_refused(429, "unavailable", None);
+        }
+    }
+    assert!(loops.got().is_empty());
+    cloud.services().mend();
+    assert_eq!(event(&cloud.base(), row_of("ada@example.com")).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_row_under_a_slow_ledger_is_answered_in_time() {
+    let (loops, clay) = ends().await;
+    let cloud = between(&loops, &clay).await;
+    cloud.services().trouble("dynamodb", Trouble::Slow(Duration::from_millis(300)));
+    let answer = event(&cloud.base(), row_of("ada@example.com")).await;
+    assert_eq!((answer.status, answer.text().as_str()), (200, TAKEN), "{}", cloud.log());
+}
+
+#[tokio::test]
+async fn workers_send_nothing_while_the_ledger_cannot_be_written_and_lose_nothing() {
+    let (loops, clay) = ends().await;
+    let cloud = between(&loops, &clay).await;
+    for trouble in TROUBLES {
+        let sent = clay.got().len();
+        cloud.services().trouble("dynamodb", trouble);
+        let id = format!("msg_{trouble:?}");
+        assert_eq!(post(&cloud.base(), &id, &created("ada@example.com")).await.status, 200);
+        let told = "the ledger cannot be written: nothing is sent";
+        let before = cloud.log().matches(told).count();
+        eventually("an attempt", async || (cloud.log().matches(told).count() > before).then_some(())).await;
+        assert_eq!(clay.got().len(), sent, "{trouble:?}");
+        cloud.services().mend();
+        empty(&cloud, "ClayQueue").await;
+        assert_eq!(clay.got().len(), sent + 1, "{trouble:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_delivered_and_not_deleted_is_not_sent_again() {
+    let (loops, clay) = ends().await;
+    let cloud = between(&loops, &clay).await;
+    cloud.lose_answers(true);
+    assert_eq!(post(&cloud.base(), "msg_1", &created("ada@example.com")).await.status, 200);
+    assert_eq!(
+        send(&cloud.base(), Route::Contact, "", &[("prefer", "respond-async")], row_of("ada@example.com")).await.status,
+        202
+    );
+    eventually("a row and a contact", async || (clay.got().len() + loops.got().len() == 2).then_some(())).await;
+    eventually("both on record", async || {
+        let all = deliveries::list(&cloud).await;
+        (all.iter().filter(|one| one["state"] == "delivered").count() == 2).then_some(())
+    })
+    .await;
+    assert_eq!(cloud.length("ClayQueue").await + cloud.length("LoopsQueue").await, 2);
+    cloud.lose_answers(false);
+    eventually("empty queues", async || {
+        cloud.let_time_pass().await;
+        (cloud.length("ClayQueue").await + cloud.length("LoopsQueue").await == 0).then_some(())
+    })
+    .await;
+    assert_eq!((clay.got().len(), loops.got().len()), (1, 1), "the messages came back, and the ledger knew");
+}
+
+#[tokio::test]
+async fn a_worker_killed_between_clays_answer_and_its_record_sends_the_row_once_more() {
+    let (loops, clay) = ends().await;
+    let gate = Arc::new(Semaphore::new(0));
+    clay.then([Reply::Gated(Arc::clone(&gate))]);
+    let cloud = between(&loops, &clay).await;
+    assert_eq!(post(&cloud.base(), "msg_1", &created("ada@example.com")).await.status, 200);
+    eventually("the row at Clay", async || (clay.got().len() == 1).then_some(())).await;
+    // Clay has it and says so; the ledger is not told any more.
+    cloud.services().trouble("dynamodb", Trouble::Hangs);
+    gate.add_permits(1);
+    let calls = cloud.services().calls().len();
+    eventually("a record under way", async || (cloud.services().calls().len() > calls).then_some(())).await;
+    let kept = cloud.kill().await;
+    kept.let_time_pass().await;
+    let cloud = Cloud::start_in(kept, Setup { settings: settings(&loops), ..Setup::default() }).await;
+    empty(&cloud, "ClayQueue").await;
+    assert_eq!(clay.got().len(), 2, "Clay cannot be asked whether it has a row: this window remains");
+    assert_eq!(standing(&cloud).await, "delivered");
+}
+
+#[tokio::test]
+async fn kills_at_any_moment_lose_no_webhook() {
+    let (loops, clay) = ends().await;
+    let setup = || Setup { settings: settings(&loops), ..Setup::default() };
+    let mut cloud = between(&loops, &clay).await;
+    let mut acknowledged = Vec::new();
+    let mut under_way = 0;
+    for round in 0..4 {
+        for number in 0..12 {
+            let email = format!("n{}@example.com", number % 5);
+            let id = format!("msg_{round}_{number}");
+            if post(&cloud.base(), &id, &created(&email)).await.status == 200 {
+                acknowledged.push(id);
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(rand::random_range(0..400))).await;
+        let kept = cloud.kill().await;
+        kept.let_time_pass().await;
+        // Two workers with at most five contacts each.
+        under_way += 10;
+        cloud = Cloud::start_in(kept, setup()).await;
+    }
+    eventually_within(Duration::from_secs(60), "every webhook delivered", async || {
+        cloud.let_time_pass().await;
+        let all = deliveries::list(&cloud).await;
+        (all.len() == acknowledged.len() && all.iter().all(|one| one["state"] == "delivered")).then_some(())
+    })
+    .await;
+    let mut rows: BTreeMap<String, usize> = BTreeMap::new();
+    for got in clay.got() {
+        *rows.entry(got.text()).or_default() += 1;
+    }
+    assert_eq!(rows.len(), 5, "each contact arrived");
+    let doubled = clay.got().len() - acknowledged.len();
+    assert!(doubled <= under_way, "{doubled} sent once more");
+}
+
+#[tokio::test]
+async fn an_event_that_is_no_request_or_no_batch_is_refused_and_the_function_goes_on() {
+    let (loops, clay) = ends().await;
+    let cloud = between(&loops, &clay).await;
+    for function in ["loops-to-clay", "clay-to-loops-contact", "clay-to-loops-event"] {
+        for event in ["{}", "null", r#"{"version":"2.0","body":"ada@private.example"}"#] {
+            let answer = cloud.function(function).invoke(event.into()).await.unwrap();
+            let answer: Value = serde_json::from_slice(&answer).unwrap();
+            assert_eq!(answer["statusCode"], 400, "{function}: {answer}");
+        }
+    }
+    for function in ["clay-delivery", "loops-delivery"] {
+        for event in ["null", r#"{"Records":"ada@private.example"}"#] {
+            assert!(cloud.function(function).invoke(event.into()).await.is_err());
+        }
+        let nothing = cloud.function(function).invoke(br#"{"Records":[]}"#.to_vec()).await.unwrap();
+        assert_eq!(serde_json::from_slice::<Value>(&nothing).unwrap()["batchItemFailures"], json!([]));
+    }
+    assert!(!cloud.log().contains("private.example"), "{}", cloud.log());
+    assert_eq!(post(&cloud.base(), "msg_1", &created("ada@example.com")).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_query_that_is_no_url_is_400_and_no_5xx() {
+    let (loops, clay) = ends().await;
+    let cloud = between(&loops, &clay).await;
+    let event = include_str!("../../events/api-gateway/contact-update.json");
+    let mut event: Value = serde_json::from_str(event).unwrap();
+    event["rawQueryString"] = "blank=<none> x".into();
+    let answer = cloud.function("clay-to-loops-contact").invoke(event.to_string().into_bytes()).await.unwrap();
+    assert_eq!(serde_json::from_slice::<Value>(&answer).unwrap()["statusCode"], 400);
+}
