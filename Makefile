@@ -96,6 +96,11 @@ invoke: venv ## Hand an event to a function that runs here: FUNCTION=clay-to-loo
 	@$(if $(and $(FUNCTION),$(EVENT)),,echo "usage: make invoke FUNCTION=… EVENT=events/….json" >&2; exit 2)
 	$(IN_VENV) $(CARGO) lambda invoke $(FUNCTION) --invoke-address 127.0.0.1 --data-file $(EVENT)
 
+.PHONY: dev-lambda
+dev-lambda: venv ## Run the functions on this machine: the three routes on 127.0.0.1:9000, AWS and both ends simulated
+	@$(CARGO) build --locked --workspace
+	$(IN_VENV) exec .venv/bin/python tests/aws/dev.py $(TARGET)/debug/relay-local
+
 .PHONY: logs
 logs: venv ## Follow the logs of the deployed stack
 	$(IN_VENV) sam logs --tail

@@ -15,6 +15,8 @@ use crate::queue::SqsQueue;
 
 /// How many sandboxes drain one queue (the template's `MaximumConcurrency`, which cannot be less).
 const SANDBOXES: u32 = 2;
+/// The time that the template gives a worker.
+const USUAL_TIME: Duration = Duration::from_secs(60);
 
 /// The pace of one sandbox: all of them together keep the far end's.
 #[must_use]
@@ -48,8 +50,25 @@ impl From<NoBatch> for Diagnostic {
     }
 }
 
-/// The time until a deadline in Unix milliseconds.
+/// The time until a deadline in Unix milliseconds. A deadline that is over before anything was begun is a clock's mistake
+/// or an emulator's, and not a reason never to begin.
 fn time_left(deadline: u64) -> Duration {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Duration::from_millis(deadline).saturating_sub(now)
+    match Duration::from_millis(deadline).checked_sub(now) {
+        Some(left) if left > Duration::ZERO => left,
+        _ => USUAL_TIME,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_that_was_over_before_the_beginning_is_not_believed() {
+        assert_eq!(time_left(0), USUAL_TIME);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let deadline = u64::try_from((now + Duration::from_secs(40)).as_millis()).unwrap();
+        assert!((39..=40).contains(&time_left(deadline).as_secs()));
+    }
 }

@@ -12,6 +12,7 @@ pub mod loops_pace;
 pub mod managed_secret;
 pub mod queue;
 pub mod rows;
+mod service_fault;
 pub mod settings;
 pub mod start;
 pub mod table;

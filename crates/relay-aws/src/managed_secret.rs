@@ -9,13 +9,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_secretsmanager::Client;
-use aws_sdk_secretsmanager::error::DisplayErrorContext;
 use relay::ambient::Ambient;
 use relay::secret_document::DocumentFault;
 use relay::secrets::{ClayToLoopsSecret, LoopsToClaySecret, SecretFault, SecretField, SecretSource};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 use tracing::{error, warn};
+
+use crate::service_fault::told;
 
 /// How often the secret is read again because it does not work.
 const REREAD_EVERY: Duration = Duration::from_secs(30);
@@ -107,7 +108,7 @@ impl<T: Document, A: Ambient> ManagedSecret<T, A> {
         let document = match read {
             Ok(read) => read.secret_string.unwrap_or_default(),
             Err(fault) => {
-                error!(secret = self.name(), fault = %DisplayErrorContext(&fault), "the secret cannot be read");
+                error!(secret = self.name(), fault = told(&fault), "the secret cannot be read");
                 return None;
             }
         };

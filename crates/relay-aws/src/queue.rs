@@ -1,12 +1,12 @@
 //! The FIFO queues: deliveries in groups of one contact each, and the dead letters.
 
 use aws_sdk_sqs::Client;
-use aws_sdk_sqs::error::DisplayErrorContext;
 use aws_sdk_sqs::types::MessageAttributeValue;
 use relay::store::{Queue, StoreFault, Stored};
 use relay_core::delivery::{BodyHash, Delivery, Reason};
 
 use crate::envelope;
+use crate::service_fault::told;
 
 /// The message attribute with a dead letter's reason.
 pub const REASON_ATTRIBUTE: &str = "reason";
@@ -42,7 +42,7 @@ impl SqsQueue {
             .message_body(seal(delivery)?)
             .send()
             .await;
-        sent.map(drop).map_err(|fault| store_fault(&DisplayErrorContext(&fault)))
+        sent.map(drop).map_err(|fault| StoreFault(told(&fault)))
     }
 
     /// Sends a dead letter: a message, its reason, and by what it is known.
@@ -71,7 +71,7 @@ impl SqsQueue {
             .message_body(message)
             .send()
             .await;
-        sent.map(drop).map_err(|fault| store_fault(&DisplayErrorContext(&fault)))
+        sent.map(drop).map_err(|fault| StoreFault(told(&fault)))
     }
 
     /// Sends a delivery to the dead letters, once in five minutes.
@@ -97,7 +97,7 @@ impl SqsQueue {
             .visibility_timeout(seconds)
             .send()
             .await;
-        changed.map(drop).map_err(|fault| store_fault(&DisplayErrorContext(&fault)))
+        changed.map(drop).map_err(|fault| StoreFault(told(&fault)))
     }
 }
 
@@ -124,8 +124,4 @@ fn seal(delivery: &Delivery) -> Result<String, StoreFault> {
 fn text(value: &str) -> Result<MessageAttributeValue, StoreFault> {
     let attribute = MessageAttributeValue::builder().data_type("String").string_value(value).build();
     attribute.map_err(|fault| StoreFault(fault.to_string()))
-}
-
-fn store_fault(fault: &dyn std::fmt::Display) -> StoreFault {
-    StoreFault(fault.to_string())
 }

@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::error::DisplayErrorContext;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
 use jiff::{SignedDuration, Timestamp};
 use relay::store::StoreFault;
+
+use crate::service_fault::told;
 
 /// The table's key.
 const KEY: &str = "pk";
@@ -85,7 +86,7 @@ impl LedgerTable {
             .consistent_read(true)
             .send()
             .await;
-        got.map(|got| got.item.unwrap_or_default()).map_err(|fault| StoreFault(DisplayErrorContext(&fault).to_string()))
+        got.map(|got| got.item.unwrap_or_default()).map_err(|fault| StoreFault(told(&fault)))
     }
 
     /// Changes an item and gives it as it is then; nothing where its condition does not hold.
@@ -116,7 +117,7 @@ impl LedgerTable {
             Ok(changed) => Ok(Some(changed.attributes.unwrap_or_default())),
             Err(fault) => match fault.as_service_error() {
                 Some(UpdateItemError::ConditionalCheckFailedException(_)) => Ok(None),
-                _ => Err(StoreFault(DisplayErrorContext(&fault).to_string())),
+                _ => Err(StoreFault(told(&fault))),
             },
         }
     }
@@ -125,7 +126,7 @@ impl LedgerTable {
     pub(crate) async fn forget(&self, key: &str) -> Result<(), StoreFault> {
         let forgotten =
             self.client.delete_item().table_name(&self.name).key(KEY, AttributeValue::S(key.to_owned())).send().await;
-        forgotten.map(drop).map_err(|fault| StoreFault(DisplayErrorContext(&fault).to_string()))
+        forgotten.map(drop).map_err(|fault| StoreFault(told(&fault)))
     }
 }
 

@@ -1,0 +1,48 @@
+//! What is told of a call to AWS that failed: what kind of failure, and AWS' own code and words.
+//!
+//! The SDK's own text of a failure quotes the whole answer, and an answer may hold what a log must not.
+
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+
+/// The most characters of AWS' words that are told.
+const CHARACTERS: usize = 200;
+
+/// A failed call, in words for the log.
+pub(crate) fn told<E: ProvideErrorMetadata, R>(fault: &SdkError<E, R>) -> String {
+    match fault {
+        SdkError::ServiceError(refused) => {
+            let error = refused.err();
+            let words: String = error.message().unwrap_or("it gives no reason").chars().take(CHARACTERS).collect();
+            format!("AWS refuses the call, {}: {words}", error.code().unwrap_or("without a code"))
+        }
+        SdkError::TimeoutError(_) => "AWS did not answer in time".to_owned(),
+        SdkError::DispatchFailure(failure) if failure.is_timeout() => "AWS did not answer in time".to_owned(),
+        SdkError::DispatchFailure(failure) if failure.is_io() => "AWS cannot be reached".to_owned(),
+        SdkError::DispatchFailure(_) => "the call to AWS could not be sent".to_owned(),
+        SdkError::ResponseError(_) => "the answer of AWS cannot be read".to_owned(),
+        _ => "the call to AWS could not be made".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_sqs::operation::send_message::SendMessageError;
+    use aws_smithy_types::error::ErrorMetadata;
+
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_told_by_its_code_and_words_and_not_by_the_whole_answer() {
+        let error =
+            SendMessageError::generic(ErrorMetadata::builder().code("AccessDenied").message("Not you.").build());
+        let fault = SdkError::service_error(error, "the raw answer with ada@example.com");
+        assert_eq!(told(&fault), "AWS refuses the call, AccessDenied: Not you.");
+    }
+
+    #[test]
+    fn a_call_without_an_answer_is_told_as_such() {
+        let fault: SdkError<SendMessageError, &str> = SdkError::timeout_error("ada@example.com");
+        assert_eq!(told(&fault), "AWS did not answer in time");
+    }
+}
