@@ -302,3 +302,28 @@ async fn a_query_that_is_no_url_is_400_and_no_5xx() {
     let answer = cloud.function("clay-to-loops-contact").invoke(event.to_string().into_bytes()).await.unwrap();
     assert_eq!(serde_json::from_slice::<Value>(&answer).unwrap()["statusCode"], 400);
 }
+
+#[tokio::test]
+async fn when_one_held_delivery_gets_through_the_others_follow_at_once() {
+    let (loops, clay) = ends().await;
+    clay.otherwise(Reply::status(403));
+    let mut cloud = between(&loops, &clay).await;
+    for number in 0..6 {
+        let email = format!("n{number}@example.com");
+        assert_eq!(post(&cloud.base(), &format!("msg_{number}"), &created(&email)).await.status, 200);
+    }
+    let held = || async {
+        let all = deliveries::list(&cloud).await;
+        all.iter().filter(|one| one["reason"] == "clay_webhooks_exhausted").count()
+    };
+    eventually("six held deliveries", async || (held().await == 6).then_some(())).await;
+    assert_eq!(cloud.length("ClayQueue").await, 6);
+    // A person has put a new webhook into the secret; its turn comes with the first message that comes back.
+    let new = FarEnd::start(Reply::status(200)).await;
+    let kept = cloud.stop().await;
+    let setup = Setup { loops_to_clay: Some(to_clay(&[&clay, &new])), settings: settings(&loops), ..Setup::default() };
+    cloud = Cloud::start_in(kept, setup).await;
+    cloud.let_one_pass().await;
+    empty(&cloud, "ClayQueue").await;
+    assert_eq!(new.got().len(), 6);
+}

@@ -32,8 +32,12 @@ const MALFORMED: &str = "malformed";
 pub enum Fate {
     /// It has ended: the message is not needed any more.
     Ended(Disposition),
+    /// It is delivered, and had waited for a person: others that wait for the same may go as well.
+    Freed,
     /// It has not ended: the message comes back at that time.
     Back(Timestamp),
+    /// It waits for a person: the message comes back at that time, or when another one is freed.
+    Held(Timestamp),
     /// Its turn has not come: the message comes back in a moment.
     NotYet,
     /// What has to be asked or told cannot be reached: the message comes back later each time, because the queue counts
@@ -45,6 +49,12 @@ pub enum Fate {
 pub trait MessageWorker: Send + Sync {
     /// Works on one delivery.
     fn work(&self, delivery: &Delivery) -> impl Future<Output = Fate> + Send;
+
+    /// Notes by which receipt a delivery that is held can be shown again.
+    fn hold(&self, delivery: &Delivery, receipt: &str) -> impl Future<Output = ()> + Send;
+
+    /// The receipts of deliveries that are held.
+    fn held(&self) -> impl Future<Output = Vec<String>> + Send;
 }
 
 /// Works through a batch until the function's time is nearly up, and tells which messages are to come back.
@@ -135,10 +145,25 @@ async fn one<W: MessageWorker, A: Ambient>(
             }
         },
         Fate::Ended(_) => None,
-        Fate::Back(at) => Some(Duration::try_from(at.duration_since(ambient.now())).unwrap_or_default()),
+        Fate::Freed => {
+            for receipt in worker.held().await {
+                // One that has come back by itself has another receipt by now.
+                let _ = queue.put_back(&receipt, 0).await;
+            }
+            None
+        }
+        Fate::Held(at) => {
+            worker.hold(&delivery, message.receipt_handle.as_deref().unwrap_or_default()).await;
+            Some(until(at, ambient))
+        }
+        Fate::Back(at) => Some(until(at, ambient)),
         Fate::NotYet => Some(NOT_YET),
         Fate::Unable => Some(backoff::wait(receives(message), None, ambient.chance())),
     }
+}
+
+fn until<A: Ambient>(at: Timestamp, ambient: &A) -> Duration {
+    Duration::try_from(at.duration_since(ambient.now())).unwrap_or_default()
 }
 
 /// How often the message was received.
@@ -161,13 +186,14 @@ async fn hide(queue: &SqsQueue, message: &SqsMessage, wait: Duration) {
 fn log(delivery: &Delivery, fate: Fate) {
     let id = delivery.id.as_str();
     match fate {
-        Fate::Ended(Disposition::Delivered) => info!(delivery.id = id, "delivered"),
+        Fate::Ended(Disposition::Delivered) | Fate::Freed => info!(delivery.id = id, "delivered"),
         Fate::Ended(Disposition::Dead(reason)) => {
             error!(delivery.id = id, reason = reason.code.as_str(), status = reason.status, "dead letter");
         }
         Fate::Ended(Disposition::TryLater { .. } | Disposition::Hold { .. }) | Fate::Back(_) => {
             warn!(delivery.id = id, "to be tried again");
         }
+        Fate::Held(_) => error!(delivery.id = id, "held until a person has mended what is wrong"),
         Fate::NotYet => info!(delivery.id = id, "not its turn yet"),
         // What could not be reached is told where it was tried.
         Fate::Unable => {}

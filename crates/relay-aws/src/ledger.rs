@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use relay::store::{StoreFault, Submission, WebhookLedger, WebhookUse};
-use relay_core::delivery::{BodyHash, Cargo, Delivery, DeliveryId, Disposition, History, Reason};
+use relay_core::delivery::{BodyHash, Cargo, Delivery, DeliveryId, Direction, Disposition, History, Reason};
 
 use crate::table::{Change, LedgerTable, number, text, time};
 
@@ -145,7 +145,7 @@ impl Ledger {
         let change = Change::new(
             "SET standing = if_not_exists(standing, :queued), body_hash = if_not_exists(body_hash, :hash), \
              received_at = if_not_exists(received_at, :received), cargo = if_not_exists(cargo, :cargo) \
-             REMOVE not_before ADD attempts :one",
+             REMOVE not_before, held, receipt ADD attempts :one",
         )
         .only_if("attribute_not_exists(not_before) OR not_before <= :now")
         .text(":queued", "queued")
@@ -169,6 +169,26 @@ impl Ledger {
                 held_since: time(&item, "held_since"),
             })),
         }
+    }
+
+    /// Notes by which receipt the message of a delivery that waits for a person can be shown again.
+    ///
+    /// # Errors
+    /// When the table cannot be written.
+    pub async fn hold(&self, delivery: &Delivery, receipt: &str, now: Timestamp) -> Result<(), StoreFault> {
+        let change = Change::new("SET held = :held, receipt = :receipt")
+            .text(":held", delivery.cargo.direction().as_str())
+            .text(":receipt", receipt);
+        self.table.change(&delivery_key(&delivery.id), change, now).await.map(drop)
+    }
+
+    /// The receipts of deliveries in this direction that wait for a person, a page of them.
+    ///
+    /// # Errors
+    /// When the table cannot be read.
+    pub async fn held(&self, direction: Direction) -> Result<Vec<String>, StoreFault> {
+        let items = self.table.held(direction.as_str()).await?;
+        Ok(items.iter().filter_map(|item| text(item, "receipt")).map(str::to_owned).collect())
     }
 
     /// Notes how an attempt ended.

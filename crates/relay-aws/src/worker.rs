@@ -2,8 +2,8 @@
 
 use relay::ambient::Ambient;
 use relay::store::Attempt;
-use relay_core::delivery::{Delivery, Disposition, Reason, ReasonCode};
-use tracing::error;
+use relay_core::delivery::{Delivery, Direction, Disposition, Reason, ReasonCode};
+use tracing::{error, warn};
 
 use crate::batch::{Fate, MessageWorker};
 use crate::lane::{AwsLane, Before};
@@ -23,6 +23,14 @@ pub struct ClayWorker<W, A> {
 impl<W: Attempt, A: Ambient> MessageWorker for ClayWorker<W, A> {
     async fn work(&self, delivery: &Delivery) -> Fate {
         try_once(&self.attempt, &self.ledger, &self.ambient, delivery).await
+    }
+
+    async fn hold(&self, delivery: &Delivery, receipt: &str) {
+        note_held(&self.ledger, &self.ambient, delivery, receipt).await;
+    }
+
+    async fn held(&self) -> Vec<String> {
+        receipts(&self.ledger, Direction::LoopsToClay).await
     }
 }
 
@@ -46,7 +54,7 @@ impl<W: Attempt, A: Ambient> MessageWorker for LoopsWorker<W, A> {
             Ok(Before::Held) => Fate::NotYet,
             Ok(Before::First(first)) => match self.send(&first).await {
                 // Where it died: its own message, which is behind this one, takes it to the dead letters.
-                Fate::Ended(_) => self.send(delivery).await,
+                Fate::Ended(_) | Fate::Freed => self.send(delivery).await,
                 waits => waits,
             },
             Err(fault) => {
@@ -55,12 +63,20 @@ impl<W: Attempt, A: Ambient> MessageWorker for LoopsWorker<W, A> {
             }
         }
     }
+
+    async fn hold(&self, delivery: &Delivery, receipt: &str) {
+        note_held(&self.ledger, &self.ambient, delivery, receipt).await;
+    }
+
+    async fn held(&self) -> Vec<String> {
+        receipts(&self.ledger, Direction::ClayToLoops).await
+    }
 }
 
 impl<W: Attempt, A: Ambient> LoopsWorker<W, A> {
     async fn send(&self, delivery: &Delivery) -> Fate {
         let fate = try_once(&self.attempt, &self.ledger, &self.ambient, delivery).await;
-        if let Fate::Ended(_) = fate
+        if let Fate::Ended(_) | Fate::Freed = fate
             && let Err(fault) = self.lane.leave(delivery).await
         {
             error!(delivery.id = %delivery.id, %fault, "the lane cannot be left");
@@ -90,7 +106,23 @@ async fn try_once<W: Attempt, A: Ambient>(attempt: &W, ledger: &Ledger, ambient:
         }
     }
     match end {
+        Disposition::Delivered if history.held_since.is_some() => Fate::Freed,
         Disposition::Delivered | Disposition::Dead(_) => Fate::Ended(end),
-        Disposition::TryLater { at, .. } | Disposition::Hold { at, .. } => Fate::Back(at),
+        Disposition::TryLater { at, .. } => Fate::Back(at),
+        Disposition::Hold { at, .. } => Fate::Held(at),
     }
+}
+
+async fn note_held<A: Ambient>(ledger: &Ledger, ambient: &A, delivery: &Delivery, receipt: &str) {
+    if let Err(fault) = ledger.hold(delivery, receipt, ambient.now()).await {
+        // It comes back by itself, only later.
+        warn!(delivery.id = %delivery.id, %fault, "what is held could not be noted");
+    }
+}
+
+async fn receipts(ledger: &Ledger, direction: Direction) -> Vec<String> {
+    ledger.held(direction).await.unwrap_or_else(|fault| {
+        warn!(%fault, "what is held could not be listed: it comes back by itself");
+        Vec::new()
+    })
 }

@@ -74,6 +74,16 @@ impl Hidden {
         }
     }
 
+    /// Shows one of them.
+    pub async fn show_one(&self, client: &Client) {
+        let one = self.lock().pop();
+        if let Some((queue, receipt)) = one {
+            let show =
+                client.change_message_visibility().queue_url(queue).receipt_handle(receipt).visibility_timeout(0);
+            let _ = show.send().await;
+        }
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(String, String)>> {
         self.receipts.lock().unwrap_or_else(PoisonError::into_inner)
     }

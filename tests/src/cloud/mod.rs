@@ -163,6 +163,11 @@ impl Cloud {
         self.kept.let_time_pass().await;
     }
 
+    /// Shows one of the messages that are hidden.
+    pub async fn let_one_pass(&self) {
+        self.kept.hidden.show_one(&self.stack().account().sqs()).await;
+    }
+
     /// What all functions have logged so far.
     #[must_use]
     pub fn log(&self) -> String {
