@@ -95,6 +95,11 @@ functions: venv ## Build the functions for measuring and guarding: released, for
 size: functions ## What each function weighs and costs, beside one that does nothing; an error where it is over the budget
 	$(CARGO) run --locked -p relay-tests --bin size -- $(RELEASED) $(TARGET)/measured $(TARGET)/measured/template.json $(RUNS)
 
+.PHONY: guards
+guards: functions ## Do the functions read no certificate authorities, gather no entropy, and bring along no second TLS stack?
+	RELAY_FUNCTIONS="$(abspath $(RELEASED))" RELAY_TEMPLATE="$(abspath $(TARGET))/measured/template.json" \
+	  $(CARGO) test --locked -p relay-tests --test guards
+
 .PHONY: lint-template
 lint-template: venv ## Is the template sound? Warnings are errors
 	$(IN_VENV) sam validate --region us-east-1

@@ -5,6 +5,7 @@
 mod aws;
 mod events;
 mod template;
+pub mod tls;
 
 use std::collections::BTreeMap;
 use std::path::Path;
