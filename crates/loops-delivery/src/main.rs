@@ -30,7 +30,7 @@ async fn main() -> Result<(), Error> {
     let secrets = ManagedSecret::new(account.secrets_manager(), secret, shared.secret_ttl, System);
     warm_up(&secrets, &client, &shared.loops_api_url).await;
     let ledger = Ledger::new(LedgerTable::new(account.dynamodb(), table));
-    let queue = SqsQueue::new(account.sqs(), queue, dead_letters);
+    let queue = SqsQueue::new(account, queue, dead_letters);
     let attempt = LoopsDelivery {
         secrets,
         loops: HttpLoops::new(client, &shared.loops_api_url, System),
