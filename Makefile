@@ -100,6 +100,10 @@ guards: functions ## Do the functions read no certificate authorities, gather no
 	RELAY_FUNCTIONS="$(abspath $(RELEASED))" RELAY_TEMPLATE="$(abspath $(TARGET))/measured/template.json" \
 	  $(CARGO) test --locked -p relay-tests --test guards
 
+.PHONY: arm64
+arm64: venv ## Do the functions build for arm64, and does each take an event there? (under emulation)
+	tests/aws/arm64 $(TARGET)
+
 .PHONY: lint-template
 lint-template: venv ## Is the template sound? Warnings are errors
 	$(IN_VENV) sam validate --region us-east-1
