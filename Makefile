@@ -79,6 +79,31 @@ test-aws: venv ## Run the functions as Lambda does, as the template describes th
 	RELAY_FUNCTIONS="$(abspath $(TARGET))/debug" RUST_TEST_THREADS=4 tests/aws/with-emulator \
 	  $(CARGO) test --locked -p relay-tests --test cloud
 
+# --- Size and start. The functions are built as they are deployed (`cargo lambda`: its linker, its processor flags), for
+# the processor of this machine, so what is measured is what runs on Lambda but for the processor.
+
+# With BARE, the function that does nothing, for comparison.
+MEASURED := $(FUNCTIONS) bare-function
+RELEASED := $(TARGET)/x86_64-unknown-linux-gnu/release
+
+.PHONY: functions
+functions: venv ## Build the functions for measuring and guarding: released, for this machine, and zipped
+	$(IN_VENV) $(CARGO) lambda build --locked --release --x86-64 --output-format zip --lambda-dir $(TARGET)/measured $(MEASURED:%=--bin %)
+	.venv/bin/python tests/aws/translate.py template.yaml $(TARGET)/measured/template.json
+
+.PHONY: size
+size: functions ## What each function weighs and costs, beside one that does nothing; an error where it is over the budget
+	$(CARGO) run --locked -p relay-tests --bin size -- $(RELEASED) $(TARGET)/measured $(TARGET)/measured/template.json $(RUNS)
+
+.PHONY: guards
+guards: functions ## Do the functions read no certificate authorities, gather no entropy, and bring along no second TLS stack?
+	RELAY_FUNCTIONS="$(abspath $(RELEASED))" RELAY_TEMPLATE="$(abspath $(TARGET))/measured/template.json" \
+	  $(CARGO) test --locked -p relay-tests --test guards
+
+.PHONY: arm64
+arm64: venv ## Do the functions build for arm64, and does each take an event there? (under emulation)
+	tests/aws/arm64 $(TARGET)
+
 .PHONY: lint-template
 lint-template: venv ## Is the template sound? Warnings are errors
 	$(IN_VENV) sam validate --region us-east-1

@@ -1,11 +1,13 @@
 //! What the end-to-end tests share: a relay as a process, far ends that misbehave on purpose, and a plain HTTP client.
 
 pub mod cloud;
+pub mod cost;
 pub mod far_end;
 pub mod http;
 pub mod listing;
 pub mod process;
 pub mod row;
+pub mod stage;
 pub mod webhook;
 
 use std::future::Future;

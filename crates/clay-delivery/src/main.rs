@@ -12,13 +12,10 @@ use relay_aws::queue::SqsQueue;
 use relay_aws::settings::{
     CLAY_DEAD_LETTER_URL, CLAY_QUEUE_URL, FunctionSettings, LEDGER_TABLE, LOOPS_TO_CLAY_SECRET_ARN,
 };
-use relay_aws::start::{StartFault, warm_up};
+use relay_aws::start::{StartFault, warm_up_to_clay};
 use relay_aws::table::LedgerTable;
 use relay_aws::worker::ClayWorker;
 use relay_aws::{drain, telemetry};
-
-/// Every Clay webhook is at this host (Clay, "Webhook integration guide").
-const CLAY: &str = "https://api.clay.com";
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -30,7 +27,7 @@ async fn main() -> Result<(), Error> {
     let [secret, queue, dead_letters, table] = needed;
 
     let secrets = ManagedSecret::new(account.secrets_manager(), secret, shared.secret_ttl, System);
-    warm_up(&secrets, &client, CLAY).await;
+    warm_up_to_clay(&secrets, &client).await;
     let ledger = Ledger::new(LedgerTable::new(account.dynamodb(), table));
     let attempt = ClayDelivery {
         secrets,
@@ -40,6 +37,6 @@ async fn main() -> Result<(), Error> {
         ambient: System,
         payload: shared.clay_payload,
     };
-    let queue = SqsQueue::new(account.sqs(), queue, dead_letters);
+    let queue = SqsQueue::new(account, queue, dead_letters);
     drain::run(ClayWorker { attempt, ledger, ambient: System }, queue, System).await
 }

@@ -32,7 +32,7 @@ async fn main() -> Result<(), Error> {
     warm_up(&secrets, &client, &shared.loops_api_url).await;
     let table = LedgerTable::new(account.dynamodb(), table);
     let ledger = Ledger::new(table.clone());
-    let queue = SqsQueue::new(account.sqs(), queue, dead_letters);
+    let queue = SqsQueue::new(account.clone(), queue, dead_letters);
     let attempt = LoopsDelivery {
         secrets,
         loops: HttpLoops::new(client, &shared.loops_api_url, System),

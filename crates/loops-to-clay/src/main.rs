@@ -25,7 +25,7 @@ async fn main() -> Result<(), Error> {
     warm_up(&secrets, &client, &queue).await;
     let handler = LoopsToClay {
         secrets,
-        queue: SqsQueue::new(account.sqs(), queue, dead_letters),
+        queue: SqsQueue::new(account, queue, dead_letters).ready(),
         ambient: System,
         settings: LoopsToClaySettings {
             selection: shared.relayed_events,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_sdk_sqs::config::{IdentityCache, StalledStreamProtectionConfig};
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 use aws_types::SdkConfig;
@@ -48,6 +49,10 @@ impl Account {
             .credentials_provider(SharedCredentialsProvider::new(credentials))
             .http_client(Connector::new(client))
             .timeout_config(TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT).operation_timeout(CALL).build())
+            // The credentials are at hand: there is nothing to remember between calls.
+            .identity_cache(IdentityCache::no_cache())
+            // Answers are small and come whole; the time of an attempt is limited above.
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS));
         config.set_endpoint_url(given("AWS_ENDPOINT_URL"));
         Self { config: config.build() }

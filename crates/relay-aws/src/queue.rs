@@ -1,10 +1,13 @@
 //! The FIFO queues: deliveries in groups of one contact each, and the dead letters.
 
+use std::sync::{Arc, OnceLock};
+
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::MessageAttributeValue;
 use relay::store::{Queue, StoreFault, Stored};
 use relay_core::delivery::{BodyHash, Delivery, Reason};
 
+use crate::account::Account;
 use crate::envelope;
 use crate::service_fault::told;
 
@@ -16,7 +19,9 @@ pub const STATUS_ATTRIBUTE: &str = "status";
 /// A queue and its dead letters.
 #[derive(Debug, Clone)]
 pub struct SqsQueue {
-    client: Client,
+    account: Account,
+    /// Made when it is first used: most functions write to a queue only when something is wrong or full.
+    client: Arc<OnceLock<Client>>,
     url: String,
     dead_letters: String,
 }
@@ -24,8 +29,19 @@ pub struct SqsQueue {
 impl SqsQueue {
     /// The queue at this URL, whose dead letters go to the other.
     #[must_use]
-    pub const fn new(client: Client, url: String, dead_letters: String) -> Self {
-        Self { client, url, dead_letters }
+    pub fn new(account: Account, url: String, dead_letters: String) -> Self {
+        Self { account, client: Arc::default(), url, dead_letters }
+    }
+
+    /// The same queue, ready to be written to: for a function whose every event is.
+    #[must_use]
+    pub fn ready(self) -> Self {
+        self.client();
+        self
+    }
+
+    fn client(&self) -> &Client {
+        self.client.get_or_init(|| self.account.sqs())
     }
 
     /// Sends a delivery. The same `token` is the same sending for five minutes.
@@ -34,7 +50,7 @@ impl SqsQueue {
     /// When SQS does not take it.
     pub async fn send(&self, delivery: &Delivery, token: &str) -> Result<(), StoreFault> {
         let sent = self
-            .client
+            .client()
             .send_message()
             .queue_url(&self.url)
             .message_group_id(delivery.contact.as_str())
@@ -58,7 +74,7 @@ impl SqsQueue {
         status: Option<u16>,
     ) -> Result<(), StoreFault> {
         let sent = self
-            .client
+            .client()
             .send_message()
             .queue_url(&self.dead_letters)
             .message_group_id(group)
@@ -90,7 +106,7 @@ impl SqsQueue {
     /// When SQS does not take it: the message then comes back when the queue's own time is up.
     pub async fn put_back(&self, receipt: &str, seconds: i32) -> Result<(), StoreFault> {
         let changed = self
-            .client
+            .client()
             .change_message_visibility()
             .queue_url(&self.url)
             .receipt_handle(receipt)

@@ -40,7 +40,7 @@ pub fn handler(variables: &BTreeMap<String, String>, client: &HttpClient) -> Res
     let handler = ClayToLoops {
         secrets: ManagedSecret::new(account.secrets_manager(), secret, shared.secret_ttl, System),
         loops: HttpLoops::new(client.clone(), &shared.loops_api_url, System),
-        lane: AwsLane::new(SqsQueue::new(account.sqs(), queue, dead_letters), Ledger::new(table.clone()), System),
+        lane: AwsLane::new(SqsQueue::new(account.clone(), queue, dead_letters), Ledger::new(table.clone()), System),
         pace: LoopsPace::new(table, shared.loops_rate, System),
         ambient: System,
         contact_source: shared.contact_source,

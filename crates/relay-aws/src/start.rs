@@ -1,11 +1,12 @@
 //! How a function starts: what is wrong with its settings is told at once, and what its first event would wait for is
 //! done before.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
 use relay::http_client::HttpClient;
-use relay::secrets::SecretSource;
+use relay::secrets::{LoopsToClaySecret, SecretSource};
 use relay::settings::SettingFault;
 use tracing::warn;
 
@@ -26,14 +27,30 @@ impl From<Vec<SettingFault>> for StartFault {
 /// Reads the secret and opens a connection to where the first event will be sent. A start has a whole processor, an
 /// event a fraction of one; but neither is a reason to fail the start, because the first event tries again.
 pub async fn warm_up<T, S: SecretSource<T>>(secrets: &S, client: &HttpClient, far_end: &str) {
-    let open = async {
-        // Whatever it answers, the connection is in the pool.
-        if client.request(Method::HEAD, far_end).timeout(OPEN_WITHIN).send().await.is_err() {
-            warn!("no connection could be opened at the start; the first event tries again");
-        }
-    };
-    let (secret, ()) = tokio::join!(secrets.current(), open);
+    tokio::join!(read(secrets), open(client, far_end));
+}
+
+/// The same for Clay: the secret says where it is.
+pub async fn warm_up_to_clay<S: SecretSource<LoopsToClaySecret>>(secrets: &S, client: &HttpClient) {
+    let secret = read(secrets).await;
+    let webhook = secret.iter().flat_map(|secret| &secret.routes).flat_map(|route| &route.webhooks).next();
+    if let Some(webhook) = webhook {
+        // Its origin alone: nobody knows what else Clay would make of a request to a webhook.
+        open(client, &webhook.origin()).await;
+    }
+}
+
+async fn read<T, S: SecretSource<T>>(secrets: &S) -> Option<Arc<T>> {
+    let secret = secrets.current().await;
     if secret.is_err() {
         warn!("the secret could not be read at the start; the first event tries again");
+    }
+    secret.ok()
+}
+
+async fn open(client: &HttpClient, far_end: &str) {
+    // Whatever it answers, the connection is in the pool.
+    if client.request(Method::HEAD, far_end).timeout(OPEN_WITHIN).send().await.is_err() {
+        warn!("no connection could be opened at the start; the first event tries again");
     }
 }

@@ -52,6 +52,13 @@ impl ClayWebhook {
         self.url.expose_secret()
     }
 
+    /// Where it is, without what makes the URL a secret: `https://api.clay.com`.
+    #[must_use]
+    pub fn origin(&self) -> String {
+        // It was read as a URL when it was made.
+        Url::parse(self.url.expose_secret()).map_or_else(|_| String::new(), |url| url.origin().ascii_serialization())
+    }
+
     /// The token for the header `x-clay-webhook-auth`.
     #[must_use]
     pub const fn auth_token(&self) -> Option<&SecretString> {
@@ -89,6 +96,16 @@ pub fn far_end_url(text: &str) -> Result<Url, UrlFault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_origin_tells_nothing_of_the_path() {
+        for (url, origin) in [
+            ("https://api.clay.com/v3/sources/webhook/secret", "https://api.clay.com"),
+            ("http://127.0.0.1:8787/secret?key=secret", "http://127.0.0.1:8787"),
+        ] {
+            assert_eq!(ClayWebhook::new(url, None).unwrap().origin(), origin);
+        }
+    }
 
     #[test]
     fn https_and_this_machine_are_taken() {

@@ -24,7 +24,8 @@ impl Ambient for System {
     }
 
     fn chance(&self) -> f64 {
-        rand::random()
+        // It spreads waits and decides nothing: a generator that is small and quick to start is enough.
+        fastrand::f64()
     }
 
     fn unique(&self) -> String {

@@ -1,0 +1,51 @@
+//! The environment that the translated template gives each function, every reference in it resolved.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::Value;
+
+/// The region of the stage.
+pub(super) const REGION: &str = "eu-west-1";
+
+/// A translated template.
+#[derive(Debug)]
+pub(super) struct Template(Value);
+
+impl Template {
+    pub(super) fn read(file: &Path) -> Self {
+        let text = std::fs::read(file).unwrap_or_else(|fault| panic!("{}: {fault}", file.display()));
+        Self(serde_json::from_slice(&text).unwrap_or_else(|fault| panic!("{}: {fault}", file.display())))
+    }
+
+    /// A function's variables; queues are at this address.
+    pub(super) fn environment(&self, function: &str, queues: &str) -> BTreeMap<String, String> {
+        let resources = self.0["Resources"].as_object().into_iter().flatten();
+        let described = resources
+            .map(|(_, resource)| resource)
+            .find(|resource| resource["Metadata"]["BuildProperties"]["Binary"] == function)
+            .unwrap_or_else(|| panic!("the template has no function {function}"));
+        let variables = described["Properties"]["Environment"]["Variables"].as_object().into_iter().flatten();
+        variables.map(|(name, value)| (name.clone(), self.resolve(value, queues))).collect()
+    }
+
+    fn resolve(&self, value: &Value, queues: &str) -> String {
+        if let Some(text) = value.as_str() {
+            return text.to_owned();
+        }
+        let Some(name) = value["Ref"].as_str() else { panic!("not known here: {value}") };
+        match &self.0["Parameters"][name]["Default"] {
+            Value::Null => {}
+            Value::String(text) => return text.clone(),
+            other => return other.to_string(),
+        }
+        match self.0["Resources"][name]["Type"].as_str() {
+            Some("AWS::SecretsManager::Secret") => {
+                format!("arn:aws:secretsmanager:{REGION}:123456789012:secret:relay/{name}-AbCdEf")
+            }
+            Some("AWS::SQS::Queue") => format!("{queues}/123456789012/relay-{name}.fifo"),
+            Some("AWS::DynamoDB::Table") => format!("relay-{name}"),
+            _ => panic!("{name} is not known here"),
+        }
+    }
+}

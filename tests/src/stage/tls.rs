@@ -1,0 +1,72 @@
+//! A far end behind TLS, with a certificate that nobody knows.
+//!
+//! The functions bring their own list of authorities, so they refuse it. By then everything is done that a handshake costs
+//! but the check of the chain: random numbers are drawn, keys are agreed on, and the certificate has come encrypted.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rustls::ServerConfig;
+use rustls::crypto::ring::default_provider;
+use rustls::pki_types::PrivateKeyDer;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+
+/// The far end.
+#[derive(Debug)]
+pub struct TlsEnd {
+    address: SocketAddr,
+    refused: Arc<AtomicUsize>,
+    server: JoinHandle<()>,
+}
+
+impl Drop for TlsEnd {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+impl TlsEnd {
+    /// Starts it.
+    ///
+    /// # Panics
+    /// When there is no port, or no certificate can be made.
+    pub async fn start() -> Self {
+        let made =
+            rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap_or_else(|fault| panic!("{fault}"));
+        let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
+        let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_safe_default_protocol_versions()
+            .and_then(|config| config.with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key))
+            .unwrap_or_else(|fault| panic!("{fault}"));
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap_or_else(|fault| panic!("{fault}"));
+        let address = listener.local_addr().unwrap_or_else(|fault| panic!("{fault}"));
+        let refused = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&refused);
+        let server = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let fault = acceptor.accept(stream).await.err();
+                let alert = fault.as_ref().and_then(|fault| fault.get_ref()?.downcast_ref::<rustls::Error>());
+                if let Some(rustls::Error::AlertReceived(_)) = alert {
+                    count.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        });
+        Self { address, refused, server }
+    }
+
+    /// Its URL, with a path.
+    #[must_use]
+    pub fn url(&self, path: &str) -> String {
+        format!("https://{}{path}", self.address)
+    }
+
+    /// How many handshakes have come as far as the certificate, which was refused.
+    #[must_use]
+    pub fn refused(&self) -> usize {
+        self.refused.load(Ordering::Relaxed)
+    }
+}
