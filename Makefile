@@ -73,12 +73,6 @@ build: venv ## Build the functions for Lambda (ARCH=arm64 or x86_64)
 	@case $(ARCH) in arm64|x86_64) ;; *) echo "ARCH must be arm64 or x86_64" >&2; exit 2 ;; esac
 	$(IN_VENV) $(CARGO) lambda build --locked --release --$(subst _,-,$(ARCH)) $(FUNCTIONS:%=--bin %)
 
-.PHONY: test-aws
-test-aws: venv ## Run the functions as Lambda does, as the template describes them, against emulated services
-	$(CARGO) build --locked $(FUNCTIONS:%=-p %)
-	RELAY_FUNCTIONS="$(abspath $(TARGET))/debug" RUST_TEST_THREADS=4 tests/aws/with-emulator \
-	  $(CARGO) test --locked -p relay-tests --test cloud
-
 # --- Size and start. The functions are built as they are deployed (`cargo lambda`: its linker, its processor flags), for
 # the processor of this machine, so what is measured is what runs on Lambda but for the processor.
 
@@ -90,6 +84,10 @@ RELEASED := $(TARGET)/x86_64-unknown-linux-gnu/release
 functions: venv ## Build the functions for measuring and guarding: released, for this machine, and zipped
 	$(IN_VENV) $(CARGO) lambda build --locked --release --x86-64 --output-format zip --lambda-dir $(TARGET)/measured $(MEASURED:%=--bin %)
 	.venv/bin/python tests/aws/translate.py template.yaml $(TARGET)/measured/template.json
+
+.PHONY: test-aws
+test-aws: functions ## Run the functions as Lambda does, as the template describes them, against emulated services
+	RELAY_FUNCTIONS="$(abspath $(RELEASED))" tests/aws/with-emulator $(CARGO) test --locked -p relay-tests --test cloud
 
 .PHONY: size
 size: functions ## What each function weighs and costs, beside one that does nothing; an error where it is over the budget
