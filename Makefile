@@ -76,8 +76,8 @@ build: venv ## Build the functions for Lambda (ARCH=arm64 or x86_64)
 # --- Size and start. The functions are built as they are deployed (`cargo lambda`: its linker, its processor flags), for
 # the processor of this machine, so what is measured is what runs on Lambda but for the processor.
 
-# With BARE, the function that does nothing, for comparison.
-MEASURED := $(FUNCTIONS) bare-function
+# With functions that do nothing, for comparison.
+MEASURED := $(FUNCTIONS) bare-function bare-threaded
 RELEASED := $(TARGET)/x86_64-unknown-linux-gnu/release
 
 .PHONY: functions

@@ -20,8 +20,10 @@ use template::Template;
 pub const FRONT_DOOR: [&str; 3] = ["loops-to-clay", "clay-to-loops-contact", "clay-to-loops-event"];
 /// The functions of the queues.
 pub const WORKERS: [&str; 2] = ["clay-delivery", "loops-delivery"];
-/// The function that the others are measured beside.
+/// A function that does nothing, on one thread as those of the relay.
 pub const BARE: &str = "bare-function";
+/// A function that does nothing, with worker threads as `lambda_http`'s examples.
+pub const BARE_THREADED: &str = "bare-threaded";
 
 /// How long an event may take: the longest time that the template gives a function.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -49,7 +51,7 @@ impl Stage {
     #[must_use]
     pub fn environment(&self, function: &str) -> BTreeMap<String, String> {
         let mut environment = lambda();
-        if function == BARE {
+        if [BARE, BARE_THREADED].contains(&function) {
             return environment;
         }
         environment.insert("AWS_ENDPOINT_URL".to_owned(), self.aws.url());
@@ -90,10 +92,17 @@ impl Stage {
         events::check(function, &answer);
     }
 
-    /// How many requests the far end has got, those that only open a connection left out.
-    #[must_use]
-    pub fn arrived(&self) -> usize {
-        self.far_end.got().len()
+    /// Hands a function of the front door an event that it answers by itself, without asking anybody; whether there is one
+    /// for this function.
+    ///
+    /// # Panics
+    /// When it answers otherwise.
+    pub async fn invoke_alone(&self, function: &str, sandbox: &mut Sandbox) -> bool {
+        let Some(event) = events::own_event(function) else { return false };
+        let answer = sandbox.invoke(event, PATIENCE).await;
+        let answer = answer.unwrap_or_else(|fault| panic!("{function}: {fault:?}"));
+        events::check_own(function, &answer);
+        true
     }
 }
 
