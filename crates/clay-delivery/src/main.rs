@@ -14,7 +14,7 @@ use relay_aws::settings::{
 };
 use relay_aws::start::{StartFault, warm_up_to_clay};
 use relay_aws::table::LedgerTable;
-use relay_aws::worker::ClayWorker;
+use relay_aws::worker::{ClayWorker, Freeing};
 use relay_aws::{drain, telemetry};
 
 #[tokio::main(flavor = "current_thread")]
@@ -38,5 +38,5 @@ async fn main() -> Result<(), Error> {
         payload: shared.clay_payload,
     };
     let queue = SqsQueue::new(account, queue, dead_letters);
-    drain::run(ClayWorker { attempt, ledger, ambient: System }, queue, System).await
+    drain::run(ClayWorker { attempt, ledger, freeing: Freeing::default(), ambient: System }, queue, System).await
 }

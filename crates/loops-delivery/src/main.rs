@@ -16,7 +16,7 @@ use relay_aws::settings::{
 };
 use relay_aws::start::{StartFault, warm_up};
 use relay_aws::table::LedgerTable;
-use relay_aws::worker::LoopsWorker;
+use relay_aws::worker::{Freeing, LoopsWorker};
 use relay_aws::{drain, telemetry};
 
 #[tokio::main(flavor = "current_thread")]
@@ -40,5 +40,5 @@ async fn main() -> Result<(), Error> {
         ambient: System,
     };
     let lane = AwsLane::new(queue.clone(), ledger.clone(), System);
-    drain::run(LoopsWorker { attempt, ledger, lane, ambient: System }, queue, System).await
+    drain::run(LoopsWorker { attempt, ledger, lane, freeing: Freeing::default(), ambient: System }, queue, System).await
 }

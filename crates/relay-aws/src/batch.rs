@@ -8,6 +8,7 @@ use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMe
 use futures_util::future::join_all;
 use jiff::Timestamp;
 use relay::ambient::Ambient;
+use relay::pace::{LeftAlone, Readiness};
 use relay_core::backoff;
 use relay_core::delivery::{Delivery, Disposition};
 use tokio::time::Instant;
@@ -32,12 +33,12 @@ const MALFORMED: &str = "malformed";
 pub enum Fate {
     /// It has ended: the message is not needed any more.
     Ended(Disposition),
-    /// It is delivered, and had waited for a person: others that wait for the same may go as well.
+    /// It is delivered, and had failed or waited for a person: others that wait for the same may go as well.
     Freed,
-    /// It has not ended: the message comes back at that time.
+    /// It has not ended: the message comes back at that time, and not before.
     Back(Timestamp),
-    /// It waits for a person: the message comes back at that time, or when another one is freed.
-    Held(Timestamp),
+    /// It has not ended: the message comes back at that time, or when another delivery gets through.
+    Parked(Timestamp),
     /// Its turn has not come: the message comes back in a moment.
     NotYet,
     /// What has to be asked or told cannot be reached: the message comes back later each time, because the queue counts
@@ -50,11 +51,14 @@ pub trait MessageWorker: Send + Sync {
     /// Works on one delivery.
     fn work(&self, delivery: &Delivery) -> impl Future<Output = Fate> + Send;
 
-    /// Notes by which receipt a delivery that is held can be shown again.
-    fn hold(&self, delivery: &Delivery, receipt: &str) -> impl Future<Output = ()> + Send;
+    /// Whether the far end can be tried now.
+    fn readiness(&self) -> Readiness;
 
-    /// The receipts of deliveries that are held.
-    fn held(&self) -> impl Future<Output = Vec<String>> + Send;
+    /// Notes by which receipt a delivery can be shown again before its time.
+    fn park(&self, delivery: &Delivery, receipt: &str) -> impl Future<Output = ()> + Send;
+
+    /// The receipts of deliveries that are parked.
+    fn parked(&self) -> impl Future<Output = Vec<String>> + Send;
 }
 
 /// Works through a batch until the function's time is nearly up, and tells which messages are to come back.
@@ -134,6 +138,14 @@ async fn one<W: MessageWorker, A: Ambient>(
             }
         };
     };
+    let receipt = message.receipt_handle.as_deref().unwrap_or_default();
+    if let Readiness::LeftAlone(left_alone) = worker.readiness() {
+        // Not even begun. It comes back later each time, because the queue counts how often it is received.
+        info!(delivery.id = %delivery.id, %left_alone, "not begun");
+        worker.park(&delivery, receipt).await;
+        let (LeftAlone::Full(left) | LeftAlone::Down(left)) = left_alone;
+        return Some(left.max(backoff::wait(receives(message), None, ambient.chance())));
+    }
     let fate = worker.work(&delivery).await;
     log(&delivery, fate);
     match fate {
@@ -146,14 +158,13 @@ async fn one<W: MessageWorker, A: Ambient>(
         },
         Fate::Ended(_) => None,
         Fate::Freed => {
-            for receipt in worker.held().await {
-                // One that has come back by itself has another receipt by now.
-                let _ = queue.put_back(&receipt, 0).await;
-            }
+            // One that has come back by itself has another receipt by now.
+            let parked = worker.parked().await;
+            join_all(parked.iter().map(|receipt| queue.put_back(receipt, 0))).await;
             None
         }
-        Fate::Held(at) => {
-            worker.hold(&delivery, message.receipt_handle.as_deref().unwrap_or_default()).await;
+        Fate::Parked(at) => {
+            worker.park(&delivery, receipt).await;
             Some(until(at, ambient))
         }
         Fate::Back(at) => Some(until(at, ambient)),
@@ -190,10 +201,9 @@ fn log(delivery: &Delivery, fate: Fate) {
         Fate::Ended(Disposition::Dead(reason)) => {
             error!(delivery.id = id, reason = reason.code.as_str(), status = reason.status, "dead letter");
         }
-        Fate::Ended(Disposition::TryLater { .. } | Disposition::Hold { .. }) | Fate::Back(_) => {
+        Fate::Ended(Disposition::TryLater { .. } | Disposition::Hold { .. }) | Fate::Back(_) | Fate::Parked(_) => {
             warn!(delivery.id = id, "to be tried again");
         }
-        Fate::Held(_) => error!(delivery.id = id, "held until a person has mended what is wrong"),
         Fate::NotYet => info!(delivery.id = id, "not its turn yet"),
         // What could not be reached is told where it was tried.
         Fate::Unable => {}

@@ -145,7 +145,7 @@ impl Ledger {
         let change = Change::new(
             "SET standing = if_not_exists(standing, :queued), body_hash = if_not_exists(body_hash, :hash), \
              received_at = if_not_exists(received_at, :received), cargo = if_not_exists(cargo, :cargo) \
-             REMOVE not_before, held, receipt ADD attempts :one",
+             REMOVE not_before, parked, receipt ADD attempts :one",
         )
         .only_if("attribute_not_exists(not_before) OR not_before <= :now")
         .text(":queued", "queued")
@@ -171,23 +171,28 @@ impl Ledger {
         }
     }
 
-    /// Notes by which receipt the message of a delivery that waits for a person can be shown again.
+    /// Notes by which receipt the message of a delivery that waits can be shown again before its time.
     ///
     /// # Errors
     /// When the table cannot be written.
-    pub async fn hold(&self, delivery: &Delivery, receipt: &str, now: Timestamp) -> Result<(), StoreFault> {
-        let change = Change::new("SET held = :held, receipt = :receipt")
-            .text(":held", delivery.cargo.direction().as_str())
-            .text(":receipt", receipt);
-        self.table.change(&delivery_key(&delivery.id), change, now).await.map(drop)
+    pub async fn park(&self, delivery: &Delivery, receipt: &str, now: Timestamp) -> Result<(), StoreFault> {
+        let change = Change::new(
+            "SET parked = :parked, receipt = :receipt, standing = if_not_exists(standing, :queued), \
+             body_hash = if_not_exists(body_hash, :hash), received_at = if_not_exists(received_at, :received), \
+             cargo = if_not_exists(cargo, :cargo)",
+        )
+        .text(":parked", delivery.cargo.direction().as_str())
+        .text(":queued", "queued")
+        .text(":receipt", receipt);
+        self.table.change(&delivery_key(&delivery.id), describe(change, delivery), now).await.map(drop)
     }
 
-    /// The receipts of deliveries in this direction that wait for a person, a page of them.
+    /// The receipts of deliveries in this direction that are parked: a page of them.
     ///
     /// # Errors
     /// When the table cannot be read.
-    pub async fn held(&self, direction: Direction) -> Result<Vec<String>, StoreFault> {
-        let items = self.table.held(direction.as_str()).await?;
+    pub async fn parked(&self, direction: Direction) -> Result<Vec<String>, StoreFault> {
+        let items = self.table.parked(direction.as_str()).await?;
         Ok(items.iter().filter_map(|item| text(item, "receipt")).map(str::to_owned).collect())
     }
 

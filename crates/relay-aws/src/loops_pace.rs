@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use relay::ambient::Ambient;
-use relay::pace::{LeftAlone, Pace, ProcessPace, burst};
+use relay::pace::{LeftAlone, Pace, ProcessPace, Readiness, burst};
 use relay::store::StoreFault;
 use relay_core::backoff;
+use relay_core::decision::Outcome;
 use tokio::sync::Mutex;
 use tracing::warn;
 
@@ -126,7 +127,7 @@ impl<A: Ambient> Pace for LoopsPace<A> {
                 tokio::time::sleep(self.until(at)).await;
                 Ok(())
             }
-            Ok(Asked::Full(at)) => Err(LeftAlone(self.until(at))),
+            Ok(Asked::Full(at)) => Err(LeftAlone::Full(self.until(at))),
             Err(fault) => {
                 // The worker could write its record, so this passes; its own pace is kept meanwhile.
                 warn!(%fault, "the pace of all cannot be read: this sandbox keeps its own");
@@ -161,6 +162,14 @@ impl<A: Ambient> Pace for LoopsPace<A> {
             Ok(_) => seen.paused_until = seen.paused_until.max(Some(until)),
             Err(fault) => warn!(%fault, "the others could not be told to leave Loops alone"),
         }
+    }
+
+    fn note(&self, outcome: Outcome) {
+        self.own.note(outcome);
+    }
+
+    fn readiness(&self) -> Readiness {
+        self.own.readiness()
     }
 }
 

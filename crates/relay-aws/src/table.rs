@@ -14,10 +14,10 @@ use crate::service_fault::told;
 const KEY: &str = "pk";
 /// The attribute by which DynamoDB forgets an item, in Unix seconds.
 const EXPIRES_AT: &str = "expires_at";
-/// The index of what waits for a person: only such items are in it.
-const HELD_INDEX: &str = "held";
-/// How many of them are looked at at once. Each that is freed looks again.
-const HELD_PAGE: i32 = 50;
+/// The index of what is parked: only such items are in it.
+const PARKED_INDEX: &str = "parked";
+/// How many of them are looked at at once.
+const PARKED_PAGE: i32 = 100;
 /// How long an item is kept after its last change.
 const KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
 
@@ -126,16 +126,16 @@ impl LedgerTable {
         }
     }
 
-    /// A page of the items that are held in a direction, by the index of those.
-    pub(crate) async fn held(&self, direction: &str) -> Result<Vec<Item>, StoreFault> {
+    /// A page of the items that are parked in a direction, by the index of those.
+    pub(crate) async fn parked(&self, direction: &str) -> Result<Vec<Item>, StoreFault> {
         let query = self
             .client
             .query()
             .table_name(&self.name)
-            .index_name(HELD_INDEX)
-            .key_condition_expression("held = :held")
-            .expression_attribute_values(":held", AttributeValue::S(direction.to_owned()))
-            .limit(HELD_PAGE);
+            .index_name(PARKED_INDEX)
+            .key_condition_expression("parked = :parked")
+            .expression_attribute_values(":parked", AttributeValue::S(direction.to_owned()))
+            .limit(PARKED_PAGE);
         let found = query.send().await.map_err(|fault| StoreFault(told(&fault)))?;
         Ok(found.items.unwrap_or_default())
     }

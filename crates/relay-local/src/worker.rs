@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use relay::pace::Readiness;
 use relay::store::Attempt;
 use relay_core::backoff;
 use relay_core::delivery::{Direction, Disposition, Reason, ReasonCode};
@@ -26,7 +27,12 @@ where
 {
     let mut under_way = JoinSet::new();
     while !*stop.borrow() {
-        while under_way.len() < AT_ONCE {
+        let most = match worker.readiness() {
+            Readiness::Ready => AT_ONCE,
+            Readiness::Probe => 1,
+            Readiness::LeftAlone(_) => 0,
+        };
+        while under_way.len() < most {
             match store.claim(direction).await {
                 Ok(Some(claimed)) => {
                     under_way.spawn(deliver(store.clone(), Arc::clone(&worker), claimed));

@@ -13,7 +13,7 @@ use tracing::{error, warn};
 use crate::ambient::Ambient;
 use crate::clay_api::ClayApi;
 use crate::outcome::{later_because, reason_of};
-use crate::pace::Pace;
+use crate::pace::{Pace, Readiness};
 use crate::secrets::{LoopsToClaySecret, SecretSource};
 use crate::store::{Attempt, Submission, WebhookLedger, WebhookUse};
 
@@ -56,6 +56,10 @@ where
     P: Pace,
     A: Ambient,
 {
+    fn readiness(&self) -> Readiness {
+        self.pace.readiness()
+    }
+
     async fn attempt(&self, delivery: &Delivery, history: History) -> Disposition {
         let Ok(secret) = self.secrets.current().await else {
             return self.unreadable(history);
@@ -97,6 +101,7 @@ where
             }
             let row = self.payload.render(&delivery.body, webhook_id, delivery.received_at);
             let answer = self.clay.post(webhook, row, POST_TIMEOUT).await;
+            self.pace.note(answer.outcome);
             reason = reason_of(Lane::ClayWorker, answer.outcome);
             match decide(Lane::ClayWorker, answer.outcome, false) {
                 Decision::Delivered | Decision::Duplicate => {

@@ -74,6 +74,7 @@ where
         loop {
             tries += 1;
             let answer = self.call(delivery, &key, deadline).await;
+            self.pace.note(answer.outcome);
             match decide(Lane::LoopsDirect, answer.outcome, event) {
                 Decision::Delivered => return taken(answer),
                 Decision::Duplicate => return DirectAttempt::Duplicate,

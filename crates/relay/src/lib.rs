@@ -2,6 +2,7 @@
 
 pub mod ambient;
 pub mod answer;
+mod breaker;
 pub mod clay_api;
 pub mod clay_delivery;
 pub mod clay_to_loops;

@@ -9,7 +9,7 @@ use crate::ambient::Ambient;
 use crate::direct::FULL_PAUSE;
 use crate::loops_api::{LoopsApi, LoopsCall};
 use crate::outcome::{later_because, reason_of};
-use crate::pace::Pace;
+use crate::pace::{Pace, Readiness};
 use crate::secrets::{ClayToLoopsSecret, SecretSource};
 use crate::store::Attempt;
 
@@ -36,6 +36,10 @@ where
     P: Pace,
     A: Ambient,
 {
+    fn readiness(&self) -> Readiness {
+        self.pace.readiness()
+    }
+
     async fn attempt(&self, delivery: &Delivery, history: History) -> Disposition {
         let event = matches!(delivery.cargo, Cargo::LoopsEvent { .. });
         let Ok(mut secret) = self.secrets.current().await else {
@@ -51,6 +55,7 @@ where
             }
             let call = LoopsCall { cargo: &delivery.cargo, body: &delivery.body, api_key, timeout: CALL_TIMEOUT };
             let answer = self.loops.call(call).await;
+            self.pace.note(answer.outcome);
             let reason = reason_of(Lane::LoopsWorker, answer.outcome);
             match decide(Lane::LoopsWorker, answer.outcome, event) {
                 Decision::Delivered | Decision::Duplicate => return Disposition::Delivered,

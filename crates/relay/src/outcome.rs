@@ -17,6 +17,10 @@ pub(crate) fn reason_of(lane: Lane, outcome: Outcome) -> Reason {
 }
 
 /// What becomes of a delivery whose far end is left alone: it comes back when that is over.
-pub(crate) fn later_because(LeftAlone(left): LeftAlone, now: Timestamp) -> Disposition {
-    Disposition::TryLater { at: backoff::after(now, left), reason: Reason::own(ReasonCode::FarEndFull) }
+pub(crate) fn later_because(left_alone: LeftAlone, now: Timestamp) -> Disposition {
+    let (left, code) = match left_alone {
+        LeftAlone::Full(left) => (left, ReasonCode::FarEndFull),
+        LeftAlone::Down(left) => (left, ReasonCode::FarEndFailed),
+    };
+    Disposition::TryLater { at: backoff::after(now, left), reason: Reason::own(code) }
 }

@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use relay_core::decision::Outcome;
 use tokio::time::Instant;
+
+use crate::breaker::Breaker;
 
 /// Both ends take ten requests a second (Loops API reference, "Rate limiting"; Clay, "Webhook integration guide":
 /// limits): no second may hold more, the first one included.
@@ -19,10 +22,16 @@ const FULL_FOR: Duration = Duration::from_secs(1);
 /// better than a process does.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// The end is left alone for that long still.
+/// The end is left alone: for how long, and why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the far end asks to be left alone for {}.{:03} s", .0.as_secs(), .0.subsec_millis())]
-pub struct LeftAlone(pub Duration);
+pub enum LeftAlone {
+    /// It said that it is full.
+    #[error("the far end is full for {} ms", .0.as_millis())]
+    Full(Duration),
+    /// It is down, and somebody else sees whether it is back.
+    #[error("the far end is down; it is asked again in {} ms", .0.as_millis())]
+    Down(Duration),
+}
 
 /// The pace of one far end, shared by everything that calls it.
 pub trait Pace: Send + Sync {
@@ -37,6 +46,23 @@ pub trait Pace: Send + Sync {
 
     /// Leaves the end alone for that long: it said that it is full.
     fn pause(&self, pause: Duration) -> impl Future<Output = ()> + Send;
+
+    /// Notes what came of a call: an end that is down is asked less often.
+    fn note(&self, outcome: Outcome);
+
+    /// Whether a worker may begin something, as far as is known here without asking anybody.
+    fn readiness(&self) -> Readiness;
+}
+
+/// Whether a worker may begin something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readiness {
+    /// It may.
+    Ready,
+    /// One delivery may be tried, to see whether an end that was down is back.
+    Probe,
+    /// Nothing is begun.
+    LeftAlone(LeftAlone),
 }
 
 impl<P: Pace> Pace for std::sync::Arc<P> {
@@ -50,6 +76,14 @@ impl<P: Pace> Pace for std::sync::Arc<P> {
 
     async fn pause(&self, pause: Duration) {
         (**self).pause(pause).await;
+    }
+
+    fn note(&self, outcome: Outcome) {
+        (**self).note(outcome);
+    }
+
+    fn readiness(&self) -> Readiness {
+        (**self).readiness()
     }
 }
 
@@ -65,6 +99,7 @@ pub fn burst(per_second: NonZeroU32) -> NonZeroU32 {
 #[derive(Debug)]
 pub struct ProcessPace {
     limiter: DefaultDirectRateLimiter,
+    breaker: Breaker,
     /// Until when nothing is sent, and until when nobody is served out of turn.
     closed: Mutex<Closed>,
 }
@@ -82,7 +117,7 @@ impl ProcessPace {
         let quota = Quota::per_second(per_second).allow_burst(burst(per_second));
         let now = Instant::now();
         let closed = Closed { paused_until: now, full_until: now };
-        Self { limiter: RateLimiter::direct(quota), closed: Mutex::new(closed) }
+        Self { limiter: RateLimiter::direct(quota), breaker: Breaker::default(), closed: Mutex::new(closed) }
     }
 
     fn closed(&self) -> Closed {
@@ -100,11 +135,11 @@ impl Pace for ProcessPace {
             let paused_until = self.closed().paused_until;
             let left = paused_until.saturating_duration_since(Instant::now());
             if left > LONGEST_PAUSE {
-                return Err(LeftAlone(left));
+                return Err(LeftAlone::Full(left));
             }
             tokio::time::sleep_until(paused_until).await;
             match self.limiter.check() {
-                Ok(()) => return Ok(()),
+                Ok(()) => return self.breaker.pass().map_err(LeftAlone::Down),
                 Err(full) => tokio::time::sleep(full.wait_time_from(DefaultClock::default().now())).await,
             }
         }
@@ -113,7 +148,9 @@ impl Pace for ProcessPace {
     async fn try_take(&self) -> bool {
         let now = Instant::now();
         let closed = self.closed();
-        let room = now >= closed.paused_until && now >= closed.full_until && self.limiter.check().is_ok();
+        // A caller is not the one to see whether an end that is down is back: its row is safer in the queue.
+        let open = now >= closed.paused_until && now >= closed.full_until && !self.breaker.is_open();
+        let room = open && self.limiter.check().is_ok();
         if !room && now >= closed.full_until {
             self.close(|closed| closed.full_until = now + FULL_FOR);
         }
@@ -123,6 +160,22 @@ impl Pace for ProcessPace {
     async fn pause(&self, pause: Duration) {
         let until = Instant::now() + pause;
         self.close(|closed| closed.paused_until = closed.paused_until.max(until));
+    }
+
+    fn note(&self, outcome: Outcome) {
+        self.breaker.note(outcome);
+    }
+
+    fn readiness(&self) -> Readiness {
+        let paused = self.closed().paused_until.saturating_duration_since(Instant::now());
+        if !paused.is_zero() {
+            return Readiness::LeftAlone(LeftAlone::Full(paused));
+        }
+        match self.breaker.left_alone() {
+            Some(left) => Readiness::LeftAlone(LeftAlone::Down(left)),
+            None if self.breaker.is_open() => Readiness::Probe,
+            None => Readiness::Ready,
+        }
     }
 }
 
@@ -170,7 +223,7 @@ mod tests {
     async fn a_long_pause_is_not_waited_for() {
         let pace = pace(8);
         pace.pause(Duration::from_secs(3600)).await;
-        let LeftAlone(left) = pace.wait().await.unwrap_err();
+        let Err(LeftAlone::Full(left)) = pace.wait().await else { panic!("it waits") };
         assert!((3590..=3600).contains(&left.as_secs()), "{left:?}");
     }
 

@@ -9,6 +9,8 @@ use jiff::Timestamp;
 use relay_core::contact::ContactKey;
 use relay_core::delivery::{Delivery, Disposition, Reason};
 
+use crate::pace::Readiness;
+
 /// The store cannot do what it was asked now; it may later. The text is for the log.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("the store is unavailable: {0}")]
@@ -128,4 +130,7 @@ pub trait Attempt: Send + Sync {
         delivery: &Delivery,
         history: relay_core::delivery::History,
     ) -> impl Future<Output = Disposition> + Send;
+
+    /// Whether the far end can be tried now.
+    fn readiness(&self) -> Readiness;
 }

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use relay::store::StoreFault;
 use relay_core::delivery::{Delivery, DeliveryId, Direction, Disposition, History, Reason};
-use rusqlite::{OptionalExtension as _, params};
+use rusqlite::{OptionalExtension as _, Transaction, params};
 
 use super::{SqliteStore, record};
 
@@ -72,13 +72,16 @@ impl SqliteStore {
         let (id, now) = (id.as_str().to_owned(), self.now().as_millisecond());
         self.transact(move |transaction| {
             match end {
-                Disposition::Delivered => transaction
-                    .prepare_cached(
-                        "UPDATE deliveries
-                         SET state = 'delivered', body = NULL, reason = NULL, status = NULL, settled_at = ?2
-                         WHERE id = ?1",
-                    )?
-                    .execute(params![id, now])?,
+                Disposition::Delivered => {
+                    free_others(transaction, &id, now)?;
+                    transaction
+                        .prepare_cached(
+                            "UPDATE deliveries
+                             SET state = 'delivered', body = NULL, reason = NULL, status = NULL, settled_at = ?2
+                             WHERE id = ?1",
+                        )?
+                        .execute(params![id, now])?
+                }
                 Disposition::Dead(Reason { code, status }) => transaction
                     .prepare_cached(
                         "UPDATE deliveries SET state = 'dead', reason = ?3, status = ?4, settled_at = ?2 WHERE id = ?1",
@@ -122,4 +125,18 @@ impl SqliteStore {
         })
         .await
     }
+}
+
+/// What has failed, or waited for a person, and gets through shows that others may: those that waited for the same are due.
+/// What an end has asked to be left alone for is not among them.
+fn free_others(transaction: &Transaction<'_>, id: &str, now: i64) -> rusqlite::Result<usize> {
+    transaction
+        .prepare_cached(
+            "UPDATE deliveries SET next_at = ?2
+             WHERE settled_at IS NULL AND state = 'waiting' AND next_at > ?2 AND reason <> 'far_end_full'
+               AND direction = (SELECT direction FROM deliveries WHERE id = ?1)
+               AND EXISTS (SELECT 1 FROM deliveries
+                           WHERE id = ?1 AND (failing_since IS NOT NULL OR held_since IS NOT NULL))",
+        )?
+        .execute(params![id, now])
 }

@@ -7,9 +7,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use relay::ambient::Ambient;
-use relay::pace::{LeftAlone, Pace};
+use relay::pace::{LeftAlone, Pace, Readiness};
 use relay::secrets::{SecretFault, SecretField, SecretSource};
 use relay_core::contact::ContactKey;
+use relay_core::decision::Outcome;
 use relay_core::delivery::{Cargo, Delivery, DeliveryId, Reason, ReasonCode};
 
 /// When everything happens.
@@ -133,6 +134,12 @@ impl Pace for FakePace {
 
     async fn pause(&self, pause: Duration) {
         self.pauses.lock().unwrap().push(pause);
+    }
+
+    fn note(&self, _: Outcome) {}
+
+    fn readiness(&self) -> Readiness {
+        Readiness::Ready
     }
 }
 
