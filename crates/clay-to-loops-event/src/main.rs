@@ -11,8 +11,8 @@ use relay_core::row::Kind;
 async fn main() -> Result<(), Error> {
     telemetry::start();
     let client = http_client::build()?;
-    let (handler, loops) = rows::handler(&environment(), &client).map_err(StartFault::from)?;
-    warm_up(&handler.secrets, &client, &loops).await;
+    let (handler, [loops, ledger]) = rows::handler(&environment(), &client).map_err(StartFault::from)?;
+    warm_up(&handler.secrets, &client, &[&loops, &ledger]).await;
     let handler = &handler;
     run(service_fn(|event| async move {
         Ok::<_, Error>(door::response(handler.handle(Kind::Event, door::request(event)).await))

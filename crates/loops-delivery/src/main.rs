@@ -28,7 +28,7 @@ async fn main() -> Result<(), Error> {
     let [secret, queue, dead_letters, table] = needed;
 
     let secrets = ManagedSecret::new(account.secrets_manager(), secret, shared.secret_ttl, System);
-    warm_up(&secrets, &client, &shared.loops_api_url).await;
+    warm_up(&secrets, &client, &[&shared.loops_api_url, &account.dynamodb_origin()]).await;
     let ledger = Ledger::new(LedgerTable::new(account.dynamodb(), table));
     let queue = SqsQueue::new(account, queue, dead_letters);
     let attempt = LoopsDelivery {
