@@ -20,7 +20,7 @@ run: ## Build the relay, start it on this machine, and show what to try
 	exec $(TARGET)/local/relay-local
 
 .PHONY: test
-test: format-check lint docs unit ## Everything that must pass: formatting, clippy, docs, all tests
+test: format-check lint docs unit lint-template test-aws guards ## Everything that must pass: formatting, clippy, docs, all tests
 
 .PHONY: format-check
 format-check: ## Is everything formatted?
@@ -40,7 +40,7 @@ docs: ## Build the docs, warnings being errors
 
 .PHONY: unit
 unit: ## All tests, the end-to-end ones included
-	$(CARGO) build --locked -p relay-local
+	$(CARGO) build --locked --workspace
 	$(CARGO) test --locked --workspace
 
 .PHONY: deny

@@ -27,7 +27,7 @@ async fn main() -> Result<(), Error> {
     let [secret, queue, dead_letters, table] = needed;
 
     let secrets = ManagedSecret::new(account.secrets_manager(), secret, shared.secret_ttl, System);
-    warm_up_to_clay(&secrets, &client).await;
+    warm_up_to_clay(&secrets, &client, &[&account.dynamodb_origin()]).await;
     let ledger = Ledger::new(LedgerTable::new(account.dynamodb(), table));
     let attempt = ClayDelivery {
         secrets,

@@ -12,7 +12,7 @@ use relay_core::row::Kind;
 async fn main() -> Result<(), Error> {
     telemetry::start();
     let client = http_client::build()?;
-    let (handler, loops) = rows::handler(&environment(), &client).map_err(StartFault::from)?;
-    warm_up(&handler.secrets, &client, &loops).await;
+    let (handler, [loops, ledger]) = rows::handler(&environment(), &client).map_err(StartFault::from)?;
+    warm_up(&handler.secrets, &client, &[&loops, &ledger]).await;
     door::serve(Caller::Clay, |request| handler.handle(Kind::Event, request)).await
 }

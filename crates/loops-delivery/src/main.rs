@@ -29,10 +29,10 @@ async fn main() -> Result<(), Error> {
     let [secret, queue, dead_letters, table] = needed;
 
     let secrets = ManagedSecret::new(account.secrets_manager(), secret, shared.secret_ttl, System);
-    warm_up(&secrets, &client, &shared.loops_api_url).await;
+    warm_up(&secrets, &client, &[&shared.loops_api_url, &account.dynamodb_origin()]).await;
     let table = LedgerTable::new(account.dynamodb(), table);
     let ledger = Ledger::new(table.clone());
-    let queue = SqsQueue::new(account.clone(), queue, dead_letters);
+    let queue = SqsQueue::new(account, queue, dead_letters);
     let attempt = LoopsDelivery {
         secrets,
         loops: HttpLoops::new(client, &shared.loops_api_url, System),

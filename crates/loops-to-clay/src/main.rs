@@ -22,7 +22,7 @@ async fn main() -> Result<(), Error> {
     let [secret, queue, dead_letters] = needed;
 
     let secrets = ManagedSecret::new(account.secrets_manager(), secret, shared.secret_ttl, System);
-    warm_up(&secrets, &client, &queue).await;
+    warm_up(&secrets, &client, &[&queue]).await;
     let handler = LoopsToClay {
         secrets,
         queue: SqsQueue::new(account, queue, dead_letters).ready(),

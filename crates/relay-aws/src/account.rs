@@ -70,6 +70,17 @@ impl Account {
         aws_sdk_sqs::Client::new(&self.config)
     }
 
+    /// Where DynamoDB is, to open a connection to before it is needed.
+    #[must_use]
+    pub fn dynamodb_origin(&self) -> String {
+        if let Some(endpoint) = self.config.endpoint_url() {
+            return endpoint.to_owned();
+        }
+        let region = self.config.region().map_or("", Region::as_ref);
+        let suffix = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
+        format!("https://dynamodb.{region}.{suffix}")
+    }
+
     /// A client of DynamoDB.
     #[must_use]
     pub fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
@@ -83,4 +94,32 @@ pub fn environment() -> BTreeMap<String, String> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn account(more: &[(&str, &str)]) -> Account {
+        let variables = [("AWS_ACCESS_KEY_ID", "key"), ("AWS_SECRET_ACCESS_KEY", "secret")];
+        let variables = variables.iter().chain(more).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Account::read(&mut SettingReader::new(&variables.collect()), relay::http_client::build().unwrap())
+    }
+
+    #[test]
+    fn dynamodb_is_where_its_client_asks_for_it() {
+        use aws_sdk_dynamodb::config::endpoint::{DefaultResolver, Params, ResolveEndpoint as _};
+        for region in ["eu-west-1", "us-gov-west-1", "cn-north-1"] {
+            let params = Params::builder().region(region).build().unwrap();
+            let resolver = DefaultResolver::new();
+            let endpoint = futures_util::FutureExt::now_or_never(resolver.resolve_endpoint(&params)).unwrap().unwrap();
+            assert_eq!(account(&[("AWS_REGION", region)]).dynamodb_origin(), endpoint.url());
+        }
+    }
+
+    #[test]
+    fn an_emulated_dynamodb_is_where_all_is_emulated() {
+        let given = [("AWS_REGION", "eu-west-1"), ("AWS_ENDPOINT_URL", "http://127.0.0.1:5000")];
+        assert_eq!(account(&given).dynamodb_origin(), "http://127.0.0.1:5000");
+    }
 }

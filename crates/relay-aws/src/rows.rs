@@ -28,11 +28,14 @@ pub type Rows = ClayToLoops<
     System,
 >;
 
-/// The handler, and where its far end is.
+/// The handler, and the places that its first event will be sent to: Loops, and the ledger.
 ///
 /// # Errors
 /// Every fault of the settings.
-pub fn handler(variables: &BTreeMap<String, String>, client: &HttpClient) -> Result<(Rows, String), Vec<SettingFault>> {
+pub fn handler(
+    variables: &BTreeMap<String, String>,
+    client: &HttpClient,
+) -> Result<(Rows, [String; 2]), Vec<SettingFault>> {
     let needed = [CLAY_TO_LOOPS_SECRET_ARN, LOOPS_QUEUE_URL, LOOPS_DEAD_LETTER_URL, LEDGER_TABLE];
     let FunctionSettings { shared, account, needed } = FunctionSettings::read(variables, client, needed)?;
     let [secret, queue, dead_letters, table] = needed;
@@ -45,5 +48,5 @@ pub fn handler(variables: &BTreeMap<String, String>, client: &HttpClient) -> Res
         ambient: System,
         contact_source: shared.contact_source,
     };
-    Ok((handler, shared.loops_api_url))
+    Ok((handler, [shared.loops_api_url, account.dynamodb_origin()]))
 }

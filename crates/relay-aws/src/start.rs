@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use http::Method;
 use relay::http_client::HttpClient;
 use relay::secrets::{LoopsToClaySecret, SecretSource};
@@ -24,15 +25,15 @@ impl From<Vec<SettingFault>> for StartFault {
     }
 }
 
-/// Reads the secret and opens a connection to where the first event will be sent. A start has a whole processor, an
+/// Reads the secret and opens a connection to each place that the first event will be sent to. A start has a whole processor, an
 /// event a fraction of one; but neither is a reason to fail the start, because the first event tries again.
-pub async fn warm_up<T, S: SecretSource<T>>(secrets: &S, client: &HttpClient, far_end: &str) {
-    tokio::join!(read(secrets), open(client, far_end));
+pub async fn warm_up<T, S: SecretSource<T>>(secrets: &S, client: &HttpClient, places: &[&str]) {
+    tokio::join!(read(secrets), join_all(places.iter().map(|place| open(client, place))));
 }
 
-/// The same for Clay: the secret says where it is.
-pub async fn warm_up_to_clay<S: SecretSource<LoopsToClaySecret>>(secrets: &S, client: &HttpClient) {
-    let secret = read(secrets).await;
+/// The same, and then for Clay: the secret says where it is.
+pub async fn warm_up_to_clay<S: SecretSource<LoopsToClaySecret>>(secrets: &S, client: &HttpClient, places: &[&str]) {
+    let (secret, _) = tokio::join!(read(secrets), join_all(places.iter().map(|place| open(client, place))));
     let webhook = secret.iter().flat_map(|secret| &secret.routes).flat_map(|route| &route.webhooks).next();
     if let Some(webhook) = webhook {
         // Its origin alone: nobody knows what else Clay would make of a request to a webhook.

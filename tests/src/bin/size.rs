@@ -19,6 +19,8 @@ const ZIP: u64 = 3_500_000;
 /// The most that the start may cost, in hundredths of what a bare function's costs that is written as `lambda_http`'s
 /// examples are, with worker threads.
 const START: u128 = 160;
+/// Where it fails: a machine with other work moves the ratio by a tenth.
+const START_FAILS: u128 = 176;
 /// The same beside a bare function on one thread, as those of the relay are. A client that reads the system's certificate
 /// authorities again would take it above four.
 const START_ON_ONE_THREAD: u128 = 225;
@@ -160,7 +162,7 @@ fn report(measured: &[Measured], runs: usize) -> ExitCode {
         }
         let budgets = [
             (each.zip > ZIP, format!("zip: {} MB of {} MB", megabytes(each.zip), megabytes(ZIP))),
-            (share > START, format!("start: {} × a bare function's of {}", times(share), times(START))),
+            (share > START_FAILS, format!("start: {} × a bare function's of {}", times(share), times(START))),
             (
                 share_on_one_thread > START_ON_ONE_THREAD,
                 format!(
@@ -174,6 +176,13 @@ fn report(measured: &[Measured], runs: usize) -> ExitCode {
         over.extend(
             budgets.into_iter().filter(|(over, _)| *over).map(|(_, text)| format!("{}, {text}", each.function)),
         );
+        if share > START {
+            notes.push(format!(
+                "{}, start: {} × a bare function's is more than it should be",
+                each.function,
+                times(share)
+            ));
+        }
         if first > FIRST {
             notes.push(format!("{}, first event: {} ms is more than it should be", each.function, milliseconds(first)));
         }
