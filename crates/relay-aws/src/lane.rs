@@ -94,34 +94,35 @@ impl<A: Ambient> AwsLane<A> {
         self.ledger.table().change(&key, Change::new("DELETE waiting :ids").set(":ids", over), now).await.map(drop)
     }
 
-    async fn known(&self, delivery: &Delivery) -> Result<Option<Admission>, StoreFault> {
-        if !repeats(delivery) {
+    /// Puts a delivery that can come again on record; or says what is known of it, where it is known.
+    async fn set_out(&self, delivery: &Delivery) -> Result<Option<Admission>, StoreFault> {
+        let now = self.ambient.now();
+        if !repeats(delivery) || self.ledger.set_out(delivery, until(now), now).await? {
             return Ok(None);
         }
-        Ok(match self.ledger.standing(&delivery.id).await? {
-            Some(Standing::Done) => Some(Admission::DeliveredBefore),
-            Some(Standing::Queued) => Some(Admission::Queued),
-            Some(Standing::Direct(until)) if until > self.ambient.now() => Some(Admission::Busy),
-            Some(Standing::Direct(_) | Standing::Dead) | None => None,
-        })
+        Ok(Some(match self.ledger.standing(&delivery.id).await? {
+            Some(Standing::Done) => Admission::DeliveredBefore,
+            Some(Standing::Queued) => Admission::Queued,
+            // It was, or is just being, sent for another caller.
+            Some(Standing::Direct | Standing::Dead) | None => Admission::Busy,
+        }))
     }
 
-    async fn take_lane(&self, delivery: &Delivery) -> Result<Option<Admission>, StoreFault> {
+    async fn take_lane(&self, delivery: &Delivery) -> Result<bool, StoreFault> {
         let now = self.ambient.now();
-        let until = now.checked_add(LEASE).unwrap_or(now);
         let take = Change::new("SET holder = :id, lease_until = :until")
             .only_if("attribute_not_exists(waiting) AND (attribute_not_exists(holder) OR lease_until < :now)")
             .text(":id", delivery.id.as_str())
-            .number(":until", until.as_millisecond())
+            .number(":until", until(now).as_millisecond())
             .number(":now", now.as_millisecond());
-        if self.ledger.table().change(&key(&delivery.contact), take, now).await?.is_none() {
-            return Ok(None);
+        Ok(self.ledger.table().change(&key(&delivery.contact), take, now).await?.is_some())
+    }
+
+    async fn admit_new(&self, delivery: &Delivery, wish: Wish) -> Result<Admission, StoreFault> {
+        if wish == Wish::Direct && self.take_lane(delivery).await? {
+            return Ok(Admission::Direct);
         }
-        if repeats(delivery) && !self.ledger.set_out(delivery, until, now).await? {
-            self.give_back(delivery).await?;
-            return Ok(Some(Admission::Busy));
-        }
-        Ok(Some(Admission::Direct))
+        self.enqueue(delivery).await.map(|()| Admission::Queued)
     }
 
     async fn give_back(&self, delivery: &Delivery) -> Result<(), StoreFault> {
@@ -130,7 +131,7 @@ impl<A: Ambient> AwsLane<A> {
         self.ledger.table().change(&key(&delivery.contact), change, self.ambient.now()).await.map(drop)
     }
 
-    async fn enqueue(&self, delivery: &Delivery) -> Result<Admission, StoreFault> {
+    async fn enqueue(&self, delivery: &Delivery) -> Result<(), StoreFault> {
         // The lane is closed before the message is on its way: nothing may pass it.
         let wait = Change::new("ADD waiting :ids").set(":ids", [place(delivery)]);
         self.ledger.table().change(&key(&delivery.contact), wait, self.ambient.now()).await?;
@@ -142,7 +143,7 @@ impl<A: Ambient> AwsLane<A> {
         if let Err(fault) = self.ledger.queued(delivery, self.ambient.now()).await {
             warn!(delivery.id = %delivery.id, %fault, "a stored delivery could not be recorded");
         }
-        Ok(Admission::Queued)
+        Ok(())
     }
 
     /// Puts the holder of the lane into the queue; in front of everything, where others came meanwhile.
@@ -183,22 +184,22 @@ impl<A: Ambient> AwsLane<A> {
 
 impl<A: Ambient> DirectLane for AwsLane<A> {
     async fn admit(&self, delivery: &Delivery, wish: Wish) -> Result<Admission, StoreFault> {
-        if let Some(known) = self.known(delivery).await? {
+        if let Some(known) = self.set_out(delivery).await? {
             return Ok(known);
         }
-        if wish == Wish::Direct
-            && let Some(admission) = self.take_lane(delivery).await?
-        {
-            return Ok(admission);
+        let admitted = self.admit_new(delivery, wish).await;
+        if admitted.is_err() && repeats(delivery) {
+            // So that the next run of the row does not wait for this one.
+            self.ledger.forget(&delivery.id).await?;
         }
-        self.enqueue(delivery).await
+        admitted
     }
 
     async fn settle_direct(&self, delivery: &Delivery, end: DirectEnd) -> Result<(), StoreFault> {
         match end {
             DirectEnd::Delivered => {
                 if repeats(delivery) {
-                    self.ledger.done(&delivery.id, self.ambient.now()).await?;
+                    self.ledger.done_directly(&delivery.id, self.ambient.now()).await?;
                 }
                 self.give_back(delivery).await
             }
@@ -227,6 +228,11 @@ fn repeats(delivery: &Delivery) -> bool {
 
 fn is_held(item: &Item, now: Timestamp) -> bool {
     text(item, "holder").is_some() && time(item, "lease_until").is_some_and(|until| until > now)
+}
+
+/// Until when a lane that is taken now may be held.
+fn until(now: Timestamp) -> Timestamp {
+    now.checked_add(LEASE).unwrap_or(now)
 }
 
 /// How a delivery is noted in its contact's item: when it came, and its id.

@@ -9,8 +9,8 @@ use crate::table::{Change, LedgerTable, number, text, time};
 /// Where a delivery stands, as the ledger has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
-    /// Somebody waits while it is sent, until then.
-    Direct(Timestamp),
+    /// Somebody waits while it is sent.
+    Direct,
     /// It is in the queue.
     Queued,
     /// It is delivered.
@@ -57,7 +57,7 @@ impl Ledger {
     pub async fn standing(&self, id: &DeliveryId) -> Result<Option<Standing>, StoreFault> {
         let item = self.table.get(&delivery_key(id)).await?;
         Ok(match text(&item, "standing") {
-            Some("direct") => Some(Standing::Direct(time(&item, "lease_until").unwrap_or_default())),
+            Some("direct") => Some(Standing::Direct),
             Some("queued") => Some(Standing::Queued),
             Some("done") => Some(Standing::Done),
             Some("dead") => Some(Standing::Dead),
@@ -73,12 +73,12 @@ impl Ledger {
     pub async fn set_out(&self, delivery: &Delivery, until: Timestamp, now: Timestamp) -> Result<bool, StoreFault> {
         let change = Change::new(
             "SET standing = :direct, lease_until = :until, body_hash = :hash, received_at = :received, cargo = :cargo, \
-             attempts = :one REMOVE reason, last_status, failing_since, held_since, not_before",
+             attempts = :none REMOVE reason, last_status, failing_since, held_since, not_before",
         )
         .only_if("attribute_not_exists(standing) OR standing = :dead OR (standing = :direct AND lease_until < :now)")
         .text(":dead", "dead")
         .text(":direct", "direct")
-        .number(":one", 1)
+        .number(":none", 0)
         .number(":until", until.as_millisecond())
         .number(":now", now.as_millisecond());
         Ok(self.table.change(&delivery_key(&delivery.id), describe(change, delivery), now).await?.is_some())
@@ -116,15 +116,29 @@ impl Ledger {
         self.table.change(&delivery_key(&delivery.id), change, now).await.map(drop)
     }
 
-    /// Notes that a delivery has ended as delivered.
+    /// Notes that a delivery has ended as delivered, by an attempt that is on record.
     ///
     /// # Errors
     /// When the table cannot be written.
     pub async fn done(&self, id: &DeliveryId, now: Timestamp) -> Result<(), StoreFault> {
+        self.delivered(id, 0, now).await
+    }
+
+    /// Notes that a delivery has ended as delivered while its caller waited.
+    ///
+    /// # Errors
+    /// When the table cannot be written.
+    pub async fn done_directly(&self, id: &DeliveryId, now: Timestamp) -> Result<(), StoreFault> {
+        self.delivered(id, 1, now).await
+    }
+
+    async fn delivered(&self, id: &DeliveryId, attempts: i64, now: Timestamp) -> Result<(), StoreFault> {
         let change = Change::new(
-            "SET standing = :done REMOVE reason, last_status, failing_since, held_since, not_before, lease_until",
+            "SET standing = :done REMOVE reason, last_status, failing_since, held_since, not_before, lease_until \
+             ADD attempts :attempts",
         )
-        .text(":done", "done");
+        .text(":done", "done")
+        .number(":attempts", attempts);
         self.table.change(&delivery_key(id), change, now).await.map(drop)
     }
 
