@@ -5,6 +5,8 @@ pub mod far_end;
 pub mod http;
 pub mod process;
 pub mod row;
+pub mod row_cases;
+pub mod row_table;
 pub mod webhook;
 
 use std::future::Future;

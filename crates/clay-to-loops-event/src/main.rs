@@ -3,7 +3,7 @@
 use lambda_http::{Error, run, service_fn};
 use relay::http_client;
 use relay_aws::account::environment;
-use relay_aws::start::{StartFault, warm_up};
+use relay_aws::start::StartFault;
 use relay_aws::{door, rows, telemetry};
 use relay_core::row::Kind;
 
@@ -12,7 +12,7 @@ async fn main() -> Result<(), Error> {
     telemetry::start();
     let client = http_client::build()?;
     let (handler, loops) = rows::handler(&environment(), &client).map_err(StartFault::from)?;
-    warm_up(&handler.secrets, &client, &loops).await;
+    rows::start(&handler, &client, &loops).await;
     let handler = &handler;
     run(service_fn(|event| async move {
         Ok::<_, Error>(door::response(handler.handle(Kind::Event, door::request(event)).await))

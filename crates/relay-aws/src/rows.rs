@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use relay::ambient::System;
 use relay::clay_to_loops::ClayToLoops;
 use relay::http_client::HttpClient;
 use relay::loops_api::HttpLoops;
 use relay::pace::ProcessPace;
+use relay::property_list::PropertyList;
 use relay::secrets::ClayToLoopsSecret;
 use relay::settings::SettingFault;
 
@@ -18,7 +20,11 @@ use crate::queue::SqsQueue;
 use crate::settings::{
     CLAY_TO_LOOPS_SECRET_ARN, FunctionSettings, LEDGER_TABLE, LOOPS_DEAD_LETTER_URL, LOOPS_QUEUE_URL,
 };
+use crate::start::warm_up;
 use crate::table::LedgerTable;
+
+/// The longest that a start waits for the list of contact properties. Opening the connection takes as long.
+const LIST_WITHIN: Duration = Duration::from_secs(1);
 
 /// The handler of both functions.
 pub type Rows =
@@ -40,6 +46,17 @@ pub fn handler(variables: &BTreeMap<String, String>, client: &HttpClient) -> Res
         pace: Arc::new(ProcessPace::new(shared.loops_rate)),
         ambient: System,
         contact_source: shared.contact_source,
+        properties: PropertyList::of(shared.typed_properties),
     };
     Ok((handler, shared.loops_api_url))
+}
+
+/// What is done before the first row: the secret, a connection to Loops, and the list of contact properties. From then on
+/// the list is read by a task beside the rows. It goes on whenever the function runs, and no row waits for it.
+pub async fn start(handler: &Rows, client: &HttpClient, loops: &str) {
+    let properties = handler.property_reader();
+    // What takes longer is read later, when a row finds it due.
+    let list = async { drop(tokio::time::timeout(LIST_WITHIN, properties.read()).await) };
+    tokio::join!(warm_up(&handler.secrets, client, loops), list);
+    tokio::spawn(properties.keep());
 }

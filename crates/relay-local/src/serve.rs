@@ -89,6 +89,12 @@ pub async fn serve(settings: LocalSettings) -> Result<(), StartFault> {
     let relay = Arc::new(Relay::new(&shared, keys, &store, &client, &ambient));
     let (stop, stopping) = watch::channel(false);
     let workers = start_workers(&relay, &store, &stopping);
+    // Read now and kept from then on; it ends with the process.
+    let properties = relay.property_reader();
+    tokio::spawn(async move {
+        properties.read().await;
+        properties.keep().await;
+    });
     let requests = tokio::spawn(listen::serve(listener, server::app(relay), stopped(stopping)));
 
     told_to_stop().await?;

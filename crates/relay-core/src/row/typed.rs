@@ -20,11 +20,12 @@ pub(super) fn fit(field: &str, outcome: Outcome, expected: PropertyType) -> Resu
     };
     let wrong = || Problem::NotThatType(Arrived::of(field, value), expected);
     let fitting = match (expected, value) {
-        (_, Value::Null) | (PropertyType::Other, _) => None,
         (PropertyType::Text, Value::Number(_) | Value::Bool(_)) => Some(Value::from(value.to_string())),
-        (PropertyType::Text, _) | (PropertyType::Number | PropertyType::Date, Value::Number(_)) => None,
-        (PropertyType::Number, Value::String(text)) => Some(Value::Number(number(text).ok_or_else(wrong)?)),
+        (_, Value::Null)
+        | (PropertyType::Text | PropertyType::Other, _)
+        | (PropertyType::Number | PropertyType::Date, Value::Number(_)) => None,
         (PropertyType::Boolean, value) => Some(values::boolean(field, value).map_err(|_| wrong())?.into()),
+        (PropertyType::Number, Value::String(text)) => Some(Value::Number(number(text).ok_or_else(wrong)?)),
         (PropertyType::Date, Value::String(text)) => Some(date(text).ok_or_else(wrong)?),
         (PropertyType::Number | PropertyType::Date, _) => return Err(wrong()),
     };

@@ -1,0 +1,25 @@
+//! The table of rows, through the program.
+
+use relay_tests::process::TOKEN;
+use relay_tests::row_table::{properties, run, table};
+
+use crate::rows::{loops, relay_to};
+
+#[tokio::test]
+async fn every_row_of_the_table_is_sent_or_refused_as_it_says() {
+    let loops = loops().await;
+    let relay = relay_to(&loops, &[]).await;
+    for group in table(false) {
+        run(relay.base(), TOKEN, &loops, &group).await;
+    }
+}
+
+#[tokio::test]
+async fn where_loops_lists_its_properties_values_become_what_their_properties_are() {
+    for group in table(true) {
+        let loops = loops().await;
+        loops.properties(properties(&group));
+        let relay = relay_to(&loops, &[]).await;
+        run(relay.base(), TOKEN, &loops, &group).await;
+    }
+}
