@@ -1,6 +1,7 @@
 //! The table of rows, through the program.
 
 use relay_tests::process::TOKEN;
+use relay_tests::row::contact;
 use relay_tests::row_table::{properties, run, table};
 
 use crate::rows::{loops, relay_to};
@@ -22,4 +23,14 @@ async fn where_loops_lists_its_properties_values_become_what_their_properties_ar
         let relay = relay_to(&loops, &[]).await;
         run(relay.base(), TOKEN, &loops, &group).await;
     }
+}
+
+#[tokio::test]
+async fn what_is_not_utf8_is_refused_where_it_stands() {
+    let loops = loops().await;
+    let relay = relay_to(&loops, &[]).await;
+    let answer = contact(relay.base(), b"{\"email\":\"a@x.co\",\"city\":\"Z\xfcrich\"}").await;
+    answer.assert_refused(400, "invalid_json", Some("city"));
+    assert!(answer.text().contains("line 1, column 28"), "{}", answer.text());
+    assert!(loops.got().is_empty());
 }

@@ -226,15 +226,26 @@ async fn serve(stream: TcpStream, script: Arc<Mutex<Script>>) {
             }
             continue;
         }
-        let reply = {
-            let mut script = script.lock().unwrap_or_else(PoisonError::into_inner);
-            if got.method == "GET" && got.path.ends_with(PROPERTIES_PATH) {
+        if got.method == "GET" && got.path.ends_with(PROPERTIES_PATH) {
+            let reply = {
+                let mut script = script.lock().unwrap_or_else(PoisonError::into_inner);
                 script.lists.push(got);
                 script.properties.clone()
-            } else {
-                script.got.push(got);
-                script.replies.pop_front().unwrap_or_else(|| script.otherwise.clone())
+            };
+            // The connection ends with it, so that the first call of the script comes on a new one, as if nobody had asked.
+            match reply.with("Connection", "close") {
+                Reply::Answer(status, headers, body) => {
+                    drop(write(&mut stream, status, &headers, &body, body.len()).await)
+                }
+                Reply::Hang => std::future::pending().await,
+                _ => reset(&stream),
             }
+            return;
+        }
+        let reply = {
+            let mut script = script.lock().unwrap_or_else(PoisonError::into_inner);
+            script.got.push(got);
+            script.replies.pop_front().unwrap_or_else(|| script.otherwise.clone())
         };
         let written = match reply {
             Reply::Answer(status, headers, body) => write(&mut stream, status, &headers, &body, body.len()).await,

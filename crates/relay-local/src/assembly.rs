@@ -28,6 +28,8 @@ pub type SharedAmbient = Arc<dyn Ambient>;
 type Loops = HttpLoops<SharedAmbient>;
 type Clay = HttpClay<SharedAmbient>;
 type Pace = Arc<ProcessPace>;
+/// What reads the list of contact properties.
+pub type LocalProperties = PropertyReader<Settled<ClayToLoopsSecret>, Loops, Pace, SharedAmbient>;
 
 /// What the two directions need to know.
 #[derive(Debug)]
@@ -111,7 +113,7 @@ impl Relay {
     }
 
     /// What reads the list of contact properties for the rows.
-    pub fn property_reader(&self) -> PropertyReader<Settled<ClayToLoopsSecret>, Loops, Pace, SharedAmbient> {
+    pub fn property_reader(&self) -> LocalProperties {
         self.rows.property_reader()
     }
 

@@ -117,13 +117,14 @@ where
     P: Pace,
     A: Ambient,
 {
-    /// Reads the list once, if it is due.
-    pub async fn read(&self) {
-        let Some(shared) = &self.list.0 else { return };
+    /// Reads the list once, if it is due, and tells whether Loops was asked for it.
+    pub async fn read(&self) -> bool {
+        let Some(shared) = &self.list.0 else { return false };
         if shared.state().due > self.ambient.now() {
-            return;
+            return false;
         }
         let read = self.ask().await;
+        let asked = !matches!(read, Asked::NoKey);
         let now = self.ambient.now();
         let mut state = shared.state();
         let next = match read {
@@ -132,9 +133,10 @@ where
                 FRESH_FOR
             }
             Asked::NoList => FRESH_FOR,
-            Asked::Nothing => NOT_AGAIN_FOR,
+            Asked::Nothing | Asked::NoKey => NOT_AGAIN_FOR,
         };
         state.due = now.saturating_add(next).unwrap_or(Timestamp::MAX);
+        asked
     }
 
     /// Reads the list whenever a row finds it due, without end.
@@ -149,7 +151,7 @@ where
     async fn ask(&self) -> Asked {
         // A placeholder is no key, and is not sent.
         let Some(api_key) = self.secrets.current().await.ok().and_then(|secret| secret.api_key.clone()) else {
-            return Asked::Nothing;
+            return Asked::NoKey;
         };
         self.pace.wait().await;
         let answer = self.loops.properties(&api_key, TIMEOUT).await;
@@ -184,4 +186,6 @@ enum Asked {
     NoList,
     /// Nothing that says anything about the list.
     Nothing,
+    /// There is no key to ask with.
+    NoKey,
 }

@@ -18,11 +18,15 @@ fn clean(case: &Case, properties: Option<&ContactProperties>) -> Result<Row, Ref
     Row::clean_for(kind, case.row.as_bytes(), options, properties)
 }
 
+fn body_of(row: &Row) -> String {
+    String::from_utf8_lossy(&row.to_body()).into_owned()
+}
+
 /// What is not as the case says, or nothing.
 fn difference(case: &Case, properties: Option<&ContactProperties>) -> Option<String> {
     match (clean(case, properties), &case.expected) {
         (Ok(row), Expected::Sent(body)) => {
-            let sent = String::from_utf8(row.to_body()).unwrap();
+            let sent = body_of(&row);
             let adjusted = case.adjusted.as_ref().is_none_or(|adjusted| adjusted == row.adjusted());
             (sent != *body || !adjusted).then(|| format!("is sent as {sent}, adjusted {:?}", row.adjusted()))
         }
@@ -32,7 +36,7 @@ fn difference(case: &Case, properties: Option<&ContactProperties>) -> Option<Str
                 && says.iter().all(|words| refusal.message().contains(words));
             (!alike).then(|| format!("is refused with {refusal:?}"))
         }
-        (Ok(row), _) => Some(format!("is sent as {}", String::from_utf8(row.to_body()).unwrap())),
+        (Ok(row), _) => Some(format!("is sent as {}", body_of(&row))),
         (Err(refusal), _) => Some(format!("is refused with {refusal:?}")),
     }
 }
