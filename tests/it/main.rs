@@ -4,6 +4,7 @@ mod answers;
 mod answers_direct;
 mod answers_holds;
 mod answers_loops;
+mod clay_columns;
 mod commands;
 mod durability;
 mod pace;

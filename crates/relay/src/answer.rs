@@ -182,6 +182,16 @@ mod tests {
     }
 
     #[test]
+    fn every_code_is_in_the_contract_and_in_the_schema() {
+        let contract = include_str!("../../../docs/contract.md");
+        let schema = include_str!("../../../openapi.yaml");
+        for code in EVERY_CODE {
+            assert!(contract.contains(&format!("| `{code}` |")), "{code}");
+            assert!(schema.contains(&format!("            - {code}\n")), "{code}");
+        }
+    }
+
+    #[test]
     fn a_refusal_is_told_as_json_with_the_field_at_fault() {
         let response = refuse(Caller::Clay, &Refusal::new(Code::InvalidField, "No.").with_field("email"));
         assert_eq!(response.status(), 400);
