@@ -235,7 +235,7 @@ async fn serve(stream: TcpStream, script: Arc<Mutex<Script>>) {
             // The connection ends with it, so that the first call of the script comes on a new one, as if nobody had asked.
             match reply.with("Connection", "close") {
                 Reply::Answer(status, headers, body) => {
-                    drop(write(&mut stream, status, &headers, &body, body.len()).await)
+                    let _ = write(&mut stream, status, &headers, &body, body.len()).await;
                 }
                 Reply::Hang => std::future::pending().await,
                 _ => reset(&stream),

@@ -23,7 +23,7 @@ use crate::settings::{
 use crate::start::warm_up;
 use crate::table::LedgerTable;
 
-/// The longest that a start waits for the list of contact properties. Opening the connection takes as long.
+/// The longest that a start waits for the list of contact properties.
 const LIST_WITHIN: Duration = Duration::from_secs(1);
 
 /// The handler of both functions.
@@ -51,12 +51,12 @@ pub fn handler(variables: &BTreeMap<String, String>, client: &HttpClient) -> Res
     Ok((handler, shared.loops_api_url))
 }
 
-/// What is done before the first row: the secret, a connection to Loops, and the list of contact properties. From then on
-/// the list is read by a task beside the rows. It goes on whenever the function runs, and no row waits for it.
+/// What is done before the first row: the secret, a connection to Loops, and over it the list of contact properties. From
+/// then on the list is read by a task beside the rows. It goes on whenever the function runs, and no row waits for it.
 pub async fn start(handler: &Rows, client: &HttpClient, loops: &str) {
+    warm_up(&handler.secrets, client, loops).await;
     let properties = handler.property_reader();
     // What takes longer is read later, when a row finds it due.
-    let list = async { drop(tokio::time::timeout(LIST_WITHIN, properties.read()).await) };
-    tokio::join!(warm_up(&handler.secrets, client, loops), list);
+    drop(tokio::time::timeout(LIST_WITHIN, properties.read()).await);
     tokio::spawn(properties.keep());
 }

@@ -227,7 +227,7 @@ mod tests {
         let header = adjusted_header(&names).unwrap();
         let listed: Vec<&str> = header.to_str().unwrap().split(", ").collect();
         assert_eq!(listed[0], "mailingLists.0000000");
-        assert_eq!(listed.last().map(|last| last.to_string()), Some(format!("+{}", 500 - (listed.len() - 1))));
+        assert_eq!(listed.last().copied(), Some(format!("+{}", 500 - (listed.len() - 1)).as_str()));
         assert!((ADJUSTED_BYTES - 50..ADJUSTED_BYTES + 10).contains(&header.len()));
     }
 
