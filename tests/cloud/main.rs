@@ -1,6 +1,7 @@
 //! The relay as functions, against emulated services, as its template describes them.
 
 mod routes;
+mod row_table;
 mod workers;
 
 use relay_tests::cloud::{Cloud, Setup};
