@@ -146,35 +146,45 @@ impl Problem {
 
 /// What is wrong with a row: every field at fault once, in the order the fields came.
 #[derive(Debug, Default)]
-pub(super) struct Problems(Vec<(String, Problem)>);
+pub(super) struct Problems {
+    told: Vec<(String, Problem)>,
+    /// How many fields more are at fault than are told of.
+    beyond: usize,
+}
 
 impl Problems {
     /// Notes what is wrong with a field. Only the first problem of a field is told.
     pub(super) fn note(&mut self, field: &str, problem: Problem) {
         let field = shown(field);
-        if self.0.len() < MOST_PROBLEMS && !self.name(&field) {
-            self.0.push((field, problem));
+        if self.name(&field) {
+            return;
+        }
+        if self.told.len() < MOST_PROBLEMS {
+            self.told.push((field, problem));
+        } else {
+            self.beyond += 1;
         }
     }
 
     /// Whether something is wrong with that field.
     pub(super) fn name(&self, field: &str) -> bool {
-        self.0.iter().any(|(known, _)| known == field)
+        self.told.iter().any(|(known, _)| known == field)
     }
 
     /// Whether a misspelt field is told to be that one.
     pub(super) fn suggest(&self, field: &str) -> bool {
-        self.0.iter().any(|(_, problem)| matches!(problem, Problem::Misspelt(nearest) if nearest == field))
+        self.told.iter().any(|(_, problem)| matches!(problem, Problem::Misspelt(nearest) if nearest == field))
     }
 
     /// The refusal of the row, if anything is wrong with it: named after the first field, and telling of all.
     pub(super) fn refusal(&self) -> Option<Refusal> {
-        let (field, problem) = self.0.first()?;
-        let message = match self.0.as_slice() {
+        let (field, problem) = self.told.first()?;
+        let message = match self.told.as_slice() {
             [_] => problem.sentence(field),
             all => {
                 let sentences: Vec<String> = all.iter().map(|(field, problem)| problem.sentence(field)).collect();
-                format!("{} fields need mending: {}. {}", all.len(), names(all), sentences.join(" "))
+                let count = all.len() + self.beyond;
+                format!("{count} fields need mending: {}. {}", names(all, count), sentences.join(" "))
             }
         };
         Some(Refusal::new(problem.code(), message).with_field(field.as_str()))
@@ -183,11 +193,11 @@ impl Problems {
 
 /// The names of all fields at fault. They come first: they are what must not be lost when the message is cut. Where there
 /// are more than the message holds, it says how many.
-fn names(all: &[(String, Problem)]) -> String {
+fn names(all: &[(String, Problem)], count: usize) -> String {
     let mut listed = String::new();
     for (place, (field, _)) in all.iter().enumerate() {
         if listed.chars().count() + field.chars().count() > NAMES_CHARACTERS {
-            return format!("{listed} and {} more", all.len() - place);
+            return format!("{listed} and {} more", count - place);
         }
         if place > 0 {
             listed.push_str(", ");
@@ -287,7 +297,8 @@ mod tests {
         for number in 0..10_000 {
             problems.note(&format!("mailingLists.{number}"), Problem::NotAListId("a number"));
         }
-        assert_eq!(problems.0.len(), MOST_PROBLEMS);
+        assert_eq!(problems.told.len(), MOST_PROBLEMS);
+        assert!(problems.refusal().unwrap().message().starts_with("10000 fields need mending"));
     }
 
     #[test]
