@@ -36,6 +36,7 @@ def start(program, folder):
         "RELAY_TOKEN": TOKEN,
         "LOOPS_SIGNING_SECRET": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
         "RUST_LOG": "off",
+        "RELAYED_EVENTS": "*",
     }
     relay = subprocess.Popen([program], env=settings, stdout=subprocess.PIPE, text=True)
     for line in relay.stdout:
@@ -53,6 +54,7 @@ def main():
             checked = subprocess.run(
                 [*schemathesis, f"--url={base}", f"--header=Authorization: Bearer {TOKEN}", *OPTIONS],
                 cwd=folder,
+                env={**os.environ, "SCHEMATHESIS_HOOKS": "signed", "PYTHONPATH": str(pathlib.Path(__file__).parent)},
                 timeout=300,
             )
             if relay.poll() is not None:
