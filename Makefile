@@ -9,6 +9,9 @@ SHELL := /bin/bash
 export RUST_TEST_THREADS ?= 8
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
+PYTHON ?= python3
+# What checks openapi.yaml, apart from the tools for AWS, which are strict about what they share.
+API_VENV := .venv-api
 
 .PHONY: help
 help: ## List the targets
@@ -20,7 +23,7 @@ run: ## Build the relay, start it on this machine, and show what to try
 	exec $(TARGET)/local/relay-local
 
 .PHONY: test
-test: format-check lint docs unit lint-template test-aws guards ## Everything that must pass: formatting, clippy, docs, all tests
+test: format-check lint docs unit keys clients api lint-template test-aws guards ## Everything that must pass: formatting, clippy, docs, all tests
 
 .PHONY: format-check
 format-check: ## Is everything formatted?
@@ -43,6 +46,33 @@ unit: ## All tests, the end-to-end ones included
 	$(CARGO) build --locked --workspace
 	$(CARGO) test --locked --workspace
 
+.PHONY: keys
+keys: ## A second program derives the published keys of events, from their description alone
+	$(PYTHON) tests/keys/derive.py
+
+.PHONY: clients
+clients: ## The official Loops client and a public signer of webhooks, through the relay (needs Node)
+	$(CARGO) build --locked -p relay-local
+	@cmp -s tests/node/package-lock.json tests/node/node_modules/installed.json || {
+	  npm ci --prefix tests/node --no-audit --no-fund
+	  cp tests/node/package-lock.json tests/node/node_modules/installed.json
+	}
+	cd tests/node && RELAY_LOCAL="$(abspath $(TARGET))/debug/relay-local" npm test --silent
+
+.PHONY: api
+api: ## openapi.yaml and the relay say the same: schemathesis, the same cases each time
+	$(CARGO) build --locked -p relay-local
+	@cmp -s tests/api/requirements.txt $(API_VENV)/installed.txt || {
+	  $(PYTHON) -m venv --clear $(API_VENV)
+	  $(API_VENV)/bin/pip install --quiet --disable-pip-version-check --requirement tests/api/requirements.txt
+	  cp tests/api/requirements.txt $(API_VENV)/installed.txt
+	}
+	$(API_VENV)/bin/python tests/api/check.py $(TARGET)/debug/relay-local
+
+.PHONY: bench
+bench: ## Microseconds and allocations for cleaning a row and deriving its key
+	$(CARGO) bench --locked -p relay-core --bench rows
+
 .PHONY: deny
 deny: ## Licences, sources and banned crates (needs cargo-deny)
 	$(CARGO) deny --locked check bans licenses sources
@@ -54,7 +84,6 @@ clean: ## Remove what was built; the data folder stays
 # --- On AWS. The tools come from .venv and nowhere else, so everybody has the versions that were tried.
 
 VENV := .venv
-PYTHON ?= python3
 IN_VENV := PATH="$(CURDIR)/$(VENV)/bin:$$PATH" SAM_CLI_TELEMETRY=0
 # The processor to build for; the template's parameter Architecture must say the same.
 ARCH ?= arm64

@@ -46,7 +46,12 @@ pub(crate) fn assert_answer(answer: &Answer, status: u16, body: &Value) {
 pub(crate) fn assert_queued(answer: &Answer) -> String {
     let id = answer.json()["deliveryId"].as_str().unwrap_or_default().to_owned();
     assert!(!id.is_empty(), "{}", answer.text());
-    assert_answer(answer, 202, &json!({"success": true, "status": "queued", "deliveryId": id}));
+    let mut expected = json!({"success": true, "status": "queued", "deliveryId": id});
+    if let Some(adjusted) = answer.json().get("adjusted") {
+        expected["adjusted"] = adjusted.clone();
+    }
+    assert_answer(answer, 202, &expected);
+    assert_eq!(answer.headers.get("x-relay-delivery-id"), Some(&id));
     id
 }
 

@@ -10,6 +10,9 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
+/// Where Loops lists the properties of contacts. A relay asks for them in its own time.
+const PROPERTIES_PATH: &str = "/v1/contacts/properties";
+
 /// What is done with one request.
 #[derive(Debug, Clone)]
 pub enum Reply {
@@ -94,6 +97,9 @@ struct Script {
     replies: VecDeque<Reply>,
     otherwise: Reply,
     got: Vec<Got>,
+    /// What is answered to who asks for Loops' contact properties, and who did.
+    properties: Reply,
+    lists: Vec<Got>,
 }
 
 /// The far end.
@@ -159,7 +165,13 @@ impl FarEnd {
 
     fn on(listener: TcpListener, otherwise: Reply) -> Self {
         let address = listener.local_addr().unwrap_or_else(|fault| panic!("{fault}"));
-        let script = Arc::new(Mutex::new(Script { replies: VecDeque::new(), otherwise, got: Vec::new() }));
+        let script = Arc::new(Mutex::new(Script {
+            replies: VecDeque::new(),
+            otherwise,
+            got: Vec::new(),
+            properties: Reply::json(200, "[]"),
+            lists: Vec::new(),
+        }));
         let shared = Arc::clone(&script);
         let server = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -191,6 +203,17 @@ impl FarEnd {
         self.lock().got.clone()
     }
 
+    /// What it answers from now on to who asks for Loops' contact properties. That is no part of the script.
+    pub fn properties(&self, reply: Reply) {
+        self.lock().properties = reply;
+    }
+
+    /// Who asked for Loops' contact properties so far. These calls are not among what it [got](Self::got).
+    #[must_use]
+    pub fn asked_for_properties(&self) -> Vec<Got> {
+        self.lock().lists.clone()
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Script> {
         self.script.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -205,6 +228,22 @@ async fn serve(stream: TcpStream, script: Arc<Mutex<Script>>) {
                 return;
             }
             continue;
+        }
+        if got.method == "GET" && got.path.ends_with(PROPERTIES_PATH) {
+            let reply = {
+                let mut script = script.lock().unwrap_or_else(PoisonError::into_inner);
+                script.lists.push(got);
+                script.properties.clone()
+            };
+            // The connection ends with it, so that the first call of the script comes on a new one, as if nobody had asked.
+            match reply.with("Connection", "close") {
+                Reply::Answer(status, headers, body) => {
+                    let _ = write(&mut stream, status, &headers, &body, body.len()).await;
+                }
+                Reply::Hang => std::future::pending().await,
+                _ => reset(&stream),
+            }
+            return;
         }
         let reply = {
             let mut script = script.lock().unwrap_or_else(PoisonError::into_inner);

@@ -7,6 +7,8 @@ pub mod http;
 pub mod listing;
 pub mod process;
 pub mod row;
+pub mod row_cases;
+pub mod row_table;
 pub mod stage;
 pub mod webhook;
 

@@ -4,7 +4,7 @@ use lambda_runtime::Error;
 use relay::answer::Caller;
 use relay::http_client;
 use relay_aws::account::environment;
-use relay_aws::start::{StartFault, warm_up};
+use relay_aws::start::StartFault;
 use relay_aws::{door, rows, telemetry};
 use relay_core::row::Kind;
 
@@ -12,7 +12,7 @@ use relay_core::row::Kind;
 async fn main() -> Result<(), Error> {
     telemetry::start();
     let client = http_client::build()?;
-    let (handler, [loops, ledger]) = rows::handler(&environment(), &client).map_err(StartFault::from)?;
-    warm_up(&handler.secrets, &client, &[&loops, &ledger]).await;
+    let (handler, far_ends) = rows::handler(&environment(), &client).map_err(StartFault::from)?;
+    rows::start(&handler, &client, &far_ends).await;
     door::serve(Caller::Clay, |request| handler.handle(Kind::Event, request)).await
 }

@@ -1,11 +1,14 @@
 //! The handler behind both routes for rows, put together on AWS.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use relay::ambient::System;
 use relay::clay_to_loops::ClayToLoops;
 use relay::http_client::HttpClient;
 use relay::loops_api::HttpLoops;
+use relay::property_list::PropertyList;
 use relay::secrets::ClayToLoopsSecret;
 use relay::settings::SettingFault;
 
@@ -17,14 +20,18 @@ use crate::queue::SqsQueue;
 use crate::settings::{
     CLAY_TO_LOOPS_SECRET_ARN, FunctionSettings, LEDGER_TABLE, LOOPS_DEAD_LETTER_URL, LOOPS_QUEUE_URL,
 };
+use crate::start::warm_up;
 use crate::table::LedgerTable;
+
+/// The longest that a start waits for the list of contact properties.
+const LIST_WITHIN: Duration = Duration::from_secs(1);
 
 /// The handler of both functions.
 pub type Rows = ClayToLoops<
     ManagedSecret<ClayToLoopsSecret, System>,
     HttpLoops<System>,
     AwsLane<System>,
-    LoopsPace<System>,
+    Arc<LoopsPace<System>>,
     System,
 >;
 
@@ -44,9 +51,20 @@ pub fn handler(
         secrets: ManagedSecret::new(account.secrets_manager(), secret, shared.secret_ttl, System),
         loops: HttpLoops::new(client.clone(), &shared.loops_api_url, System),
         lane: AwsLane::new(SqsQueue::new(account.clone(), queue, dead_letters), Ledger::new(table.clone()), System),
-        pace: LoopsPace::new(table, shared.loops_rate, System),
+        pace: Arc::new(LoopsPace::new(table, shared.loops_rate, System)),
         ambient: System,
         contact_source: shared.contact_source,
+        properties: PropertyList::of(shared.typed_properties),
     };
     Ok((handler, [shared.loops_api_url, account.dynamodb_origin()]))
+}
+
+/// What is done before the first row: the secret, a connection to Loops, and over it the list of contact properties. From
+/// then on the list is read by a task beside the rows. It goes on whenever the function runs, and no row waits for it.
+pub async fn start(handler: &Rows, client: &HttpClient, [loops, ledger]: &[String; 2]) {
+    warm_up(&handler.secrets, client, &[loops, ledger]).await;
+    let properties = handler.property_reader();
+    // What takes longer is read later, when a row finds it due.
+    drop(tokio::time::timeout(LIST_WITHIN, properties.read()).await);
+    tokio::spawn(properties.keep());
 }

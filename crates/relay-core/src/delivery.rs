@@ -31,6 +31,12 @@ impl DeliveryId {
         Self(format!("contact_{unique}"))
     }
 
+    /// A request that became no delivery: its answer and the log have the id in common. `unique` comes from outside.
+    #[must_use]
+    pub fn of_refusal(unique: &str) -> Self {
+        Self(format!("refused_{unique}"))
+    }
+
     /// A copy that is kept beside the delivery whose id it shares, told apart by its content.
     #[must_use]
     pub fn of_conflict(&self, hash: &BodyHash) -> Self {

@@ -1,24 +1,17 @@
 //! The key under which an event is sent once, however often its row is run.
 //!
-//! # Derivation
+//! A caller who gives no key gets one that follows from what the event says, after cleaning. `docs/event-keys.md` says
+//! exactly how, so that another program can derive it too, and `tests/keys` holds the two to each other. In short: the
+//! event's name, the contact's address in lower case and its user id, and the properties sorted by name, each as text,
+//! numbers in their plain form; written as JSON, and hashed.
 //!
-//! A caller who gives no key gets one that follows from what the event says, after cleaning:
-//!
-//! 1. Take the JSON array `["1", eventName, email, userId, properties]`, compact (no white space), where
-//!    - `email` is lower-cased (Unicode), `""` where there is none, and `userId` is the text, `""` where there is none;
-//!    - `properties` is the list of `[name, value]` pairs of `eventProperties`, sorted by the bytes of their names,
-//!      those whose value is `null` left out, and every value as text: a text as it is, `true` and `false` as these
-//!      words, a number in its plain form.
-//! 2. The plain form of a number is its decimal digits without an exponent, without leading zeros, and after a decimal
-//!    point without trailing ones: `1e2`, `100.0` and `100` are all `100`, and `-0.0` is `0`. A number with digits more
-//!    than 60 places away from the decimal point is its digits without the zeros at both ends, `e`, and the power of
-//!    ten: `1e999`.
-//! 3. The key is `relay-` and the SHA-256 of that array's UTF-8 bytes in lower-case hexadecimal.
-//!
-//! So it does not matter in which order the properties stood, whether a plain number such as `5` was typed with quotes, or
-//! how a blank was written. Contact properties and mailing lists do not count: a row that was enriched in between is the same event.
+//! So it does not matter in which order the properties stood, how a number was typed, with quotes or without, or how a
+//! blank was written. Contact properties and mailing lists do not count: a row that was enriched in between is the same
+//! event.
 
-use serde_json::{Map, Value};
+use std::str::FromStr as _;
+
+use serde_json::{Map, Number, Value};
 use sha2::{Digest, Sha256};
 
 use crate::refusal::{Code, Refusal};
@@ -29,6 +22,8 @@ pub const HEADER: &str = "Idempotency-Key";
 const CHARACTERS: usize = 100;
 /// The farthest place from the decimal point that is written out without an exponent.
 const FARTHEST_PLACE: i64 = 60;
+/// Exponents from here on are not computed with.
+const HUGE_EXPONENT: u64 = 1_000_000_000_000_000;
 
 /// An event's key: the same on every attempt, direct or queued.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -53,7 +48,7 @@ impl IdempotencyKey {
         }
     }
 
-    /// The key that follows from a cleaned event, as this module's text says.
+    /// The key that follows from a cleaned event, as `docs/event-keys.md` says.
     #[must_use]
     pub fn derived(
         event_name: &str,
@@ -103,6 +98,8 @@ impl IdempotencyKey {
 fn plain_text(value: &Value) -> Option<String> {
     match value {
         Value::Null => None,
+        // The quotes around a column decide whether a number comes as one or as text.
+        Value::String(text) if Number::from_str(text).is_ok() => Some(plain_number(text)),
         Value::String(text) => Some(text.clone()),
         Value::Number(number) => Some(plain_number(&number.to_string())),
         other => Some(other.to_string()),
@@ -117,16 +114,17 @@ fn plain_number(json: &str) -> String {
     };
     let (mantissa, exponent) = unsigned.split_once(['e', 'E']).unwrap_or((unsigned, "0"));
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let Some(exponent) = exponent.parse::<i64>().ok().zip(i64::try_from(fraction.len()).ok()) else {
-        // An exponent of twenty digits: no two ways of writing it are worth telling apart.
-        return json.to_owned();
-    };
     let digits = format!("{whole}{fraction}");
     let digits = digits.trim_start_matches('0');
     let significant = digits.trim_end_matches('0');
     if significant.is_empty() {
         return "0".to_owned();
     }
+    let exponent = exponent.parse::<i64>().ok().filter(|exponent| exponent.unsigned_abs() < HUGE_EXPONENT);
+    let Some(exponent) = exponent.zip(i64::try_from(fraction.len()).ok()) else {
+        // No two ways of writing such a number are worth knowing for the same.
+        return json.to_owned();
+    };
     let zeros = i64::try_from(digits.len() - significant.len()).unwrap_or(i64::MAX);
     let power = exponent.0.saturating_sub(exponent.1).saturating_add(zeros);
     let length = i64::try_from(significant.len()).unwrap_or(i64::MAX);
@@ -173,6 +171,8 @@ mod tests {
             r#"{"plan":"pro","seats":"5","trial":"true"}"#,
             r#"{ "trial" : true, "seats" : 5.0, "plan" : "pro" }"#,
             r#"{"trial":true,"seats":0.5e1,"plan":"pro","note":null}"#,
+            r#"{"trial":true,"seats":"5.0","plan":"pro"}"#,
+            r#"{"trial":true,"seats":"50e-1","plan":"pro"}"#,
         ] {
             assert_eq!(key(same), expected, "{same}");
         }
@@ -192,6 +192,15 @@ mod tests {
         ];
         for (index, one) in keys.iter().enumerate() {
             assert!(keys.iter().skip(index + 1).all(|other| other != one), "{index}");
+        }
+    }
+
+    #[test]
+    fn a_text_that_only_resembles_a_number_stays() {
+        for (one, other) in
+            [("\" 5\"", "5"), ("\"05\"", "5"), ("\"+5\"", "5"), ("\"5.\"", "5"), ("\".5\"", "0.5"), ("\"1,5\"", "1.5")]
+        {
+            assert_ne!(key(&format!("{{\"n\":{one}}}")), key(&format!("{{\"n\":{other}}}")), "{one}");
         }
     }
 
@@ -218,6 +227,10 @@ mod tests {
             ("10e998", "1e999"),
             ("1e-400", "1e-400"),
             ("1e99999999999999999999", "1e99999999999999999999"),
+            ("1e1000000000000000", "1e1000000000000000"),
+            ("1e999999999999999", "1e999999999999999"),
+            ("0e99999999999999999999", "0"),
+            ("1e+2", "100"),
         ] {
             assert_eq!(plain_number(json), plain, "{json}");
         }
@@ -237,6 +250,19 @@ mod tests {
         fn a_plain_number_is_the_same_number(number in any::<i64>(), shift in 0u32..30) {
             let scaled = format!("{number}{}e-{shift}", "0".repeat(usize::try_from(shift).unwrap()));
             prop_assert_eq!(plain_number(&scaled), number.to_string());
+        }
+
+        #[test]
+        fn a_number_gives_one_key_however_it_is_typed(number in "-?(0|[1-9][0-9]{0,20})", zeros in 0usize..5, shift in 0u32..20) {
+            let expected = key(&format!(r#"{{"a":"x","n":{number}}}"#));
+            let zeros = "0".repeat(zeros);
+            let shifted = format!("{number}{}e-{shift}", "0".repeat(usize::try_from(shift).unwrap()));
+            let shifted = if number == "0" || number == "-0" { number.clone() } else { shifted };
+            for typed in [number.clone(), format!("{number}.0{zeros}"), format!("{number}E+0{zeros}"), shifted] {
+                for written in [format!(r#"{{"n":{typed},"a":"x"}}"#), format!(r#"{{ "n" : "{typed}" , "b": null, "a":"x" }}"#)] {
+                    prop_assert_eq!(key(&written), expected.clone(), "{}", written);
+                }
+            }
         }
 
         #[test]

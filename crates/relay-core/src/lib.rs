@@ -2,6 +2,7 @@
 
 pub mod backoff;
 pub mod contact;
+pub mod contact_properties;
 pub mod decision;
 pub mod delivery;
 pub mod event;

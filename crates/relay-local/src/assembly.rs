@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{Request, Response};
 use relay::ambient::Ambient;
+use relay::answer;
 use relay::clay_api::HttpClay;
 use relay::clay_delivery::ClayDelivery;
 use relay::clay_to_loops::ClayToLoops;
@@ -13,8 +14,10 @@ use relay::loops_api::HttpLoops;
 use relay::loops_delivery::LoopsDelivery;
 use relay::loops_to_clay::{LoopsToClay, LoopsToClaySettings};
 use relay::pace::ProcessPace;
+use relay::property_list::{PropertyList, PropertyReader};
 use relay::secrets::{ClayToLoopsSecret, LoopsToClaySecret, SecretField, Settled};
 use relay::settings::SharedSettings;
+use relay_core::delivery::DeliveryId;
 use relay_core::row::Kind;
 
 use crate::settings;
@@ -25,6 +28,8 @@ pub type SharedAmbient = Arc<dyn Ambient>;
 type Loops = HttpLoops<SharedAmbient>;
 type Clay = HttpClay<SharedAmbient>;
 type Pace = Arc<ProcessPace>;
+/// What reads the list of contact properties.
+pub type LocalProperties = PropertyReader<Settled<ClayToLoopsSecret>, Loops, Pace, SharedAmbient>;
 
 /// What the two directions need to know.
 #[derive(Debug)]
@@ -83,6 +88,7 @@ impl Relay {
                 pace: Arc::clone(&loops_pace),
                 ambient: Arc::clone(ambient),
                 contact_source: shared.contact_source.clone(),
+                properties: PropertyList::of(shared.typed_properties),
             },
             clay_delivery: Arc::new(ClayDelivery {
                 secrets: to_clay,
@@ -104,6 +110,17 @@ impl Relay {
     /// Answers `POST /webhooks/loops`.
     pub async fn webhook(&self, request: Request<Bytes>) -> Response<Bytes> {
         self.webhooks.handle(request).await
+    }
+
+    /// What reads the list of contact properties for the rows.
+    pub fn property_reader(&self) -> LocalProperties {
+        self.rows.property_reader()
+    }
+
+    /// A refusal on one of the two routes for rows that never became a row.
+    pub fn row_refused(&self, response: Response<Bytes>) -> Response<Bytes> {
+        let id = DeliveryId::of_refusal(&self.rows.ambient.unique());
+        answer::with_delivery_id(response, &id)
     }
 
     /// Answers one of the two routes for rows.

@@ -46,6 +46,7 @@ Settings (environment variables; what is not set is simulated or generated, what
   RELAY_TOKEN                  what Clay sends as bearer token (several allowed)
   RELAYED_EVENTS               which events go to Clay [contact.created]
   CONTACT_SOURCE               written as `source` into contacts that carry none
+  TYPED_PROPERTIES             on: values become what their properties are in Loops; or off [on]
   CLAY_PAYLOAD                 raw, or with-id [raw]
   CLAY_RATE_PER_SECOND         rows a second to Clay [8]
   LOOPS_RATE_PER_SECOND        calls a second to Loops [8]

@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
-use crate::assembly::{Keys, Relay, SharedAmbient};
+use crate::assembly::{Keys, LocalProperties, Relay, SharedAmbient};
 use crate::banner::{Banner, End, Key};
 use crate::data_folder::{DataFolder, FolderFault};
 use crate::settings::{Given, LocalSettings, RELAY_LISTEN};
@@ -32,6 +32,8 @@ const SIMULATED_KEY: &str = "simulated";
 /// How long requests and deliveries that are under way may take to end after a stop: as long as a call may take, and its
 /// record. What only waits for its turn is stored and does not have to end.
 const STOP_WITHIN: Duration = Duration::from_secs(12);
+/// The longest that the start waits for the list of contact properties; what takes longer is read beside the rows.
+const LIST_WITHIN: Duration = Duration::from_secs(1);
 /// How often what was delivered long ago is forgotten.
 const FORGET_EVERY: Duration = Duration::from_secs(3600);
 
@@ -84,11 +86,15 @@ pub async fn serve(settings: LocalSettings) -> Result<(), StartFault> {
     let simulated = simulate(&settings, address).await?;
     let (shared, keys) = connect(&settings, &folder, &simulated)?;
     warn_about(&shared);
+    let relay = Arc::new(Relay::new(&shared, keys, &store, &client, &ambient));
+    let properties = relay.property_reader();
+    drop(tokio::time::timeout(LIST_WITHIN, read_before_rows(&properties, &shared)).await);
     announce(&settings, &folder, &simulated, address)?;
 
-    let relay = Arc::new(Relay::new(&shared, keys, &store, &client, &ambient));
     let (stop, stopping) = watch::channel(false);
     let workers = start_workers(&relay, &store, &stopping);
+    // It ends with the process.
+    tokio::spawn(properties.keep());
     let requests = tokio::spawn(listen::serve(listener, server::app(relay), stopped(stopping)));
 
     told_to_stop().await?;
@@ -106,6 +112,13 @@ pub async fn serve(settings: LocalSettings) -> Result<(), StartFault> {
     }
     lock.release();
     Ok(())
+}
+
+/// Reads the list of contact properties, and lets the room that it took at Loops come back: the first rows find all of it.
+async fn read_before_rows(properties: &LocalProperties, shared: &SharedSettings) {
+    if properties.read().await {
+        tokio::time::sleep(Duration::from_secs(1) / shared.loops_rate.get()).await;
+    }
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, StartFault> {

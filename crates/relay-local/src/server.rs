@@ -74,31 +74,36 @@ pub fn app(relay: Arc<Relay>) -> Router {
 }
 
 async fn answer_to(relay: Arc<Relay>, route: Route, request: Request) -> Response {
+    let refused = |response: http::Response<Bytes>| match route {
+        Route::Webhook => response.map(Body::from),
+        Route::Row(_) => relay.row_refused(response).map(Body::from),
+    };
     if request.method() != route.method() {
-        return answer::method_not_allowed(route.caller(), route.allowed()).map(Body::from);
+        return refused(answer::method_not_allowed(route.caller(), route.allowed()));
     }
     let (parts, body) = request.into_parts();
     let Some(body) = read(body).await else {
         let refusal =
             Refusal::new(Code::InvalidBody, "The request broke off before its body was complete: send it again.");
-        return answer::refuse(route.caller(), &refusal).map(Body::from);
+        return refused(answer::refuse(route.caller(), &refusal));
     };
     let request = Request::from_parts(parts, body);
     // In a task of its own: what was begun is ended and recorded, also when the caller has hung up.
+    let handler = Arc::clone(&relay);
     let answered = tokio::spawn(async move {
         match route {
-            Route::Webhook => relay.webhook(request).await,
-            Route::Row(kind) => relay.row(kind, request).await,
+            Route::Webhook => handler.webhook(request).await,
+            Route::Row(kind) => handler.row(kind, request).await,
         }
     });
-    let response = answered.await.unwrap_or_else(|_| {
-        error!("a handler panicked");
-        answer::refuse(
-            route.caller(),
-            &Refusal::new(Code::Internal, "The relay failed on this request: look into its log."),
-        )
-    });
-    response.map(Body::from)
+    match answered.await {
+        Ok(response) => response.map(Body::from),
+        Err(_) => {
+            error!("a handler panicked");
+            let refusal = Refusal::new(Code::Internal, "The relay failed on this request: look into its log.");
+            refused(answer::refuse(route.caller(), &refusal))
+        }
+    }
 }
 
 /// Reads a body; of one that is too large only so much that it shows. `None` where the caller broke off.

@@ -2,9 +2,20 @@
 
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use http::{Response, StatusCode};
+use http::{HeaderName, Response, StatusCode};
+use relay_core::delivery::DeliveryId;
 use relay_core::refusal::{Code, Refusal};
 use serde_json::{Value, json};
+
+/// The id of the delivery that a row became, on every answer of the two routes for rows.
+pub const DELIVERY_ID: HeaderName = HeaderName::from_static("x-relay-delivery-id");
+/// The fields of a row that were left out or cut, where the body is not the relay's own to say it in.
+pub const ADJUSTED: HeaderName = HeaderName::from_static("x-relay-adjusted");
+/// Says that the row was stored because the caller preferred that (RFC 7240 §3).
+pub const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+
+/// The longest list of names in a header: gateways and clients take 8 to 10 KiB of headers altogether.
+const ADJUSTED_BYTES: usize = 2000;
 
 /// Whom an answer goes to: the two callers read statuses differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +59,39 @@ pub fn refuse_with(status: StatusCode, caller: Caller, refusal: &Refusal) -> Res
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(seconds));
     }
     response
+}
+
+/// The answer with the id of a delivery.
+#[must_use]
+pub fn with_delivery_id(mut response: Response<Bytes>, id: &DeliveryId) -> Response<Bytes> {
+    // An id is letters, digits and `_`.
+    if let Ok(id) = HeaderValue::from_str(id.as_str()) {
+        response.headers_mut().insert(DELIVERY_ID, id);
+    }
+    response
+}
+
+/// The names of fields as a header: separated by `, `, with everything but visible ASCII characters, and `%` and `,`,
+/// percent-encoded. What does not fit is counted at the end, as in `+12`. Nothing where there is no name.
+pub(crate) fn adjusted_header(names: &[String]) -> Option<HeaderValue> {
+    let mut header = String::new();
+    for (place, name) in names.iter().enumerate() {
+        let name = percent_encoded(name);
+        let separator = if place == 0 { "" } else { ", " };
+        if header.len() + separator.len() + name.len() > ADJUSTED_BYTES {
+            header.push_str(&format!("{separator}+{}", names.len() - place));
+            break;
+        }
+        header.push_str(separator);
+        header.push_str(&name);
+    }
+    if header.is_empty() { None } else { HeaderValue::from_str(&header).ok() }
+}
+
+fn percent_encoded(name: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_graphic() && !b"%,+".contains(&byte);
+    let write = |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    name.bytes().map(write).collect()
 }
 
 /// The answer to a method that a known path does not take.
@@ -138,6 +182,16 @@ mod tests {
     }
 
     #[test]
+    fn every_code_is_in_the_contract_and_in_the_schema() {
+        let contract = include_str!("../../../docs/contract.md");
+        let schema = include_str!("../../../openapi.yaml");
+        for code in EVERY_CODE {
+            assert!(contract.contains(&format!("| `{code}` |")), "{code}");
+            assert!(schema.contains(&format!("            - {code}\n")), "{code}");
+        }
+    }
+
+    #[test]
     fn a_refusal_is_told_as_json_with_the_field_at_fault() {
         let response = refuse(Caller::Clay, &Refusal::new(Code::InvalidField, "No.").with_field("email"));
         assert_eq!(response.status(), 400);
@@ -151,6 +205,30 @@ mod tests {
     fn what_may_be_tried_again_says_when() {
         assert_eq!(refuse(Caller::Loops, &Refusal::new(Code::Unavailable, "")).headers()[RETRY_AFTER], "5");
         assert_eq!(refuse(Caller::Clay, &Refusal::new(Code::Unavailable, "")).headers()[RETRY_AFTER], "1");
+    }
+
+    #[test]
+    fn names_of_fields_are_told_in_a_header() {
+        let header = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            adjusted_header(&names).map(|header| header.to_str().unwrap().to_owned())
+        };
+        assert_eq!(header(&[]), None);
+        assert_eq!(header(&["bio", "eventProperties.plan"]).as_deref(), Some("bio, eventProperties.plan"));
+        assert_eq!(
+            header(&["First Name", "a,b", "né", "+1", ""]).as_deref(),
+            Some("First%20Name, a%2Cb, n%C3%A9, %2B1, ")
+        );
+    }
+
+    #[test]
+    fn names_that_do_not_fit_into_a_header_are_counted() {
+        let names: Vec<String> = (0..500).map(|number| format!("mailingLists.{number:07}")).collect();
+        let header = adjusted_header(&names).unwrap();
+        let listed: Vec<&str> = header.to_str().unwrap().split(", ").collect();
+        assert_eq!(listed[0], "mailingLists.0000000");
+        assert_eq!(listed.last().copied(), Some(format!("+{}", 500 - (listed.len() - 1)).as_str()));
+        assert!((ADJUSTED_BYTES - 50..ADJUSTED_BYTES + 10).contains(&header.len()));
     }
 
     #[test]

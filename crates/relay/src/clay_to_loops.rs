@@ -19,9 +19,10 @@ use tracing::error;
 use crate::REQUEST_BYTES;
 use crate::ambient::Ambient;
 use crate::direct::{Direct, DirectAttempt};
-use crate::ending::Ending;
+use crate::ending::{About, Ending};
 use crate::loops_api::LoopsApi;
 use crate::pace::Pace;
+use crate::property_list::{PropertyList, PropertyReader};
 use crate::secrets::{ClayToLoopsSecret, SecretField, SecretSource};
 use crate::store::{Admission, DirectEnd, DirectLane, StoreFault, Wish};
 
@@ -45,6 +46,8 @@ pub struct ClayToLoops<S, L, D, P, A> {
     pub ambient: A,
     /// The `source` that is written into contacts that carry none, if it is set.
     pub contact_source: Option<String>,
+    /// What is known of the account's properties.
+    pub properties: PropertyList,
 }
 
 /// A request that may be sent: authenticated, read and clean.
@@ -52,6 +55,8 @@ struct Wanted {
     delivery: Delivery,
     wish: Wish,
     api_key: SecretString,
+    /// The fields that were left out or cut.
+    adjusted: Vec<String>,
 }
 
 impl<S, L, D, P, A> ClayToLoops<S, L, D, P, A>
@@ -65,15 +70,17 @@ where
     /// Answers one request of the route for that kind of row.
     pub async fn handle(&self, kind: Kind, request: Request<Bytes>) -> Response<Bytes> {
         let deadline = Instant::now() + ANSWER_WITHIN;
-        let (id, ending) = match self.read(kind, request).await {
-            Ok(wanted) => {
+        let (about, ending) = match self.read(kind, request).await {
+            Ok(mut wanted) => {
                 let id = wanted.delivery.id.clone();
-                (Some(id), self.send(wanted, deadline).await)
+                let adjusted = std::mem::take(&mut wanted.adjusted);
+                let about = About { id, adjusted, later: wanted.wish == Wish::Later };
+                (about, self.send(wanted, deadline).await)
             }
-            Err(refusal) => (None, Ending::Refused(refusal)),
+            Err(refusal) => (About::no_delivery(&self.ambient.unique()), Ending::Refused(refusal)),
         };
-        ending.log(kind, id.as_ref());
-        ending.answer(id.as_ref())
+        ending.log(kind, &about.id);
+        ending.answer(&about)
     }
 
     async fn read(&self, kind: Kind, request: Request<Bytes>) -> Result<Wanted, Refusal> {
@@ -88,7 +95,7 @@ where
         let options = RowOptions::from_query(parts.uri.query().unwrap_or_default())?;
         let given_key = parts.headers.get(idempotency::HEADER).filter(|_| kind == Kind::Event);
         let given_key = given_key.map(|key| IdempotencyKey::given(key.as_bytes())).transpose()?;
-        let mut row = Row::clean(kind, &body, options)?;
+        let mut row = self.clean(kind, &body, options)?;
         if let Some(source) = &self.contact_source {
             row.add_source(source);
         }
@@ -98,7 +105,17 @@ where
             return Err(Refusal::new(Code::NotConfigured, message));
         };
         let wish = if wants_async(&parts.headers) { Wish::Later } else { Wish::Direct };
-        Ok(Wanted { delivery: self.delivery(&row, options, given_key), wish, api_key })
+        let delivery = self.delivery(&row, options, given_key);
+        Ok(Wanted { delivery, wish, api_key, adjusted: row.adjusted().to_vec() })
+    }
+
+    fn clean(&self, kind: Kind, body: &[u8], options: RowOptions) -> Result<Row, Refusal> {
+        let properties = self.properties.look(self.ambient.now());
+        let cleaned = Row::clean_for(kind, body, options, properties.as_deref());
+        if cleaned.as_ref().is_err_and(|refusal| refusal.code() == Code::InvalidField) {
+            self.properties.doubt(self.ambient.now());
+        }
+        cleaned
     }
 
     async fn authenticate(&self, headers: &HeaderMap) -> Result<Arc<ClayToLoopsSecret>, Refusal> {
@@ -145,7 +162,7 @@ where
     }
 
     async fn send(&self, wanted: Wanted, deadline: Instant) -> Ending {
-        let Wanted { delivery, wish, api_key } = wanted;
+        let Wanted { delivery, wish, api_key, adjusted: _ } = wanted;
         // Room is asked for first: a row that finds none is stored in one step.
         let has_room = wish == Wish::Direct && self.pace.try_take().await;
         let preferred = wish == Wish::Later;
@@ -225,6 +242,20 @@ where
                 error!(delivery.id = %delivery.id, reason = reason.code.as_str(), "row neither sent nor stored");
                 Ending::unavailable("Loops has no room and the row cannot be stored")
             }
+        }
+    }
+}
+
+impl<S: Clone, L: Clone, D, P: Clone, A: Clone> ClayToLoops<S, L, D, P, A> {
+    /// What reads the list of properties for this handler.
+    #[must_use]
+    pub fn property_reader(&self) -> PropertyReader<S, L, P, A> {
+        PropertyReader {
+            list: self.properties.clone(),
+            secrets: self.secrets.clone(),
+            loops: self.loops.clone(),
+            pace: self.pace.clone(),
+            ambient: self.ambient.clone(),
         }
     }
 }

@@ -1,11 +1,11 @@
 //! How a row's request can end, and what the caller and the log are told.
 
 use bytes::Bytes;
-use http::{Response, StatusCode};
+use http::{HeaderValue, Response, StatusCode};
 use relay_core::delivery::DeliveryId;
 use relay_core::refusal::{Code, Refusal};
 use relay_core::row::Kind;
-use serde_json::json;
+use serde_json::{Value, json};
 use tracing::{info, warn};
 
 use crate::answer::{self, Caller};
@@ -17,6 +17,24 @@ pub(crate) struct LoopsAnswer {
     pub(crate) status: StatusCode,
     /// Its body.
     pub(crate) body: Bytes,
+}
+
+/// What is told of a row besides how it ended.
+#[derive(Debug)]
+pub(crate) struct About {
+    /// The id of its delivery, or one by which its refusal is found in the log.
+    pub(crate) id: DeliveryId,
+    /// The fields that were left out or cut.
+    pub(crate) adjusted: Vec<String>,
+    /// Whether the caller preferred to have it stored.
+    pub(crate) later: bool,
+}
+
+impl About {
+    /// A request that became no delivery. `unique` comes from outside.
+    pub(crate) fn no_delivery(unique: &str) -> Self {
+        Self { id: DeliveryId::of_refusal(unique), adjusted: Vec::new(), later: false }
+    }
 }
 
 /// How a row's request ended.
@@ -48,7 +66,19 @@ impl Ending {
         Self::Refused(Refusal::new(Code::Unavailable, format!("{what}: run the row again in a moment.")))
     }
 
-    pub(crate) fn answer(self, id: Option<&DeliveryId>) -> Response<Bytes> {
+    pub(crate) fn answer(self, about: &About) -> Response<Bytes> {
+        let queued = matches!(self, Self::Queued { .. });
+        let mut response = self.body(about);
+        if queued && about.later {
+            response.headers_mut().insert(answer::PREFERENCE_APPLIED, HeaderValue::from_static("respond-async"));
+        }
+        if !queued && let Some(adjusted) = answer::adjusted_header(&about.adjusted) {
+            response.headers_mut().insert(answer::ADJUSTED, adjusted);
+        }
+        answer::with_delivery_id(response, &about.id)
+    }
+
+    fn body(self, about: &About) -> Response<Bytes> {
         match self {
             Self::Delivered(LoopsAnswer { status, body }) => {
                 if serde_json::from_slice::<serde::de::IgnoredAny>(&body).is_ok() {
@@ -59,8 +89,11 @@ impl Ending {
             }
             Self::Duplicate => answer::json(StatusCode::OK, &json!({"success": true, "duplicate": true})),
             Self::Queued { .. } => {
-                let id = id.map(DeliveryId::as_str);
-                answer::json(StatusCode::ACCEPTED, &json!({"success": true, "status": "queued", "deliveryId": id}))
+                let mut body = json!({"success": true, "status": "queued", "deliveryId": about.id.as_str()});
+                if let (false, Some(object)) = (about.adjusted.is_empty(), body.as_object_mut()) {
+                    object.insert("adjusted".to_owned(), Value::from(about.adjusted.clone()));
+                }
+                answer::json(StatusCode::ACCEPTED, &body)
             }
             Self::LoopsRejected { status, message } => {
                 answer::refuse_with(status, Caller::Clay, &Refusal::new(Code::LoopsRejected, message))
@@ -69,12 +102,12 @@ impl Ending {
         }
     }
 
-    pub(crate) fn log(&self, kind: Kind, id: Option<&DeliveryId>) {
+    pub(crate) fn log(&self, kind: Kind, id: &DeliveryId) {
         let row = match kind {
             Kind::Contact => "contact",
             Kind::Event => "event",
         };
-        let id = id.map(DeliveryId::as_str);
+        let id = id.as_str();
         match self {
             Self::Delivered(_) => info!(delivery.id = id, row, outcome = "delivered", "row taken"),
             Self::Duplicate => info!(delivery.id = id, row, outcome = "duplicate", "row taken"),

@@ -14,6 +14,7 @@ pub mod loops_delivery;
 pub mod loops_to_clay;
 mod outcome;
 pub mod pace;
+pub mod property_list;
 pub mod secret_document;
 pub mod secrets;
 pub mod settings;

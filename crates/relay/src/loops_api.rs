@@ -26,10 +26,13 @@ pub struct LoopsCall<'a> {
     pub timeout: Duration,
 }
 
-/// Loops' two calls (Loops API reference, "Update contact" and "Send event").
+/// Loops' calls (Loops API reference, "Update contact", "Send event" and "List contact properties").
 pub trait LoopsApi: Send + Sync {
     /// Makes the call once and tells what came back; it never fails otherwise.
     fn call(&self, call: LoopsCall<'_>) -> impl Future<Output = FarAnswer> + Send;
+
+    /// Asks once for the properties of contacts (Loops API reference, "List contact properties").
+    fn properties(&self, api_key: &SecretString, timeout: Duration) -> impl Future<Output = FarAnswer> + Send;
 }
 
 /// Loops over HTTP.
@@ -38,6 +41,7 @@ pub struct HttpLoops<A> {
     client: HttpClient,
     update_contact: String,
     send_event: String,
+    list_properties: String,
     ambient: A,
 }
 
@@ -49,6 +53,7 @@ impl<A: Ambient> HttpLoops<A> {
             client,
             update_contact: format!("{base}/v1/contacts/update"),
             send_event: format!("{base}/v1/events/send"),
+            list_properties: format!("{base}/v1/contacts/properties"),
             ambient,
         }
     }
@@ -67,5 +72,11 @@ impl<A: Ambient> LoopsApi for HttpLoops<A> {
             .header(CONTENT_TYPE, "application/json")
             .body(call.body.clone());
         self.client.send(request, call.timeout, self.ambient.now()).await
+    }
+
+    async fn properties(&self, api_key: &SecretString, timeout: Duration) -> FarAnswer {
+        let request = self.client.request(Method::GET, &self.list_properties);
+        let request = request.header(AUTHORIZATION, format!("Bearer {}", api_key.expose_secret()));
+        self.client.send(request, timeout, self.ambient.now()).await
     }
 }

@@ -26,6 +26,8 @@ pub const LOOPS_RATE_PER_SECOND: &str = "LOOPS_RATE_PER_SECOND";
 pub const LOOPS_API_URL: &str = "LOOPS_API_URL";
 /// The `source` that is written into contacts.
 pub const CONTACT_SOURCE: &str = "CONTACT_SOURCE";
+/// Whether values become what their properties are in Loops.
+pub const TYPED_PROPERTIES: &str = "TYPED_PROPERTIES";
 /// How long a secret is used before it is read again, in seconds.
 pub const SECRET_TTL_SECONDS: &str = "SECRET_TTL_SECONDS";
 
@@ -118,6 +120,8 @@ pub struct SharedSettings {
     pub loops_api_url: String,
     /// [`CONTACT_SOURCE`]
     pub contact_source: Option<String>,
+    /// [`TYPED_PROPERTIES`]
+    pub typed_properties: bool,
     /// [`SECRET_TTL_SECONDS`]
     pub secret_ttl: Duration,
 }
@@ -162,6 +166,11 @@ impl SharedSettings {
             contact_source: reader.read(CONTACT_SOURCE, None, "a text of at most 498 characters", "Clay", |text| {
                 (text.chars().count() <= SOURCE_CHARACTERS).then(|| (!text.is_empty()).then(|| text.to_owned()))
             }),
+            typed_properties: reader.read(TYPED_PROPERTIES, true, "on or off", "on", |text| match text {
+                "on" => Some(true),
+                "off" => Some(false),
+                _ => None,
+            }),
             secret_ttl: reader.read(
                 SECRET_TTL_SECONDS,
                 Duration::from_secs(300),
@@ -193,6 +202,7 @@ mod tests {
         assert_eq!((settings.clay_rate.get(), settings.loops_rate.get()), (8, 8));
         assert_eq!(settings.loops_api_url, "https://app.loops.so/api");
         assert_eq!(settings.contact_source, None);
+        assert!(settings.typed_properties);
     }
 
     #[test]
@@ -209,10 +219,11 @@ mod tests {
             (CLAY_RATE_PER_SECOND, "0"),
             (LOOPS_RATE_PER_SECOND, "-1"),
             (LOOPS_API_URL, "http://app.loops.so/api"),
+            (TYPED_PROPERTIES, "yes"),
             (SECRET_TTL_SECONDS, "0"),
         ])
         .unwrap_err();
-        assert_eq!(faults.len(), 7);
+        assert_eq!(faults.len(), 8);
         assert_eq!(
             faults[3].to_string(),
             "CLAY_RATE_PER_SECOND must be a whole number from 1 to 1000, for example CLAY_RATE_PER_SECOND=8"

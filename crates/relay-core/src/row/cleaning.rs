@@ -3,25 +3,30 @@
 use serde_json::{Map, Value};
 
 use super::Kind;
+use super::arrived::Arrived;
 use super::fields;
 use super::options::RowOptions;
 use super::problem::{Problem, Problems, kind_of, shown};
+use super::typed;
 use super::values::{self, Outcome};
+use crate::contact_properties::ContactProperties;
 use crate::refusal::Refusal;
 
 /// What is known of a row while it is cleaned. A problem does not stop it: whoever mends a row wants to hear of all.
 #[derive(Debug)]
-pub(super) struct Cleaning {
+pub(super) struct Cleaning<'a> {
     kind: Kind,
     options: RowOptions,
+    /// What is known of the account's properties, if anything is.
+    properties: Option<&'a ContactProperties>,
     fields: Map<String, Value>,
     adjusted: Vec<String>,
     problems: Problems,
 }
 
-impl Cleaning {
-    pub(super) fn new(kind: Kind, options: RowOptions) -> Self {
-        Self { kind, options, fields: Map::new(), adjusted: Vec::new(), problems: Problems::default() }
+impl<'a> Cleaning<'a> {
+    pub(super) fn new(kind: Kind, options: RowOptions, properties: Option<&'a ContactProperties>) -> Self {
+        Self { kind, options, properties, fields: Map::new(), adjusted: Vec::new(), problems: Problems::default() }
     }
 
     /// Cleans one field by the rule for its name.
@@ -33,7 +38,7 @@ impl Cleaning {
             ("subscribed", _) => fields::subscribed(value, self.options),
             ("mailingLists", _) => self.mailing_lists(value),
             ("eventProperties", Kind::Event) => self.event_properties(value),
-            _ => values::ordinary(value, self.options),
+            _ => self.property(&name, value),
         };
         if let Some(value) = self.settle(&name, outcome) {
             self.fields.insert(name, value);
@@ -42,7 +47,7 @@ impl Cleaning {
 
     /// Notes a row that is about nobody. A field that was refused is told of already.
     pub(super) fn require_a_contact(&mut self) {
-        let known = |name| self.fields.contains_key(name) || self.problems.name(name);
+        let known = |name| self.fields.contains_key(name) || self.problems.name(name) || self.problems.suggest(name);
         if !known("email") && !known("userId") {
             self.problems.note("email", Problem::NoContact);
         }
@@ -78,17 +83,36 @@ impl Cleaning {
         None
     }
 
+    /// A property of the contact: by the rules for all values, and of the type that it has in Loops, where that is known.
+    fn property(&self, name: &str, value: Value) -> Result<Outcome, Problem> {
+        let (expected, meant) = match self.properties {
+            Some(properties) => (properties.type_of(name), properties.nearest(name)),
+            None => (None, None),
+        };
+        if let Some(meant) = meant
+            && values::filled(name, value.clone())?.is_some()
+        {
+            return Err(Problem::Misspelt(shown(meant)));
+        }
+        let outcome = values::named(name, name, value, self.options)?;
+        match expected {
+            Some(expected) => typed::fit(name, outcome, expected),
+            None => Ok(outcome),
+        }
+    }
+
     /// `eventProperties`: an object whose values follow the same rules as the row's.
     fn event_properties(&mut self, value: Value) -> Result<Outcome, Problem> {
-        let properties = match values::filled(value)? {
+        let properties = match values::filled("eventProperties", value)? {
             None => return Ok(values::blank(self.options)),
             Some(Value::Object(properties)) => properties,
-            Some(_) => return Err(Problem::NotProperties),
+            Some(other) => return Err(Problem::NotProperties(Arrived::of("eventProperties", &other))),
         };
         let mut kept = Map::new();
         for (name, value) in properties {
-            let outcome = values::ordinary(value, self.options);
-            if let Some(value) = self.settle(&format!("eventProperties.{name}"), outcome) {
+            let path = format!("eventProperties.{name}");
+            let outcome = values::named(&path, &name, value, self.options);
+            if let Some(value) = self.settle(&path, outcome) {
                 kept.insert(name, value);
             }
         }
@@ -97,19 +121,20 @@ impl Cleaning {
 
     /// `mailingLists`: an object of booleans (Loops API reference, "Update a contact"), or a list of ids to add to.
     fn mailing_lists(&mut self, value: Value) -> Result<Outcome, Problem> {
-        match values::filled(value)? {
+        match values::filled("mailingLists", value)? {
             None => Ok(values::blank(self.options)),
             Some(Value::Object(lists)) => Ok(self.lists_with_flags(lists)),
             Some(Value::Array(ids)) => Ok(self.lists_to_join(ids)),
-            Some(_) => Err(Problem::NotMailingLists),
+            Some(other) => Err(Problem::NotMailingLists(Arrived::of("mailingLists", &other))),
         }
     }
 
     fn lists_with_flags(&mut self, lists: Map<String, Value>) -> Outcome {
         let mut kept = Map::new();
         for (id, flag) in lists {
-            let outcome = list_flag(&id, flag);
-            if let Some(flag) = self.settle(&format!("mailingLists.{id}"), outcome) {
+            let path = format!("mailingLists.{id}");
+            let outcome = list_flag(&path, &id, flag);
+            if let Some(flag) = self.settle(&path, outcome) {
                 kept.insert(id, flag);
             }
         }
@@ -130,19 +155,19 @@ impl Cleaning {
 }
 
 /// Whether the contact is to be in a list. A blank does not say, and is never sent: Loops takes booleans only.
-fn list_flag(id: &str, flag: Value) -> Result<Outcome, Problem> {
+fn list_flag(path: &str, id: &str, flag: Value) -> Result<Outcome, Problem> {
     if list_id(id.into())?.is_none() {
         return Ok(Outcome::LeaveOut);
     }
-    match values::filled(flag)? {
+    match values::filled(path, flag)? {
         None => Ok(Outcome::LeaveOut),
-        Some(flag) => Ok(Outcome::Send(values::boolean(&flag)?.into())),
+        Some(flag) => Ok(Outcome::Send(values::boolean(path, &flag)?.into())),
     }
 }
 
 /// The id of a list, unless it is blank. It is never cut: a part of it would be another list.
 fn list_id(id: Value) -> Result<Option<String>, Problem> {
-    match values::filled(id)? {
+    match values::filled("mailingLists", id)? {
         None => Ok(None),
         Some(Value::String(id)) => {
             let id = id.trim();
@@ -165,7 +190,7 @@ mod tests {
 
     /// What is sent of one field, or the code and the name with which it is refused.
     fn cleaned(name: &str, value: &str) -> Result<Option<String>, (Code, String)> {
-        let mut cleaning = Cleaning::new(Kind::Event, RowOptions::default());
+        let mut cleaning = Cleaning::new(Kind::Event, RowOptions::default(), None);
         cleaning.field(name.to_owned(), json::read_generously(value).unwrap());
         match cleaning.finish() {
             Ok((fields, _)) => Ok(fields.get(name).map(Value::to_string)),

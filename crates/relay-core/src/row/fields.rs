@@ -3,13 +3,14 @@
 use serde_json::Value;
 
 use super::Kind;
+use super::arrived::Arrived;
 use super::options::RowOptions;
 use super::problem::{Problem, kind_of};
 use super::values::{self, Outcome};
 
 /// `email`: an address without the white space around it. Never emptied, never cut: it says whom the row is about.
 pub(super) fn email(value: Value) -> Result<Outcome, Problem> {
-    let Some(value) = identity(value)? else {
+    let Some(value) = identity("email", value)? else {
         return Ok(Outcome::LeaveOut);
     };
     let Value::String(text) = &value else {
@@ -17,12 +18,16 @@ pub(super) fn email(value: Value) -> Result<Outcome, Problem> {
     };
     let address = text.trim();
     values::fits(address).map_err(Problem::TooLongForAName)?;
-    if looks_like_an_address(address) { Ok(Outcome::Send(address.into())) } else { Err(Problem::NotAnAddress) }
+    if looks_like_an_address(address) {
+        Ok(Outcome::Send(address.into()))
+    } else {
+        Err(Problem::NotAnAddress(Arrived::of("email", &value)))
+    }
 }
 
 /// `userId`: a text as it is, a number as the text of its digits (Loops API reference, "Update a contact": a text).
 pub(super) fn user_id(value: Value) -> Result<Outcome, Problem> {
-    let text = match identity(value)? {
+    let text = match identity("userId", value)? {
         None => return Ok(Outcome::LeaveOut),
         Some(Value::String(text)) => text,
         Some(Value::Number(number)) => number.to_string(),
@@ -34,30 +39,32 @@ pub(super) fn user_id(value: Value) -> Result<Outcome, Problem> {
 
 /// `eventName`: a text, which an event must have. A contact may have a property of that name.
 pub(super) fn event_name(kind: Kind, value: Value, options: RowOptions) -> Result<Outcome, Problem> {
-    match identity(value)? {
+    match identity("eventName", value)? {
         None => Ok(Outcome::LeaveOut),
         Some(Value::String(text)) => {
             values::fits(&text).map_err(Problem::TooLongForAName)?;
             Ok(Outcome::Send(text.into()))
         }
         Some(other) if kind == Kind::Event => Err(Problem::NotText(kind_of(&other))),
-        Some(other) => values::ordinary(other, options),
+        Some(other) => values::ordinary("eventName", other, options),
     }
 }
 
 /// `subscribed`: true or false. A wrong guess would write to somebody who does not want it.
 pub(super) fn subscribed(value: Value, options: RowOptions) -> Result<Outcome, Problem> {
-    match values::filled(value)? {
+    match values::filled("subscribed", value)? {
         None => Ok(values::blank(options)),
-        Some(value) => Ok(Outcome::Send(values::boolean(&value)?.into())),
+        Some(value) => Ok(Outcome::Send(values::boolean("subscribed", &value)?.into())),
     }
 }
 
 /// The value of a field that tells rows apart. A `/` at its start is a column that was typed by name: elsewhere it may
 /// be a path.
-fn identity(value: Value) -> Result<Option<Value>, Problem> {
-    match values::filled(value)? {
-        Some(Value::String(text)) if text.trim_start().starts_with('/') => Err(Problem::NotInserted),
+fn identity(field: &str, value: Value) -> Result<Option<Value>, Problem> {
+    match values::filled(field, value)? {
+        Some(value) if value.as_str().is_some_and(|text| text.trim_start().starts_with('/')) => {
+            Err(Problem::NotInserted(Arrived::of(field, &value)))
+        }
         value => Ok(value),
     }
 }
@@ -115,7 +122,7 @@ mod tests {
             "a\u{0}@b.co",
             "a\u{2003}b@c.co",
         ] {
-            assert_eq!(email(json!(text)), Err(Problem::NotAnAddress), "{text:?}");
+            assert_eq!(email(json!(text)), Err(Problem::NotAnAddress(Arrived::of("email", &json!(text)))), "{text:?}");
         }
     }
 
@@ -148,8 +155,9 @@ mod tests {
             assert_eq!(field(json!(" ")), Ok(Outcome::LeaveOut));
             assert_eq!(field(json!("undefined")), Ok(Outcome::LeaveOut));
             assert_eq!(field(json!(null)), Ok(Outcome::LeaveOut));
-            assert_eq!(field(json!("/Column")), Err(Problem::NotInserted));
-            assert_eq!(field(json!(" {{Column}} ")), Err(Problem::NotInserted));
+            for typed in [json!("/Column"), json!(" {{Column}} ")] {
+                assert_eq!(field(typed.clone()), Err(Problem::NotInserted(Arrived::of("", &typed))));
+            }
             assert_eq!(field(json!("x".repeat(499))), Err(Problem::TooLongForAName(499)));
         }
     }
@@ -169,7 +177,8 @@ mod tests {
         assert_eq!(subscribed(json!(false), options), Ok(Outcome::Send(json!(false))));
         assert_eq!(subscribed(json!(""), options), Ok(Outcome::LeaveOut));
         assert_eq!(subscribed(json!(""), GENEROUS), Ok(Outcome::Send(Value::Null)));
-        assert_eq!(subscribed(json!("no"), options), Err(Problem::NotABoolean));
-        assert_eq!(subscribed(json!("{{Subscribed}}"), options), Err(Problem::NotInserted));
+        assert_eq!(subscribed(json!("no"), options), Err(Problem::NotABoolean(Arrived::of("", &json!("no")))));
+        let typed = json!("{{Subscribed}}");
+        assert_eq!(subscribed(typed.clone(), options), Err(Problem::NotInserted(Arrived::of("", &typed))));
     }
 }

@@ -5,24 +5,27 @@
 //! flat JSON object. [`Row::clean`] makes the one from the other, or says in a sentence what to mend in Clay; a [`Row`]
 //! that exists can be sent.
 
+#[cfg(test)]
+mod always;
+mod arrived;
 mod cleaning;
 mod fields;
 mod json;
 mod locate;
 mod options;
 mod problem;
-#[cfg(test)]
-mod properties;
 mod read;
 mod scan;
 #[cfg(test)]
 mod tests;
+mod typed;
 mod unfold;
 mod values;
 
 use serde_json::{Map, Value};
 
 use crate::contact::ContactKey;
+use crate::contact_properties::ContactProperties;
 use crate::refusal::Refusal;
 use cleaning::Cleaning;
 pub use options::{Blank, Long, RowOptions};
@@ -51,15 +54,31 @@ impl std::fmt::Debug for Row {
 }
 
 impl Row {
-    /// Makes a row of a body. Cleaning what was cleaned changes nothing.
+    /// Makes a row of a body, where nothing is known of the account's properties. Cleaning what was cleaned changes
+    /// nothing.
     ///
     /// # Errors
     /// A refusal with the code and the name of the first field at fault, and a message that names all of them.
     pub fn clean(kind: Kind, body: &[u8], options: RowOptions) -> Result<Self, Refusal> {
+        Self::clean_for(kind, body, options, None)
+    }
+
+    /// The same for an account with these properties, step by step: the body is read, texts that hold objects are
+    /// unfolded, fields are counted, each is cleaned by the rule for its name and fitted to its property's type, and
+    /// what must be there is asked for.
+    ///
+    /// # Errors
+    /// As [`clean`](Self::clean).
+    pub fn clean_for(
+        kind: Kind,
+        body: &[u8],
+        options: RowOptions,
+        properties: Option<&ContactProperties>,
+    ) -> Result<Self, Refusal> {
         let mut arrived = read::fields_of(body)?;
         unfold::unfold_texts(kind, &mut arrived);
         unfold::refuse_too_many(kind, &arrived)?;
-        let mut cleaning = Cleaning::new(kind, options);
+        let mut cleaning = Cleaning::new(kind, options, properties);
         for (name, value) in arrived {
             cleaning.field(name, value);
         }

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::arrived::Arrived;
 use super::options::{Blank, Long, RowOptions};
 use super::problem::{Problem, kind_of};
 use crate::text::shorten;
@@ -9,6 +10,8 @@ use crate::text::shorten;
 /// The longest text that is sent: Loops takes 500 characters of a value, its quotes included (Loops docs, API intro,
 /// "Debugging").
 pub(super) const TEXT_CHARACTERS: usize = 498;
+/// The longest number that is sent, for the same reason.
+const NUMBER_CHARACTERS: usize = 500;
 
 /// What is done with a value that has nothing wrong with it.
 #[derive(Debug, PartialEq)]
@@ -22,8 +25,8 @@ pub(super) enum Outcome {
 }
 
 /// What is done with a value for whose field there is no rule.
-pub(super) fn ordinary(value: Value, options: RowOptions) -> Result<Outcome, Problem> {
-    let Some(value) = filled(value)? else {
+pub(super) fn ordinary(field: &str, value: Value, options: RowOptions) -> Result<Outcome, Problem> {
+    let Some(value) = filled(field, value)? else {
         return Ok(blank(options));
     };
     match value {
@@ -33,16 +36,27 @@ pub(super) fn ordinary(value: Value, options: RowOptions) -> Result<Outcome, Pro
             (Err(length), Long::Reject) => Err(Problem::TooLong(length)),
         },
         Value::Array(_) | Value::Object(_) => Err(Problem::Compound(kind_of(&value))),
+        Value::Number(number) if number.as_str().len() > NUMBER_CHARACTERS => {
+            Err(Problem::TooLongForAName(number.as_str().len()))
+        }
         scalar => Ok(Outcome::Send(scalar)),
     }
 }
 
+/// The same for a value with a name of its own: Loops counts the characters of names like those of values.
+pub(super) fn named(path: &str, name: &str, value: Value, options: RowOptions) -> Result<Outcome, Problem> {
+    match ordinary(path, value, options)? {
+        Outcome::LeaveOut => Ok(Outcome::LeaveOut),
+        sent => fits(name).map(|()| sent).map_err(Problem::NameTooLong),
+    }
+}
+
 /// The value, if it is not blank and a column's name was not typed in its place.
-pub(super) fn filled(value: Value) -> Result<Option<Value>, Problem> {
+pub(super) fn filled(field: &str, value: Value) -> Result<Option<Value>, Problem> {
     match &value {
         Value::Null => Ok(None),
         Value::String(text) if is_blank(text) => Ok(None),
-        Value::String(text) if is_column_name(text) => Err(Problem::NotInserted),
+        Value::String(text) if is_column_name(text) => Err(Problem::NotInserted(Arrived::of(field, &value))),
         _ => Ok(Some(value)),
     }
 }
@@ -68,12 +82,12 @@ pub(super) fn is_column_name(text: &str) -> bool {
 }
 
 /// A boolean, or a text that says one.
-pub(super) fn boolean(value: &Value) -> Result<bool, Problem> {
+pub(super) fn boolean(field: &str, value: &Value) -> Result<bool, Problem> {
     match value {
         Value::Bool(boolean) => Ok(*boolean),
         Value::String(text) if text.trim().eq_ignore_ascii_case("true") => Ok(true),
         Value::String(text) if text.trim().eq_ignore_ascii_case("false") => Ok(false),
-        _ => Err(Problem::NotABoolean),
+        _ => Err(Problem::NotABoolean(Arrived::of(field, value))),
     }
 }
 
@@ -94,13 +108,14 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::row::json;
 
     fn options(blank: Blank, long: Long) -> RowOptions {
         RowOptions { blank, long, ..RowOptions::default() }
     }
 
     fn cleaned(value: Value) -> Result<Outcome, Problem> {
-        ordinary(value, RowOptions::default())
+        ordinary("f", value, RowOptions::default())
     }
 
     #[test]
@@ -110,7 +125,7 @@ mod tests {
             [json!(null), json!(""), json!(" \n\t\u{a0}"), json!("null"), json!(" undefined "), json!("undefined")]
         {
             assert_eq!(cleaned(value.clone()), Ok(Outcome::LeaveOut), "{value}");
-            assert_eq!(ordinary(value.clone(), clear), Ok(Outcome::Send(Value::Null)), "{value}");
+            assert_eq!(ordinary("f", value.clone(), clear), Ok(Outcome::Send(Value::Null)), "{value}");
         }
     }
 
@@ -124,7 +139,7 @@ mod tests {
     #[test]
     fn a_column_that_was_not_inserted_is_noticed() {
         for text in ["[object Object]", " [object Object]\n", "{{Company}}", " {{ Company Name }} ", "{{}}"] {
-            assert_eq!(cleaned(json!(text)), Err(Problem::NotInserted), "{text}");
+            assert_eq!(cleaned(json!(text)), Err(Problem::NotInserted(Arrived::of("f", &json!(text)))), "{text}");
         }
         for text in ["see [object Object]", "{{Company", "Hi {{name}}", "{Company}", "/Company", "[object object]"] {
             assert_eq!(cleaned(json!(text)), Ok(Outcome::Send(json!(text))), "{text}");
@@ -138,7 +153,14 @@ mod tests {
         assert_eq!(cleaned(json!(longest)), Ok(Outcome::Send(json!(longest))));
         assert_eq!(cleaned(json!(longer)), Err(Problem::TooLong(499)));
         let cut = format!("{}…", "é".repeat(497));
-        assert_eq!(ordinary(json!(longer), options(Blank::Omit, Long::Truncate)), Ok(Outcome::Cut(json!(cut))));
+        assert_eq!(ordinary("f", json!(longer), options(Blank::Omit, Long::Truncate)), Ok(Outcome::Cut(json!(cut))));
+    }
+
+    #[test]
+    fn a_number_has_at_most_500_characters() {
+        let number = |digits: usize| json::read_generously(&"7".repeat(digits)).unwrap();
+        assert_eq!(cleaned(number(500)), Ok(Outcome::Send(number(500))));
+        assert_eq!(cleaned(number(501)), Err(Problem::TooLongForAName(501)));
     }
 
     #[test]
@@ -153,11 +175,11 @@ mod tests {
             (json!(true), Ok(true)),
             (json!(" True\n"), Ok(true)),
             (json!("FALSE"), Ok(false)),
-            (json!("yes"), Err(Problem::NotABoolean)),
-            (json!(1), Err(Problem::NotABoolean)),
-            (json!([true]), Err(Problem::NotABoolean)),
+            (json!("yes"), Err(Problem::NotABoolean(Arrived::of("f", &json!("yes"))))),
+            (json!(1), Err(Problem::NotABoolean(Arrived::of("f", &json!(1))))),
+            (json!([true]), Err(Problem::NotABoolean(Arrived::of("f", &json!([true]))))),
         ] {
-            assert_eq!(boolean(&value), expected, "{value}");
+            assert_eq!(boolean("f", &value), expected, "{value}");
         }
     }
 }

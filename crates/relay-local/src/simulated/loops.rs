@@ -158,7 +158,7 @@ fn routes(account: &Arc<Account>) -> Router {
         .route("/api/v1/contacts/update", put(update))
         .route("/api/v1/contacts/create", post(create))
         .route("/api/v1/contacts/find", get(find))
-        .route("/api/v1/contacts/properties", get(properties))
+        .route("/api/v1/contacts/properties", get(properties).post(create_property))
         .route("/api/v1/events/send", post(send))
         .route("/api/v1/api-key", get(api_key))
         .route("/api/v1/lists", get(lists))
@@ -243,6 +243,13 @@ async fn properties(
 ) -> Answer {
     let Query(Properties { list }) = query.map_err(|rejection| Refusal::bad_request(rejection.body_text()))?;
     account.perform(call, |team, _| Ok(team.properties(list.as_deref() == Some("custom"))))
+}
+
+async fn create_property(State(account): State<Arc<Account>>, call: LoopsCall) -> Answer {
+    account.perform(call, |team, call| {
+        team.declare(rules::new_property(&call.body)?)?;
+        Ok(json!({"success": true}))
+    })
 }
 
 /// The team's name comes with its key (Loops, API reference: API key).

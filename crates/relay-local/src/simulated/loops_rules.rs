@@ -47,6 +47,23 @@ pub(super) fn event(body: &[u8]) -> Result<(ContactFields, Value), Refusal> {
     Ok((fields(root)?, whole))
 }
 
+/// Reads the body of a call that makes a property: its name in camel case, and its type (Loops, API reference: create a
+/// contact property).
+pub(super) fn new_property(body: &[u8]) -> Result<(String, String), Refusal> {
+    let mut root = object(body)?;
+    let name = text(&mut root, "name")?.unwrap_or_default();
+    let camel_case =
+        name.starts_with(|c: char| c.is_ascii_lowercase()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let kind = text(&mut root, "type")?.unwrap_or_default();
+    if !camel_case {
+        return Err(Refusal::bad_request("name must be in camel case"));
+    }
+    if !["string", "number", "boolean", "date"].contains(&kind.as_str()) {
+        return Err(Refusal::bad_request("type must be string, number, boolean or date"));
+    }
+    Ok((name, kind))
+}
+
 /// An address with something on both sides of its `@` and no spaces. How closely Loops looks is not stated.
 pub(super) fn email(text: &str) -> Result<(), Refusal> {
     let plausible = text

@@ -45,9 +45,20 @@ pub(super) struct Team {
     pub(super) events: Vec<LoopsEvent>,
     pub(super) calls: Vec<LoopsCall>,
     keys: HashMap<String, Timestamp>,
+    /// Names and types of the properties that were made before any contact had them.
+    declared: Vec<(String, String)>,
 }
 
 impl Team {
+    /// Makes a property (Loops, API reference: create a contact property).
+    pub(super) fn declare(&mut self, (name, kind): (String, String)) -> Result<(), Refusal> {
+        if self.declared.iter().any(|(declared, _)| *declared == name) {
+            return Err(Refusal::bad_request(format!("Property {name} already exists")));
+        }
+        self.declared.push((name, kind));
+        Ok(())
+    }
+
     /// Updates a contact or makes one (Loops, API reference: update a contact), and returns its id.
     pub(super) fn update(&mut self, fields: ContactFields) -> Result<String, Refusal> {
         let email = fields.email.as_deref();
@@ -138,6 +149,9 @@ impl Team {
         let mut listed = Map::new();
         if !custom_only {
             listed.extend(STANDARD.iter().map(|(key, kind)| ((*key).to_owned(), property(key, kind))));
+        }
+        for (key, kind) in &self.declared {
+            listed.insert(key.clone(), property(key, kind));
         }
         for (key, value) in self.contacts.iter().flat_map(Contact::custom) {
             let kind = match value {

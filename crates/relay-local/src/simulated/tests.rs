@@ -1,6 +1,7 @@
 //! The simulators over real sockets, by a client of a few lines that hides nothing.
 
 mod clay;
+mod clean_rows;
 mod events;
 mod loops_account;
 mod loops_contacts;

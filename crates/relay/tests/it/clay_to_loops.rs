@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use relay::clay_to_loops::ClayToLoops;
 use relay::http_client::FarAnswer;
+use relay::property_list::PropertyList;
 use relay::secrets::ClayToLoopsSecret;
 use relay::store::{Admission, DirectEnd, Wish};
 use relay_core::decision::Outcome;
@@ -35,6 +36,7 @@ fn handler(lane: FakeLane, loops: FakeLoops) -> Handler {
         pace: FakePace::default(),
         ambient: Still::default(),
         contact_source: None,
+        properties: PropertyList::off(),
     }
 }
 

@@ -10,7 +10,7 @@ use relay::loops_api::{LoopsApi, LoopsCall};
 use relay_core::decision::Outcome;
 use relay_core::delivery::Cargo;
 use relay_core::route::ClayWebhook;
-use relay_core::secret::ExposeSecret as _;
+use relay_core::secret::{ExposeSecret as _, SecretString};
 
 /// An answer with this status.
 pub(crate) fn status(status: u16) -> FarAnswer {
@@ -87,12 +87,30 @@ pub(crate) struct FakeLoops {
     answers: Answers<Call>,
     slow: bool,
     calls: Mutex<Vec<Call>>,
+    list: Box<dyn Fn(usize) -> FarAnswer + Send + Sync>,
+    lists: Mutex<Vec<String>>,
 }
 
 impl FakeLoops {
     /// One that answers so.
     pub(crate) fn new(answers: impl Fn(&Call, usize) -> FarAnswer + Send + Sync + 'static) -> Self {
-        Self { answers: Box::new(answers), slow: false, calls: Mutex::default() }
+        Self {
+            answers: Box::new(answers),
+            slow: false,
+            calls: Mutex::default(),
+            list: Box::new(|_| status(404)),
+            lists: Mutex::default(),
+        }
+    }
+
+    /// One that answers so when it is asked for its properties, for the first time and later.
+    pub(crate) fn listing(list: impl Fn(usize) -> FarAnswer + Send + Sync + 'static) -> Self {
+        Self { list: Box::new(list), ..Self::new(|_, _| saying(200, r#"{"success":true}"#)) }
+    }
+
+    /// The keys under which it was asked for its properties.
+    pub(crate) fn lists(&self) -> Vec<String> {
+        self.lists.lock().unwrap().clone()
     }
 
     /// One that never answers in time.
@@ -121,5 +139,11 @@ impl LoopsApi for FakeLoops {
         let answer = (self.answers)(&call, calls.len());
         calls.push(call);
         answer
+    }
+
+    async fn properties(&self, api_key: &SecretString, _: Duration) -> FarAnswer {
+        let mut lists = self.lists.lock().unwrap();
+        lists.push(api_key.expose_secret().to_owned());
+        (self.list)(lists.len() - 1)
     }
 }

@@ -9,6 +9,7 @@ mod far_ends;
 mod http_client;
 mod loops_delivery;
 mod loops_to_clay;
+mod property_list;
 mod server;
 mod stores;
 mod world;

@@ -1,0 +1,210 @@
+//! What contacts of a Loops account look like: the names and the types of their properties (Loops API reference, "List
+//! contact properties").
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+/// The names that stand for the contact itself, and that every account has, listed or not.
+const GIVEN: [(&str, PropertyType); 8] = [
+    ("email", PropertyType::Text),
+    ("userId", PropertyType::Text),
+    ("firstName", PropertyType::Text),
+    ("lastName", PropertyType::Text),
+    ("source", PropertyType::Text),
+    ("subscribed", PropertyType::Boolean),
+    ("userGroup", PropertyType::Text),
+    ("mailingLists", PropertyType::Other),
+];
+/// Names that begin like this are Loops' own and nobody's to set.
+const INTERNAL: &str = "__";
+/// Names shorter than this are never taken for a slip of another: `plan` and `plane` are both words.
+const SHORTEST_SLIP: usize = 6;
+
+/// What kind of value a property takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PropertyType {
+    /// `string`
+    Text,
+    /// `number`
+    Number,
+    /// `boolean`
+    Boolean,
+    /// `date`: in milliseconds since 1970 (Loops docs, "Contact properties": dates).
+    Date,
+    /// A type that is not known here: its values pass as they are.
+    Other,
+}
+
+impl PropertyType {
+    fn read(text: &str) -> Self {
+        match text {
+            "string" => Self::Text,
+            "number" => Self::Number,
+            "boolean" => Self::Boolean,
+            "date" => Self::Date,
+            _ => Self::Other,
+        }
+    }
+
+    /// The type in words.
+    pub(crate) const fn shown(self) -> &'static str {
+        match self {
+            Self::Text => "a text",
+            Self::Number => "a number",
+            Self::Boolean => "true or false",
+            Self::Date => "a date",
+            Self::Other => "another kind of value",
+        }
+    }
+
+    /// How a value of the type is written in Clay.
+    pub(crate) const fn form(self) -> &'static str {
+        match self {
+            Self::Text => "a text",
+            Self::Number => "only digits, such as 42",
+            Self::Boolean => "true or false",
+            Self::Date => "a date such as 2026-01-31",
+            Self::Other => "such a value",
+        }
+    }
+}
+
+/// The properties of an account's contacts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContactProperties {
+    types: BTreeMap<String, PropertyType>,
+    /// Their names as they are compared, each with the name itself.
+    folded: Vec<(Vec<char>, String)>,
+}
+
+/// A line of Loops' list. Other keys may come; `label` is for people.
+#[derive(Deserialize)]
+struct Listed {
+    key: String,
+    #[serde(rename = "type", default)]
+    kind: String,
+}
+
+impl ContactProperties {
+    /// Reads Loops' list, or nothing where it is none. A list without a property says nothing about names either, and
+    /// counts as none.
+    #[must_use]
+    pub fn read(body: &[u8]) -> Option<Self> {
+        let listed: Vec<Listed> = serde_json::from_slice(body).ok()?;
+        if listed.is_empty() {
+            return None;
+        }
+        let listed = listed.into_iter().filter(|property| !property.key.starts_with(INTERNAL));
+        let mut types: BTreeMap<String, PropertyType> = GIVEN.map(|(name, kind)| (name.to_owned(), kind)).into();
+        types.extend(listed.map(|property| (property.key, PropertyType::read(&property.kind))));
+        let folded = types.keys().map(|name| (fold(name), name.clone())).collect();
+        Some(Self { types, folded })
+    }
+
+    /// The type of the property with exactly that name.
+    #[must_use]
+    pub fn type_of(&self, name: &str) -> Option<PropertyType> {
+        self.types.get(name).copied()
+    }
+
+    /// The property that was meant by a name which is none: the same but for case, spaces, `_` and `-`, or, from six
+    /// letters on, for one slip (a letter more, less or another, or two in the wrong order). Digits are never slips:
+    /// `address2` is not `address1`.
+    #[must_use]
+    pub fn nearest(&self, name: &str) -> Option<&str> {
+        if self.types.contains_key(name) {
+            return None;
+        }
+        let folded = fold(name);
+        let same = self.folded.iter().find(|(known, _)| *known == folded);
+        let slip = || self.folded.iter().find(|(known, _)| is_slip(known, &folded));
+        same.or_else(slip).map(|(_, name)| name.as_str())
+    }
+}
+
+/// A name without what people write in different ways.
+fn fold(name: &str) -> Vec<char> {
+    name.chars().filter(|c| !matches!(c, ' ' | '_' | '-')).flat_map(char::to_lowercase).collect()
+}
+
+/// Whether one name is the other with one letter more, less or another, or with two in the wrong order.
+fn is_slip<'a>(one: &'a [char], other: &'a [char]) -> bool {
+    if one.len().min(other.len()) < SHORTEST_SLIP {
+        return false;
+    }
+    let alike = one.iter().zip(other).take_while(|(a, b)| a == b).count();
+    let (one, other) = (one.get(alike..).unwrap_or_default(), other.get(alike..).unwrap_or_default());
+    let alike = one.iter().rev().zip(other.iter().rev()).take_while(|(a, b)| a == b).count();
+    let differing = |rest: &'a [char]| rest.get(..rest.len() - alike).unwrap_or_default();
+    match (differing(one), differing(other)) {
+        ([letter], []) | ([], [letter]) => !letter.is_numeric(),
+        ([a], [b]) => !a.is_numeric() && !b.is_numeric(),
+        ([a, b], [c, d]) => a == d && b == c && !a.is_numeric() && !b.is_numeric(),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn properties() -> ContactProperties {
+        ContactProperties::read(
+            br#"[{"key":"companyName","label":"Company name","type":"string"},{"key":"seats","type":"number"},
+                 {"key":"address1","type":"string"},{"key":"renewsAt","type":"date"},{"key":"vip","type":"boolean"},
+                 {"key":"__domain","type":"string"},{"key":"new","type":"colour"},{"key":"firstName","type":"string"}]"#,
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn loops_list_is_read_with_its_types() {
+        for (name, kind) in [
+            ("companyName", Some(PropertyType::Text)),
+            ("seats", Some(PropertyType::Number)),
+            ("renewsAt", Some(PropertyType::Date)),
+            ("vip", Some(PropertyType::Boolean)),
+            ("new", Some(PropertyType::Other)),
+            ("userId", Some(PropertyType::Text)),
+            ("__domain", None),
+            ("Seats", None),
+        ] {
+            assert_eq!(properties().type_of(name), kind, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_list_of_properties_is_none() {
+        for body in ["", "{}", "[]", "null", "[1]", r#"[{"type":"string"}]"#, r#"{"success":false}"#, "<html>"] {
+            assert_eq!(ContactProperties::read(body.as_bytes()), None, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_differs_only_in_case_or_spelling_is_known_again() {
+        for (name, nearest) in [
+            ("CompanyName", Some("companyName")),
+            ("company_name", Some("companyName")),
+            ("Company Name", Some("companyName")),
+            ("compnayName", Some("companyName")),
+            ("companyNames", Some("companyName")),
+            ("comanyName", Some("companyName")),
+            ("Email", Some("email")),
+            ("user_id", Some("userId")),
+            ("Mailing Lists", Some("mailingLists")),
+            ("SEATS", Some("seats")),
+            ("renewAt", Some("renewsAt")),
+            // Exactly a property, or another word.
+            ("companyName", None),
+            ("seat", None),
+            ("address2", None),
+            ("address", None),
+            ("companyDomain", None),
+            ("wip", None),
+            ("", None),
+        ] {
+            assert_eq!(properties().nearest(name), nearest, "{name}");
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! The rules against the tables that all programs of the relay are held to.
+
+mod keys;
+#[expect(clippy::panic, unreachable_pub, reason = "the file belongs to the tests of the programs")]
+#[path = "../../../../tests/src/row_cases.rs"]
+mod row_cases;
+mod rows;

@@ -1,0 +1,120 @@
+//! The list of contact properties: who asks Loops for it, and that no row waits for it.
+
+use std::time::{Duration, Instant};
+
+use relay_tests::eventually;
+use relay_tests::far_end::{FarEnd, Reply};
+use relay_tests::row::contact;
+
+use super::rows::{loops, relay_to};
+use crate::Relay;
+
+const SEATS: &str = r#"[{"key":"seats","label":"Seats","type":"number"}]"#;
+const ROW: &str = r#"{"email":"ada@example.com","seats":"42"}"#;
+
+#[tokio::test]
+async fn the_list_is_asked_for_once_with_loops_key_and_is_in_use_from_the_first_row_on() {
+    let loops = loops().await;
+    loops.properties(Reply::json(200, SEATS));
+    let relay = relay_to(&loops, &[]).await;
+    for _ in 0..3 {
+        assert_eq!(contact(relay.base(), ROW).await.status, 200);
+    }
+    assert!(
+        loops.got().iter().all(|got| got.text() == r#"{"email":"ada@example.com","seats":42}"#),
+        "{:?}",
+        loops.got()
+    );
+    let asked = loops.asked_for_properties();
+    assert_eq!(asked.len(), 1);
+    assert_eq!(
+        (asked[0].path.as_str(), asked[0].header("authorization")),
+        ("/api/v1/contacts/properties", "Bearer loops-key")
+    );
+}
+
+#[tokio::test]
+async fn with_the_setting_off_nobody_asks_and_rows_pass_as_they_are() {
+    let loops = loops().await;
+    loops.properties(Reply::json(200, SEATS));
+    let relay = relay_to(&loops, &[("TYPED_PROPERTIES", "off")]).await;
+    assert_eq!(contact(relay.base(), ROW).await.status, 200);
+    assert_eq!(loops.got()[0].text(), ROW);
+    assert!(loops.asked_for_properties().is_empty());
+}
+
+#[tokio::test]
+async fn a_placeholder_is_no_key_to_ask_with() {
+    let loops = loops().await;
+    for key in ["", "REPLACE-me"] {
+        let relay = relay_to(&loops, &[("LOOPS_API_KEY", key)]).await;
+        contact(relay.base(), ROW).await.assert_refused(502, "not_configured", None);
+    }
+    assert!(loops.asked_for_properties().is_empty() && loops.got().is_empty());
+}
+
+#[tokio::test]
+async fn where_the_list_cannot_be_had_rows_pass_as_they_are() {
+    let answers = [Reply::status(401), Reply::status(404), Reply::html(200), Reply::status(500), Reply::Reset];
+    for answer in answers {
+        let loops = loops().await;
+        loops.properties(answer.clone());
+        let relay = relay_to(&loops, &[]).await;
+        assert_eq!(contact(relay.base(), ROW).await.status, 200, "{answer:?}");
+        assert_eq!(loops.got()[0].text(), ROW, "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_list_that_does_not_come_delays_no_row() {
+    let loops = loops().await;
+    loops.properties(Reply::Hang);
+    let began = Instant::now();
+    let relay = relay_to(&loops, &[]).await;
+    assert_eq!(contact(relay.base(), ROW).await.status, 200);
+    assert_eq!(loops.got()[0].text(), ROW);
+    println!("a start and a row beside a list that hangs took {:?}", began.elapsed());
+    // The start waits a second for it; the first row has it asked for once more, and does not wait.
+    assert!((1..=2).contains(&loops.asked_for_properties().len()));
+}
+
+#[tokio::test]
+async fn a_list_that_failed_is_not_asked_for_again_by_every_row() {
+    let loops = loops().await;
+    loops.properties(Reply::status(503));
+    let relay = relay_to(&loops, &[]).await;
+    for _ in 0..20 {
+        assert_eq!(contact(relay.base(), ROW).await.status, 200);
+    }
+    assert_eq!(loops.asked_for_properties().len(), 1);
+}
+
+#[tokio::test]
+async fn a_429_for_the_list_is_minded_by_the_rows() {
+    let loops = FarEnd::start(Reply::json(200, r#"{"success":true}"#)).await;
+    loops.properties(Reply::status(429).with("Retry-After", "2"));
+    let url = loops.url("/api");
+    let began = Instant::now();
+    let relay = Relay::start(&[("LOOPS_API_URL", &url), ("LOOPS_API_KEY", "loops-key")]).await;
+    assert_eq!(contact(relay.base(), ROW).await.status, 202);
+    eventually("the row at Loops", async || (!loops.got().is_empty()).then_some(())).await;
+    assert!(began.elapsed() >= Duration::from_secs(2), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn the_simulated_loops_lists_what_was_made_there() {
+    let relay = Relay::start(&[]).await;
+    let api = relay.simulated("Loops");
+    let headers = [("authorization", "Bearer simulated"), ("content-type", "application/json")];
+    let made = relay_tests::http::send(
+        "POST",
+        &format!("{api}/api/v1/contacts/properties"),
+        &headers,
+        r#"{"name":"planSeats","type":"number"}"#,
+    )
+    .await;
+    assert_eq!((made.status, made.text().as_str()), (200, r#"{"success":true}"#));
+    let listed =
+        relay_tests::http::send("GET", &format!("{api}/api/v1/contacts/properties?list=custom"), &headers, "").await;
+    assert_eq!(listed.text(), r#"[{"key":"planSeats","label":"Plan seats","type":"number"}]"#);
+}

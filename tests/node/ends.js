@@ -1,0 +1,85 @@
+// A relay as its user starts it, and a Loops that answers what a test says.
+
+import { spawn } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { createServer } from "node:http";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+
+const HERE = fileURLToPath(new URL(".", import.meta.url));
+const PROGRAM = resolve(process.env.RELAY_LOCAL ?? join(HERE, "../../target/debug/relay-local"));
+
+export const TOKEN = "relay-token-for-tests";
+export const SIGNING_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+/** Starts a relay with these settings and no others, and stops it after the test. */
+export async function startRelay(test, settings = {}) {
+  const folder = mkdtempSync(join(tmpdir(), "relay-"));
+  const child = spawn(PROGRAM, {
+    env: {
+      RELAY_LISTEN: "127.0.0.1:0",
+      RELAY_DATA: folder,
+      RELAY_TOKEN: TOKEN,
+      LOOPS_SIGNING_SECRET: SIGNING_SECRET,
+      RUST_LOG: "off",
+      ...settings,
+    },
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  test.after(async () => {
+    if (child.exitCode === null) {
+      const ended = new Promise((done) => child.once("exit", done));
+      child.kill("SIGKILL");
+      await ended;
+    }
+    rmSync(folder, { recursive: true, force: true });
+  });
+  const lines = [];
+  for await (const line of createInterface({ input: child.stdout })) {
+    lines.push(line);
+    if (line.startsWith("Stop with")) break;
+  }
+  child.stdout.resume();
+  const url = (words) => lines.find((line) => line.includes(words))?.match(/http:\/\/\S+/)?.[0];
+  const webhook = url("Loops webhook");
+  if (!webhook) throw new Error(`the relay did not start: ${lines.join("\n")}`);
+  return {
+    base: webhook.replace("/webhooks/loops", ""),
+    folder,
+    loops: url("  Loops  "),
+    clay: url("  Clay  "),
+  };
+}
+
+/** Starts a Loops that answers calls one after another with these, and the last of them from then on. */
+export async function startLoops(test, ...answers) {
+  const calls = [];
+  const server = createServer(async (request, response) => {
+    let body = "";
+    for await (const chunk of request) body += chunk;
+    if (request.method === "GET") {
+      // The list of contact properties: this account has none.
+      response.writeHead(200, { "content-type": "application/json" }).end("[]");
+      return;
+    }
+    calls.push({ method: request.method, path: request.url, headers: request.headers, body });
+    const { status, text, headers } = answers.length > 1 ? answers.shift() : answers[0];
+    response.writeHead(status, { "content-type": "application/json", ...headers }).end(text);
+  });
+  await new Promise((done) => server.listen(0, "127.0.0.1", done));
+  test.after(() => server.close() && server.closeAllConnections());
+  return { api: `http://127.0.0.1:${server.address().port}/api`, calls };
+}
+
+/** What `look` finds, once it finds something. */
+export async function eventually(what, look) {
+  const until = Date.now() + 20_000;
+  while (Date.now() < until) {
+    const found = await look();
+    if (found) return found;
+    await new Promise((done) => setTimeout(done, 20));
+  }
+  throw new Error(`did not come: ${what}`);
+}
