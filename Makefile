@@ -36,6 +36,7 @@ format: ## Format everything
 .PHONY: lint
 lint: ## Clippy, warnings being errors
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --locked -p relay-tests --test cloud --test guards -- -D warnings
 
 .PHONY: docs
 docs: ## Build the docs, warnings being errors

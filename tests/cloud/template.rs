@@ -94,7 +94,7 @@ async fn queues_keep_what_waits_for_as_long_as_the_contract_says() {
         assert_eq!(seconds(&queue["attributes"]["MessageRetentionPeriod"]), 14 * 86_400);
         // A delivery that is held is received once a minute for a quarter of an hour, then every fifteen minutes.
         let receives = queue["redrive"]["max_receive_count"].as_u64().unwrap();
-        assert!(receives <= 1000 && 15 + 10 * 24 * 4 <= receives, "{receives} receives are fewer than ten days have");
+        assert!((15 + 10 * 24 * 4..=1000).contains(&receives), "{receives} receives are fewer than ten days have");
         let dead = &stack["queues"][text(&queue["redrive"]["dead_letters"])];
         assert_eq!(seconds(&dead["attributes"]["MessageRetentionPeriod"]), 14 * 86_400);
         assert_eq!(

@@ -57,14 +57,11 @@ async fn every_answer_to_a_row_carries_the_id_of_its_delivery_or_one_of_its_own(
         ids.push(delivery_id(&send(relay.base(), route, "blank=?", &[], row.clone()).await));
         ids.push(delivery_id(&send(relay.base(), route, "", &[], " ".repeat(300_000)).await));
         ids.push(delivery_id(&send_without_token(relay.base(), route, "", &[], row).await));
-        let method = if route == Route::Contact { "POST" } else { "PUT" };
-        let url = format!("{}{}", relay.base(), route.path());
-        ids.push(delivery_id(&relay_tests::http::send(method, &url, &[], "").await));
     }
     let different: std::collections::BTreeSet<&String> = ids.iter().collect();
     assert_eq!(different.len(), ids.len(), "{ids:?}");
     let log = relay.log();
-    assert!(ids.iter().filter(|id| log.contains(*id)).count() >= 10, "a refusal is found in the log by its id");
+    assert!(ids.iter().all(|id| log.contains(id)), "a refusal is found in the log by its id");
 }
 
 #[tokio::test]
@@ -78,14 +75,6 @@ async fn an_event_has_one_id_from_its_first_answer_to_its_last() {
     relay.delivery_in("delivered").await;
     let again = event(relay.base(), row_of("ada@example.com")).await;
     assert_eq!((again.json()["duplicate"].as_bool(), delivery_id(&again)), (Some(true), id));
-}
-
-#[tokio::test]
-async fn a_contact_is_listed_under_the_id_that_its_answer_had() {
-    let loops = loops().await;
-    let relay = relay_to(&loops, &[]).await;
-    let id = delivery_id(&contact(relay.base(), row_of("ada@example.com")).await);
-    assert_eq!(relay.delivery_in("delivered").await["id"], id.as_str());
 }
 
 #[tokio::test]

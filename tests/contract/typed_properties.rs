@@ -100,21 +100,3 @@ async fn a_429_for_the_list_is_minded_by_the_rows() {
     eventually("the row at Loops", async || (!loops.got().is_empty()).then_some(())).await;
     assert!(began.elapsed() >= Duration::from_secs(2), "{:?}", began.elapsed());
 }
-
-#[tokio::test]
-async fn the_simulated_loops_lists_what_was_made_there() {
-    let relay = Relay::start(&[]).await;
-    let api = relay.simulated("Loops");
-    let headers = [("authorization", "Bearer simulated"), ("content-type", "application/json")];
-    let made = relay_tests::http::send(
-        "POST",
-        &format!("{api}/api/v1/contacts/properties"),
-        &headers,
-        r#"{"name":"planSeats","type":"number"}"#,
-    )
-    .await;
-    assert_eq!((made.status, made.text().as_str()), (200, r#"{"success":true}"#));
-    let listed =
-        relay_tests::http::send("GET", &format!("{api}/api/v1/contacts/properties?list=custom"), &headers, "").await;
-    assert_eq!(listed.text(), r#"[{"key":"planSeats","label":"Plan seats","type":"number"}]"#);
-}

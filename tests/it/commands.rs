@@ -172,3 +172,16 @@ async fn every_row_in_the_events_folder_reaches_loops() {
     .await;
     assert!(relay.deliveries().await.iter().all(|delivery| delivery["state"] != "dead"));
 }
+
+#[tokio::test]
+async fn the_simulated_loops_lists_what_was_made_there() {
+    let relay = Relay::start(&[]).await;
+    let api = relay.simulated("Loops");
+    let headers = [("authorization", "Bearer simulated"), ("content-type", "application/json")];
+    let made =
+        send("POST", &format!("{api}/api/v1/contacts/properties"), &headers, r#"{"name":"planSeats","type":"number"}"#)
+            .await;
+    assert_eq!((made.status, made.text().as_str()), (200, r#"{"success":true}"#));
+    let listed = send("GET", &format!("{api}/api/v1/contacts/properties?list=custom"), &headers, "").await;
+    assert_eq!(listed.text(), r#"[{"key":"planSeats","label":"Plan seats","type":"number"}]"#);
+}

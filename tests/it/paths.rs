@@ -16,6 +16,7 @@ async fn other_paths_and_methods_are_refused_in_the_same_form() {
     ] {
         let answer = send(method, &format!("{}{path}", relay.base()), &[], "{}").await;
         answer.assert_refused(405, "method_not_allowed", None);
+        assert_eq!(answer.headers.contains_key("x-relay-delivery-id"), path.starts_with("/api/"), "{method} {path}");
         assert_eq!(answer.headers.get("allow").map(String::as_str), Some(allowed), "{method} {path}");
     }
     for (method, path) in [

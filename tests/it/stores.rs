@@ -101,3 +101,11 @@ async fn a_dead_letter_keeps_its_body() {
     let kept = stored.windows(17).filter(|bytes| bytes == b"kept as it came; ").count();
     assert!(kept > REQUEST_BYTES / 20, "{kept}");
 }
+
+#[tokio::test]
+async fn a_contact_is_listed_under_the_id_that_its_answer_had() {
+    let loops = loops().await;
+    let relay = relay_to(&loops, &[]).await;
+    let answer = contact(relay.base(), row_of("ada@example.com")).await;
+    assert_eq!(relay.delivery_in("delivered").await["id"], answer.headers["x-relay-delivery-id"].as_str());
+}
