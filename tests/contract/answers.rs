@@ -1,14 +1,15 @@
 //! What is done with Clay's answers to a row; and what the tests of answers share.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use crate::Relay;
 use relay::ambient::{Ambient as _, System};
 use relay_core::backoff;
-use relay_tests::eventually;
-use relay_tests::far_end::{Down, FarEnd, Reply};
+use relay_tests::far_end::{Down, FarEnd, Got, Reply};
 use relay_tests::listing::Listing as _;
 use relay_tests::webhook::{created, post};
+use relay_tests::{eventually, eventually_within};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -213,4 +214,28 @@ async fn a_row_that_waits_lets_those_of_other_contacts_pass() {
     becomes(&relay, 1, json!({"state": "delivered"})).await;
     gets(&far, 2).await;
     becomes(&relay, 0, json!({"state": "waiting", "attempts": 1})).await;
+}
+
+#[tokio::test]
+async fn an_end_that_is_down_is_asked_seldom_and_gets_everything_when_it_is_back() {
+    let far = FarEnd::start(Reply::status(503)).await;
+    let relay = Relay::start(&clay(&far.url("/hook"))).await;
+    for number in 0..20 {
+        contact_created(&relay, &format!("n{number}")).await;
+    }
+    // What is under way when it goes down fails; after that, each of at most two workers asks once in ten seconds.
+    gets(&far, 3).await;
+    tokio::time::sleep(Duration::from_secs(14)).await;
+    let lately = Instant::now() - Duration::from_secs(9);
+    let asked = far.got().iter().filter(|got| got.at > lately).count();
+    assert!(asked <= 2, "{asked} requests in nine seconds");
+
+    far.otherwise(Reply::status(200));
+    eventually_within(Duration::from_secs(40), "everything delivered", async || {
+        let all = relay.deliveries().await;
+        (all.len() == 20 && all.iter().all(|one| one["state"] == "delivered")).then_some(())
+    })
+    .await;
+    let taken: BTreeSet<String> = far.got().iter().map(Got::text).collect();
+    assert_eq!(taken.len(), 20);
 }
