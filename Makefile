@@ -15,7 +15,7 @@ API_VENV := .venv-api
 
 .PHONY: help
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
 
 .PHONY: run
 run: ## Build the relay, start it on this machine, and show what to try
@@ -142,7 +142,7 @@ lint-template: venv ## Is the template sound? Warnings are errors
 .PHONY: deploy
 deploy: venv ## Build and deploy the stack (the first time: make deploy GUIDED=1)
 	$(IN_VENV) sam build --parameter-overrides Architecture=$(ARCH)
-	$(IN_VENV) sam deploy $(if $(GUIDED),--guided)
+	$(IN_VENV) sam deploy --parameter-overrides Architecture=$(ARCH) $(if $(GUIDED),--guided)
 
 .PHONY: invoke
 invoke: venv ## Hand an event to a function that runs here: FUNCTION=clay-to-loops-event EVENT=events/….json

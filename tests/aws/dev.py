@@ -18,6 +18,7 @@ import time
 import urllib.request
 from pathlib import Path
 
+from botocore.exceptions import BotoCoreError
 from provision import Account, Stack
 from translate import translate
 
@@ -48,7 +49,7 @@ def start_emulator(work):
     port = free_port()
     log = open(work / "emulator.log", "w", encoding="utf-8")
     server = [str(Path(sys.executable).parent / "moto_server"), "-H", "127.0.0.1", "-p", str(port)]
-    program = subprocess.Popen(server, stdout=log, stderr=log)
+    program = subprocess.Popen(server, stdout=log, stderr=log, start_new_session=True)
     wait_for(port, "the emulated AWS")
     return program, f"http://127.0.0.1:{port}"
 
@@ -56,7 +57,8 @@ def start_emulator(work):
 def start_far_ends(relay_local, work):
     """A relay of its own data folder, whose simulated ends are used, and nothing else of it."""
     environment = {**os.environ, "RELAY_LISTEN": LOCAL, "RELAY_DATA": str(work / "far-ends")}
-    program = subprocess.Popen([relay_local], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment)
+    quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True, "start_new_session": True}
+    program = subprocess.Popen([relay_local], env=environment, **quiet)
     ends = {}
     for line in program.stdout:
         words = line.split()
@@ -98,9 +100,12 @@ def drain(account, source):
     """What Lambda does with a queue: a batch to the function, and what it has taken is deleted."""
     url = f"{RELAY}/2015-03-31/functions/{source['function']}/invocations"
     while True:
-        received = account.sqs.receive_message(
-            QueueUrl=source["queue_url"], MaxNumberOfMessages=source["batch_size"], WaitTimeSeconds=1, AttributeNames=["All"]
-        )
+        try:
+            received = account.sqs.receive_message(
+                QueueUrl=source["queue_url"], MaxNumberOfMessages=source["batch_size"], WaitTimeSeconds=1, AttributeNames=["All"]
+            )
+        except BotoCoreError:
+            return  # The emulator has ended.
         messages = received.get("Messages", [])
         if not messages:
             continue
@@ -178,7 +183,8 @@ def main():
             # A function that is built anew while it has an event loses it, so changes wait for the next start.
             watch = ["cargo", "lambda", "watch", "--ignore-changes", "--invoke-address", "127.0.0.1"]
             watch += ["--env-file", str(environment)]
-            watcher = subprocess.Popen(watch, cwd=ROOT)
+            # Ctrl-C is for this program, which ends the others.
+            watcher = subprocess.Popen(watch, cwd=ROOT, start_new_session=True)
             programs.append(watcher)
             wait_for(9000, "cargo lambda watch")
             for source in stack["event_sources"]:

@@ -241,6 +241,7 @@ class Stack:
             "routes": [route for name in self.of_type("AWS::ApiGatewayV2::Api") for route in self.describe_routes(name)],
             "stages": [self.describe_stage(name) for name in self.of_type("AWS::ApiGatewayV2::Stage")],
             "event_sources": [self.describe_source(name) for name in self.of_type("AWS::Lambda::EventSourceMapping")],
+            "metric_filters": {name: self.properties(name) for name in self.of_type("AWS::Logs::MetricFilter")},
             "alarms": {name: self.properties(name) for name in self.of_type("AWS::CloudWatch::Alarm")},
             "topics": {name: self.properties(name) for name in self.of_type("AWS::SNS::Topic")},
             "log_groups": {name: self.describe_log_group(name) for name in self.of_type("AWS::Logs::LogGroup")},
@@ -380,6 +381,7 @@ MAKERS = {
     "AWS::Logs::LogGroup": Stack.name_log_group,
     "AWS::ApiGatewayV2::Api": Stack.name_api,
     "AWS::ApiGatewayV2::Stage": Stack.name_nothing,
+    "AWS::Logs::MetricFilter": Stack.name_nothing,
     "AWS::CloudWatch::Alarm": Stack.name_nothing,
     "AWS::SNS::Topic": Stack.name_topic,
 }

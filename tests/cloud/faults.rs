@@ -136,10 +136,60 @@ async fn a_row_that_cannot_be_stored_is_sent_where_loops_has_room_and_429_where_
     }
     cloud.services().mend();
     loops.otherwise(Reply::json(200, TAKEN));
+    // What may have been stored after all keeps its place: the next row goes behind it, and arrives.
+    let before = loops.got().len();
+    assert_eq!(contact(&cloud.base(), row_of("bob@example.com")).await.status, 202);
+    eventually("the row at Loops", async || (loops.got().len() > before).then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_row_that_was_surely_not_stored_leaves_nothing_in_the_way() {
+    let (loops, clay) = ends().await;
+    let cloud = between(&loops, &clay).await;
+    cloud.services().trouble("sqs", Trouble::Throttles);
+    loops.otherwise(Reply::status(503));
+    for route in ROUTES {
+        send(&cloud.base(), route, "", &[], row_of("bob@example.com")).await.assert_refused(429, "unavailable", None);
+    }
+    cloud.services().mend();
+    loops.otherwise(Reply::json(200, TAKEN));
     for route in ROUTES {
         let answer = send(&cloud.base(), route, "", &[], row_of("bob@example.com")).await;
-        assert_eq!((answer.status, answer.text().as_str()), (200, TAKEN), "nothing was kept that is in the way");
+        assert_eq!((answer.status, answer.text().as_str()), (200, TAKEN));
     }
+}
+
+#[tokio::test]
+async fn a_secret_that_is_filled_in_after_the_first_try_works_at_once() {
+    let (loops, clay) = ends().await;
+    let cloud = Cloud::start(Setup { settings: settings(&loops), ..Setup::default() }).await;
+    let token = cloud.stack().described()["secrets"]["ClayToLoopsSecret"]["document"]["relay_tokens"].clone();
+    let authorization = format!("Bearer {}", token.as_str().unwrap());
+    let headers = [("authorization", authorization.as_str())];
+    let url = format!("{}/api/v1/contacts/update", cloud.base());
+    // Started, and with what the template has made.
+    assert_eq!(post(&cloud.base(), "msg_1", b"{}").await.status, 503);
+    assert_eq!(relay_tests::http::send("PUT", &url, &headers, row_of("ada@example.com")).await.status, 502);
+    cloud.stack().put_secret("LoopsToClaySecret", &to_clay(&[&clay])).await;
+    cloud.stack().put_secret("ClayToLoopsSecret", &json!({"loops_api_key": "key", "relay_tokens": [token]})).await;
+    eventually_within(Duration::from_secs(40), "both secrets in use", async || {
+        let webhook = post(&cloud.base(), "msg_1", &created("ada@example.com")).await;
+        let row = relay_tests::http::send("PUT", &url, &headers, row_of("ada@example.com")).await;
+        ((webhook.status, row.status) == (200, 200)).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_row_is_answered_in_the_functions_time_however_slow_the_services_are() {
+    let (loops, clay) = ends().await;
+    loops.otherwise(Reply::status(503));
+    let cloud = between(&loops, &clay).await;
+    assert_eq!(event(&cloud.base(), row_of("ada@example.com")).await.status, 202);
+    cloud.services().trouble("dynamodb", Trouble::Slow(Duration::from_millis(2200)));
+    cloud.services().trouble("sqs", Trouble::Hangs);
+    let answer = event(&cloud.base(), row_of("bob@example.com")).await;
+    answer.assert_refused(429, "unavailable", None);
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 #[path = "../contract/mod.rs"]
 mod contract;
 mod faults;
+mod order;
 mod routes;
 mod template;
 mod workers;

@@ -8,13 +8,14 @@ use relay::http_client;
 use relay_aws::account::environment;
 use relay_aws::ledger::Ledger;
 use relay_aws::managed_secret::ManagedSecret;
+use relay_aws::parking::Parking;
 use relay_aws::queue::SqsQueue;
 use relay_aws::settings::{
     CLAY_DEAD_LETTER_URL, CLAY_QUEUE_URL, FunctionSettings, LEDGER_TABLE, LOOPS_TO_CLAY_SECRET_ARN,
 };
 use relay_aws::start::{StartFault, warm_up_to_clay};
 use relay_aws::table::LedgerTable;
-use relay_aws::worker::{ClayWorker, Freeing};
+use relay_aws::worker::ClayWorker;
 use relay_aws::{drain, telemetry};
 
 #[tokio::main(flavor = "current_thread")]
@@ -38,5 +39,5 @@ async fn main() -> Result<(), Error> {
         payload: shared.clay_payload,
     };
     let queue = SqsQueue::new(account, queue, dead_letters);
-    drain::run(ClayWorker { attempt, ledger, freeing: Freeing::default(), ambient: System }, queue, System).await
+    drain::run(ClayWorker { attempt, ledger, parking: Parking::default(), ambient: System }, queue, System).await
 }

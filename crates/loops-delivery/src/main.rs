@@ -10,13 +10,14 @@ use relay_aws::lane::AwsLane;
 use relay_aws::ledger::Ledger;
 use relay_aws::loops_pace::LoopsPace;
 use relay_aws::managed_secret::ManagedSecret;
+use relay_aws::parking::Parking;
 use relay_aws::queue::SqsQueue;
 use relay_aws::settings::{
     CLAY_TO_LOOPS_SECRET_ARN, FunctionSettings, LEDGER_TABLE, LOOPS_DEAD_LETTER_URL, LOOPS_QUEUE_URL,
 };
 use relay_aws::start::{StartFault, warm_up};
 use relay_aws::table::LedgerTable;
-use relay_aws::worker::{Freeing, LoopsWorker};
+use relay_aws::worker::LoopsWorker;
 use relay_aws::{drain, telemetry};
 
 #[tokio::main(flavor = "current_thread")]
@@ -40,5 +41,5 @@ async fn main() -> Result<(), Error> {
         ambient: System,
     };
     let lane = AwsLane::new(queue.clone(), ledger.clone(), System);
-    drain::run(LoopsWorker { attempt, ledger, lane, freeing: Freeing::default(), ambient: System }, queue, System).await
+    drain::run(LoopsWorker { attempt, ledger, lane, parking: Parking::default(), ambient: System }, queue, System).await
 }

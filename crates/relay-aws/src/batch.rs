@@ -9,12 +9,14 @@ use futures_util::future::join_all;
 use jiff::Timestamp;
 use relay::ambient::Ambient;
 use relay::pace::{LeftAlone, Readiness};
+use relay::store::StoreFault;
 use relay_core::backoff;
-use relay_core::delivery::{Delivery, Disposition};
+use relay_core::delivery::{Delivery, Reason};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::envelope;
+use crate::parking::WaitsFor;
 use crate::queue::SqsQueue;
 
 /// What has to be left of a function's time for another message to be begun: the turn, a call and its record.
@@ -24,21 +26,27 @@ const TIME_TO_TELL: Duration = Duration::from_secs(4);
 /// When a message is looked at again whose turn has not come.
 const NOT_YET: Duration = Duration::from_secs(2);
 /// The longest that SQS hides a message.
-const LONGEST_HIDDEN: i64 = 12 * 60 * 60;
+const LONGEST_HIDDEN: i32 = 12 * 60 * 60;
+/// After how many receives every further one is spared: the queue takes a message away after a thousand, and a far end
+/// that asks for a second each time would use them up within the hour.
+const SPARED_FROM: u32 = 30;
 /// The reason of a message that is no delivery.
 const MALFORMED: &str = "malformed";
 
 /// What a worker makes of one message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
-    /// It has ended: the message is not needed any more.
-    Ended(Disposition),
-    /// It is delivered, and had failed or waited for a person: others that wait for the same may go as well.
-    Freed,
+    /// The far end has it. It had waited for that before: others that wait for the same may go as well.
+    Delivered {
+        /// What it had waited for.
+        waited: Option<WaitsFor>,
+    },
+    /// It will never be taken.
+    Dead(Reason),
     /// It has not ended: the message comes back at that time, and not before.
     Back(Timestamp),
     /// It has not ended: the message comes back at that time, or when another delivery gets through.
-    Parked(Timestamp),
+    Parked(Timestamp, WaitsFor),
     /// Its turn has not come: the message comes back in a moment.
     NotYet,
     /// What has to be asked or told cannot be reached: the message comes back later each time, because the queue counts
@@ -55,10 +63,10 @@ pub trait MessageWorker: Send + Sync {
     fn readiness(&self) -> Readiness;
 
     /// Notes by which receipt a delivery can be shown again before its time.
-    fn park(&self, delivery: &Delivery, receipt: &str) -> impl Future<Output = ()> + Send;
+    fn park(&self, delivery: &Delivery, waits_for: WaitsFor, receipt: &str) -> impl Future<Output = ()> + Send;
 
-    /// The receipts of deliveries that are parked.
-    fn parked(&self) -> impl Future<Output = Vec<String>> + Send;
+    /// The receipts of deliveries that may go as well, now that this one has got through.
+    fn freed_by(&self, delivery: &Delivery, waited: Option<WaitsFor>) -> impl Future<Output = Vec<String>> + Send;
 }
 
 /// Works through a batch until the function's time is nearly up, and tells which messages are to come back.
@@ -78,7 +86,8 @@ where
         let group = message.attributes.get("MessageGroupId").cloned().unwrap_or_default();
         groups.entry(group).or_default().push(message);
     }
-    let groups = groups.iter().map(|(group, messages)| run_group(worker, queue, ambient, group, messages, deadline));
+    let batch = Batch { worker, queue, ambient, deadline };
+    let groups = groups.iter().map(|(group, messages)| batch.work_on_group(group, messages));
     let mut response = SqsBatchResponse::default();
     for id in join_all(groups).await.into_iter().flatten() {
         let mut failure = BatchItemFailure::default();
@@ -88,93 +97,109 @@ where
     response
 }
 
-/// The ids of the messages that come back: the first that has not ended, and all behind it.
-async fn run_group<W: MessageWorker, A: Ambient>(
-    worker: &W,
-    queue: &SqsQueue,
-    ambient: &A,
-    group: &str,
-    messages: &[SqsMessage],
+struct Batch<'a, W, A> {
+    worker: &'a W,
+    queue: &'a SqsQueue,
+    ambient: &'a A,
     deadline: Instant,
-) -> Vec<String> {
-    for (place, message) in messages.iter().enumerate() {
-        let wait = if deadline.saturating_duration_since(Instant::now()) < TIME_FOR_ONE {
-            Some(Duration::ZERO)
-        } else {
-            // Whoever is ended by Lambda takes the other groups along.
-            match tokio::time::timeout_at(deadline - TIME_TO_TELL, one(worker, queue, ambient, group, message)).await {
-                Ok(wait) => wait,
-                Err(_) => {
-                    error!(message.id = message.message_id, "a delivery takes too long: it comes back");
-                    Some(backoff::wait(receives(message), None, ambient.chance()))
-                }
-            }
-        };
-        if let Some(wait) = wait {
-            hide(queue, message, wait).await;
+}
+
+impl<W: MessageWorker, A: Ambient> Batch<'_, W, A> {
+    /// The ids of the messages that come back: the first that has not ended, and all behind it.
+    async fn work_on_group(&self, group: &str, messages: &[SqsMessage]) -> Vec<String> {
+        for (place, message) in messages.iter().enumerate() {
+            let Some(wait) = self.work_in_time(group, message).await else { continue };
+            let (_, behind) = messages.split_at(place + 1);
+            // A group is closed as long as any of its messages is hidden: those behind wait for the first, not for themselves.
+            join_all(behind.iter().map(|message| self.hide(message, Duration::ZERO))).await;
+            self.hide(message, self.spared(message, wait)).await;
             return messages.iter().skip(place).filter_map(|message| message.message_id.clone()).collect();
         }
+        Vec::new()
     }
-    Vec::new()
-}
 
-/// Works on one message; how long it has to wait, if it has to come back.
-async fn one<W: MessageWorker, A: Ambient>(
-    worker: &W,
-    queue: &SqsQueue,
-    ambient: &A,
-    group: &str,
-    message: &SqsMessage,
-) -> Option<Duration> {
-    let body = message.body.as_deref().unwrap_or_default();
-    let id = message.message_id.as_deref().unwrap_or_default();
-    let Ok(delivery) = envelope::open(body) else {
-        error!(message.id = id, "a message that is no delivery goes to the dead letters");
-        return match queue.bury(body, group, id, MALFORMED, None).await {
-            Ok(()) => None,
-            Err(fault) => {
-                error!(message.id = id, %fault, "a dead letter cannot be stored");
-                Some(backoff::wait(receives(message), None, ambient.chance()))
-            }
+    /// Works on one message, if there is time; how long it has to wait, if it has to come back.
+    async fn work_in_time(&self, group: &str, message: &SqsMessage) -> Option<Duration> {
+        if self.deadline.saturating_duration_since(Instant::now()) < TIME_FOR_ONE {
+            return Some(Duration::ZERO);
+        }
+        // Whoever is ended by Lambda takes the other groups along.
+        let in_time = self.deadline.checked_sub(TIME_TO_TELL).unwrap_or(self.deadline);
+        let worked = tokio::time::timeout_at(in_time, self.work_on(group, message)).await;
+        worked.unwrap_or_else(|_| {
+            error!(message.id = message.message_id, "a delivery takes too long: it comes back");
+            Some(self.later_each_time(message))
+        })
+    }
+
+    async fn work_on(&self, group: &str, message: &SqsMessage) -> Option<Duration> {
+        let body = message.body.as_deref().unwrap_or_default();
+        let id = message.message_id.as_deref().unwrap_or_default();
+        let Ok(delivery) = envelope::open(body) else {
+            error!(message.id = id, "a message that is no delivery goes to the dead letters");
+            let buried = self.queue.bury(body, group, id, MALFORMED, None).await;
+            return self.buried(message, buried);
         };
-    };
-    let receipt = message.receipt_handle.as_deref().unwrap_or_default();
-    if let Readiness::LeftAlone(left_alone) = worker.readiness() {
-        // Not even begun. It comes back later each time, because the queue counts how often it is received.
-        info!(delivery.id = %delivery.id, %left_alone, "not begun");
-        worker.park(&delivery, receipt).await;
-        let (LeftAlone::Full(left) | LeftAlone::Down(left)) = left_alone;
-        return Some(left.max(backoff::wait(receives(message), None, ambient.chance())));
-    }
-    let fate = worker.work(&delivery).await;
-    log(&delivery, fate);
-    match fate {
-        Fate::Ended(Disposition::Dead(reason)) => match queue.bury_delivery(&delivery, reason).await {
-            Ok(()) => None,
-            Err(fault) => {
-                error!(delivery.id = %delivery.id, %fault, "a dead letter cannot be stored");
-                Some(backoff::wait(receives(message), None, ambient.chance()))
+        let receipt = message.receipt_handle.as_deref().unwrap_or_default();
+        match self.worker.readiness() {
+            // Not even begun.
+            Readiness::LeftAlone(LeftAlone::Down(left)) => {
+                self.worker.park(&delivery, WaitsFor::FarEnd, receipt).await;
+                return Some(left.max(self.later_each_time(message)));
             }
-        },
-        Fate::Ended(_) => None,
-        Fate::Freed => {
-            // One that has come back by itself has another receipt by now.
-            let parked = worker.parked().await;
-            join_all(parked.iter().map(|receipt| queue.put_back(receipt, 0))).await;
-            None
+            Readiness::LeftAlone(LeftAlone::Full(left)) => return Some(left),
+            Readiness::Ready | Readiness::Probe => {}
         }
-        Fate::Parked(at) => {
-            worker.park(&delivery, receipt).await;
-            Some(until(at, ambient))
+        let fate = self.worker.work(&delivery).await;
+        log(&delivery, fate);
+        match fate {
+            Fate::Delivered { waited } => {
+                let freed = self.worker.freed_by(&delivery, waited).await;
+                // One that has come back by itself has another receipt by now.
+                join_all(freed.iter().map(|receipt| self.queue.put_back(receipt, 0))).await;
+                None
+            }
+            // By the message's own id: what was taken out of the dead letters and dies again is another message.
+            Fate::Dead(reason) => self.buried(message, self.queue.bury_delivery(&delivery, id, reason).await),
+            Fate::Parked(at, waits_for) => {
+                self.worker.park(&delivery, waits_for, receipt).await;
+                Some(self.until(at))
+            }
+            Fate::Back(at) => Some(self.until(at)),
+            Fate::NotYet => Some(NOT_YET),
+            Fate::Unable => Some(self.later_each_time(message)),
         }
-        Fate::Back(at) => Some(until(at, ambient)),
-        Fate::NotYet => Some(NOT_YET),
-        Fate::Unable => Some(backoff::wait(receives(message), None, ambient.chance())),
     }
-}
 
-fn until<A: Ambient>(at: Timestamp, ambient: &A) -> Duration {
-    Duration::try_from(at.duration_since(ambient.now())).unwrap_or_default()
+    /// A message that is kept among the dead letters is not needed any more; one that is not comes back.
+    fn buried(&self, message: &SqsMessage, buried: Result<(), StoreFault>) -> Option<Duration> {
+        let fault = buried.err()?;
+        error!(message.id = message.message_id, %fault, "a dead letter cannot be stored");
+        Some(self.later_each_time(message))
+    }
+
+    fn until(&self, at: Timestamp) -> Duration {
+        Duration::try_from(at.duration_since(self.ambient.now())).unwrap_or_default()
+    }
+
+    fn later_each_time(&self, message: &SqsMessage) -> Duration {
+        backoff::wait(receives(message), None, self.ambient.chance())
+    }
+
+    fn spared(&self, message: &SqsMessage, wait: Duration) -> Duration {
+        if receives(message) < SPARED_FROM { wait } else { wait.max(self.later_each_time(message)) }
+    }
+
+    async fn hide(&self, message: &SqsMessage, wait: Duration) {
+        let Some(receipt) = &message.receipt_handle else { return };
+        // SQS counts whole seconds, and nobody is asked before the time that was asked for.
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        let seconds = i32::try_from(seconds).unwrap_or(LONGEST_HIDDEN).min(LONGEST_HIDDEN);
+        if let Err(fault) = self.queue.put_back(receipt, seconds).await {
+            // It then comes back when the queue's own time is up: later, but it comes.
+            warn!(%fault, "a message could not be put back in time");
+        }
+    }
 }
 
 /// How often the message was received.
@@ -183,28 +208,22 @@ fn receives(message: &SqsMessage) -> u32 {
     count.and_then(|count| count.parse().ok()).unwrap_or(1)
 }
 
-async fn hide(queue: &SqsQueue, message: &SqsMessage, wait: Duration) {
-    let Some(receipt) = &message.receipt_handle else { return };
-    // SQS counts whole seconds, and nobody is asked before the time that was asked for.
-    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-    let seconds = i64::try_from(seconds).unwrap_or(LONGEST_HIDDEN).min(LONGEST_HIDDEN);
-    if let Err(fault) = queue.put_back(receipt, i32::try_from(seconds).unwrap_or(i32::MAX)).await {
-        // It then comes back when the queue's own time is up: later, but it comes.
-        warn!(%fault, "a message could not be put back in time");
-    }
-}
-
 fn log(delivery: &Delivery, fate: Fate) {
     let id = delivery.id.as_str();
     match fate {
-        Fate::Ended(Disposition::Delivered) | Fate::Freed => info!(delivery.id = id, "delivered"),
-        Fate::Ended(Disposition::Dead(reason)) => {
-            error!(delivery.id = id, reason = reason.code.as_str(), status = reason.status, "dead letter");
+        Fate::Delivered { .. } => info!(delivery.id = id, outcome = "delivered", "delivered"),
+        Fate::Dead(reason) => {
+            let (code, status) = (reason.code.as_str(), reason.status);
+            error!(delivery.id = id, outcome = "dead", reason = code, status, "dead letter");
         }
-        Fate::Ended(Disposition::TryLater { .. } | Disposition::Hold { .. }) | Fate::Back(_) | Fate::Parked(_) => {
-            warn!(delivery.id = id, "to be tried again");
+        // The template's alarm looks for this outcome.
+        Fate::Parked(_, WaitsFor::Person) => {
+            error!(delivery.id = id, outcome = "held", "held: somebody has to mend this");
         }
-        Fate::NotYet => info!(delivery.id = id, "not its turn yet"),
+        Fate::Parked(_, WaitsFor::FarEnd) | Fate::Back(_) => {
+            warn!(delivery.id = id, outcome = "retried", "to be tried again");
+        }
+        Fate::NotYet => info!(delivery.id = id, outcome = "waits", "not its turn yet"),
         // What could not be reached is told where it was tried.
         Fate::Unable => {}
     }

@@ -5,6 +5,7 @@
 
 use std::future::Future;
 use std::panic::catch_unwind;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -15,6 +16,11 @@ use relay::answer::{self, Caller};
 use relay_core::refusal::{Code, Refusal};
 use serde_json::value::RawValue;
 use tracing::error;
+
+use crate::drain::time_left;
+
+/// What is kept of a function's time for its answer.
+const TIME_TO_TELL: Duration = Duration::from_secs(2);
 
 /// Answers one request after another until the sandbox ends.
 ///
@@ -27,8 +33,9 @@ where
 {
     let handle = &handle;
     lambda_runtime::run(service_fn(|event: LambdaEvent<Box<RawValue>>| async move {
+        let in_time = time_left(event.context.deadline).saturating_sub(TIME_TO_TELL);
         let response = match read(event.payload.get()) {
-            Some(request) => handle(request).await,
+            Some(request) => tokio::time::timeout(in_time, handle(request)).await.unwrap_or_else(|_| too_slow(caller)),
             None => malformed(caller),
         };
         Ok::<_, Error>(tell(response))
@@ -52,6 +59,12 @@ fn malformed(caller: Caller) -> Response<Bytes> {
     error!(code = Code::InvalidBody.as_str(), "an event that is no request of the gateway is refused");
     let message = "The request could not be read: look at its URL, above all at what stands after the question mark.";
     answer::refuse(caller, &Refusal::new(Code::InvalidBody, message))
+}
+
+/// What is under way is given up: whatever it has done is done once more, and known by its id.
+fn too_slow(caller: Caller) -> Response<Bytes> {
+    error!(code = Code::Unavailable.as_str(), "a request took longer than the function has");
+    answer::refuse(caller, &Refusal::new(Code::Unavailable, "The relay's store is too slow now: send it again later."))
 }
 
 /// The answer as the gateway takes it.

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use lambda_runtime::{Diagnostic, Error, LambdaEvent, service_fn};
 use relay::ambient::Ambient;
-use relay::pace::ProcessPace;
+use relay::pace::{ProcessPace, burst};
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
@@ -18,10 +18,11 @@ const SANDBOXES: u32 = 2;
 /// The time that the template gives a worker.
 const USUAL_TIME: Duration = Duration::from_secs(60);
 
-/// The pace of one sandbox: all of them together keep the far end's.
+/// The pace of one sandbox: all of them together keep the far end's, also in the first moment.
 #[must_use]
 pub fn pace(per_second: NonZeroU32) -> ProcessPace {
-    ProcessPace::new(NonZeroU32::new(per_second.get() / SANDBOXES).unwrap_or(NonZeroU32::MIN))
+    let share = |whole: NonZeroU32| NonZeroU32::new(whole.get() / SANDBOXES).unwrap_or(NonZeroU32::MIN);
+    ProcessPace::in_bursts(share(per_second), share(burst(per_second)))
 }
 
 /// Takes batches until the sandbox ends.
@@ -52,7 +53,7 @@ impl From<NoBatch> for Diagnostic {
 
 /// The time until a deadline in Unix milliseconds. A deadline that is over before anything was begun is a clock's mistake
 /// or an emulator's, and not a reason never to begin.
-fn time_left(deadline: u64) -> Duration {
+pub(crate) fn time_left(deadline: u64) -> Duration {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     match Duration::from_millis(deadline).checked_sub(now) {
         Some(left) if left > Duration::ZERO => left,

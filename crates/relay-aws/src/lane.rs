@@ -12,12 +12,12 @@ use jiff::{SignedDuration, Timestamp};
 use relay::ambient::Ambient;
 use relay::store::{Admission, DirectEnd, DirectLane, StoreFault, Wish};
 use relay_core::contact::ContactKey;
-use relay_core::delivery::{Cargo, Delivery};
+use relay_core::delivery::{Cargo, Delivery, Reason};
 use tracing::warn;
 
 use crate::envelope;
 use crate::ledger::{Ledger, Postponed, Standing};
-use crate::queue::SqsQueue;
+use crate::queue::{NotSent, SqsQueue};
 use crate::table::{Change, Item, text, time};
 
 /// How long a caller may hold a lane: longer than any caller is let wait. One who holds it longer is gone.
@@ -67,6 +67,14 @@ impl<A: Ambient> AwsLane<A> {
             }
             _ => Ok(Before::Clear),
         }
+    }
+
+    /// Keeps what died as a dead letter that has, perhaps, no message of its own.
+    ///
+    /// # Errors
+    /// When SQS does not take it.
+    pub async fn bury(&self, delivery: &Delivery, reason: Reason) -> Result<(), StoreFault> {
+        self.queue.bury_delivery(delivery, &self.ambient.unique(), reason).await
     }
 
     /// Notes that a delivery of the queue has ended. What is still noted from long before it has ended as well, or never
@@ -135,8 +143,11 @@ impl<A: Ambient> AwsLane<A> {
         // The lane is closed before the message is on its way: nothing may pass it.
         let wait = Change::new("ADD waiting :ids").set(":ids", [place(delivery)]);
         self.ledger.table().change(&key(&delivery.contact), wait, self.ambient.now()).await?;
-        if let Err(fault) = self.queue.send(delivery, &self.ambient.unique()).await {
-            self.leave(delivery).await?;
+        if let Err(NotSent { fault, may_be_there }) = self.queue.send(delivery, &self.ambient.unique()).await {
+            // What may be in the queue keeps the lane closed: nothing newer may pass it.
+            if !may_be_there {
+                self.leave(delivery).await?;
+            }
             return Err(fault);
         }
         // It is stored: that the record of it is missing only means that a repeat is stored once more, and sent once.
@@ -169,14 +180,12 @@ impl<A: Ambient> AwsLane<A> {
                 return Err(StoreFault("the lane was given to somebody else".to_owned()));
             }
         }
-        match self.queue.send(delivery, &self.ambient.unique()).await {
-            Err(fault) if alone => {
+        if let Err(NotSent { fault, may_be_there }) = self.queue.send(delivery, &self.ambient.unique()).await {
+            if !may_be_there {
                 self.leave(delivery).await?;
-                self.ledger.forget(&delivery.id).await?;
-                return Err(fault);
             }
-            // The others bring it along.
-            Ok(()) | Err(_) => {}
+            self.ledger.forget(&delivery.id).await?;
+            return Err(fault);
         }
         self.ledger.queued(delivery, self.ambient.now()).await
     }

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use relay::store::{StoreFault, Submission, WebhookLedger, WebhookUse};
-use relay_core::delivery::{BodyHash, Cargo, Delivery, DeliveryId, Direction, Disposition, History, Reason};
+use relay_core::delivery::{BodyHash, Cargo, Delivery, DeliveryId, Disposition, History, Reason};
 
 use crate::table::{Change, LedgerTable, number, text, time};
 
@@ -170,10 +170,15 @@ impl Ledger {
             let not_before = time(&self.table.get(&key).await?, "not_before");
             return Ok(Begun::NotBefore(not_before.unwrap_or(now)));
         };
-        if text(&item, "body_hash").is_some_and(|known| known != hash.as_str()) {
-            return Ok(Begun::Conflict);
-        }
+        let other_body = text(&item, "body_hash").is_some_and(|known| known != hash.as_str());
         match text(&item, "standing") {
+            // An event that died and was mended has the same key, and another body.
+            Some("dead") if other_body && matches!(delivery.cargo, Cargo::LoopsEvent { .. }) => {
+                let mended = Change::new("SET body_hash = :hash").text(":hash", hash.as_str());
+                self.table.change(&key, mended, now).await?;
+                Ok(Begun::Go(History::default()))
+            }
+            _ if other_body => Ok(Begun::Conflict),
             Some("done") => Ok(Begun::DoneBefore),
             // A person has taken it out of the dead letters.
             Some("dead") => Ok(Begun::Go(History::default())),
@@ -189,24 +194,30 @@ impl Ledger {
     ///
     /// # Errors
     /// When the table cannot be written.
-    pub async fn park(&self, delivery: &Delivery, receipt: &str, now: Timestamp) -> Result<(), StoreFault> {
+    pub async fn park(
+        &self,
+        delivery: &Delivery,
+        place: &str,
+        receipt: &str,
+        now: Timestamp,
+    ) -> Result<(), StoreFault> {
         let change = Change::new(
             "SET parked = :parked, receipt = :receipt, standing = if_not_exists(standing, :queued), \
              body_hash = if_not_exists(body_hash, :hash), received_at = if_not_exists(received_at, :received), \
              cargo = if_not_exists(cargo, :cargo)",
         )
-        .text(":parked", delivery.cargo.direction().as_str())
+        .text(":parked", place)
         .text(":queued", "queued")
         .text(":receipt", receipt);
         self.table.change(&delivery_key(&delivery.id), describe(change, delivery), now).await.map(drop)
     }
 
-    /// The receipts of deliveries in this direction that are parked: a page of them.
+    /// The receipts of the deliveries that are parked in this place: a page of them.
     ///
     /// # Errors
     /// When the table cannot be read.
-    pub async fn parked(&self, direction: Direction) -> Result<Vec<String>, StoreFault> {
-        let items = self.table.parked(direction.as_str()).await?;
+    pub async fn parked(&self, place: &str) -> Result<Vec<String>, StoreFault> {
+        let items = self.table.parked(place).await?;
         Ok(items.iter().filter_map(|item| text(item, "receipt")).map(str::to_owned).collect())
     }
 

@@ -9,12 +9,21 @@ use relay_core::delivery::{BodyHash, Delivery, Reason};
 
 use crate::account::Account;
 use crate::envelope;
-use crate::service_fault::told;
+use crate::service_fault::{did_nothing, told};
 
 /// The message attribute with a dead letter's reason.
 pub const REASON_ATTRIBUTE: &str = "reason";
 /// The message attribute with the far end's last status.
 pub const STATUS_ATTRIBUTE: &str = "status";
+
+/// A sending that failed.
+#[derive(Debug)]
+pub struct NotSent {
+    /// Why.
+    pub fault: StoreFault,
+    /// Whether the message may be in the queue all the same: it was stored, and the answer was lost.
+    pub may_be_there: bool,
+}
 
 /// A queue and its dead letters.
 #[derive(Debug, Clone)]
@@ -47,18 +56,19 @@ impl SqsQueue {
     /// Sends a delivery. The same `token` is the same sending for five minutes.
     ///
     /// # Errors
-    /// When SQS does not take it.
-    pub async fn send(&self, delivery: &Delivery, token: &str) -> Result<(), StoreFault> {
+    /// When SQS does not take it, or does not say so.
+    pub async fn send(&self, delivery: &Delivery, token: &str) -> Result<(), NotSent> {
+        let message = seal(delivery).map_err(|fault| NotSent { fault, may_be_there: false })?;
         let sent = self
             .client()
             .send_message()
             .queue_url(&self.url)
             .message_group_id(delivery.contact.as_str())
             .message_deduplication_id(token)
-            .message_body(seal(delivery)?)
+            .message_body(message)
             .send()
             .await;
-        sent.map(drop).map_err(|fault| StoreFault(told(&fault)))
+        sent.map(drop).map_err(|fault| NotSent { may_be_there: !did_nothing(&fault), fault: StoreFault(told(&fault)) })
     }
 
     /// Sends a dead letter: a message, its reason, and by what it is known.
@@ -90,14 +100,13 @@ impl SqsQueue {
         sent.map(drop).map_err(|fault| StoreFault(told(&fault)))
     }
 
-    /// Sends a delivery to the dead letters, once in five minutes.
+    /// Sends a delivery to the dead letters. The same `token` is the same burial for five minutes.
     ///
     /// # Errors
     /// When SQS does not take it.
-    pub async fn bury_delivery(&self, delivery: &Delivery, reason: Reason) -> Result<(), StoreFault> {
-        let token = content_token(delivery);
+    pub async fn bury_delivery(&self, delivery: &Delivery, token: &str, reason: Reason) -> Result<(), StoreFault> {
         let message = seal(delivery)?;
-        self.bury(&message, delivery.contact.as_str(), &token, reason.code.as_str(), reason.status).await
+        self.bury(&message, delivery.contact.as_str(), token, reason.code.as_str(), reason.status).await
     }
 
     /// Lets a received message be received again after so many seconds.
@@ -120,11 +129,11 @@ impl SqsQueue {
 impl Queue for SqsQueue {
     /// A repeat is told from a conflict by the worker's ledger, not here: the front door writes nothing but the queue.
     async fn put(&self, delivery: &Delivery) -> Result<Stored, StoreFault> {
-        self.send(delivery, &content_token(delivery)).await.map(|()| Stored::New)
+        self.send(delivery, &content_token(delivery)).await.map(|()| Stored::New).map_err(|failed| failed.fault)
     }
 
     async fn put_dead(&self, delivery: &Delivery, reason: Reason) -> Result<(), StoreFault> {
-        self.bury_delivery(delivery, reason).await
+        self.bury_delivery(delivery, &content_token(delivery), reason).await
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! The SDK's own text of a failure quotes the whole answer, and an answer may hold what a log must not.
 
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
@@ -22,6 +23,15 @@ pub(crate) fn told<E: ProvideErrorMetadata, R>(fault: &SdkError<E, R>) -> String
         SdkError::DispatchFailure(_) => "the call to AWS could not be sent".to_owned(),
         SdkError::ResponseError(_) => "the answer of AWS cannot be read".to_owned(),
         _ => "the call to AWS could not be made".to_owned(),
+    }
+}
+
+/// Whether a failed call has certainly done nothing: AWS has refused it, for a reason that lies with the call.
+pub(crate) fn did_nothing<E>(fault: &SdkError<E, HttpResponse>) -> bool {
+    match fault {
+        SdkError::ConstructionFailure(_) => true,
+        SdkError::ServiceError(refused) => (400..500).contains(&refused.raw().status().as_u16()),
+        _ => false,
     }
 }
 

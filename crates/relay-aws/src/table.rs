@@ -126,15 +126,15 @@ impl LedgerTable {
         }
     }
 
-    /// A page of the items that are parked in a direction, by the index of those.
-    pub(crate) async fn parked(&self, direction: &str) -> Result<Vec<Item>, StoreFault> {
+    /// A page of the items that are parked in a place, by the index of those.
+    pub(crate) async fn parked(&self, place: &str) -> Result<Vec<Item>, StoreFault> {
         let query = self
             .client
             .query()
             .table_name(&self.name)
             .index_name(PARKED_INDEX)
             .key_condition_expression("parked = :parked")
-            .expression_attribute_values(":parked", AttributeValue::S(direction.to_owned()))
+            .expression_attribute_values(":parked", AttributeValue::S(place.to_owned()))
             .limit(PARKED_PAGE);
         let found = query.send().await.map_err(|fault| StoreFault(told(&fault)))?;
         Ok(found.items.unwrap_or_default())

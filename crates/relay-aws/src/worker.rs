@@ -1,21 +1,15 @@
 //! What is done with one message: the ledger is asked first and told afterwards.
 
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
-
 use relay::ambient::Ambient;
 use relay::pace::Readiness;
 use relay::store::Attempt;
-use relay_core::delivery::{Delivery, Direction, Disposition, Reason, ReasonCode};
-use tokio::time::Instant;
-use tracing::{error, warn};
+use relay_core::delivery::{Delivery, Disposition, Reason, ReasonCode};
+use tracing::error;
 
 use crate::batch::{Fate, MessageWorker};
 use crate::lane::{AwsLane, Before};
 use crate::ledger::{Begun, Ledger};
-
-/// How often a worker looks for parked deliveries while they get through: about as long as a page of them takes.
-const LOOK_EVERY: Duration = Duration::from_secs(10);
+use crate::parking::{Parking, WaitsFor};
 
 /// A worker of the queue to Clay.
 #[derive(Debug)]
@@ -24,27 +18,27 @@ pub struct ClayWorker<W, A> {
     pub attempt: W,
     /// What is known of it.
     pub ledger: Ledger,
-    /// When parked deliveries are shown.
-    pub freeing: Freeing,
+    /// What is hidden until its time.
+    pub parking: Parking,
     /// Time and chance.
     pub ambient: A,
 }
 
 impl<W: Attempt, A: Ambient> MessageWorker for ClayWorker<W, A> {
     async fn work(&self, delivery: &Delivery) -> Fate {
-        try_once(&self.attempt, &self.ledger, &self.freeing, &self.ambient, delivery).await
+        try_once(&self.attempt, &self.ledger, &self.ambient, delivery).await
     }
 
     fn readiness(&self) -> Readiness {
         self.attempt.readiness()
     }
 
-    async fn park(&self, delivery: &Delivery, receipt: &str) {
-        park(&self.ledger, &self.ambient, delivery, receipt).await;
+    async fn park(&self, delivery: &Delivery, waits_for: WaitsFor, receipt: &str) {
+        self.parking.park(&self.ledger, &self.ambient, delivery, waits_for, receipt).await;
     }
 
-    async fn parked(&self) -> Vec<String> {
-        self.freeing.receipts(&self.ledger, Direction::LoopsToClay).await
+    async fn freed_by(&self, delivery: &Delivery, waited: Option<WaitsFor>) -> Vec<String> {
+        self.parking.freed_by(&self.ledger, delivery, waited).await
     }
 }
 
@@ -57,8 +51,8 @@ pub struct LoopsWorker<W, A> {
     pub ledger: Ledger,
     /// The lanes.
     pub lane: AwsLane<A>,
-    /// When parked deliveries are shown.
-    pub freeing: Freeing,
+    /// What is hidden until its time.
+    pub parking: Parking,
     /// Time and chance.
     pub ambient: A,
 }
@@ -68,9 +62,8 @@ impl<W: Attempt, A: Ambient> MessageWorker for LoopsWorker<W, A> {
         match self.lane.before(delivery).await {
             Ok(Before::Clear) => self.send(delivery).await,
             Ok(Before::Held) => Fate::NotYet,
-            Ok(Before::First(first)) => match self.send(&first).await {
-                // Where it died: its own message, which is behind this one, takes it to the dead letters.
-                Fate::Ended(_) | Fate::Freed => self.send(delivery).await,
+            Ok(Before::First(first)) => match self.send_first(&first).await {
+                Fate::Delivered { .. } | Fate::Dead(_) => self.send(delivery).await,
                 waits => waits,
             },
             Err(fault) => {
@@ -84,40 +77,55 @@ impl<W: Attempt, A: Ambient> MessageWorker for LoopsWorker<W, A> {
         self.attempt.readiness()
     }
 
-    async fn park(&self, delivery: &Delivery, receipt: &str) {
-        park(&self.ledger, &self.ambient, delivery, receipt).await;
+    async fn park(&self, delivery: &Delivery, waits_for: WaitsFor, receipt: &str) {
+        self.parking.park(&self.ledger, &self.ambient, delivery, waits_for, receipt).await;
     }
 
-    async fn parked(&self) -> Vec<String> {
-        self.freeing.receipts(&self.ledger, Direction::ClayToLoops).await
+    async fn freed_by(&self, delivery: &Delivery, waited: Option<WaitsFor>) -> Vec<String> {
+        self.parking.freed_by(&self.ledger, delivery, waited).await
     }
 }
 
 impl<W: Attempt, A: Ambient> LoopsWorker<W, A> {
     async fn send(&self, delivery: &Delivery) -> Fate {
-        let fate = try_once(&self.attempt, &self.ledger, &self.freeing, &self.ambient, delivery).await;
-        if let Fate::Ended(_) | Fate::Freed = fate
-            && let Err(fault) = self.lane.leave(delivery).await
+        match try_once(&self.attempt, &self.ledger, &self.ambient, delivery).await {
+            fate @ (Fate::Delivered { .. } | Fate::Dead(_)) => self.leave(delivery, fate).await,
+            waits => waits,
+        }
+    }
+
+    /// Sends what goes before the message that is at hand. Nobody else keeps it where it dies.
+    async fn send_first(&self, first: &Delivery) -> Fate {
+        let fate = try_once(&self.attempt, &self.ledger, &self.ambient, first).await;
+        if let Fate::Dead(reason) = fate
+            && let Err(fault) = self.lane.bury(first, reason).await
         {
-            error!(delivery.id = %delivery.id, %fault, "the lane cannot be left");
+            error!(delivery.id = %first.id, %fault, "a dead letter cannot be stored");
             return Fate::Unable;
         }
-        fate
+        match fate {
+            Fate::Delivered { .. } | Fate::Dead(_) => self.leave(first, fate).await,
+            waits => waits,
+        }
+    }
+
+    async fn leave(&self, delivery: &Delivery, fate: Fate) -> Fate {
+        match self.lane.leave(delivery).await {
+            Ok(()) => fate,
+            Err(fault) => {
+                error!(delivery.id = %delivery.id, %fault, "the lane cannot be left");
+                Fate::Unable
+            }
+        }
     }
 }
 
-async fn try_once<W: Attempt, A: Ambient>(
-    attempt: &W,
-    ledger: &Ledger,
-    freeing: &Freeing,
-    ambient: &A,
-    delivery: &Delivery,
-) -> Fate {
+async fn try_once<W: Attempt, A: Ambient>(attempt: &W, ledger: &Ledger, ambient: &A, delivery: &Delivery) -> Fate {
     let history = match ledger.begin(delivery, ambient.now()).await {
         Ok(Begun::Go(history)) => history,
-        Ok(Begun::DoneBefore) => return Fate::Ended(Disposition::Delivered),
+        Ok(Begun::DoneBefore) => return Fate::Delivered { waited: None },
         Ok(Begun::NotBefore(at)) => return Fate::Back(at),
-        Ok(Begun::Conflict) => return Fate::Ended(Disposition::Dead(Reason::own(ReasonCode::IdConflict))),
+        Ok(Begun::Conflict) => return Fate::Dead(Reason::own(ReasonCode::IdConflict)),
         Err(fault) => {
             error!(delivery.id = %delivery.id, %fault, "the ledger cannot be written: nothing is sent");
             return Fate::Unable;
@@ -131,57 +139,13 @@ async fn try_once<W: Attempt, A: Ambient>(
             return Fate::Unable;
         }
     }
-    let waited = history.held_since.is_some() || history.failing_since.is_some();
+    let waited = history.held_since.map(|_| WaitsFor::Person).or(history.failing_since.map(|_| WaitsFor::FarEnd));
     match end {
-        Disposition::Delivered if freeing.begins(waited) => Fate::Freed,
-        Disposition::Delivered | Disposition::Dead(_) => Fate::Ended(end),
+        Disposition::Delivered => Fate::Delivered { waited },
+        Disposition::Dead(reason) => Fate::Dead(reason),
         // For as long as an end asks to be left alone, it is.
         Disposition::TryLater { at, reason } if reason.code == ReasonCode::FarEndFull => Fate::Back(at),
-        Disposition::TryLater { at, .. } | Disposition::Hold { at, .. } => Fate::Parked(at),
-    }
-}
-
-/// When parked deliveries are shown: as soon as one that had waited gets through, and from then on again and again, until
-/// none is left.
-#[derive(Debug, Default)]
-pub struct Freeing(Mutex<FreeingState>);
-
-#[derive(Debug, Default)]
-struct FreeingState {
-    /// Whether there were parked deliveries when it was last looked.
-    more: bool,
-    looked_at: Option<Instant>,
-}
-
-impl Freeing {
-    /// Whether a delivery that got through is a reason to show others now.
-    fn begins(&self, waited: bool) -> bool {
-        let mut state = self.lock();
-        let just_looked = state.looked_at.is_some_and(|at| at.elapsed() < LOOK_EVERY);
-        let begins = (waited || state.more) && !just_looked;
-        if begins {
-            state.looked_at = Some(Instant::now());
-        }
-        begins
-    }
-
-    async fn receipts(&self, ledger: &Ledger, direction: Direction) -> Vec<String> {
-        let receipts = ledger.parked(direction).await.unwrap_or_else(|fault| {
-            warn!(%fault, "what is parked could not be listed: it comes back by itself");
-            Vec::new()
-        });
-        self.lock().more = !receipts.is_empty();
-        receipts
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, FreeingState> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-async fn park<A: Ambient>(ledger: &Ledger, ambient: &A, delivery: &Delivery, receipt: &str) {
-    if let Err(fault) = ledger.park(delivery, receipt, ambient.now()).await {
-        // It comes back by itself, only later.
-        warn!(delivery.id = %delivery.id, %fault, "what is parked could not be noted");
+        Disposition::TryLater { at, .. } => Fate::Parked(at, WaitsFor::FarEnd),
+        Disposition::Hold { at, .. } => Fate::Parked(at, WaitsFor::Person),
     }
 }

@@ -44,8 +44,8 @@ pub struct ClayDelivery<S, C, W, P, A> {
 /// What one pass over a pool came to.
 enum Pass {
     Ended(Disposition),
-    /// A webhook refused its token.
-    TokenRefused(Reason),
+    /// A person has to mend it: a refused token, a pool that is used up or empty.
+    ToBeMended(Reason),
 }
 
 impl<S, C, W, P, A> Attempt for ClayDelivery<S, C, W, P, A>
@@ -64,17 +64,24 @@ where
         let Ok(secret) = self.secrets.current().await else {
             return self.unreadable(history);
         };
-        match self.pass(delivery, history, &secret).await {
+        let reason = match self.pass(delivery, history, &secret).await {
+            Pass::Ended(disposition) => return disposition,
+            Pass::ToBeMended(reason) => reason,
+        };
+        let refused = reason.code == ReasonCode::ClayTokenRejected;
+        let hold = |reason| backoff::hold(history, reason, self.ambient.now());
+        let mended = match self.secrets.reread().await {
+            Ok(mended) => mended,
+            Err(_) if refused => return self.unreadable(history),
+            Err(_) => return hold(reason),
+        };
+        // A token may have been set anew under the same URL; a pool that is used up needs another URL.
+        if !refused && pool(delivery, &secret) == pool(delivery, &mended) {
+            return hold(reason);
+        }
+        match self.pass(delivery, history, &mended).await {
             Pass::Ended(disposition) => disposition,
-            Pass::TokenRefused(_) => {
-                let Ok(secret) = self.secrets.reread().await else {
-                    return self.unreadable(history);
-                };
-                match self.pass(delivery, history, &secret).await {
-                    Pass::Ended(disposition) => disposition,
-                    Pass::TokenRefused(reason) => backoff::hold(history, reason, self.ambient.now()),
-                }
-            }
+            Pass::ToBeMended(reason) => hold(reason),
         }
     }
 }
@@ -113,7 +120,7 @@ where
                     warn!(webhook = webhook.key(), status, "this Clay webhook takes no more rows");
                     self.note(webhook, Submission::Refused(status)).await;
                 }
-                Decision::RereadSecretThen(_) => return Pass::TokenRefused(reason),
+                Decision::RereadSecretThen(_) => return Pass::ToBeMended(reason),
                 Decision::DeadLetter | Decision::Refuse => return Pass::Ended(Disposition::Dead(reason)),
                 Decision::TryLater | Decision::RetryThenStore => {
                     if answer.outcome == Outcome::Answered(429) {
@@ -123,7 +130,7 @@ where
                 }
             }
         }
-        Pass::Ended(backoff::hold(history, reason, self.ambient.now()))
+        Pass::ToBeMended(reason)
     }
 
     /// The webhooks that are not known to refuse; where all are, the last of them, to see whether it still does.
@@ -156,6 +163,13 @@ where
     fn later(&self, history: History, reason: Reason, asked: Option<Duration>) -> Disposition {
         backoff::try_later(history, reason, asked, self.ambient.now(), self.ambient.chance())
     }
+}
+
+/// What is known of the pool of a delivery's route, to see whether it has changed.
+fn pool(delivery: &Delivery, secret: &LoopsToClaySecret) -> Vec<String> {
+    let Cargo::ClayRow { route, .. } = &delivery.cargo else { return Vec::new() };
+    let known = secret.routes.iter().filter(|known| known.name == *route);
+    known.flat_map(|route| route.webhooks.iter().map(ClayWebhook::key)).collect()
 }
 
 fn is_closed(usage: WebhookUse, now: Timestamp) -> bool {

@@ -99,7 +99,12 @@ where
         if let Some(source) = &self.contact_source {
             row.add_source(source);
         }
-        let Some(api_key) = secret.api_key.clone() else {
+        let api_key = match secret.api_key.clone() {
+            Some(api_key) => Some(api_key),
+            // It may have been filled in a moment ago.
+            None => self.secrets.reread().await.ok().and_then(|secret| secret.api_key.clone()),
+        };
+        let Some(api_key) = api_key else {
             let name = self.secrets.name_of(SecretField::LoopsApiKey);
             let message = format!("The relay has no Loops API key: put one into {name}, then run the row again.");
             return Err(Refusal::new(Code::NotConfigured, message));

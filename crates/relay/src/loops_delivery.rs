@@ -48,6 +48,10 @@ where
         let mut reread = false;
         loop {
             let Some(api_key) = &secret.api_key else {
+                if !reread && let Ok(filled_in) = self.secrets.reread().await {
+                    (reread, secret) = (true, filled_in);
+                    continue;
+                }
                 return backoff::hold(history, Reason::own(ReasonCode::NotConfigured), self.ambient.now());
             };
             if let Err(left_alone) = self.pace.wait().await {

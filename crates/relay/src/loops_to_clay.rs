@@ -97,7 +97,11 @@ where
         }
         let header = |name: &str| headers.get(name).map(http::HeaderValue::as_bytes);
         let unverified = Unverified::new(header(ID_HEADER), header(TIMESTAMP_HEADER), header(SIGNATURE_HEADER), body)?;
-        let secret = self.secrets.current().await.map_err(|_| self.unavailable())?;
+        let mut secret = self.secrets.current().await.map_err(|_| self.unavailable())?;
+        if secret.signing_secrets.is_empty() {
+            // It may have been filled in a moment ago.
+            secret = self.secrets.reread().await.map_err(|_| self.unavailable())?;
+        }
         if secret.signing_secrets.is_empty() {
             return Err(Refusal::new(
                 Code::NotConfigured,
@@ -157,6 +161,22 @@ where
         if event.body().len() > CLAY_BYTES {
             return self.bury(event, ReasonCode::TooLarge).await;
         }
+        let taken = match self.put(event, secret).await? {
+            Some(taken) => Some(taken),
+            // The route may have been made a moment ago.
+            None => match self.secrets.reread().await {
+                Ok(secret) => self.put(event, &secret).await?,
+                Err(_) => None,
+            },
+        };
+        match taken {
+            Some(taken) => Ok(taken),
+            None => self.bury(event, ReasonCode::NoRoute).await,
+        }
+    }
+
+    /// Stores the event for every route that takes it; nothing where there is none.
+    async fn put(&self, event: &LoopsEvent, secret: &LoopsToClaySecret) -> Result<Option<Taken>, StoreFault> {
         let mut taken = None;
         for route in secret.routes.iter().filter(|route| route.events.selects(event.name())) {
             let delivery = self.delivery(event, &route.name);
@@ -165,10 +185,7 @@ where
                 Stored::Conflict => self.bury_conflict(delivery).await?,
             });
         }
-        match taken {
-            Some(taken) => Ok(taken),
-            None => self.bury(event, ReasonCode::NoRoute).await,
-        }
+        Ok(taken)
     }
 
     fn delivery(&self, event: &LoopsEvent, route: &str) -> Delivery {

@@ -114,7 +114,13 @@ impl ProcessPace {
     /// At most `per_second` requests a second, in bursts of [`burst`].
     #[must_use]
     pub fn new(per_second: NonZeroU32) -> Self {
-        let quota = Quota::per_second(per_second).allow_burst(burst(per_second));
+        Self::in_bursts(per_second, burst(per_second))
+    }
+
+    /// At most `per_second` requests a second, in bursts of that many.
+    #[must_use]
+    pub fn in_bursts(per_second: NonZeroU32, burst: NonZeroU32) -> Self {
+        let quota = Quota::per_second(per_second).allow_burst(burst);
         let now = Instant::now();
         let closed = Closed { paused_until: now, full_until: now };
         Self { limiter: RateLimiter::direct(quota), breaker: Breaker::default(), closed: Mutex::new(closed) }

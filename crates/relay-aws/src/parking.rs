@@ -1,0 +1,100 @@
+//! Where messages are hidden until their time, and how they are shown before it: when one of those that wait for the same
+//! thing gets through.
+//!
+//! SQS cannot be asked to show what it hides, but who has a message's receipt can end the time. So the ledger keeps the
+//! receipt of each delivery that is parked, by what it waits for.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use relay::ambient::Ambient;
+use relay_core::delivery::{Cargo, Delivery};
+use tokio::time::Instant;
+use tracing::warn;
+
+use crate::ledger::Ledger;
+
+/// How often a place is looked at while deliveries get through: about as long as a page of them takes.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+
+/// What a parked delivery waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WaitsFor {
+    /// The far end, which fails.
+    FarEnd,
+    /// A person.
+    Person,
+}
+
+/// The parked deliveries of one queue.
+#[derive(Debug, Default)]
+pub struct Parking(Mutex<BTreeMap<String, Place>>);
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Place {
+    /// Whether something was parked there when it was last looked at.
+    more: bool,
+    looked_at: Option<Instant>,
+}
+
+impl Parking {
+    /// Notes by which receipt a delivery can be shown before its time.
+    pub async fn park<A: Ambient>(
+        &self,
+        ledger: &Ledger,
+        ambient: &A,
+        delivery: &Delivery,
+        waits_for: WaitsFor,
+        receipt: &str,
+    ) {
+        if let Err(fault) = ledger.park(delivery, &place(delivery, waits_for), receipt, ambient.now()).await {
+            // It comes back by itself, only later.
+            warn!(delivery.id = %delivery.id, %fault, "what is parked could not be noted");
+        }
+    }
+
+    /// The receipts to show now that a delivery has got through, which had waited for that, or for nothing: as soon as one
+    /// that had waited gets through, and from then on again and again, until none is left.
+    pub async fn freed_by(&self, ledger: &Ledger, delivery: &Delivery, waited: Option<WaitsFor>) -> Vec<String> {
+        let mut receipts = Vec::new();
+        for waits_for in [WaitsFor::FarEnd, WaitsFor::Person] {
+            let place = place(delivery, waits_for);
+            if !self.is_to_be_looked_at(&place, waited == Some(waits_for)) {
+                continue;
+            }
+            let found = ledger.parked(&place).await.unwrap_or_else(|fault| {
+                warn!(%fault, "what is parked could not be listed: it comes back by itself");
+                Vec::new()
+            });
+            self.lock().entry(place).or_default().more = !found.is_empty();
+            receipts.extend(found);
+        }
+        receipts
+    }
+
+    fn is_to_be_looked_at(&self, place: &str, waited: bool) -> bool {
+        let mut places = self.lock();
+        let known = places.get(place).copied().unwrap_or_default();
+        let just_looked = known.looked_at.is_some_and(|at| at.elapsed() < LOOK_EVERY);
+        if (!waited && !known.more) || just_looked {
+            return false;
+        }
+        places.insert(place.to_owned(), Place { looked_at: Some(Instant::now()), ..known });
+        true
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Place>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Where a delivery is parked. An end that fails fails for everybody; what a person has to mend is mended for a route.
+fn place(delivery: &Delivery, waits_for: WaitsFor) -> String {
+    let direction = delivery.cargo.direction().as_str();
+    match (waits_for, &delivery.cargo) {
+        (WaitsFor::FarEnd, _) => format!("{direction} far-end"),
+        (WaitsFor::Person, Cargo::ClayRow { route, .. }) => format!("{direction} person {route}"),
+        (WaitsFor::Person, _) => format!("{direction} person"),
+    }
+}
