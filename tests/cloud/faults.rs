@@ -377,3 +377,40 @@ async fn when_one_held_delivery_gets_through_the_others_follow_at_once() {
     empty(&cloud, "ClayQueue").await;
     assert_eq!(new.got().len(), 6);
 }
+
+#[tokio::test]
+async fn what_one_route_holds_is_not_tried_because_another_route_gets_through() {
+    let (loops, first) = ends().await;
+    let second = FarEnd::start(Reply::status(403)).await;
+    first.otherwise(Reply::status(403));
+    let to = |first: &FarEnd| {
+        let route = |name: &str, event: &str, clay: &FarEnd| json!({"name": name, "events": [event], "webhooks": [{"url": clay.url("/hook")}]});
+        let routes = [route("first", "contact.created", first), route("second", "contact.other", &second)];
+        json!({"loops_signing_secrets": [webhook::SECRET], "clay_routes": routes})
+    };
+    let mut settings = settings(&loops);
+    settings.push(("RELAYED_EVENTS".to_owned(), "contact.*".to_owned()));
+    let setup = |document| Setup { loops_to_clay: Some(document), clay_to_loops: None, settings: settings.clone() };
+    let cloud = Cloud::start(setup(to(&first))).await;
+    for number in 0..8 {
+        let body = String::from_utf8(created(&format!("n{number}@example.com"))).unwrap();
+        assert_eq!(post(&cloud.base(), &format!("first_{number}"), body.as_bytes()).await.status, 200);
+        let other = body.replace("contact.created", "contact.other").replace("@example", "@other");
+        assert_eq!(post(&cloud.base(), &format!("second_{number}"), other.as_bytes()).await.status, 200);
+    }
+    let held = || async {
+        let all = deliveries::list(&cloud).await;
+        all.iter().filter(|one| one["reason"] == "clay_webhooks_exhausted").count()
+    };
+    eventually("sixteen held deliveries", async || (held().await == 16).then_some(())).await;
+    let asked = second.got().len();
+    let mended = FarEnd::start(Reply::status(200)).await;
+    let cloud = Cloud::start_in(cloud.stop().await, setup(to(&mended))).await;
+    eventually("the first route's rows", async || {
+        cloud.let_one_pass().await;
+        (mended.got().len() == 8).then_some(())
+    })
+    .await;
+    // Some of the second route may have been shown by this test itself.
+    assert!(second.got().len() - asked <= 8, "{} more", second.got().len() - asked);
+}
