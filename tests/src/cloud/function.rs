@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Mutex, Semaphore, watch};
+use tokio::sync::{Mutex, Notify, Semaphore, watch};
 
 use super::sandbox::{Failed, Sandbox};
 
@@ -28,6 +29,8 @@ pub struct Function {
     idle: Mutex<Vec<Sandbox>>,
     free: Semaphore,
     killed: watch::Sender<bool>,
+    crashed: Notify,
+    busy: AtomicUsize,
 }
 
 impl Function {
@@ -41,6 +44,8 @@ impl Function {
             idle: Mutex::new(Vec::new()),
             free: Semaphore::new(sandboxes),
             killed: watch::Sender::new(false),
+            crashed: Notify::new(),
+            busy: AtomicUsize::new(0),
         }
     }
 
@@ -65,10 +70,14 @@ impl Function {
             None => Sandbox::start(self.name(), &self.binary, &self.described.environment, &self.log).await,
         };
         let mut killed = self.killed.subscribe();
+        let crashed = self.crashed.notified();
+        self.busy.fetch_add(1, Ordering::SeqCst);
         let answer = tokio::select! {
             answer = sandbox.invoke(event, self.described.timeout) => answer,
             _ = killed.wait_for(|killed| *killed) => Err(Failed::Exited),
+            () = crashed => Err(Failed::Exited),
         };
+        self.busy.fetch_sub(1, Ordering::SeqCst);
         if sandbox.is_alive() && !matches!(answer, Err(Failed::TimedOut | Failed::Exited)) {
             self.idle.lock().await.push(sandbox);
         }
@@ -79,6 +88,13 @@ impl Function {
     pub async fn kill(&self) {
         let _ = self.killed.send(true);
         self.recycle().await;
+    }
+
+    /// Kills every sandbox that has an event, and says how many those are. The next event starts a new one.
+    pub fn crash(&self) -> usize {
+        let busy = self.busy.load(Ordering::SeqCst);
+        self.crashed.notify_waiters();
+        busy
     }
 
     /// Ends every idle sandbox: the next event starts a new one.

@@ -163,6 +163,11 @@ impl Cloud {
         self.kept.let_time_pass().await;
     }
 
+    /// Shows every message that is hidden and that no function is working on.
+    pub async fn let_rested_pass(&self) {
+        self.kept.hidden.show_rested(&self.stack().account().sqs()).await;
+    }
+
     /// Shows one of the messages that are hidden.
     pub async fn let_one_pass(&self) {
         self.kept.hidden.show_one(&self.stack().account().sqs()).await;
