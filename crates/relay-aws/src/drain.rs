@@ -14,14 +14,14 @@ use crate::batch::{self, MessageWorker};
 use crate::queue::SqsQueue;
 
 /// How many sandboxes drain one queue (the template's `MaximumConcurrency`, which cannot be less).
-const SANDBOXES: u32 = 2;
+const SANDBOXES: NonZeroU32 = NonZeroU32::MIN.saturating_add(1);
 /// The time that the template gives a worker.
 const USUAL_TIME: Duration = Duration::from_secs(60);
 
 /// The pace of one sandbox: all of them together keep the far end's.
 #[must_use]
 pub fn pace(per_second: NonZeroU32) -> ProcessPace {
-    ProcessPace::new(NonZeroU32::new(per_second.get() / SANDBOXES).unwrap_or(NonZeroU32::MIN))
+    ProcessPace::share(per_second, SANDBOXES)
 }
 
 /// Takes batches until the sandbox ends.
