@@ -4,6 +4,7 @@
 mod contract;
 mod faults;
 mod routes;
+mod suite;
 mod template;
 mod workers;
 

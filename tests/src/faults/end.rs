@@ -47,6 +47,7 @@ struct State {
     taken: Vec<Item>,
     event_keys: BTreeSet<String>,
     unsaid: usize,
+    ailed: usize,
     too_many: usize,
     redirects_followed: usize,
 }
@@ -58,6 +59,8 @@ pub struct Report {
     pub taken: Vec<Item>,
     /// How many of them it took without saying so.
     pub unsaid: usize,
+    /// How many requests met its ailment.
+    pub ailed: usize,
     /// How many requests it refused because more than ten came within a second, while it was well.
     pub too_many: usize,
     /// How many requests came where a redirect led.
@@ -97,6 +100,7 @@ impl End {
             taken: Vec::new(),
             event_keys: BTreeSet::new(),
             unsaid: 0,
+            ailed: 0,
             too_many: 0,
             redirects_followed: 0,
         }));
@@ -132,6 +136,7 @@ impl End {
         Report {
             taken: state.taken.clone(),
             unsaid: state.unsaid,
+            ailed: state.ailed,
             too_many: state.too_many,
             redirects_followed: state.redirects_followed,
         }
@@ -155,7 +160,9 @@ impl State {
         self.connections += 1;
         let chance = self.chance(("connection", self.connections));
         let resets = self.ailments.get(pick(chance, self.ailments.len())) == Some(&Ailment::Resets);
-        resets && (chance >> 32) % 10 < AILING_OF_TEN
+        let resets = resets && (chance >> 32) % 10 < AILING_OF_TEN;
+        self.ailed += usize::from(resets);
+        resets
     }
 
     /// Whether there is room for another call within this second. Who is not well says something else anyway.
@@ -197,6 +204,7 @@ impl State {
         let chance = self.chance((&item, times));
         let ails = (chance >> 32) % 10 < AILING_OF_TEN;
         let ailment = self.ailments.get(pick(chance, self.ailments.len())).copied().filter(|_| ails);
+        self.ailed += usize::from(ailment.is_some());
         self.suffer(ailment, chance >> 40, got, item)
     }
 

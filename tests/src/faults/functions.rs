@@ -1,5 +1,6 @@
 //! The relay as functions, against emulated services, under faults.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -32,7 +33,8 @@ pub struct Functions {
     cloud: Cloud,
     clay_url: String,
     base: watch::Sender<String>,
-    kills: usize,
+    /// The sandboxes that were killed at work, by their function.
+    kills: BTreeMap<&'static str, usize>,
     rotated: bool,
 }
 
@@ -73,7 +75,7 @@ impl Form for Functions {
         };
         let cloud = Cloud::start(setup).await;
         let base = watch::Sender::new(cloud.base());
-        Self { cloud, clay_url, base, kills: 0, rotated: false }
+        Self { cloud, clay_url, base, kills: BTreeMap::new(), rotated: false }
     }
 
     fn base(&self) -> watch::Receiver<String> {
@@ -87,7 +89,7 @@ impl Form for Functions {
                 tokio::time::sleep(moment).await;
                 for name in FUNCTIONS {
                     if random.bool() {
-                        self.kills += self.cloud.function(name).crash();
+                        *self.kills.entry(name).or_default() += self.cloud.function(name).crash();
                     }
                 }
                 self.cloud.let_rested_pass().await;
@@ -131,9 +133,12 @@ impl Form for Functions {
         usize::try_from(waiting).unwrap_or(usize::MAX)
     }
 
-    fn under_way_at_kills(&self, size: Size) -> usize {
-        // A sandbox that is killed has one of each contact under way, at the most.
-        self.kills * usize::try_from(size.contacts).unwrap_or_default()
+    fn under_way_at_kills(&self, size: Size) -> [usize; 2] {
+        // A worker that is killed has one of each contact under way, at the most. What its front door had under way, its
+        // sender knows to be unanswered.
+        let kills = |function| self.kills.get(function).copied().unwrap_or_default();
+        ["clay-delivery", "loops-delivery"]
+            .map(|worker| kills(worker) * usize::try_from(size.contacts).unwrap_or_default())
     }
 
     fn log(&self) -> String {

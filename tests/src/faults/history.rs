@@ -50,6 +50,10 @@ pub struct History {
     pub redirects_followed: usize,
     /// How many deliveries still waited when nobody waited for them any more.
     pub waiting: usize,
+    /// Whether there was to be a fault.
+    pub is_faulty: bool,
+    /// How many requests the far end did not answer well, by its ailment, and how often the relay was struck.
+    pub struck: usize,
 }
 
 /// What a history comes to.
@@ -77,6 +81,10 @@ pub struct Count {
     pub redirects_followed: usize,
     /// What still waited.
     pub waiting: usize,
+    /// Whether there was to be a fault.
+    pub is_faulty: bool,
+    /// How often the fault was met.
+    pub struck: usize,
 }
 
 impl Count {
@@ -92,6 +100,8 @@ impl Count {
             too_many: history.too_many,
             redirects_followed: history.redirects_followed,
             waiting: history.waiting,
+            is_faulty: history.is_faulty,
+            struck: history.struck,
             ..Self::default()
         };
         for item in &history.taken {
@@ -136,6 +146,9 @@ impl Count {
         }
         if self.sent == 0 || self.acknowledged == 0 {
             faults.push("nothing was sent and acknowledged, so nothing was tried".to_owned());
+        }
+        if self.is_faulty && self.struck == 0 {
+            faults.push("the fault never came, so nothing was tried".to_owned());
         }
         faults
     }
@@ -235,5 +248,15 @@ mod tests {
     #[test]
     fn a_history_of_nothing_proves_nothing() {
         assert_eq!(Count::of(&History::default()).faults().len(), 1);
+        let mut history = History { is_faulty: true, ..well(Kind::Webhook) };
+        assert_eq!(Count::of(&history).faults(), ["the fault never came, so nothing was tried"]);
+        history.struck = 1;
+        assert!(Count::of(&history).faults().is_empty());
+    }
+
+    #[test]
+    fn what_waits_for_ever_and_what_follows_a_redirect_is_a_fault() {
+        let history = History { waiting: 2, redirects_followed: 1, ..well(Kind::Contact) };
+        assert_eq!(Count::of(&history).faults(), ["1 sent where a redirect led", "2 still waiting"]);
     }
 }

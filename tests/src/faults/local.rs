@@ -1,5 +1,6 @@
 //! The relay as one program, under faults.
 
+use std::path::Path;
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -11,8 +12,10 @@ use super::{Form, KEY, NEW_KEY};
 use crate::listing::Listing as _;
 use crate::process::Relay;
 
-/// How many deliveries of one direction the program has under way at once.
-const AT_ONCE: u32 = 8;
+/// What was being sent to an end when the relay was killed, as its store has it.
+const UNDER_WAY: &str = "SELECT count(*) FROM deliveries WHERE state = 'sending' AND direction = ?1";
+/// The directions, as the store has them.
+const DIRECTIONS: [&str; 2] = ["loops-to-clay", "clay-to-loops"];
 /// Makes the store refuse everything that changes it, as a full disk does.
 const FULL: &str = "CREATE TRIGGER full_insert BEFORE INSERT ON deliveries BEGIN SELECT RAISE(ABORT, 'disk is full'); END;
                     CREATE TRIGGER full_update BEFORE UPDATE ON deliveries BEGIN SELECT RAISE(ABORT, 'disk is full'); END;";
@@ -24,7 +27,7 @@ pub struct Local {
     relay: Option<Relay>,
     settings: Vec<(&'static str, String)>,
     base: watch::Sender<String>,
-    kills: usize,
+    under_way: [usize; 2],
     rotated: bool,
 }
 
@@ -47,13 +50,17 @@ impl Local {
 
     /// Does something to its store, and undoes it after that time.
     async fn to_its_store(&self, begin: &str, end: &str, time: Duration) {
-        let store = relay_local::store::open_existing(self.relay().folder()).ok().flatten();
-        let store = store.unwrap_or_else(|| panic!("there is no store"));
+        let store = store(self.relay().folder());
         store.busy_timeout(crate::PATIENCE).unwrap_or_else(|fault| panic!("{fault}"));
         store.execute_batch(begin).unwrap_or_else(|fault| panic!("{fault}"));
         tokio::time::sleep(time).await;
         store.execute_batch(end).unwrap_or_else(|fault| panic!("{fault}"));
     }
+}
+
+fn store(folder: &Path) -> rusqlite::Connection {
+    let store = relay_local::store::open_existing(folder).ok().flatten();
+    store.unwrap_or_else(|| panic!("there is no store"))
 }
 
 impl Form for Local {
@@ -76,7 +83,7 @@ impl Form for Local {
             ("LOOPS_API_KEY", KEY.to_owned()),
         ];
         let base = watch::Sender::new(String::new());
-        let mut form = Self { relay: None, settings, base, kills: 0, rotated: false };
+        let mut form = Self { relay: None, settings, base, under_way: [0; 2], rotated: false };
         form.start_again(crate::process::Folder::new()).await;
         form
     }
@@ -91,7 +98,13 @@ impl Form for Local {
             Strike::Kill => {
                 tokio::time::sleep(moment).await;
                 let folder = self.take().kill().await;
-                self.kills += 1;
+                let store = store(folder.path());
+                for (under_way, direction) in self.under_way.iter_mut().zip(DIRECTIONS) {
+                    let found: rusqlite::Result<u32> = store.query_row(UNDER_WAY, [direction], |row| row.get(0));
+                    let found = found.unwrap_or_else(|fault| panic!("{fault}"));
+                    *under_way += usize::try_from(found).unwrap_or_default();
+                }
+                drop(store);
                 self.start_again(folder).await;
             }
             Strike::StoreFails => {
@@ -130,9 +143,8 @@ impl Form for Local {
             .count()
     }
 
-    fn under_way_at_kills(&self, size: Size) -> usize {
-        // One of each contact, at the most.
-        self.kills * usize::try_from(AT_ONCE.min(size.contacts)).unwrap_or_default()
+    fn under_way_at_kills(&self, _: Size) -> [usize; 2] {
+        self.under_way
     }
 
     fn log(&self) -> String {

@@ -52,8 +52,8 @@ pub trait Form: Sized {
     /// How many deliveries wait or are under way. Where time has to pass for them, it passes.
     fn waiting(&self) -> impl Future<Output = usize>;
 
-    /// How many deliveries of one direction may have been under way when it was killed.
-    fn under_way_at_kills(&self, size: Size) -> usize;
+    /// How many deliveries may have been under way when it was killed, to Clay and to Loops.
+    fn under_way_at_kills(&self, size: Size) -> [usize; 2];
 
     /// Its log.
     fn log(&self) -> String;
@@ -81,9 +81,13 @@ pub async fn go_through<F: Form>(fault: &Fault, size: Size, seed: u64) -> [Line;
     let webhooks = tokio::spawn(workload::webhooks(form.base(), size, random.u64(..)));
     let rows = tokio::spawn(workload::rows(form.base(), size, random.u64(..)));
     let began = Instant::now();
+    let mut strikes = 0;
     while began.elapsed() < size.lasting || !(webhooks.is_finished() && rows.is_finished()) {
         match fault.strike {
-            Some(strike) => form.strike(strike, &mut random, [&clay, &loops]).await,
+            Some(strike) => {
+                form.strike(strike, &mut random, [&clay, &loops]).await;
+                strikes += 1;
+            }
             None => tokio::time::sleep(LOOK_EVERY).await,
         }
     }
@@ -99,26 +103,23 @@ pub async fn go_through<F: Form>(fault: &Fault, size: Size, seed: u64) -> [Line;
         tokio::time::sleep(LOOK_EVERY).await;
         waiting = form.waiting().await;
     }
-    let under_way = form.under_way_at_kills(size);
-    let line = |direction, sent, report| {
-        let count = Count::of(&history(sent, report, under_way, waiting));
+    let line = |direction, sent, report: Report, under_way| {
+        let (is_faulty, struck) = (fault.name != Fault::none().name, strikes + report.ailed);
+        let count = Count::of(&History { under_way, waiting, is_faulty, struck, ..history(sent, report) });
         Line { form: F::NAME, fault: fault.name, direction, count }
     };
-    let lines = [line("Loops to Clay", webhooks, clay.report()), line("Clay to Loops", rows, loops.report())];
+    let [to_clay, to_loops] = form.under_way_at_kills(size);
+    let lines = [
+        line("Loops to Clay", webhooks, clay.report(), to_clay),
+        line("Clay to Loops", rows, loops.report(), to_loops),
+    ];
     keep_log(&form, fault, &lines);
     lines
 }
 
-fn history(sent: Sent, report: Report, under_way: usize, waiting: usize) -> History {
-    History {
-        sent,
-        taken: report.taken,
-        unsaid: report.unsaid,
-        under_way,
-        too_many: report.too_many,
-        redirects_followed: report.redirects_followed,
-        waiting,
-    }
+fn history(sent: Sent, report: Report) -> History {
+    let Report { taken, unsaid, ailed: _, too_many, redirects_followed } = report;
+    History { sent, taken, unsaid, too_many, redirects_followed, ..History::default() }
 }
 
 /// Keeps the log of a relay that has failed where `RELAY_FAULT_LOGS` says.
@@ -136,10 +137,11 @@ fn keep_log<F: Form>(form: &F, fault: &Fault, lines: &[Line]) {
 #[must_use]
 pub fn table(lines: &[Line], seed: u64) -> String {
     let mut table = format!(
-        "seed {seed}\n{:<12} {:<26} {:<14} {:>5} {:>6} {:>10} {:>5} {:>8} {:>6} {:>9} {:>13} {:>5}\n",
+        "seed {seed}\n{:<12} {:<26} {:<14} {:>5} {:>5} {:>6} {:>10} {:>5} {:>8} {:>6} {:>9} {:>13} {:>5}\n",
         "form",
         "fault",
         "direction",
+        "met",
         "sent",
         "acked",
         "delivered",
@@ -152,7 +154,8 @@ pub fn table(lines: &[Line], seed: u64) -> String {
     );
     for Line { form, fault, direction, count } in lines {
         table.push_str(&format!(
-            "{form:<12} {fault:<26} {direction:<14} {:>5} {:>6} {:>10} {:>5} {:>8} {:>6} {:>9} {:>13} {:>5}",
+            "{form:<12} {fault:<26} {direction:<14} {:>5} {:>5} {:>6} {:>10} {:>5} {:>8} {:>6} {:>9} {:>13} {:>5}",
+            count.struck,
             count.sent,
             count.acknowledged,
             count.delivered,
