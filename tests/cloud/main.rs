@@ -3,6 +3,7 @@
 #[path = "../contract/mod.rs"]
 mod contract;
 mod faults;
+mod lost_answers;
 mod routes;
 mod suite;
 mod template;

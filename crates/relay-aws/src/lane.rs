@@ -135,8 +135,9 @@ impl<A: Ambient> AwsLane<A> {
         // The lane is closed before the message is on its way: nothing may pass it.
         let wait = Change::new("ADD waiting :ids").set(":ids", [place(delivery)]);
         self.ledger.table().change(&key(&delivery.contact), wait, self.ambient.now()).await?;
-        if let Err(fault) = self.queue.send(delivery, &self.ambient.unique()).await {
-            self.leave(delivery).await?;
+        if let Err(fault) = self.queue.send(delivery, &self.ambient.unique()).await
+            && self.is_taken_back(delivery, 0).await?
+        {
             return Err(fault);
         }
         // It is stored: that the record of it is missing only means that a repeat is stored once more, and sent once.
@@ -144,6 +145,18 @@ impl<A: Ambient> AwsLane<A> {
             warn!(delivery.id = %delivery.id, %fault, "a stored delivery could not be recorded");
         }
         Ok(())
+    }
+
+    /// Takes back what the queue did not say that it has: it may have it all the same, and would send it after what comes
+    /// now. False where a worker has begun it, so that it is in the queue after all. Until it is taken back, its contact's
+    /// lane stays closed.
+    async fn is_taken_back(&self, delivery: &Delivery, attempts: u32) -> Result<bool, StoreFault> {
+        // An event that comes again is known to Loops by its key.
+        if !repeats(delivery) && !self.ledger.withdraw(delivery, attempts, self.ambient.now()).await? {
+            return Ok(false);
+        }
+        self.leave(delivery).await?;
+        Ok(true)
     }
 
     /// Puts the holder of the lane into the queue; in front of everything, where others came meanwhile.
@@ -171,9 +184,12 @@ impl<A: Ambient> AwsLane<A> {
         }
         match self.queue.send(delivery, &self.ambient.unique()).await {
             Err(fault) if alone => {
-                self.leave(delivery).await?;
-                self.ledger.forget(&delivery.id).await?;
-                return Err(fault);
+                if self.is_taken_back(delivery, postponed.attempts).await? {
+                    if repeats(delivery) {
+                        self.ledger.forget(&delivery.id).await?;
+                    }
+                    return Err(fault);
+                }
             }
             // The others bring it along.
             Ok(()) | Err(_) => {}

@@ -24,13 +24,16 @@ pub enum Standing {
 pub enum Begun {
     /// It tries to deliver it; this was tried before.
     Go(History),
-    /// It is delivered already: the message is a repeat.
+    /// It is delivered already, or its caller was told otherwise: the message is one too many.
     DoneBefore,
     /// Another body has been delivered, or waits, under its id.
     Conflict,
     /// Its far end asked to be left alone until then.
     NotBefore(Timestamp),
 }
+
+/// The standing of a delivery that may be in the queue and is not to be sent.
+const WITHDRAWN: &str = "withdrawn";
 
 /// The ledger.
 #[derive(Debug, Clone)]
@@ -150,6 +153,22 @@ impl Ledger {
         self.table.forget(&delivery_key(id)).await
     }
 
+    /// Notes that a delivery is not to be sent, should it be in the queue; false where a worker has begun it. `attempts` is
+    /// how many were made before it was to join the queue.
+    ///
+    /// # Errors
+    /// When the table cannot be written.
+    pub async fn withdraw(&self, delivery: &Delivery, attempts: u32, now: Timestamp) -> Result<bool, StoreFault> {
+        let change = Change::new(
+            "SET standing = :withdrawn, body_hash = :hash, received_at = :received, cargo = :cargo \
+             REMOVE lease_until, not_before",
+        )
+        .only_if("attribute_not_exists(attempts) OR attempts = :attempts")
+        .text(":withdrawn", WITHDRAWN)
+        .number(":attempts", i64::from(attempts));
+        Ok(self.table.change(&delivery_key(&delivery.id), describe(change, delivery), now).await?.is_some())
+    }
+
     /// Begins an attempt.
     ///
     /// # Errors
@@ -174,7 +193,7 @@ impl Ledger {
             return Ok(Begun::Conflict);
         }
         match text(&item, "standing") {
-            Some("done") => Ok(Begun::DoneBefore),
+            Some("done" | WITHDRAWN) => Ok(Begun::DoneBefore),
             // A person has taken it out of the dead letters.
             Some("dead") => Ok(Begun::Go(History::default())),
             _ => Ok(Begun::Go(History {
