@@ -223,7 +223,7 @@ impl State {
                 let status = [301, 302, 303, 307, 308].get(pick(chance, 5)).copied().unwrap_or(302);
                 Fate::Answer(status, vec![("Location", ELSEWHERE.to_owned())], "")
             }
-            Some(Ailment::BreaksOff) if chance % 2 == 0 => Fate::BreakOff(500),
+            Some(Ailment::BreaksOff) if chance.is_multiple_of(2) => Fate::BreakOff(500),
             // From here on it takes what came, or knows it.
             _ if !self.take(got, item) => Fate::Answer(409, Vec::new(), r#"{"message":"Idempotency key in use"}"#),
             Some(Ailment::BreaksOff) => Fate::BreakOff(200),

@@ -146,7 +146,7 @@ pub struct Size {
 impl Size {
     /// That of `make faults`.
     pub const FULL: Self =
-        Self { contacts: 6, steps: 6, lasting: Duration::from_secs(8), patience: Duration::from_secs(180) };
+        Self { contacts: 6, steps: 8, lasting: Duration::from_secs(24), patience: Duration::from_secs(180) };
     /// That of a test.
     pub const SHORT: Self =
         Self { contacts: 3, steps: 4, lasting: Duration::from_secs(3), patience: Duration::from_secs(60) };

@@ -30,23 +30,23 @@ pub type Base = watch::Receiver<String>;
 
 /// Sends the webhooks of all contacts.
 pub async fn webhooks(base: Base, size: Size, seed: u64) -> Sent {
-    all(base, size, seed, "loops", |_, _| Kind::Webhook).await
+    all(base, size, seed, "loops", |_| Kind::Webhook).await
 }
 
 /// Sends the rows of all contacts: updates and events, some of which are sent twice.
 pub async fn rows(base: Base, size: Size, seed: u64) -> Sent {
-    let kind = |random: &mut Rng, _: u32| if random.bool() { Kind::Contact } else { Kind::Event };
+    let kind = |random: &mut Rng| if random.bool() { Kind::Contact } else { Kind::Event };
     all(base, size, seed, "clay", kind).await
 }
 
-async fn all(base: Base, size: Size, seed: u64, who: &str, kind: fn(&mut Rng, u32) -> Kind) -> Sent {
+async fn all(base: Base, size: Size, seed: u64, who: &str, kind: fn(&mut Rng) -> Kind) -> Sent {
     let client = relay::http_client::build().unwrap_or_else(|fault| panic!("{fault}"));
     let mut senders = JoinSet::new();
     for number in 0..size.contacts {
         let contact = format!("{who}{number}@example.com");
         let random = Rng::with_seed(seed ^ u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let sender = Sender { base: base.clone(), client: client.clone(), contact, random, sent: Sent::new() };
-        senders.spawn(sender.run(size.steps, kind));
+        senders.spawn(sender.run(size.steps, size.lasting, kind));
     }
     senders.join_all().await.into_iter().flatten().collect()
 }
@@ -60,15 +60,21 @@ struct Sender {
 }
 
 impl Sender {
-    async fn run(mut self, steps: u32, kind: fn(&mut Rng, u32) -> Kind) -> Sent {
+    async fn run(mut self, steps: u32, lasting: Duration, kind: fn(&mut Rng) -> Kind) -> Sent {
         for step in 1..=steps {
-            let kind = kind(&mut self.random, step);
+            let kind = kind(&mut self.random);
             let item = Item { contact: self.contact.clone(), step, kind };
             let (later, twice) = (self.random.u32(..4) == 0, self.random.u32(..3) == 0);
             self.until_acknowledged(&item, later).await;
             if twice && kind != Kind::Contact {
                 // Loops was not sure, or somebody runs the row again.
                 self.once(&item, later).await;
+            }
+            if self.random.bool() {
+                // Some steps come close upon another, the others spread over the time of the fault.
+                let longest = lasting.as_millis() / u128::from(steps.max(1));
+                let pause = self.random.u64(..u64::try_from(2 * longest).unwrap_or(u64::MAX).max(1));
+                tokio::time::sleep(Duration::from_millis(pause)).await;
             }
         }
         self.sent
