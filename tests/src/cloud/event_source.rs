@@ -80,6 +80,13 @@ impl Hidden {
         Self::end_the_time_of(rested, client).await;
     }
 
+    /// How many messages of a queue a function is working on.
+    #[must_use]
+    pub fn at_work(&self, queue: &str) -> usize {
+        let under_way = self.under_way();
+        self.lock().iter().filter(|(of, receipt)| of == queue && under_way.contains(receipt)).count()
+    }
+
     async fn end_the_time_of(hidden: Vec<(String, String)>, client: &Client) {
         for (queue, receipt) in hidden {
             // A message that was received again has another receipt.

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Mutex, Notify, Semaphore, watch};
@@ -30,7 +29,6 @@ pub struct Function {
     free: Semaphore,
     killed: watch::Sender<bool>,
     crashed: Notify,
-    busy: AtomicUsize,
 }
 
 impl Function {
@@ -45,7 +43,6 @@ impl Function {
             free: Semaphore::new(sandboxes),
             killed: watch::Sender::new(false),
             crashed: Notify::new(),
-            busy: AtomicUsize::new(0),
         }
     }
 
@@ -71,13 +68,11 @@ impl Function {
         };
         let mut killed = self.killed.subscribe();
         let crashed = self.crashed.notified();
-        self.busy.fetch_add(1, Ordering::SeqCst);
         let answer = tokio::select! {
             answer = sandbox.invoke(event, self.described.timeout) => answer,
             _ = killed.wait_for(|killed| *killed) => Err(Failed::Exited),
             () = crashed => Err(Failed::Exited),
         };
-        self.busy.fetch_sub(1, Ordering::SeqCst);
         if sandbox.is_alive() && !matches!(answer, Err(Failed::TimedOut | Failed::Exited)) {
             self.idle.lock().await.push(sandbox);
         }
@@ -90,11 +85,9 @@ impl Function {
         self.recycle().await;
     }
 
-    /// Kills every sandbox that has an event, and says how many those are. The next event starts a new one.
-    pub fn crash(&self) -> usize {
-        let busy = self.busy.load(Ordering::SeqCst);
+    /// Kills every sandbox that has an event. The next event starts a new one.
+    pub fn crash(&self) {
         self.crashed.notify_waiters();
-        busy
     }
 
     /// Ends every idle sandbox: the next event starts a new one.

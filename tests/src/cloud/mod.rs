@@ -168,6 +168,12 @@ impl Cloud {
         self.kept.hidden.show_rested(&self.stack().account().sqs()).await;
     }
 
+    /// How many messages of a queue a function is working on.
+    #[must_use]
+    pub fn at_work(&self, queue: &str) -> usize {
+        self.kept.hidden.at_work(self.stack().queue(queue))
+    }
+
     /// Shows one of the messages that are hidden.
     pub async fn let_one_pass(&self) {
         self.kept.hidden.show_one(&self.stack().account().sqs()).await;

@@ -1,6 +1,5 @@
 //! The relay as functions, against emulated services, under faults.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -8,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::end::End;
-use super::kinds::{Fault, Size, Strike};
+use super::kinds::{Fault, Strike};
 use super::{Form, KEY, NEW_KEY};
 use crate::cloud::services::Trouble;
 use crate::cloud::{Cloud, Setup};
@@ -33,8 +32,8 @@ pub struct Functions {
     cloud: Cloud,
     clay_url: String,
     base: watch::Sender<String>,
-    /// The sandboxes that were killed at work, by their function.
-    kills: BTreeMap<&'static str, usize>,
+    /// What workers had under way when they were killed, to Clay and to Loops.
+    under_way: [usize; 2],
     rotated: bool,
 }
 
@@ -45,6 +44,20 @@ fn to_clay(url: &str, key: &str) -> Value {
 
 fn to_loops(key: &str) -> Value {
     json!({"loops_api_key": key, "relay_tokens": [TOKEN]})
+}
+
+impl Functions {
+    /// Kills the sandboxes of a function that are at work. What the front door had under way, its sender knows to be
+    /// unanswered; a worker's messages come back.
+    fn kill(&mut self, name: &str) {
+        let [to_clay, to_loops] = &mut self.under_way;
+        match name {
+            "clay-delivery" => *to_clay += self.cloud.at_work("ClayQueue"),
+            "loops-delivery" => *to_loops += self.cloud.at_work("LoopsQueue"),
+            _ => {}
+        }
+        self.cloud.function(name).crash();
+    }
 }
 
 impl Form for Functions {
@@ -75,7 +88,7 @@ impl Form for Functions {
         };
         let cloud = Cloud::start(setup).await;
         let base = watch::Sender::new(cloud.base());
-        Self { cloud, clay_url, base, kills: BTreeMap::new(), rotated: false }
+        Self { cloud, clay_url, base, under_way: [0; 2], rotated: false }
     }
 
     fn base(&self) -> watch::Receiver<String> {
@@ -89,7 +102,7 @@ impl Form for Functions {
                 tokio::time::sleep(moment).await;
                 for name in FUNCTIONS {
                     if random.bool() {
-                        *self.kills.entry(name).or_default() += self.cloud.function(name).crash();
+                        self.kill(name);
                     }
                 }
                 self.cloud.let_rested_pass().await;
@@ -133,12 +146,8 @@ impl Form for Functions {
         usize::try_from(waiting).unwrap_or(usize::MAX)
     }
 
-    fn under_way_at_kills(&self, size: Size) -> [usize; 2] {
-        // A worker that is killed has one of each contact under way, at the most. What its front door had under way, its
-        // sender knows to be unanswered.
-        let kills = |function| self.kills.get(function).copied().unwrap_or_default();
-        ["clay-delivery", "loops-delivery"]
-            .map(|worker| kills(worker) * usize::try_from(size.contacts).unwrap_or_default())
+    fn under_way_at_kills(&self) -> [usize; 2] {
+        self.under_way
     }
 
     fn log(&self) -> String {

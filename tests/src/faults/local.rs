@@ -7,7 +7,7 @@ use fastrand::Rng;
 use tokio::sync::watch;
 
 use super::end::End;
-use super::kinds::{Fault, Size, Strike};
+use super::kinds::{Fault, Strike};
 use super::{Form, KEY, NEW_KEY};
 use crate::listing::Listing as _;
 use crate::process::Relay;
@@ -143,7 +143,7 @@ impl Form for Local {
             .count()
     }
 
-    fn under_way_at_kills(&self, _: Size) -> [usize; 2] {
+    fn under_way_at_kills(&self) -> [usize; 2] {
         self.under_way
     }
 

@@ -53,7 +53,7 @@ pub trait Form: Sized {
     fn waiting(&self) -> impl Future<Output = usize>;
 
     /// How many deliveries may have been under way when it was killed, to Clay and to Loops.
-    fn under_way_at_kills(&self, size: Size) -> [usize; 2];
+    fn under_way_at_kills(&self) -> [usize; 2];
 
     /// Its log.
     fn log(&self) -> String;
@@ -108,7 +108,7 @@ pub async fn go_through<F: Form>(fault: &Fault, size: Size, seed: u64) -> [Line;
         let count = Count::of(&History { under_way, waiting, is_faulty, struck, ..history(sent, report) });
         Line { form: F::NAME, fault: fault.name, direction, count }
     };
-    let [to_clay, to_loops] = form.under_way_at_kills(size);
+    let [to_clay, to_loops] = form.under_way_at_kills();
     let lines = [
         line("Loops to Clay", webhooks, clay.report(), to_clay),
         line("Clay to Loops", rows, loops.report(), to_loops),
