@@ -70,6 +70,12 @@ api: ## openapi.yaml and the relay say the same: schemathesis, the same cases ea
 	}
 	$(API_VENV)/bin/python tests/api/check.py $(TARGET)/debug/relay-local
 
+.PHONY: faults
+faults: venv ## Both forms of the relay go through every fault; one table of what was lost, doubled or out of order (SEED=…)
+	$(CARGO) build --locked --workspace
+	RELAY_FUNCTIONS="$${RELAY_FUNCTIONS:-$(abspath $(TARGET))/debug}" \
+	  tests/aws/with-emulator $(TARGET)/debug/faults $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only "$(ONLY)") $(FORM)
+
 .PHONY: bench
 bench: ## Microseconds and allocations for cleaning a row and deriving its key
 	$(CARGO) bench --locked -p relay-core --bench rows

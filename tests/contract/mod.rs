@@ -6,6 +6,7 @@ mod answers_direct;
 mod answers_holds;
 pub(crate) mod answers_loops;
 mod clay_columns;
+pub(crate) mod faults;
 mod row_answers;
 mod row_table;
 pub(crate) mod rows;

@@ -4,6 +4,7 @@ mod commands;
 #[path = "../contract/mod.rs"]
 mod contract;
 mod durability;
+mod faults;
 mod pace;
 mod paths;
 mod start;

@@ -275,12 +275,14 @@ async fn serve(stream: TcpStream, script: Arc<Mutex<Script>>) {
     }
 }
 
-fn reset(stream: &BufReader<TcpStream>) {
+/// Makes the end of a connection a reset.
+pub(crate) fn reset(stream: &BufReader<TcpStream>) {
     // A linger of zero turns the close into a reset.
     let _ = stream.get_ref().set_zero_linger();
 }
 
-async fn write(
+/// Writes an answer that says it is so long; nothing where the connection is gone.
+pub(crate) async fn write(
     stream: &mut BufReader<TcpStream>,
     status: u16,
     headers: &[(&str, String)],
@@ -293,7 +295,8 @@ async fn write(
     stream.get_mut().flush().await.ok()
 }
 
-async fn request(stream: &mut BufReader<TcpStream>) -> Option<Got> {
+/// Reads a request; nothing where there is no other.
+pub(crate) async fn request(stream: &mut BufReader<TcpStream>) -> Option<Got> {
     let mut line = String::new();
     stream.read_line(&mut line).await.ok().filter(|read| *read > 0)?;
     let mut words = line.split_whitespace();

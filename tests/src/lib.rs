@@ -3,6 +3,7 @@
 pub mod cloud;
 pub mod cost;
 pub mod far_end;
+pub mod faults;
 pub mod http;
 pub mod listing;
 pub mod process;

@@ -54,9 +54,11 @@ impl Folder {
 #[must_use]
 pub fn program() -> PathBuf {
     let test = std::env::current_exe().unwrap_or_else(|fault| panic!("{fault}"));
-    let program = test.ancestors().nth(2).map(|folder| folder.join("relay-local")).unwrap_or_default();
-    assert!(program.exists(), "{} is not built: run `make test`, which builds it", program.display());
-    program
+    // A test is in a folder beneath the one of the programs; a program is beside it.
+    let mut programs = test.ancestors().skip(1).take(2).map(|folder| folder.join("relay-local"));
+    programs.find(|program| program.exists()).unwrap_or_else(|| {
+        panic!("relay-local is not built beside {}: run `make test`, which builds it", test.display())
+    })
 }
 
 /// The program with these settings and no others.

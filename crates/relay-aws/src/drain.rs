@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use lambda_runtime::{Diagnostic, Error, LambdaEvent, service_fn};
 use relay::ambient::Ambient;
-use relay::pace::{ProcessPace, burst};
+use relay::pace::ProcessPace;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
@@ -14,15 +14,14 @@ use crate::batch::{self, MessageWorker};
 use crate::queue::SqsQueue;
 
 /// How many sandboxes drain one queue (the template's `MaximumConcurrency`, which cannot be less).
-const SANDBOXES: u32 = 2;
+const SANDBOXES: NonZeroU32 = NonZeroU32::MIN.saturating_add(1);
 /// The time that the template gives a worker.
 const USUAL_TIME: Duration = Duration::from_secs(60);
 
 /// The pace of one sandbox: all of them together keep the far end's, also in the first moment.
 #[must_use]
 pub fn pace(per_second: NonZeroU32) -> ProcessPace {
-    let share = |whole: NonZeroU32| NonZeroU32::new(whole.get() / SANDBOXES).unwrap_or(NonZeroU32::MIN);
-    ProcessPace::in_bursts(share(per_second), share(burst(per_second)))
+    ProcessPace::share(per_second, SANDBOXES)
 }
 
 /// Takes batches until the sandbox ends.

@@ -114,13 +114,14 @@ impl ProcessPace {
     /// At most `per_second` requests a second, in bursts of [`burst`].
     #[must_use]
     pub fn new(per_second: NonZeroU32) -> Self {
-        Self::in_bursts(per_second, burst(per_second))
+        Self::share(per_second, NonZeroU32::MIN)
     }
 
-    /// At most `per_second` requests a second, in bursts of that many.
+    /// The pace of one of so many processes that keep `per_second` together: its part of the rate, and of the [`burst`].
     #[must_use]
-    pub fn in_bursts(per_second: NonZeroU32, burst: NonZeroU32) -> Self {
-        let quota = Quota::per_second(per_second).allow_burst(burst);
+    pub fn share(per_second: NonZeroU32, processes: NonZeroU32) -> Self {
+        let part = |all: NonZeroU32| NonZeroU32::new(all.get() / processes).unwrap_or(NonZeroU32::MIN);
+        let quota = Quota::per_second(part(per_second)).allow_burst(part(burst(per_second)));
         let now = Instant::now();
         let closed = Closed { paused_until: now, full_until: now };
         Self { limiter: RateLimiter::direct(quota), breaker: Breaker::default(), closed: Mutex::new(closed) }
@@ -207,6 +208,19 @@ mod tests {
         assert_eq!(taken_at_once(&pace(1)).await, 1);
         assert_eq!(taken_at_once(&pace(10)).await, 1);
         assert_eq!(taken_at_once(&pace(50)).await, 5);
+    }
+
+    #[tokio::test]
+    async fn processes_that_share_a_pace_share_its_burst() {
+        let of = |number| NonZeroU32::new(number).unwrap();
+        for per_second in [2, 4, 6, 8] {
+            let mut in_a_second = 0;
+            for _ in 0..2 {
+                let share = ProcessPace::share(of(per_second), of(2));
+                in_a_second += taken_at_once(&share).await + usize::try_from(per_second / 2).unwrap();
+            }
+            assert!(in_a_second <= 10, "{in_a_second} in the first second at {per_second}");
+        }
     }
 
     #[tokio::test]

@@ -3,6 +3,7 @@
 //! As AWS' page "Using Lambda with Amazon SQS" has it, partial batch responses included. What is not deleted comes back
 //! when its visibility timeout is up, and the queue itself moves it to the dead letters after so many receives.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -50,6 +51,8 @@ pub struct Mapping {
 #[derive(Debug, Default)]
 pub struct Hidden {
     receipts: Mutex<Vec<(String, String)>>,
+    /// The receipts that a function is working on.
+    under_way: Mutex<BTreeSet<String>>,
     answers_are_lost: AtomicBool,
 }
 
@@ -62,6 +65,29 @@ impl Hidden {
     /// Ends the time of all of them, as waiting would: they can be received at once.
     pub async fn show(&self, client: &Client) {
         let hidden = std::mem::take(&mut *self.lock());
+        Self::end_the_time_of(hidden, client).await;
+    }
+
+    /// Ends the time of those that no function is working on.
+    pub async fn show_rested(&self, client: &Client) {
+        let rested = {
+            let under_way = self.under_way();
+            let mut hidden = self.lock();
+            let (busy, rested) = hidden.drain(..).partition(|(_, receipt)| under_way.contains(receipt));
+            *hidden = busy;
+            rested
+        };
+        Self::end_the_time_of(rested, client).await;
+    }
+
+    /// How many messages of a queue a function is working on.
+    #[must_use]
+    pub fn at_work(&self, queue: &str) -> usize {
+        let under_way = self.under_way();
+        self.lock().iter().filter(|(of, receipt)| of == queue && under_way.contains(receipt)).count()
+    }
+
+    async fn end_the_time_of(hidden: Vec<(String, String)>, client: &Client) {
         for (queue, receipt) in hidden {
             // A message that was received again has another receipt.
             let _ = client
@@ -82,6 +108,10 @@ impl Hidden {
                 client.change_message_visibility().queue_url(queue).receipt_handle(receipt).visibility_timeout(0);
             let _ = show.send().await;
         }
+    }
+
+    fn under_way(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(String, String)>> {
@@ -161,11 +191,18 @@ impl Poller {
             .await;
         let messages = received.map(|received| received.messages.unwrap_or_default()).unwrap_or_default();
         let receipts = messages.iter().filter_map(|message| message.receipt_handle.clone());
+        self.hidden.under_way().extend(receipts.clone());
         self.hidden.lock().extend(receipts.map(|receipt| (self.mapping.queue.clone(), receipt)));
         messages
     }
 
     async fn hand_over(&self, messages: &[Message]) {
+        self.until_answered(messages).await;
+        let receipts: Vec<_> = messages.iter().filter_map(|message| message.receipt_handle.as_ref()).collect();
+        self.hidden.under_way().retain(|receipt| !receipts.contains(&receipt));
+    }
+
+    async fn until_answered(&self, messages: &[Message]) {
         let event = json!({"Records": messages.iter().map(record).collect::<Vec<_>>()});
         // A function that fails takes nothing: every message comes back.
         let Ok(answer) = self.function.invoke(event.to_string().into_bytes()).await else { return };

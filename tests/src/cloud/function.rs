@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tokio::sync::{Mutex, Semaphore, watch};
+use tokio::sync::{Mutex, Notify, Semaphore, watch};
 
 use super::sandbox::{Failed, Sandbox};
 
@@ -28,6 +28,7 @@ pub struct Function {
     idle: Mutex<Vec<Sandbox>>,
     free: Semaphore,
     killed: watch::Sender<bool>,
+    crashed: Notify,
 }
 
 impl Function {
@@ -41,6 +42,7 @@ impl Function {
             idle: Mutex::new(Vec::new()),
             free: Semaphore::new(sandboxes),
             killed: watch::Sender::new(false),
+            crashed: Notify::new(),
         }
     }
 
@@ -65,9 +67,11 @@ impl Function {
             None => Sandbox::start(self.name(), &self.binary, &self.described.environment, &self.log).await,
         };
         let mut killed = self.killed.subscribe();
+        let crashed = self.crashed.notified();
         let answer = tokio::select! {
             answer = sandbox.invoke(event, self.described.timeout) => answer,
             _ = killed.wait_for(|killed| *killed) => Err(Failed::Exited),
+            () = crashed => Err(Failed::Exited),
         };
         if sandbox.is_alive() && !matches!(answer, Err(Failed::TimedOut | Failed::Exited)) {
             self.idle.lock().await.push(sandbox);
@@ -79,6 +83,11 @@ impl Function {
     pub async fn kill(&self) {
         let _ = self.killed.send(true);
         self.recycle().await;
+    }
+
+    /// Kills every sandbox that has an event. The next event starts a new one.
+    pub fn crash(&self) {
+        self.crashed.notify_waiters();
     }
 
     /// Ends every idle sandbox: the next event starts a new one.

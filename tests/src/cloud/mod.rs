@@ -163,6 +163,17 @@ impl Cloud {
         self.kept.let_time_pass().await;
     }
 
+    /// Shows every message that is hidden and that no function is working on.
+    pub async fn let_rested_pass(&self) {
+        self.kept.hidden.show_rested(&self.stack().account().sqs()).await;
+    }
+
+    /// How many messages of a queue a function is working on.
+    #[must_use]
+    pub fn at_work(&self, queue: &str) -> usize {
+        self.kept.hidden.at_work(self.stack().queue(queue))
+    }
+
     /// Shows one of the messages that are hidden.
     pub async fn let_one_pass(&self) {
         self.kept.hidden.show_one(&self.stack().account().sqs()).await;

@@ -1,0 +1,15 @@
+//! What is the same in every form of the relay when it goes through a fault.
+
+use relay_tests::faults::kinds::{Fault, Size};
+use relay_tests::faults::{Form, go_through, table};
+
+/// Goes through a fault, briefly and with a new seed, which is printed.
+pub(crate) async fn goes_through<F: Form>(fault: Fault) {
+    let seed = rand::random();
+    let lines = go_through::<F>(&fault, Size::SHORT, seed).await;
+    println!("{}", table(&lines, seed));
+    for line in lines {
+        let faults = line.count.faults();
+        assert!(faults.is_empty(), "seed {seed}: {}, {}: {}", line.fault, line.direction, faults.join("; "));
+    }
+}

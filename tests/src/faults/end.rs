@@ -1,0 +1,299 @@
+//! A far end, Loops or Clay, that ails: what it does with a request follows from the seed and from what the request is.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tokio::io::{AsyncWriteExt as _, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+use super::history::{Item, Kind};
+use super::kinds::Ailment;
+use crate::far_end::{Got, request, reset, write};
+
+/// What both ends take in a second.
+const PER_SECOND: usize = 10;
+/// Of ten requests, so many meet the ailment.
+const AILING_OF_TEN: u64 = 6;
+/// Where a redirect leads.
+const ELSEWHERE: &str = "/elsewhere";
+/// What both answer when they take something.
+const TAKEN: &str = r#"{"success":true,"id":"c1"}"#;
+/// How often a byte of a dripping answer comes.
+const DRIP_EVERY: Duration = Duration::from_millis(150);
+
+/// The end.
+#[derive(Debug)]
+pub struct End {
+    address: SocketAddr,
+    state: Arc<Mutex<State>>,
+    server: JoinHandle<()>,
+}
+
+#[derive(Debug)]
+struct State {
+    seed: u64,
+    ailments: Vec<Ailment>,
+    key: String,
+    /// The calls of the last second, while it is well.
+    calls: VecDeque<Instant>,
+    /// How often each item came.
+    seen: BTreeMap<Item, u64>,
+    connections: u64,
+    taken: Vec<Item>,
+    event_keys: BTreeSet<String>,
+    unsaid: usize,
+    ailed: usize,
+    too_many: usize,
+    redirects_followed: usize,
+}
+
+/// What an end knows when all is over.
+#[derive(Debug, Clone, Default)]
+pub struct Report {
+    /// What it has taken, in its order.
+    pub taken: Vec<Item>,
+    /// How many of them it took without saying so.
+    pub unsaid: usize,
+    /// How many requests met its ailment.
+    pub ailed: usize,
+    /// How many requests it refused because more than ten came within a second, while it was well.
+    pub too_many: usize,
+    /// How many requests came where a redirect led.
+    pub redirects_followed: usize,
+}
+
+/// What is done with a request.
+enum Fate {
+    Answer(u16, Vec<(&'static str, String)>, &'static str),
+    Hang,
+    Drip,
+    BreakOff(u16),
+    Reset,
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+impl End {
+    /// Starts one that has these ailments, and knows callers by this key.
+    ///
+    /// # Panics
+    /// When there is no port.
+    pub async fn start(seed: u64, ailments: Vec<Ailment>, key: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap_or_else(|fault| panic!("{fault}"));
+        let address = listener.local_addr().unwrap_or_else(|fault| panic!("{fault}"));
+        let state = Arc::new(Mutex::new(State {
+            seed,
+            ailments,
+            key: key.to_owned(),
+            calls: VecDeque::new(),
+            seen: BTreeMap::new(),
+            connections: 0,
+            taken: Vec::new(),
+            event_keys: BTreeSet::new(),
+            unsaid: 0,
+            ailed: 0,
+            too_many: 0,
+            redirects_followed: 0,
+        }));
+        let shared = Arc::clone(&state);
+        let server = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(serve(BufReader::new(stream), Arc::clone(&shared)));
+            }
+        });
+        Self { address, state, server }
+    }
+
+    /// Its URL, with a path.
+    #[must_use]
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// From now on it knows callers by this key, and by no other.
+    pub fn rotate(&self, key: &str) {
+        key.clone_into(&mut lock(&self.state).key);
+    }
+
+    /// It is well from now on.
+    pub fn heal(&self) {
+        lock(&self.state).ailments.clear();
+    }
+
+    /// What it knows.
+    #[must_use]
+    pub fn report(&self) -> Report {
+        let state = lock(&self.state);
+        Report {
+            taken: state.taken.clone(),
+            unsaid: state.unsaid,
+            ailed: state.ailed,
+            too_many: state.too_many,
+            redirects_followed: state.redirects_followed,
+        }
+    }
+}
+
+fn lock(state: &Mutex<State>) -> std::sync::MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl State {
+    /// A number that follows from the seed and from what it is for.
+    fn chance(&self, what: impl std::hash::Hash) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        (self.seed, what).hash(&mut hasher);
+        hasher.finish()
+    }
+
+    /// Whether a new connection is reset before anything is read of it.
+    fn resets_unread(&mut self) -> bool {
+        self.connections += 1;
+        let chance = self.chance(("connection", self.connections));
+        let resets = self.ailments.get(pick(chance, self.ailments.len())) == Some(&Ailment::Resets);
+        let resets = resets && (chance >> 32) % 10 < AILING_OF_TEN;
+        self.ailed += usize::from(resets);
+        resets
+    }
+
+    /// Whether there is room for another call within this second. Who is not well says something else anyway.
+    fn has_room(&mut self) -> bool {
+        if !self.ailments.is_empty() {
+            return true;
+        }
+        let now = Instant::now();
+        while self.calls.front().is_some_and(|at| now.duration_since(*at) >= Duration::from_secs(1)) {
+            self.calls.pop_front();
+        }
+        if self.calls.len() >= PER_SECOND {
+            self.too_many += 1;
+            return false;
+        }
+        self.calls.push_back(now);
+        true
+    }
+
+    fn fate(&mut self, got: &Got) -> Fate {
+        if got.path == ELSEWHERE {
+            self.redirects_followed += 1;
+            return Fate::Answer(200, Vec::new(), TAKEN);
+        }
+        if !self.has_room() {
+            return Fate::Answer(429, Vec::new(), r#"{"message":"rate limit"}"#);
+        }
+        if got.method == "GET" {
+            return Fate::Answer(200, Vec::new(), "[]");
+        }
+        let key = &self.key;
+        if got.header("authorization") != format!("Bearer {key}") && got.header("x-clay-webhook-auth") != key {
+            return Fate::Answer(401, Vec::new(), r#"{"message":"Invalid API key"}"#);
+        }
+        let item = item_of(got).unwrap_or_else(|| panic!("nobody sent this: {} {}", got.path, got.text()));
+        let times = self.seen.entry(item.clone()).or_default();
+        *times += 1;
+        let times = *times;
+        let chance = self.chance((&item, times));
+        let ails = (chance >> 32) % 10 < AILING_OF_TEN;
+        let ailment = self.ailments.get(pick(chance, self.ailments.len())).copied().filter(|_| ails);
+        self.ailed += usize::from(ailment.is_some());
+        self.suffer(ailment, chance >> 40, got, item)
+    }
+
+    fn suffer(&mut self, ailment: Option<Ailment>, chance: u64, got: &Got, item: Item) -> Fate {
+        let html = vec![("Content-Type", "text/html".to_owned())];
+        match ailment {
+            Some(Ailment::Full) => Fate::Answer(429, Vec::new(), r#"{"message":"rate limit"}"#),
+            Some(Ailment::FullFor) => {
+                Fate::Answer(429, vec![("Retry-After", (1 + chance % 3).to_string())], r#"{"message":"rate limit"}"#)
+            }
+            Some(Ailment::Fails) => Fate::Answer(500, Vec::new(), "{}"),
+            Some(Ailment::Hangs) => Fate::Hang,
+            Some(Ailment::Resets) => Fate::Reset,
+            Some(Ailment::Html) => Fate::Answer(502, html, "<html><body>Bad gateway</body></html>"),
+            Some(Ailment::Redirects) => {
+                let status = [301, 302, 303, 307, 308].get(pick(chance, 5)).copied().unwrap_or(302);
+                Fate::Answer(status, vec![("Location", ELSEWHERE.to_owned())], "")
+            }
+            Some(Ailment::BreaksOff) if chance.is_multiple_of(2) => Fate::BreakOff(500),
+            // From here on it takes what came, or knows it.
+            _ if !self.take(got, item) => Fate::Answer(409, Vec::new(), r#"{"message":"Idempotency key in use"}"#),
+            Some(Ailment::BreaksOff) => Fate::BreakOff(200),
+            Some(Ailment::Drips) => Fate::Drip,
+            Some(Ailment::TakesThenResets) => {
+                self.unsaid += 1;
+                Fate::Reset
+            }
+            None => Fate::Answer(200, vec![("Content-Type", "application/json".to_owned())], TAKEN),
+        }
+    }
+
+    /// Takes an item; false where it is an event whose key was taken before.
+    fn take(&mut self, got: &Got, item: Item) -> bool {
+        let key = got.header("idempotency-key");
+        let new = item.kind != Kind::Event || key.is_empty() || self.event_keys.insert(key.to_owned());
+        if new {
+            self.taken.push(item);
+        }
+        new
+    }
+}
+
+fn pick(chance: u64, of: usize) -> usize {
+    let of = u64::try_from(of).unwrap_or(u64::MAX).max(1);
+    usize::try_from(chance % of).unwrap_or_default()
+}
+
+/// What a request is about.
+fn item_of(got: &Got) -> Option<Item> {
+    let body: Value = serde_json::from_slice(&got.body).ok()?;
+    let (kind, contact, step) = if body["contactIdentity"].is_object() {
+        (Kind::Webhook, &body["contactIdentity"]["email"], &body["contact"]["step"])
+    } else if got.path.ends_with("/events/send") {
+        (Kind::Event, &body["email"], &body["eventProperties"]["step"])
+    } else {
+        (Kind::Contact, &body["email"], &body["step"])
+    };
+    Some(Item { contact: contact.as_str()?.to_owned(), step: step.as_u64()?.try_into().ok()?, kind })
+}
+
+async fn serve(mut stream: BufReader<TcpStream>, state: Arc<Mutex<State>>) {
+    if lock(&state).resets_unread() {
+        return reset(&stream);
+    }
+    while let Some(got) = request(&mut stream).await {
+        let fate = if got.method == "HEAD" { Fate::Answer(200, Vec::new(), "") } else { lock(&state).fate(&got) };
+        let written = match fate {
+            Fate::Answer(status, headers, body) => write(&mut stream, status, &headers, body, body.len()).await,
+            Fate::Hang => std::future::pending().await,
+            Fate::Drip => drip(&mut stream).await,
+            Fate::BreakOff(status) => {
+                let _ = write(&mut stream, status, &[], "{\"success\":tr", 1000).await;
+                return;
+            }
+            Fate::Reset => return reset(&stream),
+        };
+        if written.is_none() {
+            return;
+        }
+    }
+}
+
+/// The status at once, the body in its own time.
+async fn drip(stream: &mut BufReader<TcpStream>) -> Option<()> {
+    write(stream, 200, &[("Content-Type", "application/json".to_owned())], "", TAKEN.len()).await?;
+    for byte in TAKEN.bytes() {
+        tokio::time::sleep(DRIP_EVERY).await;
+        stream.get_mut().write_all(&[byte]).await.ok()?;
+        stream.get_mut().flush().await.ok()?;
+    }
+    Some(())
+}

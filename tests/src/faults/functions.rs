@@ -1,0 +1,156 @@
+//! The relay as functions, against emulated services, under faults.
+
+use std::time::Duration;
+
+use fastrand::Rng;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use super::end::End;
+use super::kinds::{Fault, Strike};
+use super::{Form, KEY, NEW_KEY};
+use crate::cloud::services::Trouble;
+use crate::cloud::{Cloud, Setup};
+use crate::process::TOKEN;
+use crate::webhook::SECRET;
+
+/// The functions that are killed.
+const FUNCTIONS: [&str; 5] =
+    ["loops-to-clay", "clay-to-loops-contact", "clay-to-loops-event", "clay-delivery", "loops-delivery"];
+/// How a service misbehaves.
+const TROUBLES: [Trouble; 5] = [
+    Trouble::Fails,
+    Trouble::Throttles,
+    Trouble::Slow(Duration::from_millis(700)),
+    Trouble::Hangs,
+    Trouble::LosesAnswers,
+];
+
+/// The functions, as the template describes them.
+#[derive(Debug)]
+pub struct Functions {
+    cloud: Cloud,
+    clay_url: String,
+    base: watch::Sender<String>,
+    /// What workers had under way when they were killed, to Clay and to Loops.
+    under_way: [usize; 2],
+    rotated: bool,
+}
+
+fn to_clay(url: &str, key: &str) -> Value {
+    let route = json!({"name": "contacts", "events": ["contact.*"], "webhooks": [{"url": url, "auth_token": key}]});
+    json!({"loops_signing_secrets": [SECRET], "clay_routes": [route]})
+}
+
+fn to_loops(key: &str) -> Value {
+    json!({"loops_api_key": key, "relay_tokens": [TOKEN]})
+}
+
+impl Functions {
+    /// Kills the sandboxes of a function that are at work. What the front door had under way, its sender knows to be
+    /// unanswered; a worker's messages come back.
+    fn kill(&mut self, name: &str) {
+        let [to_clay, to_loops] = &mut self.under_way;
+        match name {
+            "clay-delivery" => *to_clay += self.cloud.at_work("ClayQueue"),
+            "loops-delivery" => *to_loops += self.cloud.at_work("LoopsQueue"),
+            _ => {}
+        }
+        self.cloud.function(name).crash();
+    }
+}
+
+impl Form for Functions {
+    const NAME: &str = "functions";
+
+    fn faults() -> Vec<Fault> {
+        let mut all = Fault::of_any_form();
+        all.push(Fault::relay("SQS in trouble", Strike::Service("sqs")));
+        all.push(Fault::relay_and_ends("SQS in trouble, all", Strike::Service("sqs")));
+        all.push(Fault::relay("DynamoDB in trouble", Strike::Service("dynamodb")));
+        all.push(Fault::relay_and_ends("DynamoDB in trouble, all", Strike::Service("dynamodb")));
+        all.push(Fault::relay("no Secrets Manager", Strike::Service("secretsmanager")));
+        all
+    }
+
+    async fn start(clay: &End, loops: &End) -> Self {
+        let clay_url = clay.url("/v3/sources/webhook/contacts");
+        let settings = [
+            ("LOOPS_API_URL", loops.url("/api")),
+            ("RUST_LOG", "debug".to_owned()),
+            // So that Secrets Manager is asked while it is down.
+            ("SECRET_TTL_SECONDS", "1".to_owned()),
+        ];
+        let setup = Setup {
+            loops_to_clay: Some(to_clay(&clay_url, KEY)),
+            clay_to_loops: Some(to_loops(KEY)),
+            settings: settings.map(|(name, value)| (name.to_owned(), value)).into(),
+        };
+        let cloud = Cloud::start(setup).await;
+        let base = watch::Sender::new(cloud.base());
+        Self { cloud, clay_url, base, under_way: [0; 2], rotated: false }
+    }
+
+    fn base(&self) -> watch::Receiver<String> {
+        self.base.subscribe()
+    }
+
+    async fn strike(&mut self, strike: Strike, random: &mut Rng, ends: [&End; 2]) {
+        let moment = Duration::from_millis(random.u64(300..1800));
+        match strike {
+            Strike::Kill => {
+                tokio::time::sleep(moment).await;
+                for name in FUNCTIONS {
+                    if random.bool() {
+                        self.kill(name);
+                    }
+                }
+                self.cloud.let_rested_pass().await;
+            }
+            Strike::Service(service) => {
+                let trouble = random.choice(TROUBLES).unwrap_or(Trouble::Fails);
+                self.cloud.services().trouble(service, trouble);
+                if service == "secretsmanager" {
+                    // New ones have read no secret yet.
+                    for name in FUNCTIONS {
+                        self.cloud.function(name).recycle().await;
+                    }
+                }
+                tokio::time::sleep(moment).await;
+                self.cloud.services().mend();
+                tokio::time::sleep(moment / 2).await;
+            }
+            Strike::KeysRotate if !self.rotated => {
+                self.rotated = true;
+                tokio::time::sleep(moment / 2).await;
+                for end in ends {
+                    end.rotate(NEW_KEY);
+                }
+                tokio::time::sleep(moment).await;
+                let stack = self.cloud.stack();
+                stack.put_secret("LoopsToClaySecret", &to_clay(&self.clay_url, NEW_KEY)).await;
+                stack.put_secret("ClayToLoopsSecret", &to_loops(NEW_KEY)).await;
+            }
+            Strike::KeysRotate => tokio::time::sleep(moment).await,
+            Strike::StoreFails | Strike::StoreSlow => panic!("the store of functions is a service"),
+        }
+    }
+
+    async fn mend(&mut self) {
+        self.cloud.services().mend();
+    }
+
+    async fn waiting(&self) -> usize {
+        self.cloud.let_rested_pass().await;
+        let waiting = self.cloud.length("ClayQueue").await + self.cloud.length("LoopsQueue").await;
+        usize::try_from(waiting).unwrap_or(usize::MAX)
+    }
+
+    fn under_way_at_kills(&self) -> [usize; 2] {
+        self.under_way
+    }
+
+    fn log(&self) -> String {
+        self.cloud.log()
+    }
+}

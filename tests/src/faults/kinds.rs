@@ -1,0 +1,153 @@
+//! The faults: what an end does with a request, and what is done to the relay.
+
+use std::time::Duration;
+
+/// How an end answers a request under a fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ailment {
+    /// 429, without a word on when to come again.
+    Full,
+    /// 429, and when to come again.
+    FullFor,
+    /// 500.
+    Fails,
+    /// No answer.
+    Hangs,
+    /// It takes it and says so at once; the body of that answer comes byte by byte.
+    Drips,
+    /// The connection is reset before the request is read.
+    Resets,
+    /// The answer breaks off in the middle of its body; it has taken it where its status says so.
+    BreaksOff,
+    /// 502, as an edge writes it.
+    Html,
+    /// It leads somewhere else.
+    Redirects,
+    /// It takes it, and resets the connection.
+    TakesThenResets,
+}
+
+impl Ailment {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::Full,
+        Self::FullFor,
+        Self::Fails,
+        Self::Hangs,
+        Self::Drips,
+        Self::Resets,
+        Self::BreaksOff,
+        Self::Html,
+        Self::Redirects,
+        Self::TakesThenResets,
+    ];
+
+    /// What the table calls it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Full => "429",
+            Self::FullFor => "429, Retry-After",
+            Self::Fails => "500",
+            Self::Hangs => "hangs",
+            Self::Drips => "slow drip",
+            Self::Resets => "resets",
+            Self::BreaksOff => "half a body",
+            Self::Html => "502 in HTML",
+            Self::Redirects => "redirects",
+            Self::TakesThenResets => "stored, then reset",
+        }
+    }
+}
+
+/// What is done to the relay while the requests come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Strike {
+    /// It is killed at random moments.
+    Kill,
+    /// Its store refuses to be written.
+    StoreFails,
+    /// Its store takes its time.
+    StoreSlow,
+    /// The keys of both ends change.
+    KeysRotate,
+    /// A service that it lives on misbehaves: its name as policies have it.
+    Service(&'static str),
+}
+
+/// A row of the table: what the ends do, and what is done to the relay.
+#[derive(Debug, Clone)]
+pub struct Fault {
+    /// What the table calls it.
+    pub name: &'static str,
+    /// What the ends do with a request, one of these; nothing where there is none.
+    pub ailments: Vec<Ailment>,
+    /// What is done to the relay.
+    pub strike: Option<Strike>,
+}
+
+impl Fault {
+    /// No fault at all.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self { name: "none", ailments: Vec::new(), strike: None }
+    }
+
+    /// Ends that have one ailment.
+    #[must_use]
+    pub fn ends(ailment: Ailment) -> Self {
+        Self { name: ailment.name(), ailments: vec![ailment], strike: None }
+    }
+
+    /// Ends that have them all.
+    #[must_use]
+    pub fn all_ailments() -> Self {
+        Self { name: "all of these", ailments: Ailment::ALL.to_vec(), strike: None }
+    }
+
+    /// Something that is done to the relay, the ends being well.
+    #[must_use]
+    pub const fn relay(name: &'static str, strike: Strike) -> Self {
+        Self { name, ailments: Vec::new(), strike: Some(strike) }
+    }
+
+    /// Something that is done to the relay, while the ends have every ailment as well.
+    #[must_use]
+    pub fn relay_and_ends(name: &'static str, strike: Strike) -> Self {
+        Self { name, ailments: Ailment::ALL.to_vec(), strike: Some(strike) }
+    }
+
+    /// Those that any form of the relay can meet.
+    #[must_use]
+    pub fn of_any_form() -> Vec<Self> {
+        let mut all = vec![Self::none()];
+        all.extend(Ailment::ALL.map(Self::ends));
+        all.push(Self::all_ailments());
+        all.push(Self::relay("relay killed", Strike::Kill));
+        all.push(Self::relay_and_ends("relay killed, all", Strike::Kill));
+        all.push(Self::relay("keys rotate", Strike::KeysRotate));
+        all
+    }
+}
+
+/// How much is sent, and for how long a fault lasts.
+#[derive(Debug, Clone, Copy)]
+pub struct Size {
+    /// How many contacts send webhooks, and as many others rows.
+    pub contacts: u32,
+    /// How many steps each has.
+    pub steps: u32,
+    /// For how long the fault lasts at least.
+    pub lasting: Duration,
+    /// The longest that is waited, after the fault, until nothing waits.
+    pub patience: Duration,
+}
+
+impl Size {
+    /// That of `make faults`.
+    pub const FULL: Self =
+        Self { contacts: 6, steps: 8, lasting: Duration::from_secs(24), patience: Duration::from_secs(180) };
+    /// That of a test.
+    pub const SHORT: Self =
+        Self { contacts: 3, steps: 4, lasting: Duration::from_secs(3), patience: Duration::from_secs(60) };
+}

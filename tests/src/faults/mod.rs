@@ -1,0 +1,173 @@
+//! The fault suite: both ends go through everything that an end can do, the relay is killed, its store and its services
+//! fail, and then it is counted what became of what was sent.
+//!
+//! While a fault lasts, every contact sends its steps one after another; then the fault ends, and when nothing waits any
+//! more, what was acknowledged is compared with what was taken.
+
+pub mod end;
+pub mod functions;
+pub mod history;
+pub mod kinds;
+pub mod local;
+pub mod workload;
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use tokio::sync::watch;
+
+use end::{End, Report};
+use history::{Count, History};
+use kinds::{Fault, Size, Strike};
+use workload::Sent;
+
+/// The key by which both ends know the relay.
+const KEY: &str = "key";
+/// The key that takes its place where keys rotate.
+const NEW_KEY: &str = "new-key";
+/// How often it is looked whether anything still waits.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// A form of the relay, and what can be done to it.
+pub trait Form: Sized {
+    /// What it is called.
+    const NAME: &str;
+
+    /// The faults that it goes through.
+    fn faults() -> Vec<Fault>;
+
+    /// Starts it between these ends.
+    fn start(clay: &End, loops: &End) -> impl Future<Output = Self>;
+
+    /// Where it is.
+    fn base(&self) -> watch::Receiver<String>;
+
+    /// Does it something: once, and comes back when that is over.
+    fn strike(&mut self, strike: Strike, random: &mut Rng, ends: [&End; 2]) -> impl Future<Output = ()>;
+
+    /// Ends everything that was done to it.
+    fn mend(&mut self) -> impl Future<Output = ()>;
+
+    /// How many deliveries wait or are under way. Where time has to pass for them, it passes.
+    fn waiting(&self) -> impl Future<Output = usize>;
+
+    /// How many deliveries may have been under way when it was killed, to Clay and to Loops.
+    fn under_way_at_kills(&self) -> [usize; 2];
+
+    /// Its log.
+    fn log(&self) -> String;
+}
+
+/// A line of the table: a fault in one direction.
+#[derive(Debug, Clone)]
+pub struct Line {
+    /// The form of the relay.
+    pub form: &'static str,
+    /// The fault.
+    pub fault: &'static str,
+    /// The direction.
+    pub direction: &'static str,
+    /// What it came to.
+    pub count: Count,
+}
+
+/// Goes through one fault in both directions.
+pub async fn go_through<F: Form>(fault: &Fault, size: Size, seed: u64) -> [Line; 2] {
+    let mut random = Rng::with_seed(seed);
+    let clay = End::start(random.u64(..), fault.ailments.clone(), KEY).await;
+    let loops = End::start(random.u64(..), fault.ailments.clone(), KEY).await;
+    let mut form = F::start(&clay, &loops).await;
+    let webhooks = tokio::spawn(workload::webhooks(form.base(), size, random.u64(..)));
+    let rows = tokio::spawn(workload::rows(form.base(), size, random.u64(..)));
+    let began = Instant::now();
+    let mut strikes = 0;
+    while began.elapsed() < size.lasting || !(webhooks.is_finished() && rows.is_finished()) {
+        match fault.strike {
+            Some(strike) => {
+                form.strike(strike, &mut random, [&clay, &loops]).await;
+                strikes += 1;
+            }
+            None => tokio::time::sleep(LOOK_EVERY).await,
+        }
+    }
+    let webhooks = webhooks.await.unwrap_or_else(|fault| panic!("{fault}"));
+    let rows = rows.await.unwrap_or_else(|fault| panic!("{fault}"));
+    for end in [&clay, &loops] {
+        end.heal();
+    }
+    form.mend().await;
+    let healed = Instant::now();
+    let mut waiting = form.waiting().await;
+    while waiting > 0 && healed.elapsed() < size.patience {
+        tokio::time::sleep(LOOK_EVERY).await;
+        waiting = form.waiting().await;
+    }
+    let line = |direction, sent, report: Report, under_way| {
+        let (is_faulty, struck) = (fault.name != Fault::none().name, strikes + report.ailed);
+        let count = Count::of(&History { under_way, waiting, is_faulty, struck, ..history(sent, report) });
+        Line { form: F::NAME, fault: fault.name, direction, count }
+    };
+    let [to_clay, to_loops] = form.under_way_at_kills();
+    let lines = [
+        line("Loops to Clay", webhooks, clay.report(), to_clay),
+        line("Clay to Loops", rows, loops.report(), to_loops),
+    ];
+    keep_log(&form, fault, &lines);
+    lines
+}
+
+fn history(sent: Sent, report: Report) -> History {
+    let Report { taken, unsaid, ailed: _, too_many, redirects_followed } = report;
+    History { sent, taken, unsaid, too_many, redirects_followed, ..History::default() }
+}
+
+/// Keeps the log of a relay that has failed where `RELAY_FAULT_LOGS` says.
+fn keep_log<F: Form>(form: &F, fault: &Fault, lines: &[Line]) {
+    let failed = lines.iter().any(|line| !line.count.faults().is_empty());
+    if let (true, Some(folder)) = (failed, std::env::var_os("RELAY_FAULT_LOGS")) {
+        let name: String =
+            fault.name.chars().map(|letter| if letter.is_alphanumeric() { letter } else { '-' }).collect();
+        let file = std::path::Path::new(&folder).join(format!("{}-{name}.log", F::NAME));
+        std::fs::write(&file, form.log()).unwrap_or_else(|fault| panic!("{}: {fault}", file.display()));
+    }
+}
+
+/// The table, as it is printed.
+#[must_use]
+pub fn table(lines: &[Line], seed: u64) -> String {
+    let mut table = format!(
+        "seed {seed}\n{:<12} {:<26} {:<14} {:>5} {:>5} {:>6} {:>10} {:>5} {:>8} {:>6} {:>9} {:>13} {:>5}\n",
+        "form",
+        "fault",
+        "direction",
+        "met",
+        "sent",
+        "acked",
+        "delivered",
+        "lost",
+        "doubled",
+        "(most)",
+        "disorder",
+        "events twice",
+        "429s"
+    );
+    for Line { form, fault, direction, count } in lines {
+        table.push_str(&format!(
+            "{form:<12} {fault:<26} {direction:<14} {:>5} {:>5} {:>6} {:>10} {:>5} {:>8} {:>6} {:>9} {:>13} {:>5}",
+            count.struck,
+            count.sent,
+            count.acknowledged,
+            count.delivered,
+            count.lost,
+            count.doubled,
+            count.may_double,
+            count.out_of_order,
+            count.events_twice,
+            count.too_many
+        ));
+        let faults = count.faults();
+        table.push_str(&if faults.is_empty() { "\n".to_owned() } else { format!("  <- {}\n", faults.join("; ")) });
+    }
+    table
+}
