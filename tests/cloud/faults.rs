@@ -278,7 +278,11 @@ async fn a_worker_killed_between_clays_answer_and_its_record_sends_the_row_once_
     let kept = cloud.kill().await;
     kept.let_time_pass().await;
     let cloud = Cloud::start_in(kept, Setup { settings: settings(&loops), ..Setup::default() }).await;
-    empty(&cloud, "ClayQueue").await;
+    eventually_within(Duration::from_secs(60), "an empty queue", async || {
+        cloud.let_time_pass().await;
+        (cloud.length("ClayQueue").await == 0).then_some(())
+    })
+    .await;
     assert_eq!(clay.got().len(), 2, "Clay cannot be asked whether it has a row: this window remains");
     assert_eq!(standing(&cloud).await, "delivered");
 }
@@ -305,7 +309,7 @@ async fn kills_at_any_moment_lose_no_webhook() {
         under_way += 10;
         cloud = Cloud::start_in(kept, setup()).await;
     }
-    eventually_within(Duration::from_secs(60), "every webhook delivered", async || {
+    eventually_within(Duration::from_secs(180), "every webhook delivered", async || {
         cloud.let_time_pass().await;
         let all = deliveries::list(&cloud).await;
         (all.len() == acknowledged.len() && all.iter().all(|one| one["state"] == "delivered")).then_some(())

@@ -1,10 +1,14 @@
 //! What is known of deliveries and of Clay's webhooks.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use relay::store::{StoreFault, Submission, WebhookLedger, WebhookUse};
 use relay_core::delivery::{BodyHash, Cargo, Delivery, DeliveryId, Disposition, History, Reason};
 
 use crate::table::{Change, LedgerTable, number, text, time};
+
+/// How long an attempt keeps others away, should the queue hand out its message twice. A worker that is killed keeps it
+/// for no longer, and its message is hidden for longer than that.
+const ATTEMPT_LEASE: SignedDuration = SignedDuration::from_secs(15);
 
 /// Where a delivery stands, as the ledger has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +32,7 @@ pub enum Begun {
     DoneBefore,
     /// Another body has been delivered, or waits, under its id.
     Conflict,
-    /// Its far end asked to be left alone until then.
+    /// Its far end asked to be left alone until then, or another worker has it and is to be done by then.
     NotBefore(Timestamp),
 }
 
@@ -134,8 +138,8 @@ impl Ledger {
 
     async fn delivered(&self, id: &DeliveryId, attempts: i64, now: Timestamp) -> Result<(), StoreFault> {
         let change = Change::new(
-            "SET standing = :done REMOVE reason, last_status, failing_since, held_since, not_before, lease_until \
-             ADD attempts :attempts",
+            "SET standing = :done REMOVE reason, last_status, failing_since, held_since, not_before, lease_until, \
+             attempt_until ADD attempts :attempts",
         )
         .text(":done", "done")
         .number(":attempts", attempts);
@@ -158,16 +162,21 @@ impl Ledger {
         let hash = BodyHash::of(&delivery.body);
         let change = Change::new(
             "SET standing = if_not_exists(standing, :queued), body_hash = if_not_exists(body_hash, :hash), \
-             received_at = if_not_exists(received_at, :received), cargo = if_not_exists(cargo, :cargo) \
-             REMOVE not_before, parked, receipt ADD attempts :one",
+             received_at = if_not_exists(received_at, :received), cargo = if_not_exists(cargo, :cargo), \
+             attempt_until = :lease REMOVE not_before, parked, receipt ADD attempts :one",
         )
-        .only_if("attribute_not_exists(not_before) OR not_before <= :now")
+        .only_if(
+            "(attribute_not_exists(not_before) OR not_before <= :now) \
+             AND (attribute_not_exists(attempt_until) OR attempt_until <= :now)",
+        )
+        .number(":lease", now.checked_add(ATTEMPT_LEASE).unwrap_or(now).as_millisecond())
         .text(":queued", "queued")
         .number(":now", now.as_millisecond())
         .number(":one", 1);
         let key = delivery_key(&delivery.id);
         let Some(item) = self.table.change(&key, describe(change, delivery), now).await? else {
-            let not_before = time(&self.table.get(&key).await?, "not_before");
+            let item = self.table.get(&key).await?;
+            let not_before = time(&item, "not_before").max(time(&item, "attempt_until"));
             return Ok(Begun::NotBefore(not_before.unwrap_or(now)));
         };
         let other_body = text(&item, "body_hash").is_some_and(|known| known != hash.as_str());
@@ -229,19 +238,20 @@ impl Ledger {
         let (update, standing, reason) = match end {
             Disposition::Delivered => return self.done(id, now).await,
             Disposition::Dead(reason) => (
-                "SET standing = :standing, reason = :reason, last_status = :status REMOVE failing_since, held_since",
+                "SET standing = :standing, reason = :reason, last_status = :status \
+                 REMOVE failing_since, held_since, attempt_until",
                 "dead",
                 reason,
             ),
             Disposition::TryLater { reason, .. } => (
                 "SET standing = :standing, reason = :reason, last_status = :status, \
-                 failing_since = if_not_exists(failing_since, :now) REMOVE held_since",
+                 failing_since = if_not_exists(failing_since, :now) REMOVE held_since, attempt_until",
                 "queued",
                 reason,
             ),
             Disposition::Hold { reason, .. } => (
                 "SET standing = :standing, reason = :reason, last_status = :status, \
-                 held_since = if_not_exists(held_since, :now) REMOVE failing_since",
+                 held_since = if_not_exists(held_since, :now) REMOVE failing_since, attempt_until",
                 "queued",
                 reason,
             ),
