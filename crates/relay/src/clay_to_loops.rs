@@ -117,7 +117,7 @@ where
     fn clean(&self, kind: Kind, body: &[u8], options: RowOptions) -> Result<Row, Refusal> {
         let properties = self.properties.look(self.ambient.now());
         let cleaned = Row::clean_for(kind, body, options, properties.as_deref());
-        if cleaned.as_ref().is_err_and(|refusal| refusal.code() == Code::InvalidField) {
+        if cleaned.as_ref().is_err_and(Refusal::rests_on_properties) {
             self.properties.doubt(self.ambient.now());
         }
         cleaned
