@@ -132,10 +132,10 @@ impl<'a> Cleaning<'a> {
     fn lists_with_flags(&mut self, lists: Map<String, Value>) -> Outcome {
         let mut kept = Map::new();
         for (id, flag) in lists {
-            let path = format!("mailingLists.{id}");
+            let path = path_of_list(&id);
             let outcome = list_flag(&path, &id, flag);
             if let Some(flag) = self.settle(&path, outcome) {
-                kept.insert(id, flag);
+                kept.insert(id.trim().to_owned(), flag);
             }
         }
         unless_empty(kept)
@@ -144,14 +144,22 @@ impl<'a> Cleaning<'a> {
     fn lists_to_join(&mut self, ids: Vec<Value>) -> Outcome {
         let mut kept = Map::new();
         for id in ids {
+            let blank = path_of_list(id.as_str().unwrap_or_default());
             match list_id(id) {
-                Ok(None) => {}
+                // What is blank in the same way is named once, as it would be in an object.
+                Ok(None) if self.adjusted.contains(&blank) => {}
+                Ok(None) => self.adjusted.push(blank),
                 Ok(Some(id)) => drop(kept.insert(id, true.into())),
                 Err(problem) => self.problems.note("mailingLists", problem),
             }
         }
         unless_empty(kept)
     }
+}
+
+/// A list as it is named to people.
+fn path_of_list(id: &str) -> String {
+    format!("mailingLists.{}", id.trim())
 }
 
 /// Whether the contact is to be in a list. A blank does not say, and is never sent: Loops takes booleans only.
@@ -203,6 +211,7 @@ mod tests {
         for (json, expected) in [
             (r#"{"a":true,"b":" False","c":"","d":null}"#, Some(r#"{"a":true,"b":false}"#)),
             (r#"["a"," b ","",null,"a"]"#, Some(r#"{"a":true,"b":true}"#)),
+            (r#"{" a ":true,"b\n":false,"a":false}"#, Some(r#"{"a":false,"b":false}"#)),
             ("{}", None),
             ("[]", None),
             (r#"{"a":""}"#, None),
@@ -210,6 +219,21 @@ mod tests {
             (r#""""#, None),
         ] {
             assert_eq!(cleaned("mailingLists", json), Ok(expected.map(str::to_owned)), "{json}");
+        }
+    }
+
+    #[test]
+    fn ids_that_are_blank_are_named_in_either_form() {
+        for (value, expected) in [
+            (
+                r#"{"a":true," ":true,"undefined":true,"b":""}"#,
+                &["mailingLists.", "mailingLists.undefined", "mailingLists.b"][..],
+            ),
+            (r#"["a"," ","undefined",null,""]"#, &["mailingLists.", "mailingLists.undefined"]),
+        ] {
+            let mut cleaning = Cleaning::new(Kind::Contact, RowOptions::default(), None);
+            cleaning.field("mailingLists".to_owned(), json::read_generously(value).unwrap());
+            assert_eq!(cleaning.finish().unwrap().1, expected, "{value}");
         }
     }
 
