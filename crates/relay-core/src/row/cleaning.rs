@@ -121,7 +121,7 @@ impl<'a> Cleaning<'a> {
 
     /// `mailingLists`: an object of booleans (Loops API reference, "Update a contact"), or a list of ids to add to.
     fn mailing_lists(&mut self, value: Value) -> Result<Outcome, Problem> {
-        match values::filled("mailingLists", value)? {
+        match fields::inserted("mailingLists", value)? {
             None => Ok(values::blank(self.options)),
             Some(Value::Object(lists)) => Ok(self.lists_with_flags(lists)),
             Some(Value::Array(ids)) => Ok(self.lists_to_join(ids)),
@@ -167,7 +167,7 @@ fn list_flag(path: &str, id: &str, flag: Value) -> Result<Outcome, Problem> {
     if list_id(id.into())?.is_none() {
         return Ok(Outcome::LeaveOut);
     }
-    match values::filled(path, flag)? {
+    match fields::inserted(path, flag)? {
         None => Ok(Outcome::LeaveOut),
         Some(flag) => Ok(Outcome::Send(values::boolean(path, &flag)?.into())),
     }
@@ -244,6 +244,8 @@ mod tests {
             (r#"{"a":1}"#, Code::InvalidField, "mailingLists.a"),
             (r#"{"a":{}}"#, Code::InvalidField, "mailingLists.a"),
             (r#"{"a":"{{List}}"}"#, Code::ColumnNotInserted, "mailingLists.a"),
+            (r#"{"a":"/List"}"#, Code::ColumnNotInserted, "mailingLists.a"),
+            (r#""/List Ids""#, Code::ColumnNotInserted, "mailingLists"),
             (r#"{"{{List}}":true}"#, Code::ColumnNotInserted, "mailingLists.{{List}}"),
             (r#"["{{List}}"]"#, Code::ColumnNotInserted, "mailingLists"),
             ("[1]", Code::InvalidField, "mailingLists"),
