@@ -285,6 +285,16 @@ mod tests {
     }
 
     #[test]
+    fn the_name_of_an_event_property_has_at_most_498_characters() {
+        let longest = format!(r#"{{"{}":1}}"#, "n".repeat(498));
+        assert_eq!(cleaned("eventProperties", &longest), Ok(Some(longest)));
+        let longer = "n".repeat(499);
+        let refused = cleaned("eventProperties", &format!(r#"{{"{longer}":1}}"#));
+        assert_eq!(refused, Err((Code::ValueTooLong, shown(&format!("eventProperties.{longer}")))));
+        assert_eq!(cleaned("eventProperties", &format!(r#"{{"{longer}":""}}"#)), Ok(None));
+    }
+
+    #[test]
     fn event_properties_are_a_flat_object() {
         for (json, code, field) in [
             (r#"{"plan":[]}"#, Code::InvalidField, "eventProperties.plan"),

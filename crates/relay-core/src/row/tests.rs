@@ -141,6 +141,19 @@ fn a_row_is_about_somebody() {
 }
 
 #[test]
+fn a_contact_under_a_misspelt_name_is_misspelt_and_not_missing_as_well() {
+    let properties = ContactProperties::read(br#"[{"key":"plan","type":"string"}]"#).unwrap();
+    for (name, meant) in [("Email", "email"), ("user_id", "userId")] {
+        let body = format!(r#"{{"{name}":"a@b.co"}}"#);
+        let refusal = Row::clean_for(Kind::Contact, body.as_bytes(), OMIT, Some(&properties)).unwrap_err();
+        assert_eq!((refusal.code(), refusal.field()), (Code::InvalidField, Some(name)));
+        let told = format!("{name} is not a property of contacts in Loops, but {meant} is");
+        assert!(refusal.message().starts_with(&told), "{refusal:?}");
+        assert!(!refusal.message().contains("missing"), "{refusal:?}");
+    }
+}
+
+#[test]
 fn an_event_has_a_name() {
     for (name, code) in [
         ("", Code::MissingField),
