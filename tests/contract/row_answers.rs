@@ -125,6 +125,22 @@ async fn a_202_tells_in_its_body_what_was_left_out_and_in_no_header() {
 }
 
 #[tokio::test]
+async fn very_many_names_are_counted_in_the_list_of_a_202() {
+    let loops = loops().await;
+    let relay = relay_to(&loops, &[]).await;
+    let blanks: String =
+        (0..499).map(|number| format!(",\"a column with a rather long name {number}\":\"\"")).collect();
+    let row = format!("{{\"email\":\"ada@example.com\"{blanks}}}");
+    let answer = send(relay.base(), Route::Contact, "", &[("prefer", "respond-async")], row).await;
+    assert_queued(&answer);
+    let told = answer.json();
+    let told: Vec<&str> = told["adjusted"].as_array().unwrap().iter().filter_map(|name| name.as_str()).collect();
+    let counted: usize = told.last().and_then(|last| last.strip_prefix('+')?.parse().ok()).unwrap_or_default();
+    assert_eq!(told.len() - 1 + counted, 499);
+    assert!(told.len() < 60, "{}", told.len());
+}
+
+#[tokio::test]
 async fn very_many_names_are_counted_in_the_header() {
     let loops = loops().await;
     let relay = relay_to(&loops, &[]).await;

@@ -152,7 +152,7 @@ mod tests {
     fn properties() -> ContactProperties {
         ContactProperties::read(
             br#"[{"key":"companyName","label":"Company name","type":"string"},{"key":"seats","type":"number"},
-                 {"key":"address1","type":"string"},{"key":"renewsAt","type":"date"},{"key":"vip","type":"boolean"},
+                 {"key":"address1","type":"string"},{"key":"version12","type":"string"},{"key":"renewsAt","type":"date"},{"key":"vip","type":"boolean"},
                  {"key":"__domain","type":"string"},{"key":"new","type":"colour"},{"key":"firstName","type":"string"}]"#,
         )
         .unwrap()
@@ -199,6 +199,8 @@ mod tests {
             ("companyName", None),
             ("seat", None),
             ("address2", None),
+            ("version21", None),
+            ("versoin12", Some("version12")),
             ("address", None),
             ("companyDomain", None),
             ("wip", None),

@@ -48,6 +48,23 @@ impl IdempotencyKey {
         }
     }
 
+    /// The key of a caller, from every header of the name that the call has.
+    ///
+    /// # Errors
+    /// As [`given`](Self::given), and where there is more than one.
+    pub fn given_once<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Result<Option<Self>, Refusal> {
+        match (values.next(), values.next()) {
+            (None, _) => Ok(None),
+            (Some(value), None) => Self::given(value).map(Some),
+            (Some(_), Some(_)) => Err(Refusal::new(
+                Code::InvalidOption,
+                "The header Idempotency-Key came more than once, and an event has one key: leave one of them in the column \
+                 in Clay.",
+            )
+            .with_field(HEADER)),
+        }
+    }
+
     /// The key that follows from a cleaned event, as `docs/event-keys.md` says.
     #[must_use]
     pub fn derived(

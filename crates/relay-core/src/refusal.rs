@@ -91,13 +91,14 @@ pub struct Refusal {
     code: Code,
     message: String,
     field: Option<String>,
+    rests_on_properties: bool,
 }
 
 impl Refusal {
     /// A refusal with one sentence that says what happened, why, and what to do; cut to 300 characters.
     #[must_use]
     pub fn new(code: Code, message: impl AsRef<str>) -> Self {
-        Self { code, message: shorten(message.as_ref(), MESSAGE_CHARACTERS), field: None }
+        Self { code, message: shorten(message.as_ref(), MESSAGE_CHARACTERS), field: None, rests_on_properties: false }
     }
 
     /// The same refusal, naming the field (or option, or header) that is at fault.
@@ -105,6 +106,19 @@ impl Refusal {
     pub fn with_field(mut self, field: impl Into<String>) -> Self {
         self.field = Some(field.into());
         self
+    }
+
+    /// The same refusal, resting on what is known of the account's properties.
+    #[must_use]
+    pub(crate) const fn resting_on_properties(mut self, rests: bool) -> Self {
+        self.rests_on_properties = rests;
+        self
+    }
+
+    /// Whether a property's name or type is a reason for it: then it may be out of date with the list of them.
+    #[must_use]
+    pub const fn rests_on_properties(&self) -> bool {
+        self.rests_on_properties
     }
 
     /// What it is called.

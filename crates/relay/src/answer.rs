@@ -74,18 +74,31 @@ pub fn with_delivery_id(mut response: Response<Bytes>, id: &DeliveryId) -> Respo
 /// The names of fields as a header: separated by `, `, with everything but visible ASCII characters, and `%` and `,`,
 /// percent-encoded. What does not fit is counted at the end, as in `+12`. Nothing where there is no name.
 pub(crate) fn adjusted_header(names: &[String]) -> Option<HeaderValue> {
-    let mut header = String::new();
-    for (place, name) in names.iter().enumerate() {
-        let name = percent_encoded(name);
-        let separator = if place == 0 { "" } else { ", " };
-        if header.len() + separator.len() + name.len() > ADJUSTED_BYTES {
-            header.push_str(&format!("{separator}+{}", names.len() - place));
-            break;
-        }
-        header.push_str(separator);
-        header.push_str(&name);
-    }
+    let (listed, beyond) = fitting(names);
+    let mut parts: Vec<String> = listed.iter().map(|name| percent_encoded(name)).collect();
+    parts.extend(beyond);
+    let header = parts.join(", ");
     if header.is_empty() { None } else { HeaderValue::from_str(&header).ok() }
+}
+
+/// The same names as a list in a body. Nothing where there is no name.
+pub(crate) fn adjusted_list(names: &[String]) -> Option<Value> {
+    let (listed, beyond) = fitting(names);
+    let list: Vec<&str> = listed.iter().map(String::as_str).chain(beyond.as_deref()).collect();
+    if list.is_empty() { None } else { Some(list.into()) }
+}
+
+/// The names that fit into a header, and how many there are beyond them, as in `+12`.
+fn fitting(names: &[String]) -> (&[String], Option<String>) {
+    let mut length = 0;
+    let fits = |name: &&String| {
+        let separator = if length == 0 { 0 } else { ", ".len() };
+        length += separator + percent_encoded(name).len();
+        length <= ADJUSTED_BYTES
+    };
+    let count = names.iter().take_while(fits).count();
+    let (listed, beyond) = names.split_at_checked(count).unwrap_or((names, &[]));
+    (listed, (!beyond.is_empty()).then(|| format!("+{}", beyond.len())))
 }
 
 fn percent_encoded(name: &str) -> String {
@@ -219,6 +232,23 @@ mod tests {
             header(&["First Name", "a,b", "né", "+1", ""]).as_deref(),
             Some("First%20Name, a%2Cb, n%C3%A9, %2B1, ")
         );
+    }
+
+    #[test]
+    fn names_are_listed_in_a_body_as_far_as_in_a_header() {
+        assert_eq!(adjusted_list(&[]), None);
+        let names: Vec<String> = (0..500).map(|number| format!("né {number:07}")).collect();
+        for few in [1, 50, 500] {
+            let names = &names[..few];
+            let list = adjusted_list(names).unwrap();
+            let list: Vec<&str> = list.as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
+            let header = adjusted_header(names).unwrap();
+            assert_eq!(list.len(), header.to_str().unwrap().split(", ").count());
+            assert_eq!(
+                (list[0], list.last() == header.to_str().unwrap().split(", ").last().as_ref()),
+                ("né 0000000", few == 500)
+            );
+        }
     }
 
     #[test]

@@ -93,8 +93,13 @@ where
             ));
         }
         let options = RowOptions::from_query(parts.uri.query().unwrap_or_default())?;
-        let given_key = parts.headers.get(idempotency::HEADER).filter(|_| kind == Kind::Event);
-        let given_key = given_key.map(|key| IdempotencyKey::given(key.as_bytes())).transpose()?;
+        let given_key = match kind {
+            Kind::Contact => None,
+            Kind::Event => {
+                let keys = parts.headers.get_all(idempotency::HEADER).iter();
+                IdempotencyKey::given_once(keys.map(http::HeaderValue::as_bytes))?
+            }
+        };
         let mut row = self.clean(kind, &body, options)?;
         if let Some(source) = &self.contact_source {
             row.add_source(source);
@@ -117,7 +122,7 @@ where
     fn clean(&self, kind: Kind, body: &[u8], options: RowOptions) -> Result<Row, Refusal> {
         let properties = self.properties.look(self.ambient.now());
         let cleaned = Row::clean_for(kind, body, options, properties.as_deref());
-        if cleaned.as_ref().is_err_and(|refusal| refusal.code() == Code::InvalidField) {
+        if cleaned.as_ref().is_err_and(Refusal::rests_on_properties) {
             self.properties.doubt(self.ambient.now());
         }
         cleaned
@@ -265,12 +270,14 @@ impl<S: Clone, L: Clone, D, P: Clone, A: Clone> ClayToLoops<S, L, D, P, A> {
     }
 }
 
-/// Whether the caller asks for an answer at once (RFC 7240 §4.1). Preferences that are not known are not minded (§2).
+/// Whether the caller asks for an answer at once (RFC 7240 §4.1). Preferences that are not known are not minded (§2), and
+/// what stands behind a `;` is a parameter of the preference before it.
 fn wants_async(headers: &HeaderMap) -> bool {
     headers
         .get_all("prefer")
         .iter()
         .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split([',', ';']))
+        .flat_map(|value| value.split(','))
+        .filter_map(|preference| preference.split(';').next())
         .any(|preference| preference.trim().eq_ignore_ascii_case("respond-async"))
 }

@@ -5,7 +5,7 @@ use http::{HeaderValue, Response, StatusCode};
 use relay_core::delivery::DeliveryId;
 use relay_core::refusal::{Code, Refusal};
 use relay_core::row::Kind;
-use serde_json::{Value, json};
+use serde_json::json;
 use tracing::{info, warn};
 
 use crate::answer::{self, Caller};
@@ -90,8 +90,8 @@ impl Ending {
             Self::Duplicate => answer::json(StatusCode::OK, &json!({"success": true, "duplicate": true})),
             Self::Queued { .. } => {
                 let mut body = json!({"success": true, "status": "queued", "deliveryId": about.id.as_str()});
-                if let (false, Some(object)) = (about.adjusted.is_empty(), body.as_object_mut()) {
-                    object.insert("adjusted".to_owned(), Value::from(about.adjusted.clone()));
+                if let (Some(adjusted), Some(object)) = (answer::adjusted_list(&about.adjusted), body.as_object_mut()) {
+                    object.insert("adjusted".to_owned(), adjusted);
                 }
                 answer::json(StatusCode::ACCEPTED, &body)
             }

@@ -22,8 +22,8 @@ use crate::secrets::{ClayToLoopsSecret, SecretSource};
 const FRESH_FOR: SignedDuration = SignedDuration::from_mins(15);
 /// How long it is used while it cannot be read again.
 const USED_FOR: SignedDuration = SignedDuration::from_hours(1);
-/// How long nothing is read after a list that could not be had, and how old a list is before a refused row is a reason
-/// to read it again: somebody may just have made the property.
+/// How long nothing is read after the list was asked for, whatever came of it. From then on, a list that could not be had
+/// is due, and a refused row is a reason to read one that is there: somebody may just have made the property.
 const NOT_AGAIN_FOR: SignedDuration = SignedDuration::from_mins(1);
 /// The longest that reading it may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -43,6 +43,8 @@ struct State {
     known: Option<(Arc<ContactProperties>, Timestamp)>,
     /// From when on it is worth reading.
     due: Timestamp,
+    /// Until when it is not read, whatever is doubted.
+    not_before: Timestamp,
 }
 
 impl PropertyList {
@@ -55,7 +57,7 @@ impl PropertyList {
     /// A list that is read when it is first wanted.
     #[must_use]
     pub fn on() -> Self {
-        let state = Mutex::new(State { known: None, due: Timestamp::MIN });
+        let state = Mutex::new(State { known: None, due: Timestamp::MIN, not_before: Timestamp::MIN });
         Self(Some(Arc::new(Shared { state, wanted: Notify::new() })))
     }
 
@@ -80,8 +82,8 @@ impl PropertyList {
     pub(crate) fn doubt(&self, now: Timestamp) {
         let Some(shared) = &self.0 else { return };
         let mut state = shared.state();
-        if let Some((_, read_at)) = &state.known {
-            state.due = state.due.min(read_at.saturating_add(NOT_AGAIN_FOR).unwrap_or(Timestamp::MAX));
+        if state.known.is_some() {
+            state.due = state.due.min(state.not_before);
         }
         if state.due <= now {
             shared.wanted.notify_one();
@@ -135,7 +137,9 @@ where
             Asked::NoList => FRESH_FOR,
             Asked::Nothing | Asked::NoKey => NOT_AGAIN_FOR,
         };
-        state.due = now.saturating_add(next).unwrap_or(Timestamp::MAX);
+        let after = |time| now.saturating_add(time).unwrap_or(Timestamp::MAX);
+        state.due = after(next);
+        state.not_before = after(NOT_AGAIN_FOR);
         asked
     }
 
@@ -157,8 +161,8 @@ where
         if !self.pace.try_take().await {
             return Asked::Nothing;
         }
+        // What comes of it is not noted at the pace: rows may pass where the list cannot be had.
         let answer = self.loops.properties(&api_key, TIMEOUT).await;
-        self.pace.note(answer.outcome);
         match answer.outcome {
             Outcome::Answered(200) => match ContactProperties::read(&answer.body) {
                 Some(properties) => {

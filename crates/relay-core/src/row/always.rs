@@ -74,9 +74,11 @@ fn suitable_field() -> impl Strategy<Value = (String, String)> {
         ("seats", "1E5"),
     ];
     let text = "[aé😀 {}/]{480,520}".prop_map(|text| ("bio".to_owned(), Value::from(text).to_string()));
+    let digits = (490_usize..503).prop_map(|count| ("company".to_owned(), "9".repeat(count)));
     prop_oneof![
         6 => proptest::sample::select(fields).prop_map(|(name, value)| (name.to_owned(), value.to_owned())),
         1 => text,
+        1 => digits,
     ]
 }
 

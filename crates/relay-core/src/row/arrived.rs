@@ -9,7 +9,7 @@ use crate::text::shorten;
 
 /// As many characters of a value as are shown: enough to know it again in a table.
 const CHARACTERS: usize = 24;
-/// From this length on, a word of letters and digits may be a key.
+/// From this length on, a text of one word may be a key, and so may a word of letters and digits in a longer one.
 const KEY_CHARACTERS: usize = 20;
 /// Fields with these in their names hold what nobody should read on a screen.
 const SECRETIVE_NAMES: [&str; 7] = ["token", "secret", "password", "passwd", "apikey", "authorization", "credential"];
@@ -48,13 +48,19 @@ fn may_be_secret(field: &str, text: &str) -> bool {
     secretive
         || text.contains("whsec_")
         || text.to_ascii_lowercase().contains("bearer ")
+        || is_as_long_as_a_key(text.trim())
         || text.split_whitespace().any(looks_like_a_key)
 }
 
+/// Whether it has the length and the characters of a key: those of base64, of hexadecimal digits, of a JWT with its
+/// dots, or of a name and a password with a colon between them.
+fn is_as_long_as_a_key(word: &str) -> bool {
+    word.len() >= KEY_CHARACTERS && word.chars().all(|c| c.is_ascii_alphanumeric() || "_-.:+/=".contains(c))
+}
+
+/// Among other words it may also be a long word, which has no digits.
 fn looks_like_a_key(word: &str) -> bool {
-    let of_a_key = |c: char| c.is_ascii_alphanumeric() || "+/=_-".contains(c);
-    word.len() >= KEY_CHARACTERS
-        && word.chars().all(of_a_key)
+    is_as_long_as_a_key(word)
         && word.chars().any(|c| c.is_ascii_digit())
         && word.chars().any(|c| c.is_ascii_alphabetic())
 }
@@ -72,6 +78,9 @@ mod tests {
             (json!(" two\nlines "), "\"two lines\""),
             (json!("é".repeat(25)), &format!("\"{}…\"", "é".repeat(23))),
             (json!("{{Company Name}}"), "\"{{Company Name}}\""),
+            (json!("AbCdEfGhIjKlMnOpQrS"), "\"AbCdEfGhIjKlMnOpQrS\""),
+            (json!("ada.lovelace.x@example.c"), "\"ada.lovelace.x@example.c\""),
+            (json!("an incomprehensibilities"), "\"an incomprehensibilities\""),
             (json!(7), "7"),
             (json!(true), "true"),
             (json!(["a"]), "a list"),
@@ -89,6 +98,11 @@ mod tests {
             ("company", "whsec_MfKQ9r8"),
             ("company", "Bearer abc"),
             ("subscribed", "a 0c1d2e3f4a5b6c7d8e9f key"),
+            ("company", "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"),
+            ("company", "use eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl here"),
+            ("company", " AbCdEfGhIjKlMnOpQrSt\n"),
+            ("company", "name:a_pass-word+of/letters="),
+            ("company", "12345678901234567890"),
         ] {
             let shown = Arrived::of(field, &json!(text)).to_string();
             assert_eq!(shown, format!("a text of {} characters", text.chars().count()));

@@ -121,7 +121,7 @@ impl<'a> Cleaning<'a> {
 
     /// `mailingLists`: an object of booleans (Loops API reference, "Update a contact"), or a list of ids to add to.
     fn mailing_lists(&mut self, value: Value) -> Result<Outcome, Problem> {
-        match values::filled("mailingLists", value)? {
+        match fields::inserted("mailingLists", value)? {
             None => Ok(values::blank(self.options)),
             Some(Value::Object(lists)) => Ok(self.lists_with_flags(lists)),
             Some(Value::Array(ids)) => Ok(self.lists_to_join(ids)),
@@ -132,10 +132,10 @@ impl<'a> Cleaning<'a> {
     fn lists_with_flags(&mut self, lists: Map<String, Value>) -> Outcome {
         let mut kept = Map::new();
         for (id, flag) in lists {
-            let path = format!("mailingLists.{id}");
+            let path = path_of_list(&id);
             let outcome = list_flag(&path, &id, flag);
             if let Some(flag) = self.settle(&path, outcome) {
-                kept.insert(id, flag);
+                kept.insert(id.trim().to_owned(), flag);
             }
         }
         unless_empty(kept)
@@ -144,8 +144,11 @@ impl<'a> Cleaning<'a> {
     fn lists_to_join(&mut self, ids: Vec<Value>) -> Outcome {
         let mut kept = Map::new();
         for id in ids {
+            let blank = path_of_list(id.as_str().unwrap_or_default());
             match list_id(id) {
-                Ok(None) => {}
+                // What is blank in the same way is named once, as it would be in an object.
+                Ok(None) if self.adjusted.contains(&blank) => {}
+                Ok(None) => self.adjusted.push(blank),
                 Ok(Some(id)) => drop(kept.insert(id, true.into())),
                 Err(problem) => self.problems.note("mailingLists", problem),
             }
@@ -154,12 +157,17 @@ impl<'a> Cleaning<'a> {
     }
 }
 
+/// A list as it is named to people.
+fn path_of_list(id: &str) -> String {
+    format!("mailingLists.{}", id.trim())
+}
+
 /// Whether the contact is to be in a list. A blank does not say, and is never sent: Loops takes booleans only.
 fn list_flag(path: &str, id: &str, flag: Value) -> Result<Outcome, Problem> {
     if list_id(id.into())?.is_none() {
         return Ok(Outcome::LeaveOut);
     }
-    match values::filled(path, flag)? {
+    match fields::inserted(path, flag)? {
         None => Ok(Outcome::LeaveOut),
         Some(flag) => Ok(Outcome::Send(values::boolean(path, &flag)?.into())),
     }
@@ -203,6 +211,7 @@ mod tests {
         for (json, expected) in [
             (r#"{"a":true,"b":" False","c":"","d":null}"#, Some(r#"{"a":true,"b":false}"#)),
             (r#"["a"," b ","",null,"a"]"#, Some(r#"{"a":true,"b":true}"#)),
+            (r#"{" a ":true,"b\n":false,"a":false}"#, Some(r#"{"a":false,"b":false}"#)),
             ("{}", None),
             ("[]", None),
             (r#"{"a":""}"#, None),
@@ -214,12 +223,29 @@ mod tests {
     }
 
     #[test]
+    fn ids_that_are_blank_are_named_in_either_form() {
+        for (value, expected) in [
+            (
+                r#"{"a":true," ":true,"undefined":true,"b":""}"#,
+                &["mailingLists.", "mailingLists.undefined", "mailingLists.b"][..],
+            ),
+            (r#"["a"," ","undefined",null,""]"#, &["mailingLists.", "mailingLists.undefined"]),
+        ] {
+            let mut cleaning = Cleaning::new(Kind::Contact, RowOptions::default(), None);
+            cleaning.field("mailingLists".to_owned(), json::read_generously(value).unwrap());
+            assert_eq!(cleaning.finish().unwrap().1, expected, "{value}");
+        }
+    }
+
+    #[test]
     fn mailing_lists_that_say_nothing_clear_are_refused() {
         for (json, code, field) in [
             (r#"{"a":"yes"}"#, Code::InvalidField, "mailingLists.a"),
             (r#"{"a":1}"#, Code::InvalidField, "mailingLists.a"),
             (r#"{"a":{}}"#, Code::InvalidField, "mailingLists.a"),
             (r#"{"a":"{{List}}"}"#, Code::ColumnNotInserted, "mailingLists.a"),
+            (r#"{"a":"/List"}"#, Code::ColumnNotInserted, "mailingLists.a"),
+            (r#""/List Ids""#, Code::ColumnNotInserted, "mailingLists"),
             (r#"{"{{List}}":true}"#, Code::ColumnNotInserted, "mailingLists.{{List}}"),
             (r#"["{{List}}"]"#, Code::ColumnNotInserted, "mailingLists"),
             ("[1]", Code::InvalidField, "mailingLists"),
@@ -256,6 +282,16 @@ mod tests {
         ] {
             assert_eq!(cleaned("eventProperties", json), Ok(expected.map(str::to_owned)), "{json}");
         }
+    }
+
+    #[test]
+    fn the_name_of_an_event_property_has_at_most_498_characters() {
+        let longest = format!(r#"{{"{}":1}}"#, "n".repeat(498));
+        assert_eq!(cleaned("eventProperties", &longest), Ok(Some(longest)));
+        let longer = "n".repeat(499);
+        let refused = cleaned("eventProperties", &format!(r#"{{"{longer}":1}}"#));
+        assert_eq!(refused, Err((Code::ValueTooLong, shown(&format!("eventProperties.{longer}")))));
+        assert_eq!(cleaned("eventProperties", &format!(r#"{{"{longer}":""}}"#)), Ok(None));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::values::{self, Outcome};
 
 /// `email`: an address without the white space around it. Never emptied, never cut: it says whom the row is about.
 pub(super) fn email(value: Value) -> Result<Outcome, Problem> {
-    let Some(value) = identity("email", value)? else {
+    let Some(value) = inserted("email", value)? else {
         return Ok(Outcome::LeaveOut);
     };
     let Value::String(text) = &value else {
@@ -27,7 +27,7 @@ pub(super) fn email(value: Value) -> Result<Outcome, Problem> {
 
 /// `userId`: a text as it is, a number as the text of its digits (Loops API reference, "Update a contact": a text).
 pub(super) fn user_id(value: Value) -> Result<Outcome, Problem> {
-    let text = match identity("userId", value)? {
+    let text = match inserted("userId", value)? {
         None => return Ok(Outcome::LeaveOut),
         Some(Value::String(text)) => text,
         Some(Value::Number(number)) => number.to_string(),
@@ -39,7 +39,7 @@ pub(super) fn user_id(value: Value) -> Result<Outcome, Problem> {
 
 /// `eventName`: a text, which an event must have. A contact may have a property of that name.
 pub(super) fn event_name(kind: Kind, value: Value, options: RowOptions) -> Result<Outcome, Problem> {
-    match identity("eventName", value)? {
+    match inserted("eventName", value)? {
         None => Ok(Outcome::LeaveOut),
         Some(Value::String(text)) => {
             values::fits(&text).map_err(Problem::TooLongForAName)?;
@@ -52,15 +52,14 @@ pub(super) fn event_name(kind: Kind, value: Value, options: RowOptions) -> Resul
 
 /// `subscribed`: true or false. A wrong guess would write to somebody who does not want it.
 pub(super) fn subscribed(value: Value, options: RowOptions) -> Result<Outcome, Problem> {
-    match values::filled("subscribed", value)? {
+    match inserted("subscribed", value)? {
         None => Ok(values::blank(options)),
         Some(value) => Ok(Outcome::Send(values::boolean("subscribed", &value)?.into())),
     }
 }
 
-/// The value of a field that tells rows apart. A `/` at its start is a column that was typed by name: elsewhere it may
-/// be a path.
-fn identity(field: &str, value: Value) -> Result<Option<Value>, Problem> {
+/// The value of a field where a `/` at the start is a column that was typed by name: elsewhere it may be a path.
+pub(super) fn inserted(field: &str, value: Value) -> Result<Option<Value>, Problem> {
     match values::filled(field, value)? {
         Some(value) if value.as_str().is_some_and(|text| text.trim_start().starts_with('/')) => {
             Err(Problem::NotInserted(Arrived::of(field, &value)))
@@ -178,7 +177,8 @@ mod tests {
         assert_eq!(subscribed(json!(""), options), Ok(Outcome::LeaveOut));
         assert_eq!(subscribed(json!(""), GENEROUS), Ok(Outcome::Send(Value::Null)));
         assert_eq!(subscribed(json!("no"), options), Err(Problem::NotABoolean(Arrived::of("", &json!("no")))));
-        let typed = json!("{{Subscribed}}");
-        assert_eq!(subscribed(typed.clone(), options), Err(Problem::NotInserted(Arrived::of("", &typed))));
+        for typed in [json!("{{Subscribed}}"), json!(" /Subscribed")] {
+            assert_eq!(subscribed(typed.clone(), options), Err(Problem::NotInserted(Arrived::of("", &typed))));
+        }
     }
 }

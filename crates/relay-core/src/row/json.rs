@@ -12,15 +12,24 @@ use serde_json::{Map, Number, Value};
 use super::scan;
 
 /// The deepest nesting that is read. Loops takes none below `eventProperties` and `mailingLists`.
-const LEVELS: usize = 32;
+pub(super) const LEVELS: usize = 32;
 
 /// Why a text is not JSON, and where.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Fault {
     /// The byte at fault: the end of the text where something is missing there.
     pub(super) offset: usize,
-    /// What is wrong with it, in a few words and without anything of the text.
-    pub(super) reason: String,
+    /// What is wrong with it.
+    pub(super) reason: Reason,
+}
+
+/// What is wrong with a text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Reason {
+    /// It breaks off or goes on in another way than JSON, in a few words and without anything of the text.
+    Broken(String),
+    /// It is JSON, and nested deeper than is read.
+    TooDeep,
 }
 
 impl Fault {
@@ -38,7 +47,7 @@ impl Fault {
             "expected ident" => "expected value",
             reason => reason,
         };
-        Self { offset: text.floor_char_boundary(start + offset), reason: reason.to_owned() }
+        Self { offset: text.floor_char_boundary(start + offset), reason: Reason::Broken(reason.to_owned()) }
     }
 }
 
@@ -73,7 +82,7 @@ fn located(text: &str) -> Option<Fault> {
 fn read(text: &str) -> Result<Value, Fault> {
     let raw: &RawValue = serde_json::from_str(text).map_err(|error| Fault::new(text, text, &error))?;
     if let Some(offset) = scan::deeper_than(LEVELS, text) {
-        return Err(Fault { offset, reason: format!("nested more than {LEVELS} levels deep") });
+        return Err(Fault { offset, reason: Reason::TooDeep });
     }
     value(text, raw)
 }
@@ -191,8 +200,9 @@ mod tests {
 
     #[test]
     fn a_reason_is_words_without_a_position() {
-        assert_eq!(read_generously(r#"{"a" 1}"#).unwrap_err().reason, "expected `:`");
-        assert_eq!(read_generously(r#"{"a": nope}"#).unwrap_err().reason, "expected value");
+        for (text, reason) in [(r#"{"a" 1}"#, "expected `:`"), (r#"{"a": nope}"#, "expected value")] {
+            assert_eq!(read_generously(text).unwrap_err().reason, Reason::Broken(reason.to_owned()));
+        }
     }
 
     #[test]
@@ -200,6 +210,6 @@ mod tests {
         let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
         assert!(read_generously(&nested(32)).is_ok());
         let fault = read_generously(&nested(33)).unwrap_err();
-        assert_eq!((fault.offset, fault.reason.as_str()), (32, "nested more than 32 levels deep"));
+        assert_eq!((fault.offset, fault.reason), (32, Reason::TooDeep));
     }
 }

@@ -70,6 +70,11 @@ impl Problem {
         }
     }
 
+    /// Whether it is one only for what is known of the account's properties.
+    const fn rests_on_properties(&self) -> bool {
+        matches!(self, Self::NotThatType(..) | Self::Misspelt(_))
+    }
+
     /// What arrived, why that cannot be sent, and what to do in Clay.
     fn sentence(&self, field: &str) -> String {
         match self {
@@ -187,7 +192,8 @@ impl Problems {
                 format!("{count} fields need mending: {}. {}", names(all, count), sentences.join(" "))
             }
         };
-        Some(Refusal::new(problem.code(), message).with_field(field.as_str()))
+        let rests = self.told.iter().any(|(_, problem)| problem.rests_on_properties());
+        Some(Refusal::new(problem.code(), message).with_field(field.as_str()).resting_on_properties(rests))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::json::{self, Fault};
+use super::json::{self, Fault, Reason};
 use super::locate;
 use super::problem::{kind_of, shown};
 use crate::refusal::{Code, Refusal};
@@ -12,6 +12,7 @@ pub(super) fn fields_of(body: &[u8]) -> Result<Map<String, Value>, Refusal> {
     let text = utf8(body)?;
     match json::read_generously(text) {
         _ if text.trim().is_empty() => Err(empty()),
+        _ if !may_be_json(text.as_bytes()) => Err(no_json()),
         Ok(Value::Object(fields)) => Ok(fields),
         Ok(Value::String(held)) => fields_of_held(text, &held),
         Ok(other) => Err(no_object(&other)),
@@ -35,11 +36,27 @@ fn fields_of_held(text: &str, held: &str) -> Result<Map<String, Value>, Refusal>
 
 fn utf8(body: &[u8]) -> Result<&str, Refusal> {
     std::str::from_utf8(body).map(json::without_byte_order_mark).map_err(|error| {
+        if !may_be_json(body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)) {
+            return no_json();
+        }
         let readable = String::from_utf8_lossy(body);
         let text = json::without_byte_order_mark(&readable);
         let offset = error.valid_up_to().saturating_sub(readable.len() - text.len());
-        broken(text, offset, locate::nearest_field(text, offset), "not UTF-8")
+        broken(text, offset, locate::nearest_field(text, offset), &Reason::Broken("not UTF-8".to_owned()))
     })
+}
+
+/// Whether a body begins as JSON does. A form, XML, and what is compressed or in UTF-16 do not.
+fn may_be_json(body: &[u8]) -> bool {
+    body.trim_ascii_start().first().is_none_or(|byte| b"{[\"-tfn".contains(byte) || byte.is_ascii_digit())
+}
+
+fn no_json() -> Refusal {
+    Refusal::new(
+        Code::InvalidJson,
+        "The body is not JSON but something else, such as a form, XML or compressed data: in Clay, the Body of the HTTP API \
+         column must be JSON, an object such as {\"email\": \"…\"} with the columns inserted with /.",
+    )
 }
 
 fn empty() -> Refusal {
@@ -59,14 +76,21 @@ fn no_object(value: &Value) -> Refusal {
     Refusal::new(Code::InvalidJson, message)
 }
 
-fn broken(text: &str, offset: usize, nearest: Option<String>, reason: &str) -> Refusal {
+fn broken(text: &str, offset: usize, nearest: Option<String>, reason: &Reason) -> Refusal {
     let (line, column) = locate::line_and_column(text, offset);
     let nearest = nearest.map(|name| shown(&name));
     let beside = nearest.as_ref().map(|name| format!(", near the field \"{name}\"")).unwrap_or_default();
-    let message = format!(
-        "The body is not valid JSON at line {line}, column {column}{beside} ({reason}): in Clay, insert each column with / \
-         and put one pair of double quotes around a text column."
-    );
+    let message = match reason {
+        Reason::Broken(reason) => format!(
+            "The body is not valid JSON at line {line}, column {column}{beside} ({reason}): in Clay, insert each column with \
+             / and put one pair of double quotes around a text column."
+        ),
+        Reason::TooDeep => format!(
+            "The body is nested more than {} levels deep at line {line}, column {column}{beside}, and Loops takes no list or \
+             object in a property: in Clay, insert a part of that column instead of all of it.",
+            json::LEVELS
+        ),
+    };
     let refusal = Refusal::new(Code::InvalidJson, message);
     match nearest {
         Some(name) => refusal.with_field(name),
@@ -114,7 +138,6 @@ mod tests {
             (r#"{"a":1}{"b":2}"#, "line 1, column 8", Some("a")),
             (r#""{\"email\": x}""#, "line 1, column 14", Some("email")),
             ("\"{\\\"a\\\":\\\"é\n\\\",\\n\\\"b\\\":}\"", "line 2, column 12", Some("b")),
-            ("hello", "line 1, column 1", None),
             ("\"hello\"", "line 1, column 2", None),
         ] {
             let refusal = refused(body);
@@ -132,6 +155,31 @@ mod tests {
         let refusal = refused(b"\xef\xbb\xbf{\"bio\":\"caf\xe9\"}");
         assert_eq!(refusal.field(), Some("bio"));
         assert!(refusal.message().contains("line 1, column 12, near the field \"bio\" (not UTF-8)"), "{refusal:?}");
+    }
+
+    #[test]
+    fn what_is_not_json_at_all_is_told_that_it_must_be() {
+        let utf16 = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
+        let bodies: [&[u8]; 9] = [
+            b"hello",
+            b"email=ada%40example.com&plan=pro",
+            b" \n<row><email>a@b.co</email></row>",
+            b"\xef\xbb\xbf<row/>",
+            b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03",
+            &utf16("\u{feff}{}"),
+            b"'{}'",
+            b"}",
+            b"\xe9",
+        ];
+        for body in bodies {
+            let refusal = refused(body);
+            assert!(refusal.message().starts_with("The body is not JSON but something else"), "{body:?} {refusal:?}");
+            assert!(refusal.message().contains("the Body of the HTTP API column must be JSON"), "{refusal:?}");
+            assert_eq!(refusal.field(), None);
+        }
+        for body in [&b"{\"a\":x}"[..], b"[", b"\"", b"-", b"7x", b"tru", b"fals", b"nul", b"\xef\xbb\xbf{\xe9"] {
+            assert!(refused(body).message().starts_with("The body is not valid JSON at line 1"), "{body:?}");
+        }
     }
 
     #[test]
@@ -171,7 +219,16 @@ mod tests {
             refused(bracket.repeat(256 * 1024 / bracket.len()));
         }
         let (opening, closing) = ("[".repeat(128 * 1024), "]".repeat(128 * 1024));
-        assert!(refused(format!("{opening}{closing}")).message().contains("nested more than 32 levels deep"));
+        let refusal = refused(format!("{{\"{}\":{opening}{closing}}}", "n".repeat(60)));
+        assert!(
+            refusal.message().contains("nested more than 32 levels deep at line 1, column 96, near"),
+            "{refusal:?}"
+        );
+        assert!(
+            refusal.message().ends_with("in Clay, insert a part of that column instead of all of it."),
+            "{refusal:?}"
+        );
+        assert!(!refusal.message().contains("quotes") && !refusal.message().contains("not valid"), "{refusal:?}");
         let held = format!("\"{{\\\"a\\\":{opening}{closing}}}\"");
         assert_eq!(refused(held).field(), Some("a"));
     }

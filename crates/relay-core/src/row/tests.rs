@@ -141,6 +141,19 @@ fn a_row_is_about_somebody() {
 }
 
 #[test]
+fn a_contact_under_a_misspelt_name_is_misspelt_and_not_missing_as_well() {
+    let properties = ContactProperties::read(br#"[{"key":"plan","type":"string"}]"#).unwrap();
+    for (name, meant) in [("Email", "email"), ("user_id", "userId")] {
+        let body = format!(r#"{{"{name}":"a@b.co"}}"#);
+        let refusal = Row::clean_for(Kind::Contact, body.as_bytes(), OMIT, Some(&properties)).unwrap_err();
+        assert_eq!((refusal.code(), refusal.field()), (Code::InvalidField, Some(name)));
+        let told = format!("{name} is not a property of contacts in Loops, but {meant} is");
+        assert!(refusal.message().starts_with(&told), "{refusal:?}");
+        assert!(!refusal.message().contains("missing"), "{refusal:?}");
+    }
+}
+
+#[test]
 fn an_event_has_a_name() {
     for (name, code) in [
         ("", Code::MissingField),
@@ -192,8 +205,11 @@ fn printing_a_row_tells_nobodys_data() {
 #[test]
 fn a_row_of_the_largest_size_is_judged_at_once() {
     let fields = |value: &str| (0..8_000).map(|n| format!(r#""f{n}":{value},"#)).collect::<String>();
-    let flags = format!(r#"{{"mailingLists":{{{}"z":7}},"email":"a@b.co"}}"#, fields(r#""maybe""#));
-    assert_eq!(refused(Kind::Contact, &flags).field(), Some("mailingLists.f0"));
+    for lists in [format!(r#"{{{}"z":7}}"#, fields(r#""maybe""#)), format!("[{}7]", "7,".repeat(100_000))] {
+        let row = format!(r#"{{"mailingLists":{lists},"email":"a@b.co"}}"#);
+        let refusal = refused(Kind::Contact, &row);
+        assert_eq!((refusal.code(), refusal.field()), (Code::InvalidField, Some("mailingLists")));
+    }
     let many = format!(r#"{{{}"email":"a@b.co"}}"#, fields("[[[]]]"));
     assert_eq!(refused(Kind::Contact, &many).code(), Code::InvalidField);
     let deep = format!(r#"{{"a":{}"{}"{}}}"#, "[".repeat(31), "x".repeat(250_000), "]".repeat(31));

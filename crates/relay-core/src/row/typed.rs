@@ -2,9 +2,9 @@
 //!
 //! This runs only where the account's properties are known, and only on what is clean already.
 
-use jiff::civil::DateTime;
-use jiff::tz::TimeZone;
-use jiff::{Timestamp, civil};
+use jiff::SignedDuration;
+use jiff::civil::{self, DateTime};
+use jiff::fmt::temporal::Pieces;
 use serde_json::{Number, Value};
 
 use super::arrived::Arrived;
@@ -13,6 +13,11 @@ use super::problem::Problem;
 use super::values::{self, Outcome};
 use crate::contact_properties::PropertyType;
 
+/// Numbers below this are no dates in milliseconds, which would be before 1973, but years, days or seconds.
+const LEAST_MILLISECONDS: u64 = 100_000_000_000;
+/// Where milliseconds are counted from.
+const EPOCH: DateTime = civil::date(1970, 1, 1).at(0, 0, 0, 0);
+
 /// What is sent of a value for a property of that type.
 pub(super) fn fit(field: &str, outcome: Outcome, expected: PropertyType) -> Result<Outcome, Problem> {
     let (Outcome::Send(value) | Outcome::Cut(value)) = &outcome else {
@@ -20,7 +25,8 @@ pub(super) fn fit(field: &str, outcome: Outcome, expected: PropertyType) -> Resu
     };
     let wrong = || Problem::NotThatType(Arrived::of(field, value), expected);
     let fitting = match (expected, value) {
-        (PropertyType::Text, Value::Number(_) | Value::Bool(_)) => Some(Value::from(value.to_string())),
+        (PropertyType::Text, Value::Number(_) | Value::Bool(_)) => Some(text(value)?),
+        (PropertyType::Date, Value::Number(number)) if is_no_moment(number.as_str()) => return Err(wrong()),
         (_, Value::Null)
         | (PropertyType::Text | PropertyType::Other, _)
         | (PropertyType::Number | PropertyType::Date, Value::Number(_)) => None,
@@ -30,6 +36,13 @@ pub(super) fn fit(field: &str, outcome: Outcome, expected: PropertyType) -> Resu
         (PropertyType::Number | PropertyType::Date, _) => return Err(wrong()),
     };
     Ok(fitting.map_or(outcome, Outcome::Send))
+}
+
+/// A number or a boolean as text. It is never cut: a part of a number would be another one.
+fn text(value: &Value) -> Result<Value, Problem> {
+    let text = value.to_string();
+    values::fits(&text).map_err(Problem::TooLongForAName)?;
+    Ok(text.into())
 }
 
 /// A text that is a JSON number, digit for digit.
@@ -46,20 +59,32 @@ fn number(text: &str) -> Option<Number> {
 fn date(text: &str) -> Option<Value> {
     let text = text.trim();
     if text.strip_prefix('-').unwrap_or(text).bytes().all(|byte| byte.is_ascii_digit()) {
-        return number(text).map(Value::Number);
+        return number(text).filter(|number| !is_no_moment(number.as_str())).map(Value::Number);
     }
     let day = text.get(..10).filter(|day| day.bytes().filter(|byte| *byte == b'-').count() == 2)?;
     let day: civil::Date = day.parse().ok()?;
-    let in_utc = |time: DateTime| TimeZone::UTC.to_timestamp(time).ok();
-    let timestamp = match text.get(10..)? {
-        "" => in_utc(day.to_datetime(civil::Time::midnight()))?,
+    // Not jiff's timestamps: they end a day before the last date that people write.
+    let since = match text.get(10..)? {
+        "" => day.to_datetime(civil::Time::midnight()).duration_since(EPOCH),
         rest if !rest.starts_with(['T', 't', ' ']) => return None,
-        _ => match text.parse::<Timestamp>() {
-            Ok(timestamp) => timestamp,
-            Err(_) => in_utc(text.parse().ok()?)?,
-        },
+        _ => moment(&Pieces::parse(text).ok()?)?,
     };
-    Some(timestamp.as_millisecond().into())
+    Some(i64::try_from(since.as_millis()).ok()?.into())
+}
+
+/// The time since 1970 of a day and a time, maybe with an offset. A zone alone is not one that Loops reads.
+fn moment(pieces: &Pieces<'_>) -> Option<SignedDuration> {
+    let since = pieces.date().to_datetime(pieces.time()?).duration_since(EPOCH);
+    match pieces.to_numeric_offset() {
+        Some(offset) => since.checked_sub(SignedDuration::from_secs(offset.seconds().into())),
+        None => pieces.to_time_zone().ok().filter(Option::is_none).map(|_| since),
+    }
+}
+
+/// Whether a number is only digits, and too few for milliseconds.
+fn is_no_moment(number: &str) -> bool {
+    number.bytes().all(|byte| byte.is_ascii_digit())
+        && number.parse().is_ok_and(|number: u64| number < LEAST_MILLISECONDS)
 }
 
 #[cfg(test)]
@@ -130,6 +155,20 @@ mod tests {
             (json!("2026-01-31 10:30:00.250+02:00"), Some(json!(half_past_eight + 250))),
             (json!("1769817600000"), Some(json!(midnight))),
             (json!(midnight), Some(json!(midnight))),
+            (json!("9999-12-31"), Some(json!(253_402_214_400_000_i64))),
+            (json!("9999-12-31T23:59:59Z"), Some(json!(253_402_300_799_000_i64))),
+            (json!("9999-12-31T10:00:00+02:00"), Some(json!(253_402_214_400_000_i64 + 8 * 3_600_000))),
+            (json!("1969-12-31"), Some(json!(-86_400_000))),
+            (json!("1970-01-02"), Some(json!(86_400_000))),
+            (json!("-86400000"), Some(json!(-86_400_000))),
+            (json!("100000000000"), Some(json!(100_000_000_000_i64))),
+            (json!("99999999999"), None),
+            (json!(99_999_999_999_i64), None),
+            (json!("2026"), None),
+            (json!(2026), None),
+            (json!(46_053), None),
+            (json!(1_769_817_600), None),
+            (json!("2026-01-31T08:30[Europe/Paris]"), None),
             (json!("2026-02-30"), None),
             (json!("31.01.2026"), None),
             (json!("01/31/2026"), None),
@@ -152,6 +191,16 @@ mod tests {
             [(exactly("1.50"), json!("1.50")), (json!(true), json!("true")), (json!("x"), json!("x"))]
         {
             assert_eq!(fitted(arrives, PropertyType::Text), Some(sent));
+        }
+    }
+
+    #[test]
+    fn a_number_that_becomes_a_text_has_at_most_498_characters_and_is_never_cut() {
+        let digits = |count: usize| exactly(&"9".repeat(count));
+        assert_eq!(fitted(digits(498), PropertyType::Text), Some(json!("9".repeat(498))));
+        for count in [499, 500] {
+            let refused = fit("f", Outcome::Send(digits(count)), PropertyType::Text);
+            assert_eq!(refused, Err(Problem::TooLongForAName(count)));
         }
     }
 

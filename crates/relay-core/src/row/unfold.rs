@@ -7,8 +7,8 @@ use super::json;
 use super::problem::shown;
 use crate::refusal::{Code, Refusal};
 
-/// The most fields that a row may have, those in `eventProperties` included: more than Loops lets anybody define, and
-/// few enough to be cleaned at once.
+/// The most fields that a row may have, those in `eventProperties` and the ids of `mailingLists` included: more than Loops
+/// lets anybody define, and few enough to be cleaned at once.
 const MOST_FIELDS: usize = 500;
 
 /// Puts what a text holds in the place of the text, for the fields that hold others. A formula column in Clay can give
@@ -27,20 +27,30 @@ pub(super) fn unfold_texts(kind: Kind, fields: &mut Map<String, Value>) {
 
 /// Refuses a row with more fields than a row can have.
 pub(super) fn refuse_too_many(kind: Kind, fields: &Map<String, Value>) -> Result<(), Refusal> {
-    let properties = match (kind, fields.get("eventProperties")) {
-        (Kind::Event, Some(Value::Object(properties))) => properties.len(),
-        _ => 0,
-    };
-    let count = fields.len() + properties;
-    if count <= MOST_FIELDS {
-        return Ok(());
+    let mut count = fields.len();
+    let mut beyond = fields.keys().nth(MOST_FIELDS).map(String::as_str);
+    for name in names_of_holders(kind) {
+        count += fields.get(*name).map_or(0, held_by);
+        if count > MOST_FIELDS {
+            beyond = beyond.or(Some(*name));
+        }
     }
-    let beyond = fields.keys().nth(MOST_FIELDS).map_or("eventProperties", String::as_str);
+    let Some(beyond) = beyond else {
+        return Ok(());
+    };
     let message = format!(
-        "The row has {count} fields and the relay takes {MOST_FIELDS}, those in eventProperties included: in Clay, take the \
-         ones that Loops does not know out of the Body of the column."
+        "The row has {count} fields and the relay takes {MOST_FIELDS}, those in eventProperties and the ids of mailingLists \
+         included: in Clay, take the ones that Loops does not know out of the Body of the column."
     );
     Err(Refusal::new(Code::InvalidField, message).with_field(shown(beyond)))
+}
+
+fn held_by(value: &Value) -> usize {
+    match value {
+        Value::Object(fields) => fields.len(),
+        Value::Array(items) => items.len(),
+        _ => 0,
+    }
 }
 
 /// A contact has no properties of an event: there, a field of that name is one like any other.
@@ -80,6 +90,23 @@ mod tests {
             assert_eq!(unfolded(Kind::Event, json!(text)), json!(text));
         }
         assert_eq!(unfolded(Kind::Contact, json!("{}")), json!("{}"));
+    }
+
+    #[test]
+    fn the_ids_of_lists_count_as_fields_in_either_form() {
+        let object = |count: usize| Value::Object((0..count).map(|n| (format!("l{n}"), json!(true))).collect());
+        let list = |count: usize| Value::from((0..count).map(|n| format!("l{n}")).collect::<Vec<_>>());
+        for lists in [object, list] as [fn(usize) -> Value; 2] {
+            let row = |count| {
+                Map::from_iter([("email".to_owned(), json!("a@b.co")), ("mailingLists".to_owned(), lists(count))])
+            };
+            for kind in [Kind::Contact, Kind::Event] {
+                assert!(refuse_too_many(kind, &row(498)).is_ok());
+                let refusal = refuse_too_many(kind, &row(499)).unwrap_err();
+                assert_eq!((refusal.code(), refusal.field()), (Code::InvalidField, Some("mailingLists")));
+                assert!(refusal.message().starts_with("The row has 501 fields"), "{refusal:?}");
+            }
+        }
     }
 
     #[test]

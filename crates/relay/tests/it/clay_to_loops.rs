@@ -176,6 +176,39 @@ async fn a_row_that_finds_no_room_or_may_wait_is_stored_untried() {
 }
 
 #[tokio::test]
+async fn only_a_preference_of_its_own_is_one_for_an_answer_at_once() {
+    for (prefer, stored) in [
+        ("wait=10, respond-async", true),
+        ("Respond-Async; x=1", true),
+        ("handling=lenient,respond-async ,wait=5", true),
+        ("wait=10;respond-async", false),
+        ("wait=10; respond-async, handling=lenient", false),
+        ("respond-asynchronously", false),
+        ("", false),
+    ] {
+        let handler = handler(free(), always(saying(200, TAKEN)));
+        event(&handler, prefer).await;
+        assert_eq!(handler.lane.wishes(), [if stored { Wish::Later } else { Wish::Direct }], "{prefer}");
+    }
+}
+
+#[tokio::test]
+async fn an_event_with_two_keys_is_refused_and_a_contact_has_none() {
+    for (kind, status) in [(Kind::Event, 400), (Kind::Contact, 200)] {
+        let handler = handler(free(), always(saying(200, TAKEN)));
+        let request = Request::post("/").header("authorization", "Bearer token");
+        let request = request.header("idempotency-key", "one").header("Idempotency-Key", "other");
+        let body = Bytes::from_static(br#"{"email":"ada@example.com","eventName":"signup"}"#);
+        let response = handler.handle(kind, request.body(body).unwrap()).await;
+        assert_eq!(response.status(), status);
+        let told: Value = serde_json::from_slice(response.body()).unwrap();
+        let named = (told["code"].as_str(), told["field"].as_str());
+        let expected = (Some("invalid_option"), Some("Idempotency-Key"));
+        assert_eq!(named, if status == 400 { expected } else { (None, None) });
+    }
+}
+
+#[tokio::test]
 async fn a_row_goes_directly_where_the_store_can_be_read_but_not_written() {
     for (answer, status) in [(saying(200, TAKEN), 200), (status(409), 200), (status(422), 422), (status(401), 502)] {
         let handler = handler(FakeLane::unwritable(Some(true)), always(answer));

@@ -181,6 +181,49 @@ async fn a_row_that_is_refused_for_an_old_list_has_it_read_again() {
 }
 
 #[tokio::test]
+async fn a_list_that_failed_is_asked_for_a_minute_later_at_the_earliest_however_many_rows_are_refused() {
+    for failed in [status(500), status(404), saying(200, "[]")] {
+        let (handler, reader, clock) = pair(move |times| if times == 0 { saying(200, LIST) } else { failed.clone() });
+        let row = r#"{"email":"a@b.co","seats":"many"}"#;
+        reader.read().await;
+        clock.pass(SignedDuration::from_mins(2));
+        assert_eq!(status_of(&handler, row).await, 400);
+        assert!(reader.read().await, "an old list is doubted");
+        for _ in 0..59 {
+            clock.pass(SignedDuration::from_secs(1));
+            assert_eq!(status_of(&handler, row).await, 400);
+            assert!(!reader.read().await, "what failed is not asked again at once");
+        }
+        clock.pass(SignedDuration::from_secs(1));
+        assert_eq!(status_of(&handler, row).await, 400);
+        assert!(reader.read().await);
+    }
+}
+
+#[tokio::test]
+async fn a_row_that_is_refused_for_something_else_says_nothing_of_the_list() {
+    let (handler, reader, clock) = pair(|_| saying(200, LIST));
+    reader.read().await;
+    clock.pass(SignedDuration::from_mins(2));
+    for row in [r#"{"email":"ada"}"#, r#"{"email":"a@b.co","tags":[]}"#, r#"{"email":"a@b.co","subscribed":"yes"}"#] {
+        assert_eq!(status_of(&handler, row).await, 400);
+        assert!(!reader.read().await, "{row}");
+    }
+    assert_eq!(status_of(&handler, r#"{"email":"ada","seats":"many"}"#).await, 400);
+    assert!(reader.read().await, "the type of one of several fields");
+}
+
+#[tokio::test]
+async fn what_comes_of_the_list_opens_no_circuit_for_the_rows() {
+    let (_, reader, clock) = pair(|_| status(500));
+    for _ in 0..3 {
+        assert!(reader.read().await);
+        clock.pass(SignedDuration::from_mins(1));
+    }
+    assert_eq!(reader.pace.notes(), []);
+}
+
+#[tokio::test]
 async fn a_row_that_finds_the_list_due_wakes_its_reader_and_does_not_wait() {
     let (handler, reader, _) = pair(|_| saying(200, LIST));
     let asked = tokio::spawn(reader.keep());

@@ -97,12 +97,13 @@ impl<T: Send + Sync> SecretSource<T> for FakeSecrets<T> {
     }
 }
 
-/// A pace that always, or never, has room, and remembers for how long it was asked to pause.
+/// A pace that always, or never, has room, and remembers for how long it was asked to pause, and what it was told.
 #[derive(Debug, Default)]
 pub(crate) struct FakePace {
     full: bool,
     waits: AtomicUsize,
     pauses: Mutex<Vec<Duration>>,
+    notes: Mutex<Vec<Outcome>>,
 }
 
 impl FakePace {
@@ -114,6 +115,11 @@ impl FakePace {
     /// How often somebody waited for room.
     pub(crate) fn waits(&self) -> usize {
         self.waits.load(Ordering::Relaxed)
+    }
+
+    /// What came of calls.
+    pub(crate) fn notes(&self) -> Vec<Outcome> {
+        self.notes.lock().unwrap().clone()
     }
 
     /// The pauses.
@@ -136,7 +142,9 @@ impl Pace for FakePace {
         self.pauses.lock().unwrap().push(pause);
     }
 
-    fn note(&self, _: Outcome) {}
+    fn note(&self, outcome: Outcome) {
+        self.notes.lock().unwrap().push(outcome);
+    }
 
     fn readiness(&self) -> Readiness {
         Readiness::Ready
