@@ -59,7 +59,7 @@ pub struct Report {
     pub taken: Vec<Item>,
     /// How many of them it took without saying so.
     pub unsaid: usize,
-    /// How many requests met its ailment.
+    /// How many requests met its ailment, or came with a key that is not its own.
     pub ailed: usize,
     /// How many requests it refused because more than ten came within a second, while it was well.
     pub too_many: usize,
@@ -195,6 +195,7 @@ impl State {
         }
         let key = &self.key;
         if got.header("authorization") != format!("Bearer {key}") && got.header("x-clay-webhook-auth") != key {
+            self.ailed += 1;
             return Fate::Answer(401, Vec::new(), r#"{"message":"Invalid API key"}"#);
         }
         let item = item_of(got).unwrap_or_else(|| panic!("nobody sent this: {} {}", got.path, got.text()));

@@ -95,7 +95,7 @@ impl Form for Functions {
         self.base.subscribe()
     }
 
-    async fn strike(&mut self, strike: Strike, random: &mut Rng, ends: [&End; 2]) {
+    async fn strike(&mut self, strike: Strike, random: &mut Rng, ends: [&End; 2]) -> bool {
         let moment = Duration::from_millis(random.u64(300..1800));
         match strike {
             Strike::Kill => {
@@ -131,9 +131,13 @@ impl Form for Functions {
                 stack.put_secret("LoopsToClaySecret", &to_clay(&self.clay_url, NEW_KEY)).await;
                 stack.put_secret("ClayToLoopsSecret", &to_loops(NEW_KEY)).await;
             }
-            Strike::KeysRotate => tokio::time::sleep(moment).await,
+            Strike::KeysRotate => {
+                tokio::time::sleep(moment).await;
+                return false;
+            }
             Strike::StoreFails | Strike::StoreSlow => panic!("the store of functions is a service"),
         }
+        true
     }
 
     async fn mend(&mut self) {

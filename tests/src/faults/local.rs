@@ -92,7 +92,7 @@ impl Form for Local {
         self.base.subscribe()
     }
 
-    async fn strike(&mut self, strike: Strike, random: &mut Rng, ends: [&End; 2]) {
+    async fn strike(&mut self, strike: Strike, random: &mut Rng, ends: [&End; 2]) -> bool {
         let moment = Duration::from_millis(random.u64(300..1800));
         match strike {
             Strike::Kill => {
@@ -128,9 +128,13 @@ impl Form for Local {
                 let (folder, _) = self.take().stop().await;
                 self.start_again(folder).await;
             }
-            Strike::KeysRotate => tokio::time::sleep(moment).await,
+            Strike::KeysRotate => {
+                tokio::time::sleep(moment).await;
+                return false;
+            }
             Strike::Service(service) => panic!("there is no {service} on one machine"),
         }
+        true
     }
 
     async fn mend(&mut self) {}

@@ -43,8 +43,8 @@ pub trait Form: Sized {
     /// Where it is.
     fn base(&self) -> watch::Receiver<String>;
 
-    /// Does it something: once, and comes back when that is over.
-    fn strike(&mut self, strike: Strike, random: &mut Rng, ends: [&End; 2]) -> impl Future<Output = ()>;
+    /// Does it something: once, and comes back when that is over. False where it was done before and is done once only.
+    fn strike(&mut self, strike: Strike, random: &mut Rng, ends: [&End; 2]) -> impl Future<Output = bool>;
 
     /// Ends everything that was done to it.
     fn mend(&mut self) -> impl Future<Output = ()>;
@@ -84,10 +84,7 @@ pub async fn go_through<F: Form>(fault: &Fault, size: Size, seed: u64) -> [Line;
     let mut strikes = 0;
     while began.elapsed() < size.lasting || !(webhooks.is_finished() && rows.is_finished()) {
         match fault.strike {
-            Some(strike) => {
-                form.strike(strike, &mut random, [&clay, &loops]).await;
-                strikes += 1;
-            }
+            Some(strike) => strikes += usize::from(form.strike(strike, &mut random, [&clay, &loops]).await),
             None => tokio::time::sleep(LOOK_EVERY).await,
         }
     }
