@@ -5,6 +5,7 @@ mod contract;
 mod faults;
 mod order;
 mod routes;
+mod secrets;
 mod suite;
 mod template;
 mod workers;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_sqs::config::{IdentityCache, StalledStreamProtectionConfig};
-use aws_smithy_types::retry::RetryConfig;
+use aws_smithy_types::retry::{ReconnectMode, RetryConfig};
 use aws_smithy_types::timeout::TimeoutConfig;
 use aws_types::SdkConfig;
 use aws_types::region::Region;
@@ -53,7 +53,12 @@ impl Account {
             .identity_cache(IdentityCache::no_cache())
             // Answers are small and come whole; the time of an attempt is limited above.
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-            .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS));
+            // Connections are the client's own affair: the SDK does not see them, and would complain of that at every retry.
+            .retry_config(
+                RetryConfig::standard()
+                    .with_max_attempts(ATTEMPTS)
+                    .with_reconnect_mode(ReconnectMode::ReuseAllConnections),
+            );
         config.set_endpoint_url(given("AWS_ENDPOINT_URL"));
         Self { config: config.build() }
     }
