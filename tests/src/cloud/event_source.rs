@@ -3,7 +3,7 @@
 //! As AWS' page "Using Lambda with Amazon SQS" has it, partial batch responses included. What is not deleted comes back
 //! when its visibility timeout is up, and the queue itself moves it to the dead letters after so many receives.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -53,6 +53,9 @@ pub struct Hidden {
     receipts: Mutex<Vec<(String, String)>>,
     /// The receipts that a function is working on.
     under_way: Mutex<BTreeSet<String>>,
+    /// The message of each receipt, and the newest receipt of each message: in a FIFO queue only that one counts.
+    messages: Mutex<HashMap<String, String>>,
+    newest: Mutex<HashMap<String, String>>,
     answers_are_lost: AtomicBool,
 }
 
@@ -60,6 +63,23 @@ impl Hidden {
     /// Whether what functions answer is lost, as where Lambda itself fails.
     pub fn lose_answers(&self, lost: bool) {
         self.answers_are_lost.store(lost, Ordering::Relaxed);
+    }
+
+    /// Whether a message has been received again since it had this receipt.
+    #[must_use]
+    pub fn is_stale(&self, receipt: &str) -> bool {
+        let messages = self.messages.lock().unwrap_or_else(PoisonError::into_inner);
+        let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        messages.get(receipt).and_then(|message| newest.get(message)).is_some_and(|newest| newest != receipt)
+    }
+
+    fn received(&self, queue: &str, message: &Message) {
+        let (Some(id), Some(receipt)) = (message.message_id.clone(), message.receipt_handle.clone()) else { return };
+        self.messages.lock().unwrap_or_else(PoisonError::into_inner).insert(receipt.clone(), id.clone());
+        let before = self.newest.lock().unwrap_or_else(PoisonError::into_inner).insert(id, receipt.clone());
+        let mut hidden = self.lock();
+        hidden.retain(|(_, known)| Some(known) != before.as_ref());
+        hidden.push((queue.to_owned(), receipt));
     }
 
     /// Ends the time of all of them, as waiting would: they can be received at once.
@@ -191,8 +211,8 @@ impl Poller {
             .await;
         let messages = received.map(|received| received.messages.unwrap_or_default()).unwrap_or_default();
         let receipts = messages.iter().filter_map(|message| message.receipt_handle.clone());
-        self.hidden.under_way().extend(receipts.clone());
-        self.hidden.lock().extend(receipts.map(|receipt| (self.mapping.queue.clone(), receipt)));
+        self.hidden.under_way().extend(receipts);
+        messages.iter().for_each(|message| self.hidden.received(&self.mapping.queue, message));
         messages
     }
 

@@ -80,7 +80,7 @@ impl Cloud {
             }
         }
         let described = kept.stack.described();
-        let services = Services::start(stack::endpoint(), described).await;
+        let services = Services::start(stack::endpoint(), described, Arc::clone(&kept.hidden)).await;
         let functions = functions(described, &setup, &services.url(), kept.folder.path());
         let nudge = Arc::new(Notify::new());
         let routes = array(&described["routes"]).map(|route| {

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+use super::event_source::Hidden;
 use super::stack::{array, text};
 
 /// The largest call.
@@ -50,6 +51,7 @@ struct Shared {
     allowed: BTreeMap<String, Vec<(String, String)>>,
     /// The names of queues and of the table, as calls have them, and their ARNs.
     arns: BTreeMap<String, String>,
+    hidden: Arc<Hidden>,
     troubles: Mutex<BTreeMap<String, Trouble>>,
     calls: Mutex<Vec<(String, String)>>,
     denied: Mutex<Vec<String>>,
@@ -71,11 +73,11 @@ impl Services {
     ///
     /// # Panics
     /// When there is no port.
-    pub async fn start(emulator: String, stack: &Value) -> Self {
+    pub async fn start(emulator: String, stack: &Value, hidden: Arc<Hidden>) -> Self {
         let client = relay::http_client::build().unwrap_or_else(|fault| panic!("{fault}"));
         let (allowed, arns) = (allowed(stack), arns(stack));
         let (troubles, calls, denied) = (Mutex::default(), Mutex::default(), Mutex::default());
-        let shared = Arc::new(Shared { emulator, client, allowed, arns, troubles, calls, denied });
+        let shared = Arc::new(Shared { emulator, client, allowed, arns, hidden, troubles, calls, denied });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap_or_else(|fault| panic!("{fault}"));
         let address = listener.local_addr().unwrap_or_else(|fault| panic!("{fault}"));
         let app = axum::Router::new().fallback(pass).with_state(Arc::clone(&shared));
@@ -153,6 +155,10 @@ async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Response<B
         Some(Trouble::Slow(time)) => tokio::time::sleep(time).await,
         Some(Trouble::LosesAnswers) | None => {}
     }
+    // The emulator takes any receipt that a message ever had.
+    if action == "sqs:ChangeMessageVisibility" && shared.hidden.is_stale(&receipt(&body)) {
+        return failed(StatusCode::BAD_REQUEST, "ReceiptHandleIsInvalid");
+    }
     let answer = shared.forward(&parts, body).await;
     if trouble == Some(Trouble::LosesAnswers) {
         failed(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable")
@@ -188,6 +194,11 @@ impl Shared {
         let body = answer.bytes().await.unwrap_or_default();
         response.body(Body::from(body)).unwrap_or_else(|_| failed(StatusCode::BAD_GATEWAY, "NoAnswer"))
     }
+}
+
+fn receipt(body: &[u8]) -> String {
+    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    body["ReceiptHandle"].as_str().unwrap_or_default().to_owned()
 }
 
 /// The caller's access key, which is the function's name here, and the action as policies call it.
