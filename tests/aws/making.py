@@ -1,12 +1,25 @@
 """Makes the resources of a template in an emulated account, each when something first refers to it."""
 
+import io
 import json
 import sys
+import zipfile
 
 from references import Template
 
 # A resource that an emulated stack of CloudFormation is made of: it takes nothing and costs nothing.
 HANDLE = {"Handle": {"Type": "AWS::CloudFormation::WaitConditionHandle"}}
+
+
+def no_code():
+    """A zip file with an empty program."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("bootstrap", "")
+    return file.getvalue()
+
+
+NO_CODE = no_code()
 
 
 class Making(Template):
@@ -18,6 +31,8 @@ class Making(Template):
         self.dynamodb = account.dynamodb
         self.secrets_manager = account.secrets_manager
         self.cloudformation = account.cloudformation
+        self.lambda_ = account.lambda_
+        self.iam = account.iam
         self.made = {}
         # The emulator's stack has no resources of the template, but its name, its id and, at the end, its outputs.
         self.pseudo["AWS::StackId"] = self.cloudformation.create_stack(StackName=name, **self.stack_with({}))["StackId"]
@@ -69,13 +84,34 @@ class Making(Template):
         arn = self.secrets_manager.create_secret(**properties)["ARN"]
         return {"Ref": arn, "Id": arn, "Name": properties["Name"]}
 
-    def name_function(self, name):
-        function = self.resolve(self.resources[name]["Properties"]["FunctionName"])
-        return {"Ref": function, "Arn": self.arn("lambda", f"function:{function}")}
+    def make_function(self, name):
+        """A function that can be asked for its settings: its code is a file of nothing, and it is never run there."""
+        properties = self.properties(name)
+        made = self.lambda_.create_function(
+            FunctionName=properties["FunctionName"],
+            Runtime=properties["Runtime"],
+            Handler=properties["Handler"],
+            Role=properties["Role"],
+            Code={"ZipFile": NO_CODE},
+            Environment={"Variables": {key: str(value) for key, value in properties["Environment"]["Variables"].items()}},
+        )
+        return {"Ref": made["FunctionName"], "Arn": made["FunctionArn"]}
 
-    def name_role(self, name):
+    def make_source(self, name):
+        properties = self.properties(name)
+        made = self.lambda_.create_event_source_mapping(
+            EventSourceArn=properties["EventSourceArn"],
+            FunctionName=properties["FunctionName"],
+            BatchSize=int(properties["BatchSize"]),
+            Enabled=True,
+        )
+        return {"Ref": made["UUID"], "Id": made["UUID"]}
+
+    def make_role(self, name):
         role = f"{self.name}-{name}"
-        return {"Ref": role, "Arn": f"arn:aws:iam::{self.account}:role/{role}"}
+        trust = json.dumps(self.properties(name)["AssumeRolePolicyDocument"])
+        made = self.iam.create_role(RoleName=role, AssumeRolePolicyDocument=trust)["Role"]
+        return {"Ref": role, "Arn": made["Arn"]}
 
     def name_log_group(self, name):
         group = self.properties(name)["LogGroupName"]
@@ -116,10 +152,10 @@ MAKERS = {
     "AWS::SQS::Queue": Making.make_queue,
     "AWS::DynamoDB::Table": Making.make_table,
     "AWS::SecretsManager::Secret": Making.make_secret,
-    "AWS::Lambda::Function": Making.name_function,
-    "AWS::Lambda::EventSourceMapping": Making.name_nothing,
+    "AWS::Lambda::Function": Making.make_function,
+    "AWS::Lambda::EventSourceMapping": Making.make_source,
     "AWS::Lambda::Permission": Making.name_nothing,
-    "AWS::IAM::Role": Making.name_role,
+    "AWS::IAM::Role": Making.make_role,
     "AWS::Logs::LogGroup": Making.name_log_group,
     "AWS::ApiGatewayV2::Api": Making.name_api,
     "AWS::ApiGatewayV2::Stage": Making.name_nothing,

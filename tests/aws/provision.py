@@ -30,6 +30,8 @@ class Account:
         self.dynamodb = session.client("dynamodb", **options)
         self.secrets_manager = session.client("secretsmanager", **options)
         self.cloudformation = session.client("cloudformation", **options)
+        self.lambda_ = session.client("lambda", **options)
+        self.iam = session.client("iam", **options)
         self.id = session.client("sts", **options).get_caller_identity()["Account"]
         self.region = region
 
@@ -149,6 +151,7 @@ class Stack(Making):
         return {
             "queue": queue,
             "queue_url": self.made[queue]["Ref"],
+            "id": self.made[name]["Ref"],
             "function": functions[properties["FunctionName"]],
             "batch_size": int(properties["BatchSize"]),
             "maximum_concurrency": properties.get("ScalingConfig", {}).get("MaximumConcurrency"),
