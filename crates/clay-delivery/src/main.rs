@@ -29,7 +29,8 @@ async fn main() -> Result<(), Error> {
 
     let secrets = ManagedSecret::new(account.secrets_manager(), secret, shared.secret_ttl, System);
     warm_up_to_clay(&secrets, &client, &[&account.dynamodb_origin()]).await;
-    let ledger = Ledger::new(LedgerTable::new(account.dynamodb(), table));
+    let table = LedgerTable::new(account.dynamodb(), table);
+    let ledger = Ledger::new(table).with_contact_hash_key(shared.contact_hash_key);
     let attempt = ClayDelivery {
         secrets,
         clay: HttpClay::new(client, System),

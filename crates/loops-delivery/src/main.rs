@@ -32,7 +32,7 @@ async fn main() -> Result<(), Error> {
     let secrets = ManagedSecret::new(account.secrets_manager(), secret, shared.secret_ttl, System);
     warm_up(&secrets, &client, &[&shared.loops_api_url, &account.dynamodb_origin()]).await;
     let table = LedgerTable::new(account.dynamodb(), table);
-    let ledger = Ledger::new(table.clone());
+    let ledger = Ledger::new(table.clone()).with_contact_hash_key(shared.contact_hash_key);
     let queue = SqsQueue::new(account, queue, dead_letters);
     let attempt = LoopsDelivery {
         secrets,
