@@ -178,8 +178,6 @@ MAKERS = {
     "AWS::Lambda::EventSourceMapping": Making.make_source,
     "AWS::Lambda::Permission": Making.name_nothing,
     "AWS::IAM::Role": Making.make_role,
-    "AWS::Logs::LogGroup": Making.name_log_group,
-    "AWS::IAM::Role": Making.name_role,
     "AWS::Logs::LogGroup": Making.make_log_group,
     "AWS::ApiGatewayV2::Api": Making.name_api,
     "AWS::ApiGatewayV2::Stage": Making.name_nothing,

@@ -56,7 +56,7 @@ impl<A: Ambient> AwsLane<A> {
     /// # Errors
     /// When the table cannot be read.
     pub async fn before(&self, delivery: &Delivery) -> Result<Before, StoreFault> {
-        let item = self.ledger.table().get(&key(&delivery.contact)).await?;
+        let item = self.ledger.table().get(&contact_key(&delivery.contact)).await?;
         if is_held(&item, self.ambient.now()) {
             return Ok(Before::Held);
         }
@@ -78,23 +78,31 @@ impl<A: Ambient> AwsLane<A> {
     }
 
     /// Notes that a delivery of the queue has ended. What is still noted from long before it has ended as well, or never
-    /// got into the queue: a group is worked on in order.
+    /// got into the queue: a group is worked on in order. What was delivered is remembered as the contact's latest.
     ///
     /// # Errors
     /// When the table cannot be written.
-    pub async fn leave(&self, delivery: &Delivery) -> Result<(), StoreFault> {
-        let (key, id, place) = (key(&delivery.contact), delivery.id.as_str(), place(delivery));
+    pub async fn leave(&self, delivery: &Delivery, delivered: bool) -> Result<(), StoreFault> {
+        let (key, id, place) = (contact_key(&delivery.contact), delivery.id.as_str(), place(delivery));
         let now = self.ambient.now();
-        let first = Change::new("REMOVE first_id, first_message DELETE waiting :ids")
-            .only_if("first_id = :id")
-            .text(":id", id)
-            .set(":ids", [place.clone()]);
-        let left = match self.ledger.table().change(&key, first, now).await? {
-            Some(left) => Some(left),
-            None => {
-                self.ledger.table().change(&key, Change::new("DELETE waiting :ids").set(":ids", [place]), now).await?
-            }
-        };
+        let first = Change::new(if delivered {
+            "SET delivered_through = :through REMOVE first_id, first_message DELETE waiting :ids"
+        } else {
+            "REMOVE first_id, first_message DELETE waiting :ids"
+        });
+        let first = first.only_if("first_id = :id").text(":id", id).set(":ids", [place.clone()]);
+        let first = if delivered { through(first, delivery) } else { first };
+        let mut left = self.ledger.table().change(&key, first, now).await?;
+        if left.is_none() && delivered {
+            let latest = Change::new("SET delivered_through = :through DELETE waiting :ids")
+                .only_if("attribute_not_exists(delivered_through) OR delivered_through < :through")
+                .set(":ids", [place.clone()]);
+            left = self.ledger.table().change(&key, through(latest, delivery), now).await?;
+        }
+        if left.is_none() {
+            left =
+                self.ledger.table().change(&key, Change::new("DELETE waiting :ids").set(":ids", [place]), now).await?;
+        }
         let over = left.map(|left| over_before(&left, delivery)).unwrap_or_default();
         if over.is_empty() {
             return Ok(());
@@ -123,7 +131,7 @@ impl<A: Ambient> AwsLane<A> {
             .text(":id", delivery.id.as_str())
             .number(":until", until(now).as_millisecond())
             .number(":now", now.as_millisecond());
-        Ok(self.ledger.table().change(&key(&delivery.contact), take, now).await?.is_some())
+        Ok(self.ledger.table().change(&contact_key(&delivery.contact), take, now).await?.is_some())
     }
 
     async fn admit_new(&self, delivery: &Delivery, wish: Wish) -> Result<Admission, StoreFault> {
@@ -133,20 +141,25 @@ impl<A: Ambient> AwsLane<A> {
         self.enqueue(delivery).await.map(|()| Admission::Queued)
     }
 
-    async fn give_back(&self, delivery: &Delivery) -> Result<(), StoreFault> {
-        let change =
-            Change::new("REMOVE holder, lease_until").only_if("holder = :id").text(":id", delivery.id.as_str());
-        self.ledger.table().change(&key(&delivery.contact), change, self.ambient.now()).await.map(drop)
+    async fn give_back(&self, delivery: &Delivery, delivered: bool) -> Result<(), StoreFault> {
+        let change = Change::new(if delivered {
+            "SET delivered_through = :through REMOVE holder, lease_until"
+        } else {
+            "REMOVE holder, lease_until"
+        });
+        let change = change.only_if("holder = :id").text(":id", delivery.id.as_str());
+        let change = if delivered { through(change, delivery) } else { change };
+        self.ledger.table().change(&contact_key(&delivery.contact), change, self.ambient.now()).await.map(drop)
     }
 
     async fn enqueue(&self, delivery: &Delivery) -> Result<(), StoreFault> {
         // The lane is closed before the message is on its way: nothing may pass it.
         let wait = Change::new("ADD waiting :ids").set(":ids", [place(delivery)]);
-        self.ledger.table().change(&key(&delivery.contact), wait, self.ambient.now()).await?;
+        self.ledger.table().change(&contact_key(&delivery.contact), wait, self.ambient.now()).await?;
         if let Err(NotSent { fault, may_be_there }) = self.queue.send(delivery, &self.ambient.unique()).await {
             // What may be in the queue keeps the lane closed: nothing newer may pass it.
             if !may_be_there {
-                self.leave(delivery).await?;
+                self.leave(delivery, false).await?;
             }
             return Err(fault);
         }
@@ -167,7 +180,7 @@ impl<A: Ambient> AwsLane<A> {
             .only_if("holder = :id AND attribute_not_exists(waiting)")
             .text(":id", id)
             .set(":ids", [place(delivery)]);
-        let alone = self.ledger.table().change(&key(&delivery.contact), alone, now).await?.is_some();
+        let alone = self.ledger.table().change(&contact_key(&delivery.contact), alone, now).await?.is_some();
         if !alone {
             let first = envelope::seal(delivery).map_err(|fault| StoreFault(fault.to_string()))?;
             let in_front =
@@ -176,13 +189,13 @@ impl<A: Ambient> AwsLane<A> {
                     .text(":id", id)
                     .text(":first", &first)
                     .set(":ids", [place(delivery)]);
-            if self.ledger.table().change(&key(&delivery.contact), in_front, now).await?.is_none() {
+            if self.ledger.table().change(&contact_key(&delivery.contact), in_front, now).await?.is_none() {
                 return Err(StoreFault("the lane was given to somebody else".to_owned()));
             }
         }
         if let Err(NotSent { fault, may_be_there }) = self.queue.send(delivery, &self.ambient.unique()).await {
             if !may_be_there {
-                self.leave(delivery).await?;
+                self.leave(delivery, false).await?;
             }
             self.ledger.forget(&delivery.id).await?;
             return Err(fault);
@@ -210,13 +223,13 @@ impl<A: Ambient> DirectLane for AwsLane<A> {
                 if repeats(delivery) {
                     self.ledger.done_directly(&delivery.id, self.ambient.now()).await?;
                 }
-                self.give_back(delivery).await
+                self.give_back(delivery, true).await
             }
             DirectEnd::Refused => {
                 if repeats(delivery) {
                     self.ledger.forget(&delivery.id).await?;
                 }
-                self.give_back(delivery).await
+                self.give_back(delivery, false).await
             }
             DirectEnd::Postponed { attempts, at, reason } => {
                 self.postpone(delivery, Postponed { attempts, at, reason }).await
@@ -225,7 +238,7 @@ impl<A: Ambient> DirectLane for AwsLane<A> {
     }
 
     async fn is_clear(&self, contact: &ContactKey) -> Result<bool, StoreFault> {
-        let item = self.ledger.table().get(&key(contact)).await?;
+        let item = self.ledger.table().get(&contact_key(contact)).await?;
         Ok(!item.contains_key("waiting") && !is_held(&item, self.ambient.now()))
     }
 }
@@ -244,8 +257,14 @@ fn until(now: Timestamp) -> Timestamp {
     now.checked_add(LEASE).unwrap_or(now)
 }
 
+/// Notes in a change up to when the contact's deliveries were delivered.
+fn through(change: Change, delivery: &Delivery) -> Change {
+    change.number(":through", delivery.received_at.as_millisecond())
+}
+
 /// How a delivery is noted in its contact's item: when it came, and its id.
-fn place(delivery: &Delivery) -> String {
+#[must_use]
+pub fn place(delivery: &Delivery) -> String {
     format!("{:015}#{}", delivery.received_at.as_millisecond(), delivery.id)
 }
 
@@ -261,6 +280,9 @@ fn over_before(item: &Item, delivery: &Delivery) -> Vec<String> {
     over.cloned().collect()
 }
 
-fn key(contact: &ContactKey) -> String {
+/// The key of a contact's item, in which `waiting` has the places of what is in the queue, and `delivered_through` the time at
+/// which the relay took the latest that was delivered.
+#[must_use]
+pub fn contact_key(contact: &ContactKey) -> String {
     format!("contact#{}", contact.as_str())
 }

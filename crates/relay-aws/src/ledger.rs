@@ -325,7 +325,9 @@ impl WebhookLedger for Ledger {
     }
 }
 
-fn delivery_key(id: &DeliveryId) -> String {
+/// The key of a delivery's item.
+#[must_use]
+pub fn delivery_key(id: &DeliveryId) -> String {
     format!("delivery#{id}")
 }
 

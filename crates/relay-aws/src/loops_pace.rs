@@ -18,10 +18,13 @@ use relay_core::decision::Outcome;
 use tokio::sync::Mutex;
 use tracing::warn;
 
-use crate::table::{Change, LedgerTable, number};
+use crate::table::{Change, Item, LedgerTable, number};
 
 /// The item's key.
-const KEY: &str = "pace#loops";
+pub const PACE_KEY: &str = "pace#loops";
+/// Its attribute, there while a person has stopped this direction: rows join the queue, whose worker is stopped as well. It
+/// is not a time until when Loops is left alone: what a worker has in hand is to be sent, and not to be hidden until then.
+pub const STOPPED_AT: &str = "stopped_at";
 /// How often the time is moved on again when somebody else has moved it meanwhile.
 const TRIES: u32 = 6;
 /// The longest that a worker waits for its turn: two workers with ten groups each stand in line, at two calls a second or
@@ -47,6 +50,8 @@ pub struct LoopsPace<A> {
 struct Seen {
     next_at: Option<Timestamp>,
     paused_until: Option<Timestamp>,
+    /// Whether a person has stopped this direction.
+    stopped: bool,
 }
 
 /// What came of asking for room.
@@ -83,8 +88,8 @@ impl<A: Ambient> LoopsPace<A> {
                 continue;
             }
             let next_at = due.max(from) + self.interval;
-            if self.move_on(*seen, next_at, now).await? {
-                seen.next_at = Some(next_at);
+            if let Some(item) = self.move_on(*seen, next_at, now).await? {
+                *seen = Seen { next_at: Some(next_at), stopped: item.contains_key(STOPPED_AT), ..*seen };
                 return Ok(Asked::From(from));
             }
             *seen = self.read().await?;
@@ -93,8 +98,8 @@ impl<A: Ambient> LoopsPace<A> {
         Ok(Asked::Full(self.ambient.now() + self.interval))
     }
 
-    /// Moves the time on; false where the item is not as it was seen.
-    async fn move_on(&self, seen: Seen, next_at: Timestamp, now: Timestamp) -> Result<bool, StoreFault> {
+    /// Moves the time on and gives the item as it is then; nothing where it is not as it was seen.
+    async fn move_on(&self, seen: Seen, next_at: Timestamp, now: Timestamp) -> Result<Option<Item>, StoreFault> {
         let change = Change::new("SET next_at = :next").number(":next", next_at.as_microsecond());
         let change = change.only_if(match (seen.next_at, seen.paused_until) {
             (None, None) => "attribute_not_exists(next_at) AND attribute_not_exists(paused_until)",
@@ -105,13 +110,13 @@ impl<A: Ambient> LoopsPace<A> {
         let change = seen.next_at.into_iter().fold(change, |change, at| change.number(":seen", at.as_microsecond()));
         let paused = seen.paused_until.into_iter();
         let change = paused.fold(change, |change, at| change.number(":paused", at.as_microsecond()));
-        Ok(self.table.change(KEY, change, now).await?.is_some())
+        self.table.change(PACE_KEY, change, now).await
     }
 
     async fn read(&self) -> Result<Seen, StoreFault> {
-        let item = self.table.get(KEY).await?;
+        let item = self.table.get(PACE_KEY).await?;
         let at = |name| number(&item, name).and_then(|at| Timestamp::from_microsecond(at).ok());
-        Ok(Seen { next_at: at("next_at"), paused_until: at("paused_until") })
+        Ok(Seen { next_at: at("next_at"), paused_until: at("paused_until"), stopped: item.contains_key(STOPPED_AT) })
     }
 
     fn until(&self, at: Timestamp) -> Duration {
@@ -141,7 +146,7 @@ impl<A: Ambient> Pace for LoopsPace<A> {
             return false;
         }
         match self.ask(SignedDuration::ZERO).await {
-            Ok(Asked::From(_)) => true,
+            Ok(Asked::From(_)) => !self.seen.lock().await.stopped,
             Ok(Asked::Full(_)) => false,
             Err(fault) => {
                 warn!(%fault, "the pace of all cannot be read: the row joins the queue");
@@ -158,7 +163,7 @@ impl<A: Ambient> Pace for LoopsPace<A> {
             .only_if("attribute_not_exists(paused_until) OR paused_until < :until")
             .number(":until", until.as_microsecond());
         let mut seen = self.seen.lock().await;
-        match self.table.change(KEY, change, now).await {
+        match self.table.change(PACE_KEY, change, now).await {
             Ok(_) => seen.paused_until = seen.paused_until.max(Some(until)),
             Err(fault) => warn!(%fault, "the others could not be told to leave Loops alone"),
         }

@@ -114,7 +114,7 @@ impl<W: Attempt, A: Ambient> LoopsWorker<W, A> {
     }
 
     async fn leave(&self, delivery: &Delivery, fate: Fate) -> Fate {
-        match self.lane.leave(delivery).await {
+        match self.lane.leave(delivery, matches!(fate, Fate::Delivered { .. })).await {
             Ok(()) => fate,
             Err(fault) => {
                 error!(delivery.id = %delivery.id, %fault, "the lane cannot be left");

@@ -156,6 +156,26 @@ pub struct Delivery {
     pub body: Bytes,
 }
 
+/// What of an event's body says nothing about its contact (Loops' API reference, "Send event").
+const NO_PROPERTIES: [&str; 4] = ["email", "userId", "eventName", "eventProperties"];
+
+impl Delivery {
+    /// Whether it changes what Loops knows of its contact, so that it could overwrite something newer: a contact does, an
+    /// event does where it carries properties or mailing lists, a row of Clay never does.
+    #[must_use]
+    pub fn updates_contact(&self) -> bool {
+        match self.cargo {
+            Cargo::ClayRow { .. } => false,
+            Cargo::LoopsContact => true,
+            // What cannot be read may well carry some.
+            Cargo::LoopsEvent { .. } => {
+                serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&self.body)
+                    .map_or(true, |body| body.keys().any(|name| !NO_PROPERTIES.contains(&name.as_str())))
+            }
+        }
+    }
+}
+
 impl std::fmt::Debug for Delivery {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Delivery").field("id", &self.id).field("bytes", &self.body.len()).finish_non_exhaustive()
@@ -212,6 +232,27 @@ mod tests {
     fn an_id_is_short_and_plain() {
         let id = DeliveryId::of_webhook("contacts", &"✓".repeat(256)).of_conflict(&BodyHash::of(b"x"));
         assert!(id.as_str().len() <= 80 && id.as_str().bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'), "{id}");
+    }
+
+    #[test]
+    fn an_event_without_properties_overwrites_nothing() {
+        let delivery = |cargo, body| Delivery {
+            id: DeliveryId::unique("1"),
+            contact: ContactKey::of_email("ada@example.com"),
+            received_at: Timestamp::UNIX_EPOCH,
+            cargo,
+            body: Bytes::from_static(body),
+        };
+        let event = || Cargo::LoopsEvent { key: IdempotencyKey::unique("1") };
+        let bare: &[u8] = br#"{"email":"a@b.co","eventName":"signup","eventProperties":{"plan":"pro"}}"#;
+        assert!(!delivery(event(), bare).updates_contact());
+        assert!(delivery(event(), br#"{"email":"a@b.co","eventName":"signup","plan":"pro"}"#).updates_contact());
+        assert!(
+            delivery(event(), br#"{"email":"a@b.co","eventName":"signup","mailingLists":{"l":true}}"#)
+                .updates_contact()
+        );
+        assert!(delivery(Cargo::LoopsContact, bare).updates_contact());
+        assert!(delivery(event(), b"?").updates_contact());
     }
 
     #[test]

@@ -3,10 +3,10 @@
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use serde_json::json;
 
-use crate::commands::{doctor, setup};
+use crate::commands::{dead_letters, deliveries, doctor, pause, setup, shell, show, tail};
 use crate::ending::Ending;
 use crate::fault::Fault;
 use crate::output::Output;
@@ -28,6 +28,23 @@ enum Command {
     Setup(setup::SetupArguments),
     /// Examine everything, from the credentials to the last delivery
     Doctor(doctor::DoctorArguments),
+    /// List what is waiting, delivered and dead, and how the queues stand
+    Deliveries(deliveries::DeliveriesArguments),
+    /// Show one delivery, its attempts and reasons
+    Show(show::ShowArguments),
+    /// List, show, send again and drop what was given up
+    #[command(subcommand)]
+    DeadLetters(dead_letters::DeadLettersCommand),
+    /// Stop delivering one way; what comes is stored
+    Pause(pause::PauseArguments),
+    /// Deliver one way again
+    Resume(pause::PauseArguments),
+    /// Follow deliveries live, until Ctrl-C
+    Tail(tail::TailArguments),
+    /// Print the completions for a shell
+    Completions(shell::CompletionsArguments),
+    /// Print the manual page
+    Man(shell::ManArguments),
 }
 
 const EXIT_CODES: &str = "\
@@ -59,6 +76,14 @@ async fn execute(cli: &Cli) -> Result<Ending, Fault> {
     match &cli.command {
         Command::Setup(arguments) => setup::run(options, arguments, output).await,
         Command::Doctor(arguments) => doctor::run(options, arguments, output).await,
+        Command::Deliveries(arguments) => deliveries::run(options, arguments, output).await,
+        Command::Show(arguments) => show::run(options, arguments, output).await,
+        Command::DeadLetters(command) => dead_letters::run(options, command, output).await,
+        Command::Pause(arguments) => pause::run(options, arguments, true, output).await,
+        Command::Resume(arguments) => pause::run(options, arguments, false, output).await,
+        Command::Tail(arguments) => tail::run(options, arguments, output).await,
+        Command::Completions(arguments) => shell::completions(arguments, Cli::command()),
+        Command::Man(arguments) => shell::man(arguments, Cli::command()),
     }
 }
 
@@ -75,8 +100,6 @@ fn fail(json: bool, fault: &Fault) -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]

@@ -30,6 +30,51 @@ pub enum Fault {
     )]
     NoStackNamed,
 
+    /// There is no such delivery.
+    #[error("there is no delivery {id} on record: look at the id, with `relayctl deliveries` or in the log")]
+    NoSuchDelivery {
+        /// What was looked for.
+        id: String,
+    },
+    /// There is no such dead letter.
+    #[error(
+        "there is no dead letter {id}: `relayctl dead-letters list` tells those that there are; nothing was changed"
+    )]
+    NoSuchLetter {
+        /// What was looked for.
+        id: String,
+    },
+    /// A dead letter may be among those that cannot be read.
+    #[error(
+        "no dead letter {id} can be read now, but it may stand behind others of its contact: retry or drop those first; nothing was changed"
+    )]
+    LetterBehind {
+        /// What was looked for.
+        id: String,
+    },
+    /// A delivery's body is not kept.
+    #[error("no body of {id} can be shown: it is kept of dead letters only, until they are sent again or dropped")]
+    NoBody {
+        /// The delivery.
+        id: String,
+    },
+    /// A body cannot be written.
+    #[error("the body cannot be written to {path} ({detail}): name a file that is not there yet, in a folder that is")]
+    BodyFile {
+        /// The file.
+        path: String,
+        /// What the system says.
+        detail: io::ErrorKind,
+    },
+    /// Manual pages cannot be written.
+    #[error("the manual pages cannot be written into {path} ({detail}): name a folder that is there")]
+    Pages {
+        /// The folder.
+        path: String,
+        /// What the system says.
+        detail: io::ErrorKind,
+    },
+
     // ---- Surroundings ----
     /// Nothing says which region.
     #[error(
@@ -140,6 +185,21 @@ pub enum Fault {
     #[error("nothing can be printed ({0}): look at where the output goes")]
     Print(#[from] io::Error),
 
+    /// Nothing to hash contacts with.
+    #[error("this relay has no key to find a contact by its address: give the 16 digits that the log has for it")]
+    NoContactHashKey,
+
+    // ---- What was not brought to its end ----
+    /// Somebody has stopped it.
+    #[error("stopped: what was done is done, and what was read is given back; doing it again goes on with the rest")]
+    Interrupted,
+    /// A letter cannot be put into a message again.
+    #[error("the dead letter {key} cannot be sent again, because it is no text: drop it")]
+    UnreadableLetter {
+        /// By what it is known.
+        key: String,
+    },
+
     // ---- Faults of the program ----
     /// A document cannot be written as JSON.
     #[error("the result cannot be written as JSON ({0}): report this")]
@@ -155,6 +215,13 @@ impl Fault {
     pub const fn ending(&self) -> Ending {
         match self {
             Self::Input { .. } | Self::SamConfig { .. } | Self::NoStackNamed | Self::Setting(_) => Ending::Misuse,
+            Self::NoSuchDelivery { .. }
+            | Self::NoSuchLetter { .. }
+            | Self::LetterBehind { .. }
+            | Self::NoBody { .. }
+            | Self::BodyFile { .. }
+            | Self::Pages { .. } => Ending::Misuse,
+            Self::Interrupted | Self::UnreadableLetter { .. } => Ending::Refused,
             Self::Json(_) | Self::Client(_) => Ending::Refused,
             _ => Ending::Surroundings,
         }

@@ -5,6 +5,7 @@ pub mod cli;
 pub mod commands;
 pub mod ending;
 pub mod fault;
+pub mod operations;
 pub mod output;
 pub mod progress;
 pub mod sam_config;

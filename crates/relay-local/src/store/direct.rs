@@ -9,7 +9,7 @@ use relay_core::contact::ContactKey;
 use relay_core::delivery::{Delivery, DeliveryId, Direction};
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 
-use super::{SqliteStore, record};
+use super::{SqliteStore, paused_since, record};
 
 /// How long a caller may hold a lane: longer than any caller is let wait. One who holds it longer is gone.
 const LEASE: SignedDuration = SignedDuration::from_secs(60);
@@ -29,7 +29,12 @@ impl DirectLane for SqliteStore {
                 }
                 let lease = now.checked_add(LEASE).unwrap_or(now);
                 let (state, next_at, admission) = match wish {
-                    Wish::Direct if is_clear(transaction, &delivery.contact)? => ("direct", lease, Admission::Direct),
+                    Wish::Direct
+                        if paused_since(transaction, Direction::ClayToLoops)?.is_none()
+                            && is_clear(transaction, &delivery.contact)? =>
+                    {
+                        ("direct", lease, Admission::Direct)
+                    }
                     Wish::Direct | Wish::Later => ("waiting", now, Admission::Queued),
                 };
                 record::insert(transaction, &delivery, hash.as_deref(), state, next_at)?;

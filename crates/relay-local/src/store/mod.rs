@@ -5,13 +5,16 @@
 //! the process may be killed at any moment: what was acknowledged is there, and what was recorded as delivered is never
 //! sent again.
 
+mod dead_letters;
 mod direct;
 mod ledger;
 mod open;
+mod paused;
 mod queue;
 mod queue_state;
 mod record;
 mod report;
+mod search;
 mod worker;
 
 use std::sync::Arc;
@@ -25,9 +28,12 @@ use relay_core::delivery::Delivery;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
 
+pub use dead_letters::{Revival, discard, judge, revive};
 pub use open::{OpenFault, Opened, STORE_FILE, open, open_existing};
+pub use paused::{pause, paused_since, resume};
 pub use queue_state::QueueState;
 pub use report::{DeliveryReport, DeliveryState, Filter, list, state_of};
+pub use search::{FailureCount, Found, Search, failures_of, queue_of, search};
 pub use worker::Claimed;
 
 /// The store of a running relay.

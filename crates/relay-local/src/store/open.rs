@@ -126,6 +126,7 @@ pub fn open(folder: &Path, now: jiff::Timestamp) -> Result<Opened, OpenFault> {
             ))?;
         }
         add_contact_hash(&connection)?;
+        connection.execute_batch(super::paused::TABLE)?;
         connection.execute("DELETE FROM deliveries WHERE settled_at IS NULL AND state = 'direct'", [])?;
         connection
             .execute("UPDATE deliveries SET state = 'waiting' WHERE settled_at IS NULL AND state = 'sending'", [])?;

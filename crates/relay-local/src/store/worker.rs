@@ -32,6 +32,7 @@ impl SqliteStore {
                 .prepare_cached(
                     "SELECT place FROM deliveries AS due
                      WHERE settled_at IS NULL AND direction = ?1 AND state = 'waiting' AND next_at <= ?2
+                       AND NOT EXISTS (SELECT 1 FROM paused WHERE paused.direction = ?1)
                        AND NOT EXISTS
                          (SELECT 1 FROM deliveries AS earlier
                           WHERE earlier.settled_at IS NULL AND earlier.direction = ?1

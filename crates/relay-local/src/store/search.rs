@@ -1,0 +1,161 @@
+//! What an operator looks for in the store, beside a running relay or without one.
+
+use jiff::Timestamp;
+use relay_core::delivery::{Delivery, Direction};
+use rusqlite::{Connection, OptionalExtension as _, Row, named_params};
+
+use super::report::DeliveryState;
+use super::{QueueState, record};
+
+/// Which deliveries are looked for; what is not given does not matter.
+#[derive(Debug, Clone, Default)]
+pub struct Search {
+    /// Only this one.
+    pub id: Option<String>,
+    /// Only those in this state.
+    pub state: Option<DeliveryState>,
+    /// Only this way.
+    pub direction: Option<Direction>,
+    /// Only of the contact with this [hash](relay_core::contact::ContactKey::hash).
+    pub contact_hash: Option<String>,
+    /// Only of this webhook.
+    pub webhook_id: Option<String>,
+    /// Only those that were taken or ended since then, or have not ended.
+    pub since: Option<Timestamp>,
+    /// At most that many, the latest.
+    pub limit: Option<u32>,
+}
+
+/// A delivery with everything that the store knows of it.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// What was to be delivered; without a body where it is delivered.
+    pub delivery: Delivery,
+    /// Where it stands.
+    pub state: DeliveryState,
+    /// How many attempts were begun.
+    pub attempts: u32,
+    /// Why it waits or died, as a word.
+    pub reason: Option<String>,
+    /// The status of the far end's last answer, where that is the reason.
+    pub status: Option<u16>,
+    /// Its contact's hash.
+    pub contact_hash: Option<String>,
+    /// When it is tried next.
+    pub next_at: Option<Timestamp>,
+    /// When it was delivered or died.
+    pub settled_at: Option<Timestamp>,
+    /// When it was tried first.
+    pub first_attempt_at: Option<Timestamp>,
+    /// When it was tried last.
+    pub last_attempt_at: Option<Timestamp>,
+}
+
+/// How often an attempt failed for a reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailureCount {
+    /// The reason, as a word.
+    pub reason: String,
+    /// The far end's status, where it answered.
+    pub status: Option<u16>,
+    /// How often.
+    pub count: u32,
+}
+
+/// Looks deliveries up, in the order of their arrival. What its caller still waits for is not among them.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn search(connection: &Connection, search: &Search) -> rusqlite::Result<Vec<Found>> {
+    let mut conditions =
+        vec!["state <> 'direct'", ":id IS NULL OR id = :id", ":direction IS NULL OR direction = :direction"];
+    conditions.push(":webhook_id IS NULL OR webhook_id = :webhook_id");
+    conditions.push(":since IS NULL OR settled_at IS NULL OR settled_at >= :since OR received_at >= :since");
+    conditions.push(match (&search.contact_hash, has_column(connection, "contact_hash")?) {
+        (_, true) => ":hash IS NULL OR contact_hash = :hash",
+        // An older relay has not noted it.
+        (_, false) => ":hash IS NULL",
+    });
+    conditions.push(match search.state {
+        None => "TRUE",
+        Some(DeliveryState::Waiting) => "state IN ('waiting', 'sending')",
+        Some(DeliveryState::Delivered) => "state = 'delivered'",
+        Some(DeliveryState::Dead) => "state = 'dead'",
+    });
+    let mut statement = connection.prepare(&format!(
+        "SELECT * FROM (SELECT * FROM deliveries WHERE ({}) ORDER BY place DESC LIMIT :limit) ORDER BY place",
+        conditions.join(") AND (")
+    ))?;
+    let rows = statement.query_map(
+        named_params! {
+            ":id": search.id,
+            ":direction": search.direction.map(Direction::as_str),
+            ":webhook_id": search.webhook_id,
+            ":since": search.since.map(Timestamp::as_millisecond),
+            ":hash": search.contact_hash,
+            // SQLite takes a negative number for no limit.
+            ":limit": search.limit.map_or(-1, i64::from),
+        },
+        read,
+    )?;
+    rows.collect()
+}
+
+/// How often the attempts at a delivery failed, by reason; nothing where the store is of an older relay.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn failures_of(connection: &Connection, id: &str) -> rusqlite::Result<Vec<FailureCount>> {
+    let known = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'failures'";
+    if connection.query_row(known, [], |_| Ok(())).optional()?.is_none() {
+        return Ok(Vec::new());
+    }
+    let mut statement =
+        connection.prepare("SELECT reason, status, count FROM failures WHERE delivery_id = ?1 ORDER BY last_at")?;
+    let rows = statement.query_map([id], |row| {
+        let status: Option<u16> = row.get(1)?;
+        Ok(FailureCount { reason: row.get(0)?, status: status.filter(|status| *status > 0), count: row.get(2)? })
+    })?;
+    rows.collect()
+}
+
+/// What waits in a direction, and how many dead letters it has.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn queue_of(connection: &Connection, direction: Direction) -> rusqlite::Result<(QueueState, u32)> {
+    connection.query_row(
+        "SELECT count(*) FILTER (WHERE state IN ('waiting', 'sending')),
+                min(received_at) FILTER (WHERE state IN ('waiting', 'sending')),
+                count(*) FILTER (WHERE state = 'dead')
+         FROM deliveries WHERE direction = ?1",
+        [direction.as_str()],
+        |row| {
+            let oldest: Option<i64> = row.get(1)?;
+            Ok((QueueState { waiting: row.get(0)?, oldest: oldest.map(record::time) }, row.get(2)?))
+        },
+    )
+}
+
+fn has_column(connection: &Connection, column: &str) -> rusqlite::Result<bool> {
+    let known = "SELECT count(*) FROM pragma_table_info('deliveries') WHERE name = ?1";
+    connection.query_row(known, [column], |row| row.get::<_, i64>(0)).map(|count| count > 0)
+}
+
+fn read(row: &Row<'_>) -> rusqlite::Result<Found> {
+    let stored: String = row.get("state")?;
+    let time = |column: &str| row.get::<_, Option<i64>>(column).map(|at| at.map(record::time));
+    Ok(Found {
+        delivery: record::read(row)?,
+        state: DeliveryState::read(&stored),
+        attempts: row.get("attempts")?,
+        reason: row.get("reason")?,
+        status: row.get("status")?,
+        // Columns that a store of an older relay does not have.
+        contact_hash: row.get("contact_hash").unwrap_or_default(),
+        next_at: if stored == "waiting" { time("next_at")? } else { None },
+        settled_at: time("settled_at")?,
+        first_attempt_at: time("first_attempt_at").unwrap_or_default(),
+        last_attempt_at: time("last_attempt_at").unwrap_or_default(),
+    })
+}

@@ -1,0 +1,233 @@
+//! `dead-letters`: what was given up, to be looked at, sent again or dropped.
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::dead_letters_run::{Act, act, gather};
+use super::deliveries::Way;
+use super::show::{self, ShowArguments};
+use crate::ending::Ending;
+use crate::fault::Fault;
+use crate::operations::letter_box::{Letter, LetterBox};
+use crate::operations::local_letters::LocalLetters;
+use crate::operations::record::{because, short};
+use crate::operations::stack_letters::StackLetters;
+use crate::output::Output;
+use crate::target::{Options, StackTarget, Target};
+
+/// How many letters a second are acted on unless it is told otherwise, where the relay's own rate is not known: half of it.
+const PER_SECOND: u32 = 4;
+
+/// What `dead-letters` is told.
+#[derive(Debug, Clone, Subcommand)]
+pub enum DeadLettersCommand {
+    /// List them, with their reasons
+    List(ListArguments),
+    /// Show one of them
+    Show(ShowArguments),
+    /// Send them again: a dry run, unless --yes is given
+    Retry(RetryArguments),
+    /// Throw them away for good: a dry run, unless --yes is given
+    Drop(DropArguments),
+}
+
+/// Which letters are listed.
+#[derive(Debug, Clone, Args)]
+pub struct ListArguments {
+    /// Only those that died for this reason
+    #[arg(long, value_name = "CODE", value_parser = reason)]
+    pub reason: Option<String>,
+    /// Only those of this direction
+    #[arg(long)]
+    pub direction: Option<Way>,
+}
+
+/// Which letters are meant.
+#[derive(Debug, Clone, Args)]
+#[group(id = "which", required = true, multiple = true)]
+pub struct Selection {
+    /// Those of these deliveries
+    #[arg(long, value_name = "ID", num_args = 1.., group = "which", conflicts_with = "all")]
+    pub id: Vec<String>,
+    /// Those that died for this reason
+    #[arg(long, value_name = "CODE", value_parser = reason, group = "which", conflicts_with = "all")]
+    pub reason: Option<String>,
+    /// All of them
+    #[arg(long, group = "which")]
+    pub all: bool,
+}
+
+/// What `retry` is told.
+#[derive(Debug, Clone, Args)]
+pub struct RetryArguments {
+    /// Which letters
+    #[command(flatten)]
+    pub selection: Selection,
+    /// Whether and how fast
+    #[command(flatten)]
+    pub pace: Pace,
+    /// Also what would overwrite something newer that was delivered of the same contact
+    #[arg(long)]
+    pub even_if_older: bool,
+}
+
+/// What `drop` is told.
+#[derive(Debug, Clone, Args)]
+pub struct DropArguments {
+    /// Which letters
+    #[command(flatten)]
+    pub selection: Selection,
+    /// Whether and how fast
+    #[command(flatten)]
+    pub pace: Pace,
+}
+
+/// Whether and how fast it is done.
+#[derive(Debug, Clone, Args)]
+pub struct Pace {
+    /// Only those of this direction
+    #[arg(long)]
+    pub direction: Option<Way>,
+    /// Do it; without this, only what would be done is told
+    #[arg(long)]
+    pub yes: bool,
+    /// How many a second [default: half of the relay's own rate]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub per_second: Option<u32>,
+}
+
+/// A reason, as it is typed.
+fn reason(text: &str) -> Result<String, String> {
+    use relay_core::delivery::ReasonCode;
+    let known = ReasonCode::read(text).is_some() || text == "malformed";
+    known
+        .then(|| text.to_owned())
+        .ok_or_else(|| "no dead letter has such a reason: `relayctl dead-letters list` tells them".to_owned())
+}
+
+/// Does what is told with dead letters.
+///
+/// # Errors
+/// When they cannot be read, or something cannot be done.
+pub async fn run(options: &Options, command: &DeadLettersCommand, output: Output) -> Result<Ending, Fault> {
+    if let DeadLettersCommand::Show(arguments) = command {
+        return show::run(options, arguments, output).await;
+    }
+    match options.target().await? {
+        Target::Local(folder) => with(LocalLetters::open(&folder)?, PER_SECOND, command, output).await,
+        Target::Stack(stack) => {
+            with(StackLetters::new(&stack, direction_of(command)), rate(&stack), command, output).await
+        }
+    }
+}
+
+/// Half of the slower of the stack's own rates.
+fn rate(stack: &StackTarget) -> u32 {
+    let rates = ["ClayRatePerSecond", "LoopsRatePerSecond"].into_iter();
+    let rates = rates.filter_map(|name| stack.stack.parameter(name)?.parse::<u32>().ok());
+    rates.min().map_or(PER_SECOND, |rate| (rate / 2).max(1))
+}
+
+fn direction_of(command: &DeadLettersCommand) -> Option<relay_core::delivery::Direction> {
+    let way = match command {
+        DeadLettersCommand::List(arguments) => arguments.direction,
+        DeadLettersCommand::Retry(arguments) => arguments.pace.direction,
+        DeadLettersCommand::Drop(arguments) => arguments.pace.direction,
+        DeadLettersCommand::Show(_) => None,
+    };
+    way.map(Into::into)
+}
+
+async fn with<B: LetterBox>(
+    mut letters: B,
+    rate: u32,
+    command: &DeadLettersCommand,
+    output: Output,
+) -> Result<Ending, Fault> {
+    // Whatever happens, what was read is given back.
+    let ended = tokio::select! {
+        ended = work(&mut letters, rate, command, output) => ended,
+        _ = tokio::signal::ctrl_c() => Err(Fault::Interrupted),
+    };
+    letters.give_back().await;
+    ended
+}
+
+async fn work<B: LetterBox>(
+    letters: &mut B,
+    rate: u32,
+    command: &DeadLettersCommand,
+    output: Output,
+) -> Result<Ending, Fault> {
+    let direction = direction_of(command);
+    let (selection, pace, action) = match command {
+        DeadLettersCommand::Retry(arguments) => {
+            (&arguments.selection, &arguments.pace, Act::Retry { even_if_older: arguments.even_if_older })
+        }
+        DeadLettersCommand::Drop(arguments) => (&arguments.selection, &arguments.pace, Act::Drop),
+        DeadLettersCommand::List(ListArguments { reason, .. }) => {
+            let selected = |letter: &Letter| {
+                direction.is_none_or(|direction| letter.direction == direction)
+                    && (reason.is_none() || letter.reason == *reason)
+            };
+            let (found, behind) = gather(letters, output, selected).await?;
+            let records: Vec<_> = found.iter().map(|letter| letter.record(None)).collect();
+            output.document(&json!({"letters": records, "behind": behind}))?;
+            return list(&found, behind, output).map(|()| Ending::Well);
+        }
+        DeadLettersCommand::Show(_) => return Ok(Ending::Well),
+    };
+    let selected =
+        |letter: &Letter| direction.is_none_or(|direction| letter.direction == direction) && selection.has(letter);
+    let (found, behind) = gather(letters, output, selected).await?;
+    if let Some(id) = selection.id.iter().find(|id| !found.iter().any(|letter| letter.id() == Some(id))) {
+        return Err(if behind > 0 {
+            Fault::LetterBehind { id: id.clone() }
+        } else {
+            Fault::NoSuchLetter { id: id.clone() }
+        });
+    }
+    let per_second = pace.per_second.unwrap_or(rate);
+    act(letters, &found, action, pace.yes.then_some(per_second), behind, output).await
+}
+
+impl Selection {
+    /// Whether a letter is one of those that are meant: by every option that is given.
+    fn has(&self, letter: &Letter) -> bool {
+        (self.id.is_empty() || self.id.iter().any(|id| letter.id() == Some(id)))
+            && (self.reason.is_none() || letter.reason == self.reason)
+    }
+}
+
+fn list(letters: &[Letter], behind: u64, output: Output) -> Result<(), Fault> {
+    if letters.is_empty() {
+        output.line("There are no such dead letters.")?;
+    } else {
+        let mut table = output.table(["died", "direction", "what", "reason", "attempts", "received", "bytes", "id"]);
+        for letter in letters {
+            let record = letter.record(None);
+            table.add_row([
+                short(record.died_at),
+                letter.direction.as_str().to_owned(),
+                record.kind.unwrap_or_default(),
+                because(record.reason.as_deref(), record.status),
+                record.attempts.map(|attempts| attempts.to_string()).unwrap_or_default(),
+                short(record.received_at),
+                record.bytes.to_string(),
+                record.id.unwrap_or_default(),
+            ]);
+        }
+        output.line(table)?;
+    }
+    behind_line(behind, output)
+}
+
+/// Tells of the letters that could not be read.
+pub(super) fn behind_line(behind: u64, output: Output) -> Result<(), Fault> {
+    if behind == 0 {
+        return Ok(());
+    }
+    output.line(format!(
+        "{behind} more cannot be read now: they stand behind others of their contacts, or somebody else has them."
+    ))
+}

@@ -1,0 +1,170 @@
+//! How dead letters are read, and acted on one after the other.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::dead_letters::behind_line;
+use crate::ending::Ending;
+use crate::fault::Fault;
+use crate::operations::letter_box::{Letter, LetterBox, Verdict};
+use crate::operations::record::{LetterRecord, because, short};
+use crate::output::Output;
+use crate::progress;
+
+/// What is done with each letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Act {
+    /// It is sent again.
+    Retry {
+        /// Also where it would overwrite something newer.
+        even_if_older: bool,
+    },
+    /// It is thrown away.
+    Drop,
+}
+
+/// Reads all letters that can be read, and keeps those that are meant; tells how many could not be read.
+pub(super) async fn gather<B: LetterBox>(
+    letters: &mut B,
+    output: Output,
+    selected: impl Fn(&Letter) -> bool,
+) -> Result<(Vec<Letter>, u64), Fault> {
+    let there = letters.count().await?;
+    let bar = progress::bar(output.is_json(), there, "reading the dead letters");
+    let (mut found, mut read) = (Vec::new(), 0);
+    loop {
+        let page = letters.read().await?;
+        if page.is_empty() {
+            break;
+        }
+        read += u64::try_from(page.len()).unwrap_or(u64::MAX);
+        bar.set_position(read);
+        found.extend(page.into_iter().filter(|letter| selected(letter)));
+    }
+    bar.finish_and_clear();
+    Ok((found, there.saturating_sub(read)))
+}
+
+/// Does it with these letters, so many a second; or tells what would be done, where that is not given.
+///
+/// The letters are read anew, because what was read is hidden for a time only. Only those that were found before are acted
+/// on: one that dies again meanwhile is another letter.
+pub(super) async fn act<B: LetterBox>(
+    letters: &mut B,
+    found: &[Letter],
+    action: Act,
+    per_second: Option<u32>,
+    behind: u64,
+    output: Output,
+) -> Result<Ending, Fault> {
+    let mut records = Vec::new();
+    let Some(per_second) = per_second else {
+        for letter in found {
+            records.push(letter.record(Some(would_be(letters, letter, action).await?)));
+        }
+        output.document(&json!({"dryRun": true, "letters": records, "behind": behind}))?;
+        tell(&records, behind, output)?;
+        if !records.is_empty() {
+            output.line("Nothing was changed: this was a dry run. The same command with --yes does it.")?;
+        }
+        return Ok(Ending::Well);
+    };
+    letters.give_back().await;
+    let mut wanted: BTreeSet<&str> = found.iter().map(|letter| letter.key.as_str()).collect();
+    let bar = progress::bar(output.is_json(), u64::try_from(wanted.len()).unwrap_or(u64::MAX), "dead letters");
+    let mut turns = tokio::time::interval(Duration::from_secs(1) / per_second);
+    let mut fault = None;
+    'letters: while !wanted.is_empty() {
+        let page = letters.read().await?;
+        if page.is_empty() {
+            break;
+        }
+        for letter in page {
+            if !wanted.remove(letter.key.as_str()) {
+                continue;
+            }
+            turns.tick().await;
+            match done(letters, &letter, action).await {
+                Ok(outcome) => records.push(letter.record(Some(outcome))),
+                Err(failed) => {
+                    records.push(letter.record(Some("failed")));
+                    fault = Some(failed);
+                    break 'letters;
+                }
+            }
+            bar.inc(1);
+        }
+    }
+    bar.finish_and_clear();
+    let left = wanted.len();
+    let done = records.iter().filter(|record| !is_left(record.outcome)).count();
+    if let Some(fault) = fault {
+        output.line(format!(
+            "{done} of {} were done before this failed; doing it again goes on with the rest.",
+            found.len()
+        ))?;
+        return Err(fault);
+    }
+    output.document(&json!({"dryRun": false, "letters": records, "behind": behind, "notFoundAgain": left}))?;
+    tell(&records, behind, output)?;
+    output.line(format!("{done} of {} are done.", found.len()))?;
+    Ok(if done == found.len() { Ending::Well } else { Ending::Refused })
+}
+
+/// Whether a letter is where it was.
+fn is_left(outcome: Option<&'static str>) -> bool {
+    let left = [Verdict::Outdated, Verdict::Busy, Verdict::Conflict, Verdict::Unreadable];
+    outcome == Some("failed") || left.into_iter().any(|verdict| outcome == Some(verdict.as_str()))
+}
+
+async fn would_be<B: LetterBox>(letters: &B, letter: &Letter, action: Act) -> Result<&'static str, Fault> {
+    match action {
+        Act::Retry { even_if_older } => Ok(letters.judge(letter, even_if_older).await?.as_str()),
+        Act::Drop => Ok("dropped"),
+    }
+}
+
+async fn done<B: LetterBox>(letters: &mut B, letter: &Letter, action: Act) -> Result<&'static str, Fault> {
+    match action {
+        Act::Retry { even_if_older } => Ok(letters.retry(letter, even_if_older).await?.as_str()),
+        Act::Drop if letters.discard(letter).await? => Ok("dropped"),
+        Act::Drop => Ok(Verdict::Gone.as_str()),
+    }
+}
+
+fn tell(records: &[LetterRecord], behind: u64, output: Output) -> Result<(), Fault> {
+    if records.is_empty() {
+        output.line("There are no such dead letters.")?;
+    } else {
+        let mut table = output.table(["died", "direction", "what", "reason", "id", "outcome"]);
+        for record in records {
+            table.add_row([
+                short(record.died_at),
+                record.direction.as_str().to_owned(),
+                record.kind.clone().unwrap_or_default(),
+                because(record.reason.as_deref(), record.status),
+                record.id.clone().unwrap_or_default(),
+                explained(record.outcome).to_owned(),
+            ]);
+        }
+        output.line(table)?;
+    }
+    behind_line(behind, output)
+}
+
+fn explained(outcome: Option<&'static str>) -> &'static str {
+    let all = [
+        Verdict::Sent,
+        Verdict::SentBefore,
+        Verdict::DeliveredBefore,
+        Verdict::Outdated,
+        Verdict::Busy,
+        Verdict::Conflict,
+        Verdict::Unreadable,
+        Verdict::Gone,
+    ];
+    let outcome = outcome.unwrap_or_default();
+    all.into_iter().find(|verdict| verdict.as_str() == outcome).map_or(outcome, Verdict::explained)
+}

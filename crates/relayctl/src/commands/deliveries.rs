@@ -1,0 +1,155 @@
+//! `deliveries`: what is waiting, delivered and dead.
+
+use clap::{Args, ValueEnum};
+use relay_core::delivery::Direction;
+use relay_local::store::DeliveryState;
+use serde_json::json;
+
+use crate::ending::Ending;
+use crate::fault::Fault;
+use crate::operations::local::LocalOperations;
+use crate::operations::record::{DeliveryRecord, QueueRecord, because, short};
+use crate::operations::stack::StackOperations;
+use crate::operations::{Operations, Wanted, contact_hash};
+use crate::output::{Colour, Output};
+use crate::target::{Options, Target};
+
+/// How many deliveries a table shows unless it is told otherwise.
+const TABLE_LIMIT: u32 = 50;
+
+/// A direction, as it is typed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Way {
+    /// Webhooks to Clay tables
+    LoopsToClay,
+    /// Rows to the Loops API
+    ClayToLoops,
+}
+
+impl From<Way> for Direction {
+    fn from(way: Way) -> Self {
+        match way {
+            Way::LoopsToClay => Self::LoopsToClay,
+            Way::ClayToLoops => Self::ClayToLoops,
+        }
+    }
+}
+
+/// A state, as it is typed.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum State {
+    /// It will be sent
+    Waiting,
+    /// The far end has it
+    Delivered,
+    /// It is kept for a person
+    Dead,
+}
+
+impl From<State> for DeliveryState {
+    fn from(state: State) -> Self {
+        match state {
+            State::Waiting => Self::Waiting,
+            State::Delivered => Self::Delivered,
+            State::Dead => Self::Dead,
+        }
+    }
+}
+
+/// What `deliveries` is told.
+#[derive(Debug, Clone, Args)]
+pub struct DeliveriesArguments {
+    /// Only deliveries in this state
+    #[arg(long)]
+    pub state: Option<State>,
+    /// Only deliveries this way
+    #[arg(long)]
+    pub direction: Option<Way>,
+    /// Only of this contact: its address, its user id where it has none, or the 16 digits that the log has
+    #[arg(long)]
+    pub contact: Option<String>,
+    /// Only of this webhook of Loops, by its `webhook-id`
+    #[arg(long, value_name = "ID")]
+    pub webhook_id: Option<String>,
+    /// With --webhook-id: the route it went [default: those of the secret]
+    #[arg(long, value_name = "NAME", requires = "webhook_id")]
+    pub route: Vec<String>,
+    /// At most this many, the latest [default: 50 in a table, all in JSON]
+    #[arg(long)]
+    pub limit: Option<u32>,
+}
+
+/// Prints deliveries, and how the queues stand.
+///
+/// # Errors
+/// When they cannot be read.
+pub async fn run(options: &Options, arguments: &DeliveriesArguments, output: Output) -> Result<Ending, Fault> {
+    match options.target().await? {
+        Target::Local(folder) => print(&LocalOperations::open(folder)?, arguments, output).await,
+        Target::Stack(stack) => print(&StackOperations::new(&stack, output.is_json()), arguments, output).await,
+    }
+}
+
+async fn print(operations: &impl Operations, arguments: &DeliveriesArguments, output: Output) -> Result<Ending, Fault> {
+    let limit = arguments.limit.or((!output.is_json()).then_some(TABLE_LIMIT));
+    let contact_hash = arguments.contact.as_deref().map(|contact| contact_hash(operations, contact)).transpose()?;
+    let wanted = Wanted {
+        state: arguments.state.map(DeliveryState::from),
+        direction: arguments.direction.map(Direction::from),
+        contact_hash,
+        webhook_id: arguments.webhook_id.clone(),
+        routes: arguments.route.clone(),
+        limit,
+    };
+    let deliveries = operations.deliveries(&wanted).await?;
+    let queues = operations.queues().await?;
+    output.document(&json!({"deliveries": deliveries, "queues": queues}))?;
+    if deliveries.is_empty() {
+        output.line("No such delivery is on record.")?;
+    } else {
+        output.line(table(&deliveries, output))?;
+    }
+    if limit.and_then(|limit| usize::try_from(limit).ok()) == Some(deliveries.len()) {
+        output.line(format!("These are the latest {}; --limit shows more.", deliveries.len()))?;
+    }
+    for queue in &queues {
+        output.line(standing(queue, output))?;
+    }
+    Ok(Ending::Well)
+}
+
+fn table(deliveries: &[DeliveryRecord], output: Output) -> comfy_table::Table {
+    let mut table =
+        output.table(["received", "direction", "what", "state", "attempts", "reason", "next attempt", "id"]);
+    for record in deliveries {
+        table.add_row([
+            short(record.received_at),
+            record.direction.as_str().to_owned(),
+            record.kind.clone(),
+            state_of(record).to_owned(),
+            record.attempts.to_string(),
+            because(record.reason.as_deref(), record.status),
+            short(record.next_attempt_at),
+            record.id.clone(),
+        ]);
+    }
+    table
+}
+
+/// A state in a table.
+#[must_use]
+pub fn state_of(record: &DeliveryRecord) -> &'static str {
+    if record.dropped_at.is_some() { "dropped" } else { record.state.as_str() }
+}
+
+/// How a queue stands, in one line.
+fn standing(queue: &QueueRecord, output: Output) -> String {
+    let QueueRecord { direction, waiting, dead_letters, paused, paused_since } = queue;
+    let direction = direction.as_str();
+    let paused = match (paused, paused_since) {
+        (false, _) => String::new(),
+        (true, None) => output.paint(Colour::Yellow, ", paused"),
+        (true, since) => output.paint(Colour::Yellow, &format!(", paused since {}", short(*since))),
+    };
+    format!("{direction}: {waiting} in the queue, {dead_letters} dead letters{paused}")
+}

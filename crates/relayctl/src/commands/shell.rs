@@ -1,0 +1,54 @@
+//! `completions` and `man`: what a shell and `man` know of the program.
+
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+
+use clap::{Args, Command};
+use clap_complete::Shell;
+use clap_mangen::Man;
+
+use crate::ending::Ending;
+use crate::fault::Fault;
+
+/// What `completions` is told.
+#[derive(Debug, Clone, Args)]
+pub struct CompletionsArguments {
+    /// For which shell
+    pub shell: Shell,
+}
+
+/// What `man` is told.
+#[derive(Debug, Clone, Args)]
+pub struct ManArguments {
+    /// Write one page for each command into this folder instead
+    #[arg(long, value_name = "FOLDER")]
+    pub to: Option<PathBuf>,
+}
+
+/// Prints what a shell has to read to complete the program's words.
+///
+/// # Errors
+/// When nothing can be printed.
+pub fn completions(arguments: &CompletionsArguments, mut command: Command) -> Result<Ending, Fault> {
+    let mut script = Vec::new();
+    clap_complete::generate(arguments.shell, &mut command, "relayctl", &mut script);
+    io::stdout().lock().write_all(&script)?;
+    Ok(Ending::Well)
+}
+
+/// Prints the manual page, or writes all of them.
+///
+/// # Errors
+/// When nothing can be printed or written.
+pub fn man(arguments: &ManArguments, command: Command) -> Result<Ending, Fault> {
+    match &arguments.to {
+        Some(folder) => clap_mangen::generate_to(command, folder)
+            .map_err(|fault| Fault::Pages { path: folder.display().to_string(), detail: fault.kind() })?,
+        None => {
+            let mut page = Vec::new();
+            Man::new(command).render(&mut page)?;
+            io::stdout().lock().write_all(&page)?;
+        }
+    }
+    Ok(Ending::Well)
+}

@@ -1,0 +1,167 @@
+//! `show`: one delivery, with everything that is known of it.
+
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use clap::Args;
+use relay_local::store::DeliveryState;
+use serde_json::{Value, json};
+
+use super::deliveries::state_of;
+use crate::ending::Ending;
+use crate::fault::Fault;
+use crate::operations::Operations;
+use crate::operations::letter_box::{Letter, LetterBox};
+use crate::operations::local::LocalOperations;
+use crate::operations::local_letters::LocalLetters;
+use crate::operations::record::{DeliveryRecord, because, kind_of, short};
+use crate::operations::stack::StackOperations;
+use crate::operations::stack_letters::StackLetters;
+use crate::output::Output;
+use crate::target::{Options, Target};
+
+/// What `show` is told.
+#[derive(Debug, Clone, Args)]
+pub struct ShowArguments {
+    /// The id of the delivery: in the answer's header x-relay-delivery-id, in the log, in the listings
+    pub id: String,
+    /// Print the body of its dead letter, too: it is people's data
+    #[arg(long)]
+    pub body: bool,
+    /// Write the body of its dead letter into this file, which must not be there yet
+    #[arg(long, value_name = "FILE", conflicts_with = "body")]
+    pub body_to: Option<PathBuf>,
+}
+
+/// Prints a delivery.
+///
+/// # Errors
+/// When there is none, or it cannot be read.
+pub async fn run(options: &Options, arguments: &ShowArguments, output: Output) -> Result<Ending, Fault> {
+    match options.target().await? {
+        Target::Local(folder) => {
+            let letters = LocalLetters::open(&folder)?;
+            show(&LocalOperations::open(folder)?, letters, arguments, output).await
+        }
+        Target::Stack(stack) => {
+            let operations = StackOperations::new(&stack, output.is_json());
+            show(&operations, StackLetters::new(&stack, None), arguments, output).await
+        }
+    }
+}
+
+async fn show(
+    operations: &impl Operations,
+    letters: impl LetterBox,
+    arguments: &ShowArguments,
+    output: Output,
+) -> Result<Ending, Fault> {
+    let wants_body = arguments.body || arguments.body_to.is_some();
+    let record = operations.delivery(&arguments.id).await?;
+    // What was refused at the door of a stack is on no record, and its letter is all there is.
+    let letter = if record.is_none() || wants_body { find(letters, &arguments.id).await? } else { None };
+    let record = match (record, &letter) {
+        (Some(record), _) => record,
+        (None, Some(letter)) => of_letter(letter),
+        (None, None) => return Err(Fault::NoSuchDelivery { id: arguments.id.clone() }),
+    };
+    let body = letter.and_then(|letter| letter.delivery).map(|delivery| delivery.body);
+    if wants_body && body.is_none() {
+        return Err(Fault::NoBody { id: arguments.id.clone() });
+    }
+    if let (Some(file), Some(body)) = (&arguments.body_to, &body) {
+        write(file, body)?;
+    }
+    let shown = if arguments.body { body } else { None };
+    let mut document = serde_json::to_value(&record)?;
+    if let (Some(body), Value::Object(fields)) = (&shown, &mut document) {
+        fields.insert("body".to_owned(), json!(String::from_utf8_lossy(body)));
+    }
+    output.document(&document)?;
+    for (name, value) in lines(&record) {
+        output.line(format!("{name:<16}{value}"))?;
+    }
+    for failure in &record.failures {
+        let because = because(Some(&failure.reason), failure.status);
+        output.line(format!("{:<16}{} times {because}", "failed", failure.count))?;
+    }
+    if let Some(body) = shown {
+        output.line(String::from_utf8_lossy(&body))?;
+    }
+    Ok(Ending::Well)
+}
+
+async fn find(mut letters: impl LetterBox, id: &str) -> Result<Option<Letter>, Fault> {
+    let found = tokio::select! {
+        found = async {
+            loop {
+                let page = letters.read().await?;
+                if page.is_empty() {
+                    return Ok(None);
+                }
+                if let Some(found) = page.into_iter().find(|letter| letter.id() == Some(id)) {
+                    return Ok(Some(found));
+                }
+            }
+        } => found,
+        _ = tokio::signal::ctrl_c() => Err(Fault::Interrupted),
+    };
+    letters.give_back().await;
+    found
+}
+
+/// What a letter says of its delivery.
+fn of_letter(letter: &Letter) -> DeliveryRecord {
+    let told = letter.record(None);
+    DeliveryRecord {
+        id: told.id.unwrap_or_default(),
+        direction: letter.direction,
+        state: DeliveryState::Dead,
+        attempts: letter.attempts.unwrap_or_default(),
+        reason: told.reason,
+        status: told.status,
+        kind: letter.delivery.as_ref().map(|delivery| kind_of(delivery).to_owned()).unwrap_or_default(),
+        route: None,
+        webhook_id: told.webhook_id,
+        contact_hash: None,
+        received_at: told.received_at,
+        first_attempt_at: None,
+        last_attempt_at: None,
+        next_attempt_at: None,
+        settled_at: told.died_at,
+        dropped_at: None,
+        failures: Vec::new(),
+    }
+}
+
+fn lines(record: &DeliveryRecord) -> Vec<(&'static str, String)> {
+    let mut lines = vec![
+        ("id", record.id.clone()),
+        ("direction", record.direction.as_str().to_owned()),
+        ("what", record.kind.clone()),
+        ("state", state_of(record).to_owned()),
+        ("attempts", record.attempts.to_string()),
+        ("reason", because(record.reason.as_deref(), record.status)),
+        ("route", record.route.clone().unwrap_or_default()),
+        ("webhook id", record.webhook_id.clone().unwrap_or_default()),
+        ("contact", record.contact_hash.clone().unwrap_or_default()),
+        ("received", short(record.received_at)),
+        ("first attempt", short(record.first_attempt_at)),
+        ("last attempt", short(record.last_attempt_at)),
+        ("next attempt", short(record.next_attempt_at)),
+        ("ended", short(record.settled_at)),
+        ("dropped", short(record.dropped_at)),
+    ];
+    lines.retain(|(_, value)| !value.is_empty());
+    lines
+}
+
+/// Writes a body for its owner alone, and over nothing.
+fn write(path: &Path, body: &Bytes) -> Result<(), Fault> {
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    file.and_then(|mut file| file.write_all(body))
+        .map_err(|fault| Fault::BodyFile { path: path.display().to_string(), detail: fault.kind() })
+}

@@ -1,0 +1,157 @@
+//! Dead letters, to be looked at, sent again or dropped.
+
+use std::future::Future;
+
+use jiff::Timestamp;
+use relay_core::delivery::{Cargo, Delivery, Direction};
+
+use super::record::{LetterRecord, kind_of};
+use crate::fault::Fault;
+
+/// A dead letter.
+#[derive(Debug, Clone)]
+pub struct Letter {
+    /// By what this letter is told from every other, also from a later one of the same delivery.
+    pub key: String,
+    /// By what a queue is told that it is done with; nothing in a data folder.
+    pub receipt: Option<String>,
+    /// The direction.
+    pub direction: Direction,
+    /// What it holds; nothing where that is no delivery of this relay.
+    pub delivery: Option<Delivery>,
+    /// How long its body is, in bytes.
+    pub bytes: usize,
+    /// Why it died; nothing where the queue itself has taken it away.
+    pub reason: Option<String>,
+    /// The far end's status, where that is the reason.
+    pub status: Option<u16>,
+    /// How many attempts were made.
+    pub attempts: Option<u32>,
+    /// When it died.
+    pub died_at: Option<Timestamp>,
+}
+
+/// What is done, or would be, where a letter is to be sent again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It goes to the queue of its direction.
+    Sent,
+    /// It went there before, and only had not been taken away.
+    SentBefore,
+    /// It is known as delivered: only the letter is taken away.
+    DeliveredBefore,
+    /// Something newer of its contact was delivered, or waits: it would overwrite that.
+    Outdated,
+    /// A row of its contact is being sent just now.
+    Busy,
+    /// Another body was delivered under its id.
+    Conflict,
+    /// It holds no delivery of this relay.
+    Unreadable,
+    /// It is no dead letter any more.
+    Gone,
+}
+
+impl Verdict {
+    /// The verdict as a word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::SentBefore => "sent_before",
+            Self::DeliveredBefore => "delivered_before",
+            Self::Outdated => "outdated",
+            Self::Busy => "busy",
+            Self::Conflict => "conflict",
+            Self::Unreadable => "unreadable",
+            Self::Gone => "gone",
+        }
+    }
+
+    /// What it means, for a table.
+    #[must_use]
+    pub const fn explained(self) -> &'static str {
+        match self {
+            Self::Sent => "send again",
+            Self::SentBefore => "take away: it was sent again before",
+            Self::DeliveredBefore => "take away: it is delivered",
+            Self::Outdated => "leave: something newer of its contact was delivered (--even-if-older)",
+            Self::Busy => "leave: a row of its contact is being sent (try again)",
+            Self::Conflict => "leave: another body was delivered under its id (drop it)",
+            Self::Unreadable => "leave: it is no delivery of this relay (drop it)",
+            Self::Gone => "nothing: it is no dead letter any more",
+        }
+    }
+
+    /// Whether the letter stays where it is.
+    #[must_use]
+    pub const fn leaves_it(self) -> bool {
+        matches!(self, Self::Outdated | Self::Busy | Self::Conflict | Self::Unreadable)
+    }
+}
+
+/// The dead letters of a relay. Whoever reads some has them for himself, and [gives them back](LetterBox::give_back).
+pub trait LetterBox {
+    /// Some more letters; none where all that can be had were read.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    fn read(&mut self) -> impl Future<Output = Result<Vec<Letter>, Fault>>;
+
+    /// What sending a letter again would come to. Changes nothing.
+    ///
+    /// # Errors
+    /// When that cannot be found out.
+    fn judge(&self, letter: &Letter, even_if_older: bool) -> impl Future<Output = Result<Verdict, Fault>>;
+
+    /// Sends a letter again. Ended in the middle, it can be done again, and nothing is delivered twice.
+    ///
+    /// # Errors
+    /// When it cannot be done, or only in part.
+    fn retry(&mut self, letter: &Letter, even_if_older: bool) -> impl Future<Output = Result<Verdict, Fault>>;
+
+    /// Throws a letter away; false where it is none any more.
+    ///
+    /// # Errors
+    /// When it cannot be done.
+    fn discard(&mut self, letter: &Letter) -> impl Future<Output = Result<bool, Fault>>;
+
+    /// Lets others have what was read and is still there.
+    fn give_back(&mut self) -> impl Future<Output = ()>;
+
+    /// How many letters there are, as far as that is known, those that cannot be read now included.
+    ///
+    /// # Errors
+    /// When they cannot be counted.
+    fn count(&self) -> impl Future<Output = Result<u64, Fault>>;
+}
+
+impl Letter {
+    /// The letter, as it is told.
+    #[must_use]
+    pub fn record(&self, outcome: Option<&'static str>) -> LetterRecord {
+        let delivery = self.delivery.as_ref();
+        LetterRecord {
+            id: delivery.map(|delivery| delivery.id.as_str().to_owned()),
+            direction: self.direction,
+            kind: delivery.map(|delivery| kind_of(delivery).to_owned()),
+            reason: self.reason.clone(),
+            status: self.status,
+            attempts: self.attempts,
+            webhook_id: delivery.and_then(|delivery| match &delivery.cargo {
+                Cargo::ClayRow { webhook_id, .. } => Some(webhook_id.clone()),
+                Cargo::LoopsContact | Cargo::LoopsEvent { .. } => None,
+            }),
+            received_at: delivery.map(|delivery| delivery.received_at),
+            died_at: self.died_at,
+            bytes: u64::try_from(self.bytes).unwrap_or(u64::MAX),
+            outcome,
+        }
+    }
+
+    /// Its delivery's id.
+    #[must_use]
+    pub fn id(&self) -> Option<&str> {
+        self.delivery.as_ref().map(|delivery| delivery.id.as_str())
+    }
+}

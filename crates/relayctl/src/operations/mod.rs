@@ -1,0 +1,87 @@
+//! What an operator does with deliveries, wherever the relay keeps them: a stack in an AWS account, or a data folder.
+
+pub mod letter_box;
+pub mod local;
+pub mod local_letters;
+pub mod log_tail;
+pub mod record;
+pub mod stack;
+pub mod stack_letters;
+pub mod stack_pause;
+pub mod store_tail;
+
+use std::future::Future;
+
+use relay_core::contact::{ContactHashKey, ContactKey};
+use relay_core::delivery::Direction;
+use relay_local::store::DeliveryState;
+
+use crate::fault::Fault;
+use record::{DeliveryRecord, PauseRecord, QueueRecord};
+
+/// Both directions.
+pub const DIRECTIONS: [Direction; 2] = [Direction::LoopsToClay, Direction::ClayToLoops];
+
+/// Which deliveries are wanted; what is not given does not matter.
+#[derive(Debug, Clone, Default)]
+pub struct Wanted {
+    /// Only those in this state.
+    pub state: Option<DeliveryState>,
+    /// Only this way.
+    pub direction: Option<Direction>,
+    /// Only of the contact with this hash.
+    pub contact_hash: Option<String>,
+    /// Only of this webhook of Loops.
+    pub webhook_id: Option<String>,
+    /// The routes that it may have gone; those of the secret, where none is given. Only a stack asks for them.
+    pub routes: Vec<String>,
+    /// At most that many, the latest.
+    pub limit: Option<u32>,
+}
+
+/// What is known of deliveries, and what is done with a direction as a whole.
+pub trait Operations {
+    /// Deliveries in the order of their arrival.
+    ///
+    /// # Errors
+    /// When what keeps them cannot be read.
+    fn deliveries(&self, wanted: &Wanted) -> impl Future<Output = Result<Vec<DeliveryRecord>, Fault>>;
+
+    /// One delivery, with how often which reason occurred.
+    ///
+    /// # Errors
+    /// When what keeps it cannot be read.
+    fn delivery(&self, id: &str) -> impl Future<Output = Result<Option<DeliveryRecord>, Fault>>;
+
+    /// How the queues stand.
+    ///
+    /// # Errors
+    /// When they cannot be asked.
+    fn queues(&self) -> impl Future<Output = Result<Vec<QueueRecord>, Fault>>;
+
+    /// Pauses a direction, or ends its pause. Doing it again changes nothing.
+    ///
+    /// # Errors
+    /// When it cannot be done; doing it again completes what was done in part.
+    fn set_paused(&self, direction: Direction, paused: bool) -> impl Future<Output = Result<PauseRecord, Fault>>;
+
+    /// What contacts are hashed with here.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn contact_hash_key(&self) -> Result<Option<ContactHashKey>, Fault>;
+}
+
+/// The hash of a contact that is given as an address, as a user id, or as the hash itself.
+///
+/// # Errors
+/// When the relay has no key to hash with.
+pub fn contact_hash(operations: &impl Operations, contact: &str) -> Result<String, Fault> {
+    let contact = contact.trim();
+    if contact.len() == 16 && contact.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Ok(contact.to_ascii_lowercase());
+    }
+    let key = operations.contact_hash_key()?.ok_or(Fault::NoContactHashKey)?;
+    let contact = if contact.contains('@') { ContactKey::of_email(contact) } else { ContactKey::of_user_id(contact) };
+    Ok(contact.hash(&key))
+}

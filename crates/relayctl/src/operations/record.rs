@@ -1,0 +1,192 @@
+//! What is told of deliveries, queues and dead letters, in both forms of output.
+
+use jiff::Timestamp;
+use relay_core::delivery::{Cargo, Delivery, Direction};
+use relay_local::store::DeliveryState;
+use serde::{Serialize, Serializer};
+
+/// A delivery.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeliveryRecord {
+    /// Its id.
+    pub id: String,
+    /// `loops-to-clay` or `clay-to-loops`.
+    #[serde(serialize_with = "direction")]
+    pub direction: Direction,
+    /// Where it stands.
+    pub state: DeliveryState,
+    /// How many attempts were begun.
+    pub attempts: u32,
+    /// Why it waits or died.
+    pub reason: Option<String>,
+    /// The status of the far end's last answer, where that is the reason.
+    pub status: Option<u16>,
+    /// What it is: `row`, `contact` or `event`.
+    pub kind: String,
+    /// The route of a row.
+    pub route: Option<String>,
+    /// The webhook id of a row.
+    pub webhook_id: Option<String>,
+    /// The hash of its contact.
+    pub contact_hash: Option<String>,
+    /// When the relay took it.
+    #[serde(serialize_with = "moment")]
+    pub received_at: Option<Timestamp>,
+    /// When it was tried first.
+    #[serde(serialize_with = "moment")]
+    pub first_attempt_at: Option<Timestamp>,
+    /// When it was tried last.
+    #[serde(serialize_with = "moment")]
+    pub last_attempt_at: Option<Timestamp>,
+    /// When it is tried next.
+    #[serde(serialize_with = "moment")]
+    pub next_attempt_at: Option<Timestamp>,
+    /// When it was delivered or died.
+    #[serde(serialize_with = "moment")]
+    pub settled_at: Option<Timestamp>,
+    /// When a person dropped its dead letter.
+    #[serde(serialize_with = "moment")]
+    pub dropped_at: Option<Timestamp>,
+    /// How often which reason occurred; only where one delivery is shown.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub failures: Vec<FailureRecord>,
+}
+
+/// How often attempts failed for a reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FailureRecord {
+    /// The reason.
+    pub reason: String,
+    /// The far end's status, where it answered.
+    pub status: Option<u16>,
+    /// How often.
+    pub count: u32,
+}
+
+/// How one direction stands.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct QueueRecord {
+    /// The direction.
+    #[serde(serialize_with = "direction")]
+    pub direction: Direction,
+    /// How many deliveries are in its queue.
+    pub waiting: u64,
+    /// How many dead letters it has.
+    pub dead_letters: u64,
+    /// Whether a person has paused it.
+    pub paused: bool,
+    /// Since when, where that is known.
+    #[serde(serialize_with = "moment")]
+    pub paused_since: Option<Timestamp>,
+}
+
+/// What pausing, or ending a pause, came to.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PauseRecord {
+    /// The direction.
+    #[serde(serialize_with = "direction")]
+    pub direction: Direction,
+    /// Whether it is paused now.
+    pub paused: bool,
+    /// Whether that was changed, or was so before.
+    pub changed: bool,
+}
+
+/// A dead letter, as it is told.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LetterRecord {
+    /// The id of its delivery; nothing where it is none.
+    pub id: Option<String>,
+    /// The direction.
+    #[serde(serialize_with = "direction")]
+    pub direction: Direction,
+    /// What it is: `row`, `contact` or `event`.
+    pub kind: Option<String>,
+    /// Why it died; nothing where the queue took it away.
+    pub reason: Option<String>,
+    /// The far end's status, where that is the reason.
+    pub status: Option<u16>,
+    /// How many attempts were made.
+    pub attempts: Option<u32>,
+    /// The webhook id of a row.
+    pub webhook_id: Option<String>,
+    /// When the relay took it.
+    #[serde(serialize_with = "moment")]
+    pub received_at: Option<Timestamp>,
+    /// When it died.
+    #[serde(serialize_with = "moment")]
+    pub died_at: Option<Timestamp>,
+    /// How long its body is, in bytes.
+    pub bytes: u64,
+    /// What is, or would be, done with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<&'static str>,
+}
+
+/// Something that happened to a delivery.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Change {
+    /// When.
+    #[serde(serialize_with = "text")]
+    pub at: Timestamp,
+    /// The direction.
+    pub direction: String,
+    /// The id of the delivery.
+    pub id: String,
+    /// Where it stands now.
+    pub state: DeliveryState,
+    /// Why it waits or died.
+    pub reason: Option<String>,
+    /// The far end's status, where that is the reason.
+    pub status: Option<u16>,
+    /// How many attempts were made.
+    pub attempts: Option<u32>,
+    /// The webhook id of a row.
+    pub webhook_id: Option<String>,
+}
+
+/// What a delivery is, as a word.
+#[must_use]
+pub const fn kind_of(delivery: &Delivery) -> &'static str {
+    match delivery.cargo {
+        Cargo::ClayRow { .. } => "row",
+        Cargo::LoopsContact => "contact",
+        Cargo::LoopsEvent { .. } => "event",
+    }
+}
+
+/// A reason and its status in one text.
+#[must_use]
+pub fn because(reason: Option<&str>, status: Option<u16>) -> String {
+    match (reason, status) {
+        (Some(reason), Some(status)) => format!("{reason} ({status})"),
+        (Some(reason), None) => reason.to_owned(),
+        (None, _) => String::new(),
+    }
+}
+
+/// A time in a table.
+#[must_use]
+pub fn short(at: Option<Timestamp>) -> String {
+    at.map(|at| at.strftime("%Y-%m-%d %H:%M:%SZ").to_string()).unwrap_or_default()
+}
+
+fn direction<S: Serializer>(direction: &Direction, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(direction.as_str())
+}
+
+fn text<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(at)
+}
+
+fn moment<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+    match at {
+        Some(at) => serializer.collect_str(at),
+        None => serializer.serialize_none(),
+    }
+}

@@ -1,0 +1,297 @@
+//! The deliveries of a stack: its ledger in DynamoDB, its queues in SQS.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_sqs::types::QueueAttributeName;
+use jiff::{SignedDuration, Timestamp};
+use relay_aws::ledger::delivery_key;
+use relay_core::contact::ContactHashKey;
+use relay_core::delivery::{DeliveryId, Direction};
+use relay_local::store::DeliveryState;
+
+use super::record::{DeliveryRecord, FailureRecord, PauseRecord, QueueRecord};
+use super::{DIRECTIONS, Operations, Wanted, stack_pause};
+use crate::fault::Fault;
+use crate::progress;
+use crate::stack::Output;
+use crate::target::StackTarget;
+
+/// What the counters of failures are called in an item, before their reason and status.
+const FAILED: &str = "failed#";
+/// How long the ledger keeps an item after its last change, in which it notes when it is to be forgotten.
+const KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
+
+/// An item of the ledger.
+pub(super) type Item = HashMap<String, AttributeValue>;
+
+/// A stack's ledger and queues.
+#[derive(Debug)]
+pub struct StackOperations<'a> {
+    pub(super) target: &'a StackTarget,
+    quiet: bool,
+}
+
+impl<'a> StackOperations<'a> {
+    /// Those of this stack; `quiet` shows no progress.
+    #[must_use]
+    pub const fn new(target: &'a StackTarget, quiet: bool) -> Self {
+        Self { target, quiet }
+    }
+
+    /// An item of the ledger, by its key.
+    async fn item(&self, key: String) -> Result<Option<Item>, Fault> {
+        item(self.target, key).await
+    }
+
+    /// The items of one webhook: one for each route that it may have gone.
+    async fn of_webhook(&self, webhook_id: &str, routes: &[String]) -> Result<Vec<DeliveryRecord>, Fault> {
+        let known = if routes.is_empty() { self.routes().await? } else { routes.to_vec() };
+        let mut records = Vec::new();
+        for route in known {
+            let id = DeliveryId::of_webhook(&route, webhook_id);
+            if let Some(record) = self.item(delivery_key(&id)).await?.as_ref().and_then(record) {
+                let webhook_id = Some(webhook_id.to_owned());
+                records.push(DeliveryRecord { route: Some(route), webhook_id, ..record });
+            }
+        }
+        Ok(records)
+    }
+
+    /// The names of the routes in the secret; its other fields are not kept.
+    async fn routes(&self) -> Result<Vec<String>, Fault> {
+        let name = self.target.stack.output(Output::LoopsToClaySecretName)?;
+        let call = self.target.session.call("secretsmanager:GetSecretValue", name);
+        let read = self.target.session.secrets_manager().get_secret_value().secret_id(name).send().await;
+        let read = read.map_err(|fault| call.fault(&fault))?;
+        let document: serde_json::Value =
+            serde_json::from_str(read.secret_string().unwrap_or_default()).unwrap_or_default();
+        let routes = document.get("clay_routes").and_then(|routes| routes.as_array()).into_iter().flatten();
+        Ok(routes.filter_map(|route| route.get("name")?.as_str().map(str::to_owned)).collect())
+    }
+
+    async fn scan(&self, wanted: &Wanted) -> Result<Vec<DeliveryRecord>, Fault> {
+        let table = self.target.stack.output(Output::LedgerTableName)?;
+        let call = self.target.session.call("dynamodb:Scan", table);
+        let mut scan = self
+            .target
+            .session
+            .dynamodb()
+            .scan()
+            .table_name(table)
+            .expression_attribute_values(":deliveries", AttributeValue::S("delivery#".to_owned()));
+        let mut filter = "begins_with(pk, :deliveries)".to_owned();
+        if let Some(hash) = &wanted.contact_hash {
+            filter.push_str(" AND contact_hash = :contact");
+            scan = scan.expression_attribute_values(":contact", AttributeValue::S(hash.clone()));
+        }
+        if let Some(direction) = wanted.direction {
+            let row = AttributeValue::S("row".to_owned());
+            scan = scan.expression_attribute_values(":row", row);
+            filter.push_str(match direction {
+                Direction::LoopsToClay => " AND cargo = :row",
+                Direction::ClayToLoops => " AND cargo <> :row",
+            });
+        }
+        let spinner = progress::spinner(self.quiet, "reading the ledger");
+        let mut items = scan.filter_expression(filter).into_paginator().items().send();
+        let mut records = Vec::new();
+        while let Some(item) = items.next().await {
+            records.extend(record(&item.map_err(|fault| call.fault(&fault))?));
+            spinner.set_message(format!("reading the ledger: {} found", records.len()));
+        }
+        spinner.finish_and_clear();
+        Ok(records)
+    }
+}
+
+/// An item of the ledger, as it is now.
+pub(super) async fn item(target: &StackTarget, key: String) -> Result<Option<Item>, Fault> {
+    let table = target.stack.output(Output::LedgerTableName)?;
+    let call = target.session.call("dynamodb:GetItem", table);
+    let get = target.session.dynamodb().get_item().table_name(table).key("pk", AttributeValue::S(key));
+    let got = get.consistent_read(true).send().await.map_err(|fault| call.fault(&fault))?;
+    Ok(got.item)
+}
+
+impl Operations for StackOperations<'_> {
+    async fn deliveries(&self, wanted: &Wanted) -> Result<Vec<DeliveryRecord>, Fault> {
+        let mut records = match &wanted.webhook_id {
+            Some(webhook_id) => self.of_webhook(webhook_id, &wanted.routes).await?,
+            None => self.scan(wanted).await?,
+        };
+        records.retain(|record| {
+            wanted.state.is_none_or(|state| record.state == state)
+                && wanted.direction.is_none_or(|direction| record.direction == direction)
+                && (wanted.contact_hash.is_none() || record.contact_hash == wanted.contact_hash)
+        });
+        records.sort_by_key(|record| record.received_at);
+        let most = wanted.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
+        Ok(records.split_off(records.len().saturating_sub(most)))
+    }
+
+    async fn delivery(&self, id: &str) -> Result<Option<DeliveryRecord>, Fault> {
+        let Some(item) = self.item(delivery_key(&DeliveryId::stored(id.to_owned()))).await? else { return Ok(None) };
+        Ok(record(&item).map(|record| DeliveryRecord { failures: failures(&item), ..record }))
+    }
+
+    async fn queues(&self) -> Result<Vec<QueueRecord>, Fault> {
+        let mut queues = Vec::new();
+        for direction in DIRECTIONS {
+            let (queue, dead_letters) = queue_outputs(direction);
+            let (paused, paused_since) = stack_pause::state(self.target, direction).await?;
+            queues.push(QueueRecord {
+                direction,
+                waiting: count(self.target, queue).await?,
+                dead_letters: count(self.target, dead_letters).await?,
+                paused,
+                paused_since,
+            });
+        }
+        Ok(queues)
+    }
+
+    async fn set_paused(&self, direction: Direction, paused: bool) -> Result<PauseRecord, Fault> {
+        stack_pause::set(self.target, direction, paused).await
+    }
+
+    /// The last part of the stack's id, as the template has it.
+    fn contact_hash_key(&self) -> Result<Option<ContactHashKey>, Fault> {
+        Ok(self.target.stack.id.split('/').nth(2).and_then(ContactHashKey::new))
+    }
+}
+
+/// The outputs with a direction's queue and its dead letters.
+#[must_use]
+pub(super) const fn queue_outputs(direction: Direction) -> (Output, Output) {
+    match direction {
+        Direction::LoopsToClay => (Output::ClayQueueUrl, Output::ClayDeadLetterUrl),
+        Direction::ClayToLoops => (Output::LoopsQueueUrl, Output::LoopsDeadLetterUrl),
+    }
+}
+
+/// How many messages a queue holds, hidden ones included.
+pub(super) async fn count(target: &StackTarget, queue: Output) -> Result<u64, Fault> {
+    let url = target.stack.output(queue)?;
+    let call = target.session.call("sqs:GetQueueAttributes", url);
+    let names = [
+        QueueAttributeName::ApproximateNumberOfMessages,
+        QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
+        QueueAttributeName::ApproximateNumberOfMessagesDelayed,
+    ];
+    let asked = target.session.sqs().get_queue_attributes().queue_url(url);
+    let asked = asked.set_attribute_names(Some(names.to_vec())).send().await.map_err(|fault| call.fault(&fault))?;
+    let attributes = asked.attributes.unwrap_or_default();
+    Ok(names.iter().filter_map(|name| attributes.get(name)?.parse::<u64>().ok()).sum())
+}
+
+pub(super) fn text<'a>(item: &'a Item, name: &str) -> Option<&'a str> {
+    item.get(name)?.as_s().ok().map(String::as_str)
+}
+
+pub(super) fn number(item: &Item, name: &str) -> Option<i64> {
+    item.get(name)?.as_n().ok()?.parse().ok()
+}
+
+/// A time that is kept as Unix milliseconds.
+pub(super) fn time(item: &Item, name: &str) -> Option<Timestamp> {
+    Timestamp::from_millisecond(number(item, name)?).ok()
+}
+
+/// What the ledger's item of a delivery says; nothing where its caller still waits.
+fn record(item: &Item) -> Option<DeliveryRecord> {
+    let id = text(item, "pk")?.strip_prefix("delivery#")?.to_owned();
+    let kind = text(item, "cargo").unwrap_or_default().to_owned();
+    let direction = if kind == "row" { Direction::LoopsToClay } else { Direction::ClayToLoops };
+    let changed_at = number(item, "expires_at").and_then(|at| Timestamp::from_second(at).ok()).map(|at| at - KEPT);
+    let last_attempt_at = time(item, "last_attempt_at");
+    // What an operator has done since the last attempt is in the item beside where the delivery stands, which is left as it
+    // is: a worker that takes it begins anew because it says dead.
+    let since = |name| time(item, name).filter(|at| Some(*at) > last_attempt_at);
+    let state = match text(item, "standing")? {
+        "queued" => DeliveryState::Waiting,
+        "done" => DeliveryState::Delivered,
+        "dead" if since("retried_at").is_some_and(|at| Some(at + SignedDuration::from_secs(1)) > changed_at) => {
+            DeliveryState::Waiting
+        }
+        "dead" => DeliveryState::Dead,
+        _ => return None,
+    };
+    let is_dead = state == DeliveryState::Dead;
+    Some(DeliveryRecord {
+        id,
+        direction,
+        state,
+        attempts: u32::try_from(number(item, "attempts").unwrap_or_default()).unwrap_or(u32::MAX),
+        reason: text(item, "reason").map(str::to_owned),
+        status: number(item, "last_status").and_then(|status| u16::try_from(status).ok()).filter(|status| *status > 0),
+        kind,
+        route: None,
+        webhook_id: text(item, "webhook_id").map(str::to_owned),
+        contact_hash: text(item, "contact_hash").map(str::to_owned),
+        received_at: time(item, "received_at"),
+        first_attempt_at: time(item, "first_attempt_at"),
+        last_attempt_at,
+        next_attempt_at: time(item, "not_before"),
+        settled_at: if state == DeliveryState::Waiting { None } else { last_attempt_at.or(changed_at) },
+        dropped_at: since("dropped_at").filter(|_| is_dead),
+        failures: Vec::new(),
+    })
+}
+
+/// How often which reason occurred: `failed#<reason>#<status, or 0>`.
+fn failures(item: &Item) -> Vec<FailureRecord> {
+    let mut failures: Vec<FailureRecord> = item
+        .iter()
+        .filter_map(|(name, count)| {
+            let (reason, status) = name.strip_prefix(FAILED)?.split_once('#')?;
+            Some(FailureRecord {
+                reason: reason.to_owned(),
+                status: status.parse().ok().filter(|status| *status > 0),
+                count: count.as_n().ok()?.parse().ok()?,
+            })
+        })
+        .collect();
+    failures.sort_by(|one, other| other.count.cmp(&one.count).then_with(|| one.reason.cmp(&other.reason)));
+    failures
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn item(attributes: &[(&str, AttributeValue)]) -> Item {
+        let key = ("pk".to_owned(), AttributeValue::S("delivery#clay_1".to_owned()));
+        std::iter::once(key).chain(attributes.iter().map(|(name, value)| ((*name).to_owned(), value.clone()))).collect()
+    }
+
+    fn text(value: &str) -> AttributeValue {
+        AttributeValue::S(value.to_owned())
+    }
+
+    fn number(value: i64) -> AttributeValue {
+        AttributeValue::N(value.to_string())
+    }
+
+    #[test]
+    fn what_was_sent_again_waits_until_it_is_tried() {
+        let dead = [("standing", text("dead")), ("last_attempt_at", number(5_000))];
+        assert_eq!(record(&item(&dead)).unwrap().state, DeliveryState::Dead);
+        let sent = [dead.as_slice(), &[("retried_at", number(6_000))]].concat();
+        assert_eq!(record(&item(&sent)).unwrap().state, DeliveryState::Waiting);
+        let tried = [sent.as_slice(), &[("last_attempt_at", number(7_000))]].concat();
+        assert_eq!(record(&item(&tried)).unwrap().state, DeliveryState::Dead);
+    }
+
+    #[test]
+    fn what_a_caller_waits_for_is_not_listed() {
+        assert!(record(&item(&[("standing", text("direct"))])).is_none());
+    }
+
+    #[test]
+    fn reasons_are_counted_the_most_frequent_first() {
+        let item = item(&[("failed#far_end_full#429", number(2)), ("failed#timed_out#0", number(7))]);
+        let counted: Vec<_> = failures(&item).into_iter().map(|each| (each.reason, each.status, each.count)).collect();
+        assert_eq!(counted, [("timed_out".to_owned(), None, 7), ("far_end_full".to_owned(), Some(429), 2)]);
+    }
+}

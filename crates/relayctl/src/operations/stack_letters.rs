@@ -1,0 +1,306 @@
+//! The dead letters of a stack. A FIFO queue is read by receiving: what is read is hidden from everybody else, and keeps what
+//! stands behind it in its contact's group from being read, until it is given back, or its time is up.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_sqs::types::{ChangeMessageVisibilityBatchRequestEntry, Message, MessageSystemAttributeName};
+use jiff::Timestamp;
+use relay_aws::envelope;
+use relay_aws::lane::{contact_key, place};
+use relay_aws::ledger::delivery_key;
+use relay_core::delivery::{BodyHash, Delivery, Direction};
+
+use super::DIRECTIONS;
+use super::letter_box::{Letter, LetterBox, Verdict};
+use super::stack::{Item, count, item, number, queue_outputs, text, time};
+use crate::fault::Fault;
+use crate::stack::Output;
+use crate::target::StackTarget;
+
+/// How long what is read stays hidden, should this program be killed. Given back, it is not.
+const HIDDEN_SECONDS: i32 = 300;
+/// The most messages of one call.
+const PAGE: usize = 10;
+/// How long SQS looks for messages: with any time at all, it looks on all its servers (API reference, "ReceiveMessage").
+const WAIT_SECONDS: i32 = 1;
+
+/// The dead letters of a stack.
+#[derive(Debug)]
+pub struct StackLetters<'a> {
+    target: &'a StackTarget,
+    directions: Vec<Direction>,
+    /// The receipt of what was read and is still there, by the letter's key.
+    held: BTreeMap<String, (Direction, String)>,
+    seen: BTreeSet<String>,
+    place: usize,
+}
+
+impl<'a> StackLetters<'a> {
+    /// Those of one direction, or of both.
+    #[must_use]
+    pub fn new(target: &'a StackTarget, direction: Option<Direction>) -> Self {
+        let directions = direction.map_or_else(|| DIRECTIONS.to_vec(), |direction| vec![direction]);
+        Self { target, directions, held: BTreeMap::new(), seen: BTreeSet::new(), place: 0 }
+    }
+
+    async fn receive(&self, direction: Direction) -> Result<Vec<Message>, Fault> {
+        let url = self.target.stack.output(queue_outputs(direction).1)?;
+        let call = self.target.session.call("sqs:ReceiveMessage", url);
+        let received = self
+            .target
+            .session
+            .sqs()
+            .receive_message()
+            .queue_url(url)
+            .max_number_of_messages(i32::try_from(PAGE).unwrap_or(10))
+            .message_attribute_names("All")
+            .message_system_attribute_names(MessageSystemAttributeName::SentTimestamp)
+            .visibility_timeout(HIDDEN_SECONDS)
+            .wait_time_seconds(WAIT_SECONDS)
+            .send()
+            .await;
+        Ok(received.map_err(|fault| call.fault(&fault))?.messages.unwrap_or_default())
+    }
+
+    async fn ledger_item(&self, delivery: &Delivery) -> Result<Item, Fault> {
+        Ok(item(self.target, delivery_key(&delivery.id)).await?.unwrap_or_default())
+    }
+
+    async fn contact_item(&self, delivery: &Delivery) -> Result<Item, Fault> {
+        Ok(item(self.target, contact_key(&delivery.contact)).await?.unwrap_or_default())
+    }
+
+    /// Puts the letter into the queue of its direction. The same letter is the same sending for five minutes; after that
+    /// the ledger tells a second message from the first.
+    async fn send(&self, letter: &Letter, delivery: &Delivery) -> Result<(), Fault> {
+        let url = self.target.stack.output(queue_outputs(letter.direction).0)?;
+        let call = self.target.session.call("sqs:SendMessage", url);
+        let body = envelope::seal(delivery).map_err(|_| Fault::UnreadableLetter { key: letter.key.clone() })?;
+        let send = self.target.session.sqs().send_message().queue_url(url).message_body(body);
+        let send = send.message_group_id(delivery.contact.as_str());
+        let sent = send.message_deduplication_id(format!("retry_{}", letter.key)).send().await;
+        sent.map(drop).map_err(|fault| call.fault(&fault))
+    }
+
+    /// Closes the lane past the queue for the contact of a letter, so that nothing newer passes it; false where somebody
+    /// has just taken the lane, or has put something into the queue.
+    async fn close_lane(&self, delivery: &Delivery, contact: &Item) -> Result<bool, Fault> {
+        let set = AttributeValue::Ss(vec![place(delivery)]);
+        let now = AttributeValue::N(Timestamp::now().as_millisecond().to_string());
+        let mut change = self
+            .change(contact_key(&delivery.contact))?
+            .update_expression("ADD waiting :places")
+            .expression_attribute_values(":places", set)
+            .expression_attribute_values(":now", now);
+        let mut condition = "(attribute_not_exists(holder) OR lease_until < :now)".to_owned();
+        match waiting(contact).count() {
+            0 => condition.push_str(" AND attribute_not_exists(waiting)"),
+            waiting => {
+                condition.push_str(" AND size(waiting) = :waiting");
+                change = change.expression_attribute_values(":waiting", AttributeValue::N(waiting.to_string()));
+            }
+        }
+        match number(contact, "delivered_through") {
+            None => condition.push_str(" AND attribute_not_exists(delivered_through)"),
+            Some(through) => {
+                condition.push_str(" AND delivered_through = :through");
+                change = change.expression_attribute_values(":through", AttributeValue::N(through.to_string()));
+            }
+        }
+        self.change_if(change.condition_expression(condition)).await
+    }
+
+    /// Notes in the ledger what an operator has done with a letter. Where its delivery stands is not touched.
+    async fn note(&self, delivery: &Delivery, note: &'static str, letter: &Letter) -> Result<(), Fault> {
+        let now = AttributeValue::N(Timestamp::now().as_millisecond().to_string());
+        let hash = AttributeValue::S(BodyHash::of(&delivery.body).as_str().to_owned());
+        let change = self
+            .change(delivery_key(&delivery.id))?
+            .update_expression(note)
+            .condition_expression("body_hash = :hash")
+            .expression_attribute_values(":hash", hash)
+            .expression_attribute_values(":now", now)
+            .expression_attribute_values(":letter", AttributeValue::S(letter.key.clone()));
+        // What was refused at the door is on no record, and needs none.
+        self.change_if(change).await.map(drop)
+    }
+
+    fn change(
+        &self,
+        key: String,
+    ) -> Result<aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder, Fault> {
+        let table = self.target.stack.output(Output::LedgerTableName)?;
+        Ok(self.target.session.dynamodb().update_item().table_name(table).key("pk", AttributeValue::S(key)))
+    }
+
+    async fn change_if(
+        &self,
+        change: aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder,
+    ) -> Result<bool, Fault> {
+        let table = self.target.stack.output(Output::LedgerTableName)?;
+        let call = self.target.session.call("dynamodb:UpdateItem", table);
+        match change.send().await {
+            Ok(_) => Ok(true),
+            Err(fault) => match fault.as_service_error() {
+                Some(refused) if refused.is_conditional_check_failed_exception() => Ok(false),
+                _ => Err(call.fault(&fault)),
+            },
+        }
+    }
+
+    async fn delete(&mut self, letter: &Letter) -> Result<(), Fault> {
+        let url = self.target.stack.output(queue_outputs(letter.direction).1)?;
+        let call = self.target.session.call("sqs:DeleteMessage", url);
+        let receipt = letter.receipt.as_deref().unwrap_or_default();
+        let delete = self.target.session.sqs().delete_message().queue_url(url).receipt_handle(receipt).send().await;
+        delete.map_err(|fault| call.fault(&fault))?;
+        self.held.remove(&letter.key);
+        Ok(())
+    }
+}
+
+impl LetterBox for StackLetters<'_> {
+    async fn read(&mut self) -> Result<Vec<Letter>, Fault> {
+        while let Some(direction) = self.directions.get(self.place).copied() {
+            let messages = self.receive(direction).await?;
+            let letters: Vec<Letter> = messages.into_iter().filter_map(|message| letter(direction, message)).collect();
+            for letter in &letters {
+                let receipt = letter.receipt.clone().unwrap_or_default();
+                self.held.insert(letter.key.clone(), (direction, receipt));
+            }
+            // One whose time was up while it was held comes again, and is not a new one.
+            let new: Vec<Letter> = letters.into_iter().filter(|letter| self.seen.insert(letter.key.clone())).collect();
+            if !new.is_empty() {
+                return Ok(new);
+            }
+            self.place += 1;
+        }
+        Ok(Vec::new())
+    }
+
+    async fn judge(&self, letter: &Letter, even_if_older: bool) -> Result<Verdict, Fault> {
+        let Some(delivery) = &letter.delivery else { return Ok(Verdict::Unreadable) };
+        let known = self.ledger_item(delivery).await?;
+        if let Some(verdict) = known_as(&known, delivery, &letter.key) {
+            return Ok(verdict);
+        }
+        if letter.direction == Direction::LoopsToClay {
+            return Ok(Verdict::Sent);
+        }
+        Ok(fits(&self.contact_item(delivery).await?, delivery, even_if_older, Timestamp::now()))
+    }
+
+    async fn retry(&mut self, letter: &Letter, even_if_older: bool) -> Result<Verdict, Fault> {
+        let Some(delivery) = &letter.delivery else { return Ok(Verdict::Unreadable) };
+        let known = self.ledger_item(delivery).await?;
+        if let Some(verdict) = known_as(&known, delivery, &letter.key) {
+            if !verdict.leaves_it() {
+                self.delete(letter).await?;
+            }
+            return Ok(verdict);
+        }
+        if letter.direction == Direction::ClayToLoops {
+            let contact = self.contact_item(delivery).await?;
+            let verdict = fits(&contact, delivery, even_if_older, Timestamp::now());
+            if verdict != Verdict::Sent {
+                return Ok(verdict);
+            }
+            if !self.close_lane(delivery, &contact).await? {
+                return Ok(Verdict::Busy);
+            }
+        }
+        // In this order: ended after any of these, the letter is still there, and what was done is known.
+        self.send(letter, delivery).await?;
+        self.note(delivery, "SET retried = :letter, retried_at = :now", letter).await?;
+        self.delete(letter).await?;
+        Ok(Verdict::Sent)
+    }
+
+    async fn discard(&mut self, letter: &Letter) -> Result<bool, Fault> {
+        self.delete(letter).await?;
+        if let Some(delivery) = &letter.delivery {
+            self.note(delivery, "SET dropped = :letter, dropped_at = :now", letter).await?;
+        }
+        Ok(true)
+    }
+
+    async fn give_back(&mut self) {
+        let held = std::mem::take(&mut self.held);
+        (self.seen, self.place) = (BTreeSet::new(), 0);
+        for direction in DIRECTIONS {
+            let receipts: Vec<&String> =
+                held.values().filter(|(of, _)| *of == direction).map(|(_, receipt)| receipt).collect();
+            let Ok(url) = self.target.stack.output(queue_outputs(direction).1) else { continue };
+            for page in receipts.chunks(PAGE) {
+                let entries = page.iter().enumerate().filter_map(|(number, receipt)| {
+                    let entry = ChangeMessageVisibilityBatchRequestEntry::builder().id(number.to_string());
+                    entry.receipt_handle(receipt.as_str()).visibility_timeout(0).build().ok()
+                });
+                let show = self.target.session.sqs().change_message_visibility_batch().queue_url(url);
+                // What cannot be given back comes back by itself.
+                let _ = show.set_entries(Some(entries.collect())).send().await;
+            }
+        }
+    }
+
+    async fn count(&self) -> Result<u64, Fault> {
+        let mut letters = 0;
+        for direction in &self.directions {
+            letters += count(self.target, queue_outputs(*direction).1).await?;
+        }
+        Ok(letters)
+    }
+}
+
+/// What the ledger knows of a letter's delivery that makes sending it unnecessary, or wrong.
+fn known_as(known: &Item, delivery: &Delivery, key: &str) -> Option<Verdict> {
+    let hash = BodyHash::of(&delivery.body);
+    let same = text(known, "body_hash").is_none_or(|known| known == hash.as_str());
+    match text(known, "standing") {
+        _ if text(known, "retried") == Some(key) => Some(Verdict::SentBefore),
+        Some("done") if same => Some(Verdict::DeliveredBefore),
+        // An event that was mended and died again has another body, and may be sent.
+        Some("dead") => None,
+        Some(_) if !same => Some(Verdict::Conflict),
+        _ => None,
+    }
+}
+
+/// Whether a letter fits behind what is known of its contact.
+fn fits(contact: &Item, delivery: &Delivery, even_if_older: bool, now: Timestamp) -> Verdict {
+    if text(contact, "holder").is_some() && time(contact, "lease_until").is_some_and(|until| until > now) {
+        return Verdict::Busy;
+    }
+    let taken_at = delivery.received_at.as_millisecond();
+    let delivered = number(contact, "delivered_through").is_some_and(|through| through > taken_at);
+    let waits = waiting(contact)
+        .any(|place| place.split_once('#').and_then(|(at, _)| at.parse::<i64>().ok()).is_some_and(|at| at > taken_at));
+    if delivery.updates_contact() && !even_if_older && (delivered || waits) { Verdict::Outdated } else { Verdict::Sent }
+}
+
+/// The places of what waits in a contact's item.
+fn waiting(contact: &Item) -> impl Iterator<Item = &String> {
+    contact.get("waiting").and_then(|waiting| waiting.as_ss().ok()).into_iter().flatten()
+}
+
+/// A message as a letter.
+fn letter(direction: Direction, message: Message) -> Option<Letter> {
+    let attribute = |name: &str| message.message_attributes.as_ref()?.get(name)?.string_value.clone();
+    let time = |name: &str| attribute(name).and_then(|at| at.parse::<Timestamp>().ok());
+    let sent_at = message.attributes.as_ref().and_then(|all| all.get(&MessageSystemAttributeName::SentTimestamp));
+    let sent_at = sent_at.and_then(|at| Timestamp::from_millisecond(at.parse().ok()?).ok());
+    let body = message.body.as_deref().unwrap_or_default();
+    let delivery = envelope::open(body).ok();
+    Some(Letter {
+        key: message.message_id.clone()?,
+        receipt: message.receipt_handle.clone(),
+        direction,
+        bytes: delivery.as_ref().map_or(body.len(), |delivery| delivery.body.len()),
+        reason: attribute("reason"),
+        status: attribute("status").and_then(|status| status.parse().ok()),
+        attempts: attribute("attempts").and_then(|attempts| attempts.parse().ok()),
+        died_at: time("died_at").or(sent_at),
+        delivery,
+    })
+}
