@@ -1,7 +1,9 @@
 //! An operator before a stack: `relayctl` as a person runs it, and what can be broken under it.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::{Output, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
@@ -33,6 +35,8 @@ pub struct Operated {
     pub loops: FarEnd,
     /// Clay.
     pub clay: FarEnd,
+    /// The outputs that were changed.
+    changed: Mutex<BTreeMap<String, String>>,
 }
 
 /// What the program said, and how it ended.
@@ -128,7 +132,7 @@ impl Operated {
         setup.settings.push(("LOOPS_API_URL".to_owned(), api.clone()));
         let cloud = Cloud::start(setup).await;
         let guard = Guard::start(stack::endpoint()).await;
-        let operated = Self { cloud, guard, loops, clay };
+        let operated = Self { cloud, guard, loops, clay, changed: Mutex::default() };
         operated.lead_to(&operated.cloud.base()).await;
         operated
     }
@@ -175,11 +179,16 @@ impl Operated {
     pub async fn update(&self, changed: &[(&str, String)]) {
         let described = self.cloud.stack().described();
         let mut outputs: Map<String, Value> = described["outputs"].as_object().cloned().unwrap_or_default();
-        for (name, value) in changed {
+        let all = {
+            let mut all = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
+            all.extend(changed.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+            all.clone()
+        };
+        for (name, value) in all {
             if value.is_empty() {
-                outputs.remove(*name);
+                outputs.remove(&name);
             } else {
-                outputs.insert((*name).to_owned(), json!(value));
+                outputs.insert(name, json!(value));
             }
         }
         let outputs: Map<String, Value> =

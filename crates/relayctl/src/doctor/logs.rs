@@ -79,7 +79,8 @@ pub async fn alarms(target: &StackTarget) -> Finding {
     match request.state_value(StateValue::Alarm).send().await {
         Ok(answer) => {
             let alarms = answer.metric_alarms.unwrap_or_default();
-            let names: Vec<String> = alarms.into_iter().filter_map(|alarm| alarm.alarm_name).collect();
+            let ringing = alarms.into_iter().filter(|alarm| alarm.state_value == Some(StateValue::Alarm));
+            let names: Vec<String> = ringing.filter_map(|alarm| alarm.alarm_name).collect();
             if names.is_empty() {
                 return Finding::ok(CHECK, "none rings");
             }
