@@ -74,8 +74,109 @@ pub enum Fault {
         /// What the system says.
         detail: io::ErrorKind,
     },
+    /// Nobody can be asked.
+    #[error(
+        "there is no terminal to ask on: give the values in a file with --from FILE, or on standard input with --from -"
+    )]
+    NoTerminal,
+    /// What was given is not a document of values.
+    #[error(
+        "what was given breaks at line {line}: give a JSON object of texts, or lines NAME=VALUE, named {}",
+        crate::setup::given::NAMES.join(", ")
+    )]
+    ValuesDocument {
+        /// Where it breaks.
+        line: usize,
+    },
+    /// A name is not known.
+    #[error("{name} is no value that setup takes: it takes {}", crate::setup::given::NAMES.join(", "))]
+    UnknownValue {
+        /// The name.
+        name: String,
+    },
+    /// A signing secret is not one.
+    #[error("LOOPS_SIGNING_SECRET must be what Loops shows under Settings, Webhooks: base64, with or without whsec_")]
+    SigningSecret,
+    /// A URL is not one.
+    #[error("CLAY_WEBHOOK_URL must be https URLs of Clay webhooks, comma-separated (http only for this machine)")]
+    ClayUrl,
+    /// A value cannot be sent in a header.
+    #[error("{name} must have visible ASCII characters only: copy it again, without spaces or line breaks")]
+    NotForAHeader {
+        /// The value's name.
+        name: &'static str,
+    },
+    /// Tokens and URLs do not match.
+    #[error("{tokens} Clay tokens are given for {urls} URLs: give one for all, or one for each, comma-separated")]
+    TokenCount {
+        /// How many tokens.
+        tokens: usize,
+        /// How many URLs.
+        urls: usize,
+    },
+    /// It is not clear which route is meant.
+    #[error("name the route that the Clay webhooks belong to with --route: there are {routes}")]
+    WhichRoute {
+        /// Those that there are.
+        routes: String,
+    },
+    /// There is no such secret.
+    #[error("there is no {what} {which}: `relayctl setup --list` shows those that there are")]
+    NoSuchSecret {
+        /// What kind.
+        what: &'static str,
+        /// Which.
+        which: String,
+    },
+    /// Loops does not take the key.
+    #[error(
+        "Loops refuses this API key, so nothing was written: make a key in Loops under Settings, API, and give that"
+    )]
+    LoopsKeyRefused,
+
+    // ---- Refused ----
+    /// The last of its kind would go.
+    #[error(
+        "this is the last {what}, and without one its route is closed: add another first, or close it with --force"
+    )]
+    LastSecret {
+        /// What kind.
+        what: &'static str,
+    },
+    /// One secret is written and the other is not.
+    #[error("{written} is written, {missing} is not, and running setup again completes it: {why}")]
+    HalfWritten {
+        /// What is written.
+        written: String,
+        /// What is not.
+        missing: String,
+        /// Why.
+        why: Box<Fault>,
+    },
 
     // ---- Surroundings ----
+    /// A secret is not a document.
+    #[error("the secret {name} is not a JSON object (line {line}): mend it where it is kept, as the README shows it")]
+    SecretDocument {
+        /// The secret.
+        name: String,
+        /// Where it breaks.
+        line: usize,
+    },
+    /// A secret is one that the relay could not use.
+    #[error("the secret {name} would be of no use to the relay, so nothing was written: {fault}")]
+    UnusableSecret {
+        /// The secret.
+        name: String,
+        /// Why.
+        fault: relay::secret_document::DocumentFault,
+    },
+    /// Loops cannot be asked.
+    #[error("Loops could not check the API key ({what}), so nothing was written: try again, or look at the network")]
+    LoopsUnreachable {
+        /// What it answered.
+        what: String,
+    },
     /// Nothing says which region.
     #[error(
         "no AWS region is set: give --region, or set AWS_REGION, or write it into samconfig.toml or your AWS profile"
@@ -175,6 +276,9 @@ pub enum Fault {
     /// The data folder is not to be had.
     #[error(transparent)]
     Folder(#[from] relay_local::data_folder::FolderFault),
+    /// What the folder keeps of keys is not to be had.
+    #[error(transparent)]
+    Stored(#[from] relay_local::stored_settings::StoredFault),
     /// The store is not to be had.
     #[error(transparent)]
     Store(#[from] relay_local::store::OpenFault),
@@ -214,7 +318,6 @@ impl Fault {
     #[must_use]
     pub const fn ending(&self) -> Ending {
         match self {
-            Self::Input { .. } | Self::SamConfig { .. } | Self::NoStackNamed | Self::Setting(_) => Ending::Misuse,
             Self::NoSuchDelivery { .. }
             | Self::NoSuchLetter { .. }
             | Self::LetterBehind { .. }
@@ -222,7 +325,21 @@ impl Fault {
             | Self::BodyFile { .. }
             | Self::Pages { .. } => Ending::Misuse,
             Self::Interrupted | Self::UnreadableLetter { .. } => Ending::Refused,
-            Self::Json(_) | Self::Client(_) => Ending::Refused,
+            Self::Input { .. }
+            | Self::SamConfig { .. }
+            | Self::NoStackNamed
+            | Self::Setting(_)
+            | Self::NoTerminal
+            | Self::ValuesDocument { .. }
+            | Self::UnknownValue { .. }
+            | Self::SigningSecret
+            | Self::ClayUrl
+            | Self::NotForAHeader { .. }
+            | Self::TokenCount { .. }
+            | Self::WhichRoute { .. }
+            | Self::NoSuchSecret { .. }
+            | Self::LoopsKeyRefused => Ending::Misuse,
+            Self::LastSecret { .. } | Self::Json(_) | Self::Client(_) => Ending::Refused,
             _ => Ending::Surroundings,
         }
     }

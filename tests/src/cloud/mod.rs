@@ -5,6 +5,8 @@ pub mod deliveries;
 pub mod event_source;
 pub mod function;
 pub mod gateway;
+pub mod operator;
+pub mod operator_guard;
 pub mod relay;
 pub mod sandbox;
 pub mod services;

@@ -5,6 +5,7 @@
 //! the process may be killed at any moment: what was acknowledged is there, and what was recorded as delivered is never
 //! sent again.
 
+mod counts;
 mod dead_letters;
 mod direct;
 mod ledger;
@@ -28,6 +29,7 @@ use relay_core::delivery::Delivery;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
 
+pub use counts::{Count, counts, last_delivered, webhook_use};
 pub use dead_letters::{Revival, discard, judge, revive};
 pub use open::{OpenFault, Opened, STORE_FILE, open, open_existing};
 pub use paused::{pause, paused_since, resume};
