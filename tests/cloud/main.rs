@@ -5,6 +5,7 @@ mod contract;
 mod faults;
 mod order;
 mod relayctl_doctor;
+mod relayctl_operations;
 mod relayctl_setup;
 mod routes;
 mod secrets;

@@ -15,6 +15,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::function::Function;
+use super::operator;
 
 /// How often a queue is looked into that was empty. AWS waits in the queue itself; here, whoever has just put something
 /// there also says so.
@@ -37,6 +38,8 @@ impl Drop for EventSource {
 /// What the template says of a mapping.
 #[derive(Debug, Clone)]
 pub struct Mapping {
+    /// Its id.
+    pub id: String,
     /// The queue.
     pub queue: String,
     /// The most messages of a batch.
@@ -57,12 +60,19 @@ pub struct Hidden {
     messages: Mutex<HashMap<String, String>>,
     newest: Mutex<HashMap<String, String>>,
     answers_are_lost: AtomicBool,
+    mappings_are_minded: AtomicBool,
 }
 
 impl Hidden {
     /// Whether what functions answer is lost, as where Lambda itself fails.
     pub fn lose_answers(&self, lost: bool) {
         self.answers_are_lost.store(lost, Ordering::Relaxed);
+    }
+
+    /// From now on, a mapping that is disabled in the emulator hands nothing over. Otherwise nobody asks: that spares a call
+    /// for each look into a queue.
+    pub fn mind_mappings(&self) {
+        self.mappings_are_minded.store(true, Ordering::Relaxed);
     }
 
     /// Whether a message has been received again since it had this receipt.
@@ -182,7 +192,7 @@ impl Poller {
             if self.stopped.load(Ordering::Relaxed) {
                 break;
             }
-            let messages = self.receive().await;
+            let messages = if self.is_enabled().await { self.receive().await } else { Vec::new() };
             if messages.is_empty() {
                 drop(turn);
                 let _ = tokio::time::timeout(POLL_EVERY, self.nudge.notified()).await;
@@ -197,6 +207,15 @@ impl Poller {
             while batches.try_join_next().is_some() {}
         }
         batches.join_all().await;
+    }
+
+    async fn is_enabled(&self) -> bool {
+        if !self.hidden.mappings_are_minded.load(Ordering::Relaxed) {
+            return true;
+        }
+        let client = aws_sdk_lambda::Client::new(&operator::config());
+        let mapping = client.get_event_source_mapping().uuid(&self.mapping.id).send().await;
+        mapping.is_ok_and(|mapping| mapping.state() != Some("Disabled"))
     }
 
     async fn receive(&self) -> Vec<Message> {

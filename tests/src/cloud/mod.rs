@@ -93,6 +93,7 @@ impl Cloud {
         let gateway = Gateway::start(routes.collect(), Arc::clone(&nudge)).await;
         let sources = array(&described["event_sources"]).map(|source| {
             let mapping = Mapping {
+                id: text(&source["id"]).to_owned(),
                 queue: text(&source["queue_url"]).to_owned(),
                 batch_size: i32::try_from(source["batch_size"].as_i64().unwrap_or(10)).unwrap_or(10),
                 concurrency: sandboxes(source),
@@ -158,6 +159,11 @@ impl Cloud {
     /// Whether what workers answer is lost on its way back, so that no message is deleted.
     pub fn lose_answers(&self, lost: bool) {
         self.kept.hidden.lose_answers(lost);
+    }
+
+    /// From now on, a mapping that is disabled in the emulator hands nothing over.
+    pub fn mind_mappings(&self) {
+        self.kept.hidden.mind_mappings();
     }
 
     /// Shows every message that is hidden, as waiting for it would.

@@ -1,0 +1,366 @@
+//! `relayctl` on a stack: deliveries, dead letters and pauses, with the functions running beside it.
+
+use aws_sdk_cloudwatchlogs::types::InputLogEvent;
+use relay_tests::cloud::Setup;
+use relay_tests::cloud::operator::{Operated, Said, config, program, run};
+use relay_tests::eventually;
+use relay_tests::far_end::Reply;
+use relay_tests::row::{Route, contact, event, send};
+use relay_tests::webhook::{created, now, post};
+use serde_json::{Value, json};
+use std::process::Stdio;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::Command;
+
+use crate::{to_clay, to_loops};
+
+const LATER: [(&str, &str); 1] = [("prefer", "respond-async")];
+const NO: &str = r#"{"success":false,"message":"no"}"#;
+
+async fn operated() -> Operated {
+    let rates = ["CLAY_RATE_PER_SECOND", "LOOPS_RATE_PER_SECOND"].map(|name| (name.to_owned(), "200".to_owned()));
+    Operated::with(|_, clay| Setup {
+        loops_to_clay: Some(to_clay(&[clay])),
+        clay_to_loops: Some(to_loops()),
+        settings: rates.into(),
+    })
+    .await
+}
+
+/// What a command printed as JSON; it ended well.
+async fn ok(operated: &Operated, arguments: &[&str]) -> Value {
+    let said = operated.relayctl(&[arguments, &["--json"]].concat(), "").await;
+    assert_eq!(said.code, 0, "{arguments:?}: {said:?}");
+    said.json()
+}
+
+async fn letters(operated: &Operated, options: &[&str]) -> Vec<Value> {
+    ok(operated, &[&["dead-letters", "list"], options].concat()).await["letters"].as_array().unwrap().clone()
+}
+
+async fn letters_are(operated: &Operated, clay: u64, loops: u64) {
+    eventually(&format!("{clay} and {loops} dead letters"), async || {
+        let there = (operated.cloud.length("ClayDeadLetters").await, operated.cloud.length("LoopsDeadLetters").await);
+        (there == (clay, loops)).then_some(())
+    })
+    .await;
+}
+
+async fn drained(operated: &Operated, queue: &str) {
+    eventually(&format!("an empty {queue}"), async || (operated.cloud.length(queue).await == 0).then_some(())).await;
+}
+
+/// One dead letter of each of three reasons: two towards Clay, one towards Loops.
+async fn three_letters(operated: &Operated) {
+    let base = operated.cloud.base();
+    let big = json!({"eventName": "contact.created", "note": "x".repeat(120_000)}).to_string();
+    assert_eq!(post(&base, "msg_big", big.as_bytes()).await.json()["status"], "rejected");
+    operated.clay.then([Reply::status(400)]);
+    assert_eq!(post(&base, "msg_row", &created("ada@example.com")).await.status, 200);
+    operated.loops.then([Reply::json(400, NO)]);
+    let row = r#"{"email":"eve@example.com","plan":"pro"}"#;
+    assert_eq!(send(&base, Route::Contact, "", &LATER, row).await.status, 202);
+    letters_are(operated, 2, 1).await;
+}
+
+/// How often a far end got what has this in its body.
+fn got(far: &relay_tests::far_end::FarEnd, part: &str) -> usize {
+    far.got().iter().filter(|got| got.text().contains(part)).count()
+}
+
+#[tokio::test]
+async fn three_reasons_are_listed_and_everything_is_given_back() {
+    let operated = operated().await;
+    three_letters(&operated).await;
+    for _ in 0..2 {
+        let mut reasons: Vec<_> =
+            letters(&operated, &[]).await.iter().map(|letter| letter["reason"].to_string()).collect();
+        reasons.sort();
+        assert_eq!(reasons, [r#""clay_rejected""#, r#""loops_rejected""#, r#""too_large""#]);
+    }
+    let picked = letters(&operated, &["--reason", "clay_rejected"]).await;
+    assert_eq!((picked.len(), &picked[0]["status"], &picked[0]["webhookId"]), (1, &json!(400), &json!("msg_row")));
+    assert_eq!(letters(&operated, &["--direction", "clay-to-loops"]).await.len(), 1);
+    let table = operated.relayctl(&["dead-letters", "list"], "").await.out;
+    assert!(table.contains("clay_rejected (400)") && !table.contains("example.com"), "{table}");
+    assert_eq!(operated.cloud.messages("ClayDeadLetters").await.len(), 2, "some are still hidden");
+}
+
+#[tokio::test]
+async fn a_dry_run_changes_nothing_and_a_retry_delivers_once() {
+    let operated = operated().await;
+    three_letters(&operated).await;
+    let calls = got(&operated.clay, "ada@example.com");
+    let dry = ok(&operated, &["dead-letters", "retry", "--reason", "clay_rejected"]).await;
+    assert_eq!((&dry["dryRun"], &dry["letters"][0]["outcome"]), (&json!(true), &json!("sent")));
+    let writes = ["SendMessage", "DeleteMessage", "UpdateItem"];
+    assert!(!operated.guard.calls().iter().any(|call| writes.contains(&call.as_str())));
+    assert_eq!(got(&operated.clay, "ada@example.com"), calls);
+    let said = operated.relayctl(&["dead-letters", "retry", "--reason", "clay_rejected", "--yes"], "").await;
+    assert!(said.code == 0 && said.out.contains("1 of 1 are done"), "{said:?}");
+    letters_are(&operated, 1, 1).await;
+    drained(&operated, "ClayQueue").await;
+    assert_eq!(got(&operated.clay, "ada@example.com"), calls + 1);
+    let again = ok(&operated, &["dead-letters", "retry", "--reason", "clay_rejected", "--yes"]).await;
+    assert_eq!(again["letters"], json!([]));
+}
+
+#[tokio::test]
+async fn a_retry_that_is_killed_between_sending_and_deleting_sends_nothing_twice() {
+    let operated = operated().await;
+    // An event, a contact and a row: each letter is sent, and not deleted.
+    operated.loops.then([Reply::json(400, NO), Reply::json(400, NO)]);
+    let base = operated.cloud.base();
+    assert_eq!(send(&base, Route::Contact, "", &LATER, r#"{"email":"eve@example.com"}"#).await.status, 202);
+    let signup = r#"{"email":"joe@example.com","eventName":"signup"}"#;
+    assert_eq!(send(&base, Route::Event, "", &LATER, signup).await.status, 202);
+    operated.clay.then([Reply::status(400)]);
+    assert_eq!(post(&base, "msg_row", &created("ada@example.com")).await.status, 200);
+    letters_are(&operated, 1, 2).await;
+    let retry = ["dead-letters", "retry", "--all", "--yes"];
+    for (refused, sent) in [("DeleteMessage", "eve"), ("UpdateItem", "")] {
+        operated.guard.refuse(refused, "AccessDeniedException");
+        let said = operated.relayctl(&retry, "").await;
+        assert_eq!(said.code, 3, "{sent}: {said:?}");
+        assert!(said.err.contains(refused) && !said.err.contains("hidden"), "{said:?}");
+        operated.guard.allow();
+    }
+    let said = operated.relayctl(&retry, "").await;
+    assert_eq!(said.code, 0, "{said:?}");
+    letters_are(&operated, 0, 0).await;
+    drained(&operated, "ClayQueue").await;
+    drained(&operated, "LoopsQueue").await;
+    // Once refused, once taken.
+    for (far, part) in [(&operated.loops, "eve@"), (&operated.loops, "joe@"), (&operated.clay, "ada@")] {
+        assert_eq!(got(far, part), 2, "{part}");
+    }
+}
+
+#[tokio::test]
+async fn a_letter_that_was_delivered_after_all_is_only_taken_away() {
+    let operated = operated().await;
+    operated.loops.then([Reply::json(400, NO)]);
+    let base = operated.cloud.base();
+    let signup = r#"{"email":"joe@example.com","eventName":"signup"}"#;
+    assert_eq!(send(&base, Route::Event, "", &LATER, signup).await.status, 202);
+    letters_are(&operated, 0, 1).await;
+    // Somebody has run the row again, and Loops has taken it.
+    assert_eq!(event(&base, signup).await.status, 200);
+    let said = ok(&operated, &["dead-letters", "retry", "--all", "--yes"]).await;
+    assert_eq!(said["letters"][0]["outcome"], "delivered_before");
+    letters_are(&operated, 0, 0).await;
+    assert_eq!(got(&operated.loops, "joe@"), 2);
+}
+
+#[tokio::test]
+async fn two_retries_at_once_send_each_letter_once() {
+    let operated = operated().await;
+    three_letters(&operated).await;
+    let calls = (operated.clay.got().len(), operated.loops.got().len());
+    let retry = ["dead-letters", "retry", "--all", "--yes", "--json"];
+    let (one, other) = tokio::join!(operated.relayctl(&retry, ""), operated.relayctl(&retry, ""));
+    // Whoever finds nothing, because the other has it, has nothing to do.
+    for said in [&one, &other] {
+        assert!([0, 1].contains(&said.code), "{said:?}");
+    }
+    let rest = operated.relayctl(&retry, "").await;
+    let sent = |said: &Said| -> usize {
+        said.json()["letters"].as_array().unwrap().iter().filter(|letter| letter["outcome"] == "sent").count()
+    };
+    assert_eq!(sent(&one) + sent(&other) + sent(&rest), 3, "{one:?} {other:?} {rest:?}");
+    letters_are(&operated, 0, 0).await;
+    drained(&operated, "ClayQueue").await;
+    drained(&operated, "LoopsQueue").await;
+    assert_eq!((operated.clay.got().len(), operated.loops.got().len()), (calls.0 + 2, calls.1 + 1));
+}
+
+#[tokio::test]
+async fn an_update_that_is_older_than_what_was_delivered_is_left() {
+    let operated = operated().await;
+    operated.loops.then([Reply::json(400, NO)]);
+    let row = |step: u32| json!({"email": "ada@example.com", "step": step}).to_string();
+    let base = operated.cloud.base();
+    assert_eq!(send(&base, Route::Contact, "", &LATER, row(1)).await.status, 202);
+    letters_are(&operated, 0, 1).await;
+    drained(&operated, "LoopsQueue").await;
+    // One goes directly, one through the queue: either is newer.
+    assert_eq!(contact(&base, row(2)).await.status, 200);
+    assert_eq!(send(&base, Route::Contact, "", &LATER, row(3)).await.status, 202);
+    drained(&operated, "LoopsQueue").await;
+    let said = operated.relayctl(&["dead-letters", "retry", "--all", "--yes", "--json"], "").await;
+    assert_eq!((said.code, &said.json()["letters"][0]["outcome"]), (1, &json!("outdated")), "{said:?}");
+    assert_eq!(operated.loops.got().len(), 3);
+    let said = operated.relayctl(&["dead-letters", "retry", "--all", "--yes", "--even-if-older"], "").await;
+    assert_eq!(said.code, 0, "{said:?}");
+    eventually("its call", async || (operated.loops.got().len() == 4).then_some(())).await;
+}
+
+#[tokio::test]
+async fn what_is_dropped_is_gone_and_on_record_as_such() {
+    let operated = operated().await;
+    three_letters(&operated).await;
+    let id = letters(&operated, &["--reason", "loops_rejected"]).await[0]["id"].as_str().unwrap().to_owned();
+    let dry = operated.relayctl(&["dead-letters", "drop", "--id", &id], "").await;
+    assert!(dry.code == 0 && dry.out.contains("Nothing was changed"), "{dry:?}");
+    letters_are(&operated, 2, 1).await;
+    assert_eq!(operated.relayctl(&["dead-letters", "drop", "--id", &id, "--yes"], "").await.code, 0);
+    letters_are(&operated, 2, 0).await;
+    let shown = operated.relayctl(&["show", &id], "").await;
+    assert!(shown.code == 0 && shown.out.contains("dropped"), "{shown:?}");
+    let said = operated.relayctl(&["show", &id, "--body"], "").await;
+    assert!(said.code == 2 && said.err.contains("no body"), "{said:?}");
+}
+
+#[tokio::test]
+async fn a_paused_direction_stores_what_comes_and_delivers_it_when_it_goes_on() {
+    let operated = operated().await;
+    operated.cloud.mind_mappings();
+    let base = operated.cloud.base();
+    for direction in ["loops-to-clay", "clay-to-loops"] {
+        for changed in [true, false] {
+            let said = ok(&operated, &["pause", direction]).await;
+            assert_eq!(said, json!({"direction": direction, "paused": true, "changed": changed}));
+        }
+    }
+    assert_eq!(post(&base, "msg_1", &created("ada@example.com")).await.json()["status"], "queued");
+    for row in [r#"{"email":"ada@example.com"}"#, r#"{"email":"eve@example.com"}"#] {
+        let row = contact(&base, row).await;
+        assert_eq!((row.status, row.json()["status"].clone()), (202, json!("queued")));
+    }
+    let queues = ok(&operated, &["deliveries"]).await["queues"].clone();
+    assert_eq!((&queues[0]["paused"], &queues[0]["waiting"]), (&json!(true), &json!(1)), "{queues}");
+    assert_eq!((&queues[1]["paused"], &queues[1]["waiting"]), (&json!(true), &json!(2)), "{queues}");
+    assert!(operated.relayctl(&["deliveries"], "").await.out.contains("paused since"));
+    assert_eq!((operated.clay.got().len(), operated.loops.got().len()), (0, 0));
+    for direction in ["loops-to-clay", "clay-to-loops"] {
+        assert_eq!(ok(&operated, &["resume", direction]).await["changed"], true);
+    }
+    eventually("both ways drained", async || {
+        (operated.clay.got().len() == 1 && operated.loops.got().len() == 2).then_some(())
+    })
+    .await;
+    drained(&operated, "LoopsQueue").await;
+    let said = operated.relayctl(&["resume", "clay-to-loops"], "").await;
+    assert!(said.code == 0 && said.out.contains("was not paused"), "{said:?}");
+    eventually("a row that goes directly", async || {
+        (contact(&base, r#"{"email":"joe@example.com"}"#).await.status == 200).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn deliveries_are_found_by_state_direction_contact_and_webhook() {
+    let operated = operated().await;
+    three_letters(&operated).await;
+    assert_eq!(post(&operated.cloud.base(), "msg_ok", &created("ada@example.com")).await.status, 200);
+    drained(&operated, "ClayQueue").await;
+    let count = async |options: &[&str]| {
+        let found = ok(&operated, &[&["deliveries"], options].concat()).await;
+        found["deliveries"].as_array().unwrap().len()
+    };
+    // What was refused at the door is on no record.
+    assert_eq!(count(&[]).await, 3);
+    assert_eq!(count(&["--state", "dead"]).await, 2);
+    assert_eq!(count(&["--state", "delivered", "--direction", "loops-to-clay"]).await, 1);
+    assert_eq!(count(&["--direction", "clay-to-loops"]).await, 1);
+    assert_eq!(count(&["--contact", "ADA@example.com"]).await, 2);
+    assert_eq!(count(&["--webhook-id", "msg_ok"]).await, 1);
+    assert_eq!(count(&["--webhook-id", "msg_ok", "--route", "others"]).await, 0);
+    assert_eq!(count(&["--limit", "1"]).await, 1);
+}
+
+#[tokio::test]
+async fn one_delivery_is_shown_also_where_its_letter_is_all_there_is() {
+    let operated = operated().await;
+    three_letters(&operated).await;
+    for letter in letters(&operated, &[]).await {
+        let id = letter["id"].as_str().unwrap();
+        let shown = operated.relayctl(&["show", id], "").await;
+        assert!(shown.code == 0 && shown.out.contains(letter["reason"].as_str().unwrap()), "{shown:?}");
+        assert!(!shown.out.contains("example.com"), "{shown:?}");
+    }
+    let id = letters(&operated, &["--reason", "loops_rejected"]).await[0]["id"].as_str().unwrap().to_owned();
+    let body = ok(&operated, &["show", &id, "--body"]).await["body"].clone();
+    assert!(body.as_str().unwrap().contains("eve@example.com"));
+    assert_eq!(letters(&operated, &[]).await.len(), 3, "some are still hidden");
+}
+
+#[tokio::test]
+async fn tail_tells_what_the_functions_log_and_ends_well_when_it_is_stopped() {
+    let operated = operated().await;
+    let logs = aws_sdk_cloudwatchlogs::Client::new(&config());
+    let group = format!("/aws/lambda/{}-clay-delivery", operated.name());
+    logs.create_log_stream().log_group_name(&group).log_stream_name("s").send().await.unwrap();
+    let mut child = Command::new(program())
+        .env_clear()
+        .envs(operated.variables())
+        .args(["--stack", operated.name(), "--json", "tail"])
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    eventually("the first look", async || {
+        operated.guard.calls().iter().any(|call| call == "FilterLogEvents").then_some(())
+    })
+    .await;
+    assert_eq!(post(&operated.cloud.base(), "msg_1", &created("ada@example.com")).await.status, 200);
+    // What the function really logs goes where Lambda would put it.
+    let line = eventually("its line", async || {
+        let log = operated.cloud.log();
+        let mut lines = log.lines().filter(|line| line.contains("\"outcome\":\"delivered\""));
+        lines.next().map(str::to_owned)
+    })
+    .await;
+    let logged = InputLogEvent::builder().timestamp(now() * 1000 + 999).message(line).build().unwrap();
+    let put = logs.put_log_events().log_group_name(&group).log_stream_name("s").log_events(logged);
+    put.send().await.unwrap();
+    let told = tokio::time::timeout(relay_tests::PATIENCE, lines.next_line()).await.unwrap().unwrap().unwrap();
+    let told: Value = serde_json::from_str(&told).unwrap();
+    let fields = ["direction", "state", "webhookId", "attempts"].map(|field| told[field].clone());
+    assert_eq!(fields, [json!("loops-to-clay"), json!("delivered"), json!("msg_1"), json!(1)], "{told}");
+    let id = child.id().unwrap().to_string();
+    assert!(Command::new("kill").args(["-INT", &id]).status().await.unwrap().success());
+    let status = tokio::time::timeout(relay_tests::PATIENCE, child.wait()).await.unwrap().unwrap();
+    assert_eq!(status.code(), Some(0));
+}
+
+#[tokio::test]
+async fn what_cannot_be_done_is_told_in_a_sentence_and_changes_nothing() {
+    let operated = operated().await;
+    three_letters(&operated).await;
+    for (arguments, part) in [
+        (&["show", "clay_nothing"][..], "no delivery clay_nothing"),
+        (&["dead-letters", "retry", "--id", "clay_nothing", "--yes"], "no dead letter clay_nothing"),
+        (&["dead-letters", "drop", "--reason", "bad_luck", "--yes"], "no dead letter has such a reason"),
+        (&["dead-letters", "drop", "--yes"], "--all"),
+    ] {
+        let said = operated.relayctl(arguments, "").await;
+        assert!(said.code == 2 && said.err.contains(part), "{arguments:?}: {said:?}");
+    }
+    for (action, permission, arguments) in [
+        ("Scan", "dynamodb:Scan", &["deliveries"][..]),
+        ("GetItem", "dynamodb:GetItem", &["show", "clay_1"]),
+        ("GetQueueAttributes", "sqs:GetQueueAttributes", &["dead-letters", "list"]),
+        ("ReceiveMessage", "sqs:ReceiveMessage", &["dead-letters", "list"]),
+        ("SendMessage", "sqs:SendMessage", &["dead-letters", "retry", "--all", "--yes"]),
+        ("ListEventSourceMappings", "lambda:ListEventSourceMappings", &["pause", "loops-to-clay"]),
+        ("UpdateEventSourceMapping", "lambda:UpdateEventSourceMapping", &["pause", "loops-to-clay"]),
+        ("FilterLogEvents", "logs:FilterLogEvents", &["tail"]),
+        ("DescribeStacks", "cloudformation:DescribeStacks", &["resume", "loops-to-clay"]),
+    ] {
+        operated.guard.refuse(action, "AccessDeniedException");
+        let said = operated.relayctl(arguments, "").await;
+        assert!(said.code == 3 && said.err.contains(permission), "{arguments:?}: {said:?}");
+        assert!(!said.err.contains("hidden") && said.err.chars().count() <= 320, "{said:?}");
+        operated.guard.allow();
+    }
+    operated.guard.refuse("GetItem", "ExpiredTokenException");
+    let said = operated.relayctl(&["show", "clay_1"], "").await;
+    assert!(said.code == 3 && said.err.contains("have expired"), "{said:?}");
+    operated.guard.allow();
+    let said = run(&operated.variables(), &["--stack", "nowhere", "deliveries"], "").await;
+    assert!(said.code == 3 && said.err.contains("there is no stack nowhere"), "{said:?}");
+    // Nothing was lost, and nothing is hidden.
+    assert_eq!(letters(&operated, &[]).await.len(), 3);
+}
