@@ -113,6 +113,8 @@ async fn a_dry_run_changes_nothing_and_a_retry_delivers_once() {
     let again = operated.json(&["dead-letters", "retry", "--reason", "clay_rejected", "--yes"]).await;
     assert_eq!(again["letters"], json!([]));
     assert_eq!(operated.clay.got().len(), calls + 1);
+    let said = operated.ctl(&["dead-letters", "retry", "--reason", "too_large", "--yes", "--json"]).await;
+    assert_eq!((said.code, &said.json()["letters"][0]["outcome"]), (1, &json!("too_large")));
 }
 
 #[tokio::test]

@@ -318,13 +318,6 @@ impl Fault {
     #[must_use]
     pub const fn ending(&self) -> Ending {
         match self {
-            Self::NoSuchDelivery { .. }
-            | Self::NoSuchLetter { .. }
-            | Self::LetterBehind { .. }
-            | Self::NoBody { .. }
-            | Self::BodyFile { .. }
-            | Self::Pages { .. } => Ending::Misuse,
-            Self::Interrupted | Self::UnreadableLetter { .. } => Ending::Refused,
             Self::Input { .. }
             | Self::SamConfig { .. }
             | Self::NoStackNamed
@@ -338,8 +331,18 @@ impl Fault {
             | Self::TokenCount { .. }
             | Self::WhichRoute { .. }
             | Self::NoSuchSecret { .. }
-            | Self::LoopsKeyRefused => Ending::Misuse,
-            Self::LastSecret { .. } | Self::Json(_) | Self::Client(_) => Ending::Refused,
+            | Self::LoopsKeyRefused
+            | Self::NoSuchDelivery { .. }
+            | Self::NoSuchLetter { .. }
+            | Self::LetterBehind { .. }
+            | Self::NoBody { .. }
+            | Self::BodyFile { .. }
+            | Self::Pages { .. } => Ending::Misuse,
+            Self::LastSecret { .. }
+            | Self::Interrupted
+            | Self::UnreadableLetter { .. }
+            | Self::Json(_)
+            | Self::Client(_) => Ending::Refused,
             _ => Ending::Surroundings,
         }
     }

@@ -13,6 +13,11 @@ use crate::operations::record::{LetterRecord, because, short};
 use crate::output::Output;
 use crate::progress;
 
+/// The outcome of a letter that was thrown away.
+const DROPPED: &str = "dropped";
+/// The outcome of a letter at which the work was broken off.
+const FAILED: &str = "failed";
+
 /// What is done with each letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Act {
@@ -89,7 +94,7 @@ pub(super) async fn act<B: LetterBox>(
             match done(letters, &letter, action).await {
                 Ok(outcome) => records.push(letter.record(Some(outcome))),
                 Err(failed) => {
-                    records.push(letter.record(Some("failed")));
+                    records.push(letter.record(Some(FAILED)));
                     fault = Some(failed);
                     break 'letters;
                 }
@@ -110,27 +115,30 @@ pub(super) async fn act<B: LetterBox>(
     output.document(&json!({"dryRun": false, "letters": records, "behind": behind, "notFoundAgain": left}))?;
     tell(&records, behind, output)?;
     output.line(format!("{done} of {} are done.", found.len()))?;
-    Ok(if done == found.len() { Ending::Well } else { Ending::Refused })
+    Ok(if done == found.len() && behind == 0 { Ending::Well } else { Ending::Refused })
 }
 
 /// Whether a letter is where it was.
 fn is_left(outcome: Option<&'static str>) -> bool {
-    let left = [Verdict::Outdated, Verdict::Busy, Verdict::Conflict, Verdict::Unreadable];
-    outcome == Some("failed") || left.into_iter().any(|verdict| outcome == Some(verdict.as_str()))
+    outcome == Some(FAILED)
+        || Verdict::ALL.into_iter().any(|verdict| verdict.leaves_it() && outcome == Some(verdict.as_str()))
 }
 
 async fn would_be<B: LetterBox>(letters: &B, letter: &Letter, action: Act) -> Result<&'static str, Fault> {
-    match action {
-        Act::Retry { even_if_older } => Ok(letters.judge(letter, even_if_older).await?.as_str()),
-        Act::Drop => Ok("dropped"),
+    let Act::Retry { even_if_older } = action else { return Ok(DROPPED) };
+    match letter.never_sent() {
+        Some(verdict) => Ok(verdict.as_str()),
+        None => Ok(letters.judge(letter, even_if_older).await?.as_str()),
     }
 }
 
 async fn done<B: LetterBox>(letters: &mut B, letter: &Letter, action: Act) -> Result<&'static str, Fault> {
-    match action {
-        Act::Retry { even_if_older } => Ok(letters.retry(letter, even_if_older).await?.as_str()),
-        Act::Drop if letters.discard(letter).await? => Ok("dropped"),
-        Act::Drop => Ok(Verdict::Gone.as_str()),
+    let Act::Retry { even_if_older } = action else {
+        return Ok(if letters.discard(letter).await? { DROPPED } else { Verdict::Gone.as_str() });
+    };
+    match letter.never_sent() {
+        Some(verdict) => Ok(verdict.as_str()),
+        None => Ok(letters.retry(letter, even_if_older).await?.as_str()),
     }
 }
 
@@ -155,16 +163,6 @@ fn tell(records: &[LetterRecord], behind: u64, output: Output) -> Result<(), Fau
 }
 
 fn explained(outcome: Option<&'static str>) -> &'static str {
-    let all = [
-        Verdict::Sent,
-        Verdict::SentBefore,
-        Verdict::DeliveredBefore,
-        Verdict::Outdated,
-        Verdict::Busy,
-        Verdict::Conflict,
-        Verdict::Unreadable,
-        Verdict::Gone,
-    ];
     let outcome = outcome.unwrap_or_default();
-    all.into_iter().find(|verdict| verdict.as_str() == outcome).map_or(outcome, Verdict::explained)
+    Verdict::ALL.into_iter().find(|verdict| verdict.as_str() == outcome).map_or(outcome, Verdict::explained)
 }

@@ -3,7 +3,7 @@
 use std::future::Future;
 
 use jiff::Timestamp;
-use relay_core::delivery::{Cargo, Delivery, Direction};
+use relay_core::delivery::{Cargo, Delivery, Direction, ReasonCode};
 
 use super::record::{LetterRecord, kind_of};
 use crate::fault::Fault;
@@ -48,6 +48,8 @@ pub enum Verdict {
     Conflict,
     /// It holds no delivery of this relay.
     Unreadable,
+    /// It is larger than Clay takes, and always will be: a worker would only hold it.
+    TooLarge,
     /// It is no dead letter any more.
     Gone,
 }
@@ -64,9 +66,23 @@ impl Verdict {
             Self::Busy => "busy",
             Self::Conflict => "conflict",
             Self::Unreadable => "unreadable",
+            Self::TooLarge => "too_large",
             Self::Gone => "gone",
         }
     }
+
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Sent,
+        Self::SentBefore,
+        Self::DeliveredBefore,
+        Self::Outdated,
+        Self::Busy,
+        Self::Conflict,
+        Self::Unreadable,
+        Self::TooLarge,
+        Self::Gone,
+    ];
 
     /// What it means, for a table.
     #[must_use]
@@ -79,6 +95,7 @@ impl Verdict {
             Self::Busy => "leave: a row of its contact is being sent (try again)",
             Self::Conflict => "leave: another body was delivered under its id (drop it)",
             Self::Unreadable => "leave: it is no delivery of this relay (drop it)",
+            Self::TooLarge => "leave: it is larger than Clay takes (drop it)",
             Self::Gone => "nothing: it is no dead letter any more",
         }
     }
@@ -86,7 +103,7 @@ impl Verdict {
     /// Whether the letter stays where it is.
     #[must_use]
     pub const fn leaves_it(self) -> bool {
-        matches!(self, Self::Outdated | Self::Busy | Self::Conflict | Self::Unreadable)
+        matches!(self, Self::Outdated | Self::Busy | Self::Conflict | Self::Unreadable | Self::TooLarge)
     }
 }
 
@@ -146,6 +163,16 @@ impl Letter {
             died_at: self.died_at,
             bytes: u64::try_from(self.bytes).unwrap_or(u64::MAX),
             outcome,
+        }
+    }
+
+    /// Why it cannot be sent again, whatever is known of its delivery.
+    #[must_use]
+    pub fn never_sent(&self) -> Option<Verdict> {
+        match &self.delivery {
+            None => Some(Verdict::Unreadable),
+            Some(_) if self.reason.as_deref() == Some(ReasonCode::TooLarge.as_str()) => Some(Verdict::TooLarge),
+            Some(_) => None,
         }
     }
 

@@ -164,7 +164,7 @@ impl LetterBox for StackLetters<'_> {
     async fn read(&mut self) -> Result<Vec<Letter>, Fault> {
         while let Some(direction) = self.directions.get(self.place).copied() {
             let messages = self.receive(direction).await?;
-            let letters: Vec<Letter> = messages.into_iter().filter_map(|message| letter(direction, message)).collect();
+            let letters: Vec<Letter> = messages.iter().filter_map(|message| letter(direction, message)).collect();
             for letter in &letters {
                 let receipt = letter.receipt.clone().unwrap_or_default();
                 self.held.insert(letter.key.clone(), (direction, receipt));
@@ -285,7 +285,7 @@ fn waiting(contact: &Item) -> impl Iterator<Item = &String> {
 }
 
 /// A message as a letter.
-fn letter(direction: Direction, message: Message) -> Option<Letter> {
+fn letter(direction: Direction, message: &Message) -> Option<Letter> {
     let attribute = |name: &str| message.message_attributes.as_ref()?.get(name)?.string_value.clone();
     let time = |name: &str| attribute(name).and_then(|at| at.parse::<Timestamp>().ok());
     let sent_at = message.attributes.as_ref().and_then(|all| all.get(&MessageSystemAttributeName::SentTimestamp));
