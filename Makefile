@@ -84,6 +84,10 @@ bench: ## Microseconds and allocations for cleaning a row and deriving its key
 deny: ## Licences, sources and banned crates (needs cargo-deny)
 	$(CARGO) deny --locked check bans licenses sources
 
+.PHONY: advisories
+advisories: ## Known flaws of dependencies (needs cargo-deny, and the network)
+	$(CARGO) deny --locked check advisories
+
 .PHONY: clean
 clean: ## Remove what was built; the data folder stays
 	$(CARGO) clean
@@ -143,6 +147,7 @@ cost-page: venv ## Write docs/cost.md anew, after a price, an alarm or the table
 papers: venv ## Is what the papers say so? Cost, links, versions, the targets that the workflow calls
 	$(VENV)/bin/python tests/papers/cost_page.py --check
 	$(VENV)/bin/python tests/papers/check.py
+	$(VENV)/bin/python tests/papers/check_fails.py
 
 .PHONY: guards
 guards: functions ## Do the functions read no certificate authorities, gather no entropy, and bring along no second TLS stack?
