@@ -11,5 +11,6 @@ pub mod server;
 pub mod settings;
 pub mod simulated;
 pub mod store;
+pub mod stored_settings;
 pub mod telemetry;
 pub mod worker;
