@@ -33,6 +33,7 @@ class Making(Template):
         self.cloudformation = account.cloudformation
         self.lambda_ = account.lambda_
         self.iam = account.iam
+        self.logs = account.logs
         self.made = {}
         # The emulator's stack has no resources of the template, but its name, its id and, at the end, its outputs.
         self.pseudo["AWS::StackId"] = self.cloudformation.create_stack(StackName=name, **self.stack_with({}))["StackId"]
@@ -113,8 +114,9 @@ class Making(Template):
         made = self.iam.create_role(RoleName=role, AssumeRolePolicyDocument=trust)["Role"]
         return {"Ref": role, "Arn": made["Arn"]}
 
-    def name_log_group(self, name):
+    def make_log_group(self, name):
         group = self.properties(name)["LogGroupName"]
+        self.logs.create_log_group(logGroupName=group)
         return {"Ref": group, "Arn": self.arn("logs", f"log-group:{group}:*")}
 
     def name_api(self, name):
@@ -156,7 +158,7 @@ MAKERS = {
     "AWS::Lambda::EventSourceMapping": Making.make_source,
     "AWS::Lambda::Permission": Making.name_nothing,
     "AWS::IAM::Role": Making.make_role,
-    "AWS::Logs::LogGroup": Making.name_log_group,
+    "AWS::Logs::LogGroup": Making.make_log_group,
     "AWS::ApiGatewayV2::Api": Making.name_api,
     "AWS::ApiGatewayV2::Stage": Making.name_nothing,
     "AWS::Logs::MetricFilter": Making.name_nothing,

@@ -32,6 +32,7 @@ class Account:
         self.cloudformation = session.client("cloudformation", **options)
         self.lambda_ = session.client("lambda", **options)
         self.iam = session.client("iam", **options)
+        self.logs = session.client("logs", **options)
         self.id = session.client("sts", **options).get_caller_identity()["Account"]
         self.region = region
 

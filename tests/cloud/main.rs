@@ -4,6 +4,8 @@
 mod contract;
 mod faults;
 mod order;
+mod relayctl_doctor;
+mod relayctl_setup;
 mod routes;
 mod secrets;
 mod suite;

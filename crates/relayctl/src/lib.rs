@@ -3,6 +3,7 @@
 pub mod aws_fault;
 pub mod cli;
 pub mod commands;
+pub mod doctor;
 pub mod ending;
 pub mod fault;
 pub mod local;

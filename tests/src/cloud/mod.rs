@@ -6,6 +6,8 @@ pub mod event_source;
 pub mod function;
 pub mod gateway;
 pub mod meter;
+pub mod operator;
+pub mod operator_guard;
 pub mod relay;
 pub mod sandbox;
 pub mod services;

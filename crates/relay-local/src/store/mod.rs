@@ -5,6 +5,7 @@
 //! the process may be killed at any moment: what was acknowledged is there, and what was recorded as delivered is never
 //! sent again.
 
+mod counts;
 mod direct;
 mod ledger;
 mod open;
@@ -22,6 +23,7 @@ use relay::store::StoreFault;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
 
+pub use counts::{Count, counts, last_delivered, webhook_use};
 pub use open::{OpenFault, Opened, STORE_FILE, open, open_existing};
 pub use report::{DeliveryReport, DeliveryState, Filter, list, state_of};
 pub use worker::Claimed;

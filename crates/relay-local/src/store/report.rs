@@ -19,7 +19,7 @@ pub enum DeliveryState {
 }
 
 impl DeliveryState {
-    fn read(stored: &str) -> Self {
+    pub(super) fn read(stored: &str) -> Self {
         match stored {
             "delivered" => Self::Delivered,
             "dead" => Self::Dead,
