@@ -9,7 +9,7 @@ pub mod clay_to_loops;
 mod direct;
 mod ending;
 pub mod http_client;
-pub mod log_level;
+pub mod log;
 pub mod loops_api;
 pub mod loops_delivery;
 pub mod loops_to_clay;
