@@ -13,7 +13,7 @@ use relay::store::StoreFault;
 use relay_core::backoff;
 use relay_core::delivery::{Delivery, Reason};
 use tokio::time::Instant;
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
 use crate::envelope;
 use crate::parking::WaitsFor;
@@ -151,7 +151,6 @@ impl<W: MessageWorker, A: Ambient> Batch<'_, W, A> {
             Readiness::Ready | Readiness::Probe => {}
         }
         let fate = self.worker.work(&delivery).await;
-        log(&delivery, fate);
         match fate {
             Fate::Delivered { waited } => {
                 let freed = self.worker.freed_by(&delivery, waited).await;
@@ -206,25 +205,4 @@ impl<W: MessageWorker, A: Ambient> Batch<'_, W, A> {
 fn receives(message: &SqsMessage) -> u32 {
     let count = message.attributes.get("ApproximateReceiveCount");
     count.and_then(|count| count.parse().ok()).unwrap_or(1)
-}
-
-fn log(delivery: &Delivery, fate: Fate) {
-    let id = delivery.id.as_str();
-    match fate {
-        Fate::Delivered { .. } => info!(delivery.id = id, outcome = "delivered", "delivered"),
-        Fate::Dead(reason) => {
-            let (code, status) = (reason.code.as_str(), reason.status);
-            error!(delivery.id = id, outcome = "dead", reason = code, status, "dead letter");
-        }
-        // The template's alarm looks for this outcome.
-        Fate::Parked(_, WaitsFor::Person) => {
-            error!(delivery.id = id, outcome = "held", "held: somebody has to mend this");
-        }
-        Fate::Parked(_, WaitsFor::FarEnd) | Fate::Back(_) => {
-            warn!(delivery.id = id, outcome = "retried", "to be tried again");
-        }
-        Fate::NotYet => info!(delivery.id = id, outcome = "waits", "not its turn yet"),
-        // What could not be reached is told where it was tried.
-        Fate::Unable => {}
-    }
 }

@@ -2,6 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use relay::store::{StoreFault, Submission, WebhookLedger, WebhookUse};
+use relay_core::contact::ContactHashKey;
 use relay_core::delivery::{BodyHash, Cargo, Delivery, DeliveryId, Disposition, History, Reason};
 
 use crate::table::{Change, LedgerTable, number, text, time};
@@ -40,13 +41,20 @@ pub enum Begun {
 #[derive(Debug, Clone)]
 pub struct Ledger {
     table: LedgerTable,
+    contact_hash_key: Option<ContactHashKey>,
 }
 
 impl Ledger {
     /// The ledger in this table.
     #[must_use]
     pub const fn new(table: LedgerTable) -> Self {
-        Self { table }
+        Self { table, contact_hash_key: None }
+    }
+
+    /// The same, and whom a delivery is about is in it as a hash under this key, by which a person can look for it.
+    #[must_use]
+    pub fn with_contact_hash_key(self, contact_hash_key: Option<ContactHashKey>) -> Self {
+        Self { contact_hash_key, ..self }
     }
 
     /// The table, for what else is kept there.
@@ -85,7 +93,7 @@ impl Ledger {
         .number(":none", 0)
         .number(":until", until.as_millisecond())
         .number(":now", now.as_millisecond());
-        Ok(self.table.change(&delivery_key(&delivery.id), describe(change, delivery), now).await?.is_some())
+        Ok(self.table.change(&delivery_key(&delivery.id), self.describe(change, delivery), now).await?.is_some())
     }
 
     /// Notes that a delivery is in the queue, which it must be before: what is on record as queued is answered as such.
@@ -100,7 +108,7 @@ impl Ledger {
         .only_if("attribute_not_exists(standing) OR standing = :direct")
         .text(":queued", "queued")
         .text(":direct", "direct");
-        self.table.change(&delivery_key(&delivery.id), describe(change, delivery), now).await.map(drop)
+        self.table.change(&delivery_key(&delivery.id), self.describe(change, delivery), now).await.map(drop)
     }
 
     /// Notes what came of a delivery whose caller has waited and that is to join the queue.
@@ -116,7 +124,7 @@ impl Ledger {
         .number(":attempts", i64::from(postponed.attempts))
         .number(":at", postponed.at.as_millisecond())
         .number(":now", now.as_millisecond());
-        let change = because(describe(change, delivery), postponed.reason);
+        let change = because(self.describe(change, delivery), postponed.reason);
         self.table.change(&delivery_key(&delivery.id), change, now).await.map(drop)
     }
 
@@ -174,7 +182,7 @@ impl Ledger {
         .number(":now", now.as_millisecond())
         .number(":one", 1);
         let key = delivery_key(&delivery.id);
-        let Some(item) = self.table.change(&key, describe(change, delivery), now).await? else {
+        let Some(item) = self.table.change(&key, self.describe(change, delivery), now).await? else {
             let item = self.table.get(&key).await?;
             let not_before = time(&item, "not_before").max(time(&item, "attempt_until"));
             return Ok(Begun::NotBefore(not_before.unwrap_or(now)));
@@ -218,7 +226,7 @@ impl Ledger {
         .text(":parked", place)
         .text(":queued", "queued")
         .text(":receipt", receipt);
-        self.table.change(&delivery_key(&delivery.id), describe(change, delivery), now).await.map(drop)
+        self.table.change(&delivery_key(&delivery.id), self.describe(change, delivery), now).await.map(drop)
     }
 
     /// The receipts of the deliveries that are parked in this place: a page of them.
@@ -260,19 +268,23 @@ impl Ledger {
         let change = if update.contains(":now") { change.number(":now", now.as_millisecond()) } else { change };
         self.table.change(&delivery_key(id), change, now).await.map(drop)
     }
-}
 
-/// The values that say what a delivery is: `:hash`, `:received` and `:cargo`.
-fn describe(change: Change, delivery: &Delivery) -> Change {
-    let cargo = match delivery.cargo {
-        Cargo::ClayRow { .. } => "row",
-        Cargo::LoopsContact => "contact",
-        Cargo::LoopsEvent { .. } => "event",
-    };
-    change
-        .text(":hash", BodyHash::of(&delivery.body).as_str())
-        .number(":received", delivery.received_at.as_millisecond())
-        .text(":cargo", cargo)
+    /// The values that say what a delivery is: `:hash`, `:received` and `:cargo`, and whom it is about.
+    fn describe(&self, change: Change, delivery: &Delivery) -> Change {
+        let cargo = match delivery.cargo {
+            Cargo::ClayRow { .. } => "row",
+            Cargo::LoopsContact => "contact",
+            Cargo::LoopsEvent { .. } => "event",
+        };
+        let change = change
+            .text(":hash", BodyHash::of(&delivery.body).as_str())
+            .number(":received", delivery.received_at.as_millisecond())
+            .text(":cargo", cargo);
+        match &self.contact_hash_key {
+            Some(key) => change.also("contact_hash = :contact_hash", ":contact_hash", &delivery.contact.hash(key)),
+            None => change,
+        }
+    }
 }
 
 /// The values that say why a delivery was not taken: `:reason` and `:status`, which is 0 where no answer came.

@@ -5,6 +5,7 @@ pub mod batch;
 pub mod connector;
 pub mod door;
 pub mod drain;
+pub mod embedded_metrics;
 pub mod envelope;
 pub mod lane;
 pub mod ledger;

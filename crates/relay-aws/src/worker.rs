@@ -2,6 +2,7 @@
 
 use relay::ambient::Ambient;
 use relay::pace::Readiness;
+use relay::signal::{Became, Signal};
 use relay::store::Attempt;
 use relay_core::delivery::{Delivery, Disposition, Reason, ReasonCode};
 use tracing::error;
@@ -61,7 +62,10 @@ impl<W: Attempt, A: Ambient> MessageWorker for LoopsWorker<W, A> {
     async fn work(&self, delivery: &Delivery) -> Fate {
         match self.lane.before(delivery).await {
             Ok(Before::Clear) => self.send(delivery).await,
-            Ok(Before::Held) => Fate::NotYet,
+            Ok(Before::Held) => {
+                Signal::of_work(delivery, Became::Waits).tell();
+                Fate::NotYet
+            }
             Ok(Before::First(first)) => match self.send_first(&first).await {
                 Fate::Delivered { .. } | Fate::Dead(_) => self.send(delivery).await,
                 waits => waits,
@@ -123,9 +127,16 @@ impl<W: Attempt, A: Ambient> LoopsWorker<W, A> {
 async fn try_once<W: Attempt, A: Ambient>(attempt: &W, ledger: &Ledger, ambient: &A, delivery: &Delivery) -> Fate {
     let history = match ledger.begin(delivery, ambient.now()).await {
         Ok(Begun::Go(history)) => history,
-        Ok(Begun::DoneBefore) => return Fate::Delivered { waited: None },
+        Ok(Begun::DoneBefore) => {
+            Signal::of_work(delivery, Became::Duplicate).tell();
+            return Fate::Delivered { waited: None };
+        }
         Ok(Begun::NotBefore(at)) => return Fate::Back(at),
-        Ok(Begun::Conflict) => return Fate::Dead(Reason::own(ReasonCode::IdConflict)),
+        Ok(Begun::Conflict) => {
+            let reason = Reason::own(ReasonCode::IdConflict);
+            Signal { reason: Some(reason), ..Signal::of_work(delivery, Became::Dead) }.tell();
+            return Fate::Dead(reason);
+        }
         Err(fault) => {
             error!(delivery.id = %delivery.id, %fault, "the ledger cannot be written: nothing is sent");
             return Fate::Unable;

@@ -125,6 +125,7 @@ pub fn open(folder: &Path, now: jiff::Timestamp) -> Result<Opened, OpenFault> {
                 "BEGIN IMMEDIATE; {TABLES} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; COMMIT;"
             ))?;
         }
+        add_contact_hash(&connection)?;
         connection.execute("DELETE FROM deliveries WHERE settled_at IS NULL AND state = 'direct'", [])?;
         connection
             .execute("UPDATE deliveries SET state = 'waiting' WHERE settled_at IS NULL AND state = 'sending'", [])?;
@@ -137,6 +138,16 @@ pub fn open(folder: &Path, now: jiff::Timestamp) -> Result<Opened, OpenFault> {
     set_up().map_err(|fault| sort(&path, &fault))?;
     let reader = Connection::open(&path).and_then(|reader| reader.busy_timeout(BUSY).map(|()| reader));
     Ok(Opened { writer: connection, reader: reader.map_err(|fault| sort(&path, &fault))? })
+}
+
+/// Adds by what a person finds the deliveries of a contact. An older relay does not mind the column, so the version of the
+/// tables stays.
+fn add_contact_hash(connection: &Connection) -> rusqlite::Result<()> {
+    let known = "SELECT count(*) FROM pragma_table_info('deliveries') WHERE name = 'contact_hash'";
+    if connection.query_row(known, [], |row| row.get::<_, i64>(0))? == 0 {
+        connection.execute_batch("ALTER TABLE deliveries ADD COLUMN contact_hash TEXT")?;
+    }
+    connection.execute_batch("CREATE INDEX IF NOT EXISTS deliveries_of_contact ON deliveries (contact_hash)")
 }
 
 /// Opens the store of a folder beside a running relay, to look at it; nothing where there is none yet.
