@@ -5,6 +5,7 @@ use relay::ambient::System;
 use relay::clay_api::HttpClay;
 use relay::clay_delivery::ClayDelivery;
 use relay::http_client;
+use relay::rerouting::Rerouting;
 use relay_aws::account::environment;
 use relay_aws::ledger::Ledger;
 use relay_aws::managed_secret::ManagedSecret;
@@ -30,7 +31,7 @@ async fn main() -> Result<(), Error> {
     let secrets = ManagedSecret::new(account.secrets_manager(), secret, shared.secret_ttl, System);
     warm_up_to_clay(&secrets, &client, &[&account.dynamodb_origin()]).await;
     let ledger = Ledger::new(LedgerTable::new(account.dynamodb(), table));
-    let attempt = ClayDelivery {
+    let clay = ClayDelivery {
         secrets,
         clay: HttpClay::new(client, System),
         ledger: ledger.clone(),
@@ -39,5 +40,6 @@ async fn main() -> Result<(), Error> {
         payload: shared.clay_payload,
     };
     let queue = SqsQueue::new(account, queue, dead_letters);
+    let attempt = Rerouting { clay, queue: queue.clone() };
     drain::run(ClayWorker { attempt, ledger, parking: Parking::default(), ambient: System }, queue, System).await
 }

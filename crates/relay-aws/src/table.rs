@@ -36,6 +36,7 @@ pub struct LedgerTable {
 pub(crate) struct Change {
     update: &'static str,
     condition: Option<&'static str>,
+    name: Option<(&'static str, String)>,
     values: Vec<(&'static str, AttributeValue)>,
     forever: bool,
 }
@@ -48,6 +49,12 @@ impl Change {
 
     pub(crate) fn only_if(mut self, condition: &'static str) -> Self {
         self.condition = Some(condition);
+        self
+    }
+
+    /// What a `#` word of the expression stands for: a name that is made up only now.
+    pub(crate) fn named(mut self, word: &'static str, name: String) -> Self {
+        self.name = Some((word, name));
         self
     }
 
@@ -102,6 +109,9 @@ impl LedgerTable {
             .key(KEY, AttributeValue::S(key.to_owned()))
             .return_values(ReturnValue::AllNew)
             .set_condition_expression(change.condition.map(str::to_owned));
+        if let Some((word, name)) = change.name {
+            request = request.expression_attribute_names(word, name);
+        }
         for (name, value) in change.values {
             request = request.expression_attribute_values(name, value);
         }

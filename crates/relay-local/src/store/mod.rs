@@ -6,11 +6,13 @@
 //! sent again.
 
 mod direct;
+mod failures;
 mod ledger;
 mod open;
 mod queue;
 mod record;
 mod report;
+mod upgrade;
 mod worker;
 
 use std::sync::Arc;
@@ -22,6 +24,7 @@ use relay::store::StoreFault;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
 
+pub use failures::FailureCount;
 pub use open::{OpenFault, Opened, STORE_FILE, open, open_existing};
 pub use report::{DeliveryReport, DeliveryState, Filter, list, state_of};
 pub use worker::Claimed;
