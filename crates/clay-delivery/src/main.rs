@@ -7,6 +7,7 @@ use relay::ambient::System;
 use relay::clay_api::HttpClay;
 use relay::clay_delivery::ClayDelivery;
 use relay::http_client;
+use relay::rerouting::Rerouting;
 use relay_aws::account::environment;
 use relay_aws::ledger::Ledger;
 use relay_aws::managed_secret::ManagedSecret;
@@ -37,7 +38,7 @@ async fn run() -> Result<(), Error> {
     warm_up_to_clay(&secrets, &client, &[&account.dynamodb_origin()]).await;
     let table = LedgerTable::new(account.dynamodb(), table);
     let ledger = Ledger::new(table).with_contact_hash_key(shared.contact_hash_key);
-    let attempt = ClayDelivery {
+    let clay = ClayDelivery {
         secrets,
         clay: HttpClay::new(client, System),
         ledger: ledger.clone(),
@@ -46,5 +47,6 @@ async fn run() -> Result<(), Error> {
         payload: shared.clay_payload,
     };
     let queue = SqsQueue::new(account, queue, dead_letters);
+    let attempt = Rerouting { clay, queue: queue.clone() };
     drain::run(ClayWorker { attempt, ledger, parking: Parking::default(), ambient: System }, queue, System).await
 }

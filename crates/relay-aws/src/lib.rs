@@ -3,15 +3,18 @@
 pub mod account;
 pub mod batch;
 pub mod connector;
+pub mod dead_letter;
 pub mod door;
 pub mod drain;
 pub mod embedded_metrics;
 pub mod envelope;
+pub mod failures;
 pub mod lane;
 pub mod ledger;
 pub mod loops_pace;
 pub mod managed_secret;
 pub mod parking;
+mod patience;
 pub mod queue;
 pub mod rows;
 mod service_fault;

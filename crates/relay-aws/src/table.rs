@@ -37,6 +37,7 @@ pub(crate) struct Change {
     update: &'static str,
     also: Option<&'static str>,
     condition: Option<&'static str>,
+    name: Option<(&'static str, String)>,
     values: Vec<(&'static str, AttributeValue)>,
     forever: bool,
 }
@@ -56,6 +57,12 @@ impl Change {
     pub(crate) fn also(mut self, assignment: &'static str, name: &'static str, value: &str) -> Self {
         self.also = Some(assignment);
         self.text(name, value)
+    }
+
+    /// What a `#` word of the expression stands for: a name that is made up only now.
+    pub(crate) fn named(mut self, word: &'static str, name: String) -> Self {
+        self.name = Some((word, name));
+        self
     }
 
     pub(crate) fn text(mut self, name: &'static str, value: &str) -> Self {
@@ -109,6 +116,9 @@ impl LedgerTable {
             .key(KEY, AttributeValue::S(key.to_owned()))
             .return_values(ReturnValue::AllNew)
             .set_condition_expression(change.condition.map(str::to_owned));
+        if let Some((word, name)) = change.name {
+            request = request.expression_attribute_names(word, name);
+        }
         for (name, value) in change.values {
             request = request.expression_attribute_values(name, value);
         }

@@ -18,6 +18,7 @@ mod outcome;
 pub mod pace;
 mod pool_use;
 pub mod property_list;
+pub mod rerouting;
 pub mod secret_document;
 pub mod secrets;
 pub mod settings;

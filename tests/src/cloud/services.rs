@@ -57,6 +57,8 @@ struct Shared {
     calls: Mutex<Vec<(String, String)>>,
     denied: Mutex<Vec<String>>,
     meter: Meter,
+    /// For how long messages were hidden by their receipts, since that was asked last.
+    hidden_for: Mutex<Vec<(String, u64)>>,
 }
 
 impl Drop for Services {
@@ -79,8 +81,9 @@ impl Services {
         let client = relay::http_client::build().unwrap_or_else(|fault| panic!("{fault}"));
         let (allowed, arns) = (allowed(stack), arns(stack));
         let (troubles, calls, denied) = (Mutex::default(), Mutex::default(), Mutex::default());
-        let meter = Meter::default();
-        let shared = Arc::new(Shared { emulator, client, allowed, arns, hidden, troubles, calls, denied, meter });
+        let (meter, hidden_for) = (Meter::default(), Mutex::default());
+        let shared = Shared { emulator, client, allowed, arns, hidden, troubles, calls, denied, meter, hidden_for };
+        let shared = Arc::new(shared);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap_or_else(|fault| panic!("{fault}"));
         let address = listener.local_addr().unwrap_or_else(|fault| panic!("{fault}"));
         let app = axum::Router::new().fallback(pass).with_state(Arc::clone(&shared));
@@ -104,6 +107,12 @@ impl Services {
     /// Everything works again.
     pub fn mend(&self) {
         self.shared.troubles.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// For how many seconds functions have hidden messages since this was asked last, by their receipts.
+    #[must_use]
+    pub fn hidden_for(&self) -> Vec<(String, u64)> {
+        std::mem::take(&mut self.shared.hidden_for.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The calls so far: function and action.
@@ -168,6 +177,10 @@ async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Response<B
     if action == "sqs:ChangeMessageVisibility" && shared.hidden.is_stale(&receipt(&body)) {
         return failed(StatusCode::BAD_REQUEST, "ReceiptHandleIsInvalid");
     }
+    if action == "sqs:ChangeMessageVisibility" {
+        let hidden = (receipt(&body), seconds(&body));
+        shared.hidden_for.lock().unwrap_or_else(PoisonError::into_inner).push(hidden);
+    }
     let item = shared.meter.item_of(&action, &body);
     let before = shared.read_item(item.as_ref(), &parts.headers).await;
     let answer = shared.forward(&parts, body.clone()).await;
@@ -229,6 +242,11 @@ impl Shared {
 fn receipt(body: &[u8]) -> String {
     let body: Value = serde_json::from_slice(body).unwrap_or_default();
     body["ReceiptHandle"].as_str().unwrap_or_default().to_owned()
+}
+
+fn seconds(body: &[u8]) -> u64 {
+    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    body["VisibilityTimeout"].as_u64().unwrap_or_default()
 }
 
 /// The caller's access key, which is the function's name here, and the action as policies call it.

@@ -7,12 +7,14 @@
 
 mod counts;
 mod direct;
+mod failures;
 mod ledger;
 mod open;
 mod queue;
 mod queue_state;
 mod record;
 mod report;
+mod upgrade;
 mod worker;
 
 use std::sync::Arc;
@@ -27,6 +29,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
 
 pub use counts::{Count, counts, last_delivered, webhook_use};
+pub use failures::FailureCount;
 pub use open::{OpenFault, Opened, STORE_FILE, open, open_existing};
 pub use queue_state::QueueState;
 pub use report::{DeliveryReport, DeliveryState, Filter, list, state_of};
