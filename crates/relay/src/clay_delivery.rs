@@ -108,7 +108,7 @@ where
             }
             let row = self.payload.render(&delivery.body, webhook_id, delivery.received_at);
             let answer = self.clay.post(webhook, row, POST_TIMEOUT).await;
-            self.pace.note(answer.outcome);
+            self.pace.note(&answer).await;
             reason = reason_of(Lane::ClayWorker, answer.outcome);
             match decide(Lane::ClayWorker, answer.outcome, false) {
                 Decision::Delivered | Decision::Duplicate => {

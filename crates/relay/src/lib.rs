@@ -15,6 +15,7 @@ pub mod loops_to_clay;
 mod outcome;
 pub mod pace;
 pub mod property_list;
+pub mod room;
 pub mod secret_document;
 pub mod secrets;
 pub mod settings;

@@ -59,7 +59,7 @@ where
             }
             let call = LoopsCall { cargo: &delivery.cargo, body: &delivery.body, api_key, timeout: CALL_TIMEOUT };
             let answer = self.loops.call(call).await;
-            self.pace.note(answer.outcome);
+            self.pace.note(&answer).await;
             let reason = reason_of(Lane::LoopsWorker, answer.outcome);
             match decide(Lane::LoopsWorker, answer.outcome, event) {
                 Decision::Delivered | Decision::Duplicate => return Disposition::Delivered,
