@@ -7,6 +7,8 @@ mod answers_holds;
 pub(crate) mod answers_loops;
 mod clay_columns;
 pub(crate) mod faults;
+mod pace;
+mod pools;
 mod privacy;
 mod row_answers;
 mod row_table;

@@ -13,6 +13,7 @@ pub mod lane;
 pub mod ledger;
 pub mod loops_pace;
 pub mod managed_secret;
+pub mod pace_item;
 pub mod parking;
 mod patience;
 pub mod queue;

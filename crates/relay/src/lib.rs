@@ -19,6 +19,7 @@ pub mod pace;
 mod pool_use;
 pub mod property_list;
 pub mod rerouting;
+pub mod room;
 pub mod secret_document;
 pub mod secrets;
 pub mod settings;
