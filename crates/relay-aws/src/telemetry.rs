@@ -6,7 +6,7 @@
 use std::io::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use relay::log_level::{self, NOT_A_LEVEL, RUST_LOG};
+use relay::log::{self, NOT_A_LEVEL, RUST_LOG};
 use relay::settings::CONTACT_HASH_KEY;
 use relay::signal::{self, Loudness, Signal, milliseconds};
 use relay_core::contact::ContactHashKey;
@@ -24,7 +24,7 @@ pub const METRIC_NAMESPACE: &str = "METRIC_NAMESPACE";
 
 /// Starts the log.
 pub fn start() {
-    let (level, understood) = log_level::read(variable(RUST_LOG).as_deref());
+    let (level, understood) = log::read(variable(RUST_LOG).as_deref());
     let lines = fmt::layer()
         .json()
         .flatten_event(true)
@@ -40,6 +40,7 @@ pub fn start() {
     let namespace = variable(METRIC_NAMESPACE).filter(|namespace| !namespace.is_empty());
     let key = variable(CONTACT_HASH_KEY).and_then(|key| ContactHashKey::new(&key));
     signal::listen(move |signal| write(signal, level, namespace.as_deref(), key.as_ref()));
+    log::tell_panics();
     if !understood {
         warn!("{NOT_A_LEVEL}");
     }

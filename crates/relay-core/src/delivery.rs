@@ -174,6 +174,12 @@ impl Delivery {
             }
         }
     }
+
+    /// The same under an id of its own: kept beside the delivery whose id it came with, told apart by its content.
+    #[must_use]
+    pub fn conflict(&self) -> Self {
+        Self { id: self.id.of_conflict(&BodyHash::of(&self.body)), ..self.clone() }
+    }
 }
 
 impl std::fmt::Debug for Delivery {

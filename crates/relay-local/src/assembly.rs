@@ -15,6 +15,7 @@ use relay::loops_delivery::LoopsDelivery;
 use relay::loops_to_clay::{LoopsToClay, LoopsToClaySettings};
 use relay::pace::ProcessPace;
 use relay::property_list::{PropertyList, PropertyReader};
+use relay::rerouting::Rerouting;
 use relay::secrets::{ClayToLoopsSecret, LoopsToClaySecret, SecretField, Settled};
 use relay::settings::SharedSettings;
 use relay::signal::{Became, Place, Signal};
@@ -30,6 +31,8 @@ pub type SharedAmbient = Arc<dyn Ambient>;
 type Loops = HttpLoops<SharedAmbient>;
 type Clay = HttpClay<SharedAmbient>;
 type Pace = Arc<ProcessPace>;
+/// The worker that posts to Clay.
+pub type ToClay = Rerouting<Settled<LoopsToClaySecret>, Clay, SqliteStore, Pace, SharedAmbient, SqliteStore>;
 /// What reads the list of contact properties.
 pub type LocalProperties = PropertyReader<Settled<ClayToLoopsSecret>, Loops, Pace, SharedAmbient>;
 
@@ -47,7 +50,7 @@ pub struct Relay {
     webhooks: LoopsToClay<Settled<LoopsToClaySecret>, SqliteStore, SharedAmbient>,
     rows: ClayToLoops<Settled<ClayToLoopsSecret>, Loops, SqliteStore, Pace, SharedAmbient>,
     /// The worker that posts to Clay.
-    pub clay_delivery: Arc<ClayDelivery<Settled<LoopsToClaySecret>, Clay, SqliteStore, Pace, SharedAmbient>>,
+    pub clay_delivery: Arc<ToClay>,
     /// The worker that calls Loops.
     pub loops_delivery: Arc<LoopsDelivery<Settled<ClayToLoopsSecret>, Loops, Pace, SharedAmbient>>,
 }
@@ -92,13 +95,16 @@ impl Relay {
                 contact_source: shared.contact_source.clone(),
                 properties: PropertyList::of(shared.typed_properties),
             },
-            clay_delivery: Arc::new(ClayDelivery {
-                secrets: to_clay,
-                clay: HttpClay::new(client.clone(), Arc::clone(ambient)),
-                ledger: store.clone(),
-                pace: Arc::new(ProcessPace::new(shared.clay_rate)),
-                ambient: Arc::clone(ambient),
-                payload: shared.clay_payload,
+            clay_delivery: Arc::new(Rerouting {
+                clay: ClayDelivery {
+                    secrets: to_clay,
+                    clay: HttpClay::new(client.clone(), Arc::clone(ambient)),
+                    ledger: store.clone(),
+                    pace: Arc::new(ProcessPace::new(shared.clay_rate)),
+                    ambient: Arc::clone(ambient),
+                    payload: shared.clay_payload,
+                },
+                queue: store.clone(),
             }),
             loops_delivery: Arc::new(LoopsDelivery {
                 secrets: to_loops,

@@ -6,7 +6,7 @@
 
 use std::io::IsTerminal as _;
 
-use relay::log_level::{self, NOT_A_LEVEL, RUST_LOG};
+use relay::log::{self, NOT_A_LEVEL, RUST_LOG};
 use relay::signal::{self, Loudness, Signal, milliseconds};
 use relay_core::contact::ContactHashKey;
 use tracing::{Level, Metadata, warn};
@@ -19,7 +19,7 @@ use crate::counts::Counts;
 
 /// Starts the log.
 pub fn start() {
-    let (level, understood) = log_level::read(std::env::var(RUST_LOG).ok().as_deref());
+    let (level, understood) = log::read(std::env::var(RUST_LOG).ok().as_deref());
     let form: Box<dyn tracing_subscriber::Layer<Registry> + Send + Sync> = if std::io::stderr().is_terminal() {
         fmt::layer().with_writer(std::io::stderr).with_ansi(true).with_target(false).boxed()
     } else {
@@ -29,6 +29,7 @@ pub fn start() {
     let lines = form.with_filter(FilterFn::new(may_be_heard)).with_filter(level);
     // A second start, as in tests, changes nothing.
     let _ = tracing_subscriber::registry().with(lines).try_init();
+    log::tell_panics();
     if !understood {
         warn!("{NOT_A_LEVEL}");
     }

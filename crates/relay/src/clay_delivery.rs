@@ -120,7 +120,7 @@ where
             let asked = Instant::now();
             let answer = self.clay.post(webhook, &delivery.id, row, POST_TIMEOUT).await;
             tally.note(asked.elapsed());
-            self.pace.note(answer.outcome);
+            self.pace.note(&answer).await;
             reason = reason_of(Lane::ClayWorker, answer.outcome);
             match decide(Lane::ClayWorker, answer.outcome, false) {
                 Decision::Delivered | Decision::Duplicate => {

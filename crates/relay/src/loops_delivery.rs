@@ -77,7 +77,7 @@ where
             let asked = Instant::now();
             let answer = self.loops.call(LoopsCall { delivery: id, cargo, body, api_key, timeout: CALL_TIMEOUT }).await;
             tally.note(asked.elapsed());
-            self.pace.note(answer.outcome);
+            self.pace.note(&answer).await;
             let reason = reason_of(Lane::LoopsWorker, answer.outcome);
             match decide(Lane::LoopsWorker, answer.outcome, event) {
                 decision @ (Decision::Delivered | Decision::Duplicate) => {

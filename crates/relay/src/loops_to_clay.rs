@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
-use relay_core::delivery::{BodyHash, Cargo, Delivery, DeliveryId, Direction, Reason, ReasonCode};
+use relay_core::delivery::{Cargo, Delivery, DeliveryId, Direction, Reason, ReasonCode};
 use relay_core::event::LoopsEvent;
 use relay_core::payload::CLAY_BYTES;
 use relay_core::refusal::{Code, Refusal};
@@ -200,7 +200,7 @@ where
             ids.push(delivery.id.clone());
             taken = Some(match self.queue.put(&delivery).await? {
                 Stored::New | Stored::Repeat => Taken::Queued,
-                Stored::Conflict => self.bury_conflict(delivery).await?,
+                Stored::Conflict => self.bury_conflict(&delivery).await?,
             });
         }
         Ok(taken)
@@ -223,9 +223,8 @@ where
         Ok(Taken::Rejected(code))
     }
 
-    async fn bury_conflict(&self, mut delivery: Delivery) -> Result<Taken, StoreFault> {
-        delivery.id = delivery.id.of_conflict(&BodyHash::of(&delivery.body));
-        self.queue.put_dead(&delivery, Reason::own(ReasonCode::IdConflict)).await?;
+    async fn bury_conflict(&self, delivery: &Delivery) -> Result<Taken, StoreFault> {
+        self.queue.put_dead(&delivery.conflict(), Reason::own(ReasonCode::IdConflict)).await?;
         Ok(Taken::Rejected(ReasonCode::IdConflict))
     }
 

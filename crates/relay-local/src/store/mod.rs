@@ -8,6 +8,7 @@
 mod counts;
 mod dead_letters;
 mod direct;
+mod failures;
 mod ledger;
 mod open;
 mod paused;
@@ -16,6 +17,7 @@ mod queue_state;
 mod record;
 mod report;
 mod search;
+mod upgrade;
 mod worker;
 
 use std::sync::Arc;
@@ -31,11 +33,12 @@ use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
 
 pub use counts::{Count, counts, last_delivered, webhook_use};
 pub use dead_letters::{Revival, discard, judge, revive};
+pub use failures::FailureCount;
 pub use open::{OpenFault, Opened, STORE_FILE, open, open_existing};
 pub use paused::{pause, paused_since, resume};
 pub use queue_state::QueueState;
 pub use report::{DeliveryReport, DeliveryState, Filter, list, state_of};
-pub use search::{FailureCount, Found, Search, failures_of, queue_of, search};
+pub use search::{Found, Search, failures_of, queue_of, search};
 pub use worker::Claimed;
 
 /// The store of a running relay.

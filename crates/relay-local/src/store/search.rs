@@ -5,7 +5,7 @@ use relay_core::delivery::{Delivery, Direction};
 use rusqlite::{Connection, OptionalExtension as _, Row, named_params};
 
 use super::report::DeliveryState;
-use super::{QueueState, record};
+use super::{FailureCount, QueueState, failures, record};
 
 /// Which deliveries are looked for; what is not given does not matter.
 #[derive(Debug, Clone, Default)]
@@ -49,17 +49,6 @@ pub struct Found {
     pub first_attempt_at: Option<Timestamp>,
     /// When it was tried last.
     pub last_attempt_at: Option<Timestamp>,
-}
-
-/// How often an attempt failed for a reason.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FailureCount {
-    /// The reason, as a word.
-    pub reason: String,
-    /// The far end's status, where it answered.
-    pub status: Option<u16>,
-    /// How often.
-    pub count: u32,
 }
 
 /// Looks deliveries up, in the order of their arrival. What its caller still waits for is not among them.
@@ -110,13 +99,7 @@ pub fn failures_of(connection: &Connection, id: &str) -> rusqlite::Result<Vec<Fa
     if connection.query_row(known, [], |_| Ok(())).optional()?.is_none() {
         return Ok(Vec::new());
     }
-    let mut statement =
-        connection.prepare("SELECT reason, status, count FROM failures WHERE delivery_id = ?1 ORDER BY last_at")?;
-    let rows = statement.query_map([id], |row| {
-        let status: Option<u16> = row.get(1)?;
-        Ok(FailureCount { reason: row.get(0)?, status: status.filter(|status| *status > 0), count: row.get(2)? })
-    })?;
-    rows.collect()
+    failures::of(connection, id)
 }
 
 /// What waits in a direction, and how many dead letters it has.

@@ -3,7 +3,7 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_lambda::types::EventSourceMappingConfiguration;
 use jiff::Timestamp;
-use relay_aws::loops_pace::{PACE_KEY, STOPPED_AT};
+use relay_aws::pace_item::{PACE_KEY, STOPPED_AT};
 use relay_core::delivery::Direction;
 
 use super::record::PauseRecord;

@@ -1,6 +1,7 @@
-//! `RUST_LOG`: the least that is heard. A plain level, the same in every form of the relay: what filters by target and field
+//! What every log of the relay has in common: how a panic is told, and `RUST_LOG`, the least that is heard. A plain level, the same in every form of the relay: what filters by target and field
 //! brings along an engine of regular expressions.
 
+use tracing::error;
 use tracing::level_filters::LevelFilter;
 
 /// The variable.
@@ -16,6 +17,14 @@ pub fn read(text: Option<&str>) -> (LevelFilter, bool) {
         None | Some("") => (LevelFilter::INFO, true),
         Some(text) => text.parse().map_or((LevelFilter::INFO, false), |level| (level, true)),
     }
+}
+
+/// Has a panic told as a line of the log: where it was, and not what it said, which may quote what somebody sent.
+pub fn tell_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        error!(place, "a fault of the program: a panic");
+    }));
 }
 
 #[cfg(test)]
