@@ -7,6 +7,7 @@ mod contract;
 mod faults;
 mod given_up;
 mod order;
+mod relayctl_dead_letters;
 mod relayctl_doctor;
 mod relayctl_operations;
 mod relayctl_setup;
