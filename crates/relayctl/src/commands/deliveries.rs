@@ -151,5 +151,5 @@ fn standing(queue: &QueueRecord, output: Output) -> String {
         (true, None) => output.paint(Colour::Yellow, ", paused"),
         (true, since) => output.paint(Colour::Yellow, &format!(", paused since {}", short(*since))),
     };
-    format!("{direction}: {waiting} in the queue, {dead_letters} dead letters{paused}")
+    format!("{direction}: waiting {waiting}, dead letters {dead_letters}{paused}")
 }
