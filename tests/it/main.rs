@@ -7,6 +7,7 @@ mod durability;
 mod faults;
 mod pace;
 mod paths;
+mod relayctl;
 mod start;
 mod stores;
 
