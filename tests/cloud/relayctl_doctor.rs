@@ -307,3 +307,20 @@ async fn the_last_delivery_is_told_and_doctor_itself_delivers_nothing() {
     assert_eq!(operated.clay.got().len(), 1);
     assert!(operated.loops.got().iter().all(|got| got.method == "GET"));
 }
+
+#[tokio::test]
+async fn a_row_goes_each_way_where_that_is_asked_for() {
+    let operated = operated().await;
+    let said = operated.relayctl(&["doctor", "--json", "--send", "ada@example.com"], "").await;
+    assert_eq!((said.code, not_well(&said)), (0, vec![]), "{said:?}");
+    let row = operated.clay.got();
+    assert_eq!(row.len(), 1);
+    assert!(row[0].text().contains("ada@example.com") && row[0].text().contains("relayctl doctor"), "{row:?}");
+    let contacts: Vec<_> = operated.loops.got().into_iter().filter(|got| got.method == "PUT").collect();
+    assert_eq!((contacts.len(), contacts[0].text().as_str()), (1, r#"{"email":"ada@example.com"}"#));
+    assert!(!said.out.contains("ada@example.com"), "{said:?}");
+    operated.clay.otherwise(Reply::status(400));
+    let said = operated.relayctl(&["doctor", "--json", "--send", "ada@example.com"], "").await;
+    let found = said.found("send-to-clay");
+    assert!(found.outcome == "fail" && found.seen.contains("dead letter"), "{found:?}");
+}

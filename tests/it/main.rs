@@ -8,6 +8,7 @@ mod faults;
 mod pace;
 mod paths;
 mod relayctl;
+mod relayctl_terminal;
 mod start;
 mod stores;
 

@@ -77,6 +77,10 @@ async fn doctor_names_what_is_broken_about_a_local_relay() {
     };
     let said = doctor(&variables).await;
     assert_eq!((said.code, said.found("relay-token").outcome.as_str()), (0, "ok"), "{said:?}");
+    let sent = relayctl(relay.folder(), &variables, &["doctor", "--json", "--send", "ada@example.com"], "").await;
+    assert_eq!(sent.code, 0, "{sent:?}");
+    assert!(sent.found("send-to-clay").seen.contains("was delivered to Clay"), "{sent:?}");
+    assert_eq!(sent.found("send-to-loops").seen, "Loops has taken the contact");
     let elsewhere = doctor(&[("RELAY_LISTEN", "127.0.0.1:9".to_owned())]).await;
     assert_eq!((elsewhere.code, elsewhere.found("endpoint").outcome.as_str()), (1, "fail"), "{elsewhere:?}");
     // This terminal has other keys than the relay.

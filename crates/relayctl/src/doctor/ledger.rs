@@ -6,9 +6,11 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::Timestamp;
 use relay::secrets::LoopsToClaySecret;
 use relay::store::WebhookUse;
+use relay_core::delivery::DeliveryId;
 
 use super::clay_use;
 use super::finding::Finding;
+use super::send::Sent;
 use crate::fault::Fault;
 use crate::stack::Output;
 use crate::target::StackTarget;
@@ -45,6 +47,32 @@ pub async fn last_delivery(target: &StackTarget) -> Finding {
         Ok((None, _)) => Finding::ok(CHECK, "none is on record yet"),
         Err(fault) => Finding::of(CHECK, &fault),
     }
+}
+
+/// Where the deliveries of an event stand that has just been sent: one for each route that takes it.
+///
+/// # Errors
+/// When the ledger cannot be read.
+pub async fn delivered(
+    target: &StackTarget,
+    to_clay: &LoopsToClaySecret,
+    event: &str,
+    id: &str,
+) -> Result<Sent, Fault> {
+    let table = target.stack.output(Output::LedgerTableName)?;
+    let call = target.session.call("dynamodb:GetItem", table);
+    let mut sent = Sent::Delivered;
+    for route in to_clay.routes.iter().filter(|route| route.events.selects(event)) {
+        let key = AttributeValue::S(format!("delivery#{}", DeliveryId::of_webhook(&route.name, id)));
+        let answer = target.session.dynamodb().get_item().table_name(table).key("pk", key).consistent_read(true);
+        let item = answer.send().await.map_err(|fault| call.fault(&fault))?.item.unwrap_or_default();
+        match text(&item, "standing") {
+            Some("done") => {}
+            Some("dead") => return Ok(Sent::Dead),
+            _ => sent = Sent::Waiting,
+        }
+    }
+    Ok(sent)
 }
 
 async fn usage(target: &StackTarget, webhook: &str) -> Result<WebhookUse, Fault> {
