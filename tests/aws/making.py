@@ -33,6 +33,7 @@ class Making(Template):
         self.cloudformation = account.cloudformation
         self.lambda_ = account.lambda_
         self.iam = account.iam
+        self.cloudwatch = account.cloudwatch
         self.logs = account.logs
         self.made = {}
         # The emulator's stack has no resources of the template, but its name, its id and, at the end, its outputs.
@@ -115,8 +116,11 @@ class Making(Template):
         return {"Ref": role, "Arn": made["Arn"]}
 
     def make_log_group(self, name):
-        group = self.properties(name)["LogGroupName"]
-        self.logs.create_log_group(logGroupName=group)
+        properties = self.properties(name)
+        group = properties.pop("LogGroupName")
+        days = int(properties.pop("RetentionInDays"))
+        self.logs.create_log_group(logGroupName=group, **properties)
+        self.logs.put_retention_policy(logGroupName=group, retentionInDays=days)
         return {"Ref": group, "Arn": self.arn("logs", f"log-group:{group}:*")}
 
     def name_api(self, name):
@@ -126,6 +130,22 @@ class Making(Template):
     def name_topic(self, name):
         topic = f"{self.name}-{name}"
         return {"Ref": self.arn("sns", topic), "TopicArn": self.arn("sns", topic), "TopicName": topic}
+
+    def make_alarm(self, name):
+        properties = self.properties(name)
+        for number, kind in (("Period", int), ("EvaluationPeriods", int), ("Threshold", float)):
+            if number in properties:
+                properties[number] = kind(properties[number])
+        self.cloudwatch.put_metric_alarm(**properties)
+        alarm = properties["AlarmName"]
+        return {"Ref": alarm, "Arn": self.arn("cloudwatch", f"alarm:{alarm}")}
+
+    def make_dashboard(self, name):
+        properties = self.properties(name)
+        faults = self.cloudwatch.put_dashboard(**properties).get("DashboardValidationMessages")
+        if faults:
+            sys.exit(f"{name}: {faults}")
+        return {"Ref": properties["DashboardName"]}
 
     def name_nothing(self, name):
         return {"Ref": f"{self.name}-{name}"}
@@ -161,7 +181,7 @@ MAKERS = {
     "AWS::Logs::LogGroup": Making.make_log_group,
     "AWS::ApiGatewayV2::Api": Making.name_api,
     "AWS::ApiGatewayV2::Stage": Making.name_nothing,
-    "AWS::Logs::MetricFilter": Making.name_nothing,
-    "AWS::CloudWatch::Alarm": Making.name_nothing,
+    "AWS::CloudWatch::Alarm": Making.make_alarm,
+    "AWS::CloudWatch::Dashboard": Making.make_dashboard,
     "AWS::SNS::Topic": Making.name_topic,
 }

@@ -4,8 +4,8 @@ usage: provision.py ENDPOINT TEMPLATE [--stack-name NAME | --names-from-input] [
 
 TEMPLATE is a file. With --names-from-input, each line of the standard input is the name of a stack to make, and each stack is
 one line of output: whoever needs many starts this program once. moto's own CloudFormation leaves out secrets, alarms and HTTP APIs
-without a word, so the secrets, queues and the table are made by making.py, with exactly the properties that the template gives
-them. Everything else (functions, routes, event sources, roles) is not made but described, with every reference resolved, in the
+without a word, so the secrets, queues, the table, log groups, alarms and the dashboard are made by making.py, with exactly the
+properties that the template gives them. Everything else (functions, routes, event sources, roles) is not made but described, with every reference resolved, in the
 one JSON document that is printed: whoever reads it can run the stack. CloudFormation has a stack of that name with the outputs.
 
 What the template uses and this program does not know is an error, so that nothing is left out here either.
@@ -29,6 +29,8 @@ class Account:
         self.sqs = session.client("sqs", **options)
         self.dynamodb = session.client("dynamodb", **options)
         self.secrets_manager = session.client("secretsmanager", **options)
+        self.cloudwatch = session.client("cloudwatch", **options)
+        self.logs = session.client("logs", **options)
         self.cloudformation = session.client("cloudformation", **options)
         self.lambda_ = session.client("lambda", **options)
         self.iam = session.client("iam", **options)
@@ -58,8 +60,8 @@ class Stack(Making):
             "routes": [route for name in self.of_type("AWS::ApiGatewayV2::Api") for route in self.describe_routes(name)],
             "stages": [self.describe_stage(name) for name in self.of_type("AWS::ApiGatewayV2::Stage")],
             "event_sources": [self.describe_source(name) for name in self.of_type("AWS::Lambda::EventSourceMapping")],
-            "metric_filters": {name: self.properties(name) for name in self.of_type("AWS::Logs::MetricFilter")},
-            "alarms": {name: self.properties(name) for name in self.of_type("AWS::CloudWatch::Alarm")},
+            "alarms": self.describe_alarms(),
+            "dashboards": {name: self.describe_dashboard(name) for name in self.of_type("AWS::CloudWatch::Dashboard")},
             "topics": {name: self.properties(name) for name in self.of_type("AWS::SNS::Topic")},
             "log_groups": {name: self.describe_log_group(name) for name in self.of_type("AWS::Logs::LogGroup")},
             "roles": {name: self.describe_role(name) for name in self.of_type("AWS::IAM::Role")},
@@ -158,6 +160,19 @@ class Stack(Making):
             "maximum_concurrency": properties.get("ScalingConfig", {}).get("MaximumConcurrency"),
             "report_batch_item_failures": "ReportBatchItemFailures" in properties.get("FunctionResponseTypes", []),
         }
+
+    def describe_alarms(self):
+        """The alarms as the emulator has them."""
+        names = {self.made[name]["Ref"]: name for name in self.of_type("AWS::CloudWatch::Alarm")}
+        kept = self.cloudwatch.describe_alarms(AlarmNames=list(names))["MetricAlarms"]
+        told = {names[alarm["AlarmName"]]: alarm for alarm in kept}
+        # Times are no JSON, and nobody asks for them.
+        return {name: {key: item for key, item in alarm.items() if "Timestamp" not in key} for name, alarm in told.items()}
+
+    def describe_dashboard(self, name):
+        dashboard = self.made[name]["Ref"]
+        kept = self.cloudwatch.get_dashboard(DashboardName=dashboard)["DashboardBody"]
+        return {"name": dashboard, "body": json.loads(kept)}
 
     def describe_log_group(self, name):
         properties = self.properties(name)

@@ -1,8 +1,11 @@
 //! The relay as functions, against emulated services, as its template describes them.
 
+#[path = "../stores/mod.rs"]
+mod any_store;
 #[path = "../contract/mod.rs"]
 mod contract;
 mod faults;
+mod given_up;
 mod order;
 mod relayctl_doctor;
 mod relayctl_setup;
@@ -12,6 +15,7 @@ mod suite;
 mod template;
 mod workers;
 
+pub(crate) use relay_tests::any_store::aws::Aws as Store;
 pub(crate) use relay_tests::cloud::relay::Relay;
 use relay_tests::cloud::{Cloud, Setup};
 use relay_tests::far_end::FarEnd;

@@ -1,5 +1,7 @@
 //! The relay as a program, against everything that its contract says.
 
+#[path = "../stores/mod.rs"]
+mod any_store;
 mod commands;
 #[path = "../contract/mod.rs"]
 mod contract;
@@ -12,4 +14,5 @@ mod relayctl_terminal;
 mod start;
 mod stores;
 
+pub(crate) use relay_tests::any_store::sqlite::Sqlite as Store;
 pub(crate) use relay_tests::process::Relay;

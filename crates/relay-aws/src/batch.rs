@@ -11,12 +11,14 @@ use relay::ambient::Ambient;
 use relay::pace::{LeftAlone, Readiness};
 use relay::store::StoreFault;
 use relay_core::backoff;
-use relay_core::delivery::{Delivery, Reason};
+use relay_core::delivery::Delivery;
 use tokio::time::Instant;
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
+use crate::dead_letter::{Death, Label};
 use crate::envelope;
 use crate::parking::WaitsFor;
+use crate::patience;
 use crate::queue::SqsQueue;
 
 /// What has to be left of a function's time for another message to be begun: the turn, a call and its record.
@@ -27,9 +29,6 @@ const TIME_TO_TELL: Duration = Duration::from_secs(4);
 const NOT_YET: Duration = Duration::from_secs(2);
 /// The longest that SQS hides a message.
 const LONGEST_HIDDEN: i32 = 12 * 60 * 60;
-/// After how many receives every further one is spared: the queue takes a message away after a thousand, and a far end
-/// that asks for a second each time would use them up within the hour.
-const SPARED_FROM: u32 = 30;
 /// The reason of a message that is no delivery.
 const MALFORMED: &str = "malformed";
 
@@ -42,7 +41,9 @@ pub enum Fate {
         waited: Option<WaitsFor>,
     },
     /// It will never be taken.
-    Dead(Reason),
+    Dead(Death),
+    /// Another body is known under its id: it is kept under an id of its own.
+    Conflict(Death),
     /// It has not ended: the message comes back at that time, and not before.
     Back(Timestamp),
     /// It has not ended: the message comes back at that time, or when another delivery gets through.
@@ -58,6 +59,9 @@ pub enum Fate {
 pub trait MessageWorker: Send + Sync {
     /// Works on one delivery.
     fn work(&self, delivery: &Delivery) -> impl Future<Output = Fate> + Send;
+
+    /// Ends a delivery that has waited, or been received, for as long as it may.
+    fn give_up(&self, delivery: &Delivery) -> impl Future<Output = Fate> + Send;
 
     /// Whether the far end can be tried now.
     fn readiness(&self) -> Readiness;
@@ -112,7 +116,9 @@ impl<W: MessageWorker, A: Ambient> Batch<'_, W, A> {
             let (_, behind) = messages.split_at(place + 1);
             // A group is closed as long as any of its messages is hidden: those behind wait for the first, not for themselves.
             join_all(behind.iter().map(|message| self.hide(message, Duration::ZERO))).await;
-            self.hide(message, self.spared(message, wait)).await;
+            // They are all received with the first.
+            let most = messages.iter().skip(place).map(patience::receives).max().unwrap_or_default();
+            self.hide(message, wait.max(patience::shortest_wait(most))).await;
             return messages.iter().skip(place).filter_map(|message| message.message_id.clone()).collect();
         }
         Vec::new()
@@ -137,10 +143,16 @@ impl<W: MessageWorker, A: Ambient> Batch<'_, W, A> {
         let id = message.message_id.as_deref().unwrap_or_default();
         let Ok(delivery) = envelope::open(body) else {
             error!(message.id = id, "a message that is no delivery goes to the dead letters");
-            let buried = self.queue.bury(body, group, id, MALFORMED, None).await;
+            let (received_at, died_at) = (patience::sent_at(message), self.ambient.now());
+            let label = Label { reason: MALFORMED, status: None, attempts: 0, received_at, died_at };
+            let buried = self.queue.bury(body, group, id, label).await;
             return self.buried(message, buried);
         };
         let receipt = message.receipt_handle.as_deref().unwrap_or_default();
+        if patience::is_given_up(message, self.ambient.now()) {
+            let fate = self.worker.give_up(&delivery).await;
+            return self.meet(fate, &delivery, message).await;
+        }
         match self.worker.readiness() {
             // Not even begun.
             Readiness::LeftAlone(LeftAlone::Down(left)) => {
@@ -151,18 +163,27 @@ impl<W: MessageWorker, A: Ambient> Batch<'_, W, A> {
             Readiness::Ready | Readiness::Probe => {}
         }
         let fate = self.worker.work(&delivery).await;
-        log(&delivery, fate);
+        self.meet(fate, &delivery, message).await
+    }
+
+    /// Does what a fate asks for; how long the message has to wait, if it has to come back.
+    async fn meet(&self, fate: Fate, delivery: &Delivery, message: &SqsMessage) -> Option<Duration> {
+        let id = message.message_id.as_deref().unwrap_or_default();
         match fate {
             Fate::Delivered { waited } => {
-                let freed = self.worker.freed_by(&delivery, waited).await;
+                let freed = self.worker.freed_by(delivery, waited).await;
                 // One that has come back by itself has another receipt by now.
                 join_all(freed.iter().map(|receipt| self.queue.put_back(receipt, 0))).await;
                 None
             }
             // By the message's own id: what was taken out of the dead letters and dies again is another message.
-            Fate::Dead(reason) => self.buried(message, self.queue.bury_delivery(&delivery, id, reason).await),
+            Fate::Dead(death) => self.buried(message, self.queue.bury_delivery(delivery, id, death).await),
+            Fate::Conflict(death) => {
+                self.buried(message, self.queue.bury_delivery(&delivery.conflict(), id, death).await)
+            }
             Fate::Parked(at, waits_for) => {
-                self.worker.park(&delivery, waits_for, receipt).await;
+                let receipt = message.receipt_handle.as_deref().unwrap_or_default();
+                self.worker.park(delivery, waits_for, receipt).await;
                 Some(self.until(at))
             }
             Fate::Back(at) => Some(self.until(at)),
@@ -183,11 +204,7 @@ impl<W: MessageWorker, A: Ambient> Batch<'_, W, A> {
     }
 
     fn later_each_time(&self, message: &SqsMessage) -> Duration {
-        backoff::wait(receives(message), None, self.ambient.chance())
-    }
-
-    fn spared(&self, message: &SqsMessage, wait: Duration) -> Duration {
-        if receives(message) < SPARED_FROM { wait } else { wait.max(self.later_each_time(message)) }
+        backoff::wait(patience::receives(message), None, self.ambient.chance())
     }
 
     async fn hide(&self, message: &SqsMessage, wait: Duration) {
@@ -199,32 +216,5 @@ impl<W: MessageWorker, A: Ambient> Batch<'_, W, A> {
             // It then comes back when the queue's own time is up: later, but it comes.
             warn!(%fault, "a message could not be put back in time");
         }
-    }
-}
-
-/// How often the message was received.
-fn receives(message: &SqsMessage) -> u32 {
-    let count = message.attributes.get("ApproximateReceiveCount");
-    count.and_then(|count| count.parse().ok()).unwrap_or(1)
-}
-
-fn log(delivery: &Delivery, fate: Fate) {
-    let id = delivery.id.as_str();
-    match fate {
-        Fate::Delivered { .. } => info!(delivery.id = id, outcome = "delivered", "delivered"),
-        Fate::Dead(reason) => {
-            let (code, status) = (reason.code.as_str(), reason.status);
-            error!(delivery.id = id, outcome = "dead", reason = code, status, "dead letter");
-        }
-        // The template's alarm looks for this outcome.
-        Fate::Parked(_, WaitsFor::Person) => {
-            error!(delivery.id = id, outcome = "held", "held: somebody has to mend this");
-        }
-        Fate::Parked(_, WaitsFor::FarEnd) | Fate::Back(_) => {
-            warn!(delivery.id = id, outcome = "retried", "to be tried again");
-        }
-        Fate::NotYet => info!(delivery.id = id, outcome = "waits", "not its turn yet"),
-        // What could not be reached is told where it was tried.
-        Fate::Unable => {}
     }
 }

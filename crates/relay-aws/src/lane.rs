@@ -12,9 +12,10 @@ use jiff::{SignedDuration, Timestamp};
 use relay::ambient::Ambient;
 use relay::store::{Admission, DirectEnd, DirectLane, StoreFault, Wish};
 use relay_core::contact::ContactKey;
-use relay_core::delivery::{Cargo, Delivery, Reason};
+use relay_core::delivery::{Cargo, Delivery};
 use tracing::warn;
 
+use crate::dead_letter::Death;
 use crate::envelope;
 use crate::ledger::{Ledger, Postponed, Standing};
 use crate::queue::{NotSent, SqsQueue};
@@ -73,8 +74,8 @@ impl<A: Ambient> AwsLane<A> {
     ///
     /// # Errors
     /// When SQS does not take it.
-    pub async fn bury(&self, delivery: &Delivery, reason: Reason) -> Result<(), StoreFault> {
-        self.queue.bury_delivery(delivery, &self.ambient.unique(), reason).await
+    pub async fn bury(&self, delivery: &Delivery, death: Death) -> Result<(), StoreFault> {
+        self.queue.bury_delivery(delivery, &self.ambient.unique(), death).await
     }
 
     /// Notes that a delivery of the queue has ended. What is still noted from long before it has ended as well, or never

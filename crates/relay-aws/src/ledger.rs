@@ -2,9 +2,12 @@
 
 use jiff::{SignedDuration, Timestamp};
 use relay::store::{StoreFault, Submission, WebhookLedger, WebhookUse};
+use relay_core::contact::ContactHashKey;
 use relay_core::delivery::{BodyHash, Cargo, Delivery, DeliveryId, Disposition, History, Reason};
 
-use crate::table::{Change, LedgerTable, number, text, time};
+use crate::dead_letter::Death;
+use crate::failures::counted;
+use crate::table::{Change, Item, LedgerTable, number, text, time};
 
 /// How long an attempt keeps others away, should the queue hand out its message twice. A worker that is killed keeps it
 /// for no longer, and its message is hidden for longer than that.
@@ -36,17 +39,35 @@ pub enum Begun {
     NotBefore(Timestamp),
 }
 
+/// What a delivery that was to die without an attempt is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Buried {
+    /// Dead.
+    Dead(Death),
+    /// Delivered already.
+    DoneBefore,
+    /// Another body has been delivered, or waits, under its id.
+    Conflict,
+}
+
 /// The ledger.
 #[derive(Debug, Clone)]
 pub struct Ledger {
     table: LedgerTable,
+    contact_hash_key: Option<ContactHashKey>,
 }
 
 impl Ledger {
     /// The ledger in this table.
     #[must_use]
     pub const fn new(table: LedgerTable) -> Self {
-        Self { table }
+        Self { table, contact_hash_key: None }
+    }
+
+    /// The same, and whom a delivery is about is in it as a hash under this key, by which a person can look for it.
+    #[must_use]
+    pub fn with_contact_hash_key(self, contact_hash_key: Option<ContactHashKey>) -> Self {
+        Self { contact_hash_key, ..self }
     }
 
     /// The table, for what else is kept there.
@@ -77,7 +98,8 @@ impl Ledger {
     pub async fn set_out(&self, delivery: &Delivery, until: Timestamp, now: Timestamp) -> Result<bool, StoreFault> {
         let change = Change::new(
             "SET standing = :direct, lease_until = :until, body_hash = :hash, received_at = :received, cargo = :cargo, \
-             attempts = :none REMOVE reason, last_status, failing_since, held_since, not_before",
+             attempts = :none REMOVE reason, last_status, failing_since, held_since, not_before, first_attempt_at, \
+             last_attempt_at",
         )
         .only_if("attribute_not_exists(standing) OR standing = :dead OR (standing = :direct AND lease_until < :now)")
         .text(":dead", "dead")
@@ -85,7 +107,7 @@ impl Ledger {
         .number(":none", 0)
         .number(":until", until.as_millisecond())
         .number(":now", now.as_millisecond());
-        Ok(self.table.change(&delivery_key(&delivery.id), describe(change, delivery), now).await?.is_some())
+        Ok(self.table.change(&delivery_key(&delivery.id), self.describe(change, delivery), now).await?.is_some())
     }
 
     /// Notes that a delivery is in the queue, which it must be before: what is on record as queued is answered as such.
@@ -100,7 +122,7 @@ impl Ledger {
         .only_if("attribute_not_exists(standing) OR standing = :direct")
         .text(":queued", "queued")
         .text(":direct", "direct");
-        self.table.change(&delivery_key(&delivery.id), describe(change, delivery), now).await.map(drop)
+        self.table.change(&delivery_key(&delivery.id), self.describe(change, delivery), now).await.map(drop)
     }
 
     /// Notes what came of a delivery whose caller has waited and that is to join the queue.
@@ -110,22 +132,15 @@ impl Ledger {
     pub async fn postpone(&self, delivery: &Delivery, postponed: Postponed, now: Timestamp) -> Result<(), StoreFault> {
         let change = Change::new(
             "SET standing = :direct, body_hash = :hash, received_at = :received, cargo = :cargo, \
-             attempts = :attempts, not_before = :at, failing_since = :now, reason = :reason, last_status = :status",
+             attempts = :attempts, not_before = :at, failing_since = :now, reason = :reason, last_status = :status, \
+             first_attempt_at = if_not_exists(first_attempt_at, :now), last_attempt_at = :now ADD #failed :failure",
         )
         .text(":direct", "direct")
         .number(":attempts", i64::from(postponed.attempts))
         .number(":at", postponed.at.as_millisecond())
         .number(":now", now.as_millisecond());
-        let change = because(describe(change, delivery), postponed.reason);
+        let change = counted(because(self.describe(change, delivery), postponed.reason), postponed.reason);
         self.table.change(&delivery_key(&delivery.id), change, now).await.map(drop)
-    }
-
-    /// Notes that a delivery has ended as delivered, by an attempt that is on record.
-    ///
-    /// # Errors
-    /// When the table cannot be written.
-    pub async fn done(&self, id: &DeliveryId, now: Timestamp) -> Result<(), StoreFault> {
-        self.delivered(id, 0, now).await
     }
 
     /// Notes that a delivery has ended as delivered while its caller waited.
@@ -133,16 +148,14 @@ impl Ledger {
     /// # Errors
     /// When the table cannot be written.
     pub async fn done_directly(&self, id: &DeliveryId, now: Timestamp) -> Result<(), StoreFault> {
-        self.delivered(id, 1, now).await
-    }
-
-    async fn delivered(&self, id: &DeliveryId, attempts: i64, now: Timestamp) -> Result<(), StoreFault> {
         let change = Change::new(
-            "SET standing = :done REMOVE reason, last_status, failing_since, held_since, not_before, lease_until, \
-             attempt_until ADD attempts :attempts",
+            "SET standing = :done, first_attempt_at = if_not_exists(first_attempt_at, :now), last_attempt_at = :now \
+             REMOVE reason, last_status, failing_since, held_since, not_before, lease_until, attempt_until \
+             ADD attempts :one",
         )
         .text(":done", "done")
-        .number(":attempts", attempts);
+        .number(":now", now.as_millisecond())
+        .number(":one", 1);
         self.table.change(&delivery_key(id), change, now).await.map(drop)
     }
 
@@ -159,43 +172,72 @@ impl Ledger {
     /// # Errors
     /// When the table cannot be written: nothing may be sent then, because it would not be known.
     pub async fn begin(&self, delivery: &Delivery, now: Timestamp) -> Result<Begun, StoreFault> {
-        let hash = BodyHash::of(&delivery.body);
         let change = Change::new(
-            "SET standing = if_not_exists(standing, :queued), body_hash = if_not_exists(body_hash, :hash), \
+            "SET standing = if_not_exists(standing, :queued), body_hash = :hash, \
              received_at = if_not_exists(received_at, :received), cargo = if_not_exists(cargo, :cargo), \
+             first_attempt_at = if_not_exists(first_attempt_at, :now), last_attempt_at = :now, \
              attempt_until = :lease REMOVE not_before, parked, receipt ADD attempts :one",
         )
+        // What is done, or is another body under the id, is no attempt. An event that died and was mended has the same key,
+        // and another body.
         .only_if(
             "(attribute_not_exists(not_before) OR not_before <= :now) \
-             AND (attribute_not_exists(attempt_until) OR attempt_until <= :now)",
+             AND (attribute_not_exists(attempt_until) OR attempt_until <= :now) \
+             AND (attribute_not_exists(standing) OR standing <> :done) \
+             AND (attribute_not_exists(body_hash) OR body_hash = :hash OR (standing = :dead AND cargo = :event))",
         )
+        .text(":done", "done")
+        .text(":dead", "dead")
+        .text(":event", "event")
         .number(":lease", now.checked_add(ATTEMPT_LEASE).unwrap_or(now).as_millisecond())
         .text(":queued", "queued")
         .number(":now", now.as_millisecond())
         .number(":one", 1);
         let key = delivery_key(&delivery.id);
-        let Some(item) = self.table.change(&key, describe(change, delivery), now).await? else {
+        let Some(item) = self.table.change(&key, self.describe(change, delivery), now).await? else {
             let item = self.table.get(&key).await?;
-            let not_before = time(&item, "not_before").max(time(&item, "attempt_until"));
-            return Ok(Begun::NotBefore(not_before.unwrap_or(now)));
+            return Ok(if is_conflict(&item, delivery) {
+                Begun::Conflict
+            } else if text(&item, "standing") == Some("done") {
+                Begun::DoneBefore
+            } else {
+                let not_before = time(&item, "not_before").max(time(&item, "attempt_until"));
+                Begun::NotBefore(not_before.unwrap_or(now))
+            });
         };
-        let other_body = text(&item, "body_hash").is_some_and(|known| known != hash.as_str());
-        match text(&item, "standing") {
-            // An event that died and was mended has the same key, and another body.
-            Some("dead") if other_body && matches!(delivery.cargo, Cargo::LoopsEvent { .. }) => {
-                let mended = Change::new("SET body_hash = :hash").text(":hash", hash.as_str());
-                self.table.change(&key, mended, now).await?;
-                Ok(Begun::Go(History::default()))
-            }
-            _ if other_body => Ok(Begun::Conflict),
-            Some("done") => Ok(Begun::DoneBefore),
+        Ok(Begun::Go(match text(&item, "standing") {
             // A person has taken it out of the dead letters.
-            Some("dead") => Ok(Begun::Go(History::default())),
-            _ => Ok(Begun::Go(History {
-                attempts: u32::try_from(number(&item, "attempts").unwrap_or(1).saturating_sub(1)).unwrap_or(u32::MAX),
+            Some("dead") => History::default(),
+            _ => History {
+                attempts: attempts(&item).saturating_sub(1),
                 failing_since: time(&item, "failing_since"),
                 held_since: time(&item, "held_since"),
-            })),
+            },
+        }))
+    }
+
+    /// Notes that a delivery dies without an attempt; what is known of it, where it may not.
+    ///
+    /// # Errors
+    /// When the table cannot be written.
+    pub async fn bury(&self, delivery: &Delivery, reason: Reason, now: Timestamp) -> Result<Buried, StoreFault> {
+        let change = Change::new(
+            "SET standing = :dead, body_hash = :hash, received_at = if_not_exists(received_at, :received), \
+             cargo = if_not_exists(cargo, :cargo), reason = :reason, last_status = :status \
+             REMOVE failing_since, held_since, not_before, attempt_until, parked, receipt",
+        )
+        .only_if(
+            "(attribute_not_exists(standing) OR standing <> :done) \
+             AND (attribute_not_exists(body_hash) OR body_hash = :hash OR (standing = :dead AND cargo = :event))",
+        )
+        .text(":dead", "dead")
+        .text(":done", "done")
+        .text(":event", "event");
+        let key = delivery_key(&delivery.id);
+        match self.table.change(&key, because(self.describe(change, delivery), reason), now).await? {
+            Some(item) => Ok(Buried::Dead(Death { reason, attempts: attempts(&item), at: now })),
+            None if is_conflict(&self.table.get(&key).await?, delivery) => Ok(Buried::Conflict),
+            None => Ok(Buried::DoneBefore),
         }
     }
 
@@ -218,7 +260,7 @@ impl Ledger {
         .text(":parked", place)
         .text(":queued", "queued")
         .text(":receipt", receipt);
-        self.table.change(&delivery_key(&delivery.id), describe(change, delivery), now).await.map(drop)
+        self.table.change(&delivery_key(&delivery.id), self.describe(change, delivery), now).await.map(drop)
     }
 
     /// The receipts of the deliveries that are parked in this place: a page of them.
@@ -230,49 +272,77 @@ impl Ledger {
         Ok(items.iter().filter_map(|item| text(item, "receipt")).map(str::to_owned).collect())
     }
 
-    /// Notes how an attempt ended.
+    /// Notes how an attempt ended; gives how many there were.
     ///
     /// # Errors
     /// When the table cannot be written.
-    pub async fn end(&self, id: &DeliveryId, end: Disposition, now: Timestamp) -> Result<(), StoreFault> {
+    pub async fn end(&self, id: &DeliveryId, end: Disposition, now: Timestamp) -> Result<u32, StoreFault> {
         let (update, standing, reason) = match end {
-            Disposition::Delivered => return self.done(id, now).await,
+            Disposition::Delivered => (
+                "SET standing = :standing REMOVE reason, last_status, failing_since, held_since, not_before, \
+                 lease_until, attempt_until",
+                "done",
+                None,
+            ),
             Disposition::Dead(reason) => (
                 "SET standing = :standing, reason = :reason, last_status = :status \
-                 REMOVE failing_since, held_since, attempt_until",
+                 REMOVE failing_since, held_since, attempt_until ADD #failed :failure",
                 "dead",
-                reason,
+                Some(reason),
             ),
             Disposition::TryLater { reason, .. } => (
                 "SET standing = :standing, reason = :reason, last_status = :status, \
-                 failing_since = if_not_exists(failing_since, :now) REMOVE held_since, attempt_until",
+                 failing_since = if_not_exists(failing_since, :now) REMOVE held_since, attempt_until \
+                 ADD #failed :failure",
                 "queued",
-                reason,
+                Some(reason),
             ),
             Disposition::Hold { reason, .. } => (
                 "SET standing = :standing, reason = :reason, last_status = :status, \
-                 held_since = if_not_exists(held_since, :now) REMOVE failing_since, attempt_until",
+                 held_since = if_not_exists(held_since, :now) REMOVE failing_since, attempt_until \
+                 ADD #failed :failure",
                 "queued",
-                reason,
+                Some(reason),
             ),
         };
-        let change = because(Change::new(update).text(":standing", standing), reason);
-        let change = if update.contains(":now") { change.number(":now", now.as_millisecond()) } else { change };
-        self.table.change(&delivery_key(id), change, now).await.map(drop)
+        let mut change = Change::new(update).text(":standing", standing);
+        if let Some(reason) = reason {
+            change = counted(because(change, reason), reason);
+        }
+        if update.contains(":now") {
+            change = change.number(":now", now.as_millisecond());
+        }
+        Ok(self.table.change(&delivery_key(id), change, now).await?.as_ref().map_or(0, attempts))
+    }
+
+    /// The values that say what a delivery is: `:hash`, `:received` and `:cargo`, and whom it is about.
+    fn describe(&self, change: Change, delivery: &Delivery) -> Change {
+        let cargo = match delivery.cargo {
+            Cargo::ClayRow { .. } => "row",
+            Cargo::LoopsContact => "contact",
+            Cargo::LoopsEvent { .. } => "event",
+        };
+        let change = change
+            .text(":hash", BodyHash::of(&delivery.body).as_str())
+            .number(":received", delivery.received_at.as_millisecond())
+            .text(":cargo", cargo);
+        match &self.contact_hash_key {
+            Some(key) => change.also("contact_hash = :contact_hash", ":contact_hash", &delivery.contact.hash(key)),
+            None => change,
+        }
     }
 }
 
-/// The values that say what a delivery is: `:hash`, `:received` and `:cargo`.
-fn describe(change: Change, delivery: &Delivery) -> Change {
-    let cargo = match delivery.cargo {
-        Cargo::ClayRow { .. } => "row",
-        Cargo::LoopsContact => "contact",
-        Cargo::LoopsEvent { .. } => "event",
-    };
-    change
-        .text(":hash", BodyHash::of(&delivery.body).as_str())
-        .number(":received", delivery.received_at.as_millisecond())
-        .text(":cargo", cargo)
+/// Whether an item is that of another body, which is not that of an event that died and was mended.
+fn is_conflict(item: &Item, delivery: &Delivery) -> bool {
+    let other_body = text(item, "body_hash").is_some_and(|known| known != BodyHash::of(&delivery.body).as_str());
+    let mended = text(item, "standing") == Some("dead") && matches!(delivery.cargo, Cargo::LoopsEvent { .. });
+    other_body && !mended
+}
+
+/// How many attempts were begun.
+fn attempts(item: &Item) -> u32 {
+    u32::try_from(number(item, "attempts").unwrap_or_default()).unwrap_or(u32::MAX)
 }
 
 /// The values that say why a delivery was not taken: `:reason` and `:status`, which is 0 where no answer came.

@@ -2,51 +2,51 @@
 //! calls a second for the whole team.
 //!
 //! One item of the ledger says when the next call may be made ("generic cell rate algorithm": one time is the whole
-//! state). Whoever wants to call moves that time on by one interval, on the condition that nobody else has moved it
-//! meanwhile. Who waits moves it into the future and sleeps until then; so, while workers have much to send, callers that
-//! do not wait find no room, and join the queue behind them.
+//! state). Whoever wants to call moves that time on by one interval; while it is in the future, this is an addition, so
+//! that nobody gets in anybody's way. Who waits moves it further into the future and sleeps until then; so, while workers
+//! have much to send, callers that wait for a moment only find no room, and join the queue behind them.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use relay::ambient::Ambient;
-use relay::pace::{LeftAlone, Pace, ProcessPace, Readiness, burst};
+use relay::http_client::FarAnswer;
+use relay::pace::{LeftAlone, PATIENCE, Pace, ProcessPace, Readiness, Turn, burst};
 use relay::store::StoreFault;
 use relay_core::backoff;
-use relay_core::decision::Outcome;
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 use tracing::warn;
 
-use crate::table::{Change, LedgerTable, number};
+use crate::pace_item::{Kept, PaceChange, PaceItem};
+use crate::table::LedgerTable;
 
-/// The item's key.
-const KEY: &str = "pace#loops";
-/// How often the time is moved on again when somebody else has moved it meanwhile.
-const TRIES: u32 = 6;
+/// How often the item is asked for a turn: it may be another one than was seen, then it may have been idle, and somebody
+/// else may have begun meanwhile.
+const TRIES: u32 = 4;
 /// The longest that a worker waits for its turn: two workers with ten groups each stand in line, at two calls a second or
 /// more. Who would wait longer comes back.
 const LONGEST_WAIT: SignedDuration = SignedDuration::from_secs(12);
+/// How long everybody calls at a third of the pace after others were seen to need the room. That is seen only when there is
+/// none left, which is a call or two too late: it must not be tried out too often.
+const SLOW_FOR: Duration = Duration::from_secs(20);
+const SLOWED: i32 = 3;
 
 /// The pace of all sandboxes.
 #[derive(Debug)]
-pub struct LoopsPace<A> {
-    table: LedgerTable,
+pub struct LoopsPace<A, I = LedgerTable> {
+    item: I,
     ambient: A,
     /// The pace of this sandbox, which is never faster, and spares a call where this sandbox alone is too fast already.
     own: ProcessPace,
     interval: SignedDuration,
     /// How far ahead of its time a call may be made.
     ahead: SignedDuration,
-    /// One at a time asks, so that a sandbox does not get in its own way.
-    seen: Mutex<Seen>,
-}
-
-/// The item as it was seen last.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Seen {
-    next_at: Option<Timestamp>,
-    paused_until: Option<Timestamp>,
+    /// The most calls that all sandboxes together make within one second.
+    most: u32,
+    /// The item as it was seen last. One at a time asks, so that a sandbox does not get in its own way.
+    seen: Mutex<Kept>,
 }
 
 /// What came of asking for room.
@@ -57,61 +57,71 @@ enum Asked {
     Full(Timestamp),
 }
 
-impl<A: Ambient> LoopsPace<A> {
+impl<A: Ambient, I: PaceItem> LoopsPace<A, I> {
     /// At most `per_second` calls a second from all sandboxes together.
-    pub fn new(table: LedgerTable, per_second: NonZeroU32, ambient: A) -> Self {
+    pub fn new(item: I, per_second: NonZeroU32, ambient: A) -> Self {
         let interval = SignedDuration::from_secs(1) / i32::try_from(per_second.get()).unwrap_or(i32::MAX);
-        let spare = i32::try_from(burst(per_second).get().saturating_sub(1)).unwrap_or_default();
+        let burst = burst(per_second).get();
+        let spare = i32::try_from(burst.saturating_sub(1)).unwrap_or_default();
         let own = ProcessPace::new(per_second);
-        Self { table, ambient, own, interval, ahead: interval * spare, seen: Mutex::default() }
+        let most = per_second.get().saturating_add(burst);
+        Self { item, ambient, own, interval, ahead: interval * spare, most, seen: Mutex::default() }
     }
 
     /// Asks for room until `latest` from now.
     async fn ask(&self, latest: SignedDuration) -> Result<Asked, StoreFault> {
         let mut seen = self.seen.lock().await;
+        // Whether the item was seen just now.
+        let mut fresh = false;
         for _ in 0..TRIES {
             let now = micros(self.ambient.now());
-            let due = seen.next_at.unwrap_or(now).max(now);
-            // As early as the burst allows, but not while Loops is left alone.
-            let from = (due - self.ahead).max(now).max(seen.paused_until.unwrap_or(now));
+            let from = self.from(*seen, now);
             if from > now + latest {
-                let known = *seen;
-                *seen = self.read().await?;
-                if *seen == known {
+                if fresh {
                     return Ok(Asked::Full(from));
                 }
+                (*seen, fresh) = (self.item.read().await?, true);
                 continue;
             }
-            let next_at = due.max(from) + self.interval;
-            if self.move_on(*seen, next_at, now).await? {
-                seen.next_at = Some(next_at);
-                return Ok(Asked::From(from));
+            let slow = seen.slow_until.is_some_and(|until| from < until);
+            let interval = if slow { self.interval * SLOWED } else { self.interval };
+            let idle = seen.next_at.is_none_or(|at| at < now) || seen.paused_until.is_some_and(|until| until > now);
+            let change = if idle {
+                PaceChange::Begin { seen: *seen, next_at: seen.next_at.unwrap_or(from).max(from) + interval }
+            } else {
+                PaceChange::Step { from: now, latest: now + latest + self.ahead, interval }
+            };
+            match self.item.change(change, now).await? {
+                Ok(changed) => {
+                    *seen = changed;
+                    let due = changed.next_at.unwrap_or(now) - interval;
+                    let from = (due - self.ahead).max(now).max(changed.paused_until.unwrap_or(now));
+                    return Ok(Asked::From(from));
+                }
+                Err(found) => (*seen, fresh) = (found, true),
             }
-            *seen = self.read().await?;
         }
         // So many others are asking that there is no room.
         Ok(Asked::Full(self.ambient.now() + self.interval))
     }
 
-    /// Moves the time on; false where the item is not as it was seen.
-    async fn move_on(&self, seen: Seen, next_at: Timestamp, now: Timestamp) -> Result<bool, StoreFault> {
-        let change = Change::new("SET next_at = :next").number(":next", next_at.as_microsecond());
-        let change = change.only_if(match (seen.next_at, seen.paused_until) {
-            (None, None) => "attribute_not_exists(next_at) AND attribute_not_exists(paused_until)",
-            (Some(_), None) => "next_at = :seen AND attribute_not_exists(paused_until)",
-            (None, Some(_)) => "attribute_not_exists(next_at) AND paused_until = :paused",
-            (Some(_), Some(_)) => "next_at = :seen AND paused_until = :paused",
-        });
-        let change = seen.next_at.into_iter().fold(change, |change, at| change.number(":seen", at.as_microsecond()));
-        let paused = seen.paused_until.into_iter();
-        let change = paused.fold(change, |change, at| change.number(":paused", at.as_microsecond()));
-        Ok(self.table.change(KEY, change, now).await?.is_some())
+    /// When a call may be made: as early as the burst allows, but not while Loops is left alone.
+    fn from(&self, seen: Kept, now: Timestamp) -> Timestamp {
+        let due = seen.next_at.unwrap_or(now);
+        (due - self.ahead).max(now).max(seen.paused_until.unwrap_or(now))
     }
 
-    async fn read(&self) -> Result<Seen, StoreFault> {
-        let item = self.table.get(KEY).await?;
-        let at = |name| number(&item, name).and_then(|at| Timestamp::from_microsecond(at).ok());
-        Ok(Seen { next_at: at("next_at"), paused_until: at("paused_until") })
+    /// Tells everybody to leave Loops alone, and to call it more slowly then.
+    async fn tell(&self, pause: Duration, slow: Option<Duration>) {
+        self.own.pause(pause).await;
+        let now = self.ambient.now();
+        let until = micros(backoff::after(now, pause));
+        let slow_until = slow.map(|slow| micros(backoff::after(now, slow)));
+        let mut seen = self.seen.lock().await;
+        match self.item.change(PaceChange::Pause { until, slow_until }, now).await {
+            Ok(Ok(kept) | Err(kept)) => *seen = kept,
+            Err(fault) => warn!(%fault, "the others could not be told to leave Loops alone"),
+        }
     }
 
     fn until(&self, at: Timestamp) -> Duration {
@@ -119,53 +129,45 @@ impl<A: Ambient> LoopsPace<A> {
     }
 }
 
-impl<A: Ambient> Pace for LoopsPace<A> {
+impl<A: Ambient, I: PaceItem> Pace for LoopsPace<A, I> {
     async fn wait(&self) -> Result<(), LeftAlone> {
-        self.own.wait().await?;
-        match self.ask(LONGEST_WAIT).await {
-            Ok(Asked::From(at)) => {
-                tokio::time::sleep(self.until(at)).await;
-                Ok(())
-            }
-            Ok(Asked::Full(at)) => Err(LeftAlone::Full(self.until(at))),
-            Err(fault) => {
+        loop {
+            self.own.wait().await?;
+            match self.ask(LONGEST_WAIT).await {
+                Ok(Asked::From(at)) => tokio::time::sleep(self.until(at)).await,
+                Ok(Asked::Full(at)) => return Err(LeftAlone::Full(self.until(at))),
                 // The worker could write its record, so this passes; its own pace is kept meanwhile.
-                warn!(%fault, "the pace of all cannot be read: this sandbox keeps its own");
-                Ok(())
+                Err(fault) => warn!(%fault, "the pace of all cannot be read: this sandbox keeps its own"),
+            }
+            // It may have said meanwhile that it is full.
+            if !matches!(self.own.readiness(), Readiness::LeftAlone(LeftAlone::Full(_))) {
+                return Ok(());
             }
         }
     }
 
-    async fn try_take(&self) -> bool {
-        if !self.own.try_take().await {
-            return false;
-        }
-        match self.ask(SignedDuration::ZERO).await {
-            Ok(Asked::From(_)) => true,
-            Ok(Asked::Full(_)) => false,
+    async fn try_take(&self) -> Option<Turn> {
+        let turn = self.own.try_take().await?;
+        match self.ask(SignedDuration::try_from(PATIENCE).unwrap_or_default()).await {
+            Ok(Asked::From(at)) => Some(turn.or_later(Instant::now() + self.until(at))),
+            Ok(Asked::Full(_)) => None,
             Err(fault) => {
                 warn!(%fault, "the pace of all cannot be read: the row joins the queue");
-                false
+                None
             }
         }
     }
 
     async fn pause(&self, pause: Duration) {
-        self.own.pause(pause).await;
-        let now = self.ambient.now();
-        let until = micros(backoff::after(now, pause));
-        let change = Change::new("SET paused_until = :until")
-            .only_if("attribute_not_exists(paused_until) OR paused_until < :until")
-            .number(":until", until.as_microsecond());
-        let mut seen = self.seen.lock().await;
-        match self.table.change(KEY, change, now).await {
-            Ok(_) => seen.paused_until = seen.paused_until.max(Some(until)),
-            Err(fault) => warn!(%fault, "the others could not be told to leave Loops alone"),
-        }
+        self.tell(pause, None).await;
     }
 
-    fn note(&self, outcome: Outcome) {
-        self.own.note(outcome);
+    async fn note(&self, answer: &FarAnswer) {
+        self.own.note_outcome(answer.outcome);
+        // What other sandboxes call is not known here: as many as the pace allows may be the relay's own.
+        if let Some(pause) = answer.room.and_then(|room| room.pause(self.most)) {
+            self.tell(pause, Some(SLOW_FOR)).await;
+        }
     }
 
     fn readiness(&self) -> Readiness {
@@ -177,3 +179,7 @@ impl<A: Ambient> Pace for LoopsPace<A> {
 fn micros(at: Timestamp) -> Timestamp {
     Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at)
 }
+
+#[cfg(test)]
+#[path = "loops_pace_tests.rs"]
+mod tests;

@@ -3,18 +3,13 @@
 use std::sync::{Arc, OnceLock};
 
 use aws_sdk_sqs::Client;
-use aws_sdk_sqs::types::MessageAttributeValue;
 use relay::store::{Queue, StoreFault, Stored};
 use relay_core::delivery::{BodyHash, Delivery, Reason};
 
 use crate::account::Account;
+use crate::dead_letter::{Death, Label};
 use crate::envelope;
 use crate::service_fault::{did_nothing, told};
-
-/// The message attribute with a dead letter's reason.
-pub const REASON_ATTRIBUTE: &str = "reason";
-/// The message attribute with the far end's last status.
-pub const STATUS_ATTRIBUTE: &str = "status";
 
 /// A sending that failed.
 #[derive(Debug)]
@@ -71,17 +66,16 @@ impl SqsQueue {
         sent.map(drop).map_err(|fault| NotSent { may_be_there: !did_nothing(&fault), fault: StoreFault(told(&fault)) })
     }
 
-    /// Sends a dead letter: a message, its reason, and by what it is known.
+    /// Sends a dead letter: a message, what is to be said of it, and by what it is known.
     ///
     /// # Errors
     /// When SQS does not take it.
-    pub async fn bury(
+    pub(crate) async fn bury(
         &self,
         message: &str,
         group: &str,
         token: &str,
-        reason: &str,
-        status: Option<u16>,
+        label: Label<'_>,
     ) -> Result<(), StoreFault> {
         let sent = self
             .client()
@@ -89,11 +83,7 @@ impl SqsQueue {
             .queue_url(&self.dead_letters)
             .message_group_id(group)
             .message_deduplication_id(token)
-            .message_attributes(REASON_ATTRIBUTE, text(reason)?)
-            .message_attributes(
-                STATUS_ATTRIBUTE,
-                text(&status.map_or_else(|| "none".to_owned(), |status| status.to_string()))?,
-            )
+            .set_message_attributes(Some(label.attributes()?))
             .message_body(message)
             .send()
             .await;
@@ -104,9 +94,9 @@ impl SqsQueue {
     ///
     /// # Errors
     /// When SQS does not take it.
-    pub async fn bury_delivery(&self, delivery: &Delivery, token: &str, reason: Reason) -> Result<(), StoreFault> {
+    pub async fn bury_delivery(&self, delivery: &Delivery, token: &str, death: Death) -> Result<(), StoreFault> {
         let message = seal(delivery)?;
-        self.bury(&message, delivery.contact.as_str(), token, reason.code.as_str(), reason.status).await
+        self.bury(&message, delivery.contact.as_str(), token, Label::of(delivery, death)).await
     }
 
     /// Lets a received message be received again after so many seconds.
@@ -133,7 +123,9 @@ impl Queue for SqsQueue {
     }
 
     async fn put_dead(&self, delivery: &Delivery, reason: Reason) -> Result<(), StoreFault> {
-        self.bury_delivery(delivery, &content_token(delivery), reason).await
+        // It dies as it comes, without an attempt.
+        let death = Death { reason, attempts: 0, at: delivery.received_at };
+        self.bury_delivery(delivery, &content_token(delivery), death).await
     }
 }
 
@@ -144,9 +136,4 @@ fn content_token(delivery: &Delivery) -> String {
 
 fn seal(delivery: &Delivery) -> Result<String, StoreFault> {
     envelope::seal(delivery).map_err(|fault| StoreFault(fault.to_string()))
-}
-
-fn text(value: &str) -> Result<MessageAttributeValue, StoreFault> {
-    let attribute = MessageAttributeValue::builder().data_type("String").string_value(value).build();
-    attribute.map_err(|fault| StoreFault(fault.to_string()))
 }

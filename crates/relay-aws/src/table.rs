@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
-use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
 use jiff::{SignedDuration, Timestamp};
 use relay::store::StoreFault;
 
@@ -35,7 +35,9 @@ pub struct LedgerTable {
 #[derive(Debug, Default)]
 pub(crate) struct Change {
     update: &'static str,
+    also: Option<&'static str>,
     condition: Option<&'static str>,
+    name: Option<(&'static str, String)>,
     values: Vec<(&'static str, AttributeValue)>,
     forever: bool,
 }
@@ -48,6 +50,18 @@ impl Change {
 
     pub(crate) fn only_if(mut self, condition: &'static str) -> Self {
         self.condition = Some(condition);
+        self
+    }
+
+    /// Something else that is set, with its value.
+    pub(crate) fn also(mut self, assignment: &'static str, name: &'static str, value: &str) -> Self {
+        self.also = Some(assignment);
+        self.text(name, value)
+    }
+
+    /// What a `#` word of the expression stands for: a name that is made up only now.
+    pub(crate) fn named(mut self, word: &'static str, name: String) -> Self {
+        self.name = Some((word, name));
         self
     }
 
@@ -95,13 +109,37 @@ impl LedgerTable {
 
     /// Changes an item and gives it as it is then; nothing where its condition does not hold.
     pub(crate) async fn change(&self, key: &str, change: Change, now: Timestamp) -> Result<Option<Item>, StoreFault> {
+        Ok(self.update(key, change, now, ReturnValuesOnConditionCheckFailure::None).await?.ok())
+    }
+
+    /// The same; as an error, the item as it is where its condition does not hold.
+    pub(crate) async fn change_or_see(
+        &self,
+        key: &str,
+        change: Change,
+        now: Timestamp,
+    ) -> Result<Result<Item, Item>, StoreFault> {
+        self.update(key, change, now, ReturnValuesOnConditionCheckFailure::AllOld).await
+    }
+
+    async fn update(
+        &self,
+        key: &str,
+        change: Change,
+        now: Timestamp,
+        otherwise: ReturnValuesOnConditionCheckFailure,
+    ) -> Result<Result<Item, Item>, StoreFault> {
         let mut request = self
             .client
             .update_item()
             .table_name(&self.name)
             .key(KEY, AttributeValue::S(key.to_owned()))
             .return_values(ReturnValue::AllNew)
+            .return_values_on_condition_check_failure(otherwise)
             .set_condition_expression(change.condition.map(str::to_owned));
+        if let Some((word, name)) = change.name {
+            request = request.expression_attribute_names(word, name);
+        }
         for (name, value) in change.values {
             request = request.expression_attribute_values(name, value);
         }
@@ -109,18 +147,21 @@ impl LedgerTable {
             request.update_expression(change.update)
         } else {
             let expires_at = now.checked_add(KEPT).unwrap_or(now).as_second();
+            let also = change.also.map(|also| format!(", {also}")).unwrap_or_default();
             let update = match change.update.strip_prefix("SET ") {
-                Some(rest) => format!("SET {EXPIRES_AT} = :expires_at, {rest}"),
-                None => format!("SET {EXPIRES_AT} = :expires_at {}", change.update),
+                Some(rest) => format!("SET {EXPIRES_AT} = :expires_at{also}, {rest}"),
+                None => format!("SET {EXPIRES_AT} = :expires_at{also} {}", change.update),
             };
             request
                 .update_expression(update)
                 .expression_attribute_values(":expires_at", AttributeValue::N(expires_at.to_string()))
         };
         match request.send().await {
-            Ok(changed) => Ok(Some(changed.attributes.unwrap_or_default())),
+            Ok(changed) => Ok(Ok(changed.attributes.unwrap_or_default())),
             Err(fault) => match fault.as_service_error() {
-                Some(UpdateItemError::ConditionalCheckFailedException(_)) => Ok(None),
+                Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
+                    Ok(Err(failed.item().cloned().unwrap_or_default()))
+                }
                 _ => Err(StoreFault(told(&fault))),
             },
         }

@@ -2,13 +2,15 @@
 
 use relay::ambient::Ambient;
 use relay::pace::Readiness;
+use relay::signal::{Became, Signal};
 use relay::store::Attempt;
 use relay_core::delivery::{Delivery, Disposition, Reason, ReasonCode};
 use tracing::error;
 
 use crate::batch::{Fate, MessageWorker};
+use crate::dead_letter::Death;
 use crate::lane::{AwsLane, Before};
-use crate::ledger::{Begun, Ledger};
+use crate::ledger::{Begun, Buried, Ledger};
 use crate::parking::{Parking, WaitsFor};
 
 /// A worker of the queue to Clay.
@@ -27,6 +29,10 @@ pub struct ClayWorker<W, A> {
 impl<W: Attempt, A: Ambient> MessageWorker for ClayWorker<W, A> {
     async fn work(&self, delivery: &Delivery) -> Fate {
         try_once(&self.attempt, &self.ledger, &self.ambient, delivery).await
+    }
+
+    async fn give_up(&self, delivery: &Delivery) -> Fate {
+        bury(&self.ledger, &self.ambient, delivery, ReasonCode::GivenUp).await
     }
 
     fn readiness(&self) -> Readiness {
@@ -61,9 +67,12 @@ impl<W: Attempt, A: Ambient> MessageWorker for LoopsWorker<W, A> {
     async fn work(&self, delivery: &Delivery) -> Fate {
         match self.lane.before(delivery).await {
             Ok(Before::Clear) => self.send(delivery).await,
-            Ok(Before::Held) => Fate::NotYet,
+            Ok(Before::Held) => {
+                Signal::of_work(delivery, Became::Waits).tell();
+                Fate::NotYet
+            }
             Ok(Before::First(first)) => match self.send_first(&first).await {
-                Fate::Delivered { .. } | Fate::Dead(_) => self.send(delivery).await,
+                Fate::Delivered { .. } | Fate::Dead(_) | Fate::Conflict(_) => self.send(delivery).await,
                 waits => waits,
             },
             Err(fault) => {
@@ -71,6 +80,11 @@ impl<W: Attempt, A: Ambient> MessageWorker for LoopsWorker<W, A> {
                 Fate::Unable
             }
         }
+    }
+
+    async fn give_up(&self, delivery: &Delivery) -> Fate {
+        let fate = bury(&self.ledger, &self.ambient, delivery, ReasonCode::GivenUp).await;
+        self.leave_ended(delivery, fate).await
     }
 
     fn readiness(&self) -> Readiness {
@@ -88,23 +102,28 @@ impl<W: Attempt, A: Ambient> MessageWorker for LoopsWorker<W, A> {
 
 impl<W: Attempt, A: Ambient> LoopsWorker<W, A> {
     async fn send(&self, delivery: &Delivery) -> Fate {
-        match try_once(&self.attempt, &self.ledger, &self.ambient, delivery).await {
-            fate @ (Fate::Delivered { .. } | Fate::Dead(_)) => self.leave(delivery, fate).await,
-            waits => waits,
-        }
+        let fate = try_once(&self.attempt, &self.ledger, &self.ambient, delivery).await;
+        self.leave_ended(delivery, fate).await
     }
 
     /// Sends what goes before the message that is at hand. Nobody else keeps it where it dies.
     async fn send_first(&self, first: &Delivery) -> Fate {
         let fate = try_once(&self.attempt, &self.ledger, &self.ambient, first).await;
-        if let Fate::Dead(reason) = fate
-            && let Err(fault) = self.lane.bury(first, reason).await
-        {
+        let buried = match fate {
+            Fate::Dead(death) => self.lane.bury(first, death).await,
+            Fate::Conflict(death) => self.lane.bury(&first.conflict(), death).await,
+            _ => Ok(()),
+        };
+        if let Err(fault) = buried {
             error!(delivery.id = %first.id, %fault, "a dead letter cannot be stored");
             return Fate::Unable;
         }
+        self.leave_ended(first, fate).await
+    }
+
+    async fn leave_ended(&self, delivery: &Delivery, fate: Fate) -> Fate {
         match fate {
-            Fate::Delivered { .. } | Fate::Dead(_) => self.leave(first, fate).await,
+            Fate::Delivered { .. } | Fate::Dead(_) | Fate::Conflict(_) => self.leave(delivery, fate).await,
             waits => waits,
         }
     }
@@ -123,29 +142,73 @@ impl<W: Attempt, A: Ambient> LoopsWorker<W, A> {
 async fn try_once<W: Attempt, A: Ambient>(attempt: &W, ledger: &Ledger, ambient: &A, delivery: &Delivery) -> Fate {
     let history = match ledger.begin(delivery, ambient.now()).await {
         Ok(Begun::Go(history)) => history,
-        Ok(Begun::DoneBefore) => return Fate::Delivered { waited: None },
+        Ok(Begun::DoneBefore) => {
+            Signal::of_work(delivery, Became::Duplicate).tell();
+            return Fate::Delivered { waited: None };
+        }
         Ok(Begun::NotBefore(at)) => return Fate::Back(at),
-        Ok(Begun::Conflict) => return Fate::Dead(Reason::own(ReasonCode::IdConflict)),
+        Ok(Begun::Conflict) => return bury_conflict(ledger, ambient, delivery).await,
         Err(fault) => {
             error!(delivery.id = %delivery.id, %fault, "the ledger cannot be written: nothing is sent");
             return Fate::Unable;
         }
     };
     let end = attempt.attempt(delivery, history).await;
-    if let Err(fault) = ledger.end(&delivery.id, end, ambient.now()).await {
-        error!(delivery.id = %delivery.id, %fault, "the end of an attempt cannot be recorded");
-        // What was delivered is not sent again for the sake of a record.
-        if end != Disposition::Delivered {
-            return Fate::Unable;
+    let now = ambient.now();
+    let attempts = match ledger.end(&delivery.id, end, now).await {
+        Ok(attempts) => attempts,
+        Err(fault) => {
+            error!(delivery.id = %delivery.id, %fault, "the end of an attempt cannot be recorded");
+            // What was delivered is not sent again for the sake of a record.
+            if end != Disposition::Delivered {
+                return Fate::Unable;
+            }
+            0
         }
-    }
+    };
     let waited = history.held_since.map(|_| WaitsFor::Person).or(history.failing_since.map(|_| WaitsFor::FarEnd));
     match end {
         Disposition::Delivered => Fate::Delivered { waited },
-        Disposition::Dead(reason) => Fate::Dead(reason),
+        Disposition::Dead(reason) => Fate::Dead(Death { reason, attempts, at: now }),
         // For as long as an end asks to be left alone, it is.
         Disposition::TryLater { at, reason } if reason.code == ReasonCode::FarEndFull => Fate::Back(at),
         Disposition::TryLater { at, .. } => Fate::Parked(at, WaitsFor::FarEnd),
         Disposition::Hold { at, .. } => Fate::Parked(at, WaitsFor::Person),
     }
+}
+
+/// Ends a delivery without an attempt: on record first, so that an event that is run again is stored anew.
+async fn bury<A: Ambient>(ledger: &Ledger, ambient: &A, delivery: &Delivery, code: ReasonCode) -> Fate {
+    match ledger.bury(delivery, Reason::own(code), ambient.now()).await {
+        Ok(Buried::Dead(death)) => {
+            tell_dead(delivery, death);
+            Fate::Dead(death)
+        }
+        Ok(Buried::DoneBefore) => Fate::Delivered { waited: None },
+        Ok(Buried::Conflict) => bury_conflict(ledger, ambient, delivery).await,
+        Err(fault) => {
+            error!(delivery.id = %delivery.id, %fault, "a dead letter cannot be recorded");
+            Fate::Unable
+        }
+    }
+}
+
+/// Ends another body under a known id, under an id of its own: what is known of the first one stays.
+async fn bury_conflict<A: Ambient>(ledger: &Ledger, ambient: &A, delivery: &Delivery) -> Fate {
+    match ledger.bury(&delivery.conflict(), Reason::own(ReasonCode::IdConflict), ambient.now()).await {
+        Ok(Buried::Dead(death)) => {
+            tell_dead(delivery, death);
+            Fate::Conflict(death)
+        }
+        // The same other body was kept before, and a person has sent it since.
+        Ok(Buried::DoneBefore | Buried::Conflict) => Fate::Delivered { waited: None },
+        Err(fault) => {
+            error!(delivery.id = %delivery.id, %fault, "a dead letter cannot be recorded");
+            Fate::Unable
+        }
+    }
+}
+
+fn tell_dead(delivery: &Delivery, death: Death) {
+    Signal { reason: Some(death.reason), ..Signal::of_work(delivery, Became::Dead) }.tell();
 }

@@ -156,6 +156,14 @@ pub struct Delivery {
     pub body: Bytes,
 }
 
+impl Delivery {
+    /// The same under an id of its own: kept beside the delivery whose id it came with, told apart by its content.
+    #[must_use]
+    pub fn conflict(&self) -> Self {
+        Self { id: self.id.of_conflict(&BodyHash::of(&self.body)), ..self.clone() }
+    }
+}
+
 impl std::fmt::Debug for Delivery {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Delivery").field("id", &self.id).field("bytes", &self.body.len()).finish_non_exhaustive()

@@ -107,6 +107,13 @@ impl LoopsEvent {
     }
 }
 
+/// What happened, by the body of an event that was verified when it came and has been stored since; nothing where the
+/// body is no event's.
+#[must_use]
+pub fn stored_name(body: &[u8]) -> Option<String> {
+    Object::read(body)?.text("eventName").filter(|name| !name.is_empty())
+}
+
 fn contact_key(fields: &Object<'_>, webhook_id: &str) -> ContactKey {
     let identity = fields.object("contactIdentity").or_else(|| fields.object("contact"));
     let text = |name| identity.as_ref().and_then(|identity| identity.text(name)).filter(|text| !text.is_empty());
@@ -135,6 +142,14 @@ mod tests {
     fn a_known_and_an_unknown_event_are_read_alike() {
         assert_eq!(read(r#"{"eventName":"contact.created"}"#).unwrap().name(), "contact.created");
         assert_eq!(read(r#"{"eventName":"contact.reborn"}"#).unwrap().name(), "contact.reborn");
+    }
+
+    #[test]
+    fn a_stored_event_has_the_name_that_it_came_with() {
+        assert_eq!(stored_name(br#"{"eventName":"email.opened"}"#).as_deref(), Some("email.opened"));
+        for body in ["", "{}", "[]", r#"{"eventName":""}"#, r#"{"eventName":7}"#] {
+            assert_eq!(stored_name(body.as_bytes()), None, "{body}");
+        }
     }
 
     #[test]

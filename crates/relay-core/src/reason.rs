@@ -35,13 +35,15 @@ pub enum ReasonCode {
     Unreachable,
     /// The far end's certificate is not trusted.
     CertificateUntrusted,
+    /// It has waited for ten days, or been taken up as often as a queue allows.
+    GivenUp,
     /// A fault of the relay itself.
     Internal,
 }
 
 impl ReasonCode {
     /// Every code, for reading one back.
-    const ALL: [Self; 17] = [
+    const ALL: [Self; 18] = [
         Self::TooLarge,
         Self::NoRoute,
         Self::IdConflict,
@@ -58,6 +60,7 @@ impl ReasonCode {
         Self::TimedOut,
         Self::Unreachable,
         Self::CertificateUntrusted,
+        Self::GivenUp,
         Self::Internal,
     ];
 
@@ -81,6 +84,7 @@ impl ReasonCode {
             Self::TimedOut => "timed_out",
             Self::Unreachable => "unreachable",
             Self::CertificateUntrusted => "certificate_untrusted",
+            Self::GivenUp => "given_up",
             Self::Internal => "internal",
         }
     }

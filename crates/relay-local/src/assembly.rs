@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{Request, Response};
 use relay::ambient::Ambient;
-use relay::answer;
+use relay::answer::{self, Caller};
 use relay::clay_api::HttpClay;
 use relay::clay_delivery::ClayDelivery;
 use relay::clay_to_loops::ClayToLoops;
@@ -15,9 +15,12 @@ use relay::loops_delivery::LoopsDelivery;
 use relay::loops_to_clay::{LoopsToClay, LoopsToClaySettings};
 use relay::pace::ProcessPace;
 use relay::property_list::{PropertyList, PropertyReader};
+use relay::rerouting::Rerouting;
 use relay::secrets::{ClayToLoopsSecret, LoopsToClaySecret, SecretField, Settled};
 use relay::settings::SharedSettings;
-use relay_core::delivery::DeliveryId;
+use relay::signal::{Became, Place, Signal};
+use relay_core::delivery::{DeliveryId, Direction};
+use relay_core::refusal::Code;
 use relay_core::row::Kind;
 
 use crate::settings;
@@ -28,6 +31,8 @@ pub type SharedAmbient = Arc<dyn Ambient>;
 type Loops = HttpLoops<SharedAmbient>;
 type Clay = HttpClay<SharedAmbient>;
 type Pace = Arc<ProcessPace>;
+/// The worker that posts to Clay.
+pub type ToClay = Rerouting<Settled<LoopsToClaySecret>, Clay, SqliteStore, Pace, SharedAmbient, SqliteStore>;
 /// What reads the list of contact properties.
 pub type LocalProperties = PropertyReader<Settled<ClayToLoopsSecret>, Loops, Pace, SharedAmbient>;
 
@@ -45,7 +50,7 @@ pub struct Relay {
     webhooks: LoopsToClay<Settled<LoopsToClaySecret>, SqliteStore, SharedAmbient>,
     rows: ClayToLoops<Settled<ClayToLoopsSecret>, Loops, SqliteStore, Pace, SharedAmbient>,
     /// The worker that posts to Clay.
-    pub clay_delivery: Arc<ClayDelivery<Settled<LoopsToClaySecret>, Clay, SqliteStore, Pace, SharedAmbient>>,
+    pub clay_delivery: Arc<ToClay>,
     /// The worker that calls Loops.
     pub loops_delivery: Arc<LoopsDelivery<Settled<ClayToLoopsSecret>, Loops, Pace, SharedAmbient>>,
 }
@@ -90,13 +95,16 @@ impl Relay {
                 contact_source: shared.contact_source.clone(),
                 properties: PropertyList::of(shared.typed_properties),
             },
-            clay_delivery: Arc::new(ClayDelivery {
-                secrets: to_clay,
-                clay: HttpClay::new(client.clone(), Arc::clone(ambient)),
-                ledger: store.clone(),
-                pace: Arc::new(ProcessPace::new(shared.clay_rate)),
-                ambient: Arc::clone(ambient),
-                payload: shared.clay_payload,
+            clay_delivery: Arc::new(Rerouting {
+                clay: ClayDelivery {
+                    secrets: to_clay,
+                    clay: HttpClay::new(client.clone(), Arc::clone(ambient)),
+                    ledger: store.clone(),
+                    pace: Arc::new(ProcessPace::new(shared.clay_rate)),
+                    ambient: Arc::clone(ambient),
+                    payload: shared.clay_payload,
+                },
+                queue: store.clone(),
             }),
             loops_delivery: Arc::new(LoopsDelivery {
                 secrets: to_loops,
@@ -117,10 +125,16 @@ impl Relay {
         self.rows.property_reader()
     }
 
-    /// A refusal on one of the two routes for rows that never became a row.
-    pub fn row_refused(&self, response: Response<Bytes>) -> Response<Bytes> {
+    /// A refusal that no handler has made: it gets an id like any other, and is told.
+    pub fn refused(&self, caller: Caller, code: Code, response: Response<Bytes>) -> Response<Bytes> {
+        let direction = match caller {
+            Caller::Loops => Direction::LoopsToClay,
+            Caller::Clay => Direction::ClayToLoops,
+        };
         let id = DeliveryId::of_refusal(&self.rows.ambient.unique());
-        answer::with_delivery_id(response, &id)
+        let signal = Signal::new(direction, Place::Door, Became::Refused, id.as_str());
+        Signal { code: Some(code), ..signal }.tell();
+        answer::with_delivery_id(response, id.as_str())
     }
 
     /// Answers one of the two routes for rows.

@@ -53,6 +53,7 @@ keys, URLs and tokens may also be kept in the data folder: `relayctl setup --loc
   LOOPS_RATE_PER_SECOND        calls a second to Loops [8]
   LOOPS_API_URL                where the Loops API is [https://app.loops.so/api]
   SIGNATURE_TOLERANCE_SECONDS  how far a signature's time may be off, 0 = any [300]
+  CONTACT_HASH_KEY             what contacts are hashed with in the log [generated, kept in the data folder]
   RUST_LOG                     error, warn, info or debug [info]";
 
 /// Reads the command line and does what it says.

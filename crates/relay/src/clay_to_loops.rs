@@ -21,9 +21,10 @@ use crate::ambient::Ambient;
 use crate::direct::{Direct, DirectAttempt};
 use crate::ending::{About, Ending};
 use crate::loops_api::LoopsApi;
-use crate::pace::Pace;
+use crate::pace::{Pace, Turn};
 use crate::property_list::{PropertyList, PropertyReader};
 use crate::secrets::{ClayToLoopsSecret, SecretField, SecretSource};
+use crate::signal::Tally;
 use crate::store::{Admission, DirectEnd, DirectLane, StoreFault, Wish};
 
 /// The time in which a row is answered: below what Clay's column waits, and below a gateway's 30 s.
@@ -69,17 +70,19 @@ where
 {
     /// Answers one request of the route for that kind of row.
     pub async fn handle(&self, kind: Kind, request: Request<Bytes>) -> Response<Bytes> {
-        let deadline = Instant::now() + ANSWER_WITHIN;
+        let (begun, mut tally) = (Instant::now(), Tally::default());
+        let deadline = begun + ANSWER_WITHIN;
         let (about, ending) = match self.read(kind, request).await {
             Ok(mut wanted) => {
                 let id = wanted.delivery.id.clone();
                 let adjusted = std::mem::take(&mut wanted.adjusted);
-                let about = About { id, adjusted, later: wanted.wish == Wish::Later };
-                (about, self.send(wanted, deadline).await)
+                let contact = Some(wanted.delivery.contact.clone());
+                let about = About { id, contact, adjusted, later: wanted.wish == Wish::Later };
+                (about, self.send(wanted, deadline, &mut tally).await)
             }
             Err(refusal) => (About::no_delivery(&self.ambient.unique()), Ending::Refused(refusal)),
         };
-        ending.log(kind, &about.id);
+        ending.tell(kind, &about, begun.elapsed(), tally);
         ending.answer(&about)
     }
 
@@ -171,22 +174,27 @@ where
         IdempotencyKey::derived(name, row.email(), row.user_id(), row.event_properties())
     }
 
-    async fn send(&self, wanted: Wanted, deadline: Instant) -> Ending {
+    async fn send(&self, wanted: Wanted, deadline: Instant, tally: &mut Tally) -> Ending {
         let Wanted { delivery, wish, api_key, adjusted: _ } = wanted;
-        // Room is asked for first: a row that finds none is stored in one step.
-        let has_room = wish == Wish::Direct && self.pace.try_take().await;
+        // Room is asked for first: a row that finds none is stored in one step. The turn is waited for only after the row
+        // has its place in the lane, so that no other of its contact gets past it meanwhile.
         let preferred = wish == Wish::Later;
-        let wish = if has_room { Wish::Direct } else { Wish::Later };
+        let turn = if preferred { None } else { self.pace.try_take().await };
+        let wish = if turn.is_some() { Wish::Direct } else { Wish::Later };
         match self.admit(&delivery, wish, deadline).await {
-            Ok(Admission::Queued) => Ending::Queued { tried: false },
+            Ok(Admission::Queued) => Ending::Queued,
             Ok(Admission::DeliveredBefore) => Ending::Duplicate,
             Ok(Admission::Busy) => Ending::unavailable("The same row is being sent right now"),
-            Ok(Admission::Direct) => self.send_directly(&delivery, api_key, deadline).await,
+            Ok(Admission::Direct) => {
+                // Only who has a turn wishes to be admitted; who is admitted all the same sends at once.
+                let turn = turn.unwrap_or_else(|| Turn::from(Instant::now()));
+                self.send_directly(&delivery, turn, api_key, deadline, tally).await
+            }
             Err(fault) => {
                 error!(delivery.id = %delivery.id, fault = %fault, "the store cannot be written");
                 // To have it stored was a wish; to have it delivered is as good.
-                let has_room = has_room || (preferred && self.pace.try_take().await);
-                self.send_unrecorded(&delivery, has_room, api_key, deadline).await
+                let turn = if preferred { self.pace.try_take().await } else { turn };
+                self.send_unrecorded(&delivery, turn, api_key, deadline, tally).await
             }
         }
     }
@@ -204,8 +212,15 @@ where
         Direct { secrets: &self.secrets, loops: &self.loops, pace: &self.pace, ambient: &self.ambient }
     }
 
-    async fn send_directly(&self, delivery: &Delivery, api_key: SecretString, deadline: Instant) -> Ending {
-        let attempt = self.direct().attempt(delivery, api_key, deadline).await;
+    async fn send_directly(
+        &self,
+        delivery: &Delivery,
+        turn: Turn,
+        api_key: SecretString,
+        deadline: Instant,
+        tally: &mut Tally,
+    ) -> Ending {
+        let attempt = self.direct().attempt(delivery, turn, api_key, deadline, tally).await;
         let end = match &attempt {
             DirectAttempt::Answered(_) | DirectAttempt::Duplicate => DirectEnd::Delivered,
             DirectAttempt::Refused { .. } | DirectAttempt::KeyRejected(_) => DirectEnd::Refused,
@@ -227,7 +242,7 @@ where
             DirectAttempt::Duplicate => Ending::Duplicate,
             DirectAttempt::Refused { status, message } => Ending::LoopsRejected { status, message },
             DirectAttempt::KeyRejected(refusal) => Ending::Refused(refusal),
-            DirectAttempt::Failed { .. } if settled.is_ok() => Ending::Queued { tried: true },
+            DirectAttempt::Failed { .. } if settled.is_ok() => Ending::Queued,
             DirectAttempt::Failed { .. } => Ending::unavailable("Loops has no room and the row cannot be stored"),
         }
     }
@@ -236,14 +251,16 @@ where
     async fn send_unrecorded(
         &self,
         delivery: &Delivery,
-        has_room: bool,
+        turn: Option<Turn>,
         api_key: SecretString,
         deadline: Instant,
+        tally: &mut Tally,
     ) -> Ending {
-        if !has_room || !self.lane.is_clear(&delivery.contact).await.unwrap_or(false) {
+        let clear = self.lane.is_clear(&delivery.contact).await.unwrap_or(false);
+        let Some(turn) = turn.filter(|_| clear) else {
             return Ending::unavailable("The row cannot be stored");
-        }
-        match self.direct().attempt(delivery, api_key, deadline).await {
+        };
+        match self.direct().attempt(delivery, turn, api_key, deadline, tally).await {
             DirectAttempt::Answered(answer) => Ending::Delivered(answer),
             DirectAttempt::Duplicate => Ending::Duplicate,
             DirectAttempt::Refused { status, message } => Ending::LoopsRejected { status, message },

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::StatusCode;
 use relay_core::decision::{Decision, Lane, Outcome, decide, refusal_status};
-use relay_core::delivery::{Cargo, Delivery, Reason};
+use relay_core::delivery::{Cargo, Delivery, Reason, ReasonCode};
 use relay_core::refusal::{Code, Refusal};
 use relay_core::secret::SecretString;
 use serde_json::Value;
@@ -14,8 +14,9 @@ use crate::ending::LoopsAnswer;
 use crate::http_client::FarAnswer;
 use crate::loops_api::{LoopsApi, LoopsCall};
 use crate::outcome::reason_of;
-use crate::pace::Pace;
+use crate::pace::{Pace, Readiness, Turn};
 use crate::secrets::{ClayToLoopsSecret, SecretField, SecretSource};
+use crate::signal::Tally;
 
 /// How often a row is tried while its caller waits.
 const TRIES: u32 = 2;
@@ -67,14 +68,26 @@ where
     P: Pace,
     A: Ambient,
 {
-    /// Tries it; the room for the first try is taken already.
-    pub(crate) async fn attempt(&self, delivery: &Delivery, mut key: SecretString, deadline: Instant) -> DirectAttempt {
+    /// Tries it; the turn for the first try is taken already.
+    pub(crate) async fn attempt(
+        &self,
+        delivery: &Delivery,
+        turn: Turn,
+        mut key: SecretString,
+        deadline: Instant,
+        tally: &mut Tally,
+    ) -> DirectAttempt {
+        turn.comes().await;
+        if self.pace.readiness() != Readiness::Ready {
+            // Loops has said meanwhile that it is full.
+            return DirectAttempt::Failed { attempts: 0, asked: None, reason: Reason::own(ReasonCode::FarEndFull) };
+        }
         let event = matches!(delivery.cargo, Cargo::LoopsEvent { .. });
         let (mut tries, mut reread) = (0, false);
         loop {
             tries += 1;
-            let answer = self.call(delivery, &key, deadline).await;
-            self.pace.note(answer.outcome);
+            let answer = self.call(delivery, &key, deadline, tally).await;
+            self.pace.note(&answer).await;
             match decide(Lane::LoopsDirect, answer.outcome, event) {
                 Decision::Delivered => return taken(answer),
                 Decision::Duplicate => return DirectAttempt::Duplicate,
@@ -106,18 +119,28 @@ where
                     if again {
                         tokio::time::sleep(pause).await;
                     }
-                    if !again || !self.pace.try_take().await {
-                        return failed(tries, &answer);
-                    }
+                    let turn = if again { self.pace.try_take().await } else { None };
+                    let Some(turn) = turn else { return failed(tries, &answer) };
+                    turn.comes().await;
                 }
                 Decision::Refuse | Decision::DeadLetter | Decision::NextWebhook => return refused(&answer),
             }
         }
     }
 
-    async fn call(&self, delivery: &Delivery, api_key: &SecretString, deadline: Instant) -> FarAnswer {
-        let timeout = TRY_TIMEOUT.min(deadline.saturating_duration_since(Instant::now()));
-        self.loops.call(LoopsCall { cargo: &delivery.cargo, body: &delivery.body, api_key, timeout }).await
+    async fn call(
+        &self,
+        delivery: &Delivery,
+        api_key: &SecretString,
+        deadline: Instant,
+        tally: &mut Tally,
+    ) -> FarAnswer {
+        let begun = Instant::now();
+        let timeout = TRY_TIMEOUT.min(deadline.saturating_duration_since(begun));
+        let Delivery { id, cargo, body, .. } = delivery;
+        let answer = self.loops.call(LoopsCall { delivery: id, cargo, body, api_key, timeout }).await;
+        tally.note(begun.elapsed());
+        answer
     }
 
     fn key_rejected(&self) -> DirectAttempt {

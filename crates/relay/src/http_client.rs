@@ -18,6 +18,11 @@ use jiff::Timestamp;
 use relay_core::backoff;
 use relay_core::decision::Outcome;
 
+use crate::room::Room;
+
+/// How many calls a second Loops takes, and how many of them are left (Loops API reference, "Rate limiting").
+const LIMIT: &str = "x-ratelimit-limit";
+const REMAINING: &str = "x-ratelimit-remaining";
 /// The longest time that opening a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a connection that nobody uses is kept.
@@ -45,6 +50,8 @@ pub struct FarAnswer {
     pub outcome: Outcome,
     /// How long the far end asks to be left alone.
     pub retry_after: Option<Duration>,
+    /// What it says of the room that it has left.
+    pub room: Option<Room>,
     /// What was read of the body.
     pub body: Bytes,
 }
@@ -53,7 +60,7 @@ impl FarAnswer {
     /// An outcome that brought nothing else.
     #[must_use]
     pub const fn bare(outcome: Outcome) -> Self {
-        Self { outcome, retry_after: None, body: Bytes::new() }
+        Self { outcome, retry_after: None, room: None, body: Bytes::new() }
     }
 }
 
@@ -124,6 +131,8 @@ async fn read(mut response: reqwest::Response, now: Timestamp) -> FarAnswer {
         .get(RETRY_AFTER)
         .and_then(|value| value.to_str().ok())
         .and_then(|value| backoff::retry_after(value, now));
+    let number = |name: &str| response.headers().get(name)?.to_str().ok()?.trim().parse().ok();
+    let room = number(LIMIT).zip(number(REMAINING)).map(|(limit, remaining)| Room { limit, remaining });
     let mut body = Vec::new();
     while body.len() < ANSWER_BYTES {
         match response.chunk().await {
@@ -133,7 +142,7 @@ async fn read(mut response: reqwest::Response, now: Timestamp) -> FarAnswer {
         }
     }
     body.truncate(ANSWER_BYTES);
-    FarAnswer { outcome, retry_after, body: body.into() }
+    FarAnswer { outcome, retry_after, room, body: body.into() }
 }
 
 fn outcome_of(fault: &reqwest::Error) -> Outcome {

@@ -2,25 +2,34 @@
 
 use std::future::Future;
 use std::num::NonZeroU32;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use governor::clock::{Clock as _, DefaultClock};
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use relay_core::decision::Outcome;
 use tokio::time::Instant;
 
 use crate::breaker::Breaker;
+use crate::http_client::FarAnswer;
+use crate::room::Calls;
 
 /// Both ends take ten requests a second (Loops API reference, "Rate limiting"; Clay, "Webhook integration guide":
 /// limits): no second may hold more, the first one included.
 const FAR_END_PER_SECOND: u32 = 10;
+/// How much longer than the far end's second the time may be in which the requests of one such second were sent: one of
+/// them takes longer to arrive than another. A fifth of a second.
+const JITTER_PARTS: u32 = 5;
 /// How long an end counts as full after it had no room: what comes then joins the queue behind what waits already.
 const FULL_FOR: Duration = Duration::from_secs(1);
 
 /// The longest that anybody waits while an end is left alone. Who would wait longer comes back: a queue holds a delivery
 /// better than a process does.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// The longest that a caller's row waits for its turn, rather than join the queue: as long as nobody minds in a cell.
+pub const PATIENCE: Duration = Duration::from_millis(500);
+
+/// How long the pace is half of what it is otherwise, after others were seen to need the room.
+const SLOW_FOR: Duration = Duration::from_secs(3);
 
 /// The end is left alone: for how long, and why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -33,6 +42,28 @@ pub enum LeftAlone {
     Down(Duration),
 }
 
+/// A turn that was taken: nobody else has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub struct Turn(Instant);
+
+impl Turn {
+    /// One that may be used from then on.
+    pub const fn from(at: Instant) -> Self {
+        Self(at)
+    }
+
+    /// The later of this and another time.
+    pub fn or_later(self, at: Instant) -> Self {
+        Self(self.0.max(at))
+    }
+
+    /// Waits until it comes.
+    pub async fn comes(self) {
+        tokio::time::sleep_until(self.0).await;
+    }
+}
+
 /// The pace of one far end, shared by everything that calls it.
 pub trait Pace: Send + Sync {
     /// Waits until there is room, and takes it.
@@ -41,14 +72,16 @@ pub trait Pace: Send + Sync {
     /// When the end is left alone for longer than a moment.
     fn wait(&self) -> impl Future<Output = Result<(), LeftAlone>> + Send;
 
-    /// Takes room if there is some now, and nobody was turned away a moment ago.
-    fn try_take(&self) -> impl Future<Output = bool> + Send;
+    /// Takes the next turn if it comes within [`PATIENCE`], and nobody was turned away a moment ago. The turn is waited for
+    /// by whoever has it, so that there is time to see what it is for.
+    fn try_take(&self) -> impl Future<Output = Option<Turn>> + Send;
 
     /// Leaves the end alone for that long: it said that it is full.
     fn pause(&self, pause: Duration) -> impl Future<Output = ()> + Send;
 
-    /// Notes what came of a call: an end that is down is asked less often.
-    fn note(&self, outcome: Outcome);
+    /// Notes what came of a call: an end that is down is asked less often, and one whose room others need as well more
+    /// slowly.
+    fn note(&self, answer: &FarAnswer) -> impl Future<Output = ()> + Send;
 
     /// Whether a worker may begin something, as far as is known here without asking anybody.
     fn readiness(&self) -> Readiness;
@@ -70,7 +103,7 @@ impl<P: Pace> Pace for std::sync::Arc<P> {
         (**self).wait().await
     }
 
-    async fn try_take(&self) -> bool {
+    async fn try_take(&self) -> Option<Turn> {
         (**self).try_take().await
     }
 
@@ -78,8 +111,8 @@ impl<P: Pace> Pace for std::sync::Arc<P> {
         (**self).pause(pause).await;
     }
 
-    fn note(&self, outcome: Outcome) {
-        (**self).note(outcome);
+    async fn note(&self, answer: &FarAnswer) {
+        (**self).note(answer).await;
     }
 
     fn readiness(&self) -> Readiness {
@@ -87,27 +120,37 @@ impl<P: Pace> Pace for std::sync::Arc<P> {
     }
 }
 
-/// How many requests may come in one moment, so that every single second stays within what an end takes. Who sets more
-/// than ten a second has an end that takes more: then it is a tenth of it.
+/// How many requests may come in one moment, so that every single second stays within what an end takes, wherever it
+/// begins, and however unevenly requests arrive. Who sets more than ten a second has an end that takes more: then it is a
+/// tenth of it.
 #[must_use]
 pub fn burst(per_second: NonZeroU32) -> NonZeroU32 {
-    let spare = FAR_END_PER_SECOND.saturating_sub(per_second.get()).max(per_second.get() / 10);
+    let rate = per_second.get();
+    let spare = FAR_END_PER_SECOND.saturating_sub(rate.saturating_add(rate / JITTER_PARTS)).max(rate / 10);
     NonZeroU32::new(spare).unwrap_or(NonZeroU32::MIN).min(per_second)
 }
 
 /// A pace within one process.
+///
+/// One time is its whole state: when the next request is due ("generic cell rate algorithm"). Whoever wants to send takes
+/// that time, moves it on by one interval, and waits until it comes.
 #[derive(Debug)]
 pub struct ProcessPace {
-    limiter: DefaultDirectRateLimiter,
+    interval: Duration,
+    /// How far ahead of its time a request may be sent.
+    ahead: Duration,
     breaker: Breaker,
-    /// Until when nothing is sent, and until when nobody is served out of turn.
-    closed: Mutex<Closed>,
+    state: Mutex<State>,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Closed {
+#[derive(Debug)]
+struct State {
+    next_at: Instant,
+    /// Until when nothing is sent, until when nobody is served out of turn, until when the pace is half of what it is.
     paused_until: Instant,
     full_until: Instant,
+    slow_until: Instant,
+    calls: Calls,
 }
 
 impl ProcessPace {
@@ -120,61 +163,101 @@ impl ProcessPace {
     /// The pace of one of so many processes that keep `per_second` together: its part of the rate, and of the [`burst`].
     #[must_use]
     pub fn share(per_second: NonZeroU32, processes: NonZeroU32) -> Self {
-        let part = |all: NonZeroU32| NonZeroU32::new(all.get() / processes).unwrap_or(NonZeroU32::MIN);
-        let quota = Quota::per_second(part(per_second)).allow_burst(part(burst(per_second)));
+        let part = |all: NonZeroU32| (all.get() / processes).max(1);
+        let interval = Duration::from_secs(1) / part(per_second);
+        let ahead = interval * part(burst(per_second)).saturating_sub(1);
         let now = Instant::now();
-        let closed = Closed { paused_until: now, full_until: now };
-        Self { limiter: RateLimiter::direct(quota), breaker: Breaker::default(), closed: Mutex::new(closed) }
+        let state =
+            State { next_at: now, paused_until: now, full_until: now, slow_until: now, calls: Calls::default() };
+        Self { interval, ahead, breaker: Breaker::default(), state: Mutex::new(state) }
     }
 
-    fn closed(&self) -> Closed {
-        *self.closed.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Notes whether the end is up, and nothing of its room: for who keeps account of that elsewhere.
+    pub fn note_outcome(&self, outcome: Outcome) {
+        self.breaker.note(outcome);
     }
 
-    fn close(&self, change: impl FnOnce(&mut Closed)) {
-        change(&mut self.closed.lock().unwrap_or_else(PoisonError::into_inner));
+    /// For how long the end is left alone.
+    fn paused_for(&self) -> Duration {
+        self.state().paused_until.saturating_duration_since(Instant::now())
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// When the next request may be sent.
+    fn next(&self, now: Instant, ahead: Duration) -> Instant {
+        self.next_at.checked_sub(ahead).unwrap_or(now).max(now).max(self.paused_until)
+    }
+
+    /// Takes the turn at that time.
+    fn take(&mut self, from: Instant, interval: Duration) -> Turn {
+        let interval = if from < self.slow_until { interval * 2 } else { interval };
+        self.next_at = self.next_at.max(from) + interval;
+        Turn(from)
     }
 }
 
 impl Pace for ProcessPace {
     async fn wait(&self) -> Result<(), LeftAlone> {
         loop {
-            let paused_until = self.closed().paused_until;
-            let left = paused_until.saturating_duration_since(Instant::now());
-            if left > LONGEST_PAUSE {
-                return Err(LeftAlone::Full(left));
+            if let Some(left) = self.breaker.left_alone() {
+                return Err(LeftAlone::Down(left));
             }
-            tokio::time::sleep_until(paused_until).await;
-            match self.limiter.check() {
-                Ok(()) => return self.breaker.pass().map_err(LeftAlone::Down),
-                Err(full) => tokio::time::sleep(full.wait_time_from(DefaultClock::default().now())).await,
+            let paused = self.paused_for();
+            if paused > LONGEST_PAUSE {
+                return Err(LeftAlone::Full(paused));
+            }
+            let turn = {
+                let (now, mut state) = (Instant::now(), self.state());
+                let from = state.next(now, self.ahead);
+                state.take(from, self.interval)
+            };
+            turn.comes().await;
+            // It may have said meanwhile that it is full.
+            if self.paused_for().is_zero() {
+                self.breaker.pass().map_err(LeftAlone::Down)?;
+                self.state().calls.made(Instant::now());
+                return Ok(());
             }
         }
     }
 
-    async fn try_take(&self) -> bool {
-        let now = Instant::now();
-        let closed = self.closed();
+    async fn try_take(&self) -> Option<Turn> {
+        let (now, mut state) = (Instant::now(), self.state());
+        let from = state.next(now, self.ahead);
         // A caller is not the one to see whether an end that is down is back: its row is safer in the queue.
-        let open = now >= closed.paused_until && now >= closed.full_until && !self.breaker.is_open();
-        let room = open && self.limiter.check().is_ok();
-        if !room && now >= closed.full_until {
-            self.close(|closed| closed.full_until = now + FULL_FOR);
+        if now < state.full_until || self.breaker.is_open() {
+            return None;
         }
-        room
+        if from > now + PATIENCE {
+            state.full_until = now + FULL_FOR;
+            return None;
+        }
+        state.calls.made(from);
+        Some(state.take(from, self.interval))
     }
 
     async fn pause(&self, pause: Duration) {
-        let until = Instant::now() + pause;
-        self.close(|closed| closed.paused_until = closed.paused_until.max(until));
+        let (until, mut state) = (Instant::now() + pause, self.state());
+        state.paused_until = state.paused_until.max(until);
     }
 
-    fn note(&self, outcome: Outcome) {
-        self.breaker.note(outcome);
+    async fn note(&self, answer: &FarAnswer) {
+        self.breaker.note(answer.outcome);
+        let (now, mut state) = (Instant::now(), self.state());
+        let own = state.calls.lately(now);
+        if let Some(pause) = answer.room.and_then(|room| room.pause(own)) {
+            state.paused_until = state.paused_until.max(now + pause);
+            state.slow_until = now + SLOW_FOR;
+        }
     }
 
     fn readiness(&self) -> Readiness {
-        let paused = self.closed().paused_until.saturating_duration_since(Instant::now());
+        let paused = self.paused_for();
         if !paused.is_zero() {
             return Readiness::LeftAlone(LeftAlone::Full(paused));
         }
@@ -187,71 +270,5 @@ impl Pace for ProcessPace {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn pace(per_second: u32) -> ProcessPace {
-        ProcessPace::new(NonZeroU32::new(per_second).unwrap())
-    }
-
-    async fn taken_at_once(pace: &ProcessPace) -> usize {
-        let mut taken = 0;
-        while taken < 100 && pace.try_take().await {
-            taken += 1;
-        }
-        taken
-    }
-
-    #[tokio::test]
-    async fn a_burst_leaves_room_for_a_second_at_full_pace() {
-        assert_eq!(taken_at_once(&pace(8)).await, 2);
-        assert_eq!(taken_at_once(&pace(1)).await, 1);
-        assert_eq!(taken_at_once(&pace(10)).await, 1);
-        assert_eq!(taken_at_once(&pace(50)).await, 5);
-    }
-
-    #[tokio::test]
-    async fn processes_that_share_a_pace_share_its_burst() {
-        let of = |number| NonZeroU32::new(number).unwrap();
-        for per_second in [2, 4, 6, 8] {
-            let mut in_a_second = 0;
-            for _ in 0..2 {
-                let share = ProcessPace::share(of(per_second), of(2));
-                in_a_second += taken_at_once(&share).await + usize::try_from(per_second / 2).unwrap();
-            }
-            assert!(in_a_second <= 10, "{in_a_second} in the first second at {per_second}");
-        }
-    }
-
-    #[tokio::test]
-    async fn who_was_turned_away_is_not_overtaken_for_a_moment() {
-        let pace = pace(1000);
-        while pace.try_take().await {}
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        assert!(!pace.try_take().await);
-    }
-
-    #[tokio::test]
-    async fn a_pause_closes_the_end() {
-        let pace = pace(8);
-        pace.pause(Duration::from_secs(4)).await;
-        assert!(!pace.try_take().await);
-        assert!(tokio::time::timeout(Duration::from_millis(30), pace.wait()).await.is_err());
-    }
-
-    #[tokio::test]
-    async fn a_long_pause_is_not_waited_for() {
-        let pace = pace(8);
-        pace.pause(Duration::from_secs(3600)).await;
-        let Err(LeftAlone::Full(left)) = pace.wait().await else { panic!("it waits") };
-        assert!((3590..=3600).contains(&left.as_secs()), "{left:?}");
-    }
-
-    #[tokio::test]
-    async fn who_waits_gets_a_turn() {
-        let pace = pace(100);
-        for _ in 0..5 {
-            tokio::time::timeout(Duration::from_secs(5), pace.wait()).await.unwrap().unwrap();
-        }
-    }
-}
+#[path = "pace_tests.rs"]
+mod tests;

@@ -158,9 +158,8 @@ where
             return Asked::NoKey;
         };
         // Rows go first: where there is no room, the list is read later.
-        if !self.pace.try_take().await {
-            return Asked::Nothing;
-        }
+        let Some(turn) = self.pace.try_take().await else { return Asked::Nothing };
+        turn.comes().await;
         // What comes of it is not noted at the pace: rows may pass where the list cannot be had.
         let answer = self.loops.properties(&api_key, TIMEOUT).await;
         match answer.outcome {

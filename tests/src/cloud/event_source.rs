@@ -244,7 +244,8 @@ impl Poller {
     }
 }
 
-fn record(message: &Message) -> Value {
+/// A message as Lambda hands it to a function.
+pub(crate) fn record(message: &Message) -> Value {
     let attributes: Map<String, Value> = message
         .attributes
         .iter()

@@ -5,6 +5,7 @@ pub mod deliveries;
 pub mod event_source;
 pub mod function;
 pub mod gateway;
+pub mod meter;
 pub mod operator;
 pub mod operator_guard;
 pub mod relay;

@@ -15,6 +15,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use super::event_source::Hidden;
+use super::meter::{ItemRead, Meter};
 use super::stack::{array, text};
 
 /// The largest call.
@@ -55,6 +56,9 @@ struct Shared {
     troubles: Mutex<BTreeMap<String, Trouble>>,
     calls: Mutex<Vec<(String, String)>>,
     denied: Mutex<Vec<String>>,
+    meter: Meter,
+    /// For how long messages were hidden by their receipts, since that was asked last.
+    hidden_for: Mutex<Vec<(String, u64)>>,
 }
 
 impl Drop for Services {
@@ -77,7 +81,9 @@ impl Services {
         let client = relay::http_client::build().unwrap_or_else(|fault| panic!("{fault}"));
         let (allowed, arns) = (allowed(stack), arns(stack));
         let (troubles, calls, denied) = (Mutex::default(), Mutex::default(), Mutex::default());
-        let shared = Arc::new(Shared { emulator, client, allowed, arns, hidden, troubles, calls, denied });
+        let (meter, hidden_for) = (Meter::default(), Mutex::default());
+        let shared = Shared { emulator, client, allowed, arns, hidden, troubles, calls, denied, meter, hidden_for };
+        let shared = Arc::new(shared);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap_or_else(|fault| panic!("{fault}"));
         let address = listener.local_addr().unwrap_or_else(|fault| panic!("{fault}"));
         let app = axum::Router::new().fallback(pass).with_state(Arc::clone(&shared));
@@ -103,10 +109,22 @@ impl Services {
         self.shared.troubles.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
+    /// For how many seconds functions have hidden messages since this was asked last, by their receipts.
+    #[must_use]
+    pub fn hidden_for(&self) -> Vec<(String, u64)> {
+        std::mem::take(&mut self.shared.hidden_for.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// The calls so far: function and action.
     #[must_use]
     pub fn calls(&self) -> Vec<(String, String)> {
         self.shared.calls.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What counts the calls as they are billed.
+    #[must_use]
+    pub fn meter(&self) -> &Meter {
+        &self.shared.meter
     }
 }
 
@@ -159,7 +177,15 @@ async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Response<B
     if action == "sqs:ChangeMessageVisibility" && shared.hidden.is_stale(&receipt(&body)) {
         return failed(StatusCode::BAD_REQUEST, "ReceiptHandleIsInvalid");
     }
-    let answer = shared.forward(&parts, body).await;
+    if action == "sqs:ChangeMessageVisibility" {
+        let hidden = (receipt(&body), seconds(&body));
+        shared.hidden_for.lock().unwrap_or_else(PoisonError::into_inner).push(hidden);
+    }
+    let item = shared.meter.item_of(&action, &body);
+    let before = shared.read_item(item.as_ref(), &parts.headers).await;
+    let answer = shared.forward(&parts, body.clone()).await;
+    let after = shared.read_item(item.as_ref(), &parts.headers).await;
+    shared.meter.count(&function, &action, &body, before.as_ref(), after.as_ref());
     if trouble == Some(Trouble::LosesAnswers) {
         failed(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable")
     } else {
@@ -175,6 +201,23 @@ impl Shared {
         let named = named.unwrap_or_default();
         let arn = self.arns.get(named).cloned().unwrap_or_else(|| named.to_owned());
         body["IndexName"].as_str().map_or_else(|| arn.clone(), |index| format!("{arn}/index/{index}"))
+    }
+
+    /// The item as it is, if it is there.
+    async fn read_item(&self, item: Option<&ItemRead>, caller: &HeaderMap) -> Option<Value> {
+        let call =
+            self.client.request(axum::http::Method::POST, &format!("{}/", self.emulator)).body(item?.body.clone());
+        let call = call
+            .header("x-amz-target", "DynamoDB_20120810.GetItem")
+            .header("content-type", "application/x-amz-json-1.0");
+        // It says the region; the emulator asks nobody who he is.
+        let call =
+            caller.get("authorization").into_iter().fold(call, |call, value| call.header("authorization", value));
+        let answer = call.send().await.unwrap_or_else(|fault| panic!("an item cannot be measured: {fault}"));
+        let (status, answer) = (answer.status(), answer.bytes().await.unwrap_or_default());
+        assert!(status.is_success(), "an item cannot be measured: {}", String::from_utf8_lossy(&answer));
+        let answer: Value = serde_json::from_slice(&answer).ok()?;
+        answer.get("Item").cloned()
     }
 
     async fn forward(&self, parts: &axum::http::request::Parts, body: Bytes) -> Response<Body> {
@@ -199,6 +242,11 @@ impl Shared {
 fn receipt(body: &[u8]) -> String {
     let body: Value = serde_json::from_slice(body).unwrap_or_default();
     body["ReceiptHandle"].as_str().unwrap_or_default().to_owned()
+}
+
+fn seconds(body: &[u8]) -> u64 {
+    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    body["VisibilityTimeout"].as_u64().unwrap_or_default()
 }
 
 /// The caller's access key, which is the function's name here, and the action as policies call it.

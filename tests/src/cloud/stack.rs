@@ -35,7 +35,7 @@ impl Stack {
         let name = format!("t{:012x}", rand::random::<u64>() >> 16);
         let described = tokio::task::spawn_blocking(move || Provisioner::get().make(&name)).await;
         let described = described.unwrap_or_else(|fault| panic!("{fault}"));
-        Self { described, account: account(&endpoint()) }
+        Self { described, account: account(&endpoint(), "test") }
     }
 
     /// Everything that the template says of it.
@@ -113,8 +113,13 @@ fn needed(variable: &str) -> String {
     std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set: run `make test-aws`, which sets it"))
 }
 
-fn account(endpoint: &str) -> Account {
-    let variables = emulated(endpoint, "test");
+/// The account at this address, with this access key.
+///
+/// # Panics
+/// When there can be no HTTP client.
+#[must_use]
+pub fn account(endpoint: &str, key: &str) -> Account {
+    let variables = emulated(endpoint, key);
     let client = relay::http_client::build().unwrap_or_else(|fault| panic!("{fault}"));
     let mut reader = SettingReader::new(&variables);
     Account::read(&mut reader, client)

@@ -9,7 +9,7 @@ use relay_core::contact::ContactKey;
 use relay_core::delivery::{Delivery, DeliveryId, Direction};
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 
-use super::{SqliteStore, record};
+use super::{SqliteStore, failures, record};
 
 /// How long a caller may hold a lane: longer than any caller is let wait. One who holds it longer is gone.
 const LEASE: SignedDuration = SignedDuration::from_secs(60);
@@ -20,7 +20,7 @@ const TURN_WITHIN: Duration = Duration::from_secs(2);
 
 impl DirectLane for SqliteStore {
     async fn admit(&self, delivery: &Delivery, wish: Wish) -> Result<Admission, StoreFault> {
-        let (delivery, now) = (delivery.clone(), self.now());
+        let (delivery, hash, now) = (delivery.clone(), self.contact_hash(delivery), self.now());
         let admission = self
             .transact_soon(TURN_WITHIN, move |transaction| {
                 forget_the_gone(transaction, now)?;
@@ -32,7 +32,7 @@ impl DirectLane for SqliteStore {
                     Wish::Direct if is_clear(transaction, &delivery.contact)? => ("direct", lease, Admission::Direct),
                     Wish::Direct | Wish::Later => ("waiting", now, Admission::Queued),
                 };
-                record::insert(transaction, &delivery, state, next_at)?;
+                record::insert(transaction, &delivery, hash.as_deref(), state, next_at)?;
                 Ok(admission)
             })
             .await?;
@@ -48,20 +48,36 @@ impl DirectLane for SqliteStore {
             .transact_soon(TURN_WITHIN, move |transaction| match end {
                 DirectEnd::Delivered => transaction
                     .prepare_cached(
-                        "UPDATE deliveries SET state = 'delivered', body = NULL, attempts = 1, settled_at = ?2
+                        "UPDATE deliveries SET state = 'delivered', body = NULL, attempts = 1, settled_at = ?2, first_attempt_at = ?2,
+                             last_attempt_at = ?2
                          WHERE id = ?1 AND state = 'direct'",
                     )?
                     .execute(params![id, now]),
                 DirectEnd::Refused => transaction
                     .prepare_cached("DELETE FROM deliveries WHERE id = ?1 AND state = 'direct'")?
                     .execute([id]),
-                DirectEnd::Postponed { attempts, at, reason } => transaction
-                    .prepare_cached(
-                        "UPDATE deliveries
-                         SET state = 'waiting', attempts = ?3, next_at = ?4, failing_since = ?2, reason = ?5, status = ?6
-                         WHERE id = ?1 AND state = 'direct'",
-                    )?
-                    .execute(params![id, now, attempts, at.as_millisecond(), reason.code.as_str(), reason.status]),
+                DirectEnd::Postponed { attempts, at, reason } => {
+                    let changed = transaction
+                        .prepare_cached(
+                            "UPDATE deliveries
+                             SET state = 'waiting', attempts = ?3, next_at = ?4, failing_since = ?2, reason = ?5,
+                                 status = ?6, first_attempt_at = ?2, last_attempt_at = ?2
+                             WHERE id = ?1 AND state = 'direct'",
+                        )?
+                        .execute(params![
+                            id,
+                            now,
+                            attempts,
+                            at.as_millisecond(),
+                            reason.code.as_str(),
+                            reason.status
+                        ])?;
+                    // What the caller has waited for counts once, by its last reason.
+                    if changed == 1 {
+                        failures::count(transaction, &id, reason, now)?;
+                    }
+                    Ok(changed)
+                }
             })
             .await?;
         self.arrivals.notify_waiters();

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+use super::upgrade::upgrade;
+
 /// The name of the file in the data folder.
 pub const STORE_FILE: &str = "relay.db";
 
@@ -114,9 +116,9 @@ pub struct Opened {
 pub fn open(folder: &Path, now: jiff::Timestamp) -> Result<Opened, OpenFault> {
     let path = folder.join(STORE_FILE);
     prepare(&path)?;
-    let connection = Connection::open(&path).map_err(|fault| sort(&path, &fault))?;
+    let mut connection = Connection::open(&path).map_err(|fault| sort(&path, &fault))?;
     let prepared = check(&path, &connection)?;
-    let set_up = || -> rusqlite::Result<()> {
+    let mut set_up = || -> rusqlite::Result<()> {
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "secure_delete", true)?;
@@ -125,6 +127,7 @@ pub fn open(folder: &Path, now: jiff::Timestamp) -> Result<Opened, OpenFault> {
                 "BEGIN IMMEDIATE; {TABLES} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; COMMIT;"
             ))?;
         }
+        upgrade(&mut connection)?;
         connection.execute("DELETE FROM deliveries WHERE settled_at IS NULL AND state = 'direct'", [])?;
         connection
             .execute("UPDATE deliveries SET state = 'waiting' WHERE settled_at IS NULL AND state = 'sending'", [])?;
@@ -149,8 +152,12 @@ pub fn open_existing(folder: &Path) -> Result<Option<Connection>, OpenFault> {
         return Ok(None);
     }
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(&path, flags).map_err(|fault| sort(&path, &fault))?;
-    Ok(check(&path, &connection)?.then_some(connection))
+    let mut connection = Connection::open_with_flags(&path, flags).map_err(|fault| sort(&path, &fault))?;
+    if !check(&path, &connection)? {
+        return Ok(None);
+    }
+    upgrade(&mut connection).map_err(|fault| sort(&path, &fault))?;
+    Ok(Some(connection))
 }
 
 /// Makes the file for its owner alone, whatever folder it is in; SQLite gives the files beside it the same rights. A file

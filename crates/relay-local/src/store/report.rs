@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use serde::Serialize;
 
+use super::failures::{self, FailureCount};
 use super::record;
 
 /// Where a delivery stands.
@@ -69,6 +70,17 @@ pub struct DeliveryReport {
     /// When it was delivered or died.
     #[serde(serialize_with = "as_optional_text")]
     pub settled_at: Option<Timestamp>,
+    /// When it died, if it did.
+    #[serde(serialize_with = "as_optional_text")]
+    pub died_at: Option<Timestamp>,
+    /// When the first attempt was begun.
+    #[serde(serialize_with = "as_optional_text")]
+    pub first_attempt_at: Option<Timestamp>,
+    /// When the last attempt was begun.
+    #[serde(serialize_with = "as_optional_text")]
+    pub last_attempt_at: Option<Timestamp>,
+    /// How often each reason occurred.
+    pub failures: Vec<FailureCount>,
 }
 
 /// Which deliveries are listed.
@@ -97,12 +109,13 @@ pub fn list(connection: &Connection, filter: &Filter) -> rusqlite::Result<Vec<De
     let rows = statement.query_map(params![filter.limit], |row| {
         let stored: String = row.get("state")?;
         let state = DeliveryState::read(&stored);
-        let settled_at: Option<i64> = row.get("settled_at")?;
+        let time = |column: &str| row.get::<_, Option<i64>>(column).map(|at| at.map(record::time));
+        let settled_at = time("settled_at")?;
+        let id: String = row.get("id")?;
         let reason: Option<String> = row.get("reason")?;
         let status: Option<u16> = row.get("status")?;
         let reason = record::reason(reason.as_deref(), status);
         Ok(DeliveryReport {
-            id: row.get("id")?,
             direction: row.get("direction")?,
             state,
             attempts: row.get("attempts")?,
@@ -116,7 +129,12 @@ pub fn list(connection: &Connection, filter: &Filter) -> rusqlite::Result<Vec<De
                 "waiting" => Some(record::time(row.get("next_at")?)),
                 _ => None,
             },
-            settled_at: settled_at.map(record::time),
+            settled_at,
+            died_at: settled_at.filter(|_| state == DeliveryState::Dead),
+            first_attempt_at: time("first_attempt_at")?,
+            last_attempt_at: time("last_attempt_at")?,
+            failures: failures::of(connection, &id)?,
+            id,
         })
     })?;
     rows.collect()
@@ -137,7 +155,7 @@ pub fn state_of(connection: &Connection, webhook_id: &str) -> rusqlite::Result<O
     Ok(state.as_deref().map(DeliveryState::read))
 }
 
-fn as_text<S: serde::Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn as_text<S: serde::Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(at)
 }
 

@@ -5,7 +5,7 @@ use relay::store::StoreFault;
 use relay_core::delivery::{Delivery, DeliveryId, Direction, Disposition, History, Reason};
 use rusqlite::{OptionalExtension as _, Transaction, params};
 
-use super::{SqliteStore, record};
+use super::{SqliteStore, failures, record};
 
 /// How long what is delivered is remembered.
 const REMEMBERED: SignedDuration = SignedDuration::from_hours(30 * 24);
@@ -44,8 +44,13 @@ impl SqliteStore {
                 .optional()?;
             let Some(place) = due else { return Ok(None) };
             transaction
-                .prepare_cached("UPDATE deliveries SET state = 'sending', attempts = attempts + 1 WHERE place = ?1")?
-                .execute([place])?;
+                .prepare_cached(
+                    "UPDATE deliveries
+                     SET state = 'sending', attempts = attempts + 1, last_attempt_at = ?2,
+                         first_attempt_at = coalesce(first_attempt_at, ?2)
+                     WHERE place = ?1",
+                )?
+                .execute([place, now])?;
             transaction
                 .prepare_cached(&format!(
                     "SELECT {}, attempts, failing_since, held_since FROM deliveries WHERE place = ?1",
@@ -71,6 +76,12 @@ impl SqliteStore {
     pub async fn settle(&self, id: &DeliveryId, end: Disposition) -> Result<(), StoreFault> {
         let (id, now) = (id.as_str().to_owned(), self.now().as_millisecond());
         self.transact(move |transaction| {
+            match end {
+                Disposition::Delivered => 0,
+                Disposition::Dead(reason) | Disposition::TryLater { reason, .. } | Disposition::Hold { reason, .. } => {
+                    failures::count(transaction, &id, reason, now)?
+                }
+            };
             match end {
                 Disposition::Delivered => {
                     free_others(transaction, &id, now)?;
@@ -118,12 +129,36 @@ impl SqliteStore {
     pub async fn forget_old(&self) -> Result<usize, StoreFault> {
         let before = self.now().checked_sub(REMEMBERED).unwrap_or(Timestamp::UNIX_EPOCH).as_millisecond();
         self.transact(move |transaction| {
-            transaction.execute(
+            let forgotten = transaction.execute(
                 "DELETE FROM deliveries WHERE settled_at IS NOT NULL AND state = 'delivered' AND settled_at < ?1",
                 [before],
-            )
+            )?;
+            failures::forget(transaction)?;
+            Ok(forgotten)
         })
         .await
+    }
+
+    /// Lets a dead letter be sent again, as if nothing had been tried, in the place that it had; false where there is none
+    /// of that id.
+    ///
+    /// # Errors
+    /// When the store is unavailable.
+    pub async fn retry(&self, id: &DeliveryId) -> Result<bool, StoreFault> {
+        let (id, now) = (id.as_str().to_owned(), self.now().as_millisecond());
+        let changed = self
+            .transact(move |transaction| {
+                transaction
+                    .prepare_cached(
+                        "UPDATE deliveries
+                         SET state = 'waiting', next_at = ?2, settled_at = NULL, failing_since = NULL, held_since = NULL
+                         WHERE id = ?1 AND state = 'dead'",
+                    )?
+                    .execute(params![id, now])
+            })
+            .await?;
+        self.arrivals.notify_waiters();
+        Ok(changed == 1)
     }
 }
 

@@ -7,7 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use relay::ambient::Ambient;
-use relay::pace::{LeftAlone, Pace, Readiness};
+use relay::http_client::FarAnswer;
+use relay::pace::{LeftAlone, Pace, Readiness, Turn};
 use relay::secrets::{SecretFault, SecretField, SecretSource};
 use relay_core::contact::ContactKey;
 use relay_core::decision::Outcome;
@@ -134,16 +135,16 @@ impl Pace for FakePace {
         Ok(())
     }
 
-    async fn try_take(&self) -> bool {
-        !self.full
+    async fn try_take(&self) -> Option<Turn> {
+        (!self.full).then(|| Turn::from(tokio::time::Instant::now()))
     }
 
     async fn pause(&self, pause: Duration) {
         self.pauses.lock().unwrap().push(pause);
     }
 
-    fn note(&self, outcome: Outcome) {
-        self.notes.lock().unwrap().push(outcome);
+    async fn note(&self, answer: &FarAnswer) {
+        self.notes.lock().unwrap().push(answer.outcome);
     }
 
     fn readiness(&self) -> Readiness {

@@ -1,0 +1,100 @@
+//! What the worker to Clay does with an event that found no route when it came, and is sent again from the dead letters: by
+//! now there may be routes for it.
+
+use relay_core::backoff;
+use relay_core::delivery::{Cargo, Delivery, DeliveryId, Disposition, History, Reason, ReasonCode};
+use relay_core::event;
+use relay_core::payload::CLAY_BYTES;
+use tracing::error;
+
+use crate::ambient::Ambient;
+use crate::clay_api::ClayApi;
+use crate::clay_delivery::ClayDelivery;
+use crate::pace::{Pace, Readiness};
+use crate::secrets::{LoopsToClaySecret, SecretSource};
+use crate::store::{Attempt, Queue, StoreFault, Stored, WebhookLedger};
+
+/// The worker to Clay, and the queue that it drains.
+#[derive(Debug, Clone)]
+pub struct Rerouting<S, C, W, P, A, Q> {
+    /// What sends the deliveries that have a route.
+    pub clay: ClayDelivery<S, C, W, P, A>,
+    /// Where an event that had none is stored for those that it has now.
+    pub queue: Q,
+}
+
+impl<S, C, W, P, A, Q> Attempt for Rerouting<S, C, W, P, A, Q>
+where
+    S: SecretSource<LoopsToClaySecret>,
+    C: ClayApi,
+    W: WebhookLedger,
+    P: Pace,
+    A: Ambient,
+    Q: Queue,
+{
+    fn readiness(&self) -> Readiness {
+        self.clay.readiness()
+    }
+
+    async fn attempt(&self, delivery: &Delivery, history: History) -> Disposition {
+        match &delivery.cargo {
+            Cargo::ClayRow { route, webhook_id } if route.is_empty() => {
+                self.reroute(delivery, webhook_id, history).await
+            }
+            _ => self.clay.attempt(delivery, history).await,
+        }
+    }
+}
+
+impl<S, C, W, P, A, Q> Rerouting<S, C, W, P, A, Q>
+where
+    S: SecretSource<LoopsToClaySecret>,
+    A: Ambient,
+    Q: Queue,
+{
+    /// Stores the event for every route that takes it now. It is done then: each of these is a delivery of its own.
+    async fn reroute(&self, delivery: &Delivery, webhook_id: &str, history: History) -> Disposition {
+        if delivery.body.len() > CLAY_BYTES {
+            return Disposition::Dead(Reason::own(ReasonCode::TooLarge));
+        }
+        let no_route = Disposition::Dead(Reason::own(ReasonCode::NoRoute));
+        let Some(name) = event::stored_name(&delivery.body) else { return no_route };
+        let Ok(mut secret) = self.clay.secrets.current().await else {
+            return self.later(history, ReasonCode::SecretUnavailable);
+        };
+        if !secret.routes.iter().any(|route| route.events.selects(&name)) {
+            // The route may have been made a moment ago.
+            match self.clay.secrets.reread().await {
+                Ok(read) => secret = read,
+                Err(_) => return self.later(history, ReasonCode::SecretUnavailable),
+            }
+        }
+        let mut end = no_route;
+        for route in secret.routes.iter().filter(|route| route.events.selects(&name)) {
+            if let Err(fault) = self.store(delivery, &route.name, webhook_id).await {
+                // What is stored already is a repeat the next time.
+                error!(delivery.id = %delivery.id, %fault, "an event cannot be stored for its route");
+                return self.later(history, ReasonCode::Internal);
+            }
+            end = Disposition::Delivered;
+        }
+        end
+    }
+
+    async fn store(&self, delivery: &Delivery, route: &str, webhook_id: &str) -> Result<(), StoreFault> {
+        let delivery = Delivery {
+            id: DeliveryId::of_webhook(route, webhook_id),
+            cargo: Cargo::ClayRow { route: route.to_owned(), webhook_id: webhook_id.to_owned() },
+            ..delivery.clone()
+        };
+        match self.queue.put(&delivery).await? {
+            Stored::New | Stored::Repeat => Ok(()),
+            Stored::Conflict => self.queue.put_dead(&delivery.conflict(), Reason::own(ReasonCode::IdConflict)).await,
+        }
+    }
+
+    fn later(&self, history: History, code: ReasonCode) -> Disposition {
+        let ambient = &self.clay.ambient;
+        backoff::try_later(history, Reason::own(code), None, ambient.now(), ambient.chance())
+    }
+}

@@ -1,0 +1,43 @@
+//! A pool of Clay webhooks, each of which takes so many rows in its life and no more.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use relay_local::simulated::{Clay, ClayOptions};
+use relay_tests::eventually_within;
+use relay_tests::listing::Listing as _;
+use serde_json::Value;
+use tokio::net::TcpListener;
+
+use super::answers::{clay, contact_created};
+use crate::Relay;
+
+#[tokio::test]
+async fn a_pool_of_three_webhooks_that_take_fifty_rows_each_takes_a_hundred_and_forty_events_once_each() {
+    const EVENTS: usize = 140;
+    let options = ClayOptions { cap: 50, per_second: 10_000, burst: 10_000, ..ClayOptions::default() };
+    let workspace = Clay::start(TcpListener::bind("127.0.0.1:0").await.unwrap(), options).await.unwrap();
+    let pool = ["first", "second", "third"].map(|name| workspace.webhook_url(name)).join(",");
+    let relay = Relay::start(&clay(&pool)).await;
+    for number in 0..EVENTS {
+        contact_created(&relay, &format!("n{number}")).await;
+    }
+    eventually_within(Duration::from_secs(60), "every event delivered", async || {
+        let deliveries = relay.deliveries().await;
+        let delivered = deliveries.iter().filter(|delivery| delivery["state"] == "delivered").count();
+        (delivered == EVENTS).then_some(())
+    })
+    .await;
+
+    let rows = workspace.rows();
+    let mut taken = BTreeMap::<&str, usize>::new();
+    rows.iter().for_each(|row| *taken.entry(row.webhook.as_str()).or_default() += 1);
+    assert_eq!(taken, BTreeMap::from([("first", 50), ("second", 50), ("third", 40)]));
+    let address = |body: &[u8]| {
+        let row: Value = serde_json::from_slice(body).unwrap();
+        row["contactIdentity"]["email"].as_str().unwrap_or_default().to_owned()
+    };
+    let arrived: BTreeSet<String> = rows.iter().map(|row| address(&row.body)).collect();
+    let sent: BTreeSet<String> = (0..EVENTS).map(|number| format!("n{number}@example.com")).collect();
+    assert_eq!((&arrived, rows.len()), (&sent, EVENTS), "something was lost or came twice");
+}

@@ -1,0 +1,115 @@
+//! The store of the relay on one machine.
+
+use std::sync::Arc;
+
+use jiff::SignedDuration;
+use relay::ambient::Ambient;
+use relay::store::{Attempt as _, DirectLane, Queue, WebhookLedger};
+use relay_core::delivery::{DeliveryId, Direction};
+use relay_local::store::{self, DeliveryReport, DeliveryState, Filter, SqliteStore};
+use tempfile::TempDir;
+
+use super::end::{Clock, End};
+use super::{AnyStore, Known, Letter, Moment};
+
+/// A store in a folder of its own.
+#[derive(Debug)]
+pub struct Sqlite {
+    folder: TempDir,
+    clock: Arc<Clock>,
+    store: SqliteStore,
+}
+
+impl Sqlite {
+    fn open(folder: &TempDir, clock: &Arc<Clock>) -> SqliteStore {
+        let opened = store::open(folder.path(), clock.now()).unwrap_or_else(|fault| panic!("{fault}"));
+        let ambient: Arc<dyn Ambient> = Arc::<Clock>::clone(clock);
+        SqliteStore::new(opened, ambient)
+    }
+
+    fn list(&self, state: Option<DeliveryState>) -> Vec<DeliveryReport> {
+        let connection = store::open_existing(self.folder.path()).unwrap_or_else(|fault| panic!("{fault}"));
+        let connection = connection.unwrap_or_else(|| panic!("there is no store"));
+        store::list(&connection, &Filter { state, limit: u32::MAX }).unwrap_or_else(|fault| panic!("{fault}"))
+    }
+}
+
+impl AnyStore for Sqlite {
+    async fn new() -> Self {
+        let folder = TempDir::new().unwrap_or_else(|fault| panic!("{fault}"));
+        let clock = Arc::new(Clock::default());
+        let store = Self::open(&folder, &clock);
+        Self { folder, clock, store }
+    }
+
+    fn clock(&self) -> &Arc<Clock> {
+        &self.clock
+    }
+
+    fn queue(&self) -> &impl Queue {
+        &self.store
+    }
+
+    fn lane(&self) -> &impl DirectLane {
+        &self.store
+    }
+
+    fn webhooks(&self) -> &impl WebhookLedger {
+        &self.store
+    }
+
+    async fn work(&mut self, end: &End) {
+        for direction in [Direction::LoopsToClay, Direction::ClayToLoops] {
+            while let Some(claimed) = self.store.claim(direction).await.unwrap_or_else(|fault| panic!("{fault}")) {
+                let disposition = end.attempt(&claimed.delivery, claimed.history).await;
+                let settled = self.store.settle(&claimed.delivery.id, disposition).await;
+                settled.unwrap_or_else(|fault| panic!("{fault}"));
+            }
+        }
+    }
+
+    async fn work_and_die(&mut self, end: &End, moment: Moment) {
+        let claimed = self.store.claim(Direction::LoopsToClay).await.unwrap_or_else(|fault| panic!("{fault}"));
+        let claimed = claimed.unwrap_or_else(|| panic!("nothing is due"));
+        let disposition = end.attempt(&claimed.delivery, claimed.history).await;
+        if moment == Moment::AfterTheRecord {
+            let settled = self.store.settle(&claimed.delivery.id, disposition).await;
+            settled.unwrap_or_else(|fault| panic!("{fault}"));
+        }
+        self.store = Self::open(&self.folder, &self.clock);
+    }
+
+    async fn let_pass(&mut self, time: SignedDuration) {
+        self.clock.pass(time);
+        self.store.forget_old().await.unwrap_or_else(|fault| panic!("{fault}"));
+    }
+
+    async fn known(&self, id: &DeliveryId) -> Option<Known> {
+        let report = self.list(None).into_iter().find(|report| report.id == id.as_str())?;
+        Some(Known {
+            state: report.state.as_str().to_owned(),
+            attempts: report.attempts,
+            reason: report.reason.map(|reason| (reason, report.status)),
+            first_attempt_at: report.first_attempt_at,
+            last_attempt_at: report.last_attempt_at,
+            failures: report.failures.into_iter().map(|each| ((each.reason, each.status), each.count.into())).collect(),
+        })
+    }
+
+    async fn dead_letters(&self) -> Vec<Letter> {
+        let letters = self.list(Some(DeliveryState::Dead)).into_iter().map(|report| Letter {
+            id: report.id,
+            reason: report.reason.unwrap_or_default(),
+            status: report.status,
+            attempts: report.attempts,
+            received_at: report.received_at,
+            died_at: report.died_at.unwrap_or_default(),
+        });
+        letters.collect()
+    }
+
+    async fn send_again(&mut self, id: &DeliveryId) {
+        let found = self.store.retry(id).await.unwrap_or_else(|fault| panic!("{fault}"));
+        assert!(found, "{id} is no dead letter");
+    }
+}

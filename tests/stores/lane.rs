@@ -1,0 +1,101 @@
+//! The lane past the queue.
+
+use jiff::Timestamp;
+use relay::ambient::Ambient as _;
+use relay::store::{Admission, DirectEnd, DirectLane as _, Wish};
+use relay_core::delivery::{Reason, ReasonCode};
+use relay_tests::any_store::AnyStore as _;
+use relay_tests::any_store::end::Answer;
+
+use super::{event, known, seconds, store, update};
+use crate::Store;
+
+fn postponed(store: &Store, wait: i64) -> DirectEnd {
+    let at: Timestamp = store.clock().now().checked_add(seconds(wait)).unwrap();
+    DirectEnd::Postponed { attempts: 2, at, reason: Reason { code: ReasonCode::FarEndFailed, status: Some(503) } }
+}
+
+#[tokio::test]
+async fn nothing_goes_directly_while_something_of_the_contact_waits() {
+    let (mut store, end) = store().await;
+    let first = update(&store, "ada@example.com", "1");
+    assert_eq!(store.lane().admit(&first, Wish::Later).await.unwrap(), Admission::Queued);
+    assert!(!store.lane().is_clear(&first.contact).await.unwrap());
+    let second = update(&store, "ada@example.com", "2");
+    assert_eq!(store.lane().admit(&second, Wish::Direct).await.unwrap(), Admission::Queued);
+    let other = update(&store, "bob@example.com", "bob");
+    assert_eq!(store.lane().admit(&other, Wish::Direct).await.unwrap(), Admission::Direct, "another contact's is free");
+    store.lane().settle_direct(&other, DirectEnd::Delivered).await.unwrap();
+    store.work(&end).await;
+    assert_eq!(end.got(), ["1", "2"]);
+    assert!(store.lane().is_clear(&first.contact).await.unwrap());
+    let third = update(&store, "ada@example.com", "3");
+    assert_eq!(store.lane().admit(&third, Wish::Direct).await.unwrap(), Admission::Direct);
+}
+
+#[tokio::test]
+async fn one_at_a_time_has_the_lane_of_a_contact() {
+    let (store, _) = store().await;
+    let first = update(&store, "ada@example.com", "1");
+    assert_eq!(store.lane().admit(&first, Wish::Direct).await.unwrap(), Admission::Direct);
+    assert!(!store.lane().is_clear(&first.contact).await.unwrap());
+    let second = update(&store, "ada@example.com", "2");
+    assert_eq!(store.lane().admit(&second, Wish::Direct).await.unwrap(), Admission::Queued);
+}
+
+#[tokio::test]
+async fn a_row_that_has_to_wait_after_all_keeps_its_place() {
+    let (mut store, end) = store().await;
+    let first = update(&store, "ada@example.com", "1");
+    assert_eq!(store.lane().admit(&first, Wish::Direct).await.unwrap(), Admission::Direct);
+    let second = update(&store, "ada@example.com", "2");
+    assert_eq!(store.lane().admit(&second, Wish::Direct).await.unwrap(), Admission::Queued);
+    store.lane().settle_direct(&first, postponed(&store, 30)).await.unwrap();
+    store.work(&end).await;
+    assert!(end.got().is_empty(), "not before its time, and nothing before it");
+    store.let_pass(seconds(31)).await;
+    store.work(&end).await;
+    store.let_pass(seconds(31)).await;
+    store.work(&end).await;
+    assert_eq!(end.got(), ["1", "2"]);
+}
+
+#[tokio::test]
+async fn what_its_caller_has_waited_for_counts_as_attempts_and_by_its_reason() {
+    let (mut store, end) = store().await;
+    let event = event(&store, "key_1", "ada@example.com", "event");
+    let began = store.clock().now();
+    assert_eq!(store.lane().admit(&event, Wish::Direct).await.unwrap(), Admission::Direct);
+    store.lane().settle_direct(&event, postponed(&store, 30)).await.unwrap();
+    store.let_pass(seconds(31)).await;
+    store.work(&end).await;
+    let known = known(&store, &event).await;
+    assert_eq!((known.state.as_str(), known.attempts), ("delivered", 3));
+    assert_eq!(known.failures, [(("far_end_failed".to_owned(), Some(503)), 1)].into());
+    assert_eq!((known.first_attempt_at, known.last_attempt_at), (Some(began), Some(store.clock().now())));
+}
+
+#[tokio::test]
+async fn what_its_caller_was_refused_is_forgotten() {
+    let (store, _) = store().await;
+    let event = event(&store, "key_1", "ada@example.com", "event");
+    assert_eq!(store.lane().admit(&event, Wish::Direct).await.unwrap(), Admission::Direct);
+    store.lane().settle_direct(&event, DirectEnd::Refused).await.unwrap();
+    assert_eq!(store.known(&event.id).await, None);
+    assert_eq!(store.lane().admit(&event, Wish::Direct).await.unwrap(), Admission::Direct);
+}
+
+#[tokio::test]
+async fn an_event_that_died_is_stored_anew_when_its_row_is_run_again() {
+    let (mut store, end) = store().await;
+    end.then([Answer::Refuses(422)]);
+    let wrong = event(&store, "key_1", "ada@example.com", "wrong");
+    assert_eq!(store.lane().admit(&wrong, Wish::Later).await.unwrap(), Admission::Queued);
+    store.work(&end).await;
+    assert_eq!(known(&store, &wrong).await.state, "dead");
+    let mended = event(&store, "key_1", "ada@example.com", "mended");
+    assert_eq!(store.lane().admit(&mended, Wish::Later).await.unwrap(), Admission::Queued);
+    store.work(&end).await;
+    assert_eq!(end.got(), ["wrong", "mended"]);
+    assert_eq!(known(&store, &mended).await.state, "delivered");
+}
