@@ -92,6 +92,12 @@ async fn doctor_names_what_is_broken_about_a_local_relay() {
     }
     other.push(("CLAY_WEBHOOK_URL", String::new()));
     assert_eq!(doctor(&other).await.found("far-ends").outcome, "fail");
+    let store = rusqlite::Connection::open(relay.folder().join("relay.db")).unwrap();
+    let table = "CREATE TABLE IF NOT EXISTS paused (direction TEXT PRIMARY KEY, since INTEGER NOT NULL) STRICT";
+    store.execute_batch(&format!("{table}; INSERT INTO paused VALUES ('clay-to-loops', 1)")).unwrap();
+    let said = doctor(&variables).await;
+    assert_eq!((said.code, said.found("paused").outcome.as_str()), (4, "warn"), "{said:?}");
+    store.execute("DELETE FROM paused", []).unwrap();
     std::fs::set_permissions(relay.folder(), std::fs::Permissions::from_mode(0o755)).unwrap();
     let said = doctor(&variables).await;
     assert_eq!((said.code, said.found("folder").outcome.as_str()), (4, "warn"), "{said:?}");

@@ -75,6 +75,21 @@ pub async fn delivered(
     Ok(sent)
 }
 
+/// Whether rows to Loops join the queue by a person's will: the item of the pace says since when.
+///
+/// # Errors
+/// When the ledger cannot be read.
+pub async fn rows_stopped(target: &StackTarget, worker: &str) -> Result<bool, Fault> {
+    if worker != "loops-delivery" {
+        return Ok(false);
+    }
+    let table = target.stack.output(Output::LedgerTableName)?;
+    let call = target.session.call("dynamodb:GetItem", table);
+    let key = AttributeValue::S("pace#loops".to_owned());
+    let answer = target.session.dynamodb().get_item().table_name(table).key("pk", key).send().await;
+    Ok(answer.map_err(|fault| call.fault(&fault))?.item.is_some_and(|item| item.contains_key("stopped_at")))
+}
+
 async fn usage(target: &StackTarget, webhook: &str) -> Result<WebhookUse, Fault> {
     let table = target.stack.output(Output::LedgerTableName)?;
     let call = target.session.call("dynamodb:GetItem", table);

@@ -153,6 +153,22 @@ fn secrets(
     Ok(items.map(SecretString::from).collect())
 }
 
+/// `paused`: the directions that a person has paused. A store that was never paused has no table for it.
+fn paused(connection: &Connection) -> Result<Vec<Finding>, Fault> {
+    let known: i64 =
+        connection.query_row("SELECT count(*) FROM sqlite_schema WHERE name = 'paused'", [], |row| row.get(0))?;
+    if known == 0 {
+        return Ok(Vec::new());
+    }
+    let mut statement = connection.prepare("SELECT direction FROM paused ORDER BY direction")?;
+    let directions: Vec<String> = statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    let paused = |direction: &String| {
+        let to_do = format!("when that is meant to end, run `relayctl resume {direction} --local`");
+        Finding::warn("paused", format!("deliveries {direction} are paused"), to_do)
+    };
+    Ok(directions.iter().map(paused).collect())
+}
+
 /// `store`, `waiting`, `dead-letters`, `clay-webhook-use`, `last-delivery`: what the store holds.
 fn held(local: &LocalRelay, connection: &Connection) -> Result<Vec<Finding>, Fault> {
     let counts = store::counts(connection)?;
@@ -162,6 +178,7 @@ fn held(local: &LocalRelay, connection: &Connection) -> Result<Vec<Finding>, Fau
         "store",
         format!("{} deliveries are known", counts.iter().map(|count| count.deliveries).sum::<u64>()),
     )];
+    findings.extend(paused(connection)?);
     findings.push(match of(DeliveryState::Waiting).map(|count| count.oldest).min() {
         Some(oldest) => {
             let age = jiff::Timestamp::now().duration_since(oldest).as_secs();
