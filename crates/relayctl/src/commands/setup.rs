@@ -227,7 +227,7 @@ fn notes_of(keeping: Keeping<'_>, written: &[String], done: &mut Done) -> Result
         Keeping::Stack(target) if !written.is_empty() => {
             let seconds = target.stack.parameter("SecretTtlSeconds").unwrap_or("300");
             done.notes.push(format!(
-                "The functions take what is new within half a minute, and forget what is retired within {seconds} seconds."
+                "The functions read the secrets again within {seconds} seconds; a new key, token or signing secret works within half a minute."
             ));
         }
         Keeping::Local(local) => {
