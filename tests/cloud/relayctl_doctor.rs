@@ -182,9 +182,15 @@ async fn dead_letters_old_messages_and_paused_workers_are_named() {
     let said = finds(&operated, &[("clay-queue", "warn")]).await;
     assert_eq!(said.found("clay-queue").seen, "1 waiting, the oldest for 7200 s");
     sqs.purge_queue().queue_url(&url).send().await.unwrap();
-    let described = operated.stack().described().clone();
-    for source in array(&described["event_sources"]) {
-        let check = if source["function"] == "clay-delivery" { "clay-worker" } else { "loops-worker" };
+    let table = operated.stack().account().dynamodb();
+    let pace = AttributeValue::S("pace#loops".to_owned());
+    let put = table.put_item().table_name(operated.stack().table()).item("pk", pace.clone());
+    put.item("stopped_at", AttributeValue::N("1".to_owned())).send().await.unwrap();
+    finds(&operated, &[("loops-worker", "warn")]).await;
+    table.delete_item().table_name(operated.stack().table()).key("pk", pace).send().await.unwrap();
+    for (function, check) in [("clay-delivery", "clay-worker"), ("loops-delivery", "loops-worker")] {
+        let described = operated.stack().described();
+        let source = array(&described["event_sources"]).find(|source| source["function"] == function).unwrap();
         let id = text(&source["id"]);
         lambda.update_event_source_mapping().uuid(id).enabled(false).send().await.unwrap();
         let said = finds(&operated, &[(check, "warn")]).await;
@@ -192,7 +198,11 @@ async fn dead_letters_old_messages_and_paused_workers_are_named() {
         lambda.delete_event_source_mapping().uuid(id).send().await.unwrap();
         let said = operated.doctor().await;
         assert_eq!((said.code, said.found(check).outcome.as_str()), (1, "fail"), "{said:?}");
-        break;
+        let made = lambda.create_event_source_mapping().function_name(format!("{}-{function}", operated.name()));
+        let queue = array(&described["event_sources"]).find(|source| source["function"] == function).unwrap();
+        let arn = text(&described["queues"][text(&queue["queue"])]["arn"]);
+        made.event_source_arn(arn).send().await.unwrap();
+        finds(&operated, &[]).await;
     }
 }
 
@@ -255,7 +265,11 @@ async fn parts_of_the_stack_that_are_gone_are_named() {
     let mut operated = operated().await;
     operated.cloud.stop_workers().await;
     operated.update(&[("LedgerTableName", String::new())]).await;
-    let said = finds(&operated, &[("outputs", "fail"), ("clay-webhook-use", "fail"), ("last-delivery", "fail")]).await;
+    let said = finds(
+        &operated,
+        &[("outputs", "fail"), ("loops-worker", "fail"), ("clay-webhook-use", "fail"), ("last-delivery", "fail")],
+    )
+    .await;
     assert!(said.found("outputs").seen.contains("LedgerTableName"), "{said:?}");
     operated.update(&[("LedgerTableName", operated.stack().table().to_owned())]).await;
     finds(&operated, &[]).await;
@@ -276,7 +290,7 @@ async fn a_permission_that_is_missing_is_a_warning_that_names_it() {
         ("GetFunctionConfiguration", "lambda:GetFunctionConfiguration", vec!["versions"]),
         ("ListEventSourceMappings", "lambda:ListEventSourceMappings", vec!["clay-worker", "loops-worker"]),
         ("Scan", "dynamodb:Scan", vec!["last-delivery"]),
-        ("GetItem", "dynamodb:GetItem", vec!["clay-webhook-use"]),
+        ("GetItem", "dynamodb:GetItem", vec!["loops-worker", "clay-webhook-use"]),
         (
             "GetQueueAttributes",
             "sqs:GetQueueAttributes",
@@ -306,4 +320,21 @@ async fn the_last_delivery_is_told_and_doctor_itself_delivers_nothing() {
     assert!(said.found("clay-webhook-use").seen.contains("has taken 1 of 50000"), "{said:?}");
     assert_eq!(operated.clay.got().len(), 1);
     assert!(operated.loops.got().iter().all(|got| got.method == "GET"));
+}
+
+#[tokio::test]
+async fn a_row_goes_each_way_where_that_is_asked_for() {
+    let operated = operated().await;
+    let said = operated.relayctl(&["doctor", "--json", "--send", "ada@example.com"], "").await;
+    assert_eq!((said.code, not_well(&said)), (0, vec![]), "{said:?}");
+    let row = operated.clay.got();
+    assert_eq!(row.len(), 1);
+    assert!(row[0].text().contains("ada@example.com") && row[0].text().contains("relayctl doctor"), "{row:?}");
+    let contacts: Vec<_> = operated.loops.got().into_iter().filter(|got| got.method == "PUT").collect();
+    assert_eq!((contacts.len(), contacts[0].text().as_str()), (1, r#"{"email":"ada@example.com"}"#));
+    assert!(!said.out.contains("ada@example.com"), "{said:?}");
+    operated.clay.otherwise(Reply::status(400));
+    let said = operated.relayctl(&["doctor", "--json", "--send", "ada@example.com"], "").await;
+    let found = said.found("send-to-clay");
+    assert!(found.outcome == "fail" && found.seen.contains("dead letter"), "{found:?}");
 }

@@ -49,6 +49,8 @@ async fn every_function_is_the_binary_of_its_name_on_the_newest_runtime() {
         // Should a library look for the system's certificates, it reads one file instead of a folder.
         assert_eq!(function["environment"]["SSL_CERT_FILE"], "/etc/pki/tls/certs/ca-bundle.crt", "{name}");
         assert_eq!(function["logging"]["LogFormat"], "JSON", "{name}");
+        // By it, relayctl tells which version is deployed.
+        assert_eq!(function["environment"]["RELAY_VERSION"], env!("CARGO_PKG_VERSION"), "{name}");
         let group = &function["logging"]["LogGroup"];
         assert!(all(&stack, "log_groups").any(|(_, known)| known["name"] == *group), "{name}: {group}");
     }

@@ -9,7 +9,9 @@ mod durability;
 mod faults;
 mod pace;
 mod paths;
+mod relayctl;
 mod relayctl_operations;
+mod relayctl_terminal;
 mod start;
 mod stores;
 

@@ -101,7 +101,16 @@ impl Relay {
     /// # Panics
     /// When it does not start.
     pub async fn start_in(folder: Folder, given: &[(&str, &str)]) -> Self {
+        Self::start_without(folder, given, &[]).await
+    }
+
+    /// Starts a relay in a folder, without these keys of the tests.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn start_without(folder: Folder, given: &[(&str, &str)], unset: &[&str]) -> Self {
         let mut settings = settings(given);
+        settings.retain(|name, _| !unset.contains(&name.as_str()));
         settings.insert("RELAY_DATA".to_owned(), folder.path().display().to_string());
         let log = std::fs::File::options().create(true).append(true).open(folder.path().join("log"));
         let log = log.unwrap_or_else(|fault| panic!("{fault}"));

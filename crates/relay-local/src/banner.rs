@@ -14,21 +14,28 @@ pub enum Key<'a> {
     Generated(&'a str),
     /// It was set.
     Set,
+    /// It is kept in the data folder.
+    Stored,
     /// What was set is empty: nobody gets in.
     Closed,
 }
 
 impl Key<'_> {
-    /// A key that was set, to something or to nothing.
+    /// A key that was set, to something or to nothing, in the environment or in the data folder.
     #[must_use]
-    pub const fn of(something: bool) -> Self {
-        if something { Self::Set } else { Self::Closed }
+    pub const fn of(something: bool, stored: bool) -> Self {
+        match (something, stored) {
+            (true, false) => Self::Set,
+            (true, true) => Self::Stored,
+            (false, _) => Self::Closed,
+        }
     }
 
     fn shown(self, setting: &str) -> String {
         match self {
             Self::Generated(key) => format!("{key}  (generated; {setting} sets another)"),
             Self::Set => format!("as set in {setting}"),
+            Self::Stored => "as kept in the data folder  (`relayctl setup --local --list` lists it)".to_owned(),
             Self::Closed => format!("none: {setting} is empty, so nobody gets in"),
         }
     }
@@ -108,7 +115,7 @@ impl Banner<'_> {
     fn write_commands(&self, out: &mut String, base: &str) -> std::fmt::Result {
         let token = match self.relay_token {
             Key::Generated(token) => token,
-            Key::Set | Key::Closed => "${RELAY_TOKEN%%,*}",
+            Key::Set | Key::Stored | Key::Closed => "${RELAY_TOKEN%%,*}",
         };
         let row = |method: &str, path: &str, file: &str| {
             format!(
@@ -118,10 +125,16 @@ impl Banner<'_> {
         writeln!(out, "Try it: paste these into another terminal in the same folder.\n")?;
         let set: Vec<&str> = [("RELAY_TOKEN", self.relay_token), ("LOOPS_SIGNING_SECRET", self.signing_secret)]
             .into_iter()
-            .filter_map(|(setting, key)| (!matches!(key, Key::Generated(_))).then_some(setting))
+            .filter_map(|(setting, key)| (!matches!(key, Key::Generated(_) | Key::Stored)).then_some(setting))
             .collect();
         if !set.is_empty() {
             writeln!(out, "That terminal needs what this one has in {}: export it there first.\n", set.join(" and "))?;
+        }
+        if matches!(self.relay_token, Key::Stored) {
+            writeln!(
+                out,
+                "`relayctl setup --local --list --show-token` shows the relay token: export it there as RELAY_TOKEN.\n"
+            )?;
         }
         writeln!(out, "1. A signed Loops webhook becomes a row in Clay:\n")?;
         let webhook = format!("{}{} send-webhook events/loops/contact.created.json", self.variables(), self.program);
@@ -194,6 +207,21 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part} in {text}");
         }
+    }
+
+    #[test]
+    fn what_is_kept_in_the_folder_need_not_be_set_elsewhere() {
+        let mut text = String::new();
+        let address = SocketAddr::from(([127, 0, 0, 1], 8787));
+        let (key, ends, data) = (Key::of(true, true), End::Set, Path::new(DEFAULT_DATA));
+        let program = "relay-local";
+        let banner = Banner { address, data, signing_secret: key, relay_token: key, clay: ends, loops: ends, program };
+        banner.write(&mut text).unwrap();
+        assert!(
+            text.contains("as kept in the data folder") && text.contains("export it there as RELAY_TOKEN"),
+            "{text}"
+        );
+        assert!(!text.contains("That terminal needs"), "{text}");
     }
 
     #[test]

@@ -63,11 +63,12 @@ pub fn run() -> ExitCode {
     let mut variables: BTreeMap<String, String> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())))
         .collect();
-    if let Err(fault) = stored_settings::fill_in(&mut variables) {
-        return fail(&fault.to_string());
-    }
+    let stored = match stored_settings::fill_in(&mut variables) {
+        Ok(stored) => stored,
+        Err(fault) => return fail(&fault.to_string()),
+    };
     let settings = match LocalSettings::read(&variables) {
-        Ok(settings) => settings,
+        Ok(settings) => LocalSettings { stored, ..settings },
         Err(faults) => return refuse_settings(&faults),
     };
     telemetry::start();

@@ -23,7 +23,7 @@ use crate::banner::{Banner, End, Key};
 use crate::counts::Counts;
 use crate::data_folder::{DataFolder, FolderFault};
 use crate::monitor::{self, Monitor};
-use crate::settings::{Given, LocalSettings, RELAY_LISTEN};
+use crate::settings::{Given, LOOPS_SIGNING_SECRET, LocalSettings, RELAY_LISTEN, RELAY_TOKEN};
 use crate::simulated::{Clay, ClayOptions, Loops, LoopsOptions};
 use crate::store::{self, OpenFault, SqliteStore};
 use crate::{listen, server, telemetry, worker};
@@ -215,7 +215,7 @@ fn announce(
     };
     let signing_secret = match &settings.signing_secrets {
         Given::NotSet => Key::Generated(&generated_secret),
-        Given::Set(secrets) => Key::of(!secrets.is_empty()),
+        Given::Set(secrets) => Key::of(!secrets.is_empty(), settings.stored.contains(&LOOPS_SIGNING_SECRET)),
     };
     let generated_token = match settings.relay_tokens {
         Given::NotSet => folder.relay_token()?,
@@ -223,7 +223,7 @@ fn announce(
     };
     let relay_token = match &settings.relay_tokens {
         Given::NotSet => Key::Generated(&generated_token),
-        Given::Set(tokens) => Key::of(!RelayTokens::new(tokens).is_empty()),
+        Given::Set(tokens) => Key::of(!RelayTokens::new(tokens).is_empty(), settings.stored.contains(&RELAY_TOKEN)),
     };
     let clay = match (&simulated.clay, &settings.clay_webhooks) {
         (Some(clay), _) => End::Simulated(clay.address()),

@@ -59,6 +59,8 @@ pub struct LocalSettings {
     pub clay_token: Option<String>,
     /// The relay tokens; none is closed.
     pub relay_tokens: Given<Vec<String>>,
+    /// Which of them come from the data folder instead of the environment.
+    pub stored: Vec<&'static str>,
 }
 
 impl LocalSettings {
@@ -113,6 +115,7 @@ impl LocalSettings {
             clay_webhooks,
             clay_token: tokens.first().filter(|token| is_set(token)).map(|token| (*token).to_owned()),
             relay_tokens: given(&reader, RELAY_TOKEN, |text| places(text).map(str::to_owned).collect()),
+            stored: Vec::new(),
         };
         reader.finish(settings)
     }

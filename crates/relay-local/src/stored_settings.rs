@@ -106,21 +106,24 @@ impl StoredSettings {
     }
 }
 
-/// Fills in what the environment does not set.
+/// Fills in what the environment does not set, and tells what that is.
 ///
 /// # Errors
 /// When what is stored cannot be used.
-pub fn fill_in(variables: &mut BTreeMap<String, String>) -> Result<(), StoredFault> {
+pub fn fill_in(variables: &mut BTreeMap<String, String>) -> Result<Vec<&'static str>, StoredFault> {
     let folder = variables.get(RELAY_DATA).map(|text| text.trim()).filter(|text| !text.is_empty());
     let stored = StoredSettings::read(&PathBuf::from(folder.unwrap_or(DEFAULT_DATA)))?;
     // A token belongs to the URLs that it was stored with, and is sent to no other.
     let other_clay = variables.contains_key(CLAY_WEBHOOK_URL);
-    for (name, value) in stored.0 {
-        if !(other_clay && name == CLAY_WEBHOOK_AUTH_TOKEN) {
-            variables.entry(name).or_insert(value);
+    let mut filled = Vec::new();
+    for name in STORED_SETTINGS {
+        let Some(value) = stored.0.get(name) else { continue };
+        if !(variables.contains_key(name) || (other_clay && name == CLAY_WEBHOOK_AUTH_TOKEN)) {
+            variables.insert(name.to_owned(), value.clone());
+            filled.push(name);
         }
     }
-    Ok(())
+    Ok(filled)
 }
 
 #[cfg(test)]

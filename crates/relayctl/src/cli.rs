@@ -73,6 +73,7 @@ pub fn run() -> ExitCode {
 
 async fn execute(cli: &Cli) -> Result<Ending, Fault> {
     let (options, output) = (&cli.options, Output::new(cli.options.json));
+    options.check()?;
     match &cli.command {
         Command::Setup(arguments) => setup::run(options, arguments, output).await,
         Command::Doctor(arguments) => doctor::run(options, arguments, output).await,
@@ -117,6 +118,9 @@ mod tests {
 
     #[test]
     fn a_stack_and_a_folder_cannot_both_be_meant() {
-        assert!(Cli::try_parse_from(["relayctl", "doctor", "--local", "--stack", "relay"]).is_err());
+        for words in [["--local", "doctor", "--stack=relay"], ["--stack=relay", "doctor", "--local"]] {
+            let cli = Cli::try_parse_from([&["relayctl"], &words[..]].concat()).unwrap();
+            assert!(matches!(cli.options.check(), Err(Fault::TwoRelays { option: "--stack" })));
+        }
     }
 }

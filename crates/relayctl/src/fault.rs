@@ -74,6 +74,12 @@ pub enum Fault {
         /// What the system says.
         detail: io::ErrorKind,
     },
+    /// Two relays are named.
+    #[error("--local and {option} name two relays: give one of them")]
+    TwoRelays {
+        /// The other one.
+        option: &'static str,
+    },
     /// Nobody can be asked.
     #[error(
         "there is no terminal to ask on: give the values in a file with --from FILE, or on standard input with --from -"
@@ -323,6 +329,7 @@ impl Fault {
             | Self::NoStackNamed
             | Self::Setting(_)
             | Self::NoTerminal
+            | Self::TwoRelays { .. }
             | Self::ValuesDocument { .. }
             | Self::UnknownValue { .. }
             | Self::SigningSecret

@@ -15,19 +15,19 @@ use crate::stack::Stack;
 #[derive(Debug, Clone, Args)]
 pub struct Options {
     /// The stack's name [default: the one in samconfig.toml]
-    #[arg(long, global = true, value_name = "NAME", help_heading = "Which relay", conflicts_with = "local")]
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Which relay")]
     pub stack: Option<String>,
     /// SAM's configuration file [default: samconfig.toml of this folder]
-    #[arg(long, global = true, value_name = "FILE", help_heading = "Which relay", conflicts_with = "local")]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Which relay")]
     pub config: Option<PathBuf>,
     /// Which environment of that file
     #[arg(long, global = true, value_name = "NAME", help_heading = "Which relay", default_value = DEFAULT_ENVIRONMENT)]
     pub config_env: String,
     /// The AWS region [default: that of samconfig.toml, AWS_REGION or the profile]
-    #[arg(long, global = true, help_heading = "Which relay", conflicts_with = "local")]
+    #[arg(long, global = true, help_heading = "Which relay")]
     pub region: Option<String>,
     /// The AWS profile [default: that of samconfig.toml, or AWS_PROFILE]
-    #[arg(long, global = true, value_name = "NAME", help_heading = "Which relay", conflicts_with = "local")]
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Which relay")]
     pub profile: Option<String>,
     /// A relay-local instead of a stack: its data folder [default: RELAY_DATA, or .relay]
     // With an equals sign only: a word behind it would else be taken for the folder, be it the command.
@@ -64,6 +64,24 @@ pub struct StackTarget {
 }
 
 impl Options {
+    /// Checks that one relay is named, wherever on the command line.
+    ///
+    /// # Errors
+    /// When a stack and a folder are.
+    pub fn check(&self) -> Result<(), Fault> {
+        // clap's own conflicts do not reach from before a command to behind it.
+        let stack = [
+            ("--stack", self.stack.is_some()),
+            ("--config", self.config.is_some()),
+            ("--region", self.region.is_some()),
+            ("--profile", self.profile.is_some()),
+        ];
+        match stack.into_iter().find(|(_, given)| *given) {
+            Some((option, _)) if self.local.is_some() => Err(Fault::TwoRelays { option }),
+            _ => Ok(()),
+        }
+    }
+
     /// Finds what is operated.
     ///
     /// # Errors

@@ -1,4 +1,5 @@
-//! `doctor`: examines everything, from the credentials to the last delivery. It writes nothing at Loops or Clay.
+//! `doctor`: examines everything, from the credentials to the last delivery. It writes nothing at Loops or Clay,
+//! unless `--send` asks for it.
 
 use clap::Args;
 
@@ -6,7 +7,7 @@ use crate::doctor::door::Door;
 use crate::doctor::finding::{Examination, Finding};
 use crate::doctor::keys::Keys;
 use crate::doctor::queues::WAYS;
-use crate::doctor::{account, keys, ledger, local, logs, queues, stack};
+use crate::doctor::{account, keys, ledger, local, logs, queues, send, stack};
 use crate::ending::Ending;
 use crate::fault::Fault;
 use crate::local::LocalRelay;
@@ -23,13 +24,17 @@ const LOCAL_STEPS: u64 = 5;
 
 /// What `doctor` is told.
 #[derive(Debug, Clone, Args)]
-pub struct DoctorArguments {}
+pub struct DoctorArguments {
+    /// Also send one row each way for this address: a signed event to Clay, and a contact to Loops (both stay there)
+    #[arg(long, value_name = "ADDRESS")]
+    pub send: Option<String>,
+}
 
 /// Examines the relay.
 ///
 /// # Errors
 /// When nothing says which relay, or nothing can be asked about it.
-pub async fn run(options: &Options, _: &DoctorArguments, output: Output) -> Result<Ending, Fault> {
+pub async fn run(options: &Options, arguments: &DoctorArguments, output: Output) -> Result<Ending, Fault> {
     let target = options.target().await?;
     let (steps, relay) = match &target {
         Target::Stack(target) => {
@@ -40,10 +45,11 @@ pub async fn run(options: &Options, _: &DoctorArguments, output: Output) -> Resu
     let bar = progress::bar(output.is_json(), steps, "examining");
     let step = || bar.inc(1);
     let findings = match target {
-        Target::Stack(target) => examine(&target, &step).await,
+        Target::Stack(target) => examine(&target, arguments, &step).await,
         Target::Local(folder) => {
             let client = relay::http_client::build()?;
-            local::examine(&LocalRelay::read(folder)?, &client, &step).await?
+            let send = arguments.send.as_deref();
+            local::examine(&LocalRelay::read(folder)?, &client, send, &step).await?
         }
     };
     bar.finish_and_clear();
@@ -53,7 +59,7 @@ pub async fn run(options: &Options, _: &DoctorArguments, output: Output) -> Resu
     Ok(examination.ending())
 }
 
-async fn examine(target: &StackTarget, step: &dyn Fn()) -> Vec<Finding> {
+async fn examine(target: &StackTarget, arguments: &DoctorArguments, step: &dyn Fn()) -> Vec<Finding> {
     let mut findings = vec![account::account(&target.session).await, stack::stack(target), stack::outputs(target)];
     step();
     findings.push(stack::versions(target).await);
@@ -65,7 +71,7 @@ async fn examine(target: &StackTarget, step: &dyn Fn()) -> Vec<Finding> {
     step();
     // Where an output is missing, that is said already.
     if let Ok(paste) = Paste::of(Keeping::Stack(target)) {
-        findings.extend(door(target, &paste, &keys).await);
+        findings.extend(door(target, &paste, &keys, arguments).await);
     }
     step();
     for way in WAYS {
@@ -84,7 +90,7 @@ async fn examine(target: &StackTarget, step: &dyn Fn()) -> Vec<Finding> {
     findings
 }
 
-async fn door(target: &StackTarget, paste: &Paste, keys: &Keys) -> Vec<Finding> {
+async fn door(target: &StackTarget, paste: &Paste, keys: &Keys, arguments: &DoctorArguments) -> Vec<Finding> {
     let mut door = Door::new(target.session.http(), paste);
     let (endpoint, answers) = door.endpoint().await;
     if !answers {
@@ -92,12 +98,19 @@ async fn door(target: &StackTarget, paste: &Paste, keys: &Keys) -> Vec<Finding> 
     }
     let tolerance = target.stack.parameter("SignatureToleranceSeconds").and_then(|text| text.parse().ok());
     let clock = door.clock(tolerance.unwrap_or(300)).await;
-    vec![
+    let mut findings = vec![
         endpoint,
         clock,
         door.signed(&keys.signing_secrets).await,
         door.forged().await,
         door.wrong_token().await,
         door.right_token(&keys.relay_tokens).await,
-    ]
+    ];
+    if let Some(address) = &arguments.send {
+        let events = paste.events.join(",");
+        let delivered = async |event: &str, id: &str| ledger::delivered(target, &keys.to_clay, event, id).await;
+        findings.push(send::to_clay(&door, keys.signing_secrets.first(), &events, address, delivered).await);
+        findings.push(send::to_loops(&door, keys.relay_tokens.first(), address).await);
+    }
+    findings
 }

@@ -14,7 +14,7 @@ use crate::output::Output;
 use crate::progress;
 use crate::setup::documents::{Documents, Rotated, Which, fingerprint};
 use crate::setup::given::Given;
-use crate::setup::guide::{Paste, Report, shown};
+use crate::setup::guide::{Absent, Paste, Report, shown};
 use crate::setup::keeping::Keeping;
 use crate::setup::loops_key::{KeyStanding, ask};
 use crate::target::{Options, Target};
@@ -60,6 +60,9 @@ Values (typed without an echo; with --from a JSON object of texts or lists, or l
   CLAY_WEBHOOK_AUTH_TOKEN  its token (one for all, or one for each URL)
 What is not given stays as it is. The key is checked with Loops first; nothing is written unless all is well.
 A relay token is shown where it is made, on a terminal; --show-token shows all of them, anywhere.";
+
+/// What relay-local calls its only route.
+const LOCAL_ROUTE: &str = "default";
 
 /// What was done beside the documents.
 #[derive(Debug, Default)]
@@ -118,10 +121,20 @@ async fn set_up(keeping: Keeping<'_>, arguments: &SetupArguments, output: Output
         loops_team: done.team,
         paste,
         notes: done.notes,
+        program: called(keeping),
+        absent: Absent::of(keeping),
     };
     output.document(&report)?;
     output.line(report.text())?;
     Ok(Ending::Well)
+}
+
+/// How the program is called for this relay, where it was called now.
+fn called(keeping: Keeping<'_>) -> String {
+    match keeping {
+        Keeping::Stack(target) => format!("relayctl --stack {}", target.stack.name),
+        Keeping::Local(local) => format!("relayctl --local={}", local.folder.path().display()),
+    }
 }
 
 /// What is to be put in: nothing, where something is only listed, made or taken out.
@@ -195,12 +208,9 @@ fn change(
     if let Some(secrets) = &given.signing_secrets {
         documents.replace(Rotated::SigningSecrets, secrets);
     }
-    documents.set_webhooks(
-        arguments.route.as_deref(),
-        given.urls.as_deref(),
-        given.tokens.as_deref(),
-        &keeping.events(),
-    )?;
+    // A data folder has one route, which has no name there.
+    let route = arguments.route.as_deref().or(matches!(keeping, Keeping::Local(_)).then_some(LOCAL_ROUTE));
+    documents.set_webhooks(route, given.urls.as_deref(), given.tokens.as_deref(), &keeping.events())?;
     if arguments.add_relay_token || (!given.is_empty() && documents.list(Rotated::RelayTokens).is_empty()) {
         let token = SecretString::from(format!("relay_{}", hex::encode(rand::random::<[u8; 24]>())));
         documents.add(Rotated::RelayTokens, &token);
@@ -217,7 +227,7 @@ fn notes_of(keeping: Keeping<'_>, written: &[String], done: &mut Done) -> Result
         Keeping::Stack(target) if !written.is_empty() => {
             let seconds = target.stack.parameter("SecretTtlSeconds").unwrap_or("300");
             done.notes.push(format!(
-                "The functions take what is new within half a minute, and forget what is retired within {seconds} seconds."
+                "The functions read the secrets again within {seconds} seconds; a new key, token or signing secret works within half a minute."
             ));
         }
         Keeping::Local(local) => {

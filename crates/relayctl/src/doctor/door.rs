@@ -115,7 +115,7 @@ impl<'a> Door<'a> {
                     "give it to `relayctl setup` again",
                 );
             };
-            let answer = self.webhook(&secret).await;
+            let answer = self.webhook(&secret, &new_id(), TEST_EVENT).await;
             let code = said(&answer, "code");
             match answer.outcome {
                 Heard::Answered(200) if said(&answer, "status") == "test" => {}
@@ -147,7 +147,7 @@ impl<'a> Door<'a> {
         let Ok(secret) = SigningSecret::parse(&format!("whsec_{}", base64(&rand::random::<[u8; 32]>()))) else {
             return Finding::warn(CHECK, "no secret could be made up", "report this");
         };
-        let answer = self.webhook(&secret).await;
+        let answer = self.webhook(&secret, &new_id(), TEST_EVENT).await;
         match answer.outcome {
             Heard::Answered(401) => Finding::ok(CHECK, "a forged test event is refused"),
             Heard::Answered(200..=299) => Finding::fail(
@@ -164,7 +164,7 @@ impl<'a> Door<'a> {
         const CHECK: &str = "wrong-token";
         let token = SecretString::from(format!("doctor_{}", hex::encode(rand::random::<[u8; 16]>())));
         for (method, url) in self.rows() {
-            let answer = self.row(method, url, &token).await;
+            let answer = self.row(method, url, &token, EMPTY_ROW).await;
             match answer.outcome {
                 Heard::Answered(401) => {}
                 Heard::Answered(200..=299 | 400) => {
@@ -193,7 +193,7 @@ impl<'a> Door<'a> {
         }
         for token in tokens {
             for (method, url) in self.rows() {
-                let answer = self.row(method, url, token).await;
+                let answer = self.row(method, url, token, EMPTY_ROW).await;
                 match answer.outcome {
                     Heard::Answered(400) => {}
                     Heard::Answered(401) => {
@@ -216,30 +216,39 @@ impl<'a> Door<'a> {
         [(Method::PUT, &self.paste.clay_contact_url), (Method::POST, &self.paste.clay_event_url)]
     }
 
-    async fn webhook(&self, secret: &SigningSecret) -> FarAnswer {
-        let id = format!("msg_doctor_{}", hex::encode(rand::random::<[u8; 12]>()));
+    pub(super) async fn webhook(&self, secret: &SigningSecret, id: &str, event: &str) -> FarAnswer {
         let now = Timestamp::now();
         let time = now.checked_add(self.ahead).unwrap_or(now).as_second().to_string();
-        let signature = secret.sign(&id, &time, TEST_EVENT.as_bytes());
+        let signature = secret.sign(id, &time, event.as_bytes());
         let request = self.client.request(Method::POST, &self.paste.loops_webhook_url);
         let request = request
             .header(CONTENT_TYPE, "application/json")
             .header(ID_HEADER, id)
             .header(TIMESTAMP_HEADER, time)
             .header(SIGNATURE_HEADER, signature)
-            .body(TEST_EVENT);
+            .body(event.to_owned());
         self.client.send(request, WITHIN, now).await
     }
 
-    async fn row(&self, method: Method, url: &str, token: &SecretString) -> FarAnswer {
+    /// Where rows come in.
+    pub(super) const fn paste(&self) -> &Paste {
+        self.paste
+    }
+
+    pub(super) async fn row(&self, method: Method, url: &str, token: &SecretString, row: &str) -> FarAnswer {
         let request = self.client.request(method, url).header(CONTENT_TYPE, "application/json");
-        let request = request.header(AUTHORIZATION, format!("Bearer {}", token.expose_secret())).body(EMPTY_ROW);
+        let request = request.header(AUTHORIZATION, format!("Bearer {}", token.expose_secret())).body(row.to_owned());
         self.client.send(request, WITHIN, Timestamp::now()).await
     }
 }
 
+/// An id for a webhook, told from those of Loops.
+pub(super) fn new_id() -> String {
+    format!("msg_doctor_{}", hex::encode(rand::random::<[u8; 12]>()))
+}
+
 /// An answer that none of the checks expects.
-fn unexpected(check: &'static str, what: &str, answer: &FarAnswer) -> Finding {
+pub(super) fn unexpected(check: &'static str, what: &str, answer: &FarAnswer) -> Finding {
     let code = said(answer, "code");
     let with = if code.is_empty() { String::new() } else { format!(" ({code})") };
     let (seen, to_do) = match answer.outcome {
@@ -260,7 +269,7 @@ fn unexpected(check: &'static str, what: &str, answer: &FarAnswer) -> Finding {
 }
 
 /// A text of an answer; empty, where it has none or one that is no code.
-fn said(answer: &FarAnswer, field: &str) -> String {
+pub(super) fn said(answer: &FarAnswer, field: &str) -> String {
     let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
     let text = body.get(field).and_then(Value::as_str).unwrap_or_default();
     text.chars().filter(|letter| letter.is_ascii_lowercase() || *letter == '_').take(40).collect()

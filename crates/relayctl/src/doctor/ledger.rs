@@ -6,9 +6,11 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::Timestamp;
 use relay::secrets::LoopsToClaySecret;
 use relay::store::WebhookUse;
+use relay_core::delivery::DeliveryId;
 
 use super::clay_use;
 use super::finding::Finding;
+use super::send::Sent;
 use crate::fault::Fault;
 use crate::stack::Output;
 use crate::target::StackTarget;
@@ -45,6 +47,47 @@ pub async fn last_delivery(target: &StackTarget) -> Finding {
         Ok((None, _)) => Finding::ok(CHECK, "none is on record yet"),
         Err(fault) => Finding::of(CHECK, &fault),
     }
+}
+
+/// Where the deliveries of an event stand that has just been sent: one for each route that takes it.
+///
+/// # Errors
+/// When the ledger cannot be read.
+pub async fn delivered(
+    target: &StackTarget,
+    to_clay: &LoopsToClaySecret,
+    event: &str,
+    id: &str,
+) -> Result<Sent, Fault> {
+    let table = target.stack.output(Output::LedgerTableName)?;
+    let call = target.session.call("dynamodb:GetItem", table);
+    let mut sent = Sent::Delivered;
+    for route in to_clay.routes.iter().filter(|route| route.events.selects(event)) {
+        let key = AttributeValue::S(format!("delivery#{}", DeliveryId::of_webhook(&route.name, id)));
+        let answer = target.session.dynamodb().get_item().table_name(table).key("pk", key).consistent_read(true);
+        let item = answer.send().await.map_err(|fault| call.fault(&fault))?.item.unwrap_or_default();
+        match text(&item, "standing") {
+            Some("done") => {}
+            Some("dead") => return Ok(Sent::Dead),
+            _ => sent = Sent::Waiting,
+        }
+    }
+    Ok(sent)
+}
+
+/// Whether rows to Loops join the queue by a person's will: the item of the pace says since when.
+///
+/// # Errors
+/// When the ledger cannot be read.
+pub async fn rows_stopped(target: &StackTarget, worker: &str) -> Result<bool, Fault> {
+    if worker != "loops-delivery" {
+        return Ok(false);
+    }
+    let table = target.stack.output(Output::LedgerTableName)?;
+    let call = target.session.call("dynamodb:GetItem", table);
+    let key = AttributeValue::S("pace#loops".to_owned());
+    let answer = target.session.dynamodb().get_item().table_name(table).key("pk", key).send().await;
+    Ok(answer.map_err(|fault| call.fault(&fault))?.item.is_some_and(|item| item.contains_key("stopped_at")))
 }
 
 async fn usage(target: &StackTarget, webhook: &str) -> Result<WebhookUse, Fault> {

@@ -14,6 +14,7 @@ use super::clay_use;
 use super::door::Door;
 use super::finding::Finding;
 use super::keys::loops_key;
+use super::send::{self, Sent};
 use crate::fault::Fault;
 use crate::local::LocalRelay;
 use crate::setup::guide::Paste;
@@ -23,7 +24,12 @@ use crate::setup::keeping::Keeping;
 ///
 /// # Errors
 /// When the folder or what it keeps cannot be read.
-pub async fn examine(local: &LocalRelay, client: &HttpClient, step: &dyn Fn()) -> Result<Vec<Finding>, Fault> {
+pub async fn examine(
+    local: &LocalRelay,
+    client: &HttpClient,
+    send: Option<&str>,
+    step: &dyn Fn(),
+) -> Result<Vec<Finding>, Fault> {
     let keeping = Keeping::Local(local);
     let paste = Paste::of(keeping)?;
     let mut findings = vec![rights(local), running(local)?, far_ends(local)];
@@ -41,6 +47,9 @@ pub async fn examine(local: &LocalRelay, client: &HttpClient, step: &dyn Fn()) -
         findings.push(door.forged().await);
         findings.push(door.wrong_token().await);
         findings.push(door.right_token(&relay_tokens(local)?).await);
+        if let Some(address) = send {
+            findings.extend(sent(local, &door, address).await?);
+        }
         step();
     }
     match store::open_existing(local.folder.path()) {
@@ -50,6 +59,23 @@ pub async fn examine(local: &LocalRelay, client: &HttpClient, step: &dyn Fn()) -
     }
     step();
     Ok(findings)
+}
+
+/// `send-to-clay`, `send-to-loops`: a row each way.
+async fn sent(local: &LocalRelay, door: &Door<'_>, address: &str) -> Result<[Finding; 2], Fault> {
+    let delivered = async |_: &str, id: &str| match store::open_existing(local.folder.path())? {
+        Some(connection) => match store::state_of(&connection, id)? {
+            Some(DeliveryState::Delivered) => Ok(Sent::Delivered),
+            Some(DeliveryState::Dead) => Ok(Sent::Dead),
+            Some(DeliveryState::Waiting) | None => Ok(Sent::Waiting),
+        },
+        None => Ok(Sent::Waiting),
+    };
+    let events = local.events.join(",");
+    Ok([
+        send::to_clay(door, signing_secrets(local)?.first(), &events, address, delivered).await,
+        send::to_loops(door, relay_tokens(local)?.first(), address).await,
+    ])
 }
 
 /// `folder`: nobody else can read it.
@@ -127,6 +153,22 @@ fn secrets(
     Ok(items.map(SecretString::from).collect())
 }
 
+/// `paused`: the directions that a person has paused. A store that was never paused has no table for it.
+fn paused(connection: &Connection) -> Result<Vec<Finding>, Fault> {
+    let known: i64 =
+        connection.query_row("SELECT count(*) FROM sqlite_schema WHERE name = 'paused'", [], |row| row.get(0))?;
+    if known == 0 {
+        return Ok(Vec::new());
+    }
+    let mut statement = connection.prepare("SELECT direction FROM paused ORDER BY direction")?;
+    let directions: Vec<String> = statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    let paused = |direction: &String| {
+        let to_do = format!("when that is meant to end, run `relayctl resume {direction} --local`");
+        Finding::warn("paused", format!("deliveries {direction} are paused"), to_do)
+    };
+    Ok(directions.iter().map(paused).collect())
+}
+
 /// `store`, `waiting`, `dead-letters`, `clay-webhook-use`, `last-delivery`: what the store holds.
 fn held(local: &LocalRelay, connection: &Connection) -> Result<Vec<Finding>, Fault> {
     let counts = store::counts(connection)?;
@@ -136,6 +178,7 @@ fn held(local: &LocalRelay, connection: &Connection) -> Result<Vec<Finding>, Fau
         "store",
         format!("{} deliveries are known", counts.iter().map(|count| count.deliveries).sum::<u64>()),
     )];
+    findings.extend(paused(connection)?);
     findings.push(match of(DeliveryState::Waiting).map(|count| count.oldest).min() {
         Some(oldest) => {
             let age = jiff::Timestamp::now().duration_since(oldest).as_secs();

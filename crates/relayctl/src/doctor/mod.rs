@@ -9,4 +9,5 @@ pub mod ledger;
 pub mod local;
 pub mod logs;
 pub mod queues;
+pub mod send;
 pub mod stack;

@@ -6,6 +6,7 @@ use aws_sdk_sqs::types::QueueAttributeName as Name;
 use jiff::{SignedDuration, Timestamp};
 
 use super::finding::Finding;
+use super::ledger;
 use crate::fault::Fault;
 use crate::stack::Output;
 use crate::target::StackTarget;
@@ -89,7 +90,15 @@ pub async fn worker(target: &StackTarget, way: Way) -> Finding {
     };
     match mappings.first().and_then(|mapping| mapping.state.as_deref()) {
         Some("Enabled" | "Enabling" | "Creating" | "Updating") => {
-            Finding::ok(way.paused, format!("{function} takes what is in the queue"))
+            match ledger::rows_stopped(target, way.worker).await {
+                Ok(false) => Finding::ok(way.paused, format!("{function} takes what is in the queue")),
+                Ok(true) => Finding::warn(
+                    way.paused,
+                    "rows join the queue instead of going to Loops at once: a pause has ended only in part",
+                    format!("run `relayctl resume {}` again", way.direction),
+                ),
+                Err(fault) => Finding::of(way.paused, &fault),
+            }
         }
         Some(state) => Finding::warn(
             way.paused,

@@ -14,8 +14,13 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// `stack`: it is deployed, as a whole.
 #[must_use]
 pub fn stack(target: &StackTarget) -> Finding {
-    let seen = format!("{} is {}", target.stack.name, target.stack.status);
-    match target.stack.status.as_str() {
+    status(&target.stack.name, &target.stack.status)
+}
+
+/// What a status means (CloudFormation, "Stack status codes").
+fn status(name: &str, status: &str) -> Finding {
+    let seen = format!("{name} is {status}");
+    match status {
         "CREATE_COMPLETE" | "UPDATE_COMPLETE" | "IMPORT_COMPLETE" | "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS" => {
             Finding::ok("stack", seen)
         }
@@ -80,4 +85,24 @@ pub async fn versions(target: &StackTarget) -> Finding {
         seen,
         "deploy this version with `sam build && sam deploy`, or use the relayctl of that one",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::finding::Outcome;
+    use super::*;
+
+    #[test]
+    fn a_stack_that_is_being_changed_or_was_not_made_is_named() {
+        for (code, outcome) in [
+            ("CREATE_COMPLETE", Outcome::Ok),
+            ("UPDATE_COMPLETE_CLEANUP_IN_PROGRESS", Outcome::Ok),
+            ("UPDATE_IN_PROGRESS", Outcome::Warn),
+            ("UPDATE_ROLLBACK_COMPLETE", Outcome::Warn),
+            ("ROLLBACK_COMPLETE", Outcome::Fail),
+            ("UPDATE_ROLLBACK_FAILED", Outcome::Fail),
+        ] {
+            assert_eq!(status("relay", code).outcome, outcome, "{code}");
+        }
+    }
 }

@@ -31,6 +31,39 @@ pub struct Report {
     pub paste: Paste,
     /// What else a person should know.
     pub notes: Vec<String>,
+    /// How this program is called for this relay.
+    #[serde(skip)]
+    pub program: String,
+    /// What stands for something that is not there.
+    #[serde(skip)]
+    pub absent: Absent,
+}
+
+/// What stands for something that is not there: a stack is closed then, a relay-local simulates or generates it.
+#[derive(Debug, Clone, Copy)]
+pub struct Absent {
+    loops: &'static str,
+    signing_secrets: &'static str,
+    clay: &'static str,
+}
+
+impl Absent {
+    /// The words for this relay.
+    #[must_use]
+    pub const fn of(keeping: Keeping<'_>) -> Self {
+        match keeping {
+            Keeping::Stack(_) => Self {
+                loops: "not filled in: no row gets to Loops",
+                signing_secrets: "none: every webhook is refused",
+                clay: "not filled in: events wait or die",
+            },
+            Keeping::Local(_) => Self {
+                loops: "not stored: Loops is simulated",
+                signing_secrets: "none stored: one is generated",
+                clay: "not stored: Clay is simulated",
+            },
+        }
+    }
 }
 
 /// A secret as it is shown.
@@ -104,11 +137,11 @@ impl Report {
         let key = match (&self.loops_team, self.loops_api_key) {
             (Some(team), _) => format!("valid, of the team {team:?}"),
             (None, true) => "filled in".to_owned(),
-            (None, false) => "not filled in".to_owned(),
+            (None, false) => self.absent.loops.to_owned(),
         };
         lines.push(format!("Loops API key     {key}"));
-        lines.push(format!("Signing secrets   {}", listed(&self.signing_secrets)));
-        lines.push(format!("Relay tokens      {}", listed(&self.relay_tokens)));
+        lines.push(format!("Signing secrets   {}", listed(&self.signing_secrets, self.absent.signing_secrets)));
+        lines.push(format!("Relay tokens      {}", listed(&self.relay_tokens, "none: every row is refused")));
         for route in &self.clay_routes {
             let webhooks: Vec<String> = route
                 .webhooks
@@ -117,14 +150,15 @@ impl Report {
                     format!("{} ({}{})", webhook.origin, webhook.key, if webhook.token { ", with a token" } else { "" })
                 })
                 .collect();
-            let webhooks = if webhooks.is_empty() { "not filled in".to_owned() } else { webhooks.join(", ") };
+            let webhooks = if webhooks.is_empty() { self.absent.clay.to_owned() } else { webhooks.join(", ") };
             lines.push(format!("Clay {:<12} {webhooks}", route.name));
         }
         if self.clay_routes.is_empty() {
-            lines.push("Clay              not filled in".to_owned());
+            lines.push(format!("Clay              {}", self.absent.clay));
         }
         let token = self.relay_tokens.iter().rev().find_map(|shown| shown.token.as_deref());
-        let token = token.unwrap_or("<relay token: `relayctl setup --list --show-token` shows it>");
+        let hint = format!("<relay token: `{} setup --list --show-token` shows it>", self.program);
+        let token = token.unwrap_or(&hint);
         lines.extend([
             String::new(),
             "In Loops, under Settings, Webhooks:".to_owned(),
@@ -145,9 +179,9 @@ impl Report {
     }
 }
 
-fn listed(secrets: &[SecretShown]) -> String {
+fn listed(secrets: &[SecretShown], none: &str) -> String {
     if secrets.is_empty() {
-        return "none: the route is closed".to_owned();
+        return none.to_owned();
     }
     let each = secrets.iter().map(|secret| match &secret.token {
         Some(token) => format!("{}. {} {token}", secret.position, secret.fingerprint),

@@ -1,0 +1,90 @@
+//! `relayctl setup` as a person runs it: asked on a terminal, nothing echoed, nothing left in a list of processes or a file.
+
+use std::path::Path;
+use std::process::Stdio;
+
+use relay_tests::cloud::operator::{TEAM, program};
+use relay_tests::eventually;
+use relay_tests::far_end::{FarEnd, Reply};
+use relay_tests::process::Folder;
+use relay_tests::webhook::SECRET;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::process::{Child, Command};
+
+/// The process of the program that works on this folder.
+fn process_of(folder: &Path) -> Option<u32> {
+    let mine = format!("--local={}", folder.display());
+    let processes =
+        std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    processes.into_iter().find(|process: &u32| {
+        let line = std::fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
+        let words: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
+        words.first().is_some_and(|word| word.ends_with(b"relayctl")) && words.contains(&mine.as_bytes())
+    })
+}
+
+/// Reads what the terminal shows until a prompt is there.
+async fn until(child: &mut Child, shown: &mut String, prompt: &str) {
+    let output = child.stdout.as_mut().unwrap();
+    let read = async {
+        while !shown.contains(prompt) {
+            let mut bytes = [0; 1024];
+            let read = output.read(&mut bytes).await.unwrap();
+            assert!(read > 0, "it ended: {shown}");
+            shown.push_str(&String::from_utf8_lossy(&bytes[..read]));
+        }
+    };
+    tokio::time::timeout(relay_tests::PATIENCE, read).await.unwrap_or_else(|_| panic!("no {prompt}"));
+}
+
+#[tokio::test]
+async fn what_is_typed_is_not_echoed_and_is_left_nowhere_but_in_the_folder() {
+    let loops = FarEnd::start(Reply::json(200, TEAM)).await;
+    let (folder, elsewhere) = (Folder::new(), Folder::new());
+    // `script` gives the program a terminal of its own.
+    let line = format!("{} --local={} setup", program().display(), folder.path().display());
+    let mut child = Command::new("script")
+        .args(["-qec", &line, "/dev/null"])
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("LOOPS_API_URL", loops.url("/api"))
+        .env("TMPDIR", elsewhere.path())
+        .env("HOME", elsewhere.path())
+        .current_dir(elsewhere.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut shown = String::new();
+    let answers = [
+        ("Loops API key", "typed-key"),
+        ("signing secret", SECRET),
+        ("Clay webhook URL", "https://api.clay.com/v3/sources/webhook/typed-url"),
+        ("Clay webhook token", "typed-token"),
+    ];
+    for (prompt, answer) in answers {
+        until(&mut child, &mut shown, prompt).await;
+        let process = eventually("the program", async || process_of(folder.path())).await;
+        eventually("a terminal without an echo", async || {
+            let terminal = format!("/proc/{process}/fd/0");
+            let settings = Command::new("stty").args(["-F", &terminal, "-a"]).output().await.unwrap();
+            String::from_utf8_lossy(&settings.stdout).contains("-echo ").then_some(())
+        })
+        .await;
+        for file in ["cmdline", "environ"] {
+            let known = std::fs::read(format!("/proc/{process}/{file}")).unwrap_or_default();
+            assert!(!String::from_utf8_lossy(&known).contains("typed"), "{file}");
+        }
+        child.stdin.as_mut().unwrap().write_all(format!("{answer}\n").as_bytes()).await.unwrap();
+    }
+    until(&mut child, &mut shown, "Content-Type: application/json").await;
+    assert!(shown.contains("the team \"Acme\""), "{shown}");
+    for (_, answer) in answers {
+        assert!(!shown.contains(answer), "{answer} in {shown}");
+    }
+    assert!(child.wait().await.unwrap().success());
+    let stored = std::fs::read_to_string(folder.path().join("secrets.json")).unwrap();
+    assert!(stored.contains("typed-key") && stored.contains("typed-token"));
+    assert_eq!(std::fs::read_dir(elsewhere.path()).unwrap().count(), 0, "nothing in a temporary folder or a history");
+}
