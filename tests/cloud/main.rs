@@ -6,6 +6,7 @@ mod faults;
 mod order;
 mod routes;
 mod secrets;
+mod signals;
 mod suite;
 mod template;
 mod workers;

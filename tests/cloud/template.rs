@@ -169,15 +169,3 @@ async fn alarms_watch_every_queue_and_every_dead_letter() {
         assert!(watched, "{name} has no alarm");
     }
 }
-
-#[tokio::test]
-async fn what_waits_for_a_person_is_an_alarm_by_what_the_workers_log() {
-    let stack = stack().await;
-    let filters: Vec<&Value> = all(&stack, "metric_filters").map(|(_, filter)| filter).collect();
-    assert_eq!(filters.len(), 2);
-    for filter in filters {
-        assert_eq!(filter["FilterPattern"], r#"{ $.outcome = "held" }"#);
-        let metric = &filter["MetricTransformations"][0]["MetricName"];
-        assert!(all(&stack, "alarms").any(|(_, alarm)| alarm["MetricName"] == *metric), "{metric} has no alarm");
-    }
-}
