@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use relay_tests::cloud::stack::{Stack, array, template, text};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 async fn stack() -> Value {
     Stack::make().await.described().clone()
@@ -167,5 +167,27 @@ async fn alarms_watch_every_queue_and_every_dead_letter() {
         let watched = all(&stack, "alarms")
             .any(|(_, alarm)| array(&alarm["Dimensions"]).any(|dimension| dimension["Value"] == queue["name"]));
         assert!(watched, "{name} has no alarm");
+    }
+}
+
+#[test]
+fn tracing_is_a_parameter_and_the_right_to_it_goes_with_it() {
+    let template = template();
+    assert_eq!(template["Parameters"]["Tracing"]["Default"], "PassThrough");
+    assert_eq!(template["Conditions"]["IsTraced"], json!({"Fn::Equals": [{"Ref": "Tracing"}, "Active"]}));
+    let of = |kind: &'static str| all(&template, "Resources").filter(move |(_, each)| each["Type"] == kind);
+    for (name, function) in of("AWS::Lambda::Function") {
+        assert_eq!(function["Properties"]["TracingConfig"]["Mode"], json!({"Ref": "Tracing"}), "{name}");
+    }
+    assert_eq!(of("AWS::IAM::Role").count(), 5);
+    for (name, role) in of("AWS::IAM::Role") {
+        let mut statements = array(&role["Properties"]["Policies"][0]["PolicyDocument"]["Statement"]);
+        let [condition, traced, otherwise] =
+            array(&statements.find(|each| each.get("Fn::If").is_some()).unwrap()["Fn::If"]).collect::<Vec<_>>()[..]
+        else {
+            panic!("{name}");
+        };
+        assert_eq!((condition, otherwise), (&json!("IsTraced"), &json!({"Ref": "AWS::NoValue"})), "{name}");
+        assert_eq!(traced["Action"], json!(["xray:PutTraceSegments", "xray:PutTelemetryRecords"]), "{name}");
     }
 }
