@@ -13,6 +13,7 @@ mod relayctl_operations;
 mod relayctl_setup;
 mod routes;
 mod secrets;
+mod signals;
 mod suite;
 mod template;
 mod workers;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use relay_tests::cloud::stack::{Stack, array, template, text};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 async fn stack() -> Value {
     Stack::make().await.described().clone()
@@ -172,14 +172,24 @@ async fn alarms_watch_every_queue_and_every_dead_letter() {
     }
 }
 
-#[tokio::test]
-async fn what_waits_for_a_person_is_an_alarm_by_what_the_workers_log() {
-    let stack = stack().await;
-    let filters: Vec<&Value> = all(&stack, "metric_filters").map(|(_, filter)| filter).collect();
-    assert_eq!(filters.len(), 2);
-    for filter in filters {
-        assert_eq!(filter["FilterPattern"], r#"{ $.outcome = "held" }"#);
-        let metric = &filter["MetricTransformations"][0]["MetricName"];
-        assert!(all(&stack, "alarms").any(|(_, alarm)| alarm["MetricName"] == *metric), "{metric} has no alarm");
+#[test]
+fn tracing_is_a_parameter_and_the_right_to_it_goes_with_it() {
+    let template = template();
+    assert_eq!(template["Parameters"]["Tracing"]["Default"], "PassThrough");
+    assert_eq!(template["Conditions"]["IsTraced"], json!({"Fn::Equals": [{"Ref": "Tracing"}, "Active"]}));
+    let of = |kind: &'static str| all(&template, "Resources").filter(move |(_, each)| each["Type"] == kind);
+    for (name, function) in of("AWS::Lambda::Function") {
+        assert_eq!(function["Properties"]["TracingConfig"]["Mode"], json!({"Ref": "Tracing"}), "{name}");
+    }
+    assert_eq!(of("AWS::IAM::Role").count(), 5);
+    for (name, role) in of("AWS::IAM::Role") {
+        let mut statements = array(&role["Properties"]["Policies"][0]["PolicyDocument"]["Statement"]);
+        let [condition, traced, otherwise] =
+            array(&statements.find(|each| each.get("Fn::If").is_some()).unwrap()["Fn::If"]).collect::<Vec<_>>()[..]
+        else {
+            panic!("{name}");
+        };
+        assert_eq!((condition, otherwise), (&json!("IsTraced"), &json!({"Ref": "AWS::NoValue"})), "{name}");
+        assert_eq!(traced["Action"], json!(["xray:PutTraceSegments", "xray:PutTelemetryRecords"]), "{name}");
     }
 }

@@ -6,6 +6,7 @@ mod answers_direct;
 mod answers_holds;
 pub(crate) mod answers_loops;
 mod clay_columns;
+mod correlation;
 pub(crate) mod faults;
 mod pace;
 mod pools;

@@ -208,3 +208,10 @@ async fn help_and_settings_are_told_by_the_program() {
         assert!(help.contains(name), "{name}");
     }
 }
+
+#[tokio::test]
+async fn a_level_of_the_log_that_is_none_is_told_and_prevents_no_start() {
+    let relay = Relay::start(&[("RUST_LOG", "very-loud")]).await;
+    let log = relay.log();
+    assert!(log.contains("RUST_LOG is not a level") && !log.contains("very-loud"), "{log}");
+}

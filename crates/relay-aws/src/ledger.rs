@@ -315,7 +315,8 @@ impl Ledger {
         Ok(self.table.change(&delivery_key(id), change, now).await?.as_ref().map_or(0, attempts))
     }
 
-    /// The values that say what a delivery is: `:hash`, `:received` and `:cargo`, and whom it is about.
+    /// The values that say what a delivery is: `:hash`, `:received` and `:cargo`; and whom it is about, which stays when
+    /// another body comes under its id.
     fn describe(&self, change: Change, delivery: &Delivery) -> Change {
         let cargo = match delivery.cargo {
             Cargo::ClayRow { .. } => "row",
@@ -327,7 +328,11 @@ impl Ledger {
             .number(":received", delivery.received_at.as_millisecond())
             .text(":cargo", cargo);
         match &self.contact_hash_key {
-            Some(key) => change.also("contact_hash = :contact_hash", ":contact_hash", &delivery.contact.hash(key)),
+            Some(key) => change.also(
+                "contact_hash = if_not_exists(contact_hash, :contact_hash)",
+                ":contact_hash",
+                &delivery.contact.hash(key),
+            ),
             None => change,
         }
     }

@@ -51,6 +51,8 @@ pub struct LoopsToClay<S, Q, A> {
 enum Taken {
     /// It is stored for every route that takes it.
     Queued,
+    /// It was stored before, for every route that takes it.
+    Repeat,
     /// It is not wanted.
     Ignored,
     /// It only tried the endpoint.
@@ -62,7 +64,7 @@ enum Taken {
 impl Taken {
     const fn status(self) -> &'static str {
         match self {
-            Self::Queued => "queued",
+            Self::Queued | Self::Repeat => "queued",
             Self::Ignored => "ignored",
             Self::Test => "test",
             Self::Rejected(_) => "rejected",
@@ -198,10 +200,15 @@ where
         for route in secret.routes.iter().filter(|route| route.events.selects(event.name())) {
             let delivery = self.delivery(event, &route.name);
             ids.push(delivery.id.clone());
-            taken = Some(match self.queue.put(&delivery).await? {
-                Stored::New | Stored::Repeat => Taken::Queued,
+            let now = match self.queue.put(&delivery).await? {
+                Stored::New => Taken::Queued,
+                Stored::Repeat => Taken::Repeat,
                 Stored::Conflict => self.bury_conflict(&delivery).await?,
-            });
+            };
+            taken = match taken {
+                Some(known) if now == Taken::Repeat => Some(known),
+                _ => Some(now),
+            };
         }
         Ok(taken)
     }
@@ -250,6 +257,7 @@ fn answer(
     };
     let (became, reason, code) = match taken {
         Ok(Taken::Queued) => (Became::Queued, None, None),
+        Ok(Taken::Repeat) => (Became::Duplicate, None, None),
         Ok(Taken::Ignored) => (Became::Ignored, None, None),
         Ok(Taken::Test) => (Became::Test, None, None),
         Ok(Taken::Rejected(code)) => (Became::Rejected, Some(Reason::own(*code)), None),

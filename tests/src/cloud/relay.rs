@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::{Value, json};
 
 use super::{Cloud, Kept, Setup, deliveries};
@@ -47,6 +48,33 @@ impl Relay {
     #[must_use]
     pub fn log(&self) -> String {
         self.cloud.log()
+    }
+
+    /// Everything that the template says of its stack.
+    #[must_use]
+    pub const fn described(&self) -> &Value {
+        self.cloud.stack().described()
+    }
+
+    /// Whether what workers answer is lost on its way back, so that their messages come back.
+    pub fn lose_answers(&self, lost: bool) {
+        self.cloud.lose_answers(lost);
+    }
+
+    /// Shows every message that is hidden, as waiting for it would.
+    pub async fn let_time_pass(&self) {
+        self.cloud.let_time_pass().await;
+    }
+
+    /// The texts of an item of a table.
+    ///
+    /// # Panics
+    /// When it is not there.
+    pub async fn ledger_item(&self, table: &str, key: &str) -> BTreeMap<String, String> {
+        let key = AttributeValue::S(key.to_owned());
+        let got = self.cloud.stack().account().dynamodb().get_item().table_name(table).key("pk", key).send().await;
+        let item = got.unwrap_or_else(|fault| panic!("{fault:?}")).item.unwrap_or_default();
+        item.into_iter().filter_map(|(name, value)| Some((name, value.as_s().ok()?.clone()))).collect()
     }
 
     /// Kills its functions, whatever they are doing.

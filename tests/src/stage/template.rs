@@ -8,6 +8,11 @@ use serde_json::Value;
 /// The region of the stage.
 pub(super) const REGION: &str = "eu-west-1";
 
+/// The stack of the stage.
+const STACK: &str = "relay";
+/// The last part of its id.
+const STACK_UUID: &str = "5d24b521-7bae-41e6-a2d4-6aa1ba20d425";
+
 /// A translated template.
 #[derive(Debug)]
 pub(super) struct Template(Value);
@@ -33,7 +38,21 @@ impl Template {
         if let Some(text) = value.as_str() {
             return text.to_owned();
         }
+        if let [place, parts] = value["Fn::Select"].as_array().map_or(&[][..], Vec::as_slice)
+            && let [separator, text] = parts["Fn::Split"].as_array().map_or(&[][..], Vec::as_slice)
+        {
+            let (text, separator) = (self.resolve(text, queues), self.resolve(separator, queues));
+            let place = place.as_u64().and_then(|place| usize::try_from(place).ok()).unwrap_or_default();
+            return text.split(&separator).nth(place).unwrap_or_default().to_owned();
+        }
         let Some(name) = value["Ref"].as_str() else { panic!("not known here: {value}") };
+        match name {
+            "AWS::StackName" => return STACK.to_owned(),
+            "AWS::StackId" => {
+                return format!("arn:aws:cloudformation:{REGION}:123456789012:stack/{STACK}/{STACK_UUID}");
+            }
+            _ => {}
+        }
         match &self.0["Parameters"][name]["Default"] {
             Value::Null => {}
             Value::String(text) => return text.clone(),
