@@ -7,6 +7,7 @@ mod contract;
 mod faults;
 mod given_up;
 mod order;
+mod rerouted;
 mod routes;
 mod secrets;
 mod suite;

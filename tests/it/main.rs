@@ -9,6 +9,7 @@ mod durability;
 mod faults;
 mod pace;
 mod paths;
+mod rerouted;
 mod start;
 mod stores;
 

@@ -45,3 +45,56 @@ fn missing(connection: &Connection) -> rusqlite::Result<Vec<&'static str>> {
     }
     Ok(missing)
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use crate::store::{Filter, list, open, open_existing};
+
+    /// A store as it was before anything was added, with a delivery.
+    fn old() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let opened = open(folder.path(), Timestamp::UNIX_EPOCH).unwrap();
+        let old = "
+            DROP TABLE failures;
+            ALTER TABLE deliveries DROP COLUMN first_attempt_at;
+            ALTER TABLE deliveries DROP COLUMN last_attempt_at;
+            INSERT INTO deliveries (id, direction, state, contact, kind, body_hash, received_at, next_at, attempts)
+            VALUES ('old', 'clay-to-loops', 'waiting', 'c', 'contact', 'h', 1, 1, 3)";
+        opened.writer.execute_batch(old).unwrap();
+        folder
+    }
+
+    #[test]
+    fn an_old_store_is_served_and_keeps_what_is_in_it() {
+        let folder = old();
+        let opened = open(folder.path(), Timestamp::UNIX_EPOCH).unwrap();
+        let all = list(&opened.reader, &Filter { state: None, limit: 9 }).unwrap();
+        let told: Vec<_> = all.iter().map(|one| (one.id.as_str(), one.attempts, one.first_attempt_at)).collect();
+        assert_eq!(told, [("old", 3, None)]);
+    }
+
+    #[test]
+    fn an_old_store_can_be_looked_at_before_it_is_served() {
+        let folder = old();
+        let connection = open_existing(folder.path()).unwrap().unwrap();
+        let all = list(&connection, &Filter { state: None, limit: 9 }).unwrap();
+        assert_eq!((all.len(), all[0].failures.len()), (1, 0));
+    }
+
+    #[test]
+    fn a_store_is_the_same_whether_it_was_made_or_upgraded() {
+        let schema = |folder: &std::path::Path| {
+            let connection = open_existing(folder).unwrap().unwrap();
+            let columns = "SELECT m.name || '.' || c.name FROM sqlite_schema m, pragma_table_info(m.name) c ORDER BY 1";
+            let mut statement = connection.prepare(columns).unwrap();
+            let rows = statement.query_map([], |row| row.get::<_, String>(0)).unwrap();
+            rows.collect::<Result<Vec<_>, _>>().unwrap()
+        };
+        let (upgraded, made) = (old(), tempfile::tempdir().unwrap());
+        drop(open(made.path(), Timestamp::UNIX_EPOCH).unwrap());
+        assert_eq!(schema(upgraded.path()), schema(made.path()));
+        assert!(schema(made.path()).contains(&"failures.count".to_owned()));
+    }
+}
