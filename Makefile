@@ -23,7 +23,7 @@ run: ## Build the relay, start it on this machine, and show what to try
 	exec $(TARGET)/local/relay-local
 
 .PHONY: test
-test: format-check lint docs unit keys clients api lint-template test-aws guards ## Everything that must pass: formatting, clippy, docs, all tests
+test: format-check lint docs unit keys clients api lint-template papers test-aws guards ## Everything that must pass: formatting, clippy, docs, all tests
 
 .PHONY: format-check
 format-check: ## Is everything formatted?
@@ -84,6 +84,10 @@ bench: ## Microseconds and allocations for cleaning a row and deriving its key
 deny: ## Licences, sources and banned crates (needs cargo-deny)
 	$(CARGO) deny --locked check bans licenses sources
 
+.PHONY: advisories
+advisories: ## Known flaws of dependencies (needs cargo-deny, and the network)
+	$(CARGO) deny --locked check advisories
+
 .PHONY: clean
 clean: ## Remove what was built; the data folder stays
 	$(CARGO) clean
@@ -128,6 +132,22 @@ test-aws: functions ## Run the functions as Lambda does, as the template describ
 .PHONY: size
 size: functions ## What each function weighs and costs, beside one that does nothing; an error where it is over the budget
 	$(CARGO) run --locked -p relay-tests --bin size -- $(RELEASED) $(TARGET)/measured $(TARGET)/measured/template.json $(RUNS)
+
+.PHONY: cost
+cost: venv ## Count what each kind of request needs of AWS, and write docs/cost.md from it
+	$(CARGO) build --locked --workspace
+	RELAY_FUNCTIONS="$(abspath $(TARGET))/debug" tests/aws/with-emulator $(TARGET)/debug/cost docs/cost-measured.json
+	$(VENV)/bin/python tests/papers/cost_page.py
+
+.PHONY: cost-page
+cost-page: venv ## Write docs/cost.md anew, after a price, an alarm or the table of sizes has changed
+	$(VENV)/bin/python tests/papers/cost_page.py
+
+.PHONY: papers
+papers: venv ## Is what the papers say so? Cost, links, versions, the targets that the workflow calls
+	$(VENV)/bin/python tests/papers/cost_page.py --check
+	$(VENV)/bin/python tests/papers/check.py
+	$(VENV)/bin/python tests/papers/check_fails.py
 
 .PHONY: guards
 guards: functions ## Do the functions read no certificate authorities, gather no entropy, and bring along no second TLS stack?

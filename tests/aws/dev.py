@@ -48,7 +48,7 @@ def wait_for(port, what):
 def start_emulator(work):
     port = free_port()
     log = open(work / "emulator.log", "w", encoding="utf-8")
-    server = [str(Path(sys.executable).parent / "moto_server"), "-H", "127.0.0.1", "-p", str(port)]
+    server = [sys.executable, str(Path(__file__).parent / "emulator.py"), "-H", "127.0.0.1", "-p", str(port)]
     program = subprocess.Popen(server, stdout=log, stderr=log, start_new_session=True)
     wait_for(port, "the emulated AWS")
     return program, f"http://127.0.0.1:{port}"

@@ -7,6 +7,8 @@ mod contract;
 mod faults;
 mod given_up;
 mod order;
+mod relayctl_doctor;
+mod relayctl_setup;
 mod rerouted;
 mod routes;
 mod secrets;

@@ -1,5 +1,7 @@
 //! The worker that posts stored events to Clay.
 
+use std::process::ExitCode;
+
 use lambda_runtime::Error;
 use relay::ambient::System;
 use relay::clay_api::HttpClay;
@@ -14,14 +16,18 @@ use relay_aws::queue::SqsQueue;
 use relay_aws::settings::{
     CLAY_DEAD_LETTER_URL, CLAY_QUEUE_URL, FunctionSettings, LEDGER_TABLE, LOOPS_TO_CLAY_SECRET_ARN,
 };
-use relay_aws::start::{StartFault, warm_up_to_clay};
+use relay_aws::start::{self, StartFault, warm_up_to_clay};
 use relay_aws::table::LedgerTable;
 use relay_aws::worker::ClayWorker;
 use relay_aws::{drain, telemetry};
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Error> {
+async fn main() -> ExitCode {
     telemetry::start();
+    start::end(run().await)
+}
+
+async fn run() -> Result<(), Error> {
     let client = http_client::build()?;
     let needed = [LOOPS_TO_CLAY_SECRET_ARN, CLAY_QUEUE_URL, CLAY_DEAD_LETTER_URL, LEDGER_TABLE];
     let FunctionSettings { shared, account, needed } =
@@ -30,7 +36,8 @@ async fn main() -> Result<(), Error> {
 
     let secrets = ManagedSecret::new(account.secrets_manager(), secret, shared.secret_ttl, System);
     warm_up_to_clay(&secrets, &client, &[&account.dynamodb_origin()]).await;
-    let ledger = Ledger::new(LedgerTable::new(account.dynamodb(), table));
+    let table = LedgerTable::new(account.dynamodb(), table);
+    let ledger = Ledger::new(table).with_contact_hash_key(shared.contact_hash_key);
     let clay = ClayDelivery {
         secrets,
         clay: HttpClay::new(client, System),

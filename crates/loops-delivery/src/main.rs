@@ -1,5 +1,7 @@
 //! The worker that sends stored rows to Loops.
 
+use std::process::ExitCode;
+
 use lambda_runtime::Error;
 use relay::ambient::System;
 use relay::http_client;
@@ -15,14 +17,18 @@ use relay_aws::queue::SqsQueue;
 use relay_aws::settings::{
     CLAY_TO_LOOPS_SECRET_ARN, FunctionSettings, LEDGER_TABLE, LOOPS_DEAD_LETTER_URL, LOOPS_QUEUE_URL,
 };
-use relay_aws::start::{StartFault, warm_up};
+use relay_aws::start::{self, StartFault, warm_up};
 use relay_aws::table::LedgerTable;
 use relay_aws::worker::LoopsWorker;
 use relay_aws::{drain, telemetry};
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Error> {
+async fn main() -> ExitCode {
     telemetry::start();
+    start::end(run().await)
+}
+
+async fn run() -> Result<(), Error> {
     let client = http_client::build()?;
     let needed = [CLAY_TO_LOOPS_SECRET_ARN, LOOPS_QUEUE_URL, LOOPS_DEAD_LETTER_URL, LEDGER_TABLE];
     let FunctionSettings { shared, account, needed } =
@@ -32,7 +38,7 @@ async fn main() -> Result<(), Error> {
     let secrets = ManagedSecret::new(account.secrets_manager(), secret, shared.secret_ttl, System);
     warm_up(&secrets, &client, &[&shared.loops_api_url, &account.dynamodb_origin()]).await;
     let table = LedgerTable::new(account.dynamodb(), table);
-    let ledger = Ledger::new(table.clone());
+    let ledger = Ledger::new(table.clone()).with_contact_hash_key(shared.contact_hash_key);
     let queue = SqsQueue::new(account, queue, dead_letters);
     let attempt = LoopsDelivery {
         secrets,

@@ -1,5 +1,7 @@
 //! The function behind `POST /webhooks/loops`.
 
+use std::process::ExitCode;
+
 use lambda_runtime::Error;
 use relay::ambient::System;
 use relay::answer::Caller;
@@ -9,12 +11,16 @@ use relay_aws::account::environment;
 use relay_aws::managed_secret::ManagedSecret;
 use relay_aws::queue::SqsQueue;
 use relay_aws::settings::{CLAY_DEAD_LETTER_URL, CLAY_QUEUE_URL, FunctionSettings, LOOPS_TO_CLAY_SECRET_ARN};
-use relay_aws::start::{StartFault, warm_up};
+use relay_aws::start::{self, StartFault, warm_up};
 use relay_aws::{door, telemetry};
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Error> {
+async fn main() -> ExitCode {
     telemetry::start();
+    start::end(run().await)
+}
+
+async fn run() -> Result<(), Error> {
     let client = http_client::build()?;
     let needed = [LOOPS_TO_CLAY_SECRET_ARN, CLAY_QUEUE_URL, CLAY_DEAD_LETTER_URL];
     let FunctionSettings { shared, account, needed } =

@@ -13,7 +13,7 @@ use relay::store::StoreFault;
 use relay_core::backoff;
 use relay_core::delivery::Delivery;
 use tokio::time::Instant;
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
 use crate::dead_letter::{Death, Label};
 use crate::envelope;
@@ -168,7 +168,6 @@ impl<W: MessageWorker, A: Ambient> Batch<'_, W, A> {
 
     /// Does what a fate asks for; how long the message has to wait, if it has to come back.
     async fn meet(&self, fate: Fate, delivery: &Delivery, message: &SqsMessage) -> Option<Duration> {
-        log(delivery, fate);
         let id = message.message_id.as_deref().unwrap_or_default();
         match fate {
             Fate::Delivered { waited } => {
@@ -217,26 +216,5 @@ impl<W: MessageWorker, A: Ambient> Batch<'_, W, A> {
             // It then comes back when the queue's own time is up: later, but it comes.
             warn!(%fault, "a message could not be put back in time");
         }
-    }
-}
-
-fn log(delivery: &Delivery, fate: Fate) {
-    let id = delivery.id.as_str();
-    match fate {
-        Fate::Delivered { .. } => info!(delivery.id = id, outcome = "delivered", "delivered"),
-        Fate::Dead(death) | Fate::Conflict(death) => {
-            let (code, status) = (death.reason.code.as_str(), death.reason.status);
-            error!(delivery.id = id, outcome = "dead", reason = code, status, "dead letter");
-        }
-        // The template's alarm looks for this outcome.
-        Fate::Parked(_, WaitsFor::Person) => {
-            error!(delivery.id = id, outcome = "held", "held: somebody has to mend this");
-        }
-        Fate::Parked(_, WaitsFor::FarEnd) | Fate::Back(_) => {
-            warn!(delivery.id = id, outcome = "retried", "to be tried again");
-        }
-        Fate::NotYet => info!(delivery.id = id, outcome = "waits", "not its turn yet"),
-        // What could not be reached is told where it was tried.
-        Fate::Unable => {}
     }
 }

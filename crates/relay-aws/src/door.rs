@@ -12,10 +12,12 @@ use http::{Request, Response};
 use lambda_http::Body;
 use lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpResponse;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
+use relay::ambient::{Ambient as _, System};
 use relay::answer::{self, Caller};
+use relay::signal::{Became, Place, Signal};
+use relay_core::delivery::{DeliveryId, Direction};
 use relay_core::refusal::{Code, Refusal};
 use serde_json::value::RawValue;
-use tracing::error;
 
 use crate::drain::time_left;
 
@@ -56,15 +58,24 @@ fn read(event: &str) -> Option<Request<Bytes>> {
 }
 
 fn malformed(caller: Caller) -> Response<Bytes> {
-    error!(code = Code::InvalidBody.as_str(), "an event that is no request of the gateway is refused");
     let message = "The request could not be read: look at its URL, above all at what stands after the question mark.";
-    answer::refuse(caller, &Refusal::new(Code::InvalidBody, message))
+    refuse(caller, &Refusal::new(Code::InvalidBody, message))
 }
 
 /// What is under way is given up: whatever it has done is done once more, and known by its id.
 fn too_slow(caller: Caller) -> Response<Bytes> {
-    error!(code = Code::Unavailable.as_str(), "a request took longer than the function has");
-    answer::refuse(caller, &Refusal::new(Code::Unavailable, "The relay's store is too slow now: send it again later."))
+    refuse(caller, &Refusal::new(Code::Unavailable, "The relay's store is too slow now: send it again later."))
+}
+
+fn refuse(caller: Caller, refusal: &Refusal) -> Response<Bytes> {
+    let direction = match caller {
+        Caller::Loops => Direction::LoopsToClay,
+        Caller::Clay => Direction::ClayToLoops,
+    };
+    let id = DeliveryId::of_refusal(&System.unique());
+    let signal = Signal::new(direction, Place::Door, Became::Refused, id.as_str());
+    Signal { code: Some(refusal.code()), ..signal }.tell();
+    answer::with_delivery_id(answer::refuse(caller, refusal), id.as_str())
 }
 
 /// The answer as the gateway takes it.

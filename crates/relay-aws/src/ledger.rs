@@ -2,6 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use relay::store::{StoreFault, Submission, WebhookLedger, WebhookUse};
+use relay_core::contact::ContactHashKey;
 use relay_core::delivery::{BodyHash, Cargo, Delivery, DeliveryId, Disposition, History, Reason};
 
 use crate::dead_letter::Death;
@@ -53,13 +54,20 @@ pub enum Buried {
 #[derive(Debug, Clone)]
 pub struct Ledger {
     table: LedgerTable,
+    contact_hash_key: Option<ContactHashKey>,
 }
 
 impl Ledger {
     /// The ledger in this table.
     #[must_use]
     pub const fn new(table: LedgerTable) -> Self {
-        Self { table }
+        Self { table, contact_hash_key: None }
+    }
+
+    /// The same, and whom a delivery is about is in it as a hash under this key, by which a person can look for it.
+    #[must_use]
+    pub fn with_contact_hash_key(self, contact_hash_key: Option<ContactHashKey>) -> Self {
+        Self { contact_hash_key, ..self }
     }
 
     /// The table, for what else is kept there.
@@ -99,7 +107,7 @@ impl Ledger {
         .number(":none", 0)
         .number(":until", until.as_millisecond())
         .number(":now", now.as_millisecond());
-        Ok(self.table.change(&delivery_key(&delivery.id), describe(change, delivery), now).await?.is_some())
+        Ok(self.table.change(&delivery_key(&delivery.id), self.describe(change, delivery), now).await?.is_some())
     }
 
     /// Notes that a delivery is in the queue, which it must be before: what is on record as queued is answered as such.
@@ -114,7 +122,7 @@ impl Ledger {
         .only_if("attribute_not_exists(standing) OR standing = :direct")
         .text(":queued", "queued")
         .text(":direct", "direct");
-        self.table.change(&delivery_key(&delivery.id), describe(change, delivery), now).await.map(drop)
+        self.table.change(&delivery_key(&delivery.id), self.describe(change, delivery), now).await.map(drop)
     }
 
     /// Notes what came of a delivery whose caller has waited and that is to join the queue.
@@ -131,7 +139,7 @@ impl Ledger {
         .number(":attempts", i64::from(postponed.attempts))
         .number(":at", postponed.at.as_millisecond())
         .number(":now", now.as_millisecond());
-        let change = counted(because(describe(change, delivery), postponed.reason), postponed.reason);
+        let change = counted(because(self.describe(change, delivery), postponed.reason), postponed.reason);
         self.table.change(&delivery_key(&delivery.id), change, now).await.map(drop)
     }
 
@@ -186,7 +194,7 @@ impl Ledger {
         .number(":now", now.as_millisecond())
         .number(":one", 1);
         let key = delivery_key(&delivery.id);
-        let Some(item) = self.table.change(&key, describe(change, delivery), now).await? else {
+        let Some(item) = self.table.change(&key, self.describe(change, delivery), now).await? else {
             let item = self.table.get(&key).await?;
             return Ok(if is_conflict(&item, delivery) {
                 Begun::Conflict
@@ -226,7 +234,7 @@ impl Ledger {
         .text(":done", "done")
         .text(":event", "event");
         let key = delivery_key(&delivery.id);
-        match self.table.change(&key, because(describe(change, delivery), reason), now).await? {
+        match self.table.change(&key, because(self.describe(change, delivery), reason), now).await? {
             Some(item) => Ok(Buried::Dead(Death { reason, attempts: attempts(&item), at: now })),
             None if is_conflict(&self.table.get(&key).await?, delivery) => Ok(Buried::Conflict),
             None => Ok(Buried::DoneBefore),
@@ -252,7 +260,7 @@ impl Ledger {
         .text(":parked", place)
         .text(":queued", "queued")
         .text(":receipt", receipt);
-        self.table.change(&delivery_key(&delivery.id), describe(change, delivery), now).await.map(drop)
+        self.table.change(&delivery_key(&delivery.id), self.describe(change, delivery), now).await.map(drop)
     }
 
     /// The receipts of the deliveries that are parked in this place: a page of them.
@@ -306,19 +314,23 @@ impl Ledger {
         }
         Ok(self.table.change(&delivery_key(id), change, now).await?.as_ref().map_or(0, attempts))
     }
-}
 
-/// The values that say what a delivery is: `:hash`, `:received` and `:cargo`.
-fn describe(change: Change, delivery: &Delivery) -> Change {
-    let cargo = match delivery.cargo {
-        Cargo::ClayRow { .. } => "row",
-        Cargo::LoopsContact => "contact",
-        Cargo::LoopsEvent { .. } => "event",
-    };
-    change
-        .text(":hash", BodyHash::of(&delivery.body).as_str())
-        .number(":received", delivery.received_at.as_millisecond())
-        .text(":cargo", cargo)
+    /// The values that say what a delivery is: `:hash`, `:received` and `:cargo`, and whom it is about.
+    fn describe(&self, change: Change, delivery: &Delivery) -> Change {
+        let cargo = match delivery.cargo {
+            Cargo::ClayRow { .. } => "row",
+            Cargo::LoopsContact => "contact",
+            Cargo::LoopsEvent { .. } => "event",
+        };
+        let change = change
+            .text(":hash", BodyHash::of(&delivery.body).as_str())
+            .number(":received", delivery.received_at.as_millisecond())
+            .text(":cargo", cargo);
+        match &self.contact_hash_key {
+            Some(key) => change.also("contact_hash = :contact_hash", ":contact_hash", &delivery.contact.hash(key)),
+            None => change,
+        }
+    }
 }
 
 /// Whether an item is that of another body, which is not that of an event that died and was mended.

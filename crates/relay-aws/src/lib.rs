@@ -6,6 +6,7 @@ pub mod connector;
 pub mod dead_letter;
 pub mod door;
 pub mod drain;
+pub mod embedded_metrics;
 pub mod envelope;
 pub mod failures;
 pub mod lane;

@@ -47,10 +47,11 @@ pub fn handler(
     let FunctionSettings { shared, account, needed } = FunctionSettings::read(variables, client, needed)?;
     let [secret, queue, dead_letters, table] = needed;
     let table = LedgerTable::new(account.dynamodb(), table);
+    let ledger = Ledger::new(table.clone()).with_contact_hash_key(shared.contact_hash_key);
     let handler = ClayToLoops {
         secrets: ManagedSecret::new(account.secrets_manager(), secret, shared.secret_ttl, System),
         loops: HttpLoops::new(client.clone(), &shared.loops_api_url, System),
-        lane: AwsLane::new(SqsQueue::new(account.clone(), queue, dead_letters), Ledger::new(table.clone()), System),
+        lane: AwsLane::new(SqsQueue::new(account.clone(), queue, dead_letters), ledger, System),
         pace: Arc::new(LoopsPace::new(table, shared.loops_rate, System)),
         ambient: System,
         contact_source: shared.contact_source,

@@ -1,6 +1,7 @@
 //! How a function starts: what is wrong with its settings is told at once, and what its first event would wait for is
 //! done before.
 
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use http::Method;
 use relay::http_client::HttpClient;
 use relay::secrets::{LoopsToClaySecret, SecretSource};
 use relay::settings::SettingFault;
-use tracing::warn;
+use tracing::{error, warn};
 
 /// The longest that opening a connection may take at the start.
 const OPEN_WITHIN: Duration = Duration::from_secs(3);
@@ -22,6 +23,18 @@ pub struct StartFault(Vec<SettingFault>);
 impl From<Vec<SettingFault>> for StartFault {
     fn from(faults: Vec<SettingFault>) -> Self {
         Self(faults)
+    }
+}
+
+/// Ends a function. Why is a line of its log like any other; what the program ends with by itself would be none.
+#[must_use]
+pub fn end(ended: Result<(), lambda_runtime::Error>) -> ExitCode {
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fault) => {
+            error!(%fault, "the function cannot run");
+            ExitCode::FAILURE
+        }
     }
 }
 

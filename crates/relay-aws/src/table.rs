@@ -35,6 +35,7 @@ pub struct LedgerTable {
 #[derive(Debug, Default)]
 pub(crate) struct Change {
     update: &'static str,
+    also: Option<&'static str>,
     condition: Option<&'static str>,
     name: Option<(&'static str, String)>,
     values: Vec<(&'static str, AttributeValue)>,
@@ -56,6 +57,12 @@ impl Change {
     pub(crate) fn named(mut self, word: &'static str, name: String) -> Self {
         self.name = Some((word, name));
         self
+    }
+
+    /// Something else that is set, with its value.
+    pub(crate) fn also(mut self, assignment: &'static str, name: &'static str, value: &str) -> Self {
+        self.also = Some(assignment);
+        self.text(name, value)
     }
 
     pub(crate) fn text(mut self, name: &'static str, value: &str) -> Self {
@@ -119,9 +126,10 @@ impl LedgerTable {
             request.update_expression(change.update)
         } else {
             let expires_at = now.checked_add(KEPT).unwrap_or(now).as_second();
+            let also = change.also.map(|also| format!(", {also}")).unwrap_or_default();
             let update = match change.update.strip_prefix("SET ") {
-                Some(rest) => format!("SET {EXPIRES_AT} = :expires_at, {rest}"),
-                None => format!("SET {EXPIRES_AT} = :expires_at {}", change.update),
+                Some(rest) => format!("SET {EXPIRES_AT} = :expires_at{also}, {rest}"),
+                None => format!("SET {EXPIRES_AT} = :expires_at{also} {}", change.update),
             };
             request
                 .update_expression(update)

@@ -2,6 +2,7 @@
 
 use relay::ambient::Ambient;
 use relay::pace::Readiness;
+use relay::signal::{Became, Signal};
 use relay::store::Attempt;
 use relay_core::delivery::{Delivery, Disposition, Reason, ReasonCode};
 use tracing::error;
@@ -66,7 +67,10 @@ impl<W: Attempt, A: Ambient> MessageWorker for LoopsWorker<W, A> {
     async fn work(&self, delivery: &Delivery) -> Fate {
         match self.lane.before(delivery).await {
             Ok(Before::Clear) => self.send(delivery).await,
-            Ok(Before::Held) => Fate::NotYet,
+            Ok(Before::Held) => {
+                Signal::of_work(delivery, Became::Waits).tell();
+                Fate::NotYet
+            }
             Ok(Before::First(first)) => match self.send_first(&first).await {
                 Fate::Delivered { .. } | Fate::Dead(_) | Fate::Conflict(_) => self.send(delivery).await,
                 waits => waits,
@@ -138,7 +142,10 @@ impl<W: Attempt, A: Ambient> LoopsWorker<W, A> {
 async fn try_once<W: Attempt, A: Ambient>(attempt: &W, ledger: &Ledger, ambient: &A, delivery: &Delivery) -> Fate {
     let history = match ledger.begin(delivery, ambient.now()).await {
         Ok(Begun::Go(history)) => history,
-        Ok(Begun::DoneBefore) => return Fate::Delivered { waited: None },
+        Ok(Begun::DoneBefore) => {
+            Signal::of_work(delivery, Became::Duplicate).tell();
+            return Fate::Delivered { waited: None };
+        }
         Ok(Begun::NotBefore(at)) => return Fate::Back(at),
         Ok(Begun::Conflict) => return bury_conflict(ledger, ambient, delivery).await,
         Err(fault) => {
@@ -173,7 +180,10 @@ async fn try_once<W: Attempt, A: Ambient>(attempt: &W, ledger: &Ledger, ambient:
 /// Ends a delivery without an attempt: on record first, so that an event that is run again is stored anew.
 async fn bury<A: Ambient>(ledger: &Ledger, ambient: &A, delivery: &Delivery, code: ReasonCode) -> Fate {
     match ledger.bury(delivery, Reason::own(code), ambient.now()).await {
-        Ok(Buried::Dead(death)) => Fate::Dead(death),
+        Ok(Buried::Dead(death)) => {
+            tell_dead(delivery, death);
+            Fate::Dead(death)
+        }
         Ok(Buried::DoneBefore) => Fate::Delivered { waited: None },
         Ok(Buried::Conflict) => bury_conflict(ledger, ambient, delivery).await,
         Err(fault) => {
@@ -186,7 +196,10 @@ async fn bury<A: Ambient>(ledger: &Ledger, ambient: &A, delivery: &Delivery, cod
 /// Ends another body under a known id, under an id of its own: what is known of the first one stays.
 async fn bury_conflict<A: Ambient>(ledger: &Ledger, ambient: &A, delivery: &Delivery) -> Fate {
     match ledger.bury(&delivery.conflict(), Reason::own(ReasonCode::IdConflict), ambient.now()).await {
-        Ok(Buried::Dead(death)) => Fate::Conflict(death),
+        Ok(Buried::Dead(death)) => {
+            tell_dead(delivery, death);
+            Fate::Conflict(death)
+        }
         // The same other body was kept before, and a person has sent it since.
         Ok(Buried::DoneBefore | Buried::Conflict) => Fate::Delivered { waited: None },
         Err(fault) => {
@@ -194,4 +207,10 @@ async fn bury_conflict<A: Ambient>(ledger: &Ledger, ambient: &A, delivery: &Deli
             Fate::Unable
         }
     }
+}
+
+/// Tells of a death that no attempt tells of.
+fn tell_dead(delivery: &Delivery, death: Death) {
+    let Death { reason, attempts, .. } = death;
+    Signal { reason: Some(reason), attempts, ..Signal::of_work(delivery, Became::Dead) }.tell();
 }

@@ -1,6 +1,9 @@
 //! Which contact an update is about: what keeps updates in order and events apart.
 
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::{Digest, Sha256};
+
+use crate::secret::{ExposeSecret as _, SecretString};
 
 /// A contact's key: updates with the same key are delivered in the order they arrived.
 ///
@@ -9,7 +12,31 @@ use sha2::{Digest, Sha256};
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ContactKey(String);
 
+/// What contacts are hashed with for logs and listings. Each relay has another one, so that nobody learns from a log whom it
+/// is about by hashing addresses that he knows.
+#[derive(Debug, Clone)]
+pub struct ContactHashKey(SecretString);
+
+impl ContactHashKey {
+    /// This text, if there is one.
+    #[must_use]
+    pub fn new(text: &str) -> Option<Self> {
+        let text = text.trim();
+        (!text.is_empty()).then(|| Self(SecretString::from(text)))
+    }
+}
+
 impl ContactKey {
+    /// By what the contact is known in logs and listings: HMAC-SHA-256 under this key, 16 hexadecimal characters.
+    #[must_use]
+    pub fn hash(&self, key: &ContactHashKey) -> String {
+        // HMAC takes a key of any length (RFC 2104 §2): there is none that it refuses.
+        let Ok(mac) = Hmac::<Sha256>::new_from_slice(key.0.expose_secret().as_bytes()) else { return String::new() };
+        let mut hash = hex::encode(mac.chain_update(&self.0).finalize().into_bytes());
+        hash.truncate(16);
+        hash
+    }
+
     /// The key of a contact known by its address (any case).
     #[must_use]
     pub fn of_email(email: &str) -> Self {
@@ -55,6 +82,18 @@ mod tests {
     #[test]
     fn an_address_is_the_same_contact_in_any_case() {
         assert_eq!(ContactKey::of_email("Ada@Example.com"), ContactKey::of_email(" ada@example.com"));
+    }
+
+    #[test]
+    fn a_hash_differs_from_key_to_key_and_tells_nothing() {
+        let key = |text: &str| ContactHashKey::new(text).unwrap();
+        let ada = ContactKey::of_email("ada@example.com");
+        // printf %s "$(printf 'email\0ada@example.com' | sha256sum | cut -c1-32)" | openssl dgst -sha256 -hmac key
+        assert_eq!(ada.hash(&key("key")), "a302241714797ac9");
+        assert_eq!(ContactKey::of_email("ADA@example.com").hash(&key(" key\n")), ada.hash(&key("key")));
+        assert_ne!(ada.hash(&key("another")), ada.hash(&key("key")));
+        assert!(ContactHashKey::new(" ").is_none());
+        assert!(!format!("{:?}", key("secret")).contains("secret"));
     }
 
     #[test]

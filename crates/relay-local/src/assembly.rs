@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{Request, Response};
 use relay::ambient::Ambient;
-use relay::answer;
+use relay::answer::{self, Caller};
 use relay::clay_api::HttpClay;
 use relay::clay_delivery::ClayDelivery;
 use relay::clay_to_loops::ClayToLoops;
@@ -18,7 +18,9 @@ use relay::property_list::{PropertyList, PropertyReader};
 use relay::rerouting::Rerouting;
 use relay::secrets::{ClayToLoopsSecret, LoopsToClaySecret, SecretField, Settled};
 use relay::settings::SharedSettings;
-use relay_core::delivery::DeliveryId;
+use relay::signal::{Became, Place, Signal};
+use relay_core::delivery::{DeliveryId, Direction};
+use relay_core::refusal::Code;
 use relay_core::row::Kind;
 
 use crate::settings;
@@ -123,10 +125,16 @@ impl Relay {
         self.rows.property_reader()
     }
 
-    /// A refusal on one of the two routes for rows that never became a row.
-    pub fn row_refused(&self, response: Response<Bytes>) -> Response<Bytes> {
+    /// A refusal that no handler has made: it gets an id like any other, and is told.
+    pub fn refused(&self, caller: Caller, code: Code, response: Response<Bytes>) -> Response<Bytes> {
+        let direction = match caller {
+            Caller::Loops => Direction::LoopsToClay,
+            Caller::Clay => Direction::ClayToLoops,
+        };
         let id = DeliveryId::of_refusal(&self.rows.ambient.unique());
-        answer::with_delivery_id(response, &id)
+        let signal = Signal::new(direction, Place::Door, Became::Refused, id.as_str());
+        Signal { code: Some(code), ..signal }.tell();
+        answer::with_delivery_id(response, id.as_str())
     }
 
     /// Answers one of the two routes for rows.

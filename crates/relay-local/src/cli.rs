@@ -10,7 +10,7 @@ use relay::settings::SettingFault;
 
 use crate::commands::{deliveries, send_webhook, sign};
 use crate::settings::LocalSettings;
-use crate::{commands, serve, telemetry};
+use crate::{commands, serve, stored_settings, telemetry};
 
 /// The exit code of a start that a setting, a folder or an address prevents.
 const CANNOT_START: u8 = 2;
@@ -36,7 +36,8 @@ enum Command {
 }
 
 const SETTINGS: &str = "\
-Settings (environment variables; what is not set is simulated or generated, what is set but empty is closed):
+Settings (environment variables; what is not set is simulated or generated, what is set but empty is closed;
+keys, URLs and tokens may also be kept in the data folder: `relayctl setup --local` puts them there):
   RELAY_LISTEN                 where to listen [127.0.0.1:8787]
   RELAY_DATA                   the data folder [.relay]
   LOOPS_API_KEY                the key of your Loops account
@@ -52,15 +53,19 @@ Settings (environment variables; what is not set is simulated or generated, what
   LOOPS_RATE_PER_SECOND        calls a second to Loops [8]
   LOOPS_API_URL                where the Loops API is [https://app.loops.so/api]
   SIGNATURE_TOLERANCE_SECONDS  how far a signature's time may be off, 0 = any [300]
+  CONTACT_HASH_KEY             what contacts are hashed with in the log [generated, kept in the data folder]
   RUST_LOG                     error, warn, info or debug [info]";
 
 /// Reads the command line and does what it says.
 #[must_use]
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
-    let variables: BTreeMap<String, String> = std::env::vars_os()
+    let mut variables: BTreeMap<String, String> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())))
         .collect();
+    if let Err(fault) = stored_settings::fill_in(&mut variables) {
+        return fail(&fault.to_string());
+    }
     let settings = match LocalSettings::read(&variables) {
         Ok(settings) => settings,
         Err(faults) => return refuse_settings(&faults),

@@ -12,6 +12,8 @@ use base64::engine::general_purpose::STANDARD;
 const SIGNING_SECRET_FILE: &str = "signing-secret";
 /// The file with the generated relay token.
 const RELAY_TOKEN_FILE: &str = "relay-token";
+/// The file with the key under which contacts are hashed in the log.
+const CONTACT_HASH_KEY_FILE: &str = "contact-hash-key";
 /// The file whose lock the running relay holds.
 const LOCK_FILE: &str = "lock";
 
@@ -105,6 +107,14 @@ impl DataFolder {
     /// When it can be neither read nor written.
     pub fn relay_token(&self) -> Result<String, FolderFault> {
         self.generated(RELAY_TOKEN_FILE, || format!("relay_{}", hex::encode(rand::random::<[u8; 24]>())))
+    }
+
+    /// The generated key under which contacts are hashed for the log and for listings, made once and kept.
+    ///
+    /// # Errors
+    /// When it can be neither read nor written.
+    pub fn contact_hash_key(&self) -> Result<String, FolderFault> {
+        self.generated(CONTACT_HASH_KEY_FILE, || hex::encode(rand::random::<[u8; 16]>()))
     }
 
     fn generated(&self, name: &str, make: impl FnOnce() -> String) -> Result<String, FolderFault> {

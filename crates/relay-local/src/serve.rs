@@ -9,6 +9,7 @@ use relay::ambient::System;
 use relay::http_client::{self, BuildFault};
 use relay::secrets::{ClayToLoopsSecret, LoopsToClaySecret};
 use relay::settings::SharedSettings;
+use relay_core::contact::ContactHashKey;
 use relay_core::delivery::Direction;
 use relay_core::route::ClayRoute;
 use relay_core::secret::{RelayTokens, SecretString};
@@ -19,11 +20,13 @@ use tracing::{error, info, warn};
 
 use crate::assembly::{Keys, LocalProperties, Relay, SharedAmbient};
 use crate::banner::{Banner, End, Key};
+use crate::counts::Counts;
 use crate::data_folder::{DataFolder, FolderFault};
+use crate::monitor::{self, Monitor};
 use crate::settings::{Given, LocalSettings, RELAY_LISTEN};
 use crate::simulated::{Clay, ClayOptions, Loops, LoopsOptions};
 use crate::store::{self, OpenFault, SqliteStore};
-use crate::{listen, server, worker};
+use crate::{listen, server, telemetry, worker};
 
 /// The name of the one route that the settings describe.
 const ROUTE: &str = "default";
@@ -79,7 +82,14 @@ pub async fn serve(settings: LocalSettings) -> Result<(), StartFault> {
     let ambient: SharedAmbient = Arc::new(System);
     let folder = DataFolder::new(settings.data.clone());
     let lock = folder.lock()?;
-    let store = SqliteStore::new(store::open(folder.path(), ambient.now())?, Arc::clone(&ambient));
+    let contact_hash_key = match settings.shared.contact_hash_key.clone() {
+        Some(key) => Some(key),
+        None => ContactHashKey::new(&folder.contact_hash_key()?),
+    };
+    let counts = Counts::begin();
+    telemetry::listen(counts.clone(), contact_hash_key.clone());
+    let store = SqliteStore::new(store::open(folder.path(), ambient.now())?, Arc::clone(&ambient))
+        .with_contact_hash_key(contact_hash_key);
     let client = http_client::build()?;
     let listener = bind(settings.listen).await?;
     let address = listener.local_addr()?;
@@ -95,7 +105,8 @@ pub async fn serve(settings: LocalSettings) -> Result<(), StartFault> {
     let workers = start_workers(&relay, &store, &stopping);
     // It ends with the process.
     tokio::spawn(properties.keep());
-    let requests = tokio::spawn(listen::serve(listener, server::app(relay), stopped(stopping)));
+    let app = server::app(relay).merge(monitor::routes(Monitor { counts, store: store.clone() }));
+    let requests = tokio::spawn(listen::serve(listener, app, stopped(stopping)));
 
     told_to_stop().await?;
     info!("stopping: what is under way is brought to its end");

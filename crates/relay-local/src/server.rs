@@ -69,23 +69,25 @@ pub fn app(relay: Arc<Relay>) -> Router {
         .route(WEBHOOK_PATH, at(Route::Webhook))
         .route(CONTACT_PATH, at(Route::Row(Kind::Contact)))
         .route(EVENT_PATH, at(Route::Row(Kind::Event)))
-        .fallback(|| async { answer::not_found().map(Body::from) })
+        .fallback(|State(relay): State<Arc<Relay>>| async move {
+            relay.refused(Caller::Clay, Code::NotFound, answer::not_found()).map(Body::from)
+        })
         .with_state(relay)
 }
 
 async fn answer_to(relay: Arc<Relay>, route: Route, request: Request) -> Response {
-    let refused = |response: http::Response<Bytes>| match route {
-        Route::Webhook => response.map(Body::from),
-        Route::Row(_) => relay.row_refused(response).map(Body::from),
-    };
+    let caller = route.caller();
+    let refuse =
+        |refusal: &Refusal| relay.refused(caller, refusal.code(), answer::refuse(caller, refusal)).map(Body::from);
     if request.method() != route.method() {
-        return refused(answer::method_not_allowed(route.caller(), route.allowed()));
+        let response = answer::method_not_allowed(caller, route.allowed());
+        return relay.refused(caller, Code::MethodNotAllowed, response).map(Body::from);
     }
     let (parts, body) = request.into_parts();
     let Some(body) = read(body).await else {
         let refusal =
             Refusal::new(Code::InvalidBody, "The request broke off before its body was complete: send it again.");
-        return refused(answer::refuse(route.caller(), &refusal));
+        return refuse(&refusal);
     };
     let request = Request::from_parts(parts, body);
     // In a task of its own: what was begun is ended and recorded, also when the caller has hung up.
@@ -101,7 +103,7 @@ async fn answer_to(relay: Arc<Relay>, route: Route, request: Request) -> Respons
         Err(_) => {
             error!("a handler panicked");
             let refusal = Refusal::new(Code::Internal, "The relay failed on this request: look into its log.");
-            refused(answer::refuse(route.caller(), &refusal))
+            refuse(&refusal)
         }
     }
 }

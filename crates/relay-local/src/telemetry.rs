@@ -1,27 +1,95 @@
-//! The log: one line per event on standard error.
+//! The log: one line per event on standard error. On a terminal a person reads it; anywhere else a program will, and gets the
+//! functions' JSON, without what only CloudWatch reads.
 //!
 //! `RUST_LOG` sets how much the relay itself says. Libraries are heard from warnings up only: at their most talkative
 //! they print requests, and with them addresses and keys.
 
 use std::io::IsTerminal as _;
 
-use tracing::{Level, Metadata};
-use tracing_subscriber::filter::{EnvFilter, FilterFn};
+use relay::log::{self, NOT_A_LEVEL, RUST_LOG};
+use relay::signal::{self, Loudness, Signal, milliseconds};
+use relay_core::contact::ContactHashKey;
+use tracing::{Level, Metadata, warn};
+use tracing_subscriber::filter::FilterFn;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{Layer as _, fmt};
+use tracing_subscriber::{Layer as _, Registry, fmt};
+
+use crate::counts::Counts;
 
 /// Starts the log.
 pub fn start() {
-    let level = EnvFilter::builder().with_default_directive(Level::INFO.into()).from_env_lossy();
-    let lines = fmt::layer()
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
-        .with_filter(FilterFn::new(may_be_heard))
-        .with_filter(level);
+    let (level, understood) = log::read(std::env::var(RUST_LOG).ok().as_deref());
+    let form: Box<dyn tracing_subscriber::Layer<Registry> + Send + Sync> = if std::io::stderr().is_terminal() {
+        fmt::layer().with_writer(std::io::stderr).with_ansi(true).with_target(false).boxed()
+    } else {
+        let json = fmt::layer().json().flatten_event(true).with_current_span(false).with_span_list(false);
+        json.with_writer(std::io::stderr).with_target(false).boxed()
+    };
+    let lines = form.with_filter(FilterFn::new(may_be_heard)).with_filter(level);
     // A second start, as in tests, changes nothing.
     let _ = tracing_subscriber::registry().with(lines).try_init();
+    log::tell_panics();
+    if !understood {
+        warn!("{NOT_A_LEVEL}");
+    }
+}
+
+/// Has every signal counted and written from now on, contacts as their hash under this key.
+pub fn listen(counts: Counts, key: Option<ContactHashKey>) {
+    signal::listen(move |signal| {
+        counts.count(signal);
+        let contact = signal.contact.zip(key.as_ref()).map(|(contact, key)| contact.hash(key));
+        write(signal, contact.as_deref());
+    });
+}
+
+/// Writes a signal with the fields that [`Signal::fields`] has, and what was measured.
+fn write(signal: &Signal<'_>, contact: Option<&str>) {
+    let Signal { delivery, webhook_id, event, kind, field, fault, tally, .. } = signal;
+    let (direction, outcome, message) = (signal.direction.as_str(), signal.became.as_str(), signal.message());
+    let (code, reason) =
+        (signal.code.map(relay_core::refusal::Code::as_str), signal.reason.map(|reason| reason.code.as_str()));
+    let status = signal.reason.and_then(|reason| reason.status);
+    let attempts = (signal.attempts > 0).then_some(signal.attempts);
+    let ms = milliseconds(signal.took);
+    let age_ms = signal.age.map(milliseconds);
+    let far_end_ms = tally.far_end.map(milliseconds);
+    let pool = tally.pool.as_ref();
+    let (webhook, submissions) = (pool.map(|pool| pool.webhook.as_str()), pool.map(|pool| pool.submissions));
+    let pool_used = pool.map(|pool| pool.used_percent);
+    macro_rules! line {
+        ($level:ident) => {
+            tracing::event!(
+                Level::$level,
+                direction,
+                outcome,
+                delivery.id = delivery,
+                webhook.id = webhook_id,
+                loops.event = event,
+                row = kind,
+                contact,
+                code,
+                field,
+                reason,
+                fault,
+                status,
+                attempts,
+                ms,
+                age_ms,
+                far_end_ms,
+                webhook,
+                submissions,
+                pool_used,
+                "{message}"
+            )
+        };
+    }
+    match signal.loudness() {
+        Loudness::Info => line!(INFO),
+        Loudness::Warn => line!(WARN),
+        Loudness::Error => line!(ERROR),
+    }
 }
 
 fn may_be_heard(metadata: &Metadata<'_>) -> bool {

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use relay::pace::Readiness;
+use relay::signal::{Became, Signal};
 use relay::store::Attempt;
 use relay_core::backoff;
-use relay_core::delivery::{Direction, Disposition, Reason, ReasonCode};
+use relay_core::delivery::{Direction, Reason, ReasonCode};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tracing::{error, info, warn};
+use tracing::error;
 
 use crate::store::{Claimed, SqliteStore};
 
@@ -57,25 +58,14 @@ where
 
 async fn deliver<A: Attempt + 'static>(store: SqliteStore, worker: Arc<A>, claimed: Claimed) {
     let Claimed { delivery, history } = claimed;
-    let (id, attempt) = (delivery.id.clone(), history.attempts.saturating_add(1));
+    let (id, attempts, failed) = (delivery.id.clone(), history.attempts.saturating_add(1), delivery.clone());
     // In a task of its own: a panic is a failed attempt, not a delivery that nobody has any more.
     let attempted = tokio::spawn(async move { worker.attempt(&delivery, history).await }).await;
     let end = attempted.unwrap_or_else(|_| {
         let reason = Reason::own(ReasonCode::Internal);
+        Signal { reason: Some(reason), attempts, ..Signal::of_work(&failed, Became::Retried) }.tell();
         backoff::try_later(history, reason, None, jiff::Timestamp::now(), rand::random())
     });
-    match end {
-        Disposition::Delivered => info!(delivery.id = %id, attempt, "delivered"),
-        Disposition::Dead(reason) => {
-            error!(delivery.id = %id, attempt, reason = reason.code.as_str(), status = reason.status, "dead letter");
-        }
-        Disposition::TryLater { at, reason } => {
-            warn!(delivery.id = %id, attempt, reason = reason.code.as_str(), status = reason.status, next = %at, "to be tried again");
-        }
-        Disposition::Hold { at, reason } => {
-            error!(delivery.id = %id, attempt, reason = reason.code.as_str(), status = reason.status, next = %at, "held: somebody has to mend this");
-        }
-    }
     // What the far end did must be known before anything else is sent, however long the store takes.
     while let Err(fault) = store.settle(&id, end).await {
         error!(delivery.id = %id, fault = %fault, "the end of an attempt cannot be recorded");

@@ -3,11 +3,11 @@
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{HeaderName, Response, StatusCode};
-use relay_core::delivery::DeliveryId;
 use relay_core::refusal::{Code, Refusal};
 use serde_json::{Value, json};
 
-/// The id of the delivery that a row became, on every answer of the two routes for rows.
+/// The id of the delivery that a request became, or of its refusal: on every answer, on every call to a far end that the
+/// delivery makes, and in the log. A webhook for several routes has several, separated by `, `.
 pub const DELIVERY_ID: HeaderName = HeaderName::from_static("x-relay-delivery-id");
 /// The fields of a row that were left out or cut, where the body is not the relay's own to say it in.
 pub const ADJUSTED: HeaderName = HeaderName::from_static("x-relay-adjusted");
@@ -63,9 +63,9 @@ pub fn refuse_with(status: StatusCode, caller: Caller, refusal: &Refusal) -> Res
 
 /// The answer with the id of a delivery.
 #[must_use]
-pub fn with_delivery_id(mut response: Response<Bytes>, id: &DeliveryId) -> Response<Bytes> {
+pub fn with_delivery_id(mut response: Response<Bytes>, id: &str) -> Response<Bytes> {
     // An id is letters, digits and `_`.
-    if let Ok(id) = HeaderValue::from_str(id.as_str()) {
+    if let Ok(id) = HeaderValue::from_str(id) {
         response.headers_mut().insert(DELIVERY_ID, id);
     }
     response

@@ -6,10 +6,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Method;
 use http::header::CONTENT_TYPE;
+use relay_core::delivery::DeliveryId;
 use relay_core::route::ClayWebhook;
 use relay_core::secret::ExposeSecret as _;
 
 use crate::ambient::Ambient;
+use crate::answer::DELIVERY_ID;
 use crate::http_client::{FarAnswer, HttpClient};
 
 /// The header with a webhook's token (Clay, "Webhook integration guide": authentication).
@@ -18,7 +20,13 @@ const AUTH_HEADER: &str = "x-clay-webhook-auth";
 /// Clay's one call.
 pub trait ClayApi: Send + Sync {
     /// Posts one row to a webhook and tells what came back; it never fails otherwise.
-    fn post(&self, webhook: &ClayWebhook, row: Bytes, timeout: Duration) -> impl Future<Output = FarAnswer> + Send;
+    fn post(
+        &self,
+        webhook: &ClayWebhook,
+        delivery: &DeliveryId,
+        row: Bytes,
+        timeout: Duration,
+    ) -> impl Future<Output = FarAnswer> + Send;
 }
 
 /// Clay over HTTP.
@@ -36,12 +44,13 @@ impl<A: Ambient> HttpClay<A> {
 }
 
 impl<A: Ambient> ClayApi for HttpClay<A> {
-    async fn post(&self, webhook: &ClayWebhook, row: Bytes, timeout: Duration) -> FarAnswer {
+    async fn post(&self, webhook: &ClayWebhook, delivery: &DeliveryId, row: Bytes, timeout: Duration) -> FarAnswer {
         let mut request = self
             .client
             .request(Method::POST, webhook.expose_url())
             // Exactly this: without it Clay answers 400 and makes no row.
             .header(CONTENT_TYPE, "application/json")
+            .header(DELIVERY_ID, delivery.as_str())
             .body(row);
         if let Some(token) = webhook.auth_token() {
             request = request.header(AUTH_HEADER, token.expose_secret());

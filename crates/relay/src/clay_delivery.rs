@@ -7,14 +7,16 @@ use relay_core::decision::{Decision, Lane, Outcome, decide};
 use relay_core::delivery::{Cargo, Delivery, Disposition, History, Reason, ReasonCode};
 use relay_core::payload::ClayPayload;
 use relay_core::route::ClayWebhook;
-use tokio::time::Duration;
+use tokio::time::{Duration, Instant};
 use tracing::{error, warn};
 
 use crate::ambient::Ambient;
 use crate::clay_api::ClayApi;
-use crate::outcome::{later_because, reason_of};
+use crate::outcome::{later_because, reason_of, tell};
 use crate::pace::{Pace, Readiness};
+use crate::pool_use::PoolCount;
 use crate::secrets::{LoopsToClaySecret, SecretSource};
+use crate::signal::Tally;
 use crate::store::{Attempt, Submission, WebhookLedger, WebhookUse};
 
 /// The longest that one post may take.
@@ -61,10 +63,26 @@ where
     }
 
     async fn attempt(&self, delivery: &Delivery, history: History) -> Disposition {
+        let (begun, mut tally) = (Instant::now(), Tally::default());
+        let end = self.try_once(delivery, history, &mut tally).await;
+        tell(delivery, history, end, begun, tally, self.ambient.now());
+        end
+    }
+}
+
+impl<S, C, W, P, A> ClayDelivery<S, C, W, P, A>
+where
+    S: SecretSource<LoopsToClaySecret>,
+    C: ClayApi,
+    W: WebhookLedger,
+    P: Pace,
+    A: Ambient,
+{
+    async fn try_once(&self, delivery: &Delivery, history: History, tally: &mut Tally) -> Disposition {
         let Ok(secret) = self.secrets.current().await else {
             return self.unreadable(history);
         };
-        let reason = match self.pass(delivery, history, &secret).await {
+        let reason = match self.pass(delivery, history, &secret, tally).await {
             Pass::Ended(disposition) => return disposition,
             Pass::ToBeMended(reason) => reason,
         };
@@ -79,46 +97,42 @@ where
         if !refused && pool(delivery, &secret) == pool(delivery, &mended) {
             return hold(reason);
         }
-        match self.pass(delivery, history, &mended).await {
+        match self.pass(delivery, history, &mended, tally).await {
             Pass::Ended(disposition) => disposition,
             Pass::ToBeMended(reason) => hold(reason),
         }
     }
-}
 
-impl<S, C, W, P, A> ClayDelivery<S, C, W, P, A>
-where
-    S: SecretSource<LoopsToClaySecret>,
-    C: ClayApi,
-    W: WebhookLedger,
-    P: Pace,
-    A: Ambient,
-{
     /// Tries the webhooks of the delivery's route, one after another, until one answers for the row.
-    async fn pass(&self, delivery: &Delivery, history: History, secret: &LoopsToClaySecret) -> Pass {
+    async fn pass(&self, delivery: &Delivery, history: History, secret: &LoopsToClaySecret, tally: &mut Tally) -> Pass {
         let Cargo::ClayRow { route, webhook_id } = &delivery.cargo else {
             return Pass::Ended(Disposition::Dead(Reason::own(ReasonCode::NoRoute)));
         };
         let pool = secret.routes.iter().find(|known| known.name == *route).map(|route| route.webhooks.as_slice());
         let pool = pool.unwrap_or_default();
         let mut reason = Reason::own(ReasonCode::NoWebhook);
-        for webhook in self.open_first(pool).await {
+        let mut count = PoolCount::default();
+        for webhook in self.open_first(pool, &mut count).await {
             if let Err(left_alone) = self.pace.wait().await {
                 return Pass::Ended(later_because(left_alone, self.ambient.now()));
             }
             let row = self.payload.render(&delivery.body, webhook_id, delivery.received_at);
-            let answer = self.clay.post(webhook, row, POST_TIMEOUT).await;
+            let asked = Instant::now();
+            let answer = self.clay.post(webhook, &delivery.id, row, POST_TIMEOUT).await;
+            tally.note(asked.elapsed());
             self.pace.note(answer.outcome);
             reason = reason_of(Lane::ClayWorker, answer.outcome);
             match decide(Lane::ClayWorker, answer.outcome, false) {
                 Decision::Delivered | Decision::Duplicate => {
                     self.note(webhook, Submission::Taken).await;
+                    tally.pool = count.taken(&webhook.key());
                     return Pass::Ended(Disposition::Delivered);
                 }
                 Decision::NextWebhook => {
                     let status = reason.status.unwrap_or_default();
                     warn!(webhook = webhook.key(), status, "this Clay webhook takes no more rows");
                     self.note(webhook, Submission::Refused(status)).await;
+                    tally.pool = count.refused(&webhook.key(), status);
                 }
                 Decision::RereadSecretThen(_) => return Pass::ToBeMended(reason),
                 Decision::DeadLetter | Decision::Refuse => return Pass::Ended(Disposition::Dead(reason)),
@@ -134,12 +148,14 @@ where
     }
 
     /// The webhooks that are not known to refuse; where all are, the last of them, to see whether it still does.
-    async fn open_first<'a>(&self, pool: &'a [ClayWebhook]) -> Vec<&'a ClayWebhook> {
+    async fn open_first<'a>(&self, pool: &'a [ClayWebhook], count: &mut PoolCount) -> Vec<&'a ClayWebhook> {
         let now = self.ambient.now();
         let mut open = Vec::new();
         for webhook in pool {
             // A ledger that cannot be read closes no webhook.
-            let usage = self.ledger.usage(&webhook.key()).await.unwrap_or_default();
+            let usage = self.ledger.usage(&webhook.key()).await;
+            count.add(webhook.key(), usage.as_ref().ok().copied());
+            let usage = usage.unwrap_or_default();
             if !is_closed(usage, now) {
                 open.push(webhook);
             }

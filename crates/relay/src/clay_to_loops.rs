@@ -24,6 +24,7 @@ use crate::loops_api::LoopsApi;
 use crate::pace::Pace;
 use crate::property_list::{PropertyList, PropertyReader};
 use crate::secrets::{ClayToLoopsSecret, SecretField, SecretSource};
+use crate::signal::Tally;
 use crate::store::{Admission, DirectEnd, DirectLane, StoreFault, Wish};
 
 /// The time in which a row is answered: below what Clay's column waits, and below a gateway's 30 s.
@@ -69,17 +70,19 @@ where
 {
     /// Answers one request of the route for that kind of row.
     pub async fn handle(&self, kind: Kind, request: Request<Bytes>) -> Response<Bytes> {
-        let deadline = Instant::now() + ANSWER_WITHIN;
+        let (begun, mut tally) = (Instant::now(), Tally::default());
+        let deadline = begun + ANSWER_WITHIN;
         let (about, ending) = match self.read(kind, request).await {
             Ok(mut wanted) => {
                 let id = wanted.delivery.id.clone();
                 let adjusted = std::mem::take(&mut wanted.adjusted);
-                let about = About { id, adjusted, later: wanted.wish == Wish::Later };
-                (about, self.send(wanted, deadline).await)
+                let contact = Some(wanted.delivery.contact.clone());
+                let about = About { id, contact, adjusted, later: wanted.wish == Wish::Later };
+                (about, self.send(wanted, deadline, &mut tally).await)
             }
             Err(refusal) => (About::no_delivery(&self.ambient.unique()), Ending::Refused(refusal)),
         };
-        ending.log(kind, &about.id);
+        ending.tell(kind, &about, begun.elapsed(), tally);
         ending.answer(&about)
     }
 
@@ -171,22 +174,22 @@ where
         IdempotencyKey::derived(name, row.email(), row.user_id(), row.event_properties())
     }
 
-    async fn send(&self, wanted: Wanted, deadline: Instant) -> Ending {
+    async fn send(&self, wanted: Wanted, deadline: Instant, tally: &mut Tally) -> Ending {
         let Wanted { delivery, wish, api_key, adjusted: _ } = wanted;
         // Room is asked for first: a row that finds none is stored in one step.
         let has_room = wish == Wish::Direct && self.pace.try_take().await;
         let preferred = wish == Wish::Later;
         let wish = if has_room { Wish::Direct } else { Wish::Later };
         match self.admit(&delivery, wish, deadline).await {
-            Ok(Admission::Queued) => Ending::Queued { tried: false },
+            Ok(Admission::Queued) => Ending::Queued,
             Ok(Admission::DeliveredBefore) => Ending::Duplicate,
             Ok(Admission::Busy) => Ending::unavailable("The same row is being sent right now"),
-            Ok(Admission::Direct) => self.send_directly(&delivery, api_key, deadline).await,
+            Ok(Admission::Direct) => self.send_directly(&delivery, api_key, deadline, tally).await,
             Err(fault) => {
                 error!(delivery.id = %delivery.id, fault = %fault, "the store cannot be written");
                 // To have it stored was a wish; to have it delivered is as good.
                 let has_room = has_room || (preferred && self.pace.try_take().await);
-                self.send_unrecorded(&delivery, has_room, api_key, deadline).await
+                self.send_unrecorded(&delivery, has_room, api_key, deadline, tally).await
             }
         }
     }
@@ -204,8 +207,14 @@ where
         Direct { secrets: &self.secrets, loops: &self.loops, pace: &self.pace, ambient: &self.ambient }
     }
 
-    async fn send_directly(&self, delivery: &Delivery, api_key: SecretString, deadline: Instant) -> Ending {
-        let attempt = self.direct().attempt(delivery, api_key, deadline).await;
+    async fn send_directly(
+        &self,
+        delivery: &Delivery,
+        api_key: SecretString,
+        deadline: Instant,
+        tally: &mut Tally,
+    ) -> Ending {
+        let attempt = self.direct().attempt(delivery, api_key, deadline, tally).await;
         let end = match &attempt {
             DirectAttempt::Answered(_) | DirectAttempt::Duplicate => DirectEnd::Delivered,
             DirectAttempt::Refused { .. } | DirectAttempt::KeyRejected(_) => DirectEnd::Refused,
@@ -227,7 +236,7 @@ where
             DirectAttempt::Duplicate => Ending::Duplicate,
             DirectAttempt::Refused { status, message } => Ending::LoopsRejected { status, message },
             DirectAttempt::KeyRejected(refusal) => Ending::Refused(refusal),
-            DirectAttempt::Failed { .. } if settled.is_ok() => Ending::Queued { tried: true },
+            DirectAttempt::Failed { .. } if settled.is_ok() => Ending::Queued,
             DirectAttempt::Failed { .. } => Ending::unavailable("Loops has no room and the row cannot be stored"),
         }
     }
@@ -239,11 +248,12 @@ where
         has_room: bool,
         api_key: SecretString,
         deadline: Instant,
+        tally: &mut Tally,
     ) -> Ending {
         if !has_room || !self.lane.is_clear(&delivery.contact).await.unwrap_or(false) {
             return Ending::unavailable("The row cannot be stored");
         }
-        match self.direct().attempt(delivery, api_key, deadline).await {
+        match self.direct().attempt(delivery, api_key, deadline, tally).await {
             DirectAttempt::Answered(answer) => Ending::Delivered(answer),
             DirectAttempt::Duplicate => Ending::Duplicate,
             DirectAttempt::Refused { status, message } => Ending::LoopsRejected { status, message },

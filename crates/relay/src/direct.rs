@@ -16,6 +16,7 @@ use crate::loops_api::{LoopsApi, LoopsCall};
 use crate::outcome::reason_of;
 use crate::pace::Pace;
 use crate::secrets::{ClayToLoopsSecret, SecretField, SecretSource};
+use crate::signal::Tally;
 
 /// How often a row is tried while its caller waits.
 const TRIES: u32 = 2;
@@ -68,12 +69,18 @@ where
     A: Ambient,
 {
     /// Tries it; the room for the first try is taken already.
-    pub(crate) async fn attempt(&self, delivery: &Delivery, mut key: SecretString, deadline: Instant) -> DirectAttempt {
+    pub(crate) async fn attempt(
+        &self,
+        delivery: &Delivery,
+        mut key: SecretString,
+        deadline: Instant,
+        tally: &mut Tally,
+    ) -> DirectAttempt {
         let event = matches!(delivery.cargo, Cargo::LoopsEvent { .. });
         let (mut tries, mut reread) = (0, false);
         loop {
             tries += 1;
-            let answer = self.call(delivery, &key, deadline).await;
+            let answer = self.call(delivery, &key, deadline, tally).await;
             self.pace.note(answer.outcome);
             match decide(Lane::LoopsDirect, answer.outcome, event) {
                 Decision::Delivered => return taken(answer),
@@ -115,9 +122,19 @@ where
         }
     }
 
-    async fn call(&self, delivery: &Delivery, api_key: &SecretString, deadline: Instant) -> FarAnswer {
-        let timeout = TRY_TIMEOUT.min(deadline.saturating_duration_since(Instant::now()));
-        self.loops.call(LoopsCall { cargo: &delivery.cargo, body: &delivery.body, api_key, timeout }).await
+    async fn call(
+        &self,
+        delivery: &Delivery,
+        api_key: &SecretString,
+        deadline: Instant,
+        tally: &mut Tally,
+    ) -> FarAnswer {
+        let begun = Instant::now();
+        let timeout = TRY_TIMEOUT.min(deadline.saturating_duration_since(begun));
+        let Delivery { id, cargo, body, .. } = delivery;
+        let answer = self.loops.call(LoopsCall { delivery: id, cargo, body, api_key, timeout }).await;
+        tally.note(begun.elapsed());
+        answer
     }
 
     fn key_rejected(&self) -> DirectAttempt {

@@ -1,14 +1,17 @@
 //! How a row's request can end, and what the caller and the log are told.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode};
-use relay_core::delivery::DeliveryId;
+use relay_core::contact::ContactKey;
+use relay_core::delivery::{DeliveryId, Direction};
 use relay_core::refusal::{Code, Refusal};
 use relay_core::row::Kind;
 use serde_json::json;
-use tracing::{info, warn};
 
 use crate::answer::{self, Caller};
+use crate::signal::{Became, Place, Signal, Tally};
 
 /// Loops' own answer to a call that it took.
 #[derive(Debug, Clone)]
@@ -24,6 +27,8 @@ pub(crate) struct LoopsAnswer {
 pub(crate) struct About {
     /// The id of its delivery, or one by which its refusal is found in the log.
     pub(crate) id: DeliveryId,
+    /// Whom it is about.
+    pub(crate) contact: Option<ContactKey>,
     /// The fields that were left out or cut.
     pub(crate) adjusted: Vec<String>,
     /// Whether the caller preferred to have it stored.
@@ -33,7 +38,7 @@ pub(crate) struct About {
 impl About {
     /// A request that became no delivery. `unique` comes from outside.
     pub(crate) fn no_delivery(unique: &str) -> Self {
-        Self { id: DeliveryId::of_refusal(unique), adjusted: Vec::new(), later: false }
+        Self { id: DeliveryId::of_refusal(unique), contact: None, adjusted: Vec::new(), later: false }
     }
 }
 
@@ -45,10 +50,7 @@ pub(crate) enum Ending {
     /// Loops had it already.
     Duplicate,
     /// It is stored.
-    Queued {
-        /// Whether Loops was tried before.
-        tried: bool,
-    },
+    Queued,
     /// Loops refuses it for good.
     LoopsRejected {
         /// The status for the caller.
@@ -67,7 +69,7 @@ impl Ending {
     }
 
     pub(crate) fn answer(self, about: &About) -> Response<Bytes> {
-        let queued = matches!(self, Self::Queued { .. });
+        let queued = matches!(self, Self::Queued);
         let mut response = self.body(about);
         if queued && about.later {
             response.headers_mut().insert(answer::PREFERENCE_APPLIED, HeaderValue::from_static("respond-async"));
@@ -75,7 +77,7 @@ impl Ending {
         if !queued && let Some(adjusted) = answer::adjusted_header(&about.adjusted) {
             response.headers_mut().insert(answer::ADJUSTED, adjusted);
         }
-        answer::with_delivery_id(response, &about.id)
+        answer::with_delivery_id(response, about.id.as_str())
     }
 
     fn body(self, about: &About) -> Response<Bytes> {
@@ -88,7 +90,7 @@ impl Ending {
                 }
             }
             Self::Duplicate => answer::json(StatusCode::OK, &json!({"success": true, "duplicate": true})),
-            Self::Queued { .. } => {
+            Self::Queued => {
                 let mut body = json!({"success": true, "status": "queued", "deliveryId": about.id.as_str()});
                 if let (Some(adjusted), Some(object)) = (answer::adjusted_list(&about.adjusted), body.as_object_mut()) {
                     object.insert("adjusted".to_owned(), adjusted);
@@ -102,21 +104,29 @@ impl Ending {
         }
     }
 
-    pub(crate) fn log(&self, kind: Kind, id: &DeliveryId) {
-        let row = match kind {
+    /// Tells it, with what was measured meanwhile.
+    pub(crate) fn tell(&self, kind: Kind, about: &About, took: Duration, tally: Tally) {
+        let (became, code) = match self {
+            Self::Delivered(_) => (Became::Delivered, None),
+            Self::Duplicate => (Became::Duplicate, None),
+            Self::Queued => (Became::Queued, None),
+            Self::LoopsRejected { .. } => (Became::Refused, Some(Code::LoopsRejected)),
+            Self::Refused(refusal) => (Became::Refused, Some(refusal.code())),
+        };
+        let signal = Signal::new(Direction::ClayToLoops, Place::Door, became, about.id.as_str());
+        let kind = match kind {
             Kind::Contact => "contact",
             Kind::Event => "event",
         };
-        let id = id.as_str();
-        match self {
-            Self::Delivered(_) => info!(delivery.id = id, row, outcome = "delivered", "row taken"),
-            Self::Duplicate => info!(delivery.id = id, row, outcome = "duplicate", "row taken"),
-            Self::Queued { tried } => info!(delivery.id = id, row, outcome = "queued", tried, "row taken"),
-            Self::LoopsRejected { status, .. } => {
-                let code = Code::LoopsRejected.as_str();
-                warn!(delivery.id = id, row, code, status = status.as_u16(), "row refused by Loops");
-            }
-            Self::Refused(refusal) => warn!(delivery.id = id, row, code = refusal.code().as_str(), "row refused"),
+        Signal {
+            kind: Some(kind),
+            contact: about.contact.as_ref(),
+            code,
+            attempts: tally.calls,
+            took,
+            tally,
+            ..signal
         }
+        .tell();
     }
 }

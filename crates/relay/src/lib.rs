@@ -9,16 +9,20 @@ pub mod clay_to_loops;
 mod direct;
 mod ending;
 pub mod http_client;
+pub mod log;
 pub mod loops_api;
 pub mod loops_delivery;
 pub mod loops_to_clay;
+pub mod metric;
 mod outcome;
 pub mod pace;
+mod pool_use;
 pub mod property_list;
 pub mod rerouting;
 pub mod secret_document;
 pub mod secrets;
 pub mod settings;
+pub mod signal;
 pub mod store;
 
 /// The largest request that is read, in bytes: 256 KiB.

@@ -6,16 +6,19 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Method;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
-use relay_core::delivery::Cargo;
+use relay_core::delivery::{Cargo, DeliveryId};
 use relay_core::idempotency;
 use relay_core::secret::{ExposeSecret as _, SecretString};
 
 use crate::ambient::Ambient;
+use crate::answer::DELIVERY_ID;
 use crate::http_client::{FarAnswer, HttpClient};
 
 /// One call to Loops.
 #[derive(Debug)]
 pub struct LoopsCall<'a> {
+    /// The id of the delivery.
+    pub delivery: &'a DeliveryId,
     /// What is sent: a contact, or an event with its key.
     pub cargo: &'a Cargo,
     /// The JSON to send, as it is.
@@ -70,6 +73,7 @@ impl<A: Ambient> LoopsApi for HttpLoops<A> {
         let request = request
             .header(AUTHORIZATION, format!("Bearer {}", call.api_key.expose_secret()))
             .header(CONTENT_TYPE, "application/json")
+            .header(DELIVERY_ID, call.delivery.as_str())
             .body(call.body.clone());
         self.client.send(request, call.timeout, self.ambient.now()).await
     }

@@ -3,14 +3,15 @@
 use relay_core::backoff;
 use relay_core::decision::{Decision, Lane, Outcome, decide};
 use relay_core::delivery::{Cargo, Delivery, Disposition, History, Reason, ReasonCode};
-use tokio::time::Duration;
+use tokio::time::{Duration, Instant};
 
 use crate::ambient::Ambient;
 use crate::direct::FULL_PAUSE;
 use crate::loops_api::{LoopsApi, LoopsCall};
-use crate::outcome::{later_because, reason_of};
+use crate::outcome::{later_because, reason_of, tell};
 use crate::pace::{Pace, Readiness};
 use crate::secrets::{ClayToLoopsSecret, SecretSource};
+use crate::signal::Tally;
 use crate::store::Attempt;
 
 /// The longest that one call may take.
@@ -41,6 +42,21 @@ where
     }
 
     async fn attempt(&self, delivery: &Delivery, history: History) -> Disposition {
+        let (begun, mut tally) = (Instant::now(), Tally::default());
+        let end = self.try_once(delivery, history, &mut tally).await;
+        tell(delivery, history, end, begun, tally, self.ambient.now());
+        end
+    }
+}
+
+impl<S, L, P, A> LoopsDelivery<S, L, P, A>
+where
+    S: SecretSource<ClayToLoopsSecret>,
+    L: LoopsApi,
+    P: Pace,
+    A: Ambient,
+{
+    async fn try_once(&self, delivery: &Delivery, history: History, tally: &mut Tally) -> Disposition {
         let event = matches!(delivery.cargo, Cargo::LoopsEvent { .. });
         let Ok(mut secret) = self.secrets.current().await else {
             return self.unreadable(history);
@@ -57,12 +73,17 @@ where
             if let Err(left_alone) = self.pace.wait().await {
                 return later_because(left_alone, self.ambient.now());
             }
-            let call = LoopsCall { cargo: &delivery.cargo, body: &delivery.body, api_key, timeout: CALL_TIMEOUT };
-            let answer = self.loops.call(call).await;
+            let Delivery { id, cargo, body, .. } = delivery;
+            let asked = Instant::now();
+            let answer = self.loops.call(LoopsCall { delivery: id, cargo, body, api_key, timeout: CALL_TIMEOUT }).await;
+            tally.note(asked.elapsed());
             self.pace.note(answer.outcome);
             let reason = reason_of(Lane::LoopsWorker, answer.outcome);
             match decide(Lane::LoopsWorker, answer.outcome, event) {
-                Decision::Delivered | Decision::Duplicate => return Disposition::Delivered,
+                decision @ (Decision::Delivered | Decision::Duplicate) => {
+                    tally.duplicate = decision == Decision::Duplicate;
+                    return Disposition::Delivered;
+                }
                 Decision::RereadSecretThen(_) if !reread => {
                     reread = true;
                     secret = match self.secrets.reread().await {

@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
-use relay_core::delivery::{Cargo, Delivery, DeliveryId, Reason, ReasonCode};
+use relay_core::delivery::{Cargo, Delivery, DeliveryId, Direction, Reason, ReasonCode};
 use relay_core::event::LoopsEvent;
 use relay_core::payload::CLAY_BYTES;
 use relay_core::refusal::{Code, Refusal};
@@ -13,12 +13,13 @@ use relay_core::signature::{
     ID_HEADER, SIGNATURE_HEADER, SignatureFault, SigningSecret, TIMESTAMP_HEADER, Tolerance, Unverified, Verified,
 };
 use serde_json::json;
-use tracing::{error, info, warn};
+use tokio::time::Instant;
 
 use crate::REQUEST_BYTES;
 use crate::ambient::Ambient;
 use crate::answer::{self, Caller};
 use crate::secrets::{LoopsToClaySecret, SecretField, SecretSource};
+use crate::signal::{Became, Place, Signal};
 use crate::store::{Queue, StoreFault, Stored};
 
 /// What the settings say about this route.
@@ -77,13 +78,18 @@ where
 {
     /// Answers one request.
     pub async fn handle(&self, request: Request<Bytes>) -> Response<Bytes> {
+        let begun = Instant::now();
         let (parts, body) = request.into_parts();
         match self.verify(&parts.headers, body).await {
             Ok((verified, secret)) => match LoopsEvent::read(&verified) {
-                Ok(event) => self.answer(&event, self.take(&event, &secret).await),
-                Err(refusal) => refuse(&refusal),
+                Ok(event) => {
+                    let mut ids = Vec::new();
+                    let taken = self.take(&event, &secret, &mut ids).await;
+                    answer(&event, &taken, &ids, begun)
+                }
+                Err(refusal) => self.refuse(&refusal, begun),
             },
-            Err(refusal) => refuse(&refusal),
+            Err(refusal) => self.refuse(&refusal, begun),
         }
     }
 
@@ -150,7 +156,13 @@ where
         Refusal::new(Code::Unavailable, "The signing secrets cannot be read now: send the webhook again later.")
     }
 
-    async fn take(&self, event: &LoopsEvent, secret: &LoopsToClaySecret) -> Result<Taken, StoreFault> {
+    /// Does what is to be done with an event; `ids` gets the deliveries that it becomes.
+    async fn take(
+        &self,
+        event: &LoopsEvent,
+        secret: &LoopsToClaySecret,
+        ids: &mut Vec<DeliveryId>,
+    ) -> Result<Taken, StoreFault> {
         if event.is_test() {
             return Ok(Taken::Test);
         }
@@ -159,27 +171,33 @@ where
             return Ok(Taken::Ignored);
         }
         if event.body().len() > CLAY_BYTES {
-            return self.bury(event, ReasonCode::TooLarge).await;
+            return self.bury(event, ReasonCode::TooLarge, ids).await;
         }
-        let taken = match self.put(event, secret).await? {
+        let taken = match self.put(event, secret, ids).await? {
             Some(taken) => Some(taken),
             // The route may have been made a moment ago.
             None => match self.secrets.reread().await {
-                Ok(secret) => self.put(event, &secret).await?,
+                Ok(secret) => self.put(event, &secret, ids).await?,
                 Err(_) => None,
             },
         };
         match taken {
             Some(taken) => Ok(taken),
-            None => self.bury(event, ReasonCode::NoRoute).await,
+            None => self.bury(event, ReasonCode::NoRoute, ids).await,
         }
     }
 
     /// Stores the event for every route that takes it; nothing where there is none.
-    async fn put(&self, event: &LoopsEvent, secret: &LoopsToClaySecret) -> Result<Option<Taken>, StoreFault> {
+    async fn put(
+        &self,
+        event: &LoopsEvent,
+        secret: &LoopsToClaySecret,
+        ids: &mut Vec<DeliveryId>,
+    ) -> Result<Option<Taken>, StoreFault> {
         let mut taken = None;
         for route in secret.routes.iter().filter(|route| route.events.selects(event.name())) {
             let delivery = self.delivery(event, &route.name);
+            ids.push(delivery.id.clone());
             taken = Some(match self.queue.put(&delivery).await? {
                 Stored::New | Stored::Repeat => Taken::Queued,
                 Stored::Conflict => self.bury_conflict(&delivery).await?,
@@ -198,8 +216,10 @@ where
         }
     }
 
-    async fn bury(&self, event: &LoopsEvent, code: ReasonCode) -> Result<Taken, StoreFault> {
-        self.queue.put_dead(&self.delivery(event, ""), Reason::own(code)).await?;
+    async fn bury(&self, event: &LoopsEvent, code: ReasonCode, ids: &mut Vec<DeliveryId>) -> Result<Taken, StoreFault> {
+        let delivery = self.delivery(event, "");
+        ids.push(delivery.id.clone());
+        self.queue.put_dead(&delivery, Reason::own(code)).await?;
         Ok(Taken::Rejected(code))
     }
 
@@ -208,29 +228,51 @@ where
         Ok(Taken::Rejected(ReasonCode::IdConflict))
     }
 
-    fn answer(&self, event: &LoopsEvent, taken: Result<Taken, StoreFault>) -> Response<Bytes> {
-        let (webhook, name) = (event.webhook_id(), event.name());
-        match taken {
-            Ok(taken) => {
-                match taken {
-                    Taken::Rejected(code) => {
-                        let reason = code.as_str();
-                        warn!(webhook.id = webhook, loops.event = name, reason, "webhook kept as a dead letter");
-                    }
-                    _ => info!(webhook.id = webhook, loops.event = name, outcome = taken.status(), "webhook taken"),
-                }
-                answer::json(StatusCode::OK, &json!({"success": true, "status": taken.status()}))
-            }
-            Err(fault) => {
-                error!(webhook.id = webhook, loops.event = name, fault = %fault, "webhook not stored");
-                let message = "The webhook cannot be stored now: send it again later.";
-                answer::refuse(Caller::Loops, &Refusal::new(Code::Unavailable, message))
-            }
-        }
+    fn refuse(&self, refusal: &Refusal, begun: Instant) -> Response<Bytes> {
+        let id = DeliveryId::of_refusal(&self.ambient.unique());
+        let signal = Signal::new(Direction::LoopsToClay, Place::Door, Became::Refused, id.as_str());
+        Signal { code: Some(refusal.code()), field: refusal.field(), took: begun.elapsed(), ..signal }.tell();
+        answer::with_delivery_id(answer::refuse(Caller::Loops, refusal), id.as_str())
     }
 }
 
-fn refuse(refusal: &Refusal) -> Response<Bytes> {
-    warn!(code = refusal.code().as_str(), field = refusal.field(), "webhook refused");
-    answer::refuse(Caller::Loops, refusal)
+fn answer(
+    event: &LoopsEvent,
+    taken: &Result<Taken, StoreFault>,
+    ids: &[DeliveryId],
+    begun: Instant,
+) -> Response<Bytes> {
+    let ids: Vec<&str> = ids.iter().map(DeliveryId::as_str).collect();
+    let id = match ids.as_slice() {
+        // Nothing was stored of it.
+        [] => DeliveryId::of_webhook("", event.webhook_id()).as_str().to_owned(),
+        ids => ids.join(", "),
+    };
+    let (became, reason, code) = match taken {
+        Ok(Taken::Queued) => (Became::Queued, None, None),
+        Ok(Taken::Ignored) => (Became::Ignored, None, None),
+        Ok(Taken::Test) => (Became::Test, None, None),
+        Ok(Taken::Rejected(code)) => (Became::Rejected, Some(Reason::own(*code)), None),
+        Err(_) => (Became::Refused, None, Some(Code::Unavailable)),
+    };
+    let fault = taken.as_ref().err().map(ToString::to_string);
+    Signal {
+        webhook_id: Some(event.webhook_id()),
+        event: Some(event.name()),
+        contact: Some(event.contact()),
+        code,
+        reason,
+        fault: fault.as_deref(),
+        took: begun.elapsed(),
+        ..Signal::new(Direction::LoopsToClay, Place::Door, became, &id)
+    }
+    .tell();
+    let response = match taken {
+        Ok(taken) => answer::json(StatusCode::OK, &json!({"success": true, "status": taken.status()})),
+        Err(_) => {
+            let message = "The webhook cannot be stored now: send it again later.";
+            answer::refuse(Caller::Loops, &Refusal::new(Code::Unavailable, message))
+        }
+    };
+    answer::with_delivery_id(response, &id)
 }

@@ -3,9 +3,11 @@
 use jiff::Timestamp;
 use relay_core::backoff;
 use relay_core::decision::{self, Lane, Outcome};
-use relay_core::delivery::{Disposition, Reason, ReasonCode};
+use relay_core::delivery::{Delivery, Disposition, History, Reason, ReasonCode};
+use tokio::time::Instant;
 
 use crate::pace::LeftAlone;
+use crate::signal::{Became, Signal, Tally};
 
 /// The reason that an outcome is, in a lane.
 pub(crate) fn reason_of(lane: Lane, outcome: Outcome) -> Reason {
@@ -23,4 +25,25 @@ pub(crate) fn later_because(left_alone: LeftAlone, now: Timestamp) -> Dispositio
         LeftAlone::Down(left) => (left, ReasonCode::FarEndFailed),
     };
     Disposition::TryLater { at: backoff::after(now, left), reason: Reason::own(code) }
+}
+
+/// Tells how a worker's attempt ended.
+pub(crate) fn tell(
+    delivery: &Delivery,
+    history: History,
+    end: Disposition,
+    begun: Instant,
+    tally: Tally,
+    now: Timestamp,
+) {
+    let (became, reason) = match end {
+        Disposition::Delivered if tally.duplicate => (Became::Duplicate, None),
+        Disposition::Delivered => (Became::Delivered, None),
+        Disposition::Dead(reason) => (Became::Dead, Some(reason)),
+        Disposition::TryLater { reason, .. } => (Became::Retried, Some(reason)),
+        Disposition::Hold { reason, .. } => (Became::Held, Some(reason)),
+    };
+    let age = now.duration_since(delivery.received_at).try_into().ok();
+    let attempts = history.attempts.saturating_add(1);
+    Signal { reason, attempts, took: begun.elapsed(), age, tally, ..Signal::of_work(delivery, became) }.tell();
 }

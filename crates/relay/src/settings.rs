@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use relay_core::contact::ContactHashKey;
 use relay_core::event::CONTACT_CREATED;
 use relay_core::payload::ClayPayload;
 use relay_core::route::far_end_url;
@@ -28,6 +29,8 @@ pub const LOOPS_API_URL: &str = "LOOPS_API_URL";
 pub const CONTACT_SOURCE: &str = "CONTACT_SOURCE";
 /// Whether values become what their properties are in Loops.
 pub const TYPED_PROPERTIES: &str = "TYPED_PROPERTIES";
+/// What contacts are hashed with for logs and listings.
+pub const CONTACT_HASH_KEY: &str = "CONTACT_HASH_KEY";
 /// How long a secret is used before it is read again, in seconds.
 pub const SECRET_TTL_SECONDS: &str = "SECRET_TTL_SECONDS";
 
@@ -124,6 +127,8 @@ pub struct SharedSettings {
     pub typed_properties: bool,
     /// [`SECRET_TTL_SECONDS`]
     pub secret_ttl: Duration,
+    /// [`CONTACT_HASH_KEY`]
+    pub contact_hash_key: Option<ContactHashKey>,
 }
 
 impl SharedSettings {
@@ -178,6 +183,8 @@ impl SharedSettings {
                 "300",
                 |text| text.parse().ok().filter(|seconds| (1..=86_400).contains(seconds)).map(Duration::from_secs),
             ),
+            // Any text will do.
+            contact_hash_key: reader.text(CONTACT_HASH_KEY).and_then(ContactHashKey::new),
         }
     }
 }

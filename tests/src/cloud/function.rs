@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Mutex, Notify, Semaphore, watch};
@@ -29,6 +30,7 @@ pub struct Function {
     free: Semaphore,
     killed: watch::Sender<bool>,
     crashed: Notify,
+    invocations: AtomicU64,
 }
 
 impl Function {
@@ -43,6 +45,7 @@ impl Function {
             free: Semaphore::new(sandboxes),
             killed: watch::Sender::new(false),
             crashed: Notify::new(),
+            invocations: AtomicU64::new(0),
         }
     }
 
@@ -50,6 +53,11 @@ impl Function {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.described.name
+    }
+
+    /// How often it was handed an event.
+    pub fn invocations(&self) -> u64 {
+        self.invocations.load(Ordering::Relaxed)
     }
 
     /// Hands it an event.
@@ -61,6 +69,7 @@ impl Function {
     /// When a sandbox does not start.
     pub async fn invoke(&self, event: Vec<u8>) -> Result<Vec<u8>, Failed> {
         let _turn = self.free.acquire().await.unwrap_or_else(|fault| panic!("{fault}"));
+        self.invocations.fetch_add(1, Ordering::Relaxed);
         let idle = self.idle.lock().await.pop();
         let mut sandbox = match idle {
             Some(sandbox) => sandbox,

@@ -15,6 +15,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use super::event_source::Hidden;
+use super::meter::{ItemRead, Meter};
 use super::stack::{array, text};
 
 /// The largest call.
@@ -57,6 +58,7 @@ struct Shared {
     denied: Mutex<Vec<String>>,
     /// For how long messages were hidden by their receipts, since that was asked last.
     hidden_for: Mutex<Vec<(String, u64)>>,
+    meter: Meter,
 }
 
 impl Drop for Services {
@@ -79,8 +81,8 @@ impl Services {
         let client = relay::http_client::build().unwrap_or_else(|fault| panic!("{fault}"));
         let (allowed, arns) = (allowed(stack), arns(stack));
         let (troubles, calls, denied) = (Mutex::default(), Mutex::default(), Mutex::default());
-        let hidden_for = Mutex::default();
-        let shared = Shared { emulator, client, allowed, arns, hidden, troubles, calls, denied, hidden_for };
+        let (hidden_for, meter) = (Mutex::default(), Meter::default());
+        let shared = Shared { emulator, client, allowed, arns, hidden, troubles, calls, denied, hidden_for, meter };
         let shared = Arc::new(shared);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap_or_else(|fault| panic!("{fault}"));
         let address = listener.local_addr().unwrap_or_else(|fault| panic!("{fault}"));
@@ -117,6 +119,12 @@ impl Services {
     #[must_use]
     pub fn calls(&self) -> Vec<(String, String)> {
         self.shared.calls.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What counts the calls as they are billed.
+    #[must_use]
+    pub fn meter(&self) -> &Meter {
+        &self.shared.meter
     }
 }
 
@@ -173,7 +181,11 @@ async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Response<B
         let hidden = (receipt(&body), seconds(&body));
         shared.hidden_for.lock().unwrap_or_else(PoisonError::into_inner).push(hidden);
     }
-    let answer = shared.forward(&parts, body).await;
+    let item = shared.meter.item_of(&action, &body);
+    let before = shared.read_item(item.as_ref(), &parts.headers).await;
+    let answer = shared.forward(&parts, body.clone()).await;
+    let after = shared.read_item(item.as_ref(), &parts.headers).await;
+    shared.meter.count(&function, &action, &body, before.as_ref(), after.as_ref());
     if trouble == Some(Trouble::LosesAnswers) {
         failed(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable")
     } else {
@@ -189,6 +201,23 @@ impl Shared {
         let named = named.unwrap_or_default();
         let arn = self.arns.get(named).cloned().unwrap_or_else(|| named.to_owned());
         body["IndexName"].as_str().map_or_else(|| arn.clone(), |index| format!("{arn}/index/{index}"))
+    }
+
+    /// The item as it is, if it is there.
+    async fn read_item(&self, item: Option<&ItemRead>, caller: &HeaderMap) -> Option<Value> {
+        let call =
+            self.client.request(axum::http::Method::POST, &format!("{}/", self.emulator)).body(item?.body.clone());
+        let call = call
+            .header("x-amz-target", "DynamoDB_20120810.GetItem")
+            .header("content-type", "application/x-amz-json-1.0");
+        // It says the region; the emulator asks nobody who he is.
+        let call =
+            caller.get("authorization").into_iter().fold(call, |call, value| call.header("authorization", value));
+        let answer = call.send().await.unwrap_or_else(|fault| panic!("an item cannot be measured: {fault}"));
+        let (status, answer) = (answer.status(), answer.bytes().await.unwrap_or_default());
+        assert!(status.is_success(), "an item cannot be measured: {}", String::from_utf8_lossy(&answer));
+        let answer: Value = serde_json::from_slice(&answer).ok()?;
+        answer.get("Item").cloned()
     }
 
     async fn forward(&self, parts: &axum::http::request::Parts, body: Bytes) -> Response<Body> {

@@ -20,7 +20,7 @@ const TURN_WITHIN: Duration = Duration::from_secs(2);
 
 impl DirectLane for SqliteStore {
     async fn admit(&self, delivery: &Delivery, wish: Wish) -> Result<Admission, StoreFault> {
-        let (delivery, now) = (delivery.clone(), self.now());
+        let (delivery, hash, now) = (delivery.clone(), self.contact_hash(delivery), self.now());
         let admission = self
             .transact_soon(TURN_WITHIN, move |transaction| {
                 forget_the_gone(transaction, now)?;
@@ -32,7 +32,7 @@ impl DirectLane for SqliteStore {
                     Wish::Direct if is_clear(transaction, &delivery.contact)? => ("direct", lease, Admission::Direct),
                     Wish::Direct | Wish::Later => ("waiting", now, Admission::Queued),
                 };
-                record::insert(transaction, &delivery, state, next_at)?;
+                record::insert(transaction, &delivery, hash.as_deref(), state, next_at)?;
                 Ok(admission)
             })
             .await?;

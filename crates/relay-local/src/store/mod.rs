@@ -5,11 +5,13 @@
 //! the process may be killed at any moment: what was acknowledged is there, and what was recorded as delivered is never
 //! sent again.
 
+mod counts;
 mod direct;
 mod failures;
 mod ledger;
 mod open;
 mod queue;
+mod queue_state;
 mod record;
 mod report;
 mod upgrade;
@@ -21,11 +23,15 @@ use std::time::Duration;
 use jiff::Timestamp;
 use relay::ambient::Ambient;
 use relay::store::StoreFault;
+use relay_core::contact::ContactHashKey;
+use relay_core::delivery::Delivery;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
 
+pub use counts::{Count, counts, last_delivered, webhook_use};
 pub use failures::FailureCount;
 pub use open::{OpenFault, Opened, STORE_FILE, open, open_existing};
+pub use queue_state::QueueState;
 pub use report::{DeliveryReport, DeliveryState, Filter, list, state_of};
 pub use worker::Claimed;
 
@@ -37,6 +43,7 @@ pub struct SqliteStore {
     reader: Arc<Mutex<Connection>>,
     ambient: Arc<dyn Ambient>,
     arrivals: Arc<Notify>,
+    contact_hash_key: Option<ContactHashKey>,
 }
 
 impl std::fmt::Debug for SqliteStore {
@@ -54,7 +61,18 @@ impl SqliteStore {
             reader: Arc::new(Mutex::new(opened.reader)),
             ambient,
             arrivals: Arc::new(Notify::new()),
+            contact_hash_key: None,
         }
+    }
+
+    /// The same, and whom a delivery is about is in it as a hash under this key, by which a person can look for it.
+    #[must_use]
+    pub fn with_contact_hash_key(self, contact_hash_key: Option<ContactHashKey>) -> Self {
+        Self { contact_hash_key, ..self }
+    }
+
+    fn contact_hash(&self, delivery: &Delivery) -> Option<String> {
+        self.contact_hash_key.as_ref().map(|key| delivery.contact.hash(key))
     }
 
     /// Resolves when something may have become deliverable since the last call.

@@ -13,10 +13,10 @@ const PUT_WITHIN: Duration = Duration::from_secs(10);
 
 impl Queue for SqliteStore {
     async fn put(&self, delivery: &Delivery) -> Result<Stored, StoreFault> {
-        let delivery = delivery.clone();
+        let (delivery, hash) = (delivery.clone(), self.contact_hash(delivery));
         let stored = self
             .transact_soon(PUT_WITHIN, move |transaction| {
-                if record::insert(transaction, &delivery, "waiting", delivery.received_at)? {
+                if record::insert(transaction, &delivery, hash.as_deref(), "waiting", delivery.received_at)? {
                     return Ok(Stored::New);
                 }
                 let known: String = transaction
@@ -31,9 +31,9 @@ impl Queue for SqliteStore {
     }
 
     async fn put_dead(&self, delivery: &Delivery, reason: Reason) -> Result<(), StoreFault> {
-        let (delivery, now) = (delivery.clone(), self.now());
+        let (delivery, hash, now) = (delivery.clone(), self.contact_hash(delivery), self.now());
         self.transact_soon(PUT_WITHIN, move |transaction| {
-            if record::insert(transaction, &delivery, "dead", now)? {
+            if record::insert(transaction, &delivery, hash.as_deref(), "dead", now)? {
                 transaction
                     .prepare_cached("UPDATE deliveries SET reason = ?2, status = ?3, settled_at = ?4 WHERE id = ?1")?
                     .execute(params![

@@ -10,10 +10,11 @@ use rusqlite::{Row, Transaction, named_params};
 /// The columns that [`read`] reads.
 pub(super) const COLUMNS: &str = "id, contact, kind, route, webhook_id, idempotency_key, body, received_at";
 
-/// Inserts a delivery in a state, due at a time; false where its id is taken.
+/// Inserts a delivery in a state, due at a time; false where its id is taken. `contact_hash` is by what a person finds it.
 pub(super) fn insert(
     transaction: &Transaction<'_>,
     delivery: &Delivery,
+    contact_hash: Option<&str>,
     state: &str,
     next_at: Timestamp,
 ) -> rusqlite::Result<bool> {
@@ -25,9 +26,11 @@ pub(super) fn insert(
     let inserted = transaction
         .prepare_cached(
             "INSERT INTO deliveries
-               (id, direction, state, contact, kind, route, webhook_id, idempotency_key, body, body_hash, received_at, next_at)
+               (id, direction, state, contact, kind, route, webhook_id, idempotency_key, body, body_hash, received_at, next_at,
+                contact_hash)
              VALUES
-               (:id, :direction, :state, :contact, :kind, :route, :webhook_id, :key, :body, :hash, :received_at, :next_at)
+               (:id, :direction, :state, :contact, :kind, :route, :webhook_id, :key, :body, :hash, :received_at, :next_at,
+                :contact_hash)
              ON CONFLICT (id) DO NOTHING",
         )?
         .execute(named_params! {
@@ -43,6 +46,7 @@ pub(super) fn insert(
             ":hash": BodyHash::of(&delivery.body).as_str(),
             ":received_at": delivery.received_at.as_millisecond(),
             ":next_at": next_at.as_millisecond(),
+            ":contact_hash": contact_hash,
         })?;
     Ok(inserted == 1)
 }

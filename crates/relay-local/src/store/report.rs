@@ -20,7 +20,7 @@ pub enum DeliveryState {
 }
 
 impl DeliveryState {
-    fn read(stored: &str) -> Self {
+    pub(super) fn read(stored: &str) -> Self {
         match stored {
             "delivered" => Self::Delivered,
             "dead" => Self::Dead,

@@ -18,8 +18,13 @@ CREATE TABLE IF NOT EXISTS failures (
 ) STRICT, WITHOUT ROWID;
 ";
 
-/// The columns of `deliveries` that it did not have at first: when the first and the last attempt were begun.
-const COLUMNS: [&str; 2] = ["first_attempt_at", "last_attempt_at"];
+/// By what a person finds the deliveries of a contact.
+const CONTACTS: &str = "CREATE INDEX IF NOT EXISTS deliveries_of_contact ON deliveries (contact_hash)";
+
+/// The columns of `deliveries` that it did not have at first: whom it is about, as a hash; when the first and the last attempt
+/// were begun.
+const COLUMNS: [(&str, &str); 3] =
+    [("contact_hash", "TEXT"), ("first_attempt_at", "INTEGER"), ("last_attempt_at", "INTEGER")];
 
 /// Adds what is missing, all of it or nothing.
 pub(super) fn upgrade(connection: &mut Connection) -> rusqlite::Result<()> {
@@ -28,19 +33,20 @@ pub(super) fn upgrade(connection: &mut Connection) -> rusqlite::Result<()> {
     }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     // Another process may have been faster.
-    for column in missing(&transaction)? {
-        transaction.execute_batch(&format!("ALTER TABLE deliveries ADD COLUMN {column} INTEGER"))?;
+    for (column, kind) in missing(&transaction)? {
+        transaction.execute_batch(&format!("ALTER TABLE deliveries ADD COLUMN {column} {kind}"))?;
     }
+    transaction.execute_batch(CONTACTS)?;
     transaction.execute_batch(FAILURES)?;
     transaction.commit()
 }
 
-fn missing(connection: &Connection) -> rusqlite::Result<Vec<&'static str>> {
+fn missing(connection: &Connection) -> rusqlite::Result<Vec<(&'static str, &'static str)>> {
     let mut statement = connection.prepare("SELECT count(*) FROM pragma_table_info('deliveries') WHERE name = ?1")?;
     let mut missing = Vec::new();
-    for column in COLUMNS {
+    for (column, kind) in COLUMNS {
         if statement.query_row([column], |row| row.get::<_, i64>(0))? == 0 {
-            missing.push(column);
+            missing.push((column, kind));
         }
     }
     Ok(missing)
@@ -58,6 +64,8 @@ mod tests {
         let opened = open(folder.path(), Timestamp::UNIX_EPOCH).unwrap();
         let old = "
             DROP TABLE failures;
+            DROP INDEX deliveries_of_contact;
+            ALTER TABLE deliveries DROP COLUMN contact_hash;
             ALTER TABLE deliveries DROP COLUMN first_attempt_at;
             ALTER TABLE deliveries DROP COLUMN last_attempt_at;
             INSERT INTO deliveries (id, direction, state, contact, kind, body_hash, received_at, next_at, attempts)

@@ -8,7 +8,7 @@ use relay::clay_api::ClayApi;
 use relay::http_client::FarAnswer;
 use relay::loops_api::{LoopsApi, LoopsCall};
 use relay_core::decision::Outcome;
-use relay_core::delivery::Cargo;
+use relay_core::delivery::{Cargo, DeliveryId};
 use relay_core::route::ClayWebhook;
 use relay_core::secret::{ExposeSecret as _, SecretString};
 
@@ -63,7 +63,7 @@ impl FakeClay {
 }
 
 impl ClayApi for FakeClay {
-    async fn post(&self, webhook: &ClayWebhook, row: Bytes, _: Duration) -> FarAnswer {
+    async fn post(&self, webhook: &ClayWebhook, _: &DeliveryId, row: Bytes, _: Duration) -> FarAnswer {
         let token = webhook.auth_token().map(|token| token.expose_secret().to_owned());
         let post = Post { url: webhook.expose_url().to_owned(), token, row };
         let mut posts = self.posts.lock().unwrap();

@@ -1,0 +1,187 @@
+//! Keys and URLs that are kept in the data folder instead of the environment: `relayctl setup --local` writes them.
+//!
+//! One file, so that a change is whole or not there, for its owner alone. The environment wins: what is set there, even to
+//! nothing, is not looked up here.
+
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::settings::{
+    CLAY_WEBHOOK_AUTH_TOKEN, CLAY_WEBHOOK_URL, DEFAULT_DATA, LOOPS_API_KEY, LOOPS_SIGNING_SECRET, RELAY_DATA,
+    RELAY_TOKEN,
+};
+
+/// The file: a JSON object of texts.
+pub const STORED_SETTINGS_FILE: &str = "secrets.json";
+/// What may be in it.
+pub const STORED_SETTINGS: [&str; 5] =
+    [LOOPS_API_KEY, LOOPS_SIGNING_SECRET, CLAY_WEBHOOK_URL, CLAY_WEBHOOK_AUTH_TOKEN, RELAY_TOKEN];
+
+/// Why what is stored is not used.
+#[derive(Debug, thiserror::Error)]
+pub enum StoredFault {
+    /// It cannot be read.
+    #[error("{path} cannot be read ({detail}): check its permissions, or set RELAY_DATA to another folder")]
+    Unreadable {
+        /// The file.
+        path: String,
+        /// What the system says.
+        detail: io::ErrorKind,
+    },
+    /// It cannot be written.
+    #[error("{path} cannot be written ({detail}): check the folder's permissions and the free space")]
+    Unwritable {
+        /// The file.
+        path: String,
+        /// What the system says.
+        detail: io::ErrorKind,
+    },
+    /// It is not what it should be.
+    #[error(
+        "{path} is not a JSON object of the five settings that may be kept there (line {line}): delete it and run `relayctl setup --local`"
+    )]
+    NotSettings {
+        /// The file.
+        path: String,
+        /// Where it breaks.
+        line: usize,
+    },
+}
+
+/// What is stored: texts by the names of their variables. It does not print.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct StoredSettings(pub BTreeMap<String, String>);
+
+impl std::fmt::Debug for StoredSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+impl StoredSettings {
+    /// Reads what is stored in a folder; nothing where there is none.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is something else.
+    pub fn read(folder: &Path) -> Result<Self, StoredFault> {
+        let path = folder.join(STORED_SETTINGS_FILE);
+        let shown = path.display().to_string();
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(fault) if fault.kind() == io::ErrorKind::NotFound || fault.kind() == io::ErrorKind::NotADirectory => {
+                return Ok(Self::default());
+            }
+            Err(fault) => return Err(StoredFault::Unreadable { path: shown, detail: fault.kind() }),
+        };
+        let stored: BTreeMap<String, String> = serde_json::from_str(&text)
+            .map_err(|fault| StoredFault::NotSettings { path: shown.clone(), line: fault.line() })?;
+        if stored.keys().any(|name| !STORED_SETTINGS.contains(&name.as_str())) {
+            return Err(StoredFault::NotSettings { path: shown, line: 1 });
+        }
+        Ok(Self(stored))
+    }
+
+    /// Stores it in place of what was stored, as a whole or not at all.
+    ///
+    /// # Errors
+    /// When it cannot be written; what was stored is still there then.
+    pub fn write(&self, folder: &Path) -> Result<(), StoredFault> {
+        let path = folder.join(STORED_SETTINGS_FILE);
+        let write = || -> io::Result<()> {
+            let fresh = folder.join(format!("{STORED_SETTINGS_FILE}.new"));
+            // One that a killed program has left may have other rights.
+            match fs::remove_file(&fresh) {
+                Err(fault) if fault.kind() != io::ErrorKind::NotFound => return Err(fault),
+                _ => {}
+            }
+            let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&fresh)?;
+            file.write_all(serde_json::to_string_pretty(&self.0)?.as_bytes())?;
+            file.sync_all()?;
+            fs::rename(fresh, &path)
+        };
+        write().map_err(|fault| StoredFault::Unwritable { path: path.display().to_string(), detail: fault.kind() })
+    }
+}
+
+/// Fills in what the environment does not set.
+///
+/// # Errors
+/// When what is stored cannot be used.
+pub fn fill_in(variables: &mut BTreeMap<String, String>) -> Result<(), StoredFault> {
+    let folder = variables.get(RELAY_DATA).map(|text| text.trim()).filter(|text| !text.is_empty());
+    let stored = StoredSettings::read(&PathBuf::from(folder.unwrap_or(DEFAULT_DATA)))?;
+    // A token belongs to the URLs that it was stored with, and is sent to no other.
+    let other_clay = variables.contains_key(CLAY_WEBHOOK_URL);
+    for (name, value) in stored.0 {
+        if !(other_clay && name == CLAY_WEBHOOK_AUTH_TOKEN) {
+            variables.entry(name).or_insert(value);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn stored(settings: &[(&str, &str)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        StoredSettings(settings).write(folder.path()).unwrap();
+        folder
+    }
+
+    fn variables(folder: &Path, more: &[(&str, &str)]) -> BTreeMap<String, String> {
+        let mut variables = BTreeMap::from([(RELAY_DATA.to_owned(), folder.display().to_string())]);
+        variables.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        fill_in(&mut variables).unwrap();
+        variables
+    }
+
+    #[test]
+    fn what_the_environment_does_not_set_is_filled_in() {
+        let folder = stored(&[(LOOPS_API_KEY, "stored"), (RELAY_TOKEN, "t")]);
+        assert_eq!(variables(folder.path(), &[])[LOOPS_API_KEY], "stored");
+        let set = variables(folder.path(), &[(LOOPS_API_KEY, "")]);
+        assert_eq!((set[LOOPS_API_KEY].as_str(), set[RELAY_TOKEN].as_str()), ("", "t"));
+    }
+
+    #[test]
+    fn a_stored_token_is_not_sent_to_a_url_of_the_environment() {
+        let folder = stored(&[(CLAY_WEBHOOK_URL, "https://api.clay.com/a"), (CLAY_WEBHOOK_AUTH_TOKEN, "t")]);
+        assert_eq!(variables(folder.path(), &[])[CLAY_WEBHOOK_AUTH_TOKEN], "t");
+        let other = variables(folder.path(), &[(CLAY_WEBHOOK_URL, "https://api.clay.com/b")]);
+        assert!(!other.contains_key(CLAY_WEBHOOK_AUTH_TOKEN));
+    }
+
+    #[test]
+    fn the_file_is_for_its_owner_alone_and_replaced_as_a_whole() {
+        let folder = stored(&[(RELAY_TOKEN, "t")]);
+        let path = folder.path().join(STORED_SETTINGS_FILE);
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        StoredSettings::default().write(folder.path()).unwrap();
+        assert_eq!(StoredSettings::read(folder.path()).unwrap(), StoredSettings::default());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn anything_else_in_its_place_is_told_without_its_content() {
+        for text in ["hidden", "[]", r#"{"RELAY_LISTEN": "hidden"}"#, r#"{"RELAY_TOKEN": ["hidden"]}"#] {
+            let folder = tempfile::tempdir().unwrap();
+            fs::write(folder.path().join(STORED_SETTINGS_FILE), text).unwrap();
+            let fault = StoredSettings::read(folder.path()).unwrap_err();
+            assert!(!fault.to_string().contains("hidden"), "{fault}");
+        }
+    }
+
+    #[test]
+    fn what_is_stored_does_not_print() {
+        let stored = StoredSettings(BTreeMap::from([(RELAY_TOKEN.to_owned(), "hidden".to_owned())]));
+        assert!(!format!("{stored:?}").contains("hidden"));
+    }
+}

@@ -1,0 +1,50 @@
+//! What every log of the relay has in common: how a panic is told, and `RUST_LOG`, the least that is heard. A plain level, the same in every form of the relay: what filters by target and field
+//! brings along an engine of regular expressions.
+
+use tracing::error;
+use tracing::level_filters::LevelFilter;
+
+/// The variable.
+pub const RUST_LOG: &str = "RUST_LOG";
+/// What is told where its value is none; the value itself is not shown.
+pub const NOT_A_LEVEL: &str =
+    "RUST_LOG is not a level, so info is used: set it to error, warn, info, debug, trace or off";
+
+/// The level of this text, and whether the text is one: `info` where it is not, or where there is none.
+#[must_use]
+pub fn read(text: Option<&str>) -> (LevelFilter, bool) {
+    match text.map(str::trim) {
+        None | Some("") => (LevelFilter::INFO, true),
+        Some(text) => text.parse().map_or((LevelFilter::INFO, false), |level| (level, true)),
+    }
+}
+
+/// Has a panic told as a line of the log: where it was, and not what it said, which may quote what somebody sent.
+pub fn tell_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        error!(place, "a fault of the program: a panic");
+    }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_level_is_the_least_that_is_heard() {
+        for (text, heard) in [(" WARN ", LevelFilter::WARN), ("debug", LevelFilter::DEBUG), ("off", LevelFilter::OFF)] {
+            assert_eq!(read(Some(text)), (heard, true));
+        }
+        for text in [None, Some(""), Some(" ")] {
+            assert_eq!(read(text), (LevelFilter::INFO, true), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_level_is_info_and_known_as_none() {
+        for text in ["loud", "relay=debug", "info,hyper=warn", "9"] {
+            assert_eq!(read(Some(text)), (LevelFilter::INFO, false), "{text}");
+        }
+    }
+}

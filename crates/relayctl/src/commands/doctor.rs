@@ -1,0 +1,103 @@
+//! `doctor`: examines everything, from the credentials to the last delivery. It writes nothing at Loops or Clay.
+
+use clap::Args;
+
+use crate::doctor::door::Door;
+use crate::doctor::finding::{Examination, Finding};
+use crate::doctor::keys::Keys;
+use crate::doctor::queues::WAYS;
+use crate::doctor::{account, keys, ledger, local, logs, queues, stack};
+use crate::ending::Ending;
+use crate::fault::Fault;
+use crate::local::LocalRelay;
+use crate::output::Output;
+use crate::progress;
+use crate::setup::guide::Paste;
+use crate::setup::keeping::Keeping;
+use crate::target::{Options, StackTarget, Target};
+
+/// How many steps the examination of a stack has, for the bar.
+const STACK_STEPS: u64 = 9;
+/// How many that of a folder has.
+const LOCAL_STEPS: u64 = 5;
+
+/// What `doctor` is told.
+#[derive(Debug, Clone, Args)]
+pub struct DoctorArguments {}
+
+/// Examines the relay.
+///
+/// # Errors
+/// When nothing says which relay, or nothing can be asked about it.
+pub async fn run(options: &Options, _: &DoctorArguments, output: Output) -> Result<Ending, Fault> {
+    let target = options.target().await?;
+    let (steps, relay) = match &target {
+        Target::Stack(target) => {
+            (STACK_STEPS, format!("The stack {} in {}", target.stack.name, target.session.region()))
+        }
+        Target::Local(folder) => (LOCAL_STEPS, format!("The relay of {}", folder.path().display())),
+    };
+    let bar = progress::bar(output.is_json(), steps, "examining");
+    let step = || bar.inc(1);
+    let findings = match target {
+        Target::Stack(target) => examine(&target, &step).await,
+        Target::Local(folder) => {
+            let client = relay::http_client::build()?;
+            local::examine(&LocalRelay::read(folder)?, &client, &step).await?
+        }
+    };
+    bar.finish_and_clear();
+    let examination = Examination::new(relay, findings);
+    output.document(&examination)?;
+    output.line(examination.text(output))?;
+    Ok(examination.ending())
+}
+
+async fn examine(target: &StackTarget, step: &dyn Fn()) -> Vec<Finding> {
+    let mut findings = vec![account::account(&target.session).await, stack::stack(target), stack::outputs(target)];
+    step();
+    findings.push(stack::versions(target).await);
+    step();
+    let mut keys = Keys::default();
+    findings.extend(keys::secrets(target, &mut keys).await);
+    step();
+    findings.push(keys::loops_key(target.session.http(), Keeping::Stack(target), keys.api_key.as_ref()).await);
+    step();
+    // Where an output is missing, that is said already.
+    if let Ok(paste) = Paste::of(Keeping::Stack(target)) {
+        findings.extend(door(target, &paste, &keys).await);
+    }
+    step();
+    for way in WAYS {
+        findings.push(queues::queue(target, way).await);
+        findings.push(queues::worker(target, way).await);
+        findings.push(queues::dead_letters(target, way).await);
+    }
+    step();
+    findings.extend(ledger::webhook_use(target, &keys.to_clay).await);
+    step();
+    findings.push(ledger::last_delivery(target).await);
+    step();
+    findings.push(logs::errors(target).await);
+    findings.push(logs::alarms(target).await);
+    step();
+    findings
+}
+
+async fn door(target: &StackTarget, paste: &Paste, keys: &Keys) -> Vec<Finding> {
+    let mut door = Door::new(target.session.http(), paste);
+    let (endpoint, answers) = door.endpoint().await;
+    if !answers {
+        return vec![endpoint];
+    }
+    let tolerance = target.stack.parameter("SignatureToleranceSeconds").and_then(|text| text.parse().ok());
+    let clock = door.clock(tolerance.unwrap_or(300)).await;
+    vec![
+        endpoint,
+        clock,
+        door.signed(&keys.signing_secrets).await,
+        door.forged().await,
+        door.wrong_token().await,
+        door.right_token(&keys.relay_tokens).await,
+    ]
+}

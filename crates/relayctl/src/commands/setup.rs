@@ -1,0 +1,237 @@
+//! `setup`: fills in the secrets, checked first, rotates them without a gap, and tells what to paste where.
+
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+
+use clap::Args;
+use relay_core::secret::{ExposeSecret as _, SecretString};
+use relay_local::settings::{CLAY_WEBHOOK_AUTH_TOKEN, CLAY_WEBHOOK_URL, LOOPS_API_KEY, LOOPS_SIGNING_SECRET};
+
+use crate::ending::Ending;
+use crate::fault::Fault;
+use crate::local::LocalRelay;
+use crate::output::Output;
+use crate::progress;
+use crate::setup::documents::{Documents, Rotated, Which, fingerprint};
+use crate::setup::given::Given;
+use crate::setup::guide::{Paste, Report, shown};
+use crate::setup::keeping::Keeping;
+use crate::setup::loops_key::{KeyStanding, ask};
+use crate::target::{Options, Target};
+
+/// What `setup` is told.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = VALUES)]
+pub struct SetupArguments {
+    /// Read the values from a file (- for standard input) instead of asking for them
+    #[arg(long, value_name = "FILE")]
+    pub from: Option<PathBuf>,
+    /// The route that the Clay webhooks belong to [default: the only one]
+    #[arg(long, value_name = "NAME")]
+    pub route: Option<String>,
+    /// Change nothing: list what is there, by positions and fingerprints
+    #[arg(long, group = "action", conflicts_with_all = ["from", "route"])]
+    pub list: bool,
+    /// Add a new relay token, which this makes
+    #[arg(long, group = "action", conflicts_with_all = ["from", "route"])]
+    pub add_relay_token: bool,
+    /// Take out a relay token, by its position or fingerprint
+    #[arg(long, group = "action", value_name = "WHICH", conflicts_with_all = ["from", "route"])]
+    pub retire_relay_token: Option<Which>,
+    /// Add a signing secret beside those that are there
+    #[arg(long, group = "action", conflicts_with = "route")]
+    pub add_signing_secret: bool,
+    /// Take out a signing secret, by its position or fingerprint
+    #[arg(long, group = "action", value_name = "WHICH", conflicts_with_all = ["from", "route"])]
+    pub retire_signing_secret: Option<Which>,
+    /// Show the relay tokens themselves, also where the output is no terminal
+    #[arg(long)]
+    pub show_token: bool,
+    /// Take out the last one too, which closes its route
+    #[arg(long)]
+    pub force: bool,
+}
+
+const VALUES: &str = "\
+Values (typed without an echo; with --from a JSON object of texts or lists, or lines NAME=VALUE):
+  LOOPS_API_KEY            the key of your Loops account: Settings, API
+  LOOPS_SIGNING_SECRET     what Loops shows under Settings, Webhooks
+  CLAY_WEBHOOK_URL         the URL of your Clay webhook (several: a pool, comma-separated)
+  CLAY_WEBHOOK_AUTH_TOKEN  its token (one for all, or one for each URL)
+What is not given stays as it is. The key is checked with Loops first; nothing is written unless all is well.
+A relay token is shown where it is made, on a terminal; --show-token shows all of them, anywhere.";
+
+/// What was done beside the documents.
+#[derive(Debug, Default)]
+struct Done {
+    team: Option<String>,
+    new_token: Option<SecretString>,
+    notes: Vec<String>,
+}
+
+/// Fills in the secrets.
+///
+/// # Errors
+/// When what was given is wrong, or something cannot be read or written; nothing is written then, or it says what is.
+pub async fn run(options: &Options, arguments: &SetupArguments, output: Output) -> Result<Ending, Fault> {
+    match options.local_folder() {
+        Some(folder) => {
+            let local = LocalRelay::read(LocalRelay::made(folder)?)?;
+            set_up(Keeping::Local(&local), arguments, output).await
+        }
+        None => match options.target().await? {
+            Target::Stack(target) => set_up(Keeping::Stack(&target), arguments, output).await,
+            Target::Local(folder) => set_up(Keeping::Local(&LocalRelay::read(folder)?), arguments, output).await,
+        },
+    }
+}
+
+async fn set_up(keeping: Keeping<'_>, arguments: &SetupArguments, output: Output) -> Result<Ending, Fault> {
+    let names = keeping.names()?;
+    let names = [names[0].as_str(), names[1].as_str()];
+    let paste = Paste::of(keeping)?;
+    let mut done = Done::default();
+    let given = ask_for_values(&keeping.read().await?, arguments)?;
+    check_key(keeping, &given, &mut done, output).await?;
+    // Read again: somebody may have changed it while it was typed.
+    let before = keeping.read().await?;
+    let mut after = before.clone();
+    change(&mut after, &given, arguments, keeping, &mut done)?;
+    let written = if before == after {
+        Vec::new()
+    } else {
+        after.as_relay(names)?;
+        keeping.write(&before, &after).await?
+    };
+    notes_of(keeping, &written, &mut done)?;
+    // The new one on a terminal, all of them where that was asked for: a log or a pipe gets none by accident.
+    let terminal = std::io::stdout().is_terminal();
+    let made =
+        |token: &SecretString| done.new_token.as_ref().is_some_and(|new| new.expose_secret() == token.expose_secret());
+    let relay_tokens = shown(&after, Rotated::RelayTokens, |token| arguments.show_token || (terminal && made(token)));
+    let report = Report {
+        written,
+        loops_api_key: after.api_key().is_some(),
+        signing_secrets: shown(&after, Rotated::SigningSecrets, |_| false),
+        relay_tokens,
+        clay_routes: after.routes(),
+        loops_team: done.team,
+        paste,
+        notes: done.notes,
+    };
+    output.document(&report)?;
+    output.line(report.text())?;
+    Ok(Ending::Well)
+}
+
+/// What is to be put in: nothing, where something is only listed, made or taken out.
+fn ask_for_values(known: &Documents, arguments: &SetupArguments) -> Result<Given, Fault> {
+    let only = arguments.add_signing_secret.then_some(LOOPS_SIGNING_SECRET);
+    let asks_nothing = arguments.list
+        || arguments.add_relay_token
+        || arguments.retire_relay_token.is_some()
+        || arguments.retire_signing_secret.is_some();
+    let routes = known.routes();
+    let webhooks = || routes.iter().flat_map(|route| &route.webhooks);
+    let filled = |name: &str| match name {
+        LOOPS_API_KEY => known.api_key().is_some(),
+        LOOPS_SIGNING_SECRET => !known.list(Rotated::SigningSecrets).is_empty(),
+        CLAY_WEBHOOK_URL => webhooks().next().is_some(),
+        CLAY_WEBHOOK_AUTH_TOKEN => webhooks().any(|webhook| webhook.token),
+        _ => false,
+    };
+    match &arguments.from {
+        _ if asks_nothing => Ok(Given::default()),
+        Some(path) => Given::from_file(path),
+        None => Given::from_terminal(filled, only),
+    }
+}
+
+async fn check_key(keeping: Keeping<'_>, given: &Given, done: &mut Done, output: Output) -> Result<(), Fault> {
+    let Some(key) = &given.api_key else { return Ok(()) };
+    let client = relay::http_client::build()?;
+    let spinner = progress::spinner(output.is_json(), "Loops checks the API key");
+    let standing = ask(&client, keeping.loops_api(), key).await;
+    spinner.finish_and_clear();
+    let unclear = |what: String| Fault::LoopsUnreachable { what };
+    match standing {
+        KeyStanding::Valid(team) => done.team = Some(team),
+        KeyStanding::Refused => return Err(Fault::LoopsKeyRefused),
+        KeyStanding::Unclear(status) => return Err(unclear(format!("it answered {status}"))),
+        KeyStanding::NoAnswer => return Err(unclear("it did not answer".to_owned())),
+    }
+    Ok(())
+}
+
+fn change(
+    documents: &mut Documents,
+    given: &Given,
+    arguments: &SetupArguments,
+    keeping: Keeping<'_>,
+    done: &mut Done,
+) -> Result<(), Fault> {
+    if arguments.list {
+        return Ok(());
+    }
+    for (list, which) in [
+        (Rotated::RelayTokens, &arguments.retire_relay_token),
+        (Rotated::SigningSecrets, &arguments.retire_signing_secret),
+    ] {
+        if let Some(which) = which {
+            let retired = documents.retire(list, which, arguments.force)?;
+            done.notes.push(format!("The {} {retired} is retired.", list.one()));
+            return Ok(());
+        }
+    }
+    if arguments.add_signing_secret {
+        for secret in given.signing_secrets.iter().flatten() {
+            documents.add(Rotated::SigningSecrets, secret);
+        }
+        return Ok(());
+    }
+    if let Some(key) = &given.api_key {
+        documents.set_api_key(key);
+    }
+    if let Some(secrets) = &given.signing_secrets {
+        documents.replace(Rotated::SigningSecrets, secrets);
+    }
+    documents.set_webhooks(
+        arguments.route.as_deref(),
+        given.urls.as_deref(),
+        given.tokens.as_deref(),
+        &keeping.events(),
+    )?;
+    if arguments.add_relay_token || (!given.is_empty() && documents.list(Rotated::RelayTokens).is_empty()) {
+        let token = SecretString::from(format!("relay_{}", hex::encode(rand::random::<[u8; 24]>())));
+        documents.add(Rotated::RelayTokens, &token);
+        let known = fingerprint(token.expose_secret());
+        done.notes
+            .push(format!("The relay token {known} is new: put it into Clay's columns, then retire the old one."));
+        done.new_token = Some(token);
+    }
+    Ok(())
+}
+
+fn notes_of(keeping: Keeping<'_>, written: &[String], done: &mut Done) -> Result<(), Fault> {
+    match keeping {
+        Keeping::Stack(target) if !written.is_empty() => {
+            let seconds = target.stack.parameter("SecretTtlSeconds").unwrap_or("300");
+            done.notes.push(format!(
+                "The functions take what is new within half a minute, and forget what is retired within {seconds} seconds."
+            ));
+        }
+        Keeping::Local(local) => {
+            if !written.is_empty() && local.is_running()? {
+                done.notes
+                    .push("A relay is running on this folder: restart it, so that it reads what is new.".to_owned());
+            }
+            if !local.environment.is_empty() {
+                let names = local.environment.join(", ");
+                done.notes
+                    .push(format!("The environment sets {names} as well, and wins: unset it to use what is stored."));
+            }
+        }
+        Keeping::Stack(_) => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,16 @@
+//! Whose account it is.
+
+use super::finding::Finding;
+use crate::session::Session;
+
+/// `account`: the credentials are good, and for this account.
+pub async fn account(session: &Session) -> Finding {
+    let call = session.call("sts:GetCallerIdentity", "this account");
+    match session.sts().get_caller_identity().send().await {
+        Ok(caller) => {
+            let account = caller.account.unwrap_or_else(|| "unknown".to_owned());
+            Finding::ok("account", format!("{account} in {}", session.region()))
+        }
+        Err(fault) => Finding::of("account", &call.fault(&fault)),
+    }
+}

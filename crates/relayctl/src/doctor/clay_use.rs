@@ -1,0 +1,87 @@
+//! How much of the 50,000 rows that a Clay webhook takes in its life each one has taken (Clay, "Webhook integration
+//! guide": limits). Nobody else counts them.
+
+use relay::store::WebhookUse;
+use relay_core::route::ClayRoute;
+
+use super::finding::Finding;
+
+/// The check's name.
+pub const CHECK: &str = "clay-webhook-use";
+/// How many rows a webhook takes.
+const MOST: u64 = 50_000;
+/// From where on a new one should be made: 80 %.
+const SOON: u64 = MOST / 100 * 80;
+
+/// What the use of a route's webhooks means: one finding for each.
+#[must_use]
+pub fn judge(route: &ClayRoute, uses: &[WebhookUse]) -> Vec<Finding> {
+    let spent = |used: &WebhookUse| used.taken >= MOST || matches!(used.refused, Some((_, 403 | 404 | 410)));
+    let all_spent = !uses.is_empty() && uses.iter().all(spent);
+    let pairs = route.webhooks.iter().zip(uses);
+    pairs
+        .map(|(webhook, used)| {
+            let name = format!("{} {}", route.name, webhook.key());
+            let taken = format!("{name} has taken {} of {MOST}", used.taken);
+            match used.refused {
+                Some((_, 401)) => Finding::fail(
+                    CHECK,
+                    format!("{name} refuses its token (401), and deliveries wait"),
+                    "give the token that Clay showed to `relayctl setup`, or make a new webhook in Clay",
+                ),
+                _ if all_spent => Finding::fail(
+                    CHECK,
+                    format!("{taken} and takes no more, like every webhook of {}: deliveries wait", route.name),
+                    "make a new webhook in Clay and give its URL to `relayctl setup`, behind the old ones",
+                ),
+                _ if spent(used) => Finding::warn(
+                    CHECK,
+                    format!("{taken} and takes no more; the next one of the pool does"),
+                    "add another webhook to the pool with `relayctl setup`, before the next one is used up",
+                ),
+                _ if used.taken >= SOON => Finding::warn(
+                    CHECK,
+                    taken,
+                    "make another webhook in Clay and add its URL to the pool with `relayctl setup`",
+                ),
+                _ => Finding::ok(CHECK, taken),
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use relay_core::route::ClayWebhook;
+
+    use super::super::finding::Outcome;
+    use super::*;
+
+    fn outcomes(uses: &[(u64, Option<u16>)]) -> Vec<Outcome> {
+        let webhook = |place| ClayWebhook::new(&format!("https://a.example/{place}"), None).unwrap();
+        let webhooks = (0..uses.len()).map(webhook).collect();
+        let route = ClayRoute { name: "contacts".to_owned(), events: "*".parse().unwrap(), webhooks };
+        let of = |(taken, status): &(u64, Option<u16>)| WebhookUse {
+            taken: *taken,
+            refused: status.map(|status| (Timestamp::UNIX_EPOCH, status)),
+        };
+        judge(&route, &uses.iter().map(of).collect::<Vec<_>>()).iter().map(|finding| finding.outcome).collect()
+    }
+
+    #[test]
+    fn four_fifths_are_worth_a_word() {
+        assert_eq!(outcomes(&[(39_999, None), (40_000, None)]), [Outcome::Ok, Outcome::Warn]);
+    }
+
+    #[test]
+    fn one_that_is_used_up_matters_as_much_as_what_is_left_of_its_pool() {
+        assert_eq!(outcomes(&[(50_000, None), (0, None)]), [Outcome::Warn, Outcome::Ok]);
+        assert_eq!(outcomes(&[(7, Some(403)), (50_000, Some(403))]), [Outcome::Fail, Outcome::Fail]);
+    }
+
+    #[test]
+    fn a_refused_token_is_a_failure() {
+        assert_eq!(outcomes(&[(7, Some(401)), (0, None)]), [Outcome::Fail, Outcome::Ok]);
+    }
+}

@@ -1,0 +1,171 @@
+//! A relay on this machine: its folder, its settings, its store.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use relay::http_client::HttpClient;
+use relay_core::route::ClayRoute;
+use relay_core::secret::{ExposeSecret as _, SecretString, is_set};
+use relay_local::settings::{Given, LOOPS_SIGNING_SECRET, RELAY_TOKEN};
+use relay_local::store::{self, DeliveryState};
+use relay_local::stored_settings::{STORED_SETTINGS_FILE, StoredSettings};
+use rusqlite::Connection;
+
+use super::clay_use;
+use super::door::Door;
+use super::finding::Finding;
+use super::keys::loops_key;
+use crate::fault::Fault;
+use crate::local::LocalRelay;
+use crate::setup::guide::Paste;
+use crate::setup::keeping::Keeping;
+
+/// Examines all of it.
+///
+/// # Errors
+/// When the folder or what it keeps cannot be read.
+pub async fn examine(local: &LocalRelay, client: &HttpClient, step: &dyn Fn()) -> Result<Vec<Finding>, Fault> {
+    let keeping = Keeping::Local(local);
+    let paste = Paste::of(keeping)?;
+    let mut findings = vec![rights(local), running(local)?, far_ends(local)];
+    step();
+    if let Given::Set(key) = &local.settings.loops_api_key {
+        findings.push(loops_key(client, keeping, key.as_ref()).await);
+        step();
+    }
+    let door = Door::new(client, &paste);
+    let (endpoint, answers) = door.endpoint().await;
+    findings.push(endpoint);
+    step();
+    if answers {
+        findings.push(door.signed(&signing_secrets(local)?).await);
+        findings.push(door.forged().await);
+        findings.push(door.wrong_token().await);
+        findings.push(door.right_token(&relay_tokens(local)?).await);
+        step();
+    }
+    match store::open_existing(local.folder.path()) {
+        Ok(Some(connection)) => findings.extend(held(local, &connection)?),
+        Ok(None) => findings.push(Finding::ok("store", "nothing was stored yet")),
+        Err(fault) => findings.push(Finding::of("store", &fault.into())),
+    }
+    step();
+    Ok(findings)
+}
+
+/// `folder`: nobody else can read it.
+fn rights(local: &LocalRelay) -> Finding {
+    const CHECK: &str = "folder";
+    let path = local.folder.path();
+    let open_to_others =
+        |path: &std::path::Path| std::fs::metadata(path).is_ok_and(|known| known.permissions().mode() & 0o077 != 0);
+    let secrets = path.join(STORED_SETTINGS_FILE);
+    if open_to_others(&secrets) {
+        let to_do = format!("chmod 600 {}", secrets.display());
+        return Finding::fail(CHECK, format!("others can read {}", secrets.display()), to_do);
+    }
+    if open_to_others(path) {
+        return Finding::warn(
+            CHECK,
+            format!("others can look into {}", path.display()),
+            format!("chmod 700 {}", path.display()),
+        );
+    }
+    Finding::ok(CHECK, format!("{} is its owner's alone", path.display()))
+}
+
+/// `running`: a relay has the folder.
+fn running(local: &LocalRelay) -> Result<Finding, Fault> {
+    if local.is_running()? {
+        return Ok(Finding::ok("running", "a relay is running on the folder"));
+    }
+    Ok(Finding::fail("running", "no relay is running on the folder", "start it with `relay-local` or `make run`"))
+}
+
+/// `far-ends`: which ends are real, simulated or closed.
+fn far_ends(local: &LocalRelay) -> Finding {
+    let settings = &local.settings;
+    let loops = match &settings.loops_api_key {
+        Given::NotSet => "simulated",
+        Given::Set(Some(_)) => "set",
+        Given::Set(None) => "closed",
+    };
+    let clay = match &settings.clay_webhooks {
+        Given::NotSet => "simulated",
+        Given::Set(webhooks) if webhooks.is_empty() => "closed",
+        Given::Set(_) => "set",
+    };
+    let seen = format!("Loops is {loops}, Clay is {clay}");
+    if loops == "closed" || clay == "closed" {
+        return Finding::fail("far-ends", seen, "what is set but empty is closed: unset it, or fill it in");
+    }
+    Finding::ok("far-ends", seen)
+}
+
+fn signing_secrets(local: &LocalRelay) -> Result<Vec<SecretString>, Fault> {
+    let stored = StoredSettings::read(local.folder.path())?;
+    secrets(local, LOOPS_SIGNING_SECRET, &stored, || Ok(local.folder.signing_secret()?))
+}
+
+fn relay_tokens(local: &LocalRelay) -> Result<Vec<SecretString>, Fault> {
+    let stored = StoredSettings::read(local.folder.path())?;
+    secrets(local, RELAY_TOKEN, &stored, || Ok(local.folder.relay_token()?))
+}
+
+/// What a setting holds: the environment's, the stored one, or the generated one.
+fn secrets(
+    local: &LocalRelay,
+    name: &'static str,
+    stored: &StoredSettings,
+    generated: impl FnOnce() -> Result<String, Fault>,
+) -> Result<Vec<SecretString>, Fault> {
+    let set = if local.environment.contains(&name) { std::env::var(name).ok() } else { stored.0.get(name).cloned() };
+    let text = SecretString::from(match set {
+        Some(text) => text,
+        None => generated()?,
+    });
+    let items = text.expose_secret().split(',').map(str::trim).filter(|item| is_set(item));
+    Ok(items.map(SecretString::from).collect())
+}
+
+/// `store`, `waiting`, `dead-letters`, `clay-webhook-use`, `last-delivery`: what the store holds.
+fn held(local: &LocalRelay, connection: &Connection) -> Result<Vec<Finding>, Fault> {
+    let counts = store::counts(connection)?;
+    let of = |state| counts.iter().filter(move |count| count.state == state);
+    let total = |state| of(state).map(|count| count.deliveries).sum::<u64>();
+    let mut findings = vec![Finding::ok(
+        "store",
+        format!("{} deliveries are known", counts.iter().map(|count| count.deliveries).sum::<u64>()),
+    )];
+    findings.push(match of(DeliveryState::Waiting).map(|count| count.oldest).min() {
+        Some(oldest) => {
+            let age = jiff::Timestamp::now().duration_since(oldest).as_secs();
+            let seen = format!("{} waiting, the oldest for {age} s", total(DeliveryState::Waiting));
+            if age > 1800 {
+                Finding::warn("waiting", seen, "see `relayctl deliveries --local --state waiting` for why")
+            } else {
+                Finding::ok("waiting", seen)
+            }
+        }
+        None => Finding::ok("waiting", "nothing waits"),
+    });
+    findings.push(match total(DeliveryState::Dead) {
+        0 => Finding::ok("dead-letters", "none"),
+        number => Finding::warn(
+            "dead-letters",
+            format!("{number} could not be delivered"),
+            "see `relayctl dead-letters list --local` for why, mend that, and retry them",
+        ),
+    });
+    if let Given::Set(webhooks) = &local.settings.clay_webhooks {
+        let uses: Result<Vec<_>, _> =
+            webhooks.iter().map(|webhook| store::webhook_use(connection, &webhook.key())).collect();
+        let events = local.settings.shared.relayed_events.clone();
+        let route = ClayRoute { name: "default".to_owned(), events, webhooks: webhooks.clone() };
+        findings.extend(clay_use::judge(&route, &uses?));
+    }
+    findings.push(match store::last_delivered(connection)? {
+        Some(at) => Finding::ok("last-delivery", format!("at {at}")),
+        None => Finding::ok("last-delivery", "none is on record yet"),
+    });
+    Ok(findings)
+}

@@ -1,0 +1,160 @@
+//! The queues: what waits, for how long, whether anybody takes it, and what died.
+
+use aws_sdk_cloudwatch::primitives::DateTime;
+use aws_sdk_cloudwatch::types::{Dimension, Statistic};
+use aws_sdk_sqs::types::QueueAttributeName as Name;
+use jiff::{SignedDuration, Timestamp};
+
+use super::finding::Finding;
+use crate::fault::Fault;
+use crate::stack::Output;
+use crate::target::StackTarget;
+
+/// How far back CloudWatch is asked for a queue's age: its figures come late.
+const AGE_WITHIN: SignedDuration = SignedDuration::from_mins(15);
+
+/// A direction, with its checks' names.
+#[derive(Debug, Clone, Copy)]
+pub struct Way {
+    queue: &'static str,
+    paused: &'static str,
+    dead_letters: &'static str,
+    queue_url: Output,
+    dead_letter_url: Output,
+    worker: &'static str,
+    /// What `pause` and `resume` call it.
+    direction: &'static str,
+}
+
+/// Both directions.
+pub const WAYS: [Way; 2] = [
+    Way {
+        queue: "clay-queue",
+        paused: "clay-worker",
+        dead_letters: "clay-dead-letters",
+        queue_url: Output::ClayQueueUrl,
+        dead_letter_url: Output::ClayDeadLetterUrl,
+        worker: "clay-delivery",
+        direction: "loops-to-clay",
+    },
+    Way {
+        queue: "loops-queue",
+        paused: "loops-worker",
+        dead_letters: "loops-dead-letters",
+        queue_url: Output::LoopsQueueUrl,
+        dead_letter_url: Output::LoopsDeadLetterUrl,
+        worker: "loops-delivery",
+        direction: "clay-to-loops",
+    },
+];
+
+/// `…-queue`: how much waits, and for how long.
+pub async fn queue(target: &StackTarget, way: Way) -> Finding {
+    let looked = async {
+        let url = target.stack.output(way.queue_url)?;
+        let waiting = length(target, url).await?;
+        Ok::<_, Fault>((waiting, if waiting == 0 { Ok(None) } else { oldest(target, url).await }))
+    };
+    let (waiting, oldest) = match looked.await {
+        Ok(seen) => seen,
+        Err(fault) => return Finding::of(way.queue, &fault),
+    };
+    let limit: f64 =
+        target.stack.parameter("QueueAgeAlarmSeconds").and_then(|text| text.parse().ok()).unwrap_or(1800.0);
+    let count = format!("{waiting} waiting");
+    match oldest {
+        _ if waiting == 0 => Finding::ok(way.queue, "empty"),
+        Ok(Some(seconds)) if seconds > limit => Finding::warn(
+            way.queue,
+            format!("{count}, the oldest for {seconds:.0} s"),
+            format!("see `relayctl deliveries --state waiting` for why, and {} below", way.paused),
+        ),
+        Ok(Some(seconds)) => Finding::ok(way.queue, format!("{count}, the oldest for {seconds:.0} s")),
+        Ok(None) => Finding::ok(way.queue, format!("{count}; CloudWatch has no age yet")),
+        Err(fault) => {
+            let finding = Finding::of(way.queue, &fault);
+            Finding { seen: format!("{count}; for how long is not known, because {}", finding.seen), ..finding }
+        }
+    }
+}
+
+/// `…-worker`: the function that delivers is handed what is in the queue.
+pub async fn worker(target: &StackTarget, way: Way) -> Finding {
+    let function = target.stack.function(way.worker);
+    let call = target.session.call("lambda:ListEventSourceMappings", function.as_str());
+    let answer = target.session.lambda().list_event_source_mappings().function_name(&function).send().await;
+    let mappings = match answer {
+        Ok(answer) => answer.event_source_mappings.unwrap_or_default(),
+        Err(fault) => return Finding::of(way.paused, &call.fault(&fault)),
+    };
+    match mappings.first().and_then(|mapping| mapping.state.as_deref()) {
+        Some("Enabled" | "Enabling" | "Creating" | "Updating") => {
+            Finding::ok(way.paused, format!("{function} takes what is in the queue"))
+        }
+        Some(state) => Finding::warn(
+            way.paused,
+            format!("deliveries {} are paused: the event source of {function} is {state}", way.direction),
+            format!("when that is meant to end, run `relayctl resume {}`", way.direction),
+        ),
+        None => Finding::fail(
+            way.paused,
+            format!("nothing hands the queue to {function}"),
+            "deploy the stack again with `sam deploy`",
+        ),
+    }
+}
+
+/// `…-dead-letters`: what could not be delivered.
+pub async fn dead_letters(target: &StackTarget, way: Way) -> Finding {
+    let looked = async { length(target, target.stack.output(way.dead_letter_url)?).await };
+    match looked.await {
+        Ok(0) => Finding::ok(way.dead_letters, "none"),
+        Ok(number) => Finding::warn(
+            way.dead_letters,
+            format!("{number} could not be delivered; each is kept for 14 days"),
+            "see `relayctl dead-letters list` for why, mend that, and retry them",
+        ),
+        Err(fault) => Finding::of(way.dead_letters, &fault),
+    }
+}
+
+async fn length(target: &StackTarget, url: &str) -> Result<u64, Fault> {
+    let names = [
+        Name::ApproximateNumberOfMessages,
+        Name::ApproximateNumberOfMessagesNotVisible,
+        Name::ApproximateNumberOfMessagesDelayed,
+    ];
+    let call = target.session.call("sqs:GetQueueAttributes", name_of(url));
+    let request = target.session.sqs().get_queue_attributes().queue_url(url);
+    let answer = request.set_attribute_names(Some(names.to_vec())).send().await.map_err(|fault| call.fault(&fault))?;
+    let attributes = answer.attributes.unwrap_or_default();
+    Ok(names.iter().filter_map(|name| attributes.get(name)?.parse::<u64>().ok()).sum())
+}
+
+/// The age of a queue's oldest message, in seconds, if CloudWatch has it. SQS itself does not tell.
+async fn oldest(target: &StackTarget, url: &str) -> Result<Option<f64>, Fault> {
+    let now = Timestamp::now();
+    let at = |time: Timestamp| DateTime::from_secs(time.as_second());
+    let call = target.session.call("cloudwatch:GetMetricStatistics", name_of(url));
+    let answer = target
+        .session
+        .cloudwatch()
+        .get_metric_statistics()
+        .namespace("AWS/SQS")
+        .metric_name("ApproximateAgeOfOldestMessage")
+        .dimensions(Dimension::builder().name("QueueName").value(name_of(url)).build())
+        .start_time(at(now.checked_sub(AGE_WITHIN).unwrap_or(now)))
+        .end_time(at(now.checked_add(SignedDuration::from_mins(1)).unwrap_or(now)))
+        .period(60)
+        .statistics(Statistic::Maximum)
+        .send()
+        .await
+        .map_err(|fault| call.fault(&fault))?;
+    let mut points = answer.datapoints.unwrap_or_default();
+    points.sort_by_key(|point| point.timestamp.map(|at| at.secs()));
+    Ok(points.last().and_then(|point| point.maximum))
+}
+
+fn name_of(url: &str) -> &str {
+    url.rsplit('/').next().unwrap_or(url)
+}

@@ -1,0 +1,83 @@
+//! The stack itself: its status, its outputs, and the version of its functions.
+
+use aws_sdk_lambda::types::{LastUpdateStatus, State};
+
+use super::finding::Finding;
+use crate::stack::{FUNCTIONS, Output};
+use crate::target::StackTarget;
+
+/// The variable by which a function says its version.
+const RELAY_VERSION: &str = "RELAY_VERSION";
+/// The version of this program.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// `stack`: it is deployed, as a whole.
+#[must_use]
+pub fn stack(target: &StackTarget) -> Finding {
+    let seen = format!("{} is {}", target.stack.name, target.stack.status);
+    match target.stack.status.as_str() {
+        "CREATE_COMPLETE" | "UPDATE_COMPLETE" | "IMPORT_COMPLETE" | "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS" => {
+            Finding::ok("stack", seen)
+        }
+        "UPDATE_ROLLBACK_COMPLETE" | "IMPORT_ROLLBACK_COMPLETE" => Finding::warn(
+            "stack",
+            seen,
+            "the last change was taken back: look at its events in CloudFormation, and deploy again",
+        ),
+        status if status.ends_with("_IN_PROGRESS") => {
+            Finding::warn("stack", seen, "it is being changed: run doctor again when that is done")
+        }
+        _ => {
+            Finding::fail("stack", seen, "look at its events in CloudFormation, and deploy it again with `sam deploy`")
+        }
+    }
+}
+
+/// `outputs`: the stack says where everything is.
+#[must_use]
+pub fn outputs(target: &StackTarget) -> Finding {
+    let missing: Vec<&str> =
+        Output::ALL.into_iter().filter(|output| target.stack.output(*output).is_err()).map(Output::name).collect();
+    if missing.is_empty() {
+        return Finding::ok("outputs", format!("all {} are there", Output::ALL.len()));
+    }
+    let seen = format!("missing: {}", missing.join(", "));
+    Finding::fail("outputs", seen, format!("deploy version {VERSION} of the template with `sam deploy`"))
+}
+
+/// `versions`: every function is there, could be updated, and has the version of this program.
+pub async fn versions(target: &StackTarget) -> Finding {
+    let mut others = Vec::new();
+    for binary in FUNCTIONS {
+        let name = target.stack.function(binary);
+        let call = target.session.call("lambda:GetFunctionConfiguration", name.as_str());
+        let answer = target.session.lambda().get_function_configuration().function_name(&name).send().await;
+        let known = match answer {
+            Ok(known) => known,
+            Err(fault) => return Finding::of("versions", &call.fault(&fault)),
+        };
+        let failed = matches!(known.state, Some(State::Failed))
+            || matches!(known.last_update_status, Some(LastUpdateStatus::Failed));
+        if failed {
+            return Finding::fail(
+                "versions",
+                format!("{name} could not be updated"),
+                "deploy it again with `sam deploy`",
+            );
+        }
+        let variables = known.environment.and_then(|environment| environment.variables).unwrap_or_default();
+        let version = variables.get(RELAY_VERSION).cloned().unwrap_or_else(|| "an unknown version".to_owned());
+        if version != VERSION {
+            others.push(format!("{binary} has {version}"));
+        }
+    }
+    if others.is_empty() {
+        return Finding::ok("versions", format!("the functions and relayctl are {VERSION}"));
+    }
+    let seen = format!("relayctl is {VERSION}, but {}", others.join(", "));
+    Finding::warn(
+        "versions",
+        seen,
+        "deploy this version with `sam build && sam deploy`, or use the relayctl of that one",
+    )
+}

@@ -1,0 +1,280 @@
+//! Everything that keeps a command from doing its work, by its remedy: one sentence with what to do, and an exit code.
+
+use std::io;
+
+use crate::ending::Ending;
+
+/// Why a command could not do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    // ---- Wrong use ----
+    /// A file that was named cannot be read.
+    #[error("{path} cannot be read ({detail}): give the path of a file, or - for standard input")]
+    Input {
+        /// The file.
+        path: String,
+        /// What the system says.
+        detail: io::ErrorKind,
+    },
+    /// A configuration file of SAM is not one.
+    #[error("{path} is not a configuration of SAM (line {line}): correct it, or name the stack with --stack")]
+    SamConfig {
+        /// The file.
+        path: String,
+        /// Where it breaks.
+        line: usize,
+    },
+    /// Nothing says which stack.
+    #[error(
+        "no stack is named: give --stack NAME, go to the folder of samconfig.toml, or give --local for a relay-local"
+    )]
+    NoStackNamed,
+
+    /// Nobody can be asked.
+    #[error(
+        "there is no terminal to ask on: give the values in a file with --from FILE, or on standard input with --from -"
+    )]
+    NoTerminal,
+    /// What was given is not a document of values.
+    #[error(
+        "what was given breaks at line {line}: give a JSON object of texts, or lines NAME=VALUE, named {}",
+        crate::setup::given::NAMES.join(", ")
+    )]
+    ValuesDocument {
+        /// Where it breaks.
+        line: usize,
+    },
+    /// A name is not known.
+    #[error("{name} is no value that setup takes: it takes {}", crate::setup::given::NAMES.join(", "))]
+    UnknownValue {
+        /// The name.
+        name: String,
+    },
+    /// A signing secret is not one.
+    #[error("LOOPS_SIGNING_SECRET must be what Loops shows under Settings, Webhooks: base64, with or without whsec_")]
+    SigningSecret,
+    /// A URL is not one.
+    #[error("CLAY_WEBHOOK_URL must be https URLs of Clay webhooks, comma-separated (http only for this machine)")]
+    ClayUrl,
+    /// A value cannot be sent in a header.
+    #[error("{name} must have visible ASCII characters only: copy it again, without spaces or line breaks")]
+    NotForAHeader {
+        /// The value's name.
+        name: &'static str,
+    },
+    /// Tokens and URLs do not match.
+    #[error("{tokens} Clay tokens are given for {urls} URLs: give one for all, or one for each, comma-separated")]
+    TokenCount {
+        /// How many tokens.
+        tokens: usize,
+        /// How many URLs.
+        urls: usize,
+    },
+    /// It is not clear which route is meant.
+    #[error("name the route that the Clay webhooks belong to with --route: there are {routes}")]
+    WhichRoute {
+        /// Those that there are.
+        routes: String,
+    },
+    /// There is no such secret.
+    #[error("there is no {what} {which}: `relayctl setup --list` shows those that there are")]
+    NoSuchSecret {
+        /// What kind.
+        what: &'static str,
+        /// Which.
+        which: String,
+    },
+    /// Loops does not take the key.
+    #[error(
+        "Loops refuses this API key, so nothing was written: make a key in Loops under Settings, API, and give that"
+    )]
+    LoopsKeyRefused,
+
+    // ---- Refused ----
+    /// The last of its kind would go.
+    #[error(
+        "this is the last {what}, and without one its route is closed: add another first, or close it with --force"
+    )]
+    LastSecret {
+        /// What kind.
+        what: &'static str,
+    },
+    /// One secret is written and the other is not.
+    #[error("{written} is written, {missing} is not, and running setup again completes it: {why}")]
+    HalfWritten {
+        /// What is written.
+        written: String,
+        /// What is not.
+        missing: String,
+        /// Why.
+        why: Box<Fault>,
+    },
+
+    // ---- Surroundings ----
+    /// A secret is not a document.
+    #[error("the secret {name} is not a JSON object (line {line}): mend it where it is kept, as the README shows it")]
+    SecretDocument {
+        /// The secret.
+        name: String,
+        /// Where it breaks.
+        line: usize,
+    },
+    /// A secret is one that the relay could not use.
+    #[error("the secret {name} would be of no use to the relay, so nothing was written: {fault}")]
+    UnusableSecret {
+        /// The secret.
+        name: String,
+        /// Why.
+        fault: relay::secret_document::DocumentFault,
+    },
+    /// Loops cannot be asked.
+    #[error("Loops could not check the API key ({what}), so nothing was written: try again, or look at the network")]
+    LoopsUnreachable {
+        /// What it answered.
+        what: String,
+    },
+    /// Nothing says which region.
+    #[error(
+        "no AWS region is set: give --region, or set AWS_REGION, or write it into samconfig.toml or your AWS profile"
+    )]
+    NoRegion,
+    /// There are no credentials.
+    #[error(
+        "no AWS credentials are found: sign in with `aws sso login` or `aws configure`, or give --profile, or set AWS_ACCESS_KEY_ID"
+    )]
+    NoCredentials,
+    /// The profile is not usable.
+    #[error("the AWS profile cannot be used: look into ~/.aws/config, or name another one with --profile")]
+    Profile,
+    /// The credentials have run out.
+    #[error("the AWS credentials have expired: sign in again, for example with `aws sso login`")]
+    ExpiredCredentials,
+    /// AWS does not know the credentials.
+    #[error("AWS does not accept the credentials: check the keys of the profile, and this machine's clock")]
+    WrongCredentials,
+    /// A permission is missing.
+    #[error(
+        "these AWS credentials may not do {action} on {on}: have that permission added, or use others with --profile"
+    )]
+    Denied {
+        /// The permission.
+        action: &'static str,
+        /// The resource.
+        on: String,
+    },
+    /// There is no such stack.
+    #[error("there is no stack {name} in {region}: check --stack and --region, or deploy it with `sam deploy`")]
+    NoStack {
+        /// The stack.
+        name: String,
+        /// Where it was looked for.
+        region: String,
+    },
+    /// The stack is not one of the relay, or of an older one.
+    #[error(
+        "the stack {stack} has no output {output}: check that it is the relay's, and deploy this version with `sam deploy`"
+    )]
+    NoOutput {
+        /// The stack.
+        stack: String,
+        /// What is missing.
+        output: &'static str,
+    },
+    /// A part of the stack is gone.
+    #[error("{what} is not there: the stack has lost it, so deploy it again with `sam deploy`")]
+    Missing {
+        /// The part.
+        what: String,
+    },
+    /// AWS asks to be called less often.
+    #[error("AWS asks to be called less often ({action}): try again in a minute")]
+    Throttled {
+        /// The call.
+        action: &'static str,
+    },
+    /// AWS cannot be reached.
+    #[error(
+        "AWS cannot be reached for {action} in {region}: check the network, --region and AWS_ENDPOINT_URL, and try again"
+    )]
+    Unreachable {
+        /// The call.
+        action: &'static str,
+        /// Where.
+        region: String,
+    },
+    /// AWS fails.
+    #[error("AWS fails at {action} on {on}: try again, and look at the AWS health page if it stays")]
+    AwsFails {
+        /// The call.
+        action: &'static str,
+        /// The resource.
+        on: String,
+    },
+    /// AWS refuses a call for another reason.
+    #[error("AWS refuses {action} on {on} with {code}: look that code up in the reference of the service")]
+    AwsRefuses {
+        /// The call.
+        action: &'static str,
+        /// The resource.
+        on: String,
+        /// AWS' code.
+        code: String,
+    },
+    /// There is no data folder.
+    #[error("{folder} is not a data folder of relay-local: start the relay first, or give --local=FOLDER")]
+    NoFolder {
+        /// Where it was looked for.
+        folder: String,
+    },
+    /// A variable is set to something that relay-local does not take.
+    #[error("{0}; correct it in this terminal, which relay-local reads it from too")]
+    Setting(#[from] relay::settings::SettingFault),
+    /// The data folder is not to be had.
+    #[error(transparent)]
+    Folder(#[from] relay_local::data_folder::FolderFault),
+    /// What the folder keeps of keys is not to be had.
+    #[error(transparent)]
+    Stored(#[from] relay_local::stored_settings::StoredFault),
+    /// The store is not to be had.
+    #[error(transparent)]
+    Store(#[from] relay_local::store::OpenFault),
+    /// The store cannot be read or written.
+    #[error("the store in the data folder cannot be used ({0}): try again")]
+    Database(#[from] rusqlite::Error),
+    /// Nothing can be printed.
+    #[error("nothing can be printed ({0}): look at where the output goes")]
+    Print(#[from] io::Error),
+
+    // ---- Faults of the program ----
+    /// A document cannot be written as JSON.
+    #[error("the result cannot be written as JSON ({0}): report this")]
+    Json(#[from] serde_json::Error),
+    /// The HTTP client cannot be built.
+    #[error(transparent)]
+    Client(#[from] relay::http_client::BuildFault),
+}
+
+impl Fault {
+    /// The exit code that it leads to.
+    #[must_use]
+    pub const fn ending(&self) -> Ending {
+        match self {
+            Self::Input { .. }
+            | Self::SamConfig { .. }
+            | Self::NoStackNamed
+            | Self::Setting(_)
+            | Self::NoTerminal
+            | Self::ValuesDocument { .. }
+            | Self::UnknownValue { .. }
+            | Self::SigningSecret
+            | Self::ClayUrl
+            | Self::NotForAHeader { .. }
+            | Self::TokenCount { .. }
+            | Self::WhichRoute { .. }
+            | Self::NoSuchSecret { .. }
+            | Self::LoopsKeyRefused => Ending::Misuse,
+            Self::LastSecret { .. } | Self::Json(_) | Self::Client(_) => Ending::Refused,
+            _ => Ending::Surroundings,
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! A `relay-local`, by its data folder: the settings that it has when it is started from this terminal.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use relay_local::data_folder::{DataFolder, FolderFault};
+use relay_local::settings::{LocalSettings, RELAY_DATA};
+use relay_local::stored_settings::{STORED_SETTINGS, fill_in};
+
+use crate::fault::Fault;
+
+/// A relay on this machine.
+#[derive(Debug)]
+pub struct LocalRelay {
+    /// Its folder.
+    pub folder: DataFolder,
+    /// Its settings: the environment's, and what is stored in the folder.
+    pub settings: LocalSettings,
+    /// Which events it relays, as they are written.
+    pub events: Vec<String>,
+    /// Those settings of the environment that could be stored in the folder: they win.
+    pub environment: Vec<&'static str>,
+}
+
+impl LocalRelay {
+    /// Reads the settings of the relay of this folder.
+    ///
+    /// # Errors
+    /// When a setting is wrong.
+    pub fn read(folder: DataFolder) -> Result<Self, Fault> {
+        let mut variables: BTreeMap<String, String> = relay_aws::account::environment();
+        let environment = STORED_SETTINGS.into_iter().filter(|name| variables.contains_key(*name)).collect();
+        variables.insert(RELAY_DATA.to_owned(), folder.path().display().to_string());
+        fill_in(&mut variables)?;
+        let settings = LocalSettings::read(&variables).map_err(|faults| match faults.into_iter().next() {
+            Some(fault) => Fault::Setting(fault),
+            None => Fault::NoFolder { folder: folder.path().display().to_string() },
+        })?;
+        let events = variables.get("RELAYED_EVENTS").map_or("contact.created", String::as_str);
+        let events = events.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect();
+        Ok(Self { folder, settings, events, environment })
+    }
+
+    /// Where it listens, as `http://…`.
+    #[must_use]
+    pub fn base(&self) -> String {
+        format!("http://{}", relay_local::banner::reachable(self.settings.listen))
+    }
+
+    /// Whether a relay is running on the folder.
+    ///
+    /// # Errors
+    /// When nothing can be written there.
+    pub fn is_running(&self) -> Result<bool, Fault> {
+        match self.folder.lock() {
+            Ok(lock) => {
+                lock.release();
+                Ok(false)
+            }
+            Err(FolderFault::InUse { .. }) => Ok(true),
+            Err(fault) => Err(fault.into()),
+        }
+    }
+
+    /// A folder that is made where there is none, for its owner alone.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn made(folder: PathBuf) -> Result<DataFolder, Fault> {
+        let folder = DataFolder::new(folder);
+        match folder.lock() {
+            Ok(lock) => lock.release(),
+            Err(FolderFault::InUse { .. }) => {}
+            Err(fault) => return Err(fault.into()),
+        }
+        Ok(folder)
+    }
+}

@@ -1,0 +1,34 @@
+//! What is shown while something takes longer: on standard error, and only where that is a terminal.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// How often what is shown moves.
+const TICK: Duration = Duration::from_millis(120);
+
+/// A spinner with a text, for steps that nobody can count; silent where `quiet`.
+#[must_use]
+pub fn spinner(quiet: bool, text: impl Into<Cow<'static, str>>) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(None, target(quiet)).with_message(text);
+    bar.enable_steady_tick(TICK);
+    bar
+}
+
+/// A bar over so many steps; silent where `quiet`.
+#[must_use]
+pub fn bar(quiet: bool, steps: u64, text: impl Into<Cow<'static, str>>) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(steps), target(quiet)).with_message(text);
+    // The template is fixed; should it ever be wrong, the plain bar serves.
+    if let Ok(style) = ProgressStyle::with_template("{msg} {bar:30} {pos}/{len} {eta}") {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(TICK);
+    bar
+}
+
+fn target(quiet: bool) -> ProgressDrawTarget {
+    // Drawn on a terminal only: indicatif looks for itself.
+    if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() }
+}

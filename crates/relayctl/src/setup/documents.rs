@@ -1,0 +1,292 @@
+//! The two secrets as documents that are edited: what is not touched stays as it was, known or not.
+
+use relay::secrets::{ClayToLoopsSecret, LoopsToClaySecret};
+use relay_core::secret::{ExposeSecret as _, SecretString, is_set};
+use secrecy::zeroize::Zeroize as _;
+use serde::Serialize;
+use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
+
+use crate::fault::Fault;
+
+/// The field of the signing secrets.
+pub const SIGNING_SECRETS: &str = "loops_signing_secrets";
+/// The field of the Loops key.
+pub const API_KEY: &str = "loops_api_key";
+/// The field of the relay tokens.
+pub const RELAY_TOKENS: &str = "relay_tokens";
+
+/// The two documents. They do not print, and are wiped when they are let go.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Documents {
+    /// The direction from Loops to Clay.
+    pub to_clay: Value,
+    /// The direction from Clay to Loops.
+    pub to_loops: Value,
+}
+
+impl std::fmt::Debug for Documents {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Documents")
+    }
+}
+
+impl Drop for Documents {
+    fn drop(&mut self) {
+        wipe(&mut self.to_clay);
+        wipe(&mut self.to_loops);
+    }
+}
+
+fn wipe(value: &mut Value) {
+    match value {
+        Value::String(text) => text.zeroize(),
+        Value::Array(items) => items.iter_mut().for_each(wipe),
+        Value::Object(fields) => fields.values_mut().for_each(wipe),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// By what a secret is told from others without showing it: the first eight hexadecimal digits of its SHA-256.
+#[must_use]
+pub fn fingerprint(secret: &str) -> String {
+    let mut hash = hex::encode(Sha256::digest(secret.trim()));
+    hash.truncate(8);
+    hash
+}
+
+/// One of several secrets, as a person names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Which {
+    /// By its position, from 1.
+    Position(usize),
+    /// By its fingerprint.
+    Fingerprint(String),
+}
+
+impl std::str::FromStr for Which {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.len() == 8 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Ok(Self::Fingerprint(text.to_ascii_lowercase()));
+        }
+        match text.parse() {
+            Ok(position) if position > 0 => Ok(Self::Position(position)),
+            _ => Err(
+                "give a position from 1, or a fingerprint of 8 hexadecimal digits: `relayctl setup --list` shows both",
+            ),
+        }
+    }
+}
+
+impl std::fmt::Display for Which {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Position(position) => write!(f, "number {position}"),
+            Self::Fingerprint(fingerprint) => f.write_str(fingerprint),
+        }
+    }
+}
+
+/// A list of secrets that can be rotated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rotated {
+    /// Those that Loops signs with.
+    SigningSecrets,
+    /// Those that Clay shows.
+    RelayTokens,
+}
+
+impl Rotated {
+    /// What one of them is called.
+    #[must_use]
+    pub const fn one(self) -> &'static str {
+        match self {
+            Self::SigningSecrets => "signing secret",
+            Self::RelayTokens => "relay token",
+        }
+    }
+
+    /// The name of the field.
+    #[must_use]
+    pub const fn field(self) -> &'static str {
+        match self {
+            Self::SigningSecrets => SIGNING_SECRETS,
+            Self::RelayTokens => RELAY_TOKENS,
+        }
+    }
+}
+
+impl Documents {
+    /// Reads the two texts, which are called by these names.
+    ///
+    /// # Errors
+    /// When one is not a JSON object.
+    pub fn read(texts: [&str; 2], names: [&str; 2]) -> Result<Self, Fault> {
+        let [to_clay, to_loops] = [0, 1].map(|place| {
+            let (text, name) = (texts.get(place).copied().unwrap_or_default(), names.get(place).copied());
+            let broken = |line| Fault::SecretDocument { name: name.unwrap_or_default().to_owned(), line };
+            match serde_json::from_str(text) {
+                Ok(Value::Object(fields)) => Ok(Value::Object(fields)),
+                Ok(_) => Err(broken(1)),
+                Err(fault) => Err(broken(fault.line())),
+            }
+        });
+        Ok(Self { to_clay: to_clay?, to_loops: to_loops? })
+    }
+
+    /// Reads them as the relay does.
+    ///
+    /// # Errors
+    /// When the relay could not use them.
+    pub fn as_relay(&self, names: [&str; 2]) -> Result<(LoopsToClaySecret, ClayToLoopsSecret), Fault> {
+        let [clay, loops] = names;
+        let unusable = |name: &str, fault| Fault::UnusableSecret { name: name.to_owned(), fault };
+        let to_clay = LoopsToClaySecret::read(&self.to_clay.to_string()).map_err(|fault| unusable(clay, fault))?;
+        let to_loops = ClayToLoopsSecret::read(&self.to_loops.to_string()).map_err(|fault| unusable(loops, fault))?;
+        Ok((to_clay, to_loops))
+    }
+
+    /// The secrets of a list that are set, in their order.
+    #[must_use]
+    pub fn list(&self, list: Rotated) -> Vec<SecretString> {
+        let texts = match self.document(list).get(list.field()) {
+            Some(Value::Array(items)) => items.iter().filter_map(Value::as_str).collect(),
+            Some(Value::String(text)) => vec![text.as_str()],
+            _ => Vec::new(),
+        };
+        texts.into_iter().filter(|text| is_set(text)).map(|text| SecretString::from(text.trim())).collect()
+    }
+
+    /// The Loops key, if it is set.
+    #[must_use]
+    pub fn api_key(&self) -> Option<SecretString> {
+        relay_core::secret::secret_if_set(self.to_loops.get(API_KEY)?.as_str()?)
+    }
+
+    /// Puts a Loops key in.
+    pub fn set_api_key(&mut self, key: &SecretString) {
+        put(&mut self.to_loops, API_KEY, key.expose_secret().into());
+    }
+
+    /// Puts these secrets in place of all that are there.
+    pub fn replace(&mut self, list: Rotated, secrets: &[SecretString]) {
+        let items = secrets.iter().map(|secret| Value::from(secret.expose_secret())).collect();
+        put(self.document_mut(list), list.field(), Value::Array(items));
+    }
+
+    /// Puts a secret behind those that are there; nothing changes where it is among them.
+    pub fn add(&mut self, list: Rotated, secret: &SecretString) {
+        let mut all = self.list(list);
+        if !all.iter().any(|known| known.expose_secret() == secret.expose_secret()) {
+            all.push(secret.clone());
+            self.replace(list, &all);
+        }
+    }
+
+    /// Takes a secret out, and gives its fingerprint. The last one stays, unless `force`.
+    ///
+    /// # Errors
+    /// When there is no such secret, or it is the last.
+    pub fn retire(&mut self, list: Rotated, which: &Which, force: bool) -> Result<String, Fault> {
+        let mut all = self.list(list);
+        let place = match which {
+            Which::Position(position) => position.checked_sub(1).filter(|place| *place < all.len()),
+            Which::Fingerprint(wanted) => all.iter().position(|known| fingerprint(known.expose_secret()) == *wanted),
+        };
+        let place = place.ok_or_else(|| Fault::NoSuchSecret { what: list.one(), which: which.to_string() })?;
+        if all.len() == 1 && !force {
+            return Err(Fault::LastSecret { what: list.one() });
+        }
+        let retired = fingerprint(all.remove(place).expose_secret());
+        self.replace(list, &all);
+        Ok(retired)
+    }
+
+    fn document(&self, list: Rotated) -> &Value {
+        match list {
+            Rotated::SigningSecrets => &self.to_clay,
+            Rotated::RelayTokens => &self.to_loops,
+        }
+    }
+
+    fn document_mut(&mut self, list: Rotated) -> &mut Value {
+        match list {
+            Rotated::SigningSecrets => &mut self.to_clay,
+            Rotated::RelayTokens => &mut self.to_loops,
+        }
+    }
+}
+
+/// Puts a field into an object.
+pub(super) fn put(object: &mut Value, field: &str, value: Value) {
+    if !object.is_object() {
+        *object = Value::Object(Map::new());
+    }
+    if let Some(fields) = object.as_object_mut() {
+        fields.insert(field.to_owned(), value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn documents() -> Documents {
+        let to_clay = r#"{"loops_signing_secrets": ["REPLACE me"], "note": 1}"#;
+        Documents::read([to_clay, r#"{"relay_tokens": "first"}"#], ["a", "b"]).unwrap()
+    }
+
+    fn secret(text: &str) -> SecretString {
+        SecretString::from(text)
+    }
+
+    #[test]
+    fn a_placeholder_gives_way_and_what_is_not_known_stays() {
+        let mut documents = documents();
+        documents.add(Rotated::SigningSecrets, &secret("whsec_c2VjcmV0"));
+        assert_eq!(documents.to_clay.to_string(), r#"{"loops_signing_secrets":["whsec_c2VjcmV0"],"note":1}"#);
+    }
+
+    #[test]
+    fn a_generated_token_becomes_the_first_of_a_list() {
+        let mut documents = documents();
+        documents.add(Rotated::RelayTokens, &secret("second"));
+        documents.add(Rotated::RelayTokens, &secret("second"));
+        assert_eq!(documents.to_loops.to_string(), r#"{"relay_tokens":["first","second"]}"#);
+    }
+
+    #[test]
+    fn one_is_retired_by_its_position_or_its_fingerprint() {
+        let mut documents = documents();
+        documents.replace(Rotated::RelayTokens, &[secret("a"), secret("b"), secret("c")]);
+        documents.retire(Rotated::RelayTokens, &Which::Position(2), false).unwrap();
+        documents.retire(Rotated::RelayTokens, &fingerprint("a").parse().unwrap(), false).unwrap();
+        assert_eq!(documents.to_loops.to_string(), r#"{"relay_tokens":["c"]}"#);
+        assert!(documents.retire(Rotated::RelayTokens, &Which::Position(2), false).is_err());
+    }
+
+    #[test]
+    fn the_last_one_is_retired_only_by_force() {
+        let mut documents = documents();
+        let last = Which::Position(1);
+        assert!(matches!(documents.retire(Rotated::RelayTokens, &last, false), Err(Fault::LastSecret { .. })));
+        documents.retire(Rotated::RelayTokens, &last, true).unwrap();
+        assert!(documents.list(Rotated::RelayTokens).is_empty());
+    }
+
+    #[test]
+    fn what_is_no_document_is_told_by_its_line() {
+        let fault = Documents::read(["{\n hidden", "{}"], ["one", "two"]).unwrap_err();
+        assert!(fault.to_string().contains("one") && !fault.to_string().contains("hidden"), "{fault}");
+        assert!(Documents::read(["{}", "[]"], ["one", "two"]).is_err());
+    }
+
+    #[test]
+    fn a_word_is_neither_a_position_nor_a_fingerprint() {
+        assert!("0".parse::<Which>().is_err() && "last".parse::<Which>().is_err());
+        assert_eq!("DEADBEEF".parse::<Which>().unwrap(), Which::Fingerprint("deadbeef".to_owned()));
+    }
+}

@@ -1,0 +1,117 @@
+//! What is operated: a stack in an AWS account, or a data folder.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use relay_local::data_folder::DataFolder;
+use relay_local::settings::{DEFAULT_DATA, RELAY_DATA};
+
+use crate::fault::Fault;
+use crate::sam_config::{DEFAULT_ENVIRONMENT, SamParameters};
+use crate::session::Session;
+use crate::stack::Stack;
+
+/// The options that every command takes.
+#[derive(Debug, Clone, Args)]
+pub struct Options {
+    /// The stack's name [default: the one in samconfig.toml]
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Which relay", conflicts_with = "local")]
+    pub stack: Option<String>,
+    /// SAM's configuration file [default: samconfig.toml of this folder]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Which relay", conflicts_with = "local")]
+    pub config: Option<PathBuf>,
+    /// Which environment of that file
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Which relay", default_value = DEFAULT_ENVIRONMENT)]
+    pub config_env: String,
+    /// The AWS region [default: that of samconfig.toml, AWS_REGION or the profile]
+    #[arg(long, global = true, help_heading = "Which relay", conflicts_with = "local")]
+    pub region: Option<String>,
+    /// The AWS profile [default: that of samconfig.toml, or AWS_PROFILE]
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Which relay", conflicts_with = "local")]
+    pub profile: Option<String>,
+    /// A relay-local instead of a stack: its data folder [default: RELAY_DATA, or .relay]
+    // With an equals sign only: a word behind it would else be taken for the folder, be it the command.
+    #[arg(
+        long,
+        global = true,
+        value_name = "FOLDER",
+        help_heading = "Which relay",
+        num_args = 0..=1,
+        require_equals = true
+    )]
+    pub local: Option<Option<PathBuf>>,
+    /// Print a JSON document
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// What is operated.
+#[derive(Debug)]
+pub enum Target {
+    /// A stack.
+    Stack(Box<StackTarget>),
+    /// A data folder.
+    Local(DataFolder),
+}
+
+/// A stack, and the account that it is in.
+#[derive(Debug)]
+pub struct StackTarget {
+    /// The account.
+    pub session: Session,
+    /// The stack.
+    pub stack: Stack,
+}
+
+impl Options {
+    /// Finds what is operated.
+    ///
+    /// # Errors
+    /// When nothing says which, or it is not there.
+    pub async fn target(&self) -> Result<Target, Fault> {
+        if let Some(folder) = self.local_folder() {
+            if !folder.is_dir() {
+                return Err(Fault::NoFolder { folder: folder.display().to_string() });
+            }
+            return Ok(Target::Local(DataFolder::new(folder)));
+        }
+        let name = self.stack_name()?;
+        let session = self.session().await?;
+        let stack = Stack::find(&session, &name).await?;
+        Ok(Target::Stack(Box::new(StackTarget { session, stack })))
+    }
+
+    /// The data folder, where `--local` is given; it need not exist.
+    #[must_use]
+    pub fn local_folder(&self) -> Option<PathBuf> {
+        let named = self.local.as_ref()?;
+        let set = || std::env::var_os(RELAY_DATA).filter(|folder| !folder.is_empty()).map(PathBuf::from);
+        Some(named.clone().or_else(set).unwrap_or_else(|| PathBuf::from(DEFAULT_DATA)))
+    }
+
+    /// The name of the stack.
+    ///
+    /// # Errors
+    /// When nothing says it.
+    pub fn stack_name(&self) -> Result<String, Fault> {
+        match &self.stack {
+            Some(name) => Ok(name.clone()),
+            None => self.sam()?.stack_name.ok_or(Fault::NoStackNamed),
+        }
+    }
+
+    /// The account.
+    ///
+    /// # Errors
+    /// When there is no region, or no credentials.
+    pub async fn session(&self) -> Result<Session, Fault> {
+        let sam = self.sam()?;
+        let profile = self.profile.clone().or(sam.profile);
+        let region = self.region.clone().or(sam.region);
+        Session::open(profile.as_deref(), region.as_deref()).await
+    }
+
+    fn sam(&self) -> Result<SamParameters, Fault> {
+        SamParameters::read(self.config.as_deref(), &self.config_env)
+    }
+}
