@@ -7,10 +7,11 @@ use relay::store::Attempt;
 use relay_core::delivery::{Delivery, Disposition, Reason, ReasonCode};
 use tracing::error;
 
+use crate::attempts::{Begun, Buried};
 use crate::batch::{Fate, MessageWorker};
 use crate::dead_letter::Death;
 use crate::lane::{AwsLane, Before};
-use crate::ledger::{Begun, Buried, Ledger};
+use crate::ledger::Ledger;
 use crate::parking::{Parking, WaitsFor};
 
 /// A worker of the queue to Clay.
