@@ -11,6 +11,7 @@ mod relayctl_dead_letters;
 mod relayctl_doctor;
 mod relayctl_operations;
 mod relayctl_setup;
+mod rerouted;
 mod routes;
 mod secrets;
 mod signals;

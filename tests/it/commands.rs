@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use base64::Engine as _;
+use relay_tests::far_end::{FarEnd, Reply};
 use relay_tests::http::{Answer, send};
 use relay_tests::listing::Listing as _;
 use relay_tests::process::{Folder, Relay, TOKEN, command, settings};
@@ -89,6 +90,32 @@ async fn deliveries_shows_a_table_with_reasons() {
     assert!(!table.contains("ada"), "{table}");
     let none = out(&run(&relay, &["deliveries", "--state", "dead"]).await);
     assert!(none.starts_with("There are no deliveries"), "{none}");
+}
+
+#[tokio::test]
+async fn a_dead_letter_is_listed_with_why_when_and_how_often() {
+    let clay = FarEnd::start(Reply::status(422)).await;
+    clay.then([Reply::status(500)]);
+    let relay = Relay::start(&[("CLAY_WEBHOOK_URL", &clay.url("/hook"))]).await;
+    webhook::post(relay.base(), "msg_1", &webhook::created("ada@example.com")).await;
+    let dead = relay.delivery_in("dead").await;
+    assert_eq!(
+        (&dead["reason"], &dead["status"], &dead["attempts"]),
+        (&"clay_rejected".into(), &422.into(), &2.into())
+    );
+    let times = ["receivedAt", "firstAttemptAt", "lastAttemptAt", "diedAt"];
+    let times = times.map(|name| dead[name].as_str().unwrap().parse::<jiff::Timestamp>().unwrap());
+    assert!(times.is_sorted() && times[1] < times[2], "{times:?}");
+    let failures: Vec<_> = dead["failures"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|each| (&each["reason"], &each["status"], &each["count"]))
+        .collect();
+    let expected = [("clay_rejected", 422), ("far_end_failed", 500)]
+        .map(|(reason, status)| (Value::from(reason), Value::from(status)));
+    let one = Value::from(1);
+    assert_eq!(failures, expected.each_ref().map(|(reason, status)| (reason, status, &one)));
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ mod paths;
 mod relayctl;
 mod relayctl_operations;
 mod relayctl_terminal;
+mod rerouted;
 mod start;
 mod stores;
 

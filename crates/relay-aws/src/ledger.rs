@@ -1,17 +1,12 @@
-//! What is known of deliveries and of Clay's webhooks.
+//! What is known of deliveries.
 
-use jiff::{SignedDuration, Timestamp};
-use relay::store::{StoreFault, Submission, WebhookLedger, WebhookUse};
+use jiff::Timestamp;
+use relay::store::StoreFault;
 use relay_core::contact::ContactHashKey;
-use relay_core::delivery::{BodyHash, Cargo, Delivery, DeliveryId, Disposition, History, Reason};
+use relay_core::delivery::{BodyHash, Cargo, Delivery, DeliveryId, Reason};
 
-use crate::dead_letter::Death;
 use crate::failures::counted;
-use crate::table::{Change, Item, LedgerTable, number, text, time};
-
-/// How long an attempt keeps others away, should the queue hand out its message twice. A worker that is killed keeps it
-/// for no longer, and its message is hidden for longer than that.
-const ATTEMPT_LEASE: SignedDuration = SignedDuration::from_secs(15);
+use crate::table::{Change, LedgerTable, text};
 
 /// Where a delivery stands, as the ledger has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,30 +19,6 @@ pub enum Standing {
     Done,
     /// It is a dead letter.
     Dead,
-}
-
-/// What a worker does with a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Begun {
-    /// It tries to deliver it; this was tried before.
-    Go(History),
-    /// It is delivered already: the message is a repeat.
-    DoneBefore,
-    /// Another body has been delivered, or waits, under its id.
-    Conflict,
-    /// Its far end asked to be left alone until then, or another worker has it and is to be done by then.
-    NotBefore(Timestamp),
-}
-
-/// What a delivery that was to die without an attempt is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Buried {
-    /// Dead.
-    Dead(Death),
-    /// Delivered already.
-    DoneBefore,
-    /// Another body has been delivered, or waits, under its id.
-    Conflict,
 }
 
 /// The ledger.
@@ -167,80 +138,6 @@ impl Ledger {
         self.table.forget(&delivery_key(id)).await
     }
 
-    /// Begins an attempt.
-    ///
-    /// # Errors
-    /// When the table cannot be written: nothing may be sent then, because it would not be known.
-    pub async fn begin(&self, delivery: &Delivery, now: Timestamp) -> Result<Begun, StoreFault> {
-        let change = Change::new(
-            "SET standing = if_not_exists(standing, :queued), body_hash = :hash, \
-             received_at = if_not_exists(received_at, :received), cargo = if_not_exists(cargo, :cargo), \
-             first_attempt_at = if_not_exists(first_attempt_at, :now), last_attempt_at = :now, \
-             attempt_until = :lease REMOVE not_before, parked, receipt ADD attempts :one",
-        )
-        // What is done, or is another body under the id, is no attempt. An event that died and was mended has the same key,
-        // and another body.
-        .only_if(
-            "(attribute_not_exists(not_before) OR not_before <= :now) \
-             AND (attribute_not_exists(attempt_until) OR attempt_until <= :now) \
-             AND (attribute_not_exists(standing) OR standing <> :done) \
-             AND (attribute_not_exists(body_hash) OR body_hash = :hash OR (standing = :dead AND cargo = :event))",
-        )
-        .text(":done", "done")
-        .text(":dead", "dead")
-        .text(":event", "event")
-        .number(":lease", now.checked_add(ATTEMPT_LEASE).unwrap_or(now).as_millisecond())
-        .text(":queued", "queued")
-        .number(":now", now.as_millisecond())
-        .number(":one", 1);
-        let key = delivery_key(&delivery.id);
-        let Some(item) = self.table.change(&key, self.describe(change, delivery), now).await? else {
-            let item = self.table.get(&key).await?;
-            return Ok(if is_conflict(&item, delivery) {
-                Begun::Conflict
-            } else if text(&item, "standing") == Some("done") {
-                Begun::DoneBefore
-            } else {
-                let not_before = time(&item, "not_before").max(time(&item, "attempt_until"));
-                Begun::NotBefore(not_before.unwrap_or(now))
-            });
-        };
-        Ok(Begun::Go(match text(&item, "standing") {
-            // A person has taken it out of the dead letters.
-            Some("dead") => History::default(),
-            _ => History {
-                attempts: attempts(&item).saturating_sub(1),
-                failing_since: time(&item, "failing_since"),
-                held_since: time(&item, "held_since"),
-            },
-        }))
-    }
-
-    /// Notes that a delivery dies without an attempt; what is known of it, where it may not.
-    ///
-    /// # Errors
-    /// When the table cannot be written.
-    pub async fn bury(&self, delivery: &Delivery, reason: Reason, now: Timestamp) -> Result<Buried, StoreFault> {
-        let change = Change::new(
-            "SET standing = :dead, body_hash = :hash, received_at = if_not_exists(received_at, :received), \
-             cargo = if_not_exists(cargo, :cargo), reason = :reason, last_status = :status \
-             REMOVE failing_since, held_since, not_before, attempt_until, parked, receipt",
-        )
-        .only_if(
-            "(attribute_not_exists(standing) OR standing <> :done) \
-             AND (attribute_not_exists(body_hash) OR body_hash = :hash OR (standing = :dead AND cargo = :event))",
-        )
-        .text(":dead", "dead")
-        .text(":done", "done")
-        .text(":event", "event");
-        let key = delivery_key(&delivery.id);
-        match self.table.change(&key, because(self.describe(change, delivery), reason), now).await? {
-            Some(item) => Ok(Buried::Dead(Death { reason, attempts: attempts(&item), at: now })),
-            None if is_conflict(&self.table.get(&key).await?, delivery) => Ok(Buried::Conflict),
-            None => Ok(Buried::DoneBefore),
-        }
-    }
-
     /// Notes by which receipt the message of a delivery that waits can be shown again before its time.
     ///
     /// # Errors
@@ -272,52 +169,9 @@ impl Ledger {
         Ok(items.iter().filter_map(|item| text(item, "receipt")).map(str::to_owned).collect())
     }
 
-    /// Notes how an attempt ended; gives how many there were.
-    ///
-    /// # Errors
-    /// When the table cannot be written.
-    pub async fn end(&self, id: &DeliveryId, end: Disposition, now: Timestamp) -> Result<u32, StoreFault> {
-        let (update, standing, reason) = match end {
-            Disposition::Delivered => (
-                "SET standing = :standing REMOVE reason, last_status, failing_since, held_since, not_before, \
-                 lease_until, attempt_until",
-                "done",
-                None,
-            ),
-            Disposition::Dead(reason) => (
-                "SET standing = :standing, reason = :reason, last_status = :status \
-                 REMOVE failing_since, held_since, attempt_until ADD #failed :failure",
-                "dead",
-                Some(reason),
-            ),
-            Disposition::TryLater { reason, .. } => (
-                "SET standing = :standing, reason = :reason, last_status = :status, \
-                 failing_since = if_not_exists(failing_since, :now) REMOVE held_since, attempt_until \
-                 ADD #failed :failure",
-                "queued",
-                Some(reason),
-            ),
-            Disposition::Hold { reason, .. } => (
-                "SET standing = :standing, reason = :reason, last_status = :status, \
-                 held_since = if_not_exists(held_since, :now) REMOVE failing_since, attempt_until \
-                 ADD #failed :failure",
-                "queued",
-                Some(reason),
-            ),
-        };
-        let mut change = Change::new(update).text(":standing", standing);
-        if let Some(reason) = reason {
-            change = counted(because(change, reason), reason);
-        }
-        if update.contains(":now") {
-            change = change.number(":now", now.as_millisecond());
-        }
-        Ok(self.table.change(&delivery_key(id), change, now).await?.as_ref().map_or(0, attempts))
-    }
-
     /// The values that say what a delivery is: `:hash`, `:received` and `:cargo`; and whom it is about, which stays when
     /// another body comes under its id.
-    fn describe(&self, change: Change, delivery: &Delivery) -> Change {
+    pub(crate) fn describe(&self, change: Change, delivery: &Delivery) -> Change {
         let cargo = match delivery.cargo {
             Cargo::ClayRow { .. } => "row",
             Cargo::LoopsContact => "contact",
@@ -338,20 +192,8 @@ impl Ledger {
     }
 }
 
-/// Whether an item is that of another body, which is not that of an event that died and was mended.
-fn is_conflict(item: &Item, delivery: &Delivery) -> bool {
-    let other_body = text(item, "body_hash").is_some_and(|known| known != BodyHash::of(&delivery.body).as_str());
-    let mended = text(item, "standing") == Some("dead") && matches!(delivery.cargo, Cargo::LoopsEvent { .. });
-    other_body && !mended
-}
-
-/// How many attempts were begun.
-fn attempts(item: &Item) -> u32 {
-    u32::try_from(number(item, "attempts").unwrap_or_default()).unwrap_or(u32::MAX)
-}
-
 /// The values that say why a delivery was not taken: `:reason` and `:status`, which is 0 where no answer came.
-fn because(change: Change, reason: Reason) -> Change {
+pub(crate) fn because(change: Change, reason: Reason) -> Change {
     change.text(":reason", reason.code.as_str()).number(":status", reason.status.map_or(0, i64::from))
 }
 
@@ -366,34 +208,8 @@ pub struct Postponed {
     pub reason: Reason,
 }
 
-impl WebhookLedger for Ledger {
-    async fn usage(&self, webhook: &str) -> Result<WebhookUse, StoreFault> {
-        let item = self.table.get(&webhook_key(webhook)).await?;
-        let taken = number(&item, "taken").unwrap_or_default();
-        let status = number(&item, "refused_status").and_then(|status| u16::try_from(status).ok());
-        Ok(WebhookUse {
-            taken: u64::try_from(taken).unwrap_or_default(),
-            refused: time(&item, "refused_at").zip(status),
-        })
-    }
-
-    async fn note(&self, webhook: &str, submission: Submission, now: Timestamp) -> Result<(), StoreFault> {
-        let change = match submission {
-            Submission::Taken => Change::new("REMOVE refused_at, refused_status ADD taken :one").number(":one", 1),
-            Submission::Refused(status) => Change::new("SET refused_at = :now, refused_status = :status")
-                .number(":now", now.as_millisecond())
-                .number(":status", i64::from(status)),
-        };
-        self.table.change(&webhook_key(webhook), change.forever(), now).await.map(drop)
-    }
-}
-
 /// The key of a delivery's item.
 #[must_use]
 pub fn delivery_key(id: &DeliveryId) -> String {
     format!("delivery#{id}")
-}
-
-fn webhook_key(webhook: &str) -> String {
-    format!("webhook#{webhook}")
 }

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod account;
+pub mod attempts;
 pub mod batch;
 pub mod connector;
 pub mod dead_letter;
@@ -23,4 +24,5 @@ pub mod settings;
 pub mod start;
 pub mod table;
 pub mod telemetry;
+mod webhook_use;
 pub mod worker;

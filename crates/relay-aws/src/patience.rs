@@ -1,8 +1,9 @@
 //! How long a message may wait, and when a worker gives it up.
 //!
 //! SQS takes a message away without a word: after 1,000 receives (the template's `maxReceiveCount`, the most there is) and
-//! after 14 days. So a worker buries it before, with a reason, and in the ledger: after [`LONGEST`], or after [`RECEIVES`]
-//! receives, which only serve where something receives it far too often.
+//! after 14 days. So a worker buries it before, with a reason, and in the ledger: after [`LONGEST`] (but only what it has
+//! received again and again: what waited because nobody worked is tried first), or after [`RECEIVES`] receives, which only
+//! serve where something receives it far too often.
 //!
 //! No message may come to that many receives before its ten days are over, whatever it waits for: a person, an end that is
 //! down (it is put back without an attempt), or the messages of its contact before it. The first 30 receives may be as fast
@@ -39,7 +40,12 @@ pub(crate) fn sent_at(message: &SqsMessage) -> Option<Timestamp> {
 
 /// Whether a message has waited, or been received, for as long as it may.
 pub(crate) fn is_given_up(message: &SqsMessage, now: Timestamp) -> bool {
-    receives(message) >= RECEIVES || sent_at(message).is_some_and(|sent| now.duration_since(sent) >= LONGEST)
+    let is_old = || sent_at(message).is_some_and(|sent| now.duration_since(sent) >= LONGEST);
+    match receives(message) {
+        0..SPARED_FROM => false,
+        SPARED_FROM..RECEIVES => is_old(),
+        RECEIVES.. => true,
+    }
 }
 
 /// The shortest time before a message that was received so often is received again.
@@ -91,8 +97,13 @@ mod tests {
     fn a_message_is_given_up_before_sqs_takes_it_away() {
         let now = Timestamp::UNIX_EPOCH + 10 * DAY;
         assert!(is_given_up(&message(950, now), now) && !is_given_up(&message(949, now), now));
-        assert!(is_given_up(&message(1, Timestamp::UNIX_EPOCH), now));
+        assert!(is_given_up(&message(30, Timestamp::UNIX_EPOCH), now));
         assert!(!is_given_up(&SqsMessage::default(), now), "what says neither is worked on");
+    }
+
+    #[test]
+    fn what_waited_for_ten_days_because_nobody_worked_is_tried() {
+        assert!(!is_given_up(&message(1, Timestamp::UNIX_EPOCH), Timestamp::UNIX_EPOCH + 13 * DAY));
     }
 
     #[test]

@@ -53,16 +53,16 @@ impl Change {
         self
     }
 
-    /// Something else that is set, with its value.
-    pub(crate) fn also(mut self, assignment: &'static str, name: &'static str, value: &str) -> Self {
-        self.also = Some(assignment);
-        self.text(name, value)
-    }
-
     /// What a `#` word of the expression stands for: a name that is made up only now.
     pub(crate) fn named(mut self, word: &'static str, name: String) -> Self {
         self.name = Some((word, name));
         self
+    }
+
+    /// Something else that is set, with its value.
+    pub(crate) fn also(mut self, assignment: &'static str, name: &'static str, value: &str) -> Self {
+        self.also = Some(assignment);
+        self.text(name, value)
     }
 
     pub(crate) fn text(mut self, name: &'static str, value: &str) -> Self {

@@ -7,10 +7,11 @@ use relay::store::Attempt;
 use relay_core::delivery::{Delivery, Disposition, Reason, ReasonCode};
 use tracing::error;
 
+use crate::attempts::{Begun, Buried};
 use crate::batch::{Fate, MessageWorker};
 use crate::dead_letter::Death;
 use crate::lane::{AwsLane, Before};
-use crate::ledger::{Begun, Buried, Ledger};
+use crate::ledger::Ledger;
 use crate::parking::{Parking, WaitsFor};
 
 /// A worker of the queue to Clay.
@@ -209,6 +210,8 @@ async fn bury_conflict<A: Ambient>(ledger: &Ledger, ambient: &A, delivery: &Deli
     }
 }
 
+/// Tells of a death that no attempt tells of.
 fn tell_dead(delivery: &Delivery, death: Death) {
-    Signal { reason: Some(death.reason), ..Signal::of_work(delivery, Became::Dead) }.tell();
+    let Death { reason, attempts, .. } = death;
+    Signal { reason: Some(reason), attempts, ..Signal::of_work(delivery, Became::Dead) }.tell();
 }

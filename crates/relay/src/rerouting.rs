@@ -5,13 +5,16 @@ use relay_core::backoff;
 use relay_core::delivery::{Cargo, Delivery, DeliveryId, Disposition, History, Reason, ReasonCode};
 use relay_core::event;
 use relay_core::payload::CLAY_BYTES;
+use tokio::time::Instant;
 use tracing::error;
 
 use crate::ambient::Ambient;
 use crate::clay_api::ClayApi;
 use crate::clay_delivery::ClayDelivery;
+use crate::outcome::tell;
 use crate::pace::{Pace, Readiness};
 use crate::secrets::{LoopsToClaySecret, SecretSource};
+use crate::signal::{Became, Signal, Tally};
 use crate::store::{Attempt, Queue, StoreFault, Stored, WebhookLedger};
 
 /// The worker to Clay, and the queue that it drains.
@@ -39,7 +42,15 @@ where
     async fn attempt(&self, delivery: &Delivery, history: History) -> Disposition {
         match &delivery.cargo {
             Cargo::ClayRow { route, webhook_id } if route.is_empty() => {
-                self.reroute(delivery, webhook_id, history).await
+                let begun = Instant::now();
+                let end = self.reroute(delivery, webhook_id, history).await;
+                match end {
+                    Disposition::Delivered => {
+                        Signal { took: begun.elapsed(), ..Signal::of_work(delivery, Became::Queued) }.tell();
+                    }
+                    _ => tell(delivery, history, end, begun, Tally::default(), self.clay.ambient.now()),
+                }
+                end
             }
             _ => self.clay.attempt(delivery, history).await,
         }

@@ -230,6 +230,7 @@ impl<'a> Signal<'a> {
             (Place::Worker, _, Became::Held) => "held: somebody has to mend this",
             (Place::Worker, _, Became::Dead) => "dead letter",
             (Place::Worker, _, Became::Waits) => "not its turn yet",
+            (Place::Worker, _, Became::Queued) => "stored for the routes that there are now",
             (Place::Worker, _, _) => "delivered",
         }
     }

@@ -63,7 +63,7 @@ fn dead_letter(message: &Message, direction: &str) -> Value {
     let delivery = message.body.as_deref().and_then(|body| relay_aws::envelope::open(body).ok());
     json!({
         "id": delivery.as_ref().map(|delivery| delivery.id.as_str()), "direction": direction, "state": "dead",
-        "attempts": 0, "reason": attribute("reason"),
+        "attempts": attribute("attempts").and_then(|attempts| attempts.parse::<u32>().ok()), "reason": attribute("reason"),
         "status": attribute("status").and_then(|status| status.parse::<u16>().ok()),
         "receivedAt": delivery.map(|delivery| delivery.received_at.as_millisecond()),
     })

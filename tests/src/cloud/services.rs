@@ -56,9 +56,9 @@ struct Shared {
     troubles: Mutex<BTreeMap<String, Trouble>>,
     calls: Mutex<Vec<(String, String)>>,
     denied: Mutex<Vec<String>>,
-    meter: Meter,
     /// For how long messages were hidden by their receipts, since that was asked last.
     hidden_for: Mutex<Vec<(String, u64)>>,
+    meter: Meter,
 }
 
 impl Drop for Services {
@@ -81,8 +81,8 @@ impl Services {
         let client = relay::http_client::build().unwrap_or_else(|fault| panic!("{fault}"));
         let (allowed, arns) = (allowed(stack), arns(stack));
         let (troubles, calls, denied) = (Mutex::default(), Mutex::default(), Mutex::default());
-        let (meter, hidden_for) = (Meter::default(), Mutex::default());
-        let shared = Shared { emulator, client, allowed, arns, hidden, troubles, calls, denied, meter, hidden_for };
+        let (hidden_for, meter) = (Mutex::default(), Meter::default());
+        let shared = Shared { emulator, client, allowed, arns, hidden, troubles, calls, denied, hidden_for, meter };
         let shared = Arc::new(shared);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap_or_else(|fault| panic!("{fault}"));
         let address = listener.local_addr().unwrap_or_else(|fault| panic!("{fault}"));

@@ -18,12 +18,13 @@ CREATE TABLE IF NOT EXISTS failures (
 ) STRICT, WITHOUT ROWID;
 ";
 
-/// The columns of `deliveries` that it did not have at first: when the first and the last attempt were begun, and by what a
-/// person finds the deliveries of a contact.
-const COLUMNS: [(&str, &str); 3] =
-    [("first_attempt_at", "INTEGER"), ("last_attempt_at", "INTEGER"), ("contact_hash", "TEXT")];
+/// By what a person finds the deliveries of a contact.
+const CONTACTS: &str = "CREATE INDEX IF NOT EXISTS deliveries_of_contact ON deliveries (contact_hash)";
 
-const INDEX: &str = "CREATE INDEX IF NOT EXISTS deliveries_of_contact ON deliveries (contact_hash);";
+/// The columns of `deliveries` that it did not have at first: whom it is about, as a hash; when the first and the last attempt
+/// were begun.
+const COLUMNS: [(&str, &str); 3] =
+    [("contact_hash", "TEXT"), ("first_attempt_at", "INTEGER"), ("last_attempt_at", "INTEGER")];
 
 /// Adds what is missing, all of it or nothing.
 pub(super) fn upgrade(connection: &mut Connection) -> rusqlite::Result<()> {
@@ -35,8 +36,8 @@ pub(super) fn upgrade(connection: &mut Connection) -> rusqlite::Result<()> {
     for (column, kind) in missing(&transaction)? {
         transaction.execute_batch(&format!("ALTER TABLE deliveries ADD COLUMN {column} {kind}"))?;
     }
+    transaction.execute_batch(CONTACTS)?;
     transaction.execute_batch(FAILURES)?;
-    transaction.execute_batch(INDEX)?;
     transaction.commit()
 }
 
@@ -49,4 +50,59 @@ fn missing(connection: &Connection) -> rusqlite::Result<Vec<(&'static str, &'sta
         }
     }
     Ok(missing)
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use crate::store::{Filter, list, open, open_existing};
+
+    /// A store as it was before anything was added, with a delivery.
+    fn old() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let opened = open(folder.path(), Timestamp::UNIX_EPOCH).unwrap();
+        let old = "
+            DROP TABLE failures;
+            DROP INDEX deliveries_of_contact;
+            ALTER TABLE deliveries DROP COLUMN contact_hash;
+            ALTER TABLE deliveries DROP COLUMN first_attempt_at;
+            ALTER TABLE deliveries DROP COLUMN last_attempt_at;
+            INSERT INTO deliveries (id, direction, state, contact, kind, body_hash, received_at, next_at, attempts)
+            VALUES ('old', 'clay-to-loops', 'waiting', 'c', 'contact', 'h', 1, 1, 3)";
+        opened.writer.execute_batch(old).unwrap();
+        folder
+    }
+
+    #[test]
+    fn an_old_store_is_served_and_keeps_what_is_in_it() {
+        let folder = old();
+        let opened = open(folder.path(), Timestamp::UNIX_EPOCH).unwrap();
+        let all = list(&opened.reader, &Filter { state: None, limit: 9 }).unwrap();
+        let told: Vec<_> = all.iter().map(|one| (one.id.as_str(), one.attempts, one.first_attempt_at)).collect();
+        assert_eq!(told, [("old", 3, None)]);
+    }
+
+    #[test]
+    fn an_old_store_can_be_looked_at_before_it_is_served() {
+        let folder = old();
+        let connection = open_existing(folder.path()).unwrap().unwrap();
+        let all = list(&connection, &Filter { state: None, limit: 9 }).unwrap();
+        assert_eq!((all.len(), all[0].failures.len()), (1, 0));
+    }
+
+    #[test]
+    fn a_store_is_the_same_whether_it_was_made_or_upgraded() {
+        let schema = |folder: &std::path::Path| {
+            let connection = open_existing(folder).unwrap().unwrap();
+            let columns = "SELECT m.name || '.' || c.name FROM sqlite_schema m, pragma_table_info(m.name) c ORDER BY 1";
+            let mut statement = connection.prepare(columns).unwrap();
+            let rows = statement.query_map([], |row| row.get::<_, String>(0)).unwrap();
+            rows.collect::<Result<Vec<_>, _>>().unwrap()
+        };
+        let (upgraded, made) = (old(), tempfile::tempdir().unwrap());
+        drop(open(made.path(), Timestamp::UNIX_EPOCH).unwrap());
+        assert_eq!(schema(upgraded.path()), schema(made.path()));
+        assert!(schema(made.path()).contains(&"failures.count".to_owned()));
+    }
 }

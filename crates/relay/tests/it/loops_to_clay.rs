@@ -30,7 +30,7 @@ fn secret(signing_secrets: Vec<SigningSecret>, routed: bool) -> LoopsToClaySecre
 async fn answer(secrets: FakeSecrets<LoopsToClaySecret>, broken: bool, length: usize) -> (Response<Bytes>, Value) {
     let handler = LoopsToClay {
         secrets,
-        queue: FakeQueue { broken },
+        queue: FakeQueue::new(broken),
         ambient: Still::default(),
         settings: LoopsToClaySettings {
             selection: everything(),

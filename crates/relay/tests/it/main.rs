@@ -10,6 +10,7 @@ mod http_client;
 mod loops_delivery;
 mod loops_to_clay;
 mod property_list;
+mod rerouting;
 mod server;
 mod stores;
 mod world;

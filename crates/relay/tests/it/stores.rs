@@ -61,15 +61,50 @@ impl WebhookLedger for FakeLedger {
 #[derive(Debug, Default)]
 pub(crate) struct FakeQueue {
     pub(crate) broken: bool,
+    /// What it knows: another body under the same id is a conflict.
+    known: Mutex<Vec<Delivery>>,
+    dead: Mutex<Vec<(Delivery, Reason)>>,
+}
+
+impl FakeQueue {
+    /// One that can be written, or not.
+    pub(crate) fn new(broken: bool) -> Self {
+        Self { broken, ..Self::default() }
+    }
+
+    /// What was stored.
+    pub(crate) fn stored(&self) -> Vec<Delivery> {
+        self.known.lock().unwrap().clone()
+    }
+
+    /// What was stored as a dead letter.
+    pub(crate) fn dead(&self) -> Vec<(Delivery, Reason)> {
+        self.dead.lock().unwrap().clone()
+    }
 }
 
 impl Queue for FakeQueue {
-    async fn put(&self, _: &Delivery) -> Result<Stored, StoreFault> {
-        if self.broken { Err(fault()) } else { Ok(Stored::New) }
+    async fn put(&self, delivery: &Delivery) -> Result<Stored, StoreFault> {
+        if self.broken {
+            return Err(fault());
+        }
+        let mut known = self.known.lock().unwrap();
+        match known.iter().find(|known| known.id == delivery.id) {
+            Some(known) if known.body == delivery.body => Ok(Stored::Repeat),
+            Some(_) => Ok(Stored::Conflict),
+            None => {
+                known.push(delivery.clone());
+                Ok(Stored::New)
+            }
+        }
     }
 
-    async fn put_dead(&self, _: &Delivery, _: Reason) -> Result<(), StoreFault> {
-        if self.broken { Err(fault()) } else { Ok(()) }
+    async fn put_dead(&self, delivery: &Delivery, reason: Reason) -> Result<(), StoreFault> {
+        if self.broken {
+            return Err(fault());
+        }
+        self.dead.lock().unwrap().push((delivery.clone(), reason));
+        Ok(())
     }
 }
 

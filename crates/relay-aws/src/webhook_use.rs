@@ -1,0 +1,33 @@
+//! What is known of Clay's webhooks.
+
+use jiff::Timestamp;
+use relay::store::{StoreFault, Submission, WebhookLedger, WebhookUse};
+
+use crate::ledger::Ledger;
+use crate::table::{Change, number, time};
+
+impl WebhookLedger for Ledger {
+    async fn usage(&self, webhook: &str) -> Result<WebhookUse, StoreFault> {
+        let item = self.table().get(&webhook_key(webhook)).await?;
+        let taken = number(&item, "taken").unwrap_or_default();
+        let status = number(&item, "refused_status").and_then(|status| u16::try_from(status).ok());
+        Ok(WebhookUse {
+            taken: u64::try_from(taken).unwrap_or_default(),
+            refused: time(&item, "refused_at").zip(status),
+        })
+    }
+
+    async fn note(&self, webhook: &str, submission: Submission, now: Timestamp) -> Result<(), StoreFault> {
+        let change = match submission {
+            Submission::Taken => Change::new("REMOVE refused_at, refused_status ADD taken :one").number(":one", 1),
+            Submission::Refused(status) => Change::new("SET refused_at = :now, refused_status = :status")
+                .number(":now", now.as_millisecond())
+                .number(":status", i64::from(status)),
+        };
+        self.table().change(&webhook_key(webhook), change.forever(), now).await.map(drop)
+    }
+}
+
+fn webhook_key(webhook: &str) -> String {
+    format!("webhook#{webhook}")
+}
