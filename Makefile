@@ -76,6 +76,17 @@ faults: venv ## Both forms of the relay go through every fault; one table of wha
 	RELAY_FUNCTIONS="$${RELAY_FUNCTIONS:-$(abspath $(TARGET))/debug}" \
 	  tests/aws/with-emulator $(TARGET)/debug/faults $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only "$(ONLY)") $(FORM)
 
+.PHONY: backlog
+backlog: ## In simulated time: fifty thousand events for each end, and an end that is down for three days
+	$(CARGO) test --locked -p relay-tests --test simulated -- --ignored --nocapture
+
+.PHONY: bursts
+bursts: venv ## A thousand rows at once, through both forms of the relay: how they are answered, and when Loops has them
+	$(CARGO) build --locked --workspace
+	$(CARGO) test --locked -p relay-tests --test it -- --ignored --nocapture contract::pace
+	RELAY_FUNCTIONS="$${RELAY_FUNCTIONS:-$(abspath $(TARGET))/debug}" \
+	  tests/aws/with-emulator $(CARGO) test --locked -p relay-tests --test cloud -- --ignored --nocapture contract::pace
+
 .PHONY: bench
 bench: ## Microseconds and allocations for cleaning a row and deriving its key
 	$(CARGO) bench --locked -p relay-core --bench rows

@@ -54,8 +54,8 @@ async fn all_at(loops: &Loops, contacts: usize, within: Duration) {
     eventually_within(within, "every row at Loops", async || (loops.contacts().len() == contacts).then_some(())).await;
 }
 
-/// Sends so many rows, and checks what a burst must keep to.
-async fn a_burst_of(rows: usize) {
+/// Sends so many rows, checks what a burst must keep to, and tells how long it took, as a part of what it ideally takes.
+async fn a_burst_of(rows: usize) -> f64 {
     let loops = loops().await;
     let relay = relay_to(&loops).await;
     let began = Instant::now();
@@ -68,18 +68,19 @@ async fn a_burst_of(rows: usize) {
     );
     assert_eq!(loops.refused(), Vec::<u16>::new(), "Loops had to refuse something");
     assert_eq!(loops.calls().iter().filter(|call| call.path.ends_with("/update")).count(), rows, "a row came twice");
-    assert!(took <= ideal.mul_f64(1.1), "{took:?} for {rows} rows, ideally {ideal:?}");
+    took.as_secs_f64() / ideal.as_secs_f64()
 }
 
 #[tokio::test]
-async fn a_burst_of_two_hundred_rows_is_taken_and_is_at_loops_as_soon_as_the_pace_allows() {
+async fn a_burst_of_two_hundred_rows_is_answered_200_or_202_and_reaches_loops_without_a_429() {
     a_burst_of(200).await;
 }
 
 #[tokio::test]
-#[ignore = "takes two minutes: `make bursts`"]
+#[ignore = "it takes two minutes and wants a machine for itself: `make bursts`"]
 async fn a_burst_of_a_thousand_rows_is_taken_and_is_at_loops_as_soon_as_the_pace_allows() {
-    a_burst_of(1000).await;
+    let took = a_burst_of(1000).await;
+    assert!(took <= 1.1, "it took {took} times as long as the pace allows");
 }
 
 #[tokio::test]

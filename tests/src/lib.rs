@@ -11,6 +11,7 @@ pub mod process;
 pub mod row;
 pub mod row_cases;
 pub mod row_table;
+pub mod simulated;
 pub mod stage;
 pub mod webhook;
 

@@ -6,11 +6,11 @@ use bytes::Bytes;
 use http::{Request, Response};
 use relay::ambient::Ambient;
 use relay::answer::{self, Caller};
-use relay::clay_api::HttpClay;
+use relay::clay_api::{ClayApi, HttpClay};
 use relay::clay_delivery::ClayDelivery;
 use relay::clay_to_loops::ClayToLoops;
 use relay::http_client::HttpClient;
-use relay::loops_api::HttpLoops;
+use relay::loops_api::{HttpLoops, LoopsApi};
 use relay::loops_delivery::LoopsDelivery;
 use relay::loops_to_clay::{LoopsToClay, LoopsToClaySettings};
 use relay::pace::ProcessPace;
@@ -32,9 +32,9 @@ type Loops = HttpLoops<SharedAmbient>;
 type Clay = HttpClay<SharedAmbient>;
 type Pace = Arc<ProcessPace>;
 /// The worker that posts to Clay.
-pub type ToClay = Rerouting<Settled<LoopsToClaySecret>, Clay, SqliteStore, Pace, SharedAmbient, SqliteStore>;
+pub type ToClay<C = Clay> = Rerouting<Settled<LoopsToClaySecret>, C, SqliteStore, Pace, SharedAmbient, SqliteStore>;
 /// What reads the list of contact properties.
-pub type LocalProperties = PropertyReader<Settled<ClayToLoopsSecret>, Loops, Pace, SharedAmbient>;
+pub type LocalProperties<L = Loops> = PropertyReader<Settled<ClayToLoopsSecret>, L, Pace, SharedAmbient>;
 
 /// What the two directions need to know.
 #[derive(Debug)]
@@ -45,24 +45,24 @@ pub struct Keys {
     pub clay_to_loops: ClayToLoopsSecret,
 }
 
-/// The three routes and the two workers.
-pub struct Relay {
+/// The three routes and the two workers, between a Loops and a Clay.
+pub struct Relay<L = Loops, C = Clay> {
     webhooks: LoopsToClay<Settled<LoopsToClaySecret>, SqliteStore, SharedAmbient>,
-    rows: ClayToLoops<Settled<ClayToLoopsSecret>, Loops, SqliteStore, Pace, SharedAmbient>,
+    rows: ClayToLoops<Settled<ClayToLoopsSecret>, L, SqliteStore, Pace, SharedAmbient>,
     /// The worker that posts to Clay.
-    pub clay_delivery: Arc<ToClay>,
+    pub clay_delivery: Arc<ToClay<C>>,
     /// The worker that calls Loops.
-    pub loops_delivery: Arc<LoopsDelivery<Settled<ClayToLoopsSecret>, Loops, Pace, SharedAmbient>>,
+    pub loops_delivery: Arc<LoopsDelivery<Settled<ClayToLoopsSecret>, L, Pace, SharedAmbient>>,
 }
 
-impl std::fmt::Debug for Relay {
+impl<L, C> std::fmt::Debug for Relay<L, C> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Relay")
     }
 }
 
 impl Relay {
-    /// Puts the relay together.
+    /// Puts the relay together; it calls both ends by this client.
     #[must_use]
     pub fn new(
         shared: &SharedSettings,
@@ -71,9 +71,25 @@ impl Relay {
         client: &HttpClient,
         ambient: &SharedAmbient,
     ) -> Self {
+        let loops = HttpLoops::new(client.clone(), &shared.loops_api_url, Arc::clone(ambient));
+        let clay = HttpClay::new(client.clone(), Arc::clone(ambient));
+        Self::between(loops, clay, shared, keys, store, ambient)
+    }
+}
+
+impl<L: LoopsApi + Clone, C: ClayApi> Relay<L, C> {
+    /// Puts the relay together between these ends.
+    #[must_use]
+    pub fn between(
+        loops: L,
+        clay: C,
+        shared: &SharedSettings,
+        keys: Keys,
+        store: &SqliteStore,
+        ambient: &SharedAmbient,
+    ) -> Self {
         let to_clay = Settled::new(keys.loops_to_clay, setting_of);
         let to_loops = Settled::new(keys.clay_to_loops, setting_of);
-        let loops = HttpLoops::new(client.clone(), &shared.loops_api_url, Arc::clone(ambient));
         let loops_pace = Arc::new(ProcessPace::new(shared.loops_rate));
         Self {
             webhooks: LoopsToClay {
@@ -98,7 +114,7 @@ impl Relay {
             clay_delivery: Arc::new(Rerouting {
                 clay: ClayDelivery {
                     secrets: to_clay,
-                    clay: HttpClay::new(client.clone(), Arc::clone(ambient)),
+                    clay,
                     ledger: store.clone(),
                     pace: Arc::new(ProcessPace::new(shared.clay_rate)),
                     ambient: Arc::clone(ambient),
@@ -121,7 +137,7 @@ impl Relay {
     }
 
     /// What reads the list of contact properties for the rows.
-    pub fn property_reader(&self) -> LocalProperties {
+    pub fn property_reader(&self) -> LocalProperties<L> {
         self.rows.property_reader()
     }
 
