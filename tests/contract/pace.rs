@@ -112,5 +112,6 @@ async fn where_another_client_takes_six_of_the_ten_a_second_a_backlog_drains_wit
         began.elapsed(),
         all - to_others
     );
-    assert!(all - to_others <= ROWS / 10, "{} of the relay's calls were answered with 429", all - to_others);
+    // Who leaves no room has four of fourteen refused, seventeen of these rows.
+    assert!(all - to_others <= ROWS / 6, "{} of the relay's calls were answered with 429", all - to_others);
 }
