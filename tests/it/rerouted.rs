@@ -7,7 +7,7 @@ use relay::ambient::{Ambient, System};
 use relay::store::Queue as _;
 use relay_core::contact::ContactKey;
 use relay_core::delivery::{Cargo, Delivery, DeliveryId, Reason, ReasonCode};
-use relay_local::store::{self, SqliteStore};
+use relay_local::store::{self, Revival, SqliteStore};
 use relay_tests::far_end::{FarEnd, Reply};
 use relay_tests::listing::Listing as _;
 use relay_tests::process::{Folder, Relay};
@@ -27,8 +27,11 @@ async fn an_event_that_found_no_route_reaches_the_route_that_there_is_when_it_is
     let ambient: Arc<dyn Ambient> = Arc::new(System);
     let store = SqliteStore::new(store::open(folder.path(), System.now()).unwrap(), ambient);
     store.put_dead(&letter, Reason::own(ReasonCode::NoRoute)).await.unwrap();
-    assert!(store.retry(&letter.id).await.unwrap() && !store.retry(&letter.id).await.unwrap());
     drop(store);
+    let mut beside = store::open_existing(folder.path()).unwrap().unwrap();
+    let mut revive = || store::revive(&mut beside, letter.id.as_str(), false, System.now()).unwrap();
+    assert_eq!([revive(), revive()], [Revival::Waits, Revival::Gone]);
+    drop(beside);
 
     let relay = Relay::start_in(folder, &[("CLAY_WEBHOOK_URL", &clay.url("/hook"))]).await;
     let delivered = eventually("both delivered", async || {

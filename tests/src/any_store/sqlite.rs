@@ -6,7 +6,8 @@ use jiff::SignedDuration;
 use relay::ambient::Ambient;
 use relay::store::{Attempt as _, DirectLane, Queue, WebhookLedger};
 use relay_core::delivery::{DeliveryId, Direction};
-use relay_local::store::{self, DeliveryReport, DeliveryState, Filter, SqliteStore};
+use relay_local::store::{self, DeliveryReport, DeliveryState, Filter, Revival, SqliteStore};
+use rusqlite::Connection;
 use tempfile::TempDir;
 
 use super::end::{Clock, End};
@@ -27,10 +28,14 @@ impl Sqlite {
         SqliteStore::new(opened, ambient)
     }
 
-    fn list(&self, state: Option<DeliveryState>) -> Vec<DeliveryReport> {
+    /// The store as an operator opens it beside the relay.
+    fn beside(&self) -> Connection {
         let connection = store::open_existing(self.folder.path()).unwrap_or_else(|fault| panic!("{fault}"));
-        let connection = connection.unwrap_or_else(|| panic!("there is no store"));
-        store::list(&connection, &Filter { state, limit: u32::MAX }).unwrap_or_else(|fault| panic!("{fault}"))
+        connection.unwrap_or_else(|| panic!("there is no store"))
+    }
+
+    fn list(&self, state: Option<DeliveryState>) -> Vec<DeliveryReport> {
+        store::list(&self.beside(), &Filter { state, limit: u32::MAX }).unwrap_or_else(|fault| panic!("{fault}"))
     }
 }
 
@@ -109,7 +114,8 @@ impl AnyStore for Sqlite {
     }
 
     async fn send_again(&mut self, id: &DeliveryId) {
-        let found = self.store.retry(id).await.unwrap_or_else(|fault| panic!("{fault}"));
-        assert!(found, "{id} is no dead letter");
+        let revived = store::revive(&mut self.beside(), id.as_str(), true, self.clock.now());
+        let revived = revived.unwrap_or_else(|fault| panic!("{fault}"));
+        assert_eq!(revived, Revival::Waits, "{id} is no dead letter");
     }
 }

@@ -1,10 +1,9 @@
 //! What a store holds, counted.
 
 use jiff::Timestamp;
-use relay::store::WebhookUse;
-use rusqlite::{Connection, OptionalExtension as _};
+use rusqlite::Connection;
 
-use super::DeliveryState;
+use super::{DeliveryState, record};
 
 /// The deliveries of a direction in one state.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +34,7 @@ pub fn counts(connection: &Connection) -> rusqlite::Result<Vec<Count>> {
             direction: row.get(0)?,
             state: DeliveryState::read(&state),
             deliveries: u64::try_from(deliveries).unwrap_or_default(),
-            oldest: Timestamp::from_millisecond(row.get(3)?).unwrap_or_default(),
+            oldest: record::time(row.get(3)?),
         })
     })?;
     rows.collect()
@@ -49,22 +48,5 @@ pub fn last_delivered(connection: &Connection) -> rusqlite::Result<Option<Timest
     let last: Option<i64> =
         connection
             .query_row("SELECT max(settled_at) FROM deliveries WHERE state = 'delivered'", [], |row| row.get(0))?;
-    Ok(last.and_then(|at| Timestamp::from_millisecond(at).ok()))
-}
-
-/// How a Clay webhook has been used, by its key.
-///
-/// # Errors
-/// When the store cannot be read.
-pub fn webhook_use(connection: &Connection, key: &str) -> rusqlite::Result<WebhookUse> {
-    let row = connection
-        .query_row("SELECT taken, refused_at, refused_status FROM clay_webhooks WHERE key = ?1", [key], |row| {
-            Ok((row.get::<_, i64>(0)?, row.get::<_, Option<i64>>(1)?, row.get::<_, Option<u16>>(2)?))
-        })
-        .optional()?;
-    let (taken, refused_at, status) = row.unwrap_or_default();
-    Ok(WebhookUse {
-        taken: u64::try_from(taken).unwrap_or_default(),
-        refused: refused_at.and_then(|at| Timestamp::from_millisecond(at).ok()).zip(status),
-    })
+    Ok(last.map(record::time))
 }

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use relay_core::delivery::Delivery;
-use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 
 use super::record;
 
@@ -67,18 +67,10 @@ pub fn discard(connection: &mut Connection, id: &str) -> rusqlite::Result<bool> 
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let dropped = transaction.execute("DELETE FROM deliveries WHERE id = ?1 AND state = 'dead'", [id])? == 1;
     if dropped {
-        forget_failures(&transaction, id)?;
+        transaction.execute("DELETE FROM failures WHERE delivery_id = ?1", [id])?;
     }
     transaction.commit()?;
     Ok(dropped)
-}
-
-fn forget_failures(transaction: &Transaction<'_>, id: &str) -> rusqlite::Result<()> {
-    let known = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'failures'";
-    if transaction.query_row(known, [], |_| Ok(())).optional()?.is_some() {
-        transaction.execute("DELETE FROM failures WHERE delivery_id = ?1", [id])?;
-    }
-    Ok(())
 }
 
 fn dead(connection: &Connection, id: &str) -> rusqlite::Result<Option<(i64, Delivery)>> {

@@ -38,8 +38,11 @@ pub(super) fn forget(transaction: &Transaction<'_>) -> rusqlite::Result<usize> {
     transaction.execute("DELETE FROM failures WHERE delivery_id NOT IN (SELECT id FROM deliveries)", [])
 }
 
-/// The reasons of a delivery, the most frequent first.
-pub(super) fn of(connection: &Connection, id: &str) -> rusqlite::Result<Vec<FailureCount>> {
+/// How often the attempts at a delivery failed, by reason, the most frequent first.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn failures_of(connection: &Connection, id: &str) -> rusqlite::Result<Vec<FailureCount>> {
     let mut statement = connection.prepare_cached(
         "SELECT reason, status, count, last_at FROM failures WHERE delivery_id = ?1 ORDER BY count DESC, last_at DESC",
     )?;

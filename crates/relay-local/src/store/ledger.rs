@@ -2,26 +2,14 @@
 
 use jiff::Timestamp;
 use relay::store::{StoreFault, Submission, WebhookLedger, WebhookUse};
-use rusqlite::{OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::{SqliteStore, record};
 
 impl WebhookLedger for SqliteStore {
     async fn usage(&self, webhook: &str) -> Result<WebhookUse, StoreFault> {
         let webhook = webhook.to_owned();
-        self.look(move |connection| {
-            connection
-                .prepare_cached("SELECT taken, refused_at, refused_status FROM clay_webhooks WHERE key = ?1")?
-                .query_row([webhook], |row| {
-                    let refused_at: Option<i64> = row.get(1)?;
-                    let refused_status: Option<u16> = row.get(2)?;
-                    let taken = u64::try_from(row.get::<_, i64>(0)?).unwrap_or_default();
-                    Ok(WebhookUse { taken, refused: refused_at.map(record::time).zip(refused_status) })
-                })
-                .optional()
-                .map(Option::unwrap_or_default)
-        })
-        .await
+        self.look(move |connection| webhook_use(connection, &webhook)).await
     }
 
     async fn note(&self, webhook: &str, submission: Submission, now: Timestamp) -> Result<(), StoreFault> {
@@ -43,4 +31,21 @@ impl WebhookLedger for SqliteStore {
         })
         .await
     }
+}
+
+/// How a Clay webhook has been used, by its key.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn webhook_use(connection: &Connection, key: &str) -> rusqlite::Result<WebhookUse> {
+    connection
+        .prepare_cached("SELECT taken, refused_at, refused_status FROM clay_webhooks WHERE key = ?1")?
+        .query_row([key], |row| {
+            let refused_at: Option<i64> = row.get(1)?;
+            let refused_status: Option<u16> = row.get(2)?;
+            let taken = u64::try_from(row.get::<_, i64>(0)?).unwrap_or_default();
+            Ok(WebhookUse { taken, refused: refused_at.map(record::time).zip(refused_status) })
+        })
+        .optional()
+        .map(Option::unwrap_or_default)
 }

@@ -31,14 +31,15 @@ use relay_core::delivery::Delivery;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
 
-pub use counts::{Count, counts, last_delivered, webhook_use};
+pub use counts::{Count, counts, last_delivered};
 pub use dead_letters::{Revival, discard, judge, revive};
-pub use failures::FailureCount;
+pub use failures::{FailureCount, failures_of};
+pub use ledger::webhook_use;
 pub use open::{OpenFault, Opened, STORE_FILE, open, open_existing};
 pub use paused::{pause, paused_since, resume};
 pub use queue_state::QueueState;
 pub use report::{DeliveryReport, DeliveryState, Filter, list, state_of};
-pub use search::{Found, Search, failures_of, queue_of, search};
+pub use search::{Found, Search, queue_of, search};
 pub use worker::Claimed;
 
 /// The store of a running relay.

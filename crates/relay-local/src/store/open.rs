@@ -128,7 +128,6 @@ pub fn open(folder: &Path, now: jiff::Timestamp) -> Result<Opened, OpenFault> {
             ))?;
         }
         upgrade(&mut connection)?;
-        connection.execute_batch(super::paused::TABLE)?;
         connection.execute("DELETE FROM deliveries WHERE settled_at IS NULL AND state = 'direct'", [])?;
         connection
             .execute("UPDATE deliveries SET state = 'waiting' WHERE settled_at IS NULL AND state = 'sending'", [])?;

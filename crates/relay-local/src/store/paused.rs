@@ -6,20 +6,11 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::record;
 
-/// Made where it is missing. An older relay does not mind the table, and a pause neither: the version of the tables stays.
-pub(super) const TABLE: &str =
-    "CREATE TABLE IF NOT EXISTS paused (direction TEXT PRIMARY KEY, since INTEGER NOT NULL) STRICT;";
-
 /// Since when a direction is paused, if it is.
 ///
 /// # Errors
 /// When the file cannot be read.
 pub fn paused_since(connection: &Connection, direction: Direction) -> rusqlite::Result<Option<Timestamp>> {
-    // Only the relay and whoever pauses make the table.
-    let known = "SELECT count(*) FROM sqlite_schema WHERE name = 'paused'";
-    if connection.prepare_cached(known)?.query_row([], |row| row.get::<_, i64>(0))? == 0 {
-        return Ok(None);
-    }
     connection
         .prepare_cached("SELECT since FROM paused WHERE direction = ?1")?
         .query_row([direction.as_str()], |row| row.get(0).map(record::time))
@@ -31,7 +22,6 @@ pub fn paused_since(connection: &Connection, direction: Direction) -> rusqlite::
 /// # Errors
 /// When the file cannot be written.
 pub fn pause(connection: &Connection, direction: Direction, now: Timestamp) -> rusqlite::Result<bool> {
-    connection.execute_batch(TABLE)?;
     let paused = "INSERT INTO paused (direction, since) VALUES (?1, ?2) ON CONFLICT (direction) DO NOTHING";
     Ok(connection.execute(paused, params![direction.as_str(), now.as_millisecond()])? == 1)
 }
@@ -41,17 +31,18 @@ pub fn pause(connection: &Connection, direction: Direction, now: Timestamp) -> r
 /// # Errors
 /// When the file cannot be written.
 pub fn resume(connection: &Connection, direction: Direction) -> rusqlite::Result<bool> {
-    connection.execute_batch(TABLE)?;
     Ok(connection.execute("DELETE FROM paused WHERE direction = ?1", [direction.as_str()])? == 1)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::open;
 
     #[test]
     fn a_pause_is_of_one_direction_and_begins_once() {
-        let connection = Connection::open_in_memory().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let connection = open(folder.path(), Timestamp::UNIX_EPOCH).unwrap().writer;
         let at = |second| Timestamp::from_second(second).unwrap();
         assert_eq!(paused_since(&connection, Direction::LoopsToClay).unwrap(), None);
         assert!(pause(&connection, Direction::LoopsToClay, at(1)).unwrap());

@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use relay::store::StoreFault;
 use relay_core::delivery::Direction;
+use rusqlite::Connection;
 
 use super::{STORE_FILE, SqliteStore, record};
 
@@ -20,23 +21,25 @@ pub struct QueueState {
     pub oldest: Option<Timestamp>,
 }
 
+/// What waits in a direction.
+pub(super) fn waiting(connection: &Connection, direction: Direction) -> rusqlite::Result<QueueState> {
+    let mut statement = connection.prepare_cached(
+        "SELECT count(*), min(received_at) FROM deliveries
+         WHERE direction = ?1 AND settled_at IS NULL AND state IN ('waiting', 'sending')",
+    )?;
+    statement.query_row([direction.as_str()], |row| {
+        let oldest: Option<i64> = row.get(1)?;
+        Ok(QueueState { waiting: row.get(0)?, oldest: oldest.map(record::time) })
+    })
+}
+
 impl SqliteStore {
     /// What waits in a direction.
     ///
     /// # Errors
     /// When the store cannot be read.
     pub async fn queue_state(&self, direction: Direction) -> Result<QueueState, StoreFault> {
-        self.look(move |connection| {
-            let mut statement = connection.prepare_cached(
-                "SELECT count(*), min(received_at) FROM deliveries
-                 WHERE direction = ?1 AND settled_at IS NULL AND state IN ('waiting', 'sending')",
-            )?;
-            statement.query_row([direction.as_str()], |row| {
-                let oldest: Option<i64> = row.get(1)?;
-                Ok(QueueState { waiting: row.get(0)?, oldest: oldest.map(record::time) })
-            })
-        })
-        .await
+        self.look(move |connection| waiting(connection, direction)).await
     }
 
     /// Whether something could be stored now: the file is where it was, and can be written.

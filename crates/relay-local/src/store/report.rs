@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use serde::Serialize;
 
-use super::failures::{self, FailureCount};
+use super::failures::{FailureCount, failures_of};
 use super::record;
 
 /// Where a delivery stands.
@@ -92,17 +92,22 @@ pub struct Filter {
     pub limit: u32,
 }
 
+/// The condition that a delivery is in a state; in any, where none is given. What its caller still waits for is in none.
+pub(super) const fn among(state: Option<DeliveryState>) -> &'static str {
+    match state {
+        None => "state <> 'direct'",
+        Some(DeliveryState::Waiting) => "state IN ('waiting', 'sending')",
+        Some(DeliveryState::Delivered) => "state = 'delivered'",
+        Some(DeliveryState::Dead) => "state = 'dead'",
+    }
+}
+
 /// Lists deliveries in the order of their arrival.
 ///
 /// # Errors
 /// When the file cannot be read.
 pub fn list(connection: &Connection, filter: &Filter) -> rusqlite::Result<Vec<DeliveryReport>> {
-    let states = match filter.state {
-        None => "state <> 'direct'",
-        Some(DeliveryState::Waiting) => "state IN ('waiting', 'sending')",
-        Some(DeliveryState::Delivered) => "state = 'delivered'",
-        Some(DeliveryState::Dead) => "state = 'dead'",
-    };
+    let states = among(filter.state);
     let mut statement = connection.prepare(&format!(
         "SELECT * FROM (SELECT * FROM deliveries WHERE {states} ORDER BY place DESC LIMIT ?1) ORDER BY place"
     ))?;
@@ -133,7 +138,7 @@ pub fn list(connection: &Connection, filter: &Filter) -> rusqlite::Result<Vec<De
             died_at: settled_at.filter(|_| state == DeliveryState::Dead),
             first_attempt_at: time("first_attempt_at")?,
             last_attempt_at: time("last_attempt_at")?,
-            failures: failures::of(connection, &id)?,
+            failures: failures_of(connection, &id)?,
             id,
         })
     })?;

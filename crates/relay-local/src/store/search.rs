@@ -2,10 +2,11 @@
 
 use jiff::Timestamp;
 use relay_core::delivery::{Delivery, Direction};
-use rusqlite::{Connection, OptionalExtension as _, Row, named_params};
+use rusqlite::{Connection, Row, named_params};
 
-use super::report::DeliveryState;
-use super::{FailureCount, QueueState, failures, record};
+use super::queue_state::{QueueState, waiting};
+use super::record;
+use super::report::{DeliveryState, among};
 
 /// Which deliveries are looked for; what is not given does not matter.
 #[derive(Debug, Clone, Default)]
@@ -56,21 +57,14 @@ pub struct Found {
 /// # Errors
 /// When the file cannot be read.
 pub fn search(connection: &Connection, search: &Search) -> rusqlite::Result<Vec<Found>> {
-    let mut conditions =
-        vec!["state <> 'direct'", ":id IS NULL OR id = :id", ":direction IS NULL OR direction = :direction"];
-    conditions.push(":webhook_id IS NULL OR webhook_id = :webhook_id");
-    conditions.push(":since IS NULL OR settled_at IS NULL OR settled_at >= :since OR received_at >= :since");
-    conditions.push(match (&search.contact_hash, has_column(connection, "contact_hash")?) {
-        (_, true) => ":hash IS NULL OR contact_hash = :hash",
-        // An older relay has not noted it.
-        (_, false) => ":hash IS NULL",
-    });
-    conditions.push(match search.state {
-        None => "TRUE",
-        Some(DeliveryState::Waiting) => "state IN ('waiting', 'sending')",
-        Some(DeliveryState::Delivered) => "state = 'delivered'",
-        Some(DeliveryState::Dead) => "state = 'dead'",
-    });
+    let conditions = [
+        among(search.state),
+        ":id IS NULL OR id = :id",
+        ":direction IS NULL OR direction = :direction",
+        ":webhook_id IS NULL OR webhook_id = :webhook_id",
+        ":since IS NULL OR settled_at IS NULL OR settled_at >= :since OR received_at >= :since",
+        ":hash IS NULL OR contact_hash = :hash",
+    ];
     let mut statement = connection.prepare(&format!(
         "SELECT * FROM (SELECT * FROM deliveries WHERE ({}) ORDER BY place DESC LIMIT :limit) ORDER BY place",
         conditions.join(") AND (")
@@ -90,39 +84,13 @@ pub fn search(connection: &Connection, search: &Search) -> rusqlite::Result<Vec<
     rows.collect()
 }
 
-/// How often the attempts at a delivery failed, by reason; nothing where the store is of an older relay.
-///
-/// # Errors
-/// When the file cannot be read.
-pub fn failures_of(connection: &Connection, id: &str) -> rusqlite::Result<Vec<FailureCount>> {
-    let known = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'failures'";
-    if connection.query_row(known, [], |_| Ok(())).optional()?.is_none() {
-        return Ok(Vec::new());
-    }
-    failures::of(connection, id)
-}
-
 /// What waits in a direction, and how many dead letters it has.
 ///
 /// # Errors
 /// When the file cannot be read.
 pub fn queue_of(connection: &Connection, direction: Direction) -> rusqlite::Result<(QueueState, u32)> {
-    connection.query_row(
-        "SELECT count(*) FILTER (WHERE state IN ('waiting', 'sending')),
-                min(received_at) FILTER (WHERE state IN ('waiting', 'sending')),
-                count(*) FILTER (WHERE state = 'dead')
-         FROM deliveries WHERE direction = ?1",
-        [direction.as_str()],
-        |row| {
-            let oldest: Option<i64> = row.get(1)?;
-            Ok((QueueState { waiting: row.get(0)?, oldest: oldest.map(record::time) }, row.get(2)?))
-        },
-    )
-}
-
-fn has_column(connection: &Connection, column: &str) -> rusqlite::Result<bool> {
-    let known = "SELECT count(*) FROM pragma_table_info('deliveries') WHERE name = ?1";
-    connection.query_row(known, [column], |row| row.get::<_, i64>(0)).map(|count| count > 0)
+    let dead = "SELECT count(*) FROM deliveries WHERE direction = ?1 AND state = 'dead'";
+    Ok((waiting(connection, direction)?, connection.query_row(dead, [direction.as_str()], |row| row.get(0))?))
 }
 
 fn read(row: &Row<'_>) -> rusqlite::Result<Found> {
@@ -134,11 +102,10 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Found> {
         attempts: row.get("attempts")?,
         reason: row.get("reason")?,
         status: row.get("status")?,
-        // Columns that a store of an older relay does not have.
-        contact_hash: row.get("contact_hash").unwrap_or_default(),
+        contact_hash: row.get("contact_hash")?,
         next_at: if stored == "waiting" { time("next_at")? } else { None },
         settled_at: time("settled_at")?,
-        first_attempt_at: time("first_attempt_at").unwrap_or_default(),
-        last_attempt_at: time("last_attempt_at").unwrap_or_default(),
+        first_attempt_at: time("first_attempt_at")?,
+        last_attempt_at: time("last_attempt_at")?,
     })
 }

@@ -18,6 +18,9 @@ CREATE TABLE IF NOT EXISTS failures (
 ) STRICT, WITHOUT ROWID;
 ";
 
+/// The directions that a person has paused, and since when, in Unix milliseconds.
+const PAUSED: &str = "CREATE TABLE IF NOT EXISTS paused (direction TEXT PRIMARY KEY, since INTEGER NOT NULL) STRICT;";
+
 /// By what a person finds the deliveries of a contact.
 const CONTACTS: &str = "CREATE INDEX IF NOT EXISTS deliveries_of_contact ON deliveries (contact_hash)";
 
@@ -28,7 +31,7 @@ const COLUMNS: [(&str, &str); 3] =
 
 /// Adds what is missing, all of it or nothing.
 pub(super) fn upgrade(connection: &mut Connection) -> rusqlite::Result<()> {
-    if missing(connection)?.is_empty() {
+    if missing(connection)?.is_empty() && has_tables(connection)? {
         return Ok(());
     }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -38,6 +41,7 @@ pub(super) fn upgrade(connection: &mut Connection) -> rusqlite::Result<()> {
     }
     transaction.execute_batch(CONTACTS)?;
     transaction.execute_batch(FAILURES)?;
+    transaction.execute_batch(PAUSED)?;
     transaction.commit()
 }
 
@@ -52,6 +56,11 @@ fn missing(connection: &Connection) -> rusqlite::Result<Vec<(&'static str, &'sta
     Ok(missing)
 }
 
+fn has_tables(connection: &Connection) -> rusqlite::Result<bool> {
+    let known = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name IN ('failures', 'paused')";
+    connection.query_row(known, [], |row| row.get::<_, i64>(0)).map(|tables| tables == 2)
+}
+
 #[cfg(test)]
 mod tests {
     use jiff::Timestamp;
@@ -64,6 +73,7 @@ mod tests {
         let opened = open(folder.path(), Timestamp::UNIX_EPOCH).unwrap();
         let old = "
             DROP TABLE failures;
+            DROP TABLE paused;
             DROP INDEX deliveries_of_contact;
             ALTER TABLE deliveries DROP COLUMN contact_hash;
             ALTER TABLE deliveries DROP COLUMN first_attempt_at;
@@ -104,5 +114,6 @@ mod tests {
         drop(open(made.path(), Timestamp::UNIX_EPOCH).unwrap());
         assert_eq!(schema(upgraded.path()), schema(made.path()));
         assert!(schema(made.path()).contains(&"failures.count".to_owned()));
+        assert!(schema(made.path()).contains(&"paused.since".to_owned()));
     }
 }

@@ -139,28 +139,6 @@ impl SqliteStore {
         })
         .await
     }
-
-    /// Lets a dead letter be sent again, as if nothing had been tried, in the place that it had; false where there is none
-    /// of that id.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
-    pub async fn retry(&self, id: &DeliveryId) -> Result<bool, StoreFault> {
-        let (id, now) = (id.as_str().to_owned(), self.now().as_millisecond());
-        let changed = self
-            .transact(move |transaction| {
-                transaction
-                    .prepare_cached(
-                        "UPDATE deliveries
-                         SET state = 'waiting', next_at = ?2, settled_at = NULL, failing_since = NULL, held_since = NULL
-                         WHERE id = ?1 AND state = 'dead'",
-                    )?
-                    .execute(params![id, now])
-            })
-            .await?;
-        self.arrivals.notify_waiters();
-        Ok(changed == 1)
-    }
 }
 
 /// What has failed, or waited for a person, and gets through shows that others may: those that waited for the same are due.

@@ -17,6 +17,7 @@ use super::keys::loops_key;
 use super::send::{self, Sent};
 use crate::fault::Fault;
 use crate::local::LocalRelay;
+use crate::operations::DIRECTIONS;
 use crate::setup::guide::Paste;
 use crate::setup::keeping::Keeping;
 
@@ -153,20 +154,17 @@ fn secrets(
     Ok(items.map(SecretString::from).collect())
 }
 
-/// `paused`: the directions that a person has paused. A store that was never paused has no table for it.
+/// `paused`: the directions that a person has paused.
 fn paused(connection: &Connection) -> Result<Vec<Finding>, Fault> {
-    let known: i64 =
-        connection.query_row("SELECT count(*) FROM sqlite_schema WHERE name = 'paused'", [], |row| row.get(0))?;
-    if known == 0 {
-        return Ok(Vec::new());
+    let mut findings = Vec::new();
+    for direction in DIRECTIONS {
+        if store::paused_since(connection, direction)?.is_some() {
+            let direction = direction.as_str();
+            let to_do = format!("when that is meant to end, run `relayctl resume {direction} --local`");
+            findings.push(Finding::warn("paused", format!("deliveries {direction} are paused"), to_do));
+        }
     }
-    let mut statement = connection.prepare("SELECT direction FROM paused ORDER BY direction")?;
-    let directions: Vec<String> = statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
-    let paused = |direction: &String| {
-        let to_do = format!("when that is meant to end, run `relayctl resume {direction} --local`");
-        Finding::warn("paused", format!("deliveries {direction} are paused"), to_do)
-    };
-    Ok(directions.iter().map(paused).collect())
+    Ok(findings)
 }
 
 /// `store`, `waiting`, `dead-letters`, `clay-webhook-use`, `last-delivery`: what the store holds.
