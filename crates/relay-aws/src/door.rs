@@ -14,8 +14,6 @@ use lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpResponse;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use relay::ambient::{Ambient as _, System};
 use relay::answer::{self, Caller};
-use relay::signal::{Became, Place, Signal};
-use relay_core::delivery::{DeliveryId, Direction};
 use relay_core::refusal::{Code, Refusal};
 use serde_json::value::RawValue;
 
@@ -68,14 +66,7 @@ fn too_slow(caller: Caller) -> Response<Bytes> {
 }
 
 fn refuse(caller: Caller, refusal: &Refusal) -> Response<Bytes> {
-    let direction = match caller {
-        Caller::Loops => Direction::LoopsToClay,
-        Caller::Clay => Direction::ClayToLoops,
-    };
-    let id = DeliveryId::of_refusal(&System.unique());
-    let signal = Signal::new(direction, Place::Door, Became::Refused, id.as_str());
-    Signal { code: Some(refusal.code()), ..signal }.tell();
-    answer::with_delivery_id(answer::refuse(caller, refusal), id.as_str())
+    answer::refused_unhandled(caller, refusal.code(), answer::refuse(caller, refusal), &System.unique())
 }
 
 /// The answer as the gateway takes it.

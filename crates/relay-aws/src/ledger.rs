@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use relay::store::StoreFault;
 use relay_core::contact::ContactHashKey;
-use relay_core::delivery::{BodyHash, Cargo, Delivery, DeliveryId, Reason};
+use relay_core::delivery::{BodyHash, Delivery, DeliveryId, Reason};
 
 use crate::failures::counted;
 use crate::table::{Change, LedgerTable, text};
@@ -172,15 +172,10 @@ impl Ledger {
     /// The values that say what a delivery is: `:hash`, `:received` and `:cargo`; and whom it is about, which stays when
     /// another body comes under its id.
     pub(crate) fn describe(&self, change: Change, delivery: &Delivery) -> Change {
-        let cargo = match delivery.cargo {
-            Cargo::ClayRow { .. } => "row",
-            Cargo::LoopsContact => "contact",
-            Cargo::LoopsEvent { .. } => "event",
-        };
         let change = change
             .text(":hash", BodyHash::of(&delivery.body).as_str())
             .number(":received", delivery.received_at.as_millisecond())
-            .text(":cargo", cargo);
+            .text(":cargo", delivery.cargo.kind());
         match &self.contact_hash_key {
             Some(key) => change.also(
                 "contact_hash = if_not_exists(contact_hash, :contact_hash)",

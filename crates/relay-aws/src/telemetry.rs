@@ -11,7 +11,7 @@ use relay::settings::CONTACT_HASH_KEY;
 use relay::signal::{self, Loudness, Signal, milliseconds};
 use relay_core::contact::ContactHashKey;
 use tracing::level_filters::LevelFilter;
-use tracing::{Level, Metadata, warn};
+use tracing::{Level, warn};
 use tracing_subscriber::filter::FilterFn;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -33,7 +33,7 @@ pub fn start() {
         .with_target(false)
         // Lambda stamps every line.
         .without_time()
-        .with_filter(FilterFn::new(may_be_heard))
+        .with_filter(FilterFn::new(log::may_be_heard))
         .with_filter(level);
     // A second start changes nothing.
     let _ = tracing_subscriber::registry().with(lines).try_init();
@@ -65,8 +65,4 @@ const fn level_of(loudness: Loudness) -> Level {
         Loudness::Warn => Level::WARN,
         Loudness::Error => Level::ERROR,
     }
-}
-
-fn may_be_heard(metadata: &Metadata<'_>) -> bool {
-    metadata.target().starts_with("relay") || *metadata.level() <= Level::WARN
 }

@@ -131,6 +131,16 @@ pub enum Cargo {
 }
 
 impl Cargo {
+    /// What it is, in one word: in stores, logs and listings.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::ClayRow { .. } => "row",
+            Self::LoopsContact => "contact",
+            Self::LoopsEvent { .. } => "event",
+        }
+    }
+
     /// Which way it goes.
     #[must_use]
     pub const fn direction(&self) -> Direction {

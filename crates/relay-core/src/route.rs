@@ -7,6 +7,9 @@ use url::{Host, Url};
 use crate::secret::secret_if_set;
 use crate::selection::EventSelection;
 
+/// How many rows a Clay webhook takes in its life (Clay, "Webhook integration guide": limits).
+pub const WEBHOOK_ROWS: u64 = 50_000;
+
 /// A route: which events go to which Clay table.
 #[derive(Debug, Clone)]
 pub struct ClayRoute {

@@ -18,8 +18,6 @@ use relay::property_list::{PropertyList, PropertyReader};
 use relay::rerouting::Rerouting;
 use relay::secrets::{ClayToLoopsSecret, LoopsToClaySecret, SecretField, Settled};
 use relay::settings::SharedSettings;
-use relay::signal::{Became, Place, Signal};
-use relay_core::delivery::{DeliveryId, Direction};
 use relay_core::refusal::Code;
 use relay_core::row::Kind;
 
@@ -143,14 +141,7 @@ impl<L: LoopsApi + Clone, C: ClayApi> Relay<L, C> {
 
     /// A refusal that no handler has made: it gets an id like any other, and is told.
     pub fn refused(&self, caller: Caller, code: Code, response: Response<Bytes>) -> Response<Bytes> {
-        let direction = match caller {
-            Caller::Loops => Direction::LoopsToClay,
-            Caller::Clay => Direction::ClayToLoops,
-        };
-        let id = DeliveryId::of_refusal(&self.rows.ambient.unique());
-        let signal = Signal::new(direction, Place::Door, Became::Refused, id.as_str());
-        Signal { code: Some(code), ..signal }.tell();
-        answer::with_delivery_id(response, id.as_str())
+        answer::refused_unhandled(caller, code, response, &self.rows.ambient.unique())
     }
 
     /// Answers one of the two routes for rows.

@@ -9,7 +9,7 @@ use std::io::IsTerminal as _;
 use relay::log::{self, NOT_A_LEVEL, RUST_LOG};
 use relay::signal::{self, Loudness, Signal, milliseconds};
 use relay_core::contact::ContactHashKey;
-use tracing::{Level, Metadata, warn};
+use tracing::{Level, warn};
 use tracing_subscriber::filter::FilterFn;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -26,7 +26,7 @@ pub fn start() {
         let json = fmt::layer().json().flatten_event(true).with_current_span(false).with_span_list(false);
         json.with_writer(std::io::stderr).with_target(false).boxed()
     };
-    let lines = form.with_filter(FilterFn::new(may_be_heard)).with_filter(level);
+    let lines = form.with_filter(FilterFn::new(log::may_be_heard)).with_filter(level);
     // A second start, as in tests, changes nothing.
     let _ = tracing_subscriber::registry().with(lines).try_init();
     log::tell_panics();
@@ -90,8 +90,4 @@ fn write(signal: &Signal<'_>, contact: Option<&str>) {
         Loudness::Warn => line!(WARN),
         Loudness::Error => line!(ERROR),
     }
-}
-
-fn may_be_heard(metadata: &Metadata<'_>) -> bool {
-    metadata.target().starts_with("relay") || *metadata.level() <= Level::WARN
 }

@@ -3,8 +3,11 @@
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{HeaderName, Response, StatusCode};
+use relay_core::delivery::{DeliveryId, Direction};
 use relay_core::refusal::{Code, Refusal};
 use serde_json::{Value, json};
+
+use crate::signal::{Became, Place, Signal};
 
 /// The id of the delivery that a request became, or of its refusal: on every answer, on every call to a far end that the
 /// delivery makes, and in the log. A webhook for several routes has several, separated by `, `.
@@ -24,6 +27,25 @@ pub enum Caller {
     Loops,
     /// Clay sends a row again on 408, 413 and 429 only, once and at once (Clay, "HTTP API": retries).
     Clay,
+}
+
+impl Caller {
+    /// Which way its requests go.
+    const fn direction(self) -> Direction {
+        match self {
+            Self::Loops => Direction::LoopsToClay,
+            Self::Clay => Direction::ClayToLoops,
+        }
+    }
+}
+
+/// The answer of a refusal that no handler has made: it gets an id like any other, and is told. `unique` comes from outside.
+#[must_use]
+pub fn refused_unhandled(caller: Caller, code: Code, response: Response<Bytes>, unique: &str) -> Response<Bytes> {
+    let id = DeliveryId::of_refusal(unique);
+    let signal = Signal::new(caller.direction(), Place::Door, Became::Refused, id.as_str());
+    Signal { code: Some(code), ..signal }.tell();
+    with_delivery_id(response, id.as_str())
 }
 
 /// A JSON answer.

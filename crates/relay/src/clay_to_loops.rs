@@ -237,14 +237,7 @@ where
         if let Err(fault) = &settled {
             error!(delivery.id = %delivery.id, fault = %fault, "direct delivery not recorded");
         }
-        match attempt {
-            DirectAttempt::Answered(answer) => Ending::Delivered(answer),
-            DirectAttempt::Duplicate => Ending::Duplicate,
-            DirectAttempt::Refused { status, message } => Ending::LoopsRejected { status, message },
-            DirectAttempt::KeyRejected(refusal) => Ending::Refused(refusal),
-            DirectAttempt::Failed { .. } if settled.is_ok() => Ending::Queued,
-            DirectAttempt::Failed { .. } => Ending::unavailable("Loops has no room and the row cannot be stored"),
-        }
+        ending_of(attempt, settled.is_ok())
     }
 
     /// The store cannot be written. Loops may still take the row, if it can be read that nothing older waits.
@@ -260,16 +253,23 @@ where
         let Some(turn) = turn.filter(|_| clear) else {
             return Ending::unavailable("The row cannot be stored");
         };
-        match self.direct().attempt(delivery, turn, api_key, deadline, tally).await {
-            DirectAttempt::Answered(answer) => Ending::Delivered(answer),
-            DirectAttempt::Duplicate => Ending::Duplicate,
-            DirectAttempt::Refused { status, message } => Ending::LoopsRejected { status, message },
-            DirectAttempt::KeyRejected(refusal) => Ending::Refused(refusal),
-            DirectAttempt::Failed { reason, .. } => {
-                error!(delivery.id = %delivery.id, reason = reason.code.as_str(), "row neither sent nor stored");
-                Ending::unavailable("Loops has no room and the row cannot be stored")
-            }
+        let attempt = self.direct().attempt(delivery, turn, api_key, deadline, tally).await;
+        if let DirectAttempt::Failed { reason, .. } = &attempt {
+            error!(delivery.id = %delivery.id, reason = reason.code.as_str(), "row neither sent nor stored");
         }
+        ending_of(attempt, false)
+    }
+}
+
+/// How a row ends that was tried; `kept` where it is stored should it have failed.
+fn ending_of(attempt: DirectAttempt, kept: bool) -> Ending {
+    match attempt {
+        DirectAttempt::Answered(answer) => Ending::Delivered(answer),
+        DirectAttempt::Duplicate => Ending::Duplicate,
+        DirectAttempt::Refused { status, message } => Ending::LoopsRejected { status, message },
+        DirectAttempt::KeyRejected(refusal) => Ending::Refused(refusal),
+        DirectAttempt::Failed { .. } if kept => Ending::Queued,
+        DirectAttempt::Failed { .. } => Ending::unavailable("Loops has no room and the row cannot be stored"),
     }
 }
 

@@ -1,8 +1,8 @@
-//! What every log of the relay has in common: how a panic is told, and `RUST_LOG`, the least that is heard. A plain level, the same in every form of the relay: what filters by target and field
-//! brings along an engine of regular expressions.
+//! What every log of the relay has in common: who is heard in it, how a panic is told, and `RUST_LOG`, the least that is
+//! heard. It is a plain level: what filters by target and field brings along an engine of regular expressions.
 
-use tracing::error;
 use tracing::level_filters::LevelFilter;
+use tracing::{Level, Metadata, error};
 
 /// The variable.
 pub const RUST_LOG: &str = "RUST_LOG";
@@ -17,6 +17,13 @@ pub fn read(text: Option<&str>) -> (LevelFilter, bool) {
         None | Some("") => (LevelFilter::INFO, true),
         Some(text) => text.parse().map_or((LevelFilter::INFO, false), |level| (level, true)),
     }
+}
+
+/// Whether a line may be heard: the relay's own, and from libraries warnings only. At their most talkative they print requests,
+/// and with them addresses and keys.
+#[must_use]
+pub fn may_be_heard(metadata: &Metadata<'_>) -> bool {
+    metadata.target().starts_with("relay") || *metadata.level() <= Level::WARN
 }
 
 /// Has a panic told as a line of the log: where it was, and not what it said, which may quote what somebody sent.

@@ -200,10 +200,10 @@ where
         for route in secret.routes.iter().filter(|route| route.events.selects(event.name())) {
             let delivery = self.delivery(event, &route.name);
             ids.push(delivery.id.clone());
-            let now = match self.queue.put(&delivery).await? {
+            let now = match self.queue.put_or_keep(&delivery).await? {
                 Stored::New => Taken::Queued,
                 Stored::Repeat => Taken::Repeat,
-                Stored::Conflict => self.bury_conflict(&delivery).await?,
+                Stored::Conflict => Taken::Rejected(ReasonCode::IdConflict),
             };
             taken = match taken {
                 Some(known) if now == Taken::Repeat => Some(known),
@@ -228,11 +228,6 @@ where
         ids.push(delivery.id.clone());
         self.queue.put_dead(&delivery, Reason::own(code)).await?;
         Ok(Taken::Rejected(code))
-    }
-
-    async fn bury_conflict(&self, delivery: &Delivery) -> Result<Taken, StoreFault> {
-        self.queue.put_dead(&delivery.conflict(), Reason::own(ReasonCode::IdConflict)).await?;
-        Ok(Taken::Rejected(ReasonCode::IdConflict))
     }
 
     fn refuse(&self, refusal: &Refusal, begun: Instant) -> Response<Bytes> {

@@ -1,10 +1,9 @@
 //! How near a pool of Clay webhooks is to its end.
 
+use relay_core::route::WEBHOOK_ROWS;
+
 use crate::signal::PoolUse;
 use crate::store::WebhookUse;
-
-/// How many rows a Clay webhook takes in its life (Clay, "Webhook integration guide": limits).
-const WEBHOOK_ROWS: u64 = 50_000;
 
 /// What the webhooks of a pool have taken, as far as the ledger tells.
 #[derive(Debug, Default)]

@@ -15,7 +15,7 @@ use crate::outcome::tell;
 use crate::pace::{Pace, Readiness};
 use crate::secrets::{LoopsToClaySecret, SecretSource};
 use crate::signal::{Became, Signal, Tally};
-use crate::store::{Attempt, Queue, StoreFault, Stored, WebhookLedger};
+use crate::store::{Attempt, Queue, StoreFault, WebhookLedger};
 
 /// The worker to Clay, and the queue that it drains.
 #[derive(Debug, Clone)]
@@ -98,10 +98,7 @@ where
             cargo: Cargo::ClayRow { route: route.to_owned(), webhook_id: webhook_id.to_owned() },
             ..delivery.clone()
         };
-        match self.queue.put(&delivery).await? {
-            Stored::New | Stored::Repeat => Ok(()),
-            Stored::Conflict => self.queue.put_dead(&delivery.conflict(), Reason::own(ReasonCode::IdConflict)).await,
-        }
+        self.queue.put_or_keep(&delivery).await.map(drop)
     }
 
     fn later(&self, history: History, code: ReasonCode) -> Disposition {

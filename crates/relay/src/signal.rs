@@ -196,8 +196,7 @@ impl<'a> Signal<'a> {
     pub fn of_work(delivery: &'a Delivery, became: Became) -> Self {
         let (kind, webhook_id) = match &delivery.cargo {
             Cargo::ClayRow { webhook_id, .. } => (None, Some(webhook_id.as_str())),
-            Cargo::LoopsContact => (Some("contact"), None),
-            Cargo::LoopsEvent { .. } => (Some("event"), None),
+            Cargo::LoopsContact | Cargo::LoopsEvent { .. } => (Some(delivery.cargo.kind()), None),
         };
         let signal = Self::new(delivery.cargo.direction(), Place::Worker, became, delivery.id.as_str());
         Self { webhook_id, kind, contact: Some(&delivery.contact), ..signal }

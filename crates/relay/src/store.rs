@@ -7,7 +7,7 @@ use std::future::Future;
 
 use jiff::Timestamp;
 use relay_core::contact::ContactKey;
-use relay_core::delivery::{Delivery, Disposition, Reason};
+use relay_core::delivery::{Delivery, Disposition, Reason, ReasonCode};
 
 use crate::pace::Readiness;
 
@@ -31,6 +31,17 @@ pub enum Stored {
 pub trait Queue: Send + Sync {
     /// Stores a delivery. When it returns, the delivery survives anything but the loss of the store.
     fn put(&self, delivery: &Delivery) -> impl Future<Output = Result<Stored, StoreFault>> + Send;
+
+    /// Stores a delivery. Where another body is known under its id, this one is kept beside it, as a dead letter.
+    fn put_or_keep(&self, delivery: &Delivery) -> impl Future<Output = Result<Stored, StoreFault>> + Send {
+        async move {
+            let stored = self.put(delivery).await?;
+            if stored == Stored::Conflict {
+                self.put_dead(&delivery.conflict(), Reason::own(ReasonCode::IdConflict)).await?;
+            }
+            Ok(stored)
+        }
+    }
 
     /// Stores a delivery as a dead letter, body and all; once, however often it is put.
     fn put_dead(&self, delivery: &Delivery, reason: Reason) -> impl Future<Output = Result<(), StoreFault>> + Send;

@@ -18,10 +18,10 @@ pub(super) fn insert(
     state: &str,
     next_at: Timestamp,
 ) -> rusqlite::Result<bool> {
-    let (kind, route, webhook_id, key) = match &delivery.cargo {
-        Cargo::ClayRow { route, webhook_id } => ("row", Some(route), Some(webhook_id), None),
-        Cargo::LoopsContact => ("contact", None, None, None),
-        Cargo::LoopsEvent { key } => ("event", None, None, Some(key.as_str())),
+    let (route, webhook_id, key) = match &delivery.cargo {
+        Cargo::ClayRow { route, webhook_id } => (Some(route), Some(webhook_id), None),
+        Cargo::LoopsContact => (None, None, None),
+        Cargo::LoopsEvent { key } => (None, None, Some(key.as_str())),
     };
     let inserted = transaction
         .prepare_cached(
@@ -38,7 +38,7 @@ pub(super) fn insert(
             ":direction": delivery.cargo.direction().as_str(),
             ":state": state,
             ":contact": delivery.contact.as_str(),
-            ":kind": kind,
+            ":kind": delivery.cargo.kind(),
             ":route": route,
             ":webhook_id": webhook_id,
             ":key": key,

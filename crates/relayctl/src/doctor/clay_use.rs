@@ -2,27 +2,25 @@
 //! guide": limits). Nobody else counts them.
 
 use relay::store::WebhookUse;
-use relay_core::route::ClayRoute;
+use relay_core::route::{ClayRoute, WEBHOOK_ROWS};
 
 use super::finding::Finding;
 
 /// The check's name.
 pub const CHECK: &str = "clay-webhook-use";
-/// How many rows a webhook takes.
-const MOST: u64 = 50_000;
 /// From where on a new one should be made: 80 %.
-const SOON: u64 = MOST / 100 * 80;
+const SOON: u64 = WEBHOOK_ROWS / 100 * 80;
 
 /// What the use of a route's webhooks means: one finding for each.
 #[must_use]
 pub fn judge(route: &ClayRoute, uses: &[WebhookUse]) -> Vec<Finding> {
-    let spent = |used: &WebhookUse| used.taken >= MOST || matches!(used.refused, Some((_, 403 | 404 | 410)));
+    let spent = |used: &WebhookUse| used.taken >= WEBHOOK_ROWS || matches!(used.refused, Some((_, 403 | 404 | 410)));
     let all_spent = !uses.is_empty() && uses.iter().all(spent);
     let pairs = route.webhooks.iter().zip(uses);
     pairs
         .map(|(webhook, used)| {
             let name = format!("{} {}", route.name, webhook.key());
-            let taken = format!("{name} has taken {} of {MOST}", used.taken);
+            let taken = format!("{name} has taken {} of {WEBHOOK_ROWS}", used.taken);
             match used.refused {
                 Some((_, 401)) => Finding::fail(
                     CHECK,
