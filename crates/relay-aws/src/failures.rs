@@ -19,16 +19,20 @@ pub(crate) fn counted(change: Change, reason: Reason) -> Change {
     change.named("#failed", name).number(":failure", 1)
 }
 
-/// How often each reason occurred, by an item's attributes.
+/// How often each reason occurred, by an item's attributes; of the reasons that this relay knows.
 #[must_use]
 pub fn failures(item: &Item) -> BTreeMap<(String, Option<u16>), u64> {
-    let counts = item.keys().filter_map(|name| {
+    let known = counts(item).filter(|(code, ..)| ReasonCode::read(code).is_some());
+    known.map(|(code, status, count)| ((code.to_owned(), status), count)).collect()
+}
+
+/// The counters of an item: reason, status and how often, in no order. The reasons may be those of another version.
+pub fn counts(item: &Item) -> impl Iterator<Item = (&str, Option<u16>, u64)> {
+    item.keys().filter_map(|name| {
         let (code, status) = name.strip_prefix(PREFIX)?.rsplit_once('#')?;
         let count = u64::try_from(number(item, name)?).ok()?;
-        let code = ReasonCode::read(code)?.as_str().to_owned();
-        Some(((code, status.parse().ok().filter(|status| *status > 0)), count))
-    });
-    counts.collect()
+        Some((code, status.parse().ok().filter(|status| *status > 0), count))
+    })
 }
 
 #[cfg(test)]

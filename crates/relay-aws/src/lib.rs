@@ -24,5 +24,5 @@ pub mod settings;
 pub mod start;
 pub mod table;
 pub mod telemetry;
-mod webhook_use;
+pub mod webhook_use;
 pub mod worker;

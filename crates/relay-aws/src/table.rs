@@ -11,7 +11,7 @@ use relay::store::StoreFault;
 use crate::service_fault::told;
 
 /// The table's key.
-const KEY: &str = "pk";
+pub const KEY: &str = "pk";
 /// The attribute by which DynamoDB forgets an item, in Unix seconds.
 const EXPIRES_AT: &str = "expires_at";
 /// The index of what is parked: only such items are in it.
@@ -19,10 +19,10 @@ const PARKED_INDEX: &str = "parked";
 /// How many of them are looked at at once.
 const PARKED_PAGE: i32 = 100;
 /// How long an item is kept after its last change.
-const KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
+pub const KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// An item's attributes.
-pub(crate) type Item = HashMap<String, AttributeValue>;
+pub type Item = HashMap<String, AttributeValue>;
 
 /// The table.
 #[derive(Debug, Clone)]
@@ -190,16 +190,19 @@ impl LedgerTable {
 }
 
 /// A text of an item.
-pub(crate) fn text<'a>(item: &'a Item, name: &str) -> Option<&'a str> {
+#[must_use]
+pub fn text<'a>(item: &'a Item, name: &str) -> Option<&'a str> {
     item.get(name)?.as_s().ok().map(String::as_str)
 }
 
 /// A whole number of an item.
-pub(crate) fn number(item: &Item, name: &str) -> Option<i64> {
+#[must_use]
+pub fn number(item: &Item, name: &str) -> Option<i64> {
     item.get(name)?.as_n().ok()?.parse().ok()
 }
 
 /// A time of an item, kept as Unix milliseconds.
-pub(crate) fn time(item: &Item, name: &str) -> Option<Timestamp> {
+#[must_use]
+pub fn time(item: &Item, name: &str) -> Option<Timestamp> {
     Timestamp::from_millisecond(number(item, name)?).ok()
 }

@@ -4,17 +4,11 @@ use jiff::Timestamp;
 use relay::store::{StoreFault, Submission, WebhookLedger, WebhookUse};
 
 use crate::ledger::Ledger;
-use crate::table::{Change, number, time};
+use crate::table::{Change, Item, number, time};
 
 impl WebhookLedger for Ledger {
     async fn usage(&self, webhook: &str) -> Result<WebhookUse, StoreFault> {
-        let item = self.table().get(&webhook_key(webhook)).await?;
-        let taken = number(&item, "taken").unwrap_or_default();
-        let status = number(&item, "refused_status").and_then(|status| u16::try_from(status).ok());
-        Ok(WebhookUse {
-            taken: u64::try_from(taken).unwrap_or_default(),
-            refused: time(&item, "refused_at").zip(status),
-        })
+        Ok(webhook_use(&self.table().get(&webhook_key(webhook)).await?))
     }
 
     async fn note(&self, webhook: &str, submission: Submission, now: Timestamp) -> Result<(), StoreFault> {
@@ -28,6 +22,16 @@ impl WebhookLedger for Ledger {
     }
 }
 
-fn webhook_key(webhook: &str) -> String {
+/// What the item of a webhook says.
+#[must_use]
+pub fn webhook_use(item: &Item) -> WebhookUse {
+    let taken = number(item, "taken").unwrap_or_default();
+    let status = number(item, "refused_status").and_then(|status| u16::try_from(status).ok());
+    WebhookUse { taken: u64::try_from(taken).unwrap_or_default(), refused: time(item, "refused_at").zip(status) }
+}
+
+/// The key of a webhook's item.
+#[must_use]
+pub fn webhook_key(webhook: &str) -> String {
     format!("webhook#{webhook}")
 }

@@ -29,11 +29,11 @@ pub struct DeliveriesArguments {
 /// A state, as it is typed.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum State {
-    /// It will be sent.
+    /// It will be sent
     Waiting,
-    /// The far end has it.
+    /// The far end has it
     Delivered,
-    /// It is kept for a person.
+    /// It is kept for a person
     Dead,
 }
 
@@ -81,18 +81,13 @@ fn table(reports: &[DeliveryReport]) -> Table {
     table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(["received", "direction", "what", "state", "attempts", "reason", "next attempt", "id"]);
     for report in reports {
-        let reason = match (&report.reason, report.status) {
-            (Some(reason), Some(status)) => format!("{reason} ({status})"),
-            (Some(reason), None) => reason.clone(),
-            (None, _) => String::new(),
-        };
         table.add_row([
             short(report.received_at),
             report.direction.clone(),
             report.kind.clone(),
             report.state.as_str().to_owned(),
             report.attempts.to_string(),
-            reason,
+            because(report.reason.as_deref(), report.status),
             report.next_attempt_at.map(short).unwrap_or_default(),
             report.id.clone(),
         ]);
@@ -100,6 +95,18 @@ fn table(reports: &[DeliveryReport]) -> Table {
     table
 }
 
-fn short(at: jiff::Timestamp) -> String {
+/// A reason and its status in one text.
+#[must_use]
+pub fn because(reason: Option<&str>, status: Option<u16>) -> String {
+    match (reason, status) {
+        (Some(reason), Some(status)) => format!("{reason} ({status})"),
+        (Some(reason), None) => reason.to_owned(),
+        (None, _) => String::new(),
+    }
+}
+
+/// A time in a table.
+#[must_use]
+pub fn short(at: jiff::Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
 }

@@ -2,6 +2,7 @@
 
 use clap::{Args, ValueEnum};
 use relay_core::delivery::Direction;
+use relay_local::commands::deliveries::State;
 use relay_local::store::DeliveryState;
 use serde_json::json;
 
@@ -31,27 +32,6 @@ impl From<Way> for Direction {
         match way {
             Way::LoopsToClay => Self::LoopsToClay,
             Way::ClayToLoops => Self::ClayToLoops,
-        }
-    }
-}
-
-/// A state, as it is typed.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum State {
-    /// It will be sent
-    Waiting,
-    /// The far end has it
-    Delivered,
-    /// It is kept for a person
-    Dead,
-}
-
-impl From<State> for DeliveryState {
-    fn from(state: State) -> Self {
-        match state {
-            State::Waiting => Self::Waiting,
-            State::Delivered => Self::Delivered,
-            State::Dead => Self::Dead,
         }
     }
 }

@@ -80,7 +80,7 @@ async fn examine(target: &StackTarget, arguments: &DoctorArguments, step: &dyn F
         findings.push(queues::dead_letters(target, way).await);
     }
     step();
-    findings.extend(ledger::webhook_use(target, &keys.to_clay).await);
+    findings.extend(ledger::webhook_uses(target, &keys.to_clay).await);
     step();
     findings.push(ledger::last_delivery(target).await);
     step();

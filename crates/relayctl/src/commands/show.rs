@@ -17,7 +17,7 @@ use crate::operations::Operations;
 use crate::operations::letter_box::{Letter, LetterBox};
 use crate::operations::local::LocalOperations;
 use crate::operations::local_letters::LocalLetters;
-use crate::operations::record::{DeliveryRecord, because, kind_of, short};
+use crate::operations::record::{DeliveryRecord, because, short};
 use crate::operations::stack::StackOperations;
 use crate::operations::stack_letters::StackLetters;
 use crate::output::Output;
@@ -123,7 +123,7 @@ fn of_letter(letter: &Letter) -> DeliveryRecord {
         attempts: letter.attempts.unwrap_or_default(),
         reason: told.reason,
         status: told.status,
-        kind: letter.delivery.as_ref().map(|delivery| kind_of(delivery).to_owned()).unwrap_or_default(),
+        kind: letter.delivery.as_ref().map(|delivery| delivery.cargo.kind().to_owned()).unwrap_or_default(),
         route: None,
         webhook_id: told.webhook_id,
         contact_hash: None,

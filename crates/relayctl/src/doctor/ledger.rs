@@ -1,33 +1,31 @@
 //! The ledger: what each Clay webhook has taken, and the last delivery.
 
-use std::collections::HashMap;
-
-use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::Timestamp;
 use relay::secrets::LoopsToClaySecret;
-use relay::store::WebhookUse;
+use relay_aws::ledger::delivery_key;
+use relay_aws::table::{text, time};
+use relay_aws::webhook_use::{webhook_key, webhook_use};
 use relay_core::delivery::DeliveryId;
 
 use super::clay_use;
 use super::finding::Finding;
 use super::send::Sent;
 use crate::fault::Fault;
+use crate::operations::stack::item;
 use crate::stack::Output;
 use crate::target::StackTarget;
 
 /// How many pages of the table are looked at for the last delivery: 1 MB each.
 const PAGES: usize = 5;
 
-type Item = HashMap<String, AttributeValue>;
-
 /// `clay-webhook-use`: what each webhook has taken.
-pub async fn webhook_use(target: &StackTarget, to_clay: &LoopsToClaySecret) -> Vec<Finding> {
+pub async fn webhook_uses(target: &StackTarget, to_clay: &LoopsToClaySecret) -> Vec<Finding> {
     let mut findings = Vec::new();
     for route in &to_clay.routes {
         let mut uses = Vec::new();
         for webhook in &route.webhooks {
-            match usage(target, &webhook.key()).await {
-                Ok(used) => uses.push(used),
+            match item(target, webhook_key(&webhook.key())).await {
+                Ok(known) => uses.push(webhook_use(&known.unwrap_or_default())),
                 Err(fault) => return vec![Finding::of(clay_use::CHECK, &fault)],
             }
         }
@@ -59,47 +57,16 @@ pub async fn delivered(
     event: &str,
     id: &str,
 ) -> Result<Sent, Fault> {
-    let table = target.stack.output(Output::LedgerTableName)?;
-    let call = target.session.call("dynamodb:GetItem", table);
     let mut sent = Sent::Delivered;
     for route in to_clay.routes.iter().filter(|route| route.events.selects(event)) {
-        let key = AttributeValue::S(format!("delivery#{}", DeliveryId::of_webhook(&route.name, id)));
-        let answer = target.session.dynamodb().get_item().table_name(table).key("pk", key).consistent_read(true);
-        let item = answer.send().await.map_err(|fault| call.fault(&fault))?.item.unwrap_or_default();
-        match text(&item, "standing") {
+        let known = item(target, delivery_key(&DeliveryId::of_webhook(&route.name, id))).await?.unwrap_or_default();
+        match text(&known, "standing") {
             Some("done") => {}
             Some("dead") => return Ok(Sent::Dead),
             _ => sent = Sent::Waiting,
         }
     }
     Ok(sent)
-}
-
-/// Whether rows to Loops join the queue by a person's will: the item of the pace says since when.
-///
-/// # Errors
-/// When the ledger cannot be read.
-pub async fn rows_stopped(target: &StackTarget, worker: &str) -> Result<bool, Fault> {
-    if worker != "loops-delivery" {
-        return Ok(false);
-    }
-    let table = target.stack.output(Output::LedgerTableName)?;
-    let call = target.session.call("dynamodb:GetItem", table);
-    let key = AttributeValue::S("pace#loops".to_owned());
-    let answer = target.session.dynamodb().get_item().table_name(table).key("pk", key).send().await;
-    Ok(answer.map_err(|fault| call.fault(&fault))?.item.is_some_and(|item| item.contains_key("stopped_at")))
-}
-
-async fn usage(target: &StackTarget, webhook: &str) -> Result<WebhookUse, Fault> {
-    let table = target.stack.output(Output::LedgerTableName)?;
-    let call = target.session.call("dynamodb:GetItem", table);
-    let key = AttributeValue::S(format!("webhook#{webhook}"));
-    let answer = target.session.dynamodb().get_item().table_name(table).key("pk", key).send().await;
-    let item = answer.map_err(|fault| call.fault(&fault))?.item.unwrap_or_default();
-    let refused_at = number(&item, "refused_at").and_then(|at| Timestamp::from_millisecond(at).ok());
-    let status = number(&item, "refused_status").and_then(|status| u16::try_from(status).ok());
-    let taken = number(&item, "taken").and_then(|taken| u64::try_from(taken).ok());
-    Ok(WebhookUse { taken: taken.unwrap_or_default(), refused: refused_at.zip(status) })
 }
 
 /// When the youngest of the deliveries that are done came, which way it went, and whether the whole table was looked at.
@@ -116,8 +83,7 @@ async fn latest(target: &StackTarget) -> Result<(Option<(Timestamp, &'static str
                 continue;
             }
             let direction = if text(&item, "cargo") == Some("row") { "loops-to-clay" } else { "clay-to-loops" };
-            let at = number(&item, "received_at").and_then(|at| Timestamp::from_millisecond(at).ok());
-            latest = latest.max(at.map(|at| (at, direction)));
+            latest = latest.max(time(&item, "received_at").map(|at| (at, direction)));
         }
         from = page.last_evaluated_key.filter(|key| !key.is_empty());
         if from.is_none() {
@@ -125,12 +91,4 @@ async fn latest(target: &StackTarget) -> Result<(Option<(Timestamp, &'static str
         }
     }
     Ok((latest, false))
-}
-
-fn text<'a>(item: &'a Item, name: &str) -> Option<&'a str> {
-    item.get(name)?.as_s().ok().map(String::as_str)
-}
-
-fn number(item: &Item, name: &str) -> Option<i64> {
-    item.get(name)?.as_n().ok()?.parse().ok()
 }

@@ -2,12 +2,13 @@
 
 use aws_sdk_cloudwatch::primitives::DateTime;
 use aws_sdk_cloudwatch::types::{Dimension, Statistic};
-use aws_sdk_sqs::types::QueueAttributeName as Name;
 use jiff::{SignedDuration, Timestamp};
+use relay_core::delivery::Direction;
 
 use super::finding::Finding;
-use super::ledger;
 use crate::fault::Fault;
+use crate::operations::stack::{count, name_of, queue_outputs};
+use crate::operations::stack_pause;
 use crate::stack::Output;
 use crate::target::StackTarget;
 
@@ -20,11 +21,7 @@ pub struct Way {
     queue: &'static str,
     paused: &'static str,
     dead_letters: &'static str,
-    queue_url: Output,
-    dead_letter_url: Output,
-    worker: &'static str,
-    /// What `pause` and `resume` call it.
-    direction: &'static str,
+    direction: Direction,
 }
 
 /// Both directions.
@@ -33,28 +30,22 @@ pub const WAYS: [Way; 2] = [
         queue: "clay-queue",
         paused: "clay-worker",
         dead_letters: "clay-dead-letters",
-        queue_url: Output::ClayQueueUrl,
-        dead_letter_url: Output::ClayDeadLetterUrl,
-        worker: "clay-delivery",
-        direction: "loops-to-clay",
+        direction: Direction::LoopsToClay,
     },
     Way {
         queue: "loops-queue",
         paused: "loops-worker",
         dead_letters: "loops-dead-letters",
-        queue_url: Output::LoopsQueueUrl,
-        dead_letter_url: Output::LoopsDeadLetterUrl,
-        worker: "loops-delivery",
-        direction: "clay-to-loops",
+        direction: Direction::ClayToLoops,
     },
 ];
 
 /// `…-queue`: how much waits, and for how long.
 pub async fn queue(target: &StackTarget, way: Way) -> Finding {
     let looked = async {
-        let url = target.stack.output(way.queue_url)?;
-        let waiting = length(target, url).await?;
-        Ok::<_, Fault>((waiting, if waiting == 0 { Ok(None) } else { oldest(target, url).await }))
+        let (queue, _) = queue_outputs(way.direction);
+        let waiting = count(target, queue).await?;
+        Ok::<_, Fault>((waiting, if waiting == 0 { Ok(None) } else { oldest(target, queue).await }))
     };
     let (waiting, oldest) = match looked.await {
         Ok(seen) => seen,
@@ -81,7 +72,7 @@ pub async fn queue(target: &StackTarget, way: Way) -> Finding {
 
 /// `…-worker`: the function that delivers is handed what is in the queue.
 pub async fn worker(target: &StackTarget, way: Way) -> Finding {
-    let function = target.stack.function(way.worker);
+    let (function, direction) = (stack_pause::worker(target, way.direction), way.direction.as_str());
     let call = target.session.call("lambda:ListEventSourceMappings", function.as_str());
     let answer = target.session.lambda().list_event_source_mappings().function_name(&function).send().await;
     let mappings = match answer {
@@ -90,20 +81,20 @@ pub async fn worker(target: &StackTarget, way: Way) -> Finding {
     };
     match mappings.first().and_then(|mapping| mapping.state.as_deref()) {
         Some("Enabled" | "Enabling" | "Creating" | "Updating") => {
-            match ledger::rows_stopped(target, way.worker).await {
-                Ok(false) => Finding::ok(way.paused, format!("{function} takes what is in the queue")),
-                Ok(true) => Finding::warn(
+            match stack_pause::rows_stopped(target, way.direction).await {
+                Ok(None) => Finding::ok(way.paused, format!("{function} takes what is in the queue")),
+                Ok(Some(_)) => Finding::warn(
                     way.paused,
                     "rows join the queue instead of going to Loops at once: a pause has ended only in part",
-                    format!("run `relayctl resume {}` again", way.direction),
+                    format!("run `relayctl resume {direction}` again"),
                 ),
                 Err(fault) => Finding::of(way.paused, &fault),
             }
         }
         Some(state) => Finding::warn(
             way.paused,
-            format!("deliveries {} are paused: the event source of {function} is {state}", way.direction),
-            format!("when that is meant to end, run `relayctl resume {}`", way.direction),
+            format!("deliveries {direction} are paused: the event source of {function} is {state}"),
+            format!("when that is meant to end, run `relayctl resume {direction}`"),
         ),
         None => Finding::fail(
             way.paused,
@@ -115,8 +106,7 @@ pub async fn worker(target: &StackTarget, way: Way) -> Finding {
 
 /// `…-dead-letters`: what could not be delivered.
 pub async fn dead_letters(target: &StackTarget, way: Way) -> Finding {
-    let looked = async { length(target, target.stack.output(way.dead_letter_url)?).await };
-    match looked.await {
+    match count(target, queue_outputs(way.direction).1).await {
         Ok(0) => Finding::ok(way.dead_letters, "none"),
         Ok(number) => Finding::warn(
             way.dead_letters,
@@ -127,31 +117,19 @@ pub async fn dead_letters(target: &StackTarget, way: Way) -> Finding {
     }
 }
 
-async fn length(target: &StackTarget, url: &str) -> Result<u64, Fault> {
-    let names = [
-        Name::ApproximateNumberOfMessages,
-        Name::ApproximateNumberOfMessagesNotVisible,
-        Name::ApproximateNumberOfMessagesDelayed,
-    ];
-    let call = target.session.call("sqs:GetQueueAttributes", name_of(url));
-    let request = target.session.sqs().get_queue_attributes().queue_url(url);
-    let answer = request.set_attribute_names(Some(names.to_vec())).send().await.map_err(|fault| call.fault(&fault))?;
-    let attributes = answer.attributes.unwrap_or_default();
-    Ok(names.iter().filter_map(|name| attributes.get(name)?.parse::<u64>().ok()).sum())
-}
-
 /// The age of a queue's oldest message, in seconds, if CloudWatch has it. SQS itself does not tell.
-async fn oldest(target: &StackTarget, url: &str) -> Result<Option<f64>, Fault> {
+async fn oldest(target: &StackTarget, queue: Output) -> Result<Option<f64>, Fault> {
+    let name = name_of(target.stack.output(queue)?);
     let now = Timestamp::now();
     let at = |time: Timestamp| DateTime::from_secs(time.as_second());
-    let call = target.session.call("cloudwatch:GetMetricStatistics", name_of(url));
+    let call = target.session.call("cloudwatch:GetMetricStatistics", name);
     let answer = target
         .session
         .cloudwatch()
         .get_metric_statistics()
         .namespace("AWS/SQS")
         .metric_name("ApproximateAgeOfOldestMessage")
-        .dimensions(Dimension::builder().name("QueueName").value(name_of(url)).build())
+        .dimensions(Dimension::builder().name("QueueName").value(name).build())
         .start_time(at(now.checked_sub(AGE_WITHIN).unwrap_or(now)))
         .end_time(at(now.checked_add(SignedDuration::from_mins(1)).unwrap_or(now)))
         .period(60)
@@ -162,8 +140,4 @@ async fn oldest(target: &StackTarget, url: &str) -> Result<Option<f64>, Fault> {
     let mut points = answer.datapoints.unwrap_or_default();
     points.sort_by_key(|point| point.timestamp.map(|at| at.secs()));
     Ok(points.last().and_then(|point| point.maximum))
-}
-
-fn name_of(url: &str) -> &str {
-    url.rsplit('/').next().unwrap_or(url)
 }

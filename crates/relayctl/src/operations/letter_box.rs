@@ -5,7 +5,7 @@ use std::future::Future;
 use jiff::Timestamp;
 use relay_core::delivery::{Cargo, Delivery, Direction, ReasonCode};
 
-use super::record::{LetterRecord, kind_of};
+use super::record::LetterRecord;
 use crate::fault::Fault;
 
 /// A dead letter.
@@ -151,7 +151,7 @@ impl Letter {
         LetterRecord {
             id: delivery.map(|delivery| delivery.id.as_str().to_owned()),
             direction: self.direction,
-            kind: delivery.map(|delivery| kind_of(delivery).to_owned()),
+            kind: delivery.map(|delivery| delivery.cargo.kind().to_owned()),
             reason: self.reason.clone(),
             status: self.status,
             attempts: self.attempts,

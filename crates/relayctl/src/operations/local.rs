@@ -7,7 +7,7 @@ use relay_local::data_folder::DataFolder;
 use relay_local::store::{self, Found, Search};
 use rusqlite::Connection;
 
-use super::record::{DeliveryRecord, FailureRecord, PauseRecord, QueueRecord, kind_of};
+use super::record::{DeliveryRecord, FailureRecord, PauseRecord, QueueRecord};
 use super::{DIRECTIONS, Operations, Wanted};
 use crate::fault::Fault;
 
@@ -101,7 +101,7 @@ pub(super) fn record(found: Found) -> DeliveryRecord {
         attempts: found.attempts,
         reason: found.reason,
         status: found.status,
-        kind: kind_of(&found.delivery).to_owned(),
+        kind: found.delivery.cargo.kind().to_owned(),
         route: route.filter(|route| !route.is_empty()),
         webhook_id,
         contact_hash: found.contact_hash,

@@ -1,7 +1,8 @@
 //! What is told of deliveries, queues and dead letters, in both forms of output.
 
 use jiff::Timestamp;
-use relay_core::delivery::{Cargo, Delivery, Direction};
+use relay_core::delivery::Direction;
+pub use relay_local::commands::deliveries::because;
 use relay_local::store::DeliveryState;
 use serde::{Serialize, Serializer};
 
@@ -150,30 +151,10 @@ pub struct Change {
     pub webhook_id: Option<String>,
 }
 
-/// What a delivery is, as a word.
-#[must_use]
-pub const fn kind_of(delivery: &Delivery) -> &'static str {
-    match delivery.cargo {
-        Cargo::ClayRow { .. } => "row",
-        Cargo::LoopsContact => "contact",
-        Cargo::LoopsEvent { .. } => "event",
-    }
-}
-
-/// A reason and its status in one text.
-#[must_use]
-pub fn because(reason: Option<&str>, status: Option<u16>) -> String {
-    match (reason, status) {
-        (Some(reason), Some(status)) => format!("{reason} ({status})"),
-        (Some(reason), None) => reason.to_owned(),
-        (None, _) => String::new(),
-    }
-}
-
 /// A time in a table.
 #[must_use]
 pub fn short(at: Option<Timestamp>) -> String {
-    at.map(|at| at.strftime("%Y-%m-%d %H:%M:%SZ").to_string()).unwrap_or_default()
+    at.map(relay_local::commands::deliveries::short).unwrap_or_default()
 }
 
 fn direction<S: Serializer>(direction: &Direction, serializer: S) -> Result<S::Ok, S::Error> {

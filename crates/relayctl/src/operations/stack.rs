@@ -1,11 +1,12 @@
 //! The deliveries of a stack: its ledger in DynamoDB, its queues in SQS.
 
-use std::collections::HashMap;
-
+use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_sqs::types::QueueAttributeName;
 use jiff::{SignedDuration, Timestamp};
+use relay_aws::failures::counts;
 use relay_aws::ledger::delivery_key;
+use relay_aws::table::{Item, KEPT, KEY, number, text, time};
 use relay_core::contact::ContactHashKey;
 use relay_core::delivery::{DeliveryId, Direction};
 use relay_local::store::DeliveryState;
@@ -16,14 +17,6 @@ use crate::fault::Fault;
 use crate::progress;
 use crate::stack::Output;
 use crate::target::StackTarget;
-
-/// What the counters of failures are called in an item, before their reason and status.
-const FAILED: &str = "failed#";
-/// How long the ledger keeps an item after its last change, in which it notes when it is to be forgotten.
-const KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
-
-/// An item of the ledger.
-pub(super) type Item = HashMap<String, AttributeValue>;
 
 /// A stack's ledger and queues.
 #[derive(Debug)]
@@ -106,10 +99,13 @@ impl<'a> StackOperations<'a> {
 }
 
 /// An item of the ledger, as it is now.
-pub(super) async fn item(target: &StackTarget, key: String) -> Result<Option<Item>, Fault> {
+///
+/// # Errors
+/// When the ledger cannot be read.
+pub async fn item(target: &StackTarget, key: String) -> Result<Option<Item>, Fault> {
     let table = target.stack.output(Output::LedgerTableName)?;
     let call = target.session.call("dynamodb:GetItem", table);
-    let get = target.session.dynamodb().get_item().table_name(table).key("pk", AttributeValue::S(key));
+    let get = target.session.dynamodb().get_item().table_name(table).key(KEY, AttributeValue::S(key));
     let got = get.consistent_read(true).send().await.map_err(|fault| call.fault(&fault))?;
     Ok(got.item)
 }
@@ -161,9 +157,27 @@ impl Operations for StackOperations<'_> {
     }
 }
 
+/// Begins a change of an item of the ledger.
+pub(super) fn change_item(target: &StackTarget, key: String) -> Result<UpdateItemFluentBuilder, Fault> {
+    let table = target.stack.output(Output::LedgerTableName)?;
+    Ok(target.session.dynamodb().update_item().table_name(table).key(KEY, AttributeValue::S(key)))
+}
+
+/// Makes a change; false where its condition does not hold.
+pub(super) async fn change_if(target: &StackTarget, change: UpdateItemFluentBuilder) -> Result<bool, Fault> {
+    let call = target.session.call("dynamodb:UpdateItem", target.stack.output(Output::LedgerTableName)?);
+    match change.send().await {
+        Ok(_) => Ok(true),
+        Err(fault) => match fault.as_service_error() {
+            Some(refused) if refused.is_conditional_check_failed_exception() => Ok(false),
+            _ => Err(call.fault(&fault)),
+        },
+    }
+}
+
 /// The outputs with a direction's queue and its dead letters.
 #[must_use]
-pub(super) const fn queue_outputs(direction: Direction) -> (Output, Output) {
+pub const fn queue_outputs(direction: Direction) -> (Output, Output) {
     match direction {
         Direction::LoopsToClay => (Output::ClayQueueUrl, Output::ClayDeadLetterUrl),
         Direction::ClayToLoops => (Output::LoopsQueueUrl, Output::LoopsDeadLetterUrl),
@@ -171,9 +185,12 @@ pub(super) const fn queue_outputs(direction: Direction) -> (Output, Output) {
 }
 
 /// How many messages a queue holds, hidden ones included.
-pub(super) async fn count(target: &StackTarget, queue: Output) -> Result<u64, Fault> {
+///
+/// # Errors
+/// When SQS cannot be asked.
+pub async fn count(target: &StackTarget, queue: Output) -> Result<u64, Fault> {
     let url = target.stack.output(queue)?;
-    let call = target.session.call("sqs:GetQueueAttributes", url);
+    let call = target.session.call("sqs:GetQueueAttributes", name_of(url));
     let names = [
         QueueAttributeName::ApproximateNumberOfMessages,
         QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
@@ -185,22 +202,15 @@ pub(super) async fn count(target: &StackTarget, queue: Output) -> Result<u64, Fa
     Ok(names.iter().filter_map(|name| attributes.get(name)?.parse::<u64>().ok()).sum())
 }
 
-pub(super) fn text<'a>(item: &'a Item, name: &str) -> Option<&'a str> {
-    item.get(name)?.as_s().ok().map(String::as_str)
-}
-
-pub(super) fn number(item: &Item, name: &str) -> Option<i64> {
-    item.get(name)?.as_n().ok()?.parse().ok()
-}
-
-/// A time that is kept as Unix milliseconds.
-pub(super) fn time(item: &Item, name: &str) -> Option<Timestamp> {
-    Timestamp::from_millisecond(number(item, name)?).ok()
+/// The name of a queue, by its URL.
+#[must_use]
+pub fn name_of(url: &str) -> &str {
+    url.rsplit('/').next().unwrap_or(url)
 }
 
 /// What the ledger's item of a delivery says; nothing where its caller still waits.
 fn record(item: &Item) -> Option<DeliveryRecord> {
-    let id = text(item, "pk")?.strip_prefix("delivery#")?.to_owned();
+    let id = text(item, KEY)?.strip_prefix("delivery#")?.to_owned();
     let kind = text(item, "cargo").unwrap_or_default().to_owned();
     let direction = if kind == "row" { Direction::LoopsToClay } else { Direction::ClayToLoops };
     let changed_at = number(item, "expires_at").and_then(|at| Timestamp::from_second(at).ok()).map(|at| at - KEPT);
@@ -239,19 +249,14 @@ fn record(item: &Item) -> Option<DeliveryRecord> {
     })
 }
 
-/// How often which reason occurred: `failed#<reason>#<status, or 0>`.
+/// How often which reason occurred.
 fn failures(item: &Item) -> Vec<FailureRecord> {
-    let mut failures: Vec<FailureRecord> = item
-        .iter()
-        .filter_map(|(name, count)| {
-            let (reason, status) = name.strip_prefix(FAILED)?.split_once('#')?;
-            Some(FailureRecord {
-                reason: reason.to_owned(),
-                status: status.parse().ok().filter(|status| *status > 0),
-                count: count.as_n().ok()?.parse().ok()?,
-            })
-        })
-        .collect();
+    let counts = counts(item).map(|(reason, status, count)| FailureRecord {
+        reason: reason.to_owned(),
+        status,
+        count: u32::try_from(count).unwrap_or(u32::MAX),
+    });
+    let mut failures: Vec<FailureRecord> = counts.collect();
     failures.sort_by(|one, other| other.count.cmp(&one.count).then_with(|| one.reason.cmp(&other.reason)));
     failures
 }

@@ -6,16 +6,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_sqs::types::{ChangeMessageVisibilityBatchRequestEntry, Message, MessageSystemAttributeName};
 use jiff::Timestamp;
+use relay_aws::dead_letter::{ATTEMPTS, DIED_AT, REASON, STATUS};
 use relay_aws::envelope;
 use relay_aws::lane::{contact_key, place};
 use relay_aws::ledger::delivery_key;
+use relay_aws::table::{Item, number, text, time};
 use relay_core::delivery::{BodyHash, Delivery, Direction};
 
 use super::DIRECTIONS;
 use super::letter_box::{Letter, LetterBox, Verdict};
-use super::stack::{Item, count, item, number, queue_outputs, text, time};
+use super::stack::{change_if, change_item, count, item, queue_outputs};
 use crate::fault::Fault;
-use crate::stack::Output;
 use crate::target::StackTarget;
 
 /// How long what is read stays hidden, should this program be killed. Given back, it is not.
@@ -88,8 +89,7 @@ impl<'a> StackLetters<'a> {
     async fn close_lane(&self, delivery: &Delivery, contact: &Item) -> Result<bool, Fault> {
         let set = AttributeValue::Ss(vec![place(delivery)]);
         let now = AttributeValue::N(Timestamp::now().as_millisecond().to_string());
-        let mut change = self
-            .change(contact_key(&delivery.contact))?
+        let mut change = change_item(self.target, contact_key(&delivery.contact))?
             .update_expression("ADD waiting :places")
             .expression_attribute_values(":places", set)
             .expression_attribute_values(":now", now);
@@ -108,45 +108,21 @@ impl<'a> StackLetters<'a> {
                 change = change.expression_attribute_values(":through", AttributeValue::N(through.to_string()));
             }
         }
-        self.change_if(change.condition_expression(condition)).await
+        change_if(self.target, change.condition_expression(condition)).await
     }
 
     /// Notes in the ledger what an operator has done with a letter. Where its delivery stands is not touched.
     async fn note(&self, delivery: &Delivery, note: &'static str, letter: &Letter) -> Result<(), Fault> {
         let now = AttributeValue::N(Timestamp::now().as_millisecond().to_string());
         let hash = AttributeValue::S(BodyHash::of(&delivery.body).as_str().to_owned());
-        let change = self
-            .change(delivery_key(&delivery.id))?
+        let change = change_item(self.target, delivery_key(&delivery.id))?
             .update_expression(note)
             .condition_expression("body_hash = :hash")
             .expression_attribute_values(":hash", hash)
             .expression_attribute_values(":now", now)
             .expression_attribute_values(":letter", AttributeValue::S(letter.key.clone()));
         // What was refused at the door is on no record, and needs none.
-        self.change_if(change).await.map(drop)
-    }
-
-    fn change(
-        &self,
-        key: String,
-    ) -> Result<aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder, Fault> {
-        let table = self.target.stack.output(Output::LedgerTableName)?;
-        Ok(self.target.session.dynamodb().update_item().table_name(table).key("pk", AttributeValue::S(key)))
-    }
-
-    async fn change_if(
-        &self,
-        change: aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder,
-    ) -> Result<bool, Fault> {
-        let table = self.target.stack.output(Output::LedgerTableName)?;
-        let call = self.target.session.call("dynamodb:UpdateItem", table);
-        match change.send().await {
-            Ok(_) => Ok(true),
-            Err(fault) => match fault.as_service_error() {
-                Some(refused) if refused.is_conditional_check_failed_exception() => Ok(false),
-                _ => Err(call.fault(&fault)),
-            },
-        }
+        change_if(self.target, change).await.map(drop)
     }
 
     async fn delete(&mut self, letter: &Letter) -> Result<(), Fault> {
@@ -297,10 +273,10 @@ fn letter(direction: Direction, message: &Message) -> Option<Letter> {
         receipt: message.receipt_handle.clone(),
         direction,
         bytes: delivery.as_ref().map_or(body.len(), |delivery| delivery.body.len()),
-        reason: attribute("reason"),
-        status: attribute("status").and_then(|status| status.parse().ok()),
-        attempts: attribute("attempts").and_then(|attempts| attempts.parse().ok()),
-        died_at: time("died_at").or(sent_at),
+        reason: attribute(REASON),
+        status: attribute(STATUS).and_then(|status| status.parse().ok()),
+        attempts: attribute(ATTEMPTS).and_then(|attempts| attempts.parse().ok()),
+        died_at: time(DIED_AT).or(sent_at),
         delivery,
     })
 }

@@ -4,12 +4,12 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_lambda::types::EventSourceMappingConfiguration;
 use jiff::Timestamp;
 use relay_aws::pace_item::{PACE_KEY, STOPPED_AT};
+use relay_aws::table::time;
 use relay_core::delivery::Direction;
 
 use super::record::PauseRecord;
-use super::stack::{item, time};
+use super::stack::{change_if, change_item, item};
 use crate::fault::Fault;
-use crate::stack::Output;
 use crate::target::StackTarget;
 
 /// Whether a direction is paused, and since when, where that is known.
@@ -18,11 +18,19 @@ use crate::target::StackTarget;
 /// When it cannot be asked.
 pub async fn state(target: &StackTarget, direction: Direction) -> Result<(bool, Option<Timestamp>), Fault> {
     let mapping = mapping(target, direction).await?;
-    let stopped = match direction {
-        Direction::LoopsToClay => None,
-        Direction::ClayToLoops => item(target, PACE_KEY.to_owned()).await?.as_ref().and_then(|it| time(it, STOPPED_AT)),
-    };
+    let stopped = rows_stopped(target, direction).await?;
     Ok((!is_enabled(&mapping) || stopped.is_some(), stopped))
+}
+
+/// Since when rows join the queue by a person's will: the item of the pace says so. Towards Clay they always do.
+///
+/// # Errors
+/// When the ledger cannot be read.
+pub async fn rows_stopped(target: &StackTarget, direction: Direction) -> Result<Option<Timestamp>, Fault> {
+    match direction {
+        Direction::LoopsToClay => Ok(None),
+        Direction::ClayToLoops => Ok(item(target, PACE_KEY.to_owned()).await?.and_then(|item| time(&item, STOPPED_AT))),
+    }
 }
 
 /// Pauses a direction, or ends its pause.
@@ -52,7 +60,8 @@ pub async fn set(target: &StackTarget, direction: Direction, paused: bool) -> Re
 }
 
 /// The function that delivers in a direction.
-fn worker(target: &StackTarget, direction: Direction) -> String {
+#[must_use]
+pub fn worker(target: &StackTarget, direction: Direction) -> String {
     target.stack.function(match direction {
         Direction::LoopsToClay => "clay-delivery",
         Direction::ClayToLoops => "loops-delivery",
@@ -76,10 +85,7 @@ fn is_enabled(mapping: &EventSourceMappingConfiguration) -> bool {
 
 /// Makes rows join the queue, or pass it again; false where they did so before.
 async fn stop_rows(target: &StackTarget, stop: bool) -> Result<bool, Fault> {
-    let table = target.stack.output(Output::LedgerTableName)?;
-    let call = target.session.call("dynamodb:UpdateItem", table);
-    let change = target.session.dynamodb().update_item().table_name(table);
-    let change = change.key("pk", AttributeValue::S(PACE_KEY.to_owned())).expression_attribute_names("#at", STOPPED_AT);
+    let change = change_item(target, PACE_KEY.to_owned())?.expression_attribute_names("#at", STOPPED_AT);
     let change = if stop {
         let now = AttributeValue::N(Timestamp::now().as_millisecond().to_string());
         change
@@ -89,11 +95,5 @@ async fn stop_rows(target: &StackTarget, stop: bool) -> Result<bool, Fault> {
     } else {
         change.update_expression("REMOVE #at").condition_expression("attribute_exists(#at)")
     };
-    match change.send().await {
-        Ok(_) => Ok(true),
-        Err(fault) => match fault.as_service_error() {
-            Some(refused) if refused.is_conditional_check_failed_exception() => Ok(false),
-            _ => Err(call.fault(&fault)),
-        },
-    }
+    change_if(target, change).await
 }
