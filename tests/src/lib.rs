@@ -7,6 +7,7 @@ pub mod far_end;
 pub mod faults;
 pub mod http;
 pub mod listing;
+pub mod loopback;
 pub mod process;
 pub mod row;
 pub mod row_cases;

@@ -12,11 +12,11 @@ use axum::http::{Response, StatusCode};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use super::function::Function;
+use crate::loopback;
 
 /// The largest body that the gateway takes.
 const BODY_BYTES: usize = 10 * 1024 * 1024;
@@ -43,8 +43,6 @@ impl Gateway {
     /// # Panics
     /// When there is no port.
     pub async fn start(routes: Routes, nudge: Arc<Notify>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap_or_else(|fault| panic!("{fault}"));
-        let address = listener.local_addr().unwrap_or_else(|fault| panic!("{fault}"));
         let serve = move |State(routes): State<Arc<Routes>>, request: Request| {
             let nudge = Arc::clone(&nudge);
             async move {
@@ -54,9 +52,7 @@ impl Gateway {
             }
         };
         let app = axum::Router::new().fallback(serve).with_state(Arc::new(routes));
-        let server = tokio::spawn(async move {
-            let _ = axum::serve(listener, app).await;
-        });
+        let (address, server) = loopback::serve(app).await;
         Self { address, server }
     }
 

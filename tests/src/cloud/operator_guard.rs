@@ -9,8 +9,9 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Response, StatusCode};
 use relay::http_client::HttpClient;
 use serde_json::json;
-use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+
+use crate::loopback;
 
 /// The largest call.
 const CALL_BYTES: usize = 2 * 1024 * 1024;
@@ -46,12 +47,8 @@ impl Guard {
     pub async fn start(emulator: String) -> Self {
         let client = relay::http_client::build().unwrap_or_else(|fault| panic!("{fault}"));
         let shared = Arc::new(Shared { emulator, client, refused: Mutex::default(), calls: Mutex::default() });
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap_or_else(|fault| panic!("{fault}"));
-        let address = listener.local_addr().unwrap_or_else(|fault| panic!("{fault}"));
         let app = axum::Router::new().fallback(pass).with_state(Arc::clone(&shared));
-        let server = tokio::spawn(async move {
-            let _ = axum::serve(listener, app).await;
-        });
+        let (address, server) = loopback::serve(app).await;
         Self { address, shared, server }
     }
 

@@ -14,10 +14,11 @@ use axum::extract::{Path as UrlPath, State};
 use axum::http::{Response, StatusCode};
 use axum::routing::{get, post};
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
+
+use crate::loopback;
 
 /// How an invocation failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,8 +76,6 @@ impl Sandbox {
     /// # Panics
     /// When it does not start; its log tells why.
     pub async fn start(name: &str, binary: &Path, environment: &BTreeMap<String, String>, log: &Path) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap_or_else(|fault| panic!("{fault}"));
-        let address = listener.local_addr().unwrap_or_else(|fault| panic!("{fault}"));
         let (invocations, receiver) = mpsc::channel(1);
         let (asked, mut asked_receiver) = mpsc::channel(16);
         let answers = Mutex::new(HashMap::new());
@@ -87,9 +86,7 @@ impl Sandbox {
             .route("/2018-06-01/runtime/invocation/{id}/error", post(error))
             .route("/2018-06-01/runtime/init/error", post(|| async { StatusCode::ACCEPTED }))
             .with_state(Arc::clone(&runtime));
-        let server = tokio::spawn(async move {
-            let _ = axum::serve(listener, app).await;
-        });
+        let (address, server) = loopback::serve(app).await;
         let log =
             std::fs::File::options().create(true).append(true).open(log).unwrap_or_else(|fault| panic!("{fault}"));
         let output = log.try_clone().unwrap_or_else(|fault| panic!("{fault}"));

@@ -11,12 +11,12 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Response, StatusCode};
 use relay::http_client::HttpClient;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use super::event_source::Hidden;
 use super::meter::{ItemRead, Meter};
 use super::stack::{array, text};
+use crate::loopback;
 
 /// The largest call.
 const CALL_BYTES: usize = 2 * 1024 * 1024;
@@ -84,12 +84,8 @@ impl Services {
         let (hidden_for, meter) = (Mutex::default(), Meter::default());
         let shared = Shared { emulator, client, allowed, arns, hidden, troubles, calls, denied, hidden_for, meter };
         let shared = Arc::new(shared);
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap_or_else(|fault| panic!("{fault}"));
-        let address = listener.local_addr().unwrap_or_else(|fault| panic!("{fault}"));
         let app = axum::Router::new().fallback(pass).with_state(Arc::clone(&shared));
-        let server = tokio::spawn(async move {
-            let _ = axum::serve(listener, app).await;
-        });
+        let (address, server) = loopback::serve(app).await;
         Self { address, shared, server }
     }
 

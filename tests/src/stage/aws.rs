@@ -9,9 +9,9 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+use crate::loopback;
 use crate::process::TOKEN;
 use crate::webhook::SECRET;
 
@@ -31,8 +31,6 @@ impl Drop for Aws {
 impl Aws {
     /// Starts it; the secret's Clay webhook is at this far end.
     pub(super) async fn start(far_end: &str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap_or_else(|fault| panic!("{fault}"));
-        let address = listener.local_addr().unwrap_or_else(|fault| panic!("{fault}"));
         let webhook = json!({"url": format!("{far_end}/v3/sources/webhook/x"), "auth_token": "example"});
         let route = json!({"name": "contacts", "events": ["contact.created"], "webhooks": [webhook]});
         let secrets = Secrets {
@@ -40,9 +38,7 @@ impl Aws {
             clay_to_loops: json!({"loops_api_key": "key", "relay_tokens": [TOKEN]}),
         };
         let app = Router::new().fallback(answer).with_state(Arc::new(secrets));
-        let server = tokio::spawn(async move {
-            let _ = axum::serve(listener, app).await;
-        });
+        let (address, server) = loopback::serve(app).await;
         Self { address, server }
     }
 
