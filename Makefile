@@ -22,6 +22,10 @@ run: ## Build the relay, start it on this machine, and show what to try
 	@$(CARGO) build --locked --profile local -p relay-local
 	exec $(TARGET)/local/relay-local
 
+.PHONY: relayctl
+relayctl: ## Build relayctl, the operator's program, into target/local
+	$(CARGO) build --locked --profile local -p relayctl
+
 .PHONY: test
 test: format-check lint docs unit keys clients api lint-template papers test-aws guards ## Everything that must pass: formatting, clippy, docs, all tests
 
