@@ -3,6 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use aws_sdk_sqs::Client;
+use aws_sdk_sqs::operation::change_message_visibility::ChangeMessageVisibilityError;
 use relay::store::{Queue, StoreFault, Stored};
 use relay_core::delivery::{BodyHash, Delivery, Reason};
 
@@ -99,7 +100,8 @@ impl SqsQueue {
         self.bury(&message, delivery.contact.as_str(), token, Label::of(delivery, death)).await
     }
 
-    /// Lets a received message be received again after so many seconds.
+    /// Lets a received message be received again after so many seconds. One that nobody holds any more, because it was
+    /// freed meanwhile or its time is up, can be received already: that is as well.
     ///
     /// # Errors
     /// When SQS does not take it: the message then comes back when the queue's own time is up.
@@ -112,7 +114,14 @@ impl SqsQueue {
             .visibility_timeout(seconds)
             .send()
             .await;
-        changed.map(drop).map_err(|fault| StoreFault(told(&fault)))
+        match changed {
+            Err(fault)
+                if fault.as_service_error().is_some_and(ChangeMessageVisibilityError::is_message_not_inflight) =>
+            {
+                Ok(())
+            }
+            changed => changed.map(drop).map_err(|fault| StoreFault(told(&fault))),
+        }
     }
 }
 
