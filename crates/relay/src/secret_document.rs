@@ -88,7 +88,7 @@ impl LoopsToClaySecret {
     /// # Errors
     /// When it has another form, or a place is filled in wrongly.
     pub fn read(json: &str) -> Result<Self, DocumentFault> {
-        let document: LoopsToClayDocument = serde_json::from_str(json).map_err(|fault| not_the_document(&fault))?;
+        let document: LoopsToClayDocument = read_object(json)?;
         let signing_secrets = document
             .loops_signing_secrets
             .iter()
@@ -110,13 +110,21 @@ impl ClayToLoopsSecret {
     /// # Errors
     /// When it has another form.
     pub fn read(json: &str) -> Result<Self, DocumentFault> {
-        let document: ClayToLoopsDocument = serde_json::from_str(json).map_err(|fault| not_the_document(&fault))?;
+        let document: ClayToLoopsDocument = read_object(json)?;
         let tokens = match document.relay_tokens {
             Tokens::List(tokens) => RelayTokens::new(tokens),
             Tokens::Single(token) => RelayTokens::new([token]),
         };
         Ok(Self { api_key: secret_if_set(&document.loops_api_key), tokens })
     }
+}
+
+/// An object alone: a list of values is taken for the fields in their order otherwise, and nobody would see which is which.
+fn read_object<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, DocumentFault> {
+    if !json.trim_start().starts_with('{') {
+        return Err(DocumentFault::NotTheDocument { line: 1, column: 1 });
+    }
+    serde_json::from_str(json).map_err(|fault| not_the_document(&fault))
 }
 
 fn route(document: &RouteDocument) -> Result<ClayRoute, DocumentFault> {
@@ -189,5 +197,15 @@ mod tests {
             let fault = ClayToLoopsSecret::read(json).unwrap_err();
             assert!(!fault.to_string().contains("hidden"), "{fault}");
         }
+    }
+
+    #[test]
+    fn a_list_in_place_of_the_object_is_not_taken_for_its_fields() {
+        let fault = DocumentFault::NotTheDocument { line: 1, column: 1 };
+        for list in [r#"["key", ["token"]]"#, " []", "\"text\"", "null", ""] {
+            assert_eq!(ClayToLoopsSecret::read(list).unwrap_err(), fault, "{list}");
+            assert_eq!(LoopsToClaySecret::read(list).unwrap_err(), fault, "{list}");
+        }
+        assert!(ClayToLoopsSecret::read("\n {}").is_ok());
     }
 }
