@@ -19,6 +19,10 @@ pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(25);
 /// How long what was sent may stay unconfirmed by the other side's TCP. Whoever has forgotten a connection confirms nothing;
 /// that shows long before an answer would be missed, and shows that nothing has arrived.
 const UNCONFIRMED_FOR: Duration = Duration::from_secs(2);
+/// The largest body, in bytes, that goes into a connection that is kept. Any end has room for so much that it has not read
+/// yet. Of more, a part waits on this side while the end is slow in reading; TCP counts that as unconfirmed, and nothing was
+/// forgotten.
+const SMALL_BYTES: usize = 16 * 1024;
 /// A request that is given up sooner says nothing of its connection.
 const SOON: Duration = Duration::from_secs(1);
 
@@ -27,6 +31,8 @@ const SOON: Duration = Duration::from_secs(1);
 pub(crate) struct Connections {
     tls: rustls::ClientConfig,
     kept: Mutex<Kept>,
+    /// Keeps none: what it sends goes out on a new one, which nobody has forgotten.
+    fresh: reqwest::Client,
 }
 
 #[derive(Debug)]
@@ -39,8 +45,15 @@ struct Kept {
 impl Connections {
     /// None yet.
     pub(crate) fn new(tls: rustls::ClientConfig) -> reqwest::Result<Self> {
-        let kept = Kept { client: build(&tls)?, generation: 0, used_at: SystemTime::now() };
-        Ok(Self { tls, kept: Mutex::new(kept) })
+        let kept = Kept { client: build_keeping(&tls)?, generation: 0, used_at: SystemTime::now() };
+        let fresh = build(&tls).pool_max_idle_per_host(0).build()?;
+        Ok(Self { tls, kept: Mutex::new(kept), fresh })
+    }
+
+    /// The client for a request whose body is too large for a connection that was kept; nothing where it is not.
+    pub(crate) fn for_large(&self, request: &reqwest::Request) -> Option<&reqwest::Client> {
+        let body = request.body().and_then(reqwest::Body::as_bytes).unwrap_or_default();
+        (body.len() > SMALL_BYTES).then_some(&self.fresh)
     }
 
     /// The client with those that are trusted now, and which generation they are of.
@@ -63,7 +76,7 @@ impl Connections {
     }
 
     fn renew(&self, kept: &mut Kept) {
-        match build(&self.tls) {
+        match build_keeping(&self.tls) {
             Ok(client) => {
                 kept.client = client;
                 kept.generation += 1;
@@ -78,8 +91,8 @@ impl Connections {
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the one place that builds it")]
-fn build(tls: &rustls::ClientConfig) -> reqwest::Result<reqwest::Client> {
-    let client = reqwest::Client::builder()
+fn build(tls: &rustls::ClientConfig) -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
         .tls_backend_preconfigured(tls.clone())
         .user_agent(concat!("loops-clay-relay/", env!("CARGO_PKG_VERSION")))
         .redirect(reqwest::redirect::Policy::none())
@@ -87,8 +100,11 @@ fn build(tls: &rustls::ClientConfig) -> reqwest::Result<reqwest::Client> {
         // The far ends are named by the settings alone, not by a variable that some other program needs.
         .no_proxy()
         .connect_timeout(CONNECT_TIMEOUT)
-        .pool_idle_timeout(IDLE_TIMEOUT)
-        .connector_layer(NoteConnections);
+        .connector_layer(NoteConnections)
+}
+
+fn build_keeping(tls: &rustls::ClientConfig) -> reqwest::Result<reqwest::Client> {
+    let client = build(tls).pool_idle_timeout(IDLE_TIMEOUT);
     #[cfg(target_os = "linux")]
     let client = client.tcp_user_timeout(UNCONFIRMED_FOR);
     client.build()

@@ -120,6 +120,9 @@ impl HttpClient {
         opened: &Arc<AtomicBool>,
     ) -> reqwest::Result<reqwest::Response> {
         let request = request.build()?;
+        if let Some(client) = self.connections.for_large(&request) {
+            return OPENED.scope(Arc::clone(opened), client.execute(request)).await;
+        }
         let spare = request.try_clone();
         let (client, generation) = self.connections.trusted(SystemTime::now());
         let watch = Watch::over(&self.connections, generation, Arc::clone(opened));
