@@ -5,6 +5,7 @@ mod any_store;
 #[path = "../contract/mod.rs"]
 mod contract;
 mod faults;
+mod freeze;
 mod given_up;
 mod order;
 mod relayctl_dead_letters;

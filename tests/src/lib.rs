@@ -15,6 +15,7 @@ pub mod row_table;
 pub mod simulated;
 pub mod stage;
 pub mod webhook;
+pub mod wire;
 
 use std::future::Future;
 use std::time::{Duration, Instant};

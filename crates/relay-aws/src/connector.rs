@@ -57,7 +57,7 @@ async fn call(client: &HttpClient, request: HttpRequest) -> Result<HttpResponse,
         sent = sent.header(name, value);
     }
     // The SDK repeats what may be repeated by its own rules, and keeps the time.
-    let response = sent.send().await.map_err(sort)?;
+    let response = client.execute(sent).await.map_err(sort)?;
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
     let body = response.bytes().await.map_err(sort)?;
     let status = status.try_into().map_err(|_| ConnectorError::other(ConnectFault::Answer.into(), None))?;

@@ -19,6 +19,8 @@ use serde_json::value::RawValue;
 
 use crate::drain::time_left;
 
+/// The time that the template gives a function of the front door.
+const USUAL_TIME: Duration = Duration::from_secs(20);
 /// What is kept of a function's time for its answer.
 const TIME_TO_TELL: Duration = Duration::from_secs(2);
 
@@ -33,7 +35,7 @@ where
 {
     let handle = &handle;
     lambda_runtime::run(service_fn(|event: LambdaEvent<Box<RawValue>>| async move {
-        let in_time = time_left(event.context.deadline).saturating_sub(TIME_TO_TELL);
+        let in_time = time_left(event.context.deadline, USUAL_TIME).saturating_sub(TIME_TO_TELL);
         let response = match read(event.payload.get()) {
             Some(request) => tokio::time::timeout(in_time, handle(request)).await.unwrap_or_else(|_| too_slow(caller)),
             None => malformed(caller),

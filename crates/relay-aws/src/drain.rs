@@ -32,7 +32,7 @@ pub async fn run<W: MessageWorker, A: Ambient>(worker: W, queue: SqsQueue, ambie
     let (worker, queue, ambient) = (&worker, &queue, &ambient);
     // Read here and not by the runtime, which may quote the event where it cannot read it.
     lambda_runtime::run(service_fn(|event: LambdaEvent<Box<RawValue>>| async move {
-        let deadline = Instant::now() + time_left(event.context.deadline);
+        let deadline = Instant::now() + time_left(event.context.deadline, USUAL_TIME);
         let batch: SqsEvent = serde_json::from_str(event.payload.get()).map_err(|_| NoBatch)?;
         Ok::<SqsBatchResponse, NoBatch>(batch::run(worker, queue, ambient, batch, deadline).await)
     }))
@@ -50,14 +50,16 @@ impl From<NoBatch> for Diagnostic {
     }
 }
 
-/// The time until a deadline in Unix milliseconds. A deadline that is over before anything was begun is a clock's mistake
-/// or an emulator's, and not a reason never to begin.
-pub(crate) fn time_left(deadline: u64) -> Duration {
+/// The time until a deadline in Unix milliseconds, for a function that the template gives `usual`. Nothing has been begun yet,
+/// so about that much is left. Where it looks like more, or like less than half of it, the clock of a sandbox that has just
+/// woken up is wrong, or the deadline is an emulator's: that is no reason to begin nothing, or to miss the end.
+pub(crate) fn time_left(deadline: u64, usual: Duration) -> Duration {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    match Duration::from_millis(deadline).checked_sub(now) {
-        Some(left) if left > Duration::ZERO => left,
-        _ => USUAL_TIME,
-    }
+    believable(Duration::from_millis(deadline).saturating_sub(now), usual)
+}
+
+fn believable(left: Duration, usual: Duration) -> Duration {
+    if left < usual / 2 { usual } else { left.min(usual) }
 }
 
 #[cfg(test)]
@@ -66,9 +68,16 @@ mod tests {
 
     #[test]
     fn a_deadline_that_was_over_before_the_beginning_is_not_believed() {
-        assert_eq!(time_left(0), USUAL_TIME);
+        assert_eq!(time_left(0, USUAL_TIME), USUAL_TIME);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
         let deadline = u64::try_from((now + Duration::from_secs(40)).as_millis()).unwrap();
-        assert!((39..=40).contains(&time_left(deadline).as_secs()));
+        assert!((39..=40).contains(&time_left(deadline, USUAL_TIME).as_secs()));
+    }
+
+    #[test]
+    fn a_clock_that_is_ahead_at_waking_takes_no_time_away_and_one_behind_adds_none() {
+        let left = |seconds| believable(Duration::from_secs(seconds), USUAL_TIME).as_secs();
+        assert_eq!([left(60), left(59), left(30)], [60, 59, 30]);
+        assert_eq!([left(29), left(1), left(65), left(600)], [60; 4]);
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use relay::ambient::Ambient;
 use relay::http_client::FarAnswer;
-use relay::pace::{LeftAlone, PATIENCE, Pace, ProcessPace, Readiness, Turn, burst};
+use relay::pace::{LeftAlone, PATIENCE, Pace, ProcessPace, Readiness, TURN_LASTS, Turn, burst};
 use relay::store::StoreFault;
 use relay_core::backoff;
 use tokio::sync::Mutex;
@@ -28,6 +28,9 @@ const TRIES: u32 = 4;
 /// The longest that a worker waits for its turn: two workers with ten groups each stand in line, at two calls a second or
 /// more. Who would wait longer comes back.
 const LONGEST_WAIT: SignedDuration = SignedDuration::from_secs(12);
+/// How far ahead the next call may be due, at the most: the longest wait, and then some for clocks that differ. A time beyond
+/// that was written by a sandbox whose clock was wrong, and nobody waits for it.
+const FARTHEST: SignedDuration = SignedDuration::from_secs(60);
 /// How long everybody calls at a third of the pace after others were seen to need the room. That is seen only when there is
 /// none left, which is a call or two too late: it must not be tried out too often.
 const SLOW_FOR: Duration = Duration::from_secs(20);
@@ -85,9 +88,10 @@ impl<A: Ambient, I: PaceItem> LoopsPace<A, I> {
             }
             let slow = seen.slow_until.is_some_and(|until| from < until);
             let interval = if slow { self.interval * SLOWED } else { self.interval };
-            let idle = seen.next_at.is_none_or(|at| at < now) || seen.paused_until.is_some_and(|until| until > now);
+            let due = believed(*seen, now);
+            let idle = due.is_none_or(|at| at < now) || seen.paused_until.is_some_and(|until| until > now);
             let change = if idle {
-                PaceChange::Begin { seen: *seen, next_at: seen.next_at.unwrap_or(from).max(from) + interval }
+                PaceChange::Begin { seen: *seen, next_at: due.unwrap_or(from).max(from) + interval }
             } else {
                 PaceChange::Step { from: now, latest: now + latest + self.ahead, interval }
             };
@@ -107,7 +111,7 @@ impl<A: Ambient, I: PaceItem> LoopsPace<A, I> {
 
     /// When a call may be made: as early as the burst allows, but not while Loops is left alone.
     fn from(&self, seen: Kept, now: Timestamp) -> Timestamp {
-        let due = seen.next_at.unwrap_or(now);
+        let due = believed(seen, now).unwrap_or(now);
         (due - self.ahead).max(now).max(seen.paused_until.unwrap_or(now))
     }
 
@@ -134,7 +138,13 @@ impl<A: Ambient, I: PaceItem> Pace for LoopsPace<A, I> {
         loop {
             self.own.wait().await?;
             match self.ask(LONGEST_WAIT).await {
-                Ok(Asked::From(at)) => tokio::time::sleep(self.until(at)).await,
+                Ok(Asked::From(at)) => {
+                    let turn = Instant::now() + self.until(at);
+                    tokio::time::sleep_until(turn).await;
+                    if Instant::now().saturating_duration_since(turn) > TURN_LASTS {
+                        continue;
+                    }
+                }
                 Ok(Asked::Full(at)) => return Err(LeftAlone::Full(self.until(at))),
                 // The worker could write its record, so this passes; its own pace is kept meanwhile.
                 Err(fault) => warn!(%fault, "the pace of all cannot be read: this sandbox keeps its own"),
@@ -165,7 +175,7 @@ impl<A: Ambient, I: PaceItem> Pace for LoopsPace<A, I> {
     }
 
     async fn note(&self, answer: &FarAnswer) {
-        self.own.note_outcome(answer.outcome);
+        self.own.note_outcome(answer);
         // What other sandboxes call is not known here: as many as the pace allows may be the relay's own.
         if let Some(pause) = answer.room.and_then(|room| room.pause(self.most)) {
             self.tell(pause, Some(SLOW_FOR)).await;
@@ -175,6 +185,11 @@ impl<A: Ambient, I: PaceItem> Pace for LoopsPace<A, I> {
     fn readiness(&self) -> Readiness {
         self.own.readiness()
     }
+}
+
+/// When the next call is due, where that can be.
+fn believed(seen: Kept, now: Timestamp) -> Option<Timestamp> {
+    seen.next_at.filter(|at| *at <= now + FARTHEST)
 }
 
 /// The time as the item keeps it.

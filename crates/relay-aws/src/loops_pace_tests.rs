@@ -162,6 +162,35 @@ async fn where_a_hundred_sandboxes_ask_at_once_each_asks_at_most_three_times() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_sandbox_whose_clock_was_minutes_ahead_holds_up_nobody_else() {
+    let (item, start) = (Shared::default(), Instant::now());
+    let ahead = start.checked_sub(Duration::from_secs(600)).unwrap();
+    assert!(sandbox(&item, ahead).try_take().await.is_some());
+    let (pace, asked_at) = (sandbox(&item, start), Instant::now());
+    assert!(pace.try_take().await.is_some());
+    pace.wait().await.unwrap();
+    assert!(asked_at.elapsed() < Duration::from_secs(1), "{:?}", asked_at.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_goes_back_a_few_seconds_does_not_make_the_pace_faster() {
+    let (item, loops, start) = (Shared::default(), Window::default(), Instant::now());
+    let later = start + Duration::from_secs(5);
+    tokio::time::advance(Duration::from_secs(5)).await;
+    let before = sandbox(&item, start);
+    for _ in 0..8 {
+        before.wait().await.unwrap();
+        loops.call().await;
+    }
+    // The same moment, three seconds earlier by the clock.
+    let after = sandbox(&item, later - Duration::from_secs(2));
+    for _ in 0..16 {
+        after.wait().await.unwrap();
+        assert_ne!(loops.call().await.outcome, Outcome::Answered(429));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn where_others_use_the_teams_second_all_sandboxes_leave_them_room() {
     const SECONDS: u64 = 100;
     let (item, loops, start) = (Shared::default(), Window::default(), Instant::now());

@@ -2,31 +2,30 @@
 //!
 //! - The roots are bundled: no directory of certificates is read at the start.
 //! - Redirects are never followed: a body or a key must not go where nobody sent it.
-//! - Idle connections are dropped after 25 s, below what any known peer keeps, so that a process that was frozen does
-//!   not wake up with a pool of dead ones; one that died all the same is replaced at once, and only then.
+//! - Idle connections are dropped after 25 s, below what any known peer keeps, by the clock of timers and by the time of
+//!   day: a process that was frozen does not wake up with a pool of dead ones. One that died all the same is replaced at
+//!   once, and only then; and with it go all the others.
 //! - Of an answer at most 64 KiB are read. A status that came is an answer, whatever happened to the body.
 
 use std::error::Error as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::header::RETRY_AFTER;
 use jiff::Timestamp;
 use relay_core::backoff;
 use relay_core::decision::Outcome;
+use tokio::time::Instant;
 
+use crate::connections::{Connections, OPENED, Watch};
 use crate::room::Room;
+use crate::time_limit;
 
 /// How many calls a second Loops takes, and how many of them are left (Loops API reference, "Rate limiting").
 const LIMIT: &str = "x-ratelimit-limit";
 const REMAINING: &str = "x-ratelimit-remaining";
-/// The longest time that opening a connection may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long a connection that nobody uses is kept.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(25);
 /// The most that is read of an answer's body.
 const ANSWER_BYTES: usize = 64 * 1024;
 
@@ -38,9 +37,7 @@ pub struct BuildFault(String);
 /// The client for every far end.
 #[derive(Debug, Clone)]
 pub struct HttpClient {
-    client: reqwest::Client,
-    /// Keeps no connections: what it sends goes out on a new one.
-    fresh: reqwest::Client,
+    connections: Arc<Connections>,
 }
 
 /// What a far end answered.
@@ -54,13 +51,23 @@ pub struct FarAnswer {
     pub room: Option<Room>,
     /// What was read of the body.
     pub body: Bytes,
+    /// Whether it went into a connection that had been kept. That no answer came there says nothing of the far end: the
+    /// connection may have died while the process was frozen.
+    pub on_kept: bool,
 }
 
 impl FarAnswer {
     /// An outcome that brought nothing else.
     #[must_use]
     pub const fn bare(outcome: Outcome) -> Self {
-        Self { outcome, retry_after: None, room: None, body: Bytes::new() }
+        Self { outcome, retry_after: None, room: None, body: Bytes::new(), on_kept: false }
+    }
+
+    /// Its outcome, where that says whether the far end is there.
+    #[must_use]
+    pub fn evidence(&self) -> Option<Outcome> {
+        let silent = !matches!(self.outcome, Outcome::Answered(_));
+        (!(self.on_kept && silent)).then_some(self.outcome)
     }
 }
 
@@ -68,7 +75,6 @@ impl FarAnswer {
 ///
 /// # Errors
 /// When the TLS configuration is not possible.
-#[expect(clippy::disallowed_methods, reason = "this is the one place that builds it")]
 pub fn build() -> Result<HttpClient, BuildFault> {
     let mut roots = rustls::RootCertStore::empty();
     roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
@@ -77,54 +83,69 @@ pub fn build() -> Result<HttpClient, BuildFault> {
         .map_err(|fault| BuildFault(fault.to_string()))?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let client = |kept: usize| {
-        reqwest::Client::builder()
-            .tls_backend_preconfigured(tls.clone())
-            .user_agent(concat!("loops-clay-relay/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            // The far ends are named by the settings alone, not by a variable that some other program needs.
-            .no_proxy()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .pool_max_idle_per_host(kept)
-            .connector_layer(NoteConnections)
-            .build()
-            .map_err(|fault| BuildFault(fault.to_string()))
-    };
-    Ok(HttpClient { client: client(usize::MAX)?, fresh: client(0)? })
+    let connections = Connections::new(tls).map_err(|fault| BuildFault(fault.to_string()))?;
+    Ok(HttpClient { connections: Arc::new(connections) })
 }
 
 impl HttpClient {
-    /// A request to fill in and [send](Self::send).
+    /// A request to fill in and [send](Self::send), or to [execute](Self::execute).
     pub fn request(&self, method: http::Method, url: &str) -> reqwest::RequestBuilder {
-        self.client.request(method, url)
+        self.connections.trusted(SystemTime::now()).0.request(method, url)
     }
 
-    /// Sends a request, and again at once where it went into a pooled connection that had died.
+    /// Sends a request, and again at once where it went into a kept connection that had died. Both together take no longer
+    /// than `timeout`.
     pub async fn send(&self, request: reqwest::RequestBuilder, timeout: Duration, now: Timestamp) -> FarAnswer {
-        let request = request.timeout(timeout);
-        let spare = request.try_clone();
-        let opened = Arc::new(AtomicBool::new(false));
-        let first = OPENED.scope(Arc::clone(&opened), request.send()).await;
-        let pooled = !opened.load(Ordering::Relaxed);
-        let result = match (first, spare) {
-            (Err(fault), Some(spare)) if pooled && fault.is_request() && !fault.is_timeout() && !fault.is_connect() => {
-                match spare.build() {
-                    Ok(spare) => self.fresh.execute(spare).await,
-                    Err(fault) => Err(fault),
-                }
-            }
-            (first, _) => first,
+        let deadline = Instant::now() + timeout;
+        let opened = Arc::default();
+        let answer = match time_limit::until(deadline, self.exchange(request, &opened)).await {
+            Some(Ok(response)) => read(response, now, deadline).await,
+            Some(Err(fault)) => FarAnswer::bare(outcome_of(&fault)),
+            None => FarAnswer::bare(Outcome::TimedOut),
         };
-        match result {
-            Ok(response) => read(response, now).await,
-            Err(fault) => FarAnswer::bare(outcome_of(&fault)),
+        FarAnswer { on_kept: !opened.load(Ordering::Relaxed), ..answer }
+    }
+
+    /// Sends a request, and again at once where it went into a kept connection that had died; for whoever minds the time.
+    ///
+    /// # Errors
+    /// When no answer came.
+    pub async fn execute(&self, request: reqwest::RequestBuilder) -> reqwest::Result<reqwest::Response> {
+        self.exchange(request, &Arc::default()).await
+    }
+
+    async fn exchange(
+        &self,
+        request: reqwest::RequestBuilder,
+        opened: &Arc<AtomicBool>,
+    ) -> reqwest::Result<reqwest::Response> {
+        let request = request.build()?;
+        if let Some(client) = self.connections.for_large(&request) {
+            return OPENED.scope(Arc::clone(opened), client.execute(request)).await;
+        }
+        let spare = request.try_clone();
+        let (client, generation) = self.connections.trusted(SystemTime::now());
+        let watch = Watch::over(&self.connections, generation, Arc::clone(opened));
+        let fault = match OPENED.scope(Arc::clone(opened), client.execute(request)).await {
+            Ok(response) => {
+                watch.answered();
+                return Ok(response);
+            }
+            Err(fault) => fault,
+        };
+        let died = watch.failed() && fault.is_request() && !fault.is_connect();
+        match spare {
+            Some(spare) if died => {
+                // Of those that were kept there is none left.
+                opened.store(true, Ordering::Relaxed);
+                self.connections.trusted(SystemTime::now()).0.execute(spare).await
+            }
+            _ => Err(fault),
         }
     }
 }
 
-async fn read(mut response: reqwest::Response, now: Timestamp) -> FarAnswer {
+async fn read(mut response: reqwest::Response, now: Timestamp, deadline: Instant) -> FarAnswer {
     let outcome = Outcome::Answered(response.status().as_u16());
     let retry_after = response
         .headers()
@@ -135,14 +156,14 @@ async fn read(mut response: reqwest::Response, now: Timestamp) -> FarAnswer {
     let room = number(LIMIT).zip(number(REMAINING)).map(|(limit, remaining)| Room { limit, remaining });
     let mut body = Vec::new();
     while body.len() < ANSWER_BYTES {
-        match response.chunk().await {
-            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+        match time_limit::until(deadline, response.chunk()).await {
+            Some(Ok(Some(chunk))) => body.extend_from_slice(&chunk),
             // Half a body: the status stands, and the words are not depended on.
-            Ok(None) | Err(_) => break,
+            Some(Ok(None) | Err(_)) | None => break,
         }
     }
     body.truncate(ANSWER_BYTES);
-    FarAnswer { outcome, retry_after, room, body: body.into() }
+    FarAnswer { outcome, retry_after, room, body: body.into(), on_kept: false }
 }
 
 fn outcome_of(fault: &reqwest::Error) -> Outcome {
@@ -157,43 +178,4 @@ fn outcome_of(fault: &reqwest::Error) -> Outcome {
         source = cause.source();
     }
     if fault.is_timeout() { Outcome::TimedOut } else { Outcome::Unreachable }
-}
-
-tokio::task_local! {
-    /// Whether the request that this task is sending asked for a new connection.
-    static OPENED: Arc<AtomicBool>;
-}
-
-/// Notes which requests open a connection, to tell one on a pooled connection from one on a new one.
-#[derive(Debug, Clone, Default)]
-struct NoteConnections;
-
-impl<S> tower_layer::Layer<S> for NoteConnections {
-    type Service = Noted<S>;
-
-    fn layer(&self, connector: S) -> Noted<S> {
-        Noted { connector }
-    }
-}
-
-/// A connector whose use is noted.
-#[derive(Debug, Clone)]
-struct Noted<S> {
-    connector: S,
-}
-
-impl<S: tower_service::Service<T>, T> tower_service::Service<T> for Noted<S> {
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = S::Future;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.connector.poll_ready(context)
-    }
-
-    fn call(&mut self, target: T) -> S::Future {
-        // Where there is no such task, nobody asks.
-        let _ = OPENED.try_with(|opened| opened.store(true, Ordering::Relaxed));
-        self.connector.call(target)
-    }
 }

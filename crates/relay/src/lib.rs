@@ -6,6 +6,7 @@ mod breaker;
 pub mod clay_api;
 pub mod clay_delivery;
 pub mod clay_to_loops;
+mod connections;
 mod direct;
 mod ending;
 pub mod http_client;
@@ -25,6 +26,7 @@ pub mod secrets;
 pub mod settings;
 pub mod signal;
 pub mod store;
+mod time_limit;
 
 /// The largest request that is read, in bytes: 256 KiB.
 pub const REQUEST_BYTES: usize = 256 * 1024;

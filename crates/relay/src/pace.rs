@@ -5,7 +5,6 @@ use std::num::NonZeroU32;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use relay_core::decision::Outcome;
 use tokio::time::Instant;
 
 use crate::breaker::Breaker;
@@ -27,6 +26,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// The longest that a caller's row waits for its turn, rather than join the queue: as long as nobody minds in a cell.
 pub const PATIENCE: Duration = Duration::from_millis(500);
+
+/// How late a turn may be used. A process that was frozen wakes up with many that are over, and all of them at once would be
+/// a burst.
+pub const TURN_LASTS: Duration = Duration::from_millis(250);
 
 /// How long the pace is half of what it is otherwise, after others were seen to need the room.
 const SLOW_FOR: Duration = Duration::from_secs(3);
@@ -56,6 +59,11 @@ impl Turn {
     /// The later of this and another time.
     pub fn or_later(self, at: Instant) -> Self {
         Self(self.0.max(at))
+    }
+
+    /// Whether it is over.
+    fn is_over(self) -> bool {
+        Instant::now().saturating_duration_since(self.0) > TURN_LASTS
     }
 
     /// Waits until it comes.
@@ -173,8 +181,10 @@ impl ProcessPace {
     }
 
     /// Notes whether the end is up, and nothing of its room: for who keeps account of that elsewhere.
-    pub fn note_outcome(&self, outcome: Outcome) {
-        self.breaker.note(outcome);
+    pub fn note_outcome(&self, answer: &FarAnswer) {
+        if let Some(outcome) = answer.evidence() {
+            self.breaker.note(outcome);
+        }
     }
 
     /// For how long the end is left alone.
@@ -218,7 +228,7 @@ impl Pace for ProcessPace {
             };
             turn.comes().await;
             // It may have said meanwhile that it is full.
-            if self.paused_for().is_zero() {
+            if self.paused_for().is_zero() && !turn.is_over() {
                 self.breaker.pass().map_err(LeftAlone::Down)?;
                 self.state().calls.made(Instant::now());
                 return Ok(());
@@ -247,7 +257,7 @@ impl Pace for ProcessPace {
     }
 
     async fn note(&self, answer: &FarAnswer) {
-        self.breaker.note(answer.outcome);
+        self.note_outcome(answer);
         let (now, mut state) = (Instant::now(), self.state());
         let own = state.calls.lately(now);
         if let Some(pause) = answer.room.and_then(|room| room.pause(own)) {

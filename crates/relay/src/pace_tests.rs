@@ -1,5 +1,7 @@
 //! The pace of one process, in simulated time.
 
+use relay_core::decision::Outcome;
+
 use super::*;
 use crate::room::Room;
 
@@ -110,6 +112,48 @@ async fn a_long_pause_is_not_waited_for() {
     let pace = pace(8);
     pace.pause(Duration::from_secs(3600)).await;
     assert_eq!(pace.wait().await, Err(LeftAlone::Full(Duration::from_secs(3600))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn turns_that_were_over_when_a_frozen_process_woke_up_are_taken_anew() {
+    let pace = std::sync::Arc::new(pace(8));
+    let mut waiting = tokio::task::JoinSet::new();
+    for _ in 0..20 {
+        let pace = std::sync::Arc::clone(&pace);
+        waiting.spawn(async move { pace.wait().await.map(|()| Instant::now()) });
+    }
+    tokio::task::yield_now().await;
+    tokio::time::advance(Duration::from_secs(600)).await;
+    let woke = Instant::now();
+    let sent: Vec<Instant> = waiting.join_all().await.into_iter().map(Result::unwrap).collect();
+    let second = woke..woke + Duration::from_secs(1);
+    assert!(sent.iter().filter(|at| second.contains(at)).count() <= 10, "{sent:?}");
+    assert!(sent.iter().max().unwrap().duration_since(woke) < Duration::from_secs(3), "{sent:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_that_died_while_the_process_was_frozen_open_no_circuit() {
+    let pace = pace(8);
+    for _ in 0..5 {
+        pace.note(&FarAnswer { on_kept: true, ..FarAnswer::bare(Outcome::TimedOut) }).await;
+    }
+    assert_eq!(pace.readiness(), Readiness::Ready);
+    for _ in 0..3 {
+        pace.note(&FarAnswer { on_kept: true, ..FarAnswer::bare(Outcome::Answered(503)) }).await;
+    }
+    assert!(matches!(pace.readiness(), Readiness::LeftAlone(LeftAlone::Down(_))), "an answer counts on any connection");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_that_was_down_before_a_freeze_is_asked_once_after_it() {
+    let pace = pace(8);
+    for _ in 0..3 {
+        pace.note(&FarAnswer::bare(Outcome::TimedOut)).await;
+    }
+    tokio::time::advance(Duration::from_secs(600)).await;
+    assert_eq!(pace.readiness(), Readiness::Probe);
+    let (one, other) = tokio::join!(pace.wait(), pace.wait());
+    assert_eq!([one.is_ok(), other.is_ok()].into_iter().filter(|passed| *passed).count(), 1);
 }
 
 fn saying(remaining: u32) -> FarAnswer {

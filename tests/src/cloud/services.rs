@@ -2,7 +2,6 @@
 //! misbehaves as told. The emulator itself asks nobody who he is.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,6 +16,7 @@ use super::event_source::Hidden;
 use super::meter::{ItemRead, Meter};
 use super::stack::{array, text};
 use crate::loopback;
+use crate::wire::Wire;
 
 /// The largest call.
 const CALL_BYTES: usize = 2 * 1024 * 1024;
@@ -39,7 +39,7 @@ pub enum Trouble {
 /// The services as the functions of one stack see them.
 #[derive(Debug)]
 pub struct Services {
-    address: SocketAddr,
+    wire: Wire,
     shared: Arc<Shared>,
     server: JoinHandle<()>,
 }
@@ -86,13 +86,20 @@ impl Services {
         let shared = Arc::new(shared);
         let app = axum::Router::new().fallback(pass).with_state(Arc::clone(&shared));
         let (address, server) = loopback::serve(app).await;
-        Self { address, shared, server }
+        let wire = Wire::to(&format!("http://{address}")).await;
+        Self { wire, shared, server }
     }
 
     /// Their address, as `http://…`.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        self.wire.url("")
+    }
+
+    /// What is between the functions and them.
+    #[must_use]
+    pub const fn wire(&self) -> &Wire {
+        &self.wire
     }
 
     /// From now on, every call of a service (`sqs`) or action (`sqs:SendMessage`) ends like this.

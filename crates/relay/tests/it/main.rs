@@ -6,6 +6,9 @@
 mod clay_delivery;
 mod clay_to_loops;
 mod far_ends;
+// With a filter that only this kernel has.
+#[cfg(target_os = "linux")]
+mod forgotten;
 mod http_client;
 mod loops_delivery;
 mod loops_to_clay;

@@ -75,6 +75,11 @@ impl Server {
         format!("http://{}/hook", self.address)
     }
 
+    /// Where it listens.
+    pub(crate) const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// How many connections were opened.
     pub(crate) fn connections(&self) -> usize {
         self.seen.lock().unwrap().connections

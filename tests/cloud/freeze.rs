@@ -1,0 +1,137 @@
+//! Sandboxes that were frozen between two events, and what died meanwhile.
+
+use std::time::{Duration, Instant};
+
+use relay_tests::cloud::{Cloud, Setup};
+use relay_tests::eventually_within;
+use relay_tests::far_end::{FarEnd, Got};
+use relay_tests::http::Answer;
+use relay_tests::row::{Route, send};
+use relay_tests::webhook::{SECRET, created, post};
+use relay_tests::wire::{Cut, Wire};
+use serde_json::{Value, json};
+
+use crate::faults::ends;
+use crate::{settings, to_loops};
+
+/// How long deliveries that came to no answer may take, with one wait behind it.
+const PATIENCE: Duration = Duration::from_secs(45);
+
+/// A stack whose every connection goes through a wire.
+struct Stack {
+    loops: FarEnd,
+    clay: FarEnd,
+    to_loops: Wire,
+    to_clay: Wire,
+    cloud: Cloud,
+}
+
+impl Stack {
+    async fn start(more: &[(&str, &str)]) -> Self {
+        let (loops, clay) = ends().await;
+        let (to_loops_wire, to_clay_wire) = (Wire::to(&loops.url("")).await, Wire::to(&clay.url("")).await);
+        let webhook = json!({"url": to_clay_wire.url("/v3/sources/webhook/x")});
+        let route = json!({"name": "contacts", "events": ["contact.*"], "webhooks": [webhook]});
+        let document = json!({"loops_signing_secrets": [SECRET], "clay_routes": [route]});
+        let mut settings = settings(&loops);
+        settings.retain(|(name, _)| name != "LOOPS_API_URL");
+        settings.push(("LOOPS_API_URL".to_owned(), to_loops_wire.url("/api")));
+        settings.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        let setup = Setup { loops_to_clay: Some(document), clay_to_loops: Some(to_loops()), settings };
+        let cloud = Cloud::start(setup).await;
+        Self { loops, clay, to_loops: to_loops_wire, to_clay: to_clay_wire, cloud }
+    }
+
+    /// Sends one of everything, and waits until all of it is where it belongs. Every sandbox is frozen then.
+    async fn once(&self, step: u32) {
+        let webhook = self.webhook(step).await;
+        assert_eq!(webhook.status, 200, "{}", webhook.text());
+        for route in [Route::Contact, Route::Event] {
+            let row = self.row(route, step, &[]).await;
+            assert!([200, 202].contains(&row.status), "{}: {}", row.status, row.text());
+        }
+        let later = self.row(Route::Event, step + 1000, &[("prefer", "respond-async")]).await;
+        assert_eq!(later.status, 202, "{}", later.text());
+        self.all_arrived().await;
+    }
+
+    async fn webhook(&self, step: u32) -> Answer {
+        post(&self.cloud.base(), &format!("msg_{step}"), &created(&format!("n{step}@example.com"))).await
+    }
+
+    async fn row(&self, route: Route, step: u32, headers: &[(&str, &str)]) -> Answer {
+        let email = format!("n{step}@example.com");
+        let row = match route {
+            Route::Contact => json!({"email": email, "step": step}),
+            Route::Event => json!({"email": email, "eventName": "stepped", "eventProperties": {"step": step}}),
+        };
+        send(&self.cloud.base(), route, "", headers, row.to_string()).await
+    }
+
+    async fn all_arrived(&self) {
+        eventually_within(PATIENCE, "empty queues", async || {
+            let waiting = self.cloud.length("ClayQueue").await + self.cloud.length("LoopsQueue").await;
+            if waiting > 0 {
+                self.cloud.let_rested_pass().await;
+            }
+            (waiting == 0).then_some(())
+        })
+        .await;
+    }
+
+    /// What both ends were sent so far: each once.
+    fn assert_each_arrived_once(&self, steps: &[u32]) {
+        let mut expected: Vec<String> = steps.iter().map(|step| format!("n{step}@example.com")).collect();
+        expected.sort();
+        assert_eq!(emails(&self.clay.got(), |body| body["contactIdentity"]["email"].clone()), expected, "at Clay");
+        let mut expected: Vec<String> = steps
+            .iter()
+            .flat_map(|step| [*step, *step, step + 1000].map(|step| format!("n{step}@example.com")))
+            .collect();
+        expected.sort();
+        assert_eq!(emails(&self.loops.got(), |body| body["email"].clone()), expected, "at Loops");
+    }
+}
+
+fn emails(got: &[Got], email: impl Fn(&Value) -> Value) -> Vec<String> {
+    let bodies = got.iter().map(|got| serde_json::from_slice::<Value>(&got.body).unwrap());
+    let mut emails: Vec<String> = bodies.map(|body| email(&body).as_str().unwrap().to_owned()).collect();
+    emails.sort();
+    emails
+}
+
+/// Every connection dies while the sandboxes are frozen.
+async fn wakes_well(cut: Cut) {
+    let stack = Stack::start(&[]).await;
+    stack.once(1).await;
+    for wire in [&stack.to_loops, &stack.to_clay, stack.cloud.services().wire()] {
+        assert!(wire.cut(cut) > 0, "no connection was kept, so nothing is tried");
+    }
+    let woke = Instant::now();
+    stack.once(2).await;
+    println!("{cut:?}: all of it arrived {:?} after waking", woke.elapsed());
+    stack.assert_each_arrived_once(&[1, 2]);
+    if cut == Cut::Swallowed {
+        assert!(stack.cloud.services().wire().swallowed() > 0, "no dead connection was used, so nothing is tried");
+    }
+}
+
+#[tokio::test]
+async fn connections_that_were_closed_while_a_sandbox_was_frozen_harm_nothing() {
+    wakes_well(Cut::Closed).await;
+}
+
+#[tokio::test]
+async fn connections_that_were_reset_while_a_sandbox_was_frozen_harm_nothing() {
+    wakes_well(Cut::Reset).await;
+}
+
+#[tokio::test]
+async fn connections_that_answer_nothing_after_a_freeze_harm_nothing() {
+    wakes_well(Cut::Swallowed).await;
+}
+
+#[tokio::test]
+async fn connections_that_were_forgotten_while_a_sandbox_was_frozen_harm_nothing() {
+    wakes_well(Cut::Lost).await;
+}
