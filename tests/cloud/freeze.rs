@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use relay_tests::cloud::{Cloud, Setup};
+use futures_util::future::join_all;
+use relay_tests::cloud::{Cloud, Setup, deliveries};
 use relay_tests::eventually_within;
 use relay_tests::far_end::{FarEnd, Got};
 use relay_tests::http::Answer;
@@ -134,4 +135,23 @@ async fn connections_that_answer_nothing_after_a_freeze_harm_nothing() {
 #[tokio::test]
 async fn connections_that_were_forgotten_while_a_sandbox_was_frozen_harm_nothing() {
     wakes_well(Cut::Lost).await;
+}
+
+#[tokio::test]
+async fn deliveries_on_connections_that_were_forgotten_are_no_failures_and_no_end_counts_as_down() {
+    let stack = Stack::start(&[]).await;
+    let together = async |first: u32| {
+        let webhooks = (first..first + 5).map(|step| stack.webhook(step));
+        for answer in join_all(webhooks).await {
+            assert_eq!(answer.status, 200, "{}", answer.text());
+        }
+        stack.all_arrived().await;
+    };
+    together(1).await;
+    assert!(stack.to_clay.cut(Cut::Lost) > 0, "no connection was kept, so nothing is tried");
+    together(11).await;
+    let all = deliveries::list(&stack.cloud).await;
+    let attempts: Vec<i64> = all.iter().filter_map(|delivery| delivery["attempts"].as_i64()).collect();
+    assert_eq!(attempts, [1; 10], "a delivery was tried again that only its connection had failed");
+    assert_eq!(stack.clay.got().len(), 10);
 }

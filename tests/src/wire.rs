@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -27,6 +27,9 @@ impl Cut {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Closed, Self::Reset, Self::Swallowed, Self::Lost];
 }
+
+/// After what time an answer has been read by whoever waited for it.
+const READ_BY_THEN: Duration = Duration::from_millis(300);
 
 /// The wire to one place.
 #[derive(Debug)]
@@ -99,9 +102,9 @@ impl Wire {
         self.cut_where(cut, |_| true)
     }
 
-    /// The same for those on which everything was answered at that time already, and nothing was asked since.
-    pub fn cut_idle_since(&self, since: Instant, cut: Cut) -> usize {
-        self.cut_where(cut, |last| last.is_answer && last.at < since)
+    /// The same for those on which nothing is under way: everything was answered, and long enough ago to have been read.
+    pub fn cut_idle(&self, cut: Cut) -> usize {
+        self.cut_where(cut, |last| last.is_answer && last.at.elapsed() > READ_BY_THEN)
     }
 
     fn cut_where(&self, cut: Cut, may: impl Fn(Last) -> bool) -> usize {
