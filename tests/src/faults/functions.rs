@@ -90,6 +90,7 @@ impl Form for Functions {
             loops_to_clay: Some(to_clay(&clay_url, KEY)),
             clay_to_loops: Some(to_loops(KEY)),
             settings: settings.map(|(name, value)| (name.to_owned(), value)).into(),
+            ..Setup::default()
         };
         let cloud = Cloud::start(setup).await;
         let base = watch::Sender::new(cloud.base());
