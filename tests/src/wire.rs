@@ -42,7 +42,8 @@ pub struct Wire {
 #[derive(Debug, Default)]
 struct Shared {
     connections: Mutex<Vec<Connection>>,
-    opened: AtomicUsize,
+    /// How many bytes were answered.
+    answered: AtomicUsize,
     /// How many bytes went into connections that were dead.
     swallowed: AtomicUsize,
 }
@@ -80,7 +81,6 @@ impl Wire {
         let of_server = Arc::clone(&shared);
         let server = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                of_server.opened.fetch_add(1, Ordering::Relaxed);
                 let (cut, told) = watch::channel(None);
                 let last = Arc::new(Mutex::new(Last { at: Instant::now(), is_answer: false }));
                 let connection = Connection { cut, last: Arc::clone(&last) };
@@ -116,10 +116,10 @@ impl Wire {
         connections.iter().filter(|each| is_chosen(each)).map(|each| each.cut.send_replace(Some(cut))).count()
     }
 
-    /// How many connections were opened so far.
+    /// How many bytes were answered so far.
     #[must_use]
-    pub fn opened(&self) -> usize {
-        self.shared.opened.load(Ordering::Relaxed)
+    pub fn answered(&self) -> usize {
+        self.shared.answered.load(Ordering::Relaxed)
     }
 
     /// How many bytes were sent into connections that answer nothing any more.
@@ -166,6 +166,7 @@ async fn carry(
                     if near.write_all(&answered[..read]).await.is_err() {
                         return;
                     }
+                    shared.answered.fetch_add(read, Ordering::Relaxed);
                 }
                 // As the other side ended it.
                 Ok(0) => return,
