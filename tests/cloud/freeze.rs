@@ -1,17 +1,19 @@
 //! Sandboxes that were frozen between two events, and what died meanwhile.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use relay_tests::clock::{Clock, Timers};
 use relay_tests::cloud::{Cloud, Setup, deliveries};
-use relay_tests::eventually_within;
-use relay_tests::far_end::{FarEnd, Got};
+use relay_tests::far_end::{FarEnd, Got, Reply};
 use relay_tests::http::Answer;
 use relay_tests::row::{Route, send};
 use relay_tests::webhook::{self, SECRET, created};
 use relay_tests::wire::{Cut, Wire};
+use relay_tests::{eventually, eventually_within};
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 use crate::faults::ends;
 use crate::{settings, to_loops};
@@ -229,4 +231,48 @@ async fn a_clock_that_is_set_back_at_waking_loses_and_doubles_nothing() {
     assert!([200, 202, 409].contains(&stack.row(Route::Event, 1, &[]).await.status));
     stack.once(2).await;
     stack.assert_each_arrived_once(&[1, 2]);
+}
+
+#[tokio::test]
+async fn a_worker_that_wakes_up_behind_its_deadline_deletes_nothing_that_is_not_on_record() {
+    let clock = Clock::new(Timers::GoOn);
+    let stack = Stack::start_with(clock.environment()).await;
+    let gate = Arc::new(Semaphore::new(0));
+    stack.clay.then([Reply::Gated(Arc::clone(&gate))]);
+    assert_eq!(stack.webhook(webhook::now(), 1).await.status, 200);
+    eventually("the row at Clay", async || (stack.clay.got().len() == 1).then_some(())).await;
+    let worker = stack.cloud.function("clay-delivery");
+    let frozen = worker.freeze();
+    assert_eq!(frozen.len(), 1, "no worker was in the middle of it");
+    clock.set(70);
+    worker.thaw(&frozen);
+    eventually("a worker that has ended", async || (stack.cloud.at_work("ClayQueue") == 0).then_some(())).await;
+    assert_eq!(stack.cloud.length("ClayQueue").await, 1, "the message is gone");
+    assert_eq!(stack.clay.got().len(), 1, "it was sent again behind the deadline");
+    // Clay has it, and could not say so: like any row that was not on record, it is sent again.
+    gate.add_permits(1);
+    stack.all_arrived().await;
+    let all = deliveries::list(&stack.cloud).await;
+    assert_eq!((stack.clay.got().len(), all[0]["state"].as_str()), (2, Some("delivered")));
+}
+
+#[tokio::test]
+async fn an_answer_that_came_while_a_worker_was_frozen_is_not_too_late() {
+    let clock = Clock::new(Timers::GoOn);
+    let stack = Stack::start_with(clock.environment()).await;
+    let gate = Arc::new(Semaphore::new(0));
+    stack.clay.then([Reply::Gated(Arc::clone(&gate))]);
+    assert_eq!(stack.webhook(webhook::now(), 1).await.status, 200);
+    eventually("the row at Clay", async || (stack.clay.got().len() == 1).then_some(())).await;
+    let worker = stack.cloud.function("clay-delivery");
+    let frozen = worker.freeze();
+    let answered = stack.to_clay.answered();
+    gate.add_permits(1);
+    eventually("the answer on its way", async || (stack.to_clay.answered() > answered).then_some(())).await;
+    // Behind the time of the call, and not yet behind the worker's.
+    clock.set(20);
+    worker.thaw(&frozen);
+    stack.all_arrived().await;
+    let all = deliveries::list(&stack.cloud).await;
+    assert_eq!((stack.clay.got().len(), all[0]["attempts"].as_i64()), (1, Some(1)));
 }
