@@ -313,7 +313,12 @@ async fn what_one_route_holds_is_not_tried_because_another_route_gets_through() 
     };
     let mut settings = settings(&loops);
     settings.push(("RELAYED_EVENTS".to_owned(), "contact.*".to_owned()));
-    let setup = |document| Setup { loops_to_clay: Some(document), clay_to_loops: None, settings: settings.clone() };
+    let setup = |document| Setup {
+        loops_to_clay: Some(document),
+        clay_to_loops: None,
+        settings: settings.clone(),
+        ..Setup::default()
+    };
     let cloud = Cloud::start(setup(to(&first))).await;
     for number in 0..8 {
         let body = String::from_utf8(created(&format!("n{number}@example.com"))).unwrap();

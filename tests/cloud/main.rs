@@ -55,5 +55,5 @@ fn settings(loops: &FarEnd) -> Vec<(String, String)> {
 /// A stack between these far ends.
 async fn between(loops: &FarEnd, clay: &FarEnd) -> Cloud {
     let (loops_to_clay, clay_to_loops) = (Some(to_clay(&[clay])), Some(to_loops()));
-    Cloud::start(Setup { loops_to_clay, clay_to_loops, settings: settings(loops) }).await
+    Cloud::start(Setup { loops_to_clay, clay_to_loops, settings: settings(loops), ..Setup::default() }).await
 }

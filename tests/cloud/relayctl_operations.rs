@@ -23,6 +23,7 @@ pub(crate) async fn operated() -> Operated {
         loops_to_clay: Some(to_clay(&[clay])),
         clay_to_loops: Some(to_loops()),
         settings: rates.into(),
+        ..Setup::default()
     })
     .await
 }

@@ -41,6 +41,7 @@ async fn it_dies_again_where_there_is_still_no_route_and_goes_to_every_route_tha
         loops_to_clay: Some(document(&clay, routes)),
         clay_to_loops: Some(to_loops()),
         settings: settings.clone(),
+        ..Setup::default()
     };
     let cloud = Cloud::start(setup(&[("other", "contact.deleted")])).await;
     let answer = post(&cloud.base(), "msg_1", &created("ada@example.com")).await;

@@ -35,7 +35,7 @@ async fn a_secret_that_was_read_once_serves_on_while_it_cannot_be_read() {
     let mut settings = settings(&loops);
     settings.push(("SECRET_TTL_SECONDS".to_owned(), "1".to_owned()));
     let (loops_to_clay, clay_to_loops) = (Some(to_clay(&[&clay])), Some(to_loops()));
-    let cloud = Cloud::start(Setup { loops_to_clay, clay_to_loops, settings }).await;
+    let cloud = Cloud::start(Setup { loops_to_clay, clay_to_loops, settings, ..Setup::default() }).await;
     assert_eq!(post(&cloud.base(), "msg_1", &created("ada@example.com")).await.status, 200);
     cloud.services().trouble("secretsmanager", Trouble::Fails);
     let told = "serves on";

@@ -16,6 +16,11 @@ async fn with_a_ledger_in_trouble_the_functions_acknowledge_nothing_that_is_lost
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn frozen_again_and_again_the_functions_lose_nothing_and_keep_the_order() {
+    goes_through::<Functions>(Fault::relay("relay frozen", Strike::Freeze)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_end_that_takes_a_row_and_resets_the_connection_gets_it_twice_at_the_most() {
     goes_through::<Functions>(Fault::ends(Ailment::TakesThenResets)).await;
 }

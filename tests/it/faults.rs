@@ -16,6 +16,11 @@ async fn with_a_full_store_the_relay_acknowledges_nothing_that_is_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn frozen_again_and_again_the_relay_loses_nothing_and_keeps_the_order() {
+    goes_through::<Local>(Fault::relay("relay frozen", Strike::Freeze)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_end_that_takes_a_row_and_resets_the_connection_gets_it_twice_at_the_most() {
     goes_through::<Local>(Fault::ends(Ailment::TakesThenResets)).await;
 }

@@ -7,6 +7,7 @@ mod commands;
 mod contract;
 mod durability;
 mod faults;
+mod freeze;
 mod monitor;
 mod pace;
 mod paths;

@@ -1,6 +1,7 @@
 //! What the end-to-end tests share: a relay as a process, far ends that misbehave on purpose, and a plain HTTP client.
 
 pub mod any_store;
+pub mod clock;
 pub mod cloud;
 pub mod cost;
 pub mod far_end;

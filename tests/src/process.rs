@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -23,6 +24,13 @@ pub struct Relay {
     settings: BTreeMap<String, String>,
     base: String,
     banner: String,
+}
+
+/// Sends a signal to a process. It may have ended by itself; whoever needs it finds out.
+pub fn signal(process: u32, signal: Signal) {
+    if let Some(process) = i32::try_from(process).ok().and_then(Pid::from_raw) {
+        let _ = kill_process(process, signal);
+    }
 }
 
 /// A data folder that is gone after the test.
@@ -164,6 +172,16 @@ impl Relay {
     #[must_use]
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    /// Freezes it, as a computer does that goes to sleep.
+    pub fn freeze(&self) {
+        self.child.id().into_iter().for_each(|id| signal(id, Signal::STOP));
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) {
+        self.child.id().into_iter().for_each(|id| signal(id, Signal::CONT));
     }
 
     /// Kills it, as a power cut does.

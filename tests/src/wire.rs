@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -28,6 +28,9 @@ impl Cut {
     pub const ALL: [Self; 4] = [Self::Closed, Self::Reset, Self::Swallowed, Self::Lost];
 }
 
+/// After what time an answer has been read by whoever waited for it.
+const READ_BY_THEN: Duration = Duration::from_millis(300);
+
 /// The wire to one place.
 #[derive(Debug)]
 pub struct Wire {
@@ -39,7 +42,8 @@ pub struct Wire {
 #[derive(Debug, Default)]
 struct Shared {
     connections: Mutex<Vec<Connection>>,
-    opened: AtomicUsize,
+    /// How many bytes were answered.
+    answered: AtomicUsize,
     /// How many bytes went into connections that were dead.
     swallowed: AtomicUsize,
 }
@@ -77,7 +81,6 @@ impl Wire {
         let of_server = Arc::clone(&shared);
         let server = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                of_server.opened.fetch_add(1, Ordering::Relaxed);
                 let (cut, told) = watch::channel(None);
                 let last = Arc::new(Mutex::new(Last { at: Instant::now(), is_answer: false }));
                 let connection = Connection { cut, last: Arc::clone(&last) };
@@ -99,9 +102,9 @@ impl Wire {
         self.cut_where(cut, |_| true)
     }
 
-    /// The same for those on which everything was answered at that time already, and nothing was asked since.
-    pub fn cut_idle_since(&self, since: Instant, cut: Cut) -> usize {
-        self.cut_where(cut, |last| last.is_answer && last.at < since)
+    /// The same for those on which nothing is under way: everything was answered, and long enough ago to have been read.
+    pub fn cut_idle(&self, cut: Cut) -> usize {
+        self.cut_where(cut, |last| last.is_answer && last.at.elapsed() > READ_BY_THEN)
     }
 
     fn cut_where(&self, cut: Cut, may: impl Fn(Last) -> bool) -> usize {
@@ -113,10 +116,10 @@ impl Wire {
         connections.iter().filter(|each| is_chosen(each)).map(|each| each.cut.send_replace(Some(cut))).count()
     }
 
-    /// How many connections were opened so far.
+    /// How many bytes were answered so far.
     #[must_use]
-    pub fn opened(&self) -> usize {
-        self.shared.opened.load(Ordering::Relaxed)
+    pub fn answered(&self) -> usize {
+        self.shared.answered.load(Ordering::Relaxed)
     }
 
     /// How many bytes were sent into connections that answer nothing any more.
@@ -163,6 +166,7 @@ async fn carry(
                     if near.write_all(&answered[..read]).await.is_err() {
                         return;
                     }
+                    shared.answered.fetch_add(read, Ordering::Relaxed);
                 }
                 // As the other side ended it.
                 Ok(0) => return,

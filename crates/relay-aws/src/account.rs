@@ -48,7 +48,7 @@ impl Account {
             .region(Region::new(region))
             .credentials_provider(SharedCredentialsProvider::new(credentials))
             .http_client(Connector::new(client))
-            .timeout_config(TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT).operation_timeout(CALL).build())
+            .timeout_config(TimeoutConfig::builder().read_timeout(ATTEMPT).operation_timeout(CALL).build())
             // The credentials are at hand: there is nothing to remember between calls.
             .identity_cache(IdentityCache::no_cache())
             // Answers are small and come whole; the time of an attempt is limited above.

@@ -3,6 +3,8 @@
 //! One client for the far ends and for AWS: one TLS stack, one set of roots, one pool, and nothing that the SDK would
 //! build beside it at every start.
 
+use std::time::Duration;
+
 use aws_smithy_runtime_api::client::http::{
     HttpClient as SdkHttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
 };
@@ -11,6 +13,8 @@ use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 use relay::http_client::HttpClient;
+use relay::time_limit;
+use tokio::time::Instant;
 
 /// A fault that the SDK is told of, as far as it has to know.
 #[derive(Debug, thiserror::Error)]
@@ -21,30 +25,41 @@ enum ConnectFault {
     Method,
     #[error("the answer is not HTTP")]
     Answer,
+    #[error("there was no answer in time")]
+    Silent,
 }
 
 /// The client as the SDK takes it.
 #[derive(Debug, Clone)]
-pub struct Connector(HttpClient);
+pub struct Connector {
+    client: HttpClient,
+    /// The longest that an attempt may take, if there is a limit.
+    limit: Option<Duration>,
+}
 
 impl Connector {
     /// The SDK's use of this client.
     #[must_use]
     pub const fn new(client: HttpClient) -> Self {
-        Self(client)
+        Self { client, limit: None }
     }
 }
 
 impl SdkHttpClient for Connector {
-    fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
-        SharedHttpConnector::new(self.clone())
+    fn http_connector(&self, settings: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
+        SharedHttpConnector::new(Self { limit: settings.read_timeout(), ..self.clone() })
     }
 }
 
 impl HttpConnector for Connector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let client = self.0.clone();
-        HttpConnectorFuture::new(async move { call(&client, request).await })
+        let Self { client, limit } = self.clone();
+        HttpConnectorFuture::new(async move {
+            let Some(limit) = limit else { return call(&client, request).await };
+            // An answer that is there when a frozen sandbox wakes up is not too late: what it tells was done.
+            let called = time_limit::until(Instant::now() + limit, call(&client, request)).await;
+            called.unwrap_or_else(|| Err(ConnectorError::timeout(ConnectFault::Silent.into())))
+        })
     }
 }
 
@@ -56,7 +71,7 @@ async fn call(client: &HttpClient, request: HttpRequest) -> Result<HttpResponse,
     for (name, value) in request.headers() {
         sent = sent.header(name, value);
     }
-    // The SDK repeats what may be repeated by its own rules, and keeps the time.
+    // The SDK repeats what may be repeated by its own rules.
     let response = client.execute(sent).await.map_err(sort)?;
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
     let body = response.bytes().await.map_err(sort)?;

@@ -26,7 +26,7 @@ pub mod secrets;
 pub mod settings;
 pub mod signal;
 pub mod store;
-mod time_limit;
+pub mod time_limit;
 
 /// The largest request that is read, in bytes: 256 KiB.
 pub const REQUEST_BYTES: usize = 256 * 1024;

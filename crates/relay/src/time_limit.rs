@@ -13,7 +13,7 @@ const GRACE: Duration = Duration::from_millis(500);
 
 /// Waits for something until a deadline. A process that was frozen wakes up behind its deadline: then it first looks at what
 /// has arrived.
-pub(crate) async fn until<F: Future>(deadline: Instant, work: F) -> Option<F::Output> {
+pub async fn until<F: Future>(deadline: Instant, work: F) -> Option<F::Output> {
     let mut work = pin!(work);
     if let Ok(done) = timeout_at(deadline, work.as_mut()).await {
         return Some(done);

@@ -112,6 +112,7 @@ impl Measuring {
             loops_to_clay: Some(json!({"loops_signing_secrets": [webhook::SECRET], "clay_routes": [route]})),
             clay_to_loops: Some(json!({"loops_api_key": "key", "relay_tokens": [TOKEN]})),
             settings: settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+            ..Setup::default()
         };
         Self { cloud: Cloud::start(setup).await, loops, clay }
     }

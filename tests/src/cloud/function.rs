@@ -1,13 +1,16 @@
 //! A function: as many sandboxes as are needed, one event in each at a time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use rustix::process::Signal;
 use tokio::sync::{Mutex, Notify, Semaphore, watch};
 
 use super::sandbox::{Failed, Sandbox};
+use crate::process::signal;
 
 /// What the template says of a function.
 #[derive(Debug, Clone)]
@@ -30,6 +33,8 @@ pub struct Function {
     free: Semaphore,
     killed: watch::Sender<bool>,
     crashed: Notify,
+    /// The processes that have an event.
+    busy: std::sync::Mutex<BTreeSet<u32>>,
     invocations: AtomicU64,
 }
 
@@ -45,6 +50,7 @@ impl Function {
             free: Semaphore::new(sandboxes),
             killed: watch::Sender::new(false),
             crashed: Notify::new(),
+            busy: std::sync::Mutex::default(),
             invocations: AtomicU64::new(0),
         }
     }
@@ -75,6 +81,8 @@ impl Function {
             Some(sandbox) => sandbox,
             None => Sandbox::start(self.name(), &self.binary, &self.described.environment, &self.log).await,
         };
+        let process = sandbox.id();
+        self.busy().extend(process);
         let mut killed = self.killed.subscribe();
         let crashed = self.crashed.notified();
         let answer = tokio::select! {
@@ -82,10 +90,28 @@ impl Function {
             _ = killed.wait_for(|killed| *killed) => Err(Failed::Exited),
             () = crashed => Err(Failed::Exited),
         };
+        self.busy().retain(|busy| Some(*busy) != process);
         if sandbox.is_alive() && !matches!(answer, Err(Failed::TimedOut | Failed::Exited)) {
             self.idle.lock().await.push(sandbox);
         }
         answer.map(|answer| answer.to_vec())
+    }
+
+    /// Freezes every sandbox that has an event, in the middle of it; which these are.
+    #[must_use]
+    pub fn freeze(&self) -> BTreeSet<u32> {
+        let busy = self.busy();
+        busy.iter().for_each(|process| signal(*process, Signal::STOP));
+        busy.clone()
+    }
+
+    /// Lets those go on that were frozen. One that has no event any more stays as it is.
+    pub fn thaw(&self, frozen: &BTreeSet<u32>) {
+        self.busy().intersection(frozen).for_each(|process| signal(*process, Signal::CONT));
+    }
+
+    fn busy(&self) -> std::sync::MutexGuard<'_, BTreeSet<u32>> {
+        self.busy.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Kills every sandbox, whatever it is doing; there are no others after that.

@@ -71,6 +71,8 @@ pub struct Setup {
     pub clay_to_loops: Option<Value>,
     /// Settings that differ from the template's parameters.
     pub settings: Vec<(String, String)>,
+    /// What stands in the environment of every function, and is no setting.
+    pub environment: Vec<(String, String)>,
 }
 
 impl Cloud {
@@ -270,6 +272,7 @@ fn functions(stack: &Value, setup: &Setup, services: &str, folder: &Path) -> BTr
             let mut environment = stack::emulated(services, name);
             let given = described["environment"].as_object().into_iter().flatten();
             environment.extend(given.map(|(name, value)| (name.clone(), text(value).to_owned())));
+            environment.extend(setup.environment.iter().cloned());
             for (setting, value) in &setup.settings {
                 // A setting that a function does not have is not its own.
                 environment.entry(setting.clone()).and_modify(|known| known.clone_from(value));

@@ -111,5 +111,6 @@ fn setup(given: &[(&str, &str)]) -> Setup {
         loops_to_clay: Some(json!({"loops_signing_secrets": list("LOOPS_SIGNING_SECRET"), "clay_routes": [route]})),
         clay_to_loops: Some(json!({"loops_api_key": text("LOOPS_API_KEY"), "relay_tokens": list("RELAY_TOKEN")})),
         settings: settings.into_iter().collect::<BTreeMap<_, _>>().into_iter().collect(),
+        ..Setup::default()
     }
 }

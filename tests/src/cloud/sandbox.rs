@@ -13,12 +13,12 @@ use axum::body::Bytes;
 use axum::extract::{Path as UrlPath, State};
 use axum::http::{Response, StatusCode};
 use axum::routing::{get, post};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use crate::loopback;
+use crate::{loopback, process};
 
 /// How an invocation failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -166,10 +166,8 @@ impl Sandbox {
     }
 
     fn signal(&self, signal: Signal) {
-        let pid = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-        if let Some(pid) = pid {
-            // It may have ended by itself; whoever invokes it finds out.
-            let _ = kill_process(pid, signal);
+        if let Some(process) = self.child.id() {
+            process::signal(process, signal);
         }
     }
 }

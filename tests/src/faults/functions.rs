@@ -13,6 +13,7 @@ use crate::cloud::services::Trouble;
 use crate::cloud::{Cloud, Setup};
 use crate::process::TOKEN;
 use crate::webhook::SECRET;
+use crate::wire::{Cut, Wire};
 
 /// The functions that are killed.
 const FUNCTIONS: [&str; 5] =
@@ -30,6 +31,8 @@ const TROUBLES: [Trouble; 5] = [
 #[derive(Debug)]
 pub struct Functions {
     cloud: Cloud,
+    /// What is between the functions and the ends.
+    wires: [Wire; 2],
     clay_url: String,
     base: watch::Sender<String>,
     /// What workers had under way when they were killed, to Clay and to Loops.
@@ -74,9 +77,11 @@ impl Form for Functions {
     }
 
     async fn start(clay: &End, loops: &End) -> Self {
-        let clay_url = clay.url("/v3/sources/webhook/contacts");
+        let wires = [Wire::to(&clay.url("")).await, Wire::to(&loops.url("")).await];
+        let [to_clay_wire, to_loops_wire] = &wires;
+        let clay_url = to_clay_wire.url("/v3/sources/webhook/contacts");
         let settings = [
-            ("LOOPS_API_URL", loops.url("/api")),
+            ("LOOPS_API_URL", to_loops_wire.url("/api")),
             ("RUST_LOG", "debug".to_owned()),
             // So that Secrets Manager is asked while it is down.
             ("SECRET_TTL_SECONDS", "1".to_owned()),
@@ -85,10 +90,11 @@ impl Form for Functions {
             loops_to_clay: Some(to_clay(&clay_url, KEY)),
             clay_to_loops: Some(to_loops(KEY)),
             settings: settings.map(|(name, value)| (name.to_owned(), value)).into(),
+            ..Setup::default()
         };
         let cloud = Cloud::start(setup).await;
         let base = watch::Sender::new(cloud.base());
-        Self { cloud, clay_url, base, under_way: [0; 2], rotated: false }
+        Self { cloud, wires, clay_url, base, under_way: [0; 2], rotated: false }
     }
 
     fn base(&self) -> watch::Receiver<String> {
@@ -106,6 +112,20 @@ impl Form for Functions {
                     }
                 }
                 self.cloud.let_rested_pass().await;
+            }
+            Strike::Freeze => {
+                tokio::time::sleep(moment / 2).await;
+                let frozen = FUNCTIONS.map(|name| self.cloud.function(name).freeze());
+                let cut = random.choice(Cut::ALL).unwrap_or(Cut::Closed);
+                for wire in self.wires.iter().chain([self.cloud.services().wire()]) {
+                    wire.cut_idle(cut);
+                }
+                tokio::time::sleep(Duration::from_millis(random.u64(200..3000))).await;
+                for (name, frozen) in FUNCTIONS.iter().zip(&frozen) {
+                    self.cloud.function(name).thaw(frozen);
+                }
+                // As much time as it takes to find out that a connection is dead.
+                tokio::time::sleep(moment * 2).await;
             }
             Strike::Service(service) => {
                 let trouble = random.choice(TROUBLES).unwrap_or(Trouble::Fails);

@@ -69,6 +69,8 @@ pub enum Strike {
     StoreFails,
     /// Its store takes its time.
     StoreSlow,
+    /// It is frozen for a while, and the connections that it has kept die meanwhile.
+    Freeze,
     /// The keys of both ends change.
     KeysRotate,
     /// A service that it lives on misbehaves: its name as policies have it.
@@ -125,6 +127,8 @@ impl Fault {
         all.push(Self::all_ailments());
         all.push(Self::relay("relay killed", Strike::Kill));
         all.push(Self::relay_and_ends("relay killed, all", Strike::Kill));
+        all.push(Self::relay("relay frozen", Strike::Freeze));
+        all.push(Self::relay_and_ends("relay frozen, all", Strike::Freeze));
         all.push(Self::relay("keys rotate", Strike::KeysRotate));
         all
     }

@@ -11,6 +11,7 @@ use super::kinds::{Fault, Strike};
 use super::{Form, KEY, NEW_KEY};
 use crate::listing::Listing as _;
 use crate::process::Relay;
+use crate::wire::{Cut, Wire};
 
 /// What was being sent to an end when the relay was killed, as its store has it.
 const UNDER_WAY: &str = "SELECT count(*) FROM deliveries WHERE state = 'sending' AND direction = ?1";
@@ -25,6 +26,8 @@ const NOT_FULL: &str = "DROP TRIGGER full_insert; DROP TRIGGER full_update;";
 #[derive(Debug)]
 pub struct Local {
     relay: Option<Relay>,
+    /// What is between the relay and the ends.
+    wires: [Wire; 2],
     settings: Vec<(&'static str, String)>,
     base: watch::Sender<String>,
     under_way: [usize; 2],
@@ -76,14 +79,16 @@ impl Form for Local {
     }
 
     async fn start(clay: &End, loops: &End) -> Self {
+        let wires = [Wire::to(&clay.url("")).await, Wire::to(&loops.url("")).await];
+        let [to_clay, to_loops] = &wires;
         let settings = vec![
-            ("CLAY_WEBHOOK_URL", clay.url("/v3/sources/webhook/contacts")),
+            ("CLAY_WEBHOOK_URL", to_clay.url("/v3/sources/webhook/contacts")),
             ("CLAY_WEBHOOK_AUTH_TOKEN", KEY.to_owned()),
-            ("LOOPS_API_URL", loops.url("/api")),
+            ("LOOPS_API_URL", to_loops.url("/api")),
             ("LOOPS_API_KEY", KEY.to_owned()),
         ];
         let base = watch::Sender::new(String::new());
-        let mut form = Self { relay: None, settings, base, under_way: [0; 2], rotated: false };
+        let mut form = Self { relay: None, wires, settings, base, under_way: [0; 2], rotated: false };
         form.start_again(crate::process::Folder::new()).await;
         form
     }
@@ -106,6 +111,18 @@ impl Form for Local {
                 }
                 drop(store);
                 self.start_again(folder).await;
+            }
+            Strike::Freeze => {
+                tokio::time::sleep(moment / 2).await;
+                self.relay().freeze();
+                let cut = random.choice(Cut::ALL).unwrap_or(Cut::Closed);
+                for wire in &self.wires {
+                    wire.cut_idle(cut);
+                }
+                tokio::time::sleep(Duration::from_millis(random.u64(200..3000))).await;
+                self.relay().thaw();
+                // As much time as it takes to find out that a connection is dead.
+                tokio::time::sleep(moment * 2).await;
             }
             Strike::StoreFails => {
                 self.to_its_store(FULL, NOT_FULL, moment).await;
