@@ -1,9 +1,10 @@
 //! A function that drains a queue: its pace, and one batch after another.
 
 use std::num::NonZeroU32;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
+use jiff::Timestamp;
 use lambda_runtime::{Diagnostic, Error, LambdaEvent, service_fn};
 use relay::ambient::Ambient;
 use relay::pace::ProcessPace;
@@ -32,17 +33,31 @@ pub async fn run<W: MessageWorker, A: Ambient>(worker: W, queue: SqsQueue, ambie
     let (worker, queue, ambient) = (&worker, &queue, &ambient);
     // Read here and not by the runtime, which may quote the event where it cannot read it.
     lambda_runtime::run(service_fn(|event: LambdaEvent<Box<RawValue>>| async move {
-        let deadline = Instant::now() + time_left(event.context.deadline);
-        let batch: SqsEvent = serde_json::from_str(event.payload.get()).map_err(|_| NoBatch)?;
-        Ok::<SqsBatchResponse, NoBatch>(batch::run(worker, queue, ambient, batch, deadline).await)
+        invoked(worker, queue, ambient, event.payload.get(), event.context.deadline).await
     }))
     .await
+}
+
+/// Takes one batch, as Lambda hands it over; the deadline is in Unix milliseconds.
+///
+/// # Errors
+/// When it is no batch.
+pub async fn invoked<W: MessageWorker, A: Ambient>(
+    worker: &W,
+    queue: &SqsQueue,
+    ambient: &A,
+    payload: &str,
+    deadline: u64,
+) -> Result<SqsBatchResponse, NoBatch> {
+    let deadline = Instant::now() + time_left(deadline, ambient.now());
+    let batch: SqsEvent = serde_json::from_str(payload).map_err(|_| NoBatch)?;
+    Ok(batch::run(worker, queue, ambient, batch, deadline).await)
 }
 
 /// An event that is no batch of a queue: it is not this function's. Its content is not told.
 #[derive(Debug, thiserror::Error)]
 #[error("the event is not a batch of messages of a queue")]
-struct NoBatch;
+pub struct NoBatch;
 
 impl From<NoBatch> for Diagnostic {
     fn from(fault: NoBatch) -> Self {
@@ -52,8 +67,8 @@ impl From<NoBatch> for Diagnostic {
 
 /// The time until a deadline in Unix milliseconds. A deadline that is over before anything was begun is a clock's mistake
 /// or an emulator's, and not a reason never to begin.
-pub(crate) fn time_left(deadline: u64) -> Duration {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+pub(crate) fn time_left(deadline: u64, now: Timestamp) -> Duration {
+    let now = Duration::from_millis(u64::try_from(now.as_millisecond()).unwrap_or_default());
     match Duration::from_millis(deadline).checked_sub(now) {
         Some(left) if left > Duration::ZERO => left,
         _ => USUAL_TIME,
@@ -66,9 +81,8 @@ mod tests {
 
     #[test]
     fn a_deadline_that_was_over_before_the_beginning_is_not_believed() {
-        assert_eq!(time_left(0), USUAL_TIME);
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-        let deadline = u64::try_from((now + Duration::from_secs(40)).as_millis()).unwrap();
-        assert!((39..=40).contains(&time_left(deadline).as_secs()));
+        let now = Timestamp::from_millisecond(1_734_425_918_123).unwrap();
+        assert_eq!(time_left(0, now), USUAL_TIME);
+        assert_eq!(time_left(1_734_425_958_123, now), Duration::from_secs(40));
     }
 }
