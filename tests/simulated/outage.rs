@@ -52,7 +52,7 @@ fn go_through<F: Form>(which: End, down_for: Duration, events: usize, kills: usi
     arrives_at.sort();
 
     let (mut arrived, mut elapsed) = (0, Duration::ZERO);
-    let mut unanswered = BTreeSet::new();
+    let mut unrecorded = BTreeSet::new();
     for life in 0..=kills {
         let dies_at = killed_at.get(life).copied();
         let runtime = runtime();
@@ -81,13 +81,13 @@ fn go_through<F: Form>(which: End, down_for: Duration, events: usize, kills: usi
         });
         // What is being written is written or not.
         runtime.shutdown_timeout(Duration::from_secs(10));
-        unanswered.append(&mut end.lock().unwrap().unanswered());
+        unrecorded.append(&mut end.lock().unwrap().unrecorded(elapsed, F::RECORD_TAKES));
     }
 
     let end = end.lock().unwrap();
     assert_eq!(end.rows(), events, "something was lost");
     let doubled = end.doubled();
-    assert!(doubled.is_subset(&unanswered), "{doubled:?} came twice, and only {unanswered:?} were not answered");
+    assert!(doubled.is_subset(&unrecorded), "{doubled:?} came twice, and only {unrecorded:?} were not on record");
     let starts = u64::try_from(kills).unwrap() + 1;
     let may = F::ASKING * (down_for.as_secs() / ASKED_EVERY.as_secs() + starts * AT_ONCE);
     println!(

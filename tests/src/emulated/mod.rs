@@ -111,7 +111,11 @@ impl Services {
     }
 
     /// What is done to what they keep; the heap that it takes is theirs.
-    pub fn change<T>(&self, change: impl FnOnce(&mut Kept, jiff::Timestamp) -> T, given: impl FnOnce(&T) -> usize) -> T {
+    pub fn change<T>(
+        &self,
+        change: impl FnOnce(&mut Kept, jiff::Timestamp) -> T,
+        given: impl FnOnce(&T) -> usize,
+    ) -> T {
         let mut kept = self.kept();
         let before = self.count.map_or(0, |count| count());
         let answer = change(&mut kept, self.ambient.now());

@@ -12,8 +12,10 @@ use serde_json::{Map, Value, json};
 use super::Answer;
 
 /// The queues, each with the one of its dead letters: of this direction to Clay, and of the other.
-pub const QUEUES: [(&str, &str); 2] =
-    [("http://emulated.invalid/clay", "http://emulated.invalid/clay-dead"), ("http://emulated.invalid/loops", "http://emulated.invalid/loops-dead")];
+pub const QUEUES: [(&str, &str); 2] = [
+    ("http://emulated.invalid/clay", "http://emulated.invalid/clay-dead"),
+    ("http://emulated.invalid/loops", "http://emulated.invalid/loops-dead"),
+];
 /// For how long what is received is hidden (the template's `VisibilityTimeout`).
 const VISIBILITY: Duration = Duration::from_secs(360);
 /// For how long a message can be hidden after it was received.

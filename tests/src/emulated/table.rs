@@ -31,7 +31,8 @@ impl Table {
     /// Forgets what is to be forgotten by then.
     pub fn forget_old(&mut self, now: jiff::Timestamp) {
         let expired = |item: &Item| item.get("expires_at").and_then(number).is_some_and(|at| at <= now.as_second());
-        let old: Vec<String> = self.items.iter().filter(|(_, item)| expired(item)).map(|(key, _)| key.clone()).collect();
+        let old: Vec<String> =
+            self.items.iter().filter(|(_, item)| expired(item)).map(|(key, _)| key.clone()).collect();
         old.iter().for_each(|key| self.put(key, None));
     }
 

@@ -58,7 +58,9 @@ impl<'a> Tokens<'a> {
     pub(crate) fn name(&mut self) -> &'a str {
         let word = self.next();
         if word.starts_with('#') {
-            return self.request["ExpressionAttributeNames"][word].as_str().unwrap_or_else(|| panic!("{word} is no name"));
+            return self.request["ExpressionAttributeNames"][word]
+                .as_str()
+                .unwrap_or_else(|| panic!("{word} is no name"));
         }
         word
     }

@@ -73,6 +73,8 @@ impl Form for Aws {
     const NAME: &str = "AWS";
     /// Two sandboxes of a worker, and the function that takes rows.
     const ASKING: u64 = 3;
+    /// The webhook's count, there and back, and the way to the delivery's own item: 10 ms each at most.
+    const RECORD_TAKES: Duration = Duration::from_millis(30);
 
     fn nothing(count: Option<fn() -> usize>) -> Cloud {
         Cloud { kept: Arc::default(), count }
@@ -211,7 +213,8 @@ impl Mapping {
         let invoked = drain::invoked(worker, queue, &self.world, &payload, deadline);
         let Ok(response) = tokio::time::timeout(TIMEOUT, invoked).await else { return };
         let response = response.unwrap_or_else(|fault| panic!("{fault}"));
-        let back: HashSet<&str> = response.batch_item_failures.iter().map(|each| each.item_identifier.as_str()).collect();
+        let back: HashSet<&str> =
+            response.batch_item_failures.iter().map(|each| each.item_identifier.as_str()).collect();
         let done = batch.iter().filter(|message| !back.contains(message.id.as_str()));
         self.services.change(
             |kept, _| done.for_each(|message| kept.queues.delete(QUEUES[self.way].0, &message.receipt)),

@@ -37,6 +37,8 @@ pub trait Form: Sized {
     const NAME: &str;
     /// How many processes ask an end that is down whether it is back.
     const ASKING: u64;
+    /// How long after an end's answer it is on record at the latest: who is killed before sends the row again.
+    const RECORD_TAKES: Duration;
 
     /// Nothing is kept yet. Where the form's store is in this process, `count` tells what the process holds.
     fn nothing(count: Option<fn() -> usize>) -> Self::Kept;
