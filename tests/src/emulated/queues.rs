@@ -98,6 +98,14 @@ impl Queues {
         self.queue(url).delete(receipt);
     }
 
+    /// Takes a message out of a queue by its id, as a person does.
+    pub fn take_out(&mut self, url: &str, id: &str) {
+        let queue = self.queue(url);
+        let numbers: Vec<u64> =
+            queue.messages.iter().filter(|(_, each)| each.id == id).map(|(number, _)| *number).collect();
+        numbers.into_iter().for_each(|number| queue.remove(number));
+    }
+
     /// Puts a message into a queue, whatever was sent before.
     pub fn put(&mut self, url: &str, message: Message, token: String, now: Timestamp) {
         self.queue(url).send(message.group, token, message.body, message.attributes, now);
