@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fastrand::Rng;
-use relay_tests::simulated::Simulated;
+use relay_tests::simulated::aws::Aws;
 use relay_tests::simulated::end::State;
-use relay_tests::simulated::local::{Local, folder};
+use relay_tests::simulated::local::Local;
+use relay_tests::simulated::{Form, Simulated, send_event, send_webhook};
 
 use crate::{alone, runtime};
 
@@ -28,9 +29,9 @@ enum End {
 
 /// An end is down for that long. Meanwhile events come in, and at `kills` moments the relay is dropped with everything it
 /// has under way, also just before and just after the end is back.
-fn go_through(which: End, down_for: Duration, events: usize, kills: usize, seed: u64) {
+fn go_through<F: Form>(which: End, down_for: Duration, events: usize, kills: usize, seed: u64) {
     let back_at = DOWN_FROM + down_for;
-    let (folder, mut rng) = (folder(), Rng::with_seed(seed));
+    let (kept, mut rng) = (F::nothing(None), Rng::with_seed(seed));
     let (loops, clay) = (State::new(events, seed + 1), State::new(events, seed + 2));
     let end = match which {
         End::Clay => Arc::clone(&clay),
@@ -51,20 +52,20 @@ fn go_through(which: End, down_for: Duration, events: usize, kills: usize, seed:
     arrives_at.sort();
 
     let (mut arrived, mut elapsed) = (0, Duration::ZERO);
-    let mut unanswered = BTreeSet::new();
+    let mut unrecorded = BTreeSet::new();
     for life in 0..=kills {
         let dies_at = killed_at.get(life).copied();
         let runtime = runtime();
         elapsed = runtime.block_on(async {
             let world = Arc::new(Simulated::after(elapsed, rng.u64(..)));
-            let relay = Local::start(folder.path(), &world, &loops, &clay);
+            let relay = F::start(&kept, &world, &loops, &clay);
             let until = |at: Duration| tokio::time::sleep(at.saturating_sub(world.elapsed()));
             while let Some(at) = arrives_at.get(arrived).copied().filter(|at| dies_at.is_none_or(|dies| *at < dies)) {
                 until(at).await;
                 match which {
-                    End::Clay => assert_eq!(relay.webhook(arrived).await, 200),
+                    End::Clay => assert_eq!(send_webhook(&relay, arrived).await, 200),
                     End::Loops => {
-                        let status = relay.event(arrived, "").await;
+                        let status = send_event(&relay, arrived, "").await;
                         assert!(status == 200 || status == 202, "{status}");
                     }
                 }
@@ -80,17 +81,18 @@ fn go_through(which: End, down_for: Duration, events: usize, kills: usize, seed:
         });
         // What is being written is written or not.
         runtime.shutdown_timeout(Duration::from_secs(10));
-        unanswered.append(&mut end.lock().unwrap().unanswered());
+        unrecorded.append(&mut end.lock().unwrap().unrecorded(elapsed, F::RECORD_TAKES));
     }
 
     let end = end.lock().unwrap();
     assert_eq!(end.rows(), events, "something was lost");
     let doubled = end.doubled();
-    assert!(doubled.is_subset(&unanswered), "{doubled:?} came twice, and only {unanswered:?} were not answered");
+    assert!(doubled.is_subset(&unrecorded), "{doubled:?} came twice, and only {unrecorded:?} were not on record");
     let starts = u64::try_from(kills).unwrap() + 1;
-    let may = down_for.as_secs() / ASKED_EVERY.as_secs() + starts * AT_ONCE;
+    let may = F::ASKING * (down_for.as_secs() / ASKED_EVERY.as_secs() + starts * AT_ONCE);
     println!(
-        "{which:?} down for {} h, {kills} kills: {events} events there, {} of them twice; asked {} times while down, at most {may}; all there {:.0?} after it was back",
+        "{}: {which:?} down for {} h, {kills} kills: {events} events there, {} of them twice; asked {} times while down, at most {may}; all there {:.0?} after it was back",
+        F::NAME,
         down_for.as_secs() / 3600,
         doubled.len(),
         end.while_down,
@@ -111,36 +113,56 @@ async fn all_there(end: &Mutex<State>, events: usize, within: Duration, world: &
 #[test]
 fn all_events_reach_a_clay_that_was_down_for_hours_though_the_relay_was_killed_again_and_again() {
     let _alone = alone();
-    go_through(End::Clay, 3 * HOUR, 200, 20, 11);
+    go_through::<Local>(End::Clay, 3 * HOUR, 200, 20, 11);
 }
 
 #[test]
 fn all_events_reach_a_loops_that_was_down_for_hours_though_the_relay_was_killed_again_and_again() {
     let _alone = alone();
-    go_through(End::Loops, 3 * HOUR, 200, 20, 12);
+    go_through::<Local>(End::Loops, 3 * HOUR, 200, 20, 12);
 }
 
 #[test]
 #[ignore = "it takes minutes: `make backlog`"]
 fn all_events_reach_an_end_that_was_down_for_three_days_though_the_relay_was_killed_forty_times() {
     let _alone = alone();
-    go_through(End::Clay, 72 * HOUR, 300, 40, 13);
-    go_through(End::Loops, 72 * HOUR, 300, 40, 14);
+    go_through::<Local>(End::Clay, 72 * HOUR, 300, 40, 13);
+    go_through::<Local>(End::Loops, 72 * HOUR, 300, 40, 14);
+}
+
+#[test]
+fn on_aws_all_events_reach_a_clay_that_was_down_for_hours_though_the_relay_was_killed_again_and_again() {
+    let _alone = alone();
+    go_through::<Aws>(End::Clay, 3 * HOUR, 200, 20, 11);
+}
+
+#[test]
+fn on_aws_all_events_reach_a_loops_that_was_down_for_hours_though_the_relay_was_killed_again_and_again() {
+    let _alone = alone();
+    go_through::<Aws>(End::Loops, 3 * HOUR, 200, 20, 12);
+}
+
+#[test]
+#[ignore = "it takes minutes: `make backlog`"]
+fn on_aws_all_events_reach_an_end_that_was_down_for_three_days_though_the_relay_was_killed_forty_times() {
+    let _alone = alone();
+    go_through::<Aws>(End::Clay, 72 * HOUR, 300, 40, 13);
+    go_through::<Aws>(End::Loops, 72 * HOUR, 300, 40, 14);
 }
 
 #[test]
 fn a_thousand_rows_within_ten_seconds_are_answered_200_or_202_and_are_at_loops_as_soon_as_the_pace_allows() {
     const ROWS: usize = 1000;
     let _alone = alone();
-    let (folder, runtime) = (folder(), runtime());
+    let (kept, runtime) = (Local::nothing(None), runtime());
     let (loops, clay) = (State::new(ROWS, 1), State::new(ROWS, 2));
     let answers = runtime.block_on(async {
         let world = Arc::new(Simulated::after(Duration::ZERO, 3));
-        let relay = Arc::new(Local::start(folder.path(), &world, &loops, &clay));
+        let relay = Arc::new(Local::start(&kept, &world, &loops, &clay));
         let mut rows = tokio::task::JoinSet::new();
         for number in 0..ROWS {
             let relay = Arc::clone(&relay);
-            rows.spawn(async move { relay.event(number, "").await });
+            rows.spawn(async move { send_event(relay.as_ref(), number, "").await });
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         let answers = rows.join_all().await;

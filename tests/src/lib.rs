@@ -4,6 +4,7 @@ pub mod any_store;
 pub mod clock;
 pub mod cloud;
 pub mod cost;
+pub mod emulated;
 pub mod far_end;
 pub mod faults;
 pub mod http;

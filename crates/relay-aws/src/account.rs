@@ -6,6 +6,7 @@ use std::time::Duration;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_sqs::config::{IdentityCache, StalledStreamProtectionConfig};
+use aws_smithy_runtime_api::client::http::HttpClient as SdkHttpClient;
 use aws_smithy_types::retry::{ReconnectMode, RetryConfig};
 use aws_smithy_types::timeout::TimeoutConfig;
 use aws_types::SdkConfig;
@@ -61,6 +62,12 @@ impl Account {
             );
         config.set_endpoint_url(given("AWS_ENDPOINT_URL"));
         Self { config: config.build() }
+    }
+
+    /// The same account, reached through another HTTP client.
+    #[must_use]
+    pub fn through(self, client: impl SdkHttpClient + 'static) -> Self {
+        Self { config: self.config.into_builder().http_client(client).build() }
     }
 
     /// A client of Secrets Manager.

@@ -35,7 +35,7 @@ where
 {
     let handle = &handle;
     lambda_runtime::run(service_fn(|event: LambdaEvent<Box<RawValue>>| async move {
-        let in_time = time_left(event.context.deadline, USUAL_TIME).saturating_sub(TIME_TO_TELL);
+        let in_time = time_left(event.context.deadline, System.now(), USUAL_TIME).saturating_sub(TIME_TO_TELL);
         let response = match read(event.payload.get()) {
             Some(request) => tokio::time::timeout(in_time, handle(request)).await.unwrap_or_else(|_| too_slow(caller)),
             None => malformed(caller),

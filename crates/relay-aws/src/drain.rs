@@ -1,9 +1,10 @@
 //! A function that drains a queue: its pace, and one batch after another.
 
 use std::num::NonZeroU32;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
+use jiff::Timestamp;
 use lambda_runtime::{Diagnostic, Error, LambdaEvent, service_fn};
 use relay::ambient::Ambient;
 use relay::pace::ProcessPace;
@@ -32,17 +33,31 @@ pub async fn run<W: MessageWorker, A: Ambient>(worker: W, queue: SqsQueue, ambie
     let (worker, queue, ambient) = (&worker, &queue, &ambient);
     // Read here and not by the runtime, which may quote the event where it cannot read it.
     lambda_runtime::run(service_fn(|event: LambdaEvent<Box<RawValue>>| async move {
-        let deadline = Instant::now() + time_left(event.context.deadline, USUAL_TIME);
-        let batch: SqsEvent = serde_json::from_str(event.payload.get()).map_err(|_| NoBatch)?;
-        Ok::<SqsBatchResponse, NoBatch>(batch::run(worker, queue, ambient, batch, deadline).await)
+        invoked(worker, queue, ambient, event.payload.get(), event.context.deadline).await
     }))
     .await
+}
+
+/// Takes one batch, as Lambda hands it over; the deadline is in Unix milliseconds.
+///
+/// # Errors
+/// When it is no batch.
+pub async fn invoked<W: MessageWorker, A: Ambient>(
+    worker: &W,
+    queue: &SqsQueue,
+    ambient: &A,
+    payload: &str,
+    deadline: u64,
+) -> Result<SqsBatchResponse, NoBatch> {
+    let deadline = Instant::now() + time_left(deadline, ambient.now(), USUAL_TIME);
+    let batch: SqsEvent = serde_json::from_str(payload).map_err(|_| NoBatch)?;
+    Ok(batch::run(worker, queue, ambient, batch, deadline).await)
 }
 
 /// An event that is no batch of a queue: it is not this function's. Its content is not told.
 #[derive(Debug, thiserror::Error)]
 #[error("the event is not a batch of messages of a queue")]
-struct NoBatch;
+pub struct NoBatch;
 
 impl From<NoBatch> for Diagnostic {
     fn from(fault: NoBatch) -> Self {
@@ -53,12 +68,9 @@ impl From<NoBatch> for Diagnostic {
 /// The time until a deadline in Unix milliseconds, for a function that the template gives `usual`. Nothing has been begun yet,
 /// so about that much is left. Where it looks like more, or like less than half of it, the clock of a sandbox that has just
 /// woken up is wrong, or the deadline is an emulator's: that is no reason to begin nothing, or to miss the end.
-pub(crate) fn time_left(deadline: u64, usual: Duration) -> Duration {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    believable(Duration::from_millis(deadline).saturating_sub(now), usual)
-}
-
-fn believable(left: Duration, usual: Duration) -> Duration {
+pub(crate) fn time_left(deadline: u64, now: Timestamp, usual: Duration) -> Duration {
+    let now = Duration::from_millis(u64::try_from(now.as_millisecond()).unwrap_or_default());
+    let left = Duration::from_millis(deadline).saturating_sub(now);
     if left < usual / 2 { usual } else { left.min(usual) }
 }
 
@@ -68,15 +80,15 @@ mod tests {
 
     #[test]
     fn a_deadline_that_was_over_before_the_beginning_is_not_believed() {
-        assert_eq!(time_left(0, USUAL_TIME), USUAL_TIME);
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-        let deadline = u64::try_from((now + Duration::from_secs(40)).as_millis()).unwrap();
-        assert!((39..=40).contains(&time_left(deadline, USUAL_TIME).as_secs()));
+        let now = Timestamp::from_millisecond(1_734_425_918_123).unwrap();
+        assert_eq!(time_left(0, now, USUAL_TIME), USUAL_TIME);
+        assert_eq!(time_left(1_734_425_958_123, now, USUAL_TIME), Duration::from_secs(40));
     }
 
     #[test]
     fn a_clock_that_is_ahead_at_waking_takes_no_time_away_and_one_behind_adds_none() {
-        let left = |seconds| believable(Duration::from_secs(seconds), USUAL_TIME).as_secs();
+        let now = Timestamp::from_second(1_734_425_918).unwrap();
+        let left = |seconds: u64| time_left((1_734_425_918 + seconds) * 1000, now, USUAL_TIME).as_secs();
         assert_eq!([left(60), left(59), left(30)], [60, 59, 30]);
         assert_eq!([left(29), left(1), left(65), left(600)], [60; 4]);
     }

@@ -18,7 +18,7 @@ use relay_aws::lane::AwsLane;
 use relay_aws::ledger::Ledger;
 use relay_aws::parking::Parking;
 use relay_aws::queue::SqsQueue;
-use relay_aws::table::LedgerTable;
+use relay_aws::table::{Item, LedgerTable};
 use relay_aws::worker::{ClayWorker, LoopsWorker};
 use relay_aws::{dead_letter, envelope};
 use relay_core::delivery::{Delivery, DeliveryId, Reason};
@@ -217,6 +217,27 @@ impl Aws {
     }
 }
 
+/// What an item says of a delivery.
+pub(super) fn known_in(item: &Item) -> Option<Known> {
+    let text = |name: &str| item.get(name)?.as_s().ok().cloned();
+    let number = |name: &str| item.get(name)?.as_n().ok()?.parse::<i64>().ok();
+    let time = |name: &str| Timestamp::from_millisecond(number(name)?).ok();
+    let state = match text("standing")?.as_str() {
+        "queued" => "waiting".to_owned(),
+        "done" => "delivered".to_owned(),
+        other => other.to_owned(),
+    };
+    let status = number("last_status").and_then(|status| u16::try_from(status).ok()).filter(|status| *status > 0);
+    Some(Known {
+        state,
+        attempts: number("attempts").and_then(|attempts| u32::try_from(attempts).ok()).unwrap_or_default(),
+        reason: text("reason").map(|reason| (reason, status)),
+        first_attempt_at: time("first_attempt_at"),
+        last_attempt_at: time("last_attempt_at"),
+        failures: failures(item),
+    })
+}
+
 async fn receive(sqs: &Client, url: &str, hidden: i32) -> Vec<Message> {
     let received = sqs
         .receive_message()
@@ -299,24 +320,7 @@ impl AnyStore for Aws {
     async fn known(&self, id: &DeliveryId) -> Option<Known> {
         let get = self.stack.account().dynamodb().get_item().table_name(self.stack.table()).consistent_read(true);
         let got = get.key("pk", AttributeValue::S(format!("delivery#{id}"))).send().await;
-        let item = got.unwrap_or_else(|fault| panic!("{fault:?}")).item?;
-        let text = |name: &str| item.get(name)?.as_s().ok().cloned();
-        let number = |name: &str| item.get(name)?.as_n().ok()?.parse::<i64>().ok();
-        let time = |name: &str| Timestamp::from_millisecond(number(name)?).ok();
-        let state = match text("standing")?.as_str() {
-            "queued" => "waiting".to_owned(),
-            "done" => "delivered".to_owned(),
-            other => other.to_owned(),
-        };
-        let status = number("last_status").and_then(|status| u16::try_from(status).ok()).filter(|status| *status > 0);
-        Some(Known {
-            state,
-            attempts: number("attempts").and_then(|attempts| u32::try_from(attempts).ok()).unwrap_or_default(),
-            reason: text("reason").map(|reason| (reason, status)),
-            first_attempt_at: time("first_attempt_at"),
-            last_attempt_at: time("last_attempt_at"),
-            failures: failures(&item),
-        })
+        known_in(&got.unwrap_or_else(|fault| panic!("{fault:?}")).item?)
     }
 
     async fn dead_letters(&self) -> Vec<Letter> {

@@ -41,6 +41,8 @@ pub struct State {
     taken: Vec<u8>,
     /// The rows that were taken and whose answer is on its way.
     answering: BTreeSet<usize>,
+    /// The rows whose answer has come, and when: those of the last second.
+    answered: VecDeque<(Duration, usize)>,
     /// From when until when it is down.
     down: (Duration, Duration),
     /// How many calls came while it was down.
@@ -62,6 +64,7 @@ impl State {
             window: VecDeque::new(),
             taken: vec![0; rows],
             answering: BTreeSet::new(),
+            answered: VecDeque::new(),
             down: (Duration::ZERO, Duration::ZERO),
             while_down: 0,
             refused: 0,
@@ -87,9 +90,19 @@ impl State {
         self.taken.iter().enumerate().filter(|(_, taken)| **taken > 1).map(|(number, _)| number).collect()
     }
 
-    /// The rows that were taken and whose answer nobody has got, now that the relay was killed.
-    pub fn unanswered(&mut self) -> BTreeSet<usize> {
-        std::mem::take(&mut self.answering)
+    /// The rows that were taken and whose answer nobody has got, now that the relay was killed, or has got so short a time
+    /// ago that it may not be on record.
+    pub fn unrecorded(&mut self, now: Duration, record_takes: Duration) -> BTreeSet<usize> {
+        let just_now = self.answered.drain(..).filter(|(at, _)| now.saturating_sub(*at) < record_takes);
+        just_now.map(|(_, number)| number).chain(std::mem::take(&mut self.answering)).collect()
+    }
+
+    fn has_answered(&mut self, number: usize, now: Duration) {
+        self.answering.remove(&number);
+        while self.answered.front().is_some_and(|(at, _)| now.saturating_sub(*at) > Duration::from_secs(1)) {
+            self.answered.pop_front();
+        }
+        self.answered.push_back((now, number));
     }
 
     fn take(&mut self, number: usize, key: Option<&str>, now: Duration) -> FarAnswer {
@@ -154,7 +167,8 @@ impl End {
         }
         let answer = self.state().take(number, key, now);
         self.travel().await;
-        self.state().answering.remove(&number);
+        let now = self.world.elapsed();
+        self.state().has_answered(number, now);
         answer
     }
 }

@@ -87,7 +87,7 @@ impl SqliteStore {
         self.arrivals.notified().await;
     }
 
-    fn now(&self) -> Timestamp {
+    pub(crate) fn now(&self) -> Timestamp {
         self.ambient.now()
     }
 

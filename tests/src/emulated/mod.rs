@@ -1,0 +1,183 @@
+//! SQS and DynamoDB inside a test's process: what the AWS SDK's clients call, without sockets, so that tokio's paused clock
+//! moves them along. Time is that of the test; a call takes some milliseconds of it, and takes effect in between.
+//!
+//! Only what the relay uses is here. That it behaves as the emulator behind `make test-aws` does is shown by the behaviours of
+//! `tests/stores`, which run against both.
+
+mod condition;
+pub mod queues;
+mod table;
+mod tokens;
+mod update;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::body::SdkBody;
+use relay::ambient::Ambient;
+use relay_aws::account::Account;
+use serde_json::Value;
+use tokio::sync::Notify;
+
+pub use queues::{Message, QUEUES, Queues};
+pub use table::Table;
+
+use crate::cloud::stack;
+
+/// What a call takes to arrive at most, and its answer to come back.
+const LATENCY_MILLISECONDS: f64 = 10.0;
+
+/// What a service answers: the status, and JSON.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: Value,
+}
+
+impl Answer {
+    pub(crate) const fn ok(body: Value) -> Self {
+        Self { status: 200, body }
+    }
+
+    pub(crate) fn refusal(code: &str, message: &str) -> Self {
+        Self { status: 400, body: serde_json::json!({"__type": code, "message": message}) }
+    }
+}
+
+/// What the services keep; it outlives whoever calls them.
+#[derive(Debug, Default)]
+pub struct Kept {
+    /// The queues.
+    pub queues: Queues,
+    /// The ledger's table.
+    pub table: Table,
+    /// The heap that the services hold, in bytes, where somebody counts it.
+    pub held: usize,
+}
+
+/// Counts what the process holds, in bytes.
+pub type Count = fn() -> usize;
+
+/// The services as one caller reaches them.
+#[derive(Clone)]
+pub struct Services {
+    kept: Arc<Mutex<Kept>>,
+    ambient: Arc<dyn Ambient>,
+    /// Something has come into a queue, or is shown again.
+    shown: Arc<Notify>,
+    count: Option<Count>,
+    latency: f64,
+}
+
+impl std::fmt::Debug for Services {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Services")
+    }
+}
+
+impl Services {
+    /// Services with what they kept, at the time of this world.
+    #[must_use]
+    pub fn new(kept: Arc<Mutex<Kept>>, ambient: Arc<dyn Ambient>) -> Self {
+        Self { kept, ambient, shown: Arc::default(), count: None, latency: LATENCY_MILLISECONDS }
+    }
+
+    /// The same, which answer at once: for a clock that stands.
+    #[must_use]
+    pub fn at_once(self) -> Self {
+        Self { latency: 0.0, ..self }
+    }
+
+    /// The same, and what they hold is counted.
+    #[must_use]
+    pub fn counted(self, count: Option<Count>) -> Self {
+        Self { count, ..self }
+    }
+
+    /// An account whose services these are.
+    #[must_use]
+    pub fn account(&self) -> Account {
+        stack::account("http://emulated.invalid", "emulated").through(self.clone())
+    }
+
+    /// What they keep.
+    pub fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is done to what they keep; the heap that it takes is theirs.
+    pub fn change<T>(
+        &self,
+        change: impl FnOnce(&mut Kept, jiff::Timestamp) -> T,
+        given: impl FnOnce(&T) -> usize,
+    ) -> T {
+        let mut kept = self.kept();
+        let before = self.count.map_or(0, |count| count());
+        let answer = change(&mut kept, self.ambient.now());
+        let after = self.count.map_or(0, |count| count());
+        // What is handed out is the caller's.
+        kept.held = (kept.held + after).saturating_sub(before + given(&answer));
+        answer
+    }
+
+    /// Waits until something may have come, for so long at most.
+    pub async fn shown_within(&self, wait: Duration) {
+        let _ = tokio::time::timeout(wait, self.shown.notified()).await;
+    }
+
+    /// Tells who waits that something may have come.
+    pub fn show(&self) {
+        self.shown.notify_waiters();
+    }
+
+    async fn travel(&self) {
+        if self.latency > 0.0 {
+            let milliseconds = self.ambient.chance() * self.latency;
+            tokio::time::sleep(Duration::from_secs_f64(milliseconds / 1000.0)).await;
+        }
+    }
+
+    async fn answer(&self, target: &str, body: &[u8]) -> (u16, Box<[u8]>) {
+        self.travel().await;
+        let (status, body) = self.change(|kept, now| answered(kept, target, body, now), |(_, body)| body.len());
+        if target.starts_with("AmazonSQS") {
+            self.show();
+        }
+        self.travel().await;
+        (status, body)
+    }
+}
+
+fn answered(kept: &mut Kept, target: &str, body: &[u8], now: jiff::Timestamp) -> (u16, Box<[u8]>) {
+    let request: Value = serde_json::from_slice(body).unwrap_or_else(|fault| panic!("{fault}"));
+    let answer = match target.split_once('.') {
+        Some(("AmazonSQS", operation)) => kept.queues.answer(operation, &request, now),
+        Some(("DynamoDB_20120810", operation)) => kept.table.answer(operation, &request),
+        _ => panic!("nobody calls {target}"),
+    };
+    (answer.status, answer.body.to_string().into_bytes().into_boxed_slice())
+}
+
+impl HttpClient for Services {
+    fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
+        SharedHttpConnector::new(self.clone())
+    }
+}
+
+impl HttpConnector for Services {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let services = self.clone();
+        HttpConnectorFuture::new(async move {
+            let target = request.headers().get("x-amz-target").unwrap_or_default().to_owned();
+            let body = request.body().bytes().unwrap_or_default();
+            let (status, body) = services.answer(&target, body).await;
+            let status = status.try_into().map_err(|_| ConnectorError::other("no status".into(), None))?;
+            Ok(HttpResponse::new(status, SdkBody::from(Vec::from(body))))
+        })
+    }
+}

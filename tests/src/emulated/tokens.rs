@@ -1,0 +1,82 @@
+//! The words of an expression, and what they stand for.
+
+use std::collections::VecDeque;
+
+use serde_json::{Map, Value};
+
+/// An item, as DynamoDB's protocol has it.
+pub(crate) type Item = Map<String, Value>;
+
+/// The rest of an expression.
+pub(crate) struct Tokens<'a> {
+    rest: VecDeque<&'a str>,
+    request: &'a Value,
+}
+
+impl<'a> Tokens<'a> {
+    pub(crate) fn of(expression: &'a str, request: &'a Value) -> Self {
+        let is_word = |c: char| c.is_alphanumeric() || "_#:".contains(c);
+        let mut rest = VecDeque::new();
+        let mut text = expression.trim_start();
+        while let Some(first) = text.chars().next() {
+            let long = ["<>", "<=", ">="].iter().any(|sign| text.starts_with(sign));
+            let end = match is_word(first) {
+                true => text.find(|c| !is_word(c)).unwrap_or(text.len()),
+                false if long => 2,
+                false => 1,
+            };
+            let (token, after) = text.split_at(end);
+            rest.push_back(token);
+            text = after.trim_start();
+        }
+        Self { rest, request }
+    }
+
+    pub(crate) fn peek(&self) -> Option<&'a str> {
+        self.rest.front().copied()
+    }
+
+    pub(crate) fn next(&mut self) -> &'a str {
+        self.rest.pop_front().unwrap_or_else(|| panic!("the expression ends too early"))
+    }
+
+    /// Takes this word, if it is the next.
+    pub(crate) fn takes(&mut self, word: &str) -> bool {
+        let is_next = self.peek() == Some(word);
+        if is_next {
+            self.rest.pop_front();
+        }
+        is_next
+    }
+
+    pub(crate) fn must(&mut self, word: &str) {
+        let next = self.next();
+        assert_eq!(next, word, "in an expression");
+    }
+
+    /// The attribute that the next word names.
+    pub(crate) fn name(&mut self) -> &'a str {
+        let word = self.next();
+        if word.starts_with('#') {
+            return self.request["ExpressionAttributeNames"][word]
+                .as_str()
+                .unwrap_or_else(|| panic!("{word} is no name"));
+        }
+        word
+    }
+
+    /// What the next operand is in an item, if it is anything.
+    pub(crate) fn value(&mut self, item: &Item) -> Option<Value> {
+        if self.peek().is_some_and(|word| word.starts_with(':')) {
+            let word = self.next();
+            let value = self.request["ExpressionAttributeValues"].get(word);
+            return Some(value.unwrap_or_else(|| panic!("{word} has no value")).clone());
+        }
+        item.get(self.name()).cloned()
+    }
+}
+
+/// A number of the protocol.
+pub(crate) fn number(value: &Value) -> Option<i64> {
+    value["N"].as_str()?.parse().ok()
+}

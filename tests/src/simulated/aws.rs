@@ -1,0 +1,226 @@
+//! The relay on AWS, without Lambda's processes: its functions' code, put together as they put it together, on emulated
+//! services. Each direction has two sandboxes of its worker, each with its own pace, breaker and parking; an event source
+//! mapping hands them batches as the template says.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Request;
+use jiff::Timestamp;
+use relay::ambient::Ambient;
+use relay::clay_delivery::ClayDelivery;
+use relay::clay_to_loops::ClayToLoops;
+use relay::loops_delivery::LoopsDelivery;
+use relay::loops_to_clay::{LoopsToClay, LoopsToClaySettings};
+use relay::property_list::PropertyList;
+use relay::rerouting::Rerouting;
+use relay::secrets::{ClayToLoopsSecret, LoopsToClaySecret, SecretField, Settled};
+use relay_aws::batch::MessageWorker;
+use relay_aws::drain;
+use relay_aws::lane::AwsLane;
+use relay_aws::ledger::Ledger;
+use relay_aws::loops_pace::LoopsPace;
+use relay_aws::parking::Parking;
+use relay_aws::queue::SqsQueue;
+use relay_aws::table::LedgerTable;
+use relay_aws::worker::{ClayWorker, LoopsWorker};
+use relay_core::row::Kind;
+use serde_json::json;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::end::{End, State};
+use super::{Form, Simulated, keys, settings};
+use crate::emulated::{Kept, Message, QUEUES, Services};
+
+type World = Arc<Simulated>;
+
+/// The most messages of a batch, and how many are worked on at once (the template's `BatchSize`, `MaximumConcurrency`).
+const BATCH: usize = 10;
+const SANDBOXES: usize = 2;
+/// The time that a worker has (the template's `Timeout`).
+const TIMEOUT: Duration = Duration::from_secs(60);
+/// The longest that the mapping waits in an empty queue.
+const LONG_POLL: Duration = Duration::from_secs(20);
+
+/// A relay between two ends.
+pub struct Aws {
+    world: World,
+    webhooks: LoopsToClay<Settled<LoopsToClaySecret>, SqsQueue, World>,
+    rows: ClayToLoops<Settled<ClayToLoopsSecret>, End, AwsLane<World>, Arc<LoopsPace<World>>, World>,
+    stop: watch::Sender<bool>,
+    sandboxes: Vec<JoinHandle<()>>,
+}
+
+impl std::fmt::Debug for Aws {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Aws")
+    }
+}
+
+/// What outlives the functions.
+#[derive(Debug)]
+pub struct Cloud {
+    kept: Arc<Mutex<Kept>>,
+    count: Option<fn() -> usize>,
+}
+
+impl Form for Aws {
+    type Kept = Cloud;
+
+    const NAME: &str = "AWS";
+    /// Two sandboxes of a worker, and the function that takes rows.
+    const ASKING: u64 = 3;
+    /// The webhook's count, there and back, and the way to the delivery's own item: 10 ms each at most.
+    const RECORD_TAKES: Duration = Duration::from_millis(30);
+
+    fn nothing(count: Option<fn() -> usize>) -> Cloud {
+        Cloud { kept: Arc::default(), count }
+    }
+
+    fn held_by_store(cloud: &Cloud) -> usize {
+        cloud.kept.lock().unwrap_or_else(PoisonError::into_inner).held
+    }
+
+    fn start(cloud: &Cloud, world: &World, loops: &Arc<Mutex<State>>, clay: &Arc<Mutex<State>>) -> Self {
+        let ambient: Arc<dyn Ambient> = Arc::<Simulated>::clone(world);
+        let services = Services::new(Arc::clone(&cloud.kept), ambient).counted(cloud.count);
+        let (shared, world) = (settings(), Arc::clone(world));
+        let keys = keys(&shared);
+        let to_clay = Settled::new(keys.loops_to_clay, named as fn(SecretField) -> &'static str);
+        let to_loops = Settled::new(keys.clay_to_loops, named as fn(SecretField) -> &'static str);
+        let end = |state: &Arc<Mutex<State>>| End::new(Arc::clone(&world), Arc::clone(state));
+        let account = services.account();
+        let queue = |way: usize| {
+            let (queue, dead) = QUEUES[way];
+            SqsQueue::new(account.clone(), queue.to_owned(), dead.to_owned())
+        };
+        let table = || LedgerTable::new(account.dynamodb(), "ledger".to_owned());
+        let ledger = || Ledger::new(table());
+        let pace = || LoopsPace::new(table(), shared.loops_rate, Arc::clone(&world));
+        let (stop, stopping) = watch::channel(false);
+        let mut sandboxes = Vec::new();
+        for _ in 0..SANDBOXES {
+            let clay = ClayDelivery {
+                secrets: to_clay.clone(),
+                clay: end(clay),
+                ledger: ledger(),
+                pace: drain::pace(shared.clay_rate),
+                ambient: Arc::clone(&world),
+                payload: shared.clay_payload,
+            };
+            let attempt = Rerouting { clay, queue: queue(0) };
+            let (parking, ambient) = (Parking::default(), Arc::clone(&world));
+            let worker = ClayWorker { attempt, ledger: ledger(), parking, ambient };
+            let mapping = Mapping { services: services.clone(), way: 0, world: Arc::clone(&world) };
+            sandboxes.push(tokio::spawn(mapping.run(worker, queue(0), stopping.clone())));
+
+            let attempt = LoopsDelivery {
+                secrets: to_loops.clone(),
+                loops: end(loops),
+                pace: pace(),
+                ambient: Arc::clone(&world),
+            };
+            let lane = AwsLane::new(queue(1), ledger(), Arc::clone(&world));
+            let (parking, ambient) = (Parking::default(), Arc::clone(&world));
+            let worker = LoopsWorker { attempt, ledger: ledger(), lane, parking, ambient };
+            let mapping = Mapping { services: services.clone(), way: 1, world: Arc::clone(&world) };
+            sandboxes.push(tokio::spawn(mapping.run(worker, queue(1), stopping.clone())));
+        }
+        let webhooks = LoopsToClay {
+            secrets: to_clay,
+            queue: queue(0),
+            ambient: Arc::clone(&world),
+            settings: LoopsToClaySettings {
+                selection: shared.relayed_events.clone(),
+                tolerance: shared.signature_tolerance,
+                contact_source: shared.contact_source.clone(),
+            },
+        };
+        let rows = ClayToLoops {
+            secrets: to_loops,
+            loops: end(loops),
+            lane: AwsLane::new(queue(1), ledger(), Arc::clone(&world)),
+            pace: Arc::new(pace()),
+            ambient: Arc::clone(&world),
+            contact_source: shared.contact_source.clone(),
+            properties: PropertyList::of(shared.typed_properties),
+        };
+        Self { world, webhooks, rows, stop, sandboxes }
+    }
+
+    async fn take_webhook(&self, request: Request<Bytes>) -> u16 {
+        self.webhooks.handle(request).await.status().as_u16()
+    }
+
+    async fn take_event(&self, request: Request<Bytes>) -> u16 {
+        self.rows.handle(Kind::Event, request).await.status().as_u16()
+    }
+
+    fn world(&self) -> &Simulated {
+        &self.world
+    }
+
+    async fn stop(self) {
+        self.stop.send_replace(true);
+        for sandbox in self.sandboxes {
+            let _ = sandbox.await;
+        }
+    }
+}
+
+fn named(_: SecretField) -> &'static str {
+    "a secret"
+}
+
+/// What hands batches of one queue to one sandbox.
+struct Mapping {
+    services: Services,
+    way: usize,
+    world: World,
+}
+
+impl Mapping {
+    async fn run<W: MessageWorker>(self, worker: W, queue: SqsQueue, stopping: watch::Receiver<bool>) {
+        let (url, _) = QUEUES[self.way];
+        while !*stopping.borrow() {
+            let (batch, next) = self.receive(url);
+            if batch.is_empty() {
+                let until = |at: Timestamp| Duration::try_from(at.duration_since(self.world.now())).unwrap_or_default();
+                let wait = next.map_or(LONG_POLL, until).clamp(Duration::from_millis(1), LONG_POLL);
+                self.services.shown_within(wait).await;
+                continue;
+            }
+            self.hand_over(&batch, &worker, &queue).await;
+        }
+    }
+
+    /// A batch, and when the next hidden message is shown.
+    fn receive(&self, url: &str) -> (Vec<Message>, Option<Timestamp>) {
+        let received = |kept: &mut Kept, now| (kept.queues.receive(url, BATCH, now), kept.queues.next_shown(url));
+        self.services.change(received, |(batch, _)| {
+            batch.iter().map(Message::held).sum::<usize>() + batch.capacity() * size_of::<Message>()
+        })
+    }
+
+    /// One invocation: what is not given back is deleted. Nothing is where it takes too long: all of it comes back.
+    async fn hand_over<W: MessageWorker>(&self, batch: &[Message], worker: &W, queue: &SqsQueue) {
+        let payload = json!({"Records": batch.iter().map(Message::record).collect::<Vec<_>>()}).to_string();
+        let deadline = (self.world.now() + TIMEOUT).as_millisecond();
+        let deadline = u64::try_from(deadline).unwrap_or_default();
+        let invoked = drain::invoked(worker, queue, &self.world, &payload, deadline);
+        let Ok(response) = tokio::time::timeout(TIMEOUT, invoked).await else { return };
+        let response = response.unwrap_or_else(|fault| panic!("{fault}"));
+        let back: HashSet<&str> =
+            response.batch_item_failures.iter().map(|each| each.item_identifier.as_str()).collect();
+        let done = batch.iter().filter(|message| !back.contains(message.id.as_str()));
+        self.services.change(
+            |kept, _| done.for_each(|message| kept.queues.delete(QUEUES[self.way].0, &message.receipt)),
+            |()| 0,
+        );
+        // Its groups are open again.
+        self.services.show();
+    }
+}
