@@ -107,14 +107,14 @@ pub(super) async fn act<B: LetterBox>(
     let done = records.iter().filter(|record| !is_left(record.outcome)).count();
     if let Some(fault) = fault {
         output.line(format!(
-            "Done before this failed: {done} of {}; doing it again goes on with the rest.",
+            "{done} of {} were done before this failed; doing it again goes on with the rest.",
             found.len()
         ))?;
         return Err(fault);
     }
     output.document(&json!({"dryRun": false, "letters": records, "behind": behind, "notFoundAgain": left}))?;
     tell(&records, true, behind, output)?;
-    output.line(format!("Done: {done} of {}.", found.len()))?;
+    output.line(format!("{done} of {} are done.", found.len()))?;
     Ok(if done == found.len() && behind == 0 { Ending::Well } else { Ending::Refused })
 }
 

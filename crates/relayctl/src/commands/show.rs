@@ -86,8 +86,7 @@ async fn show(
     }
     for failure in &record.failures {
         let because = because(Some(&failure.reason), failure.status);
-        let times = if failure.count == 1 { "once".to_owned() } else { format!("{} times", failure.count) };
-        output.line(format!("{:<16}{times} {because}", "failed"))?;
+        output.line(format!("{:<16}{} times {because}", "failed", failure.count))?;
     }
     if let Some(body) = shown {
         output.line(String::from_utf8_lossy(&body))?;
