@@ -12,7 +12,6 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 PYTHON ?= python3
 # What checks openapi.yaml, apart from the tools for AWS, which are strict about what they share.
 API_VENV := .venv-api
-PICTURES_VENV := .venv-pictures
 
 .PHONY: help
 help: ## List the targets
@@ -158,17 +157,6 @@ cost: venv ## Count what each kind of request needs of AWS, and write docs/cost.
 .PHONY: cost-page
 cost-page: venv ## Write docs/cost.md anew, after a price, an alarm or the table of sizes has changed
 	$(VENV)/bin/python tests/papers/cost_page.py
-
-.PHONY: pictures
-pictures: venv ## Draw the README's pictures of relayctl anew, each from a run on an emulated stack
-	$(CARGO) build --locked --workspace
-	@cmp -s tests/pictures/requirements.txt $(PICTURES_VENV)/installed.txt || {
-	  $(PYTHON) -m venv --clear $(PICTURES_VENV)
-	  $(PICTURES_VENV)/bin/pip install --quiet --disable-pip-version-check --requirement tests/pictures/requirements.txt
-	  cp tests/pictures/requirements.txt $(PICTURES_VENV)/installed.txt
-	}
-	RELAY_FUNCTIONS="$(abspath $(TARGET))/debug" tests/aws/with-emulator $(TARGET)/debug/pictures \
-	  $(PICTURES_VENV)/bin/python "$(CURDIR)/tests/pictures/record.py" "$(CURDIR)/docs/images"
 
 .PHONY: papers
 papers: venv ## Is what the papers say so? Cost, links, versions, the targets that the workflow calls

@@ -2,8 +2,8 @@
 
 usage: check.py [FOLDER]
 
-Looks at the papers of the repository (FOLDER, as a rule the one that this file is in): links lead somewhere, pictures are
-shown, targets of make are there, the workflow runs what `make test` runs, versions agree, what AWS' application repository asks of a template is
+Looks at the papers of the repository (FOLDER, as a rule the one that this file is in): links lead somewhere, targets of make
+are there, the workflow runs what `make test` runs, versions agree, what AWS' application repository asks of a template is
 kept, and each limit is where docs/limits.md says. It prints what is wrong, and ends with 1 where anything is.
 """
 
@@ -60,13 +60,6 @@ def links(papers):
                 papers.say(page, f"the link {target} leads nowhere")
             elif anchor and anchor not in anchors(there.read_text(encoding="utf-8")):
                 papers.say(page, f"{target}: there is no such heading")
-
-
-def pictures(papers):
-    shown = set(re.findall(r"!\[[^\]]+\]\(docs/images/([^)]+)\)", papers.read("README.md")))
-    for picture in sorted((papers.root / "docs" / "images").glob("*")):
-        if picture.name not in shown:
-            papers.say("README.md", f"does not show docs/images/{picture.name}, with words for those who cannot see it")
 
 
 def links_to_the_runbook(papers):
@@ -165,7 +158,7 @@ def limits(papers):
 def main():
     root = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else pathlib.Path(__file__).resolve().parents[2]
     papers = Papers(root)
-    for look in (links, pictures, links_to_the_runbook, targets, workflow, versions, application, limits):
+    for look in (links, links_to_the_runbook, targets, workflow, versions, application, limits):
         look(papers)
     for words in papers.wrong:
         print(words, file=sys.stderr)

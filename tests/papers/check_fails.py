@@ -17,7 +17,6 @@ LEFT_OUT = shutil.ignore_patterns("target", ".git", ".venv*", ".ci", ".relay", "
 # What is broken: a file, a text in it, what it becomes, and a part of what must be said.
 BREAKAGES = [
     ("README.md", "docs/limits.md", "docs/limit.md", "leads nowhere"),
-    ("README.md", "![A terminal: relayctl doctor", "[doctor", "does not show docs/images/doctor.svg"),
     ("docs/operations.md", "](#doctor)", "](#docter)", "no such heading"),
     ("template.yaml", "Transform:", "# docs/operations.md#no-such-name\nTransform:", "no section #no-such-name"),
     ("docs/upgrade.md", "make deploy ", "make deplay ", "no `make deplay`"),

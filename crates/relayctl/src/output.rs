@@ -2,15 +2,10 @@
 
 use std::io::{self, IsTerminal as _, Write as _};
 
-use comfy_table::{ColumnConstraint, ContentArrangement, LineStyle, Table, TableStyle, presets};
+use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 
 use crate::fault::Fault;
-
-/// Lines around the header and under the last row, and none between the rows.
-const STYLE: TableStyle = presets::UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none());
-/// The column that people copy from: it is never broken into lines.
-const COPIED: &str = "id";
 
 /// Standard output, as the options want it.
 #[derive(Debug, Clone, Copy)]
@@ -71,12 +66,8 @@ impl Output {
     #[must_use]
     pub fn table<const N: usize>(self, header: [&str; N]) -> Table {
         let mut table = Table::new();
-        table.load_style(STYLE).set_content_arrangement(ContentArrangement::Dynamic);
+        table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
         table.set_header(header);
-        let copied = header.iter().position(|name| *name == COPIED).and_then(|place| table.column_mut(place));
-        if let Some(column) = copied {
-            column.set_constraint(ColumnConstraint::ContentWidth);
-        }
         if !self.coloured {
             table.force_no_tty();
         }
@@ -92,20 +83,5 @@ impl Output {
             Colour::Red => 31,
         };
         if self.coloured { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_people_copy_is_in_one_line_however_narrow_the_terminal_is() {
-        let id = "contact_997304d644904bbe9fb150ae30fe700c";
-        for width in [20, 60, 80, 200] {
-            let mut table = Output::new(false).table(["died", "reason", "id"]);
-            table.set_width(width).add_row(["2026-11-25 09:30:00Z", "loops_rejected (400)", id]);
-            assert!(table.to_string().contains(id), "{width}: {table}");
-        }
     }
 }

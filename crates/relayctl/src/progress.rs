@@ -12,7 +12,6 @@ const TICK: Duration = Duration::from_millis(120);
 #[must_use]
 pub fn spinner(quiet: bool, text: impl Into<Cow<'static, str>>) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(None, target(quiet)).with_message(text);
-    bar.set_style(ProgressStyle::default_spinner());
     bar.enable_steady_tick(TICK);
     bar
 }

@@ -50,18 +50,6 @@ pub struct Kept {
     folder: TempDir,
 }
 
-impl Kept {
-    /// A stack in which nothing has run yet.
-    ///
-    /// # Panics
-    /// When there is no folder for its log.
-    #[must_use]
-    pub fn new(stack: Stack) -> Self {
-        let folder = TempDir::new().unwrap_or_else(|fault| panic!("{fault}"));
-        Self { stack, hidden: Arc::default(), folder }
-    }
-}
-
 /// What is set in a stack before it is used.
 #[derive(Debug, Default)]
 pub struct Setup {
@@ -81,7 +69,8 @@ impl Cloud {
     /// # Panics
     /// When there is no emulator: `make test-aws` starts one.
     pub async fn start(setup: Setup) -> Self {
-        Self::start_in(Kept::new(Stack::make().await), setup).await
+        let folder = TempDir::new().unwrap_or_else(|fault| panic!("{fault}"));
+        Self::start_in(Kept { stack: Stack::make().await, hidden: Arc::default(), folder }, setup).await
     }
 
     /// Starts a stack that is there.

@@ -203,7 +203,7 @@ fn list(letters: &[Letter], behind: u64, output: Output) -> Result<(), Fault> {
     if letters.is_empty() {
         output.line("There are no such dead letters.")?;
     } else {
-        let mut table = output.table(["died", "direction", "what", "reason", "attempts", "id"]);
+        let mut table = output.table(["died", "direction", "what", "reason", "attempts", "received", "bytes", "id"]);
         for letter in letters {
             let record = letter.record(None);
             table.add_row([
@@ -212,6 +212,8 @@ fn list(letters: &[Letter], behind: u64, output: Output) -> Result<(), Fault> {
                 record.kind.unwrap_or_default(),
                 because(record.reason.as_deref(), record.status),
                 record.attempts.map(|attempts| attempts.to_string()).unwrap_or_default(),
+                short(record.received_at),
+                record.bytes.to_string(),
                 record.id.unwrap_or_default(),
             ]);
         }

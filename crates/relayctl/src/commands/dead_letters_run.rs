@@ -70,7 +70,7 @@ pub(super) async fn act<B: LetterBox>(
             records.push(letter.record(Some(would_be(letters, letter, action).await?)));
         }
         output.document(&json!({"dryRun": true, "letters": records, "behind": behind}))?;
-        tell(&records, false, behind, output)?;
+        tell(&records, behind, output)?;
         if !records.is_empty() {
             output.line("Nothing was changed: this was a dry run. The same command with --yes does it.")?;
         }
@@ -113,7 +113,7 @@ pub(super) async fn act<B: LetterBox>(
         return Err(fault);
     }
     output.document(&json!({"dryRun": false, "letters": records, "behind": behind, "notFoundAgain": left}))?;
-    tell(&records, true, behind, output)?;
+    tell(&records, behind, output)?;
     output.line(format!("{done} of {} are done.", found.len()))?;
     Ok(if done == found.len() && behind == 0 { Ending::Well } else { Ending::Refused })
 }
@@ -142,7 +142,7 @@ async fn done<B: LetterBox>(letters: &mut B, letter: &Letter, action: Act) -> Re
     }
 }
 
-fn tell(records: &[LetterRecord], done: bool, behind: u64, output: Output) -> Result<(), Fault> {
+fn tell(records: &[LetterRecord], behind: u64, output: Output) -> Result<(), Fault> {
     if records.is_empty() {
         output.line("There are no such dead letters.")?;
     } else {
@@ -154,7 +154,7 @@ fn tell(records: &[LetterRecord], done: bool, behind: u64, output: Output) -> Re
                 record.kind.clone().unwrap_or_default(),
                 because(record.reason.as_deref(), record.status),
                 record.id.clone().unwrap_or_default(),
-                explained(record.outcome, done),
+                explained(record.outcome).to_owned(),
             ]);
         }
         output.line(table)?;
@@ -162,8 +162,7 @@ fn tell(records: &[LetterRecord], done: bool, behind: u64, output: Output) -> Re
     behind_line(behind, output)
 }
 
-fn explained(outcome: Option<&'static str>, done: bool) -> String {
+fn explained(outcome: Option<&'static str>) -> &'static str {
     let outcome = outcome.unwrap_or_default();
-    let verdict = Verdict::ALL.into_iter().find(|verdict| verdict.as_str() == outcome);
-    verdict.map_or_else(|| outcome.to_owned(), |verdict| verdict.explained(done))
+    Verdict::ALL.into_iter().find(|verdict| verdict.as_str() == outcome).map_or(outcome, Verdict::explained)
 }

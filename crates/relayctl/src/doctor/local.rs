@@ -167,10 +167,6 @@ fn paused(connection: &Connection) -> Result<Vec<Finding>, Fault> {
     Ok(findings)
 }
 
-fn deliveries(many: u64) -> String {
-    if many == 1 { "one delivery".to_owned() } else { format!("{many} deliveries") }
-}
-
 /// `store`, `waiting`, `dead-letters`, `clay-webhook-use`, `last-delivery`: what the store holds.
 fn held(local: &LocalRelay, connection: &Connection) -> Result<Vec<Finding>, Fault> {
     let counts = store::counts(connection)?;
@@ -178,7 +174,7 @@ fn held(local: &LocalRelay, connection: &Connection) -> Result<Vec<Finding>, Fau
     let total = |state| of(state).map(|count| count.deliveries).sum::<u64>();
     let mut findings = vec![Finding::ok(
         "store",
-        format!("holds {} in all", deliveries(counts.iter().map(|count| count.deliveries).sum())),
+        format!("{} deliveries are known", counts.iter().map(|count| count.deliveries).sum::<u64>()),
     )];
     findings.extend(paused(connection)?);
     findings.push(match of(DeliveryState::Waiting).map(|count| count.oldest).min() {
