@@ -107,14 +107,15 @@ pub(super) async fn act<B: LetterBox>(
     let done = records.iter().filter(|record| !is_left(record.outcome)).count();
     if let Some(fault) = fault {
         output.line(format!(
-            "{done} of {} were done before this failed; doing it again goes on with the rest.",
-            found.len()
+            "{done} of {} {} done before this failed; doing it again goes on with the rest.",
+            found.len(),
+            if done == 1 { "was" } else { "were" }
         ))?;
         return Err(fault);
     }
     output.document(&json!({"dryRun": false, "letters": records, "behind": behind, "notFoundAgain": left}))?;
     tell(&records, behind, output)?;
-    output.line(format!("{done} of {} are done.", found.len()))?;
+    output.line(format!("{done} of {} {} done.", found.len(), if done == 1 { "is" } else { "are" }))?;
     Ok(if done == found.len() && behind == 0 { Ending::Well } else { Ending::Refused })
 }
 
