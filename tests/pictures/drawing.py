@@ -44,7 +44,9 @@ class Screen:
 def draw(screen, name):
     """An SVG, the same for the same screen, which needs nothing from elsewhere."""
     lines = list(screen.lines())
-    console = Console(record=True, width=screen.screen.columns, file=io.StringIO(), force_terminal=True, color_system="standard")
+    # A margin of two columns: where the reader's font is wider, nothing is cut.
+    width = screen.screen.columns + 2
+    console = Console(record=True, width=width, file=io.StringIO(), force_terminal=True, color_system="standard")
     for line in lines:
         console.print(line, no_wrap=True, overflow="crop", highlight=False)
     svg = console.export_svg(title="relayctl", unique_id=name)

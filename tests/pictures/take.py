@@ -33,9 +33,13 @@ def masks(ends):
         # The stack's addresses are ports of this machine. They are shown as they are on AWS, and at Clay.
         (re.escape(ends["api"]), "https://a1b2c3d4e5.execute-api.us-east-1.amazonaws.com"),
         (re.escape(ends["clay"]), "https://api.clay.com"),
-        # The time of a delivery, with and without its seconds.
-        (r"\b20\d\d-\d\d-\d\d([ T])\d\d:\d\d:\d\d(\.\d+)?", r"2026-01-15\g<1>09:30:00"),
-        (r"\b20\d\d-\d\d-\d\d([ T])\d\d:\d\d\b", r"2026-01-15\g<1>09:30"),
+        # The fingerprint of Clay's webhook is one of its address.
+        (r"\b[0-9a-f]{16}\b", "07e3dfd4ae13edae"),
+        # Each contact that is queued gets an id of its own.
+        (r"\bcontact_[0-9a-f]{32}\b", "contact_9cfdceea313c490e83920f7a467df2a1"),
+        # When something came, or died. A narrow column has the day and the time of day in two lines.
+        (r"\b20\d\d-\d\d-\d\d(?=[ T])", "2026-01-15"),
+        (r"(?<!\d)\d\d:\d\d:\d\d(\.\d+)?Z", "09:30:00Z"),
     ]
 
 

@@ -217,7 +217,7 @@ fn list(letters: &[Letter], behind: u64, output: Output) -> Result<(), Fault> {
                 record.id.unwrap_or_default(),
             ]);
         }
-        output.line(table)?;
+        output.fitted(table, &[6, 5, 2, 4, 1])?;
     }
     behind_line(behind, output)
 }
