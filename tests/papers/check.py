@@ -4,7 +4,8 @@ usage: check.py [FOLDER]
 
 Looks at the papers of the repository (FOLDER, as a rule the one that this file is in): links lead somewhere, targets of make
 are there, the workflow runs what `make test` runs, versions agree, what AWS' application repository asks of a template is
-kept, each limit is where docs/limits.md says, and pictures are shown and of today. It prints what is wrong, and ends with 1 where anything is.
+kept, each limit is where docs/limits.md says, and pictures are shown and of today. It prints what is wrong, and ends with 1
+where anything is.
 """
 
 import html
@@ -174,7 +175,7 @@ def pictures(papers):
             papers.say(picture, "it shows no command")
         for command in commands:
             if f'.run("{command}"' not in script:
-                papers.say(picture, f"`relayctl {command}` is not what tests/pictures/take.py runs: `make pictures` draws it anew")
+                papers.say(picture, f"take.py does not run `relayctl {command}`: `make pictures` draws it anew")
 
 
 def main():
