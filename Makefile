@@ -12,6 +12,8 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 PYTHON ?= python3
 # What checks openapi.yaml, apart from the tools for AWS, which are strict about what they share.
 API_VENV := .venv-api
+# What takes the pictures, apart for the same reason.
+PICTURES_VENV := .venv-pictures
 
 .PHONY: help
 help: ## List the targets
@@ -163,6 +165,17 @@ papers: venv ## Is what the papers say so? Cost, links, versions, the targets th
 	$(VENV)/bin/python tests/papers/cost_page.py --check
 	$(VENV)/bin/python tests/papers/check.py
 	$(VENV)/bin/python tests/papers/check_fails.py
+
+.PHONY: pictures
+pictures: venv ## Run setup, doctor and dead-letters on a terminal and an emulated AWS, and draw docs/images from it
+	$(CARGO) build --locked --workspace
+	@cmp -s tests/pictures/requirements.txt $(PICTURES_VENV)/installed.txt || {
+	  $(PYTHON) -m venv --clear $(PICTURES_VENV)
+	  $(PICTURES_VENV)/bin/pip install --quiet --disable-pip-version-check --requirement tests/pictures/requirements.txt
+	  cp tests/pictures/requirements.txt $(PICTURES_VENV)/installed.txt
+	}
+	RELAY_FUNCTIONS="$(abspath $(TARGET))/debug" \
+	  tests/aws/with-emulator $(PICTURES_VENV)/bin/python tests/pictures/take.py $(TARGET)/debug docs/images
 
 .PHONY: guards
 guards: functions ## Do the functions read no certificate authorities, gather no entropy, and bring along no second TLS stack?

@@ -46,7 +46,7 @@ async fn a_dry_run_changes_nothing_and_a_retry_delivers_once() {
     assert!(!operated.guard.calls().iter().any(|call| writes.contains(&call.as_str())));
     assert_eq!(got(&operated.clay, "ada@example.com"), calls);
     let said = operated.relayctl(&["dead-letters", "retry", "--reason", "clay_rejected", "--yes"], "").await;
-    assert!(said.code == 0 && said.out.contains("1 of 1 are done"), "{said:?}");
+    assert!(said.code == 0 && said.out.contains("1 of 1 is done"), "{said:?}");
     letters_are(&operated, 1, 1).await;
     drained(&operated, "ClayQueue").await;
     assert_eq!(got(&operated.clay, "ada@example.com"), calls + 1);

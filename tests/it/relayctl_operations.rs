@@ -107,7 +107,7 @@ async fn a_dry_run_changes_nothing_and_a_retry_delivers_once() {
     assert_eq!((&dry["dryRun"], &dry["letters"][0]["outcome"]), (&json!(true), &json!("sent")));
     assert_eq!(operated.states().await, before);
     let said = operated.ctl(&["dead-letters", "retry", "--reason", "clay_rejected", "--yes"]).await;
-    assert!(said.code == 0 && said.out.contains("1 of 1 are done"), "{said:?}");
+    assert!(said.code == 0 && said.out.contains("1 of 1 is done"), "{said:?}");
     eventually("its row", async || (operated.clay.got().len() == calls + 1).then_some(())).await;
     assert_eq!(operated.letters(&[]).await.len(), 2);
     let again = operated.json(&["dead-letters", "retry", "--reason", "clay_rejected", "--yes"]).await;

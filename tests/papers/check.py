@@ -4,9 +4,11 @@ usage: check.py [FOLDER]
 
 Looks at the papers of the repository (FOLDER, as a rule the one that this file is in): links lead somewhere, targets of make
 are there, the workflow runs what `make test` runs, versions agree, what AWS' application repository asks of a template is
-kept, and each limit is where docs/limits.md says. It prints what is wrong, and ends with 1 where anything is.
+kept, each limit is where docs/limits.md says, and pictures are shown and of today. It prints what is wrong, and ends with 1
+where anything is.
 """
 
+import html
 import pathlib
 import re
 import sys
@@ -155,10 +157,31 @@ def limits(papers):
             papers.say(page, f"there is no {name} in {path}")
 
 
+def pictures(papers):
+    """Each picture is shown somewhere, with words for who does not see it, and shows what the script runs that draws it."""
+    shown = {}
+    for page in papers.pages:
+        for words, target in re.findall(r"!\[([^\]]*)\]\(([^)\s]+)\)", prose(page.read_text(encoding="utf-8"))):
+            shown[(page.parent / target).resolve()] = words
+            if not words:
+                papers.say(page, f"{target} is shown without words for who does not see it")
+    script = papers.read("tests/pictures/take.py")
+    for picture in sorted((papers.root / "docs" / "images").iterdir()):
+        if picture.resolve() not in shown:
+            papers.say(picture, "no paper shows it")
+        text = html.unescape(picture.read_text(encoding="utf-8")).replace("\xa0", " ")
+        commands = re.findall(r">\$ relayctl ([^<]+?) *<", text)
+        if not commands:
+            papers.say(picture, "it shows no command")
+        for command in commands:
+            if f'.run("{command}"' not in script:
+                papers.say(picture, f"take.py does not run `relayctl {command}`: `make pictures` draws it anew")
+
+
 def main():
     root = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else pathlib.Path(__file__).resolve().parents[2]
     papers = Papers(root)
-    for look in (links, links_to_the_runbook, targets, workflow, versions, application, limits):
+    for look in (links, links_to_the_runbook, targets, workflow, versions, application, limits, pictures):
         look(papers)
     for words in papers.wrong:
         print(words, file=sys.stderr)

@@ -30,6 +30,10 @@ BREAKAGES = [
     ("CHANGELOG.md", "## [", "## [9", "no section for"),
     ("template.yaml", "Name: loops-clay-relay", "Name: loops clay relay", "Name does not have the form"),
     ("template.yaml", "LicenseUrl: LICENSE-MIT", "LicenseUrl: LICENCE", "there is no file"),
+    ("README.md", "docs/images/doctor.svg", "docs/images/docter.svg", "leads nowhere"),
+    ("README.md", "(docs/images/doctor.svg)", "(docs/images/setup.svg)", "no paper shows it"),
+    ("README.md", "![`relayctl doctor`", "![](docs/images/doctor.svg) [`relayctl doctor`", "without words"),
+    ("tests/pictures/take.py", '.run("doctor"', '.run("examine"', "`make pictures` draws it anew"),
     ("docs/limits.md", "`CLAY_BYTES`", "`CLAY_KILOBYTES`", "no CLAY_KILOBYTES"),
 ]
 

@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal as _, Write as _};
 
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{ColumnConstraint, ContentArrangement, Table, Width, presets};
 use serde::Serialize;
 
 use crate::fault::Fault;
@@ -74,6 +74,16 @@ impl Output {
         table
     }
 
+    /// Prints a table so that an id in it can be copied: no word is broken where the terminal has room for the words. What
+    /// has to be left out for that is taken from `spared`, in this order; the JSON document has all of it.
+    ///
+    /// # Errors
+    /// When nothing can be printed.
+    pub fn fitted(self, mut table: Table, spared: &[usize]) -> Result<(), Fault> {
+        fit(&mut table, spared);
+        self.line(table)
+    }
+
     /// A text in a colour, where there are colours.
     #[must_use]
     pub fn paint(self, colour: Colour, text: &str) -> String {
@@ -83,5 +93,78 @@ impl Output {
             Colour::Red => 31,
         };
         if self.coloured { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+    }
+}
+
+/// What stands between two columns: a space each, and where a line would be.
+const BETWEEN: usize = 3;
+
+fn fit(table: &mut Table, spared: &[usize]) {
+    // A pipe has no width, and gets everything in one line.
+    let Some(room) = table.width().map(usize::from) else { return };
+    let longest_word = |text: &str| text.split_whitespace().map(|word| word.chars().count()).max().unwrap_or_default();
+    let header: Vec<String> =
+        table.header().into_iter().flat_map(|row| row.cell_iter().map(comfy_table::Cell::content)).collect();
+    let cells = |column| table.column_cells_iter(column).flatten().map(comfy_table::Cell::content);
+    let mut needed: Vec<(usize, usize)> = header
+        .iter()
+        .enumerate()
+        .map(|(column, title)| {
+            (column, cells(column).map(|cell| longest_word(&cell)).fold(longest_word(title), usize::max) + BETWEEN)
+        })
+        .collect();
+    let mut spared = spared.iter();
+    while needed.iter().map(|(_, width)| width).sum::<usize>() > room {
+        // Where even that is too much, the words are broken.
+        let Some(hidden) = spared.next() else { return };
+        needed.retain(|(column, _)| column != hidden);
+        if let Some(column) = table.column_mut(*hidden) {
+            column.set_constraint(ColumnConstraint::Hidden);
+        }
+    }
+    for (column, width) in needed {
+        let width = Width::Fixed(u16::try_from(width - 1).unwrap_or(u16::MAX));
+        if let Some(column) = table.column_mut(column) {
+            column.set_constraint(ColumnConstraint::LowerBoundary(width));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "contact_9cfdceea313c490e83920f7a467df2a1";
+
+    fn drawn(width: Option<u16>) -> String {
+        let mut table = Output { json: false, coloured: false }.table(["died", "direction", "what", "id", "outcome"]);
+        table.add_row(["2026-01-15 09:30:00Z", "clay-to-loops", "contact", ID, "leave: it is no delivery (drop it)"]);
+        if let Some(width) = width {
+            table.set_width(width);
+        }
+        fit(&mut table, &[2, 1]);
+        table.to_string()
+    }
+
+    #[test]
+    fn an_id_can_be_copied_where_the_terminal_has_room_for_it() {
+        for (width, direction, what) in [(140, true, true), (100, true, true), (88, true, false), (72, false, false)] {
+            let drawn = drawn(Some(width));
+            assert!(drawn.contains(ID), "{width}: {drawn}");
+            assert_eq!(
+                (drawn.contains("clay-to-loops"), drawn.contains("what")),
+                (direction, what),
+                "{width}: {drawn}"
+            );
+            assert!(drawn.lines().all(|line| line.chars().count() <= width.into()), "{width}: {drawn}");
+        }
+        assert!(!drawn(Some(40)).contains(ID));
+    }
+
+    #[test]
+    fn what_is_piped_has_everything_in_one_line() {
+        let drawn = drawn(None);
+        let row = drawn.lines().find(|line| line.contains(ID)).unwrap();
+        assert!(row.contains("clay-to-loops") && row.contains("leave: it is no delivery (drop it)"), "{drawn}");
     }
 }

@@ -1,9 +1,10 @@
 //! What is shown while something takes longer: on standard error, and only where that is a terminal.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 /// How often what is shown moves.
 const TICK: Duration = Duration::from_millis(120);
@@ -21,8 +22,15 @@ pub fn spinner(quiet: bool, text: impl Into<Cow<'static, str>>) -> ProgressBar {
 pub fn bar(quiet: bool, steps: u64, text: impl Into<Cow<'static, str>>) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(steps), target(quiet)).with_message(text);
     // The template is fixed; should it ever be wrong, the plain bar serves.
-    if let Ok(style) = ProgressStyle::with_template("{msg} {bar:30} {pos}/{len} {eta}") {
-        bar.set_style(style);
+    if let Ok(style) = ProgressStyle::with_template("{msg} {bar:30} {pos}/{len}{left}") {
+        bar.set_style(style.with_key("left", |state: &ProgressState, line: &mut dyn fmt::Write| {
+            // Before the first step nobody knows, and in the end it is nothing.
+            let left = state.eta().as_secs();
+            if state.pos() > 0 && left > 0 {
+                // A line that cannot be written is not shown, and that is all.
+                let _ = write!(line, ", {left} s left");
+            }
+        }));
     }
     bar.enable_steady_tick(TICK);
     bar

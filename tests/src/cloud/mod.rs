@@ -69,8 +69,7 @@ impl Cloud {
     /// # Panics
     /// When there is no emulator: `make test-aws` starts one.
     pub async fn start(setup: Setup) -> Self {
-        let folder = TempDir::new().unwrap_or_else(|fault| panic!("{fault}"));
-        Self::start_in(Kept { stack: Stack::make().await, hidden: Arc::default(), folder }, setup).await
+        Self::start_in(Kept::of(Stack::make().await), setup).await
     }
 
     /// Starts a stack that is there.
@@ -246,6 +245,15 @@ impl Cloud {
 }
 
 impl Kept {
+    /// A stack in which nothing has run yet.
+    ///
+    /// # Panics
+    /// When there is no room for a folder.
+    #[must_use]
+    pub fn of(stack: Stack) -> Self {
+        Self { stack, hidden: Arc::default(), folder: TempDir::new().unwrap_or_else(|fault| panic!("{fault}")) }
+    }
+
     /// Shows every message that is hidden, as waiting for it would.
     pub async fn let_time_pass(&self) {
         self.hidden.show(&self.stack.account().sqs()).await;

@@ -16,7 +16,7 @@ use tokio::process::Command;
 
 use super::operator_guard::Guard;
 use super::stack::{self, Stack, text};
-use super::{Cloud, Setup};
+use super::{Cloud, Kept, Setup};
 use crate::far_end::{FarEnd, Reply};
 
 /// The region of the tests.
@@ -126,11 +126,16 @@ impl Operated {
 
     /// A stack that is set up with these documents, which know the far ends.
     pub async fn with(setup: impl FnOnce(&FarEnd, &FarEnd) -> Setup) -> Self {
+        Self::on(Stack::make().await, setup).await
+    }
+
+    /// The same, on a stack that was made for it.
+    pub async fn on(stack: Stack, setup: impl FnOnce(&FarEnd, &FarEnd) -> Setup) -> Self {
         let (loops, clay) = (FarEnd::start(Reply::json(200, TEAM)).await, FarEnd::start(Reply::json(200, "{}")).await);
         let mut setup = setup(&loops, &clay);
         let api = loops.url("/api");
         setup.settings.push(("LOOPS_API_URL".to_owned(), api.clone()));
-        let cloud = Cloud::start(setup).await;
+        let cloud = Cloud::start_in(Kept::of(stack), setup).await;
         let guard = Guard::start(stack::endpoint()).await;
         let operated = Self { cloud, guard, loops, clay, changed: Mutex::default() };
         operated.lead_to(&operated.cloud.base()).await;

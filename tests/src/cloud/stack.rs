@@ -32,7 +32,14 @@ impl Stack {
     /// # Panics
     /// When there is no emulator: `make test-aws` starts one.
     pub async fn make() -> Self {
-        let name = format!("t{:012x}", rand::random::<u64>() >> 16);
+        Self::named(format!("t{:012x}", rand::random::<u64>() >> 16)).await
+    }
+
+    /// Makes a stack of this name, which there is not yet in this emulator.
+    ///
+    /// # Panics
+    /// When there is no emulator.
+    pub async fn named(name: String) -> Self {
         let described = tokio::task::spawn_blocking(move || Provisioner::get().make(&name)).await;
         let described = described.unwrap_or_else(|fault| panic!("{fault}"));
         Self { described, account: account(&endpoint(), "test") }

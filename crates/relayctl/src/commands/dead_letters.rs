@@ -217,7 +217,7 @@ fn list(letters: &[Letter], behind: u64, output: Output) -> Result<(), Fault> {
                 record.id.unwrap_or_default(),
             ]);
         }
-        output.line(table)?;
+        output.fitted(table, &[6, 5, 2, 4, 1])?;
     }
     behind_line(behind, output)
 }
@@ -227,7 +227,11 @@ pub(super) fn behind_line(behind: u64, output: Output) -> Result<(), Fault> {
     if behind == 0 {
         return Ok(());
     }
-    output.line(format!(
-        "{behind} more cannot be read now: they stand behind others of their contacts, or somebody else has them."
-    ))
+    output.line(if behind == 1 {
+        "1 more cannot be read now: it stands behind another of its contact, or somebody else has it.".to_owned()
+    } else {
+        format!(
+            "{behind} more cannot be read now: they stand behind others of their contacts, or somebody else has them."
+        )
+    })
 }

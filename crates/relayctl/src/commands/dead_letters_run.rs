@@ -70,7 +70,7 @@ pub(super) async fn act<B: LetterBox>(
             records.push(letter.record(Some(would_be(letters, letter, action).await?)));
         }
         output.document(&json!({"dryRun": true, "letters": records, "behind": behind}))?;
-        tell(&records, behind, output)?;
+        tell(&records, false, behind, output)?;
         if !records.is_empty() {
             output.line("Nothing was changed: this was a dry run. The same command with --yes does it.")?;
         }
@@ -107,14 +107,15 @@ pub(super) async fn act<B: LetterBox>(
     let done = records.iter().filter(|record| !is_left(record.outcome)).count();
     if let Some(fault) = fault {
         output.line(format!(
-            "{done} of {} were done before this failed; doing it again goes on with the rest.",
-            found.len()
+            "{done} of {} {} done before this failed; doing it again goes on with the rest.",
+            found.len(),
+            if done == 1 { "was" } else { "were" }
         ))?;
         return Err(fault);
     }
     output.document(&json!({"dryRun": false, "letters": records, "behind": behind, "notFoundAgain": left}))?;
-    tell(&records, behind, output)?;
-    output.line(format!("{done} of {} are done.", found.len()))?;
+    tell(&records, true, behind, output)?;
+    output.line(format!("{done} of {} {} done.", found.len(), if done == 1 { "is" } else { "are" }))?;
     Ok(if done == found.len() && behind == 0 { Ending::Well } else { Ending::Refused })
 }
 
@@ -142,7 +143,7 @@ async fn done<B: LetterBox>(letters: &mut B, letter: &Letter, action: Act) -> Re
     }
 }
 
-fn tell(records: &[LetterRecord], behind: u64, output: Output) -> Result<(), Fault> {
+fn tell(records: &[LetterRecord], done: bool, behind: u64, output: Output) -> Result<(), Fault> {
     if records.is_empty() {
         output.line("There are no such dead letters.")?;
     } else {
@@ -154,15 +155,19 @@ fn tell(records: &[LetterRecord], behind: u64, output: Output) -> Result<(), Fau
                 record.kind.clone().unwrap_or_default(),
                 because(record.reason.as_deref(), record.status),
                 record.id.clone().unwrap_or_default(),
-                explained(record.outcome).to_owned(),
+                explained(record.outcome, done),
             ]);
         }
-        output.line(table)?;
+        output.fitted(table, &[2, 1])?;
     }
     behind_line(behind, output)
 }
 
-fn explained(outcome: Option<&'static str>) -> &'static str {
+/// An outcome for people: what would be done, or what was.
+fn explained(outcome: Option<&'static str>, done: bool) -> String {
     let outcome = outcome.unwrap_or_default();
-    Verdict::ALL.into_iter().find(|verdict| verdict.as_str() == outcome).map_or(outcome, Verdict::explained)
+    let told = Verdict::ALL.into_iter().find(|verdict| verdict.as_str() == outcome).map_or(outcome, Verdict::explained);
+    let verbs = [("send again", "sent again"), ("take away", "taken away"), ("leave", "left")];
+    let past = verbs.iter().find_map(|(now, past)| told.strip_prefix(now).map(|rest| format!("{past}{rest}")));
+    past.filter(|_| done).unwrap_or_else(|| told.to_owned())
 }

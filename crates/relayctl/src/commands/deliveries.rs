@@ -87,7 +87,7 @@ async fn print(operations: &impl Operations, arguments: &DeliveriesArguments, ou
     if deliveries.is_empty() {
         output.line("No such delivery is on record.")?;
     } else {
-        output.line(table(&deliveries, output))?;
+        output.fitted(table(&deliveries, output), &[2, 4, 6, 1, 0])?;
     }
     if limit.and_then(|limit| usize::try_from(limit).ok()) == Some(deliveries.len()) {
         output.line(format!("These are the latest {}; --limit shows more.", deliveries.len()))?;

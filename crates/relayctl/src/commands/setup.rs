@@ -226,9 +226,8 @@ fn notes_of(keeping: Keeping<'_>, written: &[String], done: &mut Done) -> Result
     match keeping {
         Keeping::Stack(target) if !written.is_empty() => {
             let seconds = target.stack.parameter("SecretTtlSeconds").unwrap_or("300");
-            done.notes.push(format!(
-                "The functions read the secrets again within {seconds} seconds; a new key, token or signing secret works within half a minute."
-            ));
+            done.notes.push(format!("The functions read the secrets again within {seconds} seconds."));
+            done.notes.push("A new key, token or signing secret works within half a minute.".to_owned());
         }
         Keeping::Local(local) => {
             if !written.is_empty() && local.is_running()? {

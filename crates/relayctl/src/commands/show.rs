@@ -86,7 +86,8 @@ async fn show(
     }
     for failure in &record.failures {
         let because = because(Some(&failure.reason), failure.status);
-        output.line(format!("{:<16}{} times {because}", "failed", failure.count))?;
+        let times = if failure.count == 1 { "once".to_owned() } else { format!("{} times", failure.count) };
+        output.line(format!("{:<16}{times} {because}", "failed"))?;
     }
     if let Some(body) = shown {
         output.line(String::from_utf8_lossy(&body))?;

@@ -174,7 +174,10 @@ fn held(local: &LocalRelay, connection: &Connection) -> Result<Vec<Finding>, Fau
     let total = |state| of(state).map(|count| count.deliveries).sum::<u64>();
     let mut findings = vec![Finding::ok(
         "store",
-        format!("{} deliveries are known", counts.iter().map(|count| count.deliveries).sum::<u64>()),
+        match counts.iter().map(|count| count.deliveries).sum::<u64>() {
+            1 => "1 delivery is known".to_owned(),
+            known => format!("{known} deliveries are known"),
+        },
     )];
     findings.extend(paused(connection)?);
     findings.push(match of(DeliveryState::Waiting).map(|count| count.oldest).min() {

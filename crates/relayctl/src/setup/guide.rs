@@ -157,20 +157,21 @@ impl Report {
             lines.push(format!("Clay              {}", self.absent.clay));
         }
         let token = self.relay_tokens.iter().rev().find_map(|shown| shown.token.as_deref());
-        let hint = format!("<relay token: `{} setup --list --show-token` shows it>", self.program);
-        let token = token.unwrap_or(&hint);
         lines.extend([
             String::new(),
             "In Loops, under Settings, Webhooks:".to_owned(),
-            format!("  Endpoint URL    {}", self.paste.loops_webhook_url),
-            format!("  Events          {}", self.paste.events.join(", ")),
+            format!("  Endpoint URL  {}", self.paste.loops_webhook_url),
+            format!("  Events        {}", self.paste.events.join(", ")),
             String::new(),
             "In Clay, in an HTTP API column:".to_owned(),
-            format!("  Contacts        PUT   {}", self.paste.clay_contact_url),
-            format!("  Events          POST  {}", self.paste.clay_event_url),
-            format!("  Header          Authorization: Bearer {token}"),
-            "  Header          Content-Type: application/json".to_owned(),
+            format!("  Contacts  PUT   {}", self.paste.clay_contact_url),
+            format!("  Events    POST  {}", self.paste.clay_event_url),
+            format!("  Header    Authorization: Bearer {}", token.unwrap_or("<relay token>")),
+            "  Header    Content-Type: application/json".to_owned(),
         ]);
+        if token.is_none() {
+            lines.push(format!("  `{} setup --list --show-token` shows the relay token.", self.program));
+        }
         if !self.notes.is_empty() {
             lines.push(String::new());
             lines.extend(self.notes.iter().cloned());
