@@ -113,7 +113,11 @@ impl Wire {
         let is_chosen = |connection: &Connection| {
             connection.cut.borrow().is_none() && may(*connection.last.lock().unwrap_or_else(PoisonError::into_inner))
         };
-        connections.iter().filter(|each| is_chosen(each)).map(|each| each.cut.send_replace(Some(cut))).count()
+        let chosen: Vec<&Connection> = connections.iter().filter(|each| is_chosen(each)).collect();
+        for connection in &chosen {
+            connection.cut.send_replace(Some(cut));
+        }
+        chosen.len()
     }
 
     /// How many bytes were answered so far.
