@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::process::Stdio;
 
-use relay_tests::cloud::stack::{Stack, array, binaries, emulated, text};
+use relay_tests::cloud::stack::{Stack, array, binaries, emulated, template, text};
 use relay_tests::eventually;
 use relay_tests::far_end::{FarEnd, Reply};
 use relay_tests::row::contact;
 use relay_tests::webhook::{created, post};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::contract::rows::{loops, relay_to, row_of};
@@ -164,6 +164,57 @@ async fn a_pool_that_is_used_up_is_reported_as_full() {
     assert_eq!(post(relay.base(), "msg_1", &created("ada@example.com")).await.status, 200);
     let held = line_with(&relay, &[("reason", "clay_webhooks_exhausted")]).await;
     assert_eq!((held["pool_used"].as_u64(), held["submissions"].as_u64()), (Some(100), Some(50_000)));
+}
+
+#[tokio::test]
+async fn each_alarm_rings_when_the_runbook_says_and_tells_whoever_is_to_be_told() {
+    let rings = [
+        ("ClayDeadLettersAlarm", "Maximum", 300, "GreaterThanThreshold", json!(0)),
+        ("LoopsDeadLettersAlarm", "Maximum", 300, "GreaterThanThreshold", json!(0)),
+        ("ClayQueueAgeAlarm", "Maximum", 300, "GreaterThanThreshold", json!({"Ref": "QueueAgeAlarmSeconds"})),
+        ("LoopsQueueAgeAlarm", "Maximum", 300, "GreaterThanThreshold", json!({"Ref": "QueueAgeAlarmSeconds"})),
+        ("ClayHeldAlarm", "Sum", 900, "GreaterThanThreshold", json!(0)),
+        ("LoopsHeldAlarm", "Sum", 900, "GreaterThanThreshold", json!(0)),
+        ("LoopsKeyRefusedAlarm", "Sum", 900, "GreaterThanThreshold", json!(0)),
+        ("ClayPoolNearlyUsedAlarm", "Maximum", 21600, "GreaterThanOrEqualToThreshold", json!(80)),
+        ("ClayPoolUsedUpAlarm", "Maximum", 900, "GreaterThanOrEqualToThreshold", json!(100)),
+        ("SignaturesRefusedAlarm", "Sum", 300, "GreaterThanThreshold", json!(20)),
+        ("FunctionsFailAlarm", "Sum", 300, "GreaterThanThreshold", json!(0)),
+        ("FunctionsThrottledAlarm", "Sum", 300, "GreaterThanThreshold", json!(0)),
+    ];
+    let template = template();
+    let resources = template["Resources"].as_object().unwrap();
+    let alarms: BTreeSet<&str> = resources
+        .iter()
+        .filter(|(_, resource)| resource["Type"] == "AWS::CloudWatch::Alarm")
+        .map(|(name, _)| name.as_str())
+        .collect();
+    assert_eq!(alarms, rings.iter().map(|(name, ..)| *name).collect());
+    let told = json!({"Fn::If": ["HasAlarmEmail", [{"Ref": "AlarmTopic"}], {"Ref": "AWS::NoValue"}]});
+    for (name, statistic, period, operator, threshold) in rings {
+        let alarm = &resources[name]["Properties"];
+        let looks = if alarm["Metrics"].is_array() {
+            array(&alarm["Metrics"])
+                .filter(|part| part["MetricStat"].is_object())
+                .map(|part| &part["MetricStat"])
+                .collect()
+        } else {
+            vec![alarm]
+        };
+        for looked in looks {
+            let asked = if looked["Stat"].is_string() { &looked["Stat"] } else { &looked["Statistic"] };
+            assert_eq!((asked, &looked["Period"]), (&json!(statistic), &json!(period)), "{name}");
+        }
+        assert_eq!((&alarm["ComparisonOperator"], &alarm["Threshold"]), (&json!(operator), &threshold), "{name}");
+        assert_eq!(
+            (&alarm["EvaluationPeriods"], &alarm["TreatMissingData"]),
+            (&json!(1), &json!("notBreaching")),
+            "{name}"
+        );
+        assert_eq!(alarm["AlarmActions"], told, "{name}");
+    }
+    let spike = &resources["SignaturesRefusedAlarm"]["Properties"];
+    assert_eq!((&spike["MetricName"], &spike["Dimensions"][0]["Value"]), (&json!("refused"), &json!("signature")));
 }
 
 #[tokio::test]
