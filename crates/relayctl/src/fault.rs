@@ -194,8 +194,18 @@ pub enum Fault {
     )]
     NoCredentials,
     /// The profile is not usable.
-    #[error("the AWS profile cannot be used: look into ~/.aws/config, or name another one with --profile")]
+    #[error(
+        "the AWS profile gives no credentials: sign in with `aws sso login`, look into ~/.aws/config, or name another one with --profile"
+    )]
     Profile,
+    /// There is no such profile.
+    #[error(
+        "there is no AWS profile {profile}: `aws configure list-profiles` lists those there are; give one with --profile, or correct samconfig.toml"
+    )]
+    NoProfile {
+        /// The profile.
+        profile: String,
+    },
     /// The credentials have run out.
     #[error("the AWS credentials have expired: sign in again, for example with `aws sso login`")]
     ExpiredCredentials,
