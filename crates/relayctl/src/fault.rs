@@ -36,6 +36,14 @@ pub enum Fault {
         /// What was looked for.
         id: String,
     },
+    /// There is no record of a contact, and need not be one.
+    #[error("{id} is on no record. {hint}")]
+    NotOnRecord {
+        /// What was looked for.
+        id: String,
+        /// Where else it is found.
+        hint: String,
+    },
     /// There is no such dead letter.
     #[error(
         "there is no dead letter {id}: `relayctl dead-letters list` tells those that there are; nothing was changed"
@@ -223,7 +231,7 @@ pub enum Fault {
         on: String,
     },
     /// There is no such stack.
-    #[error("there is no stack {name} in {region}: check --stack and --region, or deploy it with `sam deploy`")]
+    #[error("there is no stack {name} in {region}: check --stack and --region, or deploy it with `make deploy`")]
     NoStack {
         /// The stack.
         name: String,
@@ -232,7 +240,7 @@ pub enum Fault {
     },
     /// The stack is not one of the relay, or of an older one.
     #[error(
-        "the stack {stack} has no output {output}: check that it is the relay's, and deploy this version with `sam deploy`"
+        "the stack {stack} has no output {output}: check that it is the relay's, and deploy this version with `make deploy`"
     )]
     NoOutput {
         /// The stack.
@@ -241,7 +249,9 @@ pub enum Fault {
         output: &'static str,
     },
     /// A part of the stack is gone.
-    #[error("{what} is not there: the stack has lost it, so deploy it again with `sam deploy`")]
+    #[error(
+        "{what} is not there: the stack has lost it; docs/operations.md, \"A part of the stack is gone\", says how it comes back"
+    )]
     Missing {
         /// The part.
         what: String,
@@ -350,6 +360,7 @@ impl Fault {
             | Self::NoSuchSecret { .. }
             | Self::LoopsKeyRefused
             | Self::NoSuchDelivery { .. }
+            | Self::NotOnRecord { .. }
             | Self::NoSuchLetter { .. }
             | Self::LetterBehind { .. }
             | Self::NoBody { .. }
