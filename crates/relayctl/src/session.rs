@@ -5,7 +5,6 @@ use std::time::Duration;
 use aws_config::profile::{self, ProfileFileCredentialsProvider};
 use aws_config::provider_config::ProviderConfig;
 use aws_config::{BehaviorVersion, Region};
-use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials as _, SharedCredentialsProvider};
 use aws_smithy_types::retry::{ReconnectMode, RetryConfig};
 use aws_smithy_types::timeout::TimeoutConfig;
@@ -63,8 +62,10 @@ impl Session {
         let credentials = config.credentials_provider().ok_or(Fault::NoCredentials)?;
         match (credentials.provide_credentials().await, profile) {
             (Ok(_), _) => Ok(Self { config, region: region.to_string(), http }),
-            (Err(CredentialsError::CredentialsNotLoaded(_)), Some(_)) => Err(Fault::Profile),
-            (Err(fault), _) => Err(unresolved(&fault)),
+            (Err(fault), named) => Err(match unresolved(&fault) {
+                Fault::NoCredentials if named.is_some() => Fault::Profile,
+                other => other,
+            }),
         }
     }
 
