@@ -11,6 +11,7 @@ mod order;
 mod relayctl_dead_letters;
 mod relayctl_doctor;
 mod relayctl_operations;
+mod relayctl_profile;
 mod relayctl_setup;
 mod rerouted;
 mod routes;

@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use relay_tests::cloud::operator::{Said, program};
+use relay_tests::cloud::operator::{Said, config, program};
 use relay_tests::eventually;
 use relay_tests::far_end::{FarEnd, Reply};
 use relay_tests::row::{Route, contact, event, send};
@@ -222,4 +222,25 @@ async fn what_is_dropped_is_gone_and_on_record_as_such() {
     assert!(shown.code == 0 && shown.out.contains("dropped"), "{shown:?}");
     let said = operated.relayctl(&["show", &id, "--body"], "").await;
     assert!(said.code == 2 && said.err.contains("no body"), "{said:?}");
+}
+
+#[tokio::test]
+async fn a_letter_that_is_no_delivery_is_shown_and_dropped_by_its_messages_id() {
+    let operated = operated().await;
+    three_letters(&operated).await;
+    let url = operated.stack().described()["outputs"]["ClayDeadLetterUrl"].as_str().unwrap().to_owned();
+    let odd = aws_sdk_sqs::Client::new(&config()).send_message().queue_url(url).message_body("what is this?");
+    let odd = odd.message_group_id("odd").message_deduplication_id("odd").send().await.unwrap();
+    let id = odd.message_id().unwrap();
+    let listed = letters(&operated, &["--reason", "none"]).await;
+    assert_eq!((listed.len(), &listed[0]["id"]), (1, &json!(id)), "{listed:?}");
+    let shown = operated.relayctl(&["dead-letters", "show", id, "--body"], "").await;
+    assert!(shown.code == 0 && shown.out.contains("what is this?"), "{shown:?}");
+    let retried = operated.relayctl(&["dead-letters", "retry", "--id", id, "--yes"], "").await;
+    assert!(retried.code == 1 && retried.out.contains("no delivery of this relay"), "{retried:?}");
+    let dry = operated.relayctl(&["dead-letters", "drop", "--id", id], "").await;
+    assert!(dry.out.contains("drop") && !dry.out.contains("dropped"), "{dry:?}");
+    let dropped = operated.relayctl(&["dead-letters", "drop", "--id", id, "--yes"], "").await;
+    assert!(dropped.code == 0 && dropped.out.contains("dropped"), "{dropped:?}");
+    letters_are(&operated, 2, 1).await;
 }

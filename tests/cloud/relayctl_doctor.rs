@@ -85,7 +85,8 @@ async fn secrets_that_are_not_filled_in_or_broken_are_named() {
         let found = said.found(check);
         assert_eq!((found.outcome.as_str(), found.seen.contains(part)), ("fail", true), "{check}: {found:?}");
     }
-    assert!(said.found("secret-loops-to-clay").to_do.contains("relayctl setup"));
+    let fill_in = format!("relayctl --stack {} setup", operated.name());
+    assert!(said.found("secret-loops-to-clay").to_do.contains(&fill_in));
     operated.stack().put_secret("LoopsToClaySecret", &json!({"loops_signing_secrets": ["%hidden%"]})).await;
     operated.stack().put_secret("ClayToLoopsSecret", &json!("hidden")).await;
     let said = operated.doctor().await;
@@ -194,7 +195,8 @@ async fn dead_letters_old_messages_and_paused_workers_are_named() {
         let id = text(&source["id"]);
         lambda.update_event_source_mapping().uuid(id).enabled(false).send().await.unwrap();
         let said = finds(&operated, &[(check, "warn")]).await;
-        assert!(said.found(check).to_do.contains("relayctl resume"), "{said:?}");
+        let resume = format!("relayctl --stack {} resume", operated.name());
+        assert!(said.found(check).to_do.contains(&resume), "{said:?}");
         lambda.delete_event_source_mapping().uuid(id).send().await.unwrap();
         let said = operated.doctor().await;
         assert_eq!((said.code, said.found(check).outcome.as_str()), (1, "fail"), "{said:?}");

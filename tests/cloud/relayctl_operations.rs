@@ -217,3 +217,49 @@ async fn what_cannot_be_done_is_told_in_a_sentence_and_changes_nothing() {
     // Nothing was lost, and nothing is hidden.
     assert_eq!(letters(&operated, &[]).await.len(), 3);
 }
+
+#[tokio::test]
+async fn dead_ones_without_a_record_are_counted_and_dropped_ones_left_out() {
+    let operated = operated().await;
+    three_letters(&operated).await;
+    let beside = format!("1 more: `relayctl --stack {} dead-letters list`", operated.name());
+    let said = operated.relayctl(&["deliveries", "--state", "dead"], "").await;
+    assert!(said.out.contains("clay_rejected") && said.out.contains(&beside), "{said:?}");
+    let drop = ["dead-letters", "drop", "--reason", "clay_rejected", "--yes"];
+    assert_eq!(operated.relayctl(&drop, "").await.code, 0);
+    let said = operated.relayctl(&["deliveries", "--state", "dead"], "").await;
+    assert!(!said.out.contains("clay_rejected") && said.out.contains("loops_rejected"), "{said:?}");
+    assert!(said.out.contains(&beside), "{said:?}");
+    let said = operated.relayctl(&["deliveries", "--state", "dead", "--direction", "clay-to-loops"], "").await;
+    assert!(!said.out.contains(" more: "), "{said:?}");
+}
+
+#[tokio::test]
+async fn a_contact_that_was_sent_directly_is_said_to_be_in_the_log_only() {
+    let operated = operated().await;
+    let answer = contact(&operated.cloud.base(), r#"{"email":"ada@example.com"}"#).await;
+    assert_eq!(answer.status, 200);
+    let id = answer.headers["x-relay-delivery-id"].clone();
+    let group = format!("/aws/lambda/{}-clay-to-loops-contact", operated.name());
+    let said = operated.relayctl(&["show", &id], "").await;
+    assert!(said.code == 2 && said.err.contains(&group) && said.err.chars().count() <= 320, "{said:?}");
+    assert!(said.err.contains(&format!("`delivery.id` = \"{id}\"")), "{said:?}");
+    let said = operated.relayctl(&["deliveries", "--contact", "ada@example.com"], "").await;
+    let hash = said.out.split("`contact` = \"").nth(1).and_then(|rest| rest.get(..16)).unwrap_or_default();
+    assert!(said.code == 0 && said.out.contains(&group), "{said:?}");
+    // It is found there by what was said.
+    let log = operated.cloud.log();
+    let mut lines = log.lines().filter(|line| line.contains(&id));
+    assert!(lines.any(|line| line.contains(&format!("\"contact\":\"{hash}\""))), "{hash}: {log}");
+}
+
+#[tokio::test]
+async fn the_command_that_ends_a_pause_names_the_stack() {
+    let operated = operated().await;
+    operated.cloud.mind_mappings();
+    let ends = format!("`relayctl --stack {} resume loops-to-clay`", operated.name());
+    let said = operated.relayctl(&["pause", "loops-to-clay"], "").await;
+    assert!(said.code == 0 && said.out.contains(&ends), "{said:?}");
+    let found = operated.doctor().await.found("clay-worker");
+    assert!(found.to_do.contains(&ends), "{found:?}");
+}

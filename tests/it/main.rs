@@ -14,6 +14,7 @@ mod paths;
 mod relayctl;
 mod relayctl_operations;
 mod relayctl_terminal;
+mod relayctl_words;
 mod rerouted;
 mod start;
 mod stores;

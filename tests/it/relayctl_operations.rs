@@ -338,19 +338,31 @@ async fn a_folder_that_is_none_or_of_a_newer_version_is_told() {
 }
 
 #[tokio::test]
-async fn completions_and_manual_pages_know_every_command() {
-    for (shell, part) in [("bash", "dead-letters"), ("zsh", "dead-letters"), ("fish", "dead-letters")] {
-        let said = run(&[], &["completions", shell], "").await;
-        assert!(said.code == 0 && said.out.contains(part), "{shell}: {said:?}");
+async fn a_command_that_is_suggested_acts_on_the_same_folder() {
+    let operated = Operated::start().await;
+    operated.three_letters().await;
+    let ctl = format!("`relayctl --local={}", operated.relay.folder().display());
+    let said = operated.ctl(&["pause", "loops-to-clay"]).await;
+    assert!(said.code == 0 && said.out.contains(&format!("{ctl} resume loops-to-clay`")), "{said:?}");
+    let said = operated.ctl(&["doctor"]).await;
+    for command in ["resume loops-to-clay`", "dead-letters list`"] {
+        assert!(said.out.contains(&format!("{ctl} {command}")), "{said:?}");
     }
-    let page = run(&[], &["man"], "").await;
-    assert!(page.code == 0 && page.out.starts_with(".ie") && page.out.contains("relayctl"), "{page:?}");
-    let folder = Folder::new();
-    let said = run(&[], &["man", "--to", folder.path().to_str().unwrap()], "").await;
-    assert_eq!(said.code, 0, "{said:?}");
-    for page in ["relayctl.1", "relayctl-deliveries.1", "relayctl-dead-letters-retry.1", "relayctl-tail.1"] {
-        assert!(folder.path().join(page).is_file(), "{page}");
-    }
-    let said = run(&[], &["man", "--to", "/no/such/folder"], "").await;
-    assert!(said.code == 2 && said.err.contains("/no/such/folder"), "{said:?}");
+    let said = operated.ctl(&["show", "clay_nothing"]).await;
+    assert!(said.err.contains(&format!("{ctl} deliveries`")), "{said:?}");
+}
+
+#[tokio::test]
+async fn tail_says_first_what_it_follows_and_how_it_ends() {
+    let operated = Operated::start().await;
+    let folder = operated.relay.folder().display().to_string();
+    let mut child = Command::new(program())
+        .args([&format!("--local={folder}"), "tail"])
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let told = tokio::time::timeout(relay_tests::PATIENCE, lines.next_line()).await.unwrap().unwrap().unwrap();
+    assert_eq!(told, format!("following {folder}; Ctrl-C ends"));
 }

@@ -3,6 +3,7 @@
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use serde_json::json;
 
@@ -43,7 +44,7 @@ enum Command {
     Tail(tail::TailArguments),
     /// Print the completions for a shell
     Completions(shell::CompletionsArguments),
-    /// Print the manual page
+    /// Print the manual pages of all commands
     Man(shell::ManArguments),
 }
 
@@ -58,16 +59,20 @@ Exit codes:
 /// Reads the command line and does what it says.
 #[must_use]
 pub fn run() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(fault) if fault.use_stderr() && asks_for_json() => return misuse(&fault),
+        Err(fault) => fault.exit(),
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(fault) => return fail(cli.options.json, &Fault::Print(fault)),
+        Err(fault) => return fail(&cli.options, &Fault::Print(fault)),
     };
     match runtime.block_on(execute(&cli)) {
         Ok(ending) => ending.into(),
         // Who reads has gone: there is nobody to tell.
         Err(Fault::Print(fault)) if fault.kind() == io::ErrorKind::BrokenPipe => Ending::Well.into(),
-        Err(fault) => fail(cli.options.json, &fault),
+        Err(fault) => fail(&cli.options, &fault),
     }
 }
 
@@ -89,14 +94,37 @@ async fn execute(cli: &Cli) -> Result<Ending, Fault> {
 }
 
 /// Tells a fault: a sentence on standard error, or a document `{"error": …}` on standard output.
-fn fail(json: bool, fault: &Fault) -> ExitCode {
+fn fail(options: &Options, fault: &Fault) -> ExitCode {
+    let told = options.addressed(&fault.to_string());
     // Where even that is gone, the exit code is all that is left to tell.
-    let _ = if json {
-        writeln!(io::stdout(), "{}", json!({"error": fault.to_string()}))
+    let _ = if options.json {
+        writeln!(io::stdout(), "{}", json!({"error": told}))
     } else {
-        writeln!(io::stderr(), "relayctl: {fault}")
+        writeln!(io::stderr(), "relayctl: {told}")
     };
     fault.ending().into()
+}
+
+/// Whether JSON is wanted, on a command line that cannot be read otherwise.
+fn asks_for_json() -> bool {
+    std::env::args_os().skip(1).take_while(|word| word != "--").any(|word| word == "--json")
+}
+
+/// Tells in JSON that the command line cannot be read.
+fn misuse(fault: &clap::Error) -> ExitCode {
+    let told = match fault.kind() {
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => "a command is missing: --help lists them".to_owned(),
+        _ => sentence(&fault.to_string()),
+    };
+    let _ = writeln!(io::stdout(), "{}", json!({"error": told}));
+    Ending::Misuse.into()
+}
+
+/// What clap says, without the usage and in one line.
+fn sentence(told: &str) -> String {
+    let lines = told.lines().take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
+    let words: Vec<&str> = lines.flat_map(str::split_whitespace).collect();
+    words.join(" ").trim_start_matches("error: ").replace(" tip: ", "; ")
 }
 
 #[cfg(test)]

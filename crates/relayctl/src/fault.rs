@@ -36,6 +36,14 @@ pub enum Fault {
         /// What was looked for.
         id: String,
     },
+    /// There is no record of a contact, and need not be one.
+    #[error("{id} is on no record. {hint}")]
+    NotOnRecord {
+        /// What was looked for.
+        id: String,
+        /// Where else it is found.
+        hint: String,
+    },
     /// There is no such dead letter.
     #[error(
         "there is no dead letter {id}: `relayctl dead-letters list` tells those that there are; nothing was changed"
@@ -194,8 +202,18 @@ pub enum Fault {
     )]
     NoCredentials,
     /// The profile is not usable.
-    #[error("the AWS profile cannot be used: look into ~/.aws/config, or name another one with --profile")]
+    #[error(
+        "the AWS profile gives no credentials: sign in with `aws sso login`, look into ~/.aws/config, or name another one with --profile"
+    )]
     Profile,
+    /// There is no such profile.
+    #[error(
+        "there is no AWS profile {profile}: `aws configure list-profiles` lists those there are; give one with --profile, or correct samconfig.toml"
+    )]
+    NoProfile {
+        /// The profile.
+        profile: String,
+    },
     /// The credentials have run out.
     #[error("the AWS credentials have expired: sign in again, for example with `aws sso login`")]
     ExpiredCredentials,
@@ -213,7 +231,7 @@ pub enum Fault {
         on: String,
     },
     /// There is no such stack.
-    #[error("there is no stack {name} in {region}: check --stack and --region, or deploy it with `sam deploy`")]
+    #[error("there is no stack {name} in {region}: check --stack and --region, or deploy it with `make deploy`")]
     NoStack {
         /// The stack.
         name: String,
@@ -222,7 +240,7 @@ pub enum Fault {
     },
     /// The stack is not one of the relay, or of an older one.
     #[error(
-        "the stack {stack} has no output {output}: check that it is the relay's, and deploy this version with `sam deploy`"
+        "the stack {stack} has no output {output}: check that it is the relay's, and deploy this version with `make deploy`"
     )]
     NoOutput {
         /// The stack.
@@ -231,7 +249,9 @@ pub enum Fault {
         output: &'static str,
     },
     /// A part of the stack is gone.
-    #[error("{what} is not there: the stack has lost it, so deploy it again with `sam deploy`")]
+    #[error(
+        "{what} is not there: the stack has lost it; docs/operations.md, \"A part of the stack is gone\", says how it comes back"
+    )]
     Missing {
         /// The part.
         what: String,
@@ -340,6 +360,7 @@ impl Fault {
             | Self::NoSuchSecret { .. }
             | Self::LoopsKeyRefused
             | Self::NoSuchDelivery { .. }
+            | Self::NotOnRecord { .. }
             | Self::NoSuchLetter { .. }
             | Self::LetterBehind { .. }
             | Self::NoBody { .. }

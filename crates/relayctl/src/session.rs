@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use aws_config::profile::{self, ProfileFileCredentialsProvider};
+use aws_config::provider_config::ProviderConfig;
 use aws_config::{BehaviorVersion, Region};
-use aws_credential_types::provider::ProvideCredentials as _;
+use aws_credential_types::provider::{ProvideCredentials as _, SharedCredentialsProvider};
 use aws_smithy_types::retry::{ReconnectMode, RetryConfig};
 use aws_smithy_types::timeout::TimeoutConfig;
 use aws_types::SdkConfig;
+use aws_types::os_shim_internal::{Env, Fs};
 use relay::http_client::{self, HttpClient};
 use relay_aws::connector::Connector;
 
@@ -27,10 +30,11 @@ pub struct Session {
 }
 
 impl Session {
-    /// Opens the account of this profile in this region, or of what the surroundings say.
+    /// Opens the account of this profile in this region, or of what the surroundings say. As for the AWS CLI, a profile that
+    /// is named wins over keys in the environment.
     ///
     /// # Errors
-    /// When there is no region, or no credentials.
+    /// When there is no such profile, no region, or no credentials.
     pub async fn open(profile: Option<&str>, region: Option<&str>) -> Result<Self, Fault> {
         let http = http_client::build()?;
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
@@ -38,17 +42,31 @@ impl Session {
             .timeout_config(TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT).operation_timeout(CALL).build())
             .stalled_stream_protection(aws_config::stalled_stream_protection::StalledStreamProtectionConfig::disabled())
             .retry_config(RetryConfig::standard().with_reconnect_mode(ReconnectMode::ReuseAllConnections));
-        if let Some(profile) = profile {
-            loader = loader.profile_name(profile);
-        }
         if let Some(region) = region {
             loader = loader.region(Region::new(region.to_owned()));
         }
-        let config = loader.load().await;
-        let region = config.region().ok_or(Fault::NoRegion)?.to_string();
+        if let Some(profile) = profile {
+            check(profile).await?;
+            loader = loader.profile_name(profile);
+        }
+        let mut config = loader.load().await;
+        let region = config.region().ok_or(Fault::NoRegion)?.clone();
+        if let Some(profile) = profile {
+            // The loader's own chain would ask the environment first.
+            let known = ProviderConfig::without_region().with_http_client(Connector::new(http.clone()));
+            let provider =
+                ProfileFileCredentialsProvider::builder().configure(&known.with_region(Some(region.clone())));
+            let provider = SharedCredentialsProvider::new(provider.profile_name(profile).build());
+            config = config.into_builder().credentials_provider(provider).build();
+        }
         let credentials = config.credentials_provider().ok_or(Fault::NoCredentials)?;
-        credentials.provide_credentials().await.map_err(|fault| unresolved(&fault))?;
-        Ok(Self { config, region, http })
+        match (credentials.provide_credentials().await, profile) {
+            (Ok(_), _) => Ok(Self { config, region: region.to_string(), http }),
+            (Err(fault), named) => Err(match unresolved(&fault) {
+                Fault::NoCredentials if named.is_some() => Fault::Profile,
+                other => other,
+            }),
+        }
     }
 
     /// The region.
@@ -114,5 +132,15 @@ impl Session {
     #[must_use]
     pub fn sts(&self) -> aws_sdk_sts::Client {
         aws_sdk_sts::Client::new(&self.config)
+    }
+}
+
+/// Looks whether a profile is in the files.
+async fn check(profile: &str) -> Result<(), Fault> {
+    let (fs, env) = (Fs::real(), Env::real());
+    let files = profile::load(&fs, &env, &Default::default(), None).await.map_err(|_| Fault::Profile)?;
+    match files.get_profile(profile) {
+        Some(_) => Ok(()),
+        None => Err(Fault::NoProfile { profile: profile.to_owned() }),
     }
 }

@@ -118,6 +118,34 @@ impl Options {
         }
     }
 
+    /// How the program is called for this relay, from here.
+    #[must_use]
+    pub fn called(&self) -> String {
+        let mut words = vec!["relayctl".to_owned()];
+        if let Some(folder) = self.local_folder() {
+            words.push(format!("--local={}", quoted(&folder.display().to_string())));
+            return words.join(" ");
+        }
+        let config = self.config.as_ref().map(|file| file.display().to_string());
+        let environment = (self.config_env != DEFAULT_ENVIRONMENT).then(|| self.config_env.clone());
+        for (option, value) in [
+            ("--stack", self.stack_name().ok()),
+            ("--config", config),
+            ("--config-env", environment),
+            ("--region", self.region.clone()),
+            ("--profile", self.profile.clone()),
+        ] {
+            words.extend(value.map(|value| format!("{option} {}", quoted(&value))));
+        }
+        words.join(" ")
+    }
+
+    /// A text whose commands act on this relay, wherever they are pasted.
+    #[must_use]
+    pub fn addressed(&self, text: &str) -> String {
+        text.replace("`relayctl ", &format!("`{} ", self.called()))
+    }
+
     /// The account.
     ///
     /// # Errors
@@ -131,5 +159,47 @@ impl Options {
 
     fn sam(&self) -> Result<SamParameters, Fault> {
         SamParameters::read(self.config.as_deref(), &self.config_env)
+    }
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let plain = |letter: char| letter.is_alphanumeric() || "/._-~+@:".contains(letter);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    fn addressed(words: &[&str], text: &str) -> String {
+        Line::try_parse_from([&["relayctl"], words].concat()).unwrap().options.addressed(text)
+    }
+
+    #[test]
+    fn a_command_that_is_suggested_names_the_relay_that_was_meant() {
+        for (words, told) in [
+            (&["--local=run"][..], "`relayctl --local=run resume x`"),
+            (&["--local=my folder"], "`relayctl --local='my folder' resume x`"),
+            (&["--stack", "relay"], "`relayctl --stack relay resume x`"),
+            (
+                &["--stack", "relay", "--region", "eu-west-1", "--profile", "prod"],
+                "`relayctl --stack relay --region eu-west-1 --profile prod resume x`",
+            ),
+        ] {
+            assert_eq!(addressed(words, "`relayctl resume x`"), told);
+        }
     }
 }

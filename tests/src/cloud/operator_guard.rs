@@ -1,6 +1,6 @@
 //! AWS as an operator's program sees it: the emulator, except for what this operator may not do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -31,6 +31,8 @@ struct Shared {
     /// Actions that are refused, with which code, and after how many calls that are not.
     refused: Mutex<BTreeMap<String, (String, usize)>>,
     calls: Mutex<Vec<String>>,
+    /// The access keys that calls were signed with.
+    signers: Mutex<BTreeSet<String>>,
 }
 
 impl Drop for Guard {
@@ -46,7 +48,8 @@ impl Guard {
     /// When there is no port.
     pub async fn start(emulator: String) -> Self {
         let client = relay::http_client::build().unwrap_or_else(|fault| panic!("{fault}"));
-        let shared = Arc::new(Shared { emulator, client, refused: Mutex::default(), calls: Mutex::default() });
+        let (refused, calls, signers) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let shared = Arc::new(Shared { emulator, client, refused, calls, signers });
         let app = axum::Router::new().fallback(pass).with_state(Arc::clone(&shared));
         let (address, server) = loopback::serve(app).await;
         Self { address, shared, server }
@@ -79,6 +82,12 @@ impl Guard {
     pub fn calls(&self) -> Vec<String> {
         self.shared.calls.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
+
+    /// The access keys that signed the calls since this was asked last.
+    #[must_use]
+    pub fn signers(&self) -> BTreeSet<String> {
+        std::mem::take(&mut *self.shared.signers.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 impl Shared {
@@ -98,6 +107,7 @@ async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Response<B
     let body = to_bytes(body, CALL_BYTES).await.unwrap_or_default();
     let (action, query) = action(&parts.method, parts.uri.path(), &parts.headers, &body);
     shared.calls.lock().unwrap_or_else(PoisonError::into_inner).push(action.clone());
+    shared.signers.lock().unwrap_or_else(PoisonError::into_inner).extend(signer(&parts.headers));
     if let Some(code) = shared.refusal_of(&action) {
         return refusal(&code, query);
     }
@@ -115,6 +125,12 @@ async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Response<B
         response = response.header(name, value);
     }
     response.body(Body::from(answer.bytes().await.unwrap_or_default())).unwrap_or_else(|_| refusal("NoAnswer", query))
+}
+
+/// Whose key a call is signed with (Signature Version 4: `Credential=KEY/DATE/…`).
+fn signer(headers: &HeaderMap) -> Option<String> {
+    let (_, credential) = headers.get("authorization")?.to_str().ok()?.split_once("Credential=")?;
+    credential.split('/').next().map(str::to_owned)
 }
 
 /// What a call asks for, by the protocol that its service speaks, and whether that is the one with forms and XML.

@@ -18,6 +18,11 @@ use crate::target::{Options, StackTarget, Target};
 /// How many letters a second are acted on unless it is told otherwise, where the relay's own rate is not known: half of it.
 const PER_SECOND: u32 = 4;
 
+/// The reason of what is no delivery of this relay.
+const MALFORMED: &str = "malformed";
+/// What is typed for the letters without a reason, which the queue itself has taken away.
+const NO_REASON: &str = "none";
+
 /// What `dead-letters` is told.
 #[derive(Debug, Clone, Subcommand)]
 pub enum DeadLettersCommand {
@@ -34,7 +39,7 @@ pub enum DeadLettersCommand {
 /// Which letters are listed.
 #[derive(Debug, Clone, Args)]
 pub struct ListArguments {
-    /// Only those that died for this reason
+    /// Only those that died for this reason (none: without one)
     #[arg(long, value_name = "CODE", value_parser = reason)]
     pub reason: Option<String>,
     /// Only those of this direction
@@ -46,10 +51,10 @@ pub struct ListArguments {
 #[derive(Debug, Clone, Args)]
 #[group(id = "which", required = true, multiple = true)]
 pub struct Selection {
-    /// Those of these deliveries
+    /// Those with these ids
     #[arg(long, value_name = "ID", num_args = 1.., group = "which", conflicts_with = "all")]
     pub id: Vec<String>,
-    /// Those that died for this reason
+    /// Those that died for this reason (none: without one)
     #[arg(long, value_name = "CODE", value_parser = reason, group = "which", conflicts_with = "all")]
     pub reason: Option<String>,
     /// All of them
@@ -99,10 +104,10 @@ pub struct Pace {
 /// A reason, as it is typed.
 fn reason(text: &str) -> Result<String, String> {
     use relay_core::delivery::ReasonCode;
-    let known = ReasonCode::read(text).is_some() || text == "malformed";
+    let known = ReasonCode::read(text).is_some() || [MALFORMED, NO_REASON].contains(&text);
     known
         .then(|| text.to_owned())
-        .ok_or_else(|| "no dead letter has such a reason: `relayctl dead-letters list` tells them".to_owned())
+        .ok_or_else(|| "no dead letter has such a reason: `dead-letters list` tells them".to_owned())
 }
 
 /// Does what is told with dead letters.
@@ -167,8 +172,7 @@ async fn work<B: LetterBox>(
         DeadLettersCommand::Drop(arguments) => (&arguments.selection, &arguments.pace, Act::Drop),
         DeadLettersCommand::List(ListArguments { reason, .. }) => {
             let selected = |letter: &Letter| {
-                direction.is_none_or(|direction| letter.direction == direction)
-                    && (reason.is_none() || letter.reason == *reason)
+                direction.is_none_or(|direction| letter.direction == direction) && died_for(letter, reason.as_deref())
             };
             let (found, behind) = gather(letters, output, selected).await?;
             let records: Vec<_> = found.iter().map(|letter| letter.record(None)).collect();
@@ -180,7 +184,7 @@ async fn work<B: LetterBox>(
     let selected =
         |letter: &Letter| direction.is_none_or(|direction| letter.direction == direction) && selection.has(letter);
     let (found, behind) = gather(letters, output, selected).await?;
-    if let Some(id) = selection.id.iter().find(|id| !found.iter().any(|letter| letter.id() == Some(id))) {
+    if let Some(id) = selection.id.iter().find(|id| !found.iter().any(|letter| letter.id() == id.as_str())) {
         return Err(if behind > 0 {
             Fault::LetterBehind { id: id.clone() }
         } else {
@@ -194,8 +198,17 @@ async fn work<B: LetterBox>(
 impl Selection {
     /// Whether a letter is one of those that are meant: by every option that is given.
     fn has(&self, letter: &Letter) -> bool {
-        (self.id.is_empty() || self.id.iter().any(|id| letter.id() == Some(id)))
-            && (self.reason.is_none() || letter.reason == self.reason)
+        (self.id.is_empty() || self.id.iter().any(|id| letter.id() == id.as_str()))
+            && died_for(letter, self.reason.as_deref())
+    }
+}
+
+/// Whether a letter died for a reason, where one is given.
+fn died_for(letter: &Letter, reason: Option<&str>) -> bool {
+    match reason {
+        None => true,
+        Some(NO_REASON) => letter.reason.is_none(),
+        Some(_) => letter.reason.as_deref() == reason,
     }
 }
 
@@ -214,7 +227,7 @@ fn list(letters: &[Letter], behind: u64, output: Output) -> Result<(), Fault> {
                 record.attempts.map(|attempts| attempts.to_string()).unwrap_or_default(),
                 short(record.received_at),
                 record.bytes.to_string(),
-                record.id.unwrap_or_default(),
+                record.id,
             ]);
         }
         output.fitted(table, &[6, 5, 2, 4, 1])?;

@@ -154,7 +154,7 @@ fn tell(records: &[LetterRecord], done: bool, behind: u64, output: Output) -> Re
                 record.direction.as_str().to_owned(),
                 record.kind.clone().unwrap_or_default(),
                 because(record.reason.as_deref(), record.status),
-                record.id.clone().unwrap_or_default(),
+                record.id.clone(),
                 explained(record.outcome, done),
             ]);
         }
@@ -165,9 +165,12 @@ fn tell(records: &[LetterRecord], done: bool, behind: u64, output: Output) -> Re
 
 /// An outcome for people: what would be done, or what was.
 fn explained(outcome: Option<&'static str>, done: bool) -> String {
-    let outcome = outcome.unwrap_or_default();
+    let outcome = match outcome.unwrap_or_default() {
+        DROPPED => "drop",
+        other => other,
+    };
     let told = Verdict::ALL.into_iter().find(|verdict| verdict.as_str() == outcome).map_or(outcome, Verdict::explained);
-    let verbs = [("send again", "sent again"), ("take away", "taken away"), ("leave", "left")];
+    let verbs = [("send again", "sent again"), ("take away", "taken away"), ("leave", "left"), ("drop", DROPPED)];
     let past = verbs.iter().find_map(|(now, past)| told.strip_prefix(now).map(|rest| format!("{past}{rest}")));
     past.filter(|_| done).unwrap_or_else(|| told.to_owned())
 }

@@ -65,12 +65,19 @@ pub struct DeliveriesArguments {
 /// When they cannot be read.
 pub async fn run(options: &Options, arguments: &DeliveriesArguments, output: Output) -> Result<Ending, Fault> {
     match options.target().await? {
-        Target::Local(folder) => print(&LocalOperations::open(folder)?, arguments, output).await,
-        Target::Stack(stack) => print(&StackOperations::new(&stack, output.is_json()), arguments, output).await,
+        Target::Local(folder) => print(&LocalOperations::open(folder)?, options, arguments, output).await,
+        Target::Stack(stack) => {
+            print(&StackOperations::new(&stack, output.is_json()), options, arguments, output).await
+        }
     }
 }
 
-async fn print(operations: &impl Operations, arguments: &DeliveriesArguments, output: Output) -> Result<Ending, Fault> {
+async fn print(
+    operations: &impl Operations,
+    options: &Options,
+    arguments: &DeliveriesArguments,
+    output: Output,
+) -> Result<Ending, Fault> {
     let limit = arguments.limit.or((!output.is_json()).then_some(TABLE_LIMIT));
     let contact_hash = arguments.contact.as_deref().map(|contact| contact_hash(operations, contact)).transpose()?;
     let wanted = Wanted {
@@ -92,10 +99,35 @@ async fn print(operations: &impl Operations, arguments: &DeliveriesArguments, ou
     if limit.and_then(|limit| usize::try_from(limit).ok()) == Some(deliveries.len()) {
         output.line(format!("These are the latest {}; --limit shows more.", deliveries.len()))?;
     }
+    let more = letters_beside(&wanted, &deliveries, &queues);
+    if more > 0 {
+        output.line(options.addressed(&format!("{more} more: `relayctl dead-letters list`")))?;
+    }
+    if let (true, Some(contact), Some(functions)) =
+        (deliveries.is_empty(), &wanted.contact_hash, operations.functions())
+    {
+        output.line(only_logged(functions, "contact", contact))?;
+    }
     for queue in &queues {
         output.line(standing(queue, output))?;
     }
     Ok(Ending::Well)
+}
+
+/// How many dead letters the queues have beside these deliveries: those that were refused at the door are on no record.
+fn letters_beside(wanted: &Wanted, deliveries: &[DeliveryRecord], queues: &[QueueRecord]) -> u64 {
+    let all = wanted.state == Some(DeliveryState::Dead) && wanted.contact_hash.is_none() && wanted.webhook_id.is_none();
+    let queues = queues.iter().filter(|queue| wanted.direction.is_none_or(|direction| queue.direction == direction));
+    let letters: u64 = queues.map(|queue| queue.dead_letters).sum();
+    if all { letters.saturating_sub(u64::try_from(deliveries.len()).unwrap_or(u64::MAX)) } else { 0 }
+}
+
+/// Where a contact is found that a stack has no record of; the field and its value are those of the log.
+#[must_use]
+pub fn only_logged(functions: &str, field: &str, value: &str) -> String {
+    format!(
+        "A contact that Loops took while Clay waited is in the log only: Logs Insights, /aws/lambda/{functions}-clay-to-loops-contact, filter `{field}` = \"{value}\""
+    )
 }
 
 fn table(deliveries: &[DeliveryRecord], output: Output) -> comfy_table::Table {

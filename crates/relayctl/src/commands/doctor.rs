@@ -26,8 +26,23 @@ const LOCAL_STEPS: u64 = 5;
 #[derive(Debug, Clone, Args)]
 pub struct DoctorArguments {
     /// Also send one row each way for this address: a signed event to Clay, and a contact to Loops (both stay there)
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = address)]
     pub send: Option<String>,
+}
+
+/// An address, as it is typed.
+fn address(text: &str) -> Result<String, String> {
+    match text.split_once('@') {
+        Some((name, domain))
+            if !name.is_empty()
+                && domain.trim_matches('.').contains('.')
+                && !domain.contains('@')
+                && !text.chars().any(|letter| letter.is_whitespace() || letter.is_control()) =>
+        {
+            Ok(text.to_owned())
+        }
+        _ => Err("this is no e-mail address; nothing was sent".to_owned()),
+    }
 }
 
 /// Examines the relay.
@@ -53,7 +68,7 @@ pub async fn run(options: &Options, arguments: &DoctorArguments, output: Output)
         }
     };
     bar.finish_and_clear();
-    let examination = Examination::new(relay, findings);
+    let examination = Examination::new(relay, findings).addressed(options);
     output.document(&examination)?;
     output.line(examination.text(output))?;
     Ok(examination.ending())

@@ -31,7 +31,7 @@ pub async fn run(options: &Options, arguments: &PauseArguments, paused: bool, ou
         Target::Stack(stack) => StackOperations::new(&stack, output.is_json()).set_paused(direction, paused).await?,
     };
     output.document(&record)?;
-    output.line(said(&record))?;
+    output.line(options.addressed(&said(&record)))?;
     Ok(Ending::Well)
 }
 

@@ -20,7 +20,7 @@ pub struct CompletionsArguments {
 /// What `man` is told.
 #[derive(Debug, Clone, Args)]
 pub struct ManArguments {
-    /// Write one page for each command into this folder instead
+    /// Write each page into a file of its own in this folder instead
     #[arg(long, value_name = "FOLDER")]
     pub to: Option<PathBuf>,
 }
@@ -36,7 +36,7 @@ pub fn completions(arguments: &CompletionsArguments, mut command: Command) -> Re
     Ok(Ending::Well)
 }
 
-/// Prints the manual page, or writes all of them.
+/// Prints the manual pages one after the other, or writes each into a file.
 ///
 /// # Errors
 /// When nothing can be printed or written.
@@ -46,9 +46,17 @@ pub fn man(arguments: &ManArguments, command: Command) -> Result<Ending, Fault> 
             .map_err(|fault| Fault::Pages { path: folder.display().to_string(), detail: fault.kind() })?,
         None => {
             let mut page = Vec::new();
-            Man::new(command).render(&mut page)?;
+            let mut command = command.disable_help_subcommand(true);
+            command.build();
+            render(&command, &mut page)?;
             io::stdout().lock().write_all(&page)?;
         }
     }
     Ok(Ending::Well)
+}
+
+/// A command's page, and behind it those of its own commands, which it names.
+fn render(command: &Command, page: &mut Vec<u8>) -> io::Result<()> {
+    Man::new(command.clone()).render(page)?;
+    command.get_subcommands().filter(|command| !command.is_hide_set()).try_for_each(|command| render(command, page))
 }

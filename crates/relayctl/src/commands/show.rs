@@ -10,7 +10,7 @@ use clap::Args;
 use relay_local::store::DeliveryState;
 use serde_json::{Value, json};
 
-use super::deliveries::state_of;
+use super::deliveries::{only_logged, state_of};
 use crate::ending::Ending;
 use crate::fault::Fault;
 use crate::operations::Operations;
@@ -66,9 +66,17 @@ async fn show(
     let record = match (record, &letter) {
         (Some(record), _) => record,
         (None, Some(letter)) => of_letter(letter),
-        (None, None) => return Err(Fault::NoSuchDelivery { id: arguments.id.clone() }),
+        (None, None) => {
+            let id = arguments.id.clone();
+            return Err(match operations.functions() {
+                Some(functions) if id.starts_with("contact_") => {
+                    Fault::NotOnRecord { hint: only_logged(functions, "delivery.id", &id), id }
+                }
+                _ => Fault::NoSuchDelivery { id },
+            });
+        }
     };
-    let body = letter.and_then(|letter| letter.delivery).map(|delivery| delivery.body);
+    let body = letter.as_ref().and_then(Letter::body);
     if wants_body && body.is_none() {
         return Err(Fault::NoBody { id: arguments.id.clone() });
     }
@@ -103,7 +111,7 @@ async fn find(mut letters: impl LetterBox, id: &str) -> Result<Option<Letter>, F
                 if page.is_empty() {
                     return Ok(None);
                 }
-                if let Some(found) = page.into_iter().find(|letter| letter.id() == Some(id)) {
+                if let Some(found) = page.into_iter().find(|letter| letter.id() == id) {
                     return Ok(Some(found));
                 }
             }
@@ -118,7 +126,7 @@ async fn find(mut letters: impl LetterBox, id: &str) -> Result<Option<Letter>, F
 fn of_letter(letter: &Letter) -> DeliveryRecord {
     let told = letter.record(None);
     DeliveryRecord {
-        id: told.id.unwrap_or_default(),
+        id: told.id,
         direction: letter.direction,
         state: DeliveryState::Dead,
         attempts: letter.attempts.unwrap_or_default(),

@@ -36,6 +36,13 @@ pub struct TailArguments {
 /// When it cannot be read any more.
 pub async fn run(options: &Options, arguments: &TailArguments, output: Output) -> Result<Ending, Fault> {
     let target = options.target().await?;
+    if !output.is_json() {
+        let relay = match &target {
+            Target::Local(folder) => folder.path().display().to_string(),
+            Target::Stack(stack) => stack.stack.name.clone(),
+        };
+        writeln!(io::stderr(), "following {relay}; Ctrl-C ends")?;
+    }
     let follow = async {
         match &target {
             Target::Local(folder) => {

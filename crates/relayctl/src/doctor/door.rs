@@ -47,7 +47,7 @@ impl<'a> Door<'a> {
         const CHECK: &str = "endpoint";
         let url = &self.paste.loops_webhook_url;
         let Ok(parsed) = Url::parse(url) else {
-            return (Finding::fail(CHECK, "the stack gives no URL", "deploy it again with `sam deploy`"), false);
+            return (Finding::fail(CHECK, "the stack gives no URL", "deploy it again with `make deploy`"), false);
         };
         let origin = parsed.origin().ascii_serialization();
         if let Some(Host::Domain(domain)) = parsed.host() {
@@ -253,7 +253,7 @@ pub(super) fn unexpected(check: &'static str, what: &str, answer: &FarAnswer) ->
     let with = if code.is_empty() { String::new() } else { format!(" ({code})") };
     let (seen, to_do) = match answer.outcome {
         Heard::Answered(status @ 404) => {
-            (format!("{status}{with}"), "no such route is there: deploy the stack again with `sam deploy`")
+            (format!("{status}{with}"), "no such route is there: deploy the stack again with `make deploy`")
         }
         Heard::Answered(status @ 429) => {
             (format!("{status}{with}"), "it asks to come back later: run doctor again in a minute")

@@ -5,6 +5,7 @@ use serde::Serialize;
 use crate::ending::Ending;
 use crate::fault::Fault;
 use crate::output::{Colour, Output};
+use crate::target::Options;
 
 /// How a check came out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -78,6 +79,16 @@ impl Examination {
     pub fn new(relay: String, findings: Vec<Finding>) -> Self {
         let outcome = findings.iter().map(|finding| finding.outcome).max().unwrap_or(Outcome::Ok);
         Self { relay, outcome, findings }
+    }
+
+    /// The examination with every command in it as it is called for this relay.
+    #[must_use]
+    pub fn addressed(mut self, options: &Options) -> Self {
+        for finding in &mut self.findings {
+            finding.seen = options.addressed(&finding.seen);
+            finding.to_do = finding.to_do.take().map(|to_do| options.addressed(&to_do));
+        }
+        self
     }
 
     /// The exit code that it leads to.

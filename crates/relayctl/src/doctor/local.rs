@@ -160,7 +160,7 @@ fn paused(connection: &Connection) -> Result<Vec<Finding>, Fault> {
     for direction in DIRECTIONS {
         if store::paused_since(connection, direction)?.is_some() {
             let direction = direction.as_str();
-            let to_do = format!("when that is meant to end, run `relayctl resume {direction} --local`");
+            let to_do = format!("when that is meant to end, run `relayctl resume {direction}`");
             findings.push(Finding::warn("paused", format!("deliveries {direction} are paused"), to_do));
         }
     }
@@ -185,7 +185,7 @@ fn held(local: &LocalRelay, connection: &Connection) -> Result<Vec<Finding>, Fau
             let age = jiff::Timestamp::now().duration_since(oldest).as_secs();
             let seen = format!("{} waiting, the oldest for {age} s", total(DeliveryState::Waiting));
             if age > 1800 {
-                Finding::warn("waiting", seen, "see `relayctl deliveries --local --state waiting` for why")
+                Finding::warn("waiting", seen, "see `relayctl deliveries --state waiting` for why")
             } else {
                 Finding::ok("waiting", seen)
             }
@@ -197,7 +197,7 @@ fn held(local: &LocalRelay, connection: &Connection) -> Result<Vec<Finding>, Fau
         number => Finding::warn(
             "dead-letters",
             format!("{number} could not be delivered"),
-            "see `relayctl dead-letters list --local` for why, mend that, and retry them",
+            "see `relayctl dead-letters list` for why, mend that, and retry them",
         ),
     });
     if let Given::Set(webhooks) = &local.settings.clay_webhooks {

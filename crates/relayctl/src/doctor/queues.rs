@@ -99,7 +99,7 @@ pub async fn worker(target: &StackTarget, way: Way) -> Finding {
         None => Finding::fail(
             way.paused,
             format!("nothing hands the queue to {function}"),
-            "deploy the stack again with `sam deploy`",
+            "docs/operations.md, \"A part of the stack is gone\", says how it comes back",
         ),
     }
 }

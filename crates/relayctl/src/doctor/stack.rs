@@ -33,7 +33,7 @@ fn status(name: &str, status: &str) -> Finding {
             Finding::warn("stack", seen, "it is being changed: run doctor again when that is done")
         }
         _ => {
-            Finding::fail("stack", seen, "look at its events in CloudFormation, and deploy it again with `sam deploy`")
+            Finding::fail("stack", seen, "look at its events in CloudFormation, and deploy it again with `make deploy`")
         }
     }
 }
@@ -47,7 +47,7 @@ pub fn outputs(target: &StackTarget) -> Finding {
         return Finding::ok("outputs", format!("all {} are there", Output::ALL.len()));
     }
     let seen = format!("missing: {}", missing.join(", "));
-    Finding::fail("outputs", seen, format!("deploy version {VERSION} of the template with `sam deploy`"))
+    Finding::fail("outputs", seen, format!("deploy version {VERSION} of the template with `make deploy`"))
 }
 
 /// `versions`: every function is there, could be updated, and has the version of this program.
@@ -67,7 +67,7 @@ pub async fn versions(target: &StackTarget) -> Finding {
             return Finding::fail(
                 "versions",
                 format!("{name} could not be updated"),
-                "deploy it again with `sam deploy`",
+                "deploy it again with `make deploy`",
             );
         }
         let variables = known.environment.and_then(|environment| environment.variables).unwrap_or_default();
@@ -80,11 +80,7 @@ pub async fn versions(target: &StackTarget) -> Finding {
         return Finding::ok("versions", format!("the functions and relayctl are {VERSION}"));
     }
     let seen = format!("relayctl is {VERSION}, but {}", others.join(", "));
-    Finding::warn(
-        "versions",
-        seen,
-        "deploy this version with `sam build && sam deploy`, or use the relayctl of that one",
-    )
+    Finding::warn("versions", seen, "deploy this version with `make deploy`, or use the relayctl of that one")
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use relay_core::delivery::{Cargo, Delivery, Direction, ReasonCode};
 
@@ -19,6 +20,8 @@ pub struct Letter {
     pub direction: Direction,
     /// What it holds; nothing where that is no delivery of this relay.
     pub delivery: Option<Delivery>,
+    /// What it holds where that is no delivery.
+    pub unread: Option<Bytes>,
     /// How long its body is, in bytes.
     pub bytes: usize,
     /// Why it died; nothing where the queue itself has taken it away.
@@ -149,7 +152,7 @@ impl Letter {
     pub fn record(&self, outcome: Option<&'static str>) -> LetterRecord {
         let delivery = self.delivery.as_ref();
         LetterRecord {
-            id: delivery.map(|delivery| delivery.id.as_str().to_owned()),
+            id: self.id().to_owned(),
             direction: self.direction,
             kind: delivery.map(|delivery| delivery.cargo.kind().to_owned()),
             reason: self.reason.clone(),
@@ -176,9 +179,15 @@ impl Letter {
         }
     }
 
-    /// Its delivery's id.
+    /// Its delivery's id, or its own where it holds none.
     #[must_use]
-    pub fn id(&self) -> Option<&str> {
-        self.delivery.as_ref().map(|delivery| delivery.id.as_str())
+    pub fn id(&self) -> &str {
+        self.delivery.as_ref().map_or(self.key.as_str(), |delivery| delivery.id.as_str())
+    }
+
+    /// Its body, whatever it is.
+    #[must_use]
+    pub fn body(&self) -> Option<Bytes> {
+        self.delivery.as_ref().map(|delivery| delivery.body.clone()).or_else(|| self.unread.clone())
     }
 }

@@ -79,6 +79,10 @@ impl Operations for LocalOperations {
         Ok(PauseRecord { direction, paused, changed })
     }
 
+    fn functions(&self) -> Option<&str> {
+        None
+    }
+
     fn contact_hash_key(&self) -> Result<Option<ContactHashKey>, Fault> {
         let set = std::env::var(CONTACT_HASH_KEY).ok().and_then(|key| ContactHashKey::new(&key));
         match set {

@@ -36,6 +36,7 @@ impl LetterBox for LocalLetters {
         let letters = store::search(&self.connection, &dead)?.into_iter().map(|found| Letter {
             key: found.delivery.id.as_str().to_owned(),
             receipt: None,
+            unread: None,
             direction: found.delivery.cargo.direction(),
             bytes: found.delivery.body.len(),
             reason: found.reason,

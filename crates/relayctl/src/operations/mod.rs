@@ -65,6 +65,10 @@ pub trait Operations {
     /// When it cannot be done; doing it again completes what was done in part.
     fn set_paused(&self, direction: Direction, paused: bool) -> impl Future<Output = Result<PauseRecord, Fault>>;
 
+    /// What the names of the functions begin with whose logs tell of contacts that are on no record; nothing where all are
+    /// on record.
+    fn functions(&self) -> Option<&str>;
+
     /// What contacts are hashed with here.
     ///
     /// # Errors

@@ -100,8 +100,8 @@ pub struct PauseRecord {
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LetterRecord {
-    /// The id of its delivery; nothing where it is none.
-    pub id: Option<String>,
+    /// The id of its delivery; the message's own where it holds none.
+    pub id: String,
     /// The direction.
     #[serde(serialize_with = "direction")]
     pub direction: Direction,

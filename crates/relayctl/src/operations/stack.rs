@@ -117,7 +117,8 @@ impl Operations for StackOperations<'_> {
             None => self.scan(wanted).await?,
         };
         records.retain(|record| {
-            wanted.state.is_none_or(|state| record.state == state)
+            // What was dropped is done with, and in no state that can be asked for.
+            wanted.state.is_none_or(|state| record.state == state && record.dropped_at.is_none())
                 && wanted.direction.is_none_or(|direction| record.direction == direction)
                 && (wanted.contact_hash.is_none() || record.contact_hash == wanted.contact_hash)
         });
@@ -149,6 +150,10 @@ impl Operations for StackOperations<'_> {
 
     async fn set_paused(&self, direction: Direction, paused: bool) -> Result<PauseRecord, Fault> {
         stack_pause::set(self.target, direction, paused).await
+    }
+
+    fn functions(&self) -> Option<&str> {
+        Some(&self.target.stack.name)
     }
 
     /// The last part of the stack's id, as the template has it.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_sqs::types::{ChangeMessageVisibilityBatchRequestEntry, Message, MessageSystemAttributeName};
+use bytes::Bytes;
 use jiff::Timestamp;
 use relay_aws::dead_letter::{ATTEMPTS, DIED_AT, REASON, STATUS};
 use relay_aws::envelope;
@@ -273,6 +274,7 @@ fn letter(direction: Direction, message: &Message) -> Option<Letter> {
         receipt: message.receipt_handle.clone(),
         direction,
         bytes: delivery.as_ref().map_or(body.len(), |delivery| delivery.body.len()),
+        unread: delivery.is_none().then(|| Bytes::copy_from_slice(body.as_bytes())),
         reason: attribute(REASON),
         status: attribute(STATUS).and_then(|status| status.parse().ok()),
         attempts: attribute(ATTEMPTS).and_then(|attempts| attempts.parse().ok()),
