@@ -13,10 +13,11 @@ use crate::local::LocalRelay;
 use crate::output::Output;
 use crate::progress;
 use crate::setup::documents::{Documents, Rotated, Which, fingerprint};
-use crate::setup::given::Given;
+use crate::setup::given::{Given, NAMES};
 use crate::setup::guide::{Absent, Paste, Report, shown};
 use crate::setup::keeping::Keeping;
 use crate::setup::loops_key::{KeyStanding, ask};
+use crate::setup::refusal::Refusal;
 use crate::target::{Options, Target};
 
 /// What `setup` is told.
@@ -44,10 +45,16 @@ pub struct SetupArguments {
     /// Take out a signing secret, by its position or fingerprint
     #[arg(long, group = "action", value_name = "WHICH", conflicts_with_all = ["from", "route"])]
     pub retire_signing_secret: Option<Which>,
+    /// Add a Clay webhook to the pool of its route
+    #[arg(long, group = "action")]
+    pub add_clay_webhook: bool,
+    /// Take out a Clay webhook, by its position or fingerprint
+    #[arg(long, group = "action", value_name = "WHICH", conflicts_with = "from")]
+    pub retire_clay_webhook: Option<Which>,
     /// Show the relay tokens themselves, also where the output is no terminal
     #[arg(long)]
     pub show_token: bool,
-    /// Take out the last one too, which closes its route
+    /// Take out the last one too, which closes its route; put Clay webhooks in place of those that are there
     #[arg(long)]
     pub force: bool,
 }
@@ -58,7 +65,7 @@ Values (typed without an echo; with --from a JSON object of texts or lists, or l
   LOOPS_SIGNING_SECRET     what Loops shows under Settings, Webhooks
   CLAY_WEBHOOK_URL         the URL of your Clay webhook (several: a pool, comma-separated)
   CLAY_WEBHOOK_AUTH_TOKEN  its token (one for all, or one for each URL)
-What is not given stays as it is. The key is checked with Loops first; nothing is written unless all is well.
+What is not given stays as it is. Clay webhooks that are there go only by --force or --retire-clay-webhook. The key is checked with Loops first; nothing is written unless all is well.
 A relay token is shown where it is made, on a terminal; --show-token shows all of them, anywhere.";
 
 /// What relay-local calls its only route.
@@ -139,14 +146,17 @@ fn called(keeping: Keeping<'_>) -> String {
 
 /// What is to be put in: nothing, where something is only listed, made or taken out.
 fn ask_for_values(known: &Documents, arguments: &SetupArguments) -> Result<Given, Fault> {
-    let only = arguments.add_signing_secret.then_some(LOOPS_SIGNING_SECRET);
+    let only = taken(arguments);
     let asks_nothing = arguments.list
         || arguments.add_relay_token
         || arguments.retire_relay_token.is_some()
-        || arguments.retire_signing_secret.is_some();
+        || arguments.retire_signing_secret.is_some()
+        || arguments.retire_clay_webhook.is_some();
     let routes = known.routes();
     let webhooks = || routes.iter().flat_map(|route| &route.webhooks);
     let filled = |name: &str| match name {
+        // What is added is new.
+        _ if arguments.add_signing_secret || arguments.add_clay_webhook => false,
         LOOPS_API_KEY => known.api_key().is_some(),
         LOOPS_SIGNING_SECRET => !known.list(Rotated::SigningSecrets).is_empty(),
         CLAY_WEBHOOK_URL => webhooks().next().is_some(),
@@ -157,6 +167,17 @@ fn ask_for_values(known: &Documents, arguments: &SetupArguments) -> Result<Given
         _ if asks_nothing => Ok(Given::default()),
         Some(path) => Given::from_file(path),
         None => Given::from_terminal(filled, only),
+    }
+}
+
+/// Which values are asked for.
+const fn taken(arguments: &SetupArguments) -> &'static [&'static str] {
+    if arguments.add_signing_secret {
+        &[LOOPS_SIGNING_SECRET]
+    } else if arguments.add_clay_webhook {
+        &[CLAY_WEBHOOK_URL, CLAY_WEBHOOK_AUTH_TOKEN]
+    } else {
+        &NAMES
     }
 }
 
@@ -196,6 +217,18 @@ fn change(
             return Ok(());
         }
     }
+    // A data folder has one route, which has no name there.
+    let route = arguments.route.as_deref().or(matches!(keeping, Keeping::Local(_)).then_some(LOCAL_ROUTE));
+    if let Some(which) = &arguments.retire_clay_webhook {
+        let retired = documents.retire_webhook(route, which, arguments.force)?;
+        done.notes.push(format!("The Clay webhook {retired} is retired."));
+        return Ok(());
+    }
+    if arguments.add_clay_webhook {
+        let wanted = Refusal::Wanted { option: "--add-clay-webhook", name: CLAY_WEBHOOK_URL };
+        let urls = given.urls.as_deref().ok_or(wanted)?;
+        return documents.add_webhooks(route, urls, given.tokens.as_deref(), &keeping.events());
+    }
     if arguments.add_signing_secret {
         for secret in given.signing_secrets.iter().flatten() {
             documents.add(Rotated::SigningSecrets, secret);
@@ -208,9 +241,8 @@ fn change(
     if let Some(secrets) = &given.signing_secrets {
         documents.replace(Rotated::SigningSecrets, secrets);
     }
-    // A data folder has one route, which has no name there.
-    let route = arguments.route.as_deref().or(matches!(keeping, Keeping::Local(_)).then_some(LOCAL_ROUTE));
-    documents.set_webhooks(route, given.urls.as_deref(), given.tokens.as_deref(), &keeping.events())?;
+    let (urls, tokens) = (given.urls.as_deref(), given.tokens.as_deref());
+    documents.set_webhooks(route, urls, tokens, &keeping.events(), arguments.force)?;
     if arguments.add_relay_token || (!given.is_empty() && documents.list(Rotated::RelayTokens).is_empty()) {
         let token = SecretString::from(format!("relay_{}", hex::encode(rand::random::<[u8; 24]>())));
         documents.add(Rotated::RelayTokens, &token);

@@ -68,7 +68,7 @@ impl Given {
     ///
     /// # Errors
     /// When there is no terminal, or something is wrong.
-    pub fn from_terminal(filled: impl Fn(&str) -> bool, only: Option<&str>) -> Result<Self, Fault> {
+    pub fn from_terminal(filled: impl Fn(&str) -> bool, only: &[&str]) -> Result<Self, Fault> {
         let mut answers = BTreeMap::new();
         for (name, what) in [
             (LOOPS_API_KEY, "Loops API key (Loops: Settings, API)"),
@@ -76,7 +76,7 @@ impl Given {
             (CLAY_WEBHOOK_URL, "Clay webhook URL (several: a pool, comma-separated)"),
             (CLAY_WEBHOOK_AUTH_TOKEN, "Clay webhook token (one for all URLs, or one for each)"),
         ] {
-            if only.is_some_and(|only| only != name) {
+            if !only.contains(&name) {
                 continue;
             }
             let hint = if filled(name) { " [filled in; Enter keeps it]" } else { " [not filled in]" };

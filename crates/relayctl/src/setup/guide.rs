@@ -143,11 +143,15 @@ impl Report {
         lines.push(format!("Signing secrets   {}", listed(&self.signing_secrets, self.absent.signing_secrets)));
         lines.push(format!("Relay tokens      {}", listed(&self.relay_tokens, "none: every row is refused")));
         for route in &self.clay_routes {
+            let several = route.webhooks.len() > 1;
             let webhooks: Vec<String> = route
                 .webhooks
                 .iter()
                 .map(|webhook| {
-                    format!("{} ({}{})", webhook.origin, webhook.key, if webhook.token { ", with a token" } else { "" })
+                    let token = if webhook.token { ", with a token" } else { "" };
+                    // A position says something only among several.
+                    let position = if several { format!("{}. ", webhook.position) } else { String::new() };
+                    format!("{position}{} ({}{token})", webhook.origin, webhook.key)
                 })
                 .collect();
             let webhooks = if webhooks.is_empty() { self.absent.clay.to_owned() } else { webhooks.join(", ") };

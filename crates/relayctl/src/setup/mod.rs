@@ -5,4 +5,5 @@ pub mod given;
 pub mod guide;
 pub mod keeping;
 pub mod loops_key;
+pub mod refusal;
 pub mod webhooks;
