@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
-use relay_tests::cloud::operator::{Said, run};
+use relay_tests::cloud::operator::{Said, TEAM, run};
+use relay_tests::far_end::{FarEnd, Reply};
 use relay_tests::process::Folder;
+use relay_tests::webhook::SECRET;
 use serde_json::Value;
 
 /// `setup` on a folder, with this on its standard input.
@@ -64,4 +66,27 @@ async fn a_pool_is_added_to_and_taken_from_and_never_thrown_away_by_the_way() {
     assert_eq!((last.code, last.err.contains("--force")), (1, true), "{last:?}");
     assert_eq!(setup(folder.path(), &["--from", "-", "--force"], other).await.code, 0);
     assert_eq!(stored(folder.path())["CLAY_WEBHOOK_URL"], "https://api.clay.com/hidden-z");
+}
+
+#[tokio::test]
+async fn what_is_no_signing_secret_is_not_taken_for_one() {
+    const KEY: &str = "0123456789abcdef0123456789abcdef";
+    let (folder, loops) = (Folder::new(), FarEnd::start(Reply::json(200, TEAM)).await);
+    let local = format!("--local={}", folder.path().display());
+    let api = [("LOOPS_API_URL", loops.url("/api"))];
+    let from = [local.as_str(), "setup", "--from", "-"];
+    let both = format!("LOOPS_API_KEY={KEY}\nLOOPS_SIGNING_SECRET={KEY}");
+    assert_refused(folder.path(), &["--from", "-"], &both, "is the Loops API key").await;
+    assert!(loops.got().is_empty(), "Loops is not asked");
+    assert_refused(folder.path(), &["--from", "-"], "LOOPS_SIGNING_SECRET=foo", "too short").await;
+    assert_eq!(run(&api, &from, &format!("LOOPS_API_KEY={KEY}")).await.code, 0);
+    let secret = format!("LOOPS_SIGNING_SECRET=whsec_{KEY}");
+    for words in [&["--from", "-"][..], &["--add-signing-secret", "--from", "-"]] {
+        assert_refused(folder.path(), words, &secret, "is the Loops API key").await;
+    }
+    let bare = format!("LOOPS_SIGNING_SECRET={}", SECRET.trim_start_matches("whsec_"));
+    let said = setup(folder.path(), &["--from", "-"], &bare).await;
+    assert!(said.code == 0 && said.out.contains("has no whsec_ before it"), "{said:?}");
+    let said = setup(folder.path(), &["--from", "-"], &format!("LOOPS_SIGNING_SECRET={SECRET}")).await;
+    assert!(said.code == 0 && !said.out.contains("whsec_"), "{said:?}");
 }

@@ -101,7 +101,9 @@ async fn set_up(keeping: Keeping<'_>, arguments: &SetupArguments, output: Output
     let names = [names[0].as_str(), names[1].as_str()];
     let paste = Paste::of(keeping)?;
     let mut done = Done::default();
-    let given = ask_for_values(&keeping.read().await?, arguments)?;
+    let known = keeping.read().await?;
+    let given = ask_for_values(&known, arguments)?;
+    given.check_against(known.api_key().as_ref())?;
     check_key(keeping, &given, &mut done, output).await?;
     // Read again: somebody may have changed it while it was typed.
     let before = keeping.read().await?;
@@ -219,6 +221,12 @@ fn change(
     }
     // A data folder has one route, which has no name there.
     let route = arguments.route.as_deref().or(matches!(keeping, Keeping::Local(_)).then_some(LOCAL_ROUTE));
+    for secret in given.without_prefix() {
+        let known = fingerprint(secret.expose_secret());
+        done.notes.push(format!(
+            "The signing secret {known} has no whsec_ before it, as Loops shows them: see that it is one, with a test event."
+        ));
+    }
     if let Some(which) = &arguments.retire_clay_webhook {
         let retired = documents.retire_webhook(route, which, arguments.force)?;
         done.notes.push(format!("The Clay webhook {retired} is retired."));

@@ -11,11 +11,17 @@ use relay_local::settings::{CLAY_WEBHOOK_AUTH_TOKEN, CLAY_WEBHOOK_URL, LOOPS_API
 use secrecy::zeroize::Zeroizing;
 use serde_json::Value;
 
+use super::refusal::Refusal;
 use super::webhooks::check_url;
 use crate::fault::Fault;
 
 /// The names that a document may have, as relay-local calls them.
 pub const NAMES: [&str; 4] = [LOOPS_API_KEY, LOOPS_SIGNING_SECRET, CLAY_WEBHOOK_URL, CLAY_WEBHOOK_AUTH_TOKEN];
+/// The fewest bytes of a signing secret (Standard Webhooks, "Symmetric signatures": 24 to 64): a shorter one is another word
+/// that happens to be base64.
+const SIGNING_SECRET_BYTES: usize = 16;
+/// What Loops puts before a signing secret.
+const SIGNING_SECRET_PREFIX: &str = "whsec_";
 /// The most that is read.
 const MOST: u64 = 64 * 1024;
 
@@ -92,6 +98,25 @@ impl Given {
         self.api_key.is_none() && self.signing_secrets.is_none() && self.urls.is_none() && self.tokens.is_none()
     }
 
+    /// Checks that no signing secret is the Loops key, be it given or known.
+    ///
+    /// # Errors
+    /// When one is.
+    pub fn check_against(&self, known: Option<&SecretString>) -> Result<(), Fault> {
+        let keys: Vec<&str> = self.api_key.iter().chain(known).map(ExposeSecret::expose_secret).collect();
+        let mut secrets = self.signing_secrets.iter().flatten().map(|secret| encoded(secret));
+        if secrets.any(|secret| keys.contains(&secret)) {
+            return Err(Refusal::KeyAsSigningSecret.into());
+        }
+        Ok(())
+    }
+
+    /// The signing secrets that do not look like those that Loops shows, though the relay takes them.
+    pub fn without_prefix(&self) -> impl Iterator<Item = &SecretString> {
+        let secrets = self.signing_secrets.iter().flatten();
+        secrets.filter(|secret| !secret.expose_secret().starts_with(SIGNING_SECRET_PREFIX))
+    }
+
     fn of(value: impl Fn(&str) -> Option<SecretString>) -> Result<Self, Fault> {
         let given = |name: &'static str| value(name).filter(|value| is_set(value.expose_secret()));
         let list = |name| {
@@ -115,6 +140,10 @@ impl Given {
     fn check(&self) -> Result<(), Fault> {
         for secret in self.signing_secrets.iter().flatten() {
             SigningSecret::parse(secret.expose_secret()).map_err(|_| Fault::SigningSecret)?;
+            // Four characters of base64 are three bytes.
+            if encoded(secret).trim_end_matches('=').len() * 3 / 4 < SIGNING_SECRET_BYTES {
+                return Err(Refusal::ShortSigningSecret.into());
+            }
         }
         for url in self.urls.iter().flatten() {
             check_url(url)?;
@@ -130,6 +159,12 @@ impl Given {
         }
         Ok(())
     }
+}
+
+/// The base64 of a signing secret.
+fn encoded(secret: &SecretString) -> &str {
+    let text = secret.expose_secret();
+    text.strip_prefix(SIGNING_SECRET_PREFIX).unwrap_or(text)
 }
 
 fn json(text: &str) -> Result<BTreeMap<String, Zeroizing<String>>, Fault> {
@@ -176,14 +211,14 @@ mod tests {
 
     #[test]
     fn lines_and_json_say_the_same() {
-        let lines = "# mine\nexport LOOPS_API_KEY='key'\nLOOPS_SIGNING_SECRET=whsec_c2VjcmV0\n\
+        let lines = "# mine\nexport LOOPS_API_KEY='key'\nLOOPS_SIGNING_SECRET=whsec_c3VwZXItc2VjcmV0LWtleS1ieXRlcw==\n\
                      CLAY_WEBHOOK_URL = https://a.example/x , https://a.example/y\nCLAY_WEBHOOK_AUTH_TOKEN=,t\n";
-        let json = r#"{"LOOPS_API_KEY": "key", "LOOPS_SIGNING_SECRET": ["whsec_c2VjcmV0"],
+        let json = r#"{"LOOPS_API_KEY": "key", "LOOPS_SIGNING_SECRET": ["whsec_c3VwZXItc2VjcmV0LWtleS1ieXRlcw=="],
             "CLAY_WEBHOOK_URL": ["https://a.example/x", "https://a.example/y"], "CLAY_WEBHOOK_AUTH_TOKEN": ["", "t"]}"#;
         for text in [lines, json] {
             let given = Given::parse(text).unwrap();
             assert_eq!(given.api_key.as_ref().unwrap().expose_secret(), "key");
-            assert_eq!(exposed(&given.signing_secrets), ["whsec_c2VjcmV0"]);
+            assert_eq!(exposed(&given.signing_secrets), ["whsec_c3VwZXItc2VjcmV0LWtleS1ieXRlcw=="]);
             assert_eq!(exposed(&given.urls), ["https://a.example/x", "https://a.example/y"]);
             assert_eq!(exposed(&given.tokens), ["", "t"]);
         }
@@ -205,10 +240,23 @@ mod tests {
             ("hidden%=hidden", "something else"),
             ("LOOPS_API_KEY=hidd\u{e9}n", "LOOPS_API_KEY"),
             ("LOOPS_SIGNING_SECRET=%hidden%", "whsec_"),
+            ("LOOPS_SIGNING_SECRET=hiddenxx", "too short"),
+            ("LOOPS_SIGNING_SECRET=whsec_hiddenhiddenhiddenhi", "too short"),
             ("CLAY_WEBHOOK_URL=http://hidden.example/x", "https"),
         ] {
             let told = Given::parse(text).unwrap_err().to_string();
             assert!(told.contains(part) && !told.contains("hidden") && told.len() <= 300, "{told}");
+        }
+    }
+
+    #[test]
+    fn the_loops_key_is_no_signing_secret_with_or_without_the_prefix() {
+        let key = SecretString::from("0123456789abcdef0123456789abcdef");
+        for text in ["LOOPS_SIGNING_SECRET=", "LOOPS_SIGNING_SECRET=whsec_"] {
+            let given = Given::parse(&format!("{text}{}", key.expose_secret())).unwrap();
+            given.check_against(None).unwrap();
+            let fault = given.check_against(Some(&key)).unwrap_err().to_string();
+            assert!(fault.contains("is the Loops API key") && fault.len() <= 300, "{fault}");
         }
     }
 }

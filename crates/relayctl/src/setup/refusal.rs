@@ -27,6 +27,16 @@ pub enum Refusal {
         /// The position of the other, from 1.
         second: usize,
     },
+    /// A signing secret is too short to be one.
+    #[error(
+        "LOOPS_SIGNING_SECRET is too short to be what Loops shows under Settings, Webhooks: nothing was written; copy it again, whole"
+    )]
+    ShortSigningSecret,
+    /// The Loops key is given for the signing secret.
+    #[error(
+        "LOOPS_SIGNING_SECRET is the Loops API key, so nothing was written: give what Loops shows under Settings, Webhooks"
+    )]
+    KeyAsSigningSecret,
     /// What an option needs was not given.
     #[error("{option} needs {name}, which was not given: nothing was written")]
     Wanted {
