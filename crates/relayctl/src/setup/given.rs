@@ -12,7 +12,7 @@ use secrecy::zeroize::Zeroizing;
 use serde_json::Value;
 
 use super::refusal::Refusal;
-use super::webhooks::check_url;
+use super::webhooks::check_urls;
 use crate::fault::Fault;
 
 /// The names that a document may have, as relay-local calls them.
@@ -145,9 +145,7 @@ impl Given {
                 return Err(Refusal::ShortSigningSecret.into());
             }
         }
-        for url in self.urls.iter().flatten() {
-            check_url(url)?;
-        }
+        check_urls(self.urls.as_deref().unwrap_or_default())?;
         let headers = [
             (LOOPS_API_KEY, self.api_key.as_slice()),
             (CLAY_WEBHOOK_AUTH_TOKEN, self.tokens.as_deref().unwrap_or_default()),
@@ -243,6 +241,8 @@ mod tests {
             ("LOOPS_SIGNING_SECRET=hiddenxx", "too short"),
             ("LOOPS_SIGNING_SECRET=whsec_hiddenhiddenhiddenhi", "too short"),
             ("CLAY_WEBHOOK_URL=http://hidden.example/x", "https"),
+            ("CLAY_WEBHOOK_URL=https://hidden.example/", "without a path"),
+            ("CLAY_WEBHOOK_URL=https://a.example/x,https://a.example/y,https://A.example:443/x", "number 1 and 3"),
         ] {
             let told = Given::parse(text).unwrap_err().to_string();
             assert!(told.contains(part) && !told.contains("hidden") && told.len() <= 300, "{told}");

@@ -27,6 +27,11 @@ pub enum Refusal {
         /// The position of the other, from 1.
         second: usize,
     },
+    /// A URL is the host alone.
+    #[error(
+        "CLAY_WEBHOOK_URL is a host without a path, which is no webhook, so nothing was written: copy the whole URL that Clay shows for the webhook"
+    )]
+    UrlWithoutPath,
     /// A signing secret is too short to be one.
     #[error(
         "LOOPS_SIGNING_SECRET is too short to be what Loops shows under Settings, Webhooks: nothing was written; copy it again, whole"

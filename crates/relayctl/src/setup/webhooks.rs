@@ -153,12 +153,26 @@ impl Documents {
     }
 }
 
-/// Checks a URL as the relay does.
+/// Checks the URLs of a pool: each as the relay does, and that it can be a webhook's, which has a path; and that each is there
+/// once, because two would be counted as one.
 ///
 /// # Errors
-/// When the relay would not send to it.
-pub fn check_url(url: &SecretString) -> Result<(), Fault> {
-    far_end_url(url.expose_secret()).map(drop).map_err(|_| Fault::ClayUrl)
+/// When the relay would not send to one, it has no path, or it is there twice.
+pub fn check_urls(urls: &[SecretString]) -> Result<(), Fault> {
+    let mut known = Vec::new();
+    for url in urls {
+        let text = url.expose_secret();
+        let parsed = far_end_url(text).map_err(|_| Fault::ClayUrl)?;
+        if parsed.path() == "/" && parsed.query().is_none() {
+            return Err(Refusal::UrlWithoutPath.into());
+        }
+        let identity = identity(text);
+        if let Some(place) = known.iter().position(|known| *known == identity) {
+            return Err(Refusal::SameWebhook { first: place + 1, second: known.len() + 1 }.into());
+        }
+        known.push(identity);
+    }
+    Ok(())
 }
 
 /// The webhooks of a route, without what is still to be filled in.
