@@ -90,3 +90,29 @@ async fn what_is_no_signing_secret_is_not_taken_for_one() {
     let said = setup(folder.path(), &["--from", "-"], &format!("LOOPS_SIGNING_SECRET={SECRET}")).await;
     assert!(said.code == 0 && !said.out.contains("whsec_"), "{said:?}");
 }
+
+#[tokio::test]
+async fn what_is_given_in_vain_is_told() {
+    let folder = Folder::new();
+    let add = ["--add-signing-secret", "--from", "-"];
+    assert_refused(folder.path(), &add, "LOOPS_API_KEY=hidden-key", "does not take LOOPS_API_KEY").await;
+    let both = format!("LOOPS_SIGNING_SECRET={SECRET}\nCLAY_WEBHOOK_URL=https://api.clay.com/hidden");
+    assert_refused(folder.path(), &add, &both, "does not take CLAY_WEBHOOK_URL").await;
+    let other = format!("LOOPS_SIGNING_SECRET={SECRET}");
+    assert_refused(folder.path(), &["--add-clay-webhook", "--from", "-"], &other, "does not take LOOPS_SIGNING").await;
+    for input in ["", "\n# nothing\n", "{}", "LOOPS_API_KEY=\nCLAY_WEBHOOK_URL=\n", "LOOPS_SIGNING_SECRET=,"] {
+        assert_refused(folder.path(), &["--from", "-"], input, "no value was given").await;
+        assert_refused(folder.path(), &add, input, "no value was given").await;
+    }
+}
+
+#[tokio::test]
+async fn what_only_looks_or_takes_out_makes_no_folder() {
+    let parent = Folder::new();
+    let folder = parent.path().join("none");
+    for words in [&["--list"][..], &["--retire-relay-token", "1"], &["--retire-clay-webhook", "1"]] {
+        let said = setup(&folder, words, "").await;
+        assert_eq!((said.code, said.err.contains("is not a data folder")), (3, true), "{said:?}");
+        assert!(!folder.exists());
+    }
+}

@@ -68,6 +68,9 @@ Values (typed without an echo; with --from a JSON object of texts or lists, or l
 What is not given stays as it is. Clay webhooks that are there go only by --force or --retire-clay-webhook. The key is checked with Loops first; nothing is written unless all is well.
 A relay token is shown where it is made, on a terminal; --show-token shows all of them, anywhere.";
 
+/// The options that add what they are given.
+const ADD_SIGNING_SECRET: &str = "--add-signing-secret";
+const ADD_CLAY_WEBHOOK: &str = "--add-clay-webhook";
 /// What relay-local calls its only route.
 const LOCAL_ROUTE: &str = "default";
 
@@ -84,7 +87,12 @@ struct Done {
 /// # Errors
 /// When what was given is wrong, or something cannot be read or written; nothing is written then, or it says what is.
 pub async fn run(options: &Options, arguments: &SetupArguments, output: Output) -> Result<Ending, Fault> {
-    match options.local_folder() {
+    // What only looks or takes out needs a folder that is there.
+    let makes = arguments.retire_relay_token.is_none()
+        && arguments.retire_signing_secret.is_none()
+        && arguments.retire_clay_webhook.is_none()
+        && !arguments.list;
+    match options.local_folder().filter(|_| makes) {
         Some(folder) => {
             let local = LocalRelay::read(LocalRelay::made(folder)?)?;
             set_up(Keeping::Local(&local), arguments, output).await
@@ -101,6 +109,9 @@ async fn set_up(keeping: Keeping<'_>, arguments: &SetupArguments, output: Output
     let names = [names[0].as_str(), names[1].as_str()];
     let paste = Paste::of(keeping)?;
     let mut done = Done::default();
+    if !arguments.list {
+        keeping.generate()?;
+    }
     let known = keeping.read().await?;
     let given = ask_for_values(&known, arguments)?;
     given.check_against(known.api_key().as_ref())?;
@@ -148,7 +159,7 @@ fn called(keeping: Keeping<'_>) -> String {
 
 /// What is to be put in: nothing, where something is only listed, made or taken out.
 fn ask_for_values(known: &Documents, arguments: &SetupArguments) -> Result<Given, Fault> {
-    let only = taken(arguments);
+    let (option, only) = taken(arguments);
     let asks_nothing = arguments.list
         || arguments.add_relay_token
         || arguments.retire_relay_token.is_some()
@@ -167,19 +178,26 @@ fn ask_for_values(known: &Documents, arguments: &SetupArguments) -> Result<Given
     };
     match &arguments.from {
         _ if asks_nothing => Ok(Given::default()),
-        Some(path) => Given::from_file(path),
+        Some(path) => {
+            let given = Given::from_file(path)?;
+            if given.is_empty() {
+                return Err(Refusal::NothingGiven.into());
+            }
+            given.only_for(option, only)?;
+            Ok(given)
+        }
         None => Given::from_terminal(filled, only),
     }
 }
 
-/// Which values are asked for.
-const fn taken(arguments: &SetupArguments) -> &'static [&'static str] {
+/// Which values are taken, and the option that says so.
+const fn taken(arguments: &SetupArguments) -> (&'static str, &'static [&'static str]) {
     if arguments.add_signing_secret {
-        &[LOOPS_SIGNING_SECRET]
+        (ADD_SIGNING_SECRET, &[LOOPS_SIGNING_SECRET])
     } else if arguments.add_clay_webhook {
-        &[CLAY_WEBHOOK_URL, CLAY_WEBHOOK_AUTH_TOKEN]
+        (ADD_CLAY_WEBHOOK, &[CLAY_WEBHOOK_URL, CLAY_WEBHOOK_AUTH_TOKEN])
     } else {
-        &NAMES
+        ("setup", &NAMES)
     }
 }
 
@@ -233,12 +251,13 @@ fn change(
         return Ok(());
     }
     if arguments.add_clay_webhook {
-        let wanted = Refusal::Wanted { option: "--add-clay-webhook", name: CLAY_WEBHOOK_URL };
+        let wanted = Refusal::Wanted { option: ADD_CLAY_WEBHOOK, name: CLAY_WEBHOOK_URL };
         let urls = given.urls.as_deref().ok_or(wanted)?;
         return documents.add_webhooks(route, urls, given.tokens.as_deref(), &keeping.events());
     }
     if arguments.add_signing_secret {
-        for secret in given.signing_secrets.iter().flatten() {
+        let wanted = Refusal::Wanted { option: ADD_SIGNING_SECRET, name: LOOPS_SIGNING_SECRET };
+        for secret in given.signing_secrets.as_deref().ok_or(wanted)? {
             documents.add(Rotated::SigningSecrets, secret);
         }
         return Ok(());

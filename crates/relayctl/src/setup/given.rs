@@ -92,6 +92,23 @@ impl Given {
         Self::of(|name| answers.get(name).cloned())
     }
 
+    /// Checks that an option gets only what it takes.
+    ///
+    /// # Errors
+    /// When something else was given.
+    pub fn only_for(&self, option: &'static str, taken: &[&str]) -> Result<(), Fault> {
+        let given = [
+            (LOOPS_API_KEY, self.api_key.is_some()),
+            (LOOPS_SIGNING_SECRET, self.signing_secrets.is_some()),
+            (CLAY_WEBHOOK_URL, self.urls.is_some()),
+            (CLAY_WEBHOOK_AUTH_TOKEN, self.tokens.is_some()),
+        ];
+        match given.into_iter().find(|(name, given)| *given && !taken.contains(name)) {
+            Some((name, _)) => Err(Refusal::NotTaken { option, name }.into()),
+            None => Ok(()),
+        }
+    }
+
     /// Whether nothing was given.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
@@ -125,7 +142,9 @@ impl Given {
             Some(items.collect::<Vec<_>>())
         };
         let filled = |list: Option<Vec<SecretString>>| {
-            list.map(|list| list.into_iter().filter(|item| is_set(item.expose_secret())).collect::<Vec<_>>())
+            let list = list?.into_iter().filter(|item| is_set(item.expose_secret())).collect::<Vec<_>>();
+            // Commas alone give nothing: they do not empty a list.
+            (!list.is_empty()).then_some(list)
         };
         let given = Self {
             api_key: given(LOOPS_API_KEY).map(|key| SecretString::from(key.expose_secret().trim())),
@@ -226,6 +245,7 @@ mod tests {
     fn what_is_empty_or_a_placeholder_is_not_given() {
         assert!(Given::parse("LOOPS_API_KEY=\nLOOPS_SIGNING_SECRET=REPLACE me\n").unwrap().is_empty());
         assert!(Given::parse("").unwrap().is_empty());
+        assert!(Given::parse("LOOPS_SIGNING_SECRET=,\nCLAY_WEBHOOK_URL=,\n").unwrap().is_empty());
     }
 
     #[test]

@@ -42,6 +42,17 @@ pub enum Refusal {
         "LOOPS_SIGNING_SECRET is the Loops API key, so nothing was written: give what Loops shows under Settings, Webhooks"
     )]
     KeyAsSigningSecret,
+    /// Something else than what an option takes was given.
+    #[error("{option} does not take {name}, so nothing was written: give that to setup without the option")]
+    NotTaken {
+        /// The option.
+        option: &'static str,
+        /// The value's name.
+        name: &'static str,
+    },
+    /// What was to be read holds no value.
+    #[error("no value was given, so nothing was written: give at least one of {}", crate::setup::given::NAMES.join(", "))]
+    NothingGiven,
     /// What an option needs was not given.
     #[error("{option} needs {name}, which was not given: nothing was written")]
     Wanted {
