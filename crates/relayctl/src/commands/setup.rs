@@ -12,6 +12,7 @@ use crate::fault::Fault;
 use crate::local::LocalRelay;
 use crate::output::Output;
 use crate::progress;
+use crate::setup::asking;
 use crate::setup::documents::{Documents, Rotated, Which, fingerprint};
 use crate::setup::given::{Given, NAMES};
 use crate::setup::guide::{Absent, Paste, Report, shown};
@@ -113,9 +114,7 @@ async fn set_up(keeping: Keeping<'_>, arguments: &SetupArguments, output: Output
         keeping.generate()?;
     }
     let known = keeping.read().await?;
-    let given = ask_for_values(&known, arguments)?;
-    given.check_against(known.api_key().as_ref())?;
-    check_key(keeping, &given, &mut done, output).await?;
+    let given = values(&known, arguments, keeping, &mut done, output).await?;
     // Read again: somebody may have changed it while it was typed.
     let before = keeping.read().await?;
     let mut after = before.clone();
@@ -158,24 +157,20 @@ fn called(keeping: Keeping<'_>) -> String {
 }
 
 /// What is to be put in: nothing, where something is only listed, made or taken out.
-fn ask_for_values(known: &Documents, arguments: &SetupArguments) -> Result<Given, Fault> {
-    let (option, only) = taken(arguments);
+async fn values(
+    known: &Documents,
+    arguments: &SetupArguments,
+    keeping: Keeping<'_>,
+    done: &mut Done,
+    output: Output,
+) -> Result<Given, Fault> {
+    let (option, taken) = taken(arguments);
     let asks_nothing = arguments.list
         || arguments.add_relay_token
         || arguments.retire_relay_token.is_some()
         || arguments.retire_signing_secret.is_some()
         || arguments.retire_clay_webhook.is_some();
-    let routes = known.routes();
-    let webhooks = || routes.iter().flat_map(|route| &route.webhooks);
-    let filled = |name: &str| match name {
-        // What is added is new.
-        _ if arguments.add_signing_secret || arguments.add_clay_webhook => false,
-        LOOPS_API_KEY => known.api_key().is_some(),
-        LOOPS_SIGNING_SECRET => !known.list(Rotated::SigningSecrets).is_empty(),
-        CLAY_WEBHOOK_URL => webhooks().next().is_some(),
-        CLAY_WEBHOOK_AUTH_TOKEN => webhooks().any(|webhook| webhook.token),
-        _ => false,
-    };
+    let key = known.api_key();
     match &arguments.from {
         _ if asks_nothing => Ok(Given::default()),
         Some(path) => {
@@ -183,10 +178,42 @@ fn ask_for_values(known: &Documents, arguments: &SetupArguments) -> Result<Given
             if given.is_empty() {
                 return Err(Refusal::NothingGiven.into());
             }
-            given.only_for(option, only)?;
+            given.only_for(option, taken)?;
+            given.check_against(key.as_ref())?;
+            check_key(keeping, &given, done, output).await?;
             Ok(given)
         }
-        None => Given::from_terminal(filled, only),
+        None => {
+            let tried = |given: &Given| {
+                let mut after = known.clone();
+                change(&mut after, given, arguments, keeping, &mut Done::default()).map(|()| after)
+            };
+            let hint = |name: &str, given: &Given| hint(name, tried(given).as_ref().unwrap_or(known), arguments);
+            let check = async |name: &str, given: &Given| {
+                given.check_against(key.as_ref())?;
+                tried(given)?;
+                if name == LOOPS_API_KEY { check_key(keeping, given, done, output).await } else { Ok(()) }
+            };
+            asking::ask(taken, hint, check).await
+        }
+    }
+}
+
+/// What there is of a value.
+fn hint(name: &str, known: &Documents, arguments: &SetupArguments) -> &'static str {
+    let routes = known.routes();
+    let mut webhooks = routes.iter().flat_map(|route| &route.webhooks);
+    let filled = match name {
+        LOOPS_API_KEY => known.api_key().is_some(),
+        LOOPS_SIGNING_SECRET => !known.list(Rotated::SigningSecrets).is_empty(),
+        CLAY_WEBHOOK_URL => webhooks.next().is_some(),
+        _ => webhooks.any(|webhook| webhook.token),
+    };
+    match name {
+        CLAY_WEBHOOK_AUTH_TOKEN if arguments.add_clay_webhook => "Enter for none",
+        _ if arguments.add_signing_secret || arguments.add_clay_webhook => "a new one",
+        _ if filled => "filled in; Enter keeps it",
+        _ => "not filled in",
     }
 }
 

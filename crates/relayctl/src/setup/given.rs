@@ -70,28 +70,6 @@ impl Given {
         Self::of(|name| values.get(name).map(|value| SecretString::from(value.as_str())))
     }
 
-    /// Asks on the terminal; `filled` tells what is there already, so that an empty answer keeps it.
-    ///
-    /// # Errors
-    /// When there is no terminal, or something is wrong.
-    pub fn from_terminal(filled: impl Fn(&str) -> bool, only: &[&str]) -> Result<Self, Fault> {
-        let mut answers = BTreeMap::new();
-        for (name, what) in [
-            (LOOPS_API_KEY, "Loops API key (Loops: Settings, API)"),
-            (LOOPS_SIGNING_SECRET, "Loops signing secret (Loops: Settings, Webhooks)"),
-            (CLAY_WEBHOOK_URL, "Clay webhook URL (several: a pool, comma-separated)"),
-            (CLAY_WEBHOOK_AUTH_TOKEN, "Clay webhook token (one for all URLs, or one for each)"),
-        ] {
-            if !only.contains(&name) {
-                continue;
-            }
-            let hint = if filled(name) { " [filled in; Enter keeps it]" } else { " [not filled in]" };
-            let answer = rpassword::prompt_password(format!("{what}{hint}: ")).map_err(|_| Fault::NoTerminal)?;
-            answers.insert(name, SecretString::from(answer));
-        }
-        Self::of(|name| answers.get(name).cloned())
-    }
-
     /// Checks that an option gets only what it takes.
     ///
     /// # Errors
@@ -121,7 +99,7 @@ impl Given {
     /// When one is.
     pub fn check_against(&self, known: Option<&SecretString>) -> Result<(), Fault> {
         let keys: Vec<&str> = self.api_key.iter().chain(known).map(ExposeSecret::expose_secret).collect();
-        let mut secrets = self.signing_secrets.iter().flatten().map(|secret| encoded(secret));
+        let mut secrets = self.signing_secrets.iter().flatten().map(encoded);
         if secrets.any(|secret| keys.contains(&secret)) {
             return Err(Refusal::KeyAsSigningSecret.into());
         }
@@ -134,7 +112,11 @@ impl Given {
         secrets.filter(|secret| !secret.expose_secret().starts_with(SIGNING_SECRET_PREFIX))
     }
 
-    fn of(value: impl Fn(&str) -> Option<SecretString>) -> Result<Self, Fault> {
+    /// Takes the values that there are by their names.
+    ///
+    /// # Errors
+    /// When something is wrong with one.
+    pub(super) fn of(value: impl Fn(&str) -> Option<SecretString>) -> Result<Self, Fault> {
         let given = |name: &'static str| value(name).filter(|value| is_set(value.expose_secret()));
         let list = |name| {
             let value = given(name)?;

@@ -1,5 +1,6 @@
 //! What `setup` is made of: the secrets as documents that are edited, where they are kept, and what a person gives.
 
+pub mod asking;
 pub mod documents;
 pub mod given;
 pub mod guide;

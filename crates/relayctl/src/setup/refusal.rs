@@ -50,6 +50,9 @@ pub enum Refusal {
         /// The value's name.
         name: &'static str,
     },
+    /// The person has ended the input.
+    #[error("the input ended: nothing was written")]
+    InputEnded,
     /// What was to be read holds no value.
     #[error("no value was given, so nothing was written: give at least one of {}", crate::setup::given::NAMES.join(", "))]
     NothingGiven,
