@@ -144,6 +144,31 @@ async fn tokens_and_secrets_are_rotated_without_a_gap() {
 }
 
 #[tokio::test]
+async fn a_pool_of_a_stack_is_added_to_and_taken_from_and_not_thrown_away() {
+    let operated = Operated::fresh().await;
+    operated.relayctl(&["setup", "--from", "-"], &values(&operated)).await;
+    let pool = async || operated.document("LoopsToClaySecret").await["clay_routes"][0]["webhooks"].clone();
+    let first = pool().await[0].clone();
+    let second = json!({"url": "https://api.clay.com/hidden-second", "auth_token": "hidden-second-token"});
+    let given = "CLAY_WEBHOOK_URL=https://api.clay.com/hidden-second\nCLAY_WEBHOOK_AUTH_TOKEN=hidden-second-token\n";
+    let refused = operated.relayctl(&["setup", "--from", "-"], given).await;
+    assert_eq!((refused.code, refused.err.contains("1 of the 1 Clay webhooks")), (2, true), "{refused:?}");
+    assert_eq!(pool().await, json!([first]));
+    let said = operated.relayctl(&["setup", "--add-clay-webhook", "--from", "-"], given).await;
+    assert!(said.code == 0 && said.out.contains("2. https://api.clay.com ("), "{said:?}");
+    assert_hidden(&said, &[]);
+    assert_eq!(pool().await, json!([first, second]));
+    let again = operated.relayctl(&["setup", "--add-clay-webhook", "--from", "-"], given).await;
+    assert_eq!((again.code, again.err.contains("already, as number 2")), (2, true), "{again:?}");
+    let listed = operated.relayctl(&["setup", "--list", "--json"], "").await.json();
+    let key = listed["clayRoutes"][0]["webhooks"][0]["key"].as_str().unwrap().to_owned();
+    assert_eq!(operated.relayctl(&["setup", "--retire-clay-webhook", &key], "").await.code, 0);
+    assert_eq!(pool().await, json!([second]));
+    let last = operated.relayctl(&["setup", "--retire-clay-webhook", "1"], "").await;
+    assert_eq!((last.code, last.err.contains("--force")), (1, true), "{last:?}");
+}
+
+#[tokio::test]
 async fn without_a_stack_credentials_or_a_terminal_it_says_what_to_do() {
     let operated = Operated::fresh().await;
     let cases: [(&[&str], &[&str], i32, &str); 4] = [

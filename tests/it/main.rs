@@ -13,6 +13,7 @@ mod pace;
 mod paths;
 mod relayctl;
 mod relayctl_operations;
+mod relayctl_setup;
 mod relayctl_terminal;
 mod relayctl_words;
 mod rerouted;

@@ -37,25 +37,106 @@ async fn until(child: &mut Child, shown: &mut String, prompt: &str) {
     tokio::time::timeout(relay_tests::PATIENCE, read).await.unwrap_or_else(|_| panic!("no {prompt}"));
 }
 
-#[tokio::test]
-async fn what_is_typed_is_not_echoed_and_is_left_nowhere_but_in_the_folder() {
-    let loops = FarEnd::start(Reply::json(200, TEAM)).await;
-    let (folder, elsewhere) = (Folder::new(), Folder::new());
-    // `script` gives the program a terminal of its own.
-    let line = format!("{} --local={} setup", program().display(), folder.path().display());
-    let mut child = Command::new("script")
+/// `script` gives the program a terminal of its own.
+fn on_a_terminal(words: &str, folder: &Path, elsewhere: &Path, loops: &FarEnd) -> Child {
+    let line = format!("{} --local={} {words}", program().display(), folder.display());
+    Command::new("script")
         .args(["-qec", &line, "/dev/null"])
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
         .env("LOOPS_API_URL", loops.url("/api"))
-        .env("TMPDIR", elsewhere.path())
-        .env("HOME", elsewhere.path())
-        .current_dir(elsewhere.path())
+        .env("TMPDIR", elsewhere)
+        .env("HOME", elsewhere)
+        .current_dir(elsewhere)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
-        .unwrap();
+        .unwrap()
+}
+
+/// Waits until the terminal of the process has no echo.
+async fn silent(process: u32) {
+    eventually("a terminal without an echo", async || {
+        let terminal = format!("/proc/{process}/fd/0");
+        let settings = Command::new("stty").args(["-F", &terminal, "-a"]).output().await.unwrap();
+        String::from_utf8_lossy(&settings.stdout).contains("-echo ").then_some(())
+    })
+    .await;
+}
+
+/// Answers prompts, and tells what was shown up to each.
+async fn answer(child: &mut Child, folder: &Path, answers: &[(&str, &str)]) -> Vec<String> {
+    let mut all = Vec::new();
+    for (prompt, answer) in answers {
+        let mut shown = String::new();
+        until(child, &mut shown, prompt).await;
+        silent(eventually("the program", async || process_of(folder)).await).await;
+        child.stdin.as_mut().unwrap().write_all(answer.as_bytes()).await.unwrap();
+        all.push(shown);
+    }
+    all
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_told_at_its_prompt_and_asked_for_again() {
+    let loops = FarEnd::start(Reply::json(200, TEAM)).await;
+    let refused = r#"{"success":false,"message":"Invalid API key"}"#;
+    loops.then([Reply::json(401, refused)]);
+    let (folder, elsewhere) = (Folder::new(), Folder::new());
+    let mut child = on_a_terminal("setup", folder.path(), elsewhere.path(), &loops);
+    let signing = format!("{SECRET}\n");
+    let answers = [
+        ("Loops API key", "typed-refused\n"),
+        ("Loops API key", "typed-key\n"),
+        ("signing secret (", "typed!\n"),
+        ("signing secret (", "foo\n"),
+        ("signing secret (", &signing),
+        ("Clay webhook URL (", "http://api.clay.com/typed\n"),
+        ("Clay webhook URL (", "https://api.clay.com/typed-url\n"),
+        ("Clay webhook token (", "typed-a,typed-b\n"),
+        ("Clay webhook token (", "typed-token\n"),
+        ("Content-Type: application/json", ""),
+    ];
+    let (last, asked) = answers.split_last().unwrap();
+    let shown = answer(&mut child, folder.path(), asked).await;
+    for (place, part) in [
+        (1, "Loops refuses this API key"),
+        (3, "base64"),
+        (4, "too short"),
+        (6, "must be https URLs"),
+        (8, "2 Clay tokens are given for 1 URLs"),
+    ] {
+        assert!(shown[place].contains(part), "{part} in {shown:?}");
+    }
+    until(&mut child, &mut String::new(), last.0).await;
+    assert!(child.wait().await.unwrap().success());
+    let stored = std::fs::read_to_string(folder.path().join("secrets.json")).unwrap();
+    assert!(stored.contains("typed-key") && stored.contains("typed-token") && !stored.contains("typed-refused"));
+}
+
+#[tokio::test]
+async fn a_third_wrong_value_and_the_end_of_the_input_leave_nothing_behind() {
+    let loops = FarEnd::start(Reply::json(200, TEAM)).await;
+    let (folder, elsewhere) = (Folder::new(), Folder::new());
+    let wrong = ("signing secret (", "foo\n");
+    for (words, answers, part) in [
+        ("setup --add-signing-secret", [wrong, wrong, wrong], "too short"),
+        ("setup", [("Loops API key", "typed-key\n"), ("signing secret (", "\n"), ("URL (", "\u{4}")], "input ended"),
+    ] {
+        let mut child = on_a_terminal(words, folder.path(), elsewhere.path(), &loops);
+        answer(&mut child, folder.path(), &answers).await;
+        until(&mut child, &mut String::new(), part).await;
+        assert_eq!(child.wait().await.unwrap().code(), Some(2));
+        assert!(!folder.path().join("secrets.json").exists());
+    }
+}
+
+#[tokio::test]
+async fn what_is_typed_is_not_echoed_and_is_left_nowhere_but_in_the_folder() {
+    let loops = FarEnd::start(Reply::json(200, TEAM)).await;
+    let (folder, elsewhere) = (Folder::new(), Folder::new());
+    let mut child = on_a_terminal("setup", folder.path(), elsewhere.path(), &loops);
     let mut shown = String::new();
     let answers = [
         ("Loops API key", "typed-key"),
@@ -66,12 +147,7 @@ async fn what_is_typed_is_not_echoed_and_is_left_nowhere_but_in_the_folder() {
     for (prompt, answer) in answers {
         until(&mut child, &mut shown, prompt).await;
         let process = eventually("the program", async || process_of(folder.path())).await;
-        eventually("a terminal without an echo", async || {
-            let terminal = format!("/proc/{process}/fd/0");
-            let settings = Command::new("stty").args(["-F", &terminal, "-a"]).output().await.unwrap();
-            String::from_utf8_lossy(&settings.stdout).contains("-echo ").then_some(())
-        })
-        .await;
+        silent(process).await;
         for file in ["cmdline", "environ"] {
             let known = std::fs::read(format!("/proc/{process}/{file}")).unwrap_or_default();
             assert!(!String::from_utf8_lossy(&known).contains("typed"), "{file}");

@@ -109,6 +109,14 @@ impl DataFolder {
         self.generated(RELAY_TOKEN_FILE, || format!("relay_{}", hex::encode(rand::random::<[u8; 24]>())))
     }
 
+    /// The relay token, if one was generated; nothing is made.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn kept_relay_token(&self) -> Result<Option<String>, FolderFault> {
+        self.kept(RELAY_TOKEN_FILE)
+    }
+
     /// The generated key under which contacts are hashed for the log and for listings, made once and kept.
     ///
     /// # Errors
@@ -118,13 +126,10 @@ impl DataFolder {
     }
 
     fn generated(&self, name: &str, make: impl FnOnce() -> String) -> Result<String, FolderFault> {
-        let path = self.path.join(name);
-        match fs::read_to_string(&path) {
-            Ok(kept) if !kept.trim().is_empty() => return Ok(kept.trim().to_owned()),
-            Ok(_) => {}
-            Err(fault) if fault.kind() == io::ErrorKind::NotFound => {}
-            Err(fault) => return Err(self.unwritable(&fault)),
+        if let Some(kept) = self.kept(name)? {
+            return Ok(kept);
         }
+        let path = self.path.join(name);
         let made = make();
         let write = || -> io::Result<()> {
             let fresh = self.path.join(format!("{name}.new"));
@@ -135,6 +140,14 @@ impl DataFolder {
         };
         write().map_err(|fault| self.unwritable(&fault))?;
         Ok(made)
+    }
+
+    fn kept(&self, name: &str) -> Result<Option<String>, FolderFault> {
+        match fs::read_to_string(self.path.join(name)) {
+            Ok(kept) => Ok(Some(kept.trim().to_owned()).filter(|kept| !kept.is_empty())),
+            Err(fault) if fault.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(fault) => Err(self.unwritable(&fault)),
+        }
     }
 
     fn unwritable(&self, fault: &io::Error) -> FolderFault {

@@ -148,6 +148,10 @@ pub enum Fault {
     )]
     LoopsKeyRefused,
 
+    /// What setup does not take.
+    #[error(transparent)]
+    Setup(#[from] crate::setup::refusal::Refusal),
+
     // ---- Refused ----
     /// The last of its kind would go.
     #[error(
@@ -359,6 +363,7 @@ impl Fault {
             | Self::WhichRoute { .. }
             | Self::NoSuchSecret { .. }
             | Self::LoopsKeyRefused
+            | Self::Setup(_)
             | Self::NoSuchDelivery { .. }
             | Self::NotOnRecord { .. }
             | Self::NoSuchLetter { .. }

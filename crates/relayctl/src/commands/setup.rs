@@ -12,11 +12,13 @@ use crate::fault::Fault;
 use crate::local::LocalRelay;
 use crate::output::Output;
 use crate::progress;
+use crate::setup::asking;
 use crate::setup::documents::{Documents, Rotated, Which, fingerprint};
-use crate::setup::given::Given;
+use crate::setup::given::{Given, NAMES};
 use crate::setup::guide::{Absent, Paste, Report, shown};
 use crate::setup::keeping::Keeping;
 use crate::setup::loops_key::{KeyStanding, ask};
+use crate::setup::refusal::Refusal;
 use crate::target::{Options, Target};
 
 /// What `setup` is told.
@@ -44,10 +46,16 @@ pub struct SetupArguments {
     /// Take out a signing secret, by its position or fingerprint
     #[arg(long, group = "action", value_name = "WHICH", conflicts_with_all = ["from", "route"])]
     pub retire_signing_secret: Option<Which>,
+    /// Add a Clay webhook to the pool of its route
+    #[arg(long, group = "action")]
+    pub add_clay_webhook: bool,
+    /// Take out a Clay webhook, by its position or fingerprint
+    #[arg(long, group = "action", value_name = "WHICH", conflicts_with = "from")]
+    pub retire_clay_webhook: Option<Which>,
     /// Show the relay tokens themselves, also where the output is no terminal
     #[arg(long)]
     pub show_token: bool,
-    /// Take out the last one too, which closes its route
+    /// Take out the last one too, which closes its route; put Clay webhooks in place of those that are there
     #[arg(long)]
     pub force: bool,
 }
@@ -58,9 +66,12 @@ Values (typed without an echo; with --from a JSON object of texts or lists, or l
   LOOPS_SIGNING_SECRET     what Loops shows under Settings, Webhooks
   CLAY_WEBHOOK_URL         the URL of your Clay webhook (several: a pool, comma-separated)
   CLAY_WEBHOOK_AUTH_TOKEN  its token (one for all, or one for each URL)
-What is not given stays as it is. The key is checked with Loops first; nothing is written unless all is well.
+What is not given stays as it is. Clay webhooks that are there go only by --force or --retire-clay-webhook. The key is checked with Loops first; nothing is written unless all is well.
 A relay token is shown where it is made, on a terminal; --show-token shows all of them, anywhere.";
 
+/// The options that add what they are given.
+const ADD_SIGNING_SECRET: &str = "--add-signing-secret";
+const ADD_CLAY_WEBHOOK: &str = "--add-clay-webhook";
 /// What relay-local calls its only route.
 const LOCAL_ROUTE: &str = "default";
 
@@ -77,7 +88,12 @@ struct Done {
 /// # Errors
 /// When what was given is wrong, or something cannot be read or written; nothing is written then, or it says what is.
 pub async fn run(options: &Options, arguments: &SetupArguments, output: Output) -> Result<Ending, Fault> {
-    match options.local_folder() {
+    // What only looks or takes out needs a folder that is there.
+    let makes = arguments.retire_relay_token.is_none()
+        && arguments.retire_signing_secret.is_none()
+        && arguments.retire_clay_webhook.is_none()
+        && !arguments.list;
+    match options.local_folder().filter(|_| makes) {
         Some(folder) => {
             let local = LocalRelay::read(LocalRelay::made(folder)?)?;
             set_up(Keeping::Local(&local), arguments, output).await
@@ -94,8 +110,11 @@ async fn set_up(keeping: Keeping<'_>, arguments: &SetupArguments, output: Output
     let names = [names[0].as_str(), names[1].as_str()];
     let paste = Paste::of(keeping)?;
     let mut done = Done::default();
-    let given = ask_for_values(&keeping.read().await?, arguments)?;
-    check_key(keeping, &given, &mut done, output).await?;
+    if !arguments.list {
+        keeping.generate()?;
+    }
+    let known = keeping.read().await?;
+    let given = values(&known, arguments, keeping, &mut done, output).await?;
     // Read again: somebody may have changed it while it was typed.
     let before = keeping.read().await?;
     let mut after = before.clone();
@@ -138,25 +157,74 @@ fn called(keeping: Keeping<'_>) -> String {
 }
 
 /// What is to be put in: nothing, where something is only listed, made or taken out.
-fn ask_for_values(known: &Documents, arguments: &SetupArguments) -> Result<Given, Fault> {
-    let only = arguments.add_signing_secret.then_some(LOOPS_SIGNING_SECRET);
+async fn values(
+    known: &Documents,
+    arguments: &SetupArguments,
+    keeping: Keeping<'_>,
+    done: &mut Done,
+    output: Output,
+) -> Result<Given, Fault> {
+    let (option, taken) = taken(arguments);
     let asks_nothing = arguments.list
         || arguments.add_relay_token
         || arguments.retire_relay_token.is_some()
-        || arguments.retire_signing_secret.is_some();
-    let routes = known.routes();
-    let webhooks = || routes.iter().flat_map(|route| &route.webhooks);
-    let filled = |name: &str| match name {
-        LOOPS_API_KEY => known.api_key().is_some(),
-        LOOPS_SIGNING_SECRET => !known.list(Rotated::SigningSecrets).is_empty(),
-        CLAY_WEBHOOK_URL => webhooks().next().is_some(),
-        CLAY_WEBHOOK_AUTH_TOKEN => webhooks().any(|webhook| webhook.token),
-        _ => false,
-    };
+        || arguments.retire_signing_secret.is_some()
+        || arguments.retire_clay_webhook.is_some();
+    let key = known.api_key();
     match &arguments.from {
         _ if asks_nothing => Ok(Given::default()),
-        Some(path) => Given::from_file(path),
-        None => Given::from_terminal(filled, only),
+        Some(path) => {
+            let given = Given::from_file(path)?;
+            if given.is_empty() {
+                return Err(Refusal::NothingGiven.into());
+            }
+            given.only_for(option, taken)?;
+            given.check_against(key.as_ref())?;
+            check_key(keeping, &given, done, output).await?;
+            Ok(given)
+        }
+        None => {
+            let tried = |given: &Given| {
+                let mut after = known.clone();
+                change(&mut after, given, arguments, keeping, &mut Done::default()).map(|()| after)
+            };
+            let hint = |name: &str, given: &Given| hint(name, tried(given).as_ref().unwrap_or(known), arguments);
+            let check = async |name: &str, given: &Given| {
+                given.check_against(key.as_ref())?;
+                tried(given)?;
+                if name == LOOPS_API_KEY { check_key(keeping, given, done, output).await } else { Ok(()) }
+            };
+            asking::ask(taken, hint, check).await
+        }
+    }
+}
+
+/// What there is of a value.
+fn hint(name: &str, known: &Documents, arguments: &SetupArguments) -> &'static str {
+    let routes = known.routes();
+    let mut webhooks = routes.iter().flat_map(|route| &route.webhooks);
+    let filled = match name {
+        LOOPS_API_KEY => known.api_key().is_some(),
+        LOOPS_SIGNING_SECRET => !known.list(Rotated::SigningSecrets).is_empty(),
+        CLAY_WEBHOOK_URL => webhooks.next().is_some(),
+        _ => webhooks.any(|webhook| webhook.token),
+    };
+    match name {
+        CLAY_WEBHOOK_AUTH_TOKEN if arguments.add_clay_webhook => "Enter for none",
+        _ if arguments.add_signing_secret || arguments.add_clay_webhook => "a new one",
+        _ if filled => "filled in; Enter keeps it",
+        _ => "not filled in",
+    }
+}
+
+/// Which values are taken, and the option that says so.
+const fn taken(arguments: &SetupArguments) -> (&'static str, &'static [&'static str]) {
+    if arguments.add_signing_secret {
+        (ADD_SIGNING_SECRET, &[LOOPS_SIGNING_SECRET])
+    } else if arguments.add_clay_webhook {
+        (ADD_CLAY_WEBHOOK, &[CLAY_WEBHOOK_URL, CLAY_WEBHOOK_AUTH_TOKEN])
+    } else {
+        ("setup", &NAMES)
     }
 }
 
@@ -196,8 +264,27 @@ fn change(
             return Ok(());
         }
     }
+    // A data folder has one route, which has no name there.
+    let route = arguments.route.as_deref().or(matches!(keeping, Keeping::Local(_)).then_some(LOCAL_ROUTE));
+    for secret in given.without_prefix() {
+        let known = fingerprint(secret.expose_secret());
+        done.notes.push(format!(
+            "The signing secret {known} has no whsec_ before it, as Loops shows them: see that it is one, with a test event."
+        ));
+    }
+    if let Some(which) = &arguments.retire_clay_webhook {
+        let retired = documents.retire_webhook(route, which, arguments.force)?;
+        done.notes.push(format!("The Clay webhook {retired} is retired."));
+        return Ok(());
+    }
+    if arguments.add_clay_webhook {
+        let wanted = Refusal::Wanted { option: ADD_CLAY_WEBHOOK, name: CLAY_WEBHOOK_URL };
+        let urls = given.urls.as_deref().ok_or(wanted)?;
+        return documents.add_webhooks(route, urls, given.tokens.as_deref(), &keeping.events());
+    }
     if arguments.add_signing_secret {
-        for secret in given.signing_secrets.iter().flatten() {
+        let wanted = Refusal::Wanted { option: ADD_SIGNING_SECRET, name: LOOPS_SIGNING_SECRET };
+        for secret in given.signing_secrets.as_deref().ok_or(wanted)? {
             documents.add(Rotated::SigningSecrets, secret);
         }
         return Ok(());
@@ -208,9 +295,8 @@ fn change(
     if let Some(secrets) = &given.signing_secrets {
         documents.replace(Rotated::SigningSecrets, secrets);
     }
-    // A data folder has one route, which has no name there.
-    let route = arguments.route.as_deref().or(matches!(keeping, Keeping::Local(_)).then_some(LOCAL_ROUTE));
-    documents.set_webhooks(route, given.urls.as_deref(), given.tokens.as_deref(), &keeping.events())?;
+    let (urls, tokens) = (given.urls.as_deref(), given.tokens.as_deref());
+    documents.set_webhooks(route, urls, tokens, &keeping.events(), arguments.force)?;
     if arguments.add_relay_token || (!given.is_empty() && documents.list(Rotated::RelayTokens).is_empty()) {
         let token = SecretString::from(format!("relay_{}", hex::encode(rand::random::<[u8; 24]>())));
         documents.add(Rotated::RelayTokens, &token);

@@ -68,15 +68,33 @@ impl std::str::FromStr for Which {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text.len() == 8 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        if matches!(text.len(), 8 | 16) && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Ok(Self::Fingerprint(text.to_ascii_lowercase()));
         }
         match text.parse() {
             Ok(position) if position > 0 => Ok(Self::Position(position)),
             _ => Err(
-                "give a position from 1, or a fingerprint of 8 hexadecimal digits: `relayctl setup --list` shows both",
+                "give a position from 1, or a fingerprint of 8 hexadecimal digits (16 of a Clay webhook): `relayctl setup --list` shows both",
             ),
         }
+    }
+}
+
+impl Which {
+    /// Its place among these fingerprints of all that there are. The last one is not to be had, unless `force`.
+    ///
+    /// # Errors
+    /// When it is not among them, or it is the last.
+    pub(super) fn among(&self, known: &[String], what: &'static str, force: bool) -> Result<usize, Fault> {
+        let place = match self {
+            Self::Position(position) => position.checked_sub(1).filter(|place| *place < known.len()),
+            Self::Fingerprint(wanted) => known.iter().position(|known| known == wanted),
+        };
+        let place = place.ok_or_else(|| Fault::NoSuchSecret { what, which: self.to_string() })?;
+        if known.len() == 1 && !force {
+            return Err(Fault::LastSecret { what });
+        }
+        Ok(place)
     }
 }
 
@@ -192,14 +210,8 @@ impl Documents {
     /// When there is no such secret, or it is the last.
     pub fn retire(&mut self, list: Rotated, which: &Which, force: bool) -> Result<String, Fault> {
         let mut all = self.list(list);
-        let place = match which {
-            Which::Position(position) => position.checked_sub(1).filter(|place| *place < all.len()),
-            Which::Fingerprint(wanted) => all.iter().position(|known| fingerprint(known.expose_secret()) == *wanted),
-        };
-        let place = place.ok_or_else(|| Fault::NoSuchSecret { what: list.one(), which: which.to_string() })?;
-        if all.len() == 1 && !force {
-            return Err(Fault::LastSecret { what: list.one() });
-        }
+        let known = all.iter().map(|known| fingerprint(known.expose_secret())).collect::<Vec<_>>();
+        let place = which.among(&known, list.one(), force)?;
         let retired = fingerprint(all.remove(place).expose_secret());
         self.replace(list, &all);
         Ok(retired)

@@ -11,11 +11,17 @@ use relay_local::settings::{CLAY_WEBHOOK_AUTH_TOKEN, CLAY_WEBHOOK_URL, LOOPS_API
 use secrecy::zeroize::Zeroizing;
 use serde_json::Value;
 
-use super::webhooks::check_url;
+use super::refusal::Refusal;
+use super::webhooks::check_urls;
 use crate::fault::Fault;
 
 /// The names that a document may have, as relay-local calls them.
 pub const NAMES: [&str; 4] = [LOOPS_API_KEY, LOOPS_SIGNING_SECRET, CLAY_WEBHOOK_URL, CLAY_WEBHOOK_AUTH_TOKEN];
+/// The fewest bytes of a signing secret (Standard Webhooks, "Symmetric signatures": 24 to 64): a shorter one is another word
+/// that happens to be base64.
+const SIGNING_SECRET_BYTES: usize = 16;
+/// What Loops puts before a signing secret.
+const SIGNING_SECRET_PREFIX: &str = "whsec_";
 /// The most that is read.
 const MOST: u64 = 64 * 1024;
 
@@ -64,26 +70,21 @@ impl Given {
         Self::of(|name| values.get(name).map(|value| SecretString::from(value.as_str())))
     }
 
-    /// Asks on the terminal; `filled` tells what is there already, so that an empty answer keeps it.
+    /// Checks that an option gets only what it takes.
     ///
     /// # Errors
-    /// When there is no terminal, or something is wrong.
-    pub fn from_terminal(filled: impl Fn(&str) -> bool, only: Option<&str>) -> Result<Self, Fault> {
-        let mut answers = BTreeMap::new();
-        for (name, what) in [
-            (LOOPS_API_KEY, "Loops API key (Loops: Settings, API)"),
-            (LOOPS_SIGNING_SECRET, "Loops signing secret (Loops: Settings, Webhooks)"),
-            (CLAY_WEBHOOK_URL, "Clay webhook URL (several: a pool, comma-separated)"),
-            (CLAY_WEBHOOK_AUTH_TOKEN, "Clay webhook token (one for all URLs, or one for each)"),
-        ] {
-            if only.is_some_and(|only| only != name) {
-                continue;
-            }
-            let hint = if filled(name) { " [filled in; Enter keeps it]" } else { " [not filled in]" };
-            let answer = rpassword::prompt_password(format!("{what}{hint}: ")).map_err(|_| Fault::NoTerminal)?;
-            answers.insert(name, SecretString::from(answer));
+    /// When something else was given.
+    pub fn only_for(&self, option: &'static str, taken: &[&str]) -> Result<(), Fault> {
+        let given = [
+            (LOOPS_API_KEY, self.api_key.is_some()),
+            (LOOPS_SIGNING_SECRET, self.signing_secrets.is_some()),
+            (CLAY_WEBHOOK_URL, self.urls.is_some()),
+            (CLAY_WEBHOOK_AUTH_TOKEN, self.tokens.is_some()),
+        ];
+        match given.into_iter().find(|(name, given)| *given && !taken.contains(name)) {
+            Some((name, _)) => Err(Refusal::NotTaken { option, name }.into()),
+            None => Ok(()),
         }
-        Self::of(|name| answers.get(name).cloned())
     }
 
     /// Whether nothing was given.
@@ -92,7 +93,30 @@ impl Given {
         self.api_key.is_none() && self.signing_secrets.is_none() && self.urls.is_none() && self.tokens.is_none()
     }
 
-    fn of(value: impl Fn(&str) -> Option<SecretString>) -> Result<Self, Fault> {
+    /// Checks that no signing secret is the Loops key, be it given or known.
+    ///
+    /// # Errors
+    /// When one is.
+    pub fn check_against(&self, known: Option<&SecretString>) -> Result<(), Fault> {
+        let keys: Vec<&str> = self.api_key.iter().chain(known).map(ExposeSecret::expose_secret).collect();
+        let mut secrets = self.signing_secrets.iter().flatten().map(encoded);
+        if secrets.any(|secret| keys.contains(&secret)) {
+            return Err(Refusal::KeyAsSigningSecret.into());
+        }
+        Ok(())
+    }
+
+    /// The signing secrets that do not look like those that Loops shows, though the relay takes them.
+    pub fn without_prefix(&self) -> impl Iterator<Item = &SecretString> {
+        let secrets = self.signing_secrets.iter().flatten();
+        secrets.filter(|secret| !secret.expose_secret().starts_with(SIGNING_SECRET_PREFIX))
+    }
+
+    /// Takes the values that there are by their names.
+    ///
+    /// # Errors
+    /// When something is wrong with one.
+    pub(super) fn of(value: impl Fn(&str) -> Option<SecretString>) -> Result<Self, Fault> {
         let given = |name: &'static str| value(name).filter(|value| is_set(value.expose_secret()));
         let list = |name| {
             let value = given(name)?;
@@ -100,7 +124,9 @@ impl Given {
             Some(items.collect::<Vec<_>>())
         };
         let filled = |list: Option<Vec<SecretString>>| {
-            list.map(|list| list.into_iter().filter(|item| is_set(item.expose_secret())).collect::<Vec<_>>())
+            let list = list?.into_iter().filter(|item| is_set(item.expose_secret())).collect::<Vec<_>>();
+            // Commas alone give nothing: they do not empty a list.
+            (!list.is_empty()).then_some(list)
         };
         let given = Self {
             api_key: given(LOOPS_API_KEY).map(|key| SecretString::from(key.expose_secret().trim())),
@@ -115,10 +141,12 @@ impl Given {
     fn check(&self) -> Result<(), Fault> {
         for secret in self.signing_secrets.iter().flatten() {
             SigningSecret::parse(secret.expose_secret()).map_err(|_| Fault::SigningSecret)?;
+            // Four characters of base64 are three bytes.
+            if encoded(secret).trim_end_matches('=').len() * 3 / 4 < SIGNING_SECRET_BYTES {
+                return Err(Refusal::ShortSigningSecret.into());
+            }
         }
-        for url in self.urls.iter().flatten() {
-            check_url(url)?;
-        }
+        check_urls(self.urls.as_deref().unwrap_or_default())?;
         let headers = [
             (LOOPS_API_KEY, self.api_key.as_slice()),
             (CLAY_WEBHOOK_AUTH_TOKEN, self.tokens.as_deref().unwrap_or_default()),
@@ -130,6 +158,12 @@ impl Given {
         }
         Ok(())
     }
+}
+
+/// The base64 of a signing secret.
+fn encoded(secret: &SecretString) -> &str {
+    let text = secret.expose_secret();
+    text.strip_prefix(SIGNING_SECRET_PREFIX).unwrap_or(text)
 }
 
 fn json(text: &str) -> Result<BTreeMap<String, Zeroizing<String>>, Fault> {
@@ -176,14 +210,14 @@ mod tests {
 
     #[test]
     fn lines_and_json_say_the_same() {
-        let lines = "# mine\nexport LOOPS_API_KEY='key'\nLOOPS_SIGNING_SECRET=whsec_c2VjcmV0\n\
+        let lines = "# mine\nexport LOOPS_API_KEY='key'\nLOOPS_SIGNING_SECRET=whsec_c3VwZXItc2VjcmV0LWtleS1ieXRlcw==\n\
                      CLAY_WEBHOOK_URL = https://a.example/x , https://a.example/y\nCLAY_WEBHOOK_AUTH_TOKEN=,t\n";
-        let json = r#"{"LOOPS_API_KEY": "key", "LOOPS_SIGNING_SECRET": ["whsec_c2VjcmV0"],
+        let json = r#"{"LOOPS_API_KEY": "key", "LOOPS_SIGNING_SECRET": ["whsec_c3VwZXItc2VjcmV0LWtleS1ieXRlcw=="],
             "CLAY_WEBHOOK_URL": ["https://a.example/x", "https://a.example/y"], "CLAY_WEBHOOK_AUTH_TOKEN": ["", "t"]}"#;
         for text in [lines, json] {
             let given = Given::parse(text).unwrap();
             assert_eq!(given.api_key.as_ref().unwrap().expose_secret(), "key");
-            assert_eq!(exposed(&given.signing_secrets), ["whsec_c2VjcmV0"]);
+            assert_eq!(exposed(&given.signing_secrets), ["whsec_c3VwZXItc2VjcmV0LWtleS1ieXRlcw=="]);
             assert_eq!(exposed(&given.urls), ["https://a.example/x", "https://a.example/y"]);
             assert_eq!(exposed(&given.tokens), ["", "t"]);
         }
@@ -193,6 +227,7 @@ mod tests {
     fn what_is_empty_or_a_placeholder_is_not_given() {
         assert!(Given::parse("LOOPS_API_KEY=\nLOOPS_SIGNING_SECRET=REPLACE me\n").unwrap().is_empty());
         assert!(Given::parse("").unwrap().is_empty());
+        assert!(Given::parse("LOOPS_SIGNING_SECRET=,\nCLAY_WEBHOOK_URL=,\n").unwrap().is_empty());
     }
 
     #[test]
@@ -205,10 +240,25 @@ mod tests {
             ("hidden%=hidden", "something else"),
             ("LOOPS_API_KEY=hidd\u{e9}n", "LOOPS_API_KEY"),
             ("LOOPS_SIGNING_SECRET=%hidden%", "whsec_"),
+            ("LOOPS_SIGNING_SECRET=hiddenxx", "too short"),
+            ("LOOPS_SIGNING_SECRET=whsec_hiddenhiddenhiddenhi", "too short"),
             ("CLAY_WEBHOOK_URL=http://hidden.example/x", "https"),
+            ("CLAY_WEBHOOK_URL=https://hidden.example/", "without a path"),
+            ("CLAY_WEBHOOK_URL=https://a.example/x,https://a.example/y,https://A.example:443/x", "number 1 and 3"),
         ] {
             let told = Given::parse(text).unwrap_err().to_string();
             assert!(told.contains(part) && !told.contains("hidden") && told.len() <= 300, "{told}");
+        }
+    }
+
+    #[test]
+    fn the_loops_key_is_no_signing_secret_with_or_without_the_prefix() {
+        let key = SecretString::from("0123456789abcdef0123456789abcdef");
+        for text in ["LOOPS_SIGNING_SECRET=", "LOOPS_SIGNING_SECRET=whsec_"] {
+            let given = Given::parse(&format!("{text}{}", key.expose_secret())).unwrap();
+            given.check_against(None).unwrap();
+            let fault = given.check_against(Some(&key)).unwrap_err().to_string();
+            assert!(fault.contains("is the Loops API key") && fault.len() <= 300, "{fault}");
         }
     }
 }

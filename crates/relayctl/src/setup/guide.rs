@@ -44,6 +44,7 @@ pub struct Report {
 pub struct Absent {
     loops: &'static str,
     signing_secrets: &'static str,
+    relay_tokens: &'static str,
     clay: &'static str,
 }
 
@@ -55,11 +56,13 @@ impl Absent {
             Keeping::Stack(_) => Self {
                 loops: "not filled in: no row gets to Loops",
                 signing_secrets: "none: every webhook is refused",
+                relay_tokens: "none: every row is refused",
                 clay: "not filled in: events wait or die",
             },
             Keeping::Local(_) => Self {
                 loops: "not stored: Loops is simulated",
                 signing_secrets: "none stored: one is generated",
+                relay_tokens: "none: one is generated, unless the route was closed",
                 clay: "not stored: Clay is simulated",
             },
         }
@@ -141,13 +144,17 @@ impl Report {
         };
         lines.push(format!("Loops API key     {key}"));
         lines.push(format!("Signing secrets   {}", listed(&self.signing_secrets, self.absent.signing_secrets)));
-        lines.push(format!("Relay tokens      {}", listed(&self.relay_tokens, "none: every row is refused")));
+        lines.push(format!("Relay tokens      {}", listed(&self.relay_tokens, self.absent.relay_tokens)));
         for route in &self.clay_routes {
+            let several = route.webhooks.len() > 1;
             let webhooks: Vec<String> = route
                 .webhooks
                 .iter()
                 .map(|webhook| {
-                    format!("{} ({}{})", webhook.origin, webhook.key, if webhook.token { ", with a token" } else { "" })
+                    let token = if webhook.token { ", with a token" } else { "" };
+                    // A position says something only among several.
+                    let position = if several { format!("{}. ", webhook.position) } else { String::new() };
+                    format!("{position}{} ({}{token})", webhook.origin, webhook.key)
                 })
                 .collect();
             let webhooks = if webhooks.is_empty() { self.absent.clay.to_owned() } else { webhooks.join(", ") };

@@ -65,6 +65,19 @@ impl Keeping<'_> {
         }
     }
 
+    /// Makes what a relay would make at its start: a folder's relay token. A stack has its own.
+    ///
+    /// # Errors
+    /// When it can be neither read nor written.
+    pub fn generate(&self) -> Result<(), Fault> {
+        if let Self::Local(local) = self
+            && !StoredSettings::read(local.folder.path())?.0.contains_key(RELAY_TOKEN)
+        {
+            local.folder.relay_token()?;
+        }
+        Ok(())
+    }
+
     /// Reads the documents.
     ///
     /// # Errors
@@ -154,7 +167,7 @@ fn from_folder(local: &LocalRelay) -> Result<Documents, Fault> {
     }
     let tokens = match list(RELAY_TOKEN) {
         Some(tokens) => json!(tokens),
-        None => json!([local.folder.relay_token()?]),
+        None => json!(local.folder.kept_relay_token()?.into_iter().collect::<Vec<_>>()),
     };
     set(&mut to_loops, RELAY_TOKENS, tokens);
     Ok(Documents { to_clay, to_loops })

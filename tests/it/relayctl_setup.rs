@@ -1,0 +1,118 @@
+//! `relayctl --local setup`: what it refuses, so that nothing that is there is lost and nothing wrong is stored.
+
+use std::path::Path;
+
+use relay_tests::cloud::operator::{Said, TEAM, run};
+use relay_tests::far_end::{FarEnd, Reply};
+use relay_tests::process::Folder;
+use relay_tests::webhook::SECRET;
+use serde_json::Value;
+
+/// `setup` on a folder, with this on its standard input.
+async fn setup(folder: &Path, words: &[&str], input: &str) -> Said {
+    let local = format!("--local={}", folder.display());
+    run(&[], &[&[local.as_str(), "setup"], words].concat(), input).await
+}
+
+/// What the folder keeps.
+fn stored(folder: &Path) -> Value {
+    serde_json::from_str(&std::fs::read_to_string(folder.join("secrets.json")).unwrap()).unwrap()
+}
+
+/// Refused as wrong use, in one sentence that tells this and no value; what is stored is as it was.
+async fn assert_refused(folder: &Path, words: &[&str], input: &str, part: &str) {
+    let before = std::fs::read(folder.join("secrets.json")).ok();
+    let said = setup(folder, words, input).await;
+    assert_eq!(said.code, 2, "{said:?}");
+    assert!(said.err.contains(part) && said.err.lines().count() == 1 && said.err.len() <= 320, "{said:?}");
+    assert!(!said.err.contains("hidden"), "{said:?}");
+    assert_eq!(std::fs::read(folder.join("secrets.json")).ok(), before);
+}
+
+const POOL: &str = "CLAY_WEBHOOK_URL=https://api.clay.com/hidden-x,https://api.clay.com/hidden-y\n\
+                    CLAY_WEBHOOK_AUTH_TOKEN=one,two\n";
+
+#[tokio::test]
+async fn a_pool_is_added_to_and_taken_from_and_never_thrown_away_by_the_way() {
+    let folder = Folder::new();
+    assert_eq!(setup(folder.path(), &["--from", "-"], POOL).await.code, 0);
+    let other = "CLAY_WEBHOOK_URL=https://api.clay.com/hidden-z\n";
+    assert_refused(folder.path(), &["--from", "-"], other, "2 of the 2 Clay webhooks").await;
+    let known = "CLAY_WEBHOOK_URL=https://api.clay.com/hidden-y";
+    assert_refused(folder.path(), &["--add-clay-webhook", "--from", "-"], known, "as number 2").await;
+    let token = "CLAY_WEBHOOK_AUTH_TOKEN=hidden";
+    assert_refused(folder.path(), &["--add-clay-webhook", "--from", "-"], token, "needs CLAY_WEBHOOK_URL").await;
+    let added = format!("{other}CLAY_WEBHOOK_AUTH_TOKEN=three");
+    assert_eq!(setup(folder.path(), &["--add-clay-webhook", "--from", "-"], &added).await.code, 0);
+    assert_eq!(stored(folder.path())["CLAY_WEBHOOK_AUTH_TOKEN"], "one,two,three");
+    // The same URLs and one more, without tokens: each keeps its own.
+    let more = format!(
+        "CLAY_WEBHOOK_URL={},https://api.clay.com/hidden-more",
+        stored(folder.path())["CLAY_WEBHOOK_URL"].as_str().unwrap()
+    );
+    assert_eq!(setup(folder.path(), &["--from", "-"], &more).await.code, 0);
+    assert_eq!(stored(folder.path())["CLAY_WEBHOOK_AUTH_TOKEN"], "one,two,three,");
+    let listed = setup(folder.path(), &["--list", "--json"], "").await.json();
+    let second = listed["clayRoutes"][0]["webhooks"][1].clone();
+    assert_eq!(second["position"], 2);
+    let said = setup(folder.path(), &["--retire-clay-webhook", second["key"].as_str().unwrap()], "").await;
+    assert!(said.code == 0 && said.out.contains("is retired"), "{said:?}");
+    assert_eq!(stored(folder.path())["CLAY_WEBHOOK_AUTH_TOKEN"], "one,three,");
+    assert_refused(folder.path(), &["--retire-clay-webhook", "4"], "", "no Clay webhook number 4").await;
+    for _ in 0..2 {
+        assert_eq!(setup(folder.path(), &["--retire-clay-webhook", "1"], "").await.code, 0);
+    }
+    let last = setup(folder.path(), &["--retire-clay-webhook", "1"], "").await;
+    assert_eq!((last.code, last.err.contains("--force")), (1, true), "{last:?}");
+    assert_eq!(setup(folder.path(), &["--from", "-", "--force"], other).await.code, 0);
+    assert_eq!(stored(folder.path())["CLAY_WEBHOOK_URL"], "https://api.clay.com/hidden-z");
+}
+
+#[tokio::test]
+async fn what_is_no_signing_secret_is_not_taken_for_one() {
+    const KEY: &str = "0123456789abcdef0123456789abcdef";
+    let (folder, loops) = (Folder::new(), FarEnd::start(Reply::json(200, TEAM)).await);
+    let local = format!("--local={}", folder.path().display());
+    let api = [("LOOPS_API_URL", loops.url("/api"))];
+    let from = [local.as_str(), "setup", "--from", "-"];
+    let both = format!("LOOPS_API_KEY={KEY}\nLOOPS_SIGNING_SECRET={KEY}");
+    assert_refused(folder.path(), &["--from", "-"], &both, "is the Loops API key").await;
+    assert!(loops.got().is_empty(), "Loops is not asked");
+    assert_refused(folder.path(), &["--from", "-"], "LOOPS_SIGNING_SECRET=foo", "too short").await;
+    assert_eq!(run(&api, &from, &format!("LOOPS_API_KEY={KEY}")).await.code, 0);
+    let secret = format!("LOOPS_SIGNING_SECRET=whsec_{KEY}");
+    for words in [&["--from", "-"][..], &["--add-signing-secret", "--from", "-"]] {
+        assert_refused(folder.path(), words, &secret, "is the Loops API key").await;
+    }
+    let bare = format!("LOOPS_SIGNING_SECRET={}", SECRET.trim_start_matches("whsec_"));
+    let said = setup(folder.path(), &["--from", "-"], &bare).await;
+    assert!(said.code == 0 && said.out.contains("has no whsec_ before it"), "{said:?}");
+    let said = setup(folder.path(), &["--from", "-"], &format!("LOOPS_SIGNING_SECRET={SECRET}")).await;
+    assert!(said.code == 0 && !said.out.contains("whsec_"), "{said:?}");
+}
+
+#[tokio::test]
+async fn what_is_given_in_vain_is_told() {
+    let folder = Folder::new();
+    let add = ["--add-signing-secret", "--from", "-"];
+    assert_refused(folder.path(), &add, "LOOPS_API_KEY=hidden-key", "does not take LOOPS_API_KEY").await;
+    let both = format!("LOOPS_SIGNING_SECRET={SECRET}\nCLAY_WEBHOOK_URL=https://api.clay.com/hidden");
+    assert_refused(folder.path(), &add, &both, "does not take CLAY_WEBHOOK_URL").await;
+    let other = format!("LOOPS_SIGNING_SECRET={SECRET}");
+    assert_refused(folder.path(), &["--add-clay-webhook", "--from", "-"], &other, "does not take LOOPS_SIGNING").await;
+    for input in ["", "\n# nothing\n", "{}", "LOOPS_API_KEY=\nCLAY_WEBHOOK_URL=\n", "LOOPS_SIGNING_SECRET=,"] {
+        assert_refused(folder.path(), &["--from", "-"], input, "no value was given").await;
+        assert_refused(folder.path(), &add, input, "no value was given").await;
+    }
+}
+
+#[tokio::test]
+async fn what_only_looks_or_takes_out_makes_no_folder() {
+    let parent = Folder::new();
+    let folder = parent.path().join("none");
+    for words in [&["--list"][..], &["--retire-relay-token", "1"], &["--retire-clay-webhook", "1"]] {
+        let said = setup(&folder, words, "").await;
+        assert_eq!((said.code, said.err.contains("is not a data folder")), (3, true), "{said:?}");
+        assert!(!folder.exists());
+    }
+}
