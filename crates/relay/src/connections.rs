@@ -17,7 +17,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a connection that nobody uses is kept.
 pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(25);
 /// How long what was sent may stay unconfirmed by the other side's TCP. Whoever has forgotten a connection confirms nothing;
-/// that shows long before an answer would be missed, and shows that nothing has arrived.
+/// that shows long before an answer would be missed. As a rule nothing has arrived then; where only the confirmations were
+/// lost, it has, and is sent twice, as after any answer that got lost.
 const UNCONFIRMED_FOR: Duration = Duration::from_secs(2);
 /// The largest body, in bytes, that goes into a connection that is kept. Any end has room for so much that it has not read
 /// yet. Of more, a part waits on this side while the end is slow in reading; TCP counts that as unconfirmed, and nothing was

@@ -45,11 +45,16 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// The longest that the mapping waits in an empty queue.
 const LONG_POLL: Duration = Duration::from_secs(20);
 
+/// A sandbox of the function that takes rows.
+type Rows = ClayToLoops<Settled<ClayToLoopsSecret>, End, AwsLane<World>, Arc<LoopsPace<World>>, World>;
+
 /// A relay between two ends.
 pub struct Aws {
     world: World,
     webhooks: LoopsToClay<Settled<LoopsToClaySecret>, SqsQueue, World>,
-    rows: ClayToLoops<Settled<ClayToLoopsSecret>, End, AwsLane<World>, Arc<LoopsPace<World>>, World>,
+    new_sandbox: Box<dyn Fn() -> Rows + Send + Sync>,
+    /// The sandboxes for rows that have nothing to do. As many are made as have something to do at the same time.
+    idle: Mutex<Vec<Rows>>,
     stop: watch::Sender<bool>,
     sandboxes: Vec<JoinHandle<()>>,
 }
@@ -139,16 +144,18 @@ impl Form for Aws {
                 contact_source: shared.contact_source.clone(),
             },
         };
-        let rows = ClayToLoops {
-            secrets: to_loops,
-            loops: end(loops),
-            lane: AwsLane::new(queue(1), ledger(), Arc::clone(&world)),
-            pace: Arc::new(pace()),
-            ambient: Arc::clone(&world),
+        let (lane, table) = (AwsLane::new(queue(1), ledger(), Arc::clone(&world)), table());
+        let (loops, ambient, rate) = (end(loops), Arc::clone(&world), shared.loops_rate);
+        let new_sandbox = Box::new(move || ClayToLoops {
+            secrets: to_loops.clone(),
+            loops: loops.clone(),
+            lane: lane.clone(),
+            pace: Arc::new(LoopsPace::new(table.clone(), rate, Arc::clone(&ambient))),
+            ambient: Arc::clone(&ambient),
             contact_source: shared.contact_source.clone(),
             properties: PropertyList::of(shared.typed_properties),
-        };
-        Self { world, webhooks, rows, stop, sandboxes }
+        });
+        Self { world, webhooks, new_sandbox, idle: Mutex::default(), stop, sandboxes }
     }
 
     async fn take_webhook(&self, request: Request<Bytes>) -> u16 {
@@ -156,7 +163,12 @@ impl Form for Aws {
     }
 
     async fn take_event(&self, request: Request<Bytes>) -> u16 {
-        self.rows.handle(Kind::Event, request).await.status().as_u16()
+        let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = idle().pop();
+        let sandbox = waiting.unwrap_or_else(|| (self.new_sandbox)());
+        let status = sandbox.handle(Kind::Event, request).await.status().as_u16();
+        idle().push(sandbox);
+        status
     }
 
     fn world(&self) -> &Simulated {
