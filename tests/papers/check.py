@@ -64,6 +64,12 @@ def links(papers):
                 papers.say(page, f"{target}: there is no such heading")
 
 
+def merges(papers):
+    for page in papers.pages:
+        if re.search(r"^(<{7}|>{7}) ", page.read_text(encoding="utf-8"), flags=re.MULTILINE):
+            papers.say(page, "a merge was left half done in it")
+
+
 def links_to_the_runbook(papers):
     """Alarms and the operator's program name sections of the runbook."""
     sources = [papers.root / "template.yaml", *sorted((papers.root / "crates").glob("*/src/**/*.rs"))]
@@ -181,7 +187,7 @@ def pictures(papers):
 def main():
     root = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else pathlib.Path(__file__).resolve().parents[2]
     papers = Papers(root)
-    for look in (links, links_to_the_runbook, targets, workflow, versions, application, limits, pictures):
+    for look in (links, merges, links_to_the_runbook, targets, workflow, versions, application, limits, pictures):
         look(papers)
     for words in papers.wrong:
         print(words, file=sys.stderr)

@@ -93,11 +93,14 @@ impl Sender {
         let Ok(base) = there else { return false };
         let answer = self.send(&base, item, later).await;
         let told = self.sent.entry(item.clone()).or_default();
+        let is_unsure = answer.as_ref().is_some_and(|answer| answer.text().contains(r#""unavailable""#));
         let status = answer.map(|answer| answer.status);
         match status {
             Some(200 | 202) => told.acknowledged += 1,
-            // A gateway's answer for a function that was killed, or no answer at all.
+            // A gateway's answer for a function that was killed, or no answer at all; or the relay's own, where a store may have
+            // taken it without saying so.
             Some(500) | None => told.unanswered += 1,
+            Some(_) if is_unsure => told.unanswered += 1,
             Some(_) => {}
         }
         matches!(status, Some(200 | 202))
