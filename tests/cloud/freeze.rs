@@ -233,14 +233,20 @@ async fn a_clock_that_is_set_back_at_waking_loses_and_doubles_nothing() {
     stack.assert_each_arrived_once(&[1, 2]);
 }
 
-#[tokio::test]
-async fn a_worker_that_wakes_up_behind_its_deadline_deletes_nothing_that_is_not_on_record() {
-    let clock = Clock::new(Timers::GoOn);
+/// A worker waits for Clay's answer to a row, which comes when the gate opens.
+async fn held_at_clay(clock: &Clock) -> (Stack, Arc<Semaphore>) {
     let stack = Stack::start_with(clock.environment()).await;
     let gate = Arc::new(Semaphore::new(0));
     stack.clay.then([Reply::Gated(Arc::clone(&gate))]);
     assert_eq!(stack.webhook(webhook::now(), 1).await.status, 200);
     eventually("the row at Clay", async || (stack.clay.got().len() == 1).then_some(())).await;
+    (stack, gate)
+}
+
+#[tokio::test]
+async fn a_worker_that_wakes_up_behind_its_deadline_deletes_nothing_that_is_not_on_record() {
+    let clock = Clock::new(Timers::GoOn);
+    let (stack, gate) = held_at_clay(&clock).await;
     let worker = stack.cloud.function("clay-delivery");
     let frozen = worker.freeze();
     assert_eq!(frozen.len(), 1, "no worker was in the middle of it");
@@ -259,11 +265,7 @@ async fn a_worker_that_wakes_up_behind_its_deadline_deletes_nothing_that_is_not_
 #[tokio::test]
 async fn an_answer_that_came_while_a_worker_was_frozen_is_not_too_late() {
     let clock = Clock::new(Timers::GoOn);
-    let stack = Stack::start_with(clock.environment()).await;
-    let gate = Arc::new(Semaphore::new(0));
-    stack.clay.then([Reply::Gated(Arc::clone(&gate))]);
-    assert_eq!(stack.webhook(webhook::now(), 1).await.status, 200);
-    eventually("the row at Clay", async || (stack.clay.got().len() == 1).then_some(())).await;
+    let (stack, gate) = held_at_clay(&clock).await;
     let worker = stack.cloud.function("clay-delivery");
     let frozen = worker.freeze();
     let answered = stack.to_clay.answered();

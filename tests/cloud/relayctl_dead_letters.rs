@@ -10,7 +10,7 @@ use relay_tests::webhook::{created, post};
 use serde_json::json;
 use tokio::process::Command;
 
-use crate::relayctl_operations::{LATER, NO, drained, letters, letters_are, ok, operated, three_letters};
+use crate::relayctl_operations::{LATER, NO, drained, letters, ok, operated};
 
 /// How often a far end got what has this in its body.
 fn got(far: &FarEnd, part: &str) -> usize {
@@ -20,7 +20,7 @@ fn got(far: &FarEnd, part: &str) -> usize {
 #[tokio::test]
 async fn three_reasons_are_listed_and_everything_is_given_back() {
     let operated = operated().await;
-    three_letters(&operated).await;
+    operated.three_letters().await;
     for _ in 0..2 {
         let mut reasons: Vec<_> =
             letters(&operated, &[]).await.iter().map(|letter| letter["reason"].to_string()).collect();
@@ -38,7 +38,7 @@ async fn three_reasons_are_listed_and_everything_is_given_back() {
 #[tokio::test]
 async fn a_dry_run_changes_nothing_and_a_retry_delivers_once() {
     let operated = operated().await;
-    three_letters(&operated).await;
+    operated.three_letters().await;
     let calls = got(&operated.clay, "ada@example.com");
     let dry = ok(&operated, &["dead-letters", "retry", "--reason", "clay_rejected"]).await;
     assert_eq!((&dry["dryRun"], &dry["letters"][0]["outcome"]), (&json!(true), &json!("sent")));
@@ -47,7 +47,7 @@ async fn a_dry_run_changes_nothing_and_a_retry_delivers_once() {
     assert_eq!(got(&operated.clay, "ada@example.com"), calls);
     let said = operated.relayctl(&["dead-letters", "retry", "--reason", "clay_rejected", "--yes"], "").await;
     assert!(said.code == 0 && said.out.contains("1 of 1 is done"), "{said:?}");
-    letters_are(&operated, 1, 1).await;
+    operated.letters_are(1, 1).await;
     drained(&operated, "ClayQueue").await;
     assert_eq!(got(&operated.clay, "ada@example.com"), calls + 1);
     let again = ok(&operated, &["dead-letters", "retry", "--reason", "clay_rejected", "--yes"]).await;
@@ -65,7 +65,7 @@ async fn a_retry_that_is_killed_between_sending_and_deleting_sends_nothing_twice
     assert_eq!(send(&base, Route::Event, "", &LATER, signup).await.status, 202);
     operated.clay.then([Reply::status(400)]);
     assert_eq!(post(&base, "msg_row", &created("ada@example.com")).await.status, 200);
-    letters_are(&operated, 1, 2).await;
+    operated.letters_are(1, 2).await;
     let retry = ["dead-letters", "retry", "--all", "--yes"];
     // It ends after the letter was sent and noted; and, with another letter, after it was sent only: the one change that is
     // let through closes the lane of its contact.
@@ -79,7 +79,7 @@ async fn a_retry_that_is_killed_between_sending_and_deleting_sends_nothing_twice
     }
     let said = operated.relayctl(&retry, "").await;
     assert_eq!(said.code, 0, "{said:?}");
-    letters_are(&operated, 0, 0).await;
+    operated.letters_are(0, 0).await;
     drained(&operated, "ClayQueue").await;
     drained(&operated, "LoopsQueue").await;
     // Once refused, once taken.
@@ -95,19 +95,19 @@ async fn a_letter_that_was_delivered_after_all_is_only_taken_away() {
     let base = operated.cloud.base();
     let signup = r#"{"email":"joe@example.com","eventName":"signup"}"#;
     assert_eq!(send(&base, Route::Event, "", &LATER, signup).await.status, 202);
-    letters_are(&operated, 0, 1).await;
+    operated.letters_are(0, 1).await;
     // Somebody has run the row again, and Loops has taken it.
     assert_eq!(event(&base, signup).await.status, 200);
     let said = ok(&operated, &["dead-letters", "retry", "--all", "--yes"]).await;
     assert_eq!(said["letters"][0]["outcome"], "delivered_before");
-    letters_are(&operated, 0, 0).await;
+    operated.letters_are(0, 0).await;
     assert_eq!(got(&operated.loops, "joe@"), 2);
 }
 
 #[tokio::test]
 async fn two_retries_at_once_send_each_letter_once() {
     let operated = operated().await;
-    three_letters(&operated).await;
+    operated.three_letters().await;
     let calls = (operated.clay.got().len(), operated.loops.got().len());
     let retry = ["dead-letters", "retry", "--all", "--yes", "--json"];
     let (one, other) = tokio::join!(operated.relayctl(&retry, ""), operated.relayctl(&retry, ""));
@@ -122,7 +122,7 @@ async fn two_retries_at_once_send_each_letter_once() {
     assert_eq!(sent(&one) + sent(&other) + sent(&rest), 2, "{one:?} {other:?} {rest:?}");
     // The third is larger than Clay takes: it stays.
     assert!(rest.code == 1 && rest.out.contains("\"outcome\": \"too_large\""), "{rest:?}");
-    letters_are(&operated, 1, 0).await;
+    operated.letters_are(1, 0).await;
     drained(&operated, "ClayQueue").await;
     drained(&operated, "LoopsQueue").await;
     assert_eq!((operated.clay.got().len(), operated.loops.got().len()), (calls.0 + 1, calls.1 + 1));
@@ -137,7 +137,7 @@ async fn a_retry_that_is_interrupted_gives_everything_back_and_goes_on_the_next_
         let row = json!({"email": format!("p{number}@example.com")}).to_string();
         assert_eq!(send(&base, Route::Contact, "", &LATER, row).await.status, 202);
     }
-    letters_are(&operated, 0, 6).await;
+    operated.letters_are(0, 6).await;
     let mut child = Command::new(program())
         .env_clear()
         .envs(operated.variables())
@@ -159,7 +159,7 @@ async fn a_retry_that_is_interrupted_gives_everything_back_and_goes_on_the_next_
     assert_eq!(letters(&operated, &[]).await.len(), usize::try_from(left).unwrap(), "some are still hidden");
     let said = operated.relayctl(&["dead-letters", "retry", "--all", "--yes"], "").await;
     assert_eq!(said.code, 0, "{said:?}");
-    letters_are(&operated, 0, 0).await;
+    operated.letters_are(0, 0).await;
     drained(&operated, "LoopsQueue").await;
     for number in 0..6 {
         assert_eq!(got(&operated.loops, &format!("p{number}@")), 2, "{number}");
@@ -175,7 +175,7 @@ async fn many_letters_of_one_contact_come_one_page_after_the_other() {
         let row = json!({"email": "ada@example.com", "step": step}).to_string();
         assert_eq!(send(&base, Route::Contact, "", &LATER, row).await.status, 202);
     }
-    letters_are(&operated, 0, 12).await;
+    operated.letters_are(0, 12).await;
     let listed = ok(&operated, &["dead-letters", "list"]).await;
     let found = u64::try_from(listed["letters"].as_array().unwrap().len()).unwrap();
     assert_eq!(found + listed["behind"].as_u64().unwrap(), 12);
@@ -194,7 +194,7 @@ async fn an_update_that_is_older_than_what_was_delivered_is_left() {
     let row = |step: u32| json!({"email": "ada@example.com", "step": step}).to_string();
     let base = operated.cloud.base();
     assert_eq!(send(&base, Route::Contact, "", &LATER, row(1)).await.status, 202);
-    letters_are(&operated, 0, 1).await;
+    operated.letters_are(0, 1).await;
     drained(&operated, "LoopsQueue").await;
     // One goes directly, one through the queue: either is newer.
     assert_eq!(contact(&base, row(2)).await.status, 200);
@@ -211,13 +211,13 @@ async fn an_update_that_is_older_than_what_was_delivered_is_left() {
 #[tokio::test]
 async fn what_is_dropped_is_gone_and_on_record_as_such() {
     let operated = operated().await;
-    three_letters(&operated).await;
+    operated.three_letters().await;
     let id = letters(&operated, &["--reason", "loops_rejected"]).await[0]["id"].as_str().unwrap().to_owned();
     let dry = operated.relayctl(&["dead-letters", "drop", "--id", &id], "").await;
     assert!(dry.code == 0 && dry.out.contains("Nothing was changed"), "{dry:?}");
-    letters_are(&operated, 2, 1).await;
+    operated.letters_are(2, 1).await;
     assert_eq!(operated.relayctl(&["dead-letters", "drop", "--id", &id, "--yes"], "").await.code, 0);
-    letters_are(&operated, 2, 0).await;
+    operated.letters_are(2, 0).await;
     let shown = operated.relayctl(&["show", &id], "").await;
     assert!(shown.code == 0 && shown.out.contains("dropped"), "{shown:?}");
     let said = operated.relayctl(&["show", &id, "--body"], "").await;
@@ -227,7 +227,7 @@ async fn what_is_dropped_is_gone_and_on_record_as_such() {
 #[tokio::test]
 async fn a_letter_that_is_no_delivery_is_shown_and_dropped_by_its_messages_id() {
     let operated = operated().await;
-    three_letters(&operated).await;
+    operated.three_letters().await;
     let url = operated.stack().described()["outputs"]["ClayDeadLetterUrl"].as_str().unwrap().to_owned();
     let odd = aws_sdk_sqs::Client::new(&config()).send_message().queue_url(url).message_body("what is this?");
     let odd = odd.message_group_id("odd").message_deduplication_id("odd").send().await.unwrap();
@@ -242,5 +242,5 @@ async fn a_letter_that_is_no_delivery_is_shown_and_dropped_by_its_messages_id() 
     assert!(dry.out.contains("drop") && !dry.out.contains("dropped"), "{dry:?}");
     let dropped = operated.relayctl(&["dead-letters", "drop", "--id", id, "--yes"], "").await;
     assert!(dropped.code == 0 && dropped.out.contains("dropped"), "{dropped:?}");
-    letters_are(&operated, 2, 1).await;
+    operated.letters_are(2, 1).await;
 }

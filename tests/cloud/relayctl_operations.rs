@@ -4,8 +4,7 @@ use aws_sdk_cloudwatchlogs::types::InputLogEvent;
 use relay_tests::cloud::Setup;
 use relay_tests::cloud::operator::{Operated, config, program, run};
 use relay_tests::eventually;
-use relay_tests::far_end::Reply;
-use relay_tests::row::{Route, contact, send};
+use relay_tests::row::contact;
 use relay_tests::webhook::{created, now, post};
 use serde_json::{Value, json};
 use std::process::Stdio;
@@ -39,29 +38,8 @@ pub(crate) async fn letters(operated: &Operated, options: &[&str]) -> Vec<Value>
     ok(operated, &[&["dead-letters", "list"], options].concat()).await["letters"].as_array().unwrap().clone()
 }
 
-pub(crate) async fn letters_are(operated: &Operated, clay: u64, loops: u64) {
-    eventually(&format!("{clay} and {loops} dead letters"), async || {
-        let there = (operated.cloud.length("ClayDeadLetters").await, operated.cloud.length("LoopsDeadLetters").await);
-        (there == (clay, loops)).then_some(())
-    })
-    .await;
-}
-
 pub(crate) async fn drained(operated: &Operated, queue: &str) {
     eventually(&format!("an empty {queue}"), async || (operated.cloud.length(queue).await == 0).then_some(())).await;
-}
-
-/// One dead letter of each of three reasons: two towards Clay, one towards Loops.
-pub(crate) async fn three_letters(operated: &Operated) {
-    let base = operated.cloud.base();
-    let big = json!({"eventName": "contact.created", "note": "x".repeat(120_000)}).to_string();
-    assert_eq!(post(&base, "msg_big", big.as_bytes()).await.json()["status"], "rejected");
-    operated.clay.then([Reply::status(400)]);
-    assert_eq!(post(&base, "msg_row", &created("ada@example.com")).await.status, 200);
-    operated.loops.then([Reply::json(400, NO)]);
-    let row = r#"{"email":"eve@example.com","plan":"pro"}"#;
-    assert_eq!(send(&base, Route::Contact, "", &LATER, row).await.status, 202);
-    letters_are(operated, 2, 1).await;
 }
 
 #[tokio::test]
@@ -104,7 +82,7 @@ async fn a_paused_direction_stores_what_comes_and_delivers_it_when_it_goes_on() 
 #[tokio::test]
 async fn deliveries_are_found_by_state_direction_contact_and_webhook() {
     let operated = operated().await;
-    three_letters(&operated).await;
+    operated.three_letters().await;
     assert_eq!(post(&operated.cloud.base(), "msg_ok", &created("ada@example.com")).await.status, 200);
     drained(&operated, "ClayQueue").await;
     let count = async |options: &[&str]| {
@@ -125,7 +103,7 @@ async fn deliveries_are_found_by_state_direction_contact_and_webhook() {
 #[tokio::test]
 async fn one_delivery_is_shown_also_where_its_letter_is_all_there_is() {
     let operated = operated().await;
-    three_letters(&operated).await;
+    operated.three_letters().await;
     for letter in letters(&operated, &[]).await {
         let id = letter["id"].as_str().unwrap();
         let shown = operated.relayctl(&["show", id], "").await;
@@ -181,7 +159,7 @@ async fn tail_tells_what_the_functions_log_and_ends_well_when_it_is_stopped() {
 #[tokio::test]
 async fn what_cannot_be_done_is_told_in_a_sentence_and_changes_nothing() {
     let operated = operated().await;
-    three_letters(&operated).await;
+    operated.three_letters().await;
     for (arguments, part) in [
         (&["show", "clay_nothing"][..], "no delivery clay_nothing"),
         (&["dead-letters", "retry", "--id", "clay_nothing", "--yes"], "no dead letter clay_nothing"),
@@ -221,7 +199,7 @@ async fn what_cannot_be_done_is_told_in_a_sentence_and_changes_nothing() {
 #[tokio::test]
 async fn dead_ones_without_a_record_are_counted_and_dropped_ones_left_out() {
     let operated = operated().await;
-    three_letters(&operated).await;
+    operated.three_letters().await;
     let beside = format!("1 more: `relayctl --stack {} dead-letters list`", operated.name());
     let said = operated.relayctl(&["deliveries", "--state", "dead"], "").await;
     assert!(said.out.contains("clay_rejected") && said.out.contains(&beside), "{said:?}");

@@ -68,7 +68,7 @@ fn drain<F: Form>(way: Way, events: usize) -> Memory {
     most
 }
 
-/// Drains a small backlog and one five times as large; `resident` where the store is not in the same memory.
+/// Drains a small backlog and one five times as large; `store_apart` where the store is not in the process's memory.
 fn drain_both<F: Form>(way: Way, events: usize, store_apart: bool) {
     let (small, large) = (drain::<F>(way, events / 5), drain::<F>(way, events));
     let grown = large.held.saturating_sub(small.held);

@@ -15,7 +15,7 @@ use relay_core::delivery::Delivery;
 use tokio::time::Instant;
 use tracing::{error, warn};
 
-use crate::dead_letter::{Death, Label};
+use crate::dead_letter::{Death, Label, MALFORMED};
 use crate::envelope;
 use crate::parking::WaitsFor;
 use crate::patience;
@@ -29,8 +29,6 @@ const TIME_TO_TELL: Duration = Duration::from_secs(4);
 const NOT_YET: Duration = Duration::from_secs(2);
 /// The longest that SQS hides a message.
 const LONGEST_HIDDEN: i32 = 12 * 60 * 60;
-/// The reason of a message that is no delivery.
-const MALFORMED: &str = "malformed";
 
 /// What a worker makes of one message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

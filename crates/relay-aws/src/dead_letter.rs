@@ -9,6 +9,8 @@ use relay_core::delivery::{Delivery, Reason};
 
 /// The message attribute with the reason.
 pub const REASON: &str = "reason";
+/// The reason of a message that is no delivery.
+pub const MALFORMED: &str = "malformed";
 /// The message attribute with the status of the far end's last answer, or `none`.
 pub const STATUS: &str = "status";
 /// The message attribute with how many attempts were begun: a number.

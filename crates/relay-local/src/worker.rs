@@ -64,7 +64,7 @@ async fn deliver<A: Attempt + 'static>(store: SqliteStore, worker: Arc<A>, claim
     let end = attempted.unwrap_or_else(|_| {
         let reason = Reason::own(ReasonCode::Internal);
         Signal { reason: Some(reason), attempts, ..Signal::of_work(&failed, Became::Retried) }.tell();
-        backoff::try_later(history, reason, None, store.now(), rand::random())
+        backoff::try_later(history, reason, None, store.now(), store.chance())
     });
     // What the far end did must be known before anything else is sent, however long the store takes.
     while let Err(fault) = store.settle(&id, end).await {

@@ -14,6 +14,7 @@ use relay::ambient::Ambient;
 use relay::store::{DirectLane, Queue, StoreFault, Stored, WebhookLedger};
 use relay_aws::account::Account;
 use relay_aws::batch::{self, MessageWorker};
+use relay_aws::envelope;
 use relay_aws::failures::failures;
 use relay_aws::lane::AwsLane;
 use relay_aws::ledger::Ledger;
@@ -21,12 +22,12 @@ use relay_aws::parking::Parking;
 use relay_aws::queue::SqsQueue;
 use relay_aws::table::{Item, LedgerTable};
 use relay_aws::worker::{ClayWorker, LoopsWorker};
-use relay_aws::{dead_letter, envelope};
 use relay_core::delivery::{Delivery, DeliveryId, Reason};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::end::{Answer, Clock, End};
+use super::batches::{Batches, die_in_a_batch, letter, work_on_batches};
+use super::end::{Clock, End};
 use super::{AnyStore, Known, Letter, Moment};
 use crate::cloud::event_source::record;
 use crate::cloud::services::Services;
@@ -40,9 +41,6 @@ const REALLY_HIDDEN: i32 = 36_000;
 const VISIBILITY: SignedDuration = SignedDuration::from_secs(360);
 /// How long SQS knows what was sent (FIFO queues, "deduplication interval").
 const DEDUPLICATION: SignedDuration = SignedDuration::from_mins(5);
-/// How many batches are worked on before it is said that there is no end.
-const MOST_BATCHES: u32 = 200;
-
 /// Both directions: queue, dead letters, the function that drains it.
 const WAYS: [(&str, &str); 2] = [("ClayQueue", "ClayDeadLetters"), ("LoopsQueue", "LoopsDeadLetters")];
 
@@ -121,7 +119,9 @@ impl Aws {
         let (queue, dead_letters) = WAYS[way];
         SqsQueue::new(account.clone(), self.stack.queue(queue).to_owned(), self.stack.queue(dead_letters).to_owned())
     }
+}
 
+impl Batches for Aws {
     async fn batch_to_clay(&mut self, end: &End, moment: Option<Moment>) -> bool {
         let account = self.account("clay-delivery");
         let (attempt, ledger) = (end.clone(), self.ledger(&account));
@@ -143,6 +143,12 @@ impl Aws {
         worked
     }
 
+    fn forget_workers(&mut self) {
+        self.parking = Sandboxes::default();
+    }
+}
+
+impl Aws {
     /// Hands one batch to a worker, as Lambda does; false where there is none.
     async fn batch<W: MessageWorker>(
         &mut self,
@@ -294,19 +300,11 @@ impl AnyStore for Aws {
     }
 
     async fn work(&mut self, end: &End) {
-        let mut batches = 0;
-        while self.batch_to_clay(end, None).await || self.batch_to_loops(end).await {
-            batches += 1;
-            assert!(batches < MOST_BATCHES, "there is always something due");
-        }
+        work_on_batches(self, end).await;
     }
 
     async fn work_and_die(&mut self, end: &End, moment: Moment) {
-        if moment == Moment::BeforeTheRecord {
-            end.then([Answer::TakesAndHangs]);
-        }
-        assert!(self.batch_to_clay(end, Some(moment)).await, "nothing is due");
-        self.parking = Sandboxes::default();
+        die_in_a_batch(self, end, moment).await;
     }
 
     async fn let_pass(&mut self, time: SignedDuration) {
@@ -333,19 +331,9 @@ impl AnyStore for Aws {
         let mut letters = Vec::new();
         for (_, dead_letters) in WAYS {
             for message in receive(&self.sqs, self.stack.queue(dead_letters), 0).await {
-                let attribute = |name: &str| message.message_attributes.as_ref()?.get(name)?.string_value.clone();
-                let time = |name: &str| attribute(name)?.parse().ok();
-                let delivery = envelope::open(message.body.as_deref().unwrap_or_default());
-                letters.push(Letter {
-                    id: delivery.unwrap_or_else(|fault| panic!("{fault}")).id.as_str().to_owned(),
-                    reason: attribute(dead_letter::REASON).unwrap_or_default(),
-                    status: attribute(dead_letter::STATUS).and_then(|status| status.parse().ok()),
-                    attempts: attribute(dead_letter::ATTEMPTS)
-                        .and_then(|number| number.parse().ok())
-                        .unwrap_or(u32::MAX),
-                    received_at: time(dead_letter::RECEIVED_AT).unwrap_or_default(),
-                    died_at: time(dead_letter::DIED_AT).unwrap_or_default(),
-                });
+                letters.push(letter(message.body.as_deref().unwrap_or_default(), |name| {
+                    message.message_attributes.as_ref()?.get(name)?.string_value.clone()
+                }));
             }
         }
         letters

@@ -2,37 +2,28 @@
 //! `make test-aws` is asked for show that this one has them as well.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use relay::ambient::Ambient;
 use relay::store::{DirectLane, Queue, WebhookLedger};
 use relay_aws::account::Account;
 use relay_aws::batch::MessageWorker;
+use relay_aws::envelope;
 use relay_aws::lane::AwsLane;
 use relay_aws::ledger::Ledger;
 use relay_aws::parking::Parking;
 use relay_aws::queue::SqsQueue;
-use relay_aws::table::LedgerTable;
 use relay_aws::worker::{ClayWorker, LoopsWorker};
-use relay_aws::{dead_letter, drain, envelope};
 use relay_core::delivery::DeliveryId;
-use serde_json::json;
 
 use super::aws::known_in;
-use super::end::{Answer, Clock, End};
+use super::batches::{Batches, die_in_a_batch, letter, work_on_batches};
+use super::end::{Clock, End};
 use super::{AnyStore, Known, Letter, Moment};
-use crate::emulated::{Message, QUEUES, Services};
+use crate::emulated::{BATCH, Message, QUEUES, Services, invoke, queue, table};
 
 type SharedClock = Arc<Clock>;
-
-/// A worker's batch.
-const BATCH: usize = 10;
-/// The time that a worker has.
-const TIMEOUT: Duration = Duration::from_secs(60);
-/// How many batches are worked on before it is said that there is no end.
-const MOST_BATCHES: u32 = 200;
 
 /// Services of its own.
 #[derive(Debug)]
@@ -50,15 +41,10 @@ pub struct Emulated {
 }
 
 fn ledger(account: &Account) -> Ledger {
-    Ledger::new(LedgerTable::new(account.dynamodb(), "ledger".to_owned()))
+    Ledger::new(table(account))
 }
 
-fn queue(account: &Account, way: usize) -> SqsQueue {
-    let (queue, dead) = QUEUES[way];
-    SqsQueue::new(account.clone(), queue.to_owned(), dead.to_owned())
-}
-
-impl Emulated {
+impl Batches for Emulated {
     async fn batch_to_clay(&mut self, end: &End, moment: Option<Moment>) -> bool {
         let parking = std::mem::take(&mut self.parking[0]);
         let (attempt, ambient) = (end.clone(), Arc::clone(&self.clock));
@@ -78,6 +64,12 @@ impl Emulated {
         worked
     }
 
+    fn forget_workers(&mut self) {
+        self.parking = Default::default();
+    }
+}
+
+impl Emulated {
     /// Hands one batch to a worker, as Lambda does; false where there is none.
     async fn batch<W: MessageWorker>(&self, way: usize, worker: &W, end: &End, moment: Option<Moment>) -> bool {
         let (url, _) = QUEUES[way];
@@ -88,21 +80,16 @@ impl Emulated {
         for message in &mut messages {
             message.receives = self.receives.unwrap_or(message.receives);
         }
-        let payload = json!({"Records": messages.iter().map(Message::record).collect::<Vec<_>>()}).to_string();
-        let deadline = u64::try_from((self.clock.now() + TIMEOUT).as_millisecond()).unwrap_or_default();
         let queue = queue(&self.account, way);
-        let response = tokio::select! {
-            response = drain::invoked(worker, &queue, &self.clock, &payload, deadline) => response,
+        let back = tokio::select! {
+            back = invoke(worker, &queue, &self.clock, &messages) => back,
             () = end.hangs() => return true,
         };
         if moment == Some(Moment::AfterTheRecord) {
             return true;
         }
-        let failures = response.unwrap_or_else(|fault| panic!("{fault}")).batch_item_failures;
-        for message in &messages {
-            if !failures.iter().any(|failure| failure.item_identifier == message.id) {
-                self.services.kept().queues.delete(url, &message.receipt);
-            }
+        for message in messages.iter().filter(|message| !back.contains(&message.id)) {
+            self.services.kept().queues.delete(url, &message.receipt);
         }
         true
     }
@@ -136,19 +123,11 @@ impl AnyStore for Emulated {
     }
 
     async fn work(&mut self, end: &End) {
-        let mut batches = 0;
-        while self.batch_to_clay(end, None).await || self.batch_to_loops(end).await {
-            batches += 1;
-            assert!(batches < MOST_BATCHES, "there is always something due");
-        }
+        work_on_batches(self, end).await;
     }
 
     async fn work_and_die(&mut self, end: &End, moment: Moment) {
-        if moment == Moment::BeforeTheRecord {
-            end.then([Answer::TakesAndHangs]);
-        }
-        assert!(self.batch_to_clay(end, Some(moment)).await, "nothing is due");
-        self.parking = Default::default();
+        die_in_a_batch(self, end, moment).await;
     }
 
     async fn let_pass(&mut self, time: SignedDuration) {
@@ -166,17 +145,7 @@ impl AnyStore for Emulated {
         let kept = self.services.kept();
         let dead = QUEUES.iter().flat_map(|(_, dead)| kept.queues.messages(dead));
         let letters = dead.map(|message| {
-            let attribute = |name: &str| message.attributes[name]["StringValue"].as_str();
-            let time = |name: &str| attribute(name).and_then(|time| time.parse::<Timestamp>().ok());
-            let delivery = envelope::open(&message.body).unwrap_or_else(|fault| panic!("{fault}"));
-            Letter {
-                id: delivery.id.as_str().to_owned(),
-                reason: attribute(dead_letter::REASON).unwrap_or_default().to_owned(),
-                status: attribute(dead_letter::STATUS).and_then(|status| status.parse().ok()),
-                attempts: attribute(dead_letter::ATTEMPTS).and_then(|number| number.parse().ok()).unwrap_or(u32::MAX),
-                received_at: time(dead_letter::RECEIVED_AT).unwrap_or_default(),
-                died_at: time(dead_letter::DIED_AT).unwrap_or_default(),
-            }
+            letter(&message.body, |name| message.attributes[name]["StringValue"].as_str().map(str::to_owned))
         });
         letters.collect()
     }

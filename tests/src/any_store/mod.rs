@@ -2,6 +2,7 @@
 //! moved by the test, and its far end does as it is told.
 
 pub mod aws;
+mod batches;
 pub mod emulated;
 pub mod end;
 pub mod sqlite;

@@ -18,18 +18,12 @@ use relay_tests::cloud::Setup;
 use relay_tests::cloud::operator::Operated;
 use relay_tests::cloud::stack::Stack;
 use relay_tests::eventually;
-use relay_tests::far_end::Reply;
 use relay_tests::process::TOKEN;
-use relay_tests::row::{Route, send};
 use relay_tests::webhook::{SECRET, created, post};
 use serde_json::json;
 
 /// As samconfig.toml calls it.
 const NAME: &str = "loops-clay-relay";
-/// What Loops answers to a contact that it refuses.
-const REFUSED: &str = r#"{"success":false,"message":"no"}"#;
-/// Asks for the queue.
-const LATER: [(&str, &str); 1] = [("prefer", "respond-async")];
 
 #[tokio::main]
 async fn main() {
@@ -44,7 +38,7 @@ async fn main() {
     for line in std::io::stdin().lock().lines().map_while(Result::ok) {
         match line.split_once(' ').unwrap_or((&line, "")) {
             ("row", _) => row(&operated).await,
-            ("three-letters", _) => three_letters(&operated).await,
+            ("three-letters", _) => operated.three_letters().await,
             ("letters", number) => letters(&operated, number.parse().unwrap_or(0)).await,
             _ => panic!("it does not know how to do {line:?}"),
         }
@@ -59,26 +53,11 @@ async fn row(operated: &Operated) {
     eventually("it is done", async || (operated.cloud.length("ClayQueue").await == 0).then_some(())).await;
 }
 
-async fn three_letters(operated: &Operated) {
-    let base = operated.cloud.base();
-    let big = json!({"eventName": "contact.created", "note": "x".repeat(120_000)}).to_string();
-    assert_eq!(post(&base, "msg_big", big.as_bytes()).await.status, 200);
-    eventually("the first letter", async || (operated.cloud.length("ClayDeadLetters").await == 1).then_some(())).await;
-    operated.clay.then([Reply::status(400)]);
-    assert_eq!(post(&base, "msg_row", &created("ada@example.com")).await.status, 200);
-    eventually("the second letter", async || (operated.cloud.length("ClayDeadLetters").await == 2).then_some(())).await;
-    letters(operated, 1).await;
-}
-
 async fn letters(operated: &Operated, number: u64) {
-    let there = operated.cloud.length("LoopsDeadLetters").await;
+    let (clay, loops) =
+        (operated.cloud.length("ClayDeadLetters").await, operated.cloud.length("LoopsDeadLetters").await);
     for each in 0..number {
-        operated.loops.then([Reply::json(400, REFUSED)]);
-        let row = json!({"email": format!("contact{each}@example.com"), "plan": "pro"}).to_string();
-        assert_eq!(send(&operated.cloud.base(), Route::Contact, "", &LATER, row).await.status, 202);
+        operated.refused_row(&format!("contact{each}@example.com")).await;
     }
-    eventually("their letters", async || {
-        (operated.cloud.length("LoopsDeadLetters").await == there + number).then_some(())
-    })
-    .await;
+    operated.letters_are(clay, loops + number).await;
 }

@@ -17,7 +17,10 @@ use tokio::process::Command;
 use super::operator_guard::Guard;
 use super::stack::{self, Stack, text};
 use super::{Cloud, Kept, Setup};
+use crate::eventually;
 use crate::far_end::{FarEnd, Reply};
+use crate::row::{Route, send};
+use crate::webhook::{created, post};
 
 /// The region of the tests.
 const REGION: &str = "us-east-1";
@@ -207,6 +210,45 @@ impl Operated {
         let client = aws_sdk_cloudformation::Client::new(&config());
         let update = client.update_stack().stack_name(text(&described["stack"])).template_body(body.to_string());
         update.send().await.unwrap_or_else(|fault| panic!("{fault:?}"));
+    }
+
+    /// How many dead letters there are towards Clay and towards Loops comes to this.
+    ///
+    /// # Panics
+    /// When it does not come in time.
+    pub async fn letters_are(&self, clay: u64, loops: u64) {
+        eventually(&format!("{clay} and {loops} dead letters"), async || {
+            let there = (self.cloud.length("ClayDeadLetters").await, self.cloud.length("LoopsDeadLetters").await);
+            (there == (clay, loops)).then_some(())
+        })
+        .await;
+    }
+
+    /// One dead letter of each of three reasons, one after the other: two towards Clay, one towards Loops.
+    ///
+    /// # Panics
+    /// When they do not come in time.
+    pub async fn three_letters(&self) {
+        let base = self.cloud.base();
+        let big = json!({"eventName": "contact.created", "note": "x".repeat(120_000)}).to_string();
+        assert_eq!(post(&base, "msg_big", big.as_bytes()).await.json()["status"], "rejected");
+        self.letters_are(1, 0).await;
+        self.clay.then([Reply::status(400)]);
+        assert_eq!(post(&base, "msg_row", &created("ada@example.com")).await.status, 200);
+        self.letters_are(2, 0).await;
+        self.refused_row("eve@example.com").await;
+        self.letters_are(2, 1).await;
+    }
+
+    /// A row that is stored, and that Loops refuses then.
+    ///
+    /// # Panics
+    /// When it is not stored.
+    pub async fn refused_row(&self, email: &str) {
+        self.loops.then([Reply::json(400, r#"{"success":false,"message":"no"}"#)]);
+        let row = json!({"email": email, "plan": "pro"}).to_string();
+        let later = [("prefer", "respond-async")];
+        assert_eq!(send(&self.cloud.base(), Route::Contact, "", &later, row).await.status, 202);
     }
 
     /// The stack.

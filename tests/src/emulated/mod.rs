@@ -10,6 +10,7 @@ mod table;
 mod tokens;
 mod update;
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,7 +23,11 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 use relay::ambient::Ambient;
 use relay_aws::account::Account;
-use serde_json::Value;
+use relay_aws::batch::MessageWorker;
+use relay_aws::drain;
+use relay_aws::queue::SqsQueue;
+use relay_aws::table::LedgerTable;
+use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 pub use queues::{Message, QUEUES, Queues};
@@ -32,6 +37,41 @@ use crate::cloud::stack;
 
 /// What a call takes to arrive at most, and its answer to come back.
 const LATENCY_MILLISECONDS: f64 = 10.0;
+
+/// The most messages of a worker's batch (the template's `BatchSize`).
+pub const BATCH: usize = 10;
+/// The time that a worker has (the template's `Timeout`).
+pub const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The queue of a direction.
+#[must_use]
+pub fn queue(account: &Account, way: usize) -> SqsQueue {
+    let (queue, dead) = QUEUES[way];
+    SqsQueue::new(account.clone(), queue.to_owned(), dead.to_owned())
+}
+
+/// The ledger's table.
+#[must_use]
+pub fn table(account: &Account) -> LedgerTable {
+    LedgerTable::new(account.dynamodb(), "ledger".to_owned())
+}
+
+/// Hands a batch to a worker, as Lambda does, and gives the ids of the messages that come back.
+///
+/// # Panics
+/// When the worker takes it for no batch.
+pub async fn invoke<W: MessageWorker, A: Ambient>(
+    worker: &W,
+    queue: &SqsQueue,
+    ambient: &A,
+    batch: &[Message],
+) -> HashSet<String> {
+    let payload = json!({"Records": batch.iter().map(Message::record).collect::<Vec<_>>()}).to_string();
+    let deadline = u64::try_from((ambient.now() + TIMEOUT).as_millisecond()).unwrap_or_default();
+    let response = drain::invoked(worker, queue, ambient, &payload, deadline).await;
+    let failures = response.unwrap_or_else(|fault| panic!("{fault}")).batch_item_failures;
+    failures.into_iter().map(|failure| failure.item_identifier).collect()
+}
 
 /// What a service answers: the status, and JSON.
 pub(crate) struct Answer {

@@ -2,7 +2,6 @@
 //! services. Each direction has two sandboxes of its worker, each with its own pace, breaker and parking; an event source
 //! mapping hands them batches as the template says.
 
-use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -24,24 +23,19 @@ use relay_aws::ledger::Ledger;
 use relay_aws::loops_pace::LoopsPace;
 use relay_aws::parking::Parking;
 use relay_aws::queue::SqsQueue;
-use relay_aws::table::LedgerTable;
 use relay_aws::worker::{ClayWorker, LoopsWorker};
 use relay_core::row::Kind;
-use serde_json::json;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::end::{End, State};
 use super::{Form, Simulated, keys, settings};
-use crate::emulated::{Kept, Message, QUEUES, Services};
+use crate::emulated::{BATCH, Kept, Message, QUEUES, Services, TIMEOUT, invoke, queue, table};
 
 type World = Arc<Simulated>;
 
-/// The most messages of a batch, and how many are worked on at once (the template's `BatchSize`, `MaximumConcurrency`).
-const BATCH: usize = 10;
+/// How many batches are worked on at once (the template's `MaximumConcurrency`).
 const SANDBOXES: usize = 2;
-/// The time that a worker has (the template's `Timeout`).
-const TIMEOUT: Duration = Duration::from_secs(60);
 /// The longest that the mapping waits in an empty queue.
 const LONG_POLL: Duration = Duration::from_secs(20);
 
@@ -98,11 +92,8 @@ impl Form for Aws {
         let to_loops = Settled::new(keys.clay_to_loops, named as fn(SecretField) -> &'static str);
         let end = |state: &Arc<Mutex<State>>| End::new(Arc::clone(&world), Arc::clone(state));
         let account = services.account();
-        let queue = |way: usize| {
-            let (queue, dead) = QUEUES[way];
-            SqsQueue::new(account.clone(), queue.to_owned(), dead.to_owned())
-        };
-        let table = || LedgerTable::new(account.dynamodb(), "ledger".to_owned());
+        let queue = |way: usize| queue(&account, way);
+        let table = || table(&account);
         let ledger = || Ledger::new(table());
         let pace = || LoopsPace::new(table(), shared.loops_rate, Arc::clone(&world));
         let (stop, stopping) = watch::channel(false);
@@ -219,15 +210,9 @@ impl Mapping {
 
     /// One invocation: what is not given back is deleted. Nothing is where it takes too long: all of it comes back.
     async fn hand_over<W: MessageWorker>(&self, batch: &[Message], worker: &W, queue: &SqsQueue) {
-        let payload = json!({"Records": batch.iter().map(Message::record).collect::<Vec<_>>()}).to_string();
-        let deadline = (self.world.now() + TIMEOUT).as_millisecond();
-        let deadline = u64::try_from(deadline).unwrap_or_default();
-        let invoked = drain::invoked(worker, queue, &self.world, &payload, deadline);
-        let Ok(response) = tokio::time::timeout(TIMEOUT, invoked).await else { return };
-        let response = response.unwrap_or_else(|fault| panic!("{fault}"));
-        let back: HashSet<&str> =
-            response.batch_item_failures.iter().map(|each| each.item_identifier.as_str()).collect();
-        let done = batch.iter().filter(|message| !back.contains(message.id.as_str()));
+        let invoked = invoke(worker, queue, &self.world, batch);
+        let Ok(back) = tokio::time::timeout(TIMEOUT, invoked).await else { return };
+        let done = batch.iter().filter(|message| !back.contains(&message.id));
         self.services.change(
             |kept, _| done.for_each(|message| kept.queues.delete(QUEUES[self.way].0, &message.receipt)),
             |()| 0,

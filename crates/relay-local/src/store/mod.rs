@@ -91,6 +91,10 @@ impl SqliteStore {
         self.ambient.now()
     }
 
+    pub(crate) fn chance(&self) -> f64 {
+        self.ambient.chance()
+    }
+
     /// Runs one transaction, off the threads that serve requests, in the order of the calls; however long it takes to
     /// have the turn.
     async fn transact<T, F>(&self, work: F) -> Result<T, StoreFault>

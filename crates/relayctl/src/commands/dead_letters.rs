@@ -1,6 +1,7 @@
 //! `dead-letters`: what was given up, to be looked at, sent again or dropped.
 
 use clap::{Args, Subcommand};
+use relay_aws::dead_letter::MALFORMED;
 use serde_json::json;
 
 use super::dead_letters_run::{Act, act, gather};
@@ -18,8 +19,6 @@ use crate::target::{Options, StackTarget, Target};
 /// How many letters a second are acted on unless it is told otherwise, where the relay's own rate is not known: half of it.
 const PER_SECOND: u32 = 4;
 
-/// The reason of what is no delivery of this relay.
-const MALFORMED: &str = "malformed";
 /// What is typed for the letters without a reason, which the queue itself has taken away.
 const NO_REASON: &str = "none";
 

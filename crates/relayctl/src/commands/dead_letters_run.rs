@@ -165,12 +165,11 @@ fn tell(records: &[LetterRecord], done: bool, behind: u64, output: Output) -> Re
 
 /// An outcome for people: what would be done, or what was.
 fn explained(outcome: Option<&'static str>, done: bool) -> String {
-    let outcome = match outcome.unwrap_or_default() {
-        DROPPED => "drop",
-        other => other,
-    };
-    let told = Verdict::ALL.into_iter().find(|verdict| verdict.as_str() == outcome).map_or(outcome, Verdict::explained);
-    let verbs = [("send again", "sent again"), ("take away", "taken away"), ("leave", "left"), ("drop", DROPPED)];
-    let past = verbs.iter().find_map(|(now, past)| told.strip_prefix(now).map(|rest| format!("{past}{rest}")));
-    past.filter(|_| done).unwrap_or_else(|| told.to_owned())
+    match outcome.unwrap_or_default() {
+        DROPPED if !done => "drop".to_owned(),
+        outcome => {
+            let verdict = Verdict::ALL.into_iter().find(|verdict| verdict.as_str() == outcome);
+            verdict.map_or_else(|| outcome.to_owned(), |verdict| verdict.explained(done))
+        }
+    }
 }

@@ -2,6 +2,8 @@
 //! unless `--send` asks for it.
 
 use clap::Args;
+use relay_core::row::{Kind, Row, RowOptions};
+use serde_json::json;
 
 use crate::doctor::door::Door;
 use crate::doctor::finding::{Examination, Finding};
@@ -30,19 +32,11 @@ pub struct DoctorArguments {
     pub send: Option<String>,
 }
 
-/// An address, as it is typed.
+/// An address, as it is typed: one that the relay takes in a row.
 fn address(text: &str) -> Result<String, String> {
-    match text.split_once('@') {
-        Some((name, domain))
-            if !name.is_empty()
-                && domain.trim_matches('.').contains('.')
-                && !domain.contains('@')
-                && !text.chars().any(|letter| letter.is_whitespace() || letter.is_control()) =>
-        {
-            Ok(text.to_owned())
-        }
-        _ => Err("this is no e-mail address; nothing was sent".to_owned()),
-    }
+    let row = Row::clean(Kind::Contact, json!({"email": text}).to_string().as_bytes(), RowOptions::default());
+    let address = row.ok().and_then(|row| row.email().map(str::to_owned));
+    address.ok_or_else(|| "this is no e-mail address; nothing was sent".to_owned())
 }
 
 /// Examines the relay.

@@ -96,16 +96,23 @@ pub async fn run(options: &Options, arguments: &SetupArguments, output: Output) 
     match options.local_folder().filter(|_| makes) {
         Some(folder) => {
             let local = LocalRelay::read(LocalRelay::made(folder)?)?;
-            set_up(Keeping::Local(&local), arguments, output).await
+            set_up(Keeping::Local(&local), options, arguments, output).await
         }
         None => match options.target().await? {
-            Target::Stack(target) => set_up(Keeping::Stack(&target), arguments, output).await,
-            Target::Local(folder) => set_up(Keeping::Local(&LocalRelay::read(folder)?), arguments, output).await,
+            Target::Stack(target) => set_up(Keeping::Stack(&target), options, arguments, output).await,
+            Target::Local(folder) => {
+                set_up(Keeping::Local(&LocalRelay::read(folder)?), options, arguments, output).await
+            }
         },
     }
 }
 
-async fn set_up(keeping: Keeping<'_>, arguments: &SetupArguments, output: Output) -> Result<Ending, Fault> {
+async fn set_up(
+    keeping: Keeping<'_>,
+    options: &Options,
+    arguments: &SetupArguments,
+    output: Output,
+) -> Result<Ending, Fault> {
     let names = keeping.names()?;
     let names = [names[0].as_str(), names[1].as_str()];
     let paste = Paste::of(keeping)?;
@@ -140,20 +147,12 @@ async fn set_up(keeping: Keeping<'_>, arguments: &SetupArguments, output: Output
         loops_team: done.team,
         paste,
         notes: done.notes,
-        program: called(keeping),
+        program: options.called(),
         absent: Absent::of(keeping),
     };
     output.document(&report)?;
     output.line(report.text())?;
     Ok(Ending::Well)
-}
-
-/// How the program is called for this relay, where it was called now.
-fn called(keeping: Keeping<'_>) -> String {
-    match keeping {
-        Keeping::Stack(target) => format!("relayctl --stack {}", target.stack.name),
-        Keeping::Local(local) => format!("relayctl --local={}", local.folder.path().display()),
-    }
 }
 
 /// What is to be put in: nothing, where something is only listed, made or taken out.

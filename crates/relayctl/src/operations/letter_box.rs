@@ -87,20 +87,21 @@ impl Verdict {
         Self::Gone,
     ];
 
-    /// What it means, for a table.
+    /// What is done with the letter, for a table: of what would be done, or of what was.
     #[must_use]
-    pub const fn explained(self) -> &'static str {
-        match self {
-            Self::Sent => "send again",
-            Self::SentBefore => "take away: it was sent again before",
-            Self::DeliveredBefore => "take away: it is delivered",
-            Self::Outdated => "leave: something newer of its contact was delivered (--even-if-older)",
-            Self::Busy => "leave: a row of its contact is being sent (try again)",
-            Self::Conflict => "leave: another body was delivered under its id (drop it)",
-            Self::Unreadable => "leave: it is no delivery of this relay (drop it)",
-            Self::TooLarge => "leave: it is larger than Clay takes (drop it)",
-            Self::Gone => "nothing: it is no dead letter any more",
-        }
+    pub fn explained(self, done: bool) -> String {
+        let (would_be, was, why) = match self {
+            Self::Sent => ("send again", "sent again", ""),
+            Self::SentBefore => ("take away", "taken away", ": it was sent again before"),
+            Self::DeliveredBefore => ("take away", "taken away", ": it is delivered"),
+            Self::Outdated => ("leave", "left", ": something newer of its contact was delivered (--even-if-older)"),
+            Self::Busy => ("leave", "left", ": a row of its contact is being sent (try again)"),
+            Self::Conflict => ("leave", "left", ": another body was delivered under its id (drop it)"),
+            Self::Unreadable => ("leave", "left", ": it is no delivery of this relay (drop it)"),
+            Self::TooLarge => ("leave", "left", ": it is larger than Clay takes (drop it)"),
+            Self::Gone => ("nothing", "nothing", ": it is no dead letter any more"),
+        };
+        format!("{}{why}", if done { was } else { would_be })
     }
 
     /// Whether the letter stays where it is.
