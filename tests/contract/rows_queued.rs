@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::Relay;
-use relay_tests::eventually;
+use relay_tests::eventually_within;
 use relay_tests::far_end::{Down, FarEnd, Reply};
 use relay_tests::listing::Listing as _;
 use relay_tests::row::{Route, contact, send};
@@ -11,9 +11,13 @@ use serde_json::{Value, json};
 
 use super::rows::{ROUTES, assert_queued, bodies, loops, relay_to, row_of};
 
+/// A row that failed four times waits 16 s at the most, and then perhaps for an end that is asked every 10 s whether it is
+/// back; twice that.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Waits until everything that is stored is delivered, and gives the ids.
 async fn all_delivered(relay: &Relay) -> Vec<String> {
-    eventually("every row delivered", async || {
+    eventually_within(PATIENCE, "every row delivered", async || {
         let deliveries = relay.deliveries().await;
         let all = deliveries.iter().all(|delivery| delivery["state"] == "delivered");
         all.then(|| deliveries.iter().map(|delivery| delivery["id"].as_str().unwrap_or_default().to_owned()).collect())
