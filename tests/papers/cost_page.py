@@ -148,7 +148,7 @@ def milliseconds_of(facts, kind, function, busy):
     """How long one delivery occupies a function, as it is billed."""
     assumed = facts.assumed
     if busy and function in WORKERS:
-        # Each of two workers keeps to half of the rate; what it does besides, it does while it waits for its turn.
+        # Two workers keep the rate together; what each does besides, it does while it waits for its turn.
         return 1000 / (facts.rate / 2)
     share = assumed["memory_mb"] / assumed["memory_mb_of_one_processor"]
     calls = {"sqs": 0.0, "dynamodb": 0.0}

@@ -30,12 +30,18 @@ struct Memory {
 
 /// Stores so many events at once, and drains them.
 fn drain<F: Form>(way: Way, events: usize) -> Memory {
+    drain_late::<F>(way, events, Duration::ZERO)
+}
+
+/// The same, where the end takes so long over each answer.
+fn drain_late<F: Form>(way: Way, events: usize, takes: Duration) -> Memory {
     let (kept, runtime) = (F::nothing(Some(held)), runtime());
     let (loops, clay) = (State::new(events, 1), State::new(events, 2));
     let end = match way {
         Way::ToClay => Arc::clone(&clay),
         Way::ToLoops => Arc::clone(&loops),
     };
+    end.lock().unwrap().is_late(takes);
     let before = held();
     let (began, most) = runtime.block_on(async {
         let world = Arc::new(Simulated::after(Duration::ZERO, 3));
@@ -102,6 +108,14 @@ fn on_aws_a_backlog_of_events_reaches_clay_at_the_pace_with_no_429_and_no_more_m
 fn on_aws_a_backlog_of_events_reaches_loops_at_the_pace_with_no_429_and_no_more_memory() {
     let _alone = alone();
     drain_both::<Aws>(Way::ToLoops, 1_500, false);
+}
+
+#[test]
+fn on_aws_a_backlog_is_drained_at_the_pace_also_where_an_end_takes_half_a_second_to_answer() {
+    let _alone = alone();
+    for way in [Way::ToClay, Way::ToLoops] {
+        drain_late::<Aws>(way, 1_500, Duration::from_millis(500));
+    }
 }
 
 #[test]

@@ -11,11 +11,13 @@ use relay::rerouting::Rerouting;
 use relay_aws::account::environment;
 use relay_aws::ledger::Ledger;
 use relay_aws::managed_secret::ManagedSecret;
+use relay_aws::pace_item::PaceInTable;
 use relay_aws::parking::Parking;
 use relay_aws::queue::SqsQueue;
 use relay_aws::settings::{
     CLAY_DEAD_LETTER_URL, CLAY_QUEUE_URL, FunctionSettings, LEDGER_TABLE, LOOPS_TO_CLAY_SECRET_ARN,
 };
+use relay_aws::shared_pace::SharedPace;
 use relay_aws::start::{self, StartFault, warm_up_to_clay};
 use relay_aws::table::LedgerTable;
 use relay_aws::worker::ClayWorker;
@@ -37,12 +39,12 @@ async fn run() -> Result<(), Error> {
     let secrets = ManagedSecret::new(account.secrets_manager(), secret, shared.secret_ttl, System);
     warm_up_to_clay(&secrets, &client, &[&account.dynamodb_origin()]).await;
     let table = LedgerTable::new(account.dynamodb(), table);
-    let ledger = Ledger::new(table).with_contact_hash_key(shared.contact_hash_key);
+    let ledger = Ledger::new(table.clone()).with_contact_hash_key(shared.contact_hash_key);
     let clay = ClayDelivery {
         secrets,
         clay: HttpClay::new(client, System),
         ledger: ledger.clone(),
-        pace: drain::pace(shared.clay_rate),
+        pace: SharedPace::new(PaceInTable::to_clay(table), shared.clay_rate, System),
         ambient: System,
         payload: shared.clay_payload,
     };

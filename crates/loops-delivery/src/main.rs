@@ -10,13 +10,14 @@ use relay::loops_delivery::LoopsDelivery;
 use relay_aws::account::environment;
 use relay_aws::lane::AwsLane;
 use relay_aws::ledger::Ledger;
-use relay_aws::loops_pace::LoopsPace;
 use relay_aws::managed_secret::ManagedSecret;
+use relay_aws::pace_item::PaceInTable;
 use relay_aws::parking::Parking;
 use relay_aws::queue::SqsQueue;
 use relay_aws::settings::{
     CLAY_TO_LOOPS_SECRET_ARN, FunctionSettings, LEDGER_TABLE, LOOPS_DEAD_LETTER_URL, LOOPS_QUEUE_URL,
 };
+use relay_aws::shared_pace::SharedPace;
 use relay_aws::start::{self, StartFault, warm_up};
 use relay_aws::table::LedgerTable;
 use relay_aws::worker::LoopsWorker;
@@ -43,7 +44,7 @@ async fn run() -> Result<(), Error> {
     let attempt = LoopsDelivery {
         secrets,
         loops: HttpLoops::new(client, &shared.loops_api_url, System),
-        pace: LoopsPace::new(table, shared.loops_rate, System),
+        pace: SharedPace::new(PaceInTable::to_loops(table), shared.loops_rate, System),
         ambient: System,
     };
     let lane = AwsLane::new(queue.clone(), ledger.clone(), System);

@@ -1,29 +1,19 @@
-//! A function that drains a queue: its pace, and one batch after another.
+//! A function that drains a queue: one batch after another.
 
-use std::num::NonZeroU32;
 use std::time::Duration;
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use jiff::Timestamp;
 use lambda_runtime::{Diagnostic, Error, LambdaEvent, service_fn};
 use relay::ambient::Ambient;
-use relay::pace::ProcessPace;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use crate::batch::{self, MessageWorker};
 use crate::queue::SqsQueue;
 
-/// How many sandboxes drain one queue (the template's `MaximumConcurrency`, which cannot be less).
-const SANDBOXES: NonZeroU32 = NonZeroU32::MIN.saturating_add(1);
 /// The time that the template gives a worker.
 const USUAL_TIME: Duration = Duration::from_secs(60);
-
-/// The pace of one sandbox: all of them together keep the far end's, also in the first moment.
-#[must_use]
-pub fn pace(per_second: NonZeroU32) -> ProcessPace {
-    ProcessPace::share(per_second, SANDBOXES)
-}
 
 /// Takes batches until the sandbox ends.
 ///

@@ -1,4 +1,4 @@
-//! The one item that says when the next call to Loops may be made, and what is done to it.
+//! The one item of each end that says when the next call to it may be made, and what is done to that item.
 
 use std::future::Future;
 
@@ -7,10 +7,12 @@ use relay::store::StoreFault;
 
 use crate::table::{Change, Item, LedgerTable, number};
 
-/// The item's key.
-pub const PACE_KEY: &str = "pace#loops";
+/// The key of Loops' item.
+pub const LOOPS_PACE_KEY: &str = "pace#loops";
+/// The key of Clay's item.
+const CLAY_PACE_KEY: &str = "pace#clay";
 /// Its attribute, there while a person has stopped this direction: rows join the queue, whose worker is stopped as well. It
-/// is not a time until when Loops is left alone: what a worker has in hand is to be sent, and not to be hidden until then.
+/// is not a time until when the end is left alone: what a worker has in hand is to be sent, and not to be hidden until then.
 pub const STOPPED_AT: &str = "stopped_at";
 
 /// The item as it is.
@@ -18,7 +20,7 @@ pub const STOPPED_AT: &str = "stopped_at";
 pub struct Kept {
     /// When the next call is due.
     pub next_at: Option<Timestamp>,
-    /// Until when Loops is left alone.
+    /// Until when the end is left alone.
     pub paused_until: Option<Timestamp>,
     /// Until when it is called more slowly.
     pub slow_until: Option<Timestamp>,
@@ -29,8 +31,8 @@ pub struct Kept {
 /// A change of the item, made only where it is as that change needs it.
 #[derive(Debug, Clone, Copy)]
 pub enum PaceChange {
-    /// The time is moved on by an interval, wherever it is, if it is from `from` to `latest`, and nobody is to leave Loops
-    /// alone: however many do this at once, each gets a turn of its own.
+    /// The time is moved on by an interval, wherever it is, if it is from `from` to `latest`, and nobody is to leave the
+    /// end alone: however many do this at once, each gets a turn of its own.
     Step {
         /// The earliest that the time may be: what is before that is no turn any more.
         from: Timestamp,
@@ -46,7 +48,7 @@ pub enum PaceChange {
         /// The time.
         next_at: Timestamp,
     },
-    /// Loops is left alone until then, and called more slowly until another time, if it is not left alone for longer.
+    /// The end is left alone until then, and called more slowly until another time, if it is not left alone for longer.
     Pause {
         /// Until when nobody calls.
         until: Timestamp,
@@ -68,13 +70,34 @@ pub trait PaceItem: Send + Sync {
     ) -> impl Future<Output = Result<Result<Kept, Kept>, StoreFault>> + Send;
 }
 
-impl PaceItem for LedgerTable {
+/// An item of the ledger's table.
+#[derive(Debug, Clone)]
+pub struct PaceInTable {
+    table: LedgerTable,
+    key: &'static str,
+}
+
+impl PaceInTable {
+    /// The pace towards Loops.
+    #[must_use]
+    pub const fn to_loops(table: LedgerTable) -> Self {
+        Self { table, key: LOOPS_PACE_KEY }
+    }
+
+    /// The pace towards Clay.
+    #[must_use]
+    pub const fn to_clay(table: LedgerTable) -> Self {
+        Self { table, key: CLAY_PACE_KEY }
+    }
+}
+
+impl PaceItem for PaceInTable {
     async fn read(&self) -> Result<Kept, StoreFault> {
-        Ok(kept(&self.get(PACE_KEY).await?))
+        Ok(kept(&self.table.get(self.key).await?))
     }
 
     async fn change(&self, change: PaceChange, now: Timestamp) -> Result<Result<Kept, Kept>, StoreFault> {
-        let changed = self.change_or_see(PACE_KEY, as_update(change), now).await?;
+        let changed = self.table.change_or_see(self.key, as_update(change), now).await?;
         Ok(changed.map(|item| kept(&item)).map_err(|item| kept(&item)))
     }
 }

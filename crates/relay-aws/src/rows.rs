@@ -14,12 +14,13 @@ use relay::settings::SettingFault;
 
 use crate::lane::AwsLane;
 use crate::ledger::Ledger;
-use crate::loops_pace::LoopsPace;
 use crate::managed_secret::ManagedSecret;
+use crate::pace_item::PaceInTable;
 use crate::queue::SqsQueue;
 use crate::settings::{
     CLAY_TO_LOOPS_SECRET_ARN, FunctionSettings, LEDGER_TABLE, LOOPS_DEAD_LETTER_URL, LOOPS_QUEUE_URL,
 };
+use crate::shared_pace::SharedPace;
 use crate::start::warm_up;
 use crate::table::LedgerTable;
 
@@ -31,7 +32,7 @@ pub type Rows = ClayToLoops<
     ManagedSecret<ClayToLoopsSecret, System>,
     HttpLoops<System>,
     AwsLane<System>,
-    Arc<LoopsPace<System>>,
+    Arc<SharedPace<System>>,
     System,
 >;
 
@@ -52,7 +53,7 @@ pub fn handler(
         secrets: ManagedSecret::new(account.secrets_manager(), secret, shared.secret_ttl, System),
         loops: HttpLoops::new(client.clone(), &shared.loops_api_url, System),
         lane: AwsLane::new(SqsQueue::new(account.clone(), queue, dead_letters), ledger, System),
-        pace: Arc::new(LoopsPace::new(table, shared.loops_rate, System)),
+        pace: Arc::new(SharedPace::new(PaceInTable::to_loops(table), shared.loops_rate, System)),
         ambient: System,
         contact_source: shared.contact_source,
         properties: PropertyList::of(shared.typed_properties),

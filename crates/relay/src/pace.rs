@@ -165,15 +165,8 @@ impl ProcessPace {
     /// At most `per_second` requests a second, in bursts of [`burst`].
     #[must_use]
     pub fn new(per_second: NonZeroU32) -> Self {
-        Self::share(per_second, NonZeroU32::MIN)
-    }
-
-    /// The pace of one of so many processes that keep `per_second` together: its part of the rate, and of the [`burst`].
-    #[must_use]
-    pub fn share(per_second: NonZeroU32, processes: NonZeroU32) -> Self {
-        let part = |all: NonZeroU32| (all.get() / processes).max(1);
-        let interval = Duration::from_secs(1) / part(per_second);
-        let ahead = interval * part(burst(per_second)).saturating_sub(1);
+        let interval = Duration::from_secs(1) / per_second.get();
+        let ahead = interval * burst(per_second).get().saturating_sub(1);
         let now = Instant::now();
         let state =
             State { next_at: now, paused_until: now, full_until: now, slow_until: now, calls: Calls::default() };

@@ -51,15 +51,6 @@ async fn no_second_holds_more_than_ten_requests_though_each_may_be_late() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn processes_that_share_a_pace_keep_it_together_though_each_request_may_be_late() {
-    for per_second in [2, 4, 6, 8] {
-        let share = ProcessPace::share(number(per_second), number(2));
-        let most = 2 * most_in_a_second(&sent_by_workers(&share, 40).await, Duration::from_millis(199));
-        assert!(most <= 10, "{most} at {per_second} a second");
-    }
-}
-
-#[tokio::test(start_paused = true)]
 async fn who_waits_late_does_not_slow_the_others_down() {
     let pace = pace(8);
     let start = Instant::now();

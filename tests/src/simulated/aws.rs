@@ -17,12 +17,12 @@ use relay::property_list::PropertyList;
 use relay::rerouting::Rerouting;
 use relay::secrets::{ClayToLoopsSecret, LoopsToClaySecret, SecretField, Settled};
 use relay_aws::batch::MessageWorker;
-use relay_aws::drain;
 use relay_aws::lane::AwsLane;
 use relay_aws::ledger::Ledger;
-use relay_aws::loops_pace::LoopsPace;
+use relay_aws::pace_item::PaceInTable;
 use relay_aws::parking::Parking;
 use relay_aws::queue::SqsQueue;
+use relay_aws::shared_pace::SharedPace;
 use relay_aws::worker::{ClayWorker, LoopsWorker};
 use relay_core::row::Kind;
 use tokio::sync::watch;
@@ -40,7 +40,7 @@ const SANDBOXES: usize = 2;
 const LONG_POLL: Duration = Duration::from_secs(20);
 
 /// A sandbox of the function that takes rows.
-type Rows = ClayToLoops<Settled<ClayToLoopsSecret>, End, AwsLane<World>, Arc<LoopsPace<World>>, World>;
+type Rows = ClayToLoops<Settled<ClayToLoopsSecret>, End, AwsLane<World>, Arc<SharedPace<World>>, World>;
 
 /// A relay between two ends.
 pub struct Aws {
@@ -95,7 +95,7 @@ impl Form for Aws {
         let queue = |way: usize| queue(&account, way);
         let table = || table(&account);
         let ledger = || Ledger::new(table());
-        let pace = || LoopsPace::new(table(), shared.loops_rate, Arc::clone(&world));
+        let pace = |item, rate| SharedPace::new(item, rate, Arc::clone(&world));
         let (stop, stopping) = watch::channel(false);
         let mut sandboxes = Vec::new();
         for _ in 0..SANDBOXES {
@@ -103,7 +103,7 @@ impl Form for Aws {
                 secrets: to_clay.clone(),
                 clay: end(clay),
                 ledger: ledger(),
-                pace: drain::pace(shared.clay_rate),
+                pace: pace(PaceInTable::to_clay(table()), shared.clay_rate),
                 ambient: Arc::clone(&world),
                 payload: shared.clay_payload,
             };
@@ -116,7 +116,7 @@ impl Form for Aws {
             let attempt = LoopsDelivery {
                 secrets: to_loops.clone(),
                 loops: end(loops),
-                pace: pace(),
+                pace: pace(PaceInTable::to_loops(table()), shared.loops_rate),
                 ambient: Arc::clone(&world),
             };
             let lane = AwsLane::new(queue(1), ledger(), Arc::clone(&world));
@@ -141,7 +141,7 @@ impl Form for Aws {
             secrets: to_loops.clone(),
             loops: loops.clone(),
             lane: lane.clone(),
-            pace: Arc::new(LoopsPace::new(table.clone(), rate, Arc::clone(&ambient))),
+            pace: Arc::new(SharedPace::new(PaceInTable::to_loops(table.clone()), rate, Arc::clone(&ambient))),
             ambient: Arc::clone(&ambient),
             contact_source: shared.contact_source.clone(),
             properties: PropertyList::of(shared.typed_properties),

@@ -21,7 +21,7 @@ use super::Simulated;
 
 /// How many calls it takes in any second.
 const PER_SECOND: u32 = 10;
-/// What a call takes to arrive at most, and its answer to come back.
+/// What a call takes to arrive at most, and its answer to come back, at an end that is prompt.
 const LATENCY_MILLISECONDS: u64 = 100;
 
 /// Loops or Clay. Clones share it, and it outlives the relay.
@@ -43,6 +43,8 @@ pub struct State {
     answering: BTreeSet<usize>,
     /// The rows whose answer has come, and when: those of the last second.
     answered: VecDeque<(Duration, usize)>,
+    /// What it takes over each answer.
+    takes: Duration,
     /// From when until when it is down.
     down: (Duration, Duration),
     /// How many calls came while it was down.
@@ -65,12 +67,18 @@ impl State {
             taken: vec![0; rows],
             answering: BTreeSet::new(),
             answered: VecDeque::new(),
+            takes: Duration::ZERO,
             down: (Duration::ZERO, Duration::ZERO),
             while_down: 0,
             refused: 0,
             last_taken: Duration::ZERO,
             keys: HashSet::with_capacity(rows),
         }))
+    }
+
+    /// Takes that long over each answer from now on.
+    pub const fn is_late(&mut self, takes: Duration) {
+        self.takes = takes;
     }
 
     /// Is down for that time.
@@ -166,6 +174,8 @@ impl End {
             None => {}
         }
         let answer = self.state().take(number, key, now);
+        let takes = self.state().takes;
+        tokio::time::sleep(takes).await;
         self.travel().await;
         let now = self.world.elapsed();
         self.state().has_answered(number, now);

@@ -3,7 +3,7 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_lambda::types::EventSourceMappingConfiguration;
 use jiff::Timestamp;
-use relay_aws::pace_item::{PACE_KEY, STOPPED_AT};
+use relay_aws::pace_item::{LOOPS_PACE_KEY, STOPPED_AT};
 use relay_aws::table::time;
 use relay_core::delivery::Direction;
 
@@ -29,7 +29,9 @@ pub async fn state(target: &StackTarget, direction: Direction) -> Result<(bool, 
 pub async fn rows_stopped(target: &StackTarget, direction: Direction) -> Result<Option<Timestamp>, Fault> {
     match direction {
         Direction::LoopsToClay => Ok(None),
-        Direction::ClayToLoops => Ok(item(target, PACE_KEY.to_owned()).await?.and_then(|item| time(&item, STOPPED_AT))),
+        Direction::ClayToLoops => {
+            Ok(item(target, LOOPS_PACE_KEY.to_owned()).await?.and_then(|item| time(&item, STOPPED_AT)))
+        }
     }
 }
 
@@ -85,7 +87,7 @@ fn is_enabled(mapping: &EventSourceMappingConfiguration) -> bool {
 
 /// Makes rows join the queue, or pass it again; false where they did so before.
 async fn stop_rows(target: &StackTarget, stop: bool) -> Result<bool, Fault> {
-    let change = change_item(target, PACE_KEY.to_owned())?.expression_attribute_names("#at", STOPPED_AT);
+    let change = change_item(target, LOOPS_PACE_KEY.to_owned())?.expression_attribute_names("#at", STOPPED_AT);
     let change = if stop {
         let now = AttributeValue::N(Timestamp::now().as_millisecond().to_string());
         change

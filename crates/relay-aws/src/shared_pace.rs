@@ -1,5 +1,5 @@
-//! The pace of calls to Loops, kept across every sandbox: Clay may run a hundred of them at once, and Loops takes ten
-//! calls a second for the whole team.
+//! The pace of calls to one end, kept across every sandbox: Clay may run a hundred of them at once, and Loops takes ten
+//! calls a second for the whole team; two workers send to Clay, and where one waits for answers the other has its turns.
 //!
 //! One item of the ledger says when the next call may be made ("generic cell rate algorithm": one time is the whole
 //! state). Whoever wants to call moves that time on by one interval; while it is in the future, this is an addition, so
@@ -19,8 +19,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 use tracing::warn;
 
-use crate::pace_item::{Kept, PaceChange, PaceItem};
-use crate::table::LedgerTable;
+use crate::pace_item::{Kept, PaceChange, PaceInTable, PaceItem};
 
 /// How often the item is asked for a turn: it may be another one than was seen, then it may have been idle, and somebody
 /// else may have begun meanwhile.
@@ -38,7 +37,7 @@ const SLOWED: i32 = 3;
 
 /// The pace of all sandboxes.
 #[derive(Debug)]
-pub struct LoopsPace<A, I = LedgerTable> {
+pub struct SharedPace<A, I = PaceInTable> {
     item: I,
     ambient: A,
     /// The pace of this sandbox, which is never faster, and spares a call where this sandbox alone is too fast already.
@@ -60,7 +59,7 @@ enum Asked {
     Full(Timestamp),
 }
 
-impl<A: Ambient, I: PaceItem> LoopsPace<A, I> {
+impl<A: Ambient, I: PaceItem> SharedPace<A, I> {
     /// At most `per_second` calls a second from all sandboxes together.
     pub fn new(item: I, per_second: NonZeroU32, ambient: A) -> Self {
         let interval = SignedDuration::from_secs(1) / i32::try_from(per_second.get()).unwrap_or(i32::MAX);
@@ -109,13 +108,13 @@ impl<A: Ambient, I: PaceItem> LoopsPace<A, I> {
         Ok(Asked::Full(self.ambient.now() + self.interval))
     }
 
-    /// When a call may be made: as early as the burst allows, but not while Loops is left alone.
+    /// When a call may be made: as early as the burst allows, but not while the end is left alone.
     fn from(&self, seen: Kept, now: Timestamp) -> Timestamp {
         let due = believed(seen, now).unwrap_or(now);
         (due - self.ahead).max(now).max(seen.paused_until.unwrap_or(now))
     }
 
-    /// Tells everybody to leave Loops alone, and to call it more slowly then.
+    /// Tells everybody to leave the end alone, and to call it more slowly then.
     async fn tell(&self, pause: Duration, slow: Option<Duration>) {
         self.own.pause(pause).await;
         let now = self.ambient.now();
@@ -124,7 +123,7 @@ impl<A: Ambient, I: PaceItem> LoopsPace<A, I> {
         let mut seen = self.seen.lock().await;
         match self.item.change(PaceChange::Pause { until, slow_until }, now).await {
             Ok(Ok(kept) | Err(kept)) => *seen = kept,
-            Err(fault) => warn!(%fault, "the others could not be told to leave Loops alone"),
+            Err(fault) => warn!(%fault, "the others could not be told to leave the end alone"),
         }
     }
 
@@ -133,7 +132,7 @@ impl<A: Ambient, I: PaceItem> LoopsPace<A, I> {
     }
 }
 
-impl<A: Ambient, I: PaceItem> Pace for LoopsPace<A, I> {
+impl<A: Ambient, I: PaceItem> Pace for SharedPace<A, I> {
     async fn wait(&self) -> Result<(), LeftAlone> {
         loop {
             self.own.wait().await?;
@@ -198,5 +197,5 @@ fn micros(at: Timestamp) -> Timestamp {
 }
 
 #[cfg(test)]
-#[path = "loops_pace_tests.rs"]
+#[path = "shared_pace_tests.rs"]
 mod tests;

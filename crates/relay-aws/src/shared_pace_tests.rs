@@ -95,12 +95,12 @@ impl Window {
     }
 }
 
-fn sandbox(item: &Shared, start: Instant) -> Arc<LoopsPace<Simulated, Shared>> {
-    Arc::new(LoopsPace::new(item.clone(), NonZeroU32::new(8).unwrap(), Simulated(start)))
+fn sandbox(item: &Shared, start: Instant) -> Arc<SharedPace<Simulated, Shared>> {
+    Arc::new(SharedPace::new(item.clone(), NonZeroU32::new(8).unwrap(), Simulated(start)))
 }
 
 /// What a worker's group does for that long; how many of its calls were answered with 429.
-async fn drain(pace: Arc<LoopsPace<Simulated, Shared>>, loops: Window, end: Instant) -> usize {
+async fn drain(pace: Arc<SharedPace<Simulated, Shared>>, loops: Window, end: Instant) -> usize {
     let mut refused = 0;
     while Instant::now() < end {
         if pace.wait().await.is_err() {
