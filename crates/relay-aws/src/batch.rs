@@ -15,7 +15,7 @@ use relay_core::delivery::Delivery;
 use tokio::time::Instant;
 use tracing::{error, warn};
 
-use crate::dead_letter::{Death, Label, MALFORMED};
+use crate::dead_letter::{self, Death, Label, MALFORMED};
 use crate::envelope;
 use crate::parking::WaitsFor;
 use crate::patience;
@@ -42,6 +42,8 @@ pub enum Fate {
     Dead(Death),
     /// Another body is known under its id: it is kept under an id of its own.
     Conflict(Death),
+    /// It died before, and its letter is kept: nothing is left to do.
+    Buried,
     /// It has not ended: the message comes back at that time, and not before.
     Back(Timestamp),
     /// It has not ended: the message comes back at that time, or when another delivery gets through.
@@ -53,13 +55,23 @@ pub enum Fate {
     Unable,
 }
 
+/// What is known of a message besides the delivery that it carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Handed {
+    /// It may send what has died by then, and nothing that died later: the dead letter is a person's.
+    pub outlives: Timestamp,
+}
+
 /// What is done with one message.
 pub trait MessageWorker: Send + Sync {
     /// Works on one delivery.
-    fn work(&self, delivery: &Delivery) -> impl Future<Output = Fate> + Send;
+    fn work(&self, delivery: &Delivery, handed: Handed) -> impl Future<Output = Fate> + Send;
 
     /// Ends a delivery that has waited, or been received, for as long as it may.
-    fn give_up(&self, delivery: &Delivery) -> impl Future<Output = Fate> + Send;
+    fn give_up(&self, delivery: &Delivery, handed: Handed) -> impl Future<Output = Fate> + Send;
+
+    /// Notes that what died is among the dead letters.
+    fn kept(&self, delivery: &Delivery, death: Death) -> impl Future<Output = ()> + Send;
 
     /// Whether the far end can be tried now.
     fn readiness(&self) -> Readiness;
@@ -147,8 +159,9 @@ impl<W: MessageWorker, A: Ambient> Batch<'_, W, A> {
             return self.buried(message, buried);
         };
         let receipt = message.receipt_handle.as_deref().unwrap_or_default();
+        let handed = Handed { outlives: dead_letter::outlives(message) };
         if patience::is_given_up(message, self.ambient.now()) {
-            let fate = self.worker.give_up(&delivery).await;
+            let fate = self.worker.give_up(&delivery, handed).await;
             return self.meet(fate, &delivery, message).await;
         }
         match self.worker.readiness() {
@@ -160,13 +173,12 @@ impl<W: MessageWorker, A: Ambient> Batch<'_, W, A> {
             Readiness::LeftAlone(LeftAlone::Full(left)) => return Some(left),
             Readiness::Ready | Readiness::Probe => {}
         }
-        let fate = self.worker.work(&delivery).await;
+        let fate = self.worker.work(&delivery, handed).await;
         self.meet(fate, &delivery, message).await
     }
 
     /// Does what a fate asks for; how long the message has to wait, if it has to come back.
     async fn meet(&self, fate: Fate, delivery: &Delivery, message: &SqsMessage) -> Option<Duration> {
-        let id = message.message_id.as_deref().unwrap_or_default();
         match fate {
             Fate::Delivered { waited } => {
                 let freed = self.worker.freed_by(delivery, waited).await;
@@ -174,11 +186,9 @@ impl<W: MessageWorker, A: Ambient> Batch<'_, W, A> {
                 join_all(freed.iter().map(|receipt| self.queue.put_back(receipt, 0))).await;
                 None
             }
-            // By the message's own id: what was taken out of the dead letters and dies again is another message.
-            Fate::Dead(death) => self.buried(message, self.queue.bury_delivery(delivery, id, death).await),
-            Fate::Conflict(death) => {
-                self.buried(message, self.queue.bury_delivery(&delivery.conflict(), id, death).await)
-            }
+            Fate::Dead(death) => self.bury(delivery, death, message).await,
+            Fate::Conflict(death) => self.bury(&delivery.conflict(), death, message).await,
+            Fate::Buried => None,
             Fate::Parked(at, waits_for) => {
                 let receipt = message.receipt_handle.as_deref().unwrap_or_default();
                 self.worker.park(delivery, waits_for, receipt).await;
@@ -188,6 +198,14 @@ impl<W: MessageWorker, A: Ambient> Batch<'_, W, A> {
             Fate::NotYet => Some(NOT_YET),
             Fate::Unable => Some(self.later_each_time(message)),
         }
+    }
+
+    async fn bury(&self, delivery: &Delivery, death: Death, message: &SqsMessage) -> Option<Duration> {
+        let buried = self.queue.bury_delivery(delivery, death).await;
+        if buried.is_ok() {
+            self.worker.kept(delivery, death).await;
+        }
+        self.buried(message, buried)
     }
 
     /// A message that is kept among the dead letters is not needed any more; one that is not comes back.

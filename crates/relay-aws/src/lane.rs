@@ -75,7 +75,7 @@ impl<A: Ambient> AwsLane<A> {
     /// # Errors
     /// When SQS does not take it.
     pub async fn bury(&self, delivery: &Delivery, death: Death) -> Result<(), StoreFault> {
-        self.queue.bury_delivery(delivery, &self.ambient.unique(), death).await
+        self.queue.bury_delivery(delivery, death).await
     }
 
     /// Notes that a delivery of the queue has ended. What is still noted from long before it has ended as well, or never

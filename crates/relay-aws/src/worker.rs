@@ -1,14 +1,15 @@
 //! What is done with one message: the ledger is asked first and told afterwards.
 
+use jiff::Timestamp;
 use relay::ambient::Ambient;
 use relay::pace::Readiness;
 use relay::signal::{Became, Signal};
 use relay::store::Attempt;
 use relay_core::delivery::{Delivery, Disposition, Reason, ReasonCode};
-use tracing::error;
+use tracing::{error, warn};
 
-use crate::attempts::{Begun, Buried};
-use crate::batch::{Fate, MessageWorker};
+use crate::attempts::{Begun, Buried, Died};
+use crate::batch::{Fate, Handed, MessageWorker};
 use crate::dead_letter::Death;
 use crate::lane::{AwsLane, Before};
 use crate::ledger::Ledger;
@@ -28,12 +29,16 @@ pub struct ClayWorker<W, A> {
 }
 
 impl<W: Attempt, A: Ambient> MessageWorker for ClayWorker<W, A> {
-    async fn work(&self, delivery: &Delivery) -> Fate {
-        try_once(&self.attempt, &self.ledger, &self.ambient, delivery).await
+    async fn work(&self, delivery: &Delivery, handed: Handed) -> Fate {
+        try_once(&self.attempt, &self.ledger, &self.ambient, delivery, handed).await
     }
 
-    async fn give_up(&self, delivery: &Delivery) -> Fate {
-        bury(&self.ledger, &self.ambient, delivery, ReasonCode::GivenUp).await
+    async fn give_up(&self, delivery: &Delivery, handed: Handed) -> Fate {
+        bury(&self.ledger, &self.ambient, delivery, handed, ReasonCode::GivenUp).await
+    }
+
+    async fn kept(&self, delivery: &Delivery, death: Death) {
+        kept(&self.ledger, &self.ambient, delivery, death).await;
     }
 
     fn readiness(&self) -> Readiness {
@@ -65,15 +70,17 @@ pub struct LoopsWorker<W, A> {
 }
 
 impl<W: Attempt, A: Ambient> MessageWorker for LoopsWorker<W, A> {
-    async fn work(&self, delivery: &Delivery) -> Fate {
+    async fn work(&self, delivery: &Delivery, handed: Handed) -> Fate {
         match self.lane.before(delivery).await {
-            Ok(Before::Clear) => self.send(delivery).await,
+            Ok(Before::Clear) => self.send(delivery, handed).await,
             Ok(Before::Held) => {
                 Signal::of_work(delivery, Became::Waits).tell();
                 Fate::NotYet
             }
             Ok(Before::First(first)) => match self.send_first(&first).await {
-                Fate::Delivered { .. } | Fate::Dead(_) | Fate::Conflict(_) => self.send(delivery).await,
+                Fate::Delivered { .. } | Fate::Dead(_) | Fate::Conflict(_) | Fate::Buried => {
+                    self.send(delivery, handed).await
+                }
                 waits => waits,
             },
             Err(fault) => {
@@ -83,9 +90,13 @@ impl<W: Attempt, A: Ambient> MessageWorker for LoopsWorker<W, A> {
         }
     }
 
-    async fn give_up(&self, delivery: &Delivery) -> Fate {
-        let fate = bury(&self.ledger, &self.ambient, delivery, ReasonCode::GivenUp).await;
+    async fn give_up(&self, delivery: &Delivery, handed: Handed) -> Fate {
+        let fate = bury(&self.ledger, &self.ambient, delivery, handed, ReasonCode::GivenUp).await;
         self.leave_ended(delivery, fate).await
+    }
+
+    async fn kept(&self, delivery: &Delivery, death: Death) {
+        kept(&self.ledger, &self.ambient, delivery, death).await;
     }
 
     fn readiness(&self) -> Readiness {
@@ -102,29 +113,36 @@ impl<W: Attempt, A: Ambient> MessageWorker for LoopsWorker<W, A> {
 }
 
 impl<W: Attempt, A: Ambient> LoopsWorker<W, A> {
-    async fn send(&self, delivery: &Delivery) -> Fate {
-        let fate = try_once(&self.attempt, &self.ledger, &self.ambient, delivery).await;
+    async fn send(&self, delivery: &Delivery, handed: Handed) -> Fate {
+        let fate = try_once(&self.attempt, &self.ledger, &self.ambient, delivery, handed).await;
         self.leave_ended(delivery, fate).await
     }
 
     /// Sends what goes before the message that is at hand. Nobody else keeps it where it dies.
     async fn send_first(&self, first: &Delivery) -> Fate {
-        let fate = try_once(&self.attempt, &self.ledger, &self.ambient, first).await;
-        let buried = match fate {
-            Fate::Dead(death) => self.lane.bury(first, death).await,
-            Fate::Conflict(death) => self.lane.bury(&first.conflict(), death).await,
-            _ => Ok(()),
+        // It goes first because it has not ended: what died in it before is over, and no letter that a person took out.
+        let handed = Handed { outlives: Timestamp::UNIX_EPOCH };
+        let fate = try_once(&self.attempt, &self.ledger, &self.ambient, first, handed).await;
+        let letter = match fate {
+            Fate::Dead(death) => Some((first.clone(), death)),
+            Fate::Conflict(death) => Some((first.conflict(), death)),
+            _ => None,
         };
-        if let Err(fault) = buried {
-            error!(delivery.id = %first.id, %fault, "a dead letter cannot be stored");
-            return Fate::Unable;
+        if let Some((letter, death)) = letter {
+            if let Err(fault) = self.lane.bury(&letter, death).await {
+                error!(delivery.id = %first.id, %fault, "a dead letter cannot be stored");
+                return Fate::Unable;
+            }
+            self.kept(&letter, death).await;
         }
         self.leave_ended(first, fate).await
     }
 
     async fn leave_ended(&self, delivery: &Delivery, fate: Fate) -> Fate {
         match fate {
-            Fate::Delivered { .. } | Fate::Dead(_) | Fate::Conflict(_) => self.leave(delivery, fate).await,
+            Fate::Delivered { .. } | Fate::Dead(_) | Fate::Conflict(_) | Fate::Buried => {
+                self.leave(delivery, fate).await
+            }
             waits => waits,
         }
     }
@@ -140,15 +158,22 @@ impl<W: Attempt, A: Ambient> LoopsWorker<W, A> {
     }
 }
 
-async fn try_once<W: Attempt, A: Ambient>(attempt: &W, ledger: &Ledger, ambient: &A, delivery: &Delivery) -> Fate {
-    let history = match ledger.begin(delivery, ambient.now()).await {
+async fn try_once<W: Attempt, A: Ambient>(
+    attempt: &W,
+    ledger: &Ledger,
+    ambient: &A,
+    delivery: &Delivery,
+    handed: Handed,
+) -> Fate {
+    let history = match ledger.begin(delivery, handed.outlives, ambient.now()).await {
         Ok(Begun::Go(history)) => history,
         Ok(Begun::DoneBefore) => {
             Signal::of_work(delivery, Became::Duplicate).tell();
             return Fate::Delivered { waited: None };
         }
         Ok(Begun::NotBefore(at)) => return Fate::Back(at),
-        Ok(Begun::Conflict) => return bury_conflict(ledger, ambient, delivery).await,
+        Ok(Begun::DiedBefore(died)) => return letter_of(died, Fate::Dead),
+        Ok(Begun::Conflict) => return bury_conflict(ledger, ambient, delivery, handed).await,
         Err(fault) => {
             error!(delivery.id = %delivery.id, %fault, "the ledger cannot be written: nothing is sent");
             return Fate::Unable;
@@ -179,14 +204,15 @@ async fn try_once<W: Attempt, A: Ambient>(attempt: &W, ledger: &Ledger, ambient:
 }
 
 /// Ends a delivery without an attempt: on record first, so that an event that is run again is stored anew.
-async fn bury<A: Ambient>(ledger: &Ledger, ambient: &A, delivery: &Delivery, code: ReasonCode) -> Fate {
-    match ledger.bury(delivery, Reason::own(code), ambient.now()).await {
+async fn bury<A: Ambient>(ledger: &Ledger, ambient: &A, delivery: &Delivery, handed: Handed, code: ReasonCode) -> Fate {
+    match ledger.bury(delivery, handed.outlives, Reason::own(code), ambient.now()).await {
         Ok(Buried::Dead(death)) => {
             tell_dead(delivery, death);
             Fate::Dead(death)
         }
         Ok(Buried::DoneBefore) => Fate::Delivered { waited: None },
-        Ok(Buried::Conflict) => bury_conflict(ledger, ambient, delivery).await,
+        Ok(Buried::DiedBefore(died)) => letter_of(died, Fate::Dead),
+        Ok(Buried::Conflict) => bury_conflict(ledger, ambient, delivery, handed).await,
         Err(fault) => {
             error!(delivery.id = %delivery.id, %fault, "a dead letter cannot be recorded");
             Fate::Unable
@@ -195,18 +221,32 @@ async fn bury<A: Ambient>(ledger: &Ledger, ambient: &A, delivery: &Delivery, cod
 }
 
 /// Ends another body under a known id, under an id of its own: what is known of the first one stays.
-async fn bury_conflict<A: Ambient>(ledger: &Ledger, ambient: &A, delivery: &Delivery) -> Fate {
-    match ledger.bury(&delivery.conflict(), Reason::own(ReasonCode::IdConflict), ambient.now()).await {
+async fn bury_conflict<A: Ambient>(ledger: &Ledger, ambient: &A, delivery: &Delivery, handed: Handed) -> Fate {
+    let reason = Reason::own(ReasonCode::IdConflict);
+    match ledger.bury(&delivery.conflict(), handed.outlives, reason, ambient.now()).await {
         Ok(Buried::Dead(death)) => {
             tell_dead(delivery, death);
             Fate::Conflict(death)
         }
+        Ok(Buried::DiedBefore(died)) => letter_of(died, Fate::Conflict),
         // The same other body was kept before, and a person has sent it since.
         Ok(Buried::DoneBefore | Buried::Conflict) => Fate::Delivered { waited: None },
         Err(fault) => {
             error!(delivery.id = %delivery.id, %fault, "a dead letter cannot be recorded");
             Fate::Unable
         }
+    }
+}
+
+/// What becomes of the message of something that died before: its letter is stored once more where it may be missing.
+fn letter_of(died: Died, fate: impl FnOnce(Death) -> Fate) -> Fate {
+    if died.kept { Fate::Buried } else { fate(died.death) }
+}
+
+async fn kept<A: Ambient>(ledger: &Ledger, ambient: &A, delivery: &Delivery, death: Death) {
+    if let Err(fault) = ledger.kept(&delivery.id, death, ambient.now()).await {
+        // Should its message come once more, it is stored once more.
+        warn!(delivery.id = %delivery.id, %fault, "a dead letter that is stored could not be recorded as such");
     }
 }
 

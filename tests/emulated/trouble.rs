@@ -1,0 +1,90 @@
+//! What the ledger, the lane and the workers make of calls to AWS that fail in the middle, or whose answers are lost.
+
+use relay::ambient::Ambient as _;
+use relay::store::{Admission, DirectEnd, DirectLane as _, Queue as _, Wish};
+use relay_core::contact::ContactKey;
+use relay_core::delivery::{Cargo, Delivery, DeliveryId, Reason, ReasonCode};
+use relay_tests::any_store::AnyStore as _;
+use relay_tests::any_store::end::{Answer, End};
+use relay_tests::cloud::services::Trouble;
+
+use crate::Store;
+
+async fn store() -> (Store, End) {
+    let store = Store::new().await;
+    let end = End::new(store.clock());
+    (store, end)
+}
+
+fn delivery(store: &Store, id: DeliveryId, cargo: Cargo, body: &'static str) -> Delivery {
+    let (contact, received_at) = (ContactKey::of_email("ada@example.com"), store.clock().now());
+    Delivery { id, contact, received_at, cargo, body: body.into() }
+}
+
+fn row(store: &Store, body: &'static str) -> Delivery {
+    let cargo = Cargo::ClayRow { route: "contacts".to_owned(), webhook_id: body.to_owned() };
+    delivery(store, DeliveryId::of_webhook("contacts", body), cargo, body)
+}
+
+fn update(store: &Store, body: &'static str) -> Delivery {
+    delivery(store, DeliveryId::unique(&store.clock().unique()), Cargo::LoopsContact, body)
+}
+
+fn seconds(seconds: i64) -> jiff::SignedDuration {
+    jiff::SignedDuration::from_secs(seconds)
+}
+
+fn postponed(store: &Store) -> DirectEnd {
+    let at = store.clock().now().checked_add(seconds(30)).unwrap();
+    DirectEnd::Postponed { attempts: 2, at, reason: Reason { code: ReasonCode::FarEndFailed, status: Some(503) } }
+}
+
+/// One that goes first, and one that waits behind it.
+async fn first_and_second(store: &Store) -> [Delivery; 2] {
+    let [first, second] = [update(store, "1"), update(store, "2")];
+    assert_eq!(store.lane().admit(&first, Wish::Direct).await.unwrap(), Admission::Direct);
+    assert_eq!(store.lane().admit(&second, Wish::Direct).await.unwrap(), Admission::Queued);
+    store.lane().settle_direct(&first, postponed(store)).await.unwrap();
+    [first, second]
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_letter_that_could_not_be_stored_is_stored_later_without_another_attempt() {
+    let (mut store, end) = store().await;
+    end.then([Answer::Refuses(422)]);
+    store.queue().put(&row(&store, "one")).await.unwrap();
+    store.services().trouble("SendMessage", "clay-dead", Trouble::Fails, 3);
+    store.work(&end).await;
+    assert!(store.dead_letters().await.is_empty());
+    store.let_pass(seconds(60)).await;
+    store.work(&end).await;
+    assert_eq!(end.got(), ["one"]);
+    assert_eq!(store.dead_letters().await.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_letter_that_was_stored_without_an_answer_is_one_letter() {
+    let (mut store, end) = store().await;
+    end.then([Answer::Refuses(422)]);
+    store.queue().put(&row(&store, "one")).await.unwrap();
+    store.services().trouble("SendMessage", "clay-dead", Trouble::LosesAnswers, 3);
+    store.work(&end).await;
+    store.let_pass(seconds(60)).await;
+    store.work(&end).await;
+    assert_eq!((end.got().len(), store.dead_letters().await.len()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_goes_first_and_dies_while_its_own_message_is_still_on_its_way_is_not_sent_again() {
+    let (mut store, end) = store().await;
+    let [first, _] = first_and_second(&store).await;
+    store.let_pass(seconds(31)).await;
+    end.then([Answer::Refuses(422)]);
+    store.work(&end).await;
+    // The function that put it there was that slow: it comes after the death.
+    store.let_pass(seconds(6)).await;
+    store.put_again(&first).await;
+    store.work(&end).await;
+    assert_eq!(end.got(), ["1", "2"]);
+    assert_eq!(store.dead_letters().await.len(), 1);
+}
