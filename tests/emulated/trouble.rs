@@ -4,6 +4,7 @@ use relay::ambient::Ambient as _;
 use relay::store::{Admission, DirectEnd, DirectLane as _, Queue as _, Wish};
 use relay_core::contact::ContactKey;
 use relay_core::delivery::{Cargo, Delivery, DeliveryId, Reason, ReasonCode};
+use relay_core::idempotency::IdempotencyKey;
 use relay_tests::any_store::AnyStore as _;
 use relay_tests::any_store::end::{Answer, End};
 use relay_tests::cloud::services::Trouble;
@@ -87,4 +88,66 @@ async fn what_goes_first_and_dies_while_its_own_message_is_still_on_its_way_is_n
     store.work(&end).await;
     assert_eq!(end.got(), ["1", "2"]);
     assert_eq!(store.dead_letters().await.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lane_that_was_taken_without_an_answer_is_had() {
+    let (store, _) = store().await;
+    let update = update(&store, "1");
+    store.services().trouble("UpdateItem", "contact#", Trouble::LosesAnswers, 1);
+    assert_eq!(store.lane().admit(&update, Wish::Direct).await.unwrap(), Admission::Direct);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_was_put_on_record_without_an_answer_is_not_taken_for_its_twin() {
+    let (store, _) = store().await;
+    let key = IdempotencyKey::stored("key_1".to_owned());
+    let event = delivery(&store, DeliveryId::of_event(&key), Cargo::LoopsEvent { key }, "event");
+    store.services().trouble("UpdateItem", "delivery#", Trouble::LosesAnswers, 1);
+    assert_eq!(store.lane().admit(&event, Wish::Direct).await.unwrap(), Admission::Direct);
+    assert_eq!(store.lane().admit(&event, Wish::Direct).await.unwrap(), Admission::Busy);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_was_begun_without_an_answer_is_made_and_counted_once() {
+    let (mut store, end) = store().await;
+    let row = row(&store, "one");
+    store.queue().put(&row).await.unwrap();
+    store.services().trouble("UpdateItem", "delivery#", Trouble::LosesAnswers, 1);
+    store.work(&end).await;
+    assert_eq!(end.got(), ["one"]);
+    assert_eq!(store.known(&row.id).await.unwrap().attempts, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_row_that_has_to_wait_is_stored_though_the_answers_of_the_lane_are_lost() {
+    let (mut store, end) = store().await;
+    let alone = update(&store, "0");
+    assert_eq!(store.lane().admit(&alone, Wish::Direct).await.unwrap(), Admission::Direct);
+    store.services().trouble("UpdateItem", "contact#", Trouble::LosesAnswers, 1);
+    store.lane().settle_direct(&alone, postponed(&store)).await.unwrap();
+    store.let_pass(seconds(31)).await;
+    store.work(&end).await;
+    let [first, second] = [update(&store, "1"), update(&store, "2")];
+    assert_eq!(store.lane().admit(&first, Wish::Direct).await.unwrap(), Admission::Direct);
+    assert_eq!(store.lane().admit(&second, Wish::Direct).await.unwrap(), Admission::Queued);
+    store.services().trouble("UpdateItem", "first_message", Trouble::LosesAnswers, 1);
+    store.lane().settle_direct(&first, postponed(&store)).await.unwrap();
+    store.let_pass(seconds(31)).await;
+    store.work(&end).await;
+    assert_eq!(end.got(), ["0", "1", "2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_worker_has_delivered_meanwhile_is_not_forgotten() {
+    let (mut store, end) = store().await;
+    let key = IdempotencyKey::stored("key_1".to_owned());
+    let event = delivery(&store, DeliveryId::of_event(&key), Cargo::LoopsEvent { key }, "event");
+    assert_eq!(store.lane().admit(&event, Wish::Direct).await.unwrap(), Admission::Direct);
+    // The queue took it, did not say so, and a worker was quick.
+    store.let_pass(seconds(41)).await;
+    store.put_again(&event).await;
+    store.work(&end).await;
+    store.lane().settle_direct(&event, DirectEnd::Refused).await.unwrap();
+    assert_eq!(store.lane().admit(&event, Wish::Direct).await.unwrap(), Admission::DeliveredBefore);
 }

@@ -51,16 +51,22 @@ pub struct Died {
 }
 
 impl Ledger {
-    /// Begins an attempt for a message that outlives every death up to then.
+    /// Begins an attempt, which has a name of its own, for a message that outlives every death up to then.
     ///
     /// # Errors
     /// When the table cannot be written: nothing may be sent then, because it would not be known.
-    pub async fn begin(&self, delivery: &Delivery, outlives: Timestamp, now: Timestamp) -> Result<Begun, StoreFault> {
+    pub async fn begin(
+        &self,
+        delivery: &Delivery,
+        attempt: &str,
+        outlives: Timestamp,
+        now: Timestamp,
+    ) -> Result<Begun, StoreFault> {
         let change = Change::new(
             "SET standing = if_not_exists(standing, :queued), body_hash = :hash, \
              received_at = if_not_exists(received_at, :received), cargo = if_not_exists(cargo, :cargo), \
              first_attempt_at = if_not_exists(first_attempt_at, :now), last_attempt_at = :now, \
-             attempt_until = :lease REMOVE not_before, parked, receipt ADD attempts :one",
+             attempt_until = :lease, attempt_id = :attempt REMOVE not_before, parked, receipt ADD attempts :one",
         )
         // What is done, or dead for this message, or is another body under the id, is no attempt. An event that died and was
         // mended has the same key, and another body.
@@ -75,6 +81,7 @@ impl Ledger {
         .text(":done", "done")
         .text(":dead", "dead")
         .text(":event", "event")
+        .text(":attempt", attempt)
         .number(":outlives", outlives.as_millisecond())
         .number(":lease", now.checked_add(ATTEMPT_LEASE).unwrap_or(now).as_millisecond())
         .text(":queued", "queued")
@@ -83,6 +90,8 @@ impl Ledger {
         let key = delivery_key(&delivery.id);
         let item = match self.table().change_or_see(&key, self.describe(change, delivery), now).await? {
             Ok(item) => item,
+            // It was begun, the answer was lost, and the SDK has asked once more.
+            Err(item) if text(&item, "attempt_id") == Some(attempt) => item,
             Err(item) if is_conflict(&item, delivery, outlives) => return Ok(Begun::Conflict),
             Err(item) if text(&item, "standing") == Some("done") => return Ok(Begun::DoneBefore),
             Err(item) => {
@@ -150,11 +159,18 @@ impl Ledger {
         self.table().change(&delivery_key(id), change, now).await.map(drop)
     }
 
-    /// Notes how an attempt ended; gives how many there were.
+    /// Notes how this attempt ended; gives how many there were. Nothing, where the delivery is not this attempt's any more:
+    /// it is done, or another one was begun. That it is delivered is noted all the same.
     ///
     /// # Errors
     /// When the table cannot be written.
-    pub async fn end(&self, id: &DeliveryId, end: Disposition, now: Timestamp) -> Result<u32, StoreFault> {
+    pub async fn end(
+        &self,
+        id: &DeliveryId,
+        attempt: &str,
+        end: Disposition,
+        now: Timestamp,
+    ) -> Result<Option<u32>, StoreFault> {
         let (update, standing, reason) = match end {
             Disposition::Delivered => (
                 "SET standing = :standing REMOVE reason, last_status, failing_since, held_since, not_before, \
@@ -185,12 +201,18 @@ impl Ledger {
         };
         let mut change = Change::new(update).text(":standing", standing);
         if let Some(reason) = reason {
-            change = counted(because(change, reason), reason);
+            change = counted(because(change, reason), reason)
+                .only_if(
+                    "(attribute_not_exists(attempt_id) OR attempt_id = :attempt) \
+                     AND (attribute_not_exists(standing) OR standing <> :done)",
+                )
+                .text(":attempt", attempt)
+                .text(":done", "done");
         }
         if update.contains(":now") {
             change = change.number(":now", now.as_millisecond());
         }
-        Ok(self.table().change(&delivery_key(id), change, now).await?.as_ref().map_or(0, attempts))
+        Ok(self.table().change(&delivery_key(id), change, now).await?.as_ref().map(attempts))
     }
 }
 

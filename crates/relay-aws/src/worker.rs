@@ -165,7 +165,8 @@ async fn try_once<W: Attempt, A: Ambient>(
     delivery: &Delivery,
     handed: Handed,
 ) -> Fate {
-    let history = match ledger.begin(delivery, handed.outlives, ambient.now()).await {
+    let name = ambient.unique();
+    let history = match ledger.begin(delivery, &name, handed.outlives, ambient.now()).await {
         Ok(Begun::Go(history)) => history,
         Ok(Begun::DoneBefore) => {
             Signal::of_work(delivery, Became::Duplicate).tell();
@@ -181,8 +182,12 @@ async fn try_once<W: Attempt, A: Ambient>(
     };
     let end = attempt.attempt(delivery, history).await;
     let now = ambient.now();
-    let attempts = match ledger.end(&delivery.id, end, now).await {
-        Ok(attempts) => attempts,
+    let attempts = match ledger.end(&delivery.id, &name, end, now).await {
+        Ok(Some(attempts)) => attempts,
+        Ok(None) => {
+            warn!(delivery.id = %delivery.id, "another attempt was begun meanwhile, and what it comes to counts");
+            return Fate::NotYet;
+        }
         Err(fault) => {
             error!(delivery.id = %delivery.id, %fault, "the end of an attempt cannot be recorded");
             // What was delivered is not sent again for the sake of a record.
