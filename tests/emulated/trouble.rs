@@ -1,13 +1,16 @@
 //! What the ledger, the lane and the workers make of calls to AWS that fail in the middle, or whose answers are lost.
 
+use std::time::Duration;
+
 use relay::ambient::Ambient as _;
 use relay::store::{Admission, DirectEnd, DirectLane as _, Queue as _, Wish};
 use relay_core::contact::ContactKey;
 use relay_core::delivery::{Cargo, Delivery, DeliveryId, Reason, ReasonCode};
 use relay_core::idempotency::IdempotencyKey;
-use relay_tests::any_store::AnyStore as _;
 use relay_tests::any_store::end::{Answer, End};
+use relay_tests::any_store::{AnyStore as _, Moment};
 use relay_tests::cloud::services::Trouble;
+use relay_tests::emulated::QUEUES;
 
 use crate::Store;
 
@@ -139,6 +142,68 @@ async fn a_row_that_has_to_wait_is_stored_though_the_answers_of_the_lane_are_los
 }
 
 #[tokio::test(start_paused = true)]
+async fn nobody_else_tries_what_a_worker_may_still_be_sending() {
+    let (mut store, end) = store().await;
+    store.queue().put(&row(&store, "one")).await.unwrap();
+    store.work_and_die(&end, Moment::BeforeTheRecord).await;
+    for (passed, tries) in [(59, 1), (1, 2)] {
+        store.let_pass(seconds(passed)).await;
+        // As where another delivery gets through that had waited for the same.
+        store.services().kept().queues.show(QUEUES[0].0);
+        store.work(&end).await;
+        assert_eq!(end.got().len(), tries);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_delivered_is_recorded_as_soon_as_it_can_be() {
+    let (mut store, end) = store().await;
+    let [row, update] = [row(&store, "row"), update(&store, "update")];
+    store.queue().put(&row).await.unwrap();
+    assert_eq!(store.lane().admit(&update, Wish::Later).await.unwrap(), Admission::Queued);
+    for delivery in [&row, &update] {
+        // The SDK asks three times.
+        store.services().trouble("UpdateItem", ":standing", Trouble::Fails, 4);
+        store.work(&end).await;
+        assert_eq!(store.known(&delivery.id).await.unwrap().state, "delivered");
+    }
+    assert_eq!(end.got(), ["row", "update"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_delivered_is_not_sent_again_where_nothing_can_be_recorded_and_its_lane_opens_again() {
+    let (mut store, end) = store().await;
+    let first = update(&store, "1");
+    assert_eq!(store.lane().admit(&first, Wish::Later).await.unwrap(), Admission::Queued);
+    store.services().trouble("UpdateItem", ":standing", Trouble::Fails, 1000);
+    store.services().trouble("UpdateItem", "delivered_through", Trouble::Fails, 1000);
+    store.work(&end).await;
+    store.services().mend();
+    store.let_pass(seconds(601)).await;
+    store.work(&end).await;
+    assert_eq!(end.got(), ["1"]);
+    let second = update(&store, "2");
+    assert_eq!(store.lane().admit(&second, Wish::Direct).await.unwrap(), Admission::Queued);
+    store.work(&end).await;
+    assert_eq!(end.got(), ["1", "2"]);
+    assert!(store.lane().is_clear(&first.contact).await.unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_goes_first_and_cannot_be_recorded_lets_nothing_past_it() {
+    let (mut store, end) = store().await;
+    first_and_second(&store).await;
+    store.let_pass(seconds(31)).await;
+    store.services().trouble("UpdateItem", ":standing", Trouble::Fails, 1000);
+    store.work(&end).await;
+    assert_eq!(end.got(), ["1"]);
+    store.services().mend();
+    store.let_pass(seconds(61)).await;
+    store.work(&end).await;
+    assert_eq!(end.got(), ["1", "1", "2"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_a_worker_has_delivered_meanwhile_is_not_forgotten() {
     let (mut store, end) = store().await;
     let key = IdempotencyKey::stored("key_1".to_owned());
@@ -150,4 +215,20 @@ async fn what_a_worker_has_delivered_meanwhile_is_not_forgotten() {
     store.work(&end).await;
     store.lane().settle_direct(&event, DirectEnd::Refused).await.unwrap();
     assert_eq!(store.lane().admit(&event, Wish::Direct).await.unwrap(), Admission::DeliveredBefore);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_goes_first_and_takes_long_leaves_the_next_one_its_time() {
+    let (mut store, end) = store().await;
+    first_and_second(&store).await;
+    store.let_pass(seconds(31)).await;
+    end.then([Answer::Refuses(422)]);
+    // Six calls for the first: then the second would be broken off in the middle.
+    store.services().trouble("", "", Trouble::Slow(Duration::from_millis(5500)), 1000);
+    store.work(&end).await;
+    assert_eq!((end.got(), store.dead_letters().await.len()), (vec!["1".to_owned()], 1));
+    store.services().mend();
+    store.let_pass(seconds(3)).await;
+    store.work(&end).await;
+    assert_eq!((end.got(), store.dead_letters().await.len()), (vec!["1".to_owned(), "2".to_owned()], 1));
 }

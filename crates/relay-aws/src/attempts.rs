@@ -5,13 +5,15 @@ use relay::store::StoreFault;
 use relay_core::delivery::{BodyHash, Cargo, Delivery, DeliveryId, Disposition, History, Reason, ReasonCode};
 
 use crate::dead_letter::Death;
+use crate::drain::USUAL_TIME;
 use crate::failures::counted;
 use crate::ledger::{Ledger, because, delivery_key};
 use crate::table::{Change, Item, number, text, time};
 
-/// How long an attempt keeps others away, should the queue hand out its message twice. A worker that is killed keeps it
-/// for no longer, and its message is hidden for longer than that.
-const ATTEMPT_LEASE: SignedDuration = SignedDuration::from_secs(15);
+/// How long an attempt keeps others away, should the queue hand out its message twice: for as long as a worker may run. It
+/// breaks an attempt off some seconds before, so much may clocks differ. A worker that is killed keeps others away for no
+/// longer than one that is not, and its message is hidden for longer than that.
+const ATTEMPT_LEASE: SignedDuration = SignedDuration::from_secs(USUAL_TIME.as_secs().cast_signed());
 
 /// What a worker does with a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -25,6 +25,8 @@ use crate::queue::SqsQueue;
 const TIME_FOR_ONE: Duration = Duration::from_secs(30);
 /// What is kept of a function's time to tell which messages come back.
 const TIME_TO_TELL: Duration = Duration::from_secs(4);
+/// What a worker leaves of that: it must have told what became of a delivery before it is broken off.
+const TIME_TO_END: Duration = Duration::from_secs(1);
 /// When a message is looked at again whose turn has not come.
 const NOT_YET: Duration = Duration::from_secs(2);
 /// The longest that SQS hides a message.
@@ -60,6 +62,15 @@ pub enum Fate {
 pub struct Handed {
     /// It may send what has died by then, and nothing that died later: the dead letter is a person's.
     pub outlives: Timestamp,
+    /// Until when it is to be told what became of it.
+    pub until: Instant,
+}
+
+impl Handed {
+    /// Whether there is time for another attempt.
+    pub(crate) fn has_time_for_one(&self) -> bool {
+        self.until.saturating_duration_since(Instant::now()) + TIME_TO_END + TIME_TO_TELL >= TIME_FOR_ONE
+    }
 }
 
 /// What is done with one message.
@@ -141,14 +152,14 @@ impl<W: MessageWorker, A: Ambient> Batch<'_, W, A> {
         }
         // Whoever is ended by Lambda takes the other groups along.
         let in_time = self.deadline.checked_sub(TIME_TO_TELL).unwrap_or(self.deadline);
-        let worked = tokio::time::timeout_at(in_time, self.work_on(group, message)).await;
+        let worked = tokio::time::timeout_at(in_time, self.work_on(group, message, in_time)).await;
         worked.unwrap_or_else(|_| {
             error!(message.id = message.message_id, "a delivery takes too long: it comes back");
             Some(self.later_each_time(message))
         })
     }
 
-    async fn work_on(&self, group: &str, message: &SqsMessage) -> Option<Duration> {
+    async fn work_on(&self, group: &str, message: &SqsMessage, in_time: Instant) -> Option<Duration> {
         let body = message.body.as_deref().unwrap_or_default();
         let id = message.message_id.as_deref().unwrap_or_default();
         let Ok(delivery) = envelope::open(body) else {
@@ -159,7 +170,8 @@ impl<W: MessageWorker, A: Ambient> Batch<'_, W, A> {
             return self.buried(message, buried);
         };
         let receipt = message.receipt_handle.as_deref().unwrap_or_default();
-        let handed = Handed { outlives: dead_letter::outlives(message) };
+        let until = in_time.checked_sub(TIME_TO_END).unwrap_or(in_time);
+        let handed = Handed { outlives: dead_letter::outlives(message), until };
         if patience::is_given_up(message, self.ambient.now()) {
             let fate = self.worker.give_up(&delivery, handed).await;
             return self.meet(fate, &delivery, message).await;

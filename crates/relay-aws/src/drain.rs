@@ -17,7 +17,7 @@ use crate::queue::SqsQueue;
 /// How many sandboxes drain one queue (the template's `MaximumConcurrency`, which cannot be less).
 const SANDBOXES: NonZeroU32 = NonZeroU32::MIN.saturating_add(1);
 /// The time that the template gives a worker.
-const USUAL_TIME: Duration = Duration::from_secs(60);
+pub(crate) const USUAL_TIME: Duration = Duration::from_secs(60);
 
 /// The pace of one sandbox: all of them together keep the far end's, also in the first moment.
 #[must_use]

@@ -40,6 +40,8 @@ pub struct AwsLane<A> {
 pub enum Before {
     /// Nothing.
     Clear,
+    /// Nothing: it is the one that goes first.
+    Itself,
     /// A caller is sending for this contact right now.
     Held,
     /// This delivery goes first.
@@ -62,11 +64,12 @@ impl<A: Ambient> AwsLane<A> {
             return Ok(Before::Held);
         }
         match text(&item, "first_id") {
-            Some(id) if id != delivery.id.as_str() => {
+            Some(id) if id == delivery.id.as_str() => Ok(Before::Itself),
+            Some(_) => {
                 let first = text(&item, "first_message").and_then(|first| envelope::open(first).ok());
                 Ok(first.map_or(Before::Clear, |first| Before::First(Box::new(first))))
             }
-            _ => Ok(Before::Clear),
+            None => Ok(Before::Clear),
         }
     }
 

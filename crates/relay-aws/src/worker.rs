@@ -4,8 +4,10 @@ use jiff::Timestamp;
 use relay::ambient::Ambient;
 use relay::pace::Readiness;
 use relay::signal::{Became, Signal};
-use relay::store::Attempt;
+use relay::store::{Attempt, StoreFault};
+use relay_core::backoff;
 use relay_core::delivery::{Delivery, Disposition, Reason, ReasonCode};
+use tokio::time::Instant;
 use tracing::{error, warn};
 
 use crate::attempts::{Begun, Buried, Died};
@@ -30,7 +32,8 @@ pub struct ClayWorker<W, A> {
 
 impl<W: Attempt, A: Ambient> MessageWorker for ClayWorker<W, A> {
     async fn work(&self, delivery: &Delivery, handed: Handed) -> Fate {
-        try_once(&self.attempt, &self.ledger, &self.ambient, delivery, handed).await
+        // What cannot be recorded as delivered has no message any more, and so nobody sends it again.
+        try_once(&self.attempt, &self.ledger, &self.ambient, delivery, handed).await.fate
     }
 
     async fn give_up(&self, delivery: &Delivery, handed: Handed) -> Fate {
@@ -72,15 +75,19 @@ pub struct LoopsWorker<W, A> {
 impl<W: Attempt, A: Ambient> MessageWorker for LoopsWorker<W, A> {
     async fn work(&self, delivery: &Delivery, handed: Handed) -> Fate {
         match self.lane.before(delivery).await {
-            Ok(Before::Clear) => self.send(delivery, handed).await,
+            Ok(Before::Clear) => self.send(delivery, handed, Keeps::Message).await,
+            Ok(Before::Itself) => self.send(delivery, handed, Keeps::Lane).await,
             Ok(Before::Held) => {
                 Signal::of_work(delivery, Became::Waits).tell();
                 Fate::NotYet
             }
-            Ok(Before::First(first)) => match self.send_first(&first).await {
-                Fate::Delivered { .. } | Fate::Dead(_) | Fate::Conflict(_) | Fate::Buried => {
-                    self.send(delivery, handed).await
+            Ok(Before::First(first)) => match self.send_first(&first, handed).await {
+                Fate::Delivered { .. } | Fate::Dead(_) | Fate::Conflict(_) | Fate::Buried
+                    if handed.has_time_for_one() =>
+                {
+                    self.send(delivery, handed, Keeps::Message).await
                 }
+                Fate::Delivered { .. } | Fate::Dead(_) | Fate::Conflict(_) | Fate::Buried => Fate::NotYet,
                 waits => waits,
             },
             Err(fault) => {
@@ -92,7 +99,7 @@ impl<W: Attempt, A: Ambient> MessageWorker for LoopsWorker<W, A> {
 
     async fn give_up(&self, delivery: &Delivery, handed: Handed) -> Fate {
         let fate = bury(&self.ledger, &self.ambient, delivery, handed, ReasonCode::GivenUp).await;
-        self.leave_ended(delivery, fate).await
+        self.leave_ended(delivery, fate, handed).await
     }
 
     async fn kept(&self, delivery: &Delivery, death: Death) {
@@ -113,16 +120,26 @@ impl<W: Attempt, A: Ambient> MessageWorker for LoopsWorker<W, A> {
 }
 
 impl<W: Attempt, A: Ambient> LoopsWorker<W, A> {
-    async fn send(&self, delivery: &Delivery, handed: Handed) -> Fate {
-        let fate = try_once(&self.attempt, &self.ledger, &self.ambient, delivery, handed).await;
-        self.leave_ended(delivery, fate).await
+    async fn send(&self, delivery: &Delivery, handed: Handed, keeps: Keeps) -> Fate {
+        let Tried { fate, unrecorded } = try_once(&self.attempt, &self.ledger, &self.ambient, delivery, handed).await;
+        match self.leave_ended(delivery, fate, handed).await {
+            // Nothing can be recorded: without its message, nobody sends it again. The lane stays closed until a row has
+            // ended that came ten minutes later.
+            Fate::Unable if unrecorded && keeps == Keeps::Message => fate,
+            left => left,
+        }
     }
 
     /// Sends what goes before the message that is at hand. Nobody else keeps it where it dies.
-    async fn send_first(&self, first: &Delivery) -> Fate {
+    async fn send_first(&self, first: &Delivery, handed: Handed) -> Fate {
         // It goes first because it has not ended: what died in it before is over, and no letter that a person took out.
-        let handed = Handed { outlives: Timestamp::UNIX_EPOCH };
-        let fate = try_once(&self.attempt, &self.ledger, &self.ambient, first, handed).await;
+        let handed = Handed { outlives: Timestamp::UNIX_EPOCH, ..handed };
+        let Tried { fate, unrecorded } = try_once(&self.attempt, &self.ledger, &self.ambient, first, handed).await;
+        if unrecorded {
+            // Its own message is still to come, and would send it after the others. So it keeps its place before them: should
+            // it be sent again, it overwrites nothing.
+            return Fate::Unable;
+        }
         let letter = match fate {
             Fate::Dead(death) => Some((first.clone(), death)),
             Fate::Conflict(death) => Some((first.conflict(), death)),
@@ -135,20 +152,23 @@ impl<W: Attempt, A: Ambient> LoopsWorker<W, A> {
             }
             self.kept(&letter, death).await;
         }
-        self.leave_ended(first, fate).await
+        self.leave_ended(first, fate, handed).await
     }
 
-    async fn leave_ended(&self, delivery: &Delivery, fate: Fate) -> Fate {
+    async fn leave_ended(&self, delivery: &Delivery, fate: Fate, handed: Handed) -> Fate {
         match fate {
             Fate::Delivered { .. } | Fate::Dead(_) | Fate::Conflict(_) | Fate::Buried => {
-                self.leave(delivery, fate).await
+                self.leave(delivery, fate, handed).await
             }
             waits => waits,
         }
     }
 
-    async fn leave(&self, delivery: &Delivery, fate: Fate) -> Fate {
-        match self.lane.leave(delivery, matches!(fate, Fate::Delivered { .. })).await {
+    async fn leave(&self, delivery: &Delivery, fate: Fate, handed: Handed) -> Fate {
+        let leave = self.lane.leave(delivery, matches!(fate, Fate::Delivered { .. }));
+        let late = || StoreFault("the time of the worker is over".to_owned());
+        let left = tokio::time::timeout_at(handed.until, leave).await.unwrap_or_else(|_| Err(late()));
+        match left {
             Ok(()) => fate,
             Err(fault) => {
                 error!(delivery.id = %delivery.id, %fault, "the lane cannot be left");
@@ -158,54 +178,98 @@ impl<W: Attempt, A: Ambient> LoopsWorker<W, A> {
     }
 }
 
+/// What would send a delivery again of which nothing can be recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Keeps {
+    /// Its message, and nothing else.
+    Message,
+    /// The lane, which has it as the one that goes first.
+    Lane,
+}
+
+/// What came of trying.
+struct Tried {
+    fate: Fate,
+    /// The far end has it, and that could not be recorded.
+    unrecorded: bool,
+}
+
+impl From<Fate> for Tried {
+    fn from(fate: Fate) -> Self {
+        Self { fate, unrecorded: false }
+    }
+}
+
 async fn try_once<W: Attempt, A: Ambient>(
     attempt: &W,
     ledger: &Ledger,
     ambient: &A,
     delivery: &Delivery,
     handed: Handed,
-) -> Fate {
+) -> Tried {
     let name = ambient.unique();
     let history = match ledger.begin(delivery, &name, handed.outlives, ambient.now()).await {
         Ok(Begun::Go(history)) => history,
         Ok(Begun::DoneBefore) => {
             Signal::of_work(delivery, Became::Duplicate).tell();
-            return Fate::Delivered { waited: None };
+            return Fate::Delivered { waited: None }.into();
         }
-        Ok(Begun::NotBefore(at)) => return Fate::Back(at),
-        Ok(Begun::DiedBefore(died)) => return letter_of(died, Fate::Dead),
-        Ok(Begun::Conflict) => return bury_conflict(ledger, ambient, delivery, handed).await,
+        Ok(Begun::NotBefore(at)) => return Fate::Back(at).into(),
+        Ok(Begun::DiedBefore(died)) => return letter_of(died, Fate::Dead).into(),
+        Ok(Begun::Conflict) => return bury_conflict(ledger, ambient, delivery, handed).await.into(),
         Err(fault) => {
             error!(delivery.id = %delivery.id, %fault, "the ledger cannot be written: nothing is sent");
-            return Fate::Unable;
+            return Fate::Unable.into();
         }
     };
     let end = attempt.attempt(delivery, history).await;
+    let waited = history.held_since.map(|_| WaitsFor::Person).or(history.failing_since.map(|_| WaitsFor::FarEnd));
+    if end == Disposition::Delivered {
+        let recorded = record_delivered(ledger, ambient, delivery, &name, handed.until).await;
+        return Tried { fate: Fate::Delivered { waited }, unrecorded: !recorded };
+    }
     let now = ambient.now();
     let attempts = match ledger.end(&delivery.id, &name, end, now).await {
         Ok(Some(attempts)) => attempts,
         Ok(None) => {
             warn!(delivery.id = %delivery.id, "another attempt was begun meanwhile, and what it comes to counts");
-            return Fate::NotYet;
+            return Fate::NotYet.into();
         }
         Err(fault) => {
             error!(delivery.id = %delivery.id, %fault, "the end of an attempt cannot be recorded");
-            // What was delivered is not sent again for the sake of a record.
-            if end != Disposition::Delivered {
-                return Fate::Unable;
-            }
-            0
+            return Fate::Unable.into();
         }
     };
-    let waited = history.held_since.map(|_| WaitsFor::Person).or(history.failing_since.map(|_| WaitsFor::FarEnd));
-    match end {
+    let fate = match end {
         Disposition::Delivered => Fate::Delivered { waited },
         Disposition::Dead(reason) => Fate::Dead(Death { reason, attempts, at: now }),
         // For as long as an end asks to be left alone, it is.
         Disposition::TryLater { at, reason } if reason.code == ReasonCode::FarEndFull => Fate::Back(at),
         Disposition::TryLater { at, .. } => Fate::Parked(at, WaitsFor::FarEnd),
         Disposition::Hold { at, .. } => Fate::Parked(at, WaitsFor::Person),
-    }
+    };
+    fate.into()
+}
+
+/// Records that the far end has a delivery: again and again, because it must not be sent again for want of a record. A part of
+/// the time is left for the lane. Whether it is recorded.
+async fn record_delivered<A: Ambient>(
+    ledger: &Ledger,
+    ambient: &A,
+    delivery: &Delivery,
+    attempt: &str,
+    until: Instant,
+) -> bool {
+    let recorded = async {
+        let mut tries = 0;
+        while let Err(fault) = ledger.end(&delivery.id, attempt, Disposition::Delivered, ambient.now()).await {
+            tries += 1;
+            error!(delivery.id = %delivery.id, tries, %fault, "the end of an attempt cannot be recorded");
+            tokio::time::sleep(backoff::wait(tries, None, ambient.chance())).await;
+        }
+    };
+    let left = until.saturating_duration_since(Instant::now());
+    tokio::time::timeout(left * 3 / 4, recorded).await.is_ok()
 }
 
 /// Ends a delivery without an attempt: on record first, so that an event that is run again is stored anew.

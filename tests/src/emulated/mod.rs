@@ -157,7 +157,7 @@ impl Services {
         Self { count, ..self }
     }
 
-    /// The next so many calls of an operation (`UpdateItem`) that say this (`contact#`) fail, or lose their answers.
+    /// The next so many calls of an operation (`UpdateItem`) that say this (`contact#`) are slow, lose their answers, or fail.
     pub fn trouble(&self, operation: &'static str, about: &'static str, trouble: Trouble, times: u32) {
         self.ailing().push(Ailing { operation, about, trouble, left: times });
     }
@@ -227,15 +227,17 @@ impl Services {
     async fn answer(&self, target: &str, body: &[u8]) -> (u16, Box<[u8]>) {
         self.travel().await;
         let ails = self.ails(target, body);
-        if ails.is_some_and(|trouble| trouble != Trouble::LosesAnswers) {
-            return failed();
+        match ails {
+            None | Some(Trouble::LosesAnswers) => {}
+            Some(Trouble::Slow(wait)) => tokio::time::sleep(wait).await,
+            Some(Trouble::Fails | Trouble::Throttles | Trouble::Hangs) => return failed(),
         }
         let (status, body) = self.change(|kept, now| answered(kept, target, body, now), |(_, body)| body.len());
         if target.starts_with("AmazonSQS") {
             self.show();
         }
         self.travel().await;
-        if ails.is_some() { failed() } else { (status, body) }
+        if ails == Some(Trouble::LosesAnswers) { failed() } else { (status, body) }
     }
 }
 
