@@ -232,3 +232,19 @@ async fn what_goes_first_and_takes_long_leaves_the_next_one_its_time() {
     store.work(&end).await;
     assert_eq!((end.got(), store.dead_letters().await.len()), (vec!["1".to_owned(), "2".to_owned()], 1));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_was_delivered_and_not_recorded_is_deleted_though_it_cannot_be_seen_who_waited_for_the_same() {
+    let (mut store, end) = store().await;
+    end.then([Answer::Fails(503)]);
+    assert_eq!(store.lane().admit(&update(&store, "1"), Wish::Later).await.unwrap(), Admission::Queued);
+    store.work(&end).await;
+    store.let_pass(seconds(60)).await;
+    store.services().trouble("UpdateItem", ":standing", Trouble::Fails, 1000);
+    store.services().trouble("", "", Trouble::Slow(Duration::from_millis(5500)), 1000);
+    store.work(&end).await;
+    store.services().mend();
+    store.let_pass(seconds(600)).await;
+    store.work(&end).await;
+    assert_eq!(end.got(), ["1", "1"], "it failed, and then it was taken");
+}

@@ -174,7 +174,7 @@ impl<W: MessageWorker, A: Ambient> Batch<'_, W, A> {
         let handed = Handed { outlives: dead_letter::outlives(message), until };
         if patience::is_given_up(message, self.ambient.now()) {
             let fate = self.worker.give_up(&delivery, handed).await;
-            return self.meet(fate, &delivery, message).await;
+            return self.meet(fate, &delivery, message, handed).await;
         }
         match self.worker.readiness() {
             // Not even begun.
@@ -186,16 +186,16 @@ impl<W: MessageWorker, A: Ambient> Batch<'_, W, A> {
             Readiness::Ready | Readiness::Probe => {}
         }
         let fate = self.worker.work(&delivery, handed).await;
-        self.meet(fate, &delivery, message).await
+        self.meet(fate, &delivery, message, handed).await
     }
 
     /// Does what a fate asks for; how long the message has to wait, if it has to come back.
-    async fn meet(&self, fate: Fate, delivery: &Delivery, message: &SqsMessage) -> Option<Duration> {
+    async fn meet(&self, fate: Fate, delivery: &Delivery, message: &SqsMessage, handed: Handed) -> Option<Duration> {
         match fate {
             Fate::Delivered { waited } => {
-                let freed = self.worker.freed_by(delivery, waited).await;
-                // One that has come back by itself has another receipt by now.
-                join_all(freed.iter().map(|receipt| self.queue.put_back(receipt, 0))).await;
+                // Broken off, it would come back and be sent again; the others come back by themselves.
+                let free = self.free_others(delivery, waited);
+                drop(tokio::time::timeout_at(handed.until + TIME_TO_END / 2, free).await);
                 None
             }
             Fate::Dead(death) => self.bury(delivery, death, message).await,
@@ -210,6 +210,12 @@ impl<W: MessageWorker, A: Ambient> Batch<'_, W, A> {
             Fate::NotYet => Some(NOT_YET),
             Fate::Unable => Some(self.later_each_time(message)),
         }
+    }
+
+    async fn free_others(&self, delivery: &Delivery, waited: Option<WaitsFor>) {
+        let freed = self.worker.freed_by(delivery, waited).await;
+        // One that has come back by itself has another receipt by now.
+        join_all(freed.iter().map(|receipt| self.queue.put_back(receipt, 0))).await;
     }
 
     async fn bury(&self, delivery: &Delivery, death: Death, message: &SqsMessage) -> Option<Duration> {
