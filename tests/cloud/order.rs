@@ -135,9 +135,10 @@ async fn a_delivery_that_dies_again_after_it_was_taken_out_of_the_dead_letters_i
     eventually("a dead letter", async || (cloud.length("ClayDeadLetters").await == 1).then_some(())).await;
     // As SQS' own redrive does it.
     let (sqs, stack) = (cloud.stack().account().sqs(), cloud.stack());
-    let letters = sqs.receive_message().queue_url(stack.queue("ClayDeadLetters")).send().await.unwrap();
-    let letter = letters.messages.unwrap().remove(0);
+    let letters = sqs.receive_message().queue_url(stack.queue("ClayDeadLetters")).message_attribute_names("All");
+    let letter = letters.send().await.unwrap().messages.unwrap().remove(0);
     let redriven = sqs.send_message().queue_url(stack.queue("ClayQueue")).message_body(letter.body.unwrap());
+    let redriven = redriven.set_message_attributes(letter.message_attributes);
     redriven.message_group_id("g").message_deduplication_id("redriven").send().await.unwrap();
     let receipt = letter.receipt_handle.unwrap();
     sqs.delete_message().queue_url(stack.queue("ClayDeadLetters")).receipt_handle(receipt).send().await.unwrap();

@@ -2,5 +2,6 @@
 
 #[path = "../stores/mod.rs"]
 mod stores;
+mod trouble;
 
 pub(crate) use relay_tests::any_store::emulated::Emulated as Store;

@@ -61,6 +61,27 @@ async fn a_row_that_has_to_wait_after_all_keeps_its_place() {
 }
 
 #[tokio::test]
+async fn a_row_that_dies_in_front_of_a_newer_one_is_not_sent_again_after_it_and_is_kept_once() {
+    let (mut store, end) = store().await;
+    let first = update(&store, "ada@example.com", "1");
+    assert_eq!(store.lane().admit(&first, Wish::Direct).await.unwrap(), Admission::Direct);
+    let second = update(&store, "ada@example.com", "2");
+    assert_eq!(store.lane().admit(&second, Wish::Direct).await.unwrap(), Admission::Queued);
+    store.lane().settle_direct(&first, postponed(&store, 30)).await.unwrap();
+    // The second keeps what stands behind it waiting for longer than a queue knows what was sent.
+    end.then([Answer::Refuses(422), Answer::AsksFor(400)]);
+    for _ in 0..3 {
+        store.let_pass(seconds(401)).await;
+        store.work(&end).await;
+    }
+    assert_eq!(end.got(), ["1", "2", "2"]);
+    let letters = store.dead_letters().await;
+    let ids: Vec<_> = letters.iter().map(|letter| letter.id.as_str()).collect();
+    assert_eq!(ids, [first.id.as_str()]);
+    assert!(store.lane().is_clear(&first.contact).await.unwrap());
+}
+
+#[tokio::test]
 async fn what_its_caller_has_waited_for_counts_as_attempts_and_by_its_reason() {
     let (mut store, end) = store().await;
     let event = event(&store, "key_1", "ada@example.com", "event");

@@ -65,6 +65,20 @@ async fn a_worker_that_is_killed_after_it_has_recorded_does_not_send_again() {
 }
 
 #[tokio::test]
+async fn a_worker_that_is_killed_after_a_death_neither_sends_again_nor_keeps_it_twice() {
+    let (mut store, end) = store().await;
+    end.then([Answer::Refuses(422)]);
+    let row = row(&store, "msg_1", "ada@example.com", "one");
+    take(&store, &row).await;
+    store.work_and_die(&end, Moment::AfterTheRecord).await;
+    store.let_pass(seconds(360)).await;
+    store.work(&end).await;
+    assert_eq!(end.got(), ["one"]);
+    assert_eq!(store.dead_letters().await.len(), 1);
+    assert_eq!(known(&store, &row).await.state, "dead");
+}
+
+#[tokio::test]
 async fn each_reason_is_counted_and_the_first_and_last_attempt_are_known() {
     let (mut store, end) = store().await;
     let row = row(&store, "msg_1", "ada@example.com", "one");

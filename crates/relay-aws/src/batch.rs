@@ -15,7 +15,7 @@ use relay_core::delivery::Delivery;
 use tokio::time::Instant;
 use tracing::{error, warn};
 
-use crate::dead_letter::{Death, Label, MALFORMED};
+use crate::dead_letter::{self, Death, Label, MALFORMED};
 use crate::envelope;
 use crate::parking::WaitsFor;
 use crate::patience;
@@ -25,6 +25,8 @@ use crate::queue::SqsQueue;
 const TIME_FOR_ONE: Duration = Duration::from_secs(30);
 /// What is kept of a function's time to tell which messages come back.
 const TIME_TO_TELL: Duration = Duration::from_secs(4);
+/// What a worker leaves of that: it must have told what became of a delivery before it is broken off.
+const TIME_TO_END: Duration = Duration::from_secs(1);
 /// When a message is looked at again whose turn has not come.
 const NOT_YET: Duration = Duration::from_secs(2);
 /// The longest that SQS hides a message.
@@ -42,6 +44,8 @@ pub enum Fate {
     Dead(Death),
     /// Another body is known under its id: it is kept under an id of its own.
     Conflict(Death),
+    /// It died before, and its letter is kept: nothing is left to do.
+    Buried,
     /// It has not ended: the message comes back at that time, and not before.
     Back(Timestamp),
     /// It has not ended: the message comes back at that time, or when another delivery gets through.
@@ -53,13 +57,32 @@ pub enum Fate {
     Unable,
 }
 
+/// What is known of a message besides the delivery that it carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Handed {
+    /// It may send what has died by then, and nothing that died later: the dead letter is a person's.
+    pub outlives: Timestamp,
+    /// Until when it is to be told what became of it.
+    pub until: Instant,
+}
+
+impl Handed {
+    /// Whether there is time for another attempt.
+    pub(crate) fn has_time_for_one(&self) -> bool {
+        self.until.saturating_duration_since(Instant::now()) + TIME_TO_END + TIME_TO_TELL >= TIME_FOR_ONE
+    }
+}
+
 /// What is done with one message.
 pub trait MessageWorker: Send + Sync {
     /// Works on one delivery.
-    fn work(&self, delivery: &Delivery) -> impl Future<Output = Fate> + Send;
+    fn work(&self, delivery: &Delivery, handed: Handed) -> impl Future<Output = Fate> + Send;
 
     /// Ends a delivery that has waited, or been received, for as long as it may.
-    fn give_up(&self, delivery: &Delivery) -> impl Future<Output = Fate> + Send;
+    fn give_up(&self, delivery: &Delivery, handed: Handed) -> impl Future<Output = Fate> + Send;
+
+    /// Notes that what died is among the dead letters.
+    fn kept(&self, delivery: &Delivery, death: Death) -> impl Future<Output = ()> + Send;
 
     /// Whether the far end can be tried now.
     fn readiness(&self) -> Readiness;
@@ -129,14 +152,14 @@ impl<W: MessageWorker, A: Ambient> Batch<'_, W, A> {
         }
         // Whoever is ended by Lambda takes the other groups along.
         let in_time = self.deadline.checked_sub(TIME_TO_TELL).unwrap_or(self.deadline);
-        let worked = tokio::time::timeout_at(in_time, self.work_on(group, message)).await;
+        let worked = tokio::time::timeout_at(in_time, self.work_on(group, message, in_time)).await;
         worked.unwrap_or_else(|_| {
             error!(message.id = message.message_id, "a delivery takes too long: it comes back");
             Some(self.later_each_time(message))
         })
     }
 
-    async fn work_on(&self, group: &str, message: &SqsMessage) -> Option<Duration> {
+    async fn work_on(&self, group: &str, message: &SqsMessage, in_time: Instant) -> Option<Duration> {
         let body = message.body.as_deref().unwrap_or_default();
         let id = message.message_id.as_deref().unwrap_or_default();
         let Ok(delivery) = envelope::open(body) else {
@@ -147,9 +170,11 @@ impl<W: MessageWorker, A: Ambient> Batch<'_, W, A> {
             return self.buried(message, buried);
         };
         let receipt = message.receipt_handle.as_deref().unwrap_or_default();
+        let until = in_time.checked_sub(TIME_TO_END).unwrap_or(in_time);
+        let handed = Handed { outlives: dead_letter::outlives(message), until };
         if patience::is_given_up(message, self.ambient.now()) {
-            let fate = self.worker.give_up(&delivery).await;
-            return self.meet(fate, &delivery, message).await;
+            let fate = self.worker.give_up(&delivery, handed).await;
+            return self.meet(fate, &delivery, message, handed).await;
         }
         match self.worker.readiness() {
             // Not even begun.
@@ -160,25 +185,22 @@ impl<W: MessageWorker, A: Ambient> Batch<'_, W, A> {
             Readiness::LeftAlone(LeftAlone::Full(left)) => return Some(left),
             Readiness::Ready | Readiness::Probe => {}
         }
-        let fate = self.worker.work(&delivery).await;
-        self.meet(fate, &delivery, message).await
+        let fate = self.worker.work(&delivery, handed).await;
+        self.meet(fate, &delivery, message, handed).await
     }
 
     /// Does what a fate asks for; how long the message has to wait, if it has to come back.
-    async fn meet(&self, fate: Fate, delivery: &Delivery, message: &SqsMessage) -> Option<Duration> {
-        let id = message.message_id.as_deref().unwrap_or_default();
+    async fn meet(&self, fate: Fate, delivery: &Delivery, message: &SqsMessage, handed: Handed) -> Option<Duration> {
         match fate {
             Fate::Delivered { waited } => {
-                let freed = self.worker.freed_by(delivery, waited).await;
-                // One that has come back by itself has another receipt by now.
-                join_all(freed.iter().map(|receipt| self.queue.put_back(receipt, 0))).await;
+                // Broken off, it would come back and be sent again; the others come back by themselves.
+                let free = self.free_others(delivery, waited);
+                drop(tokio::time::timeout_at(handed.until + TIME_TO_END / 2, free).await);
                 None
             }
-            // By the message's own id: what was taken out of the dead letters and dies again is another message.
-            Fate::Dead(death) => self.buried(message, self.queue.bury_delivery(delivery, id, death).await),
-            Fate::Conflict(death) => {
-                self.buried(message, self.queue.bury_delivery(&delivery.conflict(), id, death).await)
-            }
+            Fate::Dead(death) => self.bury(delivery, death, message).await,
+            Fate::Conflict(death) => self.bury(&delivery.conflict(), death, message).await,
+            Fate::Buried => None,
             Fate::Parked(at, waits_for) => {
                 let receipt = message.receipt_handle.as_deref().unwrap_or_default();
                 self.worker.park(delivery, waits_for, receipt).await;
@@ -188,6 +210,20 @@ impl<W: MessageWorker, A: Ambient> Batch<'_, W, A> {
             Fate::NotYet => Some(NOT_YET),
             Fate::Unable => Some(self.later_each_time(message)),
         }
+    }
+
+    async fn free_others(&self, delivery: &Delivery, waited: Option<WaitsFor>) {
+        let freed = self.worker.freed_by(delivery, waited).await;
+        // One that has come back by itself has another receipt by now.
+        join_all(freed.iter().map(|receipt| self.queue.put_back(receipt, 0))).await;
+    }
+
+    async fn bury(&self, delivery: &Delivery, death: Death, message: &SqsMessage) -> Option<Duration> {
+        let buried = self.queue.bury_delivery(delivery, death).await;
+        if buried.is_ok() {
+            self.worker.kept(delivery, death).await;
+        }
+        self.buried(message, buried)
     }
 
     /// A message that is kept among the dead letters is not needed any more; one that is not comes back.

@@ -13,7 +13,7 @@ use crate::batch::{self, MessageWorker};
 use crate::queue::SqsQueue;
 
 /// The time that the template gives a worker.
-const USUAL_TIME: Duration = Duration::from_secs(60);
+pub(crate) const USUAL_TIME: Duration = Duration::from_secs(60);
 
 /// Takes batches until the sandbox ends.
 ///

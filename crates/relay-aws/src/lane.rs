@@ -40,6 +40,8 @@ pub struct AwsLane<A> {
 pub enum Before {
     /// Nothing.
     Clear,
+    /// Nothing: it is the one that goes first.
+    Itself,
     /// A caller is sending for this contact right now.
     Held,
     /// This delivery goes first.
@@ -62,11 +64,12 @@ impl<A: Ambient> AwsLane<A> {
             return Ok(Before::Held);
         }
         match text(&item, "first_id") {
-            Some(id) if id != delivery.id.as_str() => {
+            Some(id) if id == delivery.id.as_str() => Ok(Before::Itself),
+            Some(_) => {
                 let first = text(&item, "first_message").and_then(|first| envelope::open(first).ok());
                 Ok(first.map_or(Before::Clear, |first| Before::First(Box::new(first))))
             }
-            _ => Ok(Before::Clear),
+            None => Ok(Before::Clear),
         }
     }
 
@@ -75,7 +78,7 @@ impl<A: Ambient> AwsLane<A> {
     /// # Errors
     /// When SQS does not take it.
     pub async fn bury(&self, delivery: &Delivery, death: Death) -> Result<(), StoreFault> {
-        self.queue.bury_delivery(delivery, &self.ambient.unique(), death).await
+        self.queue.bury_delivery(delivery, death).await
     }
 
     /// Notes that a delivery of the queue has ended. What is still noted from long before it has ended as well, or never
@@ -114,7 +117,7 @@ impl<A: Ambient> AwsLane<A> {
     /// Puts a delivery that can come again on record; or says what is known of it, where it is known.
     async fn set_out(&self, delivery: &Delivery) -> Result<Option<Admission>, StoreFault> {
         let now = self.ambient.now();
-        if !repeats(delivery) || self.ledger.set_out(delivery, until(now), now).await? {
+        if !repeats(delivery) || self.ledger.set_out(delivery, &self.ambient.unique(), until(now), now).await? {
             return Ok(None);
         }
         Ok(Some(match self.ledger.standing(&delivery.id).await? {
@@ -128,7 +131,11 @@ impl<A: Ambient> AwsLane<A> {
     async fn take_lane(&self, delivery: &Delivery) -> Result<bool, StoreFault> {
         let now = self.ambient.now();
         let take = Change::new("SET holder = :id, lease_until = :until")
-            .only_if("attribute_not_exists(waiting) AND (attribute_not_exists(holder) OR lease_until < :now)")
+            // Who has it already is this one: it was taken, the answer was lost, and the SDK has asked once more.
+            .only_if(
+                "attribute_not_exists(waiting) \
+                 AND (attribute_not_exists(holder) OR lease_until < :now OR holder = :id)",
+            )
             .text(":id", delivery.id.as_str())
             .number(":until", until(now).as_millisecond())
             .number(":now", now.as_millisecond());
@@ -190,7 +197,9 @@ impl<A: Ambient> AwsLane<A> {
                     .text(":id", id)
                     .text(":first", &first)
                     .set(":ids", [place(delivery)]);
-            if self.ledger.table().change(&contact_key(&delivery.contact), in_front, now).await?.is_none() {
+            let in_front = self.ledger.table().change_or_see(&contact_key(&delivery.contact), in_front, now).await?;
+            // What waits already has only lost the answer to one of the changes.
+            if in_front.is_err_and(|item| !waiting(&item).any(|waits| *waits == place(delivery))) {
                 return Err(StoreFault("the lane was given to somebody else".to_owned()));
             }
         }
@@ -273,12 +282,16 @@ pub fn place(delivery: &Delivery) -> String {
 fn over_before(item: &Item, delivery: &Delivery) -> Vec<String> {
     let before = delivery.received_at.as_millisecond().saturating_sub(SLACK.as_millis().try_into().unwrap_or(i64::MAX));
     let first = text(item, "first_id");
-    let waiting = item.get("waiting").and_then(|waiting| waiting.as_ss().ok());
-    let over = waiting.into_iter().flatten().filter(|place| {
+    let over = waiting(item).filter(|place| {
         let (at, id) = place.split_once('#').unwrap_or_default();
         at.parse().is_ok_and(|at: i64| at < before) && first != Some(id)
     });
     over.cloned().collect()
+}
+
+/// The places of what waits in the queue.
+fn waiting(item: &Item) -> impl Iterator<Item = &String> {
+    item.get("waiting").and_then(|waiting| waiting.as_ss().ok()).into_iter().flatten()
 }
 
 /// The key of a contact's item, in which `waiting` has the places of what is in the queue, and `delivered_through` the time at

@@ -61,18 +61,28 @@ impl Ledger {
         })
     }
 
-    /// Notes that a delivery is sent while its caller waits, until then at the longest; false where it is known as
-    /// delivered or on its way already. What was known of an earlier end is forgotten: who runs a row again means it.
+    /// Notes that a delivery is sent while its caller waits, who has a name of his own, until then at the longest; false
+    /// where it is known as delivered or on its way already. What was known of an earlier end is forgotten: who runs a row again means it.
     ///
     /// # Errors
     /// When the table cannot be written.
-    pub async fn set_out(&self, delivery: &Delivery, until: Timestamp, now: Timestamp) -> Result<bool, StoreFault> {
+    pub async fn set_out(
+        &self,
+        delivery: &Delivery,
+        caller: &str,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> Result<bool, StoreFault> {
         let change = Change::new(
             "SET standing = :direct, lease_until = :until, body_hash = :hash, received_at = :received, cargo = :cargo, \
-             attempts = :none REMOVE reason, last_status, failing_since, held_since, not_before, first_attempt_at, \
+             attempts = :none, caller = :caller REMOVE reason, last_status, failing_since, held_since, not_before, first_attempt_at, \
              last_attempt_at",
         )
-        .only_if("attribute_not_exists(standing) OR standing = :dead OR (standing = :direct AND lease_until < :now)")
+        .only_if(
+            "attribute_not_exists(standing) OR standing = :dead \
+             OR (standing = :direct AND (lease_until < :now OR caller = :caller))",
+        )
+        .text(":caller", caller)
         .text(":dead", "dead")
         .text(":direct", "direct")
         .number(":none", 0)
@@ -130,12 +140,14 @@ impl Ledger {
         self.table.change(&delivery_key(id), change, now).await.map(drop)
     }
 
-    /// Forgets a delivery that its caller was refused.
+    /// Forgets a delivery that its caller was refused; not what a worker has, or has ended, because it was stored after all.
     ///
     /// # Errors
     /// When the table cannot be written.
     pub async fn forget(&self, id: &DeliveryId) -> Result<(), StoreFault> {
-        self.table.forget(&delivery_key(id)).await
+        let condition =
+            "attribute_not_exists(standing) OR (standing = :direct AND attribute_not_exists(attempt_until))";
+        self.table.forget(&delivery_key(id), condition, (":direct", "direct")).await
     }
 
     /// Notes by which receipt the message of a delivery that waits can be shown again before its time.

@@ -91,11 +91,15 @@ impl SqsQueue {
         sent.map(drop).map_err(|fault| StoreFault(told(&fault)))
     }
 
-    /// Sends a delivery to the dead letters. The same `token` is the same burial for five minutes.
+    /// Sends a delivery to the dead letters. The same death is the same letter for five minutes.
     ///
     /// # Errors
     /// When SQS does not take it.
-    pub async fn bury_delivery(&self, delivery: &Delivery, token: &str, death: Death) -> Result<(), StoreFault> {
+    pub async fn bury_delivery(&self, delivery: &Delivery, death: Death) -> Result<(), StoreFault> {
+        self.bury_as(delivery, &death.token(delivery), death).await
+    }
+
+    async fn bury_as(&self, delivery: &Delivery, token: &str, death: Death) -> Result<(), StoreFault> {
         let message = seal(delivery)?;
         self.bury(&message, delivery.contact.as_str(), token, Label::of(delivery, death)).await
     }
@@ -134,7 +138,7 @@ impl Queue for SqsQueue {
     async fn put_dead(&self, delivery: &Delivery, reason: Reason) -> Result<(), StoreFault> {
         // It dies as it comes, without an attempt.
         let death = Death { reason, attempts: 0, at: delivery.received_at };
-        self.bury_delivery(delivery, &content_token(delivery), death).await
+        self.bury_as(delivery, &content_token(delivery), death).await
     }
 }
 

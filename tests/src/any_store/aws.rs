@@ -346,6 +346,8 @@ impl AnyStore for Aws {
                 let body = message.body.clone().unwrap_or_default();
                 let Some(delivery) = envelope::open(&body).ok().filter(|delivery| delivery.id == *id) else { continue };
                 let send = self.sqs.send_message().queue_url(self.stack.queue(queue)).message_body(body);
+                // As SQS' own redrive does it: a new message, with what stood on the letter.
+                let send = send.set_message_attributes(message.message_attributes.clone());
                 let send = send.message_group_id(delivery.contact.as_str());
                 let sent = send.message_deduplication_id(self.clock.unique()).send().await;
                 sent.unwrap_or_else(|fault| panic!("{fault:?}"));

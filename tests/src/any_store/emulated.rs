@@ -15,7 +15,7 @@ use relay_aws::ledger::Ledger;
 use relay_aws::parking::Parking;
 use relay_aws::queue::SqsQueue;
 use relay_aws::worker::{ClayWorker, LoopsWorker};
-use relay_core::delivery::DeliveryId;
+use relay_core::delivery::{Delivery, DeliveryId};
 
 use super::aws::known_in;
 use super::batches::{Batches, die_in_a_batch, letter, work_on_batches};
@@ -92,6 +92,23 @@ impl Emulated {
             self.services.kept().queues.delete(url, &message.receipt);
         }
         true
+    }
+}
+
+impl Emulated {
+    /// The services, to let them fail.
+    #[must_use]
+    pub const fn services(&self) -> &Services {
+        &self.services
+    }
+
+    /// Puts the message of a row into its queue once more.
+    ///
+    /// # Panics
+    /// When it cannot be sent.
+    pub async fn put_again(&self, delivery: &Delivery) {
+        let sent = queue(&self.account, 1).send(delivery, &self.clock.unique()).await;
+        sent.unwrap_or_else(|fault| panic!("{fault:?}"));
     }
 }
 

@@ -225,6 +225,7 @@ impl Poller {
             .queue_url(&self.mapping.queue)
             .max_number_of_messages(self.mapping.batch_size)
             .message_system_attribute_names(MessageSystemAttributeName::All)
+            .message_attribute_names("All")
             .wait_time_seconds(0)
             .send()
             .await;
@@ -271,9 +272,15 @@ pub(crate) fn record(message: &Message) -> Value {
         .flatten()
         .map(|(name, value)| (name.as_str().to_owned(), Value::from(value.as_str())))
         .collect();
+    let given: Map<String, Value> = message
+        .message_attributes
+        .iter()
+        .flatten()
+        .map(|(name, value)| (name.clone(), json!({"dataType": value.data_type, "stringValue": value.string_value})))
+        .collect();
     json!({
         "messageId": message.message_id, "receiptHandle": message.receipt_handle, "body": message.body,
-        "attributes": attributes, "messageAttributes": {}, "md5OfBody": message.md5_of_body,
+        "attributes": attributes, "messageAttributes": given, "md5OfBody": message.md5_of_body,
         "eventSource": "aws:sqs", "eventSourceARN": "arn:aws:sqs:eu-west-1:123456789012:queue.fifo",
         "awsRegion": "eu-west-1",
     })

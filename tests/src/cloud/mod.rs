@@ -170,11 +170,15 @@ impl Cloud {
 
     /// Shows every message that is hidden, as waiting for it would.
     pub async fn let_time_pass(&self) {
-        self.kept.let_time_pass().await;
+        self.kept.hidden.show(&self.stack().account().sqs()).await;
     }
 
-    /// Shows every message that is hidden and that no function is working on.
+    /// Shows every message that is hidden and that no function is working on. Where none is working at all, the attempts of
+    /// those that were killed are over.
     pub async fn let_rested_pass(&self) {
+        if ["ClayQueue", "LoopsQueue"].iter().all(|queue| self.at_work(queue) == 0) {
+            self.kept.end_attempts().await;
+        }
         self.kept.hidden.show_rested(&self.stack().account().sqs()).await;
     }
 
@@ -254,9 +258,24 @@ impl Kept {
         Self { stack, hidden: Arc::default(), folder: TempDir::new().unwrap_or_else(|fault| panic!("{fault}")) }
     }
 
-    /// Shows every message that is hidden, as waiting for it would.
+    /// Shows every message that is hidden, as waiting for it would. The attempts of whoever was killed are over by then.
     pub async fn let_time_pass(&self) {
         self.hidden.show(&self.stack.account().sqs()).await;
+        self.end_attempts().await;
+    }
+
+    /// Ends the time for which attempts keep others away: none is being made any more.
+    async fn end_attempts(&self) {
+        let (dynamodb, table) = (self.stack.account().dynamodb(), self.stack.table());
+        let scan = dynamodb.scan().table_name(table).consistent_read(true);
+        let begun = scan.filter_expression("attribute_exists(attempt_until)").into_paginator().items().send();
+        for item in begun.collect::<Result<Vec<_>, _>>().await.unwrap_or_else(|fault| panic!("{fault:?}")) {
+            let (Some(key), Some(until)) = (item.get("pk"), item.get("attempt_until")) else { continue };
+            let end = dynamodb.update_item().table_name(table).key("pk", key.clone());
+            let end = end.update_expression("REMOVE attempt_until").condition_expression("attempt_until = :until");
+            // Another one may have been begun meanwhile.
+            let _ = end.expression_attribute_values(":until", until.clone()).send().await;
+        }
     }
 }
 

@@ -33,6 +33,7 @@ use tokio::sync::Notify;
 pub use queues::{Message, QUEUES, Queues};
 pub use table::Table;
 
+use crate::cloud::services::Trouble;
 use crate::cloud::stack;
 
 /// What a call takes to arrive at most, and its answer to come back.
@@ -112,6 +113,16 @@ pub struct Services {
     shown: Arc<Notify>,
     count: Option<Count>,
     latency: f64,
+    ailing: Arc<Mutex<Vec<Ailing>>>,
+}
+
+/// Calls that do not end well.
+#[derive(Debug)]
+struct Ailing {
+    operation: &'static str,
+    about: &'static str,
+    trouble: Trouble,
+    left: u32,
 }
 
 impl std::fmt::Debug for Services {
@@ -124,7 +135,14 @@ impl Services {
     /// Services with what they kept, at the time of this world.
     #[must_use]
     pub fn new(kept: Arc<Mutex<Kept>>, ambient: Arc<dyn Ambient>) -> Self {
-        Self { kept, ambient, shown: Arc::default(), count: None, latency: LATENCY_MILLISECONDS }
+        Self {
+            kept,
+            ambient,
+            shown: Arc::default(),
+            count: None,
+            latency: LATENCY_MILLISECONDS,
+            ailing: Arc::default(),
+        }
     }
 
     /// The same, which answer at once: for a clock that stands.
@@ -137,6 +155,30 @@ impl Services {
     #[must_use]
     pub fn counted(self, count: Option<Count>) -> Self {
         Self { count, ..self }
+    }
+
+    /// The next so many calls of an operation (`UpdateItem`) that say this (`contact#`) are slow, lose their answers, or fail.
+    pub fn trouble(&self, operation: &'static str, about: &'static str, trouble: Trouble, times: u32) {
+        self.ailing().push(Ailing { operation, about, trouble, left: times });
+    }
+
+    /// Everything works again.
+    pub fn mend(&self) {
+        self.ailing().clear();
+    }
+
+    fn ailing(&self) -> MutexGuard<'_, Vec<Ailing>> {
+        self.ailing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What happens to a call, if it is to fail.
+    fn ails(&self, target: &str, body: &[u8]) -> Option<Trouble> {
+        let mut ailing = self.ailing();
+        let text = std::str::from_utf8(body).unwrap_or_default();
+        let hit = |one: &&mut Ailing| one.left > 0 && target.ends_with(one.operation) && text.contains(one.about);
+        let one = ailing.iter_mut().find(hit)?;
+        one.left -= 1;
+        Some(one.trouble)
     }
 
     /// An account whose services these are.
@@ -184,13 +226,24 @@ impl Services {
 
     async fn answer(&self, target: &str, body: &[u8]) -> (u16, Box<[u8]>) {
         self.travel().await;
+        let ails = self.ails(target, body);
+        match ails {
+            None | Some(Trouble::LosesAnswers) => {}
+            Some(Trouble::Slow(wait)) => tokio::time::sleep(wait).await,
+            Some(Trouble::Fails | Trouble::Throttles | Trouble::Hangs) => return failed(),
+        }
         let (status, body) = self.change(|kept, now| answered(kept, target, body, now), |(_, body)| body.len());
         if target.starts_with("AmazonSQS") {
             self.show();
         }
         self.travel().await;
-        (status, body)
+        if ails == Some(Trouble::LosesAnswers) { failed() } else { (status, body) }
     }
+}
+
+fn failed() -> (u16, Box<[u8]>) {
+    let body = json!({"__type": "InternalServerError", "message": "as told"});
+    (500, body.to_string().into_bytes().into_boxed_slice())
 }
 
 fn answered(kept: &mut Kept, target: &str, body: &[u8], now: jiff::Timestamp) -> (u16, Box<[u8]>) {

@@ -111,6 +111,17 @@ impl Queues {
         self.queue(url).send(message.group, token, message.body, message.attributes, now);
     }
 
+    /// Ends the time of every message that is hidden.
+    pub fn show(&mut self, url: &str) {
+        let queue = self.queue(url);
+        for (_, number) in std::mem::take(&mut queue.hidden) {
+            queue.available.insert(number);
+            if let Some(message) = queue.messages.get_mut(&number) {
+                message.hidden_until = None;
+            }
+        }
+    }
+
     /// When the next hidden message is shown.
     #[must_use]
     pub fn next_shown(&self, url: &str) -> Option<Timestamp> {
@@ -262,9 +273,16 @@ impl Message {
         .map(|(name, value)| (name.to_owned(), Value::from(value)))
         .into_iter()
         .collect();
+        let given = self.attributes.as_object().into_iter().flatten();
+        let given: Map<String, Value> = given
+            .map(|(name, value)| {
+                let value = json!({"dataType": value["DataType"], "stringValue": value["StringValue"]});
+                (name.clone(), value)
+            })
+            .collect();
         json!({
             "messageId": self.id, "receiptHandle": self.receipt, "body": self.body, "attributes": attributes,
-            "messageAttributes": {}, "md5OfBody": "", "eventSource": "aws:sqs", "awsRegion": "eu-west-1",
+            "messageAttributes": given, "md5OfBody": "", "eventSource": "aws:sqs", "awsRegion": "eu-west-1",
             "eventSourceARN": "arn:aws:sqs:eu-west-1:123456789012:queue.fifo",
         })
     }

@@ -44,6 +44,9 @@ impl Table {
             }
             "UpdateItem" => self.update(request),
             "DeleteItem" => {
+                if let Some(refusal) = self.refusal(request) {
+                    return refusal;
+                }
                 self.put(key(request), None);
                 Answer::ok(json!({}))
             }
@@ -54,24 +57,31 @@ impl Table {
 
     fn update(&mut self, request: &Value) -> Answer {
         let key = key(request);
-        let there = self.items.get(key);
-        let nothing = Item::new();
-        if let Some(condition) = request["ConditionExpression"].as_str()
-            && !condition::holds(condition, request, there.unwrap_or(&nothing))
-        {
-            let code = "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException";
-            let mut refusal = Answer::refusal(code, "The conditional request failed");
-            if let Some(item) = there.filter(|_| request["ReturnValuesOnConditionCheckFailure"] == "ALL_OLD") {
-                refusal.body["Item"] = json!(item);
-            }
+        if let Some(refusal) = self.refusal(request) {
             return refusal;
         }
-        let before = there.cloned().unwrap_or_else(|| Item::from_iter([("pk".to_owned(), json!({"S": key}))]));
+        let before =
+            self.items.get(key).cloned().unwrap_or_else(|| Item::from_iter([("pk".to_owned(), json!({"S": key}))]));
         let expression = request["UpdateExpression"].as_str().unwrap_or_default();
         let item = update::updated(expression, request, &before);
         let answer = Answer::ok(json!({"Attributes": item}));
         self.put(key, Some(item));
         answer
+    }
+
+    /// What a change is answered whose condition does not hold.
+    fn refusal(&self, request: &Value) -> Option<Answer> {
+        let there = self.items.get(key(request));
+        let condition = request["ConditionExpression"].as_str()?;
+        if condition::holds(condition, request, there.unwrap_or(&Item::new())) {
+            return None;
+        }
+        let code = "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException";
+        let mut refusal = Answer::refusal(code, "The conditional request failed");
+        if let Some(item) = there.filter(|_| request["ReturnValuesOnConditionCheckFailure"] == "ALL_OLD") {
+            refusal.body["Item"] = json!(item);
+        }
+        Some(refusal)
     }
 
     fn query(&self, request: &Value) -> Answer {

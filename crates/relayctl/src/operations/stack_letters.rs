@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use aws_sdk_sqs::types::{ChangeMessageVisibilityBatchRequestEntry, Message, MessageSystemAttributeName};
+use aws_sdk_sqs::types::{
+    ChangeMessageVisibilityBatchRequestEntry, Message, MessageAttributeValue, MessageSystemAttributeName,
+};
 use bytes::Bytes;
 use jiff::Timestamp;
 use relay_aws::dead_letter::{ATTEMPTS, DIED_AT, REASON, STATUS};
@@ -73,14 +75,19 @@ impl<'a> StackLetters<'a> {
         Ok(item(self.target, contact_key(&delivery.contact)).await?.unwrap_or_default())
     }
 
-    /// Puts the letter into the queue of its direction. The same letter is the same sending for five minutes; after that
-    /// the ledger tells a second message from the first.
+    /// Puts the letter into the queue of its direction, with the time of its death, by which a worker knows that a person
+    /// means it. The same letter is the same sending for five minutes; after that the ledger tells a second message from the
+    /// first.
     async fn send(&self, letter: &Letter, delivery: &Delivery) -> Result<(), Fault> {
         let url = self.target.stack.output(queue_outputs(letter.direction).0)?;
         let call = self.target.session.call("sqs:SendMessage", url);
         let body = envelope::seal(delivery).map_err(|_| Fault::UnreadableLetter { key: letter.key.clone() })?;
         let send = self.target.session.sqs().send_message().queue_url(url).message_body(body);
         let send = send.message_group_id(delivery.contact.as_str());
+        let send = match letter.died_at.and_then(died_at_attribute) {
+            Some(died_at) => send.message_attributes(DIED_AT, died_at),
+            None => send,
+        };
         let sent = send.message_deduplication_id(format!("retry_{}", letter.key)).send().await;
         sent.map(drop).map_err(|fault| call.fault(&fault))
     }
@@ -259,6 +266,11 @@ fn fits(contact: &Item, delivery: &Delivery, even_if_older: bool, now: Timestamp
 /// The places of what waits in a contact's item.
 fn waiting(contact: &Item) -> impl Iterator<Item = &String> {
     contact.get("waiting").and_then(|waiting| waiting.as_ss().ok()).into_iter().flatten()
+}
+
+/// When a letter died, as the attribute of a message.
+fn died_at_attribute(at: Timestamp) -> Option<MessageAttributeValue> {
+    MessageAttributeValue::builder().data_type("String").string_value(at.to_string()).build().ok()
 }
 
 /// A message as a letter.
