@@ -135,7 +135,16 @@ impl Ledger {
     /// # Errors
     /// When the table cannot be written.
     pub async fn forget(&self, id: &DeliveryId) -> Result<(), StoreFault> {
-        self.table.forget(&delivery_key(id)).await
+        self.table.forget(&delivery_key(id), None).await
+    }
+
+    /// The same, unless a worker has begun it: then what is on record stands.
+    ///
+    /// # Errors
+    /// When the table cannot be written.
+    pub async fn forget_unsent(&self, id: &DeliveryId) -> Result<(), StoreFault> {
+        let unsent = "standing = :direct AND attribute_not_exists(attempt_until)";
+        self.table.forget(&delivery_key(id), Some((unsent, ":direct", "direct"))).await
     }
 
     /// Notes by which receipt the message of a delivery that waits can be shown again before its time.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
 use jiff::{SignedDuration, Timestamp};
@@ -181,11 +182,26 @@ impl LedgerTable {
         Ok(found.items.unwrap_or_default())
     }
 
-    /// Forgets an item.
-    pub(crate) async fn forget(&self, key: &str) -> Result<(), StoreFault> {
-        let forgotten =
-            self.client.delete_item().table_name(&self.name).key(KEY, AttributeValue::S(key.to_owned())).send().await;
-        forgotten.map(drop).map_err(|fault| StoreFault(told(&fault)))
+    /// Forgets an item; only where a condition holds, if there is one, with the text that one of its words stands for.
+    pub(crate) async fn forget(
+        &self,
+        key: &str,
+        only_if: Option<(&'static str, &'static str, &'static str)>,
+    ) -> Result<(), StoreFault> {
+        let mut request = self.client.delete_item().table_name(&self.name).key(KEY, AttributeValue::S(key.to_owned()));
+        if let Some((condition, word, text)) = only_if {
+            request = request
+                .condition_expression(condition)
+                .expression_attribute_values(word, AttributeValue::S(text.to_owned()));
+        }
+        match request.send().await {
+            Err(fault)
+                if fault.as_service_error().is_some_and(DeleteItemError::is_conditional_check_failed_exception) =>
+            {
+                Ok(())
+            }
+            forgotten => forgotten.map(drop).map_err(|fault| StoreFault(told(&fault))),
+        }
     }
 }
 

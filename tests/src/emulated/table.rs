@@ -44,7 +44,12 @@ impl Table {
             }
             "UpdateItem" => self.update(request),
             "DeleteItem" => {
-                self.put(key(request), None);
+                let (key, nothing) = (key(request), Item::new());
+                let there = self.items.get(key).unwrap_or(&nothing);
+                if !request["ConditionExpression"].as_str().is_none_or(|said| condition::holds(said, request, there)) {
+                    return condition_failed();
+                }
+                self.put(key, None);
                 Answer::ok(json!({}))
             }
             "Query" => self.query(request),
@@ -59,8 +64,7 @@ impl Table {
         if let Some(condition) = request["ConditionExpression"].as_str()
             && !condition::holds(condition, request, there.unwrap_or(&nothing))
         {
-            let code = "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException";
-            let mut refusal = Answer::refusal(code, "The conditional request failed");
+            let mut refusal = condition_failed();
             if let Some(item) = there.filter(|_| request["ReturnValuesOnConditionCheckFailure"] == "ALL_OLD") {
                 refusal.body["Item"] = json!(item);
             }
@@ -109,6 +113,11 @@ impl Table {
             }
         }
     }
+}
+
+fn condition_failed() -> Answer {
+    let code = "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException";
+    Answer::refusal(code, "The conditional request failed")
 }
 
 fn key(request: &Value) -> &str {
