@@ -83,6 +83,25 @@ async fn a_row_that_cannot_be_stored_is_sent_where_loops_has_room_and_429_where_
 }
 
 #[tokio::test]
+async fn a_row_that_was_stored_without_an_answer_is_sent_once() {
+    let (loops, clay) = ends().await;
+    let cloud = between(&loops, &clay).await;
+    let later = [("prefer", "respond-async")];
+    for (number, route) in ROUTES.into_iter().enumerate() {
+        cloud.services().trouble("sqs:SendMessage", Trouble::LosesAnswers);
+        let answer = send(&cloud.base(), route, "", &later, row_of("ada@example.com")).await;
+        // It is told what has become of it meanwhile: nothing that is known, stored, or delivered.
+        assert!([429, 202, 200].contains(&answer.status), "{}", answer.text());
+        cloud.services().mend();
+        empty(&cloud, "LoopsQueue").await;
+        assert_eq!(loops.got().len(), number + 1, "{route:?}: {}", answer.text());
+    }
+    let again = event(&cloud.base(), row_of("ada@example.com")).await;
+    assert_eq!((again.status, again.json()), (200, json!({"success": true, "duplicate": true})));
+    assert_eq!(loops.got().len(), 2, "what the worker has recorded is not forgotten");
+}
+
+#[tokio::test]
 async fn a_row_that_was_surely_not_stored_leaves_nothing_in_the_way() {
     let (loops, clay) = ends().await;
     let cloud = between(&loops, &clay).await;

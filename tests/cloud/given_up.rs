@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use jiff::SignedDuration;
 use relay::ambient::Ambient as _;
-use relay::store::{Admission, DirectLane as _, Wish};
+use relay::store::{Admission, DirectEnd, DirectLane as _, Wish};
 use relay_core::contact::ContactKey;
 use relay_core::delivery::{Cargo, Delivery, DeliveryId};
 use relay_core::idempotency::IdempotencyKey;
@@ -39,7 +39,8 @@ async fn a_message_that_was_received_too_often_is_buried_and_its_event_can_be_ru
     let known = store.known(&event.id).await.unwrap();
     assert_eq!((known.state.as_str(), known.reason), ("dead", Some(("given_up".to_owned(), None))));
     store.receives = None;
-    assert!(store.lane().is_clear(&event.contact).await.unwrap());
+    assert_eq!(store.lane().admit_unstored(&event).await.unwrap(), Admission::Direct, "nothing of it waits");
+    store.lane().settle_direct(&event, DirectEnd::Refused).await.unwrap();
     assert_eq!(store.lane().admit(&event, Wish::Later).await.unwrap(), Admission::Queued);
     store.work(&end).await;
     assert_eq!(end.got(), ["event"]);
@@ -50,7 +51,7 @@ async fn a_message_that_was_received_often_and_is_done_is_not_buried() {
     let mut store = Store::new().await;
     let (end, event) = (End::new(store.clock()), event(&store));
     assert_eq!(store.lane().admit(&event, Wish::Direct).await.unwrap(), Admission::Direct);
-    store.lane().settle_direct(&event, relay::store::DirectEnd::Delivered).await.unwrap();
+    store.lane().settle_direct(&event, DirectEnd::Delivered).await.unwrap();
     store.put_again(&event).await;
     store.receives = Some(950);
     store.work(&end).await;

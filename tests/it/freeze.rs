@@ -137,3 +137,29 @@ async fn a_clock_that_is_set_back_at_waking_loses_and_doubles_nothing() {
     laptop.once_at(webhook::now(), 2).await;
     laptop.assert_each_arrived_once(2);
 }
+
+#[tokio::test]
+async fn a_row_that_is_being_sent_keeps_its_place_however_far_the_clock_is_set() {
+    let laptop = Laptop::start(Timers::StandStill).await;
+    let gate = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
+    laptop.loops.then([Reply::Gated(std::sync::Arc::clone(&gate))]);
+    let row = |step: u32| json!({"email": "ada@example.com", "step": step}).to_string();
+    let base = laptop.relay.base().to_owned();
+    let older = tokio::spawn(async move { send(&base, Route::Contact, "", &[], row(1)).await });
+    eventually("the older row at Loops", async || (laptop.loops.got().len() == 1).then_some(())).await;
+    laptop.clock.set(TEN_MINUTES);
+    let newer = send(laptop.relay.base(), Route::Contact, "", &[], row(2)).await;
+    assert_eq!(newer.status, 202, "{}", newer.text());
+    assert_eq!(laptop.row(Route::Contact, 3).await.status, 200, "another contact is sent");
+    gate.add_permits(1);
+    assert_eq!(older.await.unwrap().status, 200);
+    eventually("all three on record as delivered", async || {
+        let all = laptop.relay.deliveries().await;
+        (all.len() == 3 && all.iter().all(|one| one["state"] == "delivered")).then_some(())
+    })
+    .await;
+    let got: Vec<String> = laptop.loops.got().iter().map(relay_tests::far_end::Got::text).collect();
+    let steps: Vec<bool> =
+        [1, 3, 2].iter().zip(&got).map(|(step, got)| got.contains(&format!("\"step\":{step}"))).collect();
+    assert_eq!(steps, [true; 3], "{got:?}");
+}

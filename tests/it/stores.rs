@@ -1,11 +1,15 @@
 //! What the relay on one machine does while its store cannot be written, and what is in it.
 
+use std::sync::Arc;
+
+use relay_tests::eventually;
 use relay_tests::far_end::{FarEnd, Reply};
 use relay_tests::http::Answer;
 use relay_tests::listing::Listing as _;
 use relay_tests::row::{contact, send};
 use relay_tests::webhook::{created, post};
 use serde_json::json;
+use tokio::sync::Semaphore;
 
 use crate::contract::rows::{ROUTES, assert_queued, loops, relay_to, row_of};
 use crate::contract::webhooks::{self, REQUEST_BYTES, assert_taken, clay, event_of};
@@ -55,6 +59,33 @@ async fn a_row_that_cannot_be_stored_does_not_overtake_one_of_the_same_contact_t
     let newer = contact(relay.base(), row_of("ADA@example.com")).await;
     newer.assert_refused(429, "unavailable", None);
     assert_eq!(contact(relay.base(), row_of("bob@example.com")).await.status, 200, "another contact is sent");
+}
+
+#[tokio::test]
+async fn rows_of_a_contact_that_cannot_be_stored_are_sent_one_at_a_time() {
+    let loops = loops().await;
+    let relay = relay_to(&loops, &[]).await;
+    let store = relay_local::store::open_existing(relay.folder()).unwrap().unwrap();
+    store.execute_batch(FULL).unwrap();
+    let gate = Arc::new(Semaphore::new(0));
+    loops.then([Reply::Gated(Arc::clone(&gate))]);
+    let base = relay.base().to_owned();
+    let older = tokio::spawn(async move { contact(&base, row_of("ada@example.com")).await });
+    eventually("the older row at Loops", async || (loops.got().len() == 1).then_some(())).await;
+    contact(relay.base(), row_of("ADA@example.com")).await.assert_refused(429, "unavailable", None);
+    assert_eq!(contact(relay.base(), row_of("bob@example.com")).await.status, 200, "another contact is sent");
+    // What can be stored meanwhile waits until the older one has ended.
+    store.execute_batch("DROP TRIGGER full").unwrap();
+    let newer = json!({"email": "ada@example.com", "step": 2}).to_string();
+    let id = assert_queued(&contact(relay.base(), newer).await);
+    gate.add_permits(1);
+    assert_eq!(older.await.unwrap().status, 200);
+    eventually("the newer row", async || {
+        relay.deliveries().await.iter().find(|one| one["id"] == id.as_str() && one["state"] == "delivered").map(|_| ())
+    })
+    .await;
+    let got: Vec<String> = loops.got().iter().map(relay_tests::far_end::Got::text).collect();
+    assert!(got.len() == 3 && got[0].contains("ada") && got[1].contains("bob") && got[2].contains("step"), "{got:?}");
 }
 
 #[tokio::test]

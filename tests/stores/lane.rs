@@ -20,7 +20,6 @@ async fn nothing_goes_directly_while_something_of_the_contact_waits() {
     let (mut store, end) = store().await;
     let first = update(&store, "ada@example.com", "1");
     assert_eq!(store.lane().admit(&first, Wish::Later).await.unwrap(), Admission::Queued);
-    assert!(!store.lane().is_clear(&first.contact).await.unwrap());
     let second = update(&store, "ada@example.com", "2");
     assert_eq!(store.lane().admit(&second, Wish::Direct).await.unwrap(), Admission::Queued);
     let other = update(&store, "bob@example.com", "bob");
@@ -28,7 +27,6 @@ async fn nothing_goes_directly_while_something_of_the_contact_waits() {
     store.lane().settle_direct(&other, DirectEnd::Delivered).await.unwrap();
     store.work(&end).await;
     assert_eq!(end.got(), ["1", "2"]);
-    assert!(store.lane().is_clear(&first.contact).await.unwrap());
     let third = update(&store, "ada@example.com", "3");
     assert_eq!(store.lane().admit(&third, Wish::Direct).await.unwrap(), Admission::Direct);
 }
@@ -38,9 +36,27 @@ async fn one_at_a_time_has_the_lane_of_a_contact() {
     let (store, _) = store().await;
     let first = update(&store, "ada@example.com", "1");
     assert_eq!(store.lane().admit(&first, Wish::Direct).await.unwrap(), Admission::Direct);
-    assert!(!store.lane().is_clear(&first.contact).await.unwrap());
     let second = update(&store, "ada@example.com", "2");
     assert_eq!(store.lane().admit(&second, Wish::Direct).await.unwrap(), Admission::Queued);
+}
+
+#[tokio::test]
+async fn what_cannot_be_stored_has_the_lane_like_what_is() {
+    let (mut store, end) = store().await;
+    let first = update(&store, "ada@example.com", "1");
+    assert_eq!(store.lane().admit_unstored(&first).await.unwrap(), Admission::Direct);
+    let other = update(&store, "ada@example.com", "other");
+    assert_eq!(store.lane().admit_unstored(&other).await.unwrap(), Admission::Busy, "one at a time");
+    let second = update(&store, "ada@example.com", "2");
+    assert_eq!(store.lane().admit(&second, Wish::Direct).await.unwrap(), Admission::Queued);
+    store.work(&end).await;
+    assert!(end.got().is_empty(), "not while the first is being sent");
+    store.lane().settle_direct(&first, DirectEnd::Delivered).await.unwrap();
+    assert_eq!(store.lane().admit_unstored(&other).await.unwrap(), Admission::Busy, "the second waits");
+    store.let_pass(seconds(3)).await;
+    store.work(&end).await;
+    assert_eq!(end.got(), ["2"]);
+    assert_eq!(store.lane().admit_unstored(&other).await.unwrap(), Admission::Direct);
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use relay::store::{Admission, DirectEnd, DirectLane as _, Wish};
 use relay_tests::any_store::AnyStore as _;
 use relay_tests::any_store::end::Answer;
 
-use super::{days, event, known, row, store, take};
+use super::{days, event, known, row, store, take, update};
 
 #[tokio::test]
 async fn a_repeated_delivery_is_sent_once_whether_it_comes_before_or_after_it_is_done() {
@@ -96,4 +96,29 @@ async fn a_repeated_event_is_the_same_delivery_while_it_waits_and_when_it_is_del
     store.work(&end).await;
     assert_eq!(end.got(), ["later"]);
     assert_eq!(store.lane().admit(&later, Wish::Later).await.unwrap(), Admission::DeliveredBefore);
+}
+
+#[tokio::test]
+async fn what_is_stored_after_all_is_known_when_it_is_to_be_sent_as_what_is_not() {
+    let (mut store, end) = store().await;
+    for (number, later) in [event(&store, "key_1", "ada@example.com", "event"), update(&store, "bob@example.com", "2")]
+        .into_iter()
+        .enumerate()
+    {
+        assert_eq!(store.lane().admit(&later, Wish::Later).await.unwrap(), Admission::Queued);
+        assert_eq!(store.lane().admit_unstored(&later).await.unwrap(), Admission::Queued);
+        store.work(&end).await;
+        assert_eq!(store.lane().admit_unstored(&later).await.unwrap(), Admission::DeliveredBefore);
+        assert_eq!(end.got().len(), number + 1);
+    }
+}
+
+#[tokio::test]
+async fn an_event_that_was_sent_without_being_stored_is_on_record_as_soon_as_that_can_be() {
+    let (store, _) = store().await;
+    let event = event(&store, "key_1", "ada@example.com", "event");
+    assert_eq!(store.lane().admit_unstored(&event).await.unwrap(), Admission::Direct);
+    assert_eq!(store.lane().admit(&event, Wish::Direct).await.unwrap(), Admission::Busy);
+    store.lane().settle_direct(&event, DirectEnd::Delivered).await.unwrap();
+    assert_eq!(store.lane().admit(&event, Wish::Direct).await.unwrap(), Admission::DeliveredBefore);
 }

@@ -149,6 +149,29 @@ impl<A: Ambient> AwsLane<A> {
         self.enqueue(delivery).await.map(|()| Admission::Queued)
     }
 
+    /// Takes the lane for what could not be stored, where nothing is known of it: it may be in the queue all the same, and
+    /// a worker may have been faster than the news that its storing failed.
+    async fn admit_where_nothing_is_known(&self, delivery: &Delivery) -> Result<Admission, StoreFault> {
+        let has_lane = self.take_lane(delivery).await?;
+        let admission = match self.ledger.standing(&delivery.id).await {
+            Ok(Some(Standing::Done)) => Ok(Admission::DeliveredBefore),
+            Ok(Some(Standing::Queued)) => Ok(Admission::Queued),
+            Ok(Some(Standing::Direct | Standing::Dead) | None) if has_lane => return Ok(Admission::Direct),
+            Ok(Some(Standing::Direct | Standing::Dead) | None) => Ok(Admission::Busy),
+            Err(fault) => Err(fault),
+        };
+        if has_lane {
+            self.give_back(delivery, false).await?;
+        }
+        admission
+    }
+
+    /// Takes what was neither sent nor begun by a worker off the record, so that the next run of its row does not wait for
+    /// this one.
+    async fn forget(&self, delivery: &Delivery) -> Result<(), StoreFault> {
+        if repeats(delivery) { self.ledger.forget(&delivery.id).await } else { Ok(()) }
+    }
+
     async fn give_back(&self, delivery: &Delivery, delivered: bool) -> Result<(), StoreFault> {
         let change = Change::new(if delivered {
             "SET delivered_through = :through REMOVE holder, lease_until"
@@ -215,17 +238,33 @@ impl<A: Ambient> AwsLane<A> {
 }
 
 impl<A: Ambient> DirectLane for AwsLane<A> {
+    /// Others see in the table for how long a caller can still be there: nothing has to be kept here.
+    type Guard = ();
+
     async fn admit(&self, delivery: &Delivery, wish: Wish) -> Result<Admission, StoreFault> {
         if let Some(known) = self.set_out(delivery).await? {
             return Ok(known);
         }
         let admitted = self.admit_new(delivery, wish).await;
-        if admitted.is_err() && repeats(delivery) {
-            // So that the next run of the row does not wait for this one.
-            self.ledger.forget(&delivery.id).await?;
+        if admitted.is_err() {
+            self.forget(delivery).await?;
         }
         admitted
     }
+
+    /// The lane in the table is what sandboxes know of each other: nothing is sent without it.
+    async fn admit_unstored(&self, delivery: &Delivery) -> Result<Admission, StoreFault> {
+        if let Some(known) = self.set_out(delivery).await? {
+            return Ok(known);
+        }
+        let admitted = self.admit_where_nothing_is_known(delivery).await;
+        if !matches!(admitted, Ok(Admission::Direct)) {
+            self.forget(delivery).await?;
+        }
+        admitted
+    }
+
+    fn guard(&self, _: &Delivery) {}
 
     async fn settle_direct(&self, delivery: &Delivery, end: DirectEnd) -> Result<(), StoreFault> {
         match end {
@@ -245,11 +284,6 @@ impl<A: Ambient> DirectLane for AwsLane<A> {
                 self.postpone(delivery, Postponed { attempts, at, reason }).await
             }
         }
-    }
-
-    async fn is_clear(&self, contact: &ContactKey) -> Result<bool, StoreFault> {
-        let item = self.ledger.table().get(&contact_key(contact)).await?;
-        Ok(!item.contains_key("waiting") && !is_held(&item, self.ambient.now()))
     }
 }
 

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Request, Response, StatusCode};
 use relay_core::backoff;
 use relay_core::delivery::{Cargo, Delivery, DeliveryId};
 use relay_core::idempotency::{self, IdempotencyKey};
@@ -19,7 +19,7 @@ use tracing::error;
 use crate::REQUEST_BYTES;
 use crate::ambient::Ambient;
 use crate::direct::{Direct, DirectAttempt};
-use crate::ending::{About, Ending};
+use crate::ending::{About, Ending, LoopsAnswer};
 use crate::loops_api::LoopsApi;
 use crate::pace::{Pace, Turn};
 use crate::property_list::{PropertyList, PropertyReader};
@@ -181,20 +181,27 @@ where
         let preferred = wish == Wish::Later;
         let turn = if preferred { None } else { self.pace.try_take().await };
         let wish = if turn.is_some() { Wish::Direct } else { Wish::Later };
-        match self.admit(&delivery, wish, deadline).await {
-            Ok(Admission::Queued) => Ending::Queued,
-            Ok(Admission::DeliveredBefore) => Ending::Duplicate,
-            Ok(Admission::Busy) => Ending::unavailable("The same row is being sent right now"),
-            Ok(Admission::Direct) => {
-                // Only who has a turn wishes to be admitted; who is admitted all the same sends at once.
-                let turn = turn.unwrap_or_else(|| Turn::from(Instant::now()));
-                self.send_directly(&delivery, turn, api_key, deadline, tally).await
-            }
+        let (admission, turn) = match self.admit(&delivery, wish, deadline).await {
+            Ok(admission) => (admission, turn),
             Err(fault) => {
                 error!(delivery.id = %delivery.id, fault = %fault, "the store cannot be written");
                 // To have it stored was a wish; to have it delivered is as good.
                 let turn = if preferred { self.pace.try_take().await } else { turn };
-                self.send_unrecorded(&delivery, turn, api_key, deadline, tally).await
+                match self.admit_unstored(&delivery, turn.is_some()).await {
+                    Some(admission) => (admission, turn),
+                    None => return Ending::unavailable("The row cannot be stored"),
+                }
+            }
+        };
+        match admission {
+            Admission::Queued => Ending::Queued,
+            Admission::DeliveredBefore => delivered_before(&delivery),
+            Admission::Busy => Ending::unavailable("The same row is being sent right now"),
+            Admission::Direct => {
+                let _guard = self.lane.guard(&delivery);
+                // Only who has a turn wishes to be admitted; who is admitted all the same sends at once.
+                let turn = turn.unwrap_or_else(|| Turn::from(Instant::now()));
+                self.send_directly(&delivery, turn, api_key, deadline, tally).await
             }
         }
     }
@@ -240,24 +247,30 @@ where
         ending_of(attempt, settled.is_ok())
     }
 
-    /// The store cannot be written. Loops may still take the row, if it can be read that nothing older waits.
-    async fn send_unrecorded(
-        &self,
-        delivery: &Delivery,
-        turn: Option<Turn>,
-        api_key: SecretString,
-        deadline: Instant,
-        tally: &mut Tally,
-    ) -> Ending {
-        let clear = self.lane.is_clear(&delivery.contact).await.unwrap_or(false);
-        let Some(turn) = turn.filter(|_| clear) else {
-            return Ending::unavailable("The row cannot be stored");
-        };
-        let attempt = self.direct().attempt(delivery, turn, api_key, deadline, tally).await;
-        if let DirectAttempt::Failed { reason, .. } = &attempt {
-            error!(delivery.id = %delivery.id, reason = reason.code.as_str(), "row neither sent nor stored");
+    /// The store cannot be written. Loops may still take the row, if nothing of its contact waits, and nothing newer can get
+    /// past it meanwhile; and it may be stored all the same, because only the answer to that was lost.
+    async fn admit_unstored(&self, delivery: &Delivery, has_turn: bool) -> Option<Admission> {
+        if !has_turn {
+            return None;
         }
-        ending_of(attempt, false)
+        match self.lane.admit_unstored(delivery).await {
+            Ok(Admission::Busy) => None,
+            Ok(admission) => Some(admission),
+            Err(fault) => {
+                error!(delivery.id = %delivery.id, fault = %fault, "row neither sent nor stored");
+                None
+            }
+        }
+    }
+}
+
+/// What was delivered before; a contact only where its storing was not answered, and a worker has been faster.
+fn delivered_before(delivery: &Delivery) -> Ending {
+    match delivery.cargo {
+        Cargo::LoopsEvent { .. } => Ending::Duplicate,
+        Cargo::LoopsContact | Cargo::ClayRow { .. } => {
+            Ending::Delivered(LoopsAnswer { status: StatusCode::OK, body: Bytes::new() })
+        }
     }
 }
 

@@ -6,7 +6,6 @@
 use std::future::Future;
 
 use jiff::Timestamp;
-use relay_core::contact::ContactKey;
 use relay_core::delivery::{Delivery, Disposition, Reason, ReasonCode};
 
 use crate::pace::Readiness;
@@ -90,15 +89,23 @@ pub enum DirectEnd {
 /// The lane past the queue: at most one delivery at a time for each contact, and none while others of that contact wait,
 /// so that an older update never overwrites a newer one.
 pub trait DirectLane: Send + Sync {
+    /// Keeps the lane for a caller, and gives it back when it is dropped, should the caller be gone before it has settled.
+    type Guard: Send;
+
     /// Asks for the lane.
     fn admit(&self, delivery: &Delivery, wish: Wish) -> impl Future<Output = Result<Admission, StoreFault>> + Send;
+
+    /// Asks for the lane of a delivery that could not be stored: [`Admission::Queued`] where it is stored after all, and
+    /// [`Admission::Busy`] where others of its contact go first. A fault where that cannot be told, or the lane not be
+    /// kept from others.
+    fn admit_unstored(&self, delivery: &Delivery) -> impl Future<Output = Result<Admission, StoreFault>> + Send;
+
+    /// The guard of a delivery that was admitted as [`Admission::Direct`] a moment ago.
+    fn guard(&self, delivery: &Delivery) -> Self::Guard;
 
     /// Gives the lane back.
     fn settle_direct(&self, delivery: &Delivery, end: DirectEnd)
     -> impl Future<Output = Result<(), StoreFault>> + Send;
-
-    /// Whether nothing waits for this contact, asked without writing.
-    fn is_clear(&self, contact: &ContactKey) -> impl Future<Output = Result<bool, StoreFault>> + Send;
 }
 
 /// What is known of a Clay webhook.

@@ -1,106 +1,144 @@
 //! The lane past the queue. Who is admitted gets a place in the order of arrival before anything is sent, so that a
 //! row that has to wait after all waits in front of everything that came later.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::SignedDuration;
+use jiff::Timestamp;
 use relay::store::{Admission, DirectEnd, DirectLane, StoreFault, Wish};
 use relay_core::contact::ContactKey;
 use relay_core::delivery::{Delivery, DeliveryId, Direction};
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 
-use super::{SqliteStore, failures, paused_since, record};
-
-/// How long a caller may hold a lane: longer than any caller is let wait. One who holds it longer is gone.
-const LEASE: SignedDuration = SignedDuration::from_secs(60);
+use super::{LaneGuard, SqliteStore, failures, paused_since, record};
 
 /// How long a row waits for its turn at the store, at its beginning and at its end: both, and the call between, fit into
 /// the caller's time.
 const TURN_WITHIN: Duration = Duration::from_secs(2);
 
 impl DirectLane for SqliteStore {
+    type Guard = LaneGuard;
+
     async fn admit(&self, delivery: &Delivery, wish: Wish) -> Result<Admission, StoreFault> {
+        // In memory first: what cannot be recorded has its lane there as well.
+        let taken = if wish == Wish::Direct { self.lanes.take(delivery) } else { None };
+        let (has_lane, lanes) = (taken.is_some(), Arc::clone(&self.lanes));
         let (delivery, hash, now) = (delivery.clone(), self.contact_hash(delivery), self.now());
         let admission = self
             .transact_soon(TURN_WITHIN, move |transaction| {
-                forget_the_gone(transaction, now)?;
+                if !has_lane && lanes.has(&delivery) {
+                    return Ok(Admission::Busy);
+                }
+                forget_the_gone(transaction, &lanes.deliveries())?;
                 if let Some(known) = known(transaction, &delivery.id)? {
                     return Ok(known);
                 }
-                let lease = now.checked_add(LEASE).unwrap_or(now);
-                let (state, next_at, admission) = match wish {
-                    Wish::Direct
-                        if paused_since(transaction, Direction::ClayToLoops)?.is_none()
-                            && is_clear(transaction, &delivery.contact)? =>
-                    {
-                        ("direct", lease, Admission::Direct)
-                    }
-                    Wish::Direct | Wish::Later => ("waiting", now, Admission::Queued),
+                let (state, admission) = if has_lane && may_pass(transaction, &delivery.contact)? {
+                    ("direct", Admission::Direct)
+                } else {
+                    ("waiting", Admission::Queued)
                 };
-                record::insert(transaction, &delivery, hash.as_deref(), state, next_at)?;
+                record::insert(transaction, &delivery, hash.as_deref(), state, now)?;
                 Ok(admission)
             })
             .await?;
-        if admission == Admission::Queued {
-            self.arrivals.notify_waiters();
+        match admission {
+            Admission::Direct => taken.into_iter().for_each(LaneGuard::pass_on),
+            Admission::Queued => {
+                drop(taken);
+                self.arrivals.notify_waiters();
+            }
+            Admission::DeliveredBefore | Admission::Busy => {}
         }
         Ok(admission)
     }
 
-    async fn settle_direct(&self, delivery: &Delivery, end: DirectEnd) -> Result<(), StoreFault> {
-        let (id, now) = (delivery.id.as_str().to_owned(), self.now().as_millisecond());
-        let changed = self
-            .transact_soon(TURN_WITHIN, move |transaction| match end {
-                DirectEnd::Delivered => transaction
-                    .prepare_cached(
-                        "UPDATE deliveries SET state = 'delivered', body = NULL, attempts = 1, settled_at = ?2, first_attempt_at = ?2,
-                             last_attempt_at = ?2
-                         WHERE id = ?1 AND state = 'direct'",
-                    )?
-                    .execute(params![id, now]),
-                DirectEnd::Refused => transaction
-                    .prepare_cached("DELETE FROM deliveries WHERE id = ?1 AND state = 'direct'")?
-                    .execute([id]),
-                DirectEnd::Postponed { attempts, at, reason } => {
-                    let changed = transaction
-                        .prepare_cached(
-                            "UPDATE deliveries
-                             SET state = 'waiting', attempts = ?3, next_at = ?4, failing_since = ?2, reason = ?5,
-                                 status = ?6, first_attempt_at = ?2, last_attempt_at = ?2
-                             WHERE id = ?1 AND state = 'direct'",
-                        )?
-                        .execute(params![
-                            id,
-                            now,
-                            attempts,
-                            at.as_millisecond(),
-                            reason.code.as_str(),
-                            reason.status
-                        ])?;
-                    // What the caller has waited for counts once, by its last reason.
-                    if changed == 1 {
-                        failures::count(transaction, &id, reason, now)?;
-                    }
-                    Ok(changed)
-                }
+    async fn admit_unstored(&self, delivery: &Delivery) -> Result<Admission, StoreFault> {
+        let Some(taken) = self.lanes.take(delivery) else { return Ok(Admission::Busy) };
+        let (id, contact) = (delivery.id.clone(), delivery.contact.clone());
+        // What is stored from here on finds the lane taken.
+        let admission = self
+            .look(move |connection| {
+                Ok(match state_of(connection, &id)?.as_deref() {
+                    Some("delivered") => Admission::DeliveredBefore,
+                    Some("waiting" | "sending") => Admission::Queued,
+                    _ if may_pass(connection, &contact)? => Admission::Direct,
+                    _ => Admission::Busy,
+                })
             })
             .await?;
-        self.arrivals.notify_waiters();
-        if changed == 1 { Ok(()) } else { Err(StoreFault("the lane was given to somebody else".to_owned())) }
+        if admission == Admission::Direct {
+            taken.pass_on();
+        }
+        Ok(admission)
     }
 
-    async fn is_clear(&self, contact: &ContactKey) -> Result<bool, StoreFault> {
-        let contact = contact.clone();
-        self.look(move |connection| is_clear(connection, &contact)).await
+    fn guard(&self, delivery: &Delivery) -> LaneGuard {
+        self.lanes.guard(delivery)
+    }
+
+    async fn settle_direct(&self, delivery: &Delivery, end: DirectEnd) -> Result<(), StoreFault> {
+        let lane = self.lanes.guard(delivery);
+        if !self.lanes.has(delivery) {
+            return Err(StoreFault("the lane was given to somebody else".to_owned()));
+        }
+        let (delivery, hash, now) = (delivery.clone(), self.contact_hash(delivery), self.now());
+        let settled = self
+            .transact_soon(TURN_WITHIN, move |transaction| {
+                if settle(transaction, &delivery.id, end, now)? {
+                    return Ok(true);
+                }
+                // It could not be recorded when it came. It joins the queue only where nothing has joined it since.
+                match end {
+                    DirectEnd::Refused => return Ok(true),
+                    DirectEnd::Postponed { .. } if !is_clear(transaction, &delivery.contact)? => return Ok(false),
+                    DirectEnd::Postponed { .. } | DirectEnd::Delivered => {}
+                }
+                record::insert(transaction, &delivery, hash.as_deref(), "direct", now)?;
+                settle(transaction, &delivery.id, end, now)
+            })
+            .await;
+        drop(lane);
+        self.arrivals.notify_waiters();
+        if settled? { Ok(()) } else { Err(StoreFault("others have joined the queue before it".to_owned())) }
     }
 }
 
+/// Records how a delivery has ended whose caller waits; false where it is not on record as one.
+fn settle(transaction: &Transaction<'_>, id: &DeliveryId, end: DirectEnd, now: Timestamp) -> rusqlite::Result<bool> {
+    let (id, now) = (id.as_str(), now.as_millisecond());
+    let changed = match end {
+        DirectEnd::Delivered => transaction
+            .prepare_cached(
+                "UPDATE deliveries SET state = 'delivered', body = NULL, attempts = 1, settled_at = ?2, first_attempt_at = ?2,
+                     last_attempt_at = ?2
+                 WHERE id = ?1 AND state = 'direct'",
+            )?
+            .execute(params![id, now])?,
+        DirectEnd::Refused => transaction
+            .prepare_cached("DELETE FROM deliveries WHERE id = ?1 AND state = 'direct'")?
+            .execute([id])?,
+        DirectEnd::Postponed { attempts, at, reason } => {
+            let changed = transaction
+                .prepare_cached(
+                    "UPDATE deliveries
+                     SET state = 'waiting', attempts = ?3, next_at = ?4, failing_since = ?2, reason = ?5,
+                         status = ?6, first_attempt_at = ?2, last_attempt_at = ?2
+                     WHERE id = ?1 AND state = 'direct'",
+                )?
+                .execute(params![id, now, attempts, at.as_millisecond(), reason.code.as_str(), reason.status])?;
+            // What the caller has waited for counts once, by its last reason.
+            if changed == 1 {
+                failures::count(transaction, id, reason, now)?;
+            }
+            changed
+        }
+    };
+    Ok(changed == 1)
+}
+
 fn known(transaction: &Transaction<'_>, id: &DeliveryId) -> rusqlite::Result<Option<Admission>> {
-    let state: Option<String> = transaction
-        .prepare_cached("SELECT state FROM deliveries WHERE id = ?1")?
-        .query_row([id.as_str()], |row| row.get(0))
-        .optional()?;
-    Ok(match state.as_deref() {
+    Ok(match state_of(transaction, id)?.as_deref() {
         Some("delivered") => Some(Admission::DeliveredBefore),
         Some("direct") => Some(Admission::Busy),
         Some("dead") => {
@@ -113,21 +151,37 @@ fn known(transaction: &Transaction<'_>, id: &DeliveryId) -> rusqlite::Result<Opt
     })
 }
 
+fn state_of(connection: &Connection, id: &DeliveryId) -> rusqlite::Result<Option<String>> {
+    connection
+        .prepare_cached("SELECT state FROM deliveries WHERE id = ?1")?
+        .query_row([id.as_str()], |row| row.get(0))
+        .optional()
+}
+
+/// Whether who has the lane of a contact may use it.
+fn may_pass(connection: &Connection, contact: &ContactKey) -> rusqlite::Result<bool> {
+    Ok(paused_since(connection, Direction::ClayToLoops)?.is_none() && is_clear(connection, contact)?)
+}
+
+/// Whether nothing of a contact waits or is being sent by a worker. Who has its lane asks: what else is `direct` is gone.
 fn is_clear(connection: &Connection, contact: &ContactKey) -> rusqlite::Result<bool> {
     connection
         .prepare_cached(
             "SELECT NOT EXISTS
-               (SELECT 1 FROM deliveries WHERE direction = ?1 AND contact = ?2 AND settled_at IS NULL)",
+               (SELECT 1 FROM deliveries
+                WHERE direction = ?1 AND contact = ?2 AND settled_at IS NULL AND state <> 'direct')",
         )?
         .query_row([Direction::ClayToLoops.as_str(), contact.as_str()], |row| row.get(0))
 }
 
-fn forget_the_gone(transaction: &Transaction<'_>, now: jiff::Timestamp) -> rusqlite::Result<()> {
+/// Forgets what was never acknowledged, and whose callers are gone; `held` are those that are not.
+fn forget_the_gone(transaction: &Transaction<'_>, held: &str) -> rusqlite::Result<()> {
     transaction
         .prepare_cached(
             "DELETE FROM deliveries
-             WHERE settled_at IS NULL AND direction = ?1 AND state = 'direct' AND next_at <= ?2",
+             WHERE settled_at IS NULL AND direction = ?1 AND state = 'direct'
+               AND id NOT IN (SELECT value FROM json_each(?2))",
         )?
-        .execute(params![Direction::ClayToLoops.as_str(), now.as_millisecond()])?;
+        .execute(params![Direction::ClayToLoops.as_str(), held])?;
     Ok(())
 }

@@ -9,6 +9,7 @@ mod counts;
 mod dead_letters;
 mod direct;
 mod failures;
+mod lanes;
 mod ledger;
 mod open;
 mod paused;
@@ -31,9 +32,12 @@ use relay_core::delivery::Delivery;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
 
+use lanes::Lanes;
+
 pub use counts::{Count, counts, last_delivered};
 pub use dead_letters::{Revival, discard, judge, revive};
 pub use failures::{FailureCount, failures_of};
+pub use lanes::LaneGuard;
 pub use ledger::webhook_use;
 pub use open::{OpenFault, Opened, STORE_FILE, open, open_existing};
 pub use paused::{pause, paused_since, resume};
@@ -50,6 +54,7 @@ pub struct SqliteStore {
     reader: Arc<Mutex<Connection>>,
     ambient: Arc<dyn Ambient>,
     arrivals: Arc<Notify>,
+    lanes: Arc<Lanes>,
     contact_hash_key: Option<ContactHashKey>,
 }
 
@@ -68,6 +73,7 @@ impl SqliteStore {
             reader: Arc::new(Mutex::new(opened.reader)),
             ambient,
             arrivals: Arc::new(Notify::new()),
+            lanes: Arc::default(),
             contact_hash_key: None,
         }
     }

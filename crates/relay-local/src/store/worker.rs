@@ -1,5 +1,7 @@
 //! What a worker does with the queue: it takes the next delivery that is due, and tells how it ended.
 
+use std::sync::Arc;
+
 use jiff::{SignedDuration, Timestamp};
 use relay::store::StoreFault;
 use relay_core::delivery::{Delivery, DeliveryId, Direction, Disposition, History, Reason};
@@ -21,13 +23,18 @@ pub struct Claimed {
 
 impl SqliteStore {
     /// Takes the delivery of that direction that has been due longest, if there is one before which none of the same
-    /// contact waits or is being sent.
+    /// contact waits or is being sent, also past the queue.
     ///
     /// # Errors
     /// When the store is unavailable.
     pub async fn claim(&self, direction: Direction) -> Result<Option<Claimed>, StoreFault> {
-        let now = self.now().as_millisecond();
+        let (now, lanes) = (self.now().as_millisecond(), Arc::clone(&self.lanes));
         self.transact(move |transaction| {
+            // Who takes a lane from here on sees what is taken here.
+            let held = match direction {
+                Direction::ClayToLoops => lanes.contacts(),
+                Direction::LoopsToClay => "[]".to_owned(),
+            };
             let due: Option<i64> = transaction
                 .prepare_cached(
                     "SELECT place FROM deliveries AS due
@@ -37,11 +44,12 @@ impl SqliteStore {
                          (SELECT 1 FROM deliveries AS earlier
                           WHERE earlier.settled_at IS NULL AND earlier.direction = ?1
                             AND earlier.contact = due.contact AND earlier.place < due.place
-                            -- Who has held a lane for too long is gone.
-                            AND NOT (earlier.state = 'direct' AND earlier.next_at <= ?2))
+                            -- Whose lane nobody has is left of a caller who is gone.
+                            AND earlier.state <> 'direct')
+                       AND due.contact NOT IN (SELECT value FROM json_each(?3))
                      ORDER BY next_at, place LIMIT 1",
                 )?
-                .query_row(params![direction.as_str(), now], |row| row.get(0))
+                .query_row(params![direction.as_str(), now, held], |row| row.get(0))
                 .optional()?;
             let Some(place) = due else { return Ok(None) };
             transaction

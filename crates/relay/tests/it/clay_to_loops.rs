@@ -211,7 +211,7 @@ async fn an_event_with_two_keys_is_refused_and_a_contact_has_none() {
 #[tokio::test]
 async fn a_row_goes_directly_where_the_store_can_be_read_but_not_written() {
     for (answer, status) in [(saying(200, TAKEN), 200), (status(409), 200), (status(422), 422), (status(401), 502)] {
-        let handler = handler(FakeLane::unwritable(Some(true)), always(answer));
+        let handler = handler(FakeLane::unwritable(Some(Admission::Direct)), always(answer));
         assert_eq!(event(&handler, "").await.0.status(), status);
         assert!(!handler.loops.calls().is_empty());
     }
@@ -219,16 +219,32 @@ async fn a_row_goes_directly_where_the_store_can_be_read_but_not_written() {
 
 #[tokio::test]
 async fn a_row_does_not_overtake_an_older_one_where_the_store_cannot_be_written() {
-    for clear in [Some(false), None] {
-        let handler = handler(FakeLane::unwritable(clear), always(saying(200, TAKEN)));
+    for unstored in [Some(Admission::Busy), None] {
+        let handler = handler(FakeLane::unwritable(unstored), always(saying(200, TAKEN)));
         is_to_be_run_again(&event(&handler, "").await);
+        assert!(handler.loops.calls().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_row_that_was_stored_without_an_answer_is_answered_as_what_has_become_of_it_and_not_sent() {
+    let expected = [(Admission::DeliveredBefore, 200), (Admission::Queued, 202)];
+    for (unstored, status) in expected {
+        let handler = handler(FakeLane::unwritable(Some(unstored)), always(saying(200, TAKEN)));
+        for (kind, path) in [(Kind::Event, "/api/v1/events/send"), (Kind::Contact, "/api/v1/contacts/update")] {
+            let request = Request::post(path).header("authorization", "Bearer token");
+            let body = Bytes::from_static(br#"{"email":"ada@example.com","eventName":"signup"}"#);
+            let response = handler.handle(kind, request.body(body).unwrap()).await;
+            let told: Value = serde_json::from_slice(response.body()).unwrap();
+            assert_eq!((response.status().as_u16(), &told["success"]), (status, &Value::Bool(true)), "{told}");
+        }
         assert!(handler.loops.calls().is_empty());
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_row_that_can_be_neither_sent_nor_stored_is_to_be_run_again() {
-    let lane = || FakeLane::unwritable(Some(true));
+    let lane = || FakeLane::unwritable(Some(Admission::Direct));
     for loops in [always(status(503)), always(status(429)), always(asking(429, 60)), FakeLoops::hanging()] {
         is_to_be_run_again(&event(&handler(lane(), loops), "").await);
     }

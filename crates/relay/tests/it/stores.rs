@@ -7,7 +7,6 @@ use jiff::Timestamp;
 use relay::store::{
     Admission, DirectEnd, DirectLane, Queue, StoreFault, Stored, Submission, WebhookLedger, WebhookUse, Wish,
 };
-use relay_core::contact::ContactKey;
 use relay_core::delivery::{Delivery, Reason};
 
 fn fault() -> StoreFault {
@@ -113,8 +112,8 @@ impl Queue for FakeQueue {
 pub(crate) struct FakeLane {
     /// Who is admitted; nothing where that cannot be written.
     admission: Option<Admission>,
-    /// Whether nothing waits; nothing where that cannot be read.
-    clear: Option<bool>,
+    /// Who is admitted that cannot be stored; nothing where that cannot be told.
+    unstored: Option<Admission>,
     /// Whether the end can be written.
     settles: bool,
     ends: Mutex<Vec<DirectEnd>>,
@@ -126,16 +125,16 @@ impl FakeLane {
     pub(crate) fn admitting(admission: Admission) -> Self {
         Self {
             admission: Some(admission),
-            clear: Some(true),
+            unstored: Some(Admission::Direct),
             settles: true,
             ends: Mutex::default(),
             wishes: Mutex::default(),
         }
     }
 
-    /// One that cannot be written, and that reads so.
-    pub(crate) fn unwritable(clear: Option<bool>) -> Self {
-        Self { admission: None, clear, settles: false, ..Self::admitting(Admission::Direct) }
+    /// One that cannot store anything, and that admits so what is not stored.
+    pub(crate) fn unwritable(unstored: Option<Admission>) -> Self {
+        Self { admission: None, unstored, settles: false, ..Self::admitting(Admission::Direct) }
     }
 
     /// One that admits, and breaks after that.
@@ -155,6 +154,8 @@ impl FakeLane {
 }
 
 impl DirectLane for FakeLane {
+    type Guard = ();
+
     async fn admit(&self, _: &Delivery, wish: Wish) -> Result<Admission, StoreFault> {
         self.wishes.lock().unwrap().push(wish);
         self.admission.ok_or_else(fault)
@@ -165,7 +166,9 @@ impl DirectLane for FakeLane {
         if self.settles { Ok(()) } else { Err(fault()) }
     }
 
-    async fn is_clear(&self, _: &ContactKey) -> Result<bool, StoreFault> {
-        self.clear.ok_or_else(fault)
+    async fn admit_unstored(&self, _: &Delivery) -> Result<Admission, StoreFault> {
+        self.unstored.ok_or_else(fault)
     }
+
+    fn guard(&self, _: &Delivery) {}
 }
