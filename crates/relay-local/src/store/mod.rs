@@ -10,6 +10,7 @@ mod dead_letters;
 mod direct;
 mod failures;
 mod ledger;
+mod mended;
 mod open;
 mod paused;
 mod queue;
@@ -21,6 +22,7 @@ mod upgrade;
 mod worker;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -50,6 +52,8 @@ pub struct SqliteStore {
     reader: Arc<Mutex<Connection>>,
     ambient: Arc<dyn Ambient>,
     arrivals: Arc<Notify>,
+    /// How often a person has mended what deliveries were held for.
+    mends: Arc<AtomicU64>,
     contact_hash_key: Option<ContactHashKey>,
 }
 
@@ -68,6 +72,7 @@ impl SqliteStore {
             reader: Arc::new(Mutex::new(opened.reader)),
             ambient,
             arrivals: Arc::new(Notify::new()),
+            mends: Arc::default(),
             contact_hash_key: None,
         }
     }

@@ -132,7 +132,8 @@ async fn set_up(
         after.as_relay(names)?;
         keeping.write(&before, &after).await?
     };
-    notes_of(keeping, &written, &mut done)?;
+    let first_key = before.api_key().is_none() && after.api_key().is_some();
+    notes_of(keeping, &written, first_key, &mut done)?;
     // The new one on a terminal, all of them where that was asked for: a log or a pipe gets none by accident.
     let terminal = std::io::stdout().is_terminal();
     let made =
@@ -307,7 +308,7 @@ fn change(
     Ok(())
 }
 
-fn notes_of(keeping: Keeping<'_>, written: &[String], done: &mut Done) -> Result<(), Fault> {
+fn notes_of(keeping: Keeping<'_>, written: &[String], first_key: bool, done: &mut Done) -> Result<(), Fault> {
     match keeping {
         Keeping::Stack(target) if !written.is_empty() => {
             let seconds = target.stack.parameter("SecretTtlSeconds").unwrap_or("300");
@@ -316,8 +317,22 @@ fn notes_of(keeping: Keeping<'_>, written: &[String], done: &mut Done) -> Result
         }
         Keeping::Local(local) => {
             if !written.is_empty() && local.is_running()? {
-                done.notes
-                    .push("A relay is running on this folder: restart it, so that it reads what is new.".to_owned());
+                done.notes.push(
+                    "A relay is running on this folder: it takes it up within a second, and tries what is held at once."
+                        .to_owned(),
+                );
+                if first_key {
+                    done.notes.push(
+                        "Where it was started without a key, it simulates Loops until it is started again.".to_owned(),
+                    );
+                }
+            }
+            if !local.is_public() {
+                done.notes.push(format!(
+                    "Loops and Clay cannot reach {}, an address of this machine or its own network: lead a tunnel or a proxy \
+                     with a public https address to it, and paste that address in its place, with the same paths.",
+                    local.base()
+                ));
             }
             if !local.environment.is_empty() {
                 let names = local.environment.join(", ");
