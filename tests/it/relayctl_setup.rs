@@ -208,6 +208,24 @@ async fn a_file_that_cannot_be_used_or_lacks_something_leaves_a_running_relay_as
 }
 
 #[tokio::test]
+async fn of_several_signing_secrets_none_is_replaced_by_the_way_and_a_single_one_is_told() {
+    const OTHER: &str = "whsec_c3VwZXItc2VjcmV0LWtleS1ieXRlcw==";
+    let folder = Folder::new();
+    let (first, other) = (format!("LOOPS_SIGNING_SECRET={SECRET}"), format!("LOOPS_SIGNING_SECRET={OTHER}"));
+    let said = setup(folder.path(), &["--from", "-"], &first).await;
+    assert!(said.code == 0 && !said.out.contains("replaced"), "{said:?}");
+    assert_eq!(setup(folder.path(), &["--add-signing-secret", "--from", "-"], &other).await.code, 0);
+    assert_refused(folder.path(), &["--from", "-"], &other, "1 of the 2 signing secrets").await;
+    let both = format!("{first},{OTHER}");
+    assert_eq!(setup(folder.path(), &["--from", "-"], &both).await.code, 0, "all of them stay");
+    let said = setup(folder.path(), &["--from", "-", "--force"], &other).await;
+    assert!(said.code == 0 && said.out.contains("is replaced"), "{said:?}");
+    assert_eq!(stored(folder.path())["LOOPS_SIGNING_SECRET"], OTHER);
+    let said = setup(folder.path(), &["--from", "-"], &first).await;
+    assert!(said.code == 0 && said.out.contains("is replaced"), "a single one goes, and that is told: {said:?}");
+}
+
+#[tokio::test]
 async fn setup_says_that_nobody_outside_reaches_an_address_of_this_machine() {
     let folder = Folder::new();
     let local = format!("--local={}", folder.path().display());

@@ -55,7 +55,8 @@ pub struct SetupArguments {
     /// Show the relay tokens themselves, also where the output is no terminal
     #[arg(long)]
     pub show_token: bool,
-    /// Take out the last one too, which closes its route; put Clay webhooks in place of those that are there
+    /// Take out the last one too, which closes its route; put Clay webhooks, or signing secrets, in place of those that are
+    /// there
     #[arg(long)]
     pub force: bool,
 }
@@ -66,7 +67,7 @@ Values (typed without an echo; with --from a JSON object of texts or lists, or l
   LOOPS_SIGNING_SECRET     what Loops shows under Settings, Webhooks
   CLAY_WEBHOOK_URL         the URL of your Clay webhook (several: a pool, comma-separated)
   CLAY_WEBHOOK_AUTH_TOKEN  its token (one for all, or one for each URL)
-What is not given stays as it is. Clay webhooks that are there go only by --force or --retire-clay-webhook. The key is checked with Loops first; nothing is written unless all is well.
+What is not given stays as it is. Clay webhooks that are there, and signing secrets where there are several, go only by --force, --retire-clay-webhook or --retire-signing-secret. The key is checked with Loops first; nothing is written unless all is well.
 A relay token is shown where it is made, on a terminal; --show-token shows all of them, anywhere.";
 
 /// The options that add what they are given.
@@ -293,7 +294,11 @@ fn change(
         documents.set_api_key(key);
     }
     if let Some(secrets) = &given.signing_secrets {
-        documents.replace(Rotated::SigningSecrets, secrets);
+        for replaced in documents.set_signing_secrets(secrets, arguments.force)? {
+            done.notes.push(format!(
+                "The signing secret {replaced} is replaced: what Loops still signs with it is refused from now on."
+            ));
+        }
     }
     let (urls, tokens) = (given.urls.as_deref(), given.tokens.as_deref());
     documents.set_webhooks(route, urls, tokens, &keeping.events(), arguments.force)?;
