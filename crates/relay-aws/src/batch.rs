@@ -69,6 +69,9 @@ pub trait MessageWorker: Send + Sync {
 
     /// The receipts of deliveries that may go as well, now that this one has got through.
     fn freed_by(&self, delivery: &Delivery, waited: Option<WaitsFor>) -> impl Future<Output = Vec<String>> + Send;
+
+    /// The receipts of deliveries that may go now that a person has mended what they were held for.
+    fn freed_by_mending(&self) -> impl Future<Output = Vec<String>> + Send;
 }
 
 /// Works through a batch until the function's time is nearly up, and tells which messages are to come back.
@@ -161,6 +164,7 @@ impl<W: MessageWorker, A: Ambient> Batch<'_, W, A> {
             Readiness::Ready | Readiness::Probe => {}
         }
         let fate = self.worker.work(&delivery).await;
+        self.show(&self.worker.freed_by_mending().await).await;
         self.meet(fate, &delivery, message).await
     }
 
@@ -169,9 +173,7 @@ impl<W: MessageWorker, A: Ambient> Batch<'_, W, A> {
         let id = message.message_id.as_deref().unwrap_or_default();
         match fate {
             Fate::Delivered { waited } => {
-                let freed = self.worker.freed_by(delivery, waited).await;
-                // One that has come back by itself has another receipt by now.
-                join_all(freed.iter().map(|receipt| self.queue.put_back(receipt, 0))).await;
+                self.show(&self.worker.freed_by(delivery, waited).await).await;
                 None
             }
             // By the message's own id: what was taken out of the dead letters and dies again is another message.
@@ -188,6 +190,11 @@ impl<W: MessageWorker, A: Ambient> Batch<'_, W, A> {
             Fate::NotYet => Some(NOT_YET),
             Fate::Unable => Some(self.later_each_time(message)),
         }
+    }
+
+    /// Ends the time of what is hidden. One that has come back by itself has another receipt by now.
+    async fn show(&self, receipts: &[String]) {
+        join_all(receipts.iter().map(|receipt| self.queue.put_back(receipt, 0))).await;
     }
 
     /// A message that is kept among the dead letters is not needed any more; one that is not comes back.

@@ -14,6 +14,7 @@ pub mod lane;
 pub mod ledger;
 pub mod loops_pace;
 pub mod managed_secret;
+pub mod mended;
 pub mod pace_item;
 pub mod parking;
 mod patience;
