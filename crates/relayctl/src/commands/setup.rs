@@ -16,6 +16,7 @@ use crate::setup::asking;
 use crate::setup::documents::{Documents, Rotated, Which, fingerprint};
 use crate::setup::given::{Given, NAMES};
 use crate::setup::guide::{Absent, Paste, Report, shown};
+use crate::setup::held::Held;
 use crate::setup::keeping::Keeping;
 use crate::setup::loops_key::{KeyStanding, ask};
 use crate::setup::refusal::Refusal;
@@ -133,6 +134,10 @@ async fn set_up(
         after.as_relay(names)?;
         keeping.write(&before, &after).await?
     };
+    if let Keeping::Stack(target) = keeping {
+        let held = Held { target, quiet: output.is_json() };
+        done.notes.extend(held.try_now(&written, names, &after).await);
+    }
     let first_key = before.api_key().is_none() && after.api_key().is_some();
     notes_of(keeping, &written, first_key, &mut done)?;
     // The new one on a terminal, all of them where that was asked for: a log or a pipe gets none by accident.
