@@ -7,6 +7,7 @@ mod contract;
 mod faults;
 mod freeze;
 mod given_up;
+mod held;
 mod order;
 mod relayctl_dead_letters;
 mod relayctl_doctor;

@@ -3,9 +3,12 @@
 use std::path::Path;
 
 use relay_tests::cloud::operator::{Said, TEAM, run};
+use relay_tests::eventually;
 use relay_tests::far_end::{FarEnd, Reply};
-use relay_tests::process::Folder;
-use relay_tests::webhook::SECRET;
+use relay_tests::listing::Listing as _;
+use relay_tests::process::{Folder, Relay};
+use relay_tests::row::{Route, send_without_token};
+use relay_tests::webhook::{SECRET, created, post};
 use serde_json::Value;
 
 /// `setup` on a folder, with this on its standard input.
@@ -114,5 +117,122 @@ async fn what_only_looks_or_takes_out_makes_no_folder() {
         let said = setup(&folder, words, "").await;
         assert_eq!((said.code, said.err.contains("is not a data folder")), (3, true), "{said:?}");
         assert!(!folder.exists());
+    }
+}
+
+/// A relay on a folder that holds its webhooks and keys, with nothing of them in its environment.
+async fn relay_on(folder: Folder) -> Relay {
+    let settings = [("CLAY_RATE_PER_SECOND", "1000")];
+    Relay::start_without(folder, &settings, &["RELAY_TOKEN", "LOOPS_SIGNING_SECRET"]).await
+}
+
+async fn webhook_comes(relay: &Relay, name: &str) {
+    let answer = post(relay.base(), &format!("msg_{name}"), &created(&format!("{name}@example.com"))).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+}
+
+/// All deliveries of a relay, by state and reason, come to these.
+async fn deliveries_are(relay: &Relay, wanted: &[(&str, &str)]) {
+    eventually(&format!("{wanted:?}"), async || {
+        let all = relay.deliveries().await;
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let seen: Vec<_> = all.iter().map(|each| (text(&each["state"]), text(&each["reason"]))).collect();
+        let same = seen.iter().map(|(state, reason)| (state.as_str(), reason.as_str())).eq(wanted.iter().copied());
+        same.then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_a_running_relay_holds_goes_at_once_when_setup_stores_another_webhook() {
+    let (old, new) = (FarEnd::start(Reply::status(403)).await, FarEnd::start(Reply::status(200)).await);
+    let folder = Folder::new();
+    let first = format!("CLAY_WEBHOOK_URL={}\nLOOPS_SIGNING_SECRET={SECRET}", old.url("/hook"));
+    assert_eq!(setup(folder.path(), &["--from", "-"], &first).await.code, 0);
+    let relay = relay_on(folder).await;
+    for name in ["ada", "bob", "cyd"] {
+        webhook_comes(&relay, name).await;
+    }
+    deliveries_are(&relay, &[("waiting", "clay_webhooks_exhausted"); 3]).await;
+    let said = setup(
+        relay.folder(),
+        &["--add-clay-webhook", "--from", "-"],
+        &format!("CLAY_WEBHOOK_URL={}", new.url("/hook")),
+    )
+    .await;
+    assert!(said.code == 0 && said.out.contains("takes it up within a second"), "{said:?}");
+    // The next try by itself would be a minute later.
+    deliveries_are(&relay, &[("delivered", ""); 3]).await;
+    assert_eq!(new.got().len(), 3);
+}
+
+#[tokio::test]
+async fn a_running_relay_takes_up_a_signing_secret_a_token_and_a_first_webhook() {
+    let folder = Folder::new();
+    let relay = relay_on(folder).await;
+    let refused = post(relay.base(), "msg_ada", &created("ada@example.com")).await;
+    assert_eq!(refused.status, 401, "it has a generated secret");
+    let clay = FarEnd::start(Reply::status(200)).await;
+    let given = format!("CLAY_WEBHOOK_URL={}\nLOOPS_SIGNING_SECRET={SECRET}", clay.url("/hook"));
+    assert_eq!(setup(relay.folder(), &["--from", "-"], &given).await.code, 0);
+    // Read on need: at once, however seldom the file is looked at.
+    webhook_comes(&relay, "ada").await;
+    deliveries_are(&relay, &[("delivered", "")]).await;
+    assert_eq!(clay.got().len(), 1, "it is not simulated any more");
+    let made = setup(relay.folder(), &["--add-relay-token", "--show-token", "--json"], "").await.json();
+    let token = made["relayTokens"][1]["token"].as_str().unwrap().to_owned();
+    let row = serde_json::json!({"email": "ada@example.com"}).to_string();
+    let authorized = [("authorization", format!("Bearer {token}"))];
+    let headers: Vec<(&str, &str)> = authorized.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let answer = send_without_token(relay.base(), Route::Contact, "", &headers, row).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_used_or_lacks_something_leaves_a_running_relay_as_it_is() {
+    let clay = FarEnd::start(Reply::status(200)).await;
+    let folder = Folder::new();
+    let given = format!("CLAY_WEBHOOK_URL={}\nLOOPS_SIGNING_SECRET={SECRET}", clay.url("/hook"));
+    assert_eq!(setup(folder.path(), &["--from", "-"], &given).await.code, 0);
+    let relay = relay_on(folder).await;
+    let file = relay.folder().join("secrets.json");
+    for (count, text) in
+        ["hidden", "{}", r#"{"LOOPS_SIGNING_SECRET": "%hidden%", "CLAY_WEBHOOK_URL": ""}"#].into_iter().enumerate()
+    {
+        std::fs::write(&file, text).unwrap();
+        eventually("a warning", async || (relay.log().matches("is not taken up").count() > count).then_some(())).await;
+        webhook_comes(&relay, &format!("msg{count}")).await;
+        eventually("the row", async || (clay.got().len() == count + 1).then_some(())).await;
+    }
+    assert!(!relay.log().contains("hidden"));
+}
+
+#[tokio::test]
+async fn of_several_signing_secrets_none_is_replaced_by_the_way_and_a_single_one_is_told() {
+    const OTHER: &str = "whsec_c3VwZXItc2VjcmV0LWtleS1ieXRlcw==";
+    let folder = Folder::new();
+    let (first, other) = (format!("LOOPS_SIGNING_SECRET={SECRET}"), format!("LOOPS_SIGNING_SECRET={OTHER}"));
+    let said = setup(folder.path(), &["--from", "-"], &first).await;
+    assert!(said.code == 0 && !said.out.contains("replaced"), "{said:?}");
+    assert_eq!(setup(folder.path(), &["--add-signing-secret", "--from", "-"], &other).await.code, 0);
+    assert_refused(folder.path(), &["--from", "-"], &other, "1 of the 2 signing secrets").await;
+    let both = format!("{first},{OTHER}");
+    assert_eq!(setup(folder.path(), &["--from", "-"], &both).await.code, 0, "all of them stay");
+    let said = setup(folder.path(), &["--from", "-", "--force"], &other).await;
+    assert!(said.code == 0 && said.out.contains("is replaced"), "{said:?}");
+    assert_eq!(stored(folder.path())["LOOPS_SIGNING_SECRET"], OTHER);
+    let said = setup(folder.path(), &["--from", "-"], &first).await;
+    assert!(said.code == 0 && said.out.contains("is replaced"), "a single one goes, and that is told: {said:?}");
+}
+
+#[tokio::test]
+async fn setup_says_that_nobody_outside_reaches_an_address_of_this_machine() {
+    let folder = Folder::new();
+    let local = format!("--local={}", folder.path().display());
+    for (listen, told) in
+        [("127.0.0.1:8787", true), ("0.0.0.0:80", true), ("10.0.0.7:80", true), ("203.0.113.7:80", false)]
+    {
+        let said = run(&[("RELAY_LISTEN", listen.to_owned())], &[&local, "setup", "--from", "-"], POOL).await;
+        assert_eq!((said.code, said.out.contains("Loops and Clay cannot reach")), (0, told), "{said:?}");
     }
 }

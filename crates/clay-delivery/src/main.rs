@@ -36,8 +36,9 @@ async fn run() -> Result<(), Error> {
         FunctionSettings::read(&environment(), &client, needed).map_err(StartFault::from)?;
     let [secret, queue, dead_letters, table] = needed;
 
-    let secrets = ManagedSecret::new(account.secrets_manager(), secret, shared.secret_ttl, System);
+    let secrets = ManagedSecret::of_worker(account.secrets_manager(), secret, shared.secret_ttl, System);
     warm_up_to_clay(&secrets, &client, &[&account.dynamodb_origin()]).await;
+    let parking = Parking::minding(secrets.mended());
     let table = LedgerTable::new(account.dynamodb(), table);
     let ledger = Ledger::new(table.clone()).with_contact_hash_key(shared.contact_hash_key);
     let clay = ClayDelivery {
@@ -50,5 +51,5 @@ async fn run() -> Result<(), Error> {
     };
     let queue = SqsQueue::new(account, queue, dead_letters);
     let attempt = Rerouting { clay, queue: queue.clone() };
-    drain::run(ClayWorker { attempt, ledger, parking: Parking::default(), ambient: System }, queue, System).await
+    drain::run(ClayWorker { attempt, ledger, parking, ambient: System }, queue, System).await
 }

@@ -92,6 +92,9 @@ pub trait MessageWorker: Send + Sync {
 
     /// The receipts of deliveries that may go as well, now that this one has got through.
     fn freed_by(&self, delivery: &Delivery, waited: Option<WaitsFor>) -> impl Future<Output = Vec<String>> + Send;
+
+    /// The receipts of deliveries that may go now that a person has mended what they were held for.
+    fn freed_by_mending(&self) -> impl Future<Output = Vec<String>> + Send;
 }
 
 /// Works through a batch until the function's time is nearly up, and tells which messages are to come back.
@@ -186,6 +189,7 @@ impl<W: MessageWorker, A: Ambient> Batch<'_, W, A> {
             Readiness::Ready | Readiness::Probe => {}
         }
         let fate = self.worker.work(&delivery, handed).await;
+        self.show(handed, self.worker.freed_by_mending()).await;
         self.meet(fate, &delivery, message, handed).await
     }
 
@@ -193,9 +197,7 @@ impl<W: MessageWorker, A: Ambient> Batch<'_, W, A> {
     async fn meet(&self, fate: Fate, delivery: &Delivery, message: &SqsMessage, handed: Handed) -> Option<Duration> {
         match fate {
             Fate::Delivered { waited } => {
-                // Broken off, it would come back and be sent again; the others come back by themselves.
-                let free = self.free_others(delivery, waited);
-                drop(tokio::time::timeout_at(handed.until + TIME_TO_END / 2, free).await);
+                self.show(handed, self.worker.freed_by(delivery, waited)).await;
                 None
             }
             Fate::Dead(death) => self.bury(delivery, death, message).await,
@@ -212,10 +214,15 @@ impl<W: MessageWorker, A: Ambient> Batch<'_, W, A> {
         }
     }
 
-    async fn free_others(&self, delivery: &Delivery, waited: Option<WaitsFor>) {
-        let freed = self.worker.freed_by(delivery, waited).await;
-        // One that has come back by itself has another receipt by now.
-        join_all(freed.iter().map(|receipt| self.queue.put_back(receipt, 0))).await;
+    /// Ends the time of what is hidden and may go as well, as far as there is time for that: a delivery that is broken off for
+    /// others would be sent again, and they come back by themselves.
+    async fn show(&self, handed: Handed, freed: impl Future<Output = Vec<String>>) {
+        let show = async {
+            let receipts = freed.await;
+            // One that has come back by itself has another receipt by now.
+            join_all(receipts.iter().map(|receipt| self.queue.put_back(receipt, 0))).await;
+        };
+        drop(tokio::time::timeout_at(handed.until + TIME_TO_END / 2, show).await);
     }
 
     async fn bury(&self, delivery: &Delivery, death: Death, message: &SqsMessage) -> Option<Duration> {

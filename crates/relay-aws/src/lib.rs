@@ -13,6 +13,7 @@ pub mod failures;
 pub mod lane;
 pub mod ledger;
 pub mod managed_secret;
+pub mod mended;
 pub mod pace_item;
 pub mod parking;
 mod patience;

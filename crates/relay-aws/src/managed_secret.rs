@@ -3,7 +3,9 @@
 //! - It is read once for its lifetime (give or take a tenth, so that sandboxes do not read in step).
 //! - Whoever comes while it is being read waits for that reading.
 //! - Where it cannot be read, what is known serves on.
-//! - Where what is known does not work, it is read again, at most every half minute: forged requests must not buy calls.
+//! - Where what is known does not work, it is read again: by the front door at most every half minute, because forged requests
+//!   must not buy calls; by a worker, whose deliveries are real, always, each second once for all that wait for it.
+//! - A version that was not known before is told to who knows what waits for it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,15 +18,19 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 use tracing::{error, warn};
 
+use crate::mended::{Mended, Mends, NewVersion};
 use crate::service_fault::told;
 
-/// How often the secret is read again because it does not work.
+/// How often the front door reads the secret again because it does not work.
 const REREAD_EVERY: Duration = Duration::from_secs(30);
+/// How often a worker does. Who asks earlier waits, and does not get what was read before it asked: a delivery that a person
+/// has mended the secret for must not be held once more with the old one.
+const WORKER_REREADS_EVERY: Duration = Duration::from_secs(1);
 /// How long what is known serves when it could not be read, before that is tried again.
 const STALE_FOR: Duration = Duration::from_secs(30);
 
 /// A secret document.
-pub trait Document: Sized + Send + Sync + 'static {
+pub trait Document: Mends + Sized + Send + Sync + 'static {
     /// Reads it.
     ///
     /// # Errors
@@ -54,11 +60,17 @@ struct Shared<T, A> {
     arn: String,
     lifetime: Duration,
     ambient: A,
+    /// Whether it is a worker's.
+    worker: bool,
+    mended: Mended,
     cache: Mutex<Cache<T>>,
 }
 
 struct Cache<T> {
     known: Option<Arc<T>>,
+    version: Option<String>,
+    /// When the last reading began.
+    read_at: Option<Instant>,
     fresh_until: Instant,
     may_reread_at: Instant,
 }
@@ -76,18 +88,43 @@ impl<T, A> std::fmt::Debug for ManagedSecret<T, A> {
 }
 
 impl<T: Document, A: Ambient> ManagedSecret<T, A> {
-    /// The secret of this ARN, to be read at most once in a `lifetime`.
+    /// The secret of this ARN for the front door, to be read at most once in a `lifetime`.
     pub fn new(client: Client, arn: String, lifetime: Duration, ambient: A) -> Self {
+        Self::of(client, arn, lifetime, ambient, false)
+    }
+
+    /// The same for a worker.
+    pub fn of_worker(client: Client, arn: String, lifetime: Duration, ambient: A) -> Self {
+        Self::of(client, arn, lifetime, ambient, true)
+    }
+
+    fn of(client: Client, arn: String, lifetime: Duration, ambient: A, worker: bool) -> Self {
         let now = Instant::now();
-        let cache = Mutex::new(Cache { known: None, fresh_until: now, may_reread_at: now });
-        Self { shared: Arc::new(Shared { client, arn, lifetime, ambient, cache }) }
+        let cache =
+            Mutex::new(Cache { known: None, version: None, read_at: None, fresh_until: now, may_reread_at: now });
+        let mended = Mended::default();
+        Self { shared: Arc::new(Shared { client, arn, lifetime, ambient, worker, mended, cache }) }
+    }
+
+    /// What tells of versions that were not known before.
+    #[must_use]
+    pub fn mended(&self) -> Mended {
+        self.shared.mended.clone()
     }
 
     async fn refresh(&self, cache: &mut Cache<T>) -> Result<Arc<T>, SecretFault> {
         let now = Instant::now();
+        cache.read_at = Some(now);
         match self.fetch().await {
-            Some(secret) => {
+            Some((secret, version)) => {
                 let secret = Arc::new(secret);
+                if version != cache.version {
+                    if let Some(version) = version.clone() {
+                        let (direction, places) = (T::DIRECTION, secret.places());
+                        self.shared.mended.leave(NewVersion { direction, version, places });
+                    }
+                    cache.version = version;
+                }
                 cache.known = Some(Arc::clone(&secret));
                 cache.fresh_until = now + self.shared.lifetime.mul_f64(0.9 + 0.2 * self.shared.ambient.chance());
                 Ok(secret)
@@ -103,17 +140,18 @@ impl<T: Document, A: Ambient> ManagedSecret<T, A> {
         }
     }
 
-    async fn fetch(&self) -> Option<T> {
+    /// The secret, and the id of its version.
+    async fn fetch(&self) -> Option<(T, Option<String>)> {
         let read = self.shared.client.get_secret_value().secret_id(&self.shared.arn).send().await;
-        let document = match read {
-            Ok(read) => read.secret_string.unwrap_or_default(),
+        let (document, version) = match read {
+            Ok(read) => (read.secret_string.unwrap_or_default(), read.version_id),
             Err(fault) => {
                 error!(secret = self.name(), fault = told(&fault), "the secret cannot be read");
                 return None;
             }
         };
         match T::read_document(&document) {
-            Ok(secret) => Some(secret),
+            Ok(secret) => Some((secret, version)),
             Err(fault) => {
                 error!(secret = self.name(), %fault, "the secret cannot be used");
                 None
@@ -141,14 +179,25 @@ impl<T: Document, A: Ambient> SecretSource<T> for ManagedSecret<T, A> {
     }
 
     async fn reread(&self) -> Result<Arc<T>, SecretFault> {
-        let mut cache = self.shared.cache.lock().await;
-        let now = Instant::now();
-        match &cache.known {
-            Some(known) if now < cache.may_reread_at => Ok(Arc::clone(known)),
-            _ => {
-                cache.may_reread_at = now + REREAD_EVERY;
-                self.refresh(&mut cache).await
-            }
+        let asked_at = Instant::now();
+        loop {
+            let mut cache = self.shared.cache.lock().await;
+            let now = Instant::now();
+            let every = if self.shared.worker { WORKER_REREADS_EVERY } else { REREAD_EVERY };
+            let may_at = match &cache.known {
+                // Somebody has read it since.
+                Some(known) if cache.read_at.is_some_and(|read_at| read_at >= asked_at) => {
+                    return Ok(Arc::clone(known));
+                }
+                Some(known) if now < cache.may_reread_at && !self.shared.worker => return Ok(Arc::clone(known)),
+                Some(_) if now < cache.may_reread_at => cache.may_reread_at,
+                _ => {
+                    cache.may_reread_at = now + every;
+                    return self.refresh(&mut cache).await;
+                }
+            };
+            drop(cache);
+            tokio::time::sleep_until(may_at).await;
         }
     }
 

@@ -2,18 +2,20 @@
 //! thing gets through.
 //!
 //! SQS cannot be asked to show what it hides, but who has a message's receipt can end the time. So the ledger keeps the
-//! receipt of each delivery that is parked, by what it waits for.
+//! receipt of each delivery that is parked, by what it waits for. What waits for a person is shown as well when the secret
+//! is found changed: by a worker here, and by `relayctl setup` after it has written it.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use relay::ambient::Ambient;
-use relay_core::delivery::{Cargo, Delivery};
+use relay_core::delivery::{Cargo, Delivery, Direction};
 use tokio::time::Instant;
 use tracing::warn;
 
 use crate::ledger::Ledger;
+use crate::mended::Mended;
 
 /// How often a place is looked at while deliveries get through: about as long as a page of them takes.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
@@ -29,7 +31,10 @@ pub enum WaitsFor {
 
 /// The parked deliveries of one queue.
 #[derive(Debug, Default)]
-pub struct Parking(Mutex<BTreeMap<String, Place>>);
+pub struct Parking {
+    places: Mutex<BTreeMap<String, Place>>,
+    mended: Mended,
+}
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Place {
@@ -39,6 +44,12 @@ struct Place {
 }
 
 impl Parking {
+    /// That of a worker whose secret tells of its changes.
+    #[must_use]
+    pub fn minding(mended: Mended) -> Self {
+        Self { mended, ..Self::default() }
+    }
+
     /// Notes by which receipt a delivery can be shown before its time.
     pub async fn park<A: Ambient>(
         &self,
@@ -63,14 +74,39 @@ impl Parking {
             if !self.is_to_be_looked_at(&place, waited == Some(waits_for)) {
                 continue;
             }
-            let found = ledger.parked(&place).await.unwrap_or_else(|fault| {
-                warn!(%fault, "what is parked could not be listed: it comes back by itself");
-                Vec::new()
-            });
-            self.lock().entry(place).or_default().more = !found.is_empty();
-            receipts.extend(found);
+            receipts.extend(self.look_at(ledger, place).await);
         }
         receipts
+    }
+
+    /// The receipts to show now that the secret was found changed: a first page. Those that get through show the next.
+    pub async fn freed_by_mending<A: Ambient>(&self, ledger: &Ledger, ambient: &A) -> Vec<String> {
+        let Some(new) = self.mended.take() else { return Vec::new() };
+        match ledger.uses_first(new.direction, &new.version, ambient.now()).await {
+            Ok(true) => {}
+            Ok(false) => return Vec::new(),
+            Err(fault) => {
+                warn!(%fault, "the secret's version could not be noted: that is tried with the next delivery");
+                self.mended.leave(new);
+                return Vec::new();
+            }
+        }
+        let mut receipts = Vec::new();
+        for place in new.places {
+            let now = Place { more: false, looked_at: Some(Instant::now()) };
+            self.lock().insert(place.clone(), now);
+            receipts.extend(self.look_at(ledger, place).await);
+        }
+        receipts
+    }
+
+    async fn look_at(&self, ledger: &Ledger, place: String) -> Vec<String> {
+        let found = ledger.parked(&place).await.unwrap_or_else(|fault| {
+            warn!(%fault, "what is parked could not be listed: it comes back by itself");
+            Vec::new()
+        });
+        self.lock().entry(place).or_default().more = !found.is_empty();
+        found
     }
 
     fn is_to_be_looked_at(&self, place: &str, waited: bool) -> bool {
@@ -85,16 +121,23 @@ impl Parking {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Place>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Where a delivery is parked. An end that fails fails for everybody; what a person has to mend is mended for a route.
 fn place(delivery: &Delivery, waits_for: WaitsFor) -> String {
-    let direction = delivery.cargo.direction().as_str();
+    let direction = delivery.cargo.direction();
     match (waits_for, &delivery.cargo) {
-        (WaitsFor::FarEnd, _) => format!("{direction} far-end"),
-        (WaitsFor::Person, Cargo::ClayRow { route, .. }) => format!("{direction} person {route}"),
-        (WaitsFor::Person, _) => format!("{direction} person"),
+        (WaitsFor::FarEnd, _) => format!("{} far-end", direction.as_str()),
+        (WaitsFor::Person, Cargo::ClayRow { route, .. }) => person_place(direction, Some(route)),
+        (WaitsFor::Person, _) => person_place(direction, None),
     }
+}
+
+/// Where what waits for a person is parked: each route of its own, and all that goes to Loops together.
+#[must_use]
+pub fn person_place(direction: Direction, route: Option<&str>) -> String {
+    let direction = direction.as_str();
+    route.map_or_else(|| format!("{direction} person"), |route| format!("{direction} person {route}"))
 }

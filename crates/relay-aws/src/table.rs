@@ -16,7 +16,7 @@ pub const KEY: &str = "pk";
 /// The attribute by which DynamoDB forgets an item, in Unix seconds.
 const EXPIRES_AT: &str = "expires_at";
 /// The index of what is parked: only such items are in it.
-const PARKED_INDEX: &str = "parked";
+pub const PARKED_INDEX: &str = "parked";
 /// How many of them are looked at at once.
 const PARKED_PAGE: i32 = 100;
 /// How long an item is kept after its last change.

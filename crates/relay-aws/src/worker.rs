@@ -55,6 +55,10 @@ impl<W: Attempt, A: Ambient> MessageWorker for ClayWorker<W, A> {
     async fn freed_by(&self, delivery: &Delivery, waited: Option<WaitsFor>) -> Vec<String> {
         self.parking.freed_by(&self.ledger, delivery, waited).await
     }
+
+    async fn freed_by_mending(&self) -> Vec<String> {
+        self.parking.freed_by_mending(&self.ledger, &self.ambient).await
+    }
 }
 
 /// A worker of the queue to Loops: it minds who has the lane to a contact, and what goes first.
@@ -116,6 +120,10 @@ impl<W: Attempt, A: Ambient> MessageWorker for LoopsWorker<W, A> {
 
     async fn freed_by(&self, delivery: &Delivery, waited: Option<WaitsFor>) -> Vec<String> {
         self.parking.freed_by(&self.ledger, delivery, waited).await
+    }
+
+    async fn freed_by_mending(&self) -> Vec<String> {
+        self.parking.freed_by_mending(&self.ledger, &self.ambient).await
     }
 }
 

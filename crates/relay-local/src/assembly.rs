@@ -16,12 +16,11 @@ use relay::loops_to_clay::{LoopsToClay, LoopsToClaySettings};
 use relay::pace::ProcessPace;
 use relay::property_list::{PropertyList, PropertyReader};
 use relay::rerouting::Rerouting;
-use relay::secrets::{ClayToLoopsSecret, LoopsToClaySecret, SecretField, Settled};
 use relay::settings::SharedSettings;
 use relay_core::refusal::Code;
 use relay_core::row::Kind;
 
-use crate::settings;
+use crate::kept_secrets::KeptSecrets;
 use crate::store::SqliteStore;
 
 /// Time and chance, shared.
@@ -30,27 +29,18 @@ type Loops = HttpLoops<SharedAmbient>;
 type Clay = HttpClay<SharedAmbient>;
 type Pace = Arc<ProcessPace>;
 /// The worker that posts to Clay.
-pub type ToClay<C = Clay> = Rerouting<Settled<LoopsToClaySecret>, C, SqliteStore, Pace, SharedAmbient, SqliteStore>;
+pub type ToClay<C = Clay> = Rerouting<KeptSecrets, C, SqliteStore, Pace, SharedAmbient, SqliteStore>;
 /// What reads the list of contact properties.
-pub type LocalProperties<L = Loops> = PropertyReader<Settled<ClayToLoopsSecret>, L, Pace, SharedAmbient>;
-
-/// What the two directions need to know.
-#[derive(Debug)]
-pub struct Keys {
-    /// Signing secrets and routes.
-    pub loops_to_clay: LoopsToClaySecret,
-    /// Loops key and relay tokens.
-    pub clay_to_loops: ClayToLoopsSecret,
-}
+pub type LocalProperties<L = Loops> = PropertyReader<KeptSecrets, L, Pace, SharedAmbient>;
 
 /// The three routes and the two workers, between a Loops and a Clay.
 pub struct Relay<L = Loops, C = Clay> {
-    webhooks: LoopsToClay<Settled<LoopsToClaySecret>, SqliteStore, SharedAmbient>,
-    rows: ClayToLoops<Settled<ClayToLoopsSecret>, L, SqliteStore, Pace, SharedAmbient>,
+    webhooks: LoopsToClay<KeptSecrets, SqliteStore, SharedAmbient>,
+    rows: ClayToLoops<KeptSecrets, L, SqliteStore, Pace, SharedAmbient>,
     /// The worker that posts to Clay.
     pub clay_delivery: Arc<ToClay<C>>,
     /// The worker that calls Loops.
-    pub loops_delivery: Arc<LoopsDelivery<Settled<ClayToLoopsSecret>, L, Pace, SharedAmbient>>,
+    pub loops_delivery: Arc<LoopsDelivery<KeptSecrets, L, Pace, SharedAmbient>>,
 }
 
 impl<L, C> std::fmt::Debug for Relay<L, C> {
@@ -64,14 +54,14 @@ impl Relay {
     #[must_use]
     pub fn new(
         shared: &SharedSettings,
-        keys: Keys,
+        secrets: KeptSecrets,
         store: &SqliteStore,
         client: &HttpClient,
         ambient: &SharedAmbient,
     ) -> Self {
         let loops = HttpLoops::new(client.clone(), &shared.loops_api_url, Arc::clone(ambient));
         let clay = HttpClay::new(client.clone(), Arc::clone(ambient));
-        Self::between(loops, clay, shared, keys, store, ambient)
+        Self::between(loops, clay, shared, secrets, store, ambient)
     }
 }
 
@@ -82,16 +72,14 @@ impl<L: LoopsApi + Clone, C: ClayApi> Relay<L, C> {
         loops: L,
         clay: C,
         shared: &SharedSettings,
-        keys: Keys,
+        secrets: KeptSecrets,
         store: &SqliteStore,
         ambient: &SharedAmbient,
     ) -> Self {
-        let to_clay = Settled::new(keys.loops_to_clay, setting_of);
-        let to_loops = Settled::new(keys.clay_to_loops, setting_of);
         let loops_pace = Arc::new(ProcessPace::new(shared.loops_rate));
         Self {
             webhooks: LoopsToClay {
-                secrets: to_clay.clone(),
+                secrets: secrets.clone(),
                 queue: store.clone(),
                 ambient: Arc::clone(ambient),
                 settings: LoopsToClaySettings {
@@ -101,7 +89,7 @@ impl<L: LoopsApi + Clone, C: ClayApi> Relay<L, C> {
                 },
             },
             rows: ClayToLoops {
-                secrets: to_loops.clone(),
+                secrets: secrets.clone(),
                 loops: loops.clone(),
                 lane: store.clone(),
                 pace: Arc::clone(&loops_pace),
@@ -111,7 +99,7 @@ impl<L: LoopsApi + Clone, C: ClayApi> Relay<L, C> {
             },
             clay_delivery: Arc::new(Rerouting {
                 clay: ClayDelivery {
-                    secrets: to_clay,
+                    secrets: secrets.clone(),
                     clay,
                     ledger: store.clone(),
                     pace: Arc::new(ProcessPace::new(shared.clay_rate)),
@@ -120,12 +108,7 @@ impl<L: LoopsApi + Clone, C: ClayApi> Relay<L, C> {
                 },
                 queue: store.clone(),
             }),
-            loops_delivery: Arc::new(LoopsDelivery {
-                secrets: to_loops,
-                loops,
-                pace: loops_pace,
-                ambient: Arc::clone(ambient),
-            }),
+            loops_delivery: Arc::new(LoopsDelivery { secrets, loops, pace: loops_pace, ambient: Arc::clone(ambient) }),
         }
     }
 
@@ -147,14 +130,5 @@ impl<L: LoopsApi + Clone, C: ClayApi> Relay<L, C> {
     /// Answers one of the two routes for rows.
     pub async fn row(&self, kind: Kind, request: Request<Bytes>) -> Response<Bytes> {
         self.rows.handle(kind, request).await
-    }
-}
-
-const fn setting_of(field: SecretField) -> &'static str {
-    match field {
-        SecretField::SigningSecrets => settings::LOOPS_SIGNING_SECRET,
-        SecretField::ClayRoutes => settings::CLAY_WEBHOOK_URL,
-        SecretField::LoopsApiKey => settings::LOOPS_API_KEY,
-        SecretField::RelayTokens => settings::RELAY_TOKEN,
     }
 }

@@ -63,6 +63,7 @@ pub fn run() -> ExitCode {
     let mut variables: BTreeMap<String, String> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())))
         .collect();
+    let environment = variables.clone();
     let stored = match stored_settings::fill_in(&mut variables) {
         Ok(stored) => stored,
         Err(fault) => return fail(&fault.to_string()),
@@ -79,7 +80,7 @@ pub fn run() -> ExitCode {
         }
     };
     match cli.command.unwrap_or(Command::Serve) {
-        Command::Serve => match runtime.block_on(serve::serve(settings)) {
+        Command::Serve => match runtime.block_on(serve::serve(settings, environment)) {
             Ok(()) => ExitCode::SUCCESS,
             Err(fault) => fail(&fault.to_string()),
         },

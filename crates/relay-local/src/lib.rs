@@ -6,6 +6,7 @@ pub mod cli;
 pub mod commands;
 pub mod counts;
 pub mod data_folder;
+pub mod kept_secrets;
 pub mod listen;
 pub mod monitor;
 pub mod serve;

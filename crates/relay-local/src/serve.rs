@@ -1,5 +1,6 @@
 //! The running program: from the settings to the last delivery.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,31 +8,25 @@ use std::time::Duration;
 
 use relay::ambient::System;
 use relay::http_client::{self, BuildFault};
-use relay::secrets::{ClayToLoopsSecret, LoopsToClaySecret};
 use relay::settings::SharedSettings;
 use relay_core::contact::ContactHashKey;
 use relay_core::delivery::Direction;
-use relay_core::route::ClayRoute;
-use relay_core::secret::{RelayTokens, SecretString};
-use relay_core::signature::SigningSecret;
+use relay_core::secret::RelayTokens;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
-use crate::assembly::{Keys, LocalProperties, Relay, SharedAmbient};
+use crate::assembly::{LocalProperties, Relay, SharedAmbient};
 use crate::banner::{Banner, End, Key};
 use crate::counts::Counts;
 use crate::data_folder::{DataFolder, FolderFault};
+use crate::kept_secrets::{KeptSecrets, Keys, SIMULATED_KEY, SimulatedEnds, StoredKeys};
 use crate::monitor::{self, Monitor};
 use crate::settings::{Given, LOOPS_SIGNING_SECRET, LocalSettings, RELAY_LISTEN, RELAY_TOKEN};
 use crate::simulated::{Clay, ClayOptions, Loops, LoopsOptions};
 use crate::store::{self, OpenFault, SqliteStore};
 use crate::{listen, server, telemetry, worker};
 
-/// The name of the one route that the settings describe.
-const ROUTE: &str = "default";
-/// The key of the simulated Loops.
-const SIMULATED_KEY: &str = "simulated";
 /// How long requests and deliveries that are under way may take to end after a stop: as long as a call may take, and its
 /// record. What only waits for its turn is stored and does not have to end.
 const STOP_WITHIN: Duration = Duration::from_secs(12);
@@ -74,11 +69,18 @@ struct Simulated {
     loops: Option<Loops>,
 }
 
-/// Runs the relay until the process is told to stop.
+impl Simulated {
+    fn ends(&self) -> SimulatedEnds {
+        SimulatedEnds { clay: self.clay.as_ref().map(|clay| clay.webhook_url("contacts")), loops: self.loops.is_some() }
+    }
+}
+
+/// Runs the relay until the process is told to stop; `environment` is what its settings were read from, besides the data
+/// folder.
 ///
 /// # Errors
 /// When it cannot start.
-pub async fn serve(settings: LocalSettings) -> Result<(), StartFault> {
+pub async fn serve(settings: LocalSettings, environment: BTreeMap<String, String>) -> Result<(), StartFault> {
     let ambient: SharedAmbient = Arc::new(System);
     let folder = DataFolder::new(settings.data.clone());
     let lock = folder.lock()?;
@@ -94,17 +96,27 @@ pub async fn serve(settings: LocalSettings) -> Result<(), StartFault> {
     let listener = bind(settings.listen).await?;
     let address = listener.local_addr()?;
     let simulated = simulate(&settings, address).await?;
-    let (shared, keys) = connect(&settings, &folder, &simulated)?;
+    let mut shared = settings.shared.clone();
+    if let Some(loops) = &simulated.loops {
+        shared.loops_api_url = loops.api_url();
+    }
     warn_about(&shared);
-    let relay = Arc::new(Relay::new(&shared, keys, &store, &client, &ambient));
+    let ends = simulated.ends();
+    let known = Keys::of(&settings, &folder, &ends)?;
+    let mut stored = StoredKeys::new(folder.clone(), environment, ends, settings.stored.clone());
+    // It may have changed since the settings were read.
+    let keys = stored.changed().unwrap_or(known);
+    let secrets = KeptSecrets::new(keys, Some(stored));
+    let relay = Arc::new(Relay::new(&shared, secrets.clone(), &store, &client, &ambient));
     let properties = relay.property_reader();
     drop(tokio::time::timeout(LIST_WITHIN, read_before_rows(&properties, &shared)).await);
     announce(&settings, &folder, &simulated, address)?;
 
     let (stop, stopping) = watch::channel(false);
     let workers = start_workers(&relay, &store, &stopping);
-    // It ends with the process.
+    // They end with the process.
     tokio::spawn(properties.keep());
+    tokio::spawn(secrets.keep(store.clone()));
     let app = server::app(relay).merge(monitor::routes(Monitor { counts, store: store.clone() }));
     let requests = tokio::spawn(listen::serve(listener, app, stopped(stopping)));
 
@@ -156,45 +168,6 @@ async fn loopback_after(relay: SocketAddr, step: u16) -> io::Result<TcpListener>
         Ok(listener) => Ok(listener),
         Err(_) => TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await,
     }
-}
-
-/// What the two directions need, from the settings, the folder and the simulated ends.
-fn connect(
-    settings: &LocalSettings,
-    folder: &DataFolder,
-    simulated: &Simulated,
-) -> Result<(SharedSettings, Keys), StartFault> {
-    let mut shared = settings.shared.clone();
-    if let Some(loops) = &simulated.loops {
-        shared.loops_api_url = loops.api_url();
-    }
-    let signing_secrets = match &settings.signing_secrets {
-        Given::Set(secrets) => secrets.clone(),
-        Given::NotSet => SigningSecret::parse(&folder.signing_secret()?).into_iter().collect(),
-    };
-    let webhooks = match (&settings.clay_webhooks, &simulated.clay) {
-        (Given::Set(webhooks), _) => webhooks.clone(),
-        (Given::NotSet, Some(clay)) => {
-            relay_core::route::ClayWebhook::new(&clay.webhook_url("contacts"), settings.clay_token.as_deref())
-                .into_iter()
-                .collect()
-        }
-        (Given::NotSet, None) => Vec::new(),
-    };
-    let api_key = match &settings.loops_api_key {
-        Given::Set(key) => key.clone(),
-        Given::NotSet => Some(SecretString::from(SIMULATED_KEY)),
-    };
-    let tokens = match &settings.relay_tokens {
-        Given::Set(tokens) => RelayTokens::new(tokens),
-        Given::NotSet => RelayTokens::new([folder.relay_token()?]),
-    };
-    let routes = vec![ClayRoute { name: ROUTE.to_owned(), events: shared.relayed_events.clone(), webhooks }];
-    let keys = Keys {
-        loops_to_clay: LoopsToClaySecret { signing_secrets, routes },
-        clay_to_loops: ClayToLoopsSecret { api_key, tokens },
-    };
-    Ok((shared, keys))
 }
 
 fn warn_about(shared: &SharedSettings) {

@@ -7,7 +7,7 @@ use relay::pace::Readiness;
 use relay::signal::{Became, Signal};
 use relay::store::Attempt;
 use relay_core::backoff;
-use relay_core::delivery::{Direction, Reason, ReasonCode};
+use relay_core::delivery::{Direction, Disposition, Reason, ReasonCode};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::error;
@@ -58,6 +58,7 @@ where
 
 async fn deliver<A: Attempt + 'static>(store: SqliteStore, worker: Arc<A>, claimed: Claimed) {
     let Claimed { delivery, history } = claimed;
+    let mends = store.mends();
     let (id, attempts, failed) = (delivery.id.clone(), history.attempts.saturating_add(1), delivery.clone());
     // In a task of its own: a panic is a failed attempt, not a delivery that nobody has any more.
     let attempted = tokio::spawn(async move { worker.attempt(&delivery, history).await }).await;
@@ -70,5 +71,12 @@ async fn deliver<A: Attempt + 'static>(store: SqliteStore, worker: Arc<A>, claim
     while let Err(fault) = store.settle(&id, end).await {
         error!(delivery.id = %id, fault = %fault, "the end of an attempt cannot be recorded");
         tokio::time::sleep(STORE_PAUSE).await;
+    }
+    // Its attempt may have begun before what it is held for was mended.
+    if matches!(end, Disposition::Hold { .. })
+        && store.mends() != mends
+        && let Err(fault) = store.free_one_held(&id).await
+    {
+        error!(delivery.id = %id, fault = %fault, "what is held could not be freed: it is tried within 15 minutes");
     }
 }

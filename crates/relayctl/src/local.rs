@@ -1,6 +1,7 @@
 //! A `relay-local`, by its data folder: the settings that it has when it is started from this terminal.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use relay_local::data_folder::{DataFolder, FolderFault};
@@ -45,6 +46,17 @@ impl LocalRelay {
     #[must_use]
     pub fn base(&self) -> String {
         format!("http://{}", relay_local::banner::reachable(self.settings.listen))
+    }
+
+    /// Whether it listens on an address that others than this machine and its own network may reach.
+    #[must_use]
+    pub fn is_public(&self) -> bool {
+        match self.settings.listen.ip() {
+            IpAddr::V4(ip) => !(ip.is_loopback() || ip.is_unspecified() || ip.is_private() || ip.is_link_local()),
+            IpAddr::V6(ip) => {
+                !(ip.is_loopback() || ip.is_unspecified() || ip.is_unique_local() || ip.is_unicast_link_local())
+            }
+        }
     }
 
     /// Whether a relay is running on the folder.

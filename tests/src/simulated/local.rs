@@ -54,7 +54,7 @@ impl Form for Local {
         let store = SqliteStore::new(opened, Arc::clone(&ambient));
         let shared = settings();
         let end = |state: &Arc<Mutex<State>>| End::new(Arc::clone(world), Arc::clone(state));
-        let relay = Relay::between(end(loops), end(clay), &shared, keys(&shared), &store, &ambient);
+        let relay = Relay::between(end(loops), end(clay), &shared, keys(&shared).into(), &store, &ambient);
         let (stop, stopping) = watch::channel(false);
         let clay = Arc::clone(&relay.clay_delivery);
         let loops = Arc::clone(&relay.loops_delivery);

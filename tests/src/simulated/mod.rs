@@ -20,7 +20,7 @@ use relay::settings::{SettingReader, SharedSettings};
 use relay_core::route::{ClayRoute, ClayWebhook};
 use relay_core::secret::{RelayTokens, SecretString};
 use relay_core::signature::SigningSecret;
-use relay_local::assembly::Keys;
+use relay_local::kept_secrets::Keys;
 use serde_json::json;
 use tokio::time::Instant;
 

@@ -11,6 +11,7 @@ mod direct;
 mod failures;
 mod lanes;
 mod ledger;
+mod mended;
 mod open;
 mod paused;
 mod queue;
@@ -22,6 +23,7 @@ mod upgrade;
 mod worker;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -55,6 +57,8 @@ pub struct SqliteStore {
     ambient: Arc<dyn Ambient>,
     arrivals: Arc<Notify>,
     lanes: Arc<Lanes>,
+    /// How often a person has mended what deliveries were held for.
+    mends: Arc<AtomicU64>,
     contact_hash_key: Option<ContactHashKey>,
 }
 
@@ -74,6 +78,7 @@ impl SqliteStore {
             ambient,
             arrivals: Arc::new(Notify::new()),
             lanes: Arc::default(),
+            mends: Arc::default(),
             contact_hash_key: None,
         }
     }

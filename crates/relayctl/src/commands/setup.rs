@@ -16,6 +16,7 @@ use crate::setup::asking;
 use crate::setup::documents::{Documents, Rotated, Which, fingerprint};
 use crate::setup::given::{Given, NAMES};
 use crate::setup::guide::{Absent, Paste, Report, shown};
+use crate::setup::held::Held;
 use crate::setup::keeping::Keeping;
 use crate::setup::loops_key::{KeyStanding, ask};
 use crate::setup::refusal::Refusal;
@@ -55,7 +56,8 @@ pub struct SetupArguments {
     /// Show the relay tokens themselves, also where the output is no terminal
     #[arg(long)]
     pub show_token: bool,
-    /// Take out the last one too, which closes its route; put Clay webhooks in place of those that are there
+    /// Take out the last one too, which closes its route; put Clay webhooks, or signing secrets, in place of those that are
+    /// there
     #[arg(long)]
     pub force: bool,
 }
@@ -66,7 +68,7 @@ Values (typed without an echo; with --from a JSON object of texts or lists, or l
   LOOPS_SIGNING_SECRET     what Loops shows under Settings, Webhooks
   CLAY_WEBHOOK_URL         the URL of your Clay webhook (several: a pool, comma-separated)
   CLAY_WEBHOOK_AUTH_TOKEN  its token (one for all, or one for each URL)
-What is not given stays as it is. Clay webhooks that are there go only by --force or --retire-clay-webhook. The key is checked with Loops first; nothing is written unless all is well.
+What is not given stays as it is. Clay webhooks that are there, and signing secrets where there are several, go only by --force, --retire-clay-webhook or --retire-signing-secret. The key is checked with Loops first; nothing is written unless all is well.
 A relay token is shown where it is made, on a terminal; --show-token shows all of them, anywhere.";
 
 /// The options that add what they are given.
@@ -132,7 +134,12 @@ async fn set_up(
         after.as_relay(names)?;
         keeping.write(&before, &after).await?
     };
-    notes_of(keeping, &written, &mut done)?;
+    if let Keeping::Stack(target) = keeping {
+        let held = Held { target, quiet: output.is_json() };
+        done.notes.extend(held.try_now(&written, names, &after).await);
+    }
+    let first_key = before.api_key().is_none() && after.api_key().is_some();
+    notes_of(keeping, &written, first_key, &mut done)?;
     // The new one on a terminal, all of them where that was asked for: a log or a pipe gets none by accident.
     let terminal = std::io::stdout().is_terminal();
     let made =
@@ -292,7 +299,11 @@ fn change(
         documents.set_api_key(key);
     }
     if let Some(secrets) = &given.signing_secrets {
-        documents.replace(Rotated::SigningSecrets, secrets);
+        for replaced in documents.set_signing_secrets(secrets, arguments.force)? {
+            done.notes.push(format!(
+                "The signing secret {replaced} is replaced: what Loops still signs with it is refused from now on."
+            ));
+        }
     }
     let (urls, tokens) = (given.urls.as_deref(), given.tokens.as_deref());
     documents.set_webhooks(route, urls, tokens, &keeping.events(), arguments.force)?;
@@ -307,7 +318,7 @@ fn change(
     Ok(())
 }
 
-fn notes_of(keeping: Keeping<'_>, written: &[String], done: &mut Done) -> Result<(), Fault> {
+fn notes_of(keeping: Keeping<'_>, written: &[String], first_key: bool, done: &mut Done) -> Result<(), Fault> {
     match keeping {
         Keeping::Stack(target) if !written.is_empty() => {
             let seconds = target.stack.parameter("SecretTtlSeconds").unwrap_or("300");
@@ -316,8 +327,22 @@ fn notes_of(keeping: Keeping<'_>, written: &[String], done: &mut Done) -> Result
         }
         Keeping::Local(local) => {
             if !written.is_empty() && local.is_running()? {
-                done.notes
-                    .push("A relay is running on this folder: restart it, so that it reads what is new.".to_owned());
+                done.notes.push(
+                    "A relay is running on this folder: it takes it up within a second, and tries what is held at once."
+                        .to_owned(),
+                );
+                if first_key {
+                    done.notes.push(
+                        "Where it was started without a key, it simulates Loops until it is started again.".to_owned(),
+                    );
+                }
+            }
+            if !local.is_public() {
+                done.notes.push(format!(
+                    "Loops and Clay cannot reach {}, an address of this machine or its own network: lead a tunnel or a proxy \
+                     with a public https address to it, and paste that address in its place, with the same paths.",
+                    local.base()
+                ));
             }
             if !local.environment.is_empty() {
                 let names = local.environment.join(", ");

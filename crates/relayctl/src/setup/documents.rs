@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
+use super::refusal::Refusal;
 use crate::fault::Fault;
 
 /// The field of the signing secrets.
@@ -193,6 +194,23 @@ impl Documents {
     pub fn replace(&mut self, list: Rotated, secrets: &[SecretString]) {
         let items = secrets.iter().map(|secret| Value::from(secret.expose_secret())).collect();
         put(self.document_mut(list), list.field(), Value::Array(items));
+    }
+
+    /// Puts these signing secrets in place of what is there, and gives the fingerprints of those that go. Of several none
+    /// goes, unless `force`.
+    ///
+    /// # Errors
+    /// When one of several would go.
+    pub fn set_signing_secrets(&mut self, secrets: &[SecretString], force: bool) -> Result<Vec<String>, Fault> {
+        let known = self.list(Rotated::SigningSecrets);
+        let stays = |known: &SecretString| secrets.iter().any(|given| given.expose_secret() == known.expose_secret());
+        let gone = known.iter().filter(|known| !stays(known)).map(|known| fingerprint(known.expose_secret()));
+        let gone: Vec<String> = gone.collect();
+        if known.len() > 1 && !gone.is_empty() && !force {
+            return Err(Refusal::SigningSecretsWouldGo { gone: gone.len(), known: known.len() }.into());
+        }
+        self.replace(Rotated::SigningSecrets, secrets);
+        Ok(gone)
     }
 
     /// Puts a secret behind those that are there; nothing changes where it is among them.

@@ -4,6 +4,7 @@ pub mod asking;
 pub mod documents;
 pub mod given;
 pub mod guide;
+pub mod held;
 pub mod keeping;
 pub mod loops_key;
 pub mod refusal;

@@ -13,6 +13,16 @@ pub enum Refusal {
         /// How many there are.
         known: usize,
     },
+    /// One of several signing secrets would be taken out.
+    #[error(
+        "this would take out {gone} of the {known} signing secrets that are there, so nothing was written: add one with --add-signing-secret, take one out with --retire-signing-secret, or put these in their place with --force"
+    )]
+    SigningSecretsWouldGo {
+        /// How many would go.
+        gone: usize,
+        /// How many there are.
+        known: usize,
+    },
     /// The pool has the webhook.
     #[error("the pool has this Clay webhook already, as number {position}: nothing was written; make another in Clay")]
     KnownWebhook {
