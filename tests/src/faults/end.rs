@@ -6,12 +6,12 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use jiff::Timestamp;
 use tokio::io::{AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-use super::history::{Item, Kind};
+use super::history::{Came, Item, Kind, Outcome};
 use super::kinds::Ailment;
 use crate::far_end::{Got, request, reset, write};
 
@@ -23,6 +23,8 @@ const AILING_OF_TEN: u64 = 6;
 const ELSEWHERE: &str = "/elsewhere";
 /// What both answer when they take something.
 const TAKEN: &str = r#"{"success":true,"id":"c1"}"#;
+/// What both answer when they have no room.
+const FULL: &str = r#"{"message":"rate limit"}"#;
 /// How often a byte of a dripping answer comes.
 const DRIP_EVERY: Duration = Duration::from_millis(150);
 
@@ -38,15 +40,17 @@ pub struct End {
 struct State {
     seed: u64,
     ailments: Vec<Ailment>,
+    /// Whether it refuses some for good.
+    refuses: bool,
     key: String,
     /// The calls of the last second, while it is well.
     calls: VecDeque<Instant>,
     /// How often each item came.
     seen: BTreeMap<Item, u64>,
     connections: u64,
-    taken: Vec<Item>,
+    came: Vec<Came>,
     event_keys: BTreeSet<String>,
-    unsaid: usize,
+    unsaid: Vec<Item>,
     ailed: usize,
     too_many: usize,
     redirects_followed: usize,
@@ -55,10 +59,10 @@ struct State {
 /// What an end knows when all is over.
 #[derive(Debug, Clone, Default)]
 pub struct Report {
-    /// What it has taken, in its order.
-    pub taken: Vec<Item>,
-    /// How many of them it took without saying so.
-    pub unsaid: usize,
+    /// What came to it, in its order.
+    pub came: Vec<Came>,
+    /// What it took without saying so; an item as often as that was so.
+    pub unsaid: Vec<Item>,
     /// How many requests met its ailment, or came with a key that is not its own.
     pub ailed: usize,
     /// How many requests it refused because more than ten came within a second, while it was well.
@@ -87,19 +91,22 @@ impl End {
     ///
     /// # Panics
     /// When there is no port.
-    pub async fn start(seed: u64, ailments: Vec<Ailment>, key: &str) -> Self {
+    pub async fn start(seed: u64, mut ailments: Vec<Ailment>, key: &str) -> Self {
+        let refuses = ailments.contains(&Ailment::Refuses);
+        ailments.retain(|ailment| *ailment != Ailment::Refuses);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap_or_else(|fault| panic!("{fault}"));
         let address = listener.local_addr().unwrap_or_else(|fault| panic!("{fault}"));
         let state = Arc::new(Mutex::new(State {
             seed,
             ailments,
+            refuses,
             key: key.to_owned(),
             calls: VecDeque::new(),
             seen: BTreeMap::new(),
             connections: 0,
-            taken: Vec::new(),
+            came: Vec::new(),
             event_keys: BTreeSet::new(),
-            unsaid: 0,
+            unsaid: Vec::new(),
             ailed: 0,
             too_many: 0,
             redirects_followed: 0,
@@ -124,7 +131,7 @@ impl End {
         key.clone_into(&mut lock(&self.state).key);
     }
 
-    /// It is well from now on.
+    /// It is well from now on; what it refuses for good, it goes on refusing.
     pub fn heal(&self) {
         lock(&self.state).ailments.clear();
     }
@@ -134,8 +141,8 @@ impl End {
     pub fn report(&self) -> Report {
         let state = lock(&self.state);
         Report {
-            taken: state.taken.clone(),
-            unsaid: state.unsaid,
+            came: state.came.clone(),
+            unsaid: state.unsaid.clone(),
             ailed: state.ailed,
             too_many: state.too_many,
             redirects_followed: state.redirects_followed,
@@ -187,65 +194,101 @@ impl State {
             self.redirects_followed += 1;
             return Fate::Answer(200, Vec::new(), TAKEN);
         }
-        if !self.has_room() {
-            return Fate::Answer(429, Vec::new(), r#"{"message":"rate limit"}"#);
-        }
+        let has_room = self.has_room();
         if got.method == "GET" {
-            return Fate::Answer(200, Vec::new(), "[]");
+            let (status, list) = if has_room { (200, "[]") } else { (429, FULL) };
+            return Fate::Answer(status, Vec::new(), list);
         }
+        let item = item_of(got).unwrap_or_else(|| panic!("nobody sent this: {} {}", got.path, got.text()));
+        let (fate, outcome) = if has_room { self.meet(got, &item) } else { (full(), Outcome::Failed) };
+        self.came.push(Came { item, outcome, at: Timestamp::now() });
+        fate
+    }
+
+    fn meet(&mut self, got: &Got, item: &Item) -> (Fate, Outcome) {
         let key = &self.key;
         if got.header("authorization") != format!("Bearer {key}") && got.header("x-clay-webhook-auth") != key {
             self.ailed += 1;
-            return Fate::Answer(401, Vec::new(), r#"{"message":"Invalid API key"}"#);
+            return (Fate::Answer(401, Vec::new(), r#"{"message":"Invalid API key"}"#), Outcome::Failed);
         }
-        let item = item_of(got).unwrap_or_else(|| panic!("nobody sent this: {} {}", got.path, got.text()));
         let times = self.seen.entry(item.clone()).or_default();
         *times += 1;
         let times = *times;
-        let chance = self.chance((&item, times));
+        let chance = self.chance((item, times));
         let ails = (chance >> 32) % 10 < AILING_OF_TEN;
         let ailment = self.ailments.get(pick(chance, self.ailments.len())).copied().filter(|_| ails);
         self.ailed += usize::from(ailment.is_some());
-        self.suffer(ailment, chance >> 40, got, item)
+        let chance = chance >> 40;
+        match ailment.and_then(|ailment| without_reading(ailment, chance)) {
+            Some(fate) => (fate, Outcome::Failed),
+            None => self.read(ailment, got, item),
+        }
     }
 
-    fn suffer(&mut self, ailment: Option<Ailment>, chance: u64, got: &Got, item: Item) -> Fate {
-        let html = vec![("Content-Type", "text/html".to_owned())];
-        match ailment {
-            Some(Ailment::Full) => Fate::Answer(429, Vec::new(), r#"{"message":"rate limit"}"#),
-            Some(Ailment::FullFor) => {
-                Fate::Answer(429, vec![("Retry-After", (1 + chance % 3).to_string())], r#"{"message":"rate limit"}"#)
-            }
-            Some(Ailment::Fails) => Fate::Answer(500, Vec::new(), "{}"),
-            Some(Ailment::Hangs) => Fate::Hang,
-            Some(Ailment::Resets) => Fate::Reset,
-            Some(Ailment::Html) => Fate::Answer(502, html, "<html><body>Bad gateway</body></html>"),
-            Some(Ailment::Redirects) => {
-                let status = [301, 302, 303, 307, 308].get(pick(chance, 5)).copied().unwrap_or(302);
-                Fate::Answer(status, vec![("Location", ELSEWHERE.to_owned())], "")
-            }
-            Some(Ailment::BreaksOff) if chance.is_multiple_of(2) => Fate::BreakOff(500),
-            // From here on it takes what came, or knows it.
-            _ if !self.take(got, item) => Fate::Answer(409, Vec::new(), r#"{"message":"Idempotency key in use"}"#),
+    /// What it does with a request that it reads.
+    fn read(&mut self, ailment: Option<Ailment>, got: &Got, item: &Item) -> (Fate, Outcome) {
+        if let Some(status) = self.refusal(item) {
+            self.ailed += 1;
+            return (Fate::Answer(status, Vec::new(), r#"{"success":false,"message":"no"}"#), Outcome::Refused);
+        }
+        if !self.is_new(got, item) {
+            let known = r#"{"message":"Idempotency key in use"}"#;
+            return (Fate::Answer(409, Vec::new(), known), Outcome::Failed);
+        }
+        let fate = match ailment {
             Some(Ailment::BreaksOff) => Fate::BreakOff(200),
             Some(Ailment::Drips) => Fate::Drip,
             Some(Ailment::TakesThenResets) => {
-                self.unsaid += 1;
+                self.unsaid.push(item.clone());
                 Fate::Reset
             }
-            None => Fate::Answer(200, vec![("Content-Type", "application/json".to_owned())], TAKEN),
-        }
+            _ => Fate::Answer(200, vec![("Content-Type", "application/json".to_owned())], TAKEN),
+        };
+        (fate, Outcome::Taken)
     }
 
-    /// Takes an item; false where it is an event whose key was taken before.
-    fn take(&mut self, got: &Got, item: Item) -> bool {
-        let key = got.header("idempotency-key");
-        let new = item.kind != Kind::Event || key.is_empty() || self.event_keys.insert(key.to_owned());
-        if new {
-            self.taken.push(item);
-        }
-        new
+    /// The status with which it refuses an item for good: one of every three steps of a contact.
+    fn refusal(&self, item: &Item) -> Option<u16> {
+        let place = u32::try_from(self.chance(("refuses", &item.contact)) % 3).unwrap_or_default();
+        let statuses: &[u16] = match item.kind {
+            Kind::Webhook => &[400, 422],
+            Kind::Contact | Kind::Event => &[400, 404, 422],
+        };
+        let refuses = self.refuses && (item.step + place).is_multiple_of(3);
+        refuses.then(|| statuses.get(pick(self.chance(item), statuses.len())).copied()).flatten()
     }
+
+    /// Whether an item is none that it knows: an event whose key came before.
+    fn is_new(&mut self, got: &Got, item: &Item) -> bool {
+        let key = got.header("idempotency-key");
+        item.kind != Kind::Event || key.is_empty() || self.event_keys.insert(key.to_owned())
+    }
+}
+
+/// What becomes of a request that it does not even read.
+fn without_reading(ailment: Ailment, chance: u64) -> Option<Fate> {
+    let html = vec![("Content-Type", "text/html".to_owned())];
+    match ailment {
+        Ailment::Full => Some(full()),
+        Ailment::FullFor => {
+            let after = ("Retry-After", (1 + chance % 3).to_string());
+            Some(Fate::Answer(429, vec![after], FULL))
+        }
+        Ailment::Fails => Some(Fate::Answer(500, Vec::new(), "{}")),
+        Ailment::Hangs => Some(Fate::Hang),
+        Ailment::Resets => Some(Fate::Reset),
+        Ailment::Html => Some(Fate::Answer(502, html, "<html><body>Bad gateway</body></html>")),
+        Ailment::Redirects => {
+            let status = [301, 302, 303, 307, 308].get(pick(chance, 5)).copied().unwrap_or(302);
+            Some(Fate::Answer(status, vec![("Location", ELSEWHERE.to_owned())], ""))
+        }
+        Ailment::BreaksOff if chance.is_multiple_of(2) => Some(Fate::BreakOff(500)),
+        Ailment::BreaksOff | Ailment::Drips | Ailment::TakesThenResets | Ailment::Refuses => None,
+    }
+}
+
+const fn full() -> Fate {
+    Fate::Answer(429, Vec::new(), FULL)
 }
 
 fn pick(chance: u64, of: usize) -> usize {
@@ -255,15 +298,14 @@ fn pick(chance: u64, of: usize) -> usize {
 
 /// What a request is about.
 fn item_of(got: &Got) -> Option<Item> {
-    let body: Value = serde_json::from_slice(&got.body).ok()?;
-    let (kind, contact, step) = if body["contactIdentity"].is_object() {
-        (Kind::Webhook, &body["contactIdentity"]["email"], &body["contact"]["step"])
-    } else if got.path.ends_with("/events/send") {
-        (Kind::Event, &body["email"], &body["eventProperties"]["step"])
+    let kind = if got.path.ends_with("/events/send") {
+        Kind::Event
+    } else if got.path.ends_with("/contacts/update") {
+        Kind::Contact
     } else {
-        (Kind::Contact, &body["email"], &body["step"])
+        Kind::Webhook
     };
-    Some(Item { contact: contact.as_str()?.to_owned(), step: step.as_u64()?.try_into().ok()?, kind })
+    Item::read(kind, &got.body)
 }
 
 async fn serve(mut stream: BufReader<TcpStream>, state: Arc<Mutex<State>>) {
