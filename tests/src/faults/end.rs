@@ -7,27 +7,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use tokio::io::{AsyncWriteExt as _, BufReader};
+use tokio::io::BufReader;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
+use super::fate::{ELSEWHERE, FULL, Fate, TAKEN, full, pick, without_reading};
 use super::history::{Came, Item, Kind, Outcome};
 use super::kinds::Ailment;
-use crate::far_end::{Got, request, reset, write};
+use crate::far_end::{Got, request, reset};
 
 /// What both ends take in a second.
 const PER_SECOND: usize = 10;
 /// Of ten requests, so many meet the ailment.
 const AILING_OF_TEN: u64 = 6;
-/// Where a redirect leads.
-const ELSEWHERE: &str = "/elsewhere";
-/// What both answer when they take something.
-const TAKEN: &str = r#"{"success":true,"id":"c1"}"#;
-/// What both answer when they have no room.
-const FULL: &str = r#"{"message":"rate limit"}"#;
-/// How often a byte of a dripping answer comes.
-const DRIP_EVERY: Duration = Duration::from_millis(150);
-
 /// The end.
 #[derive(Debug)]
 pub struct End {
@@ -69,15 +61,6 @@ pub struct Report {
     pub too_many: usize,
     /// How many requests came where a redirect led.
     pub redirects_followed: usize,
-}
-
-/// What is done with a request.
-enum Fate {
-    Answer(u16, Vec<(&'static str, String)>, &'static str),
-    Hang,
-    Drip,
-    BreakOff(u16),
-    Reset,
 }
 
 impl Drop for End {
@@ -265,37 +248,6 @@ impl State {
     }
 }
 
-/// What becomes of a request that it does not even read.
-fn without_reading(ailment: Ailment, chance: u64) -> Option<Fate> {
-    let html = vec![("Content-Type", "text/html".to_owned())];
-    match ailment {
-        Ailment::Full => Some(full()),
-        Ailment::FullFor => {
-            let after = ("Retry-After", (1 + chance % 3).to_string());
-            Some(Fate::Answer(429, vec![after], FULL))
-        }
-        Ailment::Fails => Some(Fate::Answer(500, Vec::new(), "{}")),
-        Ailment::Hangs => Some(Fate::Hang),
-        Ailment::Resets => Some(Fate::Reset),
-        Ailment::Html => Some(Fate::Answer(502, html, "<html><body>Bad gateway</body></html>")),
-        Ailment::Redirects => {
-            let status = [301, 302, 303, 307, 308].get(pick(chance, 5)).copied().unwrap_or(302);
-            Some(Fate::Answer(status, vec![("Location", ELSEWHERE.to_owned())], ""))
-        }
-        Ailment::BreaksOff if chance.is_multiple_of(2) => Some(Fate::BreakOff(500)),
-        Ailment::BreaksOff | Ailment::Drips | Ailment::TakesThenResets | Ailment::Refuses => None,
-    }
-}
-
-const fn full() -> Fate {
-    Fate::Answer(429, Vec::new(), FULL)
-}
-
-fn pick(chance: u64, of: usize) -> usize {
-    let of = u64::try_from(of).unwrap_or(u64::MAX).max(1);
-    usize::try_from(chance % of).unwrap_or_default()
-}
-
 /// What a request is about.
 fn item_of(got: &Got) -> Option<Item> {
     let kind = if got.path.ends_with("/events/send") {
@@ -314,29 +266,8 @@ async fn serve(mut stream: BufReader<TcpStream>, state: Arc<Mutex<State>>) {
     }
     while let Some(got) = request(&mut stream).await {
         let fate = if got.method == "HEAD" { Fate::Answer(200, Vec::new(), "") } else { lock(&state).fate(&got) };
-        let written = match fate {
-            Fate::Answer(status, headers, body) => write(&mut stream, status, &headers, body, body.len()).await,
-            Fate::Hang => std::future::pending().await,
-            Fate::Drip => drip(&mut stream).await,
-            Fate::BreakOff(status) => {
-                let _ = write(&mut stream, status, &[], "{\"success\":tr", 1000).await;
-                return;
-            }
-            Fate::Reset => return reset(&stream),
-        };
-        if written.is_none() {
+        if fate.meet(&mut stream).await.is_none() {
             return;
         }
     }
-}
-
-/// The status at once, the body in its own time.
-async fn drip(stream: &mut BufReader<TcpStream>) -> Option<()> {
-    write(stream, 200, &[("Content-Type", "application/json".to_owned())], "", TAKEN.len()).await?;
-    for byte in TAKEN.bytes() {
-        tokio::time::sleep(DRIP_EVERY).await;
-        stream.get_mut().write_all(&[byte]).await.ok()?;
-        stream.get_mut().flush().await.ok()?;
-    }
-    Some(())
 }

@@ -6,6 +6,7 @@
 
 pub mod count;
 pub mod end;
+mod fate;
 pub mod functions;
 pub mod history;
 pub mod kinds;
