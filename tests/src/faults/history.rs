@@ -68,6 +68,8 @@ pub struct Told {
     pub requests: usize,
     /// How many of them were acknowledged.
     pub acknowledged: usize,
+    /// How many of those were stored, to be delivered later.
+    pub stored: usize,
     /// How many of them came to no answer of the relay: what became of them, their sender cannot know.
     pub unanswered: usize,
     /// How many of them were answered with the far end's refusal.
@@ -145,8 +147,8 @@ impl fmt::Display for History {
             write!(f, "{item}, from {begun:.3} to {over:.3} s: {} requests, ", told.requests)?;
             writeln!(
                 f,
-                "{} acknowledged, {} unanswered, {} refused",
-                told.acknowledged, told.unanswered, told.refused
+                "{} acknowledged ({} stored), {} unanswered, {} refused",
+                told.acknowledged, told.stored, told.unanswered, told.refused
             )?;
         }
         for Came { item, outcome, at } in &self.came {

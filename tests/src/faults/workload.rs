@@ -58,6 +58,14 @@ async fn all(world: World, seed: u64, who: &str, kind: fn(&mut Rng) -> Kind) -> 
     senders.join_all().await.into_iter().flatten().collect()
 }
 
+/// Now and then not at all.
+async fn rest(random: &mut Rng, longest: Duration) {
+    if random.u32(..4) > 0 {
+        let longest = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX);
+        tokio::time::sleep(Duration::from_millis(random.u64(..=longest))).await;
+    }
+}
+
 #[derive(Clone)]
 struct Sender {
     world: World,
@@ -85,6 +93,9 @@ impl Sender {
         kind: fn(&mut Rng) -> Kind,
     ) -> Sent {
         let (mut sent, mut step, steps) = (Sent::new(), 1, self.world.size.steps);
+        // Some steps come close upon another, the others are spread over the time of the fault: with room for them at Loops.
+        let longest = 2 * self.world.size.lasting / steps.max(1);
+        rest(&mut random, longest).await;
         while step <= steps && !self.is_tired() {
             let mut under_way = JoinSet::new();
             let together = random.u32(at_once.clone()).min(steps + 1 - step);
@@ -99,12 +110,7 @@ impl Sender {
             }
             sent.extend(under_way.join_all().await);
             step += together;
-            if random.bool() {
-                // Some steps come close upon another, the others spread over the time of the fault.
-                let longest = self.world.size.lasting.as_millis() / u128::from(steps.max(1));
-                let pause = random.u64(..u64::try_from(2 * longest).unwrap_or(u64::MAX).max(1));
-                tokio::time::sleep(Duration::from_millis(pause)).await;
-            }
+            rest(&mut random, longest * together).await;
         }
         sent
     }
@@ -141,7 +147,10 @@ impl Sender {
         let status = answer.as_ref().map(|answer| answer.status);
         told.refused_at_last = false;
         match status {
-            Some(200 | 202) => told.acknowledged += 1,
+            Some(status @ (200 | 202)) => {
+                told.acknowledged += 1;
+                told.stored += usize::from(status == 202);
+            }
             Some(400..=499) if says("loops_rejected") => {
                 told.refused += 1;
                 told.refused_at_last = true;
