@@ -69,6 +69,8 @@ pub struct Hidden {
     /// The message of each receipt, and the newest receipt of each message: in a FIFO queue only that one counts.
     messages: Mutex<HashMap<String, String>>,
     newest: Mutex<HashMap<String, String>>,
+    /// Held while messages are received, or the time of those ends that rest: what has just been received does not rest.
+    receiving: tokio::sync::Mutex<()>,
     answers_are_lost: AtomicBool,
     mappings_are_minded: AtomicBool,
 }
@@ -110,6 +112,7 @@ impl Hidden {
 
     /// Ends the time of those that no function is working on.
     pub async fn show_rested(&self, client: &Client) {
+        let _receiving = self.receiving.lock().await;
         let rested = {
             let under_way = self.under_way();
             let mut hidden = self.lock();
@@ -250,6 +253,7 @@ impl Poller {
     }
 
     async fn receive(&self) -> Vec<Message> {
+        let _receiving = self.hidden.receiving.lock().await;
         let received = self
             .client
             .receive_message()

@@ -13,13 +13,11 @@ use tokio::task::JoinHandle;
 
 use super::fate::{ELSEWHERE, FULL, Fate, TAKEN, full, pick, without_reading};
 use super::history::{Came, Item, Kind, Outcome};
-use super::kinds::Ailment;
+use super::kinds::{Ailment, Fault};
 use crate::far_end::{Got, request, reset};
 
 /// What both ends take in a second.
 const PER_SECOND: usize = 10;
-/// Of ten requests, so many meet the ailment.
-const AILING_OF_TEN: u64 = 6;
 /// The end.
 #[derive(Debug)]
 pub struct End {
@@ -32,6 +30,7 @@ pub struct End {
 struct State {
     seed: u64,
     ailments: Vec<Ailment>,
+    ailing_of_ten: u64,
     /// Whether it refuses some for good.
     refuses: bool,
     key: String,
@@ -70,11 +69,12 @@ impl Drop for End {
 }
 
 impl End {
-    /// Starts one that has these ailments, and knows callers by this key.
+    /// Starts one that has the ailments of this fault, and knows callers by this key.
     ///
     /// # Panics
     /// When there is no port.
-    pub async fn start(seed: u64, mut ailments: Vec<Ailment>, key: &str) -> Self {
+    pub async fn start(seed: u64, fault: &Fault, key: &str) -> Self {
+        let (mut ailments, ailing_of_ten) = (fault.ailments.clone(), fault.ailing_of_ten);
         let refuses = ailments.contains(&Ailment::Refuses);
         ailments.retain(|ailment| *ailment != Ailment::Refuses);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap_or_else(|fault| panic!("{fault}"));
@@ -82,6 +82,7 @@ impl End {
         let state = Arc::new(Mutex::new(State {
             seed,
             ailments,
+            ailing_of_ten,
             refuses,
             key: key.to_owned(),
             calls: VecDeque::new(),
@@ -150,7 +151,7 @@ impl State {
         self.connections += 1;
         let chance = self.chance(("connection", self.connections));
         let resets = self.ailments.get(pick(chance, self.ailments.len())) == Some(&Ailment::Resets);
-        let resets = resets && (chance >> 32) % 10 < AILING_OF_TEN;
+        let resets = resets && (chance >> 32) % 10 < self.ailing_of_ten;
         self.ailed += usize::from(resets);
         resets
     }
@@ -198,7 +199,7 @@ impl State {
         *times += 1;
         let times = *times;
         let chance = self.chance((item, times));
-        let ails = (chance >> 32) % 10 < AILING_OF_TEN;
+        let ails = (chance >> 32) % 10 < self.ailing_of_ten;
         let ailment = self.ailments.get(pick(chance, self.ailments.len())).copied().filter(|_| ails);
         self.ailed += usize::from(ailment.is_some());
         let chance = chance >> 40;

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
+/// How many of ten requests meet an ailment where nothing else is said.
+const MOST: u64 = 6;
 /// How long most freezes last at most.
 const BRIEFLY: Duration = Duration::from_secs(3);
 
@@ -95,6 +97,8 @@ pub struct Fault {
     pub name: &'static str,
     /// What the ends do with a request, one of these; nothing where there is none.
     pub ailments: Vec<Ailment>,
+    /// How many of ten requests meet one.
+    pub ailing_of_ten: u64,
     /// What is done to the relay.
     pub strike: Option<Strike>,
 }
@@ -103,31 +107,39 @@ impl Fault {
     /// No fault at all.
     #[must_use]
     pub const fn none() -> Self {
-        Self { name: "none", ailments: Vec::new(), strike: None }
+        Self { name: "none", ailments: Vec::new(), ailing_of_ten: 0, strike: None }
     }
 
     /// Ends that have one ailment.
     #[must_use]
     pub fn ends(ailment: Ailment) -> Self {
-        Self { name: ailment.name(), ailments: vec![ailment], strike: None }
+        Self { name: ailment.name(), ailments: vec![ailment], ailing_of_ten: MOST, strike: None }
     }
 
     /// Ends that have them all.
     #[must_use]
     pub fn all_ailments() -> Self {
-        Self { name: "all of these", ailments: Ailment::ALL.to_vec(), strike: None }
+        Self { name: "all of these", ailments: Ailment::ALL.to_vec(), ailing_of_ten: MOST, strike: None }
     }
 
     /// Something that is done to the relay, the ends being well.
     #[must_use]
     pub const fn relay(name: &'static str, strike: Strike) -> Self {
-        Self { name, ailments: Vec::new(), strike: Some(strike) }
+        Self { name, ailments: Vec::new(), ailing_of_ten: 0, strike: Some(strike) }
+    }
+
+    /// Something that is done to the relay, while the ends fail now and then, before or after they have taken it: so seldom that
+    /// they do not count as down.
+    #[must_use]
+    pub fn relay_and_failing_ends(name: &'static str, strike: Strike) -> Self {
+        let ailments = vec![Ailment::Fails, Ailment::TakesThenResets];
+        Self { name, ailments, ailing_of_ten: 3, strike: Some(strike) }
     }
 
     /// Something that is done to the relay, while the ends have every ailment as well.
     #[must_use]
     pub fn relay_and_ends(name: &'static str, strike: Strike) -> Self {
-        Self { name, ailments: Ailment::ALL.to_vec(), strike: Some(strike) }
+        Self { name, ailments: Ailment::ALL.to_vec(), ailing_of_ten: MOST, strike: Some(strike) }
     }
 
     /// Those that any form of the relay can meet.

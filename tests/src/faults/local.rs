@@ -103,6 +103,7 @@ impl Form for Local {
     fn faults() -> Vec<Fault> {
         let mut all = Fault::of_any_form();
         all.push(Fault::relay("store full", Strike::StoreFails));
+        all.push(Fault::relay_and_failing_ends("store full, ends fail", Strike::StoreFails));
         all.push(Fault::relay_and_ends("store full, all", Strike::StoreFails));
         all.push(Fault::relay("store locked", Strike::StoreSlow));
         all.push(Fault::relay_and_ends("store locked, all", Strike::StoreSlow));

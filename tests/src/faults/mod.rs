@@ -84,8 +84,8 @@ pub struct Line {
 /// Goes through one fault in both directions.
 pub async fn go_through<F: Form>(fault: &Fault, size: Size, seed: u64) -> [Line; 2] {
     let mut random = Rng::with_seed(seed);
-    let clay = End::start(random.u64(..), fault.ailments.clone(), KEY).await;
-    let loops = End::start(random.u64(..), fault.ailments.clone(), KEY).await;
+    let clay = End::start(random.u64(..), fault, KEY).await;
+    let loops = End::start(random.u64(..), fault, KEY).await;
     let mut form = F::start(&clay, &loops, fault, size).await;
     let (well_since, well) = watch::channel(None);
     let world = World { base: form.base(), well, size };
