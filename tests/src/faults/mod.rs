@@ -104,11 +104,15 @@ pub async fn go_through<F: Form>(fault: &Fault, size: Size, seed: u64) -> [Line;
         end.heal();
     }
     form.mend().await;
-    let healed = Instant::now();
-    well_since.send_replace(Some(healed));
-    // The senders tire by themselves.
+    well_since.send_replace(Some(Instant::now()));
+    // The senders tire by themselves. Meanwhile time passes for what waits.
+    while !all_sent() {
+        form.waiting().await;
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    let all_sent = Instant::now();
     let mut waiting = form.waiting().await;
-    while !all_sent() || (waiting > 0 && healed.elapsed() < size.patience) {
+    while waiting > 0 && all_sent.elapsed() < size.patience {
         tokio::time::sleep(LOOK_EVERY).await;
         waiting = form.waiting().await;
     }
