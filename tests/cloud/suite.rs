@@ -24,3 +24,8 @@ async fn frozen_again_and_again_the_functions_lose_nothing_and_keep_the_order() 
 async fn an_end_that_takes_a_row_and_resets_the_connection_gets_it_twice_at_the_most() {
     goes_through::<Functions>(Fault::ends(Ailment::TakesThenResets)).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_end_refuses_for_good_is_kept_or_answered_so_and_what_is_behind_it_goes_on() {
+    goes_through::<Functions>(Fault::ends(Ailment::Refuses)).await;
+}

@@ -3,7 +3,7 @@
 //! As AWS' page "Using Lambda with Amazon SQS" has it, partial batch responses included. What is not deleted comes back
 //! when its visibility timeout is up, and the queue itself moves it to the dead letters after so many receives.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -16,6 +16,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use super::function::Function;
 use super::operator;
+use super::sandbox::Failed;
 
 /// How often a queue is looked into that was empty. AWS waits in the queue itself; here, whoever has just put something
 /// there also says so.
@@ -50,15 +51,26 @@ pub struct Mapping {
     pub reports_failures: bool,
 }
 
+/// A message in a function's hands.
+#[derive(Debug, Clone)]
+struct Work {
+    queue: String,
+    body: String,
+}
+
 /// The messages that were received and not deleted: they are hidden until their time is up.
 #[derive(Debug, Default)]
 pub struct Hidden {
     receipts: Mutex<Vec<(String, String)>>,
-    /// The receipts that a function is working on.
-    under_way: Mutex<BTreeSet<String>>,
+    /// What a function is working on, by its receipt.
+    under_way: Mutex<BTreeMap<String, Work>>,
+    /// What functions were working on when their time was over and they were ended.
+    ended: Mutex<Vec<Work>>,
     /// The message of each receipt, and the newest receipt of each message: in a FIFO queue only that one counts.
     messages: Mutex<HashMap<String, String>>,
     newest: Mutex<HashMap<String, String>>,
+    /// Held while messages are received, or the time of those ends that rest: what has just been received does not rest.
+    receiving: tokio::sync::Mutex<()>,
     answers_are_lost: AtomicBool,
     mappings_are_minded: AtomicBool,
 }
@@ -100,10 +112,11 @@ impl Hidden {
 
     /// Ends the time of those that no function is working on.
     pub async fn show_rested(&self, client: &Client) {
+        let _receiving = self.receiving.lock().await;
         let rested = {
             let under_way = self.under_way();
             let mut hidden = self.lock();
-            let (busy, rested) = hidden.drain(..).partition(|(_, receipt)| under_way.contains(receipt));
+            let (busy, rested) = hidden.drain(..).partition(|(_, receipt)| under_way.contains_key(receipt));
             *hidden = busy;
             rested
         };
@@ -113,8 +126,25 @@ impl Hidden {
     /// How many messages of a queue a function is working on.
     #[must_use]
     pub fn at_work(&self, queue: &str) -> usize {
+        self.bodies_at_work(queue).len()
+    }
+
+    /// The bodies of the messages of a queue that a function is working on.
+    #[must_use]
+    pub fn bodies_at_work(&self, queue: &str) -> Vec<String> {
+        bodies(self.under_way().values(), queue)
+    }
+
+    /// The bodies of the messages of a queue that a function was working on when its time was over and it was ended.
+    #[must_use]
+    pub fn bodies_ended(&self, queue: &str) -> Vec<String> {
+        bodies(self.ended.lock().unwrap_or_else(PoisonError::into_inner).iter(), queue)
+    }
+
+    fn note_ended(&self, messages: &[Message]) {
         let under_way = self.under_way();
-        self.lock().iter().filter(|(of, receipt)| of == queue && under_way.contains(receipt)).count()
+        let work = messages.iter().filter_map(|message| under_way.get(message.receipt_handle.as_ref()?).cloned());
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner).extend(work);
     }
 
     async fn end_the_time_of(hidden: Vec<(String, String)>, client: &Client) {
@@ -140,13 +170,17 @@ impl Hidden {
         }
     }
 
-    fn under_way(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
+    fn under_way(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Work>> {
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(String, String)>> {
         self.receipts.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn bodies<'a>(work: impl Iterator<Item = &'a Work>, queue: &str) -> Vec<String> {
+    work.filter(|work| work.queue == queue).map(|work| work.body.clone()).collect()
 }
 
 #[derive(Debug, Clone)]
@@ -219,6 +253,7 @@ impl Poller {
     }
 
     async fn receive(&self) -> Vec<Message> {
+        let _receiving = self.hidden.receiving.lock().await;
         let received = self
             .client
             .receive_message()
@@ -230,8 +265,11 @@ impl Poller {
             .send()
             .await;
         let messages = received.map(|received| received.messages.unwrap_or_default()).unwrap_or_default();
-        let receipts = messages.iter().filter_map(|message| message.receipt_handle.clone());
-        self.hidden.under_way().extend(receipts);
+        let work = messages.iter().filter_map(|message| {
+            let work = Work { queue: self.mapping.queue.clone(), body: message.body.clone().unwrap_or_default() };
+            Some((message.receipt_handle.clone()?, work))
+        });
+        self.hidden.under_way().extend(work);
         messages.iter().for_each(|message| self.hidden.received(&self.mapping.queue, message));
         messages
     }
@@ -239,13 +277,17 @@ impl Poller {
     async fn hand_over(&self, messages: &[Message]) {
         self.until_answered(messages).await;
         let receipts: Vec<_> = messages.iter().filter_map(|message| message.receipt_handle.as_ref()).collect();
-        self.hidden.under_way().retain(|receipt| !receipts.contains(&receipt));
+        self.hidden.under_way().retain(|receipt, _| !receipts.contains(&receipt));
     }
 
     async fn until_answered(&self, messages: &[Message]) {
         let event = json!({"Records": messages.iter().map(record).collect::<Vec<_>>()});
         // A function that fails takes nothing: every message comes back.
-        let Ok(answer) = self.function.invoke(event.to_string().into_bytes()).await else { return };
+        let answer = match self.function.invoke(event.to_string().into_bytes()).await {
+            Ok(answer) => answer,
+            Err(Failed::TimedOut) => return self.hidden.note_ended(messages),
+            Err(Failed::Error(_) | Failed::Exited) => return,
+        };
         if self.hidden.answers_are_lost.load(Ordering::Relaxed) {
             return;
         }

@@ -188,6 +188,18 @@ impl Cloud {
         self.kept.hidden.at_work(self.stack().queue(queue))
     }
 
+    /// The bodies of the messages of a queue that a function is working on.
+    #[must_use]
+    pub fn bodies_at_work(&self, queue: &str) -> Vec<String> {
+        self.kept.hidden.bodies_at_work(self.stack().queue(queue))
+    }
+
+    /// The bodies of the messages of a queue that a function was working on when its time was over and it was ended.
+    #[must_use]
+    pub fn bodies_ended(&self, queue: &str) -> Vec<String> {
+        self.kept.hidden.bodies_ended(self.stack().queue(queue))
+    }
+
     /// Shows one of the messages that are hidden.
     pub async fn let_one_pass(&self) {
         self.kept.hidden.show_one(&self.stack().account().sqs()).await;
@@ -216,6 +228,26 @@ impl Cloud {
             .send()
             .await;
         received.unwrap_or_else(|fault| panic!("{fault:?}")).messages.unwrap_or_default()
+    }
+
+    /// Takes everything that a queue shows out of it.
+    ///
+    /// # Panics
+    /// When the queue cannot be read or changed.
+    pub async fn take_all(&self, queue: &str) -> Vec<Message> {
+        let mut all = Vec::new();
+        loop {
+            let messages = self.messages(queue).await;
+            if messages.is_empty() {
+                return all;
+            }
+            for message in &messages {
+                let receipt = message.receipt_handle.clone().unwrap_or_default();
+                let delete = self.stack().account().sqs().delete_message().queue_url(self.stack().queue(queue));
+                delete.receipt_handle(receipt).send().await.unwrap_or_else(|fault| panic!("{fault:?}"));
+            }
+            all.extend(messages);
+        }
     }
 
     /// How many messages a queue holds, hidden ones included.

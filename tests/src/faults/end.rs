@@ -6,26 +6,18 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
-use tokio::io::{AsyncWriteExt as _, BufReader};
+use jiff::Timestamp;
+use tokio::io::BufReader;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-use super::history::{Item, Kind};
-use super::kinds::Ailment;
-use crate::far_end::{Got, request, reset, write};
+use super::fate::{ELSEWHERE, FULL, Fate, TAKEN, full, pick, without_reading};
+use super::history::{Came, Item, Kind, Outcome};
+use super::kinds::{Ailment, Fault};
+use crate::far_end::{Got, request, reset};
 
 /// What both ends take in a second.
 const PER_SECOND: usize = 10;
-/// Of ten requests, so many meet the ailment.
-const AILING_OF_TEN: u64 = 6;
-/// Where a redirect leads.
-const ELSEWHERE: &str = "/elsewhere";
-/// What both answer when they take something.
-const TAKEN: &str = r#"{"success":true,"id":"c1"}"#;
-/// How often a byte of a dripping answer comes.
-const DRIP_EVERY: Duration = Duration::from_millis(150);
-
 /// The end.
 #[derive(Debug)]
 pub struct End {
@@ -38,15 +30,18 @@ pub struct End {
 struct State {
     seed: u64,
     ailments: Vec<Ailment>,
+    ailing_of_ten: u64,
+    /// Whether it refuses some for good.
+    refuses: bool,
     key: String,
     /// The calls of the last second, while it is well.
     calls: VecDeque<Instant>,
     /// How often each item came.
     seen: BTreeMap<Item, u64>,
     connections: u64,
-    taken: Vec<Item>,
+    came: Vec<Came>,
     event_keys: BTreeSet<String>,
-    unsaid: usize,
+    unsaid: Vec<Item>,
     ailed: usize,
     too_many: usize,
     redirects_followed: usize,
@@ -55,25 +50,16 @@ struct State {
 /// What an end knows when all is over.
 #[derive(Debug, Clone, Default)]
 pub struct Report {
-    /// What it has taken, in its order.
-    pub taken: Vec<Item>,
-    /// How many of them it took without saying so.
-    pub unsaid: usize,
+    /// What came to it, in its order.
+    pub came: Vec<Came>,
+    /// What it took without saying so; an item as often as that was so.
+    pub unsaid: Vec<Item>,
     /// How many requests met its ailment, or came with a key that is not its own.
     pub ailed: usize,
     /// How many requests it refused because more than ten came within a second, while it was well.
     pub too_many: usize,
     /// How many requests came where a redirect led.
     pub redirects_followed: usize,
-}
-
-/// What is done with a request.
-enum Fate {
-    Answer(u16, Vec<(&'static str, String)>, &'static str),
-    Hang,
-    Drip,
-    BreakOff(u16),
-    Reset,
 }
 
 impl Drop for End {
@@ -83,23 +69,28 @@ impl Drop for End {
 }
 
 impl End {
-    /// Starts one that has these ailments, and knows callers by this key.
+    /// Starts one that has the ailments of this fault, and knows callers by this key.
     ///
     /// # Panics
     /// When there is no port.
-    pub async fn start(seed: u64, ailments: Vec<Ailment>, key: &str) -> Self {
+    pub async fn start(seed: u64, fault: &Fault, key: &str) -> Self {
+        let (mut ailments, ailing_of_ten) = (fault.ailments.clone(), fault.ailing_of_ten);
+        let refuses = ailments.contains(&Ailment::Refuses);
+        ailments.retain(|ailment| *ailment != Ailment::Refuses);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap_or_else(|fault| panic!("{fault}"));
         let address = listener.local_addr().unwrap_or_else(|fault| panic!("{fault}"));
         let state = Arc::new(Mutex::new(State {
             seed,
             ailments,
+            ailing_of_ten,
+            refuses,
             key: key.to_owned(),
             calls: VecDeque::new(),
             seen: BTreeMap::new(),
             connections: 0,
-            taken: Vec::new(),
+            came: Vec::new(),
             event_keys: BTreeSet::new(),
-            unsaid: 0,
+            unsaid: Vec::new(),
             ailed: 0,
             too_many: 0,
             redirects_followed: 0,
@@ -124,7 +115,7 @@ impl End {
         key.clone_into(&mut lock(&self.state).key);
     }
 
-    /// It is well from now on.
+    /// It is well from now on; what it refuses for good, it goes on refusing.
     pub fn heal(&self) {
         lock(&self.state).ailments.clear();
     }
@@ -134,8 +125,8 @@ impl End {
     pub fn report(&self) -> Report {
         let state = lock(&self.state);
         Report {
-            taken: state.taken.clone(),
-            unsaid: state.unsaid,
+            came: state.came.clone(),
+            unsaid: state.unsaid.clone(),
             ailed: state.ailed,
             too_many: state.too_many,
             redirects_followed: state.redirects_followed,
@@ -160,7 +151,7 @@ impl State {
         self.connections += 1;
         let chance = self.chance(("connection", self.connections));
         let resets = self.ailments.get(pick(chance, self.ailments.len())) == Some(&Ailment::Resets);
-        let resets = resets && (chance >> 32) % 10 < AILING_OF_TEN;
+        let resets = resets && (chance >> 32) % 10 < self.ailing_of_ten;
         self.ailed += usize::from(resets);
         resets
     }
@@ -187,83 +178,87 @@ impl State {
             self.redirects_followed += 1;
             return Fate::Answer(200, Vec::new(), TAKEN);
         }
-        if !self.has_room() {
-            return Fate::Answer(429, Vec::new(), r#"{"message":"rate limit"}"#);
-        }
+        let has_room = self.has_room();
         if got.method == "GET" {
-            return Fate::Answer(200, Vec::new(), "[]");
+            let (status, list) = if has_room { (200, "[]") } else { (429, FULL) };
+            return Fate::Answer(status, Vec::new(), list);
         }
+        let item = item_of(got).unwrap_or_else(|| panic!("nobody sent this: {} {}", got.path, got.text()));
+        let (fate, outcome) = if has_room { self.meet(got, &item) } else { (full(), Outcome::Failed) };
+        self.came.push(Came { item, outcome, at: Timestamp::now() });
+        fate
+    }
+
+    fn meet(&mut self, got: &Got, item: &Item) -> (Fate, Outcome) {
         let key = &self.key;
         if got.header("authorization") != format!("Bearer {key}") && got.header("x-clay-webhook-auth") != key {
             self.ailed += 1;
-            return Fate::Answer(401, Vec::new(), r#"{"message":"Invalid API key"}"#);
+            return (Fate::Answer(401, Vec::new(), r#"{"message":"Invalid API key"}"#), Outcome::Failed);
         }
-        let item = item_of(got).unwrap_or_else(|| panic!("nobody sent this: {} {}", got.path, got.text()));
         let times = self.seen.entry(item.clone()).or_default();
         *times += 1;
         let times = *times;
-        let chance = self.chance((&item, times));
-        let ails = (chance >> 32) % 10 < AILING_OF_TEN;
+        let chance = self.chance((item, times));
+        let ails = (chance >> 32) % 10 < self.ailing_of_ten;
         let ailment = self.ailments.get(pick(chance, self.ailments.len())).copied().filter(|_| ails);
         self.ailed += usize::from(ailment.is_some());
-        self.suffer(ailment, chance >> 40, got, item)
+        let chance = chance >> 40;
+        match ailment.and_then(|ailment| without_reading(ailment, chance)) {
+            Some(fate) => (fate, Outcome::Failed),
+            None => self.read(ailment, got, item),
+        }
     }
 
-    fn suffer(&mut self, ailment: Option<Ailment>, chance: u64, got: &Got, item: Item) -> Fate {
-        let html = vec![("Content-Type", "text/html".to_owned())];
-        match ailment {
-            Some(Ailment::Full) => Fate::Answer(429, Vec::new(), r#"{"message":"rate limit"}"#),
-            Some(Ailment::FullFor) => {
-                Fate::Answer(429, vec![("Retry-After", (1 + chance % 3).to_string())], r#"{"message":"rate limit"}"#)
-            }
-            Some(Ailment::Fails) => Fate::Answer(500, Vec::new(), "{}"),
-            Some(Ailment::Hangs) => Fate::Hang,
-            Some(Ailment::Resets) => Fate::Reset,
-            Some(Ailment::Html) => Fate::Answer(502, html, "<html><body>Bad gateway</body></html>"),
-            Some(Ailment::Redirects) => {
-                let status = [301, 302, 303, 307, 308].get(pick(chance, 5)).copied().unwrap_or(302);
-                Fate::Answer(status, vec![("Location", ELSEWHERE.to_owned())], "")
-            }
-            Some(Ailment::BreaksOff) if chance.is_multiple_of(2) => Fate::BreakOff(500),
-            // From here on it takes what came, or knows it.
-            _ if !self.take(got, item) => Fate::Answer(409, Vec::new(), r#"{"message":"Idempotency key in use"}"#),
+    /// What it does with a request that it reads.
+    fn read(&mut self, ailment: Option<Ailment>, got: &Got, item: &Item) -> (Fate, Outcome) {
+        if let Some(status) = self.refusal(item) {
+            self.ailed += 1;
+            return (Fate::Answer(status, Vec::new(), r#"{"success":false,"message":"no"}"#), Outcome::Refused);
+        }
+        if !self.is_new(got, item) {
+            let known = r#"{"message":"Idempotency key in use"}"#;
+            return (Fate::Answer(409, Vec::new(), known), Outcome::Failed);
+        }
+        let fate = match ailment {
             Some(Ailment::BreaksOff) => Fate::BreakOff(200),
             Some(Ailment::Drips) => Fate::Drip,
             Some(Ailment::TakesThenResets) => {
-                self.unsaid += 1;
+                self.unsaid.push(item.clone());
                 Fate::Reset
             }
-            None => Fate::Answer(200, vec![("Content-Type", "application/json".to_owned())], TAKEN),
-        }
+            _ => Fate::Answer(200, vec![("Content-Type", "application/json".to_owned())], TAKEN),
+        };
+        (fate, Outcome::Taken)
     }
 
-    /// Takes an item; false where it is an event whose key was taken before.
-    fn take(&mut self, got: &Got, item: Item) -> bool {
+    /// The status with which it refuses an item for good: one of every three steps of a contact.
+    fn refusal(&self, item: &Item) -> Option<u16> {
+        let place = u32::try_from(self.chance(("refuses", &item.contact)) % 3).unwrap_or_default();
+        let statuses: &[u16] = match item.kind {
+            Kind::Webhook => &[400, 422],
+            Kind::Contact | Kind::Event => &[400, 404, 422],
+        };
+        let refuses = self.refuses && (item.step + place).is_multiple_of(3);
+        refuses.then(|| statuses.get(pick(self.chance(item), statuses.len())).copied()).flatten()
+    }
+
+    /// Whether an item is none that it knows: an event whose key came before.
+    fn is_new(&mut self, got: &Got, item: &Item) -> bool {
         let key = got.header("idempotency-key");
-        let new = item.kind != Kind::Event || key.is_empty() || self.event_keys.insert(key.to_owned());
-        if new {
-            self.taken.push(item);
-        }
-        new
+        item.kind != Kind::Event || key.is_empty() || self.event_keys.insert(key.to_owned())
     }
-}
-
-fn pick(chance: u64, of: usize) -> usize {
-    let of = u64::try_from(of).unwrap_or(u64::MAX).max(1);
-    usize::try_from(chance % of).unwrap_or_default()
 }
 
 /// What a request is about.
 fn item_of(got: &Got) -> Option<Item> {
-    let body: Value = serde_json::from_slice(&got.body).ok()?;
-    let (kind, contact, step) = if body["contactIdentity"].is_object() {
-        (Kind::Webhook, &body["contactIdentity"]["email"], &body["contact"]["step"])
-    } else if got.path.ends_with("/events/send") {
-        (Kind::Event, &body["email"], &body["eventProperties"]["step"])
+    let kind = if got.path.ends_with("/events/send") {
+        Kind::Event
+    } else if got.path.ends_with("/contacts/update") {
+        Kind::Contact
     } else {
-        (Kind::Contact, &body["email"], &body["step"])
+        Kind::Webhook
     };
-    Some(Item { contact: contact.as_str()?.to_owned(), step: step.as_u64()?.try_into().ok()?, kind })
+    Item::read(kind, &got.body)
 }
 
 async fn serve(mut stream: BufReader<TcpStream>, state: Arc<Mutex<State>>) {
@@ -272,29 +267,8 @@ async fn serve(mut stream: BufReader<TcpStream>, state: Arc<Mutex<State>>) {
     }
     while let Some(got) = request(&mut stream).await {
         let fate = if got.method == "HEAD" { Fate::Answer(200, Vec::new(), "") } else { lock(&state).fate(&got) };
-        let written = match fate {
-            Fate::Answer(status, headers, body) => write(&mut stream, status, &headers, body, body.len()).await,
-            Fate::Hang => std::future::pending().await,
-            Fate::Drip => drip(&mut stream).await,
-            Fate::BreakOff(status) => {
-                let _ = write(&mut stream, status, &[], "{\"success\":tr", 1000).await;
-                return;
-            }
-            Fate::Reset => return reset(&stream),
-        };
-        if written.is_none() {
+        if fate.meet(&mut stream).await.is_none() {
             return;
         }
     }
-}
-
-/// The status at once, the body in its own time.
-async fn drip(stream: &mut BufReader<TcpStream>) -> Option<()> {
-    write(stream, 200, &[("Content-Type", "application/json".to_owned())], "", TAKEN.len()).await?;
-    for byte in TAKEN.bytes() {
-        tokio::time::sleep(DRIP_EVERY).await;
-        stream.get_mut().write_all(&[byte]).await.ok()?;
-        stream.get_mut().flush().await.ok()?;
-    }
-    Some(())
 }

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use aws_sdk_sqs::types::Message;
 use fastrand::Rng;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::end::End;
-use super::kinds::{Fault, Strike};
+use super::history::{DeadLetter, Item};
+use super::kinds::{Fault, Size, Strike};
 use super::{Form, KEY, NEW_KEY};
 use crate::cloud::services::Trouble;
 use crate::cloud::{Cloud, Setup};
@@ -15,6 +17,9 @@ use crate::process::TOKEN;
 use crate::webhook::SECRET;
 use crate::wire::{Cut, Wire};
 
+/// The queues, as the template calls them.
+const CLAY_QUEUE: &str = "ClayQueue";
+const LOOPS_QUEUE: &str = "LoopsQueue";
 /// The functions that are killed.
 const FUNCTIONS: [&str; 5] =
     ["loops-to-clay", "clay-to-loops-contact", "clay-to-loops-event", "clay-delivery", "loops-delivery"];
@@ -35,8 +40,9 @@ pub struct Functions {
     wires: [Wire; 2],
     clay_url: String,
     base: watch::Sender<String>,
-    /// What workers had under way when they were killed, to Clay and to Loops.
-    under_way: [usize; 2],
+    size: Size,
+    /// What workers had when they were killed, to Clay and to Loops.
+    under_way: [Vec<Item>; 2],
     rotated: bool,
 }
 
@@ -49,14 +55,30 @@ fn to_loops(key: &str) -> Value {
     json!({"loops_api_key": key, "relay_tokens": [TOKEN]})
 }
 
+fn items(bodies: &[String]) -> impl Iterator<Item = Item> {
+    bodies.iter().map(|body| item(body))
+}
+
+fn item(body: &str) -> Item {
+    let item = relay_aws::envelope::open(body).ok().and_then(|delivery| Item::of(&delivery));
+    item.unwrap_or_else(|| panic!("nobody sent this: {body}"))
+}
+
+fn dead_letter(message: &Message) -> DeadLetter {
+    let attribute = |name: &str| message.message_attributes.as_ref()?.get(name)?.string_value.clone();
+    let status = attribute("status").and_then(|status| status.parse().ok());
+    let reason = attribute("reason").unwrap_or_default();
+    DeadLetter { item: item(message.body.as_deref().unwrap_or_default()), reason, status }
+}
+
 impl Functions {
     /// Kills the sandboxes of a function that are at work. What the front door had under way, its sender knows to be
     /// unanswered; a worker's messages come back.
     fn kill(&mut self, name: &str) {
         let [to_clay, to_loops] = &mut self.under_way;
         match name {
-            "clay-delivery" => *to_clay += self.cloud.at_work("ClayQueue"),
-            "loops-delivery" => *to_loops += self.cloud.at_work("LoopsQueue"),
+            "clay-delivery" => to_clay.extend(items(&self.cloud.bodies_at_work(CLAY_QUEUE))),
+            "loops-delivery" => to_loops.extend(items(&self.cloud.bodies_at_work(LOOPS_QUEUE))),
             _ => {}
         }
         self.cloud.function(name).crash();
@@ -76,7 +98,7 @@ impl Form for Functions {
         all
     }
 
-    async fn start(clay: &End, loops: &End) -> Self {
+    async fn start(clay: &End, loops: &End, _: &Fault, size: Size) -> Self {
         let wires = [Wire::to(&clay.url("")).await, Wire::to(&loops.url("")).await];
         let [to_clay_wire, to_loops_wire] = &wires;
         let clay_url = to_clay_wire.url("/v3/sources/webhook/contacts");
@@ -94,7 +116,7 @@ impl Form for Functions {
         };
         let cloud = Cloud::start(setup).await;
         let base = watch::Sender::new(cloud.base());
-        Self { cloud, wires, clay_url, base, under_way: [0; 2], rotated: false }
+        Self { cloud, wires, clay_url, base, size, under_way: [Vec::new(), Vec::new()], rotated: false }
     }
 
     fn base(&self) -> watch::Receiver<String> {
@@ -120,7 +142,7 @@ impl Form for Functions {
                 for wire in self.wires.iter().chain([self.cloud.services().wire()]) {
                     wire.cut_idle(cut);
                 }
-                tokio::time::sleep(Duration::from_millis(random.u64(200..3000))).await;
+                tokio::time::sleep(self.size.freeze(random)).await;
                 for (name, frozen) in FUNCTIONS.iter().zip(&frozen) {
                     self.cloud.function(name).thaw(frozen);
                 }
@@ -156,6 +178,7 @@ impl Form for Functions {
                 return false;
             }
             Strike::StoreFails | Strike::StoreSlow => panic!("the store of functions is a service"),
+            Strike::ClockMoves => panic!("the clocks of functions are minded by Lambda"),
         }
         true
     }
@@ -166,12 +189,21 @@ impl Form for Functions {
 
     async fn waiting(&self) -> usize {
         self.cloud.let_rested_pass().await;
-        let waiting = self.cloud.length("ClayQueue").await + self.cloud.length("LoopsQueue").await;
+        let waiting = self.cloud.length(CLAY_QUEUE).await + self.cloud.length(LOOPS_QUEUE).await;
         usize::try_from(waiting).unwrap_or(usize::MAX)
     }
 
-    fn under_way_at_kills(&self) -> [usize; 2] {
-        self.under_way
+    fn under_way_at_kills(&self) -> [Vec<Item>; 2] {
+        // Who was ended by Lambda, its time being over, was killed as well.
+        let [to_clay, to_loops] = &self.under_way;
+        let ended = |queue: &str| self.cloud.bodies_ended(queue);
+        [(to_clay, ended(CLAY_QUEUE)), (to_loops, ended(LOOPS_QUEUE))]
+            .map(|(killed, ended)| killed.iter().cloned().chain(items(&ended)).collect())
+    }
+
+    async fn dead_letters(&self) -> [Vec<DeadLetter>; 2] {
+        let letters = async |queue: &str| self.cloud.take_all(queue).await.iter().map(dead_letter).collect();
+        [letters("ClayDeadLetters").await, letters("LoopsDeadLetters").await]
     }
 
     fn log(&self) -> String {

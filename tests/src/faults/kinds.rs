@@ -2,6 +2,13 @@
 
 use std::time::Duration;
 
+use fastrand::Rng;
+
+/// How many of ten requests meet an ailment where nothing else is said.
+const MOST: u64 = 6;
+/// How long most freezes last at most.
+const BRIEFLY: Duration = Duration::from_secs(3);
+
 /// How an end answers a request under a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ailment {
@@ -25,11 +32,13 @@ pub enum Ailment {
     Redirects,
     /// It takes it, and resets the connection.
     TakesThenResets,
+    /// It refuses some for good, those same ones whenever they come, also when it is well again.
+    Refuses,
 }
 
 impl Ailment {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Full,
         Self::FullFor,
         Self::Fails,
@@ -40,6 +49,7 @@ impl Ailment {
         Self::Html,
         Self::Redirects,
         Self::TakesThenResets,
+        Self::Refuses,
     ];
 
     /// What the table calls it.
@@ -56,6 +66,7 @@ impl Ailment {
             Self::Html => "502 in HTML",
             Self::Redirects => "redirects",
             Self::TakesThenResets => "stored, then reset",
+            Self::Refuses => "refuses some for good",
         }
     }
 }
@@ -71,6 +82,8 @@ pub enum Strike {
     StoreSlow,
     /// It is frozen for a while, and the connections that it has kept die meanwhile.
     Freeze,
+    /// Its clock is set ahead or back while it sleeps, by up to two minutes.
+    ClockMoves,
     /// The keys of both ends change.
     KeysRotate,
     /// A service that it lives on misbehaves: its name as policies have it.
@@ -84,6 +97,8 @@ pub struct Fault {
     pub name: &'static str,
     /// What the ends do with a request, one of these; nothing where there is none.
     pub ailments: Vec<Ailment>,
+    /// How many of ten requests meet one.
+    pub ailing_of_ten: u64,
     /// What is done to the relay.
     pub strike: Option<Strike>,
 }
@@ -92,31 +107,39 @@ impl Fault {
     /// No fault at all.
     #[must_use]
     pub const fn none() -> Self {
-        Self { name: "none", ailments: Vec::new(), strike: None }
+        Self { name: "none", ailments: Vec::new(), ailing_of_ten: 0, strike: None }
     }
 
     /// Ends that have one ailment.
     #[must_use]
     pub fn ends(ailment: Ailment) -> Self {
-        Self { name: ailment.name(), ailments: vec![ailment], strike: None }
+        Self { name: ailment.name(), ailments: vec![ailment], ailing_of_ten: MOST, strike: None }
     }
 
     /// Ends that have them all.
     #[must_use]
     pub fn all_ailments() -> Self {
-        Self { name: "all of these", ailments: Ailment::ALL.to_vec(), strike: None }
+        Self { name: "all of these", ailments: Ailment::ALL.to_vec(), ailing_of_ten: MOST, strike: None }
     }
 
     /// Something that is done to the relay, the ends being well.
     #[must_use]
     pub const fn relay(name: &'static str, strike: Strike) -> Self {
-        Self { name, ailments: Vec::new(), strike: Some(strike) }
+        Self { name, ailments: Vec::new(), ailing_of_ten: 0, strike: Some(strike) }
+    }
+
+    /// Something that is done to the relay, while the ends fail now and then, before or after they have taken it: so seldom that
+    /// they do not count as down.
+    #[must_use]
+    pub fn relay_and_failing_ends(name: &'static str, strike: Strike) -> Self {
+        let ailments = vec![Ailment::Fails, Ailment::TakesThenResets];
+        Self { name, ailments, ailing_of_ten: 3, strike: Some(strike) }
     }
 
     /// Something that is done to the relay, while the ends have every ailment as well.
     #[must_use]
     pub fn relay_and_ends(name: &'static str, strike: Strike) -> Self {
-        Self { name, ailments: Ailment::ALL.to_vec(), strike: Some(strike) }
+        Self { name, ailments: Ailment::ALL.to_vec(), ailing_of_ten: MOST, strike: Some(strike) }
     }
 
     /// Those that any form of the relay can meet.
@@ -143,15 +166,33 @@ pub struct Size {
     pub steps: u32,
     /// For how long the fault lasts at least.
     pub lasting: Duration,
-    /// The longest that is waited, after the fault, until nothing waits.
+    /// The longest time for which it is frozen.
+    pub frozen: Duration,
+    /// The longest that is waited, after the fault, until everything is acknowledged, and then until nothing waits.
     pub patience: Duration,
 }
 
 impl Size {
     /// That of `make faults`.
-    pub const FULL: Self =
-        Self { contacts: 6, steps: 8, lasting: Duration::from_secs(24), patience: Duration::from_secs(180) };
+    pub const FULL: Self = Self {
+        contacts: 6,
+        steps: 8,
+        lasting: Duration::from_secs(24),
+        frozen: Duration::from_secs(20),
+        patience: Duration::from_secs(180),
+    };
     /// That of a test.
-    pub const SHORT: Self =
-        Self { contacts: 3, steps: 4, lasting: Duration::from_secs(3), patience: Duration::from_secs(60) };
+    pub const SHORT: Self = Self {
+        contacts: 3,
+        steps: 4,
+        lasting: Duration::from_secs(3),
+        frozen: Duration::from_secs(3),
+        patience: Duration::from_secs(60),
+    };
+
+    /// For how long it is frozen this time: most often briefly.
+    pub fn freeze(self, random: &mut Rng) -> Duration {
+        let most = if random.u32(..4) == 0 { self.frozen } else { BRIEFLY };
+        Duration::from_millis(random.u64(200..=u64::try_from(most.as_millis()).unwrap_or(u64::MAX).max(200)))
+    }
 }

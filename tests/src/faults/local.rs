@@ -7,14 +7,18 @@ use fastrand::Rng;
 use tokio::sync::watch;
 
 use super::end::End;
-use super::kinds::{Fault, Strike};
+use super::history::{DeadLetter, Item, Kind};
+use super::kinds::{Fault, Size, Strike};
 use super::{Form, KEY, NEW_KEY};
+use crate::clock::{Clock, Timers};
 use crate::listing::Listing as _;
 use crate::process::Relay;
 use crate::wire::{Cut, Wire};
 
-/// What was being sent to an end when the relay was killed, as its store has it.
-const UNDER_WAY: &str = "SELECT count(*) FROM deliveries WHERE state = 'sending' AND direction = ?1";
+/// What is in a state towards an end, as the store has it.
+const IN_STATE: &str = "SELECT kind, body, reason, status FROM deliveries WHERE state = ?1 AND direction = ?2";
+/// How far its clock is ahead at most, in seconds: more than anybody may hold anything, and less than webhooks may be old.
+const MOVED_BY: i64 = 120;
 /// The directions, as the store has them.
 const DIRECTIONS: [&str; 2] = ["loops-to-clay", "clay-to-loops"];
 /// Makes the store refuse everything that changes it, as a full disk does.
@@ -30,13 +34,19 @@ pub struct Local {
     wires: [Wire; 2],
     settings: Vec<(&'static str, String)>,
     base: watch::Sender<String>,
-    under_way: [usize; 2],
+    /// Its clock, where that is moved.
+    clock: Option<Clock>,
+    size: Size,
+    under_way: [Vec<Item>; 2],
     rotated: bool,
 }
 
 impl Local {
     async fn start_again(&mut self, folder: crate::process::Folder) {
-        let settings: Vec<(&str, &str)> = self.settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let clock = self.clock.iter().flat_map(Clock::environment).collect::<Vec<_>>();
+        let settings = self.settings.iter().map(|(name, value)| (*name, value.as_str()));
+        let clock = clock.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let settings: Vec<(&str, &str)> = settings.chain(clock).collect();
         let relay = Relay::start_in(folder, &settings).await;
         self.base.send_replace(relay.base().to_owned());
         self.relay = Some(relay);
@@ -61,6 +71,27 @@ impl Local {
     }
 }
 
+/// What is in a state, towards each end, with reason and status.
+fn in_state(store: &rusqlite::Connection, state: &str) -> rusqlite::Result<[Vec<DeadLetter>; 2]> {
+    let mut found = [Vec::new(), Vec::new()];
+    for (found, direction) in found.iter_mut().zip(DIRECTIONS) {
+        let mut statement = store.prepare(IN_STATE)?;
+        let rows = statement.query_map([state, direction], |row| {
+            let kind = match row.get::<_, String>("kind")?.as_str() {
+                "row" => Kind::Webhook,
+                "event" => Kind::Event,
+                _ => Kind::Contact,
+            };
+            let item = Item::read(kind, &row.get::<_, Vec<u8>>("body")?);
+            let item = item.unwrap_or_else(|| panic!("nobody sent what is {state} in the store"));
+            let reason = row.get::<_, Option<String>>("reason")?.unwrap_or_default();
+            Ok(DeadLetter { item, reason, status: row.get("status")? })
+        })?;
+        *found = rows.collect::<rusqlite::Result<_>>()?;
+    }
+    Ok(found)
+}
+
 fn store(folder: &Path) -> rusqlite::Connection {
     let store = relay_local::store::open_existing(folder).ok().flatten();
     store.unwrap_or_else(|| panic!("there is no store"))
@@ -72,13 +103,16 @@ impl Form for Local {
     fn faults() -> Vec<Fault> {
         let mut all = Fault::of_any_form();
         all.push(Fault::relay("store full", Strike::StoreFails));
+        all.push(Fault::relay_and_failing_ends("store full, ends fail", Strike::StoreFails));
         all.push(Fault::relay_and_ends("store full, all", Strike::StoreFails));
         all.push(Fault::relay("store locked", Strike::StoreSlow));
         all.push(Fault::relay_and_ends("store locked, all", Strike::StoreSlow));
+        all.push(Fault::relay("clock moved", Strike::ClockMoves));
+        all.push(Fault::relay_and_ends("clock moved, all", Strike::ClockMoves));
         all
     }
 
-    async fn start(clay: &End, loops: &End) -> Self {
+    async fn start(clay: &End, loops: &End, fault: &Fault, size: Size) -> Self {
         let wires = [Wire::to(&clay.url("")).await, Wire::to(&loops.url("")).await];
         let [to_clay, to_loops] = &wires;
         let settings = vec![
@@ -88,7 +122,9 @@ impl Form for Local {
             ("LOOPS_API_KEY", KEY.to_owned()),
         ];
         let base = watch::Sender::new(String::new());
-        let mut form = Self { relay: None, wires, settings, base, under_way: [0; 2], rotated: false };
+        let clock = (fault.strike == Some(Strike::ClockMoves)).then(|| Clock::new(Timers::StandStill));
+        let under_way = [Vec::new(), Vec::new()];
+        let mut form = Self { relay: None, wires, settings, base, clock, size, under_way, rotated: false };
         form.start_again(crate::process::Folder::new()).await;
         form
     }
@@ -103,13 +139,10 @@ impl Form for Local {
             Strike::Kill => {
                 tokio::time::sleep(moment).await;
                 let folder = self.take().kill().await;
-                let store = store(folder.path());
-                for (under_way, direction) in self.under_way.iter_mut().zip(DIRECTIONS) {
-                    let found: rusqlite::Result<u32> = store.query_row(UNDER_WAY, [direction], |row| row.get(0));
-                    let found = found.unwrap_or_else(|fault| panic!("{fault}"));
-                    *under_way += usize::try_from(found).unwrap_or_default();
+                let found = in_state(&store(folder.path()), "sending").unwrap_or_else(|fault| panic!("{fault}"));
+                for (under_way, found) in self.under_way.iter_mut().zip(found) {
+                    under_way.extend(found.into_iter().map(|found| found.item));
                 }
-                drop(store);
                 self.start_again(folder).await;
             }
             Strike::Freeze => {
@@ -119,7 +152,7 @@ impl Form for Local {
                 for wire in &self.wires {
                     wire.cut_idle(cut);
                 }
-                tokio::time::sleep(Duration::from_millis(random.u64(200..3000))).await;
+                tokio::time::sleep(self.size.freeze(random)).await;
                 self.relay().thaw();
                 // As much time as it takes to find out that a connection is dead.
                 tokio::time::sleep(moment * 2).await;
@@ -131,6 +164,14 @@ impl Form for Local {
             Strike::StoreSlow => {
                 self.to_its_store("BEGIN IMMEDIATE", "COMMIT", moment * 2).await;
                 tokio::time::sleep(moment / 2).await;
+            }
+            Strike::ClockMoves => {
+                tokio::time::sleep(moment / 2).await;
+                self.relay().freeze();
+                self.clock.iter().for_each(|clock| clock.set(random.i64(0..=MOVED_BY)));
+                tokio::time::sleep(moment / 4).await;
+                self.relay().thaw();
+                tokio::time::sleep(moment).await;
             }
             Strike::KeysRotate if !self.rotated => {
                 self.rotated = true;
@@ -154,7 +195,10 @@ impl Form for Local {
         true
     }
 
-    async fn mend(&mut self) {}
+    async fn mend(&mut self) {
+        // What was put off by a clock that was set back since is due.
+        self.clock.iter().for_each(|clock| clock.set(MOVED_BY));
+    }
 
     async fn waiting(&self) -> usize {
         let deliveries = self.relay().deliveries().await;
@@ -164,8 +208,12 @@ impl Form for Local {
             .count()
     }
 
-    fn under_way_at_kills(&self) -> [usize; 2] {
-        self.under_way
+    fn under_way_at_kills(&self) -> [Vec<Item>; 2] {
+        self.under_way.clone()
+    }
+
+    async fn dead_letters(&self) -> [Vec<DeadLetter>; 2] {
+        in_state(&store(self.relay().folder()), "dead").unwrap_or_else(|fault| panic!("{fault}"))
     }
 
     fn log(&self) -> String {

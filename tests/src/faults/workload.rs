@@ -1,5 +1,5 @@
-//! What is sent while the fault lasts: every contact has a sender of its own, who sends the next step when the one before
-//! was acknowledged.
+//! What is sent while the fault lasts: every contact has a sender of its own. Some send the next step when the one before
+//! was acknowledged; the others send two or three without waiting.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -17,93 +17,151 @@ use crate::process::TOKEN;
 use crate::row::Route;
 use crate::webhook;
 
-/// How long a sender goes on with a step that is not acknowledged.
-const GIVE_UP_AFTER: Duration = Duration::from_secs(90);
 /// How long a sender waits before it sends a step again.
 const AGAIN_AFTER: Duration = Duration::from_millis(250);
 
 /// What the senders of one direction were told.
 pub type Sent = BTreeMap<Item, Told>;
 
-/// Where the relay is; empty while it is nowhere.
-pub type Base = watch::Receiver<String>;
+/// What all senders know.
+#[derive(Debug, Clone)]
+pub struct World {
+    /// Where the relay is; empty while it is nowhere.
+    pub base: watch::Receiver<String>,
+    /// Since when everything is well, if it is.
+    pub well: watch::Receiver<Option<Instant>>,
+    /// How much is sent.
+    pub size: Size,
+}
 
 /// Sends the webhooks of all contacts.
-pub async fn webhooks(base: Base, size: Size, seed: u64) -> Sent {
-    all(base, size, seed, "loops", |_| Kind::Webhook).await
+pub async fn webhooks(world: World, seed: u64) -> Sent {
+    all(world, seed, "loops", |_| Kind::Webhook).await
 }
 
 /// Sends the rows of all contacts: updates and events, some of which are sent twice.
-pub async fn rows(base: Base, size: Size, seed: u64) -> Sent {
+pub async fn rows(world: World, seed: u64) -> Sent {
     let kind = |random: &mut Rng| if random.bool() { Kind::Contact } else { Kind::Event };
-    all(base, size, seed, "clay", kind).await
+    all(world, seed, "clay", kind).await
 }
 
-async fn all(base: Base, size: Size, seed: u64, who: &str, kind: fn(&mut Rng) -> Kind) -> Sent {
+async fn all(world: World, seed: u64, who: &str, kind: fn(&mut Rng) -> Kind) -> Sent {
     let client = relay::http_client::build().unwrap_or_else(|fault| panic!("{fault}"));
-    let mut senders = JoinSet::new();
-    for number in 0..size.contacts {
+    let (clock, mut senders) = (Instant::now(), JoinSet::new());
+    for number in 0..world.size.contacts {
         let contact = format!("{who}{number}@example.com");
         let random = Rng::with_seed(seed ^ u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        let sender = Sender { base: base.clone(), client: client.clone(), contact, random, sent: Sent::new() };
-        senders.spawn(sender.run(size.steps, size.lasting, kind));
+        let sender = Sender { world: world.clone(), client: client.clone(), clock };
+        let at_once = if number % 2 == 1 { 2..4 } else { 1..2 };
+        senders.spawn(sender.all_steps_of(contact, random, at_once, kind));
     }
     senders.join_all().await.into_iter().flatten().collect()
 }
 
+/// Now and then not at all.
+async fn rest(random: &mut Rng, longest: Duration) {
+    if random.u32(..4) > 0 {
+        let longest = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX);
+        tokio::time::sleep(Duration::from_millis(random.u64(..=longest))).await;
+    }
+}
+
+#[derive(Clone)]
 struct Sender {
-    base: Base,
+    world: World,
     client: HttpClient,
-    contact: String,
-    random: Rng,
-    sent: Sent,
+    /// By which times are told.
+    clock: Instant,
+}
+
+/// A step of a contact, and how it is sent.
+struct Step {
+    item: Item,
+    /// Whether it asks to be stored.
+    later: bool,
+    /// Whether it is sent again though it was acknowledged.
+    twice: bool,
 }
 
 impl Sender {
-    async fn run(mut self, steps: u32, lasting: Duration, kind: fn(&mut Rng) -> Kind) -> Sent {
-        for step in 1..=steps {
-            let kind = kind(&mut self.random);
-            let item = Item { contact: self.contact.clone(), step, kind };
-            let (later, twice) = (self.random.u32(..4) == 0, self.random.u32(..3) == 0);
-            self.until_acknowledged(&item, later).await;
-            if twice && kind != Kind::Contact {
-                // Loops was not sure, or somebody runs the row again.
-                self.once(&item, later).await;
+    /// Sends the steps of a contact, so many at a time.
+    async fn all_steps_of(
+        self,
+        contact: String,
+        mut random: Rng,
+        at_once: std::ops::Range<u32>,
+        kind: fn(&mut Rng) -> Kind,
+    ) -> Sent {
+        let (mut sent, mut step, steps) = (Sent::new(), 1, self.world.size.steps);
+        // Some steps come close upon another, the others are spread over the time of the fault: with room for them at Loops.
+        let longest = 2 * self.world.size.lasting / steps.max(1);
+        rest(&mut random, longest).await;
+        while step <= steps && !self.is_tired() {
+            let mut under_way = JoinSet::new();
+            let together = random.u32(at_once.clone()).min(steps + 1 - step);
+            for step in step..step + together {
+                let kind = kind(&mut random);
+                let item = Item { contact: contact.clone(), step, kind };
+                let (later, twice) = (random.u32(..4) == 0, random.u32(..3) == 0 && kind != Kind::Contact);
+                under_way.spawn(self.clone().see_through(Step { item, later, twice }));
+                if together > 1 {
+                    tokio::time::sleep(Duration::from_millis(random.u64(1..200))).await;
+                }
             }
-            if self.random.bool() {
-                // Some steps come close upon another, the others spread over the time of the fault.
-                let longest = lasting.as_millis() / u128::from(steps.max(1));
-                let pause = self.random.u64(..u64::try_from(2 * longest).unwrap_or(u64::MAX).max(1));
-                tokio::time::sleep(Duration::from_millis(pause)).await;
-            }
+            sent.extend(under_way.join_all().await);
+            step += together;
+            rest(&mut random, longest * together).await;
         }
-        self.sent
+        sent
     }
 
-    async fn until_acknowledged(&mut self, item: &Item, later: bool) {
-        let began = Instant::now();
-        while !self.once(item, later).await && began.elapsed() < GIVE_UP_AFTER {
+    async fn see_through(mut self, step: Step) -> (Item, Told) {
+        let mut told = Told { begun: self.clock.elapsed(), ..Told::default() };
+        self.until_answered(&step, &mut told).await;
+        if step.twice {
+            // Loops was not sure, or somebody runs the row again.
+            self.until_answered(&step, &mut told).await;
+        }
+        told.over = self.clock.elapsed();
+        (step.item, told)
+    }
+
+    /// Whether everything has been well for so long that a sender has done enough.
+    fn is_tired(&self) -> bool {
+        self.world.well.borrow().is_some_and(|since| since.elapsed() > self.world.size.patience)
+    }
+
+    async fn until_answered(&mut self, step: &Step, told: &mut Told) {
+        while !self.once(step, told).await && !self.is_tired() {
             tokio::time::sleep(AGAIN_AFTER).await;
         }
     }
 
-    /// Sends it once; whether it was acknowledged.
-    async fn once(&mut self, item: &Item, later: bool) -> bool {
-        let there = self.base.wait_for(|base| !base.is_empty()).await.map(|base| base.clone());
+    /// Sends it once; whether that was acknowledged, or refused by the far end.
+    async fn once(&mut self, step: &Step, told: &mut Told) -> bool {
+        let there = self.world.base.wait_for(|base| !base.is_empty()).await.map(|base| base.clone());
         let Ok(base) = there else { return false };
-        let answer = self.send(&base, item, later).await;
-        let told = self.sent.entry(item.clone()).or_default();
-        let is_unsure = answer.as_ref().is_some_and(|answer| answer.text().contains(r#""unavailable""#));
-        let status = answer.map(|answer| answer.status);
+        told.requests += 1;
+        let answer = self.send(&base, &step.item, step.later).await;
+        let says = |code: &str| answer.as_ref().is_some_and(|answer| answer.text().contains(&format!("\"{code}\"")));
+        let status = answer.as_ref().map(|answer| answer.status);
+        told.refused_at_last = false;
         match status {
-            Some(200 | 202) => told.acknowledged += 1,
+            Some(status @ (200 | 202)) => {
+                told.acknowledged += 1;
+                told.stored += usize::from(status == 202);
+            }
+            Some(400..=499) if says("loops_rejected") => {
+                told.refused += 1;
+                told.refused_at_last = true;
+            }
             // A gateway's answer for a function that was killed, or no answer at all; or the relay's own, where a store may have
             // taken it without saying so.
             Some(500) | None => told.unanswered += 1,
-            Some(_) if is_unsure => told.unanswered += 1,
+            Some(_) if says("unavailable") => told.unanswered += 1,
             Some(_) => {}
         }
-        matches!(status, Some(200 | 202))
+        matches!(status, Some(200 | 202)) || told.refused_at_last
     }
 
     async fn send(&self, base: &str, item: &Item, later: bool) -> Option<Answer> {
