@@ -19,7 +19,7 @@ use tracing::{error, warn};
 use crate::service_fault::told;
 
 /// How often the secret is read again because it does not work.
-const REREAD_EVERY: Duration = Duration::from_secs(30);
+pub const REREAD_EVERY: Duration = Duration::from_secs(30);
 /// How long what is known serves when it could not be read, before that is tried again.
 const STALE_FOR: Duration = Duration::from_secs(30);
 

@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal as _, Write as _};
 
-use comfy_table::{ColumnConstraint, ContentArrangement, Table, Width, presets};
+use comfy_table::{Cell, ColumnConstraint, ContentArrangement, Table, Width, presets};
 use serde::Serialize;
 
 use crate::fault::Fault;
@@ -11,6 +11,7 @@ use crate::fault::Fault;
 #[derive(Debug, Clone, Copy)]
 pub struct Output {
     json: bool,
+    terminal: bool,
     coloured: bool,
 }
 
@@ -30,7 +31,8 @@ impl Output {
     #[must_use]
     pub fn new(json: bool) -> Self {
         let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Self { json, coloured: !json && !plain && io::stdout().is_terminal() }
+        let terminal = !json && io::stdout().is_terminal();
+        Self { json, terminal, coloured: terminal && !plain }
     }
 
     /// Whether a JSON document is wanted.
@@ -68,10 +70,41 @@ impl Output {
         let mut table = Table::new();
         table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
         table.set_header(header);
-        if !self.coloured {
+        if !self.terminal {
             table.force_no_tty();
         }
         table
+    }
+
+    /// Lines in columns without a frame, two spaces apart; the last column takes what the terminal has left, in as many
+    /// lines as it needs.
+    #[must_use]
+    pub fn columns<const N: usize>(self) -> Table {
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+        if !self.terminal {
+            table.force_no_tty();
+        }
+        // A table gets its columns with its first row.
+        table.set_header([""; N]);
+        for column in table.column_iter_mut() {
+            column.set_padding((0, 2));
+        }
+        table
+    }
+
+    /// A cell in a colour, where there are colours.
+    #[must_use]
+    pub fn cell(self, colour: Colour, text: &str) -> Cell {
+        let cell = Cell::new(text);
+        if !self.coloured {
+            return cell;
+        }
+        cell.fg(match colour {
+            Colour::Green => comfy_table::Color::DarkGreen,
+            Colour::Yellow => comfy_table::Color::DarkYellow,
+            Colour::Red => comfy_table::Color::DarkRed,
+        })
     }
 
     /// Prints a table so that an id in it can be copied: no word is broken where the terminal has room for the words. What
@@ -103,9 +136,8 @@ fn fit(table: &mut Table, spared: &[usize]) {
     // A pipe has no width, and gets everything in one line.
     let Some(room) = table.width().map(usize::from) else { return };
     let longest_word = |text: &str| text.split_whitespace().map(|word| word.chars().count()).max().unwrap_or_default();
-    let header: Vec<String> =
-        table.header().into_iter().flat_map(|row| row.cell_iter().map(comfy_table::Cell::content)).collect();
-    let cells = |column| table.column_cells_iter(column).flatten().map(comfy_table::Cell::content);
+    let header: Vec<String> = table.header().into_iter().flat_map(|row| row.cell_iter().map(Cell::content)).collect();
+    let cells = |column| table.column_cells_iter(column).flatten().map(Cell::content);
     let mut needed: Vec<(usize, usize)> = header
         .iter()
         .enumerate()
@@ -137,7 +169,13 @@ mod tests {
     const ID: &str = "contact_9cfdceea313c490e83920f7a467df2a1";
 
     fn drawn(width: Option<u16>) -> String {
-        let mut table = Output { json: false, coloured: false }.table(["died", "direction", "what", "id", "outcome"]);
+        let mut table = Output { json: false, terminal: false, coloured: false }.table([
+            "died",
+            "direction",
+            "what",
+            "id",
+            "outcome",
+        ]);
         table.add_row(["2026-01-15 09:30:00Z", "clay-to-loops", "contact", ID, "leave: it is no delivery (drop it)"]);
         if let Some(width) = width {
             table.set_width(width);
