@@ -5,8 +5,7 @@ usage: check.py [FOLDER]
 Looks at the papers of the repository (FOLDER, as a rule the one that this file is in): links lead somewhere, targets of make
 are there, the workflow runs what `make test` runs, versions agree, what AWS' application repository asks of a template is
 kept, each limit is where docs/limits.md says, each line of doctor has its section in the runbook, and pictures are shown and
-of today. It prints what is wrong, and ends with 1
-where anything is.
+of today. It prints what is wrong, and ends with 1 where anything is.
 """
 
 import html

@@ -93,6 +93,7 @@ pub async fn serve(settings: LocalSettings) -> Result<(), StartFault> {
     let client = http_client::build()?;
     let listener = bind(settings.listen).await?;
     let address = listener.local_addr()?;
+    folder.keep_address(address)?;
     let simulated = simulate(&settings, address).await?;
     let (shared, keys) = connect(&settings, &folder, &simulated)?;
     warn_about(&shared);
