@@ -41,7 +41,7 @@ async fn a_dry_run_changes_nothing_and_a_retry_delivers_once() {
     operated.three_letters().await;
     let calls = got(&operated.clay, "ada@example.com");
     let dry = ok(&operated, &["dead-letters", "retry", "--reason", "clay_rejected"]).await;
-    assert_eq!((&dry["dryRun"], &dry["letters"][0]["outcome"]), (&json!(true), &json!("sent")));
+    assert_eq!((&dry["dryRun"], &dry["letters"][0]["outcome"]), (&json!(true), &json!("would_send")));
     let writes = ["SendMessage", "DeleteMessage", "UpdateItem"];
     assert!(!operated.guard.calls().iter().any(|call| writes.contains(&call.as_str())));
     assert_eq!(got(&operated.clay, "ada@example.com"), calls);

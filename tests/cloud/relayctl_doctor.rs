@@ -4,13 +4,14 @@ use aws_sdk_cloudwatch::types::{ComparisonOperator, Dimension, MetricDatum, Stat
 use aws_sdk_cloudwatchlogs::types::InputLogEvent;
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_lambda::types::Environment;
+use relay_aws::managed_secret::REREAD_EVERY;
 use relay_core::route::ClayWebhook;
 use relay_tests::cloud::Setup;
 use relay_tests::cloud::operator::{Operated, Said, config};
 use relay_tests::cloud::stack::{array, text};
-use relay_tests::eventually;
 use relay_tests::far_end::{FarEnd, Reply};
 use relay_tests::webhook::{SECRET, created, now, post};
+use relay_tests::{PATIENCE, eventually, eventually_within};
 use serde_json::json;
 
 use crate::{to_clay, to_loops};
@@ -121,7 +122,30 @@ async fn a_signing_secret_or_token_that_the_functions_do_not_know_yet_is_named()
     documents.1["relay_tokens"] = json!(["another-token"]);
     operated.stack().put_secret("LoopsToClaySecret", &documents.0).await;
     operated.stack().put_secret("ClayToLoopsSecret", &documents.1).await;
-    finds(&operated, &[("signed-webhook", "fail"), ("relay-token", "fail")]).await;
+    let said = finds(&operated, &[("signed-webhook", "warn"), ("relay-token", "warn")]).await;
+    let found = said.found("relay-token");
+    assert!(found.seen.contains("have not read the secret yet"), "{found:?}");
+    let seconds: u64 = found.to_do.split_whitespace().find_map(|word| word.parse().ok()).unwrap();
+    assert!((1..=30).contains(&seconds), "{found:?}");
+}
+
+#[tokio::test]
+async fn right_after_setup_functions_that_were_asked_before_are_said_to_read_their_secrets_soon() {
+    let operated = Operated::fresh().await;
+    // What is asked before anything is filled in has the functions read their secrets.
+    let said = operated.doctor().await;
+    assert_eq!(said.found("forged-webhook").outcome, "fail", "{said:?}");
+    operated.stack().put_secret("LoopsToClaySecret", &to_clay(&[&operated.clay])).await;
+    operated.stack().put_secret("ClayToLoopsSecret", &to_loops()).await;
+    let said =
+        finds(&operated, &[("signed-webhook", "warn"), ("forged-webhook", "warn"), ("relay-token", "warn")]).await;
+    assert!(said.found("forged-webhook").to_do.contains("run doctor again in"), "{said:?}");
+    let began = std::time::Instant::now();
+    eventually_within(REREAD_EVERY + PATIENCE, "functions that have read their secrets", async || {
+        not_well(&operated.doctor().await).is_empty().then_some(())
+    })
+    .await;
+    println!("well {:.1} s after the first look", began.elapsed().as_secs_f64());
 }
 
 #[tokio::test]

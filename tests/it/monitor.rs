@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use prometheus_parse::{Scrape, Value};
+use relay_core::refusal::Code;
 use relay_tests::eventually;
 use relay_tests::far_end::{FarEnd, Reply};
 use relay_tests::http::send;
@@ -52,8 +53,7 @@ async fn metrics_count_what_was_sent() {
     assert_eq!(contact(relay.base(), "{}").await.status, 400);
     assert_eq!(post(relay.base(), "msg_1", &created("ada@example.com")).await.status, 200);
     let samples = eventually("a row at Clay", async || {
-        Some(samples(&relay).await)
-            .filter(|all| all.contains_key(r#"relay_delivered_total{direction="loops-to-clay"}"#))
+        Some(samples(&relay).await).filter(|all| all[r#"relay_delivered_total{direction="loops-to-clay"}"#] > 0.0)
     })
     .await;
     for (sample, value) in [
@@ -71,6 +71,37 @@ async fn metrics_count_what_was_sent() {
     }
     let submissions = samples.iter().find(|(name, _)| name.starts_with("relay_clay_webhook_submissions{"));
     assert_eq!(submissions.map(|(_, value)| *value), Some(1.0));
+}
+
+#[tokio::test]
+async fn metrics_have_every_series_before_anything_happens() {
+    let relay = Relay::start(&[]).await;
+    let samples = samples(&relay).await;
+    let counted = samples.iter().filter(|(name, _)| name.contains("_total{"));
+    assert!(counted.clone().all(|(_, value)| *value == 0.0), "{samples:#?}");
+    assert_eq!(counted.count(), 6 * 2 + 1 + Code::ALL.len());
+    for name in ["accepted", "delivered", "duplicate", "retried", "dead", "held"] {
+        for direction in ["loops-to-clay", "clay-to-loops"] {
+            let name = format!("relay_{name}_total{{direction=\"{direction}\"}}");
+            assert!(samples.contains_key(&name), "{name}: {samples:#?}");
+        }
+    }
+    for name in [
+        r#"relay_loops_key_refused_total{direction="clay-to-loops"}"#,
+        r#"relay_refused_total{cause="signature",code="invalid_signature"}"#,
+        r#"relay_far_end_seconds_count{direction="loops-to-clay"}"#,
+        r#"relay_delivery_age_seconds_count{direction="clay-to-loops"}"#,
+    ] {
+        assert_eq!(samples.get(name), Some(&0.0), "{name}: {samples:#?}");
+    }
+}
+
+#[tokio::test]
+async fn what_happens_makes_no_series_that_was_not_there() {
+    let before = samples(&Relay::start(&[]).await).await;
+    let after = samples(&after_everything("info").await).await;
+    let new: Vec<_> = after.keys().filter(|name| !before.contains_key(*name)).collect();
+    assert!(new.iter().all(|name| name.starts_with("relay_clay_")), "{new:?}");
 }
 
 #[tokio::test]

@@ -81,6 +81,10 @@ async fn doctor_names_what_is_broken_about_a_local_relay() {
     assert_eq!(sent.code, 0, "{sent:?}");
     assert!(sent.found("send-to-clay").seen.contains("was delivered to Clay"), "{sent:?}");
     assert_eq!(sent.found("send-to-loops").seen, "Loops has taken the contact");
+    // Nothing tells this terminal where it listens; the folder does.
+    let untold = doctor(&[]).await;
+    let answers = format!("{} answers", relay.base());
+    assert_eq!((untold.code, untold.found("endpoint").seen), (0, answers), "{untold:?}");
     let elsewhere = doctor(&[("RELAY_LISTEN", "127.0.0.1:9".to_owned())]).await;
     assert_eq!((elsewhere.code, elsewhere.found("endpoint").outcome.as_str()), (1, "fail"), "{elsewhere:?}");
     // This terminal has other keys than the relay.

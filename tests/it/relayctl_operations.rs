@@ -104,7 +104,7 @@ async fn a_dry_run_changes_nothing_and_a_retry_delivers_once() {
     operated.three_letters().await;
     let (before, calls) = (operated.states().await, operated.clay.got().len());
     let dry = operated.json(&["dead-letters", "retry", "--reason", "clay_rejected"]).await;
-    assert_eq!((&dry["dryRun"], &dry["letters"][0]["outcome"]), (&json!(true), &json!("sent")));
+    assert_eq!((&dry["dryRun"], &dry["letters"][0]["outcome"]), (&json!(true), &json!("would_send")));
     assert_eq!(operated.states().await, before);
     let said = operated.ctl(&["dead-letters", "retry", "--reason", "clay_rejected", "--yes"]).await;
     assert!(said.code == 0 && said.out.contains("1 of 1 is done"), "{said:?}");
@@ -129,6 +129,12 @@ async fn two_retries_at_once_send_each_letter_once() {
     let sent =
         |said: &Said| said.json()["letters"].as_array().unwrap().iter().filter(|one| one["outcome"] == "sent").count();
     assert_eq!((sent(&one) + sent(&other), operated.clay.got().len()), (1, calls + 1), "{one:?} {other:?}");
+    // Who has sent none has done nothing, and says so.
+    let codes = [&one, &other].map(|said| (sent(said), said.json()["letters"].as_array().unwrap().len(), said.code));
+    for (sent, letters, code) in codes {
+        let found_none = letters == 0 && code == 0;
+        assert!((sent == 1 && code == 0) || (sent == 0 && code == 1) || found_none, "{one:?} {other:?}");
+    }
 }
 
 #[tokio::test]

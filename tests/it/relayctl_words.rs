@@ -25,6 +25,29 @@ async fn completions_and_manual_pages_know_every_command() {
 }
 
 #[tokio::test]
+async fn what_prints_no_json_says_so_and_the_version_is_json() {
+    for words in [&["completions", "bash", "--json"][..], &["--json", "man"]] {
+        let said = run(&[], words, "").await;
+        assert!(said.code == 2 && said.json()["error"].as_str().unwrap().contains("prints no JSON"), "{said:?}");
+    }
+    for words in [["--version", "--json"], ["--json", "-V"]] {
+        let said = run(&[], &words, "").await;
+        assert_eq!((said.code, &said.json()["version"]), (0, &env!("CARGO_PKG_VERSION").into()), "{said:?}");
+    }
+    assert!(run(&[], &["--version"], "").await.out.starts_with("relayctl "));
+}
+
+#[tokio::test]
+async fn an_environment_that_is_not_in_the_configuration_is_told_with_those_that_are() {
+    let folder = Folder::new();
+    let file = folder.path().join("samconfig.toml");
+    std::fs::write(&file, "version = 0.1\n[default.deploy.parameters]\nstack_name = \"relay\"\n[prod.deploy]\n")
+        .unwrap();
+    let said = run(&[], &["doctor", "--config", file.to_str().unwrap(), "--config-env", "prdo"], "").await;
+    assert!(said.code == 2 && said.err.contains("has no environment prdo: give one of default, prod"), "{said:?}");
+}
+
+#[tokio::test]
 async fn a_wrong_argument_is_one_json_error_where_json_is_wanted() {
     for (arguments, part) in [
         (&["deliveries", "--json", "--state", "lost"][..], "lost"),

@@ -4,8 +4,8 @@ usage: check.py [FOLDER]
 
 Looks at the papers of the repository (FOLDER, as a rule the one that this file is in): links lead somewhere, targets of make
 are there, the workflow runs what `make test` runs, versions agree, what AWS' application repository asks of a template is
-kept, each limit is where docs/limits.md says, and pictures are shown and of today. It prints what is wrong, and ends with 1
-where anything is.
+kept, each limit is where docs/limits.md says, each line of doctor has its section in the runbook, and pictures are shown and
+of today. It prints what is wrong, and ends with 1 where anything is.
 """
 
 import html
@@ -78,6 +78,22 @@ def links_to_the_runbook(papers):
         for anchor in re.findall(r"docs/operations\.md#([a-z0-9-]+)", source.read_text(encoding="utf-8")):
             if anchor not in known:
                 papers.say(source, f"docs/operations.md has no section #{anchor}")
+
+
+def lines_of_doctor(papers):
+    """Each line that `relayctl doctor` prints has a section of the runbook, and each such section a line."""
+    checks = papers.read("crates/relayctl/src/doctor/check.rs")
+    names = re.findall(r'^    [A-Z]\w+ => "([a-z-]+)",$', checks, flags=re.MULTILINE)
+    page = papers.root / "docs" / "operations.md"
+    sections = re.findall(r"^### doctor: (\S+)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    if not names:
+        papers.say("crates/relayctl/src/doctor/check.rs", "no check of doctor is found in it")
+    for name in names:
+        if name not in sections:
+            papers.say(page, f"the line {name} of doctor has no section")
+    for name in sections:
+        if name not in names:
+            papers.say(page, f"doctor prints no line {name}")
 
 
 def targets(papers):
@@ -187,7 +203,7 @@ def pictures(papers):
 def main():
     root = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else pathlib.Path(__file__).resolve().parents[2]
     papers = Papers(root)
-    for look in (links, merges, links_to_the_runbook, targets, workflow, versions, application, limits, pictures):
+    for look in (links, merges, links_to_the_runbook, lines_of_doctor, targets, workflow, versions, application, limits, pictures):
         look(papers)
     for words in papers.wrong:
         print(words, file=sys.stderr)

@@ -22,7 +22,7 @@ use crate::mended::{Mended, Mends, NewVersion};
 use crate::service_fault::told;
 
 /// How often the front door reads the secret again because it does not work.
-const REREAD_EVERY: Duration = Duration::from_secs(30);
+pub const REREAD_EVERY: Duration = Duration::from_secs(30);
 /// How often a worker does. Who asks earlier waits, and does not get what was read before it asked: a delivery that a person
 /// has mended the secret for must not be held once more with the old one.
 const WORKER_REREADS_EVERY: Duration = Duration::from_secs(1);

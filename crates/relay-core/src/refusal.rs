@@ -51,6 +51,30 @@ pub enum Code {
 }
 
 impl Code {
+    /// All of them, in the order in which they are declared.
+    pub const ALL: [Self; 20] = [
+        Self::TooLarge,
+        Self::MissingHeader,
+        Self::MalformedHeader,
+        Self::InvalidSignature,
+        Self::TimestampOutOfRange,
+        Self::InvalidBody,
+        Self::InvalidToken,
+        Self::InvalidJson,
+        Self::InvalidField,
+        Self::MissingField,
+        Self::ColumnNotInserted,
+        Self::ValueTooLong,
+        Self::InvalidOption,
+        Self::LoopsRejected,
+        Self::LoopsKeyRejected,
+        Self::NotConfigured,
+        Self::Unavailable,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::Internal,
+    ];
+
     /// The code as it stands in an answer.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -148,6 +172,12 @@ mod tests {
     fn a_message_fits_into_a_clay_cell() {
         let refusal = Refusal::new(Code::InvalidField, "x".repeat(400));
         assert_eq!(refusal.message().chars().count(), MESSAGE_CHARACTERS);
+    }
+
+    #[test]
+    fn the_list_of_codes_is_whole() {
+        assert!(Code::ALL.iter().enumerate().all(|(place, code)| *code as usize == place));
+        assert_eq!(Code::ALL.last(), Some(&Code::Internal));
     }
 
     #[test]

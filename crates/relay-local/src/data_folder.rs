@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
+use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -14,6 +15,8 @@ const SIGNING_SECRET_FILE: &str = "signing-secret";
 const RELAY_TOKEN_FILE: &str = "relay-token";
 /// The file with the key under which contacts are hashed in the log.
 const CONTACT_HASH_KEY_FILE: &str = "contact-hash-key";
+/// The file with the address that the running relay listens on.
+const ADDRESS_FILE: &str = "address";
 /// The file whose lock the running relay holds.
 const LOCK_FILE: &str = "lock";
 
@@ -125,21 +128,41 @@ impl DataFolder {
         self.generated(CONTACT_HASH_KEY_FILE, || hex::encode(rand::random::<[u8; 16]>()))
     }
 
+    /// Leaves the address that the relay listens on, for programs that look for it.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn keep_address(&self, address: SocketAddr) -> Result<(), FolderFault> {
+        self.keep(ADDRESS_FILE, &address.to_string())
+    }
+
+    /// The address that the relay listens on which runs on the folder, or listened on which ran there last.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn kept_address(&self) -> Result<Option<SocketAddr>, FolderFault> {
+        Ok(self.kept(ADDRESS_FILE)?.and_then(|address| address.parse().ok()))
+    }
+
     fn generated(&self, name: &str, make: impl FnOnce() -> String) -> Result<String, FolderFault> {
         if let Some(kept) = self.kept(name)? {
             return Ok(kept);
         }
-        let path = self.path.join(name);
         let made = make();
+        self.keep(name, &made)?;
+        Ok(made)
+    }
+
+    fn keep(&self, name: &str, text: &str) -> Result<(), FolderFault> {
+        let path = self.path.join(name);
         let write = || -> io::Result<()> {
             let fresh = self.path.join(format!("{name}.new"));
             let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&fresh)?;
-            file.write_all(made.as_bytes())?;
+            file.write_all(text.as_bytes())?;
             file.sync_all()?;
             fs::rename(fresh, path)
         };
-        write().map_err(|fault| self.unwritable(&fault))?;
-        Ok(made)
+        write().map_err(|fault| self.unwritable(&fault))
     }
 
     fn kept(&self, name: &str) -> Result<Option<String>, FolderFault> {

@@ -95,6 +95,7 @@ pub async fn serve(settings: LocalSettings, environment: BTreeMap<String, String
     let client = http_client::build()?;
     let listener = bind(settings.listen).await?;
     let address = listener.local_addr()?;
+    folder.keep_address(address)?;
     let simulated = simulate(&settings, address).await?;
     let mut shared = settings.shared.clone();
     if let Some(loops) = &simulated.loops {

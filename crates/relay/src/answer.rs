@@ -186,32 +186,9 @@ const fn retry_after(caller: Caller, code: Code) -> Option<&'static str> {
 mod tests {
     use super::*;
 
-    const EVERY_CODE: [Code; 20] = [
-        Code::TooLarge,
-        Code::MissingHeader,
-        Code::MalformedHeader,
-        Code::InvalidSignature,
-        Code::TimestampOutOfRange,
-        Code::InvalidBody,
-        Code::InvalidToken,
-        Code::InvalidJson,
-        Code::InvalidField,
-        Code::MissingField,
-        Code::ColumnNotInserted,
-        Code::ValueTooLong,
-        Code::InvalidOption,
-        Code::LoopsRejected,
-        Code::LoopsKeyRejected,
-        Code::NotConfigured,
-        Code::Unavailable,
-        Code::NotFound,
-        Code::MethodNotAllowed,
-        Code::Internal,
-    ];
-
     #[test]
     fn clay_is_never_answered_with_a_status_that_it_mistakes() {
-        for code in EVERY_CODE {
+        for code in Code::ALL {
             assert!(![408, 413, 503].contains(&status(Caller::Clay, code).as_u16()), "{code}");
         }
     }
@@ -220,7 +197,7 @@ mod tests {
     fn every_code_is_in_the_contract_and_in_the_schema() {
         let contract = include_str!("../../../docs/contract.md");
         let schema = include_str!("../../../openapi.yaml");
-        for code in EVERY_CODE {
+        for code in Code::ALL {
             assert!(contract.contains(&format!("| `{code}` |")), "{code}");
             assert!(schema.contains(&format!("            - {code}\n")), "{code}");
         }

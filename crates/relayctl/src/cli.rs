@@ -3,7 +3,7 @@
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory as _, Parser, Subcommand};
 use serde_json::json;
 
@@ -61,8 +61,9 @@ Exit codes:
 pub fn run() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(fault) if fault.use_stderr() && asks_for_json() => return misuse(&fault),
-        Err(fault) => fault.exit(),
+        Err(fault) if fault.kind() == ErrorKind::DisplayVersion && asks_for_json() => return version(),
+        Err(fault) if fault.use_stderr() && asks_for_json() => return misuse(&hinted(fault, &words())),
+        Err(fault) => hinted(fault, &words()).exit(),
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -88,6 +89,8 @@ async fn execute(cli: &Cli) -> Result<Ending, Fault> {
         Command::Pause(arguments) => pause::run(options, arguments, true, output).await,
         Command::Resume(arguments) => pause::run(options, arguments, false, output).await,
         Command::Tail(arguments) => tail::run(options, arguments, output).await,
+        Command::Completions(_) if options.json => Err(Fault::NoJson { command: "completions" }),
+        Command::Man(_) if options.json => Err(Fault::NoJson { command: "man" }),
         Command::Completions(arguments) => shell::completions(arguments, Cli::command()),
         Command::Man(arguments) => shell::man(arguments, Cli::command()),
     }
@@ -105,9 +108,40 @@ fn fail(options: &Options, fault: &Fault) -> ExitCode {
     fault.ending().into()
 }
 
+/// The options and other words of the command line.
+fn words() -> Vec<String> {
+    let words = std::env::args_os().skip(1).take_while(|word| word != "--");
+    words.map(|word| word.to_string_lossy().into_owned()).collect()
+}
+
 /// Whether JSON is wanted, on a command line that cannot be read otherwise.
 fn asks_for_json() -> bool {
-    std::env::args_os().skip(1).take_while(|word| word != "--").any(|word| word == "--json")
+    words().iter().any(|word| word == "--json")
+}
+
+/// Tells the version in JSON.
+fn version() -> ExitCode {
+    let told = writeln!(io::stdout(), "{}", json!({"version": env!("CARGO_PKG_VERSION")}));
+    told.map_or_else(|fault| Fault::Print(fault).ending(), |()| Ending::Well).into()
+}
+
+/// A folder behind `--local` and a space is taken for a word of its own; whoever wrote it so is told.
+fn hinted(mut fault: clap::Error, words: &[String]) -> clap::Error {
+    let behind = words.iter().zip(words.iter().skip(1)).find(|(option, _)| *option == "--local").map(|(_, word)| word);
+    let puzzling = matches!(fault.kind(), ErrorKind::InvalidSubcommand | ErrorKind::UnknownArgument);
+    if let Some(folder) = behind.filter(|word| puzzling && !word.starts_with('-') && !is_command(word)) {
+        let tip = format!("a folder stands behind an equals sign: --local={folder}");
+        fault.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+    }
+    fault
+}
+
+/// Whether a word is the name of a command, or of a command's own.
+fn is_command(word: &str) -> bool {
+    fn has(command: &clap::Command, word: &str) -> bool {
+        command.get_subcommands().any(|command| command.get_name() == word || has(command, word))
+    }
+    has(&Cli::command(), word)
 }
 
 /// Tells in JSON that the command line cannot be read.
@@ -142,6 +176,27 @@ mod tests {
         assert_eq!(cli.options.local, Some(None));
         let cli = Cli::try_parse_from(["relayctl", "doctor", "--local=there"]).unwrap();
         assert_eq!(cli.options.local, Some(Some("there".into())));
+    }
+
+    #[test]
+    fn a_folder_behind_a_space_is_told_how_to_be_written() {
+        let told = |line: &str| {
+            let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+            let fault = Cli::try_parse_from([&["relayctl".to_owned()], &words[..]].concat()).unwrap_err();
+            sentence(&hinted(fault, &words).to_string())
+        };
+        for line in [
+            "--local there doctor",
+            "doctor --local there",
+            "show --local there clay_1",
+            "dead-letters --local there list",
+        ] {
+            let told = told(line);
+            assert!(told.ends_with("; a folder stands behind an equals sign: --local=there"), "{line}: {told}");
+        }
+        for line in ["--local doctor there", "doctor --local --lcoal", "--local dead-letters lost"] {
+            assert!(!told(line).contains("equals sign"), "{line}");
+        }
     }
 
     #[test]

@@ -24,6 +24,22 @@ pub enum Fault {
         /// Where it breaks.
         line: usize,
     },
+    /// A configuration file of SAM has no such environment.
+    #[error("{path} has no environment {environment}: give one of {names} with --config-env")]
+    NoSuchEnvironment {
+        /// The file.
+        path: String,
+        /// What was asked for.
+        environment: String,
+        /// Those that there are.
+        names: String,
+    },
+    /// A command has no JSON to print.
+    #[error("{command} prints no JSON: leave --json out")]
+    NoJson {
+        /// The command.
+        command: &'static str,
+    },
     /// Nothing says which stack.
     #[error(
         "no stack is named: give --stack NAME, go to the folder of samconfig.toml, or give --local for a relay-local"
@@ -350,6 +366,8 @@ impl Fault {
         match self {
             Self::Input { .. }
             | Self::SamConfig { .. }
+            | Self::NoSuchEnvironment { .. }
+            | Self::NoJson { .. }
             | Self::NoStackNamed
             | Self::Setting(_)
             | Self::NoTerminal

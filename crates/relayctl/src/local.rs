@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use relay_local::data_folder::{DataFolder, FolderFault};
-use relay_local::settings::{LocalSettings, RELAY_DATA};
+use relay_local::settings::{LocalSettings, RELAY_DATA, RELAY_LISTEN};
 use relay_local::stored_settings::{STORED_SETTINGS, fill_in};
 
 use crate::fault::Fault;
@@ -33,12 +33,19 @@ impl LocalRelay {
         let environment = STORED_SETTINGS.into_iter().filter(|name| variables.contains_key(*name)).collect();
         variables.insert(RELAY_DATA.to_owned(), folder.path().display().to_string());
         fill_in(&mut variables)?;
-        let settings = LocalSettings::read(&variables).map_err(|faults| match faults.into_iter().next() {
+        let mut settings = LocalSettings::read(&variables).map_err(|faults| match faults.into_iter().next() {
             Some(fault) => Fault::Setting(fault),
             None => Fault::NoFolder { folder: folder.path().display().to_string() },
         })?;
         let events = variables.get("RELAYED_EVENTS").map_or("contact.created", String::as_str);
         let events = events.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect();
+        let is_told = variables.get(RELAY_LISTEN).is_some_and(|address| !address.is_empty());
+        // What a relay has left that runs no more says nothing.
+        if let Some(address) = folder.kept_address()?.filter(|_| !is_told)
+            && is_in_use(&folder)?
+        {
+            settings.listen = address;
+        }
         Ok(Self { folder, settings, events, environment })
     }
 
@@ -64,14 +71,7 @@ impl LocalRelay {
     /// # Errors
     /// When nothing can be written there.
     pub fn is_running(&self) -> Result<bool, Fault> {
-        match self.folder.lock() {
-            Ok(lock) => {
-                lock.release();
-                Ok(false)
-            }
-            Err(FolderFault::InUse { .. }) => Ok(true),
-            Err(fault) => Err(fault.into()),
-        }
+        is_in_use(&self.folder)
     }
 
     /// A folder that is made where there is none, for its owner alone.
@@ -86,5 +86,17 @@ impl LocalRelay {
             Err(fault) => return Err(fault.into()),
         }
         Ok(folder)
+    }
+}
+
+/// Whether a relay has the folder.
+fn is_in_use(folder: &DataFolder) -> Result<bool, Fault> {
+    match folder.lock() {
+        Ok(lock) => {
+            lock.release();
+            Ok(false)
+        }
+        Err(FolderFault::InUse { .. }) => Ok(true),
+        Err(fault) => Err(fault.into()),
     }
 }

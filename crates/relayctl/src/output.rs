@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal as _, Write as _};
 
-use comfy_table::{ColumnConstraint, ContentArrangement, Table, Width, presets};
+use comfy_table::{Cell, ColumnConstraint, ContentArrangement, Row, Table, Width, presets};
 use serde::Serialize;
 
 use crate::fault::Fault;
@@ -11,6 +11,7 @@ use crate::fault::Fault;
 #[derive(Debug, Clone, Copy)]
 pub struct Output {
     json: bool,
+    terminal: bool,
     coloured: bool,
 }
 
@@ -30,7 +31,8 @@ impl Output {
     #[must_use]
     pub fn new(json: bool) -> Self {
         let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Self { json, coloured: !json && !plain && io::stdout().is_terminal() }
+        let terminal = !json && io::stdout().is_terminal();
+        Self { json, terminal, coloured: terminal && !plain }
     }
 
     /// Whether a JSON document is wanted.
@@ -68,20 +70,73 @@ impl Output {
         let mut table = Table::new();
         table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
         table.set_header(header);
-        if !self.coloured {
+        if !self.terminal {
             table.force_no_tty();
         }
         table
     }
 
-    /// Prints a table so that an id in it can be copied: no word is broken where the terminal has room for the words. What
-    /// has to be left out for that is taken from `spared`, in this order; the JSON document has all of it.
+    /// Lines in columns without a frame, two spaces apart; the last column takes what the terminal has left, in as many
+    /// lines as it needs.
+    #[must_use]
+    pub fn columns<const N: usize>(self) -> Table {
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+        if !self.terminal {
+            table.force_no_tty();
+        }
+        // A table gets its columns with its first row.
+        table.set_header([""; N]);
+        for column in table.column_iter_mut() {
+            column.set_padding((0, 2));
+        }
+        table
+    }
+
+    /// A cell in a colour, where there are colours.
+    #[must_use]
+    pub fn cell(self, colour: Colour, text: &str) -> Cell {
+        let cell = Cell::new(text);
+        if !self.coloured {
+            return cell;
+        }
+        cell.fg(match colour {
+            Colour::Green => comfy_table::Color::DarkGreen,
+            Colour::Yellow => comfy_table::Color::DarkYellow,
+            Colour::Red => comfy_table::Color::DarkRed,
+        })
+    }
+
+    /// Prints a table, where the terminal has room for it without breaking a word: so an id in it can be copied. Where it has
+    /// none, each row is some lines instead, and nothing is left out: the first has the cells of the columns `first`.
     ///
     /// # Errors
     /// When nothing can be printed.
-    pub fn fitted(self, mut table: Table, spared: &[usize]) -> Result<(), Fault> {
-        fit(&mut table, spared);
-        self.line(table)
+    pub fn fitted(self, mut table: Table, first: &[usize]) -> Result<(), Fault> {
+        match fit(&mut table) {
+            Ok(()) => self.line(table),
+            Err(room) => self.line(self.lines(&table, first, room)),
+        }
+    }
+
+    /// The rows of a table below one another, in this many characters.
+    fn lines(self, table: &Table, first: &[usize], room: usize) -> String {
+        let titles: Vec<String> = table.header().into_iter().flat_map(Row::cell_iter).map(Cell::content).collect();
+        let width = u16::try_from(room).unwrap_or(u16::MAX);
+        let rows = table.row_iter().map(|row| {
+            let cells: Vec<String> = row.cell_iter().map(Cell::content).collect();
+            let head: Vec<&str> = first.iter().filter_map(|place| cells.get(*place)).map(String::as_str).collect();
+            let rest = titles.iter().zip(&cells).enumerate();
+            let rest = rest.filter(|(place, (_, cell))| !first.contains(place) && !cell.is_empty());
+            let rest: Vec<String> = rest.map(|(_, (title, cell))| format!("{title} {cell}")).collect();
+            let mut told = self.columns::<1>();
+            told.set_width(width).add_row([rest.join(", ")]);
+            if let Some(column) = told.column_mut(0) {
+                column.set_padding((2, 0));
+            }
+            format!("{}\n{}", head.join("  "), told.trim_fmt().trim_start_matches('\n'))
+        });
+        rows.collect::<Vec<_>>().join("\n")
     }
 
     /// A text in a colour, where there are colours.
@@ -99,35 +154,29 @@ impl Output {
 /// What stands between two columns: a space each, and where a line would be.
 const BETWEEN: usize = 3;
 
-fn fit(table: &mut Table, spared: &[usize]) {
+/// Keeps the words of a table whole, or tells in how many characters there is no room for that.
+fn fit(table: &mut Table) -> Result<(), usize> {
     // A pipe has no width, and gets everything in one line.
-    let Some(room) = table.width().map(usize::from) else { return };
+    let Some(room) = table.width().map(usize::from) else { return Ok(()) };
     let longest_word = |text: &str| text.split_whitespace().map(|word| word.chars().count()).max().unwrap_or_default();
-    let header: Vec<String> =
-        table.header().into_iter().flat_map(|row| row.cell_iter().map(comfy_table::Cell::content)).collect();
-    let cells = |column| table.column_cells_iter(column).flatten().map(comfy_table::Cell::content);
-    let mut needed: Vec<(usize, usize)> = header
+    let titles: Vec<String> = table.header().into_iter().flat_map(Row::cell_iter).map(Cell::content).collect();
+    let cells = |column| table.column_cells_iter(column).flatten().map(Cell::content);
+    let needed: Vec<usize> = titles
         .iter()
         .enumerate()
-        .map(|(column, title)| {
-            (column, cells(column).map(|cell| longest_word(&cell)).fold(longest_word(title), usize::max) + BETWEEN)
-        })
+        .map(|(column, title)| cells(column).map(|cell| longest_word(&cell)).fold(longest_word(title), usize::max))
         .collect();
-    let mut spared = spared.iter();
-    while needed.iter().map(|(_, width)| width).sum::<usize>() > room {
-        // Where even that is too much, the words are broken.
-        let Some(hidden) = spared.next() else { return };
-        needed.retain(|(column, _)| column != hidden);
-        if let Some(column) = table.column_mut(*hidden) {
-            column.set_constraint(ColumnConstraint::Hidden);
-        }
+    if needed.iter().map(|width| width + BETWEEN).sum::<usize>() > room {
+        return Err(room);
     }
-    for (column, width) in needed {
-        let width = Width::Fixed(u16::try_from(width - 1).unwrap_or(u16::MAX));
+    for (column, width) in needed.into_iter().enumerate() {
+        // The column's own spaces count.
+        let width = Width::Fixed(u16::try_from(width + BETWEEN - 1).unwrap_or(u16::MAX));
         if let Some(column) = table.column_mut(column) {
             column.set_constraint(ColumnConstraint::LowerBoundary(width));
         }
     }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -135,36 +184,40 @@ mod tests {
     use super::*;
 
     const ID: &str = "contact_9cfdceea313c490e83920f7a467df2a1";
+    const CELLS: [&str; 5] =
+        ["2026-01-15 09:30:00Z", "clay-to-loops", "contact", ID, "leave: it is no delivery (drop it)"];
 
     fn drawn(width: Option<u16>) -> String {
-        let mut table = Output { json: false, coloured: false }.table(["died", "direction", "what", "id", "outcome"]);
-        table.add_row(["2026-01-15 09:30:00Z", "clay-to-loops", "contact", ID, "leave: it is no delivery (drop it)"]);
+        let output = Output { json: false, terminal: false, coloured: false };
+        let mut table = output.table(["died", "direction", "what", "id", "outcome"]);
+        table.add_row(CELLS);
         if let Some(width) = width {
             table.set_width(width);
         }
-        fit(&mut table, &[2, 1]);
-        table.to_string()
+        match fit(&mut table) {
+            Ok(()) => table.to_string(),
+            Err(room) => output.lines(&table, &[3, 4], room),
+        }
     }
 
     #[test]
-    fn an_id_can_be_copied_where_the_terminal_has_room_for_it() {
-        for (width, direction, what) in [(140, true, true), (100, true, true), (88, true, false), (72, false, false)] {
+    fn at_any_width_an_id_can_be_copied_and_nothing_is_left_out() {
+        for (width, is_table) in [(140, true), (100, true), (80, false), (60, false)] {
             let drawn = drawn(Some(width));
             assert!(drawn.contains(ID), "{width}: {drawn}");
-            assert_eq!(
-                (drawn.contains("clay-to-loops"), drawn.contains("what")),
-                (direction, what),
-                "{width}: {drawn}"
-            );
-            assert!(drawn.lines().all(|line| line.chars().count() <= width.into()), "{width}: {drawn}");
+            assert_eq!(drawn.contains("direction  "), is_table, "{width}: {drawn}");
+            for word in CELLS.iter().flat_map(|cell| cell.split(' ')) {
+                assert!(drawn.contains(word), "{width}, {word}: {drawn}");
+            }
+            let room = if is_table { usize::from(width) } else { usize::from(width).max(76) };
+            assert!(drawn.lines().all(|line| line.chars().count() <= room), "{width}: {drawn}");
         }
-        assert!(!drawn(Some(40)).contains(ID));
     }
 
     #[test]
     fn what_is_piped_has_everything_in_one_line() {
         let drawn = drawn(None);
         let row = drawn.lines().find(|line| line.contains(ID)).unwrap();
-        assert!(row.contains("clay-to-loops") && row.contains("leave: it is no delivery (drop it)"), "{drawn}");
+        assert!(CELLS.iter().all(|cell| row.contains(cell)), "{drawn}");
     }
 }

@@ -25,6 +25,15 @@ pub struct SamParameters {
     pub profile: Option<String>,
 }
 
+/// Why a text says nothing.
+#[derive(Debug, PartialEq, Eq)]
+enum Broken {
+    /// It is no TOML from this line on.
+    Line(usize),
+    /// It has other environments only: these.
+    Environment(String),
+}
+
 impl SamParameters {
     /// Reads a file; one that is not there says nothing, unless it was named.
     ///
@@ -37,16 +46,25 @@ impl SamParameters {
             Err(fault) if fault.kind() == std::io::ErrorKind::NotFound && file.is_none() => return Ok(Self::default()),
             Err(fault) => return Err(Fault::Input { path: path.display().to_string(), detail: fault.kind() }),
         };
-        Self::parse(&text, environment).map_err(|line| Fault::SamConfig { path: path.display().to_string(), line })
+        let path = path.display().to_string();
+        Self::parse(&text, environment).map_err(|broken| match broken {
+            Broken::Line(line) => Fault::SamConfig { path, line },
+            Broken::Environment(names) => Fault::NoSuchEnvironment { path, environment: environment.to_owned(), names },
+        })
     }
 
-    /// Reads a text, or tells the line where it breaks.
-    fn parse(text: &str, environment: &str) -> Result<Self, usize> {
+    /// Reads a text. A file need not have the environment that nobody has named.
+    fn parse(text: &str, environment: &str) -> Result<Self, Broken> {
         let line_of = |fault: &toml::de::Error| {
             let start = fault.span().map_or(0, |span| span.start);
             text.get(..start).map_or(1, |before| before.matches('\n').count() + 1)
         };
-        let table: toml::Table = toml::from_str(text).map_err(|fault| line_of(&fault))?;
+        let table: toml::Table = toml::from_str(text).map_err(|fault| Broken::Line(line_of(&fault)))?;
+        if environment != DEFAULT_ENVIRONMENT && !table.get(environment).is_some_and(toml::Value::is_table) {
+            let names = table.iter().filter(|(_, of)| of.is_table()).map(|(name, _)| name.clone());
+            return Err(Broken::Environment(names.collect::<Vec<_>>().join(", ")));
+        }
+
         let of = |command: &str| {
             let parameters = table.get(environment)?.get(command)?.get("parameters")?.clone();
             Self::deserialize(parameters).ok()
@@ -72,7 +90,9 @@ mod tests {
         let default = SamParameters::parse(text, "default").unwrap();
         assert_eq!((default.stack_name.as_deref(), default.region.as_deref()), (Some("relay"), Some("us-east-1")));
         assert_eq!(SamParameters::parse(text, "prod").unwrap().stack_name.as_deref(), Some("relay-prod"));
-        assert_eq!(SamParameters::parse(text, "none").unwrap(), SamParameters::default());
+        let missing = SamParameters::parse(text, "none").unwrap_err();
+        assert_eq!(missing, Broken::Environment("default, prod".to_owned()));
+        assert_eq!(SamParameters::parse("version = 0.1\n", "default").unwrap(), SamParameters::default());
     }
 
     #[test]
@@ -83,7 +103,7 @@ mod tests {
 
     #[test]
     fn a_broken_file_is_told_with_its_line() {
-        assert_eq!(SamParameters::parse("version = 0.1\n[default\n", "default").unwrap_err(), 2);
+        assert_eq!(SamParameters::parse("version = 0.1\n[default\n", "default").unwrap_err(), Broken::Line(2));
     }
 
     #[test]

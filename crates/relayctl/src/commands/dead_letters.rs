@@ -229,7 +229,7 @@ fn list(letters: &[Letter], behind: u64, output: Output) -> Result<(), Fault> {
                 record.id,
             ]);
         }
-        output.fitted(table, &[6, 5, 2, 4, 1])?;
+        output.fitted(table, &[7])?;
     }
     behind_line(behind, output)
 }

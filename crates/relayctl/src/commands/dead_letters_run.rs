@@ -15,6 +15,10 @@ use crate::progress;
 
 /// The outcome of a letter that was thrown away.
 const DROPPED: &str = "dropped";
+/// The outcome of a letter that a dry run would throw away.
+const WOULD_DROP: &str = "would_drop";
+/// The outcome of a letter that a dry run would send again.
+const WOULD_SEND: &str = "would_send";
 /// The outcome of a letter at which the work was broken off.
 const FAILED: &str = "failed";
 
@@ -104,7 +108,8 @@ pub(super) async fn act<B: LetterBox>(
     }
     bar.finish_and_clear();
     let left = wanted.len();
-    let done = records.iter().filter(|record| !is_left(record.outcome)).count();
+    let gone = left + records.iter().filter(|record| is_gone(record.outcome)).count();
+    let done = records.iter().filter(|record| !is_left(record.outcome) && !is_gone(record.outcome)).count();
     if let Some(fault) = fault {
         output.line(format!(
             "{done} of {} {} done before this failed; doing it again goes on with the rest.",
@@ -116,6 +121,10 @@ pub(super) async fn act<B: LetterBox>(
     output.document(&json!({"dryRun": false, "letters": records, "behind": behind, "notFoundAgain": left}))?;
     tell(&records, true, behind, output)?;
     output.line(format!("{done} of {} {} done.", found.len(), if done == 1 { "is" } else { "are" }))?;
+    if gone > 0 {
+        let were = if gone == 1 { "was" } else { "were" };
+        output.line(format!("{gone} {were} not there any more: somebody else has them, or has done them."))?;
+    }
     Ok(if done == found.len() && behind == 0 { Ending::Well } else { Ending::Refused })
 }
 
@@ -125,11 +134,19 @@ fn is_left(outcome: Option<&'static str>) -> bool {
         || Verdict::ALL.into_iter().any(|verdict| verdict.leaves_it() && outcome == Some(verdict.as_str()))
 }
 
+/// Whether a letter was gone before anything was done with it.
+fn is_gone(outcome: Option<&'static str>) -> bool {
+    outcome == Some(Verdict::Gone.as_str())
+}
+
 async fn would_be<B: LetterBox>(letters: &B, letter: &Letter, action: Act) -> Result<&'static str, Fault> {
-    let Act::Retry { even_if_older } = action else { return Ok(DROPPED) };
+    let Act::Retry { even_if_older } = action else { return Ok(WOULD_DROP) };
     match letter.never_sent() {
         Some(verdict) => Ok(verdict.as_str()),
-        None => Ok(letters.judge(letter, even_if_older).await?.as_str()),
+        None => Ok(match letters.judge(letter, even_if_older).await? {
+            Verdict::Sent => WOULD_SEND,
+            verdict => verdict.as_str(),
+        }),
     }
 }
 
@@ -158,7 +175,7 @@ fn tell(records: &[LetterRecord], done: bool, behind: u64, output: Output) -> Re
                 explained(record.outcome, done),
             ]);
         }
-        output.fitted(table, &[2, 1])?;
+        output.fitted(table, &[4, 5])?;
     }
     behind_line(behind, output)
 }
@@ -166,7 +183,8 @@ fn tell(records: &[LetterRecord], done: bool, behind: u64, output: Output) -> Re
 /// An outcome for people: what would be done, or what was.
 fn explained(outcome: Option<&'static str>, done: bool) -> String {
     match outcome.unwrap_or_default() {
-        DROPPED if !done => "drop".to_owned(),
+        WOULD_DROP => "drop".to_owned(),
+        WOULD_SEND => Verdict::Sent.explained(done),
         outcome => {
             let verdict = Verdict::ALL.into_iter().find(|verdict| verdict.as_str() == outcome);
             verdict.map_or_else(|| outcome.to_owned(), |verdict| verdict.explained(done))

@@ -90,16 +90,16 @@ async fn print(
     };
     let deliveries = operations.deliveries(&wanted).await?;
     let queues = operations.queues().await?;
-    output.document(&json!({"deliveries": deliveries, "queues": queues}))?;
+    let more = letters_beside(&wanted, &deliveries, &queues);
+    output.document(&json!({"deliveries": deliveries, "queues": queues, "lettersBeside": more}))?;
     if deliveries.is_empty() {
         output.line("No such delivery is on record.")?;
     } else {
-        output.fitted(table(&deliveries, output), &[2, 4, 6, 1, 0])?;
+        output.fitted(table(&deliveries, output), &[7, 3])?;
     }
     if limit.and_then(|limit| usize::try_from(limit).ok()) == Some(deliveries.len()) {
         output.line(format!("These are the latest {}; --limit shows more.", deliveries.len()))?;
     }
-    let more = letters_beside(&wanted, &deliveries, &queues);
     if more > 0 {
         output.line(options.addressed(&format!("{more} more: `relayctl dead-letters list`")))?;
     }

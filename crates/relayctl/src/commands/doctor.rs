@@ -100,7 +100,7 @@ async fn examine(target: &StackTarget, arguments: &DoctorArguments, step: &dyn F
 }
 
 async fn door(target: &StackTarget, paste: &Paste, keys: &Keys, arguments: &DoctorArguments) -> Vec<Finding> {
-    let mut door = Door::new(target.session.http(), paste);
+    let mut door = Door::new(target.session.http(), paste, keys.written);
     let (endpoint, answers) = door.endpoint().await;
     if !answers {
         return vec![endpoint];

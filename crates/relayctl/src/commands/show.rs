@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use clap::Args;
+use relay_core::delivery::Direction;
 use relay_local::store::DeliveryState;
 use serde_json::{Value, json};
 
@@ -62,9 +63,17 @@ async fn show(
     let wants_body = arguments.body || arguments.body_to.is_some();
     let record = operations.delivery(&arguments.id).await?;
     // What was refused at the door of a stack is on no record, and its letter is all there is.
-    let letter = if record.is_none() || wants_body { find(letters, &arguments.id).await? } else { None };
+    let letter = if record.is_none() || wants_body {
+        find(letters, &arguments.id).await?
+    } else if record.as_ref().is_some_and(lacks) {
+        // What else is known is shown, whether it can be read or not.
+        find(letters, &arguments.id).await.ok().flatten()
+    } else {
+        None
+    };
     let record = match (record, &letter) {
-        (Some(record), _) => record,
+        (Some(record), Some(letter)) => completed(record, letter),
+        (Some(record), None) => record,
         (None, Some(letter)) => of_letter(letter),
         (None, None) => {
             let id = arguments.id.clone();
@@ -122,6 +131,18 @@ async fn find(mut letters: impl LetterBox, id: &str) -> Result<Option<Letter>, F
     found
 }
 
+/// Whether the letter of a delivery knows more than its record: the ledger of a stack has neither route nor webhook id.
+fn lacks(record: &DeliveryRecord) -> bool {
+    let has_letter = record.state == DeliveryState::Dead && record.dropped_at.is_none();
+    has_letter && record.direction == Direction::LoopsToClay && record.webhook_id.is_none()
+}
+
+/// A record with what its letter knows besides.
+fn completed(record: DeliveryRecord, letter: &Letter) -> DeliveryRecord {
+    let told = letter.record(None);
+    DeliveryRecord { route: record.route.or(told.route), webhook_id: record.webhook_id.or(told.webhook_id), ..record }
+}
+
 /// What a letter says of its delivery.
 fn of_letter(letter: &Letter) -> DeliveryRecord {
     let told = letter.record(None);
@@ -133,7 +154,7 @@ fn of_letter(letter: &Letter) -> DeliveryRecord {
         reason: told.reason,
         status: told.status,
         kind: letter.delivery.as_ref().map(|delivery| delivery.cargo.kind().to_owned()).unwrap_or_default(),
-        route: None,
+        route: told.route,
         webhook_id: told.webhook_id,
         contact_hash: None,
         received_at: told.received_at,

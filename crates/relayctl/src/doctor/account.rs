@@ -1,5 +1,6 @@
 //! Whose account it is.
 
+use super::check::Check;
 use super::finding::Finding;
 use crate::session::Session;
 
@@ -9,8 +10,8 @@ pub async fn account(session: &Session) -> Finding {
     match session.sts().get_caller_identity().send().await {
         Ok(caller) => {
             let account = caller.account.unwrap_or_else(|| "unknown".to_owned());
-            Finding::ok("account", format!("{account} in {}", session.region()))
+            Finding::ok(Check::Account, format!("{account} in {}", session.region()))
         }
-        Err(fault) => Finding::of("account", &call.fault(&fault)),
+        Err(fault) => Finding::of(Check::Account, &call.fault(&fault)),
     }
 }

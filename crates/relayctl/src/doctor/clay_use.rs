@@ -4,10 +4,11 @@
 use relay::store::WebhookUse;
 use relay_core::route::{ClayRoute, WEBHOOK_ROWS};
 
+use super::check::Check;
 use super::finding::Finding;
 
 /// The check's name.
-pub const CHECK: &str = "clay-webhook-use";
+pub const CHECK: Check = Check::ClayWebhookUse;
 /// From where on a new one should be made: 80 %.
 const SOON: u64 = WEBHOOK_ROWS / 100 * 80;
 

@@ -7,12 +7,14 @@ use http::Method;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, DATE};
 use jiff::{SignedDuration, Timestamp};
 use relay::http_client::{FarAnswer, HttpClient};
+use relay_aws::managed_secret::REREAD_EVERY;
 use relay_core::decision::Outcome as Heard;
 use relay_core::secret::{ExposeSecret as _, SecretString};
 use relay_core::signature::{ID_HEADER, SIGNATURE_HEADER, SigningSecret, TIMESTAMP_HEADER};
 use serde_json::Value;
 use url::{Host, Url};
 
+use super::check::Check;
 use super::finding::Finding;
 use crate::setup::documents::fingerprint;
 use crate::setup::guide::Paste;
@@ -23,6 +25,10 @@ const WITHIN: Duration = Duration::from_secs(20);
 const TEST_EVENT: &str = r#"{"eventName":"testing.testEvent","webhookSchemaVersion":"1.0.0"}"#;
 /// A row that no relay sends on: it names nobody.
 const EMPTY_ROW: &str = "{}";
+/// The code of an answer that nobody has filled in what is needed for another.
+pub(super) const NOT_CONFIGURED: &str = "not_configured";
+/// What to do where the relay knows other secrets than are kept.
+const UNKNOWN: &str = "a relay-local reads its keys when it starts: restart it; on AWS, see function-errors";
 /// From how many seconds on a clock that is off is worth a word.
 const SKEW_SECONDS: i64 = 30;
 
@@ -33,18 +39,44 @@ pub struct Door<'a> {
     paste: &'a Paste,
     /// How far the door's clock is ahead of this machine's.
     ahead: SignedDuration,
+    written: Written,
+}
+
+/// When what functions keep in mind was written; nothing where it is not filled in, or is read once, at the relay's start.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Written {
+    /// The signing secrets.
+    pub signing_secrets: Option<Timestamp>,
+    /// The relay tokens.
+    pub relay_tokens: Option<Timestamp>,
+    /// The key of Loops.
+    pub api_key: Option<Timestamp>,
 }
 
 impl<'a> Door<'a> {
     /// The door at these addresses.
     #[must_use]
-    pub const fn new(client: &'a HttpClient, paste: &'a Paste) -> Self {
-        Self { client, paste, ahead: SignedDuration::ZERO }
+    pub const fn new(client: &'a HttpClient, paste: &'a Paste, written: Written) -> Self {
+        Self { client, paste, ahead: SignedDuration::ZERO, written }
+    }
+
+    /// A refusal that is over soon: what a secret was before it was written is used on, until something does not work with
+    /// it, and then it is read again, at most so often.
+    pub(super) fn not_read_yet(&self, check: Check, what: &str, written: Option<Timestamp>) -> Option<Finding> {
+        let age = (Timestamp::now() + self.ahead).duration_since(written?).max(SignedDuration::ZERO);
+        let left = SignedDuration::try_from(REREAD_EVERY).ok()? - age;
+        left.is_positive().then(|| {
+            Finding::warn(
+                check,
+                format!("{what} is refused: the functions have not read the secret yet that was just written"),
+                format!("run doctor again in {} s: by then they read it when they need it", left.as_secs() + 1),
+            )
+        })
     }
 
     /// `endpoint`: its name resolves, and it answers; over TLS where it should. None, where nothing answers.
     pub async fn endpoint(&self) -> (Finding, bool) {
-        const CHECK: &str = "endpoint";
+        const CHECK: Check = Check::Endpoint;
         let url = &self.paste.loops_webhook_url;
         let Ok(parsed) = Url::parse(url) else {
             return (Finding::fail(CHECK, "the stack gives no URL", "deploy it again with `make deploy`"), false);
@@ -73,7 +105,7 @@ impl<'a> Door<'a> {
 
     /// `clock`: this machine's clock is that of the door, as far as signatures need it. `tolerance` is in seconds, 0 = any.
     pub async fn clock(&mut self, tolerance: i64) -> Finding {
-        const CHECK: &str = "clock";
+        const CHECK: Check = Check::Clock;
         let began = Instant::now();
         let request = self.client.request(Method::GET, &self.paste.loops_webhook_url).timeout(WITHIN);
         let date = request.send().await.ok().and_then(|answer| {
@@ -102,7 +134,7 @@ impl<'a> Door<'a> {
 
     /// `signed-webhook`: a test event with each signing secret is taken.
     pub async fn signed(&self, secrets: &[SecretString]) -> Finding {
-        const CHECK: &str = "signed-webhook";
+        const CHECK: Check = Check::SignedWebhook;
         if secrets.is_empty() {
             return Finding::fail(CHECK, "there is no signing secret to sign with", "fill it in with `relayctl setup`");
         }
@@ -126,14 +158,11 @@ impl<'a> Door<'a> {
                         "set this machine's clock by a time server",
                     );
                 }
-                Heard::Answered(401) => {
-                    let seen =
-                        format!("a test event signed with {known} is refused: the relay does not know that secret yet");
-                    return Finding::fail(
-                        CHECK,
-                        seen,
-                        "wait until the functions have read the secret again (a relay-local: restart it), and run doctor again",
-                    );
+                Heard::Answered(401 | 503) if code == "invalid_signature" || code == NOT_CONFIGURED => {
+                    let what = format!("a test event signed with {known}");
+                    return self.not_read_yet(CHECK, &what, self.written.signing_secrets).unwrap_or_else(|| {
+                        Finding::fail(CHECK, format!("{what} is refused: the relay does not know that secret"), UNKNOWN)
+                    });
                 }
                 _ => return unexpected(CHECK, "a signed test event", &answer),
             }
@@ -143,7 +172,7 @@ impl<'a> Door<'a> {
 
     /// `forged-webhook`: what is signed with some other secret is refused.
     pub async fn forged(&self) -> Finding {
-        const CHECK: &str = "forged-webhook";
+        const CHECK: Check = Check::ForgedWebhook;
         let Ok(secret) = SigningSecret::parse(&format!("whsec_{}", base64(&rand::random::<[u8; 32]>()))) else {
             return Finding::warn(CHECK, "no secret could be made up", "report this");
         };
@@ -155,13 +184,16 @@ impl<'a> Door<'a> {
                 "a forged test event is taken: anybody can add rows",
                 "something in front of the relay answers for it: look at what LoopsWebhookUrl leads to",
             ),
+            Heard::Answered(503) if said(&answer, "code") == NOT_CONFIGURED => self
+                .not_read_yet(CHECK, "every webhook", self.written.signing_secrets)
+                .unwrap_or_else(|| unexpected(CHECK, "a forged test event", &answer)),
             _ => unexpected(CHECK, "a forged test event", &answer),
         }
     }
 
     /// `wrong-token`: a row with some other token is refused, on both routes.
     pub async fn wrong_token(&self) -> Finding {
-        const CHECK: &str = "wrong-token";
+        const CHECK: Check = Check::WrongToken;
         let token = SecretString::from(format!("doctor_{}", hex::encode(rand::random::<[u8; 16]>())));
         for (method, url) in self.rows() {
             let answer = self.row(method, url, &token, EMPTY_ROW).await;
@@ -183,7 +215,7 @@ impl<'a> Door<'a> {
 
     /// `relay-token`: each relay token gets in, on both routes. The row is empty, so that it is refused after that.
     pub async fn right_token(&self, tokens: &[SecretString]) -> Finding {
-        const CHECK: &str = "relay-token";
+        const CHECK: Check = Check::RelayToken;
         if tokens.is_empty() {
             return Finding::fail(
                 CHECK,
@@ -197,13 +229,10 @@ impl<'a> Door<'a> {
                 match answer.outcome {
                     Heard::Answered(400) => {}
                     Heard::Answered(401) => {
-                        let known = fingerprint(token.expose_secret());
-                        let seen = format!("the relay does not know the relay token {known} yet");
-                        return Finding::fail(
-                            CHECK,
-                            seen,
-                            "wait until the functions have read the secret again (a relay-local: restart it), and run doctor again",
-                        );
+                        let what = format!("a row with the relay token {}", fingerprint(token.expose_secret()));
+                        return self.not_read_yet(CHECK, &what, self.written.relay_tokens).unwrap_or_else(|| {
+                            Finding::fail(CHECK, format!("{what} is refused: the relay does not know it"), UNKNOWN)
+                        });
                     }
                     _ => return unexpected(CHECK, "a row without a contact", &answer),
                 }
@@ -235,6 +264,11 @@ impl<'a> Door<'a> {
         self.paste
     }
 
+    /// When what it lets in by was written.
+    pub(super) const fn written(&self) -> Written {
+        self.written
+    }
+
     pub(super) async fn row(&self, method: Method, url: &str, token: &SecretString, row: &str) -> FarAnswer {
         let request = self.client.request(method, url).header(CONTENT_TYPE, "application/json");
         let request = request.header(AUTHORIZATION, format!("Bearer {}", token.expose_secret())).body(row.to_owned());
@@ -248,7 +282,7 @@ pub(super) fn new_id() -> String {
 }
 
 /// An answer that none of the checks expects.
-pub(super) fn unexpected(check: &'static str, what: &str, answer: &FarAnswer) -> Finding {
+pub(super) fn unexpected(check: Check, what: &str, answer: &FarAnswer) -> Finding {
     let code = said(answer, "code");
     let with = if code.is_empty() { String::new() } else { format!(" ({code})") };
     let (seen, to_do) = match answer.outcome {

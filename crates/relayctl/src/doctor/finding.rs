@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::check::Check;
 use crate::ending::Ending;
 use crate::fault::Fault;
 use crate::output::{Colour, Output};
@@ -24,7 +25,7 @@ pub enum Outcome {
 #[serde(rename_all = "camelCase")]
 pub struct Finding {
     /// The check's name.
-    pub check: &'static str,
+    pub check: Check,
     /// How it came out.
     pub outcome: Outcome,
     /// What was seen.
@@ -32,27 +33,34 @@ pub struct Finding {
     /// What to do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub to_do: Option<String>,
+    /// The section of the runbook that says more, where all is not well.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub runbook: Option<String>,
 }
 
 impl Finding {
     /// All is well.
-    pub fn ok(check: &'static str, seen: impl Into<String>) -> Self {
-        Self { check, outcome: Outcome::Ok, seen: seen.into(), to_do: None }
+    pub fn ok(check: Check, seen: impl Into<String>) -> Self {
+        Self { check, outcome: Outcome::Ok, seen: seen.into(), to_do: None, runbook: None }
     }
 
     /// Something should be looked at.
-    pub fn warn(check: &'static str, seen: impl Into<String>, to_do: impl Into<String>) -> Self {
-        Self { check, outcome: Outcome::Warn, seen: seen.into(), to_do: Some(to_do.into()) }
+    pub fn warn(check: Check, seen: impl Into<String>, to_do: impl Into<String>) -> Self {
+        Self::not_well(check, Outcome::Warn, seen.into(), to_do.into())
     }
 
     /// Something is broken.
-    pub fn fail(check: &'static str, seen: impl Into<String>, to_do: impl Into<String>) -> Self {
-        Self { check, outcome: Outcome::Fail, seen: seen.into(), to_do: Some(to_do.into()) }
+    pub fn fail(check: Check, seen: impl Into<String>, to_do: impl Into<String>) -> Self {
+        Self::not_well(check, Outcome::Fail, seen.into(), to_do.into())
+    }
+
+    fn not_well(check: Check, outcome: Outcome, seen: String, to_do: String) -> Self {
+        Self { check, outcome, seen, to_do: Some(to_do), runbook: Some(check.runbook()) }
     }
 
     /// A check that could not look: for want of a permission or of patience that is worth a warning, else a failure.
     #[must_use]
-    pub fn of(check: &'static str, fault: &Fault) -> Self {
+    pub fn of(check: Check, fault: &Fault) -> Self {
         let told = fault.to_string();
         let (seen, to_do) = told.split_once(": ").unwrap_or((&told, "run doctor again"));
         match fault {
@@ -104,23 +112,21 @@ impl Examination {
     /// The findings for people.
     #[must_use]
     pub fn text(&self, output: Output) -> String {
-        let width = self.findings.iter().map(|finding| finding.check.len()).max().unwrap_or_default();
-        let mut lines = vec![format!("{}\n", self.relay)];
+        let mut lines = output.columns::<3>();
         for finding in &self.findings {
             let (word, colour) = match finding.outcome {
-                Outcome::Ok => ("ok  ", Colour::Green),
+                Outcome::Ok => ("ok", Colour::Green),
                 Outcome::Warn => ("warn", Colour::Yellow),
                 Outcome::Fail => ("fail", Colour::Red),
             };
-            lines.push(format!("{}  {:<width$}  {}", output.paint(colour, word), finding.check, finding.seen));
-            if let Some(to_do) = &finding.to_do {
-                lines.push(format!("      {:<width$}  -> {to_do}", ""));
-            }
+            let to_do = finding.to_do.iter().map(|to_do| format!("-> {to_do}"));
+            let page = finding.runbook.iter().map(|_| format!("see {}", finding.check.page()));
+            let told: Vec<String> = std::iter::once(finding.seen.clone()).chain(to_do).chain(page).collect();
+            lines.add_row([output.cell(colour, word), finding.check.name().into(), told.join("\n").into()]);
         }
         let count = |outcome| self.findings.iter().filter(|finding| finding.outcome == outcome).count();
         let (ok, warn, fail) = (count(Outcome::Ok), count(Outcome::Warn), count(Outcome::Fail));
-        lines.push(format!("\n{ok} ok, {warn} to look at, {fail} broken"));
-        lines.join("\n")
+        format!("{}\n\n{}\n\n{ok} ok, {warn} to look at, {fail} broken", self.relay, lines.trim_fmt())
     }
 }
 
@@ -131,7 +137,11 @@ mod tests {
     #[test]
     fn the_worst_finding_decides() {
         let of = |findings| Examination::new(String::new(), findings).ending();
-        let (ok, warn, fail) = (Finding::ok("a", ""), Finding::warn("b", "", ""), Finding::fail("c", "", ""));
+        let (ok, warn, fail) = (
+            Finding::ok(Check::Account, ""),
+            Finding::warn(Check::Clock, "", ""),
+            Finding::fail(Check::Endpoint, "", ""),
+        );
         assert_eq!(of(vec![ok.clone()]), Ending::Well);
         assert_eq!(of(vec![ok.clone(), warn.clone()]), Ending::Warnings);
         assert_eq!(of(vec![fail, warn, ok]), Ending::Refused);
@@ -140,8 +150,20 @@ mod tests {
     #[test]
     fn a_missing_permission_is_a_warning_that_names_it() {
         let fault = Fault::Denied { action: "logs:FilterLogEvents", on: "a group".to_owned() };
-        let finding = Finding::of("function-errors", &fault);
+        let finding = Finding::of(Check::FunctionErrors, &fault);
         assert_eq!(finding.outcome, Outcome::Warn);
         assert!(finding.seen.contains("logs:FilterLogEvents") && finding.to_do.is_some());
+    }
+
+    #[test]
+    fn what_is_not_well_names_its_section_of_the_runbook_in_both_forms() {
+        let (ok, warn) = (Finding::ok(Check::Account, ""), Finding::warn(Check::Clock, "it is late", "set it"));
+        let examination = Examination::new("A relay".to_owned(), vec![ok, warn]);
+        let json = serde_json::to_value(&examination).unwrap();
+        assert!(json["findings"][0].get("runbook").is_none(), "{json}");
+        assert!(json["findings"][1]["runbook"].as_str().unwrap().ends_with("/docs/operations.md#doctor-clock"));
+        let text = examination.text(Output::new(false));
+        assert!(text.contains("it is late") && text.contains("see docs/operations.md#doctor-clock"), "{text}");
+        assert!(!text.contains("#doctor-account"), "{text}");
     }
 }

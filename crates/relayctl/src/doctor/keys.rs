@@ -1,13 +1,16 @@
 //! The secrets: filled in, well-formed, and taken by Loops.
 
+use jiff::Timestamp;
 use relay::http_client::HttpClient;
 use relay::secrets::{ClayToLoopsSecret, LoopsToClaySecret};
 use relay_core::secret::SecretString;
 
+use super::check::Check;
+use super::door::Written;
 use super::finding::Finding;
 use crate::fault::Fault;
 use crate::setup::documents::{Documents, Rotated};
-use crate::setup::keeping::{Keeping, get};
+use crate::setup::keeping::Keeping;
 use crate::setup::loops_key::{KeyStanding, ask};
 use crate::stack::Output;
 use crate::target::StackTarget;
@@ -26,29 +29,43 @@ pub struct Keys {
     pub api_key: Option<SecretString>,
     /// The routes to Clay.
     pub to_clay: LoopsToClaySecret,
+    /// When they were written.
+    pub written: Written,
 }
 
 /// `secret-loops-to-clay`, `secret-clay-to-loops`: readable, well-formed and filled in.
 pub async fn secrets(target: &StackTarget, keys: &mut Keys) -> Vec<Finding> {
-    let (clay, loops) = ("secret-loops-to-clay", "secret-clay-to-loops");
+    let (clay, loops) = (Check::SecretLoopsToClay, Check::SecretClayToLoops);
     let mut findings = Vec::new();
     match document(target, Output::LoopsToClaySecretName).await {
-        Ok((name, text)) => findings.push(to_clay(clay, &name, text.expose_secret(), keys)),
+        Ok((name, text, written)) => {
+            findings.push(to_clay(clay, &name, text.expose_secret(), keys));
+            keys.written.signing_secrets = written.filter(|_| !keys.signing_secrets.is_empty());
+        }
         Err(fault) => findings.push(Finding::of(clay, &fault)),
     }
     match document(target, Output::ClayToLoopsSecretName).await {
-        Ok((name, text)) => findings.push(to_loops(loops, &name, text.expose_secret(), keys)),
+        Ok((name, text, written)) => {
+            findings.push(to_loops(loops, &name, text.expose_secret(), keys));
+            keys.written.relay_tokens = written.filter(|_| !keys.relay_tokens.is_empty());
+            keys.written.api_key = written.filter(|_| keys.api_key.is_some());
+        }
         Err(fault) => findings.push(Finding::of(loops, &fault)),
     }
     findings
 }
 
-async fn document(target: &StackTarget, output: Output) -> Result<(String, SecretString), Fault> {
+/// A secret's name and text, and when that text was written.
+async fn document(target: &StackTarget, output: Output) -> Result<(String, SecretString, Option<Timestamp>), Fault> {
     let name = target.stack.output(output)?;
-    Ok((name.to_owned(), get(target, name).await?))
+    let call = target.session.call("secretsmanager:GetSecretValue", name);
+    let read = target.session.secrets_manager().get_secret_value().secret_id(name).send().await;
+    let read = read.map_err(|fault| call.fault(&fault))?;
+    let written = read.created_date.and_then(|at| Timestamp::from_millisecond(at.to_millis().ok()?).ok());
+    Ok((name.to_owned(), SecretString::from(read.secret_string.unwrap_or_default()), written))
 }
 
-fn to_clay(check: &'static str, name: &str, text: &str, keys: &mut Keys) -> Finding {
+fn to_clay(check: Check, name: &str, text: &str, keys: &mut Keys) -> Finding {
     let secret = match LoopsToClaySecret::read(text) {
         Ok(secret) => secret,
         Err(fault) => return unusable(check, name, &fault),
@@ -74,7 +91,7 @@ fn to_clay(check: &'static str, name: &str, text: &str, keys: &mut Keys) -> Find
     Finding::ok(check, format!("{}, {}", counted(secrets, "signing secret"), counted(routes, "route")))
 }
 
-fn to_loops(check: &'static str, name: &str, text: &str, keys: &mut Keys) -> Finding {
+fn to_loops(check: Check, name: &str, text: &str, keys: &mut Keys) -> Finding {
     let secret = match ClayToLoopsSecret::read(text) {
         Ok(secret) => secret,
         Err(fault) => return unusable(check, name, &fault),
@@ -96,7 +113,7 @@ fn to_loops(check: &'static str, name: &str, text: &str, keys: &mut Keys) -> Fin
     Finding::ok(check, format!("a Loops key, {}", counted(keys.relay_tokens.len(), "relay token")))
 }
 
-fn unusable(check: &'static str, name: &str, fault: &relay::secret_document::DocumentFault) -> Finding {
+fn unusable(check: Check, name: &str, fault: &relay::secret_document::DocumentFault) -> Finding {
     Finding::fail(
         check,
         format!("the relay cannot use {name}, because {fault}"),
@@ -107,22 +124,22 @@ fn unusable(check: &'static str, name: &str, fault: &relay::secret_document::Doc
 /// `loops-key`: Loops takes the key, and says whose it is.
 pub async fn loops_key(client: &HttpClient, keeping: Keeping<'_>, key: Option<&SecretString>) -> Finding {
     let Some(key) = key else {
-        return Finding::fail("loops-key", "there is no key to ask Loops with", FILL_IN);
+        return Finding::fail(Check::LoopsKey, "there is no key to ask Loops with", FILL_IN);
     };
     match ask(client, keeping.loops_api(), key).await {
-        KeyStanding::Valid(team) => Finding::ok("loops-key", format!("valid, of the team {team:?}")),
+        KeyStanding::Valid(team) => Finding::ok(Check::LoopsKey, format!("valid, of the team {team:?}")),
         KeyStanding::Refused => Finding::fail(
-            "loops-key",
+            Check::LoopsKey,
             "Loops refuses the API key",
             "make a new one in Loops under Settings, API, and give it to `relayctl setup`",
         ),
         KeyStanding::Unclear(status) => Finding::warn(
-            "loops-key",
+            Check::LoopsKey,
             format!("Loops answered {status} and did not say whether the key is valid"),
             "run doctor again in a minute, and look at the status page of Loops",
         ),
         KeyStanding::NoAnswer => Finding::fail(
-            "loops-key",
+            Check::LoopsKey,
             "Loops did not answer from here",
             "look at this machine's network and at LoopsApiUrl, and run doctor again",
         ),
@@ -150,12 +167,12 @@ mod tests {
             ),
             ("hidden", "line 1"),
         ] {
-            let finding = to_clay("c", "name", text, &mut keys);
+            let finding = to_clay(Check::SecretLoopsToClay, "name", text, &mut keys);
             assert_eq!(finding.outcome, Outcome::Fail);
             assert!(finding.seen.contains(part) && !finding.seen.contains("hidden"), "{finding:?}");
         }
         for (text, part) in [(r#"{"loops_api_key": "k"}"#, "relay token"), (r#"{"relay_tokens": "t"}"#, "API key")] {
-            assert!(to_loops("c", "name", text, &mut keys).seen.contains(part));
+            assert!(to_loops(Check::SecretClayToLoops, "name", text, &mut keys).seen.contains(part));
         }
     }
 }

@@ -7,6 +7,7 @@ use relay_aws::table::{text, time};
 use relay_aws::webhook_use::{webhook_key, webhook_use};
 use relay_core::delivery::DeliveryId;
 
+use super::check::Check;
 use super::clay_use;
 use super::finding::Finding;
 use super::send::Sent;
@@ -36,7 +37,7 @@ pub async fn webhook_uses(target: &StackTarget, to_clay: &LoopsToClaySecret) -> 
 
 /// `last-delivery`: the ledger is there, and has seen something delivered.
 pub async fn last_delivery(target: &StackTarget) -> Finding {
-    const CHECK: &str = "last-delivery";
+    const CHECK: Check = Check::LastDelivery;
     match latest(target).await {
         Ok((Some((at, direction)), whole)) => {
             let of = if whole { "" } else { ", as far as was looked" };

@@ -10,8 +10,9 @@ use relay_local::store::{self, DeliveryState};
 use relay_local::stored_settings::{STORED_SETTINGS_FILE, StoredSettings};
 use rusqlite::Connection;
 
+use super::check::Check;
 use super::clay_use;
-use super::door::Door;
+use super::door::{Door, Written};
 use super::finding::Finding;
 use super::keys::loops_key;
 use super::send::{self, Sent};
@@ -39,7 +40,8 @@ pub async fn examine(
         findings.push(loops_key(client, keeping, key.as_ref()).await);
         step();
     }
-    let door = Door::new(client, &paste);
+    // It reads them at its start, and not again.
+    let door = Door::new(client, &paste, Written::default());
     let (endpoint, answers) = door.endpoint().await;
     findings.push(endpoint);
     step();
@@ -55,8 +57,8 @@ pub async fn examine(
     }
     match store::open_existing(local.folder.path()) {
         Ok(Some(connection)) => findings.extend(held(local, &connection)?),
-        Ok(None) => findings.push(Finding::ok("store", "nothing was stored yet")),
-        Err(fault) => findings.push(Finding::of("store", &fault.into())),
+        Ok(None) => findings.push(Finding::ok(Check::Store, "nothing was stored yet")),
+        Err(fault) => findings.push(Finding::of(Check::Store, &fault.into())),
     }
     step();
     Ok(findings)
@@ -81,7 +83,7 @@ async fn sent(local: &LocalRelay, door: &Door<'_>, address: &str) -> Result<[Fin
 
 /// `folder`: nobody else can read it.
 fn rights(local: &LocalRelay) -> Finding {
-    const CHECK: &str = "folder";
+    const CHECK: Check = Check::Folder;
     let path = local.folder.path();
     let open_to_others =
         |path: &std::path::Path| std::fs::metadata(path).is_ok_and(|known| known.permissions().mode() & 0o077 != 0);
@@ -103,9 +105,9 @@ fn rights(local: &LocalRelay) -> Finding {
 /// `running`: a relay has the folder.
 fn running(local: &LocalRelay) -> Result<Finding, Fault> {
     if local.is_running()? {
-        return Ok(Finding::ok("running", "a relay is running on the folder"));
+        return Ok(Finding::ok(Check::Running, "a relay is running on the folder"));
     }
-    Ok(Finding::fail("running", "no relay is running on the folder", "start it with `relay-local` or `make run`"))
+    Ok(Finding::fail(Check::Running, "no relay is running on the folder", "start it with `relay-local` or `make run`"))
 }
 
 /// `far-ends`: which ends are real, simulated or closed.
@@ -123,9 +125,9 @@ fn far_ends(local: &LocalRelay) -> Finding {
     };
     let seen = format!("Loops is {loops}, Clay is {clay}");
     if loops == "closed" || clay == "closed" {
-        return Finding::fail("far-ends", seen, "what is set but empty is closed: unset it, or fill it in");
+        return Finding::fail(Check::FarEnds, seen, "what is set but empty is closed: unset it, or fill it in");
     }
-    Finding::ok("far-ends", seen)
+    Finding::ok(Check::FarEnds, seen)
 }
 
 fn signing_secrets(local: &LocalRelay) -> Result<Vec<SecretString>, Fault> {
@@ -161,7 +163,7 @@ fn paused(connection: &Connection) -> Result<Vec<Finding>, Fault> {
         if store::paused_since(connection, direction)?.is_some() {
             let direction = direction.as_str();
             let to_do = format!("when that is meant to end, run `relayctl resume {direction}`");
-            findings.push(Finding::warn("paused", format!("deliveries {direction} are paused"), to_do));
+            findings.push(Finding::warn(Check::Paused, format!("deliveries {direction} are paused"), to_do));
         }
     }
     Ok(findings)
@@ -173,7 +175,7 @@ fn held(local: &LocalRelay, connection: &Connection) -> Result<Vec<Finding>, Fau
     let of = |state| counts.iter().filter(move |count| count.state == state);
     let total = |state| of(state).map(|count| count.deliveries).sum::<u64>();
     let mut findings = vec![Finding::ok(
-        "store",
+        Check::Store,
         match counts.iter().map(|count| count.deliveries).sum::<u64>() {
             1 => "1 delivery is known".to_owned(),
             known => format!("{known} deliveries are known"),
@@ -185,17 +187,17 @@ fn held(local: &LocalRelay, connection: &Connection) -> Result<Vec<Finding>, Fau
             let age = jiff::Timestamp::now().duration_since(oldest).as_secs();
             let seen = format!("{} waiting, the oldest for {age} s", total(DeliveryState::Waiting));
             if age > 1800 {
-                Finding::warn("waiting", seen, "see `relayctl deliveries --state waiting` for why")
+                Finding::warn(Check::Waiting, seen, "see `relayctl deliveries --state waiting` for why")
             } else {
-                Finding::ok("waiting", seen)
+                Finding::ok(Check::Waiting, seen)
             }
         }
-        None => Finding::ok("waiting", "nothing waits"),
+        None => Finding::ok(Check::Waiting, "nothing waits"),
     });
     findings.push(match total(DeliveryState::Dead) {
-        0 => Finding::ok("dead-letters", "none"),
+        0 => Finding::ok(Check::DeadLetters, "none"),
         number => Finding::warn(
-            "dead-letters",
+            Check::DeadLetters,
             format!("{number} could not be delivered"),
             "see `relayctl dead-letters list` for why, mend that, and retry them",
         ),
@@ -208,8 +210,8 @@ fn held(local: &LocalRelay, connection: &Connection) -> Result<Vec<Finding>, Fau
         findings.extend(clay_use::judge(&route, &uses?));
     }
     findings.push(match store::last_delivered(connection)? {
-        Some(at) => Finding::ok("last-delivery", format!("at {at}")),
-        None => Finding::ok("last-delivery", "none is on record yet"),
+        Some(at) => Finding::ok(Check::LastDelivery, format!("at {at}")),
+        None => Finding::ok(Check::LastDelivery, "none is on record yet"),
     });
     Ok(findings)
 }

@@ -4,6 +4,7 @@ use aws_sdk_cloudwatch::types::StateValue;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
+use super::check::Check;
 use super::finding::Finding;
 use crate::fault::Fault;
 use crate::stack::FUNCTIONS;
@@ -20,7 +21,7 @@ const CHARACTERS: usize = 120;
 
 /// `function-errors`: what the functions logged as an error in the last hour.
 pub async fn errors(target: &StackTarget) -> Finding {
-    const CHECK: &str = "function-errors";
+    const CHECK: Check = Check::FunctionErrors;
     let mut found = Vec::new();
     for binary in FUNCTIONS {
         match errors_of(target, &target.stack.function(binary)).await {
@@ -72,7 +73,7 @@ fn told(line: &str) -> String {
 
 /// `alarms`: none of the stack's alarms rings.
 pub async fn alarms(target: &StackTarget) -> Finding {
-    const CHECK: &str = "alarms";
+    const CHECK: Check = Check::Alarms;
     let prefix = format!("{}-", target.stack.name);
     let call = target.session.call("cloudwatch:DescribeAlarms", prefix.as_str());
     let request = target.session.cloudwatch().describe_alarms().alarm_name_prefix(prefix);

@@ -1,6 +1,7 @@
 //! What `doctor` is made of: small checks, each with a name that the runbook has a section for.
 
 pub mod account;
+pub mod check;
 pub mod clay_use;
 pub mod door;
 pub mod finding;

@@ -5,6 +5,7 @@ use aws_sdk_cloudwatch::types::{Dimension, Statistic};
 use jiff::{SignedDuration, Timestamp};
 use relay_core::delivery::Direction;
 
+use super::check::Check;
 use super::finding::Finding;
 use crate::fault::Fault;
 use crate::operations::stack::{count, name_of, queue_outputs};
@@ -18,24 +19,24 @@ const AGE_WITHIN: SignedDuration = SignedDuration::from_mins(15);
 /// A direction, with its checks' names.
 #[derive(Debug, Clone, Copy)]
 pub struct Way {
-    queue: &'static str,
-    paused: &'static str,
-    dead_letters: &'static str,
+    queue: Check,
+    paused: Check,
+    dead_letters: Check,
     direction: Direction,
 }
 
 /// Both directions.
 pub const WAYS: [Way; 2] = [
     Way {
-        queue: "clay-queue",
-        paused: "clay-worker",
-        dead_letters: "clay-dead-letters",
+        queue: Check::ClayQueue,
+        paused: Check::ClayWorker,
+        dead_letters: Check::ClayDeadLetters,
         direction: Direction::LoopsToClay,
     },
     Way {
-        queue: "loops-queue",
-        paused: "loops-worker",
-        dead_letters: "loops-dead-letters",
+        queue: Check::LoopsQueue,
+        paused: Check::LoopsWorker,
+        dead_letters: Check::LoopsDeadLetters,
         direction: Direction::ClayToLoops,
     },
 ];

@@ -10,7 +10,8 @@ use relay_core::selection::EventSelection;
 use relay_core::signature::SigningSecret;
 use serde_json::json;
 
-use super::door::{Door, new_id, said, unexpected};
+use super::check::Check;
+use super::door::{Door, NOT_CONFIGURED, new_id, said, unexpected};
 use super::finding::Finding;
 use crate::fault::Fault;
 
@@ -40,7 +41,7 @@ pub async fn to_clay(
     address: &str,
     delivered: impl AsyncFn(&str, &str) -> Result<Sent, Fault>,
 ) -> Finding {
-    const CHECK: &str = "send-to-clay";
+    const CHECK: Check = Check::SendToClay;
     let Some(Ok(secret)) = secret.map(|secret| SigningSecret::parse(secret.expose_secret())) else {
         return Finding::fail(CHECK, "there is no signing secret to sign with", "fill it in with `relayctl setup`");
     };
@@ -63,7 +64,7 @@ pub async fn to_clay(
 }
 
 async fn follow(
-    check: &'static str,
+    check: Check,
     name: &str,
     id: &str,
     delivered: impl AsyncFn(&str, &str) -> Result<Sent, Fault>,
@@ -88,7 +89,7 @@ async fn follow(
 
 /// `send-to-loops`: a row becomes a contact in Loops.
 pub async fn to_loops(door: &Door<'_>, token: Option<&SecretString>, address: &str) -> Finding {
-    const CHECK: &str = "send-to-loops";
+    const CHECK: Check = Check::SendToLoops;
     let Some(token) = token else {
         return Finding::fail(CHECK, "there is no relay token", "make one with `relayctl setup --add-relay-token`");
     };
@@ -101,6 +102,9 @@ pub async fn to_loops(door: &Door<'_>, token: Option<&SecretString>, address: &s
             "the contact is stored, because Loops had no room or did not answer",
             "see `relayctl deliveries --direction clay-to-loops` for what becomes of it",
         ),
+        Heard::Answered(503) if said(&answer, "code") == NOT_CONFIGURED => door
+            .not_read_yet(CHECK, "a row with that address", door.written().api_key)
+            .unwrap_or_else(|| unexpected(CHECK, "a row with that address", &answer)),
         _ => unexpected(CHECK, "a row with that address", &answer),
     }
 }

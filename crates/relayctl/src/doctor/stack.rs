@@ -2,6 +2,7 @@
 
 use aws_sdk_lambda::types::{LastUpdateStatus, State};
 
+use super::check::Check;
 use super::finding::Finding;
 use crate::stack::{FUNCTIONS, Output};
 use crate::target::StackTarget;
@@ -22,19 +23,21 @@ fn status(name: &str, status: &str) -> Finding {
     let seen = format!("{name} is {status}");
     match status {
         "CREATE_COMPLETE" | "UPDATE_COMPLETE" | "IMPORT_COMPLETE" | "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS" => {
-            Finding::ok("stack", seen)
+            Finding::ok(Check::Stack, seen)
         }
         "UPDATE_ROLLBACK_COMPLETE" | "IMPORT_ROLLBACK_COMPLETE" => Finding::warn(
-            "stack",
+            Check::Stack,
             seen,
             "the last change was taken back: look at its events in CloudFormation, and deploy again",
         ),
         status if status.ends_with("_IN_PROGRESS") => {
-            Finding::warn("stack", seen, "it is being changed: run doctor again when that is done")
+            Finding::warn(Check::Stack, seen, "it is being changed: run doctor again when that is done")
         }
-        _ => {
-            Finding::fail("stack", seen, "look at its events in CloudFormation, and deploy it again with `make deploy`")
-        }
+        _ => Finding::fail(
+            Check::Stack,
+            seen,
+            "look at its events in CloudFormation, and deploy it again with `make deploy`",
+        ),
     }
 }
 
@@ -44,10 +47,10 @@ pub fn outputs(target: &StackTarget) -> Finding {
     let missing: Vec<&str> =
         Output::ALL.into_iter().filter(|output| target.stack.output(*output).is_err()).map(Output::name).collect();
     if missing.is_empty() {
-        return Finding::ok("outputs", format!("all {} are there", Output::ALL.len()));
+        return Finding::ok(Check::Outputs, format!("all {} are there", Output::ALL.len()));
     }
     let seen = format!("missing: {}", missing.join(", "));
-    Finding::fail("outputs", seen, format!("deploy version {VERSION} of the template with `make deploy`"))
+    Finding::fail(Check::Outputs, seen, format!("deploy version {VERSION} of the template with `make deploy`"))
 }
 
 /// `versions`: every function is there, could be updated, and has the version of this program.
@@ -59,13 +62,13 @@ pub async fn versions(target: &StackTarget) -> Finding {
         let answer = target.session.lambda().get_function_configuration().function_name(&name).send().await;
         let known = match answer {
             Ok(known) => known,
-            Err(fault) => return Finding::of("versions", &call.fault(&fault)),
+            Err(fault) => return Finding::of(Check::Versions, &call.fault(&fault)),
         };
         let failed = matches!(known.state, Some(State::Failed))
             || matches!(known.last_update_status, Some(LastUpdateStatus::Failed));
         if failed {
             return Finding::fail(
-                "versions",
+                Check::Versions,
                 format!("{name} could not be updated"),
                 "deploy it again with `make deploy`",
             );
@@ -77,10 +80,10 @@ pub async fn versions(target: &StackTarget) -> Finding {
         }
     }
     if others.is_empty() {
-        return Finding::ok("versions", format!("the functions and relayctl are {VERSION}"));
+        return Finding::ok(Check::Versions, format!("the functions and relayctl are {VERSION}"));
     }
     let seen = format!("relayctl is {VERSION}, but {}", others.join(", "));
-    Finding::warn("versions", seen, "deploy this version with `make deploy`, or use the relayctl of that one")
+    Finding::warn(Check::Versions, seen, "deploy this version with `make deploy`, or use the relayctl of that one")
 }
 
 #[cfg(test)]

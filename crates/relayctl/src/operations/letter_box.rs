@@ -152,6 +152,10 @@ impl Letter {
     #[must_use]
     pub fn record(&self, outcome: Option<&'static str>) -> LetterRecord {
         let delivery = self.delivery.as_ref();
+        let (route, webhook_id) = match delivery.map(|delivery| &delivery.cargo) {
+            Some(Cargo::ClayRow { route, webhook_id }) => (Some(route.clone()), Some(webhook_id.clone())),
+            Some(Cargo::LoopsContact | Cargo::LoopsEvent { .. }) | None => (None, None),
+        };
         LetterRecord {
             id: self.id().to_owned(),
             direction: self.direction,
@@ -159,10 +163,8 @@ impl Letter {
             reason: self.reason.clone(),
             status: self.status,
             attempts: self.attempts,
-            webhook_id: delivery.and_then(|delivery| match &delivery.cargo {
-                Cargo::ClayRow { webhook_id, .. } => Some(webhook_id.clone()),
-                Cargo::LoopsContact | Cargo::LoopsEvent { .. } => None,
-            }),
+            route: route.filter(|route| !route.is_empty()),
+            webhook_id,
             received_at: delivery.map(|delivery| delivery.received_at),
             died_at: self.died_at,
             bytes: u64::try_from(self.bytes).unwrap_or(u64::MAX),

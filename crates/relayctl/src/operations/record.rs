@@ -113,6 +113,8 @@ pub struct LetterRecord {
     pub status: Option<u16>,
     /// How many attempts were made.
     pub attempts: Option<u32>,
+    /// The route of a row; nothing where it was refused before it had one.
+    pub route: Option<String>,
     /// The webhook id of a row.
     pub webhook_id: Option<String>,
     /// When the relay took it.
