@@ -9,7 +9,7 @@ use relay_core::delivery::Direction;
 
 use crate::ledger::Ledger;
 use crate::parking::person_place;
-use crate::table::Change;
+use crate::table::{Change, text};
 
 /// A secret for whose change deliveries may wait.
 pub trait Mends {
@@ -65,15 +65,18 @@ impl Mended {
 }
 
 impl Ledger {
-    /// Notes which version of a secret the workers use; false where that is known. A sandbox that begins with a version that
-    /// others have used long since has nothing to free: each try counts, and a delivery has only so many.
+    /// Notes which version of a secret the workers use; true where they used another before. A sandbox that begins with a
+    /// version that others have used long since has nothing to free, nor has the first of a stack: each try counts, and a
+    /// delivery has only so many.
     ///
     /// # Errors
     /// When the table cannot be written.
-    pub async fn uses_first(&self, direction: Direction, version: &str, now: Timestamp) -> Result<bool, StoreFault> {
-        let change = Change::new("SET secret_version = :version")
+    pub async fn uses_another(&self, direction: Direction, version: &str, now: Timestamp) -> Result<bool, StoreFault> {
+        let update = "SET version_before = if_not_exists(secret_version, :version), secret_version = :version";
+        let change = Change::new(update)
             .only_if("attribute_not_exists(secret_version) OR secret_version <> :version")
             .text(":version", version);
-        Ok(self.table().change(&format!("secret#{}", direction.as_str()), change, now).await?.is_some())
+        let noted = self.table().change(&format!("secret#{}", direction.as_str()), change, now).await?;
+        Ok(noted.is_some_and(|noted| text(&noted, "version_before").is_some_and(|before| before != version)))
     }
 }

@@ -82,7 +82,7 @@ impl Parking {
     /// The receipts to show now that the secret was found changed: a first page. Those that get through show the next.
     pub async fn freed_by_mending<A: Ambient>(&self, ledger: &Ledger, ambient: &A) -> Vec<String> {
         let Some(new) = self.mended.take() else { return Vec::new() };
-        match ledger.uses_first(new.direction, &new.version, ambient.now()).await {
+        match ledger.uses_another(new.direction, &new.version, ambient.now()).await {
             Ok(true) => {}
             Ok(false) => return Vec::new(),
             Err(fault) => {

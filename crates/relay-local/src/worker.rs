@@ -80,3 +80,70 @@ async fn deliver<A: Attempt + 'static>(store: SqliteStore, worker: Arc<A>, claim
         error!(delivery.id = %id, fault = %fault, "what is held could not be freed: it is tried within 15 minutes");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use bytes::Bytes;
+    use jiff::{SignedDuration, Timestamp};
+    use relay::ambient::{Ambient as _, System};
+    use relay::store::Queue as _;
+    use relay_core::contact::ContactKey;
+    use relay_core::delivery::{Cargo, Delivery, DeliveryId, History};
+
+    use super::*;
+    use crate::store::open;
+
+    /// Held the first time; and while it is under way, what it is held for is mended, or not.
+    struct HeldOnce {
+        store: SqliteStore,
+        mended: bool,
+        tries: AtomicU32,
+    }
+
+    impl Attempt for HeldOnce {
+        fn readiness(&self) -> Readiness {
+            Readiness::Ready
+        }
+
+        async fn attempt(&self, _: &Delivery, _: History) -> Disposition {
+            if self.tries.fetch_add(1, Ordering::SeqCst) > 0 {
+                return Disposition::Delivered;
+            }
+            if self.mended {
+                self.store.free_held().await.unwrap();
+            }
+            let at = System.now() + SignedDuration::from_hours(1);
+            Disposition::Hold { at, reason: Reason::own(ReasonCode::NoWebhook) }
+        }
+    }
+
+    /// How often a delivery was tried that was held, once nothing more happens to it by itself.
+    async fn tries(mended: bool) -> u32 {
+        let folder = tempfile::tempdir().unwrap();
+        let opened = open(folder.path(), Timestamp::UNIX_EPOCH).unwrap();
+        let store = SqliteStore::new(opened, Arc::new(System));
+        let delivery = Delivery {
+            id: DeliveryId::of_webhook("a", "msg_1"),
+            contact: ContactKey::of_email("ada@example.com"),
+            cargo: Cargo::ClayRow { route: "a".to_owned(), webhook_id: "msg_1".to_owned() },
+            body: Bytes::from_static(b"{}"),
+            received_at: System.now(),
+        };
+        store.put(&delivery).await.unwrap();
+        let attempt = Arc::new(HeldOnce { store: store.clone(), mended, tries: AtomicU32::new(0) });
+        let claimed = store.claim(Direction::LoopsToClay).await.unwrap().unwrap();
+        deliver(store.clone(), Arc::clone(&attempt), claimed).await;
+        if let Some(again) = store.claim(Direction::LoopsToClay).await.unwrap() {
+            deliver(store.clone(), Arc::clone(&attempt), again).await;
+        }
+        attempt.tries.load(Ordering::SeqCst)
+    }
+
+    #[tokio::test]
+    async fn what_is_mended_while_a_delivery_is_under_way_is_not_waited_for() {
+        assert_eq!(tries(true).await, 2);
+        assert_eq!(tries(false).await, 1);
+    }
+}
