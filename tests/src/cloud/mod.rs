@@ -255,21 +255,28 @@ impl Cloud {
     /// # Panics
     /// When the queue cannot be read.
     pub async fn length(&self, queue: &str) -> u64 {
+        self.try_length(queue).await.unwrap_or_else(|fault| panic!("{fault:?}"))
+    }
+
+    /// The same, where the emulator may have too much to do to say it.
+    ///
+    /// # Errors
+    /// When the queue cannot be read.
+    pub async fn try_length(&self, queue: &str) -> Result<u64, aws_sdk_sqs::Error> {
         // The emulator counts one kind after the other: a message that is shown in between is in neither count.
-        match self.counted(queue).await {
+        match self.counted(queue).await? {
             0 => self.counted(queue).await,
-            length => length,
+            length => Ok(length),
         }
     }
 
-    async fn counted(&self, queue: &str) -> u64 {
+    async fn counted(&self, queue: &str) -> Result<u64, aws_sdk_sqs::Error> {
         use aws_sdk_sqs::types::QueueAttributeName as Name;
         let names = [Name::ApproximateNumberOfMessages, Name::ApproximateNumberOfMessagesNotVisible];
         let request = self.stack().account().sqs().get_queue_attributes().queue_url(self.stack().queue(queue));
-        let answer =
-            request.set_attribute_names(Some(names.to_vec())).send().await.unwrap_or_else(|fault| panic!("{fault:?}"));
+        let answer = request.set_attribute_names(Some(names.to_vec())).send().await?;
         let attributes = answer.attributes.unwrap_or_default();
-        names.iter().filter_map(|name| attributes.get(name)?.parse::<u64>().ok()).sum()
+        Ok(names.iter().filter_map(|name| attributes.get(name)?.parse::<u64>().ok()).sum())
     }
 
     /// The reason of each dead letter.

@@ -82,7 +82,7 @@ pub enum Strike {
     StoreSlow,
     /// It is frozen for a while, and the connections that it has kept die meanwhile.
     Freeze,
-    /// Its clock is set ahead or back while it sleeps, by up to two minutes.
+    /// Its clock is set ahead while it sleeps, by two minutes, or back again.
     ClockMoves,
     /// The keys of both ends change.
     KeysRotate,
@@ -116,6 +116,13 @@ impl Fault {
         Self { name: ailment.name(), ailments: vec![ailment], ailing_of_ten: MOST, strike: None }
     }
 
+    /// Ends that fail now and then, and refuse some for good: so that what is refused has often been put off before.
+    #[must_use]
+    pub fn ends_that_fail_and_refuse() -> Self {
+        let ailments = vec![Ailment::Fails, Ailment::Refuses];
+        Self { name: "500, refuses some", ailments, ailing_of_ten: 5, strike: None }
+    }
+
     /// Ends that have them all.
     #[must_use]
     pub fn all_ailments() -> Self {
@@ -147,6 +154,7 @@ impl Fault {
     pub fn of_any_form() -> Vec<Self> {
         let mut all = vec![Self::none()];
         all.extend(Ailment::ALL.map(Self::ends));
+        all.push(Self::ends_that_fail_and_refuse());
         all.push(Self::all_ailments());
         all.push(Self::relay("relay killed", Strike::Kill));
         all.push(Self::relay_and_ends("relay killed, all", Strike::Kill));

@@ -17,7 +17,7 @@ use crate::wire::{Cut, Wire};
 
 /// What is in a state towards an end, as the store has it.
 const IN_STATE: &str = "SELECT kind, body, reason, status FROM deliveries WHERE state = ?1 AND direction = ?2";
-/// How far its clock is ahead at most, in seconds: more than anybody may hold anything, and less than webhooks may be old.
+/// How far its clock is set ahead, in seconds: more than anybody may hold anything, and less than webhooks may be old.
 const MOVED_BY: i64 = 120;
 /// The directions, as the store has them.
 const DIRECTIONS: [&str; 2] = ["loops-to-clay", "clay-to-loops"];
@@ -36,6 +36,8 @@ pub struct Local {
     base: watch::Sender<String>,
     /// Its clock, where that is moved.
     clock: Option<Clock>,
+    /// How far it is ahead, in seconds.
+    ahead: i64,
     size: Size,
     under_way: [Vec<Item>; 2],
     rotated: bool,
@@ -108,6 +110,7 @@ impl Form for Local {
         all.push(Fault::relay("store locked", Strike::StoreSlow));
         all.push(Fault::relay_and_ends("store locked, all", Strike::StoreSlow));
         all.push(Fault::relay("clock moved", Strike::ClockMoves));
+        all.push(Fault::relay_and_failing_ends("clock moved, ends fail", Strike::ClockMoves));
         all.push(Fault::relay_and_ends("clock moved, all", Strike::ClockMoves));
         all
     }
@@ -124,7 +127,7 @@ impl Form for Local {
         let base = watch::Sender::new(String::new());
         let clock = (fault.strike == Some(Strike::ClockMoves)).then(|| Clock::new(Timers::StandStill));
         let under_way = [Vec::new(), Vec::new()];
-        let mut form = Self { relay: None, wires, settings, base, clock, size, under_way, rotated: false };
+        let mut form = Self { relay: None, wires, settings, base, clock, ahead: 0, size, under_way, rotated: false };
         form.start_again(crate::process::Folder::new()).await;
         form
     }
@@ -168,7 +171,8 @@ impl Form for Local {
             Strike::ClockMoves => {
                 tokio::time::sleep(moment / 2).await;
                 self.relay().freeze();
-                self.clock.iter().for_each(|clock| clock.set(random.i64(0..=MOVED_BY)));
+                self.ahead = MOVED_BY - self.ahead;
+                self.clock.iter().for_each(|clock| clock.set(self.ahead));
                 tokio::time::sleep(moment / 4).await;
                 self.relay().thaw();
                 tokio::time::sleep(moment).await;

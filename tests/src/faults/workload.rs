@@ -196,3 +196,65 @@ impl Sender {
         try_send_by(&self.client, route.method(), &url, &headers, row.to_string().into_bytes()).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::sync::Semaphore;
+
+    use super::*;
+    use crate::eventually;
+    use crate::far_end::{Down, FarEnd, Reply};
+
+    /// Two contacts of two steps each, as fast as they go.
+    fn world(base: String, well: Option<Instant>) -> World {
+        let (lasting, frozen, patience) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
+        let size = Size { contacts: 2, steps: 2, lasting, frozen, patience };
+        World { base: watch::Sender::new(base).subscribe(), well: watch::Sender::new(well).subscribe(), size }
+    }
+
+    fn of_contact(sent: &Sent, number: u32) -> Vec<Told> {
+        let contact = format!("clay{number}@example.com");
+        sent.iter().filter(|(item, _)| item.contact == contact).map(|(_, told)| *told).collect()
+    }
+
+    #[tokio::test]
+    async fn of_every_second_contact_a_step_is_sent_while_the_one_before_is_unanswered() {
+        let gate = Arc::new(Semaphore::new(0));
+        let relay = FarEnd::start(Reply::Gated(Arc::clone(&gate))).await;
+        let sent = tokio::spawn(rows(world(relay.url(""), None), 1));
+        eventually("three requests", async || (relay.got().len() == 3).then_some(())).await;
+        gate.add_permits(100);
+        let sent = sent.await.unwrap();
+        let [first, second] = of_contact(&sent, 0)[..] else { panic!("two steps") };
+        assert!(first.over < second.begun, "{first:?} {second:?}");
+        let [first, second] = of_contact(&sent, 1)[..] else { panic!("two steps") };
+        assert!(second.begun < first.over && first.begun < second.begun, "{first:?} {second:?}");
+    }
+
+    #[tokio::test]
+    async fn a_sender_goes_on_until_everything_has_been_well_for_long_enough() {
+        let relay = Down::new();
+        let world = world(relay.url(""), None);
+        let (well, is_well) = watch::channel(None);
+        let sent = tokio::spawn(rows(World { well: is_well, ..world }, 1));
+        tokio::time::sleep(3 * AGAIN_AFTER).await;
+        assert!(!sent.is_finished(), "nobody has answered");
+        well.send_replace(Some(Instant::now()));
+        let sent = sent.await.unwrap();
+        let told = of_contact(&sent, 0);
+        assert_eq!((told.len(), told[0].acknowledged), (1, 0), "the next step waits for this one: {told:?}");
+        assert!(told[0].unanswered >= 2 && told[0].unanswered == told[0].requests, "{told:?}");
+    }
+
+    #[tokio::test]
+    async fn what_the_end_refuses_for_good_is_not_sent_again() {
+        let relay = FarEnd::start(Reply::json(422, r#"{"success":false,"code":"loops_rejected"}"#)).await;
+        let sent = webhooks(world(relay.url(""), None), 1).await;
+        for told in sent.values() {
+            assert!((1..=2).contains(&told.requests) && told.refused == told.requests, "{told:?}");
+            assert!(told.refused_at_last && told.acknowledged == 0, "{told:?}");
+        }
+    }
+}
