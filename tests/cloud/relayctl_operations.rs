@@ -3,6 +3,7 @@
 use aws_sdk_cloudwatchlogs::types::InputLogEvent;
 use relay_tests::cloud::Setup;
 use relay_tests::cloud::operator::{Operated, config, program, run};
+use relay_tests::cloud::stack::array;
 use relay_tests::eventually;
 use relay_tests::row::contact;
 use relay_tests::webhook::{created, now, post};
@@ -109,7 +110,15 @@ async fn one_delivery_is_shown_also_where_its_letter_is_all_there_is() {
         let shown = operated.relayctl(&["show", id], "").await;
         assert!(shown.code == 0 && shown.out.contains(letter["reason"].as_str().unwrap()), "{shown:?}");
         assert!(!shown.out.contains("example.com"), "{shown:?}");
+        let told = ok(&operated, &["show", id]).await;
+        assert_eq!((&told["webhookId"], &told["route"]), (&letter["webhookId"], &letter["route"]), "{told}");
     }
+    let row =
+        ok(&operated, &["show", letters(&operated, &["--reason", "clay_rejected"]).await[0]["id"].as_str().unwrap()])
+            .await;
+    assert_eq!((&row["webhookId"], &row["route"]), (&json!("msg_row"), &json!("contacts")), "{row}");
+    let dead = ok(&operated, &["deliveries", "--state", "dead"]).await;
+    assert_eq!((array(&dead["deliveries"]).count(), &dead["lettersBeside"]), (2, &json!(1)), "{dead}");
     let id = letters(&operated, &["--reason", "loops_rejected"]).await[0]["id"].as_str().unwrap().to_owned();
     let body = ok(&operated, &["show", &id, "--body"]).await["body"].clone();
     assert!(body.as_str().unwrap().contains("eve@example.com"));

@@ -133,6 +133,33 @@ async fn a_third_wrong_value_and_the_end_of_the_input_leave_nothing_behind() {
 }
 
 #[tokio::test]
+async fn without_colours_lines_still_fit_the_terminal_and_no_word_of_the_runbooks_address_is_broken() {
+    let folder = Folder::new();
+    let doctor = format!("{} --local={} doctor", program().display(), folder.path().display());
+    let shown = async |no_color: &str| {
+        let output = Command::new("script")
+            .args(["-qec", &format!("stty cols 72 rows 40; {doctor} 2>/dev/null"), "/dev/null"])
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("RELAY_LISTEN", "127.0.0.1:9")
+            .env("NO_COLOR", no_color)
+            .stdin(Stdio::null())
+            .output()
+            .await
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let plain = shown("1").await;
+    assert!(plain.contains("see docs/operations.md#doctor-running") && !plain.contains('\u{1b}'), "{plain}");
+    let (relay, findings) = plain.split_once("\r\n").unwrap();
+    assert!(relay.starts_with("The relay of ") && findings.lines().all(|line| line.chars().count() <= 72), "{plain}");
+    let coloured = shown("").await;
+    assert!(coloured.contains("\u{1b}[31mfail\u{1b}[0m"), "{coloured}");
+    let of_plain = coloured.replace("\u{1b}[31m", "").replace("\u{1b}[33m", "");
+    assert_eq!(of_plain.replace("\u{1b}[32m", "").replace("\u{1b}[0m", ""), plain);
+}
+
+#[tokio::test]
 async fn what_is_typed_is_not_echoed_and_is_left_nowhere_but_in_the_folder() {
     let loops = FarEnd::start(Reply::json(200, TEAM)).await;
     let (folder, elsewhere) = (Folder::new(), Folder::new());

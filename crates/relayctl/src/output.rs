@@ -79,32 +79,16 @@ impl Output {
     /// Lines in columns without a frame, two spaces apart; the last column takes what the terminal has left, in as many
     /// lines as it needs.
     #[must_use]
-    pub fn columns<const N: usize>(self) -> Table {
+    pub fn columns<const N: usize>(self, lines: impl IntoIterator<Item = [String; N]>) -> String {
         let mut table = Table::new();
-        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).add_rows(lines);
         if !self.terminal {
             table.force_no_tty();
         }
-        // A table gets its columns with its first row.
-        table.set_header([""; N]);
         for column in table.column_iter_mut() {
             column.set_padding((0, 2));
         }
-        table
-    }
-
-    /// A cell in a colour, where there are colours.
-    #[must_use]
-    pub fn cell(self, colour: Colour, text: &str) -> Cell {
-        let cell = Cell::new(text);
-        if !self.coloured {
-            return cell;
-        }
-        cell.fg(match colour {
-            Colour::Green => comfy_table::Color::DarkGreen,
-            Colour::Yellow => comfy_table::Color::DarkYellow,
-            Colour::Red => comfy_table::Color::DarkRed,
-        })
+        table.trim_fmt()
     }
 
     /// Prints a table, where the terminal has room for it without breaking a word: so an id in it can be copied. Where it has
@@ -115,28 +99,8 @@ impl Output {
     pub fn fitted(self, mut table: Table, first: &[usize]) -> Result<(), Fault> {
         match fit(&mut table) {
             Ok(()) => self.line(table),
-            Err(room) => self.line(self.lines(&table, first, room)),
+            Err(room) => self.line(lines(&table, first, room)),
         }
-    }
-
-    /// The rows of a table below one another, in this many characters.
-    fn lines(self, table: &Table, first: &[usize], room: usize) -> String {
-        let titles: Vec<String> = table.header().into_iter().flat_map(Row::cell_iter).map(Cell::content).collect();
-        let width = u16::try_from(room).unwrap_or(u16::MAX);
-        let rows = table.row_iter().map(|row| {
-            let cells: Vec<String> = row.cell_iter().map(Cell::content).collect();
-            let head: Vec<&str> = first.iter().filter_map(|place| cells.get(*place)).map(String::as_str).collect();
-            let rest = titles.iter().zip(&cells).enumerate();
-            let rest = rest.filter(|(place, (_, cell))| !first.contains(place) && !cell.is_empty());
-            let rest: Vec<String> = rest.map(|(_, (title, cell))| format!("{title} {cell}")).collect();
-            let mut told = self.columns::<1>();
-            told.set_width(width).add_row([rest.join(", ")]);
-            if let Some(column) = told.column_mut(0) {
-                column.set_padding((2, 0));
-            }
-            format!("{}\n{}", head.join("  "), told.trim_fmt().trim_start_matches('\n'))
-        });
-        rows.collect::<Vec<_>>().join("\n")
     }
 
     /// A text in a colour, where there are colours.
@@ -153,6 +117,32 @@ impl Output {
 
 /// What stands between two columns: a space each, and where a line would be.
 const BETWEEN: usize = 3;
+
+/// The rows of a table below one another, in this many characters.
+fn lines(table: &Table, first: &[usize], room: usize) -> String {
+    let titles: Vec<String> = table.header().into_iter().flat_map(Row::cell_iter).map(Cell::content).collect();
+    let rows = table.row_iter().map(|row| {
+        let cells: Vec<String> = row.cell_iter().map(Cell::content).collect();
+        let head: Vec<&str> = first.iter().filter_map(|place| cells.get(*place)).map(String::as_str).collect();
+        let rest = titles.iter().zip(&cells).enumerate();
+        let rest = rest.filter(|(place, (_, cell))| !first.contains(place) && !cell.is_empty());
+        let rest: Vec<String> = rest.map(|(_, (title, cell))| format!("{title} {cell}")).collect();
+        let mut lines = vec![head.join("  ")];
+        let mut line = String::new();
+        for pair in rest {
+            // Two spaces before, and two signs between the pairs or one behind.
+            if !line.is_empty() && line.chars().count() + pair.chars().count() + 5 > room {
+                lines.push(format!("  {line},"));
+                line.clear();
+            }
+            line.push_str(if line.is_empty() { "" } else { ", " });
+            line.push_str(&pair);
+        }
+        lines.push(format!("  {line}"));
+        lines.join("\n")
+    });
+    rows.collect::<Vec<_>>().join("\n")
+}
 
 /// Keeps the words of a table whole, or tells in how many characters there is no room for that.
 fn fit(table: &mut Table) -> Result<(), usize> {
@@ -196,7 +186,7 @@ mod tests {
         }
         match fit(&mut table) {
             Ok(()) => table.to_string(),
-            Err(room) => output.lines(&table, &[3, 4], room),
+            Err(room) => lines(&table, &[3, 4], room),
         }
     }
 

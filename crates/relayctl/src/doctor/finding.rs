@@ -20,6 +20,26 @@ pub enum Outcome {
     Fail,
 }
 
+impl Outcome {
+    const ALL: [Self; 3] = [Self::Ok, Self::Warn, Self::Fail];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warn => "warn",
+            Self::Fail => "fail",
+        }
+    }
+
+    const fn colour(self) -> Colour {
+        match self {
+            Self::Ok => Colour::Green,
+            Self::Warn => Colour::Yellow,
+            Self::Fail => Colour::Red,
+        }
+    }
+}
+
 /// What a check found, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -112,21 +132,22 @@ impl Examination {
     /// The findings for people.
     #[must_use]
     pub fn text(&self, output: Output) -> String {
-        let mut lines = output.columns::<3>();
-        for finding in &self.findings {
-            let (word, colour) = match finding.outcome {
-                Outcome::Ok => ("ok", Colour::Green),
-                Outcome::Warn => ("warn", Colour::Yellow),
-                Outcome::Fail => ("fail", Colour::Red),
-            };
+        let lines = self.findings.iter().map(|finding| {
             let to_do = finding.to_do.iter().map(|to_do| format!("-> {to_do}"));
             let page = finding.runbook.iter().map(|_| format!("see {}", finding.check.page()));
             let told: Vec<String> = std::iter::once(finding.seen.clone()).chain(to_do).chain(page).collect();
-            lines.add_row([output.cell(colour, word), finding.check.name().into(), told.join("\n").into()]);
-        }
+            [finding.outcome.as_str().to_owned(), finding.check.name().to_owned(), told.join("\n")]
+        });
+        let lines = output.columns(lines);
+        // What a line begins with is its outcome; what goes on from the line before begins with spaces.
+        let painted = lines.lines().map(|line| match Outcome::ALL.iter().find(|of| line.starts_with(of.as_str())) {
+            Some(of) => line.replacen(of.as_str(), &output.paint(of.colour(), of.as_str()), 1),
+            None => line.to_owned(),
+        });
+        let lines = painted.collect::<Vec<_>>().join("\n");
         let count = |outcome| self.findings.iter().filter(|finding| finding.outcome == outcome).count();
         let (ok, warn, fail) = (count(Outcome::Ok), count(Outcome::Warn), count(Outcome::Fail));
-        format!("{}\n\n{}\n\n{ok} ok, {warn} to look at, {fail} broken", self.relay, lines.trim_fmt())
+        format!("{}\n\n{lines}\n\n{ok} ok, {warn} to look at, {fail} broken", self.relay)
     }
 }
 
