@@ -139,6 +139,26 @@ async fn a_callers_key_is_what_loops_gets() {
 }
 
 #[tokio::test]
+async fn another_event_under_a_callers_key_is_not_sent_and_kept_as_a_dead_letter_and_an_enriched_one_is_not() {
+    let loops = loops().await;
+    let relay = relay_to(&loops, &[]).await;
+    let row = |plan: &str, city: &str| {
+        json!({"email": "ada@example.com", "eventName": "e", "city": city, "eventProperties": {"plan": plan}})
+            .to_string()
+    };
+    let key = [("idempotency-key", "row-7")];
+    let first = send(relay.base(), Route::Event, "", &key, row("pro", "Berlin")).await;
+    assert_answer(&first, 200, &json!({"success": true}));
+    let duplicate = json!({"success": true, "duplicate": true});
+    for again in [row("pro", "Hamburg"), row("free", "Berlin"), row("free", "Berlin")] {
+        assert_answer(&send(relay.base(), Route::Event, "", &key, again).await, 200, &duplicate);
+    }
+    let all = relay.deliveries().await;
+    let dead: Vec<_> = all.iter().filter(|one| one["state"] == "dead").map(|one| one["reason"].clone()).collect();
+    assert_eq!((all.len(), dead, loops.got().len()), (2, vec![json!("id_conflict")], 1), "{all:?}");
+}
+
+#[tokio::test]
 async fn a_callers_key_that_is_empty_too_long_or_not_visible_ascii_is_400_and_named() {
     let loops = loops().await;
     let relay = relay_to(&loops, &[]).await;

@@ -122,3 +122,49 @@ async fn an_event_that_was_sent_without_being_stored_is_on_record_as_soon_as_tha
     store.lane().settle_direct(&event, DirectEnd::Delivered).await.unwrap();
     assert_eq!(store.lane().admit(&event, Wish::Direct).await.unwrap(), Admission::DeliveredBefore);
 }
+
+/// An event under a key of its caller's own.
+fn mail(store: &crate::Store, plan: &str, city: &str) -> relay_core::delivery::Delivery {
+    let properties = format!(r#"{{"plan":"{plan}"}}"#);
+    let body =
+        format!(r#"{{"email":"ada@example.com","eventName":"e","city":"{city}","eventProperties":{properties}}}"#);
+    event(store, "row-7", "ada@example.com", &body)
+}
+
+#[tokio::test]
+async fn another_event_under_a_known_key_is_answered_as_a_repeat_and_kept_beside_it_once() {
+    let (mut store, end) = store().await;
+    let (first, other) = (mail(&store, "pro", "Berlin"), mail(&store, "free", "Berlin"));
+    let letters = async |store: &crate::Store| {
+        let letters = store.dead_letters().await.into_iter().map(|letter| (letter.id, letter.reason));
+        letters.collect::<Vec<_>>()
+    };
+    assert_eq!(store.lane().admit(&first, Wish::Later).await.unwrap(), Admission::Queued);
+    for _ in 0..2 {
+        assert_eq!(store.lane().admit(&other, Wish::Direct).await.unwrap(), Admission::Queued);
+    }
+    let kept = [(other.other_event().id.to_string(), "id_conflict".to_owned())];
+    assert_eq!(letters(&store).await, kept);
+    store.work(&end).await;
+    assert_eq!(store.lane().admit(&other, Wish::Direct).await.unwrap(), Admission::DeliveredBefore);
+    assert_eq!((end.got(), letters(&store).await), (vec![body(&first)], kept.to_vec()));
+    // A person can still send it.
+    store.send_again(&other.other_event().id).await;
+    store.work(&end).await;
+    assert_eq!(end.got(), [body(&first), body(&other)]);
+}
+
+#[tokio::test]
+async fn an_event_whose_row_was_enriched_is_a_repeat_and_no_other_event() {
+    let (mut store, end) = store().await;
+    let (first, enriched) = (mail(&store, "pro", "Berlin"), mail(&store, "pro", "Hamburg"));
+    assert_eq!(store.lane().admit(&first, Wish::Later).await.unwrap(), Admission::Queued);
+    assert_eq!(store.lane().admit(&enriched, Wish::Later).await.unwrap(), Admission::Queued);
+    store.work(&end).await;
+    assert_eq!(store.lane().admit(&enriched, Wish::Direct).await.unwrap(), Admission::DeliveredBefore);
+    assert_eq!((end.got(), store.dead_letters().await), (vec![body(&first)], Vec::new()));
+}
+
+fn body(delivery: &relay_core::delivery::Delivery) -> String {
+    String::from_utf8_lossy(&delivery.body).into_owned()
+}

@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use relay::ambient::Ambient;
-use relay::store::{Admission, DirectEnd, DirectLane, StoreFault, Wish};
+use relay::signal::{Became, Signal};
+use relay::store::{Admission, DirectEnd, DirectLane, Queue as _, StoreFault, Wish};
 use relay_core::contact::ContactKey;
-use relay_core::delivery::{Cargo, Delivery};
+use relay_core::delivery::{Cargo, Delivery, Reason, ReasonCode};
 use tracing::warn;
 
 use crate::dead_letter::Death;
@@ -120,12 +121,30 @@ impl<A: Ambient> AwsLane<A> {
         if !repeats(delivery) || self.ledger.set_out(delivery, &self.ambient.unique(), until(now), now).await? {
             return Ok(None);
         }
-        Ok(Some(match self.ledger.standing(&delivery.id).await? {
+        let (standing, is_another) = self.ledger.standing_of_key(delivery).await?;
+        let known = match standing {
             Some(Standing::Done) => Admission::DeliveredBefore,
             Some(Standing::Queued) => Admission::Queued,
             // It was, or is just being, sent for another caller.
-            Some(Standing::Direct | Standing::Dead) | None => Admission::Busy,
-        }))
+            Some(Standing::Direct | Standing::Dead) | None => return Ok(Some(Admission::Busy)),
+        };
+        if is_another {
+            self.keep_beside(delivery).await?;
+        }
+        Ok(Some(known))
+    }
+
+    /// Keeps another event under a known key as a dead letter, once: its caller is answered as for a repeat.
+    async fn keep_beside(&self, delivery: &Delivery) -> Result<(), StoreFault> {
+        let (other, reason) = (delivery.other_event(), Reason::own(ReasonCode::IdConflict));
+        if self.ledger.standing(&other.id).await?.is_some() {
+            return Ok(());
+        }
+        // The letter first: what is on record is not kept again.
+        self.queue.put_dead(&other, reason).await?;
+        self.ledger.bury(&other, reason, self.ambient.now()).await?;
+        Signal { reason: Some(reason), ..Signal::of_work(&other, Became::Dead) }.tell();
+        Ok(())
     }
 
     async fn take_lane(&self, delivery: &Delivery) -> Result<bool, StoreFault> {

@@ -6,7 +6,7 @@ use relay_core::contact::ContactHashKey;
 use relay_core::delivery::{BodyHash, Delivery, DeliveryId, Reason};
 
 use crate::failures::counted;
-use crate::table::{Change, LedgerTable, text};
+use crate::table::{Change, Item, LedgerTable, text};
 
 /// Where a delivery stands, as the ledger has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,14 +51,19 @@ impl Ledger {
     /// # Errors
     /// When the table cannot be read.
     pub async fn standing(&self, id: &DeliveryId) -> Result<Option<Standing>, StoreFault> {
-        let item = self.table.get(&delivery_key(id)).await?;
-        Ok(match text(&item, "standing") {
-            Some("direct") => Some(Standing::Direct),
-            Some("queued") => Some(Standing::Queued),
-            Some("done") => Some(Standing::Done),
-            Some("dead") => Some(Standing::Dead),
-            _ => None,
-        })
+        Ok(standing(&self.table.get(&delivery_key(id)).await?))
+    }
+
+    /// The same of an event, and whether it is another one that is known under its key: one that says something else to
+    /// people.
+    ///
+    /// # Errors
+    /// When the table cannot be read.
+    pub async fn standing_of_key(&self, event: &Delivery) -> Result<(Option<Standing>, bool), StoreFault> {
+        let item = self.table.get(&delivery_key(&event.id)).await?;
+        let known = text(&item, "event_hash").filter(|hash| !hash.is_empty());
+        let is_another = known.zip(event.event_hash()).is_some_and(|(known, hash)| known != hash);
+        Ok((standing(&item), is_another))
     }
 
     /// Notes that a delivery is sent while its caller waits, who has a name of his own, until then at the longest; false
@@ -75,7 +80,8 @@ impl Ledger {
     ) -> Result<bool, StoreFault> {
         let change = Change::new(
             "SET standing = :direct, lease_until = :until, body_hash = :hash, received_at = :received, cargo = :cargo, \
-             attempts = :none, caller = :caller REMOVE reason, last_status, failing_since, held_since, not_before, first_attempt_at, \
+             attempts = :none, caller = :caller, event_hash = :said REMOVE reason, last_status, failing_since, held_since, \
+             not_before, first_attempt_at, \
              last_attempt_at",
         )
         .only_if(
@@ -85,6 +91,7 @@ impl Ledger {
         .text(":caller", caller)
         .text(":dead", "dead")
         .text(":direct", "direct")
+        .text(":said", &delivery.event_hash().unwrap_or_default())
         .number(":none", 0)
         .number(":until", until.as_millisecond())
         .number(":now", now.as_millisecond());
@@ -196,6 +203,16 @@ impl Ledger {
             ),
             None => change,
         }
+    }
+}
+
+fn standing(item: &Item) -> Option<Standing> {
+    match text(item, "standing")? {
+        "direct" => Some(Standing::Direct),
+        "queued" => Some(Standing::Queued),
+        "done" => Some(Standing::Done),
+        "dead" => Some(Standing::Dead),
+        _ => None,
     }
 }
 

@@ -190,6 +190,36 @@ impl Delivery {
     pub fn conflict(&self) -> Self {
         Self { id: self.id.of_conflict(&BodyHash::of(&self.body)), ..self.clone() }
     }
+
+    /// What an event under a key of its caller's own says to people, as the key that would follow from it: by it two events
+    /// under one key are told apart. Nothing where the key follows from the event, and so cannot stand for another.
+    #[must_use]
+    pub fn event_hash(&self) -> Option<String> {
+        let Cargo::LoopsEvent { key } = &self.cargo else { return None };
+        self.following_key().filter(|following| following != key).map(|following| following.as_str().to_owned())
+    }
+
+    /// Another event under a known key of its caller's own, as it is kept beside the first: under an id of its own, and
+    /// under the key that follows from what it says, so that a person can still send it, and Loops takes it once.
+    #[must_use]
+    pub fn other_event(&self) -> Self {
+        let mut other = self.conflict();
+        if let Some(key) = self.following_key() {
+            other.cargo = Cargo::LoopsEvent { key };
+        }
+        other
+    }
+
+    /// The key that follows from an event.
+    fn following_key(&self) -> Option<IdempotencyKey> {
+        if !matches!(self.cargo, Cargo::LoopsEvent { .. }) {
+            return None;
+        }
+        let body: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&self.body).ok()?;
+        let text = |name| body.get(name).and_then(serde_json::Value::as_str);
+        let properties = body.get("eventProperties").and_then(serde_json::Value::as_object);
+        Some(IdempotencyKey::derived(text("eventName")?, text("email"), text("userId"), properties))
+    }
 }
 
 impl std::fmt::Debug for Delivery {
@@ -269,6 +299,33 @@ mod tests {
         );
         assert!(delivery(Cargo::LoopsContact, bare).updates_contact());
         assert!(delivery(event(), b"?").updates_contact());
+    }
+
+    #[test]
+    fn two_events_under_one_key_are_told_apart_by_what_they_say_to_people() {
+        let event = |key, body: &'static str| Delivery {
+            id: DeliveryId::of_event(&key),
+            contact: ContactKey::of_email("ada@example.com"),
+            received_at: Timestamp::UNIX_EPOCH,
+            cargo: Cargo::LoopsEvent { key },
+            body: Bytes::from_static(body.as_bytes()),
+        };
+        let own = || IdempotencyKey::stored("row-7".to_owned());
+        let pro = event(own(), r#"{"email":"a@b.co","eventName":"e","eventProperties":{"plan":"pro","n":1E5}}"#);
+        let enriched = event(
+            own(),
+            r#"{"eventProperties":{"n":100000,"plan":"pro"},"email":"A@b.co","eventName":"e","city":"x"}"#,
+        );
+        let free = event(own(), r#"{"email":"a@b.co","eventName":"e","eventProperties":{"plan":"free"}}"#);
+        assert!(pro.event_hash().is_some_and(|hash| enriched.event_hash() == Some(hash)));
+        assert_ne!(pro.event_hash(), free.event_hash());
+        let other = free.other_event();
+        assert!(other.id != pro.id && other.body == free.body);
+        // Under that key it is what the relay itself would have derived.
+        assert_eq!(other.event_hash(), None);
+        assert_eq!(event(own(), "?").event_hash(), None);
+        let contact = Delivery { cargo: Cargo::LoopsContact, ..pro };
+        assert_eq!((contact.event_hash(), contact.other_event().cargo), (None, Cargo::LoopsContact));
     }
 
     #[test]

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use relay::signal::{Became, Signal};
 use relay::store::{Admission, DirectEnd, DirectLane, StoreFault, Wish};
 use relay_core::contact::ContactKey;
-use relay_core::delivery::{Delivery, DeliveryId, Direction};
+use relay_core::delivery::{Delivery, DeliveryId, Direction, Reason, ReasonCode};
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 
 use super::{LaneGuard, SqliteStore, failures, paused_since, record};
@@ -15,6 +16,9 @@ use super::{LaneGuard, SqliteStore, failures, paused_since, record};
 /// How long a row waits for its turn at the store, at its beginning and at its end: both, and the call between, fit into
 /// the caller's time.
 const TURN_WITHIN: Duration = Duration::from_secs(2);
+
+/// Why another event under a known key is kept, and not sent.
+const ID_CONFLICT: Reason = Reason::own(ReasonCode::IdConflict);
 
 impl DirectLane for SqliteStore {
     type Guard = LaneGuard;
@@ -24,14 +28,20 @@ impl DirectLane for SqliteStore {
         let taken = if wish == Wish::Direct { self.lanes.take(delivery) } else { None };
         let (has_lane, lanes) = (taken.is_some(), Arc::clone(&self.lanes));
         let (delivery, hash, now) = (delivery.clone(), self.contact_hash(delivery), self.now());
-        let admission = self
+        let (admission, kept) = self
             .transact_soon(TURN_WITHIN, move |transaction| {
                 if !has_lane && lanes.has(&delivery) {
-                    return Ok(Admission::Busy);
+                    return Ok((Admission::Busy, None));
                 }
                 forget_the_gone(transaction, &lanes.deliveries())?;
                 if let Some(known) = known(transaction, &delivery.id)? {
-                    return Ok(known);
+                    let other = known != Admission::Busy && is_another_event(transaction, &delivery)?;
+                    let other = other.then(|| delivery.other_event());
+                    let kept = match &other {
+                        Some(other) => record::insert_dead(transaction, other, hash.as_deref(), ID_CONFLICT, now)?,
+                        None => false,
+                    };
+                    return Ok((known, other.filter(|_| kept)));
                 }
                 let (state, admission) = if has_lane && may_pass(transaction, &delivery.contact)? {
                     ("direct", Admission::Direct)
@@ -39,9 +49,12 @@ impl DirectLane for SqliteStore {
                     ("waiting", Admission::Queued)
                 };
                 record::insert(transaction, &delivery, hash.as_deref(), state, now)?;
-                Ok(admission)
+                Ok((admission, None))
             })
             .await?;
+        if let Some(other) = kept {
+            Signal { reason: Some(ID_CONFLICT), ..Signal::of_work(&other, Became::Dead) }.tell();
+        }
         match admission {
             Admission::Direct => taken.into_iter().for_each(LaneGuard::pass_on),
             Admission::Queued => {
@@ -55,14 +68,16 @@ impl DirectLane for SqliteStore {
 
     async fn admit_unstored(&self, delivery: &Delivery) -> Result<Admission, StoreFault> {
         let Some(taken) = self.lanes.take(delivery) else { return Ok(Admission::Busy) };
-        let (id, contact) = (delivery.id.clone(), delivery.contact.clone());
+        let delivery = delivery.clone();
         // What is stored from here on finds the lane taken.
         let admission = self
             .look(move |connection| {
-                Ok(match state_of(connection, &id)?.as_deref() {
+                Ok(match state_of(connection, &delivery.id)?.as_deref() {
+                    // Another event under its key would have to be kept.
+                    Some(_) if is_another_event(connection, &delivery)? => Admission::Busy,
                     Some("delivered") => Admission::DeliveredBefore,
                     Some("waiting" | "sending") => Admission::Queued,
-                    _ if may_pass(connection, &contact)? => Admission::Direct,
+                    _ if may_pass(connection, &delivery.contact)? => Admission::Direct,
                     _ => Admission::Busy,
                 })
             })
@@ -156,6 +171,17 @@ fn state_of(connection: &Connection, id: &DeliveryId) -> rusqlite::Result<Option
         .prepare_cached("SELECT state FROM deliveries WHERE id = ?1")?
         .query_row([id.as_str()], |row| row.get(0))
         .optional()
+}
+
+/// Whether what is on record under the id of an event says something else to people than it does.
+fn is_another_event(connection: &Connection, delivery: &Delivery) -> rusqlite::Result<bool> {
+    let Some(hash) = delivery.event_hash() else { return Ok(false) };
+    let known: Option<String> = connection
+        .prepare_cached("SELECT event_hash FROM deliveries WHERE id = ?1")?
+        .query_row([delivery.id.as_str()], |row| row.get(0))
+        .optional()?
+        .flatten();
+    Ok(known.is_some_and(|known| known != hash))
 }
 
 /// Whether who has the lane of a contact may use it.

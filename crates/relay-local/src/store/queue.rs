@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use relay::store::{Queue, StoreFault, Stored};
 use relay_core::delivery::{BodyHash, Delivery, Reason};
-use rusqlite::params;
 
 use super::{SqliteStore, record};
 
@@ -33,17 +32,7 @@ impl Queue for SqliteStore {
     async fn put_dead(&self, delivery: &Delivery, reason: Reason) -> Result<(), StoreFault> {
         let (delivery, hash, now) = (delivery.clone(), self.contact_hash(delivery), self.now());
         self.transact_soon(PUT_WITHIN, move |transaction| {
-            if record::insert(transaction, &delivery, hash.as_deref(), "dead", now)? {
-                transaction
-                    .prepare_cached("UPDATE deliveries SET reason = ?2, status = ?3, settled_at = ?4 WHERE id = ?1")?
-                    .execute(params![
-                        delivery.id.as_str(),
-                        reason.code.as_str(),
-                        reason.status,
-                        now.as_millisecond()
-                    ])?;
-            }
-            Ok(())
+            record::insert_dead(transaction, &delivery, hash.as_deref(), reason, now).map(drop)
         })
         .await
     }

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use relay_core::contact::ContactKey;
 use relay_core::delivery::{BodyHash, Cargo, Delivery, DeliveryId, Reason, ReasonCode};
 use relay_core::idempotency::IdempotencyKey;
-use rusqlite::{Row, Transaction, named_params};
+use rusqlite::{Row, Transaction, named_params, params};
 
 /// The columns that [`read`] reads.
 pub(super) const COLUMNS: &str = "id, contact, kind, route, webhook_id, idempotency_key, body, received_at";
@@ -27,10 +27,10 @@ pub(super) fn insert(
         .prepare_cached(
             "INSERT INTO deliveries
                (id, direction, state, contact, kind, route, webhook_id, idempotency_key, body, body_hash, received_at, next_at,
-                contact_hash)
+                contact_hash, event_hash)
              VALUES
                (:id, :direction, :state, :contact, :kind, :route, :webhook_id, :key, :body, :hash, :received_at, :next_at,
-                :contact_hash)
+                :contact_hash, :event_hash)
              ON CONFLICT (id) DO NOTHING",
         )?
         .execute(named_params! {
@@ -47,8 +47,26 @@ pub(super) fn insert(
             ":received_at": delivery.received_at.as_millisecond(),
             ":next_at": next_at.as_millisecond(),
             ":contact_hash": contact_hash,
+            ":event_hash": delivery.event_hash(),
         })?;
     Ok(inserted == 1)
+}
+
+/// Inserts a delivery that is dead already; false where its id is taken.
+pub(super) fn insert_dead(
+    transaction: &Transaction<'_>,
+    delivery: &Delivery,
+    contact_hash: Option<&str>,
+    reason: Reason,
+    now: Timestamp,
+) -> rusqlite::Result<bool> {
+    if !insert(transaction, delivery, contact_hash, "dead", now)? {
+        return Ok(false);
+    }
+    transaction
+        .prepare_cached("UPDATE deliveries SET reason = ?2, status = ?3, settled_at = ?4 WHERE id = ?1")?
+        .execute(params![delivery.id.as_str(), reason.code.as_str(), reason.status, now.as_millisecond()])?;
+    Ok(true)
 }
 
 /// Reads a delivery from a row of [`COLUMNS`].
