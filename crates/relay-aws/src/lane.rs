@@ -140,9 +140,9 @@ impl<A: Ambient> AwsLane<A> {
         if self.ledger.standing(&other.id).await?.is_some() {
             return Ok(());
         }
-        // The letter first: what is on record is not kept again.
+        // The letter first: what is on record is not kept again. It dies as it comes, as its letter says.
         self.queue.put_dead(&other, reason).await?;
-        self.ledger.bury(&other, reason, self.ambient.now()).await?;
+        self.ledger.bury(&other, Timestamp::UNIX_EPOCH, reason, other.received_at).await?;
         Signal { reason: Some(reason), ..Signal::of_work(&other, Became::Dead) }.tell();
         Ok(())
     }
