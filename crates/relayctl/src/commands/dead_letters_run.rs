@@ -191,3 +191,84 @@ fn explained(outcome: Option<&'static str>, done: bool) -> String {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use relay_core::contact::ContactKey;
+    use relay_core::delivery::{Cargo, Delivery, DeliveryId, Direction};
+
+    use super::*;
+
+    /// Letters of which somebody else has sent the first ones meanwhile.
+    struct Shared {
+        letters: Vec<Letter>,
+        gone: usize,
+        read: bool,
+    }
+
+    impl LetterBox for Shared {
+        async fn read(&mut self) -> Result<Vec<Letter>, Fault> {
+            Ok(if std::mem::replace(&mut self.read, true) { Vec::new() } else { self.letters.clone() })
+        }
+
+        async fn judge(&self, _: &Letter, _: bool) -> Result<Verdict, Fault> {
+            Ok(Verdict::Sent)
+        }
+
+        async fn retry(&mut self, letter: &Letter, _: bool) -> Result<Verdict, Fault> {
+            let place = self.letters.iter().position(|known| known.key == letter.key).unwrap();
+            Ok(if place < self.gone { Verdict::Gone } else { Verdict::Sent })
+        }
+
+        async fn discard(&mut self, _: &Letter) -> Result<bool, Fault> {
+            Ok(false)
+        }
+
+        async fn give_back(&mut self) {
+            self.read = false;
+        }
+
+        async fn count(&self) -> Result<u64, Fault> {
+            Ok(0)
+        }
+    }
+
+    fn letter(number: usize) -> Letter {
+        let delivery = Delivery {
+            id: DeliveryId::unique(&number.to_string()),
+            contact: ContactKey::of_email("ada@example.com"),
+            received_at: jiff::Timestamp::UNIX_EPOCH,
+            cargo: Cargo::LoopsContact,
+            body: Bytes::from_static(b"{}"),
+        };
+        Letter {
+            key: number.to_string(),
+            receipt: None,
+            direction: Direction::ClayToLoops,
+            delivery: Some(delivery),
+            unread: None,
+            bytes: 2,
+            reason: None,
+            status: None,
+            attempts: None,
+            died_at: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn what_somebody_else_has_done_is_not_counted_as_done() {
+        let letters: Vec<Letter> = (0..2).map(letter).collect();
+        let retry = Act::Retry { even_if_older: false };
+        for (gone, ending) in [(0, Ending::Well), (1, Ending::Refused), (2, Ending::Refused)] {
+            let mut shared = Shared { letters: letters.clone(), gone, read: false };
+            let ended = act(&mut shared, &letters, retry, Some(1000), 0, Output::new(true)).await.unwrap();
+            assert_eq!(ended, ending, "{gone} gone");
+        }
+        let mut shared = Shared { letters: letters.clone(), gone: 2, read: false };
+        assert_eq!(
+            act(&mut shared, &letters, Act::Drop, Some(1000), 0, Output::new(true)).await.unwrap(),
+            Ending::Refused
+        );
+    }
+}
