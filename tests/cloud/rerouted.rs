@@ -16,9 +16,10 @@ fn document(clay: &FarEnd, routes: &[(&str, &str)]) -> Value {
 /// Moves the only dead letter back to its queue, as SQS' own redrive does.
 async fn redrive(cloud: &Cloud, token: &str) {
     let (sqs, stack) = (cloud.stack().account().sqs(), cloud.stack());
-    let letters = sqs.receive_message().queue_url(stack.queue("ClayDeadLetters")).send().await.unwrap();
-    let letter = letters.messages.unwrap().remove(0);
+    let letters = sqs.receive_message().queue_url(stack.queue("ClayDeadLetters")).message_attribute_names("All");
+    let letter = letters.send().await.unwrap().messages.unwrap().remove(0);
     let send = sqs.send_message().queue_url(stack.queue("ClayQueue")).message_body(letter.body.unwrap());
+    let send = send.set_message_attributes(letter.message_attributes);
     send.message_group_id("g").message_deduplication_id(token).send().await.unwrap();
     let receipt = letter.receipt_handle.unwrap();
     sqs.delete_message().queue_url(stack.queue("ClayDeadLetters")).receipt_handle(receipt).send().await.unwrap();

@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use relay::ambient::Ambient as _;
 use relay::store::{Admission, DirectEnd, DirectLane as _, Queue as _, Wish};
+use relay_aws::attempts::Buried;
+use relay_aws::ledger::Ledger;
 use relay_core::contact::ContactKey;
 use relay_core::delivery::{Cargo, Delivery, DeliveryId, Reason, ReasonCode};
 use relay_core::idempotency::IdempotencyKey;
 use relay_tests::any_store::end::{Answer, End};
 use relay_tests::any_store::{AnyStore as _, Moment};
 use relay_tests::cloud::services::Trouble;
-use relay_tests::emulated::QUEUES;
+use relay_tests::emulated::{QUEUES, table};
 
 use crate::Store;
 
@@ -91,6 +93,22 @@ async fn what_goes_first_and_dies_while_its_own_message_is_still_on_its_way_is_n
     store.work(&end).await;
     assert_eq!(end.got(), ["1", "2"]);
     assert_eq!(store.dead_letters().await.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_death_that_was_recorded_without_an_answer_is_a_new_one() {
+    let (store, _) = store().await;
+    let ledger = Ledger::new(table(&store.services().account()));
+    let (row, now) = (row(&store, "one"), store.clock().now());
+    store.services().trouble("UpdateItem", "delivery#", Trouble::LosesAnswers, 1);
+    let reason = Reason::own(ReasonCode::GivenUp);
+    let buried = ledger.bury(&row, now, reason, now).await.unwrap();
+    assert!(matches!(buried, Buried::Dead(_)), "and so it is told: {buried:?}");
+    let later = now + Duration::from_secs(1);
+    assert!(matches!(
+        ledger.bury(&row, now - Duration::from_secs(1), reason, later).await.unwrap(),
+        Buried::DiedBefore(_)
+    ));
 }
 
 #[tokio::test(start_paused = true)]

@@ -147,7 +147,11 @@ impl Ledger {
         Ok(match self.table().change_or_see(&delivery_key(&delivery.id), change, now).await? {
             Ok(item) => Buried::Dead(Death { reason, attempts: attempts(&item), at: now }),
             Err(item) if is_conflict(&item, delivery, outlives) => Buried::Conflict,
-            Err(item) => died(&item).map_or(Buried::DoneBefore, Buried::DiedBefore),
+            Err(item) => match died(&item) {
+                // It died of this, the answer was lost, and the SDK has asked once more.
+                Some(Died { death, kept: false }) if is_same(death, reason, now) => Buried::Dead(death),
+                died => died.map_or(Buried::DoneBefore, Buried::DiedBefore),
+            },
         })
     }
 
@@ -234,6 +238,11 @@ fn died(item: &Item) -> Option<Died> {
     let status = number(item, "last_status").and_then(|status| u16::try_from(status).ok());
     let reason = Reason { code, status: status.filter(|status| *status > 0) };
     Some(Died { death: Death { reason, attempts: attempts(item), at }, kept: time(item, "letter_of") == Some(at) })
+}
+
+/// Whether a death is the one that was to be noted, as far as a store keeps time.
+fn is_same(death: Death, reason: Reason, at: Timestamp) -> bool {
+    death.reason == reason && death.at.as_millisecond() == at.as_millisecond()
 }
 
 /// How many attempts were begun.

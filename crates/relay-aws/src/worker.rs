@@ -91,6 +91,7 @@ impl<W: Attempt, A: Ambient> MessageWorker for LoopsWorker<W, A> {
                 {
                     self.send(delivery, handed, Keeps::Message).await
                 }
+                // Broken off in the middle of a call, it would be sent once more.
                 Fate::Delivered { .. } | Fate::Dead(_) | Fate::Conflict(_) | Fate::Buried => Fate::NotYet,
                 waits => waits,
             },
