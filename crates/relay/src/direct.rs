@@ -77,9 +77,8 @@ where
         deadline: Instant,
         tally: &mut Tally,
     ) -> DirectAttempt {
-        turn.comes().await;
-        if self.pace.readiness() != Readiness::Ready {
-            // Loops has said meanwhile that it is full.
+        if !self.comes(turn).await || self.pace.readiness() != Readiness::Ready {
+            // Loops has said meanwhile that it is full, or others have taken what room there was.
             return DirectAttempt::Failed { attempts: 0, asked: None, reason: Reason::own(ReasonCode::FarEndFull) };
         }
         let event = matches!(delivery.cargo, Cargo::LoopsEvent { .. });
@@ -121,11 +120,24 @@ where
                     }
                     let turn = if again { self.pace.try_take().await } else { None };
                     let Some(turn) = turn else { return failed(tries, &answer) };
-                    turn.comes().await;
+                    if !self.comes(turn).await {
+                        return failed(tries, &answer);
+                    }
                 }
                 Decision::Refuse | Decision::DeadLetter | Decision::NextWebhook => return refused(&answer),
             }
         }
+    }
+
+    /// Waits for a turn. One that is over by then, because the process was frozen or the store slow, is taken anew; false
+    /// where there is none.
+    async fn comes(&self, turn: Turn) -> bool {
+        turn.comes().await;
+        if turn.is_over() {
+            let Some(turn) = self.pace.try_take().await else { return false };
+            turn.comes().await;
+        }
+        true
     }
 
     async fn call(

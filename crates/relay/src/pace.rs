@@ -61,8 +61,9 @@ impl Turn {
         Self(self.0.max(at))
     }
 
-    /// Whether it is over.
-    fn is_over(self) -> bool {
+    /// Whether it is over: whoever has it takes another one.
+    #[must_use]
+    pub fn is_over(self) -> bool {
         Instant::now().saturating_duration_since(self.0) > TURN_LASTS
     }
 

@@ -256,6 +256,17 @@ async fn a_row_that_can_be_neither_sent_nor_stored_is_to_be_run_again() {
     is_to_be_run_again(&event(&breaking, "").await);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_turn_that_is_over_when_the_row_has_its_lane_is_taken_anew_or_the_row_is_stored() {
+    for (turns, status, calls) in [(2, 200, 1), (1, 202, 0)] {
+        let mut late = handler(free(), always(saying(200, TAKEN)));
+        late.lane.takes = Duration::from_secs(1);
+        late.pace = FakePace::with_turns(turns);
+        assert_eq!(event(&late, "").await.0.status(), status);
+        assert_eq!((late.pace.taken(), late.loops.calls().len()), (turns, calls));
+    }
+}
+
 #[tokio::test]
 async fn a_row_that_loops_took_is_taken_even_if_that_cannot_be_recorded() {
     let handler = handler(FakeLane::breaking(), always(saying(200, TAKEN)));

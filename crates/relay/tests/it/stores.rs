@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use relay::store::{
@@ -116,6 +117,8 @@ pub(crate) struct FakeLane {
     unstored: Option<Admission>,
     /// Whether the end can be written.
     settles: bool,
+    /// How long an admission takes.
+    pub(crate) takes: Duration,
     ends: Mutex<Vec<DirectEnd>>,
     wishes: Mutex<Vec<Wish>>,
 }
@@ -127,6 +130,7 @@ impl FakeLane {
             admission: Some(admission),
             unstored: Some(Admission::Direct),
             settles: true,
+            takes: Duration::ZERO,
             ends: Mutex::default(),
             wishes: Mutex::default(),
         }
@@ -157,6 +161,7 @@ impl DirectLane for FakeLane {
     type Guard = ();
 
     async fn admit(&self, _: &Delivery, wish: Wish) -> Result<Admission, StoreFault> {
+        tokio::time::sleep(self.takes).await;
         self.wishes.lock().unwrap().push(wish);
         self.admission.ok_or_else(fault)
     }

@@ -102,6 +102,9 @@ impl<T: Send + Sync> SecretSource<T> for FakeSecrets<T> {
 #[derive(Debug, Default)]
 pub(crate) struct FakePace {
     full: bool,
+    /// How many turns there are, if not any number.
+    turns: Option<usize>,
+    taken: AtomicUsize,
     waits: AtomicUsize,
     pauses: Mutex<Vec<Duration>>,
     notes: Mutex<Vec<Outcome>>,
@@ -111,6 +114,16 @@ impl FakePace {
     /// One without room for who does not wait.
     pub(crate) fn full() -> Self {
         Self { full: true, ..Self::default() }
+    }
+
+    /// One with so many turns for who does not wait.
+    pub(crate) fn with_turns(turns: usize) -> Self {
+        Self { turns: Some(turns), ..Self::default() }
+    }
+
+    /// How many turns were taken.
+    pub(crate) fn taken(&self) -> usize {
+        self.taken.load(Ordering::Relaxed)
     }
 
     /// How often somebody waited for room.
@@ -136,7 +149,11 @@ impl Pace for FakePace {
     }
 
     async fn try_take(&self) -> Option<Turn> {
-        (!self.full).then(|| Turn::from(tokio::time::Instant::now()))
+        if self.full || self.turns.is_some_and(|turns| self.taken() >= turns) {
+            return None;
+        }
+        self.taken.fetch_add(1, Ordering::Relaxed);
+        Some(Turn::from(tokio::time::Instant::now()))
     }
 
     async fn pause(&self, pause: Duration) {
