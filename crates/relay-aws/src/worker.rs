@@ -171,9 +171,8 @@ async fn try_once<W: Attempt, A: Ambient>(attempt: &W, ledger: &Ledger, ambient:
     match end {
         Disposition::Delivered => Fate::Delivered { waited },
         Disposition::Dead(reason) => Fate::Dead(Death { reason, attempts, at: now }),
-        // For as long as an end asks to be left alone, it is.
-        Disposition::TryLater { at, reason } if reason.code == ReasonCode::FarEndFull => Fate::Back(at),
-        Disposition::TryLater { at, .. } => Fate::Parked(at, WaitsFor::FarEnd),
+        Disposition::TryLater { at, firm: true, .. } => Fate::Back(at),
+        Disposition::TryLater { at, firm: false, .. } => Fate::Parked(at, WaitsFor::FarEnd),
         Disposition::Hold { at, .. } => Fate::Parked(at, WaitsFor::Person),
     }
 }

@@ -20,11 +20,11 @@ pub(crate) fn reason_of(lane: Lane, outcome: Outcome) -> Reason {
 
 /// What becomes of a delivery whose far end is left alone: it comes back when that is over.
 pub(crate) fn later_because(left_alone: LeftAlone, now: Timestamp) -> Disposition {
-    let (left, code) = match left_alone {
-        LeftAlone::Full(left) => (left, ReasonCode::FarEndFull),
-        LeftAlone::Down(left) => (left, ReasonCode::FarEndFailed),
+    let (left, code, firm) = match left_alone {
+        LeftAlone::Full(left) => (left, ReasonCode::FarEndFull, true),
+        LeftAlone::Down(left) => (left, ReasonCode::FarEndFailed, false),
     };
-    Disposition::TryLater { at: backoff::after(now, left), reason: Reason::own(code) }
+    Disposition::TryLater { at: backoff::after(now, left), reason: Reason::own(code), firm }
 }
 
 /// Tells how a worker's attempt ended.

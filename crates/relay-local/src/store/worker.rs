@@ -99,14 +99,14 @@ impl SqliteStore {
                         "UPDATE deliveries SET state = 'dead', reason = ?3, status = ?4, settled_at = ?2 WHERE id = ?1",
                     )?
                     .execute(params![id, now, code.as_str(), status])?,
-                Disposition::TryLater { at, reason } => transaction
+                Disposition::TryLater { at, reason, firm } => transaction
                     .prepare_cached(
                         "UPDATE deliveries
-                         SET state = 'waiting', next_at = ?3, reason = ?4, status = ?5,
+                         SET state = 'waiting', next_at = ?3, reason = ?4, status = ?5, not_before = iif(?6, ?3, NULL),
                              failing_since = coalesce(failing_since, ?2), held_since = NULL
                          WHERE id = ?1",
                     )?
-                    .execute(params![id, now, at.as_millisecond(), reason.code.as_str(), reason.status])?,
+                    .execute(params![id, now, at.as_millisecond(), reason.code.as_str(), reason.status, firm])?,
                 Disposition::Hold { at, reason } => transaction
                     .prepare_cached(
                         "UPDATE deliveries
@@ -141,13 +141,13 @@ impl SqliteStore {
     }
 }
 
-/// What has failed, or waited for a person, and gets through shows that others may: those that waited for the same are due.
-/// What an end has asked to be left alone for is not among them.
+/// What has failed, or waited for a person, and gets through shows that others may: those that waited for the same are due,
+/// but for those whose time is firm.
 fn free_others(transaction: &Transaction<'_>, id: &str, now: i64) -> rusqlite::Result<usize> {
     transaction
         .prepare_cached(
             "UPDATE deliveries SET next_at = ?2
-             WHERE settled_at IS NULL AND state = 'waiting' AND next_at > ?2 AND reason <> 'far_end_full'
+             WHERE settled_at IS NULL AND state = 'waiting' AND next_at > ?2 AND coalesce(not_before, 0) <= ?2
                AND direction = (SELECT direction FROM deliveries WHERE id = ?1)
                AND EXISTS (SELECT 1 FROM deliveries
                            WHERE id = ?1 AND (failing_since IS NOT NULL OR held_since IS NOT NULL))",

@@ -119,6 +119,7 @@ async fn a_secret_that_cannot_be_read_is_tried_later() {
     let unreadable = Disposition::TryLater {
         at: now() + Duration::from_millis(1500),
         reason: Reason::own(ReasonCode::SecretUnavailable),
+        firm: false,
     };
     let unread = worker(FakeSecrets::unreadable(), |_, _| status(200));
     assert_eq!(attempt(&unread, History::default()).await, unreadable);
@@ -138,6 +139,7 @@ async fn waits_double_up_to_a_quarter_of_an_hour() {
         let later = Disposition::TryLater {
             at: now() + Duration::from_millis(milliseconds),
             reason: Reason::own(ReasonCode::TimedOut),
+            firm: false,
         };
         assert_eq!(attempt(&worker, history).await, later, "{attempts}");
     }
@@ -169,7 +171,8 @@ async fn what_should_pass_is_tried_later_and_dead_after_four_days() {
 async fn the_far_end_says_how_long_up_to_an_hour() {
     for (asked, seconds) in [(0, 1), (2, 2), (1800, 1800), (3600, 3600), (90_000, 3600)] {
         let worker = answering(asking(503, asked));
-        let later = Disposition::TryLater { at: in_seconds(seconds), reason: because(ReasonCode::FarEndFailed, 503) };
+        let reason = because(ReasonCode::FarEndFailed, 503);
+        let later = Disposition::TryLater { at: in_seconds(seconds), reason, firm: true };
         assert_eq!(attempt(&worker, History::default()).await, later);
         assert!(worker.pace.pauses().is_empty());
     }

@@ -110,6 +110,7 @@ async fn a_secret_that_cannot_be_read_is_tried_later() {
     let later = Disposition::TryLater {
         at: now() + Duration::from_millis(1500),
         reason: Reason::own(ReasonCode::SecretUnavailable),
+        firm: false,
     };
     let unread = worker(FakeSecrets::unreadable(), |_, _| status(200));
     assert_eq!(attempt(&unread, event(), History::default()).await, later);
@@ -125,6 +126,7 @@ async fn waits_double_up_to_a_quarter_of_an_hour() {
         let later = Disposition::TryLater {
             at: now() + Duration::from_millis(milliseconds),
             reason: Reason::own(ReasonCode::Unreachable),
+            firm: false,
         };
         assert_eq!(attempt(&worker, event(), history).await, later, "{attempts}");
     }
@@ -160,7 +162,7 @@ async fn loops_says_how_long_up_to_an_hour_and_a_429_pauses_every_call() {
         let worker = answering(answer);
         let disposition = attempt(&worker, event(), History::default()).await;
         assert!(
-            matches!(disposition, Disposition::TryLater { at, .. } if at == in_seconds(seconds)),
+            matches!(disposition, Disposition::TryLater { at, firm: true, .. } if at == in_seconds(seconds)),
             "{disposition:?}"
         );
         assert_eq!(worker.pace.pauses(), pauses);
