@@ -41,7 +41,8 @@ impl<W: Attempt, A: Ambient> MessageWorker for ClayWorker<W, A> {
     }
 
     async fn park(&self, delivery: &Delivery, waits_for: WaitsFor, receipt: &str) {
-        self.parking.park(&self.ledger, &self.ambient, delivery, waits_for, receipt).await;
+        let end = self.attempt.readiness();
+        self.parking.park(&self.ledger, &self.ambient, delivery, waits_for, end, receipt).await;
     }
 
     async fn freed_by(&self, delivery: &Delivery, waited: Option<WaitsFor>) -> Vec<String> {
@@ -93,7 +94,8 @@ impl<W: Attempt, A: Ambient> MessageWorker for LoopsWorker<W, A> {
     }
 
     async fn park(&self, delivery: &Delivery, waits_for: WaitsFor, receipt: &str) {
-        self.parking.park(&self.ledger, &self.ambient, delivery, waits_for, receipt).await;
+        let end = self.attempt.readiness();
+        self.parking.park(&self.ledger, &self.ambient, delivery, waits_for, end, receipt).await;
     }
 
     async fn freed_by(&self, delivery: &Delivery, waited: Option<WaitsFor>) -> Vec<String> {

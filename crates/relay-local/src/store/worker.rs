@@ -19,6 +19,15 @@ pub struct Claimed {
     pub history: History,
 }
 
+/// What goes first of all that is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum First {
+    /// What has been due longest.
+    LongestDue,
+    /// What has never failed, if there is something of that; else what has been due longest.
+    Unfailed,
+}
+
 impl SqliteStore {
     /// Takes the delivery of that direction that has been due longest, if there is one before which none of the same
     /// contact waits or is being sent.
@@ -26,12 +35,22 @@ impl SqliteStore {
     /// # Errors
     /// When the store is unavailable.
     pub async fn claim(&self, direction: Direction) -> Result<Option<Claimed>, StoreFault> {
+        self.claim_first(direction, First::LongestDue).await
+    }
+
+    /// The same, and something else goes before what has been due longest.
+    ///
+    /// # Errors
+    /// When the store is unavailable.
+    pub async fn claim_first(&self, direction: Direction, first: First) -> Result<Option<Claimed>, StoreFault> {
         let now = self.now().as_millisecond();
         self.transact(move |transaction| {
-            let due: Option<i64> = transaction
-                .prepare_cached(
-                    "SELECT place FROM deliveries AS due
+            let due = |unfailed: bool| {
+                transaction
+                    .prepare_cached(
+                        "SELECT place FROM deliveries AS due
                      WHERE settled_at IS NULL AND direction = ?1 AND state = 'waiting' AND next_at <= ?2
+                       AND NOT (?3 AND (failing_since IS NOT NULL OR held_since IS NOT NULL))
                        AND NOT EXISTS (SELECT 1 FROM paused WHERE paused.direction = ?1)
                        AND NOT EXISTS
                          (SELECT 1 FROM deliveries AS earlier
@@ -40,10 +59,15 @@ impl SqliteStore {
                             -- Who has held a lane for too long is gone.
                             AND NOT (earlier.state = 'direct' AND earlier.next_at <= ?2))
                      ORDER BY next_at, place LIMIT 1",
-                )?
-                .query_row(params![direction.as_str(), now], |row| row.get(0))
-                .optional()?;
-            let Some(place) = due else { return Ok(None) };
+                    )?
+                    .query_row(params![direction.as_str(), now, unfailed], |row| row.get::<_, i64>(0))
+                    .optional()
+            };
+            let mut place = due(first == First::Unfailed)?;
+            if place.is_none() && first == First::Unfailed {
+                place = due(false)?;
+            }
+            let Some(place) = place else { return Ok(None) };
             transaction
                 .prepare_cached(
                     "UPDATE deliveries
@@ -117,6 +141,26 @@ impl SqliteStore {
                     .execute(params![id, now, at.as_millisecond(), reason.code.as_str(), reason.status])?,
             };
             Ok(())
+        })
+        .await?;
+        self.arrivals.notify_waiters();
+        Ok(())
+    }
+
+    /// Makes everything due that has failed in that direction, now that its far end is back: but for what has a firm time.
+    ///
+    /// # Errors
+    /// When the store is unavailable.
+    pub async fn end_is_back(&self, direction: Direction) -> Result<(), StoreFault> {
+        let now = self.now().as_millisecond();
+        self.transact(move |transaction| {
+            transaction
+                .prepare_cached(
+                    "UPDATE deliveries SET next_at = ?2
+                     WHERE settled_at IS NULL AND direction = ?1 AND state = 'waiting' AND next_at > ?2
+                       AND failing_since IS NOT NULL AND coalesce(not_before, 0) <= ?2",
+                )?
+                .execute(params![direction.as_str(), now])
         })
         .await?;
         self.arrivals.notify_waiters();

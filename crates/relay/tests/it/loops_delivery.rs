@@ -153,6 +153,19 @@ async fn what_should_pass_is_tried_later_and_dead_after_four_days() {
 }
 
 #[tokio::test]
+async fn what_fails_while_others_get_through_has_a_firm_time() {
+    let failing = History { attempts: 1, failing_since: Some(ago(SignedDuration::from_mins(1))), held_since: None };
+    for (taken_seconds_ago, history, alone) in
+        [(59, failing, true), (61, failing, false), (59, History::default(), false)]
+    {
+        let mut worker = answering(status(500));
+        worker.pace.taken_ago = Some(Duration::from_secs(taken_seconds_ago));
+        let end = attempt(&worker, event(), history).await;
+        assert!(matches!(end, Disposition::TryLater { firm, .. } if firm == alone), "{end:?}");
+    }
+}
+
+#[tokio::test]
 async fn loops_says_how_long_up_to_an_hour_and_a_429_pauses_every_call() {
     for (answer, seconds, pauses) in [
         (asking(503, 0), 1, vec![]),

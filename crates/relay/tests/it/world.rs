@@ -102,6 +102,8 @@ impl<T: Send + Sync> SecretSource<T> for FakeSecrets<T> {
 #[derive(Debug, Default)]
 pub(crate) struct FakePace {
     full: bool,
+    /// How long ago its end took something.
+    pub(crate) taken_ago: Option<Duration>,
     waits: AtomicUsize,
     pauses: Mutex<Vec<Duration>>,
     notes: Mutex<Vec<Outcome>>,
@@ -149,6 +151,10 @@ impl Pace for FakePace {
 
     fn readiness(&self) -> Readiness {
         Readiness::Ready
+    }
+
+    fn took_within(&self, period: Duration) -> bool {
+        self.taken_ago.is_some_and(|ago| ago < period)
     }
 }
 
