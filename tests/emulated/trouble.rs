@@ -42,7 +42,8 @@ fn seconds(seconds: i64) -> jiff::SignedDuration {
 
 fn postponed(store: &Store) -> DirectEnd {
     let at = store.clock().now().checked_add(seconds(30)).unwrap();
-    DirectEnd::Postponed { attempts: 2, at, reason: Reason { code: ReasonCode::FarEndFailed, status: Some(503) } }
+    let reason = Reason { code: ReasonCode::FarEndFailed, status: Some(503) };
+    DirectEnd::Postponed { attempts: 2, at, reason, firm: false }
 }
 
 /// One that goes first, and one that waits behind it.

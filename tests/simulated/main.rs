@@ -2,6 +2,7 @@
 
 mod backlog;
 mod outage;
+mod poison;
 
 use std::alloc::System;
 use std::sync::{Mutex, MutexGuard, PoisonError};

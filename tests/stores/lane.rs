@@ -12,7 +12,8 @@ use crate::Store;
 
 fn postponed(store: &Store, wait: i64) -> DirectEnd {
     let at: Timestamp = store.clock().now().checked_add(seconds(wait)).unwrap();
-    DirectEnd::Postponed { attempts: 2, at, reason: Reason { code: ReasonCode::FarEndFailed, status: Some(503) } }
+    let reason = Reason { code: ReasonCode::FarEndFailed, status: Some(503) };
+    DirectEnd::Postponed { attempts: 2, at, reason, firm: false }
 }
 
 #[tokio::test]
@@ -74,6 +75,28 @@ async fn a_row_that_has_to_wait_after_all_keeps_its_place() {
     store.let_pass(seconds(31)).await;
     store.work(&end).await;
     assert_eq!(end.got(), ["1", "2"]);
+}
+
+#[tokio::test]
+async fn a_row_that_is_put_off_as_its_far_end_asked_is_not_tried_before_though_another_one_gets_through() {
+    let (mut store, end) = store().await;
+    let first = update(&store, "ada@example.com", "1");
+    assert_eq!(store.lane().admit(&first, Wish::Direct).await.unwrap(), Admission::Direct);
+    let DirectEnd::Postponed { attempts, at, reason, .. } = postponed(&store, 600) else { panic!("it is put off") };
+    let put_off = DirectEnd::Postponed { attempts, at, reason, firm: true };
+    store.lane().settle_direct(&first, put_off).await.unwrap();
+    end.then([Answer::Fails(503)]);
+    let other = update(&store, "bob@example.com", "2");
+    assert_eq!(store.lane().admit(&other, Wish::Later).await.unwrap(), Admission::Queued);
+    for wait in [2, 590] {
+        store.work(&end).await;
+        store.let_pass(seconds(wait)).await;
+    }
+    store.work(&end).await;
+    assert_eq!(end.got(), ["2", "2"]);
+    store.let_pass(seconds(9)).await;
+    store.work(&end).await;
+    assert_eq!(end.got(), ["2", "2", "1"]);
 }
 
 #[tokio::test]

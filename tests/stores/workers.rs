@@ -21,6 +21,40 @@ async fn what_failed_is_not_tried_before_its_time() {
 }
 
 #[tokio::test]
+async fn what_the_far_end_asked_to_have_later_is_not_tried_before_though_another_one_gets_through() {
+    let (mut store, end) = store().await;
+    end.then([Answer::AsksFor(600), Answer::Fails(503)]);
+    for (id, contact, body) in [("msg_1", "ada@example.com", "1"), ("msg_2", "bob@example.com", "2")] {
+        take(&store, &row(&store, id, contact, body)).await;
+        store.work(&end).await;
+    }
+    store.let_pass(seconds(2)).await;
+    store.work(&end).await;
+    store.let_pass(seconds(597)).await;
+    store.work(&end).await;
+    assert_eq!(end.got(), ["1", "2", "2"]);
+    store.let_pass(seconds(1)).await;
+    store.work(&end).await;
+    assert_eq!(end.got(), ["1", "2", "2", "1"]);
+}
+
+#[tokio::test]
+async fn what_failed_goes_as_soon_as_another_one_that_had_failed_has_got_through() {
+    let (mut store, end) = store().await;
+    end.then([Answer::Fails(503), Answer::Fails(503), Answer::Fails(503), Answer::Fails(503), Answer::Fails(503)]);
+    take(&store, &row(&store, "msg_1", "ada@example.com", "1")).await;
+    for wait in [9, 9, 9, 3] {
+        store.work(&end).await;
+        store.let_pass(seconds(wait)).await;
+    }
+    take(&store, &row(&store, "msg_2", "bob@example.com", "2")).await;
+    store.work(&end).await;
+    store.let_pass(seconds(2)).await;
+    store.work(&end).await;
+    assert_eq!(end.got(), ["1", "1", "1", "1", "2", "2", "1"]);
+}
+
+#[tokio::test]
 async fn what_waits_for_a_person_goes_as_soon_as_another_one_has_got_through() {
     let (mut store, end) = store().await;
     end.otherwise(Answer::NeedsMending);

@@ -190,7 +190,15 @@ impl Ledger {
                 "dead",
                 Some(reason),
             ),
-            Disposition::TryLater { reason, .. } => (
+            // Also where the message comes back before its time, because its worker was killed.
+            Disposition::TryLater { reason, firm: true, .. } => (
+                "SET standing = :standing, reason = :reason, last_status = :status, not_before = :at, \
+                 failing_since = if_not_exists(failing_since, :now) REMOVE held_since, attempt_until \
+                 ADD #failed :failure",
+                "queued",
+                Some(reason),
+            ),
+            Disposition::TryLater { reason, firm: false, .. } => (
                 "SET standing = :standing, reason = :reason, last_status = :status, \
                  failing_since = if_not_exists(failing_since, :now) REMOVE held_since, attempt_until \
                  ADD #failed :failure",
@@ -214,6 +222,9 @@ impl Ledger {
                 )
                 .text(":attempt", attempt)
                 .text(":done", "done");
+        }
+        if let Disposition::TryLater { at, firm: true, .. } = end {
+            change = change.number(":at", at.as_millisecond());
         }
         if update.contains(":now") {
             change = change.number(":now", now.as_millisecond());

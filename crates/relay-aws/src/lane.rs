@@ -299,7 +299,8 @@ impl<A: Ambient> DirectLane for AwsLane<A> {
                 }
                 self.give_back(delivery, false).await
             }
-            DirectEnd::Postponed { attempts, at, reason } => {
+            // Its message is not parked, so nobody shows it before its time.
+            DirectEnd::Postponed { attempts, at, reason, firm: _ } => {
                 self.postpone(delivery, Postponed { attempts, at, reason }).await
             }
         }

@@ -10,6 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use relay::ambient::Ambient;
+use relay::pace::Readiness;
 use relay_core::delivery::{Cargo, Delivery, Direction};
 use tokio::time::Instant;
 use tracing::warn;
@@ -50,18 +51,23 @@ impl Parking {
         Self { mended, ..Self::default() }
     }
 
-    /// Notes by which receipt a delivery can be shown before its time.
+    /// Notes by which receipt a delivery can be shown before its time. What is parked while its far end is down is shown as
+    /// soon as anything gets through, whether that had waited or not.
     pub async fn park<A: Ambient>(
         &self,
         ledger: &Ledger,
         ambient: &A,
         delivery: &Delivery,
         waits_for: WaitsFor,
+        end: Readiness,
         receipt: &str,
     ) {
-        if let Err(fault) = ledger.park(delivery, &place(delivery, waits_for), receipt, ambient.now()).await {
+        let place = place(delivery, waits_for);
+        if let Err(fault) = ledger.park(delivery, &place, receipt, ambient.now()).await {
             // It comes back by itself, only later.
             warn!(delivery.id = %delivery.id, %fault, "what is parked could not be noted");
+        } else if waits_for == WaitsFor::FarEnd && end != Readiness::Ready {
+            self.lock().entry(place).or_default().more = true;
         }
     }
 

@@ -184,6 +184,10 @@ impl<A: Ambient, I: PaceItem> Pace for SharedPace<A, I> {
     fn readiness(&self) -> Readiness {
         self.own.readiness()
     }
+
+    fn took_within(&self, period: Duration) -> bool {
+        self.own.took_within(period)
+    }
 }
 
 /// When the next call is due, where that can be.

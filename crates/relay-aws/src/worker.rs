@@ -49,7 +49,8 @@ impl<W: Attempt, A: Ambient> MessageWorker for ClayWorker<W, A> {
     }
 
     async fn park(&self, delivery: &Delivery, waits_for: WaitsFor, receipt: &str) {
-        self.parking.park(&self.ledger, &self.ambient, delivery, waits_for, receipt).await;
+        let end = self.attempt.readiness();
+        self.parking.park(&self.ledger, &self.ambient, delivery, waits_for, end, receipt).await;
     }
 
     async fn freed_by(&self, delivery: &Delivery, waited: Option<WaitsFor>) -> Vec<String> {
@@ -116,7 +117,8 @@ impl<W: Attempt, A: Ambient> MessageWorker for LoopsWorker<W, A> {
     }
 
     async fn park(&self, delivery: &Delivery, waits_for: WaitsFor, receipt: &str) {
-        self.parking.park(&self.ledger, &self.ambient, delivery, waits_for, receipt).await;
+        let end = self.attempt.readiness();
+        self.parking.park(&self.ledger, &self.ambient, delivery, waits_for, end, receipt).await;
     }
 
     async fn freed_by(&self, delivery: &Delivery, waited: Option<WaitsFor>) -> Vec<String> {
@@ -252,9 +254,8 @@ async fn try_once<W: Attempt, A: Ambient>(
     let fate = match end {
         Disposition::Delivered => Fate::Delivered { waited },
         Disposition::Dead(reason) => Fate::Dead(Death { reason, attempts, at: now }),
-        // For as long as an end asks to be left alone, it is.
-        Disposition::TryLater { at, reason } if reason.code == ReasonCode::FarEndFull => Fate::Back(at),
-        Disposition::TryLater { at, .. } => Fate::Parked(at, WaitsFor::FarEnd),
+        Disposition::TryLater { at, firm: true, .. } => Fate::Back(at),
+        Disposition::TryLater { at, firm: false, .. } => Fate::Parked(at, WaitsFor::FarEnd),
         Disposition::Hold { at, .. } => Fate::Parked(at, WaitsFor::Person),
     };
     fate.into()

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::delivery::{Disposition, History, Reason};
+use crate::delivery::{Disposition, History, Reason, ReasonCode};
 
 /// The shortest wait before another attempt.
 const SHORTEST: Duration = Duration::from_secs(1);
@@ -57,7 +57,7 @@ pub fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
 }
 
 /// What becomes of a delivery that failed for a reason that should pass: another attempt, or, after days of them, the
-/// dead letters.
+/// dead letters. For as long as its far end asks to be left alone, or is full, it is.
 #[must_use]
 pub fn try_later(
     history: History,
@@ -70,7 +70,13 @@ pub fn try_later(
         return Disposition::Dead(reason);
     }
     let attempts = history.attempts.saturating_add(1);
-    Disposition::TryLater { at: after(now, wait(attempts, asked, random)), reason }
+    Disposition::TryLater { at: after(now, wait(attempts, asked, random)), reason, firm: is_firm(asked, reason) }
+}
+
+/// Whether the time of the next attempt is the far end's wish, which no other delivery that gets through ends.
+#[must_use]
+pub const fn is_firm(asked: Option<Duration>, reason: Reason) -> bool {
+    asked.is_some() || matches!(reason.code, ReasonCode::FarEndFull)
 }
 
 /// What becomes of a delivery that a person has to make possible.
@@ -112,6 +118,17 @@ mod tests {
         assert_eq!(wait(1, Some(Duration::from_secs(120)), 0.5), Duration::from_secs(120));
         assert_eq!(wait(1, Some(Duration::from_secs(9000)), 0.5), Duration::from_secs(3600));
         assert_eq!(wait(1, Some(Duration::ZERO), 0.5), Duration::from_secs(1));
+    }
+
+    #[test]
+    fn only_a_time_that_the_far_end_asked_for_is_firm() {
+        let firm = |code, asked| {
+            let later = try_later(History::default(), Reason::own(code), asked, at(0), 0.5);
+            matches!(later, Disposition::TryLater { firm: true, .. })
+        };
+        assert!(firm(ReasonCode::FarEndFailed, Some(Duration::from_secs(600))));
+        assert!(firm(ReasonCode::FarEndFull, None), "its limit is per second");
+        assert!(!firm(ReasonCode::FarEndFailed, None));
     }
 
     #[test]

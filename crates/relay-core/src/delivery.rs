@@ -241,6 +241,8 @@ pub enum Disposition {
         at: Timestamp,
         /// Why.
         reason: Reason,
+        /// Whether it is never tried before that. What is not firm may be, when another delivery shows that the end is back.
+        firm: bool,
     },
     /// It waits for a person to mend something, and is tried again at this time, or when what is at fault has changed.
     Hold {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use relay::pace::Readiness;
+use relay::pace::{LeftAlone, Readiness};
 use relay::signal::{Became, Signal};
 use relay::store::Attempt;
 use relay_core::backoff;
@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::error;
 
-use crate::store::{Claimed, SqliteStore};
+use crate::store::{Claimed, First, SqliteStore};
 
 /// How many deliveries are under way at once: enough to keep the pace with a far end that takes a second to answer.
 const AT_ONCE: usize = 8;
@@ -22,20 +22,34 @@ const POLL: Duration = Duration::from_millis(250);
 const STORE_PAUSE: Duration = Duration::from_secs(1);
 
 /// Drains the queue of a direction until `stop` says so; then it ends what is under way.
+///
+/// What has never failed goes first: what fails whenever it comes must not keep it from an end that is well, least of all as
+/// the one that is to show whether the end is back. Every eighth is what has been due longest, so that what has failed has
+/// its turn as well.
 pub async fn drain<A>(store: SqliteStore, direction: Direction, worker: Arc<A>, mut stop: watch::Receiver<bool>)
 where
     A: Attempt + 'static,
 {
     let mut under_way = JoinSet::new();
+    let (mut was_down, mut claims) = (false, 0);
     while !*stop.borrow() {
-        let most = match worker.readiness() {
+        let readiness = worker.readiness();
+        let most = match readiness {
             Readiness::Ready => AT_ONCE,
             Readiness::Probe => 1,
             Readiness::LeftAlone(_) => 0,
         };
+        match readiness {
+            Readiness::Probe | Readiness::LeftAlone(LeftAlone::Down(_)) => was_down = true,
+            Readiness::Ready if was_down => was_down = store.end_is_back(direction).await.is_err(),
+            Readiness::Ready | Readiness::LeftAlone(LeftAlone::Full(_)) => {}
+        }
         while under_way.len() < most {
-            match store.claim(direction).await {
+            let failed_has_its_turn = readiness == Readiness::Ready && claims % AT_ONCE == 0;
+            let first = if failed_has_its_turn { First::LongestDue } else { First::Unfailed };
+            match store.claim_first(direction, first).await {
                 Ok(Some(claimed)) => {
+                    claims += 1;
                     under_way.spawn(deliver(store.clone(), Arc::clone(&worker), claimed));
                 }
                 Ok(None) => break,

@@ -25,6 +25,8 @@ struct State {
     failures: u32,
     /// When the next caller may see whether the end is back.
     probe_at: Option<Instant>,
+    /// When the end last took something.
+    taken_at: Option<Instant>,
 }
 
 impl Breaker {
@@ -50,11 +52,17 @@ impl Breaker {
         self.lock().probe_at.is_some()
     }
 
+    /// Whether the end has taken something within that period.
+    pub(crate) fn took_within(&self, period: Duration) -> bool {
+        self.lock().taken_at.is_some_and(|at| at.elapsed() < period)
+    }
+
     /// Notes what came of a call.
     pub(crate) fn note(&self, outcome: Outcome) {
         let mut state = self.lock();
         if is_up(outcome) {
-            *state = State::default();
+            let taken_at = if is_taken(outcome) { Some(Instant::now()) } else { state.taken_at };
+            *state = State { taken_at, ..State::default() };
             return;
         }
         state.failures = state.failures.saturating_add(1);
@@ -81,6 +89,11 @@ const fn is_up(outcome: Outcome) -> bool {
         Outcome::Answered(status) => status < 500,
         Outcome::TimedOut | Outcome::Unreachable | Outcome::CertificateUntrusted => false,
     }
+}
+
+/// Whether an outcome shows that the end takes what it is sent.
+const fn is_taken(outcome: Outcome) -> bool {
+    matches!(outcome, Outcome::Answered(200..=299))
 }
 
 #[cfg(test)]
@@ -121,6 +134,17 @@ mod tests {
             }
         }
         assert!((5..=6).contains(&asked), "{asked} in a minute");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_known_how_long_ago_the_end_took_something() {
+        let (breaker, second) = (Breaker::default(), Duration::from_secs(1));
+        breaker.note(Outcome::Answered(401));
+        assert!(!breaker.took_within(60 * second), "it was there, and took nothing");
+        breaker.note(Outcome::Answered(200));
+        tokio::time::advance(10 * second).await;
+        breaker.note(DOWN);
+        assert!(breaker.took_within(11 * second) && !breaker.took_within(10 * second));
     }
 
     #[tokio::test(start_paused = true)]

@@ -12,7 +12,7 @@ use tracing::{error, warn};
 
 use crate::ambient::Ambient;
 use crate::clay_api::ClayApi;
-use crate::outcome::{later_because, reason_of, tell};
+use crate::outcome::{firm_if_alone, later_because, reason_of, tell};
 use crate::pace::{Pace, Readiness};
 use crate::pool_use::PoolCount;
 use crate::secrets::{LoopsToClaySecret, SecretSource};
@@ -140,7 +140,8 @@ where
                     if answer.outcome == Outcome::Answered(429) {
                         self.pace.pause(answer.retry_after.unwrap_or(FULL_PAUSE)).await;
                     }
-                    return Pass::Ended(self.later(history, reason, answer.retry_after));
+                    let later = self.later(history, reason, answer.retry_after);
+                    return Pass::Ended(firm_if_alone(later, history, &self.pace, self.ambient.now()));
                 }
             }
         }

@@ -237,6 +237,7 @@ where
                     attempts: *attempts,
                     at: backoff::after(self.ambient.now(), wait),
                     reason: *reason,
+                    firm: backoff::is_firm(*asked, *reason),
                 }
             }
         };

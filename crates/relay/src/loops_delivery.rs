@@ -8,7 +8,7 @@ use tokio::time::{Duration, Instant};
 use crate::ambient::Ambient;
 use crate::direct::FULL_PAUSE;
 use crate::loops_api::{LoopsApi, LoopsCall};
-use crate::outcome::{later_because, reason_of, tell};
+use crate::outcome::{firm_if_alone, later_because, reason_of, tell};
 use crate::pace::{Pace, Readiness};
 use crate::secrets::{ClayToLoopsSecret, SecretSource};
 use crate::signal::Tally;
@@ -97,7 +97,8 @@ where
                     if answer.outcome == Outcome::Answered(429) {
                         self.pace.pause(answer.retry_after.unwrap_or(FULL_PAUSE)).await;
                     }
-                    return self.later(history, reason, answer.retry_after);
+                    let later = self.later(history, reason, answer.retry_after);
+                    return firm_if_alone(later, history, &self.pace, self.ambient.now());
                 }
             }
         }

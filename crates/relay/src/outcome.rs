@@ -6,7 +6,7 @@ use relay_core::decision::{self, Lane, Outcome};
 use relay_core::delivery::{Delivery, Disposition, History, Reason, ReasonCode};
 use tokio::time::Instant;
 
-use crate::pace::LeftAlone;
+use crate::pace::{LeftAlone, Pace};
 use crate::signal::{Became, Signal, Tally};
 
 /// The reason that an outcome is, in a lane.
@@ -20,11 +20,24 @@ pub(crate) fn reason_of(lane: Lane, outcome: Outcome) -> Reason {
 
 /// What becomes of a delivery whose far end is left alone: it comes back when that is over.
 pub(crate) fn later_because(left_alone: LeftAlone, now: Timestamp) -> Disposition {
-    let (left, code) = match left_alone {
-        LeftAlone::Full(left) => (left, ReasonCode::FarEndFull),
-        LeftAlone::Down(left) => (left, ReasonCode::FarEndFailed),
+    let (left, code, firm) = match left_alone {
+        LeftAlone::Full(left) => (left, ReasonCode::FarEndFull, true),
+        LeftAlone::Down(left) => (left, ReasonCode::FarEndFailed, false),
     };
-    Disposition::TryLater { at: backoff::after(now, left), reason: Reason::own(code) }
+    Disposition::TryLater { at: backoff::after(now, left), reason: Reason::own(code), firm }
+}
+
+/// The same, at a firm time where the far end has taken others since this one first failed: then it is not the end that
+/// fails, and that others get through says nothing of this one.
+pub(crate) fn firm_if_alone(end: Disposition, history: History, pace: &impl Pace, now: Timestamp) -> Disposition {
+    let failing_for = history.failing_since.map(|since| now.duration_since(since).try_into().unwrap_or_default());
+    match end {
+        Disposition::TryLater { at, reason, firm } => {
+            let alone = failing_for.is_some_and(|period| pace.took_within(period));
+            Disposition::TryLater { at, reason, firm: firm || alone }
+        }
+        other => other,
+    }
 }
 
 /// Tells how a worker's attempt ended.

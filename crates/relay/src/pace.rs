@@ -94,6 +94,9 @@ pub trait Pace: Send + Sync {
 
     /// Whether a worker may begin something, as far as is known here without asking anybody.
     fn readiness(&self) -> Readiness;
+
+    /// Whether the end has taken something within that period, as far as is known here.
+    fn took_within(&self, period: Duration) -> bool;
 }
 
 /// Whether a worker may begin something.
@@ -126,6 +129,10 @@ impl<P: Pace> Pace for std::sync::Arc<P> {
 
     fn readiness(&self) -> Readiness {
         (**self).readiness()
+    }
+
+    fn took_within(&self, period: Duration) -> bool {
+        (**self).took_within(period)
     }
 }
 
@@ -270,6 +277,10 @@ impl Pace for ProcessPace {
             None if self.breaker.is_open() => Readiness::Probe,
             None => Readiness::Ready,
         }
+    }
+
+    fn took_within(&self, period: Duration) -> bool {
+        self.breaker.took_within(period)
     }
 }
 

@@ -83,6 +83,8 @@ pub enum DirectEnd {
         at: Timestamp,
         /// Why it was not delivered.
         reason: Reason,
+        /// Whether it is never tried before that, whatever else gets through.
+        firm: bool,
     },
 }
 

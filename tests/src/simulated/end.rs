@@ -45,8 +45,14 @@ pub struct State {
     answered: VecDeque<(Duration, usize)>,
     /// What it takes over each answer.
     takes: Duration,
+    /// When each row was taken first.
+    taken_at: Vec<Option<Duration>>,
     /// From when until when it is down.
     down: (Duration, Duration),
+    /// The rows before this one fail whenever they come.
+    poison: usize,
+    /// How many calls failed for that.
+    pub poisoned: u64,
     /// How many calls came while it was down.
     pub while_down: u64,
     /// How many calls it had to refuse because there were too many.
@@ -65,10 +71,13 @@ impl State {
             rng: Rng::with_seed(seed),
             window: VecDeque::new(),
             taken: vec![0; rows],
+            taken_at: vec![None; rows],
             answering: BTreeSet::new(),
             answered: VecDeque::new(),
             takes: Duration::ZERO,
             down: (Duration::ZERO, Duration::ZERO),
+            poison: 0,
+            poisoned: 0,
             while_down: 0,
             refused: 0,
             last_taken: Duration::ZERO,
@@ -84,6 +93,17 @@ impl State {
     /// Is down for that time.
     pub fn goes_down(&mut self, from: Duration, until: Duration) {
         self.down = (from, until);
+    }
+
+    /// Answers each of the first so many rows with 500 whenever it comes.
+    pub fn fails_at(&mut self, rows: usize) {
+        self.poison = rows;
+    }
+
+    /// When a row was taken first.
+    #[must_use]
+    pub fn taken_at(&self, number: usize) -> Option<Duration> {
+        self.taken_at.get(number).copied().flatten()
     }
 
     /// How many different rows were taken.
@@ -131,6 +151,7 @@ impl State {
         if let Some(taken) = self.taken.get_mut(number) {
             if *taken == 0 {
                 self.last_taken = now;
+                self.taken_at.iter_mut().skip(number).take(1).for_each(|at| *at = Some(now));
             }
             *taken = taken.saturating_add(1);
             self.answering.insert(number);
@@ -172,6 +193,16 @@ impl End {
             Some(1) => return FarAnswer::bare(Outcome::Unreachable),
             Some(_) => return FarAnswer::bare(Outcome::Answered(503)),
             None => {}
+        }
+        let poisoned = {
+            let mut state = self.state();
+            let poisoned = number < state.poison;
+            state.poisoned += u64::from(poisoned);
+            poisoned
+        };
+        if poisoned {
+            self.travel().await;
+            return FarAnswer::bare(Outcome::Answered(500));
         }
         let answer = self.state().take(number, key, now);
         let takes = self.state().takes;

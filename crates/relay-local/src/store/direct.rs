@@ -133,15 +133,15 @@ fn settle(transaction: &Transaction<'_>, id: &DeliveryId, end: DirectEnd, now: T
         DirectEnd::Refused => transaction
             .prepare_cached("DELETE FROM deliveries WHERE id = ?1 AND state = 'direct'")?
             .execute([id])?,
-        DirectEnd::Postponed { attempts, at, reason } => {
+        DirectEnd::Postponed { attempts, at, reason, firm } => {
             let changed = transaction
                 .prepare_cached(
                     "UPDATE deliveries
                      SET state = 'waiting', attempts = ?3, next_at = ?4, failing_since = ?2, reason = ?5,
-                         status = ?6, first_attempt_at = ?2, last_attempt_at = ?2
+                         status = ?6, first_attempt_at = ?2, last_attempt_at = ?2, not_before = iif(?7, ?4, NULL)
                      WHERE id = ?1 AND state = 'direct'",
                 )?
-                .execute(params![id, now, attempts, at.as_millisecond(), reason.code.as_str(), reason.status])?;
+                .execute(params![id, now, attempts, at.as_millisecond(), reason.code.as_str(), reason.status, firm])?;
             // What the caller has waited for counts once, by its last reason.
             if changed == 1 {
                 failures::count(transaction, id, reason, now)?;

@@ -46,7 +46,7 @@ pub use paused::{pause, paused_since, resume};
 pub use queue_state::QueueState;
 pub use report::{DeliveryReport, DeliveryState, Filter, list, state_of};
 pub use search::{Found, Search, queue_of, search};
-pub use worker::Claimed;
+pub use worker::{Claimed, First};
 
 /// The store of a running relay.
 #[derive(Clone)]

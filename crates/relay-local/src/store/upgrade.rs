@@ -25,9 +25,15 @@ const PAUSED: &str = "CREATE TABLE IF NOT EXISTS paused (direction TEXT PRIMARY 
 const CONTACTS: &str = "CREATE INDEX IF NOT EXISTS deliveries_of_contact ON deliveries (contact_hash)";
 
 /// The columns of `deliveries` that it did not have at first: whom it is about, as a hash; when the first and the last attempt
-/// were begun; what an event under a caller's own key says to people, as a hash.
-const COLUMNS: [(&str, &str); 4] =
-    [("contact_hash", "TEXT"), ("first_attempt_at", "INTEGER"), ("last_attempt_at", "INTEGER"), ("event_hash", "TEXT")];
+/// were begun; what an event under a caller's own key says to people, as a hash; before when it is not tried, whatever else gets
+/// through. Such a time that is over means nothing.
+const COLUMNS: [(&str, &str); 5] = [
+    ("contact_hash", "TEXT"),
+    ("first_attempt_at", "INTEGER"),
+    ("last_attempt_at", "INTEGER"),
+    ("event_hash", "TEXT"),
+    ("not_before", "INTEGER"),
+];
 
 /// Adds what is missing, all of it or nothing.
 pub(super) fn upgrade(connection: &mut Connection) -> rusqlite::Result<()> {
@@ -79,6 +85,7 @@ mod tests {
             ALTER TABLE deliveries DROP COLUMN first_attempt_at;
             ALTER TABLE deliveries DROP COLUMN last_attempt_at;
             ALTER TABLE deliveries DROP COLUMN event_hash;
+            ALTER TABLE deliveries DROP COLUMN not_before;
             INSERT INTO deliveries (id, direction, state, contact, kind, body_hash, received_at, next_at, attempts)
             VALUES ('old', 'clay-to-loops', 'waiting', 'c', 'contact', 'h', 1, 1, 3)";
         opened.writer.execute_batch(old).unwrap();

@@ -21,6 +21,15 @@ pub struct Claimed {
     pub history: History,
 }
 
+/// What goes first of all that is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum First {
+    /// What has been due longest.
+    LongestDue,
+    /// What has never failed, if there is something of that; else what has been due longest.
+    Unfailed,
+}
+
 impl SqliteStore {
     /// Takes the delivery of that direction that has been due longest, if there is one before which none of the same
     /// contact waits or is being sent, also past the queue.
@@ -28,6 +37,14 @@ impl SqliteStore {
     /// # Errors
     /// When the store is unavailable.
     pub async fn claim(&self, direction: Direction) -> Result<Option<Claimed>, StoreFault> {
+        self.claim_first(direction, First::LongestDue).await
+    }
+
+    /// The same, and something else goes before what has been due longest.
+    ///
+    /// # Errors
+    /// When the store is unavailable.
+    pub async fn claim_first(&self, direction: Direction, first: First) -> Result<Option<Claimed>, StoreFault> {
         let (now, lanes) = (self.now().as_millisecond(), Arc::clone(&self.lanes));
         self.transact(move |transaction| {
             // Who takes a lane from here on sees what is taken here.
@@ -35,10 +52,12 @@ impl SqliteStore {
                 Direction::ClayToLoops => lanes.contacts(),
                 Direction::LoopsToClay => "[]".to_owned(),
             };
-            let due: Option<i64> = transaction
-                .prepare_cached(
-                    "SELECT place FROM deliveries AS due
+            let due = |unfailed: bool| {
+                transaction
+                    .prepare_cached(
+                        "SELECT place FROM deliveries AS due
                      WHERE settled_at IS NULL AND direction = ?1 AND state = 'waiting' AND next_at <= ?2
+                       AND NOT (?3 AND (failing_since IS NOT NULL OR held_since IS NOT NULL))
                        AND NOT EXISTS (SELECT 1 FROM paused WHERE paused.direction = ?1)
                        AND NOT EXISTS
                          (SELECT 1 FROM deliveries AS earlier
@@ -46,12 +65,17 @@ impl SqliteStore {
                             AND earlier.contact = due.contact AND earlier.place < due.place
                             -- Whose lane nobody has is left of a caller who is gone.
                             AND earlier.state <> 'direct')
-                       AND due.contact NOT IN (SELECT value FROM json_each(?3))
+                       AND due.contact NOT IN (SELECT value FROM json_each(?4))
                      ORDER BY next_at, place LIMIT 1",
-                )?
-                .query_row(params![direction.as_str(), now, held], |row| row.get(0))
-                .optional()?;
-            let Some(place) = due else { return Ok(None) };
+                    )?
+                    .query_row(params![direction.as_str(), now, unfailed, held], |row| row.get::<_, i64>(0))
+                    .optional()
+            };
+            let mut place = due(first == First::Unfailed)?;
+            if place.is_none() && first == First::Unfailed {
+                place = due(false)?;
+            }
+            let Some(place) = place else { return Ok(None) };
             transaction
                 .prepare_cached(
                     "UPDATE deliveries
@@ -107,14 +131,14 @@ impl SqliteStore {
                         "UPDATE deliveries SET state = 'dead', reason = ?3, status = ?4, settled_at = ?2 WHERE id = ?1",
                     )?
                     .execute(params![id, now, code.as_str(), status])?,
-                Disposition::TryLater { at, reason } => transaction
+                Disposition::TryLater { at, reason, firm } => transaction
                     .prepare_cached(
                         "UPDATE deliveries
-                         SET state = 'waiting', next_at = ?3, reason = ?4, status = ?5,
+                         SET state = 'waiting', next_at = ?3, reason = ?4, status = ?5, not_before = iif(?6, ?3, NULL),
                              failing_since = coalesce(failing_since, ?2), held_since = NULL
                          WHERE id = ?1",
                     )?
-                    .execute(params![id, now, at.as_millisecond(), reason.code.as_str(), reason.status])?,
+                    .execute(params![id, now, at.as_millisecond(), reason.code.as_str(), reason.status, firm])?,
                 Disposition::Hold { at, reason } => transaction
                     .prepare_cached(
                         "UPDATE deliveries
@@ -125,6 +149,26 @@ impl SqliteStore {
                     .execute(params![id, now, at.as_millisecond(), reason.code.as_str(), reason.status])?,
             };
             Ok(())
+        })
+        .await?;
+        self.arrivals.notify_waiters();
+        Ok(())
+    }
+
+    /// Makes everything due that has failed in that direction, now that its far end is back: but for what has a firm time.
+    ///
+    /// # Errors
+    /// When the store is unavailable.
+    pub async fn end_is_back(&self, direction: Direction) -> Result<(), StoreFault> {
+        let now = self.now().as_millisecond();
+        self.transact(move |transaction| {
+            transaction
+                .prepare_cached(
+                    "UPDATE deliveries SET next_at = ?2
+                     WHERE settled_at IS NULL AND direction = ?1 AND state = 'waiting' AND next_at > ?2
+                       AND failing_since IS NOT NULL AND coalesce(not_before, 0) <= ?2",
+                )?
+                .execute(params![direction.as_str(), now])
         })
         .await?;
         self.arrivals.notify_waiters();
@@ -149,13 +193,13 @@ impl SqliteStore {
     }
 }
 
-/// What has failed, or waited for a person, and gets through shows that others may: those that waited for the same are due.
-/// What an end has asked to be left alone for is not among them.
+/// What has failed, or waited for a person, and gets through shows that others may: those that waited for the same are due,
+/// but for those whose time is firm.
 fn free_others(transaction: &Transaction<'_>, id: &str, now: i64) -> rusqlite::Result<usize> {
     transaction
         .prepare_cached(
             "UPDATE deliveries SET next_at = ?2
-             WHERE settled_at IS NULL AND state = 'waiting' AND next_at > ?2 AND reason <> 'far_end_full'
+             WHERE settled_at IS NULL AND state = 'waiting' AND next_at > ?2 AND coalesce(not_before, 0) <= ?2
                AND direction = (SELECT direction FROM deliveries WHERE id = ?1)
                AND EXISTS (SELECT 1 FROM deliveries
                            WHERE id = ?1 AND (failing_since IS NOT NULL OR held_since IS NOT NULL))",

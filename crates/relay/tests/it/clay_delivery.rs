@@ -119,6 +119,7 @@ async fn a_secret_that_cannot_be_read_is_tried_later() {
     let unreadable = Disposition::TryLater {
         at: now() + Duration::from_millis(1500),
         reason: Reason::own(ReasonCode::SecretUnavailable),
+        firm: false,
     };
     let unread = worker(FakeSecrets::unreadable(), |_, _| status(200));
     assert_eq!(attempt(&unread, History::default()).await, unreadable);
@@ -138,6 +139,7 @@ async fn waits_double_up_to_a_quarter_of_an_hour() {
         let later = Disposition::TryLater {
             at: now() + Duration::from_millis(milliseconds),
             reason: Reason::own(ReasonCode::TimedOut),
+            firm: false,
         };
         assert_eq!(attempt(&worker, history).await, later, "{attempts}");
     }
@@ -169,9 +171,23 @@ async fn what_should_pass_is_tried_later_and_dead_after_four_days() {
 async fn the_far_end_says_how_long_up_to_an_hour() {
     for (asked, seconds) in [(0, 1), (2, 2), (1800, 1800), (3600, 3600), (90_000, 3600)] {
         let worker = answering(asking(503, asked));
-        let later = Disposition::TryLater { at: in_seconds(seconds), reason: because(ReasonCode::FarEndFailed, 503) };
+        let reason = because(ReasonCode::FarEndFailed, 503);
+        let later = Disposition::TryLater { at: in_seconds(seconds), reason, firm: true };
         assert_eq!(attempt(&worker, History::default()).await, later);
         assert!(worker.pace.pauses().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn what_fails_while_others_get_through_has_a_firm_time() {
+    let failing = History { attempts: 1, failing_since: Some(ago(SignedDuration::from_mins(1))), held_since: None };
+    for (taken_seconds_ago, history, alone) in
+        [(59, failing, true), (61, failing, false), (59, History::default(), false)]
+    {
+        let mut worker = answering(status(500));
+        worker.pace.taken_ago = Some(Duration::from_secs(taken_seconds_ago));
+        let end = attempt(&worker, history).await;
+        assert!(matches!(end, Disposition::TryLater { firm, .. } if firm == alone), "{end:?}");
     }
 }
 

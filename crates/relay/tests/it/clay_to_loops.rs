@@ -93,7 +93,7 @@ async fn what_should_pass_is_tried_twice_with_one_key_and_then_stored() {
         assert!(matches!(calls[0].cargo, Cargo::LoopsEvent { .. }));
         // Two attempts: at most four seconds, with a chance of one half two and a half.
         let at = now() + Duration::from_millis(2500);
-        assert_eq!(handler.lane.ends(), [DirectEnd::Postponed { attempts: 2, at, reason }]);
+        assert_eq!(handler.lane.ends(), [DirectEnd::Postponed { attempts: 2, at, reason, firm: false }]);
     }
 }
 
@@ -122,7 +122,7 @@ async fn who_asks_for_longer_than_the_caller_waits_gets_the_row_from_the_queue_t
         assert_eq!(event(&handler, "").await.0.status(), 202);
         assert!(began.elapsed() < Duration::from_secs(1));
         let (at, reason) = (now() + Duration::from_secs(wait), because(ReasonCode::FarEndFailed, 503));
-        assert_eq!(handler.lane.ends(), [DirectEnd::Postponed { attempts: 1, at, reason }]);
+        assert_eq!(handler.lane.ends(), [DirectEnd::Postponed { attempts: 1, at, reason, firm: true }]);
     }
 }
 

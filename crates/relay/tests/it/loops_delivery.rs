@@ -110,6 +110,7 @@ async fn a_secret_that_cannot_be_read_is_tried_later() {
     let later = Disposition::TryLater {
         at: now() + Duration::from_millis(1500),
         reason: Reason::own(ReasonCode::SecretUnavailable),
+        firm: false,
     };
     let unread = worker(FakeSecrets::unreadable(), |_, _| status(200));
     assert_eq!(attempt(&unread, event(), History::default()).await, later);
@@ -125,6 +126,7 @@ async fn waits_double_up_to_a_quarter_of_an_hour() {
         let later = Disposition::TryLater {
             at: now() + Duration::from_millis(milliseconds),
             reason: Reason::own(ReasonCode::Unreachable),
+            firm: false,
         };
         assert_eq!(attempt(&worker, event(), history).await, later, "{attempts}");
     }
@@ -151,6 +153,19 @@ async fn what_should_pass_is_tried_later_and_dead_after_four_days() {
 }
 
 #[tokio::test]
+async fn what_fails_while_others_get_through_has_a_firm_time() {
+    let failing = History { attempts: 1, failing_since: Some(ago(SignedDuration::from_mins(1))), held_since: None };
+    for (taken_seconds_ago, history, alone) in
+        [(59, failing, true), (61, failing, false), (59, History::default(), false)]
+    {
+        let mut worker = answering(status(500));
+        worker.pace.taken_ago = Some(Duration::from_secs(taken_seconds_ago));
+        let end = attempt(&worker, event(), history).await;
+        assert!(matches!(end, Disposition::TryLater { firm, .. } if firm == alone), "{end:?}");
+    }
+}
+
+#[tokio::test]
 async fn loops_says_how_long_up_to_an_hour_and_a_429_pauses_every_call() {
     for (answer, seconds, pauses) in [
         (asking(503, 0), 1, vec![]),
@@ -160,7 +175,7 @@ async fn loops_says_how_long_up_to_an_hour_and_a_429_pauses_every_call() {
         let worker = answering(answer);
         let disposition = attempt(&worker, event(), History::default()).await;
         assert!(
-            matches!(disposition, Disposition::TryLater { at, .. } if at == in_seconds(seconds)),
+            matches!(disposition, Disposition::TryLater { at, firm: true, .. } if at == in_seconds(seconds)),
             "{disposition:?}"
         );
         assert_eq!(worker.pace.pauses(), pauses);

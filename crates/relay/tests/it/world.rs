@@ -105,6 +105,8 @@ pub(crate) struct FakePace {
     /// How many turns there are, if not any number.
     turns: Option<usize>,
     taken: AtomicUsize,
+    /// How long ago its end took something.
+    pub(crate) taken_ago: Option<Duration>,
     waits: AtomicUsize,
     pauses: Mutex<Vec<Duration>>,
     notes: Mutex<Vec<Outcome>>,
@@ -166,6 +168,10 @@ impl Pace for FakePace {
 
     fn readiness(&self) -> Readiness {
         Readiness::Ready
+    }
+
+    fn took_within(&self, period: Duration) -> bool {
+        self.taken_ago.is_some_and(|ago| ago < period)
     }
 }
 
