@@ -28,7 +28,7 @@ const EMPTY_ROW: &str = "{}";
 /// The code of an answer that nobody has filled in what is needed for another.
 pub(super) const NOT_CONFIGURED: &str = "not_configured";
 /// What to do where the relay knows other secrets than are kept.
-const UNKNOWN: &str = "a relay-local reads its keys when it starts: restart it; on AWS, see function-errors";
+const UNKNOWN: &str = "a relay-local may have others in its environment: run doctor there; on AWS, see function-errors";
 /// From how many seconds on a clock that is off is worth a word.
 const SKEW_SECONDS: i64 = 30;
 
