@@ -71,22 +71,13 @@ impl Ledger {
     ///
     /// # Errors
     /// When the table cannot be written.
-    ///
-    /// The `token` is new for each call, so that one that was repeated because its answer was lost knows its own write.
-    pub async fn set_out(
-        &self,
-        delivery: &Delivery,
-        token: &str,
-        until: Timestamp,
-        now: Timestamp,
-    ) -> Result<bool, StoreFault> {
+    pub async fn set_out(&self, delivery: &Delivery, until: Timestamp, now: Timestamp) -> Result<bool, StoreFault> {
         let change = Change::new(
             "SET standing = :direct, lease_until = :until, body_hash = :hash, received_at = :received, cargo = :cargo, \
-             attempts = :none, event_hash = :said, set_out_by = :token REMOVE reason, last_status, failing_since, held_since, not_before, first_attempt_at, \
+             attempts = :none, event_hash = :said REMOVE reason, last_status, failing_since, held_since, not_before, first_attempt_at, \
              last_attempt_at",
         )
-        .only_if("attribute_not_exists(standing) OR standing = :dead OR (standing = :direct AND (lease_until < :now OR set_out_by = :token))")
-        .text(":token", token)
+        .only_if("attribute_not_exists(standing) OR standing = :dead OR (standing = :direct AND lease_until < :now)")
         .text(":dead", "dead")
         .text(":direct", "direct")
         .text(":said", &delivery.event_hash().unwrap_or_default())
