@@ -78,7 +78,8 @@ fn drain_late<F: Form>(way: Way, events: usize, takes: Duration) -> Memory {
 fn drain_both<F: Form>(way: Way, events: usize, store_apart: bool) {
     let (small, large) = (drain::<F>(way, events / 5), drain::<F>(way, events));
     let grown = large.held.saturating_sub(small.held);
-    assert!(grown < 100_000, "{grown} bytes more are held for {events} events than for a fifth of them");
+    // A hundred are under way at the most, more or less; 1,200 events more that were kept would be 600,000 bytes.
+    assert!(grown < 200_000, "{grown} bytes more are held for {events} events than for a fifth of them");
     if store_apart {
         // Pages come and go in bulk, and a backlog of 50,000 is 50 MB of rows.
         let grown = large.resident.saturating_sub(small.resident);

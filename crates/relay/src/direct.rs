@@ -22,6 +22,8 @@ use crate::signal::Tally;
 const TRIES: u32 = 2;
 /// The longest that one try may take: two of them, and the pause between, fit into the caller's time.
 const TRY_TIMEOUT: Duration = Duration::from_secs(4);
+/// The shortest: one that is broken off sooner has sent the row all the same, and nobody waits for what Loops says.
+const SHORTEST_TRY: Duration = Duration::from_secs(1);
 /// The longest pause before the second try; who asks for more gets it from the queue.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// How long Loops is left alone after a 429 that does not say how long (its limit is per second).
@@ -77,8 +79,8 @@ where
         deadline: Instant,
         tally: &mut Tally,
     ) -> DirectAttempt {
-        if !self.comes(turn).await || self.pace.readiness() != Readiness::Ready {
-            // Loops has said meanwhile that it is full, or others have taken what room there was.
+        if !self.comes(turn, deadline).await || self.pace.readiness() != Readiness::Ready {
+            // Loops has said meanwhile that it is full, or others have taken what room there was; or the caller's time is up.
             return DirectAttempt::Failed { attempts: 0, asked: None, reason: Reason::own(ReasonCode::FarEndFull) };
         }
         let event = matches!(delivery.cargo, Cargo::LoopsEvent { .. });
@@ -99,7 +101,7 @@ where
                     // The second call is part of the same try, and takes room like any other.
                     tries -= 1;
                     let left = deadline.saturating_duration_since(Instant::now() + TRY_TIMEOUT);
-                    if !matches!(tokio::time::timeout(left, self.pace.wait()).await, Ok(Ok(()))) {
+                    if left.is_zero() || !matches!(tokio::time::timeout(left, self.pace.wait()).await, Ok(Ok(()))) {
                         return failed(1, &answer);
                     }
                 }
@@ -120,7 +122,7 @@ where
                     }
                     let turn = if again { self.pace.try_take().await } else { None };
                     let Some(turn) = turn else { return failed(tries, &answer) };
-                    if !self.comes(turn).await {
+                    if !self.comes(turn, deadline).await {
                         return failed(tries, &answer);
                     }
                 }
@@ -130,14 +132,14 @@ where
     }
 
     /// Waits for a turn. One that is over by then, because the process was frozen or the store slow, is taken anew; false
-    /// where there is none.
-    async fn comes(&self, turn: Turn) -> bool {
+    /// where there is none, or no time for a try.
+    async fn comes(&self, turn: Turn, deadline: Instant) -> bool {
         turn.comes().await;
         if turn.is_over() {
             let Some(turn) = self.pace.try_take().await else { return false };
             turn.comes().await;
         }
-        true
+        Instant::now() + SHORTEST_TRY <= deadline
     }
 
     async fn call(

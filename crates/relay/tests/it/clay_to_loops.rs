@@ -267,6 +267,16 @@ async fn a_turn_that_is_over_when_the_row_has_its_lane_is_taken_anew_or_the_row_
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_row_whose_callers_time_is_up_when_it_has_its_lane_is_stored_and_not_sent() {
+    for (late, status, calls) in [(8_900, 200, 1), (9_100, 202, 0), (20_000, 202, 0)] {
+        let mut handler = handler(free(), always(saying(200, TAKEN)));
+        handler.lane.takes = Duration::from_millis(late);
+        assert_eq!(event(&handler, "").await.0.status(), status, "{late}");
+        assert_eq!(handler.loops.calls().len(), calls, "{late}");
+    }
+}
+
 #[tokio::test]
 async fn a_row_that_loops_took_is_taken_even_if_that_cannot_be_recorded() {
     let handler = handler(FakeLane::breaking(), always(saying(200, TAKEN)));
