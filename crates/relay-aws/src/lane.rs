@@ -118,7 +118,7 @@ impl<A: Ambient> AwsLane<A> {
     /// Puts a delivery that can come again on record; or says what is known of it, where it is known.
     async fn set_out(&self, delivery: &Delivery) -> Result<Option<Admission>, StoreFault> {
         let now = self.ambient.now();
-        if !repeats(delivery) || self.ledger.set_out(delivery, until(now), now).await? {
+        if !repeats(delivery) || self.ledger.set_out(delivery, &self.ambient.unique(), until(now), now).await? {
             return Ok(None);
         }
         let (standing, is_another) = self.ledger.standing_of_key(delivery).await?;
