@@ -192,11 +192,14 @@ lint-template: venv ## Is the template sound? Warnings are errors
 	$(IN_VENV) sam validate --lint --region us-east-1
 	$(IN_VENV) cfn-lint template.yaml
 	$(IN_VENV) python tests/aws/translate.py template.yaml - >/dev/null
+	$(IN_VENV) python -m doctest tests/aws/overrides.py
 
 .PHONY: deploy
-deploy: venv ## Build and deploy the stack (the first time: make deploy GUIDED=1)
+deploy: venv ## Build and deploy the stack (the first time: make deploy GUIDED=1; PARAMETERS="AlarmEmail=… LoopsRatePerSecond=4")
 	$(IN_VENV) sam build --parameter-overrides Architecture=$(ARCH)
-	$(IN_VENV) sam deploy --parameter-overrides Architecture=$(ARCH) $(if $(GUIDED),--guided)
+	overrides="$$($(VENV)/bin/python tests/aws/overrides.py $(ARCH) $(foreach word,$(PARAMETERS),'$(word)'))"
+	export $(IN_VENV)
+	eval "sam deploy --parameter-overrides $$overrides $(if $(GUIDED),--guided)"
 
 .PHONY: invoke
 invoke: venv ## Hand an event to a function that runs here: FUNCTION=clay-to-loops-event EVENT=events/….json
