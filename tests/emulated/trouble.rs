@@ -268,3 +268,25 @@ async fn what_was_delivered_and_not_recorded_is_deleted_though_it_cannot_be_seen
     store.work(&end).await;
     assert_eq!(end.got(), ["1", "1"], "it failed, and then it was taken");
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_while_a_row_is_put_off_does_not_get_into_the_queue_before_it() {
+    for (trouble, later) in [(Trouble::Slow(Duration::from_millis(200)), 50), (Trouble::Fails, 1)] {
+        let (mut store, end) = store().await;
+        let [first, second] = [update(&store, "1"), update(&store, "2")];
+        assert_eq!(store.lane().admit(&first, Wish::Direct).await.unwrap(), Admission::Direct);
+        store.services().trouble("SendMessage", "", trouble, 1);
+        let put_off = postponed(&store);
+        let (settled, admitted) = tokio::join!(store.lane().settle_direct(&first, put_off), async {
+            tokio::time::sleep(Duration::from_millis(later)).await;
+            store.lane().admit(&second, Wish::Direct).await
+        });
+        settled.unwrap();
+        assert_eq!(admitted.unwrap(), Admission::Queued);
+        for _ in 0..4 {
+            store.work(&end).await;
+            store.let_pass(seconds(31)).await;
+        }
+        assert_eq!(end.got(), ["1", "2"]);
+    }
+}

@@ -1,12 +1,12 @@
 //! What is kept for a person.
 
 use relay::ambient::Ambient as _;
-use relay::store::Queue as _;
-use relay_core::delivery::{Reason, ReasonCode};
+use relay::store::{Admission, DirectEnd, DirectLane as _, Queue as _, Wish};
+use relay_core::delivery::{Delivery, Reason, ReasonCode};
 use relay_tests::any_store::end::Answer;
 use relay_tests::any_store::{AnyStore as _, Letter};
 
-use super::{known, row, seconds, store, take};
+use super::{known, mail, row, seconds, store, take, update};
 
 #[tokio::test]
 async fn a_dead_letter_says_why_when_and_after_how_many_attempts() {
@@ -75,4 +75,55 @@ async fn a_dead_letter_that_is_sent_again_and_taken_is_done() {
     store.work(&end).await;
     assert_eq!(known(&store, &row).await.state, "delivered");
     assert!(store.dead_letters().await.is_empty());
+}
+
+/// Stores an event that its end refuses.
+async fn dead_mail(store: &mut crate::Store, end: &relay_tests::any_store::end::End) -> Delivery {
+    let event = mail(store, "pro", "Berlin");
+    assert_eq!(store.lane().admit(&event, Wish::Later).await.unwrap(), Admission::Queued);
+    end.then([Answer::Refuses(422)]);
+    store.work(end).await;
+    event
+}
+
+async fn reasons(store: &crate::Store) -> Vec<String> {
+    store.dead_letters().await.into_iter().map(|letter| letter.reason).collect()
+}
+
+#[tokio::test]
+async fn a_dead_event_that_is_run_again_is_a_dead_letter_until_that_has_come_to_something_else() {
+    let (mut store, end) = store().await;
+    let event = dead_mail(&mut store, &end).await;
+    assert_eq!(store.lane().admit(&event, Wish::Direct).await.unwrap(), Admission::Direct);
+    store.lane().settle_direct(&event, DirectEnd::Refused).await.unwrap();
+    assert_eq!(reasons(&store).await, ["clay_rejected"], "refused again");
+    assert_eq!(store.lane().admit(&event, Wish::Direct).await.unwrap(), Admission::Direct);
+    // Its caller is gone.
+    drop(store.lane().guard(&event));
+    store.let_pass(seconds(61)).await;
+    let other = update(&store, "bob@example.com", "2");
+    assert_eq!(store.lane().admit(&other, Wish::Direct).await.unwrap(), Admission::Direct);
+    assert_eq!(reasons(&store).await, ["clay_rejected"], "never ended");
+}
+
+#[tokio::test]
+async fn another_event_under_the_key_of_a_dead_one_leaves_its_letter() {
+    let (mut store, end) = store().await;
+    dead_mail(&mut store, &end).await;
+    let other = mail(&store, "free", "Berlin");
+    assert_eq!(store.lane().admit(&other, Wish::Direct).await.unwrap(), Admission::Direct);
+    store.lane().settle_direct(&other, DirectEnd::Delivered).await.unwrap();
+    assert_eq!(reasons(&store).await, ["clay_rejected"]);
+    assert_eq!(known(&store, &other).await.state, "delivered");
+}
+
+#[tokio::test]
+async fn an_event_of_which_nobody_knows_what_came_is_sent_when_it_is_run_again() {
+    let (mut store, _) = store().await;
+    let event = mail(&store, "pro", "Berlin");
+    for _ in 0..2 {
+        assert_eq!(store.lane().admit(&event, Wish::Direct).await.unwrap(), Admission::Direct);
+        drop(store.lane().guard(&event));
+        store.let_pass(seconds(61)).await;
+    }
 }

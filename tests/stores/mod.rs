@@ -48,6 +48,14 @@ fn event(store: &Store, key: &str, contact: &str, body: &str) -> Delivery {
     delivery(store, DeliveryId::of_event(&key), contact, Cargo::LoopsEvent { key }, body)
 }
 
+/// An event under a key of its caller's own.
+fn mail(store: &Store, plan: &str, city: &str) -> Delivery {
+    let properties = format!(r#"{{"plan":"{plan}"}}"#);
+    let body =
+        format!(r#"{{"email":"ada@example.com","eventName":"e","city":"{city}","eventProperties":{properties}}}"#);
+    event(store, "row-7", "ada@example.com", &body)
+}
+
 /// Stores an event as the front door does: another body under a known id is kept beside it.
 async fn take(store: &Store, delivery: &Delivery) {
     if store.queue().put(delivery).await.unwrap() == Stored::Conflict {

@@ -4,7 +4,7 @@ use relay::store::{Admission, DirectEnd, DirectLane as _, Wish};
 use relay_tests::any_store::AnyStore as _;
 use relay_tests::any_store::end::Answer;
 
-use super::{days, event, known, row, store, take, update};
+use super::{days, event, known, mail, row, store, take, update};
 
 #[tokio::test]
 async fn a_repeated_delivery_is_sent_once_whether_it_comes_before_or_after_it_is_done() {
@@ -121,14 +121,6 @@ async fn an_event_that_was_sent_without_being_stored_is_on_record_as_soon_as_tha
     assert_eq!(store.lane().admit(&event, Wish::Direct).await.unwrap(), Admission::Busy);
     store.lane().settle_direct(&event, DirectEnd::Delivered).await.unwrap();
     assert_eq!(store.lane().admit(&event, Wish::Direct).await.unwrap(), Admission::DeliveredBefore);
-}
-
-/// An event under a key of its caller's own.
-fn mail(store: &crate::Store, plan: &str, city: &str) -> relay_core::delivery::Delivery {
-    let properties = format!(r#"{{"plan":"{plan}"}}"#);
-    let body =
-        format!(r#"{{"email":"ada@example.com","eventName":"e","city":"{city}","eventProperties":{properties}}}"#);
-    event(store, "row-7", "ada@example.com", &body)
 }
 
 #[tokio::test]

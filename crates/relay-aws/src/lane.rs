@@ -220,30 +220,24 @@ impl<A: Ambient> AwsLane<A> {
         Ok(())
     }
 
-    /// Puts the holder of the lane into the queue; in front of everything, where others came meanwhile.
+    /// Puts the holder of the lane into the queue, in front of everything.
     async fn postpone(&self, delivery: &Delivery, postponed: Postponed) -> Result<(), StoreFault> {
         let now = self.ambient.now();
         let id = delivery.id.as_str();
         // On record first: a worker must not take it before its time.
         self.ledger.postpone(delivery, postponed, now).await?;
-        let alone = Change::new("REMOVE holder, lease_until ADD waiting :ids")
-            .only_if("holder = :id AND attribute_not_exists(waiting)")
-            .text(":id", id)
-            .set(":ids", [place(delivery)]);
-        let alone = self.ledger.table().change(&contact_key(&delivery.contact), alone, now).await?.is_some();
-        if !alone {
-            let first = envelope::seal(delivery).map_err(|fault| StoreFault(fault.to_string()))?;
-            let in_front =
-                Change::new("SET first_id = :id, first_message = :first REMOVE holder, lease_until ADD waiting :ids")
-                    .only_if("holder = :id")
-                    .text(":id", id)
-                    .text(":first", &first)
-                    .set(":ids", [place(delivery)]);
-            let in_front = self.ledger.table().change_or_see(&contact_key(&delivery.contact), in_front, now).await?;
-            // What waits already has only lost the answer to one of the changes.
-            if in_front.is_err_and(|item| !waiting(&item).any(|waits| *waits == place(delivery))) {
-                return Err(StoreFault("the lane was given to somebody else".to_owned()));
-            }
+        // In front also where nothing waits yet: what comes from here on may be in the queue before this one is.
+        let first = envelope::seal(delivery).map_err(|fault| StoreFault(fault.to_string()))?;
+        let in_front =
+            Change::new("SET first_id = :id, first_message = :first REMOVE holder, lease_until ADD waiting :ids")
+                .only_if("holder = :id")
+                .text(":id", id)
+                .text(":first", &first)
+                .set(":ids", [place(delivery)]);
+        let in_front = self.ledger.table().change_or_see(&contact_key(&delivery.contact), in_front, now).await?;
+        // What waits already has only lost the answer to the change.
+        if in_front.is_err_and(|item| !waiting(&item).any(|waits| *waits == place(delivery))) {
+            return Err(StoreFault("the lane was given to somebody else".to_owned()));
         }
         if let Err(NotSent { fault, may_be_there }) = self.queue.send(delivery, &self.ambient.unique()).await {
             if !may_be_there {

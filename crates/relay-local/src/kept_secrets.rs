@@ -216,8 +216,9 @@ impl KeptSecrets {
             tokio::select! {
                 _ = changes.changed() => {
                     info!("what was stored in the data folder is in use; what is held is tried now");
-                    if let Err(fault) = store.free_held().await {
-                        error!(%fault, "what is held could not be freed: it is tried within 15 minutes");
+                    while let Err(fault) = store.free_held().await {
+                        error!(%fault, "what is held cannot be freed yet");
+                        tokio::time::sleep(LOOK_EVERY).await;
                     }
                 }
                 () = tokio::time::sleep(LOOK_EVERY) => self.look().await,

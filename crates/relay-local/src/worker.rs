@@ -45,8 +45,11 @@ where
             Readiness::Ready | Readiness::LeftAlone(LeftAlone::Full(_)) => {}
         }
         while under_way.len() < most {
-            let failed_has_its_turn = readiness == Readiness::Ready && claims % AT_ONCE == 0;
-            let first = if failed_has_its_turn { First::LongestDue } else { First::Unfailed };
+            let first = match readiness {
+                Readiness::Ready if claims % AT_ONCE == 0 => First::LongestDue,
+                Readiness::Probe if claims % 2 == 0 => First::LatestUnfailed,
+                Readiness::Ready | Readiness::Probe | Readiness::LeftAlone(_) => First::Unfailed,
+            };
             match store.claim_first(direction, first).await {
                 Ok(Some(claimed)) => {
                     claims += 1;

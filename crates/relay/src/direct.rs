@@ -14,7 +14,7 @@ use crate::ending::LoopsAnswer;
 use crate::http_client::FarAnswer;
 use crate::loops_api::{LoopsApi, LoopsCall};
 use crate::outcome::reason_of;
-use crate::pace::{Pace, Readiness, Turn};
+use crate::pace::{LeftAlone, Pace, Readiness, Turn};
 use crate::secrets::{ClayToLoopsSecret, SecretField, SecretSource};
 use crate::signal::Tally;
 
@@ -79,7 +79,8 @@ where
         deadline: Instant,
         tally: &mut Tally,
     ) -> DirectAttempt {
-        if !self.comes(turn, deadline).await || self.pace.readiness() != Readiness::Ready {
+        let full = |readiness| matches!(readiness, Readiness::LeftAlone(LeftAlone::Full(_)));
+        if !self.comes(turn, deadline).await || full(self.pace.readiness()) {
             // Loops has said meanwhile that it is full, or others have taken what room there was; or the caller's time is up.
             return DirectAttempt::Failed { attempts: 0, asked: None, reason: Reason::own(ReasonCode::FarEndFull) };
         }

@@ -240,12 +240,16 @@ impl Pace for ProcessPace {
     async fn try_take(&self) -> Option<Turn> {
         let (now, mut state) = (Instant::now(), self.state());
         let from = state.next(now, self.ahead);
-        // A caller is not the one to see whether an end that is down is back: its row is safer in the queue.
-        if now < state.full_until || self.breaker.is_open() {
+        if now < state.full_until {
             return None;
         }
         if from > now + PATIENCE {
             state.full_until = now + FULL_FOR;
+            return None;
+        }
+        // Where an end is down, a row is safer in the queue. But in a process that has no worker, nobody else would ever see
+        // that the end is back.
+        if self.breaker.pass().is_err() {
             return None;
         }
         state.calls.made(from);

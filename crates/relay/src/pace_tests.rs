@@ -173,3 +173,27 @@ async fn what_the_relay_itself_has_used_slows_nothing_down() {
     }
     assert_eq!(start.elapsed(), Duration::from_millis(125) * 79);
 }
+
+#[tokio::test(start_paused = true)]
+async fn where_no_worker_asks_an_end_that_is_down_one_row_in_ten_seconds_does() {
+    let pace = pace(8);
+    let down = FarAnswer::bare(Outcome::Answered(503));
+    for _ in 0..3 {
+        assert!(pace.try_take().await.is_some());
+        pace.note(&down).await;
+        tokio::time::advance(Duration::from_millis(500)).await;
+    }
+    let mut asked = 0;
+    for _ in 0..600 {
+        tokio::time::advance(Duration::from_millis(100)).await;
+        if pace.try_take().await.is_some() {
+            asked += 1;
+            pace.note(&down).await;
+        }
+    }
+    assert!((5..=6).contains(&asked), "{asked} in a minute");
+    tokio::time::advance(Duration::from_secs(10)).await;
+    assert!(pace.try_take().await.is_some());
+    pace.note(&FarAnswer::bare(Outcome::Answered(200))).await;
+    assert!(pace.try_take().await.is_some(), "it is back");
+}

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use relay::signal::{Became, Signal};
 use relay::store::{Admission, DirectEnd, DirectLane, StoreFault, Wish};
 use relay_core::contact::ContactKey;
-use relay_core::delivery::{Delivery, DeliveryId, Direction, Reason, ReasonCode};
+use relay_core::delivery::{Cargo, Delivery, DeliveryId, Direction, Reason, ReasonCode};
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 
 use super::{LaneGuard, SqliteStore, failures, paused_since, record};
@@ -33,8 +33,9 @@ impl DirectLane for SqliteStore {
                 if !has_lane && lanes.has(&delivery) {
                     return Ok((Admission::Busy, None));
                 }
-                forget_the_gone(transaction, &lanes.deliveries())?;
-                if let Some(known) = known(transaction, &delivery.id)? {
+                forget_the_gone(transaction, &lanes.deliveries(), now)?;
+                let known = known(transaction, &delivery, has_lane)?;
+                if let Known::As(known) = known {
                     let other = known != Admission::Busy && is_another_event(transaction, &delivery)?;
                     let other = other.then(|| delivery.other_event());
                     let kept = match &other {
@@ -49,6 +50,12 @@ impl DirectLane for SqliteStore {
                     ("waiting", Admission::Queued)
                 };
                 record::insert(transaction, &delivery, hash.as_deref(), state, now)?;
+                if let (Known::Dead(reason, status), Admission::Direct) = (known, admission) {
+                    // Until it has ended otherwise, it is still a dead letter: its caller may be gone in the next moment.
+                    transaction
+                        .prepare_cached("UPDATE deliveries SET reason = ?2, status = ?3 WHERE id = ?1")?
+                        .execute(params![delivery.id.as_str(), reason, status])?;
+                }
                 Ok((admission, None))
             })
             .await?;
@@ -126,13 +133,22 @@ fn settle(transaction: &Transaction<'_>, id: &DeliveryId, end: DirectEnd, now: T
         DirectEnd::Delivered => transaction
             .prepare_cached(
                 "UPDATE deliveries SET state = 'delivered', body = NULL, attempts = 1, settled_at = ?2, first_attempt_at = ?2,
-                     last_attempt_at = ?2
+                     last_attempt_at = ?2, reason = NULL, status = NULL
                  WHERE id = ?1 AND state = 'direct'",
             )?
             .execute(params![id, now])?,
-        DirectEnd::Refused => transaction
-            .prepare_cached("DELETE FROM deliveries WHERE id = ?1 AND state = 'direct'")?
-            .execute([id])?,
+        DirectEnd::Refused => {
+            let kept = transaction
+                .prepare_cached(
+                    "UPDATE deliveries SET state = 'dead', settled_at = ?2
+                     WHERE id = ?1 AND state = 'direct' AND reason IS NOT NULL",
+                )?
+                .execute(params![id, now])?;
+            let forgotten = transaction
+                .prepare_cached("DELETE FROM deliveries WHERE id = ?1 AND state = 'direct'")?
+                .execute([id])?;
+            kept + forgotten
+        }
         DirectEnd::Postponed { attempts, at, reason, firm } => {
             let changed = transaction
                 .prepare_cached(
@@ -152,18 +168,54 @@ fn settle(transaction: &Transaction<'_>, id: &DeliveryId, end: DirectEnd, now: T
     Ok(changed == 1)
 }
 
-fn known(transaction: &Transaction<'_>, id: &DeliveryId) -> rusqlite::Result<Option<Admission>> {
-    Ok(match state_of(transaction, id)?.as_deref() {
-        Some("delivered") => Some(Admission::DeliveredBefore),
-        Some("direct") => Some(Admission::Busy),
-        Some("dead") => {
-            // Somebody runs the row again: it gets another chance, in the place of its dead letter.
-            transaction.prepare_cached("DELETE FROM deliveries WHERE id = ?1")?.execute([id.as_str()])?;
-            None
+/// What is known of a delivery.
+enum Known {
+    /// Nothing.
+    New,
+    /// This is how it is answered.
+    As(Admission),
+    /// It was a dead letter, for this reason and with this status of the far end's: somebody runs the row again, and it gets
+    /// another chance, in the place of its letter.
+    Dead(String, Option<u16>),
+}
+
+fn known(transaction: &Transaction<'_>, delivery: &Delivery, has_lane: bool) -> rusqlite::Result<Known> {
+    let id = delivery.id.as_str();
+    Ok(match state_of(transaction, &delivery.id)?.as_deref() {
+        None => Known::New,
+        Some("delivered") => Known::As(Admission::DeliveredBefore),
+        Some("direct") if !has_lane => Known::As(Admission::Busy),
+        Some("dead") if is_another_event(transaction, delivery)? => {
+            keep_beside(transaction, id)?;
+            Known::New
         }
-        Some(_) => Some(Admission::Queued),
-        None => None,
+        // Who has the lane now is the only one who sends it: what came of a `direct` one could not be recorded.
+        Some("dead" | "direct") => {
+            let (reason, status): (Option<String>, _) = transaction
+                .prepare_cached("SELECT reason, status FROM deliveries WHERE id = ?1")?
+                .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            transaction.prepare_cached("DELETE FROM deliveries WHERE id = ?1")?.execute([id])?;
+            reason.map_or(Known::New, |reason| Known::Dead(reason, status))
+        }
+        Some(_) => Known::As(Admission::Queued),
     })
+}
+
+/// Gives the dead letter of an event an id of its own, now that another event comes under its key; once.
+fn keep_beside(transaction: &Transaction<'_>, id: &str) -> rusqlite::Result<()> {
+    let letter = transaction
+        .prepare_cached(&format!("SELECT {} FROM deliveries WHERE id = ?1", record::COLUMNS))?
+        .query_row([id], record::read)?
+        .other_event();
+    let key = match &letter.cargo {
+        Cargo::LoopsEvent { key } => Some(key.as_str()),
+        Cargo::ClayRow { .. } | Cargo::LoopsContact => None,
+    };
+    transaction
+        .prepare_cached("UPDATE OR IGNORE deliveries SET id = ?2, idempotency_key = ?3 WHERE id = ?1")?
+        .execute(params![id, letter.id.as_str(), key])?;
+    // The same is kept there already.
+    transaction.prepare_cached("DELETE FROM deliveries WHERE id = ?1")?.execute([id]).map(drop)
 }
 
 fn state_of(connection: &Connection, id: &DeliveryId) -> rusqlite::Result<Option<String>> {
@@ -200,8 +252,16 @@ fn is_clear(connection: &Connection, contact: &ContactKey) -> rusqlite::Result<b
         .query_row([Direction::ClayToLoops.as_str(), contact.as_str()], |row| row.get(0))
 }
 
-/// Forgets what was never acknowledged, and whose callers are gone; `held` are those that are not.
-fn forget_the_gone(transaction: &Transaction<'_>, held: &str) -> rusqlite::Result<()> {
+/// Forgets what was never acknowledged, and whose callers are gone; `held` are those that are not. What was a dead letter
+/// before is one again.
+fn forget_the_gone(transaction: &Transaction<'_>, held: &str, now: Timestamp) -> rusqlite::Result<()> {
+    transaction
+        .prepare_cached(
+            "UPDATE deliveries SET state = 'dead', settled_at = ?3
+             WHERE settled_at IS NULL AND direction = ?1 AND state = 'direct' AND reason IS NOT NULL
+               AND id NOT IN (SELECT value FROM json_each(?2))",
+        )?
+        .execute(params![Direction::ClayToLoops.as_str(), held, now.as_millisecond()])?;
     transaction
         .prepare_cached(
             "DELETE FROM deliveries

@@ -28,6 +28,8 @@ pub enum First {
     LongestDue,
     /// What has never failed, if there is something of that; else what has been due longest.
     Unfailed,
+    /// The same, but of that the latest: whatever came first may be what always fails.
+    LatestUnfailed,
 }
 
 impl SqliteStore {
@@ -52,9 +54,13 @@ impl SqliteStore {
                 Direction::ClayToLoops => lanes.contacts(),
                 Direction::LoopsToClay => "[]".to_owned(),
             };
+            let order = match first {
+                First::LongestDue | First::Unfailed => "next_at, place",
+                First::LatestUnfailed => "next_at DESC, place DESC",
+            };
             let due = |unfailed: bool| {
                 transaction
-                    .prepare_cached(
+                    .prepare_cached(&format!(
                         "SELECT place FROM deliveries AS due
                      WHERE settled_at IS NULL AND direction = ?1 AND state = 'waiting' AND next_at <= ?2
                        AND NOT (?3 AND (failing_since IS NOT NULL OR held_since IS NOT NULL))
@@ -66,13 +72,13 @@ impl SqliteStore {
                             -- Whose lane nobody has is left of a caller who is gone.
                             AND earlier.state <> 'direct')
                        AND due.contact NOT IN (SELECT value FROM json_each(?4))
-                     ORDER BY next_at, place LIMIT 1",
-                    )?
+                     ORDER BY {order} LIMIT 1",
+                    ))?
                     .query_row(params![direction.as_str(), now, unfailed, held], |row| row.get::<_, i64>(0))
                     .optional()
             };
-            let mut place = due(first == First::Unfailed)?;
-            if place.is_none() && first == First::Unfailed {
+            let mut place = due(first != First::LongestDue)?;
+            if place.is_none() && first != First::LongestDue {
                 place = due(false)?;
             }
             let Some(place) = place else { return Ok(None) };
