@@ -95,9 +95,37 @@ async fn secrets_that_are_not_filled_in_or_broken_are_named() {
         let found = said.found(check);
         assert_eq!((found.outcome.as_str(), found.seen.contains(part)), ("fail", true), "{check}: {found:?}");
     }
+    for (check, secret) in [
+        ("loops-key", "see secret-clay-to-loops"),
+        ("signed-webhook", "see secret-loops-to-clay"),
+        ("relay-token", "see secret-clay-to-loops"),
+        ("clay-webhook-use", "see secret-loops-to-clay"),
+    ] {
+        let found = said.found(check);
+        assert_eq!((found.outcome.as_str(), found.to_do.as_str()), ("warn", secret), "{check}: {found:?}");
+    }
     assert!(!said.out.contains("hidden"), "{said:?}");
     let setup = operated.relayctl(&["setup", "--list"], "").await;
     assert_eq!((setup.code, setup.err.contains("is not a JSON object")), (3, true), "{setup:?}");
+}
+
+#[tokio::test]
+async fn a_secret_that_was_deleted_is_told_with_what_brings_it_back() {
+    let operated = operated().await;
+    finds(&operated, &[]).await;
+    let secrets = operated.stack().account().secrets_manager();
+    for (secret, check, needing) in [
+        ("LoopsToClaySecret", "secret-loops-to-clay", ["signed-webhook", "clay-webhook-use"]),
+        ("ClayToLoopsSecret", "secret-clay-to-loops", ["loops-key", "relay-token"]),
+    ] {
+        let arn = text(&operated.stack().described()["secrets"][secret]["arn"]);
+        secrets.delete_secret().secret_id(arn).recovery_window_in_days(7).send().await.unwrap();
+        let said = finds(&operated, &[(check, "fail"), (needing[0], "warn"), (needing[1], "warn")]).await;
+        let found = said.found(check);
+        assert!(found.seen.contains("scheduled for deletion") && found.to_do.contains("restore-secret"), "{found:?}");
+        secrets.restore_secret().secret_id(arn).send().await.unwrap();
+        finds(&operated, &[]).await;
+    }
 }
 
 #[tokio::test]
@@ -316,6 +344,18 @@ async fn a_permission_that_is_missing_is_a_warning_that_names_it() {
         ("GetFunctionConfiguration", "lambda:GetFunctionConfiguration", vec!["versions"]),
         ("ListEventSourceMappings", "lambda:ListEventSourceMappings", vec!["clay-worker", "loops-worker"]),
         ("Scan", "dynamodb:Scan", vec!["last-delivery"]),
+        (
+            "GetSecretValue",
+            "secretsmanager:GetSecretValue",
+            vec![
+                "secret-loops-to-clay",
+                "secret-clay-to-loops",
+                "loops-key",
+                "signed-webhook",
+                "relay-token",
+                "clay-webhook-use",
+            ],
+        ),
         ("GetItem", "dynamodb:GetItem", vec!["loops-worker", "clay-webhook-use"]),
         (
             "GetQueueAttributes",
@@ -327,7 +367,9 @@ async fn a_permission_that_is_missing_is_a_warning_that_names_it() {
         let expected: Vec<_> = checks.iter().map(|check| (*check, "warn")).collect();
         let said = finds(&operated, &expected).await;
         for check in checks {
-            assert!(said.found(check).seen.contains(permission), "{said:?}");
+            let found = said.found(check);
+            let elsewhere = found.seen.starts_with("not known") && found.to_do.starts_with("see secret-");
+            assert!(found.seen.contains(permission) || elsewhere, "{said:?}");
         }
         operated.guard.allow();
     }

@@ -78,6 +78,12 @@ impl Finding {
         Self { check, outcome, seen, to_do: Some(to_do), runbook: Some(check.runbook()) }
     }
 
+    /// A check that would need what another one has not got at.
+    #[must_use]
+    pub fn not_known(check: Check, other: Check) -> Self {
+        Self::warn(check, "not known: the secret could not be read", format!("see {other}"))
+    }
+
     /// A check that could not look: for want of a permission or of patience that is worth a warning, else a failure.
     #[must_use]
     pub fn of(check: Check, fault: &Fault) -> Self {

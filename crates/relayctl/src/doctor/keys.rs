@@ -31,6 +31,16 @@ pub struct Keys {
     pub to_clay: LoopsToClaySecret,
     /// When they were written.
     pub written: Written,
+    /// The checks of those secrets that could not be read: what they hold is not known.
+    pub unread: Vec<Check>,
+}
+
+impl Keys {
+    /// What a check says that needs this secret, where it could not be read.
+    #[must_use]
+    pub fn not_known(&self, check: Check, secret: Check) -> Option<Finding> {
+        self.unread.contains(&secret).then(|| Finding::not_known(check, secret))
+    }
 }
 
 /// `secret-loops-to-clay`, `secret-clay-to-loops`: readable, well-formed and filled in.
@@ -42,7 +52,10 @@ pub async fn secrets(target: &StackTarget, keys: &mut Keys) -> Vec<Finding> {
             findings.push(to_clay(clay, &name, text.expose_secret(), keys));
             keys.written.signing_secrets = written.filter(|_| !keys.signing_secrets.is_empty());
         }
-        Err(fault) => findings.push(Finding::of(clay, &fault)),
+        Err(fault) => {
+            keys.unread.push(clay);
+            findings.push(Finding::of(clay, &fault));
+        }
     }
     match document(target, Output::ClayToLoopsSecretName).await {
         Ok((name, text, written)) => {
@@ -50,7 +63,10 @@ pub async fn secrets(target: &StackTarget, keys: &mut Keys) -> Vec<Finding> {
             keys.written.relay_tokens = written.filter(|_| !keys.relay_tokens.is_empty());
             keys.written.api_key = written.filter(|_| keys.api_key.is_some());
         }
-        Err(fault) => findings.push(Finding::of(loops, &fault)),
+        Err(fault) => {
+            keys.unread.push(loops);
+            findings.push(Finding::of(loops, &fault));
+        }
     }
     findings
 }
@@ -68,7 +84,10 @@ async fn document(target: &StackTarget, output: Output) -> Result<(String, Secre
 fn to_clay(check: Check, name: &str, text: &str, keys: &mut Keys) -> Finding {
     let secret = match LoopsToClaySecret::read(text) {
         Ok(secret) => secret,
-        Err(fault) => return unusable(check, name, &fault),
+        Err(fault) => {
+            keys.unread.push(check);
+            return unusable(check, name, &fault);
+        }
     };
     if let Ok(documents) = Documents::read([text, "{}"], [name, name]) {
         keys.signing_secrets = documents.list(Rotated::SigningSecrets);
@@ -94,7 +113,10 @@ fn to_clay(check: Check, name: &str, text: &str, keys: &mut Keys) -> Finding {
 fn to_loops(check: Check, name: &str, text: &str, keys: &mut Keys) -> Finding {
     let secret = match ClayToLoopsSecret::read(text) {
         Ok(secret) => secret,
-        Err(fault) => return unusable(check, name, &fault),
+        Err(fault) => {
+            keys.unread.push(check);
+            return unusable(check, name, &fault);
+        }
     };
     if let Ok(documents) = Documents::read(["{}", text], [name, name]) {
         keys.relay_tokens = documents.list(Rotated::RelayTokens);
