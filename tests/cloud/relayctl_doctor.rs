@@ -129,6 +129,23 @@ async fn a_secret_that_was_deleted_is_told_with_what_brings_it_back() {
 }
 
 #[tokio::test]
+async fn an_event_that_no_route_takes_is_named_before_and_after_it_was_sent() {
+    let operated = Operated::with(|_, clay| {
+        let mut document = to_clay(&[clay]);
+        document["clay_routes"][0]["events"] = json!(["email.*"]);
+        Setup { loops_to_clay: Some(document), clay_to_loops: Some(to_loops()), ..Setup::default() }
+    })
+    .await;
+    let said = finds(&operated, &[("secret-loops-to-clay", "fail")]).await;
+    let seen = said.found("secret-loops-to-clay").seen;
+    assert!(seen.contains("no route takes contact.created") && !seen.contains("email"), "{seen}");
+    let said = operated.relayctl(&["doctor", "--json", "--send", "ada@example.com"], "").await;
+    let found = said.found("send-to-clay");
+    assert!(found.outcome == "fail" && found.seen.contains("dead letter"), "{found:?}");
+    operated.letters_are(1, 0).await;
+}
+
+#[tokio::test]
 async fn a_key_that_loops_refuses_and_a_loops_that_is_down_are_named() {
     let operated = operated().await;
     finds(&operated, &[]).await;

@@ -8,6 +8,7 @@ use relay_core::secret::SecretString;
 use super::check::Check;
 use super::door::Written;
 use super::finding::Finding;
+use super::routing::{named, without_a_route};
 use crate::fault::Fault;
 use crate::setup::documents::{Documents, Rotated};
 use crate::setup::keeping::Keeping;
@@ -16,6 +17,8 @@ use crate::stack::Output;
 use crate::target::StackTarget;
 use relay_core::secret::ExposeSecret as _;
 
+/// The parameter of the template that says which events are relayed.
+const RELAYED_EVENTS: &str = "RelayedEvents";
 const FILL_IN: &str = "fill it in with `relayctl setup`";
 
 /// What the other checks use of the secrets.
@@ -49,7 +52,8 @@ pub async fn secrets(target: &StackTarget, keys: &mut Keys) -> Vec<Finding> {
     let mut findings = Vec::new();
     match document(target, Output::LoopsToClaySecretName).await {
         Ok((name, text, written)) => {
-            findings.push(to_clay(clay, &name, text.expose_secret(), keys));
+            let relayed = target.stack.parameter(RELAYED_EVENTS).unwrap_or_default();
+            findings.push(to_clay(clay, &name, text.expose_secret(), relayed, keys));
             keys.written.signing_secrets = written.filter(|_| !keys.signing_secrets.is_empty());
         }
         Err(fault) => {
@@ -81,7 +85,7 @@ async fn document(target: &StackTarget, output: Output) -> Result<(String, Secre
     Ok((name.to_owned(), SecretString::from(read.secret_string.unwrap_or_default()), written))
 }
 
-fn to_clay(check: Check, name: &str, text: &str, keys: &mut Keys) -> Finding {
+fn to_clay(check: Check, name: &str, text: &str, relayed: &str, keys: &mut Keys) -> Finding {
     let secret = match LoopsToClaySecret::read(text) {
         Ok(secret) => secret,
         Err(fault) => {
@@ -95,6 +99,7 @@ fn to_clay(check: Check, name: &str, text: &str, keys: &mut Keys) -> Finding {
     let (secrets, routes) = (secret.signing_secrets.len(), secret.routes.len());
     let empty: Vec<String> =
         secret.routes.iter().filter(|route| route.webhooks.is_empty()).map(|route| route.name.clone()).collect();
+    let lost = without_a_route(relayed, &secret.routes);
     keys.to_clay = secret;
     if secrets == 0 {
         return Finding::fail(check, "no signing secret is filled in, so every webhook of Loops is refused", FILL_IN);
@@ -106,6 +111,13 @@ fn to_clay(check: Check, name: &str, text: &str, keys: &mut Keys) -> Finding {
             format!("no Clay webhook is filled in for {}", empty.join(", "))
         };
         return Finding::fail(check, format!("{which}, so events wait or die"), FILL_IN);
+    }
+    if !lost.is_empty() {
+        return Finding::fail(
+            check,
+            format!("no route takes {}: each becomes a dead letter (no_route)", named(&lost)),
+            "add them to a route's events in this secret, or take them out of RelayedEvents with `make deploy`",
+        );
     }
     Finding::ok(check, format!("{}, {}", counted(secrets, "signing secret"), counted(routes, "route")))
 }
@@ -187,9 +199,14 @@ mod tests {
                 r#"{"loops_signing_secrets": ["whsec_c2VjcmV0"], "clay_routes": [{"name": "leads", "events": ["*"]}]}"#,
                 "for leads",
             ),
+            (
+                r#"{"loops_signing_secrets": ["whsec_c2VjcmV0"], "clay_routes":
+                   [{"name": "leads", "events": ["email.*"], "webhooks": [{"url": "https://a.example/hidden"}]}]}"#,
+                "no route takes contact.created",
+            ),
             ("hidden", "line 1"),
         ] {
-            let finding = to_clay(Check::SecretLoopsToClay, "name", text, &mut keys);
+            let finding = to_clay(Check::SecretLoopsToClay, "name", text, "contact.created,email.*", &mut keys);
             assert_eq!(finding.outcome, Outcome::Fail);
             assert!(finding.seen.contains(part) && !finding.seen.contains("hidden"), "{finding:?}");
         }
