@@ -7,8 +7,8 @@ use relay_core::secret::SecretString;
 
 use super::check::Check;
 use super::door::Written;
-use super::finding::Finding;
-use super::routing::{named, without_a_route};
+use super::finding::{Finding, named};
+use super::routing::without_a_route;
 use crate::fault::Fault;
 use crate::setup::documents::{Documents, Rotated};
 use crate::setup::keeping::Keeping;

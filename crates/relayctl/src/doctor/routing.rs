@@ -4,9 +4,6 @@ use relay_core::event::KNOWN_EVENTS;
 use relay_core::route::ClayRoute;
 use relay_core::selection::EventSelection;
 
-/// How many events are named at the most.
-const NAMED: usize = 3;
-
 /// The events of `RelayedEvents` that none of the routes takes: by their names those that Loops documents, and as they are
 /// written those that it does not. Nothing, where what is relayed is no selection, which the template does not take.
 #[must_use]
@@ -18,16 +15,6 @@ pub fn without_a_route(relayed: &str, routes: &[ClayRoute]) -> Vec<String> {
     // A prefix without its star stands for what begins with it: a route takes all of that, or this alone does not tell.
     let other = relayed.unknown().map(ToString::to_string).filter(|pattern| !taken(pattern.trim_end_matches('*')));
     known.chain(other).collect()
-}
-
-/// The names of these events, as far as a line has room for them.
-#[must_use]
-pub fn named(events: &[String]) -> String {
-    let first = events.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
-    match events.len().saturating_sub(NAMED) {
-        0 => first,
-        more => format!("{first} and {more} more"),
-    }
 }
 
 #[cfg(test)]
@@ -61,12 +48,5 @@ mod tests {
         assert_eq!(without("contact.created,email.opened", &["email.*"]), ["contact.created"]);
         assert_eq!(without("contact.created,mine,own.*", &["contact.*", "own.one"]), ["mine", "own.*"]);
         assert_eq!(without("*", &[]).len(), KNOWN_EVENTS.len());
-    }
-
-    #[test]
-    fn of_many_events_the_first_are_named_and_the_others_counted() {
-        let events = ["a", "b", "c", "d", "e"].map(str::to_owned);
-        assert_eq!(named(&events), "a, b, c and 2 more");
-        assert_eq!(named(&events[..1]), "a");
     }
 }
