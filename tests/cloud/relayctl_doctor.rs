@@ -319,6 +319,20 @@ async fn errors_in_the_log_and_alarms_that_ring_are_named() {
         cloudwatch.set_alarm_state().alarm_name(&alarm).state_value(state).state_reason("x").send().await.unwrap();
         finds(&operated, &expected).await;
     }
+    // Another stack's, whose name begins alike.
+    let other = format!("{}-two-clay-held", operated.name());
+    let put = cloudwatch.put_metric_alarm().alarm_name(&other).metric_name("m").namespace("n").period(60);
+    let put = put.evaluation_periods(1).threshold(1.0).statistic(Statistic::Sum);
+    put.comparison_operator(ComparisonOperator::GreaterThanThreshold).send().await.unwrap();
+    let ring = cloudwatch.set_alarm_state().alarm_name(&other).state_value(StateValue::Alarm).state_reason("x");
+    ring.send().await.unwrap();
+    finds(&operated, &[]).await;
+    cloudwatch.delete_alarms().alarm_names(&alarm).send().await.unwrap();
+    let said = finds(&operated, &[("alarms", "warn")]).await;
+    assert!(said.found("alarms").seen.ends_with("cannot ring: clay-held"), "{said:?}");
+    let put = cloudwatch.put_metric_alarm().alarm_name(&alarm).metric_name("m").namespace("n").period(60);
+    let put = put.evaluation_periods(1).threshold(1.0).statistic(Statistic::Sum);
+    put.comparison_operator(ComparisonOperator::GreaterThanThreshold).send().await.unwrap();
     let group = format!("/aws/lambda/{}-clay-delivery", operated.name());
     logs.create_log_stream().log_group_name(&group).log_stream_name("s").send().await.unwrap();
     let line = json!({"level": "ERROR", "message": "the ledger cannot be written", "x": "hidden"}).to_string();
