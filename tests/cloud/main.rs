@@ -11,6 +11,7 @@ mod held;
 mod order;
 mod relayctl_dead_letters;
 mod relayctl_doctor;
+mod relayctl_doctor_secrets;
 mod relayctl_operations;
 mod relayctl_profile;
 mod relayctl_setup;

@@ -111,6 +111,20 @@ async fn doctor_names_what_is_broken_about_a_local_relay() {
 }
 
 #[tokio::test]
+async fn a_store_that_was_deleted_under_a_running_relay_is_a_failure() {
+    let relay = Relay::start_without(private(), &[], &["RELAY_TOKEN", "LOOPS_SIGNING_SECRET"]).await;
+    let variables = listen(&relay);
+    std::fs::remove_file(relay.folder().join("relay.db")).unwrap();
+    let said = relayctl(relay.folder(), &variables, &["doctor", "--json"], "").await;
+    let found = said.found("store");
+    assert_eq!((said.code, found.outcome.as_str()), (1, "fail"), "{said:?}");
+    assert!(found.seen.contains("lost when it ends"), "{found:?}");
+    // Without a relay there is nothing to lose, and nothing is made.
+    let empty = relayctl(private().path(), &[], &["doctor", "--json"], "").await;
+    assert_eq!(empty.found("store").seen, "nothing was stored yet", "{empty:?}");
+}
+
+#[tokio::test]
 async fn rotation_in_a_folder_keeps_the_old_token_until_it_is_retired() {
     let folder = Folder::new();
     let tokens = async || {

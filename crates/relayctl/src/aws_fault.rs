@@ -21,6 +21,11 @@ pub struct Call {
     pub region: String,
 }
 
+/// A secret that somebody has deleted, and that is kept for a while.
+#[derive(Debug, thiserror::Error)]
+#[error("the secret {0} is scheduled for deletion: `aws secretsmanager restore-secret --secret-id {0}` brings it back")]
+pub struct DeletedSecret(pub String);
+
 impl Call {
     /// What its failure means.
     #[must_use]
@@ -82,6 +87,10 @@ impl Call {
             | "ResourceNotFound"
             | "QueueDoesNotExist"
             | "AWS.SimpleQueueService.NonExistentQueue" => Fault::Missing { what: self.on.clone() },
+            // What is said of a secret that is scheduled for deletion (Secrets Manager, API reference, "GetSecretValue").
+            "InvalidRequestException" if self.action.starts_with("secretsmanager:") => {
+                DeletedSecret(self.on.clone()).into()
+            }
             _ if status >= 500 => Fault::AwsFails { action: self.action, on: self.on.clone() },
             _ => Fault::AwsRefuses {
                 action: self.action,
@@ -147,6 +156,16 @@ mod tests {
             assert!(told.contains(part), "{told}");
         }
         assert!(matches!(call().refused("InternalFailure", 500), Fault::AwsFails { .. }));
+    }
+
+    #[test]
+    fn a_secret_that_was_deleted_is_told_with_what_brings_it_back() {
+        let call = Call { action: "secretsmanager:GetSecretValue", on: "relay/x".to_owned(), region: String::new() };
+        let told = call.refused("InvalidRequestException", 400).to_string();
+        assert!(
+            told.contains("scheduled for deletion") && told.contains("restore-secret --secret-id relay/x`"),
+            "{told}"
+        );
     }
 
     #[test]

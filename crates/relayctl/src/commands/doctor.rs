@@ -5,6 +5,7 @@ use clap::Args;
 use relay_core::row::{Kind, Row, RowOptions};
 use serde_json::json;
 
+use crate::doctor::check::Check;
 use crate::doctor::door::Door;
 use crate::doctor::finding::{Examination, Finding};
 use crate::doctor::keys::Keys;
@@ -76,7 +77,10 @@ async fn examine(target: &StackTarget, arguments: &DoctorArguments, step: &dyn F
     let mut keys = Keys::default();
     findings.extend(keys::secrets(target, &mut keys).await);
     step();
-    findings.push(keys::loops_key(target.session.http(), Keeping::Stack(target), keys.api_key.as_ref()).await);
+    findings.push(match keys.not_known(Check::LoopsKey, Check::SecretClayToLoops) {
+        Some(finding) => finding,
+        None => keys::loops_key(target.session.http(), Keeping::Stack(target), keys.api_key.as_ref()).await,
+    });
     step();
     // Where an output is missing, that is said already.
     if let Ok(paste) = Paste::of(Keeping::Stack(target)) {
@@ -89,7 +93,10 @@ async fn examine(target: &StackTarget, arguments: &DoctorArguments, step: &dyn F
         findings.push(queues::dead_letters(target, way).await);
     }
     step();
-    findings.extend(ledger::webhook_uses(target, &keys.to_clay).await);
+    match keys.not_known(Check::ClayWebhookUse, Check::SecretLoopsToClay) {
+        Some(finding) => findings.push(finding),
+        None => findings.extend(ledger::webhook_uses(target, &keys.to_clay).await),
+    }
     step();
     findings.push(ledger::last_delivery(target).await);
     step();
@@ -107,19 +114,29 @@ async fn door(target: &StackTarget, paste: &Paste, keys: &Keys, arguments: &Doct
     }
     let tolerance = target.stack.parameter("SignatureToleranceSeconds").and_then(|text| text.parse().ok());
     let clock = door.clock(tolerance.unwrap_or(300)).await;
-    let mut findings = vec![
-        endpoint,
-        clock,
-        door.signed(&keys.signing_secrets).await,
-        door.forged().await,
-        door.wrong_token().await,
-        door.right_token(&keys.relay_tokens).await,
-    ];
+    let no_secret = |check| keys.not_known(check, Check::SecretLoopsToClay);
+    let no_token = |check| keys.not_known(check, Check::SecretClayToLoops);
+    let signed = match no_secret(Check::SignedWebhook) {
+        Some(finding) => finding,
+        None => door.signed(&keys.signing_secrets).await,
+    };
+    let (forged, wrong_token) = (door.forged().await, door.wrong_token().await);
+    let right_token = match no_token(Check::RelayToken) {
+        Some(finding) => finding,
+        None => door.right_token(&keys.relay_tokens).await,
+    };
+    let mut findings = vec![endpoint, clock, signed, forged, wrong_token, right_token];
     if let Some(address) = &arguments.send {
         let events = paste.events.join(",");
         let delivered = async |event: &str, id: &str| ledger::delivered(target, &keys.to_clay, event, id).await;
-        findings.push(send::to_clay(&door, keys.signing_secrets.first(), &events, address, delivered).await);
-        findings.push(send::to_loops(&door, keys.relay_tokens.first(), address).await);
+        findings.push(match no_secret(Check::SendToClay) {
+            Some(finding) => finding,
+            None => send::to_clay(&door, keys.signing_secrets.first(), &events, address, delivered).await,
+        });
+        findings.push(match no_token(Check::SendToLoops) {
+            Some(finding) => finding,
+            None => send::to_loops(&door, keys.relay_tokens.first(), address).await,
+        });
     }
     findings
 }

@@ -78,15 +78,48 @@ impl Finding {
         Self { check, outcome, seen, to_do: Some(to_do), runbook: Some(check.runbook()) }
     }
 
+    /// A check that would need what another one has not got at.
+    #[must_use]
+    pub fn not_known(check: Check, other: Check) -> Self {
+        Self::warn(check, "not known: the secret could not be read", format!("see {other}"))
+    }
+
     /// A check that could not look: for want of a permission or of patience that is worth a warning, else a failure.
     #[must_use]
     pub fn of(check: Check, fault: &Fault) -> Self {
         let told = fault.to_string();
-        let (seen, to_do) = told.split_once(": ").unwrap_or((&told, "run doctor again"));
+        let (seen, to_do) = halves(&told).unwrap_or((&told, "run doctor again"));
         match fault {
             Fault::Denied { .. } | Fault::Throttled { .. } => Self::warn(check, seen, to_do),
             _ => Self::fail(check, seen, to_do),
         }
+    }
+}
+
+/// A sentence as what happened and what to do: at its first colon that is not within parentheses, where a system's own
+/// words stand.
+fn halves(told: &str) -> Option<(&str, &str)> {
+    let mut depth = 0_usize;
+    let colon = told.char_indices().find_map(|(at, letter)| {
+        match letter {
+            '(' => depth += 1,
+            ')' => depth = depth.saturating_sub(1),
+            ':' if depth == 0 && told.get(at..).is_some_and(|rest| rest.starts_with(": ")) => return Some(at),
+            _ => {}
+        }
+        None
+    })?;
+    Some((told.get(..colon)?, told.get(colon + 2..)?))
+}
+
+/// The first of these names, as many as a line has room for, and how many more there are.
+#[must_use]
+pub fn named(names: &[String]) -> String {
+    const NAMED: usize = 3;
+    let first = names.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(NAMED) {
+        0 => first,
+        more => format!("{first} and {more} more"),
     }
 }
 
@@ -174,6 +207,21 @@ mod tests {
         let finding = Finding::of(Check::FunctionErrors, &fault);
         assert_eq!(finding.outcome, Outcome::Warn);
         assert!(finding.seen.contains("logs:FilterLogEvents") && finding.to_do.is_some());
+    }
+
+    #[test]
+    fn what_a_system_says_in_parentheses_is_not_cut() {
+        let detail = "unable to open database file: /data/relay.db".to_owned();
+        let fault = relay_local::store::OpenFault::Unwritable { path: "/data/relay.db".to_owned(), detail };
+        let finding = Finding::of(Check::Store, &fault.into());
+        assert!(finding.seen.ends_with("database file: /data/relay.db)"), "{finding:?}");
+        assert!(finding.to_do.unwrap().starts_with("check the folder's permissions"));
+    }
+
+    #[test]
+    fn of_many_names_the_first_are_told_and_the_others_counted() {
+        let names = ["a", "b", "c", "d", "e"].map(str::to_owned);
+        assert_eq!((named(&names), named(&names[..1])), ("a, b, c and 2 more".to_owned(), "a".to_owned()));
     }
 
     #[test]

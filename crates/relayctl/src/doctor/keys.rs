@@ -7,7 +7,8 @@ use relay_core::secret::SecretString;
 
 use super::check::Check;
 use super::door::Written;
-use super::finding::Finding;
+use super::finding::{Finding, named};
+use super::routing::without_a_route;
 use crate::fault::Fault;
 use crate::setup::documents::{Documents, Rotated};
 use crate::setup::keeping::Keeping;
@@ -16,6 +17,8 @@ use crate::stack::Output;
 use crate::target::StackTarget;
 use relay_core::secret::ExposeSecret as _;
 
+/// The parameter of the template that says which events are relayed.
+const RELAYED_EVENTS: &str = "RelayedEvents";
 const FILL_IN: &str = "fill it in with `relayctl setup`";
 
 /// What the other checks use of the secrets.
@@ -31,6 +34,16 @@ pub struct Keys {
     pub to_clay: LoopsToClaySecret,
     /// When they were written.
     pub written: Written,
+    /// The checks of those secrets that could not be read: what they hold is not known.
+    pub unread: Vec<Check>,
+}
+
+impl Keys {
+    /// What a check says that needs this secret, where it could not be read.
+    #[must_use]
+    pub fn not_known(&self, check: Check, secret: Check) -> Option<Finding> {
+        self.unread.contains(&secret).then(|| Finding::not_known(check, secret))
+    }
 }
 
 /// `secret-loops-to-clay`, `secret-clay-to-loops`: readable, well-formed and filled in.
@@ -39,10 +52,14 @@ pub async fn secrets(target: &StackTarget, keys: &mut Keys) -> Vec<Finding> {
     let mut findings = Vec::new();
     match document(target, Output::LoopsToClaySecretName).await {
         Ok((name, text, written)) => {
-            findings.push(to_clay(clay, &name, text.expose_secret(), keys));
+            let relayed = target.stack.parameter(RELAYED_EVENTS).unwrap_or_default();
+            findings.push(to_clay(clay, &name, text.expose_secret(), relayed, keys));
             keys.written.signing_secrets = written.filter(|_| !keys.signing_secrets.is_empty());
         }
-        Err(fault) => findings.push(Finding::of(clay, &fault)),
+        Err(fault) => {
+            keys.unread.push(clay);
+            findings.push(Finding::of(clay, &fault));
+        }
     }
     match document(target, Output::ClayToLoopsSecretName).await {
         Ok((name, text, written)) => {
@@ -50,7 +67,10 @@ pub async fn secrets(target: &StackTarget, keys: &mut Keys) -> Vec<Finding> {
             keys.written.relay_tokens = written.filter(|_| !keys.relay_tokens.is_empty());
             keys.written.api_key = written.filter(|_| keys.api_key.is_some());
         }
-        Err(fault) => findings.push(Finding::of(loops, &fault)),
+        Err(fault) => {
+            keys.unread.push(loops);
+            findings.push(Finding::of(loops, &fault));
+        }
     }
     findings
 }
@@ -65,10 +85,13 @@ async fn document(target: &StackTarget, output: Output) -> Result<(String, Secre
     Ok((name.to_owned(), SecretString::from(read.secret_string.unwrap_or_default()), written))
 }
 
-fn to_clay(check: Check, name: &str, text: &str, keys: &mut Keys) -> Finding {
+fn to_clay(check: Check, name: &str, text: &str, relayed: &str, keys: &mut Keys) -> Finding {
     let secret = match LoopsToClaySecret::read(text) {
         Ok(secret) => secret,
-        Err(fault) => return unusable(check, name, &fault),
+        Err(fault) => {
+            keys.unread.push(check);
+            return unusable(check, name, &fault);
+        }
     };
     if let Ok(documents) = Documents::read([text, "{}"], [name, name]) {
         keys.signing_secrets = documents.list(Rotated::SigningSecrets);
@@ -76,6 +99,7 @@ fn to_clay(check: Check, name: &str, text: &str, keys: &mut Keys) -> Finding {
     let (secrets, routes) = (secret.signing_secrets.len(), secret.routes.len());
     let empty: Vec<String> =
         secret.routes.iter().filter(|route| route.webhooks.is_empty()).map(|route| route.name.clone()).collect();
+    let lost = without_a_route(relayed, &secret.routes);
     keys.to_clay = secret;
     if secrets == 0 {
         return Finding::fail(check, "no signing secret is filled in, so every webhook of Loops is refused", FILL_IN);
@@ -88,13 +112,23 @@ fn to_clay(check: Check, name: &str, text: &str, keys: &mut Keys) -> Finding {
         };
         return Finding::fail(check, format!("{which}, so events wait or die"), FILL_IN);
     }
+    if !lost.is_empty() {
+        return Finding::fail(
+            check,
+            format!("no route takes {}: each becomes a dead letter (no_route)", named(&lost)),
+            "add them to a route's events in this secret, or take them out of RelayedEvents with `make deploy`",
+        );
+    }
     Finding::ok(check, format!("{}, {}", counted(secrets, "signing secret"), counted(routes, "route")))
 }
 
 fn to_loops(check: Check, name: &str, text: &str, keys: &mut Keys) -> Finding {
     let secret = match ClayToLoopsSecret::read(text) {
         Ok(secret) => secret,
-        Err(fault) => return unusable(check, name, &fault),
+        Err(fault) => {
+            keys.unread.push(check);
+            return unusable(check, name, &fault);
+        }
     };
     if let Ok(documents) = Documents::read(["{}", text], [name, name]) {
         keys.relay_tokens = documents.list(Rotated::RelayTokens);
@@ -165,9 +199,14 @@ mod tests {
                 r#"{"loops_signing_secrets": ["whsec_c2VjcmV0"], "clay_routes": [{"name": "leads", "events": ["*"]}]}"#,
                 "for leads",
             ),
+            (
+                r#"{"loops_signing_secrets": ["whsec_c2VjcmV0"], "clay_routes":
+                   [{"name": "leads", "events": ["email.*"], "webhooks": [{"url": "https://a.example/hidden"}]}]}"#,
+                "no route takes contact.created",
+            ),
             ("hidden", "line 1"),
         ] {
-            let finding = to_clay(Check::SecretLoopsToClay, "name", text, &mut keys);
+            let finding = to_clay(Check::SecretLoopsToClay, "name", text, "contact.created,email.*", &mut keys);
             assert_eq!(finding.outcome, Outcome::Fail);
             assert!(finding.seen.contains(part) && !finding.seen.contains("hidden"), "{finding:?}");
         }

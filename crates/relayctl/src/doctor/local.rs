@@ -57,6 +57,14 @@ pub async fn examine(
     }
     match store::open_existing(local.folder.path()) {
         Ok(Some(connection)) => findings.extend(held(local, &connection)?),
+        // The relay makes it before it answers.
+        Ok(None) if local.is_running()? && !local.folder.path().join(store::STORE_FILE).exists() => {
+            findings.push(Finding::fail(
+                Check::Store,
+                format!("a relay runs, and its {} is gone: what it takes now is lost when it ends", store::STORE_FILE),
+                "stop it, put back a copy of the file if there is one, and start it",
+            ));
+        }
         Ok(None) => findings.push(Finding::ok(Check::Store, "nothing was stored yet")),
         Err(fault) => findings.push(Finding::of(Check::Store, &fault.into())),
     }

@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::check::Check;
-use super::finding::Finding;
+use super::finding::{Finding, named};
 use crate::fault::Fault;
 use crate::stack::FUNCTIONS;
 use crate::target::StackTarget;
@@ -71,30 +71,76 @@ fn told(line: &str) -> String {
     }
 }
 
-/// `alarms`: none of the stack's alarms rings.
+/// The alarms of the template, by what follows the stack's name in theirs.
+const ALARMS: [&str; 12] = [
+    "clay-dead-letters",
+    "clay-deliveries-wait",
+    "loops-dead-letters",
+    "loops-deliveries-wait",
+    "clay-held",
+    "loops-held",
+    "loops-key-refused",
+    "clay-pool-nearly-used",
+    "clay-pool-used-up",
+    "signatures-refused",
+    "functions-fail",
+    "functions-throttled",
+];
+
+/// `alarms`: all of the stack's alarms are there, and none rings. Asked by their names: what another stack's begin with
+/// may be this one's.
 pub async fn alarms(target: &StackTarget) -> Finding {
     const CHECK: Check = Check::Alarms;
-    let prefix = format!("{}-", target.stack.name);
-    let call = target.session.call("cloudwatch:DescribeAlarms", prefix.as_str());
-    let request = target.session.cloudwatch().describe_alarms().alarm_name_prefix(prefix);
-    match request.state_value(StateValue::Alarm).send().await {
-        Ok(answer) => {
-            let alarms = answer.metric_alarms.unwrap_or_default();
-            let ringing = alarms.into_iter().filter(|alarm| alarm.state_value == Some(StateValue::Alarm));
-            let names: Vec<String> = ringing.filter_map(|alarm| alarm.alarm_name).collect();
-            if names.is_empty() {
-                return Finding::ok(CHECK, "none rings");
-            }
-            let to_do = "the description of each in CloudWatch says what it means; see the other findings";
-            Finding::warn(CHECK, format!("ringing: {}", names.join(", ")), to_do)
-        }
-        Err(fault) => Finding::of(CHECK, &call.fault(&fault)),
+    let name = |alarm: &str| format!("{}-{alarm}", target.stack.name);
+    let call = target.session.call("cloudwatch:DescribeAlarms", name("*"));
+    let request = target.session.cloudwatch().describe_alarms().set_alarm_names(Some(ALARMS.map(name).to_vec()));
+    let alarms = match request.send().await {
+        Ok(answer) => answer.metric_alarms.unwrap_or_default(),
+        Err(fault) => return Finding::of(CHECK, &call.fault(&fault)),
+    };
+    let state = |alarm: &str| {
+        let wanted = name(alarm);
+        alarms.iter().find(|known| known.alarm_name.as_ref() == Some(&wanted)).map(|known| &known.state_value)
+    };
+    let of = |wanted: fn(Option<&Option<StateValue>>) -> bool| -> Vec<String> {
+        ALARMS.into_iter().filter(|alarm| wanted(state(alarm))).map(str::to_owned).collect()
+    };
+    let ringing = of(|state| state == Some(&Some(StateValue::Alarm)));
+    let missing = of(|state| state.is_none());
+    match (ringing.is_empty(), missing.is_empty()) {
+        (true, true) => Finding::ok(CHECK, "none rings"),
+        (false, true) => Finding::warn(
+            CHECK,
+            format!("ringing: {}", ringing.join(", ")),
+            "the description of each in CloudWatch says what it means; see the other findings",
+        ),
+        (true, false) => Finding::warn(
+            CHECK,
+            format!("not there, so it cannot ring: {}", named(&missing)),
+            "bring them back, as the runbook says, or upgrade the stack with `make deploy`",
+        ),
+        (false, false) => Finding::warn(
+            CHECK,
+            format!("ringing: {}; not there: {}", named(&ringing), named(&missing)),
+            "the description of each in CloudWatch says what it means; of those that are gone, see the runbook",
+        ),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_alarms_are_those_of_the_template() {
+        let template = include_str!("../../../../template.yaml");
+        let names = template.lines().filter_map(|line| line.trim().strip_prefix("AlarmName: !Sub ${AWS::StackName}-"));
+        let (mut names, mut known): (Vec<_>, _) = (names.collect(), ALARMS);
+        names.sort_unstable();
+        known.sort_unstable();
+        assert_eq!(names, known);
+        assert_eq!(template.matches("Type: AWS::CloudWatch::Alarm").count(), ALARMS.len());
+    }
 
     #[test]
     fn an_error_is_told_in_the_relays_words_and_of_others_only_its_kind() {

@@ -10,5 +10,6 @@ pub mod ledger;
 pub mod local;
 pub mod logs;
 pub mod queues;
+pub mod routing;
 pub mod send;
 pub mod stack;

@@ -54,10 +54,15 @@ pub async fn to_clay(
     let answer = door.webhook(&secret, &id, &event.to_string()).await;
     match (answer.outcome, said(&answer, "status").as_str()) {
         (Heard::Answered(200), "queued") => follow(CHECK, &name, &id, delivered).await,
+        (Heard::Answered(200), "rejected") => Finding::fail(
+            CHECK,
+            format!("the relay takes {name} and makes a dead letter of it ({id})"),
+            "see `relayctl dead-letters list` for why: no_route means that no route of the secret takes this event",
+        ),
         (Heard::Answered(200), _) => Finding::warn(
             CHECK,
             format!("the relay ignores {name}"),
-            "look at RelayedEvents and at the routes of the secret",
+            "look at RelayedEvents: it does not have this event",
         ),
         _ => unexpected(CHECK, &format!("a signed {name}"), &answer),
     }

@@ -30,15 +30,42 @@ fn status(name: &str, status: &str) -> Finding {
             seen,
             "the last change was taken back: look at its events in CloudFormation, and deploy again",
         ),
+        "REVIEW_IN_PROGRESS" => {
+            Finding::fail(Check::Stack, seen, "nothing of it was made yet: deploy it with `make deploy`")
+        }
         status if status.ends_with("_IN_PROGRESS") => {
             Finding::warn(Check::Stack, seen, "it is being changed: run doctor again when that is done")
         }
+        "CREATE_FAILED" | "ROLLBACK_COMPLETE" | "ROLLBACK_FAILED" => Finding::fail(
+            Check::Stack,
+            seen,
+            format!(
+                "look at its events in CloudFormation, delete it ({}), and deploy anew with `make deploy`",
+                delete(name)
+            ),
+        ),
+        "DELETE_FAILED" | "DELETE_COMPLETE" => Finding::fail(
+            Check::Stack,
+            seen,
+            format!("look at its events in CloudFormation, and delete what is left of it: {}", delete(name)),
+        ),
+        "UPDATE_ROLLBACK_FAILED" => Finding::fail(
+            Check::Stack,
+            seen,
+            format!(
+                "mend what its events in CloudFormation say, run `aws cloudformation continue-update-rollback --stack-name {name}`, and then `make deploy`"
+            ),
+        ),
         _ => Finding::fail(
             Check::Stack,
             seen,
             "look at its events in CloudFormation, and deploy it again with `make deploy`",
         ),
     }
+}
+
+fn delete(name: &str) -> String {
+    format!("`aws cloudformation delete-stack --stack-name {name}`")
 }
 
 /// `outputs`: the stack says where everything is.
@@ -100,8 +127,25 @@ mod tests {
             ("UPDATE_ROLLBACK_COMPLETE", Outcome::Warn),
             ("ROLLBACK_COMPLETE", Outcome::Fail),
             ("UPDATE_ROLLBACK_FAILED", Outcome::Fail),
+            ("UPDATE_FAILED", Outcome::Fail),
+            ("REVIEW_IN_PROGRESS", Outcome::Fail),
         ] {
             assert_eq!(status("relay", code).outcome, outcome, "{code}");
         }
+    }
+
+    #[test]
+    fn what_cloudformation_does_not_deploy_onto_is_deleted_or_rolled_back_first() {
+        for (code, first) in [
+            ("CREATE_FAILED", "delete-stack --stack-name relay"),
+            ("ROLLBACK_COMPLETE", "delete-stack --stack-name relay"),
+            ("ROLLBACK_FAILED", "delete-stack --stack-name relay"),
+            ("UPDATE_ROLLBACK_FAILED", "continue-update-rollback --stack-name relay"),
+            ("UPDATE_FAILED", "events"),
+        ] {
+            let to_do = status("relay", code).to_do.unwrap();
+            assert!(to_do.find(first).unwrap() < to_do.find("`make deploy`").unwrap(), "{code}: {to_do}");
+        }
+        assert!(!status("relay", "DELETE_FAILED").to_do.unwrap().contains("make deploy"));
     }
 }

@@ -1,0 +1,52 @@
+//! Which relayed events no route takes: each of them becomes a dead letter.
+
+use relay_core::event::KNOWN_EVENTS;
+use relay_core::route::ClayRoute;
+use relay_core::selection::EventSelection;
+
+/// The events of `RelayedEvents` that none of the routes takes: by their names those that Loops documents, and as they are
+/// written those that it does not. Nothing, where what is relayed is no selection, which the template does not take.
+#[must_use]
+pub fn without_a_route(relayed: &str, routes: &[ClayRoute]) -> Vec<String> {
+    let Ok(relayed) = relayed.parse::<EventSelection>() else { return Vec::new() };
+    let taken = |event: &str| routes.iter().any(|route| route.events.selects(event));
+    let known =
+        KNOWN_EVENTS.iter().filter(|event| relayed.selects(event) && !taken(event)).map(|event| (*event).to_owned());
+    // A prefix without its star stands for what begins with it: a route takes all of that, or this alone does not tell.
+    let other = relayed.unknown().map(ToString::to_string).filter(|pattern| !taken(pattern.trim_end_matches('*')));
+    known.chain(other).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn without(relayed: &str, routes: &[&str]) -> Vec<String> {
+        let route = |events: &&str| ClayRoute {
+            name: "contacts".to_owned(),
+            events: events.parse().unwrap(),
+            webhooks: Vec::new(),
+        };
+        without_a_route(relayed, &routes.iter().map(route).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn what_a_route_takes_by_name_prefix_or_star_has_one() {
+        for (relayed, routes) in [
+            ("contact.created", &["contact.*"][..]),
+            ("contact.created, contact.deleted", &["contact.created", "contact.deleted"]),
+            ("*", &["*"]),
+            ("mine.own.*", &["mine.*"]),
+            ("", &[]),
+        ] {
+            assert_eq!(without(relayed, routes), Vec::<String>::new(), "{relayed}");
+        }
+    }
+
+    #[test]
+    fn what_no_route_takes_is_named() {
+        assert_eq!(without("contact.created,email.opened", &["email.*"]), ["contact.created"]);
+        assert_eq!(without("contact.created,mine,own.*", &["contact.*", "own.one"]), ["mine", "own.*"]);
+        assert_eq!(without("*", &[]).len(), KNOWN_EVENTS.len());
+    }
+}
