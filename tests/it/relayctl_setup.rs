@@ -72,6 +72,19 @@ async fn a_pool_is_added_to_and_taken_from_and_never_thrown_away_by_the_way() {
 }
 
 #[tokio::test]
+async fn the_tokens_of_a_pool_are_not_replaced_by_a_single_one_by_the_way() {
+    let folder = Folder::new();
+    assert_eq!(setup(folder.path(), &["--from", "-"], POOL).await.code, 0);
+    let single = "CLAY_WEBHOOK_AUTH_TOKEN=hidden";
+    assert_refused(folder.path(), &["--from", "-"], single, "--retire-clay-webhook and --add-clay-webhook").await;
+    let each = "CLAY_WEBHOOK_AUTH_TOKEN=one,other";
+    assert_eq!(setup(folder.path(), &["--from", "-"], each).await.code, 0);
+    assert_eq!(stored(folder.path())["CLAY_WEBHOOK_AUTH_TOKEN"], "one,other");
+    assert_eq!(setup(folder.path(), &["--from", "-", "--force"], single).await.code, 0);
+    assert_eq!(stored(folder.path())["CLAY_WEBHOOK_AUTH_TOKEN"], "hidden,hidden");
+}
+
+#[tokio::test]
 async fn what_is_no_signing_secret_is_not_taken_for_one() {
     const KEY: &str = "0123456789abcdef0123456789abcdef";
     let (folder, loops) = (Folder::new(), FarEnd::start(Reply::json(200, TEAM)).await);
