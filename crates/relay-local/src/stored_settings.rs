@@ -41,13 +41,19 @@ pub enum StoredFault {
     },
     /// It is not what it should be.
     #[error(
-        "{path} is not a JSON object of the five settings that may be kept there (line {line}): delete it and run `relayctl setup --local`"
+        "{path} is not a JSON object of texts: mend it at line {line}, and do not delete it, because the keys that are kept there would be lost"
     )]
     NotSettings {
         /// The file.
         path: String,
         /// Where it breaks.
         line: usize,
+    },
+    /// It has something that is not kept there.
+    #[error("{path} has a name that is not kept there: take it out, and leave {}", STORED_SETTINGS.join(", "))]
+    OtherSetting {
+        /// The file.
+        path: String,
     },
 }
 
@@ -79,7 +85,7 @@ impl StoredSettings {
         let stored: BTreeMap<String, String> = serde_json::from_str(&text)
             .map_err(|fault| StoredFault::NotSettings { path: shown.clone(), line: fault.line() })?;
         if stored.keys().any(|name| !STORED_SETTINGS.contains(&name.as_str())) {
-            return Err(StoredFault::NotSettings { path: shown, line: 1 });
+            return Err(StoredFault::OtherSetting { path: shown });
         }
         Ok(Self(stored))
     }
@@ -180,6 +186,15 @@ mod tests {
             let fault = StoredSettings::read(folder.path()).unwrap_err();
             assert!(!fault.to_string().contains("hidden"), "{fault}");
         }
+    }
+
+    #[test]
+    fn a_file_with_a_slip_is_mended_and_not_deleted() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(STORED_SETTINGS_FILE), "{\n\"RELAY_TOKEN\": \"t\",\n}").unwrap();
+        let told = StoredSettings::read(folder.path()).unwrap_err().to_string();
+        assert!(told.contains("mend it at line 3, and do not delete it") && !told.contains("--local"), "{told}");
+        assert!(told.len() <= 300, "{told}");
     }
 
     #[test]
