@@ -45,7 +45,6 @@ pub enum Fault {
         "no stack is named: give --stack NAME, go to the folder of samconfig.toml, or give --local for a relay-local"
     )]
     NoStackNamed,
-
     /// There is no such delivery.
     #[error("there is no delivery {id} on record: look at the id, with `relayctl deliveries` or in the log")]
     NoSuchDelivery {
@@ -163,7 +162,6 @@ pub enum Fault {
         "Loops refuses this API key, so nothing was written: make a key in Loops under Settings, API, and give that"
     )]
     LoopsKeyRefused,
-
     /// What setup does not take.
     #[error(transparent)]
     Setup(#[from] crate::setup::refusal::Refusal),
@@ -325,6 +323,9 @@ pub enum Fault {
     /// What the folder keeps of keys is not to be had.
     #[error(transparent)]
     Stored(#[from] relay_local::stored_settings::StoredFault),
+    /// What is kept is in another's hand, or of no use.
+    #[error(transparent)]
+    Keeping(#[from] crate::setup::keeping::KeepingFault),
     /// The store is not to be had.
     #[error(transparent)]
     Store(#[from] relay_local::store::OpenFault),
@@ -334,7 +335,6 @@ pub enum Fault {
     /// Nothing can be printed.
     #[error("nothing can be printed ({0}): look at where the output goes")]
     Print(#[from] io::Error),
-
     /// Nothing to hash contacts with.
     #[error("this relay has no key to find a contact by its address: give the 16 digits that the log has for it")]
     NoContactHashKey,
