@@ -97,13 +97,13 @@ pub async fn run(options: &Options, arguments: &SetupArguments, output: Output) 
         && !arguments.list;
     match options.local_folder().filter(|_| makes) {
         Some(folder) => {
-            let local = LocalRelay::read(LocalRelay::made(folder)?)?;
+            let local = LocalRelay::read_to_mend(LocalRelay::made(folder)?)?;
             set_up(Keeping::Local(&local), options, arguments, output).await
         }
         None => match options.target().await? {
             Target::Stack(target) => set_up(Keeping::Stack(&target), options, arguments, output).await,
             Target::Local(folder) => {
-                set_up(Keeping::Local(&LocalRelay::read(folder)?), options, arguments, output).await
+                set_up(Keeping::Local(&LocalRelay::read_to_mend(folder)?), options, arguments, output).await
             }
         },
     }

@@ -26,6 +26,14 @@ const STALE_PAUSE: Duration = Duration::from_millis(200);
 /// Why what is kept cannot be used as it is, or not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum KeepingFault {
+    /// What is stored in a data folder is of no use.
+    #[error("{fault}; it is kept in {path}: put another in its place with `relayctl setup --force`")]
+    StoredSetting {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        fault: relay::settings::SettingFault,
+    },
     /// Two have written a secret at the same time.
     #[error(
         "somebody else wrote the secret {name} at the same time, and one of the two changes may be lost: see with `relayctl setup --list` what is there, and make again what is missing"
