@@ -144,6 +144,19 @@ async fn tokens_and_secrets_are_rotated_without_a_gap() {
 }
 
 #[tokio::test]
+async fn a_change_that_another_setup_overwrites_or_that_overwrites_anothers_is_told() {
+    let operated = Operated::fresh().await;
+    for after in [true, false] {
+        operated.guard.somebody_writes(&format!(r#"{{"relay_tokens": ["other-{after}"]}}"#), after);
+        let said = operated.relayctl(&["setup", "--add-relay-token"], "").await;
+        assert_eq!(said.code, 3, "{said:?}");
+        assert!(said.err.contains("somebody else wrote the secret") && said.err.len() <= 320, "{said:?}");
+        assert!(said.err.lines().count() == 1 && said.out.is_empty(), "{said:?}");
+    }
+    assert_eq!(operated.relayctl(&["setup", "--add-relay-token"], "").await.code, 0);
+}
+
+#[tokio::test]
 async fn a_pool_of_a_stack_is_added_to_and_taken_from_and_not_thrown_away() {
     let operated = Operated::fresh().await;
     operated.relayctl(&["setup", "--from", "-"], &values(&operated)).await;

@@ -72,6 +72,45 @@ async fn a_pool_is_added_to_and_taken_from_and_never_thrown_away_by_the_way() {
 }
 
 #[tokio::test]
+async fn the_tokens_of_a_pool_are_not_replaced_by_a_single_one_by_the_way() {
+    let folder = Folder::new();
+    assert_eq!(setup(folder.path(), &["--from", "-"], POOL).await.code, 0);
+    let single = "CLAY_WEBHOOK_AUTH_TOKEN=hidden";
+    assert_refused(folder.path(), &["--from", "-"], single, "--retire-clay-webhook and --add-clay-webhook").await;
+    let each = "CLAY_WEBHOOK_AUTH_TOKEN=one,other";
+    assert_eq!(setup(folder.path(), &["--from", "-"], each).await.code, 0);
+    assert_eq!(stored(folder.path())["CLAY_WEBHOOK_AUTH_TOKEN"], "one,other");
+    assert_eq!(setup(folder.path(), &["--from", "-", "--force"], single).await.code, 0);
+    assert_eq!(stored(folder.path())["CLAY_WEBHOOK_AUTH_TOKEN"], "hidden,hidden");
+}
+
+#[tokio::test]
+async fn a_value_of_the_file_that_is_of_no_use_is_told_by_the_file_and_replaced() {
+    let folder = Folder::new();
+    let file = folder.path().join("secrets.json");
+    let slip = r#"{"CLAY_WEBHOOK_URL": "htps://api.clay.com/hidden", "LOOPS_SIGNING_SECRET": "%hidden%"}"#;
+    std::fs::write(&file, slip).unwrap();
+    let local = format!("--local={}", folder.path().display());
+    let said = run(&[], &[&local, "doctor"], "").await;
+    assert_eq!(said.code, 3, "{said:?}");
+    assert!(said.err.contains(&format!("it is kept in {}", file.display())), "{said:?}");
+    assert!(said.err.contains(&format!("`relayctl {local} setup --force`")), "{said:?}");
+    assert!(!said.err.contains("hidden") && !said.err.contains("terminal"), "{said:?}");
+    assert_eq!(setup(folder.path(), &["--list"], "").await.code, 0);
+    let url = "CLAY_WEBHOOK_URL=https://api.clay.com/hook\n";
+    let said = setup(folder.path(), &["--from", "-", "--force"], url).await;
+    assert_eq!(
+        (said.code, said.err.contains(&*file.to_string_lossy())),
+        (3, true),
+        "the secret is still wrong: {said:?}"
+    );
+    let both = format!("{url}LOOPS_SIGNING_SECRET={SECRET}");
+    assert_eq!(setup(folder.path(), &["--from", "-", "--force"], &both).await.code, 0);
+    assert_eq!(stored(folder.path())["CLAY_WEBHOOK_URL"], "https://api.clay.com/hook");
+    assert_eq!(stored(folder.path())["LOOPS_SIGNING_SECRET"], SECRET);
+}
+
+#[tokio::test]
 async fn what_is_no_signing_secret_is_not_taken_for_one() {
     const KEY: &str = "0123456789abcdef0123456789abcdef";
     let (folder, loops) = (Folder::new(), FarEnd::start(Reply::json(200, TEAM)).await);

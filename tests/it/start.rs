@@ -159,29 +159,33 @@ async fn another_programs_database_is_told_and_left_as_it_is() {
 }
 
 #[tokio::test]
-async fn what_is_not_set_is_generated_kept_and_shown() {
+async fn what_is_not_set_is_generated_and_kept_and_not_printed_into_a_pipe() {
     let folder = Folder::new();
+    let keys =
+        || ["relay-token", "signing-secret"].map(|file| std::fs::read_to_string(folder.path().join(file)).unwrap());
     let mut first = settings(&in_folder(folder.path()));
     first.remove("RELAY_TOKEN");
     first.remove("LOOPS_SIGNING_SECRET");
     let banner = async || {
         let mut child = command(&first).stdout(std::process::Stdio::piped()).spawn().unwrap();
         let mut lines = tokio::io::AsyncBufReadExt::lines(tokio::io::BufReader::new(child.stdout.take().unwrap()));
-        let mut keys = Vec::new();
+        let mut text = String::new();
         while let Ok(Some(line)) = lines.next_line().await {
-            if line.contains("(generated;") {
-                keys.push(line.split_whitespace().nth(2).unwrap().to_owned());
-            }
             if line.starts_with("Stop with") {
                 break;
             }
+            text.push_str(&line);
         }
         child.kill().await.unwrap();
-        keys
+        text
     };
-    let keys = banner().await;
-    assert!(keys.len() == 2 && keys[0].starts_with("relay_") && keys[1].starts_with("whsec_"), "{keys:?}");
-    assert_eq!(banner().await, keys);
+    let text = banner().await;
+    let kept = keys();
+    assert!(kept[0].starts_with("relay_") && kept[1].starts_with("whsec_"));
+    assert!(text.contains("setup --local --list --show-token"), "{text}");
+    assert!(kept.iter().all(|key| !text.contains(key.trim())), "{text}");
+    banner().await;
+    assert_eq!(keys(), kept);
 }
 
 #[tokio::test]

@@ -12,6 +12,8 @@ use crate::settings::{DEFAULT_DATA, DEFAULT_LISTEN, RELAY_DATA, RELAY_LISTEN};
 pub enum Key<'a> {
     /// It was generated, because none was set.
     Generated(&'a str),
+    /// It was generated, and is not shown, because this is no terminal: it stays out of a log.
+    Hidden,
     /// It was set.
     Set,
     /// It is kept in the data folder.
@@ -31,9 +33,19 @@ impl Key<'_> {
         }
     }
 
+    /// The same, shown only on a terminal.
+    #[must_use]
+    pub const fn only_on(self, terminal: bool) -> Self {
+        match self {
+            Self::Generated(_) if !terminal => Self::Hidden,
+            key => key,
+        }
+    }
+
     fn shown(self, setting: &str) -> String {
         match self {
             Self::Generated(key) => format!("{key}  (generated; {setting} sets another)"),
+            Self::Hidden => format!("generated, and kept in the data folder  ({setting} sets another)"),
             Self::Set => format!("as set in {setting}"),
             Self::Stored => "as kept in the data folder  (`relayctl setup --local --list` lists it)".to_owned(),
             Self::Closed => format!("none: {setting} is empty, so nobody gets in"),
@@ -115,7 +127,7 @@ impl Banner<'_> {
     fn write_commands(&self, out: &mut String, base: &str) -> std::fmt::Result {
         let token = match self.relay_token {
             Key::Generated(token) => token,
-            Key::Set | Key::Stored | Key::Closed => "${RELAY_TOKEN%%,*}",
+            Key::Set | Key::Stored | Key::Hidden | Key::Closed => "${RELAY_TOKEN%%,*}",
         };
         let row = |method: &str, path: &str, file: &str| {
             format!(
@@ -125,12 +137,12 @@ impl Banner<'_> {
         writeln!(out, "Try it: paste these into another terminal in the same folder.\n")?;
         let set: Vec<&str> = [("RELAY_TOKEN", self.relay_token), ("LOOPS_SIGNING_SECRET", self.signing_secret)]
             .into_iter()
-            .filter_map(|(setting, key)| (!matches!(key, Key::Generated(_) | Key::Stored)).then_some(setting))
+            .filter_map(|(setting, key)| matches!(key, Key::Set | Key::Closed).then_some(setting))
             .collect();
         if !set.is_empty() {
             writeln!(out, "That terminal needs what this one has in {}: export it there first.\n", set.join(" and "))?;
         }
-        if matches!(self.relay_token, Key::Stored) {
+        if matches!(self.relay_token, Key::Stored | Key::Hidden) {
             writeln!(
                 out,
                 "`relayctl setup --local --list --show-token` shows the relay token: export it there as RELAY_TOKEN.\n"
@@ -222,6 +234,21 @@ mod tests {
             "{text}"
         );
         assert!(!text.contains("That terminal needs"), "{text}");
+    }
+
+    #[test]
+    fn what_is_generated_is_shown_on_a_terminal_alone() {
+        let banner = |terminal| {
+            let address = SocketAddr::from(([127, 0, 0, 1], 8787));
+            let [signing_secret, relay_token] = ["whsec_x", "relay_x"].map(|key| Key::Generated(key).only_on(terminal));
+            let (clay, loops, data, program) = (End::Set, End::Set, Path::new(DEFAULT_DATA), "relay-local");
+            Banner { address, data, signing_secret, relay_token, clay, loops, program }.text()
+        };
+        assert!(banner(true).contains("Bearer relay_x") && banner(true).contains("whsec_x"));
+        let text = banner(false);
+        assert!(!text.contains("relay_x") && !text.contains("whsec_x"), "{text}");
+        assert!(text.contains("`relayctl setup --local --list --show-token` shows the relay token"), "{text}");
+        assert!(text.contains("Bearer ${RELAY_TOKEN%%,*}") && !text.contains("That terminal needs"), "{text}");
     }
 
     #[test]

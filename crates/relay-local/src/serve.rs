@@ -1,7 +1,7 @@
 //! The running program: from the settings to the last delivery.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -210,6 +210,8 @@ fn announce(
         (None, _) => End::Set,
     };
     let program = program();
+    let terminal = io::stdout().is_terminal();
+    let (signing_secret, relay_token) = (signing_secret.only_on(terminal), relay_token.only_on(terminal));
     let banner = Banner { address, data: folder.path(), signing_secret, relay_token, clay, loops, program: &program };
     let mut out = io::stdout().lock();
     out.write_all(banner.text().as_bytes())?;

@@ -4,7 +4,7 @@
 //! nothing, is not looked up here.
 
 use std::collections::BTreeMap;
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -39,15 +39,29 @@ pub enum StoredFault {
         /// What the system says.
         detail: io::ErrorKind,
     },
+    /// Somebody else writes, or has written since it was read.
+    #[error(
+        "another setup is changing {path} at the same time, so nothing was written: let it end, and run this again"
+    )]
+    Busy {
+        /// The file.
+        path: String,
+    },
     /// It is not what it should be.
     #[error(
-        "{path} is not a JSON object of the five settings that may be kept there (line {line}): delete it and run `relayctl setup --local`"
+        "{path} is not a JSON object of texts: mend it at line {line}, and do not delete it, because the keys that are kept there would be lost"
     )]
     NotSettings {
         /// The file.
         path: String,
         /// Where it breaks.
         line: usize,
+    },
+    /// It has something that is not kept there.
+    #[error("{path} has a name that is not kept there: take it out, and leave {}", STORED_SETTINGS.join(", "))]
+    OtherSetting {
+        /// The file.
+        path: String,
     },
 }
 
@@ -79,17 +93,31 @@ impl StoredSettings {
         let stored: BTreeMap<String, String> = serde_json::from_str(&text)
             .map_err(|fault| StoredFault::NotSettings { path: shown.clone(), line: fault.line() })?;
         if stored.keys().any(|name| !STORED_SETTINGS.contains(&name.as_str())) {
-            return Err(StoredFault::NotSettings { path: shown, line: 1 });
+            return Err(StoredFault::OtherSetting { path: shown });
         }
         Ok(Self(stored))
     }
 
-    /// Stores it in place of what was stored, as a whole or not at all.
+    /// Stores it in place of `known`, as a whole or not at all.
     ///
     /// # Errors
-    /// When it cannot be written; what was stored is still there then.
-    pub fn write(&self, folder: &Path) -> Result<(), StoredFault> {
+    /// When something else is stored by now, somebody else writes, or it cannot be written; what was stored is still there
+    /// then.
+    pub fn write_over(&self, known: &Self, folder: &Path) -> Result<(), StoredFault> {
         let path = folder.join(STORED_SETTINGS_FILE);
+        let unwritable =
+            |fault: io::Error| StoredFault::Unwritable { path: path.display().to_string(), detail: fault.kind() };
+        let busy = || StoredFault::Busy { path: path.display().to_string() };
+        // The folder's own lock, which goes with the handle: a running relay has that of a file in it.
+        let handle = File::open(folder).map_err(unwritable)?;
+        match handle.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(busy()),
+            Err(TryLockError::Error(fault)) => return Err(unwritable(fault)),
+        }
+        if Self::read(folder)? != *known {
+            return Err(busy());
+        }
         let write = || -> io::Result<()> {
             let fresh = folder.join(format!("{STORED_SETTINGS_FILE}.new"));
             // One that a killed program has left may have other rights.
@@ -102,7 +130,7 @@ impl StoredSettings {
             file.sync_all()?;
             fs::rename(fresh, &path)
         };
-        write().map_err(|fault| StoredFault::Unwritable { path: path.display().to_string(), detail: fault.kind() })
+        write().map_err(unwritable)
     }
 }
 
@@ -135,7 +163,7 @@ mod tests {
     fn stored(settings: &[(&str, &str)]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        StoredSettings(settings).write(folder.path()).unwrap();
+        StoredSettings(settings).write_over(&StoredSettings::default(), folder.path()).unwrap();
         folder
     }
 
@@ -167,9 +195,26 @@ mod tests {
         let folder = stored(&[(RELAY_TOKEN, "t")]);
         let path = folder.path().join(STORED_SETTINGS_FILE);
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        StoredSettings::default().write(folder.path()).unwrap();
+        let known = StoredSettings::read(folder.path()).unwrap();
+        StoredSettings::default().write_over(&known, folder.path()).unwrap();
         assert_eq!(StoredSettings::read(folder.path()).unwrap(), StoredSettings::default());
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_another_writes_or_has_written_is_not_overwritten() {
+        let folder = stored(&[(RELAY_TOKEN, "first")]);
+        let known = StoredSettings::read(folder.path()).unwrap();
+        let second = StoredSettings(BTreeMap::from([(RELAY_TOKEN.to_owned(), "first,second".to_owned())]));
+        let third = StoredSettings(BTreeMap::from([(RELAY_TOKEN.to_owned(), "first,third".to_owned())]));
+        let held = File::open(folder.path()).unwrap();
+        held.lock().unwrap();
+        let told = second.write_over(&known, folder.path()).unwrap_err().to_string();
+        assert!(told.contains("another setup is changing") && !told.contains("first"), "{told}");
+        held.unlock().unwrap();
+        second.write_over(&known, folder.path()).unwrap();
+        assert!(matches!(third.write_over(&known, folder.path()), Err(StoredFault::Busy { .. })));
+        assert_eq!(StoredSettings::read(folder.path()).unwrap(), second);
     }
 
     #[test]
@@ -180,6 +225,15 @@ mod tests {
             let fault = StoredSettings::read(folder.path()).unwrap_err();
             assert!(!fault.to_string().contains("hidden"), "{fault}");
         }
+    }
+
+    #[test]
+    fn a_file_with_a_slip_is_mended_and_not_deleted() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(STORED_SETTINGS_FILE), "{\n\"RELAY_TOKEN\": \"t\",\n}").unwrap();
+        let told = StoredSettings::read(folder.path()).unwrap_err().to_string();
+        assert!(told.contains("mend it at line 3, and do not delete it") && !told.contains("--local"), "{told}");
+        assert!(told.len() <= 300, "{told}");
     }
 
     #[test]

@@ -80,6 +80,7 @@ pub fn run() -> ExitCode {
 async fn execute(cli: &Cli) -> Result<Ending, Fault> {
     let (options, output) = (&cli.options, Output::new(cli.options.json));
     options.check()?;
+    one_folder(&words())?;
     match &cli.command {
         Command::Setup(arguments) => setup::run(options, arguments, output).await,
         Command::Doctor(arguments) => doctor::run(options, arguments, output).await,
@@ -112,6 +113,16 @@ fn fail(options: &Options, fault: &Fault) -> ExitCode {
 fn words() -> Vec<String> {
     let words = std::env::args_os().skip(1).take_while(|word| word != "--");
     words.map(|word| word.to_string_lossy().into_owned()).collect()
+}
+
+/// Checks that one folder is named. clap takes the last one where another stands before the command.
+fn one_folder(words: &[String]) -> Result<(), Fault> {
+    let mut named = words.iter().filter(|word| *word == "--local" || word.starts_with("--local="));
+    let Some(one) = named.next() else { return Ok(()) };
+    match named.find(|other| *other != one) {
+        Some(_) => Err(Fault::TwoRelays { option: "another --local" }),
+        None => Ok(()),
+    }
 }
 
 /// Whether JSON is wanted, on a command line that cannot be read otherwise.
@@ -196,6 +207,18 @@ mod tests {
         }
         for line in ["--local doctor there", "doctor --local --lcoal", "--local dead-letters lost"] {
             assert!(!told(line).contains("equals sign"), "{line}");
+        }
+    }
+
+    #[test]
+    fn two_folders_cannot_both_be_meant() {
+        let checked = |line: &str| one_folder(&line.split(' ').map(str::to_owned).collect::<Vec<_>>());
+        for line in ["--local=a setup --local", "--local doctor --local=a", "--local=a doctor --local=b"] {
+            let fault = checked(line).unwrap_err();
+            assert_eq!(fault.ending().code(), 2, "{line}: {fault}");
+        }
+        for line in ["setup", "--local=a doctor --local=a", "--local doctor", "doctor --local"] {
+            checked(line).unwrap();
         }
     }
 

@@ -326,6 +326,9 @@ pub enum Fault {
     /// What the folder keeps of keys is not to be had.
     #[error(transparent)]
     Stored(#[from] relay_local::stored_settings::StoredFault),
+    /// What is kept is in another's hand, or of no use.
+    #[error(transparent)]
+    Keeping(#[from] crate::setup::keeping::KeepingFault),
     /// The store is not to be had.
     #[error(transparent)]
     Store(#[from] relay_local::store::OpenFault),

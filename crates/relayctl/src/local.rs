@@ -6,9 +6,10 @@ use std::path::PathBuf;
 
 use relay_local::data_folder::{DataFolder, FolderFault};
 use relay_local::settings::{LocalSettings, RELAY_DATA, RELAY_LISTEN};
-use relay_local::stored_settings::{STORED_SETTINGS, fill_in};
+use relay_local::stored_settings::{STORED_SETTINGS, STORED_SETTINGS_FILE, fill_in};
 
 use crate::fault::Fault;
+use crate::setup::keeping::KeepingFault;
 
 /// A relay on this machine.
 #[derive(Debug)]
@@ -29,11 +30,34 @@ impl LocalRelay {
     /// # Errors
     /// When a setting is wrong.
     pub fn read(folder: DataFolder) -> Result<Self, Fault> {
+        Self::read_but(folder, &[])
+    }
+
+    /// The same, but what is stored and of no use is not read: something else is to be put in its place.
+    ///
+    /// # Errors
+    /// When a setting of the environment is wrong.
+    pub fn read_to_mend(folder: DataFolder) -> Result<Self, Fault> {
+        Self::read_but(folder, &STORED_SETTINGS)
+    }
+
+    fn read_but(folder: DataFolder, mended: &[&str]) -> Result<Self, Fault> {
         let mut variables: BTreeMap<String, String> = relay_aws::account::environment();
         let environment = STORED_SETTINGS.into_iter().filter(|name| variables.contains_key(*name)).collect();
         variables.insert(RELAY_DATA.to_owned(), folder.path().display().to_string());
-        fill_in(&mut variables)?;
+        let stored = fill_in(&mut variables)?;
+        if let Err(faults) = LocalSettings::read(&variables)
+            && faults.iter().any(|fault| mended.contains(&fault.name) && stored.contains(&fault.name))
+        {
+            // All of it, because URLs and tokens go together; setup reads the file by itself.
+            variables.retain(|name, _| !stored.contains(&name.as_str()));
+        }
         let mut settings = LocalSettings::read(&variables).map_err(|faults| match faults.into_iter().next() {
+            Some(fault) if stored.contains(&fault.name) => KeepingFault::StoredSetting {
+                path: folder.path().join(STORED_SETTINGS_FILE).display().to_string(),
+                fault,
+            }
+            .into(),
             Some(fault) => Fault::Setting(fault),
             None => Fault::NoFolder { folder: folder.path().display().to_string() },
         })?;

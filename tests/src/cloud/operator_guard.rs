@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, Response, StatusCode};
 use relay::http_client::HttpClient;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 use crate::loopback;
@@ -31,6 +32,8 @@ struct Shared {
     /// Actions that are refused, with which code, and after how many calls that are not.
     refused: Mutex<BTreeMap<String, (String, usize)>>,
     calls: Mutex<Vec<String>>,
+    /// What somebody else writes beside the next write of a secret, and whether that comes after it.
+    other_write: Mutex<Option<(String, bool)>>,
     /// The access keys that calls were signed with.
     signers: Mutex<BTreeSet<String>>,
 }
@@ -49,7 +52,8 @@ impl Guard {
     pub async fn start(emulator: String) -> Self {
         let client = relay::http_client::build().unwrap_or_else(|fault| panic!("{fault}"));
         let (refused, calls, signers) = (Mutex::default(), Mutex::default(), Mutex::default());
-        let shared = Arc::new(Shared { emulator, client, refused, calls, signers });
+        let other_write = Mutex::default();
+        let shared = Arc::new(Shared { emulator, client, refused, calls, other_write, signers });
         let app = axum::Router::new().fallback(pass).with_state(Arc::clone(&shared));
         let (address, server) = loopback::serve(app).await;
         Self { address, shared, server }
@@ -77,6 +81,12 @@ impl Guard {
         self.shared.refused.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
+    /// Beside the next write of a secret, just before or just after it, somebody else writes this into the same.
+    pub fn somebody_writes(&self, text: &str, after: bool) {
+        let mut other = self.shared.other_write.lock().unwrap_or_else(PoisonError::into_inner);
+        *other = Some((text.to_owned(), after));
+    }
+
     /// The actions so far.
     #[must_use]
     pub fn calls(&self) -> Vec<String> {
@@ -100,6 +110,30 @@ impl Shared {
         }
         Some(code.clone())
     }
+
+    fn other_write(&self) -> Option<(String, bool)> {
+        self.other_write.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// The emulator's answer to a call with this body.
+    async fn send(&self, parts: &Parts, body: Bytes, query: bool) -> Response<Body> {
+        let mut call = self.client.request(parts.method.clone(), &format!("{}{}", self.emulator, parts.uri)).body(body);
+        let headers = |headers: &HeaderMap, without: &[&str]| {
+            let kept = headers.iter().filter(|(name, _)| !without.contains(&name.as_str()));
+            kept.map(|(name, value)| (name.clone(), value.clone())).collect::<Vec<_>>()
+        };
+        for (name, value) in headers(&parts.headers, &["host", "content-length"]) {
+            call = call.header(name, value);
+        }
+        let Ok(answer) = call.send().await else { return refusal("NoEmulator", query) };
+        let mut response = Response::builder().status(answer.status());
+        for (name, value) in headers(answer.headers(), &["content-length", "transfer-encoding", "connection"]) {
+            response = response.header(name, value);
+        }
+        response
+            .body(Body::from(answer.bytes().await.unwrap_or_default()))
+            .unwrap_or_else(|_| refusal("NoAnswer", query))
+    }
 }
 
 async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Response<Body> {
@@ -111,20 +145,27 @@ async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Response<B
     if let Some(code) = shared.refusal_of(&action) {
         return refusal(&code, query);
     }
-    let mut call = shared.client.request(parts.method.clone(), &format!("{}{}", shared.emulator, parts.uri)).body(body);
-    for (name, value) in parts.headers.iter().filter(|(name, _)| !["host", "content-length"].contains(&name.as_str())) {
-        call = call.header(name, value);
+    let other = if action == "PutSecretValue" { shared.other_write() } else { None };
+    let (first, second) = match other {
+        Some((text, after)) if after => (body.clone(), Some(other_write(&body, &text))),
+        Some((text, _)) => (other_write(&body, &text), Some(body)),
+        None => (body, None),
+    };
+    let answer = shared.send(&parts, first, query).await;
+    match second {
+        // The answer to either tells the name and a version.
+        Some(second) => shared.send(&parts, second, query).await,
+        None => answer,
     }
-    let Ok(answer) = call.send().await else { return refusal("NoEmulator", query) };
-    let mut response = Response::builder().status(answer.status());
-    for (name, value) in answer
-        .headers()
-        .iter()
-        .filter(|(name, _)| !["content-length", "transfer-encoding", "connection"].contains(&name.as_str()))
-    {
-        response = response.header(name, value);
-    }
-    response.body(Body::from(answer.bytes().await.unwrap_or_default())).unwrap_or_else(|_| refusal("NoAnswer", query))
+}
+
+/// The same write with another text, as a version of its own.
+fn other_write(body: &Bytes, text: &str) -> Bytes {
+    let mut write: Value = serde_json::from_slice(body).unwrap_or_default();
+    write["SecretString"] = text.into();
+    let version: String = write["ClientRequestToken"].as_str().unwrap_or_default().chars().rev().collect();
+    write["ClientRequestToken"] = version.into();
+    write.to_string().into()
 }
 
 /// Whose key a call is signed with (Signature Version 4: `Credential=KEY/DATE/…`).

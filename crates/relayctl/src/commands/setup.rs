@@ -56,8 +56,8 @@ pub struct SetupArguments {
     /// Show the relay tokens themselves, also where the output is no terminal
     #[arg(long)]
     pub show_token: bool,
-    /// Take out the last one too, which closes its route; put Clay webhooks, or signing secrets, in place of those that are
-    /// there
+    /// Take out the last one too, which closes its route; put Clay webhooks, their tokens or signing secrets in place of
+    /// those that are there
     #[arg(long)]
     pub force: bool,
 }
@@ -68,7 +68,7 @@ Values (typed without an echo; with --from a JSON object of texts or lists, or l
   LOOPS_SIGNING_SECRET     what Loops shows under Settings, Webhooks
   CLAY_WEBHOOK_URL         the URL of your Clay webhook (several: a pool, comma-separated)
   CLAY_WEBHOOK_AUTH_TOKEN  its token (one for all, or one for each URL)
-What is not given stays as it is. Clay webhooks that are there, and signing secrets where there are several, go only by --force, --retire-clay-webhook or --retire-signing-secret. The key is checked with Loops first; nothing is written unless all is well.
+What is not given stays as it is. Clay webhooks that are there, and tokens or signing secrets where there are several, go only by --force, --retire-clay-webhook or --retire-signing-secret. The key is checked with Loops first; nothing is written unless all is well.
 A relay token is shown where it is made, on a terminal; --show-token shows all of them, anywhere.";
 
 /// The options that add what they are given.
@@ -97,13 +97,13 @@ pub async fn run(options: &Options, arguments: &SetupArguments, output: Output) 
         && !arguments.list;
     match options.local_folder().filter(|_| makes) {
         Some(folder) => {
-            let local = LocalRelay::read(LocalRelay::made(folder)?)?;
+            let local = LocalRelay::read_to_mend(LocalRelay::made(folder)?)?;
             set_up(Keeping::Local(&local), options, arguments, output).await
         }
         None => match options.target().await? {
             Target::Stack(target) => set_up(Keeping::Stack(&target), options, arguments, output).await,
             Target::Local(folder) => {
-                set_up(Keeping::Local(&LocalRelay::read(folder)?), options, arguments, output).await
+                set_up(Keeping::Local(&LocalRelay::read_to_mend(folder)?), options, arguments, output).await
             }
         },
     }

@@ -1,10 +1,12 @@
 //! Where the documents are kept: two secrets in Secrets Manager, or one file in a data folder.
 
+use std::time::Duration;
+
 use relay_core::secret::{ExposeSecret as _, SecretString};
 use relay_local::settings::{
     CLAY_WEBHOOK_AUTH_TOKEN, CLAY_WEBHOOK_URL, LOOPS_API_KEY, LOOPS_SIGNING_SECRET, RELAY_TOKEN,
 };
-use relay_local::stored_settings::{STORED_SETTINGS_FILE, StoredSettings};
+use relay_local::stored_settings::{STORED_SETTINGS_FILE, StoredFault, StoredSettings};
 use serde_json::{Value, json};
 
 use super::documents::{API_KEY, Documents, RELAY_TOKENS, Rotated, SIGNING_SECRETS, put as set};
@@ -16,6 +18,31 @@ use crate::target::StackTarget;
 
 /// The parameter of the template, and relay-local's setting, that say where the Loops API is.
 const LOOPS_API: &str = "https://app.loops.so/api";
+/// How often a secret is read again that is still as it was before a write, which a copy may be for a moment.
+const STALE_READS: usize = 5;
+/// And how long after.
+const STALE_PAUSE: Duration = Duration::from_millis(200);
+
+/// Why what is kept cannot be used as it is, or not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum KeepingFault {
+    /// What is stored in a data folder is of no use.
+    #[error("{fault}; it is kept in {path}: put another in its place with `relayctl setup --force`")]
+    StoredSetting {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        fault: relay::settings::SettingFault,
+    },
+    /// Two have written a secret at the same time.
+    #[error(
+        "somebody else wrote the secret {name} at the same time, and one of the two changes may be lost: see with `relayctl setup --list` what is there, and make again what is missing"
+    )]
+    WrittenByTwo {
+        /// The secret.
+        name: String,
+    },
+}
 
 /// Where the documents are kept.
 #[derive(Debug, Clone, Copy)]
@@ -89,14 +116,14 @@ impl Keeping<'_> {
                 let (to_clay, to_loops) = (get(target, &clay).await?, get(target, &loops).await?);
                 Documents::read([to_clay.expose_secret(), to_loops.expose_secret()], [&clay, &loops])
             }
-            Self::Local(local) => from_folder(local),
+            Self::Local(local) => from_folder(local, &StoredSettings::read(local.folder.path())?),
         }
     }
 
     /// Writes what has changed, and tells what that is. Each document is written as a whole.
     ///
     /// # Errors
-    /// When something cannot be written; it says what was written before that.
+    /// When something cannot be written; it says what was written before that. When somebody else wrote at the same time.
     pub async fn write(&self, before: &Documents, after: &Documents) -> Result<Vec<String>, Fault> {
         let [clay, loops] = self.names()?;
         match self {
@@ -116,11 +143,20 @@ impl Keeping<'_> {
                         }
                     }
                 }
+                for (name, before, after) in both {
+                    if before != after {
+                        alone(target, name, before, after).await?;
+                    }
+                }
                 Ok(written)
             }
             Self::Local(_) if before == after => Ok(Vec::new()),
             Self::Local(local) => {
-                to_folder(local, after)?.write(local.folder.path())?;
+                let known = StoredSettings::read(local.folder.path())?;
+                if from_folder(local, &known)? != *before {
+                    return Err(StoredFault::Busy { path: clay }.into());
+                }
+                to_folder(local, known.clone(), after)?.write_over(&known, local.folder.path())?;
                 Ok(vec![clay])
             }
         }
@@ -132,8 +168,13 @@ impl Keeping<'_> {
 /// # Errors
 /// When it cannot be read.
 pub async fn get(target: &StackTarget, name: &str) -> Result<SecretString, Fault> {
+    stage(target, name, "AWSCURRENT").await
+}
+
+async fn stage(target: &StackTarget, name: &str, stage: &str) -> Result<SecretString, Fault> {
     let call = target.session.call("secretsmanager:GetSecretValue", name);
-    let answer = target.session.secrets_manager().get_secret_value().secret_id(name).send().await;
+    let get = target.session.secrets_manager().get_secret_value().secret_id(name).version_stage(stage);
+    let answer = get.send().await;
     let answer = answer.map_err(|fault| call.fault(&fault))?;
     Ok(SecretString::from(answer.secret_string.unwrap_or_default()))
 }
@@ -145,8 +186,30 @@ async fn put(target: &StackTarget, name: &str, document: &Value) -> Result<(), F
     answer.map(drop).map_err(|fault| call.fault(&fault))
 }
 
-fn from_folder(local: &LocalRelay) -> Result<Documents, Fault> {
-    let StoredSettings(stored) = StoredSettings::read(local.folder.path())?;
+/// Checks that a write stands in the place of what was read, and that nothing stands in its own: Secrets Manager takes every
+/// write, also one that knows nothing of the last.
+async fn alone(target: &StackTarget, name: &str, before: &Value, after: &Value) -> Result<(), Fault> {
+    let is = |text: &SecretString, document: &Value| {
+        serde_json::from_str::<Value>(text.expose_secret()).is_ok_and(|read| read == *document)
+    };
+    // What cannot be read back is no proof of another's hand, and is written.
+    let Ok(mut current) = get(target, name).await else { return Ok(()) };
+    for _ in 0..STALE_READS {
+        if !is(&current, before) {
+            break;
+        }
+        tokio::time::sleep(STALE_PAUSE).await;
+        let Ok(again) = get(target, name).await else { return Ok(()) };
+        current = again;
+    }
+    let over_another = async || stage(target, name, "AWSPREVIOUS").await.is_ok_and(|previous| !is(&previous, before));
+    if is(&current, after) && !over_another().await {
+        return Ok(());
+    }
+    Err(KeepingFault::WrittenByTwo { name: name.to_owned() }.into())
+}
+
+fn from_folder(local: &LocalRelay, StoredSettings(stored): &StoredSettings) -> Result<Documents, Fault> {
     let list = |name: &str| stored.get(name).map(|text| text.split(',').map(str::trim).collect::<Vec<_>>());
     let (mut to_clay, mut to_loops) = (json!({}), json!({}));
     if let Some(secrets) = list(LOOPS_SIGNING_SECRET) {
@@ -173,8 +236,7 @@ fn from_folder(local: &LocalRelay) -> Result<Documents, Fault> {
     Ok(Documents { to_clay, to_loops })
 }
 
-fn to_folder(local: &LocalRelay, documents: &Documents) -> Result<StoredSettings, Fault> {
-    let mut stored = StoredSettings::read(local.folder.path())?;
+fn to_folder(local: &LocalRelay, mut stored: StoredSettings, documents: &Documents) -> Result<StoredSettings, Fault> {
     let joined = |list| {
         let secrets = documents.list(list);
         secrets.iter().map(|secret| secret.expose_secret().to_owned()).collect::<Vec<_>>().join(",")

@@ -13,6 +13,16 @@ pub enum Refusal {
         /// How many there are.
         known: usize,
     },
+    /// One token would take the place of others in a pool.
+    #[error(
+        "one token for all {pool} Clay webhooks would replace {gone} that are there, so nothing was written: give one for each URL, comma-separated; change one webhook's by --retire-clay-webhook and --add-clay-webhook; or put it in place of all with --force"
+    )]
+    TokensWouldGo {
+        /// How many tokens would go.
+        gone: usize,
+        /// How many webhooks the pool has.
+        pool: usize,
+    },
     /// One of several signing secrets would be taken out.
     #[error(
         "this would take out {gone} of the {known} signing secrets that are there, so nothing was written: add one with --add-signing-secret, take one out with --retire-signing-secret, or put these in their place with --force"

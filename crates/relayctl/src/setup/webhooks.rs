@@ -54,10 +54,10 @@ impl Documents {
 
     /// Puts these URLs and tokens into a route: the one of that name, or the only one, or a new one where there is none.
     /// A token that is not given stays with its URL. What is written into other events than `events` stays. Webhooks that
-    /// are there and not among the URLs go only by `force`.
+    /// are there and not among the URLs go only by `force`, and so do the tokens of a pool for a single one.
     ///
     /// # Errors
-    /// When it is not clear which route is meant, tokens and URLs do not match, or webhooks that are there would go.
+    /// When it is not clear which route is meant, tokens and URLs do not match, or webhooks or tokens that are there would go.
     pub fn set_webhooks(
         &mut self,
         route: Option<&str>,
@@ -90,6 +90,13 @@ impl Documents {
                 .collect(),
             None => known,
         };
+        if let (Some([single]), [_, _, ..], false) = (tokens, webhooks.as_slice(), force) {
+            let other = |token: &str| is_set(token) && token != single.expose_secret();
+            let gone = webhooks.iter().filter(|webhook| other(text(webhook, "auth_token"))).count();
+            if gone > 0 {
+                return Err(Refusal::TokensWouldGo { gone, pool: webhooks.len() }.into());
+            }
+        }
         put_tokens(&mut webhooks, tokens)?;
         put(route, "webhooks", Value::Array(webhooks));
         Ok(())
@@ -297,6 +304,22 @@ mod tests {
             documents.to_clay["clay_routes"][0]["webhooks"],
             json!([{"url": "https://a.example/z"}, {"url": "https://a.example/y", "auth_token": "two"}])
         );
+    }
+
+    #[test]
+    fn a_single_token_takes_the_place_of_a_pools_only_by_force() {
+        let mut documents = documents(POOL);
+        let before = documents.clone();
+        let single = secrets(&["three"]);
+        let fault = documents.set_webhooks(None, None, Some(&single), &events(), false).unwrap_err();
+        assert!(matches!(fault, Fault::Setup(Refusal::TokensWouldGo { gone: 2, pool: 2 })), "{fault}");
+        assert!(fault.to_string().len() <= 300, "{} bytes", fault.to_string().len());
+        assert!(documents == before, "nothing has changed");
+        documents.set_webhooks(None, None, Some(&secrets(&["one", "three"])), &events(), false).unwrap();
+        assert_eq!(documents.to_clay["clay_routes"][0]["webhooks"][1]["auth_token"], "three");
+        documents.set_webhooks(None, None, Some(&single), &events(), true).unwrap();
+        assert_eq!(documents.to_clay["clay_routes"][0]["webhooks"][0]["auth_token"], "three");
+        documents.set_webhooks(None, None, Some(&single), &events(), false).unwrap();
     }
 
     #[test]
