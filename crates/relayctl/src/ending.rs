@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use crate::fault::Fault;
+
 /// The exit codes. Scripts depend on them: they do not change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
@@ -34,5 +36,45 @@ impl Ending {
 impl From<Ending> for ExitCode {
     fn from(ending: Ending) -> Self {
         Self::from(ending.code())
+    }
+}
+
+impl Fault {
+    /// The exit code that it leads to.
+    #[must_use]
+    pub const fn ending(&self) -> Ending {
+        match self {
+            Self::Input { .. }
+            | Self::SamConfig { .. }
+            | Self::NoSuchEnvironment { .. }
+            | Self::NoJson { .. }
+            | Self::NoStackNamed
+            | Self::Setting(_)
+            | Self::NoTerminal
+            | Self::TwoRelays { .. }
+            | Self::ValuesDocument { .. }
+            | Self::UnknownValue { .. }
+            | Self::SigningSecret
+            | Self::ClayUrl
+            | Self::NotForAHeader { .. }
+            | Self::TokenCount { .. }
+            | Self::WhichRoute { .. }
+            | Self::NoSuchSecret { .. }
+            | Self::LoopsKeyRefused
+            | Self::Setup(_)
+            | Self::NoSuchDelivery { .. }
+            | Self::NotOnRecord { .. }
+            | Self::NoSuchLetter { .. }
+            | Self::LetterBehind { .. }
+            | Self::NoBody { .. }
+            | Self::BodyFile { .. }
+            | Self::Pages { .. } => Ending::Misuse,
+            Self::LastSecret { .. }
+            | Self::Interrupted
+            | Self::UnreadableLetter { .. }
+            | Self::Json(_)
+            | Self::Client(_) => Ending::Refused,
+            _ => Ending::Surroundings,
+        }
     }
 }

@@ -1,8 +1,7 @@
-//! Everything that keeps a command from doing its work, by its remedy: one sentence with what to do, and an exit code.
+//! Everything that keeps a command from doing its work, by its remedy: one sentence with what to do. The exit code
+//! of each is in [`crate::ending`].
 
 use std::io;
-
-use crate::ending::Ending;
 
 /// Why a command could not do its work.
 #[derive(Debug, thiserror::Error)]
@@ -360,44 +359,4 @@ pub enum Fault {
     /// The HTTP client cannot be built.
     #[error(transparent)]
     Client(#[from] relay::http_client::BuildFault),
-}
-
-impl Fault {
-    /// The exit code that it leads to.
-    #[must_use]
-    pub const fn ending(&self) -> Ending {
-        match self {
-            Self::Input { .. }
-            | Self::SamConfig { .. }
-            | Self::NoSuchEnvironment { .. }
-            | Self::NoJson { .. }
-            | Self::NoStackNamed
-            | Self::Setting(_)
-            | Self::NoTerminal
-            | Self::TwoRelays { .. }
-            | Self::ValuesDocument { .. }
-            | Self::UnknownValue { .. }
-            | Self::SigningSecret
-            | Self::ClayUrl
-            | Self::NotForAHeader { .. }
-            | Self::TokenCount { .. }
-            | Self::WhichRoute { .. }
-            | Self::NoSuchSecret { .. }
-            | Self::LoopsKeyRefused
-            | Self::Setup(_)
-            | Self::NoSuchDelivery { .. }
-            | Self::NotOnRecord { .. }
-            | Self::NoSuchLetter { .. }
-            | Self::LetterBehind { .. }
-            | Self::NoBody { .. }
-            | Self::BodyFile { .. }
-            | Self::Pages { .. } => Ending::Misuse,
-            Self::LastSecret { .. }
-            | Self::Interrupted
-            | Self::UnreadableLetter { .. }
-            | Self::Json(_)
-            | Self::Client(_) => Ending::Refused,
-            _ => Ending::Surroundings,
-        }
-    }
 }
