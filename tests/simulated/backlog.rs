@@ -6,19 +6,12 @@ use std::time::Duration;
 use relay_tests::simulated::aws::Aws;
 use relay_tests::simulated::end::State;
 use relay_tests::simulated::local::Local;
-use relay_tests::simulated::{Form, Simulated, send_event, send_webhook};
+use relay_tests::simulated::{Form, Simulated};
 
-use crate::{alone, held, resident, runtime, until};
+use crate::{Way, alone, held, resident, runtime, until};
 
 /// What the settings' rate is where they name none.
 const RATE: f64 = 8.0;
-
-/// Which way a backlog goes.
-#[derive(Debug, Clone, Copy)]
-enum Way {
-    ToClay,
-    ToLoops,
-}
 
 /// The most memory that the process had while it drained a backlog, in bytes: what it held without what its store holds, and
 /// what was resident.
@@ -37,10 +30,7 @@ fn drain<F: Form>(way: Way, events: usize) -> Memory {
 fn drain_late<F: Form>(way: Way, events: usize, takes: Duration) -> Memory {
     let (kept, runtime) = (F::nothing(Some(held)), runtime());
     let (loops, clay) = (State::new(events, 1), State::new(events, 2));
-    let end = match way {
-        Way::ToClay => Arc::clone(&clay),
-        Way::ToLoops => Arc::clone(&loops),
-    };
+    let end = way.end(&loops, &clay);
     end.lock().unwrap().is_late(takes);
     let before = held();
     let (began, most) = runtime.block_on(async {
@@ -48,10 +38,7 @@ fn drain_late<F: Form>(way: Way, events: usize, takes: Duration) -> Memory {
         let relay = F::start(&kept, &world, &loops, &clay);
         let began = world.elapsed();
         for number in 0..events {
-            match way {
-                Way::ToClay => assert_eq!(send_webhook(&relay, number).await, 200),
-                Way::ToLoops => assert_eq!(send_event(&relay, number, "respond-async").await, 202),
-            }
+            way.store(&relay, number).await;
         }
         let mut most = Memory::default();
         until(|| {

@@ -1,13 +1,15 @@
-//! Hours and days of the relay of one machine, in simulated time: its handlers, its store, its workers, no sockets.
+//! Hours and days of both forms of the relay, in simulated time: its handlers, its store, its workers, no sockets.
 
 mod backlog;
 mod outage;
 mod poison;
 
 use std::alloc::System;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use relay_tests::simulated::end::State;
+use relay_tests::simulated::{Form, send_event, send_webhook};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use tokio::runtime::{Builder, Runtime};
 
@@ -20,6 +22,31 @@ static ALONE: Mutex<()> = Mutex::new(());
 
 fn alone() -> MutexGuard<'static, ()> {
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Which way deliveries go.
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    ToClay,
+    ToLoops,
+}
+
+impl Way {
+    /// Where they go to.
+    fn end(self, loops: &Arc<Mutex<State>>, clay: &Arc<Mutex<State>>) -> Arc<Mutex<State>> {
+        Arc::clone(match self {
+            Self::ToClay => clay,
+            Self::ToLoops => loops,
+        })
+    }
+
+    /// Has one stored.
+    async fn store<F: Form>(self, relay: &F, number: usize) {
+        match self {
+            Self::ToClay => assert_eq!(send_webhook(relay, number).await, 200),
+            Self::ToLoops => assert_eq!(send_event(relay, number, "respond-async").await, 202),
+        }
+    }
 }
 
 /// What the process holds, in bytes.

@@ -6,19 +6,12 @@ use std::time::Duration;
 use relay_tests::simulated::aws::Aws;
 use relay_tests::simulated::end::State;
 use relay_tests::simulated::local::Local;
-use relay_tests::simulated::{Form, Simulated, send_event, send_webhook};
+use relay_tests::simulated::{Form, Simulated};
 
-use crate::{alone, runtime, until};
+use crate::{Way, alone, runtime, until};
 
 const POISON: usize = 20;
 const GOOD: usize = 100;
-
-/// Which way they go.
-#[derive(Debug, Clone, Copy)]
-enum Way {
-    ToClay,
-    ToLoops,
-}
 
 /// Twenty rows come that always fail, and after them a hundred good ones, one in so long a time; the longest that a good one
 /// is under way.
@@ -26,10 +19,7 @@ fn longest_wait<F: Form>(way: Way, every: Duration, seed: u64) -> Duration {
     const ROWS: usize = POISON + GOOD;
     let (kept, runtime) = (F::nothing(None), runtime());
     let (loops, clay) = (State::new(ROWS, seed + 1), State::new(ROWS, seed + 2));
-    let end = match way {
-        Way::ToClay => Arc::clone(&clay),
-        Way::ToLoops => Arc::clone(&loops),
-    };
+    let end = way.end(&loops, &clay);
     end.lock().unwrap().fails_at(POISON);
     let sent_at = runtime.block_on(async {
         let world = Arc::new(Simulated::after(Duration::ZERO, seed));
@@ -40,10 +30,7 @@ fn longest_wait<F: Form>(way: Way, every: Duration, seed: u64) -> Duration {
                 tokio::time::sleep(every).await;
             }
             sent_at.push(world.elapsed());
-            match way {
-                Way::ToClay => assert_eq!(send_webhook(&relay, number).await, 200),
-                Way::ToLoops => assert_eq!(send_event(&relay, number, "respond-async").await, 202),
-            }
+            way.store(&relay, number).await;
         }
         until(|| end.lock().unwrap().rows() == GOOD).await;
         relay.stop().await;

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use relay::ambient::Ambient as _;
 use relay::store::{Admission, DirectEnd, DirectLane as _, Wish};
-use relay_core::delivery::{Reason, ReasonCode};
+use relay_core::delivery::{Delivery, Reason, ReasonCode};
 use relay_tests::any_store::AnyStore as _;
 use relay_tests::any_store::end::Answer;
 
@@ -14,6 +14,16 @@ fn postponed(store: &Store, wait: i64) -> DirectEnd {
     let at: Timestamp = store.clock().now().checked_add(seconds(wait)).unwrap();
     let reason = Reason { code: ReasonCode::FarEndFailed, status: Some(503) };
     DirectEnd::Postponed { attempts: 2, at, reason, firm: false }
+}
+
+/// A row that has to wait after all, and behind it another one of its contact; gives the first.
+async fn put_off_before_another(store: &Store) -> Delivery {
+    let first = update(store, "ada@example.com", "1");
+    assert_eq!(store.lane().admit(&first, Wish::Direct).await.unwrap(), Admission::Direct);
+    let second = update(store, "ada@example.com", "2");
+    assert_eq!(store.lane().admit(&second, Wish::Direct).await.unwrap(), Admission::Queued);
+    store.lane().settle_direct(&first, postponed(store, 30)).await.unwrap();
+    first
 }
 
 #[tokio::test]
@@ -63,11 +73,7 @@ async fn what_cannot_be_stored_has_the_lane_like_what_is() {
 #[tokio::test]
 async fn a_row_that_has_to_wait_after_all_keeps_its_place() {
     let (mut store, end) = store().await;
-    let first = update(&store, "ada@example.com", "1");
-    assert_eq!(store.lane().admit(&first, Wish::Direct).await.unwrap(), Admission::Direct);
-    let second = update(&store, "ada@example.com", "2");
-    assert_eq!(store.lane().admit(&second, Wish::Direct).await.unwrap(), Admission::Queued);
-    store.lane().settle_direct(&first, postponed(&store, 30)).await.unwrap();
+    put_off_before_another(&store).await;
     store.work(&end).await;
     assert!(end.got().is_empty(), "not before its time, and nothing before it");
     store.let_pass(seconds(31)).await;
@@ -102,11 +108,7 @@ async fn a_row_that_is_put_off_as_its_far_end_asked_is_not_tried_before_though_a
 #[tokio::test]
 async fn a_row_that_dies_in_front_of_a_newer_one_is_not_sent_again_after_it_and_is_kept_once() {
     let (mut store, end) = store().await;
-    let first = update(&store, "ada@example.com", "1");
-    assert_eq!(store.lane().admit(&first, Wish::Direct).await.unwrap(), Admission::Direct);
-    let second = update(&store, "ada@example.com", "2");
-    assert_eq!(store.lane().admit(&second, Wish::Direct).await.unwrap(), Admission::Queued);
-    store.lane().settle_direct(&first, postponed(&store, 30)).await.unwrap();
+    let first = put_off_before_another(&store).await;
     // The second keeps what stands behind it waiting for longer than a queue knows what was sent.
     end.then([Answer::Refuses(422), Answer::AsksFor(400)]);
     for _ in 0..3 {

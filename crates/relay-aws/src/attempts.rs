@@ -15,6 +15,17 @@ use crate::table::{Change, Item, number, text, time};
 /// longer than one that is not, and its message is hidden for longer than that.
 const ATTEMPT_LEASE: SignedDuration = SignedDuration::from_secs(USUAL_TIME.as_secs().cast_signed());
 
+/// The condition under which a delivery is that of a message: what is done, or dead for this message, or is another body
+/// under the id, is not. An event that died and was mended has the same key, and another body. [`of_message`] has its values.
+macro_rules! is_the_messages {
+    () => {
+        "(attribute_not_exists(standing) OR standing <> :done) \
+         AND (attribute_not_exists(standing) OR standing <> :dead \
+              OR attribute_not_exists(died_at) OR died_at <= :outlives) \
+         AND (attribute_not_exists(body_hash) OR body_hash = :hash OR (standing = :dead AND cargo = :event))"
+    };
+}
+
 /// What a worker does with a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Begun {
@@ -70,40 +81,32 @@ impl Ledger {
              first_attempt_at = if_not_exists(first_attempt_at, :now), last_attempt_at = :now, \
              attempt_until = :lease, attempt_id = :attempt REMOVE not_before, parked, receipt ADD attempts :one",
         )
-        // What is done, or dead for this message, or is another body under the id, is no attempt. An event that died and was
-        // mended has the same key, and another body.
-        .only_if(
+        .only_if(concat!(
             "(attribute_not_exists(not_before) OR not_before <= :now) \
-             AND (attribute_not_exists(attempt_until) OR attempt_until <= :now) \
-             AND (attribute_not_exists(standing) OR standing <> :done) \
-             AND (attribute_not_exists(standing) OR standing <> :dead \
-                  OR attribute_not_exists(died_at) OR died_at <= :outlives) \
-             AND (attribute_not_exists(body_hash) OR body_hash = :hash OR (standing = :dead AND cargo = :event))",
-        )
-        .text(":done", "done")
-        .text(":dead", "dead")
-        .text(":event", "event")
+             AND (attribute_not_exists(attempt_until) OR attempt_until <= :now) AND ",
+            is_the_messages!()
+        ))
         .text(":attempt", attempt)
-        .number(":outlives", outlives.as_millisecond())
         .number(":lease", now.checked_add(ATTEMPT_LEASE).unwrap_or(now).as_millisecond())
         .text(":queued", "queued")
         .number(":now", now.as_millisecond())
         .number(":one", 1);
         let key = delivery_key(&delivery.id);
-        let item = match self.table().change_or_see(&key, self.describe(change, delivery), now).await? {
-            Ok(item) => item,
-            // It was begun, the answer was lost, and the SDK has asked once more.
-            Err(item) if text(&item, "attempt_id") == Some(attempt) => item,
-            Err(item) if is_conflict(&item, delivery, outlives) => return Ok(Begun::Conflict),
-            Err(item) if text(&item, "standing") == Some("done") => return Ok(Begun::DoneBefore),
-            Err(item) => {
-                let not_before = time(&item, "not_before").max(time(&item, "attempt_until"));
-                return Ok(match died(&item).filter(|died| died.death.at > outlives) {
-                    Some(died) => Begun::DiedBefore(died),
-                    None => Begun::NotBefore(not_before.unwrap_or(now)),
-                });
-            }
-        };
+        let item =
+            match self.table().change_or_see(&key, self.describe(of_message(change, outlives), delivery), now).await? {
+                Ok(item) => item,
+                // It was begun, the answer was lost, and the SDK has asked once more.
+                Err(item) if text(&item, "attempt_id") == Some(attempt) => item,
+                Err(item) if is_conflict(&item, delivery, outlives) => return Ok(Begun::Conflict),
+                Err(item) if text(&item, "standing") == Some("done") => return Ok(Begun::DoneBefore),
+                Err(item) => {
+                    let not_before = time(&item, "not_before").max(time(&item, "attempt_until"));
+                    return Ok(match died(&item).filter(|died| died.death.at > outlives) {
+                        Some(died) => Begun::DiedBefore(died),
+                        None => Begun::NotBefore(not_before.unwrap_or(now)),
+                    });
+                }
+            };
         Ok(Begun::Go(match text(&item, "standing") {
             // A person has taken it out of the dead letters.
             Some("dead") => History::default(),
@@ -132,18 +135,9 @@ impl Ledger {
              cargo = if_not_exists(cargo, :cargo), reason = :reason, last_status = :status, died_at = :now \
              REMOVE failing_since, held_since, not_before, attempt_until, parked, receipt, letter_of",
         )
-        .only_if(
-            "(attribute_not_exists(standing) OR standing <> :done) \
-             AND (attribute_not_exists(standing) OR standing <> :dead \
-                  OR attribute_not_exists(died_at) OR died_at <= :outlives) \
-             AND (attribute_not_exists(body_hash) OR body_hash = :hash OR (standing = :dead AND cargo = :event))",
-        )
-        .text(":dead", "dead")
-        .text(":done", "done")
-        .text(":event", "event")
-        .number(":outlives", outlives.as_millisecond())
+        .only_if(is_the_messages!())
         .number(":now", now.as_millisecond());
-        let change = because(self.describe(change, delivery), reason);
+        let change = because(self.describe(of_message(change, outlives), delivery), reason);
         Ok(match self.table().change_or_see(&delivery_key(&delivery.id), change, now).await? {
             Ok(item) => Buried::Dead(Death { reason, attempts: attempts(&item), at: now }),
             Err(item) if is_conflict(&item, delivery, outlives) => Buried::Conflict,
@@ -190,15 +184,7 @@ impl Ledger {
                 "dead",
                 Some(reason),
             ),
-            // Also where the message comes back before its time, because its worker was killed.
-            Disposition::TryLater { reason, firm: true, .. } => (
-                "SET standing = :standing, reason = :reason, last_status = :status, not_before = :at, \
-                 failing_since = if_not_exists(failing_since, :now) REMOVE held_since, attempt_until \
-                 ADD #failed :failure",
-                "queued",
-                Some(reason),
-            ),
-            Disposition::TryLater { reason, firm: false, .. } => (
+            Disposition::TryLater { reason, .. } => (
                 "SET standing = :standing, reason = :reason, last_status = :status, \
                  failing_since = if_not_exists(failing_since, :now) REMOVE held_since, attempt_until \
                  ADD #failed :failure",
@@ -223,14 +209,21 @@ impl Ledger {
                 .text(":attempt", attempt)
                 .text(":done", "done");
         }
+        // Also where the message comes back before its time, because its worker was killed.
         if let Disposition::TryLater { at, firm: true, .. } = end {
-            change = change.number(":at", at.as_millisecond());
+            change = change.also("not_before = :at").number(":at", at.as_millisecond());
         }
         if update.contains(":now") {
             change = change.number(":now", now.as_millisecond());
         }
         Ok(self.table().change(&delivery_key(id), change, now).await?.as_ref().map(attempts))
     }
+}
+
+/// The values of a message that outlives every death up to then; `:hash` is that of its body.
+fn of_message(change: Change, outlives: Timestamp) -> Change {
+    let change = change.text(":done", "done").text(":dead", "dead").text(":event", "event");
+    change.number(":outlives", outlives.as_millisecond())
 }
 
 /// Whether an item is that of another body, which is not that of an event that died before this message and was mended.

@@ -57,6 +57,13 @@ pub enum Fate {
     Unable,
 }
 
+impl Fate {
+    /// Whether its delivery waits no more.
+    pub(crate) const fn has_ended(self) -> bool {
+        matches!(self, Self::Delivered { .. } | Self::Dead(_) | Self::Conflict(_) | Self::Buried)
+    }
+}
+
 /// What is known of a message besides the delivery that it carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Handed {

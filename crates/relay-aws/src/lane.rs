@@ -288,9 +288,7 @@ impl<A: Ambient> DirectLane for AwsLane<A> {
                 self.give_back(delivery, true).await
             }
             DirectEnd::Refused => {
-                if repeats(delivery) {
-                    self.ledger.forget(&delivery.id).await?;
-                }
+                self.forget(delivery).await?;
                 self.give_back(delivery, false).await
             }
             // Its message is not parked, so nobody shows it before its time.

@@ -67,7 +67,8 @@ impl Ledger {
     }
 
     /// Notes that a delivery is sent while its caller waits, who has a name of his own, until then at the longest; false
-    /// where it is known as delivered or on its way already. What was known of an earlier end is forgotten: who runs a row again means it.
+    /// where it is known as delivered or on its way already. What was known of an earlier end is forgotten: who runs a row
+    /// again means it.
     ///
     /// # Errors
     /// When the table cannot be written.
@@ -81,8 +82,7 @@ impl Ledger {
         let change = Change::new(
             "SET standing = :direct, lease_until = :until, body_hash = :hash, received_at = :received, cargo = :cargo, \
              attempts = :none, caller = :caller, event_hash = :said REMOVE reason, last_status, failing_since, held_since, \
-             not_before, first_attempt_at, \
-             last_attempt_at",
+             not_before, first_attempt_at, last_attempt_at",
         )
         .only_if(
             "attribute_not_exists(standing) OR standing = :dead \
@@ -196,11 +196,9 @@ impl Ledger {
             .number(":received", delivery.received_at.as_millisecond())
             .text(":cargo", delivery.cargo.kind());
         match &self.contact_hash_key {
-            Some(key) => change.also(
-                "contact_hash = if_not_exists(contact_hash, :contact_hash)",
-                ":contact_hash",
-                &delivery.contact.hash(key),
-            ),
+            Some(key) => change
+                .also("contact_hash = if_not_exists(contact_hash, :contact_hash)")
+                .text(":contact_hash", &delivery.contact.hash(key)),
             None => change,
         }
     }

@@ -60,10 +60,10 @@ impl Change {
         self
     }
 
-    /// Something else that is set, with its value.
-    pub(crate) fn also(mut self, assignment: &'static str, name: &'static str, value: &str) -> Self {
+    /// Something else that is set.
+    pub(crate) fn also(mut self, assignment: &'static str) -> Self {
         self.also = Some(assignment);
-        self.text(name, value)
+        self
     }
 
     pub(crate) fn text(mut self, name: &'static str, value: &str) -> Self {

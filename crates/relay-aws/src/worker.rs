@@ -87,13 +87,11 @@ impl<W: Attempt, A: Ambient> MessageWorker for LoopsWorker<W, A> {
                 Fate::NotYet
             }
             Ok(Before::First(first)) => match self.send_first(&first, handed).await {
-                Fate::Delivered { .. } | Fate::Dead(_) | Fate::Conflict(_) | Fate::Buried
-                    if handed.has_time_for_one() =>
-                {
+                ended if ended.has_ended() && handed.has_time_for_one() => {
                     self.send(delivery, handed, Keeps::Message).await
                 }
                 // Broken off in the middle of a call, it would be sent once more.
-                Fate::Delivered { .. } | Fate::Dead(_) | Fate::Conflict(_) | Fate::Buried => Fate::NotYet,
+                ended if ended.has_ended() => Fate::NotYet,
                 waits => waits,
             },
             Err(fault) => {
@@ -167,12 +165,7 @@ impl<W: Attempt, A: Ambient> LoopsWorker<W, A> {
     }
 
     async fn leave_ended(&self, delivery: &Delivery, fate: Fate, handed: Handed) -> Fate {
-        match fate {
-            Fate::Delivered { .. } | Fate::Dead(_) | Fate::Conflict(_) | Fate::Buried => {
-                self.leave(delivery, fate, handed).await
-            }
-            waits => waits,
-        }
+        if fate.has_ended() { self.leave(delivery, fate, handed).await } else { fate }
     }
 
     async fn leave(&self, delivery: &Delivery, fate: Fate, handed: Handed) -> Fate {

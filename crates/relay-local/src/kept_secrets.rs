@@ -246,35 +246,33 @@ impl Shared {
             self.changes.send_modify(|changes| *changes += 1);
         }
     }
+}
 
-    fn in_use<T>(&self, of: impl FnOnce(&InUse) -> &Arc<T>) -> Arc<T> {
-        Arc::clone(of(&self.in_use.read().unwrap_or_else(PoisonError::into_inner)))
+/// What is read of the secrets in use.
+trait Part: Send + Sync + Sized {
+    fn of(in_use: &InUse) -> &Arc<Self>;
+}
+
+impl Part for LoopsToClaySecret {
+    fn of(in_use: &InUse) -> &Arc<Self> {
+        &in_use.loops_to_clay
     }
 }
 
-impl SecretSource<LoopsToClaySecret> for KeptSecrets {
-    async fn current(&self) -> Result<Arc<LoopsToClaySecret>, SecretFault> {
-        Ok(self.0.in_use(|keys| &keys.loops_to_clay))
-    }
-
-    async fn reread(&self) -> Result<Arc<LoopsToClaySecret>, SecretFault> {
-        self.look().await;
-        Ok(self.0.in_use(|keys| &keys.loops_to_clay))
-    }
-
-    fn name_of(&self, field: SecretField) -> String {
-        setting_of(field).to_owned()
+impl Part for ClayToLoopsSecret {
+    fn of(in_use: &InUse) -> &Arc<Self> {
+        &in_use.clay_to_loops
     }
 }
 
-impl SecretSource<ClayToLoopsSecret> for KeptSecrets {
-    async fn current(&self) -> Result<Arc<ClayToLoopsSecret>, SecretFault> {
-        Ok(self.0.in_use(|keys| &keys.clay_to_loops))
+impl<T: Part> SecretSource<T> for KeptSecrets {
+    async fn current(&self) -> Result<Arc<T>, SecretFault> {
+        Ok(Arc::clone(T::of(&self.0.in_use.read().unwrap_or_else(PoisonError::into_inner))))
     }
 
-    async fn reread(&self) -> Result<Arc<ClayToLoopsSecret>, SecretFault> {
+    async fn reread(&self) -> Result<Arc<T>, SecretFault> {
         self.look().await;
-        Ok(self.0.in_use(|keys| &keys.clay_to_loops))
+        self.current().await
     }
 
     fn name_of(&self, field: SecretField) -> String {

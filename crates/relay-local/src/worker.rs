@@ -50,7 +50,7 @@ where
                 Readiness::Probe if claims % 2 == 0 => First::LatestUnfailed,
                 Readiness::Ready | Readiness::Probe | Readiness::LeftAlone(_) => First::Unfailed,
             };
-            match store.claim_first(direction, first).await {
+            match store.claim(direction, first).await {
                 Ok(Some(claimed)) => {
                     claims += 1;
                     under_way.spawn(deliver(store.clone(), Arc::clone(&worker), claimed));
@@ -150,9 +150,9 @@ mod tests {
         };
         store.put(&delivery).await.unwrap();
         let attempt = Arc::new(HeldOnce { store: store.clone(), mended, tries: AtomicU32::new(0) });
-        let claimed = store.claim(Direction::LoopsToClay).await.unwrap().unwrap();
+        let claimed = store.claim(Direction::LoopsToClay, First::LongestDue).await.unwrap().unwrap();
         deliver(store.clone(), Arc::clone(&attempt), claimed).await;
-        if let Some(again) = store.claim(Direction::LoopsToClay).await.unwrap() {
+        if let Some(again) = store.claim(Direction::LoopsToClay, First::LongestDue).await.unwrap() {
             deliver(store.clone(), Arc::clone(&attempt), again).await;
         }
         attempt.tries.load(Ordering::SeqCst)

@@ -6,7 +6,7 @@ use jiff::SignedDuration;
 use relay::ambient::Ambient;
 use relay::store::{Attempt as _, DirectLane, Queue, WebhookLedger};
 use relay_core::delivery::{DeliveryId, Direction};
-use relay_local::store::{self, DeliveryReport, DeliveryState, Filter, Revival, SqliteStore};
+use relay_local::store::{self, Claimed, DeliveryReport, DeliveryState, Filter, First, Revival, SqliteStore};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
@@ -26,6 +26,11 @@ impl Sqlite {
         let opened = store::open(folder.path(), clock.now()).unwrap_or_else(|fault| panic!("{fault}"));
         let ambient: Arc<dyn Ambient> = Arc::<Clock>::clone(clock);
         SqliteStore::new(opened, ambient)
+    }
+
+    /// What a worker takes next.
+    async fn claim(&self, direction: Direction) -> Option<Claimed> {
+        self.store.claim(direction, First::LongestDue).await.unwrap_or_else(|fault| panic!("{fault}"))
     }
 
     /// The store as an operator opens it beside the relay.
@@ -65,7 +70,7 @@ impl AnyStore for Sqlite {
 
     async fn work(&mut self, end: &End) {
         for direction in [Direction::LoopsToClay, Direction::ClayToLoops] {
-            while let Some(claimed) = self.store.claim(direction).await.unwrap_or_else(|fault| panic!("{fault}")) {
+            while let Some(claimed) = self.claim(direction).await {
                 let disposition = end.attempt(&claimed.delivery, claimed.history).await;
                 let settled = self.store.settle(&claimed.delivery.id, disposition).await;
                 settled.unwrap_or_else(|fault| panic!("{fault}"));
@@ -74,7 +79,7 @@ impl AnyStore for Sqlite {
     }
 
     async fn work_and_die(&mut self, end: &End, moment: Moment) {
-        let claimed = self.store.claim(Direction::LoopsToClay).await.unwrap_or_else(|fault| panic!("{fault}"));
+        let claimed = self.claim(Direction::LoopsToClay).await;
         let claimed = claimed.unwrap_or_else(|| panic!("nothing is due"));
         let disposition = end.attempt(&claimed.delivery, claimed.history).await;
         if moment == Moment::AfterTheRecord {

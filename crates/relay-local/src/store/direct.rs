@@ -254,15 +254,15 @@ fn is_clear(connection: &Connection, contact: &ContactKey) -> rusqlite::Result<b
 
 /// Forgets what was never acknowledged, and whose callers are gone; `held` are those that are not. What was a dead letter
 /// before is one again.
-fn forget_the_gone(transaction: &Transaction<'_>, held: &str, now: Timestamp) -> rusqlite::Result<()> {
-    transaction
+pub(super) fn forget_the_gone(connection: &Connection, held: &str, now: Timestamp) -> rusqlite::Result<()> {
+    connection
         .prepare_cached(
             "UPDATE deliveries SET state = 'dead', settled_at = ?3
              WHERE settled_at IS NULL AND direction = ?1 AND state = 'direct' AND reason IS NOT NULL
                AND id NOT IN (SELECT value FROM json_each(?2))",
         )?
         .execute(params![Direction::ClayToLoops.as_str(), held, now.as_millisecond()])?;
-    transaction
+    connection
         .prepare_cached(
             "DELETE FROM deliveries
              WHERE settled_at IS NULL AND direction = ?1 AND state = 'direct'

@@ -21,18 +21,7 @@ impl SqliteStore {
     /// When the store is unavailable.
     pub async fn free_held(&self) -> Result<usize, StoreFault> {
         self.mends.fetch_add(1, Ordering::SeqCst);
-        let now = self.now().as_millisecond();
-        let freed = self
-            .transact(move |transaction| {
-                transaction.execute(
-                    "UPDATE deliveries SET next_at = ?1
-                     WHERE settled_at IS NULL AND state = 'waiting' AND held_since IS NOT NULL AND next_at > ?1",
-                    [now],
-                )
-            })
-            .await?;
-        self.arrivals.notify_waiters();
-        Ok(freed)
+        self.free(None).await
     }
 
     /// Lets one that was under way meanwhile, and is held, be tried now as well.
@@ -40,16 +29,23 @@ impl SqliteStore {
     /// # Errors
     /// When the store is unavailable.
     pub async fn free_one_held(&self, id: &DeliveryId) -> Result<(), StoreFault> {
-        let (id, now) = (id.as_str().to_owned(), self.now().as_millisecond());
-        self.transact(move |transaction| {
-            transaction.execute(
-                "UPDATE deliveries SET next_at = ?2
-                 WHERE id = ?1 AND settled_at IS NULL AND state = 'waiting' AND held_since IS NOT NULL",
-                params![id, now],
-            )
-        })
-        .await?;
+        self.free(Some(id.as_str().to_owned())).await.map(drop)
+    }
+
+    /// Lets one that is held be tried now, or all of them.
+    async fn free(&self, id: Option<String>) -> Result<usize, StoreFault> {
+        let now = self.now().as_millisecond();
+        let freed = self
+            .transact(move |transaction| {
+                transaction.execute(
+                    "UPDATE deliveries SET next_at = ?1
+                     WHERE settled_at IS NULL AND state = 'waiting' AND held_since IS NOT NULL AND next_at > ?1
+                       AND (?2 IS NULL OR id = ?2)",
+                    params![now, id],
+                )
+            })
+            .await?;
         self.arrivals.notify_waiters();
-        Ok(())
+        Ok(freed)
     }
 }

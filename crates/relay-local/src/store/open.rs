@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+use super::direct::forget_the_gone;
 use super::upgrade::upgrade;
 
 /// The name of the file in the data folder.
@@ -128,13 +129,8 @@ pub fn open(folder: &Path, now: jiff::Timestamp) -> Result<Opened, OpenFault> {
             ))?;
         }
         upgrade(&mut connection)?;
-        // What was a dead letter before it was run again is one again; what else nobody waits for any more was never taken.
-        connection.execute(
-            "UPDATE deliveries SET state = 'dead', settled_at = ?1
-             WHERE settled_at IS NULL AND state = 'direct' AND reason IS NOT NULL",
-            [now.as_millisecond()],
-        )?;
-        connection.execute("DELETE FROM deliveries WHERE settled_at IS NULL AND state = 'direct'", [])?;
+        // Nobody has a lane yet.
+        forget_the_gone(&connection, "[]", now)?;
         connection
             .execute("UPDATE deliveries SET state = 'waiting' WHERE settled_at IS NULL AND state = 'sending'", [])?;
         connection.execute(

@@ -33,20 +33,12 @@ pub enum First {
 }
 
 impl SqliteStore {
-    /// Takes the delivery of that direction that has been due longest, if there is one before which none of the same
-    /// contact waits or is being sent, also past the queue.
+    /// Takes a delivery of that direction that is due, if there is one before which none of the same contact waits or is
+    /// being sent, also past the queue.
     ///
     /// # Errors
     /// When the store is unavailable.
-    pub async fn claim(&self, direction: Direction) -> Result<Option<Claimed>, StoreFault> {
-        self.claim_first(direction, First::LongestDue).await
-    }
-
-    /// The same, and something else goes before what has been due longest.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
-    pub async fn claim_first(&self, direction: Direction, first: First) -> Result<Option<Claimed>, StoreFault> {
+    pub async fn claim(&self, direction: Direction, first: First) -> Result<Option<Claimed>, StoreFault> {
         let (now, lanes) = (self.now().as_millisecond(), Arc::clone(&self.lanes));
         self.transact(move |transaction| {
             // Who takes a lane from here on sees what is taken here.

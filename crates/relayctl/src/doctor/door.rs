@@ -42,7 +42,7 @@ pub struct Door<'a> {
     written: Written,
 }
 
-/// When what functions keep in mind was written; nothing where it is not filled in, or is read once, at the relay's start.
+/// When what functions keep in mind was written; nothing where it is not filled in, or is taken up by the relay at once.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Written {
     /// The signing secrets.

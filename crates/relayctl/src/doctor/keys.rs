@@ -11,7 +11,7 @@ use super::finding::{Finding, named};
 use super::routing::without_a_route;
 use crate::fault::Fault;
 use crate::setup::documents::{Documents, Rotated};
-use crate::setup::keeping::Keeping;
+use crate::setup::keeping::{self, Keeping};
 use crate::setup::loops_key::{KeyStanding, ask};
 use crate::stack::Output;
 use crate::target::StackTarget;
@@ -78,9 +78,7 @@ pub async fn secrets(target: &StackTarget, keys: &mut Keys) -> Vec<Finding> {
 /// A secret's name and text, and when that text was written.
 async fn document(target: &StackTarget, output: Output) -> Result<(String, SecretString, Option<Timestamp>), Fault> {
     let name = target.stack.output(output)?;
-    let call = target.session.call("secretsmanager:GetSecretValue", name);
-    let read = target.session.secrets_manager().get_secret_value().secret_id(name).send().await;
-    let read = read.map_err(|fault| call.fault(&fault))?;
+    let read = keeping::version(target, name, keeping::CURRENT).await?;
     let written = read.created_date.and_then(|at| Timestamp::from_millisecond(at.to_millis().ok()?).ok());
     Ok((name.to_owned(), SecretString::from(read.secret_string.unwrap_or_default()), written))
 }

@@ -40,7 +40,7 @@ pub async fn examine(
         findings.push(loops_key(client, keeping, key.as_ref()).await);
         step();
     }
-    // It reads them at its start, and not again.
+    // It takes them up within a second.
     let door = Door::new(client, &paste, Written::default());
     let (endpoint, answers) = door.endpoint().await;
     findings.push(endpoint);

@@ -2,7 +2,7 @@
 
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::AttributeValue;
-use aws_sdk_sqs::types::QueueAttributeName;
+use aws_sdk_sqs::types::{ChangeMessageVisibilityBatchRequestEntry, QueueAttributeName};
 use jiff::{SignedDuration, Timestamp};
 use relay_aws::failures::counts;
 use relay_aws::ledger::delivery_key;
@@ -17,6 +17,9 @@ use crate::fault::Fault;
 use crate::progress;
 use crate::stack::Output;
 use crate::target::StackTarget;
+
+/// The most messages of one call to SQS.
+pub(crate) const MESSAGES_A_CALL: usize = 10;
 
 /// A stack's ledger and queues.
 #[derive(Debug)]
@@ -205,6 +208,22 @@ pub async fn count(target: &StackTarget, queue: Output) -> Result<u64, Fault> {
     let asked = asked.set_attribute_names(Some(names.to_vec())).send().await.map_err(|fault| call.fault(&fault))?;
     let attributes = asked.attributes.unwrap_or_default();
     Ok(names.iter().filter_map(|name| attributes.get(name)?.parse::<u64>().ok()).sum())
+}
+
+/// Shows the messages of so many receipts as one call takes, which are hidden in this queue; gives how many still were.
+///
+/// # Errors
+/// When SQS refuses the call.
+pub(crate) async fn show(target: &StackTarget, url: &str, receipts: &[impl AsRef<str>]) -> Result<usize, Fault> {
+    let call = target.session.call("sqs:ChangeMessageVisibility", name_of(url));
+    let entries = receipts.iter().enumerate().filter_map(|(number, receipt)| {
+        let entry = ChangeMessageVisibilityBatchRequestEntry::builder().id(number.to_string());
+        entry.receipt_handle(receipt.as_ref()).visibility_timeout(0).build().ok()
+    });
+    let show = target.session.sqs().change_message_visibility_batch().queue_url(url);
+    let answer = show.set_entries(Some(entries.collect())).send().await.map_err(|fault| call.fault(&fault))?;
+    // One that has come back by itself has another receipt by now.
+    Ok(answer.successful().len())
 }
 
 /// The name of a queue, by its URL.

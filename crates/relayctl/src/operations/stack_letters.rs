@@ -4,9 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use aws_sdk_sqs::types::{
-    ChangeMessageVisibilityBatchRequestEntry, Message, MessageAttributeValue, MessageSystemAttributeName,
-};
+use aws_sdk_sqs::types::{Message, MessageAttributeValue, MessageSystemAttributeName};
 use bytes::Bytes;
 use jiff::Timestamp;
 use relay_aws::dead_letter::{ATTEMPTS, DIED_AT, REASON, STATUS};
@@ -18,14 +16,12 @@ use relay_core::delivery::{BodyHash, Delivery, Direction};
 
 use super::DIRECTIONS;
 use super::letter_box::{Letter, LetterBox, Verdict};
-use super::stack::{change_if, change_item, count, item, queue_outputs};
+use super::stack::{MESSAGES_A_CALL, change_if, change_item, count, item, queue_outputs, show};
 use crate::fault::Fault;
 use crate::target::StackTarget;
 
 /// How long what is read stays hidden, should this program be killed. Given back, it is not.
 const HIDDEN_SECONDS: i32 = 300;
-/// The most messages of one call.
-const PAGE: usize = 10;
 /// How long SQS looks for messages: with any time at all, it looks on all its servers (API reference, "ReceiveMessage").
 const WAIT_SECONDS: i32 = 1;
 
@@ -57,7 +53,7 @@ impl<'a> StackLetters<'a> {
             .sqs()
             .receive_message()
             .queue_url(url)
-            .max_number_of_messages(i32::try_from(PAGE).unwrap_or(10))
+            .max_number_of_messages(i32::try_from(MESSAGES_A_CALL).unwrap_or(10))
             .message_attribute_names("All")
             .message_system_attribute_names(MessageSystemAttributeName::SentTimestamp)
             .visibility_timeout(HIDDEN_SECONDS)
@@ -216,14 +212,9 @@ impl LetterBox for StackLetters<'_> {
             let receipts: Vec<&String> =
                 held.values().filter(|(of, _)| *of == direction).map(|(_, receipt)| receipt).collect();
             let Ok(url) = self.target.stack.output(queue_outputs(direction).1) else { continue };
-            for page in receipts.chunks(PAGE) {
-                let entries = page.iter().enumerate().filter_map(|(number, receipt)| {
-                    let entry = ChangeMessageVisibilityBatchRequestEntry::builder().id(number.to_string());
-                    entry.receipt_handle(receipt.as_str()).visibility_timeout(0).build().ok()
-                });
-                let show = self.target.session.sqs().change_message_visibility_batch().queue_url(url);
+            for page in receipts.chunks(MESSAGES_A_CALL) {
                 // What cannot be given back comes back by itself.
-                let _ = show.set_entries(Some(entries.collect())).send().await;
+                let _ = show(self.target, url, page).await;
             }
         }
     }

@@ -1,20 +1,16 @@
 //! What a stack holds for a person is tried at once when setup has written what it may wait for.
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use aws_sdk_sqs::types::ChangeMessageVisibilityBatchRequestEntry;
 use relay_aws::mended::Mends as _;
 use relay_aws::table::{PARKED_INDEX, text};
 use relay_core::delivery::Direction;
 
 use super::documents::Documents;
 use crate::fault::Fault;
-use crate::operations::stack::{name_of, queue_outputs};
+use crate::operations::stack::{MESSAGES_A_CALL, queue_outputs, show};
 use crate::progress;
 use crate::stack::Output;
 use crate::target::StackTarget;
-
-/// How many messages SQS shows in one call.
-const PAGE: usize = 10;
 
 /// The held deliveries of a stack.
 #[derive(Debug, Clone, Copy)]
@@ -60,17 +56,9 @@ impl Held<'_> {
     /// Shows the messages of what is parked in a place; gives how many were hidden.
     async fn show(&self, direction: Direction, place: &str) -> Result<usize, Fault> {
         let (receipts, url) = (self.receipts(place).await?, self.target.stack.output(queue_outputs(direction).0)?);
-        let call = self.target.session.call("sqs:ChangeMessageVisibility", name_of(url));
         let mut shown = 0;
-        for page in receipts.chunks(PAGE) {
-            let entries = page.iter().enumerate().filter_map(|(number, receipt)| {
-                let entry = ChangeMessageVisibilityBatchRequestEntry::builder().id(number.to_string());
-                entry.receipt_handle(receipt).visibility_timeout(0).build().ok()
-            });
-            let show = self.target.session.sqs().change_message_visibility_batch().queue_url(url);
-            let answer = show.set_entries(Some(entries.collect())).send().await.map_err(|fault| call.fault(&fault))?;
-            // One that has come back by itself has another receipt by now.
-            shown += answer.successful().len();
+        for page in receipts.chunks(MESSAGES_A_CALL) {
+            shown += show(self.target, url, page).await?;
         }
         Ok(shown)
     }

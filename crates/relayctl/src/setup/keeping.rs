@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use aws_sdk_secretsmanager::operation::get_secret_value::GetSecretValueOutput;
 use relay_core::secret::{ExposeSecret as _, SecretString};
 use relay_local::settings::{
     CLAY_WEBHOOK_AUTH_TOKEN, CLAY_WEBHOOK_URL, LOOPS_API_KEY, LOOPS_SIGNING_SECRET, RELAY_TOKEN,
@@ -18,6 +19,8 @@ use crate::target::StackTarget;
 
 /// The parameter of the template, and relay-local's setting, that say where the Loops API is.
 const LOOPS_API: &str = "https://app.loops.so/api";
+/// The stage of the version of a secret that is in use.
+pub const CURRENT: &str = "AWSCURRENT";
 /// How often a secret is read again that is still as it was before a write, which a copy may be for a moment.
 const STALE_READS: usize = 5;
 /// And how long after.
@@ -168,15 +171,21 @@ impl Keeping<'_> {
 /// # Errors
 /// When it cannot be read.
 pub async fn get(target: &StackTarget, name: &str) -> Result<SecretString, Fault> {
-    stage(target, name, "AWSCURRENT").await
+    text(target, name, CURRENT).await
 }
 
-async fn stage(target: &StackTarget, name: &str, stage: &str) -> Result<SecretString, Fault> {
+async fn text(target: &StackTarget, name: &str, stage: &str) -> Result<SecretString, Fault> {
+    Ok(SecretString::from(version(target, name, stage).await?.secret_string.unwrap_or_default()))
+}
+
+/// A version of a secret.
+///
+/// # Errors
+/// When it cannot be read.
+pub async fn version(target: &StackTarget, name: &str, stage: &str) -> Result<GetSecretValueOutput, Fault> {
     let call = target.session.call("secretsmanager:GetSecretValue", name);
     let get = target.session.secrets_manager().get_secret_value().secret_id(name).version_stage(stage);
-    let answer = get.send().await;
-    let answer = answer.map_err(|fault| call.fault(&fault))?;
-    Ok(SecretString::from(answer.secret_string.unwrap_or_default()))
+    get.send().await.map_err(|fault| call.fault(&fault))
 }
 
 async fn put(target: &StackTarget, name: &str, document: &Value) -> Result<(), Fault> {
@@ -202,7 +211,7 @@ async fn alone(target: &StackTarget, name: &str, before: &Value, after: &Value) 
         let Ok(again) = get(target, name).await else { return Ok(()) };
         current = again;
     }
-    let over_another = async || stage(target, name, "AWSPREVIOUS").await.is_ok_and(|previous| !is(&previous, before));
+    let over_another = async || text(target, name, "AWSPREVIOUS").await.is_ok_and(|previous| !is(&previous, before));
     if is(&current, after) && !over_another().await {
         return Ok(());
     }
