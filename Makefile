@@ -42,7 +42,7 @@ format: ## Format everything
 .PHONY: lint
 lint: ## Clippy, warnings being errors
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
-	$(CARGO) clippy --locked -p relay-tests --test cloud --test guards -- -D warnings
+	$(CARGO) clippy --locked -p relay-tests --test lambda --test binaries -- -D warnings
 
 .PHONY: docs
 docs: ## Build the docs, warnings being errors
@@ -55,43 +55,43 @@ unit: ## All tests, the end-to-end ones included
 
 .PHONY: keys
 keys: ## A second program derives the published keys of events, from their description alone
-	$(PYTHON) tests/keys/derive.py
+	$(PYTHON) tests/fixtures/event_keys/derive.py
 
 .PHONY: clients
 clients: ## The official Loops client and a public signer of webhooks, through the relay (needs Node)
 	$(CARGO) build --locked -p relay-local
-	@cmp -s tests/node/package-lock.json tests/node/node_modules/installed.json || {
-	  npm ci --prefix tests/node --no-audit --no-fund
-	  cp tests/node/package-lock.json tests/node/node_modules/installed.json
+	@cmp -s tools/loops-sdk/package-lock.json tools/loops-sdk/node_modules/installed.json || {
+	  npm ci --prefix tools/loops-sdk --no-audit --no-fund
+	  cp tools/loops-sdk/package-lock.json tools/loops-sdk/node_modules/installed.json
 	}
-	cd tests/node && RELAY_LOCAL="$(abspath $(TARGET))/debug/relay-local" npm test --silent
+	cd tools/loops-sdk && RELAY_LOCAL="$(abspath $(TARGET))/debug/relay-local" npm test --silent
 
 .PHONY: api
 api: ## openapi.yaml and the relay say the same: schemathesis, the same cases each time
 	$(CARGO) build --locked -p relay-local
-	@cmp -s tests/api/requirements.txt $(API_VENV)/installed.txt || {
+	@cmp -s tools/openapi/requirements.txt $(API_VENV)/installed.txt || {
 	  $(PYTHON) -m venv --clear $(API_VENV)
-	  $(API_VENV)/bin/pip install --quiet --disable-pip-version-check --requirement tests/api/requirements.txt
-	  cp tests/api/requirements.txt $(API_VENV)/installed.txt
+	  $(API_VENV)/bin/pip install --quiet --disable-pip-version-check --requirement tools/openapi/requirements.txt
+	  cp tools/openapi/requirements.txt $(API_VENV)/installed.txt
 	}
-	$(API_VENV)/bin/python tests/api/check.py $(TARGET)/debug/relay-local
+	$(API_VENV)/bin/python tools/openapi/check.py $(TARGET)/debug/relay-local
 
 .PHONY: faults
 faults: venv ## Both forms of the relay go through every fault; one table of what was lost, doubled or out of order (SEED=…)
 	$(CARGO) build --locked --workspace
 	RELAY_FUNCTIONS="$${RELAY_FUNCTIONS:-$(abspath $(TARGET))/debug}" \
-	  tests/aws/with-emulator $(TARGET)/debug/faults $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only "$(ONLY)") $(FORM)
+	  tools/aws-emulator/with-emulator $(TARGET)/debug/chaos $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only "$(ONLY)") $(FORM)
 
 .PHONY: backlog
 backlog: ## In simulated time: fifty thousand events for each end, and an end that is down for three days
-	$(CARGO) test --locked -p relay-tests --test simulated -- --ignored --nocapture
+	$(CARGO) test --locked -p relay-tests --test simulation -- --ignored --nocapture
 
 .PHONY: bursts
 bursts: venv ## A thousand rows at once, through both forms of the relay: how they are answered, and when Loops has them
 	$(CARGO) build --locked --workspace
-	$(CARGO) test --locked -p relay-tests --test it -- --ignored --nocapture contract::pace
+	$(CARGO) test --locked -p relay-tests --test local -- --ignored --nocapture contract::pace
 	RELAY_FUNCTIONS="$${RELAY_FUNCTIONS:-$(abspath $(TARGET))/debug}" \
-	  tests/aws/with-emulator $(CARGO) test --locked -p relay-tests --test cloud -- --ignored --nocapture contract::pace
+	  tools/aws-emulator/with-emulator $(CARGO) test --locked -p relay-tests --test lambda -- --ignored --nocapture contract::pace
 
 .PHONY: bench
 bench: ## Microseconds and allocations for cleaning a row and deriving its key
@@ -119,10 +119,10 @@ FUNCTIONS := loops-to-clay clay-to-loops-contact clay-to-loops-event clay-delive
 
 .PHONY: venv
 venv: ## Install the tools for AWS into .venv, where their list has changed
-	@if ! cmp -s tests/aws/requirements.txt $(VENV)/installed.txt; then
+	@if ! cmp -s tools/aws-emulator/requirements.txt $(VENV)/installed.txt; then
 	  $(PYTHON) -m venv --clear $(VENV)
-	  $(VENV)/bin/pip install --quiet --disable-pip-version-check --requirement tests/aws/requirements.txt
-	  cp tests/aws/requirements.txt $(VENV)/installed.txt
+	  $(VENV)/bin/pip install --quiet --disable-pip-version-check --requirement tools/aws-emulator/requirements.txt
+	  cp tools/aws-emulator/requirements.txt $(VENV)/installed.txt
 	fi
 
 .PHONY: build
@@ -140,64 +140,64 @@ RELEASED := $(TARGET)/x86_64-unknown-linux-gnu/release
 .PHONY: functions
 functions: venv ## Build the functions for measuring and guarding: released, for this machine, and zipped
 	$(IN_VENV) $(CARGO) lambda build --locked --release --x86-64 --output-format zip --lambda-dir $(TARGET)/measured $(MEASURED:%=--bin %)
-	.venv/bin/python tests/aws/translate.py template.yaml $(TARGET)/measured/template.json
+	.venv/bin/python tools/aws-emulator/resolve_template.py template.yaml $(TARGET)/measured/template.json
 
 .PHONY: test-aws
 test-aws: functions ## Run the functions as Lambda does, as the template describes them, against emulated services
-	RELAY_FUNCTIONS="$(abspath $(RELEASED))" tests/aws/with-emulator $(CARGO) test --locked -p relay-tests --test cloud
+	RELAY_FUNCTIONS="$(abspath $(RELEASED))" tools/aws-emulator/with-emulator $(CARGO) test --locked -p relay-tests --test lambda
 
 .PHONY: size
 size: functions ## What each function weighs and costs, beside one that does nothing; an error where it is over the budget
-	$(CARGO) run --locked -p relay-tests --bin size -- $(RELEASED) $(TARGET)/measured $(TARGET)/measured/template.json $(RUNS)
+	$(CARGO) run --locked -p relay-measure --bin bench-size -- $(RELEASED) $(TARGET)/measured $(TARGET)/measured/template.json $(RUNS)
 
 .PHONY: cost
 cost: venv ## Count what each kind of request needs of AWS, and write docs/cost.md from it
 	$(CARGO) build --locked --workspace
-	RELAY_FUNCTIONS="$(abspath $(TARGET))/debug" tests/aws/with-emulator $(TARGET)/debug/cost docs/cost-measured.json
-	$(VENV)/bin/python tests/papers/cost_page.py
+	RELAY_FUNCTIONS="$(abspath $(TARGET))/debug" tools/aws-emulator/with-emulator $(TARGET)/debug/measure-cost docs/cost-measured.json
+	$(VENV)/bin/python tools/cost/cost_page.py
 
 .PHONY: cost-page
 cost-page: venv ## Write docs/cost.md anew, after a price, an alarm or the table of sizes has changed
-	$(VENV)/bin/python tests/papers/cost_page.py
+	$(VENV)/bin/python tools/cost/cost_page.py
 
 .PHONY: papers
 papers: venv ## Is what the papers say so? Cost, links, versions, the targets that the workflow calls
-	$(VENV)/bin/python tests/papers/cost_page.py --check
-	$(VENV)/bin/python tests/papers/check.py
-	$(VENV)/bin/python tests/papers/check_fails.py
+	$(VENV)/bin/python tools/cost/cost_page.py --check
+	$(VENV)/bin/python tools/docs-check/check.py
+	$(VENV)/bin/python tools/docs-check/check_fails.py
 
 .PHONY: pictures
 pictures: venv ## Run setup, doctor and dead-letters on a terminal and an emulated AWS, and draw docs/images from it
 	$(CARGO) build --locked --workspace
-	@cmp -s tests/pictures/requirements.txt $(PICTURES_VENV)/installed.txt || {
+	@cmp -s tools/screenshots/requirements.txt $(PICTURES_VENV)/installed.txt || {
 	  $(PYTHON) -m venv --clear $(PICTURES_VENV)
-	  $(PICTURES_VENV)/bin/pip install --quiet --disable-pip-version-check --requirement tests/pictures/requirements.txt
-	  cp tests/pictures/requirements.txt $(PICTURES_VENV)/installed.txt
+	  $(PICTURES_VENV)/bin/pip install --quiet --disable-pip-version-check --requirement tools/screenshots/requirements.txt
+	  cp tools/screenshots/requirements.txt $(PICTURES_VENV)/installed.txt
 	}
 	RELAY_FUNCTIONS="$(abspath $(TARGET))/debug" \
-	  tests/aws/with-emulator $(PICTURES_VENV)/bin/python tests/pictures/take.py $(TARGET)/debug docs/images
+	  tools/aws-emulator/with-emulator $(PICTURES_VENV)/bin/python tools/screenshots/take.py $(TARGET)/debug docs/images
 
 .PHONY: guards
 guards: functions ## Do the functions read no certificate authorities, gather no entropy, and bring along no second TLS stack?
 	RELAY_FUNCTIONS="$(abspath $(RELEASED))" RELAY_TEMPLATE="$(abspath $(TARGET))/measured/template.json" \
-	  $(CARGO) test --locked -p relay-tests --test guards
+	  $(CARGO) test --locked -p relay-tests --test binaries
 
 .PHONY: arm64
 arm64: venv ## Do the functions build for arm64, and does each take an event there? (under emulation)
-	tests/aws/arm64 $(TARGET)
+	tools/aws-emulator/test-arm64 $(TARGET)
 
 .PHONY: lint-template
 lint-template: venv ## Is the template sound? Warnings are errors
 	$(IN_VENV) sam validate --region us-east-1
 	$(IN_VENV) sam validate --lint --region us-east-1
 	$(IN_VENV) cfn-lint template.yaml
-	$(IN_VENV) python tests/aws/translate.py template.yaml - >/dev/null
-	$(IN_VENV) python -m doctest tests/aws/overrides.py
+	$(IN_VENV) python tools/aws-emulator/resolve_template.py template.yaml - >/dev/null
+	$(IN_VENV) python -m doctest tools/aws-emulator/sam_overrides.py
 
 .PHONY: deploy
 deploy: venv ## Build and deploy the stack (the first time: make deploy GUIDED=1; PARAMETERS="AlarmEmail=… LoopsRatePerSecond=4")
 	$(IN_VENV) sam build --parameter-overrides Architecture=$(ARCH)
-	overrides="$$($(VENV)/bin/python tests/aws/overrides.py $(ARCH) $(foreach word,$(PARAMETERS),'$(word)'))"
+	overrides="$$($(VENV)/bin/python tools/aws-emulator/sam_overrides.py $(ARCH) $(foreach word,$(PARAMETERS),'$(word)'))"
 	export $(IN_VENV)
 	eval "sam deploy --parameter-overrides $$overrides $(if $(GUIDED),--guided)"
 
@@ -209,7 +209,7 @@ invoke: venv ## Hand an event to a function that runs here: FUNCTION=clay-to-loo
 .PHONY: dev-lambda
 dev-lambda: venv ## Run the functions on this machine: the three routes on 127.0.0.1:9000, AWS and both ends simulated
 	@$(CARGO) build --locked --workspace
-	$(IN_VENV) exec .venv/bin/python tests/aws/dev.py $(TARGET)/debug/relay-local
+	$(IN_VENV) exec .venv/bin/python tools/aws-emulator/run_lambda.py $(TARGET)/debug/relay-local
 
 .PHONY: logs
 logs: venv ## Follow the logs of the deployed stack

@@ -1,6 +1,6 @@
 //! The bodies of docs/clay-columns.md are pasted as they stand: each of them is a row that Loops takes.
 
-use relay_tests::row::{Route, send};
+use relay_testkit::row::{Route, send};
 use serde_json::Value;
 
 use super::rows::{loops, relay_to};

@@ -1,9 +1,9 @@
 //! One id from the door to the far end: in the answer, in the call, and in every line of the log.
 
-use relay_tests::far_end::Got;
-use relay_tests::row::{Route, contact, send};
-use relay_tests::webhook::{created, post};
-use relay_tests::{eventually, http};
+use relay_testkit::mock_destination::Got;
+use relay_testkit::row::{Route, contact, send};
+use relay_testkit::webhook::{created, post};
+use relay_testkit::{eventually, http};
 use serde_json::Value;
 
 use super::rows::{loops, relay_to, row_of};

@@ -1,7 +1,7 @@
 //! What is the same in every form of the relay when it goes through a fault.
 
-use relay_tests::faults::kinds::{Fault, Size};
-use relay_tests::faults::{Form, go_through, table};
+use relay_testkit::chaos::kinds::{Fault, Size};
+use relay_testkit::chaos::{Form, go_through, table};
 
 /// Goes through a fault, briefly and with a new seed, which is printed; `RELAY_FAULT_SEED` gives one that failed before.
 pub(crate) async fn goes_through<F: Form>(fault: Fault) {

@@ -1,22 +1,22 @@
 //! What the contract says of the three routes and of what becomes of a delivery: the same for every form of the relay.
 //! Who includes this says which form by its `Relay`.
 
-pub(crate) mod answers;
-mod answers_direct;
-mod answers_holds;
-pub(crate) mod answers_loops;
 mod clay_columns;
 mod correlation;
 pub(crate) mod faults;
+mod held;
 mod pace;
 mod pools;
 mod privacy;
-mod row_answers;
+pub(crate) mod responses_clay;
+pub(crate) mod responses_loops;
+mod responses_sync;
+mod row_response;
 mod row_table;
 pub(crate) mod rows;
+mod rows_async;
 mod rows_keys;
 mod rows_loops;
-mod rows_queued;
 pub(crate) mod signals;
 mod typed_properties;
 pub(crate) mod webhooks;

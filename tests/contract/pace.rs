@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use relay_local::simulated::{Loops, LoopsOptions};
-use relay_tests::eventually_within;
-use relay_tests::http::{self, try_send_by};
-use relay_tests::process::TOKEN;
+use relay_simulator::{Loops, LoopsOptions};
+use relay_testkit::eventually_within;
+use relay_testkit::http::{self, try_send_by};
+use relay_testkit::relay_process::TOKEN;
 use serde_json::json;
 use tokio::net::TcpListener;
 
@@ -27,7 +27,7 @@ async fn relay_to(loops: &Loops) -> Relay {
 
 /// Sends rows as Clay does, a hundred a second, and waits for their answers: how many had each status.
 async fn burst(relay: &Relay, rows: usize) -> (usize, usize) {
-    let client = relay::http_client::build().unwrap();
+    let client = relay::destination::http_client::build().unwrap();
     let (url, authorization) = (format!("{}/api/v1/contacts/update", relay.base()), format!("Bearer {TOKEN}"));
     let mut sent = Vec::new();
     for number in 0..rows {

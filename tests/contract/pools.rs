@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use relay_local::simulated::{Clay, ClayOptions};
-use relay_tests::eventually_within;
-use relay_tests::listing::Listing as _;
+use relay_simulator::{Clay, ClayOptions};
+use relay_testkit::deliveries::Listing as _;
+use relay_testkit::eventually_within;
 use serde_json::Value;
 use tokio::net::TcpListener;
 
-use super::answers::{clay, contact_created};
+use super::responses_clay::{clay, contact_created};
 use crate::Relay;
 
 #[tokio::test]

@@ -1,8 +1,8 @@
 //! The table of rows, through the program.
 
-use relay_tests::process::TOKEN;
-use relay_tests::row::contact;
-use relay_tests::row_table::{properties, run, table};
+use relay_testkit::relay_process::TOKEN;
+use relay_testkit::row::contact;
+use relay_testkit::row_table::{properties, run, table};
 
 use super::rows::{loops, relay_to};
 

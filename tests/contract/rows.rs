@@ -1,11 +1,11 @@
 //! The two routes for rows: who may send one, with which options, and what Loops' room brings back.
 
-use relay_tests::far_end::{FarEnd, Reply};
-use relay_tests::http::Answer;
-use relay_tests::listing::Listing as _;
-use relay_tests::process::TOKEN;
-use relay_tests::row::{Route, contact, event, send, send_without_token};
-use relay_tests::{eventually, webhook};
+use relay_testkit::deliveries::Listing as _;
+use relay_testkit::http::Answer;
+use relay_testkit::mock_destination::{FarEnd, Reply};
+use relay_testkit::relay_process::TOKEN;
+use relay_testkit::row::{Route, contact, event, send, send_without_token};
+use relay_testkit::{eventually, webhook};
 use serde_json::{Value, json};
 
 use crate::Relay;
@@ -59,7 +59,7 @@ pub(crate) fn assert_queued(answer: &Answer) -> String {
 pub(crate) async fn bodies(loops: &FarEnd, count: usize) -> Vec<String> {
     eventually(&format!("{count} calls at Loops"), async || {
         let got = loops.got();
-        (got.len() >= count).then(|| got.iter().map(relay_tests::far_end::Got::text).collect())
+        (got.len() >= count).then(|| got.iter().map(relay_testkit::mock_destination::Got::text).collect())
     })
     .await
 }

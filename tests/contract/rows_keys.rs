@@ -1,8 +1,8 @@
 //! Events are sent once: the keys that see to it, and what a repeat is answered.
 
-use relay_tests::far_end::{FarEnd, Reply};
-use relay_tests::listing::Listing as _;
-use relay_tests::row::{Route, event, send};
+use relay_testkit::deliveries::Listing as _;
+use relay_testkit::mock_destination::{FarEnd, Reply};
+use relay_testkit::row::{Route, event, send};
 use serde_json::json;
 
 use super::rows::{assert_answer, assert_queued, bodies, loops, relay_to, row_of};
@@ -60,7 +60,7 @@ async fn a_repeat_of_an_event_that_is_being_sent_is_told_what_became_of_it() {
     let relay = relay_to(&loops, &[]).await;
     let base = relay.base().to_owned();
     let first = tokio::spawn(async move { event(&base, row_of("ada@example.com")).await });
-    relay_tests::eventually("the call at Loops", async || (!loops.got().is_empty()).then_some(())).await;
+    relay_testkit::eventually("the call at Loops", async || (!loops.got().is_empty()).then_some(())).await;
     let second = assert_queued(&event(relay.base(), row_of("ada@example.com")).await);
     assert_eq!(assert_queued(&first.await.unwrap()), second);
     loops.otherwise(Reply::json(200, r#"{"success":true}"#));
@@ -226,7 +226,7 @@ async fn a_repeat_of_an_event_that_waits_has_the_same_delivery_id_and_is_sent_on
     let before = loops.got().len();
     loops.otherwise(Reply::json(200, r#"{"success":true}"#));
     bodies(&loops, before + 2).await;
-    let listed = relay_tests::eventually("both delivered", async || {
+    let listed = relay_testkit::eventually("both delivered", async || {
         let deliveries = relay.deliveries().await;
         deliveries.iter().all(|delivery| delivery["state"] == "delivered").then_some(deliveries)
     })

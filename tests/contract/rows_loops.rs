@@ -1,9 +1,9 @@
 //! What Loops refuses, and what is said of it in a Clay cell.
 
-use relay_tests::MESSAGE_CHARACTERS;
-use relay_tests::far_end::{FarEnd, Reply};
-use relay_tests::listing::Listing as _;
-use relay_tests::row::{Route, contact, event, send};
+use relay_testkit::MESSAGE_CHARACTERS;
+use relay_testkit::deliveries::Listing as _;
+use relay_testkit::mock_destination::{FarEnd, Reply};
+use relay_testkit::row::{Route, contact, event, send};
 use serde_json::{Value, json};
 
 use super::rows::{ROUTES, assert_answer, assert_queued, bodies, loops, relay_to, row_of};

@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use relay_tests::eventually_within;
-use relay_tests::far_end::{FarEnd, Reply};
-use relay_tests::http;
-use relay_tests::row::{self, Route};
-use relay_tests::webhook::{self, post};
+use relay_testkit::eventually_within;
+use relay_testkit::http;
+use relay_testkit::mock_destination::{FarEnd, Reply};
+use relay_testkit::row::{self, Route};
+use relay_testkit::webhook::{self, post};
 use serde_json::{Value, json};
 
 use crate::Relay;
@@ -24,7 +24,7 @@ pub(crate) const HIDDEN: [(&str, &str); 16] = [
     ("an idempotency key", "key-of-quill-0815"),
     ("an option", "option-of-quill"),
     ("the Loops key", "loops-key-5d1c-private"),
-    ("the relay's token", relay_tests::process::TOKEN),
+    ("the relay's token", relay_testkit::relay_process::TOKEN),
     ("a wrong token", "wrong-token-77aa-quill"),
     ("the token for Clay", "clay-token-31bb-private"),
     ("the path of Clay's webhook", "pull-in-data-private-4711"),

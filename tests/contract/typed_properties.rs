@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use relay_tests::eventually;
-use relay_tests::far_end::{FarEnd, Reply};
-use relay_tests::row::contact;
+use relay_testkit::eventually;
+use relay_testkit::mock_destination::{FarEnd, Reply};
+use relay_testkit::row::contact;
 
 use super::rows::{loops, relay_to};
 use crate::Relay;

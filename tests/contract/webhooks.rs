@@ -1,11 +1,11 @@
 //! `POST /webhooks/loops`: what is answered, and what becomes of the event.
 
 use crate::Relay;
-use relay_tests::eventually;
-use relay_tests::far_end::{FarEnd, Reply};
-use relay_tests::http::Answer;
-use relay_tests::listing::Listing as _;
-use relay_tests::webhook::{self, post};
+use relay_testkit::deliveries::Listing as _;
+use relay_testkit::eventually;
+use relay_testkit::http::Answer;
+use relay_testkit::mock_destination::{FarEnd, Reply};
+use relay_testkit::webhook::{self, post};
 use serde_json::{Value, json};
 
 /// The largest request that is read.
@@ -39,7 +39,7 @@ pub(crate) async fn rows(clay: &FarEnd, count: usize) -> Vec<String> {
         (got.len() >= count).then_some(got)
     })
     .await;
-    got.iter().map(relay_tests::far_end::Got::text).collect()
+    got.iter().map(relay_testkit::mock_destination::Got::text).collect()
 }
 
 /// What is stored, as pairs of state and reason, once nothing waits.

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use relay_tests::far_end::{FarEnd, Got};
-use relay_tests::webhook::{self, post};
+use relay_testkit::mock_destination::{FarEnd, Got};
+use relay_testkit::webhook::{self, post};
 use serde_json::{Value, json};
 
 use super::webhooks::{assert_taken, clay, relay_to, rows};

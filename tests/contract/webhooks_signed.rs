@@ -1,10 +1,10 @@
 //! `POST /webhooks/loops`: who is believed, and in which order it is found out.
 
 use crate::Relay;
-use relay_core::signature::SigningSecret;
-use relay_tests::http::{Answer, send};
-use relay_tests::listing::Listing as _;
-use relay_tests::webhook::{self, SECRET, created, now, post, post_at};
+use relay_core::webhook::signature::SigningSecret;
+use relay_testkit::deliveries::Listing as _;
+use relay_testkit::http::{Answer, send};
+use relay_testkit::webhook::{self, SECRET, created, now, post, post_at};
 use serde_json::json;
 
 use super::webhooks::{REQUEST_BYTES, assert_taken, clay, event_of, relay_to};

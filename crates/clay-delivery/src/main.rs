@@ -3,30 +3,30 @@
 use std::process::ExitCode;
 
 use lambda_runtime::Error;
-use relay::ambient::System;
-use relay::clay_api::HttpClay;
-use relay::clay_delivery::ClayDelivery;
-use relay::http_client;
-use relay::rerouting::Rerouting;
-use relay_aws::account::environment;
-use relay_aws::ledger::Ledger;
-use relay_aws::managed_secret::ManagedSecret;
-use relay_aws::pace_item::PaceInTable;
-use relay_aws::parking::Parking;
-use relay_aws::queue::SqsQueue;
-use relay_aws::settings::{
+use relay::delivery::clay::ClayDelivery;
+use relay::delivery::reroute::Rerouting;
+use relay::destination::clay::HttpClay;
+use relay::destination::http_client;
+use relay::ports::clock::System;
+use relay_aws::lambda::config::{
     CLAY_DEAD_LETTER_URL, CLAY_QUEUE_URL, FunctionSettings, LEDGER_TABLE, LOOPS_TO_CLAY_SECRET_ARN,
 };
-use relay_aws::shared_pace::SharedPace;
-use relay_aws::start::{self, StartFault, warm_up_to_clay};
-use relay_aws::table::LedgerTable;
-use relay_aws::worker::ClayWorker;
-use relay_aws::{drain, telemetry};
+use relay_aws::lambda::init::{self, StartFault, warm_up_to_clay};
+use relay_aws::lambda::worker::ClayWorker;
+use relay_aws::lambda::{sqs, telemetry};
+use relay_aws::ledger::deliveries::Ledger;
+use relay_aws::ledger::limiter_item::PaceInTable;
+use relay_aws::ledger::rate_limiter::SharedPace;
+use relay_aws::ledger::table::LedgerTable;
+use relay_aws::sdk::clients::environment;
+use relay_aws::secrets::cached_secret::ManagedSecret;
+use relay_aws::sqs::early_release::Parking;
+use relay_aws::sqs::queue::SqsQueue;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     telemetry::start();
-    start::end(run().await)
+    init::end(run().await)
 }
 
 async fn run() -> Result<(), Error> {
@@ -51,5 +51,5 @@ async fn run() -> Result<(), Error> {
     };
     let queue = SqsQueue::new(account, queue, dead_letters);
     let attempt = Rerouting { clay, queue: queue.clone() };
-    drain::run(ClayWorker { attempt, ledger, parking, ambient: System }, queue, System).await
+    sqs::run(ClayWorker { attempt, ledger, parking, ambient: System }, queue, System).await
 }

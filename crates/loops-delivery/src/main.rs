@@ -3,30 +3,30 @@
 use std::process::ExitCode;
 
 use lambda_runtime::Error;
-use relay::ambient::System;
-use relay::http_client;
-use relay::loops_api::HttpLoops;
-use relay::loops_delivery::LoopsDelivery;
-use relay_aws::account::environment;
-use relay_aws::lane::AwsLane;
-use relay_aws::ledger::Ledger;
-use relay_aws::managed_secret::ManagedSecret;
-use relay_aws::pace_item::PaceInTable;
-use relay_aws::parking::Parking;
-use relay_aws::queue::SqsQueue;
-use relay_aws::settings::{
+use relay::delivery::loops::LoopsDelivery;
+use relay::destination::http_client;
+use relay::destination::loops::HttpLoops;
+use relay::ports::clock::System;
+use relay_aws::lambda::config::{
     CLAY_TO_LOOPS_SECRET_ARN, FunctionSettings, LEDGER_TABLE, LOOPS_DEAD_LETTER_URL, LOOPS_QUEUE_URL,
 };
-use relay_aws::shared_pace::SharedPace;
-use relay_aws::start::{self, StartFault, warm_up};
-use relay_aws::table::LedgerTable;
-use relay_aws::worker::LoopsWorker;
-use relay_aws::{drain, telemetry};
+use relay_aws::lambda::init::{self, StartFault, warm_up};
+use relay_aws::lambda::worker::LoopsWorker;
+use relay_aws::lambda::{sqs, telemetry};
+use relay_aws::ledger::contact_lock::AwsLane;
+use relay_aws::ledger::deliveries::Ledger;
+use relay_aws::ledger::limiter_item::PaceInTable;
+use relay_aws::ledger::rate_limiter::SharedPace;
+use relay_aws::ledger::table::LedgerTable;
+use relay_aws::sdk::clients::environment;
+use relay_aws::secrets::cached_secret::ManagedSecret;
+use relay_aws::sqs::early_release::Parking;
+use relay_aws::sqs::queue::SqsQueue;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     telemetry::start();
-    start::end(run().await)
+    init::end(run().await)
 }
 
 async fn run() -> Result<(), Error> {
@@ -49,5 +49,5 @@ async fn run() -> Result<(), Error> {
         ambient: System,
     };
     let lane = AwsLane::new(queue.clone(), ledger.clone(), System);
-    drain::run(LoopsWorker { attempt, ledger, lane, parking, ambient: System }, queue, System).await
+    sqs::run(LoopsWorker { attempt, ledger, lane, parking, ambient: System }, queue, System).await
 }

@@ -3,21 +3,21 @@
 use std::process::ExitCode;
 
 use lambda_runtime::Error;
-use relay::ambient::System;
-use relay::answer::Caller;
-use relay::http_client;
-use relay::loops_to_clay::{LoopsToClay, LoopsToClaySettings};
-use relay_aws::account::environment;
-use relay_aws::managed_secret::ManagedSecret;
-use relay_aws::queue::SqsQueue;
-use relay_aws::settings::{CLAY_DEAD_LETTER_URL, CLAY_QUEUE_URL, FunctionSettings, LOOPS_TO_CLAY_SECRET_ARN};
-use relay_aws::start::{self, StartFault, warm_up};
-use relay_aws::{door, telemetry};
+use relay::destination::http_client;
+use relay::ingress::loops_webhook::{LoopsToClay, LoopsToClaySettings};
+use relay::ingress::response::Caller;
+use relay::ports::clock::System;
+use relay_aws::lambda::config::{CLAY_DEAD_LETTER_URL, CLAY_QUEUE_URL, FunctionSettings, LOOPS_TO_CLAY_SECRET_ARN};
+use relay_aws::lambda::init::{self, StartFault, warm_up};
+use relay_aws::lambda::{http, telemetry};
+use relay_aws::sdk::clients::environment;
+use relay_aws::secrets::cached_secret::ManagedSecret;
+use relay_aws::sqs::queue::SqsQueue;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     telemetry::start();
-    start::end(run().await)
+    init::end(run().await)
 }
 
 async fn run() -> Result<(), Error> {
@@ -39,5 +39,5 @@ async fn run() -> Result<(), Error> {
             contact_source: shared.contact_source,
         },
     };
-    door::serve(Caller::Loops, |request| handler.handle(request)).await
+    http::serve(Caller::Loops, |request| handler.handle(request)).await
 }

@@ -6,8 +6,8 @@ use std::hint::black_box;
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
-use relay_core::contact_properties::ContactProperties;
 use relay_core::idempotency::IdempotencyKey;
+use relay_core::row::schema::ContactProperties;
 use relay_core::row::{Kind, Row, RowOptions};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 

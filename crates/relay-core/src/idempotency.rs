@@ -1,7 +1,7 @@
 //! The key under which an event is sent once, however often its row is run.
 //!
 //! A caller who gives no key gets one that follows from what the event says, after cleaning. `docs/event-keys.md` says
-//! exactly how, so that another program can derive it too, and `tests/keys` holds the two to each other. In short: the
+//! exactly how, so that another program can derive it too, and `tests/fixtures/event_keys` holds the two to each other. In short: the
 //! event's name, the contact's address in lower case and its user id, and the properties sorted by name, each as text,
 //! numbers in their plain form; written as JSON, and hashed.
 //!
@@ -14,7 +14,7 @@ use std::str::FromStr as _;
 use serde_json::{Map, Number, Value};
 use sha2::{Digest, Sha256};
 
-use crate::refusal::{Code, Refusal};
+use crate::error::{Code, Refusal};
 
 /// The header that carries a caller's key, to the relay and to Loops.
 pub const HEADER: &str = "Idempotency-Key";

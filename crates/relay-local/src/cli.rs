@@ -6,11 +6,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use relay::settings::SettingFault;
+use relay::config::env::SettingFault;
 
 use crate::commands::{deliveries, send_webhook, sign};
-use crate::settings::LocalSettings;
-use crate::{commands, serve, stored_settings, telemetry};
+use relay_sqlite::config::LocalSettings;
+use relay_sqlite::secrets_file;
+
+use crate::{commands, serve, telemetry};
 
 /// The exit code of a start that a setting, a folder or an address prevents.
 const CANNOT_START: u8 = 2;
@@ -64,7 +66,7 @@ pub fn run() -> ExitCode {
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())))
         .collect();
     let environment = variables.clone();
-    let stored = match stored_settings::fill_in(&mut variables) {
+    let stored = match secrets_file::fill_in(&mut variables) {
         Ok(stored) => stored,
         Err(fault) => return fail(&fault.to_string()),
     };

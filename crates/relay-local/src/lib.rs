@@ -1,19 +1,12 @@
 #![doc = include_str!("../README.md")]
 
-pub mod assembly;
-pub mod banner;
+pub mod app;
 pub mod cli;
 pub mod commands;
-pub mod counts;
-pub mod data_folder;
-pub mod kept_secrets;
-pub mod listen;
-pub mod monitor;
+pub mod http;
+pub mod metrics;
+pub mod reloading_secrets;
 pub mod serve;
-pub mod server;
-pub mod settings;
-pub mod simulated;
-pub mod store;
-pub mod stored_settings;
+pub mod startup_banner;
 pub mod telemetry;
 pub mod worker;

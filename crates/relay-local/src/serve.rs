@@ -6,9 +6,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use relay::ambient::System;
-use relay::http_client::{self, BuildFault};
-use relay::settings::SharedSettings;
+use relay::config::env::SharedSettings;
+use relay::destination::http_client::{self, BuildFault};
+use relay::ports::clock::System;
 use relay_core::contact::ContactHashKey;
 use relay_core::delivery::Direction;
 use relay_core::secret::RelayTokens;
@@ -16,16 +16,17 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
-use crate::assembly::{LocalProperties, Relay, SharedAmbient};
-use crate::banner::{Banner, End, Key};
-use crate::counts::Counts;
-use crate::data_folder::{DataFolder, FolderFault};
-use crate::kept_secrets::{KeptSecrets, Keys, SIMULATED_KEY, SimulatedEnds, StoredKeys};
-use crate::monitor::{self, Monitor};
-use crate::settings::{Given, LOOPS_SIGNING_SECRET, LocalSettings, RELAY_LISTEN, RELAY_TOKEN};
-use crate::simulated::{Clay, ClayOptions, Loops, LoopsOptions};
-use crate::store::{self, OpenFault, SqliteStore};
-use crate::{listen, server, telemetry, worker};
+use crate::app::{LocalProperties, Relay, SharedAmbient};
+use crate::http::health::{self, Monitor};
+use crate::http::{accept, routes};
+use crate::metrics::Counts;
+use crate::reloading_secrets::{KeptSecrets, Keys, SIMULATED_KEY, SimulatedEnds, StoredKeys};
+use crate::startup_banner::{Banner, End, Key};
+use crate::{telemetry, worker};
+use relay_simulator::{Clay, ClayOptions, Loops, LoopsOptions};
+use relay_sqlite::config::{Given, LOOPS_SIGNING_SECRET, LocalSettings, RELAY_LISTEN, RELAY_TOKEN};
+use relay_sqlite::data_dir::{DataFolder, FolderFault};
+use relay_sqlite::store::{self, OpenFault, SqliteStore};
 
 /// How long requests and deliveries that are under way may take to end after a stop: as long as a call may take, and its
 /// record. What only waits for its turn is stored and does not have to end.
@@ -118,8 +119,8 @@ pub async fn serve(settings: LocalSettings, environment: BTreeMap<String, String
     // They end with the process.
     tokio::spawn(properties.keep());
     tokio::spawn(secrets.keep(store.clone()));
-    let app = server::app(relay).merge(monitor::routes(Monitor { counts, store: store.clone() }));
-    let requests = tokio::spawn(listen::serve(listener, app, stopped(stopping)));
+    let app = routes::app(relay).merge(health::routes(Monitor { counts, store: store.clone() }));
+    let requests = tokio::spawn(accept::serve(listener, app, stopped(stopping)));
 
     told_to_stop().await?;
     info!("stopping: what is under way is brought to its end");

@@ -6,8 +6,8 @@
 
 use std::io::IsTerminal as _;
 
-use relay::log::{self, NOT_A_LEVEL, RUST_LOG};
-use relay::signal::{self, Loudness, Signal, milliseconds};
+use relay::telemetry::event::{self, Loudness, Signal, milliseconds};
+use relay::telemetry::log::{self, NOT_A_LEVEL, RUST_LOG};
 use relay_core::contact::ContactHashKey;
 use tracing::{Level, warn};
 use tracing_subscriber::filter::FilterFn;
@@ -15,7 +15,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, Registry, fmt};
 
-use crate::counts::Counts;
+use crate::metrics::Counts;
 
 /// Starts the log.
 pub fn start() {
@@ -37,7 +37,7 @@ pub fn start() {
 
 /// Has every signal counted and written from now on, contacts as their hash under this key.
 pub fn listen(counts: Counts, key: Option<ContactHashKey>) {
-    signal::listen(move |signal| {
+    event::listen(move |signal| {
         counts.count(signal);
         let contact = signal.contact.zip(key.as_ref()).map(|(contact, key)| contact.hash(key));
         write(signal, contact.as_deref());
@@ -49,7 +49,7 @@ fn write(signal: &Signal<'_>, contact: Option<&str>) {
     let Signal { delivery, webhook_id, event, kind, field, fault, tally, .. } = signal;
     let (direction, outcome, message) = (signal.direction.as_str(), signal.became.as_str(), signal.message());
     let (code, reason) =
-        (signal.code.map(relay_core::refusal::Code::as_str), signal.reason.map(|reason| reason.code.as_str()));
+        (signal.code.map(relay_core::error::Code::as_str), signal.reason.map(|reason| reason.code.as_str()));
     let status = signal.reason.and_then(|reason| reason.status);
     let attempts = (signal.attempts > 0).then_some(signal.attempts);
     let ms = milliseconds(signal.took);

@@ -3,16 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use relay::pace::{LeftAlone, Readiness};
-use relay::signal::{Became, Signal};
-use relay::store::Attempt;
-use relay_core::backoff;
+use relay::ports::queue::Attempt;
+use relay::rate_limit::limiter::{LeftAlone, Readiness};
+use relay::telemetry::event::{Became, Signal};
 use relay_core::delivery::{Direction, Disposition, Reason, ReasonCode};
+use relay_core::policy::retry;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::error;
 
-use crate::store::{Claimed, First, SqliteStore};
+use relay_sqlite::store::{Claimed, First, SqliteStore};
 
 /// How many deliveries are under way at once: enough to keep the pace with a far end that takes a second to answer.
 const AT_ONCE: usize = 8;
@@ -82,7 +82,7 @@ async fn deliver<A: Attempt + 'static>(store: SqliteStore, worker: Arc<A>, claim
     let end = attempted.unwrap_or_else(|_| {
         let reason = Reason::own(ReasonCode::Internal);
         Signal { reason: Some(reason), attempts, ..Signal::of_work(&failed, Became::Retried) }.tell();
-        backoff::try_later(history, reason, None, store.now(), store.chance())
+        retry::try_later(history, reason, None, store.now(), store.chance())
     });
     // What the far end did must be known before anything else is sent, however long the store takes.
     while let Err(fault) = store.settle(&id, end).await {
@@ -104,13 +104,13 @@ mod tests {
 
     use bytes::Bytes;
     use jiff::{SignedDuration, Timestamp};
-    use relay::ambient::{Ambient as _, System};
-    use relay::store::Queue as _;
+    use relay::ports::clock::{Ambient as _, System};
+    use relay::ports::queue::Queue as _;
     use relay_core::contact::ContactKey;
     use relay_core::delivery::{Cargo, Delivery, DeliveryId, History};
 
     use super::*;
-    use crate::store::open;
+    use relay_sqlite::store::open;
 
     /// Held the first time; and while it is under way, what it is held for is mended, or not.
     struct HeldOnce {

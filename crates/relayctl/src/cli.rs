@@ -8,8 +8,8 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use serde_json::json;
 
 use crate::commands::{dead_letters, deliveries, doctor, pause, setup, shell, show, tail};
-use crate::ending::Ending;
-use crate::fault::Fault;
+use crate::error::Fault;
+use crate::exit::Ending;
 use crate::output::Output;
 use crate::target::Options;
 

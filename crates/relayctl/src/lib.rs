@@ -1,17 +1,14 @@
 #![doc = include_str!("../README.md")]
 
-pub mod aws_fault;
+pub mod aws;
 pub mod cli;
 pub mod commands;
 pub mod doctor;
-pub mod ending;
-pub mod fault;
+pub mod error;
+pub mod exit;
 pub mod local;
 pub mod operations;
 pub mod output;
 pub mod progress;
-pub mod sam_config;
-pub mod session;
 pub mod setup;
-pub mod stack;
 pub mod target;

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use comfy_table::{Cell, ColumnConstraint, ContentArrangement, Row, Table, Width, presets};
 use serde::Serialize;
 
-use crate::fault::Fault;
+use crate::error::Fault;
 
 /// Standard output, as the options want it.
 #[derive(Debug, Clone, Copy)]

@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use relay_local::data_folder::DataFolder;
-use relay_local::settings::{DEFAULT_DATA, RELAY_DATA};
+use relay_sqlite::config::{DEFAULT_DATA, RELAY_DATA};
+use relay_sqlite::data_dir::DataFolder;
 
-use crate::fault::Fault;
-use crate::sam_config::{DEFAULT_ENVIRONMENT, SamParameters};
-use crate::session::Session;
-use crate::stack::Stack;
+use crate::aws::sam_config::{DEFAULT_ENVIRONMENT, SamParameters};
+use crate::aws::session::Session;
+use crate::aws::stack::Stack;
+use crate::error::Fault;
 
 /// The options that every command takes.
 #[derive(Debug, Clone, Args)]

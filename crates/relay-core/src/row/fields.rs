@@ -3,10 +3,10 @@
 use serde_json::Value;
 
 use super::Kind;
-use super::arrived::Arrived;
-use super::options::RowOptions;
-use super::problem::{Problem, kind_of};
-use super::values::{self, Outcome};
+use crate::row::field_error::{Problem, kind_of};
+use crate::row::options::RowOptions;
+use crate::row::redacted_value::Arrived;
+use crate::row::values::{self, Outcome};
 
 /// `email`: an address without the white space around it. Never emptied, never cut: it says whom the row is about.
 pub(super) fn email(value: Value) -> Result<Outcome, Problem> {

@@ -5,29 +5,28 @@
 //! flat JSON object. [`Row::clean`] makes the one from the other, or says in a sentence what to mend in Clay; a [`Row`]
 //! that exists can be sent.
 
-#[cfg(test)]
-mod always;
-mod arrived;
-mod cleaning;
+mod cleaner;
+mod coerce;
+mod error_location;
+mod field_error;
 mod fields;
-mod json;
-mod locate;
+mod lenient_json;
+mod nested;
 mod options;
-mod problem;
-mod read;
-mod scan;
+mod parse;
+mod redacted_value;
+mod scanner;
+pub mod schema;
 #[cfg(test)]
 mod tests;
-mod typed;
-mod unfold;
 mod values;
 
 use serde_json::{Map, Value};
 
 use crate::contact::ContactKey;
-use crate::contact_properties::ContactProperties;
-use crate::refusal::Refusal;
-use cleaning::Cleaning;
+use crate::error::Refusal;
+use crate::row::schema::ContactProperties;
+use cleaner::Cleaning;
 pub use options::{Blank, Long, RowOptions};
 
 /// What a row is to become in Loops.
@@ -75,9 +74,9 @@ impl Row {
         options: RowOptions,
         properties: Option<&ContactProperties>,
     ) -> Result<Self, Refusal> {
-        let mut arrived = read::fields_of(body)?;
-        unfold::unfold_texts(kind, &mut arrived);
-        unfold::refuse_too_many(kind, &arrived)?;
+        let mut arrived = parse::fields_of(body)?;
+        nested::unfold_texts(kind, &mut arrived);
+        nested::refuse_too_many(kind, &arrived)?;
         let mut cleaning = Cleaning::new(kind, options, properties);
         for (name, value) in arrived {
             cleaning.field(name, value);

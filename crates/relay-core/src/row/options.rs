@@ -1,6 +1,6 @@
 //! What a caller may ask of the cleaning, in the query of the URL.
 
-use crate::refusal::{Code, Refusal};
+use crate::error::{Code, Refusal};
 
 /// What becomes of a blank value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use super::arrived::Arrived;
-use super::options::{Blank, Long, RowOptions};
-use super::problem::{Problem, kind_of};
+use crate::row::field_error::{Problem, kind_of};
+use crate::row::options::{Blank, Long, RowOptions};
+use crate::row::redacted_value::Arrived;
 use crate::text::shorten;
 
 /// The longest text that is sent: Loops takes 500 characters of a value, its quotes included (Loops docs, API intro,
@@ -108,7 +108,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::row::json;
+    use crate::row::lenient_json;
 
     fn options(blank: Blank, long: Long) -> RowOptions {
         RowOptions { blank, long, ..RowOptions::default() }
@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn a_number_has_at_most_500_characters() {
-        let number = |digits: usize| json::read_generously(&"7".repeat(digits)).unwrap();
+        let number = |digits: usize| lenient_json::read_generously(&"7".repeat(digits)).unwrap();
         assert_eq!(cleaned(number(500)), Ok(Outcome::Send(number(500))));
         assert_eq!(cleaned(number(501)), Err(Problem::TooLongForAName(501)));
     }

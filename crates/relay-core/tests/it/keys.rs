@@ -1,4 +1,4 @@
-//! The published keys of events. `tests/keys/derive.py` derives them a second time, from their description alone.
+//! The published keys of events. `tests/fixtures/event_keys/derive.py` derives them a second time, from their description alone.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 #[test]
 fn every_published_event_has_its_published_key() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/keys/vectors.json");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/event_keys/vectors.json");
     let file: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
     let vectors = file["vectors"].as_array().unwrap();
     let mut keys = BTreeSet::new();

@@ -2,6 +2,6 @@
 
 mod keys;
 #[expect(clippy::panic, unreachable_pub, reason = "the file belongs to the tests of the programs")]
-#[path = "../../../../tests/src/row_cases.rs"]
+#[path = "../../../relay-testkit/src/row_cases.rs"]
 mod row_cases;
 mod rows;

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use relay_core::contact_properties::ContactProperties;
+use relay_core::error::Refusal;
 use relay_core::idempotency::{self, IdempotencyKey};
-use relay_core::refusal::Refusal;
+use relay_core::row::schema::ContactProperties;
 use relay_core::row::{Kind, Row, RowOptions};
 
 use crate::row_cases::{Case, Expected, groups};
@@ -43,7 +43,7 @@ fn difference(case: &Case, properties: Option<&ContactProperties>) -> Option<Str
 
 #[test]
 fn every_row_of_the_table_is_sent_or_refused_as_it_says() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/rows");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/rows");
     let (mut cases, mut wrong) = (0, Vec::new());
     for group in groups(&folder) {
         let properties = group.properties.map(|list| ContactProperties::read(list.to_string().as_bytes()).unwrap());

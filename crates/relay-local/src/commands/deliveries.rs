@@ -6,8 +6,8 @@ use clap::{Args, ValueEnum};
 use comfy_table::{ContentArrangement, Table, presets};
 
 use super::{CommandFault, Done};
-use crate::settings::LocalSettings;
-use crate::store::{self, DeliveryReport, DeliveryState, Filter};
+use relay_sqlite::config::LocalSettings;
+use relay_sqlite::store::{self, DeliveryReport, DeliveryState, Filter};
 
 /// How many deliveries a table shows unless it is told otherwise.
 const TABLE_LIMIT: u32 = 50;

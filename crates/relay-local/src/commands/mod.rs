@@ -6,12 +6,12 @@ pub mod sign;
 
 use std::io;
 
-use relay::http_client::BuildFault;
-use relay_core::signature::SigningSecret;
+use relay::destination::http_client::BuildFault;
+use relay_core::webhook::signature::SigningSecret;
 
-use crate::data_folder::{DataFolder, FolderFault};
-use crate::settings::{Given, LocalSettings};
-use crate::store::OpenFault;
+use relay_sqlite::config::{Given, LocalSettings};
+use relay_sqlite::data_dir::{DataFolder, FolderFault};
+use relay_sqlite::store::OpenFault;
 
 /// How a command that ran ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,16 +6,16 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use http::Method;
 use http::header::CONTENT_TYPE;
-use relay::ambient::{Ambient as _, System};
-use relay::http_client;
-use relay_core::decision::Outcome;
+use relay::destination::http_client;
+use relay::ports::clock::{Ambient as _, System};
+use relay_core::policy::response::Outcome;
 
-use super::sign::{self, Signed};
 use super::{CommandFault, Done};
-use crate::banner::reachable;
-use crate::server::WEBHOOK_PATH;
-use crate::settings::LocalSettings;
-use crate::store::{self, DeliveryState};
+use crate::commands::sign::{self, Signed};
+use crate::http::routes::WEBHOOK_PATH;
+use crate::startup_banner::reachable;
+use relay_sqlite::config::LocalSettings;
+use relay_sqlite::store::{self, DeliveryState};
 
 /// How long the relay may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(15);

@@ -3,12 +3,12 @@
 use std::io::{self, Write as _};
 
 use clap::Args;
-use relay::ambient::{Ambient as _, System};
-use relay_core::signature::{ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER};
+use relay::ports::clock::{Ambient as _, System};
+use relay_core::webhook::signature::{ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER};
 
 use super::{CommandFault, Done, signing_secret};
 use crate::cli::Input;
-use crate::settings::LocalSettings;
+use relay_sqlite::config::LocalSettings;
 
 /// What `sign` is told.
 #[derive(Debug, Clone, Args)]

@@ -3,19 +3,19 @@
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use relay::clay_delivery::ClayDelivery;
-use relay::http_client::FarAnswer;
-use relay::secrets::LoopsToClaySecret;
-use relay::store::{Attempt as _, WebhookUse};
-use relay_core::decision::Outcome;
+use relay::delivery::clay::ClayDelivery;
+use relay::destination::http_client::FarAnswer;
+use relay::ports::queue::{Attempt as _, WebhookUse};
+use relay::ports::secrets::LoopsToClaySecret;
 use relay_core::delivery::{Cargo, Disposition, History, Reason, ReasonCode};
-use relay_core::payload::ClayPayload;
-use relay_core::route::{ClayRoute, ClayWebhook};
-use relay_core::selection::EventSelection;
+use relay_core::policy::response::Outcome;
+use relay_core::webhook::payload::ClayPayload;
+use relay_core::webhook::route::{ClayRoute, ClayWebhook};
+use relay_core::webhook::selection::EventSelection;
 
-use crate::far_ends::{FakeClay, Post, asking, status};
-use crate::stores::FakeLedger;
-use crate::world::{FakePace, FakeSecrets, Still, ago, because, delivery, in_seconds, now};
+use crate::destinations::{FakeClay, Post, asking, status};
+use crate::fake_store::FakeLedger;
+use crate::harness::{FakePace, FakeSecrets, Still, ago, because, delivery, in_seconds, now};
 
 const ROW: &str = r#"{"eventName":"contact.created"}"#;
 

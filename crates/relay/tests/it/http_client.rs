@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use relay::http_client::{FarAnswer, HttpClient, build};
-use relay_core::decision::Outcome;
+use relay::destination::http_client::{FarAnswer, HttpClient, build};
+use relay_core::policy::response::Outcome;
 use tokio::net::TcpSocket;
 use tokio::sync::Barrier;
 
+use crate::harness::now;
 use crate::server::{Server, Step, answer, half};
-use crate::world::now;
 
 const LONG: Duration = Duration::from_secs(20);
 const SHORT: Duration = Duration::from_millis(300);
@@ -133,7 +133,7 @@ async fn a_port_without_a_server_is_unreachable() {
 
 #[tokio::test]
 async fn retry_after_is_read_in_seconds_and_as_a_date_up_to_an_hour() {
-    let date = |seconds: i64| crate::world::in_seconds(seconds).strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+    let date = |seconds: i64| crate::harness::in_seconds(seconds).strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
     let cases = [
         ("7".to_owned(), Some(7)),
         ("0".to_owned(), Some(0)),

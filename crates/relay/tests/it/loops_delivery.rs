@@ -3,17 +3,17 @@
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use relay::http_client::FarAnswer;
-use relay::loops_delivery::LoopsDelivery;
-use relay::secrets::ClayToLoopsSecret;
-use relay::store::Attempt as _;
-use relay_core::decision::Outcome;
+use relay::delivery::loops::LoopsDelivery;
+use relay::destination::http_client::FarAnswer;
+use relay::ports::queue::Attempt as _;
+use relay::ports::secrets::ClayToLoopsSecret;
 use relay_core::delivery::{Cargo, Disposition, History, Reason, ReasonCode};
 use relay_core::idempotency::IdempotencyKey;
+use relay_core::policy::response::Outcome;
 use relay_core::secret::{RelayTokens, SecretString};
 
-use crate::far_ends::{Call, FakeLoops, asking, status};
-use crate::world::{FakePace, FakeSecrets, Still, ago, because, delivery, in_seconds, now};
+use crate::destinations::{Call, FakeLoops, asking, status};
+use crate::harness::{FakePace, FakeSecrets, Still, ago, because, delivery, in_seconds, now};
 
 const ROW: &str = r#"{"email":"ada@example.com"}"#;
 

@@ -4,16 +4,16 @@
 #![expect(clippy::unwrap_used, reason = "what the helpers of these tests need is there, or the test fails")]
 
 mod clay_delivery;
-mod clay_to_loops;
-mod far_ends;
+mod clay_row;
+mod destinations;
 // With a filter that only this kernel has.
 #[cfg(target_os = "linux")]
-mod forgotten;
+mod dropped_connections;
+mod fake_store;
+mod harness;
 mod http_client;
 mod loops_delivery;
-mod loops_to_clay;
-mod property_list;
-mod rerouting;
+mod loops_webhook;
+mod reroute;
+mod schema_cache;
 mod server;
-mod stores;
-mod world;

@@ -1,14 +1,14 @@
 //! `dead-letters`: what was given up, to be looked at, sent again or dropped.
 
 use clap::{Args, Subcommand};
-use relay_aws::dead_letter::MALFORMED;
+use relay_aws::sqs::dead_letter::MALFORMED;
 use serde_json::json;
 
-use super::dead_letters_run::{Act, act, gather};
-use super::deliveries::Way;
-use super::show::{self, ShowArguments};
-use crate::ending::Ending;
-use crate::fault::Fault;
+use crate::commands::dead_letters_run::{Act, act, gather};
+use crate::commands::deliveries::Way;
+use crate::commands::show::{self, ShowArguments};
+use crate::error::Fault;
+use crate::exit::Ending;
 use crate::operations::letter_box::{Letter, LetterBox};
 use crate::operations::local_letters::LocalLetters;
 use crate::operations::record::{because, short};
@@ -235,7 +235,7 @@ fn list(letters: &[Letter], behind: u64, output: Output) -> Result<(), Fault> {
 }
 
 /// Tells of the letters that could not be read.
-pub(super) fn behind_line(behind: u64, output: Output) -> Result<(), Fault> {
+pub(crate) fn behind_line(behind: u64, output: Output) -> Result<(), Fault> {
     if behind == 0 {
         return Ok(());
     }

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::dead_letters::behind_line;
-use crate::ending::Ending;
-use crate::fault::Fault;
+use crate::commands::dead_letters::behind_line;
+use crate::error::Fault;
+use crate::exit::Ending;
 use crate::operations::letter_box::{Letter, LetterBox, Verdict};
 use crate::operations::record::{LetterRecord, because, short};
 use crate::output::Output;
@@ -24,7 +24,7 @@ const FAILED: &str = "failed";
 
 /// What is done with each letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Act {
+pub(crate) enum Act {
     /// It is sent again.
     Retry {
         /// Also where it would overwrite something newer.
@@ -35,7 +35,7 @@ pub(super) enum Act {
 }
 
 /// Reads all letters that can be read, and keeps those that are meant; tells how many could not be read.
-pub(super) async fn gather<B: LetterBox>(
+pub(crate) async fn gather<B: LetterBox>(
     letters: &mut B,
     output: Output,
     selected: impl Fn(&Letter) -> bool,
@@ -60,7 +60,7 @@ pub(super) async fn gather<B: LetterBox>(
 ///
 /// The letters are read anew, because what was read is hidden for a time only. Only those that were found before are acted
 /// on: one that dies again meanwhile is another letter.
-pub(super) async fn act<B: LetterBox>(
+pub(crate) async fn act<B: LetterBox>(
     letters: &mut B,
     found: &[Letter],
     action: Act,

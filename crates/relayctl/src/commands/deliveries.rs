@@ -3,11 +3,11 @@
 use clap::{Args, ValueEnum};
 use relay_core::delivery::Direction;
 use relay_local::commands::deliveries::State;
-use relay_local::store::DeliveryState;
+use relay_sqlite::store::DeliveryState;
 use serde_json::json;
 
-use crate::ending::Ending;
-use crate::fault::Fault;
+use crate::error::Fault;
+use crate::exit::Ending;
 use crate::operations::local::LocalOperations;
 use crate::operations::record::{DeliveryRecord, QueueRecord, because, short};
 use crate::operations::stack::StackOperations;

@@ -5,19 +5,20 @@ use clap::Args;
 use relay_core::row::{Kind, Row, RowOptions};
 use serde_json::json;
 
+use crate::doctor::aws::queues::WAYS;
+use crate::doctor::aws::{account, cloudwatch, ledger, queues, stack};
 use crate::doctor::check::Check;
-use crate::doctor::door::Door;
+use crate::doctor::endpoint::Door;
 use crate::doctor::finding::{Examination, Finding};
-use crate::doctor::keys::Keys;
-use crate::doctor::queues::WAYS;
-use crate::doctor::{account, keys, ledger, local, logs, queues, send, stack};
-use crate::ending::Ending;
-use crate::fault::Fault;
-use crate::local::LocalRelay;
+use crate::doctor::secrets::Keys;
+use crate::doctor::{live_send, local, secrets};
+use crate::error::Fault;
+use crate::exit::Ending;
+use crate::local::relay::LocalRelay;
 use crate::output::Output;
 use crate::progress;
-use crate::setup::guide::Paste;
-use crate::setup::keeping::Keeping;
+use crate::setup::report::Paste;
+use crate::setup::secret_store::Keeping;
 use crate::target::{Options, StackTarget, Target};
 
 /// How many steps the examination of a stack has, for the bar.
@@ -57,7 +58,7 @@ pub async fn run(options: &Options, arguments: &DoctorArguments, output: Output)
     let findings = match target {
         Target::Stack(target) => examine(&target, arguments, &step).await,
         Target::Local(folder) => {
-            let client = relay::http_client::build()?;
+            let client = relay::destination::http_client::build()?;
             let send = arguments.send.as_deref();
             local::examine(&LocalRelay::read(folder)?, &client, send, &step).await?
         }
@@ -75,11 +76,11 @@ async fn examine(target: &StackTarget, arguments: &DoctorArguments, step: &dyn F
     findings.push(stack::versions(target).await);
     step();
     let mut keys = Keys::default();
-    findings.extend(keys::secrets(target, &mut keys).await);
+    findings.extend(secrets::secrets(target, &mut keys).await);
     step();
     findings.push(match keys.not_known(Check::LoopsKey, Check::SecretClayToLoops) {
         Some(finding) => finding,
-        None => keys::loops_key(target.session.http(), Keeping::Stack(target), keys.api_key.as_ref()).await,
+        None => secrets::loops_key(target.session.http(), Keeping::Stack(target), keys.api_key.as_ref()).await,
     });
     step();
     // Where an output is missing, that is said already.
@@ -100,8 +101,8 @@ async fn examine(target: &StackTarget, arguments: &DoctorArguments, step: &dyn F
     step();
     findings.push(ledger::last_delivery(target).await);
     step();
-    findings.push(logs::errors(target).await);
-    findings.push(logs::alarms(target).await);
+    findings.push(cloudwatch::errors(target).await);
+    findings.push(cloudwatch::alarms(target).await);
     step();
     findings
 }
@@ -131,11 +132,11 @@ async fn door(target: &StackTarget, paste: &Paste, keys: &Keys, arguments: &Doct
         let delivered = async |event: &str, id: &str| ledger::delivered(target, &keys.to_clay, event, id).await;
         findings.push(match no_secret(Check::SendToClay) {
             Some(finding) => finding,
-            None => send::to_clay(&door, keys.signing_secrets.first(), &events, address, delivered).await,
+            None => live_send::to_clay(&door, keys.signing_secrets.first(), &events, address, delivered).await,
         });
         findings.push(match no_token(Check::SendToLoops) {
             Some(finding) => finding,
-            None => send::to_loops(&door, keys.relay_tokens.first(), address).await,
+            None => live_send::to_loops(&door, keys.relay_tokens.first(), address).await,
         });
     }
     findings

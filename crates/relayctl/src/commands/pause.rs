@@ -3,9 +3,9 @@
 use clap::Args;
 use relay_core::delivery::Direction;
 
-use super::deliveries::Way;
-use crate::ending::Ending;
-use crate::fault::Fault;
+use crate::commands::deliveries::Way;
+use crate::error::Fault;
+use crate::exit::Ending;
 use crate::operations::Operations;
 use crate::operations::local::LocalOperations;
 use crate::operations::record::PauseRecord;

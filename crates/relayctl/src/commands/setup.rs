@@ -5,21 +5,21 @@ use std::path::PathBuf;
 
 use clap::Args;
 use relay_core::secret::{ExposeSecret as _, SecretString};
-use relay_local::settings::{CLAY_WEBHOOK_AUTH_TOKEN, CLAY_WEBHOOK_URL, LOOPS_API_KEY, LOOPS_SIGNING_SECRET};
+use relay_sqlite::config::{CLAY_WEBHOOK_AUTH_TOKEN, CLAY_WEBHOOK_URL, LOOPS_API_KEY, LOOPS_SIGNING_SECRET};
 
-use crate::ending::Ending;
-use crate::fault::Fault;
-use crate::local::LocalRelay;
+use crate::error::Fault;
+use crate::exit::Ending;
+use crate::local::relay::LocalRelay;
 use crate::output::Output;
 use crate::progress;
-use crate::setup::asking;
 use crate::setup::documents::{Documents, Rotated, Which, fingerprint};
-use crate::setup::given::{Given, NAMES};
-use crate::setup::guide::{Absent, Paste, Report, shown};
+use crate::setup::error::Refusal;
 use crate::setup::held::Held;
-use crate::setup::keeping::Keeping;
-use crate::setup::loops_key::{KeyStanding, ask};
-use crate::setup::refusal::Refusal;
+use crate::setup::input::{Given, NAMES};
+use crate::setup::key_check::{KeyStanding, ask};
+use crate::setup::prompt;
+use crate::setup::report::{Absent, Paste, Report, shown};
+use crate::setup::secret_store::Keeping;
 use crate::target::{Options, Target};
 
 /// What `setup` is told.
@@ -200,7 +200,7 @@ async fn values(
                 tried(given)?;
                 if name == LOOPS_API_KEY { check_key(keeping, given, done, output).await } else { Ok(()) }
             };
-            asking::ask(taken, hint, check).await
+            prompt::ask(taken, hint, check).await
         }
     }
 }
@@ -236,7 +236,7 @@ const fn taken(arguments: &SetupArguments) -> (&'static str, &'static [&'static 
 
 async fn check_key(keeping: Keeping<'_>, given: &Given, done: &mut Done, output: Output) -> Result<(), Fault> {
     let Some(key) = &given.api_key else { return Ok(()) };
-    let client = relay::http_client::build()?;
+    let client = relay::destination::http_client::build()?;
     let spinner = progress::spinner(output.is_json(), "Loops checks the API key");
     let standing = ask(&client, keeping.loops_api(), key).await;
     spinner.finish_and_clear();

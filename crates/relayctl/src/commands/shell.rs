@@ -7,8 +7,8 @@ use clap::{Args, Command};
 use clap_complete::Shell;
 use clap_mangen::Man;
 
-use crate::ending::Ending;
-use crate::fault::Fault;
+use crate::error::Fault;
+use crate::exit::Ending;
 
 /// What `completions` is told.
 #[derive(Debug, Clone, Args)]

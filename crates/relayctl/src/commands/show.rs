@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use clap::Args;
 use relay_core::delivery::Direction;
-use relay_local::store::DeliveryState;
+use relay_sqlite::store::DeliveryState;
 use serde_json::{Value, json};
 
-use super::deliveries::{only_logged, state_of};
-use crate::ending::Ending;
-use crate::fault::Fault;
+use crate::commands::deliveries::{only_logged, state_of};
+use crate::error::Fault;
+use crate::exit::Ending;
 use crate::operations::Operations;
 use crate::operations::letter_box::{Letter, LetterBox};
 use crate::operations::local::LocalOperations;

@@ -6,14 +6,14 @@ use std::time::Duration;
 use clap::Args;
 use jiff::Timestamp;
 use relay_core::delivery::Direction;
-use relay_local::store::DeliveryState;
+use relay_sqlite::store::DeliveryState;
 
-use super::deliveries::Way;
-use crate::ending::Ending;
-use crate::fault::Fault;
-use crate::operations::log_tail::LogTail;
+use crate::aws::tail::LogTail;
+use crate::commands::deliveries::Way;
+use crate::error::Fault;
+use crate::exit::Ending;
+use crate::local::tail::StoreTail;
 use crate::operations::record::{Change, because};
-use crate::operations::store_tail::StoreTail;
 use crate::output::{Colour, Output};
 use crate::target::{Options, Target};
 

@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-use super::check::Check;
-use crate::ending::Ending;
-use crate::fault::Fault;
+use crate::doctor::check::Check;
+use crate::error::Fault;
+use crate::exit::Ending;
 use crate::output::{Colour, Output};
 use crate::target::Options;
 
@@ -212,7 +212,7 @@ mod tests {
     #[test]
     fn what_a_system_says_in_parentheses_is_not_cut() {
         let detail = "unable to open database file: /data/relay.db".to_owned();
-        let fault = relay_local::store::OpenFault::Unwritable { path: "/data/relay.db".to_owned(), detail };
+        let fault = relay_sqlite::store::OpenFault::Unwritable { path: "/data/relay.db".to_owned(), detail };
         let finding = Finding::of(Check::Store, &fault.into());
         assert!(finding.seen.ends_with("database file: /data/relay.db)"), "{finding:?}");
         assert!(finding.to_do.unwrap().starts_with("check the folder's permissions"));

@@ -2,25 +2,25 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use relay::http_client::HttpClient;
-use relay_core::route::ClayRoute;
+use relay::destination::http_client::HttpClient;
 use relay_core::secret::{ExposeSecret as _, SecretString, is_set};
-use relay_local::settings::{Given, LOOPS_SIGNING_SECRET, RELAY_TOKEN};
-use relay_local::store::{self, DeliveryState};
-use relay_local::stored_settings::{STORED_SETTINGS_FILE, StoredSettings};
+use relay_core::webhook::route::ClayRoute;
+use relay_sqlite::config::{Given, LOOPS_SIGNING_SECRET, RELAY_TOKEN};
+use relay_sqlite::secrets_file::{STORED_SETTINGS_FILE, StoredSettings};
+use relay_sqlite::store::{self, DeliveryState};
 use rusqlite::Connection;
 
-use super::check::Check;
-use super::clay_use;
-use super::door::{Door, Written};
-use super::finding::Finding;
-use super::keys::loops_key;
-use super::send::{self, Sent};
-use crate::fault::Fault;
-use crate::local::LocalRelay;
+use crate::doctor::check::Check;
+use crate::doctor::endpoint::{Door, Written};
+use crate::doctor::finding::Finding;
+use crate::doctor::live_send::{self, Sent};
+use crate::doctor::secrets::loops_key;
+use crate::doctor::webhook_usage;
+use crate::error::Fault;
+use crate::local::relay::LocalRelay;
 use crate::operations::DIRECTIONS;
-use crate::setup::guide::Paste;
-use crate::setup::keeping::Keeping;
+use crate::setup::report::Paste;
+use crate::setup::secret_store::Keeping;
 
 /// Examines all of it.
 ///
@@ -84,8 +84,8 @@ async fn sent(local: &LocalRelay, door: &Door<'_>, address: &str) -> Result<[Fin
     };
     let events = local.events.join(",");
     Ok([
-        send::to_clay(door, signing_secrets(local)?.first(), &events, address, delivered).await,
-        send::to_loops(door, relay_tokens(local)?.first(), address).await,
+        live_send::to_clay(door, signing_secrets(local)?.first(), &events, address, delivered).await,
+        live_send::to_loops(door, relay_tokens(local)?.first(), address).await,
     ])
 }
 
@@ -215,7 +215,7 @@ fn held(local: &LocalRelay, connection: &Connection) -> Result<Vec<Finding>, Fau
             webhooks.iter().map(|webhook| store::webhook_use(connection, &webhook.key())).collect();
         let events = local.settings.shared.relayed_events.clone();
         let route = ClayRoute { name: "default".to_owned(), events, webhooks: webhooks.clone() };
-        findings.extend(clay_use::judge(&route, &uses?));
+        findings.extend(webhook_usage::judge(&route, &uses?));
     }
     findings.push(match store::last_delivered(connection)? {
         Some(at) => Finding::ok(Check::LastDelivery, format!("at {at}")),

@@ -1,15 +1,11 @@
 //! What `doctor` is made of: small checks, each with a name that the runbook has a section for.
 
-pub mod account;
+pub mod aws;
 pub mod check;
-pub mod clay_use;
-pub mod door;
+pub mod endpoint;
 pub mod finding;
-pub mod keys;
-pub mod ledger;
+pub mod live_send;
 pub mod local;
-pub mod logs;
-pub mod queues;
 pub mod routing;
-pub mod send;
-pub mod stack;
+pub mod secrets;
+pub mod webhook_usage;

@@ -1,8 +1,8 @@
 //! Which relayed events no route takes: each of them becomes a dead letter.
 
-use relay_core::event::KNOWN_EVENTS;
-use relay_core::route::ClayRoute;
-use relay_core::selection::EventSelection;
+use relay_core::webhook::event::KNOWN_EVENTS;
+use relay_core::webhook::route::ClayRoute;
+use relay_core::webhook::selection::EventSelection;
 
 /// The events of `RelayedEvents` that none of the routes takes: by their names those that Loops documents, and as they are
 /// written those that it does not. Nothing, where what is relayed is no selection, which the template does not take.

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use relay_core::delivery::{Cargo, Delivery, Direction, ReasonCode};
 
-use super::record::LetterRecord;
-use crate::fault::Fault;
+use crate::error::Fault;
+use crate::operations::record::LetterRecord;
 
 /// A dead letter.
 #[derive(Debug, Clone)]

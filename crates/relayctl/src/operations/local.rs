@@ -3,16 +3,16 @@
 use jiff::Timestamp;
 use relay_core::contact::ContactHashKey;
 use relay_core::delivery::{Cargo, Direction};
-use relay_local::data_folder::DataFolder;
-use relay_local::store::{self, Found, Search};
+use relay_sqlite::data_dir::DataFolder;
+use relay_sqlite::store::{self, Found, Search};
 use rusqlite::Connection;
 
-use super::record::{DeliveryRecord, FailureRecord, PauseRecord, QueueRecord};
 use super::{DIRECTIONS, Operations, Wanted};
-use crate::fault::Fault;
+use crate::error::Fault;
+use crate::operations::record::{DeliveryRecord, FailureRecord, PauseRecord, QueueRecord};
 
 /// What relay-local reads the key of the contacts' hashes from, before the folder.
-const CONTACT_HASH_KEY: &str = relay::settings::CONTACT_HASH_KEY;
+const CONTACT_HASH_KEY: &str = relay::config::env::CONTACT_HASH_KEY;
 
 /// A data folder whose store is open.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ impl LocalOperations {
 }
 
 /// Opens the store of a folder that has one.
-pub(super) fn open(folder: &DataFolder) -> Result<Connection, Fault> {
+pub(crate) fn open(folder: &DataFolder) -> Result<Connection, Fault> {
     let no_folder = || Fault::NoFolder { folder: folder.path().display().to_string() };
     store::open_existing(folder.path())?.ok_or_else(no_folder)
 }
@@ -93,7 +93,7 @@ impl Operations for LocalOperations {
 }
 
 /// What is told of a delivery that was found.
-pub(super) fn record(found: Found) -> DeliveryRecord {
+pub(crate) fn record(found: Found) -> DeliveryRecord {
     let (route, webhook_id) = match &found.delivery.cargo {
         Cargo::ClayRow { route, webhook_id } => (Some(route.clone()), Some(webhook_id.clone())),
         Cargo::LoopsContact | Cargo::LoopsEvent { .. } => (None, None),

@@ -1,13 +1,13 @@
 //! The dead letters of a data folder.
 
 use jiff::Timestamp;
-use relay_local::data_folder::DataFolder;
-use relay_local::store::{self, DeliveryState, Revival, Search};
+use relay_sqlite::data_dir::DataFolder;
+use relay_sqlite::store::{self, DeliveryState, Revival, Search};
 use rusqlite::Connection;
 
-use super::letter_box::{Letter, LetterBox, Verdict};
-use super::local::open;
-use crate::fault::Fault;
+use crate::error::Fault;
+use crate::operations::letter_box::{Letter, LetterBox, Verdict};
+use crate::operations::local::open;
 
 /// The dead letters in the store of a folder.
 #[derive(Debug)]

@@ -3,20 +3,17 @@
 pub mod letter_box;
 pub mod local;
 pub mod local_letters;
-pub mod log_tail;
 pub mod record;
 pub mod stack;
 pub mod stack_letters;
-pub mod stack_pause;
-pub mod store_tail;
 
 use std::future::Future;
 
 use relay_core::contact::{ContactHashKey, ContactKey};
 use relay_core::delivery::Direction;
-use relay_local::store::DeliveryState;
+use relay_sqlite::store::DeliveryState;
 
-use crate::fault::Fault;
+use crate::error::Fault;
 use record::{DeliveryRecord, PauseRecord, QueueRecord};
 
 /// Both directions.

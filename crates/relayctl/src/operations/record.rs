@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use relay_core::delivery::Direction;
 pub use relay_local::commands::deliveries::because;
-use relay_local::store::DeliveryState;
+use relay_sqlite::store::DeliveryState;
 use serde::{Serialize, Serializer};
 
 /// A delivery.

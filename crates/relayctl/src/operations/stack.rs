@@ -4,18 +4,19 @@ use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_sqs::types::{ChangeMessageVisibilityBatchRequestEntry, QueueAttributeName};
 use jiff::{SignedDuration, Timestamp};
-use relay_aws::failures::counts;
-use relay_aws::ledger::delivery_key;
-use relay_aws::table::{Item, KEPT, KEY, number, text, time};
+use relay_aws::ledger::deliveries::delivery_key;
+use relay_aws::ledger::failure_counts::counts;
+use relay_aws::ledger::table::{Item, KEPT, KEY, number, text, time};
 use relay_core::contact::ContactHashKey;
 use relay_core::delivery::{DeliveryId, Direction};
-use relay_local::store::DeliveryState;
+use relay_sqlite::store::DeliveryState;
 
-use super::record::{DeliveryRecord, FailureRecord, PauseRecord, QueueRecord};
-use super::{DIRECTIONS, Operations, Wanted, stack_pause};
-use crate::fault::Fault;
+use super::{DIRECTIONS, Operations, Wanted};
+use crate::aws::pause;
+use crate::aws::stack::Output;
+use crate::error::Fault;
+use crate::operations::record::{DeliveryRecord, FailureRecord, PauseRecord, QueueRecord};
 use crate::progress;
-use crate::stack::Output;
 use crate::target::StackTarget;
 
 /// The most messages of one call to SQS.
@@ -24,7 +25,7 @@ pub(crate) const MESSAGES_A_CALL: usize = 10;
 /// A stack's ledger and queues.
 #[derive(Debug)]
 pub struct StackOperations<'a> {
-    pub(super) target: &'a StackTarget,
+    pub(crate) target: &'a StackTarget,
     quiet: bool,
 }
 
@@ -139,7 +140,7 @@ impl Operations for StackOperations<'_> {
         let mut queues = Vec::new();
         for direction in DIRECTIONS {
             let (queue, dead_letters) = queue_outputs(direction);
-            let (paused, paused_since) = stack_pause::state(self.target, direction).await?;
+            let (paused, paused_since) = pause::state(self.target, direction).await?;
             queues.push(QueueRecord {
                 direction,
                 waiting: count(self.target, queue).await?,
@@ -152,7 +153,7 @@ impl Operations for StackOperations<'_> {
     }
 
     async fn set_paused(&self, direction: Direction, paused: bool) -> Result<PauseRecord, Fault> {
-        stack_pause::set(self.target, direction, paused).await
+        pause::set(self.target, direction, paused).await
     }
 
     fn functions(&self) -> Option<&str> {
@@ -166,13 +167,13 @@ impl Operations for StackOperations<'_> {
 }
 
 /// Begins a change of an item of the ledger.
-pub(super) fn change_item(target: &StackTarget, key: String) -> Result<UpdateItemFluentBuilder, Fault> {
+pub(crate) fn change_item(target: &StackTarget, key: String) -> Result<UpdateItemFluentBuilder, Fault> {
     let table = target.stack.output(Output::LedgerTableName)?;
     Ok(target.session.dynamodb().update_item().table_name(table).key(KEY, AttributeValue::S(key)))
 }
 
 /// Makes a change; false where its condition does not hold.
-pub(super) async fn change_if(target: &StackTarget, change: UpdateItemFluentBuilder) -> Result<bool, Fault> {
+pub(crate) async fn change_if(target: &StackTarget, change: UpdateItemFluentBuilder) -> Result<bool, Fault> {
     let call = target.session.call("dynamodb:UpdateItem", target.stack.output(Output::LedgerTableName)?);
     match change.send().await {
         Ok(_) => Ok(true),

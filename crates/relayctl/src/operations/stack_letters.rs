@@ -7,17 +7,17 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_sqs::types::{Message, MessageAttributeValue, MessageSystemAttributeName};
 use bytes::Bytes;
 use jiff::Timestamp;
-use relay_aws::dead_letter::{ATTEMPTS, DIED_AT, REASON, STATUS};
-use relay_aws::envelope;
-use relay_aws::lane::{contact_key, place};
-use relay_aws::ledger::delivery_key;
-use relay_aws::table::{Item, number, text, time};
+use relay_aws::ledger::contact_lock::{contact_key, place};
+use relay_aws::ledger::deliveries::delivery_key;
+use relay_aws::ledger::table::{Item, number, text, time};
+use relay_aws::sqs::dead_letter::{ATTEMPTS, DIED_AT, REASON, STATUS};
+use relay_aws::sqs::message;
 use relay_core::delivery::{BodyHash, Delivery, Direction};
 
 use super::DIRECTIONS;
-use super::letter_box::{Letter, LetterBox, Verdict};
-use super::stack::{MESSAGES_A_CALL, change_if, change_item, count, item, queue_outputs, show};
-use crate::fault::Fault;
+use crate::error::Fault;
+use crate::operations::letter_box::{Letter, LetterBox, Verdict};
+use crate::operations::stack::{MESSAGES_A_CALL, change_if, change_item, count, item, queue_outputs, show};
 use crate::target::StackTarget;
 
 /// How long what is read stays hidden, should this program be killed. Given back, it is not.
@@ -77,7 +77,7 @@ impl<'a> StackLetters<'a> {
     async fn send(&self, letter: &Letter, delivery: &Delivery) -> Result<(), Fault> {
         let url = self.target.stack.output(queue_outputs(letter.direction).0)?;
         let call = self.target.session.call("sqs:SendMessage", url);
-        let body = envelope::seal(delivery).map_err(|_| Fault::UnreadableLetter { key: letter.key.clone() })?;
+        let body = message::seal(delivery).map_err(|_| Fault::UnreadableLetter { key: letter.key.clone() })?;
         let send = self.target.session.sqs().send_message().queue_url(url).message_body(body);
         let send = send.message_group_id(delivery.contact.as_str());
         let send = match letter.died_at.and_then(died_at_attribute) {
@@ -271,7 +271,7 @@ fn letter(direction: Direction, message: &Message) -> Option<Letter> {
     let sent_at = message.attributes.as_ref().and_then(|all| all.get(&MessageSystemAttributeName::SentTimestamp));
     let sent_at = sent_at.and_then(|at| Timestamp::from_millisecond(at.parse().ok()?).ok());
     let body = message.body.as_deref().unwrap_or_default();
-    let delivery = envelope::open(body).ok();
+    let delivery = message::open(body).ok();
     Some(Letter {
         key: message.message_id.clone()?,
         receipt: message.receipt_handle.clone(),

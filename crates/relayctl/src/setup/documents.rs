@@ -1,14 +1,14 @@
 //! The two secrets as documents that are edited: what is not touched stays as it was, known or not.
 
-use relay::secrets::{ClayToLoopsSecret, LoopsToClaySecret};
+use relay::ports::secrets::{ClayToLoopsSecret, LoopsToClaySecret};
 use relay_core::secret::{ExposeSecret as _, SecretString, is_set};
 use secrecy::zeroize::Zeroize as _;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
-use super::refusal::Refusal;
-use crate::fault::Fault;
+use crate::error::Fault;
+use crate::setup::error::Refusal;
 
 /// The field of the signing secrets.
 pub const SIGNING_SECRETS: &str = "loops_signing_secrets";
@@ -86,7 +86,7 @@ impl Which {
     ///
     /// # Errors
     /// When it is not among them, or it is the last.
-    pub(super) fn among(&self, known: &[String], what: &'static str, force: bool) -> Result<usize, Fault> {
+    pub(crate) fn among(&self, known: &[String], what: &'static str, force: bool) -> Result<usize, Fault> {
         let place = match self {
             Self::Position(position) => position.checked_sub(1).filter(|place| *place < known.len()),
             Self::Fingerprint(wanted) => known.iter().position(|known| known == wanted),
@@ -251,7 +251,7 @@ impl Documents {
 }
 
 /// Puts a field into an object.
-pub(super) fn put(object: &mut Value, field: &str, value: Value) {
+pub(crate) fn put(object: &mut Value, field: &str, value: Value) {
     if !object.is_object() {
         *object = Value::Object(Map::new());
     }

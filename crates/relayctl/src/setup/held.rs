@@ -1,15 +1,15 @@
 //! What a stack holds for a person is tried at once when setup has written what it may wait for.
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use relay_aws::mended::Mends as _;
-use relay_aws::table::{PARKED_INDEX, text};
+use relay_aws::ledger::table::{PARKED_INDEX, text};
+use relay_aws::secrets::rotation::Mends as _;
 use relay_core::delivery::Direction;
 
-use super::documents::Documents;
-use crate::fault::Fault;
+use crate::aws::stack::Output;
+use crate::error::Fault;
 use crate::operations::stack::{MESSAGES_A_CALL, queue_outputs, show};
 use crate::progress;
-use crate::stack::Output;
+use crate::setup::documents::Documents;
 use crate::target::StackTarget;
 
 /// The held deliveries of a stack.

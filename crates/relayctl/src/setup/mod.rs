@@ -1,11 +1,11 @@
 //! What `setup` is made of: the secrets as documents that are edited, where they are kept, and what a person gives.
 
-pub mod asking;
+pub mod clay_webhooks;
 pub mod documents;
-pub mod given;
-pub mod guide;
+pub mod error;
 pub mod held;
-pub mod keeping;
-pub mod loops_key;
-pub mod refusal;
-pub mod webhooks;
+pub mod input;
+pub mod key_check;
+pub mod prompt;
+pub mod report;
+pub mod secret_store;

@@ -1,0 +1,3 @@
+//! The composition root of each Lambda function.
+
+pub mod clay_row;

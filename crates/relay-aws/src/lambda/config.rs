@@ -1,0 +1,62 @@
+//! The settings of the functions: those that every relay has, and where their secrets, queues and table are.
+
+use std::collections::BTreeMap;
+
+use relay::config::env::{SettingFault, SettingReader, SharedSettings};
+use relay::destination::http_client::HttpClient;
+
+use crate::sdk::clients::Account;
+
+/// The secret of the direction from Loops to Clay.
+pub const LOOPS_TO_CLAY_SECRET_ARN: &str = "LOOPS_TO_CLAY_SECRET_ARN";
+/// The secret of the direction from Clay to Loops.
+pub const CLAY_TO_LOOPS_SECRET_ARN: &str = "CLAY_TO_LOOPS_SECRET_ARN";
+/// The queue to Clay.
+pub const CLAY_QUEUE_URL: &str = "CLAY_QUEUE_URL";
+/// The queue to Loops.
+pub const LOOPS_QUEUE_URL: &str = "LOOPS_QUEUE_URL";
+/// The dead letters of the queue to Clay.
+pub const CLAY_DEAD_LETTER_URL: &str = "CLAY_DEAD_LETTER_URL";
+/// The dead letters of the queue to Loops.
+pub const LOOPS_DEAD_LETTER_URL: &str = "LOOPS_DEAD_LETTER_URL";
+/// The ledger's table.
+pub const LEDGER_TABLE: &str = "LEDGER_TABLE";
+
+/// What a function reads at its start.
+#[derive(Debug)]
+pub struct FunctionSettings<const N: usize> {
+    /// Those that every relay has.
+    pub shared: SharedSettings,
+    /// Region, credentials and endpoint.
+    pub account: Account,
+    /// The variables that this function needs, in the order in which it named them.
+    pub needed: [String; N],
+}
+
+impl<const N: usize> FunctionSettings<N> {
+    /// Reads the settings of a function that needs these variables.
+    ///
+    /// # Errors
+    /// Every fault that was found.
+    pub fn read(
+        variables: &BTreeMap<String, String>,
+        client: &HttpClient,
+        needed: [&'static str; N],
+    ) -> Result<Self, Vec<SettingFault>> {
+        let mut reader = SettingReader::new(variables);
+        let shared = SharedSettings::read(&mut reader);
+        let account = Account::read(&mut reader, client.clone());
+        let needed = needed.map(|name| match reader.text(name) {
+            Some(value) if !value.is_empty() => value.to_owned(),
+            _ => {
+                reader.fault(SettingFault {
+                    name,
+                    form: "set, as the template does",
+                    example: "the output of the stack",
+                });
+                String::new()
+            }
+        });
+        reader.finish(Self { shared, account, needed })
+    }
+}

@@ -1,0 +1,122 @@
+//! The front door: a gateway's event becomes the request that a handler takes, and its answer goes back.
+//!
+//! Events are read here and not by the runtime: what the runtime cannot read it answers with a bare 500, and what it says
+//! of it may quote the event.
+
+use std::future::Future;
+use std::panic::catch_unwind;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use lambda_http::Body;
+use lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpResponse;
+use lambda_runtime::{Error, LambdaEvent, service_fn};
+use relay::ingress::response::{self, Caller};
+use relay::ports::clock::{Ambient as _, System};
+use relay_core::error::{Code, Refusal};
+use serde_json::value::RawValue;
+
+use crate::lambda::sqs::time_left;
+
+/// The time that the template gives a function of the front door.
+const USUAL_TIME: Duration = Duration::from_secs(20);
+/// What is kept of a function's time for its answer.
+const TIME_TO_TELL: Duration = Duration::from_secs(2);
+
+/// Answers one request after another until the sandbox ends.
+///
+/// # Errors
+/// When the runtime fails.
+pub async fn serve<H, F>(caller: Caller, handle: H) -> Result<(), Error>
+where
+    H: Fn(Request<Bytes>) -> F + Sync,
+    F: Future<Output = Response<Bytes>> + Send,
+{
+    let handle = &handle;
+    lambda_runtime::run(service_fn(|event: LambdaEvent<Box<RawValue>>| async move {
+        let in_time = time_left(event.context.deadline, System.now(), USUAL_TIME).saturating_sub(TIME_TO_TELL);
+        let response = match read(event.payload.get()) {
+            Some(request) => tokio::time::timeout(in_time, handle(request)).await.unwrap_or_else(|_| too_slow(caller)),
+            None => malformed(caller),
+        };
+        Ok::<_, Error>(tell(response))
+    }))
+    .await
+}
+
+/// The request in an event, its body as the bytes that arrived, whatever their encoding in the event is.
+fn read(event: &str) -> Option<Request<Bytes>> {
+    // It panics on a path, a query or a base64 that it cannot take.
+    let request = catch_unwind(|| lambda_http::request::from_str(event).ok()).ok()??;
+    Some(request.map(|body| match body {
+        Body::Text(text) => Bytes::from(text),
+        Body::Binary(bytes) => Bytes::from(bytes),
+        // No body, or a kind that is not known yet and could not be verified.
+        _ => Bytes::new(),
+    }))
+}
+
+fn malformed(caller: Caller) -> Response<Bytes> {
+    let message = "The request could not be read: look at its URL, above all at what stands after the question mark.";
+    refuse(caller, &Refusal::new(Code::InvalidBody, message))
+}
+
+/// What is under way is given up: whatever it has done is done once more, and known by its id.
+fn too_slow(caller: Caller) -> Response<Bytes> {
+    refuse(caller, &Refusal::new(Code::Unavailable, "The relay's store is too slow now: send it again later."))
+}
+
+fn refuse(caller: Caller, refusal: &Refusal) -> Response<Bytes> {
+    response::refused_unhandled(caller, refusal.code(), response::refuse(caller, refusal), &System.unique())
+}
+
+/// The answer as the gateway takes it.
+fn tell(response: Response<Bytes>) -> ApiGatewayV2httpResponse {
+    let (parts, body) = response.into_parts();
+    let mut told = ApiGatewayV2httpResponse::default();
+    told.status_code = i64::from(parts.status.as_u16());
+    told.headers = parts.headers;
+    told.body = Some(match String::from_utf8(body.into()) {
+        Ok(text) => Body::Text(text),
+        Err(bytes) => {
+            told.is_base64_encoded = true;
+            Body::Binary(bytes.into_bytes())
+        }
+    });
+    told
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EVENT: &str = include_str!("../../../../events/api-gateway/loops-webhook-base64.json");
+
+    #[test]
+    fn a_body_is_the_bytes_that_arrived() {
+        let request = read(EVENT).unwrap();
+        assert_eq!((request.method().as_str(), request.uri().path()), ("POST", "/webhooks/loops"));
+        assert!(serde_json::from_slice::<serde_json::Value>(request.body()).unwrap()["eventName"].is_string());
+    }
+
+    #[test]
+    fn what_is_no_request_is_refused_and_breaks_nothing() {
+        let query = EVENT.replace("\"rawQueryString\": \"\"", "\"rawQueryString\": \"a=<b> c\"");
+        assert_ne!(query, EVENT);
+        let base64 = EVENT.replace("\"body\": \"", "\"body\": \"*");
+        assert_ne!(base64, EVENT);
+        for event in ["null", "{}", "[]", "\"text\"", r#"{"version":"2.0"}"#, &query, &base64] {
+            assert!(read(event).is_none(), "{event}");
+        }
+        assert_eq!(malformed(Caller::Loops).status(), 400);
+    }
+
+    #[test]
+    fn an_answer_keeps_its_status_headers_and_bytes() {
+        let response = Response::builder().status(202).header("x-a", "b").body(Bytes::from_static(b"\xff{")).unwrap();
+        let told = serde_json::to_value(tell(response)).unwrap();
+        assert_eq!((told["statusCode"].as_i64(), told["headers"]["x-a"].as_str()), (Some(202), Some("b")));
+        assert_eq!((told["body"].as_str(), told["isBase64Encoded"].as_bool()), (Some("/3s="), Some(true)));
+    }
+}

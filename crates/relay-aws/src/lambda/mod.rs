@@ -1,0 +1,10 @@
+//! What Lambda asks of a function: HTTP events, SQS batches, start-up, configuration and telemetry.
+
+pub mod batch;
+pub mod config;
+pub mod emf;
+pub mod http;
+pub mod init;
+pub mod sqs;
+pub mod telemetry;
+pub mod worker;

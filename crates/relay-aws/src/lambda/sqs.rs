@@ -1,0 +1,85 @@
+//! A function that drains a queue: one batch after another.
+
+use std::time::Duration;
+
+use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
+use jiff::Timestamp;
+use lambda_runtime::{Diagnostic, Error, LambdaEvent, service_fn};
+use relay::ports::clock::Ambient;
+use serde_json::value::RawValue;
+use tokio::time::Instant;
+
+use crate::lambda::batch::{self, MessageWorker};
+use crate::sqs::queue::SqsQueue;
+
+/// The time that the template gives a worker.
+pub(crate) const USUAL_TIME: Duration = Duration::from_secs(60);
+
+/// Takes batches until the sandbox ends.
+///
+/// # Errors
+/// When the runtime fails.
+pub async fn run<W: MessageWorker, A: Ambient>(worker: W, queue: SqsQueue, ambient: A) -> Result<(), Error> {
+    let (worker, queue, ambient) = (&worker, &queue, &ambient);
+    // Read here and not by the runtime, which may quote the event where it cannot read it.
+    lambda_runtime::run(service_fn(|event: LambdaEvent<Box<RawValue>>| async move {
+        invoked(worker, queue, ambient, event.payload.get(), event.context.deadline).await
+    }))
+    .await
+}
+
+/// Takes one batch, as Lambda hands it over; the deadline is in Unix milliseconds.
+///
+/// # Errors
+/// When it is no batch.
+pub async fn invoked<W: MessageWorker, A: Ambient>(
+    worker: &W,
+    queue: &SqsQueue,
+    ambient: &A,
+    payload: &str,
+    deadline: u64,
+) -> Result<SqsBatchResponse, NoBatch> {
+    let deadline = Instant::now() + time_left(deadline, ambient.now(), USUAL_TIME);
+    let batch: SqsEvent = serde_json::from_str(payload).map_err(|_| NoBatch)?;
+    Ok(batch::run(worker, queue, ambient, batch, deadline).await)
+}
+
+/// An event that is no batch of a queue: it is not this function's. Its content is not told.
+#[derive(Debug, thiserror::Error)]
+#[error("the event is not a batch of messages of a queue")]
+pub struct NoBatch;
+
+impl From<NoBatch> for Diagnostic {
+    fn from(fault: NoBatch) -> Self {
+        Self { error_type: "NoBatch".to_owned(), error_message: fault.to_string() }
+    }
+}
+
+/// The time until a deadline in Unix milliseconds, for a function that the template gives `usual`. Nothing has been begun yet,
+/// so about that much is left. Where it looks like more, or like less than half of it, the clock of a sandbox that has just
+/// woken up is wrong, or the deadline is an emulator's: that is no reason to begin nothing, or to miss the end.
+pub(crate) fn time_left(deadline: u64, now: Timestamp, usual: Duration) -> Duration {
+    let now = Duration::from_millis(u64::try_from(now.as_millisecond()).unwrap_or_default());
+    let left = Duration::from_millis(deadline).saturating_sub(now);
+    if left < usual / 2 { usual } else { left.min(usual) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_that_was_over_before_the_beginning_is_not_believed() {
+        let now = Timestamp::from_millisecond(1_734_425_918_123).unwrap();
+        assert_eq!(time_left(0, now, USUAL_TIME), USUAL_TIME);
+        assert_eq!(time_left(1_734_425_958_123, now, USUAL_TIME), Duration::from_secs(40));
+    }
+
+    #[test]
+    fn a_clock_that_is_ahead_at_waking_takes_no_time_away_and_one_behind_adds_none() {
+        let now = Timestamp::from_second(1_734_425_918).unwrap();
+        let left = |seconds: u64| time_left((1_734_425_918 + seconds) * 1000, now, USUAL_TIME).as_secs();
+        assert_eq!([left(60), left(59), left(30)], [60, 59, 30]);
+        assert_eq!([left(29), left(1), left(65), left(600)], [60; 4]);
+    }
+}

@@ -1,0 +1,56 @@
+//! What a delivery's item says of its failures: how often each reason occurred.
+//!
+//! An attribute for each reason, named `failed#<reason>#<status>` (the status is 0 where no answer came), so that counting
+//! is an `ADD` in the update that ends an attempt anyway: no further call, and no list that grows with the attempts. What a
+//! caller who waited has tried counts once, by its last reason. The counts stay over all lives of an id: also where a row
+//! that died is run again.
+
+use std::collections::BTreeMap;
+
+use relay_core::delivery::{Reason, ReasonCode};
+
+use crate::ledger::table::{Change, Item, number};
+
+const PREFIX: &str = "failed#";
+
+/// Counts a reason: the expression has `ADD #failed :failure` for it.
+pub(crate) fn counted(change: Change, reason: Reason) -> Change {
+    let name = format!("{PREFIX}{}#{}", reason.code.as_str(), reason.status.unwrap_or_default());
+    change.named("#failed", name).number(":failure", 1)
+}
+
+/// How often each reason occurred, by an item's attributes; of the reasons that this relay knows.
+#[must_use]
+pub fn failures(item: &Item) -> BTreeMap<(String, Option<u16>), u64> {
+    let known = counts(item).filter(|(code, ..)| ReasonCode::read(code).is_some());
+    known.map(|(code, status, count)| ((code.to_owned(), status), count)).collect()
+}
+
+/// The counters of an item: reason, status and how often, in no order. The reasons may be those of another version.
+pub fn counts(item: &Item) -> impl Iterator<Item = (&str, Option<u16>, u64)> {
+    item.keys().filter_map(|name| {
+        let (code, status) = name.strip_prefix(PREFIX)?.rsplit_once('#')?;
+        let count = u64::try_from(number(item, name)?).ok()?;
+        Some((code, status.parse().ok().filter(|status| *status > 0), count))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_dynamodb::types::AttributeValue;
+
+    use super::*;
+
+    #[test]
+    fn each_reason_is_read_with_its_status_and_what_is_no_count_is_passed_over() {
+        let number = |value: &str| AttributeValue::N(value.to_owned());
+        let item = Item::from([
+            ("failed#far_end_failed#503".to_owned(), number("4")),
+            ("failed#timed_out#0".to_owned(), number("2")),
+            ("failed#of another relay#1".to_owned(), number("2")),
+            ("attempts".to_owned(), number("7")),
+        ]);
+        let expected = [(("far_end_failed".to_owned(), Some(503)), 4), (("timed_out".to_owned(), None), 2)];
+        assert_eq!(failures(&item), BTreeMap::from(expected));
+    }
+}

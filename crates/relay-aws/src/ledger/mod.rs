@@ -1,0 +1,10 @@
+//! The DynamoDB table: the ledger of deliveries, contact locks, the shared rate limiter and counters.
+
+pub mod attempts;
+pub mod contact_lock;
+pub mod deliveries;
+pub mod failure_counts;
+pub mod limiter_item;
+pub mod rate_limiter;
+pub mod table;
+pub mod webhook_usage;

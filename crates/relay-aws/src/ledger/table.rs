@@ -1,0 +1,222 @@
+//! The ledger's table: one item for each delivery, contact and Clay webhook, found by one key.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
+use jiff::{SignedDuration, Timestamp};
+use relay::ports::queue::StoreFault;
+
+use crate::sdk::error::told;
+
+/// The table's key.
+pub const KEY: &str = "pk";
+/// The attribute by which DynamoDB forgets an item, in Unix seconds.
+const EXPIRES_AT: &str = "expires_at";
+/// The index of what is parked: only such items are in it.
+pub const PARKED_INDEX: &str = "parked";
+/// How many of them are looked at at once.
+const PARKED_PAGE: i32 = 100;
+/// How long an item is kept after its last change.
+pub const KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
+
+/// An item's attributes.
+pub type Item = HashMap<String, AttributeValue>;
+
+/// The table.
+#[derive(Debug, Clone)]
+pub struct LedgerTable {
+    client: Client,
+    name: String,
+}
+
+/// A change of one item.
+#[derive(Debug, Default)]
+pub(crate) struct Change {
+    update: &'static str,
+    also: Option<&'static str>,
+    condition: Option<&'static str>,
+    name: Option<(&'static str, String)>,
+    values: Vec<(&'static str, AttributeValue)>,
+    forever: bool,
+}
+
+impl Change {
+    /// An update expression without its `SET`, which [`LedgerTable::change`] begins with the time to forget.
+    pub(crate) fn new(update: &'static str) -> Self {
+        Self { update, ..Self::default() }
+    }
+
+    pub(crate) fn only_if(mut self, condition: &'static str) -> Self {
+        self.condition = Some(condition);
+        self
+    }
+
+    /// What a `#` word of the expression stands for: a name that is made up only now.
+    pub(crate) fn named(mut self, word: &'static str, name: String) -> Self {
+        self.name = Some((word, name));
+        self
+    }
+
+    /// Something else that is set.
+    pub(crate) fn also(mut self, assignment: &'static str) -> Self {
+        self.also = Some(assignment);
+        self
+    }
+
+    pub(crate) fn text(mut self, name: &'static str, value: &str) -> Self {
+        self.values.push((name, AttributeValue::S(value.to_owned())));
+        self
+    }
+
+    pub(crate) fn number(mut self, name: &'static str, value: i64) -> Self {
+        self.values.push((name, AttributeValue::N(value.to_string())));
+        self
+    }
+
+    pub(crate) fn set(mut self, name: &'static str, values: impl Into<Vec<String>>) -> Self {
+        self.values.push((name, AttributeValue::Ss(values.into())));
+        self
+    }
+
+    /// The item is never forgotten.
+    pub(crate) fn forever(mut self) -> Self {
+        self.forever = true;
+        self
+    }
+}
+
+impl LedgerTable {
+    /// The table of this name.
+    #[must_use]
+    pub const fn new(client: Client, name: String) -> Self {
+        Self { client, name }
+    }
+
+    /// An item as it is now; empty where there is none.
+    pub(crate) async fn get(&self, key: &str) -> Result<Item, StoreFault> {
+        let got = self
+            .client
+            .get_item()
+            .table_name(&self.name)
+            .key(KEY, AttributeValue::S(key.to_owned()))
+            .consistent_read(true)
+            .send()
+            .await;
+        got.map(|got| got.item.unwrap_or_default()).map_err(|fault| StoreFault(told(&fault)))
+    }
+
+    /// Changes an item and gives it as it is then; nothing where its condition does not hold.
+    pub(crate) async fn change(&self, key: &str, change: Change, now: Timestamp) -> Result<Option<Item>, StoreFault> {
+        Ok(self.update(key, change, now, ReturnValuesOnConditionCheckFailure::None).await?.ok())
+    }
+
+    /// The same; as an error, the item as it is where its condition does not hold.
+    pub(crate) async fn change_or_see(
+        &self,
+        key: &str,
+        change: Change,
+        now: Timestamp,
+    ) -> Result<Result<Item, Item>, StoreFault> {
+        self.update(key, change, now, ReturnValuesOnConditionCheckFailure::AllOld).await
+    }
+
+    async fn update(
+        &self,
+        key: &str,
+        change: Change,
+        now: Timestamp,
+        otherwise: ReturnValuesOnConditionCheckFailure,
+    ) -> Result<Result<Item, Item>, StoreFault> {
+        let mut request = self
+            .client
+            .update_item()
+            .table_name(&self.name)
+            .key(KEY, AttributeValue::S(key.to_owned()))
+            .return_values(ReturnValue::AllNew)
+            .return_values_on_condition_check_failure(otherwise)
+            .set_condition_expression(change.condition.map(str::to_owned));
+        if let Some((word, name)) = change.name {
+            request = request.expression_attribute_names(word, name);
+        }
+        for (name, value) in change.values {
+            request = request.expression_attribute_values(name, value);
+        }
+        let request = if change.forever {
+            request.update_expression(change.update)
+        } else {
+            let expires_at = now.checked_add(KEPT).unwrap_or(now).as_second();
+            let also = change.also.map(|also| format!(", {also}")).unwrap_or_default();
+            let update = match change.update.strip_prefix("SET ") {
+                Some(rest) => format!("SET {EXPIRES_AT} = :expires_at{also}, {rest}"),
+                None => format!("SET {EXPIRES_AT} = :expires_at{also} {}", change.update),
+            };
+            request
+                .update_expression(update)
+                .expression_attribute_values(":expires_at", AttributeValue::N(expires_at.to_string()))
+        };
+        match request.send().await {
+            Ok(changed) => Ok(Ok(changed.attributes.unwrap_or_default())),
+            Err(fault) => match fault.as_service_error() {
+                Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
+                    Ok(Err(failed.item().cloned().unwrap_or_default()))
+                }
+                _ => Err(StoreFault(told(&fault))),
+            },
+        }
+    }
+
+    /// A page of the items that are parked in a place, by the index of those.
+    pub(crate) async fn parked(&self, place: &str) -> Result<Vec<Item>, StoreFault> {
+        let query = self
+            .client
+            .query()
+            .table_name(&self.name)
+            .index_name(PARKED_INDEX)
+            .key_condition_expression("parked = :parked")
+            .expression_attribute_values(":parked", AttributeValue::S(place.to_owned()))
+            .limit(PARKED_PAGE);
+        let found = query.send().await.map_err(|fault| StoreFault(told(&fault)))?;
+        Ok(found.items.unwrap_or_default())
+    }
+
+    /// Forgets an item where a condition holds, in which one word stands for a text.
+    pub(crate) async fn forget(
+        &self,
+        key: &str,
+        condition: &str,
+        (word, text): (&str, &str),
+    ) -> Result<(), StoreFault> {
+        let forget = self.client.delete_item().table_name(&self.name).key(KEY, AttributeValue::S(key.to_owned()));
+        let forget = forget.condition_expression(condition);
+        let forget = forget.expression_attribute_values(word, AttributeValue::S(text.to_owned()));
+        match forget.send().await {
+            Err(fault)
+                if fault.as_service_error().is_some_and(DeleteItemError::is_conditional_check_failed_exception) =>
+            {
+                Ok(())
+            }
+            forgotten => forgotten.map(drop).map_err(|fault| StoreFault(told(&fault))),
+        }
+    }
+}
+
+/// A text of an item.
+#[must_use]
+pub fn text<'a>(item: &'a Item, name: &str) -> Option<&'a str> {
+    item.get(name)?.as_s().ok().map(String::as_str)
+}
+
+/// A whole number of an item.
+#[must_use]
+pub fn number(item: &Item, name: &str) -> Option<i64> {
+    item.get(name)?.as_n().ok()?.parse().ok()
+}
+
+/// A time of an item, kept as Unix milliseconds.
+#[must_use]
+pub fn time(item: &Item, name: &str) -> Option<Timestamp> {
+    Timestamp::from_millisecond(number(item, name)?).ok()
+}

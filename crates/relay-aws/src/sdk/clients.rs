@@ -1,0 +1,137 @@
+//! What every AWS client shares: where, who, how long, and through which HTTP client.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_sdk_sqs::config::{IdentityCache, StalledStreamProtectionConfig};
+use aws_smithy_runtime_api::client::http::HttpClient as SdkHttpClient;
+use aws_smithy_types::retry::{ReconnectMode, RetryConfig};
+use aws_smithy_types::timeout::TimeoutConfig;
+use aws_types::SdkConfig;
+use aws_types::region::Region;
+use relay::config::env::{SettingFault, SettingReader};
+use relay::destination::http_client::HttpClient;
+
+use crate::sdk::http::Connector;
+
+/// The longest that one attempt at a call may take.
+const ATTEMPT: Duration = Duration::from_millis(2500);
+/// The longest that a call may take, its repetitions included: it fits twice into the time of a function.
+const CALL: Duration = Duration::from_secs(6);
+/// How often a call is tried.
+const ATTEMPTS: u32 = 3;
+
+/// Makes the clients of the services.
+#[derive(Debug, Clone)]
+pub struct Account {
+    config: SdkConfig,
+}
+
+impl Account {
+    /// Reads what Lambda tells a function: region and credentials; and `AWS_ENDPOINT_URL`, where AWS is emulated.
+    pub fn read(reader: &mut SettingReader<'_>, client: HttpClient) -> Self {
+        let mut needed = |name: &'static str, example: &'static str| match reader.text(name) {
+            Some(value) if !value.is_empty() => value.to_owned(),
+            _ => {
+                reader.fault(SettingFault { name, form: "set, as Lambda does", example });
+                String::new()
+            }
+        };
+        let region = needed("AWS_REGION", "eu-west-1");
+        let key = needed("AWS_ACCESS_KEY_ID", "ASIA…");
+        let secret = needed("AWS_SECRET_ACCESS_KEY", "…");
+        let given = |name| reader.text(name).filter(|text| !text.is_empty()).map(str::to_owned);
+        let credentials = Credentials::new(key, secret, given("AWS_SESSION_TOKEN"), None, "Lambda");
+        let mut config = SdkConfig::builder()
+            .behavior_version(aws_sdk_sqs::config::BehaviorVersion::latest())
+            .region(Region::new(region))
+            .credentials_provider(SharedCredentialsProvider::new(credentials))
+            .http_client(Connector::new(client))
+            .timeout_config(TimeoutConfig::builder().read_timeout(ATTEMPT).operation_timeout(CALL).build())
+            // The credentials are at hand: there is nothing to remember between calls.
+            .identity_cache(IdentityCache::no_cache())
+            // Answers are small and come whole; the time of an attempt is limited above.
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+            // Connections are the client's own affair: the SDK does not see them, and would complain of that at every retry.
+            .retry_config(
+                RetryConfig::standard()
+                    .with_max_attempts(ATTEMPTS)
+                    .with_reconnect_mode(ReconnectMode::ReuseAllConnections),
+            );
+        config.set_endpoint_url(given("AWS_ENDPOINT_URL"));
+        Self { config: config.build() }
+    }
+
+    /// The same account, reached through another HTTP client.
+    #[must_use]
+    pub fn through(self, client: impl SdkHttpClient + 'static) -> Self {
+        Self { config: self.config.into_builder().http_client(client).build() }
+    }
+
+    /// A client of Secrets Manager.
+    #[must_use]
+    pub fn secrets_manager(&self) -> aws_sdk_secretsmanager::Client {
+        aws_sdk_secretsmanager::Client::new(&self.config)
+    }
+
+    /// A client of SQS.
+    #[must_use]
+    pub fn sqs(&self) -> aws_sdk_sqs::Client {
+        aws_sdk_sqs::Client::new(&self.config)
+    }
+
+    /// Where DynamoDB is, to open a connection to before it is needed.
+    #[must_use]
+    pub fn dynamodb_origin(&self) -> String {
+        if let Some(endpoint) = self.config.endpoint_url() {
+            return endpoint.to_owned();
+        }
+        let region = self.config.region().map_or("", Region::as_ref);
+        let suffix = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
+        format!("https://dynamodb.{region}.{suffix}")
+    }
+
+    /// A client of DynamoDB.
+    #[must_use]
+    pub fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
+        aws_sdk_dynamodb::Client::new(&self.config)
+    }
+}
+
+/// The process's environment, as a map that settings are read from.
+#[must_use]
+pub fn environment() -> BTreeMap<String, String> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn account(more: &[(&str, &str)]) -> Account {
+        let variables = [("AWS_ACCESS_KEY_ID", "key"), ("AWS_SECRET_ACCESS_KEY", "secret")];
+        let variables = variables.iter().chain(more).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Account::read(&mut SettingReader::new(&variables.collect()), relay::destination::http_client::build().unwrap())
+    }
+
+    #[test]
+    fn dynamodb_is_where_its_client_asks_for_it() {
+        use aws_sdk_dynamodb::config::endpoint::{DefaultResolver, Params, ResolveEndpoint as _};
+        for region in ["eu-west-1", "us-gov-west-1", "cn-north-1"] {
+            let params = Params::builder().region(region).build().unwrap();
+            let resolver = DefaultResolver::new();
+            let endpoint = futures_util::FutureExt::now_or_never(resolver.resolve_endpoint(&params)).unwrap().unwrap();
+            assert_eq!(account(&[("AWS_REGION", region)]).dynamodb_origin(), endpoint.url());
+        }
+    }
+
+    #[test]
+    fn an_emulated_dynamodb_is_where_all_is_emulated() {
+        let given = [("AWS_REGION", "eu-west-1"), ("AWS_ENDPOINT_URL", "http://127.0.0.1:5000")];
+        assert_eq!(account(&given).dynamodb_origin(), "http://127.0.0.1:5000");
+    }
+}

@@ -1,0 +1,114 @@
+//! How long a message may wait, and when a worker gives it up.
+//!
+//! SQS takes a message away without a word: after 1,000 receives (the template's `maxReceiveCount`, the most there is) and
+//! after 14 days. So a worker buries it before, with a reason, and in the ledger: after [`LONGEST`] (but only what it has
+//! received again and again: what waited because nobody worked is tried first), or after [`RECEIVES`] receives, which only
+//! serve where something receives it far too often.
+//!
+//! No message may come to that many receives before its ten days are over, whatever it waits for: a person, an end that is
+//! down (it is put back without an attempt), or the messages of its contact before it. The first 30 receives may be as fast
+//! as they like. From then on two are at least 10 minutes apart, and from the 800th 45 minutes: 770 × 10 min + 150 × 45 min
+//! = 10.03 days until the 950th. What fails in every attempt is given up after 4 days, before the 800th. Only a worker that is
+//! killed over and over (its message comes back after the queue's 6 minutes), and a delivery that is shown early because
+//! another one has got through, come sooner.
+
+use std::time::Duration;
+
+use aws_lambda_events::sqs::SqsMessage;
+use jiff::{SignedDuration, Timestamp};
+
+/// After how many receives a message is given up.
+const RECEIVES: u32 = 950;
+/// How long after it was sent a message is given up: as long as a person has to mend what it waits for.
+const LONGEST: SignedDuration = SignedDuration::from_hours(10 * 24);
+/// From which receive on they are spared.
+const SPARED_FROM: u32 = 30;
+const SPARED: Duration = Duration::from_secs(10 * 60);
+/// From which receive on they are scarce.
+const SCARCE_FROM: u32 = 800;
+const SCARCE: Duration = Duration::from_secs(45 * 60);
+
+/// How often a message was received.
+pub(crate) fn receives(message: &SqsMessage) -> u32 {
+    attribute(message, "ApproximateReceiveCount").unwrap_or(1)
+}
+
+/// When a message was put into its queue.
+pub(crate) fn sent_at(message: &SqsMessage) -> Option<Timestamp> {
+    Timestamp::from_millisecond(attribute(message, "SentTimestamp")?).ok()
+}
+
+/// Whether a message has waited, or been received, for as long as it may.
+pub(crate) fn is_given_up(message: &SqsMessage, now: Timestamp) -> bool {
+    let is_old = || sent_at(message).is_some_and(|sent| now.duration_since(sent) >= LONGEST);
+    match receives(message) {
+        0..SPARED_FROM => false,
+        SPARED_FROM..RECEIVES => is_old(),
+        RECEIVES.. => true,
+    }
+}
+
+/// The shortest time before a message that was received so often is received again.
+pub(crate) const fn shortest_wait(receives: u32) -> Duration {
+    match receives {
+        0..SPARED_FROM => Duration::ZERO,
+        SPARED_FROM..SCARCE_FROM => SPARED,
+        SCARCE_FROM.. => SCARCE,
+    }
+}
+
+fn attribute<T: std::str::FromStr>(message: &SqsMessage, name: &str) -> Option<T> {
+    message.attributes.get(name)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use relay_core::policy::retry;
+
+    use super::*;
+
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+    fn message(receives: u32, sent: Timestamp) -> SqsMessage {
+        let mut message = SqsMessage::default();
+        message.attributes.insert("ApproximateReceiveCount".to_owned(), receives.to_string());
+        message.attributes.insert("SentTimestamp".to_owned(), sent.as_millisecond().to_string());
+        message
+    }
+
+    /// When the receive that gives a message up comes, if each is as soon as it may be.
+    fn soonest(asked: impl Fn(Duration) -> Duration) -> Duration {
+        (1..RECEIVES).fold(Duration::ZERO, |at, receives| at + asked(at).max(shortest_wait(receives)))
+    }
+
+    #[test]
+    fn whatever_a_message_waits_for_it_is_not_received_too_often_within_ten_days() {
+        assert!(soonest(|_| Duration::ZERO) >= 10 * DAY);
+    }
+
+    #[test]
+    fn what_waits_for_a_person_is_kept_for_ten_days() {
+        let (then, at) = (Timestamp::UNIX_EPOCH, |passed: Duration| Timestamp::UNIX_EPOCH + passed);
+        assert!(soonest(|passed| retry::hold_wait(then, at(passed))) >= 10 * DAY);
+        assert!(!is_given_up(&message(900, then), at(10 * DAY - Duration::from_secs(1))));
+    }
+
+    #[test]
+    fn a_message_is_given_up_before_sqs_takes_it_away() {
+        let now = Timestamp::UNIX_EPOCH + 10 * DAY;
+        assert!(is_given_up(&message(950, now), now) && !is_given_up(&message(949, now), now));
+        assert!(is_given_up(&message(30, Timestamp::UNIX_EPOCH), now));
+        assert!(!is_given_up(&SqsMessage::default(), now), "what says neither is worked on");
+    }
+
+    #[test]
+    fn what_waited_for_ten_days_because_nobody_worked_is_tried() {
+        assert!(!is_given_up(&message(1, Timestamp::UNIX_EPOCH), Timestamp::UNIX_EPOCH + 13 * DAY));
+    }
+
+    #[test]
+    fn what_fails_in_every_attempt_is_given_up_by_that_and_not_by_its_receives() {
+        let four_days = 770 * SPARED;
+        assert!(four_days >= 4 * DAY, "so long are the receives from the 30th to the 800th");
+    }
+}

@@ -1,0 +1,221 @@
+//! Values as their properties are in Loops: what Clay sends as text is a number, a boolean or a date there.
+//!
+//! This runs only where the account's properties are known, and only on what is clean already.
+
+use jiff::SignedDuration;
+use jiff::civil::{self, DateTime};
+use jiff::fmt::temporal::Pieces;
+use serde_json::{Number, Value};
+
+use crate::row::field_error::Problem;
+use crate::row::lenient_json;
+use crate::row::redacted_value::Arrived;
+use crate::row::schema::PropertyType;
+use crate::row::values::{self, Outcome};
+
+/// Numbers below this are no dates in milliseconds, which would be before 1973, but years, days or seconds.
+const LEAST_MILLISECONDS: u64 = 100_000_000_000;
+/// Where milliseconds are counted from.
+const EPOCH: DateTime = civil::date(1970, 1, 1).at(0, 0, 0, 0);
+
+/// What is sent of a value for a property of that type.
+pub(super) fn fit(field: &str, outcome: Outcome, expected: PropertyType) -> Result<Outcome, Problem> {
+    let (Outcome::Send(value) | Outcome::Cut(value)) = &outcome else {
+        return Ok(outcome);
+    };
+    let wrong = || Problem::NotThatType(Arrived::of(field, value), expected);
+    let fitting = match (expected, value) {
+        (PropertyType::Text, Value::Number(_) | Value::Bool(_)) => Some(text(value)?),
+        (PropertyType::Date, Value::Number(number)) if is_no_moment(number.as_str()) => return Err(wrong()),
+        (_, Value::Null)
+        | (PropertyType::Text | PropertyType::Other, _)
+        | (PropertyType::Number | PropertyType::Date, Value::Number(_)) => None,
+        (PropertyType::Boolean, value) => Some(values::boolean(field, value).map_err(|_| wrong())?.into()),
+        (PropertyType::Number, Value::String(text)) => Some(Value::Number(number(text).ok_or_else(wrong)?)),
+        (PropertyType::Date, Value::String(text)) => Some(date(text).ok_or_else(wrong)?),
+        (PropertyType::Number | PropertyType::Date, _) => return Err(wrong()),
+    };
+    Ok(fitting.map_or(outcome, Outcome::Send))
+}
+
+/// A number or a boolean as text. It is never cut: a part of a number would be another one.
+fn text(value: &Value) -> Result<Value, Problem> {
+    let text = value.to_string();
+    values::fits(&text).map_err(Problem::TooLongForAName)?;
+    Ok(text.into())
+}
+
+/// A text that is a JSON number, digit for digit.
+fn number(text: &str) -> Option<Number> {
+    match lenient_json::read_generously(text.trim()) {
+        Ok(Value::Number(number)) => Some(number),
+        _ => None,
+    }
+}
+
+/// A date in milliseconds since 1970, from any of the forms that Loops reads (Loops docs, "Contact properties": dates):
+/// `2026-01-31`, `2026-01-31 08:30`, with seconds and fractions of them, and with an offset; UTC where there is none.
+/// Milliseconds may come as text.
+fn date(text: &str) -> Option<Value> {
+    let text = text.trim();
+    if text.strip_prefix('-').unwrap_or(text).bytes().all(|byte| byte.is_ascii_digit()) {
+        return number(text).filter(|number| !is_no_moment(number.as_str())).map(Value::Number);
+    }
+    let day = text.get(..10).filter(|day| day.bytes().filter(|byte| *byte == b'-').count() == 2)?;
+    let day: civil::Date = day.parse().ok()?;
+    // Not jiff's timestamps: they end a day before the last date that people write.
+    let since = match text.get(10..)? {
+        "" => day.to_datetime(civil::Time::midnight()).duration_since(EPOCH),
+        rest if !rest.starts_with(['T', 't', ' ']) => return None,
+        _ => moment(&Pieces::parse(text).ok()?)?,
+    };
+    Some(i64::try_from(since.as_millis()).ok()?.into())
+}
+
+/// The time since 1970 of a day and a time, maybe with an offset. A zone alone is not one that Loops reads.
+fn moment(pieces: &Pieces<'_>) -> Option<SignedDuration> {
+    let since = pieces.date().to_datetime(pieces.time()?).duration_since(EPOCH);
+    match pieces.to_numeric_offset() {
+        Some(offset) => since.checked_sub(SignedDuration::from_secs(offset.seconds().into())),
+        None => pieces.to_time_zone().ok().filter(Option::is_none).map(|_| since),
+    }
+}
+
+/// Whether a number is only digits, and too few for milliseconds.
+fn is_no_moment(number: &str) -> bool {
+    number.bytes().all(|byte| byte.is_ascii_digit())
+        && number.parse().is_ok_and(|number: u64| number < LEAST_MILLISECONDS)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn fitted(value: Value, expected: PropertyType) -> Option<Value> {
+        match fit("f", Outcome::Send(value), expected) {
+            Ok(Outcome::Send(value)) => Some(value),
+            Ok(other) => panic!("{other:?}"),
+            Err(Problem::NotThatType(_, told)) if told == expected => None,
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+
+    fn exactly(json: &str) -> Value {
+        lenient_json::read_generously(json).unwrap()
+    }
+
+    #[test]
+    fn a_number_may_come_as_text_and_keeps_its_digits() {
+        for (arrives, sent) in [
+            (json!("42"), Some("42")),
+            (json!(" -1.50 "), Some("-1.50")),
+            (json!("123456789012345678901"), Some("123456789012345678901")),
+            (json!("1E5"), Some("1E5")),
+            (exactly("1.0"), Some("1.0")),
+            (json!(null), Some("null")),
+            (json!("about 40"), None),
+            (json!("1,000"), None),
+            (json!("042"), None),
+            (json!("+1"), None),
+            (json!("[1]"), None),
+            (json!(true), None),
+        ] {
+            assert_eq!(fitted(arrives, PropertyType::Number), sent.map(exactly), "{sent:?}");
+        }
+    }
+
+    #[test]
+    fn a_boolean_may_come_as_text_in_any_case() {
+        for (arrives, sent) in [
+            (json!("true"), Some(json!(true))),
+            (json!(" FALSE "), Some(json!(false))),
+            (json!(true), Some(json!(true))),
+            (json!(null), Some(json!(null))),
+            (json!("yes"), None),
+            (json!(1), None),
+        ] {
+            assert_eq!(fitted(arrives, PropertyType::Boolean), sent);
+        }
+    }
+
+    #[test]
+    fn a_date_becomes_milliseconds_of_its_moment() {
+        let midnight = 1_769_817_600_000_i64;
+        let half_past_eight = midnight + (8 * 60 + 30) * 60_000;
+        for (arrives, sent) in [
+            (json!("2026-01-31"), Some(json!(midnight))),
+            (json!(" 2026-01-31 "), Some(json!(midnight))),
+            (json!("2026-01-31 08:30"), Some(json!(half_past_eight))),
+            (json!("2026-01-31T08:30"), Some(json!(half_past_eight))),
+            (json!("2026-01-31T08:30:00.5"), Some(json!(half_past_eight + 500))),
+            (json!("2026-01-31T08:30:00Z"), Some(json!(half_past_eight))),
+            (json!("2026-01-31T10:30:00+02:00"), Some(json!(half_past_eight))),
+            (json!("2026-01-31 10:30:00.250+02:00"), Some(json!(half_past_eight + 250))),
+            (json!("1769817600000"), Some(json!(midnight))),
+            (json!(midnight), Some(json!(midnight))),
+            (json!("9999-12-31"), Some(json!(253_402_214_400_000_i64))),
+            (json!("9999-12-31T23:59:59Z"), Some(json!(253_402_300_799_000_i64))),
+            (json!("9999-12-31T10:00:00+02:00"), Some(json!(253_402_214_400_000_i64 + 8 * 3_600_000))),
+            (json!("1969-12-31"), Some(json!(-86_400_000))),
+            (json!("1970-01-02"), Some(json!(86_400_000))),
+            (json!("-86400000"), Some(json!(-86_400_000))),
+            (json!("100000000000"), Some(json!(100_000_000_000_i64))),
+            (json!("99999999999"), None),
+            (json!(99_999_999_999_i64), None),
+            (json!("2026"), None),
+            (json!(2026), None),
+            (json!(46_053), None),
+            (json!(1_769_817_600), None),
+            (json!("2026-01-31T08:30[Europe/Paris]"), None),
+            (json!("2026-02-30"), None),
+            (json!("31.01.2026"), None),
+            (json!("01/31/2026"), None),
+            (json!("20260131T083000Z"), None),
+            (json!("2026-01-31x"), None),
+            (json!("2026-01-31[Europe/Paris]"), None),
+            (json!("soon"), None),
+            (json!("-"), None),
+            (json!("é2026-01-31"), None),
+            (json!(true), None),
+        ] {
+            let shown = arrives.to_string();
+            assert_eq!(fitted(arrives, PropertyType::Date), sent, "{shown}");
+        }
+    }
+
+    #[test]
+    fn a_text_may_come_as_a_number_or_a_boolean() {
+        for (arrives, sent) in
+            [(exactly("1.50"), json!("1.50")), (json!(true), json!("true")), (json!("x"), json!("x"))]
+        {
+            assert_eq!(fitted(arrives, PropertyType::Text), Some(sent));
+        }
+    }
+
+    #[test]
+    fn a_number_that_becomes_a_text_has_at_most_498_characters_and_is_never_cut() {
+        let digits = |count: usize| exactly(&"9".repeat(count));
+        assert_eq!(fitted(digits(498), PropertyType::Text), Some(json!("9".repeat(498))));
+        for count in [499, 500] {
+            let refused = fit("f", Outcome::Send(digits(count)), PropertyType::Text);
+            assert_eq!(refused, Err(Problem::TooLongForAName(count)));
+        }
+    }
+
+    #[test]
+    fn a_type_that_is_not_known_passes_everything() {
+        for value in [json!("x"), json!(7), json!(false), json!(null)] {
+            assert_eq!(fitted(value.clone(), PropertyType::Other), Some(value));
+        }
+    }
+
+    #[test]
+    fn what_is_left_out_stays_left_out_and_what_was_cut_stays_cut() {
+        assert_eq!(fit("f", Outcome::LeaveOut, PropertyType::Number), Ok(Outcome::LeaveOut));
+        let cut = || Outcome::Cut(json!("long…"));
+        assert_eq!(fit("f", cut(), PropertyType::Text), Ok(cut()));
+        assert!(fit("f", cut(), PropertyType::Number).is_err());
+    }
+}

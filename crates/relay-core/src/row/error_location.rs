@@ -1,0 +1,119 @@
+//! Where a fault is, in words that help somebody who looks at a body in Clay: line, column, and the field beside it.
+
+use crate::row::scanner::{self, Place};
+
+/// The line and the column, both from 1, of a byte of a text. A column is a character, as editors count.
+pub(super) fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
+    // Where something is missing at the end of a text, its last character is what a person can look at.
+    let last = text.char_indices().next_back().map_or(0, |(at, _)| at);
+    let (before, _) = text.split_at_checked(offset.min(last)).unwrap_or((text, ""));
+    let line = before.rsplit('\n').next().unwrap_or(before);
+    (before.matches('\n').count() + 1, line.chars().count() + 1)
+}
+
+/// The name of the last field that stands, with its colon, before that byte.
+pub(super) fn nearest_field(text: &str, offset: usize) -> Option<String> {
+    let mut opened = 0;
+    let mut string = None;
+    let mut nearest = None;
+    for (at, character, place) in scanner::places(text).take_while(|(at, ..)| *at < offset) {
+        match (place, character) {
+            (Place::Opens, _) => opened = at,
+            (Place::Closes, _) => string = text.get(opened..=at),
+            (Place::Outside, ':') => nearest = string.take().or(nearest),
+            (Place::Outside, _) if !character.is_ascii_whitespace() => string = None,
+            _ => {}
+        }
+    }
+    nearest.map(unquoted)
+}
+
+/// The byte of `text` at which a byte of the string that it holds is written. `text` is a JSON string, maybe with
+/// white space around it.
+pub(super) fn offset_in_string(text: &str, decoded_offset: usize) -> usize {
+    let mut written = text.find('"').map_or(0, |quote| quote + 1);
+    let mut decoded = 0;
+    while let Some((length, width)) = text.get(written..).and_then(first_of_string) {
+        if decoded + width > decoded_offset {
+            break;
+        }
+        written += length;
+        decoded += width;
+    }
+    written
+}
+
+/// How many bytes the first character of a string's content takes as it is written, and how many it stands for.
+fn first_of_string(content: &str) -> Option<(usize, usize)> {
+    let Some(escape) = content.strip_prefix('\\') else {
+        let width = content.chars().next()?.len_utf8();
+        return Some((width, width));
+    };
+    let Some(digits) = escape.strip_prefix('u') else {
+        return Some((2, 1));
+    };
+    let width = match u32::from_str_radix(digits.get(..4)?, 16).ok()? {
+        0..0x80 => 1,
+        0x80..0x800 => 2,
+        // The first half of a surrogate pair counts for both.
+        0xd800..0xdc00 => 4,
+        0xdc00..0xe000 => 0,
+        _ => 3,
+    };
+    Some((6, width))
+}
+
+fn unquoted(string: &str) -> String {
+    serde_json::from_str(string).unwrap_or_else(|_| string.trim_matches('"').to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_and_columns_count_characters_from_1() {
+        for (text, offset, expected) in [
+            ("", 0, (1, 1)),
+            ("ab", 1, (1, 2)),
+            ("ab", 2, (1, 2)),
+            ("a\nb", 2, (2, 1)),
+            ("é\nüx", 5, (2, 2)),
+            ("a\n", 2, (1, 2)),
+        ] {
+            assert_eq!(line_and_column(text, offset), expected, "{text:?} {offset}");
+        }
+    }
+
+    #[test]
+    fn the_nearest_field_is_the_last_complete_key_before_the_fault() {
+        for (text, offset, expected) in [
+            (r#"{"a":x}"#, 5, Some("a")),
+            (r#"{"a": "b", c}"#, 11, Some("a")),
+            (r#"{"a":1,"b" 2}"#, 11, Some("a")),
+            (r#"{"a":1,"b"x:2}"#, 14, Some("a")),
+            (r#"{"a":{"plan" : }}"#, 15, Some("plan")),
+            (r#"{"a":["b", x]}"#, 11, Some("a")),
+            (r#"{"a":"x: y"z"}"#, 11, Some("a")),
+            (r#"{"\u00e9 \"q\"":x}"#, 17, Some("é \"q\"")),
+            ("{\"a\nb\":x}", 7, Some("a\nb")),
+            (r#"{"a"::1}"#, 5, Some("a")),
+            (r"{x", 1, None),
+            (r#"{"a""#, 4, None),
+        ] {
+            assert_eq!(nearest_field(text, offset).as_deref(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_byte_of_a_string_is_found_where_it_is_written() {
+        let text = r#" "a\n\"é\u00e9\ud83d\ude00\u0041z" "#;
+        let decoded: String = serde_json::from_str(text).unwrap();
+        assert_eq!(decoded, "a\n\"éé😀Az");
+        for (character, written) in [('a', 2), ('\n', 3), ('"', 5), ('😀', 15), ('A', 27), ('z', 33)] {
+            assert_eq!(offset_in_string(text, decoded.find(character).unwrap()), written, "{character:?}");
+        }
+        assert_eq!(offset_in_string(text, decoded.len()), 34);
+        assert_eq!(offset_in_string("\"a\nb\"", 2), 3);
+    }
+}

@@ -1,0 +1,215 @@
+//! JSON as a Clay row brings it: values as they were typed, and where the text breaks.
+//!
+//! A value is read from its raw text, because serde_json's own [`Value`] takes an object with a certain key for a
+//! number and writes `1E5` as `1e+5`.
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+use serde_json::{Map, Number, Value};
+
+use crate::row::scanner;
+
+/// The deepest nesting that is read. Loops takes none below `eventProperties` and `mailingLists`.
+pub(super) const LEVELS: usize = 32;
+
+/// Why a text is not JSON, and where.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Fault {
+    /// The byte at fault: the end of the text where something is missing there.
+    pub(super) offset: usize,
+    /// What is wrong with it.
+    pub(super) reason: Reason,
+}
+
+/// What is wrong with a text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Reason {
+    /// It breaks off or goes on in another way than JSON, in a few words and without anything of the text.
+    Broken(String),
+    /// It is JSON, and nested deeper than is read.
+    TooDeep,
+}
+
+impl Fault {
+    fn new(text: &str, part: &str, error: &serde_json::Error) -> Self {
+        let start = part.as_ptr().addr().saturating_sub(text.as_ptr().addr());
+        let offset = if error.is_eof() {
+            part.len()
+        } else {
+            let line_start: usize = part.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len).sum();
+            (line_start + error.column()).saturating_sub(1)
+        };
+        let reason = error.to_string();
+        let reason = match reason.rsplit_once(" at line ").map_or(reason.as_str(), |(reason, _)| reason) {
+            // Of `nope` serde_json says that it expects the rest of `null`.
+            "expected ident" => "expected value",
+            reason => reason,
+        };
+        Self { offset: text.floor_char_boundary(start + offset), reason: Reason::Broken(reason.to_owned()) }
+    }
+}
+
+/// Reads a JSON text; if it is broken, reads it once more with the line breaks, tabs and other control characters
+/// inside its strings escaped.
+pub(super) fn read_generously(text: &str) -> Result<Value, Fault> {
+    let strictly = read(text);
+    if strictly.is_ok() {
+        return strictly;
+    }
+    match scanner::without_raw_controls(text, escape) {
+        None => strictly,
+        Some(escaped) => read(&escaped).map_err(|fault| located(text).unwrap_or(fault)),
+    }
+}
+
+/// A text without the mark that some programs put before UTF-8.
+pub(super) fn without_byte_order_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
+}
+
+fn escape(text: &mut String, control: char) {
+    text.push_str(&format!("\\u{:04x}", u32::from(control)));
+}
+
+/// The fault of a text with raw control characters: found with each of them replaced by one byte, so that everything
+/// stays where it was.
+fn located(text: &str) -> Option<Fault> {
+    read(&scanner::without_raw_controls(text, |text, _| text.push(' '))?).err()
+}
+
+fn read(text: &str) -> Result<Value, Fault> {
+    let raw: &RawValue = serde_json::from_str(text).map_err(|error| Fault::new(text, text, &error))?;
+    if let Some(offset) = scanner::deeper_than(LEVELS, text) {
+        return Err(Fault { offset, reason: Reason::TooDeep });
+    }
+    value(text, raw)
+}
+
+/// A value of the text. Recursion is bounded by [`LEVELS`].
+fn value(text: &str, raw: &RawValue) -> Result<Value, Fault> {
+    let json = raw.get();
+    let fault = |error| Fault::new(text, json, &error);
+    match json.bytes().next() {
+        Some(b'{') => {
+            let Fields(fields) = serde_json::from_str(json).map_err(fault)?;
+            let read = fields.into_iter().map(|(name, raw)| Ok((name, value(text, raw)?)));
+            Ok(Value::Object(read.collect::<Result<Map<_, _>, _>>()?))
+        }
+        Some(b'[') => {
+            let items: Vec<&RawValue> = serde_json::from_str(json).map_err(fault)?;
+            Ok(Value::Array(items.into_iter().map(|raw| value(text, raw)).collect::<Result<_, _>>()?))
+        }
+        Some(b'"') => Ok(Value::String(serde_json::from_str(json).map_err(fault)?)),
+        Some(b't') => Ok(Value::Bool(true)),
+        Some(b'f') => Ok(Value::Bool(false)),
+        Some(b'n') => Ok(Value::Null),
+        // The raw text is a number, as it was checked above, and reading it would normalise its exponent.
+        _ => Ok(Value::Number(Number::from_string_unchecked(json.to_owned()))),
+    }
+}
+
+/// The fields of an object, unread, in the order they came.
+struct Fields<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'de> Deserialize<'de> for Fields<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct FieldsVisitor;
+        impl<'de> Visitor<'de> for FieldsVisitor {
+            type Value = Fields<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
+                let mut fields = Vec::new();
+                while let Some(field) = map.next_entry()? {
+                    fields.push(field);
+                }
+                Ok(Fields(fields))
+            }
+        }
+        deserializer.deserialize_map(FieldsVisitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault_at(text: &str) -> usize {
+        read_generously(text).unwrap_err().offset
+    }
+
+    #[test]
+    fn numbers_are_kept_as_they_were_typed() {
+        let text = r#"{"a":123456789012345678901,"b":1.0,"c":1E5,"d":-0,"e":1e999,"f":[1E+05]}"#;
+        assert_eq!(read_generously(text).unwrap().to_string(), text);
+    }
+
+    #[test]
+    fn no_key_has_a_meaning_of_its_own() {
+        for text in [
+            r#"{"$serde_json::private::Number":"1"}"#,
+            r#"{"a":{"$serde_json::private::RawValue":"{\"b\":1}"}}"#,
+            r#"{"a":[{"$serde_json::private::Number":"x"}]}"#,
+        ] {
+            assert_eq!(read_generously(text).unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn the_last_of_a_repeated_key_counts() {
+        assert_eq!(read_generously(r#"{"a":1,"b":2,"a":3}"#).unwrap().to_string(), r#"{"a":3,"b":2}"#);
+        assert_eq!(read_generously(r#"{"a":1,"\u0061":2}"#).unwrap().to_string(), r#"{"a":2}"#);
+    }
+
+    #[test]
+    fn control_characters_inside_strings_are_read() {
+        let read = read_generously("{\n\t\"a\":\"x\ny\tz\r\u{0}\u{1f}\",\"b\nc\":1}").unwrap();
+        assert_eq!(read, serde_json::json!({"a": "x\ny\tz\r\u{0}\u{1f}", "b\nc": 1}));
+    }
+
+    #[test]
+    fn a_fault_is_found_where_it_stands() {
+        for (text, offset) in [
+            (r#"{"a":x}"#, 5),
+            (r#"{"a":"He said "hi""}"#, 15),
+            (r#"{"a":1,}"#, 7),
+            ("{\n \"é\":1,\n b:2}", 12),
+            (r#"{"a":"\q"}"#, 7),
+            (r#"{"a":{"b":"\ud83d"}}"#, 17),
+            (r#"{"\ud83d":1}"#, 8),
+            (r#"{"a":1} x"#, 8),
+            (r#"{"a":01}"#, 6),
+            ("{\"a\":\"x\ny\",\"b\":x}", 15),
+            ("{\"a\":\"x\\\ny\"}", 8),
+        ] {
+            assert_eq!(fault_at(text), offset, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_ends_too_early_is_at_fault_at_its_end() {
+        for text in ["{", r#"{"a":"x"#, r#"{"a":[1,"#, "{\"a\":\"x\ny", "{\"a\":1,\n"] {
+            assert_eq!(fault_at(text), text.len(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_reason_is_words_without_a_position() {
+        for (text, reason) in [(r#"{"a" 1}"#, "expected `:`"), (r#"{"a": nope}"#, "expected value")] {
+            assert_eq!(read_generously(text).unwrap_err().reason, Reason::Broken(reason.to_owned()));
+        }
+    }
+
+    #[test]
+    fn nesting_is_read_to_32_levels() {
+        let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+        assert!(read_generously(&nested(32)).is_ok());
+        let fault = read_generously(&nested(33)).unwrap_err();
+        assert_eq!((fault.offset, fault.reason), (32, Reason::TooDeep));
+    }
+}

@@ -1,0 +1,130 @@
+//! Fields that hold other fields, before any of them is judged: texts that hold them are read, and all are counted.
+
+use serde_json::{Map, Value};
+
+use super::Kind;
+use crate::error::{Code, Refusal};
+use crate::row::field_error::shown;
+use crate::row::lenient_json;
+
+/// The most fields that a row may have, those in `eventProperties` and the ids of `mailingLists` included: more than Loops
+/// lets anybody define, and few enough to be cleaned at once.
+const MOST_FIELDS: usize = 500;
+
+/// Puts what a text holds in the place of the text, for the fields that hold others. A formula column in Clay can give
+/// nothing but the text.
+pub(super) fn unfold_texts(kind: Kind, fields: &mut Map<String, Value>) {
+    for name in names_of_holders(kind) {
+        let Some(Value::String(text)) = fields.get(*name) else {
+            continue;
+        };
+        let held = lenient_json::read_generously(lenient_json::without_byte_order_mark(text));
+        if let (Ok(held @ (Value::Object(_) | Value::Array(_))), Some(field)) = (held, fields.get_mut(*name)) {
+            *field = held;
+        }
+    }
+}
+
+/// Refuses a row with more fields than a row can have.
+pub(super) fn refuse_too_many(kind: Kind, fields: &Map<String, Value>) -> Result<(), Refusal> {
+    let mut count = fields.len();
+    let mut beyond = fields.keys().nth(MOST_FIELDS).map(String::as_str);
+    for name in names_of_holders(kind) {
+        count += fields.get(*name).map_or(0, held_by);
+        if count > MOST_FIELDS {
+            beyond = beyond.or(Some(*name));
+        }
+    }
+    let Some(beyond) = beyond else {
+        return Ok(());
+    };
+    let message = format!(
+        "The row has {count} fields and the relay takes {MOST_FIELDS}, those in eventProperties and the ids of mailingLists \
+         included: in Clay, take the ones that Loops does not know out of the Body of the column."
+    );
+    Err(Refusal::new(Code::InvalidField, message).with_field(shown(beyond)))
+}
+
+fn held_by(value: &Value) -> usize {
+    match value {
+        Value::Object(fields) => fields.len(),
+        Value::Array(items) => items.len(),
+        _ => 0,
+    }
+}
+
+/// A contact has no properties of an event: there, a field of that name is one like any other.
+const fn names_of_holders(kind: Kind) -> &'static [&'static str] {
+    match kind {
+        Kind::Contact => &["mailingLists"],
+        Kind::Event => &["mailingLists", "eventProperties"],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn unfolded(kind: Kind, value: Value) -> Value {
+        let mut fields = Map::from_iter([("eventProperties".to_owned(), value)]);
+        unfold_texts(kind, &mut fields);
+        fields.remove("eventProperties").unwrap()
+    }
+
+    #[test]
+    fn a_text_that_holds_an_object_or_a_list_becomes_it() {
+        for (text, held) in [
+            (r#"{"plan":"pro"}"#, json!({"plan": "pro"})),
+            ("\u{feff} {\"note\":\"two\nlines\"} ", json!({"note": "two\nlines"})),
+            (r#"["a"]"#, json!(["a"])),
+        ] {
+            assert_eq!(unfolded(Kind::Event, json!(text)), held, "{text}");
+        }
+    }
+
+    #[test]
+    fn any_other_text_stays() {
+        for text in ["", "null", "7", "pro", "{plan}", "{{Properties}}", "[object Object]", r#""{}""#] {
+            assert_eq!(unfolded(Kind::Event, json!(text)), json!(text));
+        }
+        assert_eq!(unfolded(Kind::Contact, json!("{}")), json!("{}"));
+    }
+
+    #[test]
+    fn the_ids_of_lists_count_as_fields_in_either_form() {
+        let object = |count: usize| Value::Object((0..count).map(|n| (format!("l{n}"), json!(true))).collect());
+        let list = |count: usize| Value::from((0..count).map(|n| format!("l{n}")).collect::<Vec<_>>());
+        for lists in [object, list] as [fn(usize) -> Value; 2] {
+            let row = |count| {
+                Map::from_iter([("email".to_owned(), json!("a@b.co")), ("mailingLists".to_owned(), lists(count))])
+            };
+            for kind in [Kind::Contact, Kind::Event] {
+                assert!(refuse_too_many(kind, &row(498)).is_ok());
+                let refusal = refuse_too_many(kind, &row(499)).unwrap_err();
+                assert_eq!((refusal.code(), refusal.field()), (Code::InvalidField, Some("mailingLists")));
+                assert!(refusal.message().starts_with("The row has 501 fields"), "{refusal:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_has_at_most_500_fields_with_those_of_its_event() {
+        let object = |count: usize| (0..count).map(|n| (format!("f{n}"), json!(n))).collect::<Map<_, _>>();
+        let with_properties = |top: usize, inner: usize| {
+            let mut fields = object(top - 1);
+            fields.insert("eventProperties".to_owned(), Value::Object(object(inner)));
+            fields
+        };
+        assert!(refuse_too_many(Kind::Contact, &object(500)).is_ok());
+        assert!(refuse_too_many(Kind::Event, &with_properties(250, 250)).is_ok());
+        for (kind, fields, beyond) in
+            [(Kind::Contact, object(501), "f500"), (Kind::Event, with_properties(250, 251), "eventProperties")]
+        {
+            let refusal = refuse_too_many(kind, &fields).unwrap_err();
+            assert_eq!((refusal.code(), refusal.field()), (Code::InvalidField, Some(beyond)));
+            assert!(refusal.message().starts_with("The row has 501 fields"), "{refusal:?}");
+        }
+    }
+}

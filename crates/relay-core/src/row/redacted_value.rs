@@ -1,0 +1,111 @@
+//! What arrived in a field, as a person is shown it: short, and never something that may be a secret.
+
+use std::fmt;
+
+use serde_json::Value;
+
+use crate::row::field_error::kind_of;
+use crate::text::shorten;
+
+/// As many characters of a value as are shown: enough to know it again in a table.
+const CHARACTERS: usize = 24;
+/// From this length on, a text of one word may be a key, and so may a word of letters and digits in a longer one.
+const KEY_CHARACTERS: usize = 20;
+/// Fields with these in their names hold what nobody should read on a screen.
+const SECRETIVE_NAMES: [&str; 7] = ["token", "secret", "password", "passwd", "apikey", "authorization", "credential"];
+
+/// A value in words. It goes into the answer to its sender, and nowhere else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Arrived(String);
+
+impl Arrived {
+    /// That value of that field.
+    pub(super) fn of(field: &str, value: &Value) -> Self {
+        Self(match value {
+            Value::String(text) if may_be_secret(field, text) => {
+                format!("a text of {} characters", text.chars().count())
+            }
+            Value::String(text) => {
+                let one_line: String = text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+                format!("\"{}\"", shorten(&one_line, CHARACTERS))
+            }
+            Value::Number(_) | Value::Bool(_) => shorten(&value.to_string(), CHARACTERS),
+            Value::Null | Value::Array(_) | Value::Object(_) => kind_of(value).to_owned(),
+        })
+    }
+}
+
+impl fmt::Display for Arrived {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Whether a text may be a key, a token or a password: by the name of its field, or by its looks.
+fn may_be_secret(field: &str, text: &str) -> bool {
+    let name: String = field.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
+    let secretive = SECRETIVE_NAMES.iter().any(|part| name.contains(part));
+    secretive
+        || text.contains("whsec_")
+        || text.to_ascii_lowercase().contains("bearer ")
+        || is_as_long_as_a_key(text.trim())
+        || text.split_whitespace().any(looks_like_a_key)
+}
+
+/// Whether it has the length and the characters of a key: those of base64, of hexadecimal digits, of a JWT with its
+/// dots, or of a name and a password with a colon between them.
+fn is_as_long_as_a_key(word: &str) -> bool {
+    word.len() >= KEY_CHARACTERS && word.chars().all(|c| c.is_ascii_alphanumeric() || "_-.:+/=".contains(c))
+}
+
+/// Among other words it may also be a long word, which has no digits.
+fn looks_like_a_key(word: &str) -> bool {
+    is_as_long_as_a_key(word)
+        && word.chars().any(|c| c.is_ascii_digit())
+        && word.chars().any(|c| c.is_ascii_alphabetic())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_value_is_shown_short_and_on_one_line() {
+        for (value, shown) in [
+            (json!("maybe"), "\"maybe\""),
+            (json!(" two\nlines "), "\"two lines\""),
+            (json!("é".repeat(25)), &format!("\"{}…\"", "é".repeat(23))),
+            (json!("{{Company Name}}"), "\"{{Company Name}}\""),
+            (json!("AbCdEfGhIjKlMnOpQrS"), "\"AbCdEfGhIjKlMnOpQrS\""),
+            (json!("ada.lovelace.x@example.c"), "\"ada.lovelace.x@example.c\""),
+            (json!("an incomprehensibilities"), "\"an incomprehensibilities\""),
+            (json!(7), "7"),
+            (json!(true), "true"),
+            (json!(["a"]), "a list"),
+            (json!({"a": 1}), "an object"),
+        ] {
+            assert_eq!(Arrived::of("company", &value).to_string(), shown);
+        }
+    }
+
+    #[test]
+    fn what_may_be_a_secret_is_not_shown() {
+        for (field, text) in [
+            ("API Key", "k"),
+            ("accessToken", "short"),
+            ("company", "whsec_MfKQ9r8"),
+            ("company", "Bearer abc"),
+            ("subscribed", "a 0c1d2e3f4a5b6c7d8e9f key"),
+            ("company", "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"),
+            ("company", "use eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl here"),
+            ("company", " AbCdEfGhIjKlMnOpQrSt\n"),
+            ("company", "name:a_pass-word+of/letters="),
+            ("company", "12345678901234567890"),
+        ] {
+            let shown = Arrived::of(field, &json!(text)).to_string();
+            assert_eq!(shown, format!("a text of {} characters", text.chars().count()));
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! Tests of the whole cleaning of a row.
+
+mod contract;
+mod properties;

@@ -1,0 +1,189 @@
+//! Loops' events, as its webhooks bring them (Loops docs, "Webhooks": "Event data").
+
+use bytes::Bytes;
+
+use crate::contact::ContactKey;
+use crate::error::{Code, Refusal};
+use crate::webhook::json_object::Object;
+use crate::webhook::signature::Verified;
+
+/// The event that Loops sends from its settings page to try the endpoint. It is about nobody.
+pub const TEST_EVENT: &str = "testing.testEvent";
+/// The only event with the whole contact in it.
+pub const CONTACT_CREATED: &str = "contact.created";
+
+/// Every event that Loops documents. Others are relayed like these: Loops adds events without notice.
+pub const KNOWN_EVENTS: [&str; 17] = [
+    CONTACT_CREATED,
+    "contact.unsubscribed",
+    "contact.deleted",
+    "contact.mailingList.subscribed",
+    "contact.mailingList.unsubscribed",
+    "campaign.email.sent",
+    "loop.email.sent",
+    "transactional.email.sent",
+    "email.delivered",
+    "email.softBounced",
+    "email.hardBounced",
+    "email.opened",
+    "email.clicked",
+    "email.unsubscribed",
+    "email.resubscribed",
+    "email.spamReported",
+    TEST_EVENT,
+];
+
+/// A verified event.
+#[derive(Clone)]
+pub struct LoopsEvent {
+    webhook_id: String,
+    name: String,
+    contact: ContactKey,
+    source: Option<String>,
+    body: Bytes,
+}
+
+impl std::fmt::Debug for LoopsEvent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LoopsEvent").field("name", &self.name).field("bytes", &self.body.len()).finish_non_exhaustive()
+    }
+}
+
+impl LoopsEvent {
+    /// Reads what a verified webhook says.
+    ///
+    /// # Errors
+    /// [`Code::InvalidBody`] where it is not a JSON object with a text `eventName` that is not empty.
+    pub fn read(verified: &Verified) -> Result<Self, Refusal> {
+        let body = verified.body().clone();
+        let Some((name, contact, source)) = Object::read(&body).and_then(|fields| {
+            let name = fields.text("eventName").filter(|name| !name.is_empty())?;
+            let source = fields.object("contact").and_then(|contact| contact.text("source"));
+            Some((name, contact_key(&fields, verified.webhook_id()), source))
+        }) else {
+            return Err(Refusal::new(
+                Code::InvalidBody,
+                "The webhook is signed, but it is not a JSON object with a text eventName: nothing was relayed.",
+            ));
+        };
+        Ok(Self { webhook_id: verified.webhook_id().to_owned(), name, contact, source, body })
+    }
+
+    /// The id of the message: the same on every attempt.
+    #[must_use]
+    pub fn webhook_id(&self) -> &str {
+        &self.webhook_id
+    }
+
+    /// What happened.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whom it is about.
+    #[must_use]
+    pub const fn contact(&self) -> &ContactKey {
+        &self.contact
+    }
+
+    /// The bytes as Loops signed them.
+    #[must_use]
+    pub const fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// Whether it is the event that only tries the endpoint.
+    #[must_use]
+    pub fn is_test(&self) -> bool {
+        self.name == TEST_EVENT
+    }
+
+    /// Whether it only tells of a contact that the relay itself created: passing it on would send a row back to where
+    /// it came from.
+    #[must_use]
+    pub fn is_echo(&self, contact_source: Option<&str>) -> bool {
+        contact_source.is_some() && self.name == CONTACT_CREATED && self.source.as_deref() == contact_source
+    }
+}
+
+/// What happened, by the body of an event that was verified when it came and has been stored since; nothing where the
+/// body is no event's.
+#[must_use]
+pub fn stored_name(body: &[u8]) -> Option<String> {
+    Object::read(body)?.text("eventName").filter(|name| !name.is_empty())
+}
+
+fn contact_key(fields: &Object<'_>, webhook_id: &str) -> ContactKey {
+    let identity = fields.object("contactIdentity").or_else(|| fields.object("contact"));
+    let text = |name| identity.as_ref().and_then(|identity| identity.text(name)).filter(|text| !text.is_empty());
+    text("email")
+        .map(|email| ContactKey::of_email(&email))
+        .or_else(|| text("userId").or_else(|| text("id")).map(|id| ContactKey::of_user_id(&id)))
+        .unwrap_or_else(|| ContactKey::of_nobody(webhook_id))
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::webhook::signature::{SigningSecret, Tolerance, Unverified};
+
+    fn read(body: &str) -> Result<LoopsEvent, Refusal> {
+        let secret = SigningSecret::parse("c2VjcmV0").unwrap();
+        let signature = secret.sign("msg_1", "1", body.as_bytes());
+        let body = Bytes::copy_from_slice(body.as_bytes());
+        let unverified = Unverified::new(Some(b"msg_1"), Some(b"1"), Some(signature.as_bytes()), body).unwrap();
+        LoopsEvent::read(&unverified.verify(&[secret], Timestamp::UNIX_EPOCH, Tolerance::Off).unwrap())
+    }
+
+    #[test]
+    fn a_known_and_an_unknown_event_are_read_alike() {
+        assert_eq!(read(r#"{"eventName":"contact.created"}"#).unwrap().name(), "contact.created");
+        assert_eq!(read(r#"{"eventName":"contact.reborn"}"#).unwrap().name(), "contact.reborn");
+    }
+
+    #[test]
+    fn a_stored_event_has_the_name_that_it_came_with() {
+        assert_eq!(stored_name(br#"{"eventName":"email.opened"}"#).as_deref(), Some("email.opened"));
+        for body in ["", "{}", "[]", r#"{"eventName":""}"#, r#"{"eventName":7}"#] {
+            assert_eq!(stored_name(body.as_bytes()), None, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_body_without_a_text_event_name_is_invalid() {
+        for body in ["{}", "[]", "null", "", "x", r#"{"eventName":""}"#, r#"{"eventName":7}"#, r#"{"eventName":null}"#]
+        {
+            assert_eq!(read(body).unwrap_err().code(), Code::InvalidBody, "{body}");
+        }
+    }
+
+    #[test]
+    fn the_contact_is_known_by_address_then_user_id_then_loops_id() {
+        let key = |identity: &str| {
+            read(&format!(r#"{{"eventName":"email.opened","contactIdentity":{identity}}}"#)).unwrap().contact().clone()
+        };
+        assert_eq!(key(r#"{"email":"Ada@Example.com","userId":"u1"}"#), ContactKey::of_email("ada@example.com"));
+        assert_eq!(key(r#"{"email":null,"userId":"u1"}"#), ContactKey::of_user_id("u1"));
+        assert_eq!(key(r#"{"id":"c1","userId":null}"#), ContactKey::of_user_id("c1"));
+        assert_eq!(key("null"), ContactKey::of_nobody("msg_1"));
+    }
+
+    #[test]
+    fn an_echo_is_a_created_contact_with_the_source_that_the_relay_writes() {
+        let created = read(r#"{"eventName":"contact.created","contact":{"source":"Clay"}}"#).unwrap();
+        assert!(created.is_echo(Some("Clay")));
+        assert!(!created.is_echo(Some("clay")));
+        assert!(!created.is_echo(None));
+        let other = read(r#"{"eventName":"contact.deleted","contact":{"source":"Clay"}}"#).unwrap();
+        assert!(!other.is_echo(Some("Clay")));
+    }
+
+    #[test]
+    fn printing_an_event_tells_nobodys_address() {
+        let event = read(r#"{"eventName":"email.opened","contactIdentity":{"email":"ada@example.com"}}"#).unwrap();
+        assert!(!format!("{event:?}").contains("ada"));
+    }
+}

@@ -1,0 +1,8 @@
+//! Loops' webhooks: the signature, the event, the routes that select it, and the payload that Clay gets.
+
+pub mod event;
+mod json_object;
+pub mod payload;
+pub mod route;
+pub mod selection;
+pub mod signature;

@@ -1,0 +1,83 @@
+//! What a Clay table gets: Loops' bytes, or Loops' bytes and two columns more.
+
+use bytes::Bytes;
+use jiff::{Timestamp, Unit};
+
+use crate::webhook::json_object::Object;
+
+/// The most bytes that a Clay webhook takes in one request (Clay, "Webhook integration guide": 100 KB; read as
+/// 100,000 bytes, the smaller of its two meanings).
+pub const CLAY_BYTES: usize = 100_000;
+
+/// What is sent to Clay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ClayPayload {
+    /// Loops' bytes, unchanged.
+    #[default]
+    Raw,
+    /// Loops' bytes with `webhookId` and `receivedAt` added at the top level, where there are no such keys.
+    WithId,
+}
+
+impl ClayPayload {
+    /// The bytes to send for an event. What was verified is only added to: every byte of it stays as it is. Where the
+    /// additions would make it larger than Clay takes, it goes without them.
+    #[must_use]
+    pub fn render(self, body: &Bytes, webhook_id: &str, received_at: Timestamp) -> Bytes {
+        match self {
+            Self::Raw => body.clone(),
+            Self::WithId => with_id(body, webhook_id, received_at)
+                .filter(|bytes| bytes.len() <= CLAY_BYTES)
+                .unwrap_or_else(|| body.clone()),
+        }
+    }
+}
+
+fn with_id(body: &Bytes, webhook_id: &str, received_at: Timestamp) -> Option<Bytes> {
+    let fields = Object::read(body)?;
+    let received_at = received_at.round(Unit::Millisecond).unwrap_or(received_at).to_string();
+    let mut added = String::new();
+    for (name, value) in [("webhookId", webhook_id), ("receivedAt", &received_at)] {
+        if !fields.has(name) {
+            added.push_str(&format!(r#","{name}":{}"#, serde_json::Value::from(value)));
+        }
+    }
+    let end = body.iter().rposition(|byte| *byte == b'}')?;
+    let (head, tail) = body.split_at_checked(end)?;
+    Some([head, added.as_bytes(), tail].concat().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn render(body: &'static str) -> String {
+        let at = Timestamp::from_millisecond(1_734_425_918_500).unwrap();
+        String::from_utf8(ClayPayload::WithId.render(&Bytes::from(body), "msg_\"1", at).to_vec()).unwrap()
+    }
+
+    #[test]
+    fn two_columns_are_added_and_every_other_byte_stays() {
+        assert_eq!(
+            render("{ \"eventName\" : \"a}\", \"n\":123456789012345678901 }\n"),
+            "{ \"eventName\" : \"a}\", \"n\":123456789012345678901 ,\"webhookId\":\"msg_\\\"1\",\"receivedAt\":\"2024-12-17T08:58:38.5Z\"}\n"
+        );
+    }
+
+    #[test]
+    fn a_key_that_is_there_is_not_added() {
+        assert_eq!(render(r#"{"webhookId":null,"receivedAt":1}"#), r#"{"webhookId":null,"receivedAt":1}"#);
+    }
+
+    #[test]
+    fn what_would_become_too_large_goes_without() {
+        let body = Bytes::from(format!(r#"{{"eventName":"{}"}}"#, "x".repeat(CLAY_BYTES - 20)));
+        assert_eq!(ClayPayload::WithId.render(&body, "msg_1", Timestamp::UNIX_EPOCH), body);
+    }
+
+    #[test]
+    fn raw_is_raw() {
+        let body = Bytes::from_static(b"{ }");
+        assert_eq!(ClayPayload::Raw.render(&body, "msg_1", Timestamp::UNIX_EPOCH), body);
+    }
+}

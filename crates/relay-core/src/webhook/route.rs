@@ -1,0 +1,146 @@
+//! Where events go: routes to Clay tables, each with its pool of webhooks.
+
+use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
+use url::{Host, Url};
+
+use crate::secret::secret_if_set;
+use crate::webhook::selection::EventSelection;
+
+/// How many rows a Clay webhook takes in its life (Clay, "Webhook integration guide": limits).
+pub const WEBHOOK_ROWS: u64 = 50_000;
+
+/// A route: which events go to which Clay table.
+#[derive(Debug, Clone)]
+pub struct ClayRoute {
+    /// Its name: part of every delivery's id, so it should not be changed.
+    pub name: String,
+    /// The events that it takes.
+    pub events: EventSelection,
+    /// The pool: when a webhook has taken its 50,000 submissions, the next takes over. Empty means closed.
+    pub webhooks: Vec<ClayWebhook>,
+}
+
+/// A Clay webhook. Its URL is a secret like its token: who knows it can add rows.
+#[derive(Debug, Clone)]
+pub struct ClayWebhook {
+    url: SecretString,
+    auth_token: Option<SecretString>,
+}
+
+/// Why a URL is not taken for a far end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum UrlFault {
+    /// It is not an absolute URL.
+    #[error("it is not a URL")]
+    NotAUrl,
+    /// It would send secrets in the clear.
+    #[error("only https is allowed, except to this machine")]
+    NotHttps,
+}
+
+impl ClayWebhook {
+    /// A webhook at this URL, with the token that Clay showed when it was made, if it has one.
+    ///
+    /// # Errors
+    /// When the URL is not one, or not `https` and not on this machine.
+    pub fn new(url: &str, auth_token: Option<&str>) -> Result<Self, UrlFault> {
+        let url = far_end_url(url)?;
+        Ok(Self { url: SecretString::from(String::from(url)), auth_token: auth_token.and_then(secret_if_set) })
+    }
+
+    /// The URL, to send to.
+    #[must_use]
+    pub fn expose_url(&self) -> &str {
+        self.url.expose_secret()
+    }
+
+    /// Where it is, without what makes the URL a secret: `https://api.clay.com`.
+    #[must_use]
+    pub fn origin(&self) -> String {
+        // It was read as a URL when it was made.
+        Url::parse(self.url.expose_secret()).map_or_else(|_| String::new(), |url| url.origin().ascii_serialization())
+    }
+
+    /// The token for the header `x-clay-webhook-auth`.
+    #[must_use]
+    pub const fn auth_token(&self) -> Option<&SecretString> {
+        self.auth_token.as_ref()
+    }
+
+    /// By what the webhook is known in stores and logs: 16 hexadecimal characters that do not tell its URL.
+    #[must_use]
+    pub fn key(&self) -> String {
+        let mut key = hex::encode(Sha256::digest(self.url.expose_secret()));
+        key.truncate(16);
+        key
+    }
+}
+
+/// A URL that the relay may send to: `https`, or any loopback host.
+///
+/// # Errors
+/// When the text is not a URL, or not `https` and not on this machine.
+pub fn far_end_url(text: &str) -> Result<Url, UrlFault> {
+    let url = Url::parse(text.trim()).map_err(|_| UrlFault::NotAUrl)?;
+    let loopback = match url.host() {
+        Some(Host::Domain(domain)) => domain == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => return Err(UrlFault::NotAUrl),
+    };
+    match url.scheme() {
+        "https" => Ok(url),
+        "http" if loopback => Ok(url),
+        _ => Err(UrlFault::NotHttps),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_tells_nothing_of_the_path() {
+        for (url, origin) in [
+            ("https://api.clay.com/v3/sources/webhook/secret", "https://api.clay.com"),
+            ("http://127.0.0.1:8787/secret?key=secret", "http://127.0.0.1:8787"),
+        ] {
+            assert_eq!(ClayWebhook::new(url, None).unwrap().origin(), origin);
+        }
+    }
+
+    #[test]
+    fn https_and_this_machine_are_taken() {
+        for url in [
+            "https://api.clay.com/v3/sources/webhook/x",
+            "http://127.0.0.1:1/x",
+            "http://localhost/x",
+            "http://[::1]:9/",
+        ] {
+            assert!(ClayWebhook::new(url, None).is_ok(), "{url}");
+        }
+    }
+
+    #[test]
+    fn plain_http_elsewhere_and_other_schemes_are_not() {
+        for url in ["http://api.clay.com/x", "ftp://localhost/x", "http://localhost.example.com/"] {
+            assert_eq!(ClayWebhook::new(url, None).unwrap_err(), UrlFault::NotHttps, "{url}");
+        }
+        for url in ["", "clay", "/v3/sources", "data:x"] {
+            assert_eq!(ClayWebhook::new(url, None).unwrap_err(), UrlFault::NotAUrl, "{url}");
+        }
+    }
+
+    #[test]
+    fn printing_a_webhook_tells_neither_url_nor_token() {
+        let webhook = ClayWebhook::new("https://api.clay.com/v3/sources/webhook/abc", Some("t0ken")).unwrap();
+        let printed = format!("{webhook:?} {}", webhook.key());
+        assert!(!printed.contains("abc") && !printed.contains("t0ken"), "{printed}");
+    }
+
+    #[test]
+    fn a_placeholder_token_is_no_token() {
+        assert!(ClayWebhook::new("https://api.clay.com/x", Some("REPLACE")).unwrap().auth_token().is_none());
+    }
+}

@@ -1,0 +1,149 @@
+//! Which events are relayed, and where to.
+
+use std::str::FromStr;
+
+use crate::webhook::event::KNOWN_EVENTS;
+
+/// One pattern: a name (`contact.created`), every name with a prefix (`email.*`), or everything (`*`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EventPattern {
+    /// This very name.
+    Name(String),
+    /// Every name that starts with this text, its dot included.
+    Prefix(String),
+    /// Every name.
+    Everything,
+}
+
+/// A text that is no event pattern.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no event name, prefix.* or *")]
+pub struct MalformedPattern(pub String);
+
+impl EventPattern {
+    /// Whether the pattern takes an event of this name.
+    #[must_use]
+    pub fn matches(&self, event: &str) -> bool {
+        match self {
+            Self::Name(name) => name == event,
+            Self::Prefix(prefix) => event.starts_with(prefix),
+            Self::Everything => true,
+        }
+    }
+}
+
+impl FromStr for EventPattern {
+    type Err = MalformedPattern;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let text = text.trim();
+        if text == "*" {
+            return Ok(Self::Everything);
+        }
+        let (name, prefix) = match text.strip_suffix(".*") {
+            Some(prefix) => (prefix, true),
+            None => (text, false),
+        };
+        if name.is_empty() || name.contains(|c: char| c == '*' || c.is_whitespace()) {
+            return Err(MalformedPattern(text.to_owned()));
+        }
+        Ok(if prefix { Self::Prefix(format!("{name}.")) } else { Self::Name(name.to_owned()) })
+    }
+}
+
+impl std::fmt::Display for EventPattern {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Name(name) => f.write_str(name),
+            Self::Prefix(prefix) => write!(f, "{prefix}*"),
+            Self::Everything => f.write_str("*"),
+        }
+    }
+}
+
+/// A list of patterns. An empty list selects nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EventSelection(Vec<EventPattern>);
+
+impl EventSelection {
+    /// The selection of these patterns.
+    #[must_use]
+    pub const fn new(patterns: Vec<EventPattern>) -> Self {
+        Self(patterns)
+    }
+
+    /// Whether any of the patterns takes an event of this name.
+    #[must_use]
+    pub fn selects(&self, event: &str) -> bool {
+        self.0.iter().any(|pattern| pattern.matches(event))
+    }
+
+    /// The patterns that take none of the events that Loops documents: most likely misspelt.
+    pub fn unknown(&self) -> impl Iterator<Item = &EventPattern> {
+        self.0.iter().filter(|pattern| !KNOWN_EVENTS.iter().any(|event| pattern.matches(event)))
+    }
+}
+
+impl FromStr for EventSelection {
+    type Err = MalformedPattern;
+
+    /// A comma-separated list; spaces around the patterns and empty places do not count.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.split(',')
+            .map(str::trim)
+            .filter(|pattern| !pattern.is_empty())
+            .map(str::parse)
+            .collect::<Result<_, _>>()
+            .map(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn selection(text: &str) -> EventSelection {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_name_takes_itself_only() {
+        assert!(selection("contact.created").selects("contact.created"));
+        assert!(!selection("contact.created").selects("contact.created2"));
+        assert!(!selection("contact.created").selects("Contact.created"));
+    }
+
+    #[test]
+    fn a_prefix_takes_what_starts_with_it_and_a_dot() {
+        let selection = selection("email.*");
+        assert!(selection.selects("email.opened"));
+        assert!(!selection.selects("email"));
+        assert!(!selection.selects("emails.opened"));
+        assert!(!selection.selects("campaign.email.sent"));
+    }
+
+    #[test]
+    fn a_star_takes_everything_and_an_empty_list_nothing() {
+        assert!(selection("*").selects("anything"));
+        assert!(!selection(" , ").selects("anything"));
+    }
+
+    #[test]
+    fn lists_may_have_spaces() {
+        let selection = selection(" contact.created , contact.mailingList.* ");
+        assert!(selection.selects("contact.mailingList.subscribed") && selection.selects("contact.created"));
+    }
+
+    #[test]
+    fn other_stars_and_inner_spaces_are_refused() {
+        for text in ["*.created", "contact*", "a.*.b", "a b", ".*", "**"] {
+            assert!(text.parse::<EventSelection>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_that_takes_no_documented_event_is_told() {
+        let unknown: Vec<String> = selection("contact.craeted,email.*,*").unknown().map(ToString::to_string).collect();
+        assert_eq!(unknown, ["contact.craeted"]);
+    }
+}

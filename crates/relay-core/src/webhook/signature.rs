@@ -1,0 +1,229 @@
+//! Standard Webhooks signatures, as Loops makes them (Loops docs, "Webhooks": "Verify requests";
+//! standardwebhooks.com, "Signature scheme").
+//!
+//! What came in is [`Unverified`]; only [`Unverified::verify`] makes a [`Verified`], and only that can be read as an
+//! event. A handler that forgets to verify does not compile.
+
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use bytes::Bytes;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use jiff::Timestamp;
+use sha2::Sha256;
+use subtle::ConstantTimeEq as _;
+
+use crate::error::{Code, Refusal};
+
+/// The header with the id of the message: the only key by which Loops' webhooks can be told apart.
+pub const ID_HEADER: &str = "webhook-id";
+/// The header with the time of the request, in Unix seconds.
+pub const TIMESTAMP_HEADER: &str = "webhook-timestamp";
+/// The header with the signatures, separated by spaces.
+pub const SIGNATURE_HEADER: &str = "webhook-signature";
+
+/// The longest `webhook-id` that is taken, in characters.
+const ID_CHARACTERS: usize = 256;
+/// The most digits of a timestamp that are taken.
+const TIMESTAMP_DIGITS: usize = 15;
+
+/// A secret may come with or without padding; its last bits do not matter, as in most decoders.
+const SECRET_BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
+);
+/// A signature has one text only, padding apart: a changed character is a changed signature.
+const SIGNATURE_BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// A signing secret, decoded.
+#[derive(Clone)]
+pub struct SigningSecret(Vec<u8>);
+
+impl std::fmt::Debug for SigningSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SigningSecret([redacted])")
+    }
+}
+
+/// A signing secret that is not the base64 of at least one byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the signing secret is not base64, with or without whsec_ before it")]
+pub struct MalformedSecret;
+
+impl SigningSecret {
+    /// Reads a secret as Loops shows it: base64 with or without padding, with or without `whsec_` before it.
+    ///
+    /// # Errors
+    /// When it is not base64, or empty: an empty key would let everybody sign.
+    pub fn parse(text: &str) -> Result<Self, MalformedSecret> {
+        let text = text.trim();
+        let encoded = text.strip_prefix("whsec_").unwrap_or(text);
+        match SECRET_BASE64.decode(encoded) {
+            Ok(key) if !key.is_empty() => Ok(Self(key)),
+            _ => Err(MalformedSecret),
+        }
+    }
+
+    /// The signature entry (`v1,…`) of a message.
+    #[must_use]
+    pub fn sign(&self, id: &str, timestamp: &str, body: &[u8]) -> String {
+        format!("v1,{}", base64::engine::general_purpose::STANDARD.encode(self.mac(id, timestamp, body)))
+    }
+
+    fn mac(&self, id: &str, timestamp: &str, body: &[u8]) -> Vec<u8> {
+        // HMAC takes keys of any length (RFC 2104), so this constructor has nothing to refuse.
+        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.0) else {
+            return Vec::new();
+        };
+        for part in [id.as_bytes(), b".", timestamp.as_bytes(), b".", body] {
+            mac.update(part);
+        }
+        mac.finalize().into_bytes().to_vec()
+    }
+}
+
+/// How far the time of a signed request may be off, in both directions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tolerance {
+    /// At most this many seconds.
+    Seconds(u32),
+    /// Any time is taken.
+    Off,
+}
+
+impl Tolerance {
+    /// The tolerance of that many seconds, 0 being [`Tolerance::Off`].
+    #[must_use]
+    pub const fn of_seconds(seconds: u32) -> Self {
+        match seconds {
+            0 => Self::Off,
+            seconds => Self::Seconds(seconds),
+        }
+    }
+}
+
+/// Why a request is not taken as Loops'.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SignatureFault {
+    /// None of the secrets made any of the signatures: forged, or signed with a secret that is not known here (yet).
+    #[error("no signature matches")]
+    NoMatch,
+    /// Signed by Loops, this many seconds ago (or, below zero, ahead).
+    #[error("signed {0} seconds ago")]
+    OutOfRange(i64),
+}
+
+/// A request on the webhook route whose sender is not known yet.
+#[derive(Debug, Clone)]
+pub struct Unverified {
+    id: String,
+    timestamp: String,
+    signatures: String,
+    body: Bytes,
+}
+
+impl Unverified {
+    /// Takes the three headers, verbatim, and the body.
+    ///
+    /// # Errors
+    /// [`Code::MissingHeader`] and [`Code::MalformedHeader`], naming the header.
+    pub fn new(
+        id: Option<&[u8]>,
+        timestamp: Option<&[u8]>,
+        signatures: Option<&[u8]>,
+        body: Bytes,
+    ) -> Result<Self, Refusal> {
+        let id = header(ID_HEADER, id)?;
+        let timestamp = header(TIMESTAMP_HEADER, timestamp)?;
+        let signatures = header(SIGNATURE_HEADER, signatures)?;
+        if id.is_empty() || id.chars().count() > ID_CHARACTERS {
+            return Err(malformed(ID_HEADER, "must have 1 to 256 characters"));
+        }
+        let digits = timestamp.bytes().all(|byte| byte.is_ascii_digit());
+        if !digits || timestamp.is_empty() || timestamp.len() > TIMESTAMP_DIGITS {
+            return Err(malformed(TIMESTAMP_HEADER, "must be Unix seconds, 1 to 15 digits"));
+        }
+        Ok(Self { id, timestamp, signatures, body })
+    }
+
+    /// Verifies the request against every secret and every `v1` signature, in constant time, then its age.
+    ///
+    /// # Errors
+    /// [`SignatureFault::NoMatch`] where nothing matches, [`SignatureFault::OutOfRange`] where something does, but the
+    /// request is older, or further ahead, than `tolerance`; exactly that far is taken.
+    pub fn verify(
+        &self,
+        secrets: &[SigningSecret],
+        now: Timestamp,
+        tolerance: Tolerance,
+    ) -> Result<Verified, SignatureFault> {
+        let given: Vec<Vec<u8>> = self.signatures.split(' ').filter_map(v1_signature).collect();
+        let mut matched = subtle::Choice::from(0);
+        for secret in secrets {
+            let expected = secret.mac(&self.id, &self.timestamp, &self.body);
+            for signature in &given {
+                matched |= expected.ct_eq(signature);
+            }
+        }
+        if !bool::from(matched) {
+            return Err(SignatureFault::NoMatch);
+        }
+        let signed_at: i64 = self.timestamp.parse().map_err(|_| SignatureFault::NoMatch)?;
+        let age = now.as_second() - signed_at;
+        if let Tolerance::Seconds(limit) = tolerance
+            && age.unsigned_abs() > u64::from(limit)
+        {
+            return Err(SignatureFault::OutOfRange(age));
+        }
+        Ok(Verified { id: self.id.clone(), body: self.body.clone() })
+    }
+}
+
+/// A request that Loops signed. Only [`Unverified::verify`] makes one.
+#[derive(Debug, Clone)]
+pub struct Verified {
+    id: String,
+    body: Bytes,
+}
+
+impl Verified {
+    /// The id of the message, the same on every attempt of the same message.
+    #[must_use]
+    pub fn webhook_id(&self) -> &str {
+        &self.id
+    }
+
+    /// The bytes that were signed.
+    #[must_use]
+    pub fn body(&self) -> &Bytes {
+        &self.body
+    }
+}
+
+fn header(name: &str, value: Option<&[u8]>) -> Result<String, Refusal> {
+    let Some(value) = value else {
+        let message = format!("The header {name} is missing: only Loops' signed webhooks are taken here.");
+        return Err(Refusal::new(Code::MissingHeader, message).with_field(name));
+    };
+    match std::str::from_utf8(value) {
+        Ok(value) => Ok(value.to_owned()),
+        Err(_) => Err(malformed(name, "must be UTF-8")),
+    }
+}
+
+fn malformed(name: &str, form: &str) -> Refusal {
+    let message = format!("The header {name} {form}: send the webhook exactly as Loops made it.");
+    Refusal::new(Code::MalformedHeader, message).with_field(name)
+}
+
+fn v1_signature(entry: &str) -> Option<Vec<u8>> {
+    SIGNATURE_BASE64.decode(entry.strip_prefix("v1,")?).ok()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,128 @@
+//! HTTP: which path is which handler, and how a body is read.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use bytes::{Bytes, BytesMut};
+use http::Method;
+use http_body_util::BodyExt as _;
+use relay::REQUEST_BYTES;
+use relay::ingress::response::{self, Caller};
+use relay_core::error::{Code, Refusal};
+use relay_core::row::Kind;
+use tracing::error;
+
+use crate::app::Relay;
+
+/// Where Loops sends its webhooks.
+pub const WEBHOOK_PATH: &str = "/webhooks/loops";
+/// Where Clay sends contacts.
+pub const CONTACT_PATH: &str = "/api/v1/contacts/update";
+/// Where Clay sends events.
+pub const EVENT_PATH: &str = "/api/v1/events/send";
+
+/// How long a caller may take to send a body.
+const BODY_WITHIN: Duration = Duration::from_secs(30);
+/// How much of a body that is too large is still read, so that the caller is there for the answer.
+const DRAINED_BYTES: usize = 10 * 1024 * 1024;
+
+/// What answers a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Route {
+    Webhook,
+    Row(Kind),
+}
+
+impl Route {
+    const fn method(self) -> Method {
+        match self {
+            Self::Row(Kind::Contact) => Method::PUT,
+            Self::Webhook | Self::Row(Kind::Event) => Method::POST,
+        }
+    }
+
+    const fn allowed(self) -> &'static str {
+        match self {
+            Self::Row(Kind::Contact) => "PUT",
+            Self::Webhook | Self::Row(Kind::Event) => "POST",
+        }
+    }
+
+    const fn caller(self) -> Caller {
+        match self {
+            Self::Webhook => Caller::Loops,
+            Self::Row(_) => Caller::Clay,
+        }
+    }
+}
+
+/// The relay as a service.
+pub fn app(relay: Arc<Relay>) -> Router {
+    let at = |route: Route| {
+        axum::routing::any(move |State(relay): State<Arc<Relay>>, request: Request| answer_to(relay, route, request))
+    };
+    Router::new()
+        .route(WEBHOOK_PATH, at(Route::Webhook))
+        .route(CONTACT_PATH, at(Route::Row(Kind::Contact)))
+        .route(EVENT_PATH, at(Route::Row(Kind::Event)))
+        .fallback(|State(relay): State<Arc<Relay>>| async move {
+            relay.refused(Caller::Clay, Code::NotFound, response::not_found()).map(Body::from)
+        })
+        .with_state(relay)
+}
+
+async fn answer_to(relay: Arc<Relay>, route: Route, request: Request) -> Response {
+    let caller = route.caller();
+    let refuse =
+        |refusal: &Refusal| relay.refused(caller, refusal.code(), response::refuse(caller, refusal)).map(Body::from);
+    if request.method() != route.method() {
+        let response = response::method_not_allowed(caller, route.allowed());
+        return relay.refused(caller, Code::MethodNotAllowed, response).map(Body::from);
+    }
+    let (parts, body) = request.into_parts();
+    let Some(body) = read(body).await else {
+        let refusal =
+            Refusal::new(Code::InvalidBody, "The request broke off before its body was complete: send it again.");
+        return refuse(&refusal);
+    };
+    let request = Request::from_parts(parts, body);
+    // In a task of its own: what was begun is ended and recorded, also when the caller has hung up.
+    let handler = Arc::clone(&relay);
+    let answered = tokio::spawn(async move {
+        match route {
+            Route::Webhook => handler.webhook(request).await,
+            Route::Row(kind) => handler.row(kind, request).await,
+        }
+    });
+    match answered.await {
+        Ok(response) => response.map(Body::from),
+        Err(_) => {
+            error!("a handler panicked");
+            let refusal = Refusal::new(Code::Internal, "The relay failed on this request: look into its log.");
+            refuse(&refusal)
+        }
+    }
+}
+
+/// Reads a body; of one that is too large only so much that it shows. `None` where the caller broke off.
+async fn read(mut body: Body) -> Option<Bytes> {
+    let collect = async {
+        let (mut bytes, mut seen) = (BytesMut::new(), 0_usize);
+        while let Some(frame) = body.frame().await {
+            let Ok(data) = frame.ok()?.into_data() else { continue };
+            seen = seen.saturating_add(data.len());
+            if bytes.len() <= REQUEST_BYTES {
+                bytes.extend_from_slice(&data);
+            }
+            if seen > DRAINED_BYTES {
+                break;
+            }
+        }
+        Some(bytes.freeze())
+    };
+    tokio::time::timeout(BODY_WITHIN, collect).await.ok().flatten()
+}

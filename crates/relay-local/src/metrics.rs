@@ -1,0 +1,195 @@
+//! What is counted and measured since the start, as Prometheus reads it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+use relay::telemetry::event::Signal;
+use relay::telemetry::metric::{self, Metric};
+use relay_core::delivery::Direction;
+use relay_core::error::Code;
+
+/// The names and values of a metric's labels.
+type Labels = Vec<(&'static str, String)>;
+type Timing = Family<Labels, Histogram, fn() -> Histogram>;
+
+/// The bounds of times, in seconds: from a far end on this machine to a delivery that waited for days.
+const SECONDS: [f64; 14] =
+    [0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 600.0, 3_600.0, 86_400.0, 259_200.0];
+
+/// The label of a refusal's code.
+const CODE: &str = "code";
+
+/// What is counted for each direction.
+const BY_DIRECTION: [&str; 6] =
+    [metric::ACCEPTED, metric::DELIVERED, metric::DUPLICATE, metric::RETRIED, metric::DEAD, metric::HELD];
+
+/// What is counted, and its help.
+const COUNTED: [(&str, &str); 8] = [
+    (metric::ACCEPTED, "Requests that were taken: each is delivered, or waits to be"),
+    (metric::REFUSED, "Requests that were refused, by whose matter it is and by code"),
+    (metric::DELIVERED, "Deliveries that the far end took"),
+    (metric::DUPLICATE, "Deliveries that the far end had before"),
+    (metric::RETRIED, "Attempts after which another one follows"),
+    (metric::DEAD, "Deliveries that were given up, and are kept as dead letters"),
+    (metric::HELD, "Attempts that found that a person has to mend something"),
+    (metric::LOOPS_KEY_REFUSED, "Calls under a key that Loops refuses"),
+];
+
+/// The counts of a process.
+#[derive(Debug, Clone)]
+pub struct Counts {
+    registry: Arc<Registry>,
+    counters: Arc<BTreeMap<&'static str, Family<Labels, Counter>>>,
+    age: Timing,
+    far_end: Timing,
+    pool_used: Family<Labels, Gauge<f64, AtomicU64>>,
+    submissions: Family<Labels, Gauge>,
+    waiting: Family<Labels, Gauge>,
+    oldest: Family<Labels, Gauge<f64, AtomicU64>>,
+}
+
+/// A queue as it stands when it is asked about.
+#[derive(Debug, Clone, Copy)]
+pub struct Queued {
+    /// Its direction.
+    pub direction: &'static str,
+    /// How many deliveries wait.
+    pub waiting: u32,
+    /// For how many seconds the oldest has waited.
+    pub oldest_seconds: f64,
+}
+
+impl Counts {
+    /// Counts that begin now.
+    #[must_use]
+    pub fn begin() -> Self {
+        let mut registry = Registry::with_prefix("relay");
+        let mut counters = BTreeMap::new();
+        for (name, help) in COUNTED {
+            let family = Family::<Labels, Counter>::default();
+            registry.register(name, help, family.clone());
+            counters.insert(name, family);
+        }
+        let timing: fn() -> Histogram = || Histogram::new(SECONDS);
+        let (age, far_end) = (Timing::new_with_constructor(timing), Timing::new_with_constructor(timing));
+        registry.register_with_unit(
+            "delivery_age",
+            "How long ago a delivery came that was tried",
+            Unit::Seconds,
+            age.clone(),
+        );
+        registry.register_with_unit("far_end", "How long the far end took to answer", Unit::Seconds, far_end.clone());
+        let (pool_used, submissions) = (Family::default(), Family::default());
+        registry.register("clay_pool_used", "How much of a pool of Clay webhooks is used", pool_used.clone());
+        registry.register("clay_webhook_submissions", "Rows that a Clay webhook has taken", submissions.clone());
+        let (waiting, oldest) = (Family::default(), Family::default());
+        registry.register("queue_waiting", "Deliveries that wait", waiting.clone());
+        registry.register_with_unit("queue_oldest", "How long the oldest has waited", Unit::Seconds, oldest.clone());
+        let (registry, counters) = (Arc::new(registry), Arc::new(counters));
+        let counts = Self { registry, counters, age, far_end, pool_used, submissions, waiting, oldest };
+        counts.begin_at_zero();
+        counts
+    }
+
+    /// Makes every series that is known beforehand: one that begins with its first event hides that event from a rate
+    /// (Prometheus, "Instrumentation": avoid missing metrics). What a webhook has taken is known with its first row only.
+    fn begin_at_zero(&self) {
+        for direction in [Direction::LoopsToClay, Direction::ClayToLoops] {
+            let labels = vec![(metric::DIRECTION, direction.as_str().to_owned())];
+            for name in BY_DIRECTION {
+                self.begin_counter(name, &labels);
+            }
+            drop(self.age.get_or_create(&labels));
+            drop(self.far_end.get_or_create(&labels));
+        }
+        let loops = (metric::DIRECTION, Direction::ClayToLoops.as_str().to_owned());
+        self.begin_counter(metric::LOOPS_KEY_REFUSED, &vec![loops]);
+        for code in Code::ALL {
+            let labels = vec![(metric::CAUSE, metric::cause(code).to_owned()), (CODE, code.as_str().to_owned())];
+            self.begin_counter(metric::REFUSED, &labels);
+        }
+    }
+
+    fn begin_counter(&self, name: &str, labels: &Labels) {
+        if let Some(counter) = self.counters.get(name) {
+            drop(counter.get_or_create(labels));
+        }
+    }
+
+    /// Counts a signal.
+    pub fn count(&self, signal: &Signal<'_>) {
+        for Metric { name, value, by: (label, of), .. } in metric::of(signal) {
+            let mut labels: Labels = vec![(label, of.to_owned())];
+            match name {
+                metric::AGE => self.age.get_or_create(&labels).observe(signal.age.unwrap_or_default().as_secs_f64()),
+                metric::FAR_END => {
+                    let time = signal.tally.far_end.unwrap_or_default();
+                    self.far_end.get_or_create(&labels).observe(time.as_secs_f64());
+                }
+                metric::POOL_USED => {
+                    // At most a hundred.
+                    let percent = f64::from(u32::try_from(value).unwrap_or(100));
+                    self.pool_used.get_or_create(&labels).set(percent / 100.0);
+                }
+                metric::SUBMISSIONS => {
+                    self.submissions.get_or_create(&labels).set(i64::try_from(value).unwrap_or(i64::MAX));
+                }
+                _ => {
+                    if let Some(code) = signal.code.filter(|_| name == metric::REFUSED) {
+                        labels.push((CODE, code.as_str().to_owned()));
+                    }
+                    if let Some(counter) = self.counters.get(name) {
+                        counter.get_or_create(&labels).inc_by(value);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Everything as text (OpenMetrics 1.0), with the queues as they stand.
+    #[must_use]
+    pub fn text(&self, queues: &[Queued]) -> String {
+        for queue in queues {
+            let labels = vec![(metric::DIRECTION, queue.direction.to_owned())];
+            self.waiting.get_or_create(&labels).set(queue.waiting.into());
+            self.oldest.get_or_create(&labels).set(queue.oldest_seconds);
+        }
+        let mut text = String::new();
+        // A text takes whatever is written to it.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use relay::telemetry::event::{Became, Place};
+
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_counted_by_its_code() {
+        let counts = Counts::begin();
+        let signal = Signal::new(Direction::ClayToLoops, Place::Door, Became::Refused, "refused_1");
+        counts.count(&Signal { code: Some(Code::InvalidToken), ..signal });
+        let text = counts.text(&[Queued { direction: "loops-to-clay", waiting: 2, oldest_seconds: 1.5 }]);
+        for line in [
+            r#"relay_refused_total{cause="token",code="invalid_token"} 1"#,
+            r#"relay_queue_waiting{direction="loops-to-clay"} 2"#,
+            r#"relay_queue_oldest_seconds{direction="loops-to-clay"} 1.5"#,
+        ] {
+            assert!(text.lines().any(|known| known == line), "{line} is not in {text}");
+        }
+        assert!(text.ends_with(
+            "# EOF
+"
+        ));
+    }
+}

@@ -1,0 +1,290 @@
+//! The secrets of a running relay. What `relayctl setup --local` stores is taken up without a restart: when a secret does not
+//! work, and otherwise within a second; and what is held is tried at once then.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use relay::config::env::SettingFault;
+use relay::ports::secrets::{ClayToLoopsSecret, LoopsToClaySecret, SecretFault, SecretField, SecretSource};
+use relay_core::secret::{RelayTokens, SecretString};
+use relay_core::webhook::route::{ClayRoute, ClayWebhook};
+use relay_core::webhook::signature::SigningSecret;
+use tokio::sync::watch;
+use tracing::{error, info, warn};
+
+use relay_sqlite::config::{
+    CLAY_WEBHOOK_AUTH_TOKEN, CLAY_WEBHOOK_URL, Given, LOOPS_API_KEY, LOOPS_SIGNING_SECRET, LocalSettings, RELAY_TOKEN,
+};
+use relay_sqlite::data_dir::{DataFolder, FolderFault};
+use relay_sqlite::secrets_file::{STORED_SETTINGS_FILE, StoredFault, fill_in};
+use relay_sqlite::store::SqliteStore;
+
+/// The name of the one route that the settings describe.
+const ROUTE: &str = "default";
+/// The key of the simulated Loops.
+pub const SIMULATED_KEY: &str = "simulated";
+/// How often the file is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// What the two directions need to know.
+#[derive(Debug)]
+pub struct Keys {
+    /// Signing secrets and routes.
+    pub loops_to_clay: LoopsToClaySecret,
+    /// Loops key and relay tokens.
+    pub clay_to_loops: ClayToLoopsSecret,
+}
+
+/// Which ends are simulated, from the start to the end of the process.
+#[derive(Debug, Clone, Default)]
+pub struct SimulatedEnds {
+    /// The URL of the simulated Clay's webhook.
+    pub clay: Option<String>,
+    /// Whether Loops is simulated.
+    pub loops: bool,
+}
+
+impl Keys {
+    /// What the settings, the folder and the simulated ends come to.
+    ///
+    /// # Errors
+    /// When what the folder generates can be neither read nor written.
+    pub fn of(settings: &LocalSettings, folder: &DataFolder, simulated: &SimulatedEnds) -> Result<Self, FolderFault> {
+        let signing_secrets = match &settings.signing_secrets {
+            Given::Set(secrets) => secrets.clone(),
+            Given::NotSet => SigningSecret::parse(&folder.signing_secret()?).into_iter().collect(),
+        };
+        let webhooks = match (&settings.clay_webhooks, &simulated.clay) {
+            (Given::Set(webhooks), _) => webhooks.clone(),
+            (Given::NotSet, Some(url)) => ClayWebhook::new(url, settings.clay_token.as_deref()).into_iter().collect(),
+            (Given::NotSet, None) => Vec::new(),
+        };
+        let api_key = match &settings.loops_api_key {
+            Given::Set(key) if !simulated.loops => key.clone(),
+            _ => Some(SecretString::from(SIMULATED_KEY)),
+        };
+        let tokens = match &settings.relay_tokens {
+            Given::Set(tokens) => RelayTokens::new(tokens),
+            Given::NotSet => RelayTokens::new([folder.relay_token()?]),
+        };
+        let events = settings.shared.relayed_events.clone();
+        let routes = vec![ClayRoute { name: ROUTE.to_owned(), events, webhooks }];
+        Ok(Self {
+            loops_to_clay: LoopsToClaySecret { signing_secrets, routes },
+            clay_to_loops: ClayToLoopsSecret { api_key, tokens },
+        })
+    }
+}
+
+/// Why what is stored is not taken up.
+#[derive(Debug, thiserror::Error)]
+enum NotTaken {
+    #[error(transparent)]
+    Stored(#[from] StoredFault),
+    #[error(transparent)]
+    Folder(#[from] FolderFault),
+    #[error("{0}")]
+    Setting(SettingFault),
+    #[error("{0} was taken out of it, which counts from the next start on: restart the relay, or store it again")]
+    TakenOut(&'static str),
+}
+
+/// Where secrets are stored while the relay runs, and what they were when they were read last.
+#[derive(Debug)]
+pub struct StoredKeys {
+    folder: DataFolder,
+    environment: BTreeMap<String, String>,
+    simulated: SimulatedEnds,
+    /// The settings that were stored.
+    names: Vec<&'static str>,
+    seen: Option<FileVersion>,
+}
+
+/// By what a file that was replaced is told from the one before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct FileVersion {
+    inode: u64,
+    length: u64,
+    changed_at: (i64, i64),
+}
+
+impl StoredKeys {
+    /// What is stored in a folder beside this environment, where `names` were stored at the start.
+    #[must_use]
+    pub const fn new(
+        folder: DataFolder,
+        environment: BTreeMap<String, String>,
+        simulated: SimulatedEnds,
+        names: Vec<&'static str>,
+    ) -> Self {
+        Self { folder, environment, simulated, names, seen: None }
+    }
+
+    /// What is stored now, where that has changed since this was asked last, and can be used; the first time, what is there.
+    pub fn changed(&mut self) -> Option<Keys> {
+        let version = version_of(&self.folder.path().join(STORED_SETTINGS_FILE));
+        if version == self.seen {
+            return None;
+        }
+        self.seen = version;
+        match self.read() {
+            Ok(keys) => Some(keys),
+            Err(fault) => {
+                warn!(%fault, "what is stored in the data folder is not taken up: what was known serves on");
+                None
+            }
+        }
+    }
+
+    fn read(&mut self) -> Result<Keys, NotTaken> {
+        let mut variables = self.environment.clone();
+        let names = fill_in(&mut variables)?;
+        // An end that is real does not become a simulated one under way, and no secret a generated one.
+        if let Some(gone) = self.names.iter().find(|name| **name != CLAY_WEBHOOK_AUTH_TOKEN && !names.contains(name)) {
+            return Err(NotTaken::TakenOut(gone));
+        }
+        let settings = LocalSettings::read(&variables).map_err(|faults| match faults.into_iter().next() {
+            Some(fault) => NotTaken::Setting(fault),
+            None => NotTaken::TakenOut(RELAY_TOKEN),
+        })?;
+        let keys = Keys::of(&settings, &self.folder, &self.simulated)?;
+        if self.simulated.loops && names.contains(&LOOPS_API_KEY) && !self.names.contains(&LOOPS_API_KEY) {
+            warn!("{LOOPS_API_KEY} is stored, but Loops is simulated until the relay is started again");
+        }
+        self.names = names;
+        Ok(keys)
+    }
+}
+
+fn version_of(path: &Path) -> Option<FileVersion> {
+    let metadata = fs::metadata(path).ok()?;
+    let changed_at = (metadata.mtime(), metadata.mtime_nsec());
+    Some(FileVersion { inode: metadata.ino(), length: metadata.len(), changed_at })
+}
+
+/// The secrets as they are used now.
+#[derive(Clone)]
+pub struct KeptSecrets(Arc<Shared>);
+
+struct Shared {
+    in_use: RwLock<InUse>,
+    stored: Option<Mutex<StoredKeys>>,
+    /// How often they have changed.
+    changes: watch::Sender<u64>,
+}
+
+struct InUse {
+    loops_to_clay: Arc<LoopsToClaySecret>,
+    clay_to_loops: Arc<ClayToLoopsSecret>,
+}
+
+impl std::fmt::Debug for KeptSecrets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("KeptSecrets")
+    }
+}
+
+impl From<Keys> for InUse {
+    fn from(keys: Keys) -> Self {
+        Self { loops_to_clay: Arc::new(keys.loops_to_clay), clay_to_loops: Arc::new(keys.clay_to_loops) }
+    }
+}
+
+/// Keys that do not change.
+impl From<Keys> for KeptSecrets {
+    fn from(keys: Keys) -> Self {
+        Self::new(keys, None)
+    }
+}
+
+impl KeptSecrets {
+    /// These, until something else is stored.
+    #[must_use]
+    pub fn new(keys: Keys, stored: Option<StoredKeys>) -> Self {
+        let in_use = RwLock::new(InUse::from(keys));
+        Self(Arc::new(Shared { in_use, stored: stored.map(Mutex::new), changes: watch::Sender::new(0) }))
+    }
+
+    /// Takes up what is stored, again and again, and lets what is held be tried when that has changed. It does not end.
+    pub async fn keep(self, store: SqliteStore) {
+        let mut changes = self.0.changes.subscribe();
+        loop {
+            tokio::select! {
+                _ = changes.changed() => {
+                    info!("what was stored in the data folder is in use; what is held is tried now");
+                    while let Err(fault) = store.free_held().await {
+                        error!(%fault, "what is held cannot be freed yet");
+                        tokio::time::sleep(LOOK_EVERY).await;
+                    }
+                }
+                () = tokio::time::sleep(LOOK_EVERY) => self.look().await,
+            }
+        }
+    }
+
+    /// Takes up what is stored, if that has changed.
+    async fn look(&self) {
+        if self.0.stored.is_none() {
+            return;
+        }
+        let shared = Arc::clone(&self.0);
+        // A look that panics has changed nothing.
+        let _ = tokio::task::spawn_blocking(move || shared.look()).await;
+    }
+}
+
+impl Shared {
+    fn look(&self) {
+        let Some(stored) = &self.stored else { return };
+        let mut stored = stored.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(keys) = stored.changed() {
+            *self.in_use.write().unwrap_or_else(PoisonError::into_inner) = InUse::from(keys);
+            self.changes.send_modify(|changes| *changes += 1);
+        }
+    }
+}
+
+/// What is read of the secrets in use.
+trait Part: Send + Sync + Sized {
+    fn of(in_use: &InUse) -> &Arc<Self>;
+}
+
+impl Part for LoopsToClaySecret {
+    fn of(in_use: &InUse) -> &Arc<Self> {
+        &in_use.loops_to_clay
+    }
+}
+
+impl Part for ClayToLoopsSecret {
+    fn of(in_use: &InUse) -> &Arc<Self> {
+        &in_use.clay_to_loops
+    }
+}
+
+impl<T: Part> SecretSource<T> for KeptSecrets {
+    async fn current(&self) -> Result<Arc<T>, SecretFault> {
+        Ok(Arc::clone(T::of(&self.0.in_use.read().unwrap_or_else(PoisonError::into_inner))))
+    }
+
+    async fn reread(&self) -> Result<Arc<T>, SecretFault> {
+        self.look().await;
+        self.current().await
+    }
+
+    fn name_of(&self, field: SecretField) -> String {
+        setting_of(field).to_owned()
+    }
+}
+
+const fn setting_of(field: SecretField) -> &'static str {
+    match field {
+        SecretField::SigningSecrets => LOOPS_SIGNING_SECRET,
+        SecretField::ClayRoutes => CLAY_WEBHOOK_URL,
+        SecretField::LoopsApiKey => LOOPS_API_KEY,
+        SecretField::RelayTokens => RELAY_TOKEN,
+    }
+}

@@ -1,0 +1,4 @@
+//! Clay: webhook tables with their limits.
+
+pub(crate) mod server;
+pub(crate) mod state;

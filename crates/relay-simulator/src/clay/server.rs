@@ -1,0 +1,175 @@
+//! A Clay workspace: any number of table webhooks under one rate limit.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{Path, Query, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use tokio::net::TcpListener;
+
+use crate::clay::state::{Refusal, Workspace, raw};
+use crate::{Refusals, Simulator};
+
+/// How long `GET /rows?wait=…` waits for rows.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+const ABOUT: &str = "A simulated Clay workspace. POST a row to /v3/sources/webhook/{name}; \
+                     GET /rows shows what arrived, GET /rows?wait=1 waits for the first row.\n";
+
+/// A simulated Clay workspace on a socket of its own. It stops when it is dropped.
+pub struct Clay {
+    server: Simulator,
+    workspace: Arc<Workspace>,
+}
+
+/// What a simulated workspace allows. The defaults are Clay's own figures.
+#[derive(Clone)]
+pub struct ClayOptions {
+    /// The token that every webhook asks for in `x-clay-webhook-auth`; none by default (Clay, webhook guide:
+    /// authentication is optional).
+    pub auth_token: Option<String>,
+    /// Rows a second, shared by all webhooks of the workspace: 10 (Clay, webhook guide: limits). At least 1;
+    /// `u32::MAX` is no limit.
+    pub per_second: u32,
+    /// Rows at once after a pause: 20 (Clay, webhook guide: limits). At least 1.
+    pub burst: u32,
+    /// Rows that one webhook accepts in its life: 50,000 (Clay, webhook guide: limits).
+    pub cap: u64,
+    /// The largest row in bytes: 100 KB (Clay, webhook guide: limits), read as 100,000.
+    pub limit_bytes: usize,
+}
+
+/// A row that was accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClayRow {
+    /// The name of the webhook, the last part of its URL.
+    pub webhook: String,
+    /// The body, byte for byte.
+    pub body: Bytes,
+    /// When it was accepted.
+    pub received_at: Timestamp,
+}
+
+impl Clay {
+    /// Serves a new, empty workspace on `listener`. Every webhook name exists from its first use.
+    ///
+    /// # Errors
+    ///
+    /// If the socket has no address.
+    pub async fn start(listener: TcpListener, options: ClayOptions) -> std::io::Result<Self> {
+        let workspace = Arc::new(Workspace::new(options));
+        let server = Simulator::start(listener, routes(&workspace))?;
+        Ok(Self { server, workspace })
+    }
+
+    /// The URL of the webhook of this name, in Clay's shape (Clay, webhook guide: set-up).
+    #[must_use]
+    pub fn webhook_url(&self, name: &str) -> String {
+        format!("http://{}/v3/sources/webhook/{name}", self.server.address)
+    }
+
+    /// Where the workspace listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.server.address
+    }
+
+    /// Every accepted row, in the order of arrival.
+    #[must_use]
+    pub fn rows(&self) -> Vec<ClayRow> {
+        self.workspace.rows()
+    }
+
+    /// The status of every refusal, in order.
+    #[must_use]
+    pub fn refused(&self) -> Vec<u16> {
+        self.workspace.refusals.list()
+    }
+}
+
+impl fmt::Debug for Clay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Clay").field("address", &self.server.address).finish_non_exhaustive()
+    }
+}
+
+impl Default for ClayOptions {
+    fn default() -> Self {
+        Self { auth_token: None, per_second: 10, burst: 20, cap: 50_000, limit_bytes: 100_000 }
+    }
+}
+
+impl fmt::Debug for ClayOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClayOptions")
+            .field("auth_token", &self.auth_token.as_ref().map(|_| "[redacted]"))
+            .field("per_second", &self.per_second)
+            .field("burst", &self.burst)
+            .field("cap", &self.cap)
+            .field("limit_bytes", &self.limit_bytes)
+            .finish()
+    }
+}
+
+fn routes(workspace: &Arc<Workspace>) -> Router {
+    let webhooks = Router::new()
+        .route("/v3/sources/webhook/{name}", post(receive))
+        .layer(from_fn_with_state(workspace.refusals.clone(), Refusals::note));
+    Router::new()
+        .route("/", get(|| async { ABOUT }))
+        .route("/rows", get(show))
+        .fallback(|| async { StatusCode::NOT_FOUND })
+        .merge(webhooks)
+        .with_state(Arc::clone(workspace))
+}
+
+/// The body of the answer to an accepted row is not stated; it is no JSON here, so that nobody leans on it.
+async fn receive(
+    State(workspace): State<Arc<Workspace>>,
+    Path(webhook): Path<String>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<&'static str, Refusal> {
+    let body = body.map_err(|_| Refusal::BadRow("Payload could not be read"))?;
+    workspace.accept(webhook, &headers, body)?;
+    Ok("OK")
+}
+
+#[derive(Deserialize)]
+struct Wait {
+    #[serde(default)]
+    wait: usize,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Shown<'a> {
+    webhook: &'a str,
+    received_at: String,
+    body: &'a RawValue,
+}
+
+async fn show(State(workspace): State<Arc<Workspace>>, Query(Wait { wait }): Query<Wait>) -> Response {
+    // Rows or not, what is there is shown.
+    let _ = tokio::time::timeout(LONGEST_WAIT, workspace.wait_for(wait)).await;
+    let rows: Vec<String> = workspace.rows().iter().filter_map(line).collect();
+    let list = if rows.is_empty() { "[]\n".to_owned() } else { format!("[\n{}\n]\n", rows.join(",\n")) };
+    ([(CONTENT_TYPE, "application/json")], list).into_response()
+}
+
+fn line(row: &ClayRow) -> Option<String> {
+    let shown = Shown { webhook: &row.webhook, received_at: row.received_at.to_string(), body: raw(&row.body)? };
+    serde_json::to_string(&shown).ok()
+}

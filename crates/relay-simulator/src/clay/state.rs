@@ -1,0 +1,131 @@
+//! What a simulated Clay workspace holds, and what it takes.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+
+use axum::Json;
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde_json::json;
+use serde_json::value::RawValue;
+use tokio::sync::watch;
+
+use crate::clay::server::{ClayOptions, ClayRow};
+use crate::rate_limit::TokenBucket;
+use crate::{Refusals, lock};
+
+/// The header that carries a webhook's token (Clay, webhook guide: authentication).
+const AUTH_HEADER: &str = "x-clay-webhook-auth";
+
+/// All webhooks of one workspace and their shared limit.
+pub(crate) struct Workspace {
+    options: ClayOptions,
+    bucket: TokenBucket,
+    table: Mutex<Table>,
+    /// How many rows there are, for those who wait for some.
+    arrived: watch::Sender<usize>,
+    pub(crate) refusals: Refusals,
+}
+
+#[derive(Default)]
+struct Table {
+    rows: Vec<ClayRow>,
+    used: HashMap<String, u64>,
+}
+
+/// Why a row was not taken (Clay, webhook guide: responses).
+pub(crate) enum Refusal {
+    WrongToken,
+    TooFast,
+    BadRow(&'static str),
+    UsedUp,
+}
+
+impl Workspace {
+    pub(crate) fn new(options: ClayOptions) -> Self {
+        Self {
+            bucket: TokenBucket::new(options.per_second, options.burst),
+            options,
+            table: Mutex::default(),
+            arrived: watch::Sender::new(0),
+            refusals: Refusals::default(),
+        }
+    }
+
+    /// Every accepted row, in the order of arrival.
+    pub(crate) fn rows(&self) -> Vec<ClayRow> {
+        lock(&self.table).rows.clone()
+    }
+
+    /// Waits until there are so many rows.
+    pub(crate) async fn wait_for(&self, rows: usize) {
+        let mut arrived = self.arrived.subscribe();
+        // The sender lives as long as the workspace: this ends with the rows or not at all.
+        let _ = arrived.wait_for(|there| *there >= rows).await;
+    }
+
+    /// Takes a row or says why not. The order of the checks is not stated.
+    pub(crate) fn accept(&self, webhook: String, headers: &HeaderMap, body: Bytes) -> Result<(), Refusal> {
+        let token = headers.get(AUTH_HEADER).map(HeaderValue::as_bytes);
+        if self.options.auth_token.as_ref().is_some_and(|wanted| token != Some(wanted.as_bytes())) {
+            return Err(Refusal::WrongToken);
+        }
+        if !self.bucket.take() {
+            return Err(Refusal::TooFast);
+        }
+        if !is_json(headers) {
+            return Err(Refusal::BadRow("Content-Type must be application/json"));
+        }
+        if body.len() > self.options.limit_bytes {
+            return Err(Refusal::BadRow("Payload is larger than 100 KB"));
+        }
+        if raw(&body).is_none() {
+            return Err(Refusal::BadRow("Body is not valid JSON"));
+        }
+        let mut table = lock(&self.table);
+        // Only what was accepted counts (Clay, webhook guide: limits).
+        let used = table.used.entry(webhook.clone()).or_default();
+        if *used >= self.options.cap {
+            return Err(Refusal::UsedUp);
+        }
+        *used = used.saturating_add(1);
+        // One row per POST, whatever the shape: a list is not split (Clay, webhook guide: body).
+        table.rows.push(ClayRow { webhook, body, received_at: Timestamp::now() });
+        self.arrived.send_replace(table.rows.len());
+        Ok(())
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        // Only the 429's body and the 403's words are stated; the others are dressed alike.
+        let (status, kind, message) = match self {
+            Self::WrongToken => (StatusCode::UNAUTHORIZED, "Unauthorized", "Unauthorized"),
+            Self::TooFast => {
+                (StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", "Too many requests. Wait a bit and retry.")
+            }
+            Self::BadRow(message) => (StatusCode::BAD_REQUEST, "BadRequest", message),
+            Self::UsedUp => (StatusCode::FORBIDDEN, "Forbidden", "Record limit reached for webhook"),
+        };
+        let body = Json(json!({"type": kind, "message": message, "details": null}));
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            (status, [(RETRY_AFTER, "1")], body).into_response()
+        } else {
+            (status, body).into_response()
+        }
+    }
+}
+
+/// A body as JSON text, if it is any.
+pub(crate) fn raw(body: &[u8]) -> Option<&RawValue> {
+    serde_json::from_str(std::str::from_utf8(body).ok()?).ok()
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = content_type.split(';').next().unwrap_or_default();
+    essence.trim().eq_ignore_ascii_case("application/json")
+}

@@ -1,0 +1,228 @@
+//! What a simulated team holds: its contacts, its events, and the calls that made them.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Map, Value, json};
+
+use crate::loops::contact::Contact;
+use crate::loops::error::Refusal;
+use crate::loops::validation::{self as rules, ContactFields};
+
+/// How long a key is remembered (Loops, API reference: send an event).
+const KEY_LIFE: SignedDuration = SignedDuration::from_hours(24);
+
+/// The longest key (Loops, API reference: send an event).
+const LONGEST_KEY: usize = 100;
+
+/// An event that was accepted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LoopsEvent {
+    /// The whole body, as it was understood.
+    pub body: Value,
+    /// The `Idempotency-Key` it came with.
+    pub idempotency_key: Option<String>,
+    /// When it was accepted.
+    pub received_at: Timestamp,
+}
+
+/// A call that was answered with a 2xx.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoopsCall {
+    /// The path without its query, such as `/api/v1/contacts/update`.
+    pub path: String,
+    /// The body, byte for byte; empty where a call has none.
+    pub body: Bytes,
+    /// The `Idempotency-Key` it came with.
+    pub idempotency_key: Option<String>,
+}
+
+/// The team that the API key belongs to.
+#[derive(Debug, Default)]
+pub(crate) struct Team {
+    pub(crate) contacts: Vec<Contact>,
+    pub(crate) events: Vec<LoopsEvent>,
+    pub(crate) calls: Vec<LoopsCall>,
+    keys: HashMap<String, Timestamp>,
+    /// Names and types of the properties that were made before any contact had them.
+    declared: Vec<(String, String)>,
+}
+
+impl Team {
+    /// Makes a property (Loops, API reference: create a contact property).
+    pub(crate) fn declare(&mut self, (name, kind): (String, String)) -> Result<(), Refusal> {
+        if self.declared.iter().any(|(declared, _)| *declared == name) {
+            return Err(Refusal::bad_request(format!("Property {name} already exists")));
+        }
+        self.declared.push((name, kind));
+        Ok(())
+    }
+
+    /// Updates a contact or makes one (Loops, API reference: update a contact), and returns its id.
+    pub(crate) fn update(&mut self, fields: ContactFields) -> Result<String, Refusal> {
+        let email = fields.email.as_deref();
+        let user_id = fields.user_id.as_deref();
+        let mut matching = self.contacts.iter_mut().filter(|contact| {
+            email.is_some_and(|email| contact.has_email(email))
+                || user_id.is_some_and(|user_id| contact.has_user_id(user_id))
+        });
+        match (matching.next(), matching.next()) {
+            (Some(_), Some(_)) => Err(Refusal::bad_request("Multiple contacts found for the given criteria")),
+            (Some(contact), None) => {
+                contact.apply(fields);
+                Ok(contact.id().to_owned())
+            }
+            (None, _) => self.add(fields),
+        }
+    }
+
+    /// Makes a contact (Loops, API reference: create a contact), and returns its id.
+    pub(crate) fn create(&mut self, fields: ContactFields) -> Result<String, Refusal> {
+        let Some(email) = &fields.email else {
+            return Err(Refusal::bad_request("email is required"));
+        };
+        let known = |contact: &Contact| {
+            contact.has_email(email) || fields.user_id.as_deref().is_some_and(|id| contact.has_user_id(id))
+        };
+        if self.contacts.iter().any(known) {
+            return Err(Refusal::conflict("Email or userId is already on list"));
+        }
+        self.add(fields)
+    }
+
+    /// The contact with the address or the user id, or an empty list (Loops, API reference: find a contact).
+    pub(crate) fn find(&self, email: Option<&str>, user_id: Option<&str>) -> Result<Value, Refusal> {
+        let found = match (email, user_id) {
+            (Some(email), None) => {
+                rules::email(email)?;
+                self.contacts.iter().find(|contact| contact.has_email(email))
+            }
+            (None, Some(user_id)) => self.contacts.iter().find(|contact| contact.has_user_id(user_id)),
+            _ => return Err(Refusal::bad_request("Exactly one of email and userId is required")),
+        };
+        Ok(found.map(Contact::show).into_iter().collect())
+    }
+
+    /// Takes an event and updates its contact on the way (Loops, API reference: send an event).
+    ///
+    /// A key that was used within a day is refused, whatever the body. Which answers use up a key is not stated;
+    /// here only a 200 does, because then somebody may have been e-mailed.
+    pub(crate) fn send(&mut self, call: &LoopsCall, now: Timestamp) -> Result<(), Refusal> {
+        let key = call.idempotency_key.as_deref();
+        self.keys.retain(|_, used| now.duration_since(*used) < KEY_LIFE);
+        if let Some(key) = key {
+            if key.chars().count() > LONGEST_KEY {
+                return Err(Refusal::bad_request("Idempotency-Key is longer than 100 characters"));
+            }
+            if self.keys.contains_key(key) {
+                let message = format!("Request with idempotency key {key} has already been processed.");
+                return Err(Refusal::conflict(message));
+            }
+        }
+        let (fields, body) = rules::event(&call.body)?;
+        self.update(fields)?;
+        if let Some(key) = key {
+            self.keys.insert(key.to_owned(), now);
+        }
+        self.events.push(LoopsEvent { body, idempotency_key: call.idempotency_key.clone(), received_at: now });
+        Ok(())
+    }
+
+    /// The team's contact properties (Loops, API reference: list contact properties). Here a custom property exists
+    /// as soon as a contact has it: whether Loops drops or keeps an undeclared one is not stated.
+    pub(crate) fn properties(&self, custom_only: bool) -> Value {
+        // The three that begin with `__` are Loops' own and listed all the same.
+        const STANDARD: [(&str, &str); 11] = [
+            ("firstName", "string"),
+            ("lastName", "string"),
+            ("email", "string"),
+            ("userGroup", "string"),
+            ("userId", "string"),
+            ("subscribed", "boolean"),
+            ("createdAt", "date"),
+            ("source", "string"),
+            ("__domain", "string"),
+            ("__marketing_audience", "string"),
+            ("__critical_audience", "string"),
+        ];
+        let mut listed = Map::new();
+        if !custom_only {
+            listed.extend(STANDARD.iter().map(|(key, kind)| ((*key).to_owned(), property(key, kind))));
+        }
+        for (key, kind) in &self.declared {
+            listed.insert(key.clone(), property(key, kind));
+        }
+        for (key, value) in self.contacts.iter().flat_map(Contact::custom) {
+            let kind = match value {
+                Value::Number(_) => "number",
+                Value::Bool(_) => "boolean",
+                _ => "string",
+            };
+            listed.entry(key.clone()).or_insert_with(|| property(key, kind));
+        }
+        listed.into_iter().map(|(_, property)| property).collect()
+    }
+
+    /// A contact needs an address: a `userId` that nobody has makes none (Loops, API reference: update a contact).
+    fn add(&mut self, fields: ContactFields) -> Result<String, Refusal> {
+        let Some(email) = fields.email.clone() else {
+            return Err(Refusal::bad_request("Contact not found."));
+        };
+        let contact = Contact::new(email, fields);
+        let id = contact.id().to_owned();
+        self.contacts.push(contact);
+        Ok(id)
+    }
+}
+
+fn property(key: &str, kind: &str) -> Value {
+    json!({"key": key, "label": label(key), "type": kind})
+}
+
+/// `favoriteColor` is labelled "Favorite color" (Loops, API reference: list contact properties).
+fn label(key: &str) -> String {
+    let mut label = String::new();
+    for (at, letter) in key.chars().enumerate() {
+        if at == 0 {
+            label.extend(letter.to_uppercase());
+        } else if letter.is_uppercase() {
+            label.push(' ');
+            label.extend(letter.to_lowercase());
+        } else {
+            label.push(letter);
+        }
+    }
+    label
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(body: &'static str, key: &str) -> LoopsCall {
+        let idempotency_key = Some(key.to_owned());
+        LoopsCall { path: "/api/v1/events/send".to_owned(), body: Bytes::from_static(body.as_bytes()), idempotency_key }
+    }
+
+    #[test]
+    fn a_key_is_remembered_for_a_day_and_no_longer() {
+        let mut team = Team::default();
+        let signup = call(r#"{"email":"alex@example.com","eventName":"signup"}"#, "one");
+        let start = Timestamp::UNIX_EPOCH;
+        assert_eq!(team.send(&signup, start), Ok(()));
+        let used = Refusal::conflict("Request with idempotency key one has already been processed.");
+        assert_eq!(team.send(&signup, start + SignedDuration::from_secs(86_399)), Err(used));
+        assert_eq!(team.send(&signup, start + SignedDuration::from_hours(24)), Ok(()));
+        assert_eq!(team.events.len(), 2);
+    }
+
+    #[test]
+    fn a_refused_event_leaves_its_key_unused() {
+        let mut team = Team::default();
+        let now = Timestamp::UNIX_EPOCH;
+        assert!(team.send(&call(r#"{"userId":"nobody","eventName":"signup"}"#, "one"), now).is_err());
+        assert!(team.send(&call(r#"{"email":"alex@example.com"}"#, "one"), now).is_err());
+        assert_eq!(team.send(&call(r#"{"email":"alex@example.com","eventName":"signup"}"#, "one"), now), Ok(()));
+    }
+}

@@ -1,0 +1,104 @@
+//! The two shapes of "ten a second".
+//!
+//! Clay fills a bucket: twenty at once, then ten a second. Loops counts calls within a second. The difference shows
+//! in how a burst ends, so each end gets its own.
+
+use std::num::NonZeroU32;
+use std::time::{Duration, Instant};
+
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+
+/// Above this a limit cannot be told from none, and the bucket's clock counts whole nanoseconds.
+const NO_LIMIT: u32 = 1_000_000;
+
+/// Clay's limit: a sustained rate with room for a burst (Clay, webhook guide: limits).
+#[derive(Debug)]
+pub(crate) struct TokenBucket(DefaultDirectRateLimiter);
+
+impl TokenBucket {
+    /// Zero counts as one: a limit that lets nothing through is no limit of anybody's.
+    pub(crate) fn new(per_second: u32, burst: u32) -> Self {
+        let quota = Quota::per_second(at_least_one(per_second)).allow_burst(at_least_one(burst));
+        Self(RateLimiter::direct(quota))
+    }
+
+    /// Whether there was room for one more.
+    pub(crate) fn take(&self) -> bool {
+        self.0.check().is_ok()
+    }
+}
+
+/// Loops' limit: so many calls in each second (Loops, API introduction: rate limiting).
+///
+/// Where a second begins is not stated; here it is the first call after the last one ended.
+#[derive(Debug)]
+pub(crate) struct FixedWindow {
+    limit: u32,
+    started: Option<Instant>,
+    used: u32,
+}
+
+impl FixedWindow {
+    const LENGTH: Duration = Duration::from_secs(1);
+
+    pub(crate) fn new(per_second: u32) -> Self {
+        Self { limit: per_second.max(1), started: None, used: 0 }
+    }
+
+    pub(crate) fn limit(&self) -> u32 {
+        self.limit
+    }
+
+    /// Takes one call and says how many are left, or nothing if there was no room.
+    pub(crate) fn take(&mut self, now: Instant) -> Option<u32> {
+        let over = self.started.is_none_or(|started| now.saturating_duration_since(started) >= Self::LENGTH);
+        if over {
+            self.started = Some(now);
+            self.used = 0;
+        }
+        let left = self.limit.checked_sub(self.used)?.checked_sub(1)?;
+        self.used = self.used.saturating_add(1);
+        Some(left)
+    }
+}
+
+fn at_least_one(value: u32) -> NonZeroU32 {
+    NonZeroU32::new(value.min(NO_LIMIT)).unwrap_or(NonZeroU32::MIN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_counts_down_and_then_refuses() {
+        let mut window = FixedWindow::new(3);
+        let start = Instant::now();
+        assert_eq!([window.take(start), window.take(start), window.take(start)], [Some(2), Some(1), Some(0)]);
+        assert_eq!(window.take(start + Duration::from_millis(999)), None);
+    }
+
+    #[test]
+    fn a_new_window_begins_with_the_first_call_after_a_second() {
+        let mut window = FixedWindow::new(1);
+        let start = Instant::now();
+        assert_eq!(window.take(start), Some(0));
+        assert_eq!(window.take(start + Duration::from_secs(1)), Some(0));
+        assert_eq!(window.take(start + Duration::from_millis(1_999)), None);
+        assert_eq!(window.take(start + Duration::from_secs(2)), Some(0));
+    }
+
+    #[test]
+    fn a_limit_of_zero_counts_as_one() {
+        assert_eq!(FixedWindow::new(0).take(Instant::now()), Some(0));
+        let bucket = TokenBucket::new(0, 0);
+        assert!(bucket.take());
+        assert!(!bucket.take());
+    }
+
+    #[test]
+    fn a_huge_limit_is_none() {
+        let bucket = TokenBucket::new(u32::MAX, u32::MAX);
+        assert!((0..1_000).all(|_| bucket.take()));
+    }
+}

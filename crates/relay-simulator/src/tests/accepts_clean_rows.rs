@@ -1,0 +1,70 @@
+//! Whatever a row held: once it is clean, Loops has nothing to say against the length or the type of any value.
+
+use proptest::prelude::*;
+use relay_core::row::{Blank, Kind, Long, Row, RowOptions};
+use serde_json::Value;
+
+use crate::loops::validation as rules;
+
+fn cell() -> impl Strategy<Value = String> {
+    let text = prop_oneof![
+        4 => "[ a-zé@./\n\"]{0,20}",
+        1 => ("[aé😀 \"\\\\]", 495_usize..505).prop_map(|(text, times)| text.repeat(times)),
+        2 => proptest::sample::select(vec!["", "null", "true", "FALSE", "{\"a\":true}", "[\"a\"]", "42", "2026-01-31"])
+            .prop_map(str::to_owned),
+    ];
+    let number = prop_oneof!["-?(0|[1-9][0-9]{0,20})(\\.[0-9]{1,5})?(e[0-9]{1,3})?", "[1-9][0-9]{497,503}"];
+    let leaf = prop_oneof![
+        5 => text.prop_map(|text| Value::from(text).to_string()),
+        2 => number,
+        1 => proptest::sample::select(vec!["null", "true", "false"]).prop_map(str::to_owned),
+    ];
+    leaf.prop_recursive(1, 6, 3, |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..3).prop_map(|items| format!("[{}]", items.join(","))),
+            proptest::collection::vec((name(), inner), 0..3).prop_map(|fields| object(&fields)),
+        ]
+    })
+}
+
+fn name() -> impl Strategy<Value = String> {
+    let known = vec!["userId", "subscribed", "mailingLists", "eventProperties", "source", "plan", "firstName"];
+    prop_oneof![
+        8 => proptest::sample::select(known).prop_map(str::to_owned),
+        1 => "[a-zé ]{0,5}",
+        1 => "[a-z]".prop_flat_map(|letter| (496_usize..501).prop_map(move |times| letter.repeat(times))),
+    ]
+}
+
+fn object(fields: &[(String, String)]) -> String {
+    let fields: Vec<String> =
+        fields.iter().map(|(name, value)| format!("{}:{value}", Value::from(name.as_str()))).collect();
+    format!("{{{}}}", fields.join(","))
+}
+
+fn options() -> impl Strategy<Value = RowOptions> {
+    let blank = proptest::sample::select(vec![Blank::Omit, Blank::Clear]);
+    let long = proptest::sample::select(vec![Long::Reject, Long::Truncate]);
+    (blank, long).prop_map(|(blank, long)| RowOptions { blank, long, dedupe: true })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 2000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn loops_takes_every_clean_row(
+        fields in proptest::collection::vec((name(), cell()), 0..4),
+        event: bool,
+        options in options(),
+    ) {
+        let mut fields = fields;
+        fields.push(("email".to_owned(), "\" Ada@example.com\"".to_owned()));
+        fields.push(("eventName".to_owned(), "\"e\"".to_owned()));
+        let kind = if event { Kind::Event } else { Kind::Contact };
+        if let Ok(row) = Row::clean(kind, object(&fields).as_bytes(), options) {
+            let body = row.to_body();
+            let refused = if event { rules::event(&body).err() } else { rules::contact(&body).err() };
+            prop_assert!(refused.is_none(), "{refused:?}: {}", String::from_utf8_lossy(&body));
+        }
+    }
+}

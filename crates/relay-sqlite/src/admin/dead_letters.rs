@@ -1,0 +1,83 @@
+//! What a person does with dead letters. Each is one transaction, beside a running relay or without one.
+
+use jiff::Timestamp;
+use relay_core::delivery::Delivery;
+use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
+
+use crate::delivery_row;
+
+/// What came of sending a dead letter again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Revival {
+    /// It waits for a worker, in the place in the order that it had.
+    Waits,
+    /// It is no dead letter any more.
+    Gone,
+    /// Something newer of its contact has been delivered, or is being sent: it would overwrite that.
+    Outdated,
+}
+
+/// Makes a dead letter a delivery that waits; `even_if_older` also where it would overwrite something newer.
+///
+/// # Errors
+/// When the file cannot be written; nothing is changed then.
+pub fn revive(connection: &mut Connection, id: &str, even_if_older: bool, now: Timestamp) -> rusqlite::Result<Revival> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let revival = judge(&transaction, id, even_if_older)?;
+    if revival == Revival::Waits {
+        transaction.execute(
+            "UPDATE deliveries
+             SET state = 'waiting', next_at = ?2, settled_at = NULL, failing_since = NULL, held_since = NULL,
+                 reason = NULL, status = NULL
+             WHERE id = ?1 AND state = 'dead'",
+            params![id, now.as_millisecond()],
+        )?;
+    }
+    transaction.commit()?;
+    Ok(revival)
+}
+
+/// What [`revive`] would come to.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn judge(connection: &Connection, id: &str, even_if_older: bool) -> rusqlite::Result<Revival> {
+    let Some((place, delivery)) = dead(connection, id)? else { return Ok(Revival::Gone) };
+    if even_if_older || !delivery.updates_contact() {
+        return Ok(Revival::Waits);
+    }
+    // What waits behind it goes after it: it keeps its place.
+    let newer: bool = connection.query_row(
+        "SELECT EXISTS (SELECT 1 FROM deliveries
+                        WHERE direction = ?1 AND contact = ?2 AND place > ?3
+                          AND state IN ('delivered', 'sending', 'direct'))",
+        params![delivery.cargo.direction().as_str(), delivery.contact.as_str(), place],
+        |row| row.get(0),
+    )?;
+    Ok(if newer { Revival::Outdated } else { Revival::Waits })
+}
+
+/// Forgets a dead letter, and its body with it. False where it is none any more.
+///
+/// # Errors
+/// When the file cannot be written; nothing is changed then.
+pub fn discard(connection: &mut Connection, id: &str) -> rusqlite::Result<bool> {
+    // What is dropped is not to be found in the file's free pages either.
+    connection.pragma_update(None, "secure_delete", true)?;
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let dropped = transaction.execute("DELETE FROM deliveries WHERE id = ?1 AND state = 'dead'", [id])? == 1;
+    if dropped {
+        transaction.execute("DELETE FROM failures WHERE delivery_id = ?1", [id])?;
+    }
+    transaction.commit()?;
+    Ok(dropped)
+}
+
+fn dead(connection: &Connection, id: &str) -> rusqlite::Result<Option<(i64, Delivery)>> {
+    let columns = delivery_row::COLUMNS;
+    connection
+        .query_row(&format!("SELECT place, {columns} FROM deliveries WHERE id = ?1 AND state = 'dead'"), [id], |row| {
+            Ok((row.get("place")?, delivery_row::read(row)?))
+        })
+        .optional()
+}

@@ -1,0 +1,55 @@
+//! Whether a person has paused a direction. It is in the file, so that it holds beside a running relay, and after a restart.
+
+use jiff::Timestamp;
+use relay_core::delivery::Direction;
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use crate::delivery_row;
+
+/// Since when a direction is paused, if it is.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn paused_since(connection: &Connection, direction: Direction) -> rusqlite::Result<Option<Timestamp>> {
+    connection
+        .prepare_cached("SELECT since FROM paused WHERE direction = ?1")?
+        .query_row([direction.as_str()], |row| row.get(0).map(delivery_row::time))
+        .optional()
+}
+
+/// Pauses a direction: nothing is begun any more, and what is taken waits. False where it was paused already.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn pause(connection: &Connection, direction: Direction, now: Timestamp) -> rusqlite::Result<bool> {
+    let paused = "INSERT INTO paused (direction, since) VALUES (?1, ?2) ON CONFLICT (direction) DO NOTHING";
+    Ok(connection.execute(paused, params![direction.as_str(), now.as_millisecond()])? == 1)
+}
+
+/// Ends the pause of a direction. False where it was not paused.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn resume(connection: &Connection, direction: Direction) -> rusqlite::Result<bool> {
+    Ok(connection.execute("DELETE FROM paused WHERE direction = ?1", [direction.as_str()])? == 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema::open;
+
+    #[test]
+    fn a_pause_is_of_one_direction_and_begins_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let connection = open(folder.path(), Timestamp::UNIX_EPOCH).unwrap().writer;
+        let at = |second| Timestamp::from_second(second).unwrap();
+        assert_eq!(paused_since(&connection, Direction::LoopsToClay).unwrap(), None);
+        assert!(pause(&connection, Direction::LoopsToClay, at(1)).unwrap());
+        assert!(!pause(&connection, Direction::LoopsToClay, at(2)).unwrap());
+        assert_eq!(paused_since(&connection, Direction::LoopsToClay).unwrap(), Some(at(1)));
+        assert_eq!(paused_since(&connection, Direction::ClayToLoops).unwrap(), None);
+        assert!(resume(&connection, Direction::LoopsToClay).unwrap());
+        assert!(!resume(&connection, Direction::LoopsToClay).unwrap());
+    }
+}

@@ -1,0 +1,111 @@
+//! What an operator looks for in the store, beside a running relay or without one.
+
+use jiff::Timestamp;
+use relay_core::delivery::{Delivery, Direction};
+use rusqlite::{Connection, Row, named_params};
+
+use crate::admin::queue_state::{QueueState, waiting};
+use crate::admin::report::{DeliveryState, among};
+use crate::delivery_row;
+
+/// Which deliveries are looked for; what is not given does not matter.
+#[derive(Debug, Clone, Default)]
+pub struct Search {
+    /// Only this one.
+    pub id: Option<String>,
+    /// Only those in this state.
+    pub state: Option<DeliveryState>,
+    /// Only this way.
+    pub direction: Option<Direction>,
+    /// Only of the contact with this [hash](relay_core::contact::ContactKey::hash).
+    pub contact_hash: Option<String>,
+    /// Only of this webhook.
+    pub webhook_id: Option<String>,
+    /// Only those that were taken or ended since then, or have not ended.
+    pub since: Option<Timestamp>,
+    /// At most that many, the latest.
+    pub limit: Option<u32>,
+}
+
+/// A delivery with everything that the store knows of it.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// What was to be delivered; without a body where it is delivered.
+    pub delivery: Delivery,
+    /// Where it stands.
+    pub state: DeliveryState,
+    /// How many attempts were begun.
+    pub attempts: u32,
+    /// Why it waits or died, as a word.
+    pub reason: Option<String>,
+    /// The status of the far end's last answer, where that is the reason.
+    pub status: Option<u16>,
+    /// Its contact's hash.
+    pub contact_hash: Option<String>,
+    /// When it is tried next.
+    pub next_at: Option<Timestamp>,
+    /// When it was delivered or died.
+    pub settled_at: Option<Timestamp>,
+    /// When it was tried first.
+    pub first_attempt_at: Option<Timestamp>,
+    /// When it was tried last.
+    pub last_attempt_at: Option<Timestamp>,
+}
+
+/// Looks deliveries up, in the order of their arrival. What its caller still waits for is not among them.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn search(connection: &Connection, search: &Search) -> rusqlite::Result<Vec<Found>> {
+    let conditions = [
+        among(search.state),
+        ":id IS NULL OR id = :id",
+        ":direction IS NULL OR direction = :direction",
+        ":webhook_id IS NULL OR webhook_id = :webhook_id",
+        ":since IS NULL OR settled_at IS NULL OR settled_at >= :since OR received_at >= :since",
+        ":hash IS NULL OR contact_hash = :hash",
+    ];
+    let mut statement = connection.prepare(&format!(
+        "SELECT * FROM (SELECT * FROM deliveries WHERE ({}) ORDER BY place DESC LIMIT :limit) ORDER BY place",
+        conditions.join(") AND (")
+    ))?;
+    let rows = statement.query_map(
+        named_params! {
+            ":id": search.id,
+            ":direction": search.direction.map(Direction::as_str),
+            ":webhook_id": search.webhook_id,
+            ":since": search.since.map(Timestamp::as_millisecond),
+            ":hash": search.contact_hash,
+            // SQLite takes a negative number for no limit.
+            ":limit": search.limit.map_or(-1, i64::from),
+        },
+        read,
+    )?;
+    rows.collect()
+}
+
+/// What waits in a direction, and how many dead letters it has.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn queue_of(connection: &Connection, direction: Direction) -> rusqlite::Result<(QueueState, u32)> {
+    let dead = "SELECT count(*) FROM deliveries WHERE direction = ?1 AND state = 'dead'";
+    Ok((waiting(connection, direction)?, connection.query_row(dead, [direction.as_str()], |row| row.get(0))?))
+}
+
+fn read(row: &Row<'_>) -> rusqlite::Result<Found> {
+    let stored: String = row.get("state")?;
+    let time = |column: &str| row.get::<_, Option<i64>>(column).map(|at| at.map(delivery_row::time));
+    Ok(Found {
+        delivery: delivery_row::read(row)?,
+        state: DeliveryState::read(&stored),
+        attempts: row.get("attempts")?,
+        reason: row.get("reason")?,
+        status: row.get("status")?,
+        contact_hash: row.get("contact_hash")?,
+        next_at: if stored == "waiting" { time("next_at")? } else { None },
+        settled_at: time("settled_at")?,
+        first_attempt_at: time("first_attempt_at")?,
+        last_attempt_at: time("last_attempt_at")?,
+    })
+}

@@ -1,0 +1,208 @@
+//! What a worker does with the queue: it takes the next delivery that is due, and tells how it ended.
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use relay::ports::queue::StoreFault;
+use relay_core::delivery::{Delivery, DeliveryId, Direction, Disposition, History, Reason};
+use rusqlite::{OptionalExtension as _, Transaction, params};
+
+use crate::store::SqliteStore;
+use crate::{delivery_row, failure_counts};
+
+/// How long what is delivered is remembered.
+const REMEMBERED: SignedDuration = SignedDuration::from_hours(30 * 24);
+
+/// A delivery that a worker has taken.
+#[derive(Debug, Clone)]
+pub struct Claimed {
+    /// What is to be delivered.
+    pub delivery: Delivery,
+    /// What was tried before.
+    pub history: History,
+}
+
+/// What goes first of all that is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum First {
+    /// What has been due longest.
+    LongestDue,
+    /// What has never failed, if there is something of that; else what has been due longest.
+    Unfailed,
+    /// The same, but of that the latest: whatever came first may be what always fails.
+    LatestUnfailed,
+}
+
+impl SqliteStore {
+    /// Takes a delivery of that direction that is due, if there is one before which none of the same contact waits or is
+    /// being sent, also past the queue.
+    ///
+    /// # Errors
+    /// When the store is unavailable.
+    pub async fn claim(&self, direction: Direction, first: First) -> Result<Option<Claimed>, StoreFault> {
+        let (now, lanes) = (self.now().as_millisecond(), Arc::clone(&self.lanes));
+        self.transact(move |transaction| {
+            // Who takes a lane from here on sees what is taken here.
+            let held = match direction {
+                Direction::ClayToLoops => lanes.contacts(),
+                Direction::LoopsToClay => "[]".to_owned(),
+            };
+            let order = match first {
+                First::LongestDue | First::Unfailed => "next_at, place",
+                First::LatestUnfailed => "next_at DESC, place DESC",
+            };
+            let due = |unfailed: bool| {
+                transaction
+                    .prepare_cached(&format!(
+                        "SELECT place FROM deliveries AS due
+                     WHERE settled_at IS NULL AND direction = ?1 AND state = 'waiting' AND next_at <= ?2
+                       AND NOT (?3 AND (failing_since IS NOT NULL OR held_since IS NOT NULL))
+                       AND NOT EXISTS (SELECT 1 FROM paused WHERE paused.direction = ?1)
+                       AND NOT EXISTS
+                         (SELECT 1 FROM deliveries AS earlier
+                          WHERE earlier.settled_at IS NULL AND earlier.direction = ?1
+                            AND earlier.contact = due.contact AND earlier.place < due.place
+                            -- Whose lane nobody has is left of a caller who is gone.
+                            AND earlier.state <> 'direct')
+                       AND due.contact NOT IN (SELECT value FROM json_each(?4))
+                     ORDER BY {order} LIMIT 1",
+                    ))?
+                    .query_row(params![direction.as_str(), now, unfailed, held], |row| row.get::<_, i64>(0))
+                    .optional()
+            };
+            let mut place = due(first != First::LongestDue)?;
+            if place.is_none() && first != First::LongestDue {
+                place = due(false)?;
+            }
+            let Some(place) = place else { return Ok(None) };
+            transaction
+                .prepare_cached(
+                    "UPDATE deliveries
+                     SET state = 'sending', attempts = attempts + 1, last_attempt_at = ?2,
+                         first_attempt_at = coalesce(first_attempt_at, ?2)
+                     WHERE place = ?1",
+                )?
+                .execute([place, now])?;
+            transaction
+                .prepare_cached(&format!(
+                    "SELECT {}, attempts, failing_since, held_since FROM deliveries WHERE place = ?1",
+                    delivery_row::COLUMNS
+                ))?
+                .query_row([place], |row| {
+                    let optional =
+                        |column: &str| row.get::<_, Option<i64>>(column).map(|at| at.map(delivery_row::time));
+                    let history = History {
+                        attempts: row.get::<_, u32>("attempts")?.saturating_sub(1),
+                        failing_since: optional("failing_since")?,
+                        held_since: optional("held_since")?,
+                    };
+                    Ok(Some(Claimed { delivery: delivery_row::read(row)?, history }))
+                })
+        })
+        .await
+    }
+
+    /// Records how an attempt ended.
+    ///
+    /// # Errors
+    /// When the store is unavailable: it must be told again before anything else is sent.
+    pub async fn settle(&self, id: &DeliveryId, end: Disposition) -> Result<(), StoreFault> {
+        let (id, now) = (id.as_str().to_owned(), self.now().as_millisecond());
+        self.transact(move |transaction| {
+            match end {
+                Disposition::Delivered => 0,
+                Disposition::Dead(reason) | Disposition::TryLater { reason, .. } | Disposition::Hold { reason, .. } => {
+                    failure_counts::count(transaction, &id, reason, now)?
+                }
+            };
+            match end {
+                Disposition::Delivered => {
+                    free_others(transaction, &id, now)?;
+                    transaction
+                        .prepare_cached(
+                            "UPDATE deliveries
+                             SET state = 'delivered', body = NULL, reason = NULL, status = NULL, settled_at = ?2
+                             WHERE id = ?1",
+                        )?
+                        .execute(params![id, now])?
+                }
+                Disposition::Dead(Reason { code, status }) => transaction
+                    .prepare_cached(
+                        "UPDATE deliveries SET state = 'dead', reason = ?3, status = ?4, settled_at = ?2 WHERE id = ?1",
+                    )?
+                    .execute(params![id, now, code.as_str(), status])?,
+                Disposition::TryLater { at, reason, firm } => transaction
+                    .prepare_cached(
+                        "UPDATE deliveries
+                         SET state = 'waiting', next_at = ?3, reason = ?4, status = ?5, not_before = iif(?6, ?3, NULL),
+                             failing_since = coalesce(failing_since, ?2), held_since = NULL
+                         WHERE id = ?1",
+                    )?
+                    .execute(params![id, now, at.as_millisecond(), reason.code.as_str(), reason.status, firm])?,
+                Disposition::Hold { at, reason } => transaction
+                    .prepare_cached(
+                        "UPDATE deliveries
+                         SET state = 'waiting', next_at = ?3, reason = ?4, status = ?5,
+                             held_since = coalesce(held_since, ?2), failing_since = NULL
+                         WHERE id = ?1",
+                    )?
+                    .execute(params![id, now, at.as_millisecond(), reason.code.as_str(), reason.status])?,
+            };
+            Ok(())
+        })
+        .await?;
+        self.arrivals.notify_waiters();
+        Ok(())
+    }
+
+    /// Makes everything due that has failed in that direction, now that its far end is back: but for what has a firm time.
+    ///
+    /// # Errors
+    /// When the store is unavailable.
+    pub async fn end_is_back(&self, direction: Direction) -> Result<(), StoreFault> {
+        let now = self.now().as_millisecond();
+        self.transact(move |transaction| {
+            transaction
+                .prepare_cached(
+                    "UPDATE deliveries SET next_at = ?2
+                     WHERE settled_at IS NULL AND direction = ?1 AND state = 'waiting' AND next_at > ?2
+                       AND failing_since IS NOT NULL AND coalesce(not_before, 0) <= ?2",
+                )?
+                .execute(params![direction.as_str(), now])
+        })
+        .await?;
+        self.arrivals.notify_waiters();
+        Ok(())
+    }
+
+    /// Forgets what was delivered longer ago than anything can be repeated.
+    ///
+    /// # Errors
+    /// When the store is unavailable.
+    pub async fn forget_old(&self) -> Result<usize, StoreFault> {
+        let before = self.now().checked_sub(REMEMBERED).unwrap_or(Timestamp::UNIX_EPOCH).as_millisecond();
+        self.transact(move |transaction| {
+            let forgotten = transaction.execute(
+                "DELETE FROM deliveries WHERE settled_at IS NOT NULL AND state = 'delivered' AND settled_at < ?1",
+                [before],
+            )?;
+            failure_counts::forget(transaction)?;
+            Ok(forgotten)
+        })
+        .await
+    }
+}
+
+/// What has failed, or waited for a person, and gets through shows that others may: those that waited for the same are due,
+/// but for those whose time is firm.
+fn free_others(transaction: &Transaction<'_>, id: &str, now: i64) -> rusqlite::Result<usize> {
+    transaction
+        .prepare_cached(
+            "UPDATE deliveries SET next_at = ?2
+             WHERE settled_at IS NULL AND state = 'waiting' AND next_at > ?2 AND coalesce(not_before, 0) <= ?2
+               AND direction = (SELECT direction FROM deliveries WHERE id = ?1)
+               AND EXISTS (SELECT 1 FROM deliveries
+                           WHERE id = ?1 AND (failing_since IS NOT NULL OR held_since IS NOT NULL))",
+        )?
+        .execute(params![id, now])
+}

@@ -1,0 +1,93 @@
+//! Who has the lane past the queue, of which contact.
+//!
+//! One process serves a data folder, so this is known in its memory, whether or not the file can be written, and for as
+//! long as the caller is there: no clock decides it. A `direct` row of the file that nobody here has is what is left of a
+//! caller who is gone.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use relay_core::contact::ContactKey;
+use relay_core::delivery::{Delivery, DeliveryId};
+
+/// The lanes that somebody has.
+#[derive(Debug, Default)]
+pub(crate) struct Lanes(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    holders: HashMap<ContactKey, Holder>,
+    taken: u64,
+}
+
+#[derive(Debug)]
+struct Holder {
+    id: DeliveryId,
+    /// Which taking it was: the same event can have the lane again.
+    number: u64,
+}
+
+/// The lane of a contact, for as long as this lives.
+#[derive(Debug)]
+pub struct LaneGuard {
+    lanes: Arc<Lanes>,
+    /// Nothing where the lane was settled, or passed on to who settles it.
+    held: Option<(ContactKey, u64)>,
+}
+
+impl LaneGuard {
+    /// Leaves the lane taken: who was told so settles it.
+    pub(crate) fn pass_on(mut self) {
+        self.held = None;
+    }
+}
+
+impl Drop for LaneGuard {
+    fn drop(&mut self) {
+        let Some((contact, number)) = self.held.take() else { return };
+        let mut state = self.lanes.state();
+        if state.holders.get(&contact).is_some_and(|holder| holder.number == number) {
+            state.holders.remove(&contact);
+        }
+    }
+}
+
+impl Lanes {
+    /// Takes the lane of the delivery's contact; nothing where somebody has it.
+    pub(crate) fn take(self: &Arc<Self>, delivery: &Delivery) -> Option<LaneGuard> {
+        let mut state = self.state();
+        if state.holders.contains_key(&delivery.contact) {
+            return None;
+        }
+        let number = state.taken;
+        state.taken = number.wrapping_add(1);
+        state.holders.insert(delivery.contact.clone(), Holder { id: delivery.id.clone(), number });
+        Some(LaneGuard { lanes: Arc::clone(self), held: Some((delivery.contact.clone(), number)) })
+    }
+
+    /// The guard of the lane that this delivery has; one of nothing where it has none.
+    pub(crate) fn guard(self: &Arc<Self>, delivery: &Delivery) -> LaneGuard {
+        let state = self.state();
+        let holder = state.holders.get(&delivery.contact).filter(|holder| holder.id == delivery.id);
+        LaneGuard { lanes: Arc::clone(self), held: holder.map(|holder| (delivery.contact.clone(), holder.number)) }
+    }
+
+    /// Whether this delivery has the lane of its contact.
+    pub(crate) fn has(&self, delivery: &Delivery) -> bool {
+        self.state().holders.get(&delivery.contact).is_some_and(|holder| holder.id == delivery.id)
+    }
+
+    /// The contacts whose lane somebody has, as a JSON array.
+    pub(crate) fn contacts(&self) -> String {
+        serde_json::Value::from_iter(self.state().holders.keys().map(ContactKey::as_str)).to_string()
+    }
+
+    /// The deliveries that have a lane, as a JSON array.
+    pub(crate) fn deliveries(&self) -> String {
+        serde_json::Value::from_iter(self.state().holders.values().map(|holder| holder.id.as_str())).to_string()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

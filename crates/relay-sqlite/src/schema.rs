@@ -1,0 +1,213 @@
+//! Opening the file: made where there is none, refused where it is not ours, damaged, or of a newer relay.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use crate::fast_path::forget_the_gone;
+use crate::migrations::upgrade;
+
+/// The name of the file in the data folder.
+pub const STORE_FILE: &str = "relay.db";
+
+/// Marks the file as a relay's (`PRAGMA application_id`): "LCRs".
+const APPLICATION_ID: i64 = 0x4c43_5273;
+/// The version of the tables (`PRAGMA user_version`).
+const VERSION: i64 = 1;
+/// The size of a page, and so of the smallest file with anything in it.
+const PAGE: u64 = 4096;
+/// How long a statement waits for another process to finish writing.
+const BUSY: Duration = Duration::from_secs(1);
+
+const TABLES: &str = "
+CREATE TABLE deliveries (
+    -- The order of arrival; deliveries of one contact go in this order.
+    place           INTEGER PRIMARY KEY AUTOINCREMENT,
+    id              TEXT    NOT NULL UNIQUE,
+    direction       TEXT    NOT NULL,
+    -- waiting: for a worker. sending: a worker has it. direct: a caller waits for it. delivered, dead: settled.
+    state           TEXT    NOT NULL CHECK (state IN ('waiting', 'sending', 'direct', 'delivered', 'dead')),
+    contact         TEXT    NOT NULL,
+    kind            TEXT    NOT NULL CHECK (kind IN ('row', 'contact', 'event')),
+    route           TEXT,
+    webhook_id      TEXT,
+    idempotency_key TEXT,
+    -- Nothing once it is delivered: what is not needed is not kept.
+    body            BLOB,
+    body_hash       TEXT    NOT NULL,
+    -- Times are Unix milliseconds.
+    received_at     INTEGER NOT NULL,
+    next_at         INTEGER NOT NULL,
+    settled_at      INTEGER,
+    attempts        INTEGER NOT NULL DEFAULT 0,
+    failing_since   INTEGER,
+    held_since      INTEGER,
+    reason          TEXT,
+    status          INTEGER
+) STRICT;
+CREATE INDEX deliveries_due ON deliveries (direction, state, next_at, place) WHERE settled_at IS NULL;
+CREATE INDEX deliveries_lane ON deliveries (direction, contact, place) WHERE settled_at IS NULL;
+CREATE INDEX deliveries_settled ON deliveries (state, settled_at) WHERE settled_at IS NOT NULL;
+CREATE TABLE clay_webhooks (
+    key            TEXT    PRIMARY KEY,
+    taken          INTEGER NOT NULL DEFAULT 0,
+    refused_at     INTEGER,
+    refused_status INTEGER
+) STRICT;
+";
+
+/// Why the file is not opened. It is left as it is.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenFault {
+    /// It cannot be opened or written.
+    #[error(
+        "{path} cannot be opened for writing ({detail}): check the folder's permissions and the free space, or set RELAY_DATA to another folder"
+    )]
+    Unwritable {
+        /// The file.
+        path: String,
+        /// What the system says.
+        detail: String,
+    },
+    /// It is not a database, or a broken one.
+    #[error(
+        "{path} is damaged ({detail}): put back a copy of it, or set RELAY_DATA to another folder; nothing was changed"
+    )]
+    Damaged {
+        /// The file.
+        path: String,
+        /// What SQLite says.
+        detail: String,
+    },
+    /// It is some other program's database.
+    #[error("{path} is the database of another program: set RELAY_DATA to another folder; nothing was changed")]
+    Foreign {
+        /// The file.
+        path: String,
+    },
+    /// A newer relay has written it.
+    #[error(
+        "{path} was written by a newer relay (store version {found}, this one knows {VERSION}): update the relay, or set RELAY_DATA to another folder; nothing was changed"
+    )]
+    Newer {
+        /// The file.
+        path: String,
+        /// Its version.
+        found: i64,
+    },
+}
+
+/// An open file: one connection that writes, one that reads beside it.
+#[derive(Debug)]
+pub struct Opened {
+    pub(crate) writer: Connection,
+    pub(crate) reader: Connection,
+}
+
+/// Opens the store of a folder for serving, and makes it where there is none.
+///
+/// What was under way when the last process ended is put back: what a worker had waits again, what a caller waited for
+/// was never acknowledged and is forgotten, what was held is tried at once.
+///
+/// # Errors
+/// [`OpenFault`]; nothing is changed then.
+pub fn open(folder: &Path, now: jiff::Timestamp) -> Result<Opened, OpenFault> {
+    let path = folder.join(STORE_FILE);
+    prepare(&path)?;
+    let mut connection = Connection::open(&path).map_err(|fault| sort(&path, &fault))?;
+    let prepared = check(&path, &connection)?;
+    let mut set_up = || -> rusqlite::Result<()> {
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.pragma_update(None, "secure_delete", true)?;
+        if !prepared {
+            connection.execute_batch(&format!(
+                "BEGIN IMMEDIATE; {TABLES} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; COMMIT;"
+            ))?;
+        }
+        upgrade(&mut connection)?;
+        // Nobody has a lane yet.
+        forget_the_gone(&connection, "[]", now)?;
+        connection
+            .execute("UPDATE deliveries SET state = 'waiting' WHERE settled_at IS NULL AND state = 'sending'", [])?;
+        connection.execute(
+            "UPDATE deliveries SET next_at = ?1 WHERE settled_at IS NULL AND held_since IS NOT NULL",
+            [now.as_millisecond()],
+        )?;
+        Ok(())
+    };
+    set_up().map_err(|fault| sort(&path, &fault))?;
+    let reader = Connection::open(&path).and_then(|reader| reader.busy_timeout(BUSY).map(|()| reader));
+    Ok(Opened { writer: connection, reader: reader.map_err(|fault| sort(&path, &fault))? })
+}
+
+/// Opens the store of a folder beside a running relay, to look at it; nothing where there is none yet.
+///
+/// # Errors
+/// [`OpenFault`].
+pub fn open_existing(folder: &Path) -> Result<Option<Connection>, OpenFault> {
+    let path = folder.join(STORE_FILE);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = Connection::open_with_flags(&path, flags).map_err(|fault| sort(&path, &fault))?;
+    if !check(&path, &connection)? {
+        return Ok(None);
+    }
+    upgrade(&mut connection).map_err(|fault| sort(&path, &fault))?;
+    Ok(Some(connection))
+}
+
+/// Makes the file for its owner alone, whatever folder it is in; SQLite gives the files beside it the same rights. A file
+/// that is shorter than a page is what is left of one, and SQLite would take it for an empty one.
+fn prepare(path: &Path) -> Result<(), OpenFault> {
+    let unwritable =
+        |fault: std::io::Error| OpenFault::Unwritable { path: path.display().to_string(), detail: fault.to_string() };
+    let mut options = OpenOptions::new();
+    let file = options.create(true).truncate(false).write(true).mode(0o600).open(path).map_err(unwritable)?;
+    let log = std::fs::metadata(path.with_extension("db-wal")).map_or(0, |log| log.len());
+    match file.metadata().map_err(unwritable)?.len() {
+        // SQLite would drop a log without its file, and with it what was acknowledged.
+        0 if log > 0 => {
+            Err(OpenFault::Damaged { path: path.display().to_string(), detail: "only its log is left".to_owned() })
+        }
+        1..PAGE => Err(OpenFault::Damaged { path: path.display().to_string(), detail: "it is cut off".to_owned() }),
+        _ => Ok(()),
+    }
+}
+
+/// Whether the tables are there; a file without anything in it is one to make them in.
+fn check(path: &Path, connection: &Connection) -> Result<bool, OpenFault> {
+    let shown = || path.display().to_string();
+    let number = |pragma: &str| connection.query_row(&format!("PRAGMA {pragma}"), [], |row| row.get::<_, i64>(0));
+    let looked = || -> rusqlite::Result<(i64, i64, i64)> {
+        connection.busy_timeout(BUSY)?;
+        let tables = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+        Ok((number("application_id")?, number("user_version")?, tables))
+    };
+    let (application, version, tables) = looked().map_err(|fault| sort(path, &fault))?;
+    if tables == 0 {
+        return Ok(false);
+    }
+    if application != APPLICATION_ID {
+        return Err(OpenFault::Foreign { path: shown() });
+    }
+    if version > VERSION {
+        return Err(OpenFault::Newer { path: shown(), found: version });
+    }
+    let health: String =
+        connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(|fault| sort(path, &fault))?;
+    if health == "ok" { Ok(true) } else { Err(OpenFault::Damaged { path: shown(), detail: health.replace('\n', " ") }) }
+}
+
+fn sort(path: &Path, fault: &rusqlite::Error) -> OpenFault {
+    let (path, detail) = (path.display().to_string(), fault.to_string());
+    match fault.sqlite_error_code() {
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => OpenFault::Damaged { path, detail },
+        _ => OpenFault::Unwritable { path, detail },
+    }
+}

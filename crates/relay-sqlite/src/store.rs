@@ -1,0 +1,147 @@
+//! The embedded store: queues and ledger in one SQLite file.
+//!
+//! One table holds every delivery from its arrival to its end, and after that stays, without its body, as the ledger of
+//! what is done. Every change is one transaction that is on the disk before anybody is told (`synchronous = FULL`), so
+//! the process may be killed at any moment: what was acknowledged is there, and what was recorded as delivered is never
+//! sent again.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use relay::ports::clock::Ambient;
+use relay::ports::queue::StoreFault;
+use relay_core::contact::ContactHashKey;
+use relay_core::delivery::Delivery;
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
+
+use crate::contact_locks::Lanes;
+
+pub use crate::admin::counts::{Count, counts, last_delivered};
+pub use crate::admin::dead_letters::{Revival, discard, judge, revive};
+pub use crate::admin::pause::{pause, paused_since, resume};
+pub use crate::admin::queue_state::QueueState;
+pub use crate::admin::report::{DeliveryReport, DeliveryState, Filter, list, state_of};
+pub use crate::admin::search::{Found, Search, queue_of, search};
+pub use crate::claim::{Claimed, First};
+pub use crate::contact_locks::LaneGuard;
+pub use crate::failure_counts::{FailureCount, failures_of};
+pub use crate::schema::{OpenFault, Opened, STORE_FILE, open, open_existing};
+pub use crate::webhook_usage::webhook_use;
+
+/// The store of a running relay.
+#[derive(Clone)]
+pub struct SqliteStore {
+    pub(crate) writer: Arc<Mutex<Connection>>,
+    /// Reads go past whoever writes.
+    pub(crate) reader: Arc<Mutex<Connection>>,
+    pub(crate) ambient: Arc<dyn Ambient>,
+    pub(crate) arrivals: Arc<Notify>,
+    pub(crate) lanes: Arc<Lanes>,
+    /// How often a person has mended what deliveries were held for.
+    pub(crate) mends: Arc<AtomicU64>,
+    pub(crate) contact_hash_key: Option<ContactHashKey>,
+}
+
+impl std::fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SqliteStore")
+    }
+}
+
+impl SqliteStore {
+    /// A store on an [open](open()) file.
+    #[must_use]
+    pub fn new(opened: Opened, ambient: Arc<dyn Ambient>) -> Self {
+        Self {
+            writer: Arc::new(Mutex::new(opened.writer)),
+            reader: Arc::new(Mutex::new(opened.reader)),
+            ambient,
+            arrivals: Arc::new(Notify::new()),
+            lanes: Arc::default(),
+            mends: Arc::default(),
+            contact_hash_key: None,
+        }
+    }
+
+    /// The same, and whom a delivery is about is in it as a hash under this key, by which a person can look for it.
+    #[must_use]
+    pub fn with_contact_hash_key(self, contact_hash_key: Option<ContactHashKey>) -> Self {
+        Self { contact_hash_key, ..self }
+    }
+
+    pub(crate) fn contact_hash(&self, delivery: &Delivery) -> Option<String> {
+        self.contact_hash_key.as_ref().map(|key| delivery.contact.hash(key))
+    }
+
+    /// Resolves when something may have become deliverable since the last call.
+    pub async fn arrival(&self) {
+        self.arrivals.notified().await;
+    }
+
+    /// The time now.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.ambient.now()
+    }
+
+    /// A random number from 0 to 1.
+    #[must_use]
+    pub fn chance(&self) -> f64 {
+        self.ambient.chance()
+    }
+
+    /// Runs one transaction, off the threads that serve requests, in the order of the calls; however long it takes to
+    /// have the turn.
+    pub(crate) async fn transact<T, F>(&self, work: F) -> Result<T, StoreFault>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+    {
+        run(Arc::clone(&self.writer).lock_owned().await, work).await
+    }
+
+    /// The same for a caller who waits: who does not have the turn in time has a fault, and nothing was done.
+    pub(crate) async fn transact_soon<T, F>(&self, patience: Duration, work: F) -> Result<T, StoreFault>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+    {
+        let turn = tokio::time::timeout(patience, Arc::clone(&self.writer).lock_owned()).await;
+        run(turn.map_err(|_| StoreFault("too many writes are waiting".to_owned()))?, work).await
+    }
+
+    /// Runs queries that write nothing.
+    pub(crate) async fn look<T, F>(&self, work: F) -> Result<T, StoreFault>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    {
+        let connection = Arc::clone(&self.reader).lock_owned().await;
+        flatten(tokio::task::spawn_blocking(move || work(&connection)).await)
+    }
+}
+
+async fn run<T, F>(mut connection: OwnedMutexGuard<Connection>, work: F) -> Result<T, StoreFault>
+where
+    T: Send + 'static,
+    F: FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+{
+    let done = tokio::task::spawn_blocking(move || {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let value = work(&transaction)?;
+        transaction.commit()?;
+        Ok(value)
+    });
+    flatten(done.await)
+}
+
+fn flatten<T>(done: Result<rusqlite::Result<T>, tokio::task::JoinError>) -> Result<T, StoreFault> {
+    match done {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(fault)) => Err(StoreFault(fault.to_string())),
+        Err(fault) => Err(StoreFault(fault.to_string())),
+    }
+}

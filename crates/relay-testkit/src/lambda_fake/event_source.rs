@@ -1,0 +1,335 @@
+//! The event source mapping: it polls a queue, hands batches to a function, and deletes what the function has taken.
+//!
+//! As AWS' page "Using Lambda with Amazon SQS" has it, partial batch responses included. What is not deleted comes back
+//! when its visibility timeout is up, and the queue itself moves it to the dead letters after so many receives.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use aws_sdk_sqs::Client;
+use aws_sdk_sqs::types::{Message, MessageSystemAttributeName};
+use serde_json::{Map, Value, json};
+use tokio::sync::{Notify, Semaphore};
+use tokio::task::{JoinHandle, JoinSet};
+
+use crate::lambda_fake::function::Function;
+use crate::lambda_fake::operator;
+use crate::lambda_fake::sandbox::Failed;
+
+/// How often a queue is looked into that was empty. AWS waits in the queue itself; here, whoever has just put something
+/// there also says so.
+const POLL_EVERY: Duration = Duration::from_millis(400);
+
+/// A running mapping.
+#[derive(Debug)]
+pub struct EventSource {
+    poller: JoinHandle<()>,
+    stopped: Arc<AtomicBool>,
+    nudge: Arc<Notify>,
+}
+
+impl Drop for EventSource {
+    fn drop(&mut self) {
+        self.poller.abort();
+    }
+}
+
+/// What the template says of a mapping.
+#[derive(Debug, Clone)]
+pub struct Mapping {
+    /// Its id.
+    pub id: String,
+    /// The queue.
+    pub queue: String,
+    /// The most messages of a batch.
+    pub batch_size: i32,
+    /// How many batches are worked on at once.
+    pub concurrency: usize,
+    /// Whether the function tells which messages it has not taken.
+    pub reports_failures: bool,
+}
+
+/// A message in a function's hands.
+#[derive(Debug, Clone)]
+struct Work {
+    queue: String,
+    body: String,
+}
+
+/// The messages that were received and not deleted: they are hidden until their time is up.
+#[derive(Debug, Default)]
+pub struct Hidden {
+    receipts: Mutex<Vec<(String, String)>>,
+    /// What a function is working on, by its receipt.
+    under_way: Mutex<BTreeMap<String, Work>>,
+    /// What functions were working on when their time was over and they were ended.
+    ended: Mutex<Vec<Work>>,
+    /// The message of each receipt, and the newest receipt of each message: in a FIFO queue only that one counts.
+    messages: Mutex<HashMap<String, String>>,
+    newest: Mutex<HashMap<String, String>>,
+    /// Held while messages are received, or the time of those ends that rest: what has just been received does not rest.
+    receiving: tokio::sync::Mutex<()>,
+    answers_are_lost: AtomicBool,
+    mappings_are_minded: AtomicBool,
+}
+
+impl Hidden {
+    /// Whether what functions answer is lost, as where Lambda itself fails.
+    pub fn lose_answers(&self, lost: bool) {
+        self.answers_are_lost.store(lost, Ordering::Relaxed);
+    }
+
+    /// From now on, a mapping that is disabled in the emulator hands nothing over. Otherwise nobody asks: that spares a call
+    /// for each look into a queue.
+    pub fn mind_mappings(&self) {
+        self.mappings_are_minded.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a message has been received again since it had this receipt.
+    #[must_use]
+    pub fn is_stale(&self, receipt: &str) -> bool {
+        let messages = self.messages.lock().unwrap_or_else(PoisonError::into_inner);
+        let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        messages.get(receipt).and_then(|message| newest.get(message)).is_some_and(|newest| newest != receipt)
+    }
+
+    fn received(&self, queue: &str, message: &Message) {
+        let (Some(id), Some(receipt)) = (message.message_id.clone(), message.receipt_handle.clone()) else { return };
+        self.messages.lock().unwrap_or_else(PoisonError::into_inner).insert(receipt.clone(), id.clone());
+        let before = self.newest.lock().unwrap_or_else(PoisonError::into_inner).insert(id, receipt.clone());
+        let mut hidden = self.lock();
+        hidden.retain(|(_, known)| Some(known) != before.as_ref());
+        hidden.push((queue.to_owned(), receipt));
+    }
+
+    /// Ends the time of all of them, as waiting would: they can be received at once.
+    pub async fn show(&self, client: &Client) {
+        let hidden = std::mem::take(&mut *self.lock());
+        Self::end_the_time_of(hidden, client).await;
+    }
+
+    /// Ends the time of those that no function is working on.
+    pub async fn show_rested(&self, client: &Client) {
+        let _receiving = self.receiving.lock().await;
+        let rested = {
+            let under_way = self.under_way();
+            let mut hidden = self.lock();
+            let (busy, rested) = hidden.drain(..).partition(|(_, receipt)| under_way.contains_key(receipt));
+            *hidden = busy;
+            rested
+        };
+        Self::end_the_time_of(rested, client).await;
+    }
+
+    /// How many messages of a queue a function is working on.
+    #[must_use]
+    pub fn at_work(&self, queue: &str) -> usize {
+        self.bodies_at_work(queue).len()
+    }
+
+    /// The bodies of the messages of a queue that a function is working on.
+    #[must_use]
+    pub fn bodies_at_work(&self, queue: &str) -> Vec<String> {
+        bodies(self.under_way().values(), queue)
+    }
+
+    /// The bodies of the messages of a queue that a function was working on when its time was over and it was ended.
+    #[must_use]
+    pub fn bodies_ended(&self, queue: &str) -> Vec<String> {
+        bodies(self.ended.lock().unwrap_or_else(PoisonError::into_inner).iter(), queue)
+    }
+
+    fn note_ended(&self, messages: &[Message]) {
+        let under_way = self.under_way();
+        let work = messages.iter().filter_map(|message| under_way.get(message.receipt_handle.as_ref()?).cloned());
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner).extend(work);
+    }
+
+    async fn end_the_time_of(hidden: Vec<(String, String)>, client: &Client) {
+        for (queue, receipt) in hidden {
+            // A message that was received again has another receipt.
+            let _ = client
+                .change_message_visibility()
+                .queue_url(queue)
+                .receipt_handle(receipt)
+                .visibility_timeout(0)
+                .send()
+                .await;
+        }
+    }
+
+    /// Shows one of them.
+    pub async fn show_one(&self, client: &Client) {
+        let one = self.lock().pop();
+        if let Some((queue, receipt)) = one {
+            let show =
+                client.change_message_visibility().queue_url(queue).receipt_handle(receipt).visibility_timeout(0);
+            let _ = show.send().await;
+        }
+    }
+
+    fn under_way(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Work>> {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(String, String)>> {
+        self.receipts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn bodies<'a>(work: impl Iterator<Item = &'a Work>, queue: &str) -> Vec<String> {
+    work.filter(|work| work.queue == queue).map(|work| work.body.clone()).collect()
+}
+
+#[derive(Debug, Clone)]
+struct Poller {
+    client: Client,
+    mapping: Mapping,
+    function: Arc<Function>,
+    hidden: Arc<Hidden>,
+    nudge: Arc<Notify>,
+    stopped: Arc<AtomicBool>,
+}
+
+impl EventSource {
+    /// Starts polling; `nudge` tells that something may have come.
+    #[must_use]
+    pub fn start(
+        client: Client,
+        mapping: Mapping,
+        function: Arc<Function>,
+        hidden: Arc<Hidden>,
+        nudge: Arc<Notify>,
+    ) -> Self {
+        let stopped = Arc::new(AtomicBool::new(false));
+        let poller =
+            Poller { client, mapping, function, hidden, nudge: Arc::clone(&nudge), stopped: Arc::clone(&stopped) };
+        Self { poller: tokio::spawn(poller.run()), stopped, nudge }
+    }
+
+    /// Ends polling. What was received is handed over, and its answer waited for.
+    pub async fn stop(mut self) {
+        self.stopped.store(true, Ordering::Relaxed);
+        self.nudge.notify_waiters();
+        let _ = (&mut self.poller).await;
+    }
+}
+
+impl Poller {
+    async fn run(self) {
+        let turns = Arc::new(Semaphore::new(self.mapping.concurrency));
+        // The batches end with the poller.
+        let mut batches = JoinSet::new();
+        while let Ok(turn) = Arc::clone(&turns).acquire_owned().await {
+            if self.stopped.load(Ordering::Relaxed) {
+                break;
+            }
+            let messages = if self.is_enabled().await { self.receive().await } else { Vec::new() };
+            if messages.is_empty() {
+                drop(turn);
+                let _ = tokio::time::timeout(POLL_EVERY, self.nudge.notified()).await;
+                continue;
+            }
+            let poller = self.clone();
+            batches.spawn(async move {
+                poller.hand_over(&messages).await;
+                drop(turn);
+                poller.nudge.notify_waiters();
+            });
+            while batches.try_join_next().is_some() {}
+        }
+        batches.join_all().await;
+    }
+
+    async fn is_enabled(&self) -> bool {
+        if !self.hidden.mappings_are_minded.load(Ordering::Relaxed) {
+            return true;
+        }
+        let client = aws_sdk_lambda::Client::new(&operator::config());
+        let mapping = client.get_event_source_mapping().uuid(&self.mapping.id).send().await;
+        mapping.is_ok_and(|mapping| mapping.state() != Some("Disabled"))
+    }
+
+    async fn receive(&self) -> Vec<Message> {
+        let _receiving = self.hidden.receiving.lock().await;
+        let received = self
+            .client
+            .receive_message()
+            .queue_url(&self.mapping.queue)
+            .max_number_of_messages(self.mapping.batch_size)
+            .message_system_attribute_names(MessageSystemAttributeName::All)
+            .message_attribute_names("All")
+            .wait_time_seconds(0)
+            .send()
+            .await;
+        let messages = received.map(|received| received.messages.unwrap_or_default()).unwrap_or_default();
+        let work = messages.iter().filter_map(|message| {
+            let work = Work { queue: self.mapping.queue.clone(), body: message.body.clone().unwrap_or_default() };
+            Some((message.receipt_handle.clone()?, work))
+        });
+        self.hidden.under_way().extend(work);
+        messages.iter().for_each(|message| self.hidden.received(&self.mapping.queue, message));
+        messages
+    }
+
+    async fn hand_over(&self, messages: &[Message]) {
+        self.until_answered(messages).await;
+        let receipts: Vec<_> = messages.iter().filter_map(|message| message.receipt_handle.as_ref()).collect();
+        self.hidden.under_way().retain(|receipt, _| !receipts.contains(&receipt));
+    }
+
+    async fn until_answered(&self, messages: &[Message]) {
+        let event = json!({"Records": messages.iter().map(record).collect::<Vec<_>>()});
+        // A function that fails takes nothing: every message comes back.
+        let answer = match self.function.invoke(event.to_string().into_bytes()).await {
+            Ok(answer) => answer,
+            Err(Failed::TimedOut) => return self.hidden.note_ended(messages),
+            Err(Failed::Error(_) | Failed::Exited) => return,
+        };
+        if self.hidden.answers_are_lost.load(Ordering::Relaxed) {
+            return;
+        }
+        let failed = if self.mapping.reports_failures { failures(&answer) } else { Some(Vec::new()) };
+        // An answer that is no answer is a failure of the whole batch.
+        let Some(failed) = failed else { return };
+        for message in messages {
+            if message.message_id.as_ref().is_some_and(|id| !failed.contains(id)) {
+                let receipt = message.receipt_handle.clone().unwrap_or_default();
+                let delete = self.client.delete_message().queue_url(&self.mapping.queue);
+                if delete.receipt_handle(&receipt).send().await.is_ok() {
+                    self.hidden.lock().retain(|(_, hidden)| *hidden != receipt);
+                }
+            }
+        }
+    }
+}
+
+/// A message as Lambda hands it to a function.
+pub(crate) fn record(message: &Message) -> Value {
+    let attributes: Map<String, Value> = message
+        .attributes
+        .iter()
+        .flatten()
+        .map(|(name, value)| (name.as_str().to_owned(), Value::from(value.as_str())))
+        .collect();
+    let given: Map<String, Value> = message
+        .message_attributes
+        .iter()
+        .flatten()
+        .map(|(name, value)| (name.clone(), json!({"dataType": value.data_type, "stringValue": value.string_value})))
+        .collect();
+    json!({
+        "messageId": message.message_id, "receiptHandle": message.receipt_handle, "body": message.body,
+        "attributes": attributes, "messageAttributes": given, "md5OfBody": message.md5_of_body,
+        "eventSource": "aws:sqs", "eventSourceARN": "arn:aws:sqs:eu-west-1:123456789012:queue.fifo",
+        "awsRegion": "eu-west-1",
+    })
+}
+
+fn failures(answer: &[u8]) -> Option<Vec<String>> {
+    let answer: Value = serde_json::from_slice(answer).ok()?;
+    let failures = answer["batchItemFailures"].as_array()?;
+    failures.iter().map(|failure| failure["itemIdentifier"].as_str().map(str::to_owned)).collect()
+}

@@ -1,0 +1,123 @@
+//! The HTTP API: a request becomes an event of payload format 2.0, the function's answer the response.
+//!
+//! As AWS' page "Create AWS Lambda proxy integrations for HTTP APIs" has it; bodies that are not text, or not said to be, come as base64.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::body::{Body, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::{Response, StatusCode};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+use crate::http_server;
+use crate::lambda_fake::function::Function;
+
+/// The largest body that the gateway takes.
+const BODY_BYTES: usize = 10 * 1024 * 1024;
+
+/// A running gateway.
+#[derive(Debug)]
+pub struct Gateway {
+    address: SocketAddr,
+    server: JoinHandle<()>,
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+/// A route's method and path, and its function.
+pub type Routes = BTreeMap<(String, String), Arc<Function>>;
+
+impl Gateway {
+    /// Serves these routes, and tells after each request that it may have put something into a queue.
+    ///
+    /// # Panics
+    /// When there is no port.
+    pub async fn start(routes: Routes, nudge: Arc<Notify>) -> Self {
+        let serve = move |State(routes): State<Arc<Routes>>, request: Request| {
+            let nudge = Arc::clone(&nudge);
+            async move {
+                let response = pass(&routes, request).await;
+                nudge.notify_waiters();
+                response
+            }
+        };
+        let app = axum::Router::new().fallback(serve).with_state(Arc::new(routes));
+        let (address, server) = http_server::serve(app).await;
+        Self { address, server }
+    }
+
+    /// Its address, as `http://…`.
+    #[must_use]
+    pub fn base(&self) -> String {
+        format!("http://{}", self.address)
+    }
+}
+
+async fn pass(routes: &Routes, request: Request) -> Response<Body> {
+    let (parts, body) = request.into_parts();
+    let (method, path) = (parts.method.to_string(), parts.uri.path().to_owned());
+    let Some(function) = routes.get(&(method.clone(), path.clone())) else {
+        return answer(StatusCode::NOT_FOUND, r#"{"message":"Not Found"}"#);
+    };
+    let Ok(body) = to_bytes(body, BODY_BYTES).await else {
+        return answer(StatusCode::PAYLOAD_TOO_LARGE, r#"{"message":"Request Entity Too Large"}"#);
+    };
+    let mut headers: BTreeMap<String, String> = BTreeMap::new();
+    for (name, value) in &parts.headers {
+        let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+        headers.entry(name.to_string()).and_modify(|all| *all = format!("{all},{value}")).or_insert(value);
+    }
+    let kind = headers.get("content-type").map_or("application/json", String::as_str);
+    let is_text = kind.starts_with("text/") || kind.starts_with("application/json");
+    let (body, encoded) = match std::str::from_utf8(&body) {
+        Ok(text) if is_text => (text.to_owned(), false),
+        _ => (STANDARD.encode(&body), true),
+    };
+    let event = json!({
+        "version": "2.0", "routeKey": format!("{method} {path}"), "rawPath": path,
+        "rawQueryString": parts.uri.query().unwrap_or_default(), "headers": headers,
+        "requestContext": {
+            "accountId": "123456789012", "apiId": "api", "domainName": "api.execute-api.eu-west-1.amazonaws.com",
+            "domainPrefix": "api", "requestId": "request", "routeKey": format!("{method} {path}"), "stage": "$default",
+            "time": "12/Mar/2026:19:03:58 +0000", "timeEpoch": 1_773_342_238_000_i64,
+            "http": {"method": method, "path": path, "protocol": "HTTP/1.1", "sourceIp": "192.0.2.1", "userAgent": "test"},
+        },
+        "body": body, "isBase64Encoded": encoded,
+    });
+    match function.invoke(event.to_string().into_bytes()).await {
+        Ok(answered) => translate(&answered),
+        // What a gateway makes of every failure of a function.
+        Err(_) => answer(StatusCode::INTERNAL_SERVER_ERROR, r#"{"message":"Internal Server Error"}"#),
+    }
+}
+
+fn translate(answered: &[u8]) -> Response<Body> {
+    let answered: Value = serde_json::from_slice(answered).unwrap_or_default();
+    let status = answered["statusCode"].as_u64().and_then(|status| u16::try_from(status).ok()).unwrap_or(500);
+    let mut response = Response::builder().status(status);
+    for (name, value) in answered["headers"].as_object().into_iter().flatten() {
+        response = response.header(name, value.as_str().unwrap_or_default());
+    }
+    let text = answered["body"].as_str().unwrap_or_default();
+    let body = match answered["isBase64Encoded"].as_bool() {
+        Some(true) => STANDARD.decode(text).unwrap_or_default(),
+        _ => text.as_bytes().to_vec(),
+    };
+    response.body(Body::from(body)).unwrap_or_else(|_| answer(StatusCode::INTERNAL_SERVER_ERROR, "{}"))
+}
+
+fn answer(status: StatusCode, body: &'static str) -> Response<Body> {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    response
+}

@@ -1,0 +1,211 @@
+//! AWS as an operator's program sees it: the emulator, except for what this operator may not do.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Response, StatusCode};
+use relay::destination::http_client::HttpClient;
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+
+use crate::http_server;
+
+/// The largest call.
+const CALL_BYTES: usize = 2 * 1024 * 1024;
+
+/// The guard.
+#[derive(Debug)]
+pub struct Guard {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    server: JoinHandle<()>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    emulator: String,
+    client: HttpClient,
+    /// Actions that are refused, with which code, and after how many calls that are not.
+    refused: Mutex<BTreeMap<String, (String, usize)>>,
+    calls: Mutex<Vec<String>>,
+    /// What somebody else writes beside the next write of a secret, and whether that comes after it.
+    other_write: Mutex<Option<(String, bool)>>,
+    /// The access keys that calls were signed with.
+    signers: Mutex<BTreeSet<String>>,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+impl Guard {
+    /// A guard before the emulator.
+    ///
+    /// # Panics
+    /// When there is no port.
+    pub async fn start(emulator: String) -> Self {
+        let client = relay::destination::http_client::build().unwrap_or_else(|fault| panic!("{fault}"));
+        let (refused, calls, signers) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let other_write = Mutex::default();
+        let shared = Arc::new(Shared { emulator, client, refused, calls, other_write, signers });
+        let app = axum::Router::new().fallback(pass).with_state(Arc::clone(&shared));
+        let (address, server) = http_server::serve(app).await;
+        Self { address, shared, server }
+    }
+
+    /// Its address, as `http://…`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// From now on, an action (`PutSecretValue`) is refused with this code.
+    pub fn refuse(&self, action: &str, code: &str) {
+        self.refuse_after(action, code, 0);
+    }
+
+    /// From now on, an action is refused with this code, but for its first calls.
+    pub fn refuse_after(&self, action: &str, code: &str, allowed: usize) {
+        let mut refused = self.shared.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.insert(action.to_owned(), (code.to_owned(), allowed));
+    }
+
+    /// Everything is allowed again.
+    pub fn allow(&self) {
+        self.shared.refused.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Beside the next write of a secret, just before or just after it, somebody else writes this into the same.
+    pub fn somebody_writes(&self, text: &str, after: bool) {
+        let mut other = self.shared.other_write.lock().unwrap_or_else(PoisonError::into_inner);
+        *other = Some((text.to_owned(), after));
+    }
+
+    /// The actions so far.
+    #[must_use]
+    pub fn calls(&self) -> Vec<String> {
+        self.shared.calls.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The access keys that signed the calls since this was asked last.
+    #[must_use]
+    pub fn signers(&self) -> BTreeSet<String> {
+        std::mem::take(&mut *self.shared.signers.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Shared {
+    fn refusal_of(&self, action: &str) -> Option<String> {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let (code, allowed) = refused.get_mut(action)?;
+        if *allowed > 0 {
+            *allowed -= 1;
+            return None;
+        }
+        Some(code.clone())
+    }
+
+    fn other_write(&self) -> Option<(String, bool)> {
+        self.other_write.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// The emulator's answer to a call with this body.
+    async fn send(&self, parts: &Parts, body: Bytes, query: bool) -> Response<Body> {
+        let mut call = self.client.request(parts.method.clone(), &format!("{}{}", self.emulator, parts.uri)).body(body);
+        let headers = |headers: &HeaderMap, without: &[&str]| {
+            let kept = headers.iter().filter(|(name, _)| !without.contains(&name.as_str()));
+            kept.map(|(name, value)| (name.clone(), value.clone())).collect::<Vec<_>>()
+        };
+        for (name, value) in headers(&parts.headers, &["host", "content-length"]) {
+            call = call.header(name, value);
+        }
+        let Ok(answer) = call.send().await else { return refusal("NoEmulator", query) };
+        let mut response = Response::builder().status(answer.status());
+        for (name, value) in headers(answer.headers(), &["content-length", "transfer-encoding", "connection"]) {
+            response = response.header(name, value);
+        }
+        response
+            .body(Body::from(answer.bytes().await.unwrap_or_default()))
+            .unwrap_or_else(|_| refusal("NoAnswer", query))
+    }
+}
+
+async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Response<Body> {
+    let (parts, body) = request.into_parts();
+    let body = to_bytes(body, CALL_BYTES).await.unwrap_or_default();
+    let (action, query) = action(&parts.method, parts.uri.path(), &parts.headers, &body);
+    shared.calls.lock().unwrap_or_else(PoisonError::into_inner).push(action.clone());
+    shared.signers.lock().unwrap_or_else(PoisonError::into_inner).extend(signer(&parts.headers));
+    if let Some(code) = shared.refusal_of(&action) {
+        return refusal(&code, query);
+    }
+    let other = if action == "PutSecretValue" { shared.other_write() } else { None };
+    let (first, second) = match other {
+        Some((text, after)) if after => (body.clone(), Some(other_write(&body, &text))),
+        Some((text, _)) => (other_write(&body, &text), Some(body)),
+        None => (body, None),
+    };
+    let answer = shared.send(&parts, first, query).await;
+    match second {
+        // The answer to either tells the name and a version.
+        Some(second) => shared.send(&parts, second, query).await,
+        None => answer,
+    }
+}
+
+/// The same write with another text, as a version of its own.
+fn other_write(body: &Bytes, text: &str) -> Bytes {
+    let mut write: Value = serde_json::from_slice(body).unwrap_or_default();
+    write["SecretString"] = text.into();
+    let version: String = write["ClientRequestToken"].as_str().unwrap_or_default().chars().rev().collect();
+    write["ClientRequestToken"] = version.into();
+    write.to_string().into()
+}
+
+/// Whose key a call is signed with (Signature Version 4: `Credential=KEY/DATE/…`).
+fn signer(headers: &HeaderMap) -> Option<String> {
+    let (_, credential) = headers.get("authorization")?.to_str().ok()?.split_once("Credential=")?;
+    credential.split('/').next().map(str::to_owned)
+}
+
+/// What a call asks for, by the protocol that its service speaks, and whether that is the one with forms and XML.
+fn action(method: &axum::http::Method, path: &str, headers: &HeaderMap, body: &Bytes) -> (String, bool) {
+    if let Some(target) = headers.get("x-amz-target").and_then(|target| target.to_str().ok()) {
+        return (target.rsplit('.').next().unwrap_or_default().to_owned(), false);
+    }
+    if let Some((_, operation)) = path.split_once("/operation/") {
+        return (operation.to_owned(), false);
+    }
+    let form = String::from_utf8_lossy(body);
+    if let Some(action) = form.split('&').find_map(|pair| pair.strip_prefix("Action=")) {
+        return (action.to_owned(), true);
+    }
+    let action = match path {
+        _ if path.contains("/event-source-mappings") && method == "GET" => "ListEventSourceMappings",
+        _ if path.contains("/event-source-mappings") => "UpdateEventSourceMapping",
+        _ if path.ends_with("/configuration") => "GetFunctionConfiguration",
+        _ => "Unknown",
+    };
+    (action.to_owned(), false)
+}
+
+/// A refusal in the words of the protocol; with text that must not be shown to anybody.
+fn refusal(code: &str, query: bool) -> Response<Body> {
+    let body = if query {
+        format!(
+            "<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code><Message>hidden words</Message></Error></ErrorResponse>"
+        )
+    } else {
+        json!({"__type": code, "message": "hidden words"}).to_string()
+    };
+    let kind = if query { "text/xml" } else { "application/x-amz-json-1.1" };
+    let response = Response::builder().status(StatusCode::BAD_REQUEST).header("content-type", kind);
+    let response = if query { response } else { response.header("x-amzn-errortype", code) };
+    response.body(Body::from(body)).unwrap_or_default()
+}

@@ -1,0 +1,209 @@
+//! A function's process, run as Lambda runs it: over the Runtime API, frozen whenever it has nothing to do.
+//!
+//! The protocol is that of AWS' page "Using the Lambda runtime API for custom runtimes".
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{Path as UrlPath, State};
+use axum::http::{Response, StatusCode};
+use axum::routing::{get, post};
+use rustix::process::Signal;
+use tokio::process::{Child, Command};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use crate::{http_server, relay_process};
+
+/// How an invocation failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Failed {
+    /// The function answered with an error: its text.
+    Error(String),
+    /// It did not answer in its time, and was ended.
+    TimedOut,
+    /// Its process ended.
+    Exited,
+}
+
+type Answer = Result<Bytes, Failed>;
+
+struct Invocation {
+    id: String,
+    event: Vec<u8>,
+    deadline: u128,
+}
+
+struct Runtime {
+    invocations: tokio::sync::Mutex<mpsc::Receiver<Invocation>>,
+    answers: Mutex<HashMap<String, oneshot::Sender<Answer>>>,
+    asked: mpsc::Sender<()>,
+}
+
+/// A sandbox.
+#[derive(Debug)]
+pub struct Sandbox {
+    child: Child,
+    invocations: mpsc::Sender<Invocation>,
+    runtime: Arc<Runtime>,
+    asked: mpsc::Receiver<()>,
+    server: JoinHandle<()>,
+    count: u64,
+}
+
+impl std::fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Runtime")
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        self.server.abort();
+        // A frozen process is killed like any other.
+        let _ = self.child.start_kill();
+    }
+}
+
+impl Sandbox {
+    /// Starts a function's binary and waits until it asks for its first event; it is frozen then.
+    ///
+    /// # Panics
+    /// When it does not start; its log tells why.
+    pub async fn start(name: &str, binary: &Path, environment: &BTreeMap<String, String>, log: &Path) -> Self {
+        let (invocations, receiver) = mpsc::channel(1);
+        let (asked, mut asked_receiver) = mpsc::channel(16);
+        let answers = Mutex::new(HashMap::new());
+        let runtime = Arc::new(Runtime { invocations: tokio::sync::Mutex::new(receiver), answers, asked });
+        let app = Router::new()
+            .route("/2018-06-01/runtime/invocation/next", get(next))
+            .route("/2018-06-01/runtime/invocation/{id}/response", post(response))
+            .route("/2018-06-01/runtime/invocation/{id}/error", post(error))
+            .route("/2018-06-01/runtime/init/error", post(|| async { StatusCode::ACCEPTED }))
+            .with_state(Arc::clone(&runtime));
+        let (address, server) = http_server::serve(app).await;
+        let log =
+            std::fs::File::options().create(true).append(true).open(log).unwrap_or_else(|fault| panic!("{fault}"));
+        let output = log.try_clone().unwrap_or_else(|fault| panic!("{fault}"));
+        let mut child = Command::new(binary)
+            .env_clear()
+            .envs(environment)
+            .env("AWS_LAMBDA_RUNTIME_API", address.to_string())
+            .env("AWS_LAMBDA_FUNCTION_NAME", name)
+            .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
+            .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128")
+            .env("AWS_LAMBDA_LOG_GROUP_NAME", format!("/aws/lambda/{name}"))
+            .env("AWS_LAMBDA_LOG_STREAM_NAME", "stream")
+            .env("_HANDLER", "bootstrap")
+            .stdin(Stdio::null())
+            .stdout(log)
+            .stderr(output)
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap_or_else(|fault| panic!("{}: {fault}", binary.display()));
+        tokio::select! {
+            asked = asked_receiver.recv() => assert!(asked.is_some()),
+            status = child.wait() => panic!("{name} ended at its start: {status:?}"),
+            () = tokio::time::sleep(Duration::from_secs(15)) => panic!("{name} did not ask for an event within its INIT"),
+        }
+        let sandbox = Self { child, invocations, runtime, asked: asked_receiver, server, count: 0 };
+        sandbox.signal(Signal::STOP);
+        sandbox
+    }
+
+    /// Thaws it, hands it one event, waits for the answer, and freezes it again when it asks for the next.
+    ///
+    /// # Errors
+    /// When it answers with an error, not in time, or not at all.
+    pub async fn invoke(&mut self, event: Vec<u8>, timeout: Duration) -> Answer {
+        self.count += 1;
+        let id = format!("00000000-0000-4000-8000-{:012}", self.count);
+        let (answer, answered) = oneshot::channel();
+        self.runtime.answers.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), answer);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let deadline = (now + timeout).as_millis();
+        self.signal(Signal::CONT);
+        if self.invocations.send(Invocation { id, event, deadline }).await.is_err() {
+            return Err(Failed::Exited);
+        }
+        let result = tokio::select! {
+            answer = answered => answer.unwrap_or(Err(Failed::Exited)),
+            _ = self.child.wait() => Err(Failed::Exited),
+            () = tokio::time::sleep(timeout) => Err(Failed::TimedOut),
+        };
+        match result {
+            Err(Failed::TimedOut | Failed::Exited) => {
+                let _ = self.child.start_kill();
+            }
+            _ => {
+                // What it still does until it asks again belongs to this invocation.
+                let _ = tokio::time::timeout(Duration::from_secs(5), self.asked.recv()).await;
+                self.signal(Signal::STOP);
+            }
+        }
+        result
+    }
+
+    /// Kills it, as when a machine goes.
+    pub async fn kill(mut self) {
+        let _ = self.child.kill().await;
+    }
+
+    /// Whether its process is there.
+    pub fn is_alive(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// The id of its process.
+    #[must_use]
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(process) = self.child.id() {
+            relay_process::signal(process, signal);
+        }
+    }
+}
+
+async fn next(State(runtime): State<Arc<Runtime>>) -> Response<axum::body::Body> {
+    let _ = runtime.asked.try_send(());
+    let Some(invocation) = runtime.invocations.lock().await.recv().await else {
+        return empty(StatusCode::GONE);
+    };
+    Response::builder()
+        .header("Content-Type", "application/json")
+        .header("Lambda-Runtime-Aws-Request-Id", invocation.id)
+        .header("Lambda-Runtime-Deadline-Ms", invocation.deadline.to_string())
+        .header("Lambda-Runtime-Invoked-Function-Arn", "arn:aws:lambda:eu-west-1:123456789012:function:relay")
+        .header("Lambda-Runtime-Trace-Id", "Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Parent=9a9197af755a6419;Sampled=0")
+        .body(axum::body::Body::from(invocation.event))
+        .unwrap_or_else(|_| empty(StatusCode::INTERNAL_SERVER_ERROR))
+}
+
+async fn response(State(runtime): State<Arc<Runtime>>, UrlPath(id): UrlPath<String>, body: Bytes) -> StatusCode {
+    settle(&runtime, &id, Ok(body))
+}
+
+async fn error(State(runtime): State<Arc<Runtime>>, UrlPath(id): UrlPath<String>, body: Bytes) -> StatusCode {
+    settle(&runtime, &id, Err(Failed::Error(String::from_utf8_lossy(&body).into_owned())))
+}
+
+fn settle(runtime: &Runtime, id: &str, answer: Answer) -> StatusCode {
+    if let Some(waiting) = runtime.answers.lock().unwrap_or_else(PoisonError::into_inner).remove(id) {
+        let _ = waiting.send(answer);
+    }
+    StatusCode::ACCEPTED
+}
+
+fn empty(status: StatusCode) -> Response<axum::body::Body> {
+    let mut response = Response::new(axum::body::Body::empty());
+    *response.status_mut() = status;
+    response
+}

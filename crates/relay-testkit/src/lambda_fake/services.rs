@@ -1,0 +1,279 @@
+//! What stands between the functions and the emulated services: a call passes where the function's role allows it, and
+//! misbehaves as told. The emulator itself asks nobody who he is.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, Response, StatusCode};
+use relay::destination::http_client::HttpClient;
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+
+use crate::flaky_proxy::Wire;
+use crate::http_server;
+use crate::lambda_fake::event_source::Hidden;
+use crate::lambda_fake::meter::{ItemRead, Meter};
+use crate::lambda_fake::stack::{array, text};
+
+/// The largest call.
+const CALL_BYTES: usize = 2 * 1024 * 1024;
+
+/// How a service misbehaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// It answers 500.
+    Fails,
+    /// It asks to be called less often.
+    Throttles,
+    /// It answers, but after that time.
+    Slow(Duration),
+    /// It does not answer.
+    Hangs,
+    /// It does what it was asked, and the answer is lost.
+    LosesAnswers,
+}
+
+/// The services as the functions of one stack see them.
+#[derive(Debug)]
+pub struct Services {
+    wire: Wire,
+    shared: Arc<Shared>,
+    server: JoinHandle<()>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    emulator: String,
+    client: HttpClient,
+    /// What each function may do: actions, each on resources.
+    allowed: BTreeMap<String, Vec<(String, String)>>,
+    /// The names of queues and of the table, as calls have them, and their ARNs.
+    arns: BTreeMap<String, String>,
+    hidden: Arc<Hidden>,
+    troubles: Mutex<BTreeMap<String, Trouble>>,
+    calls: Mutex<Vec<(String, String)>>,
+    denied: Mutex<Vec<String>>,
+    /// For how long messages were hidden by their receipts, since that was asked last.
+    hidden_for: Mutex<Vec<(String, u64)>>,
+    meter: Meter,
+}
+
+impl Drop for Services {
+    fn drop(&mut self) {
+        self.server.abort();
+        if !std::thread::panicking() {
+            // Whatever a test was about: no function asks for what its role does not allow.
+            let denied = self.shared.denied.lock().unwrap_or_else(PoisonError::into_inner);
+            assert!(denied.is_empty(), "denied: {denied:?}");
+        }
+    }
+}
+
+impl Services {
+    /// Starts them for the functions of this stack.
+    ///
+    /// # Panics
+    /// When there is no port.
+    pub async fn start(emulator: String, stack: &Value, hidden: Arc<Hidden>) -> Self {
+        let client = relay::destination::http_client::build().unwrap_or_else(|fault| panic!("{fault}"));
+        let (allowed, arns) = (allowed(stack), arns(stack));
+        let (troubles, calls, denied) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let (hidden_for, meter) = (Mutex::default(), Meter::default());
+        let shared = Shared { emulator, client, allowed, arns, hidden, troubles, calls, denied, hidden_for, meter };
+        let shared = Arc::new(shared);
+        let app = axum::Router::new().fallback(pass).with_state(Arc::clone(&shared));
+        let (address, server) = http_server::serve(app).await;
+        let wire = Wire::to(&format!("http://{address}")).await;
+        Self { wire, shared, server }
+    }
+
+    /// Their address, as `http://…`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.wire.url("")
+    }
+
+    /// What is between the functions and them.
+    #[must_use]
+    pub const fn wire(&self) -> &Wire {
+        &self.wire
+    }
+
+    /// From now on, every call of a service (`sqs`) or action (`sqs:SendMessage`) ends like this.
+    pub fn trouble(&self, what: &str, trouble: Trouble) {
+        self.shared.troubles.lock().unwrap_or_else(PoisonError::into_inner).insert(what.to_owned(), trouble);
+    }
+
+    /// Everything works again.
+    pub fn mend(&self) {
+        self.shared.troubles.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// For how many seconds functions have hidden messages since this was asked last, by their receipts.
+    #[must_use]
+    pub fn hidden_for(&self) -> Vec<(String, u64)> {
+        std::mem::take(&mut self.shared.hidden_for.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The calls so far: function and action.
+    #[must_use]
+    pub fn calls(&self) -> Vec<(String, String)> {
+        self.shared.calls.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What counts the calls as they are billed.
+    #[must_use]
+    pub fn meter(&self) -> &Meter {
+        &self.shared.meter
+    }
+}
+
+fn allowed(stack: &Value) -> BTreeMap<String, Vec<(String, String)>> {
+    let functions = stack["functions"].as_object().into_iter().flatten();
+    let of_role = |role: &Value| {
+        let statements = array(&stack["roles"][text(role)]["statements"]).filter(|each| each["effect"] == "Allow");
+        let pairs = statements.flat_map(|statement| {
+            array(&statement["actions"]).flat_map(|action| {
+                array(&statement["resources"]).map(|resource| (text(action).to_owned(), text(resource).to_owned()))
+            })
+        });
+        pairs.collect()
+    };
+    functions.map(|(name, function)| (name.clone(), of_role(&function["role"]))).collect()
+}
+
+fn arns(stack: &Value) -> BTreeMap<String, String> {
+    let queues = stack["queues"].as_object().into_iter().flatten().map(|(_, queue)| (&queue["url"], &queue["arn"]));
+    let tables = stack["tables"].as_object().into_iter().flatten().map(|(_, table)| (&table["name"], &table["arn"]));
+    queues.chain(tables).map(|(name, arn)| (text(name).to_owned(), text(arn).to_owned())).collect()
+}
+
+async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Response<Body> {
+    let (parts, body) = request.into_parts();
+    let Ok(body) = to_bytes(body, CALL_BYTES).await else { return failed(StatusCode::PAYLOAD_TOO_LARGE, "TooLarge") };
+    let Some((function, action)) = who_and_what(&parts.headers) else {
+        return failed(StatusCode::BAD_REQUEST, "IncompleteSignature");
+    };
+    shared.calls.lock().unwrap_or_else(PoisonError::into_inner).push((function.clone(), action.clone()));
+    let resource = shared.resource(&body);
+    if !shared.allowed.get(&function).is_some_and(|all| all.contains(&(action.clone(), resource.clone()))) {
+        let call = format!("{function}: {action} on {resource}");
+        shared.denied.lock().unwrap_or_else(PoisonError::into_inner).push(call);
+        return failed(StatusCode::BAD_REQUEST, "AccessDeniedException");
+    }
+    let service = action.split(':').next().unwrap_or_default();
+    let trouble = {
+        let troubles = shared.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+        troubles.get(&action).or_else(|| troubles.get(service)).copied()
+    };
+    match trouble {
+        Some(Trouble::Fails) => return failed(StatusCode::INTERNAL_SERVER_ERROR, "InternalServerError"),
+        Some(Trouble::Throttles) => return failed(StatusCode::BAD_REQUEST, throttling(service)),
+        Some(Trouble::Hangs) => return std::future::pending().await,
+        Some(Trouble::Slow(time)) => tokio::time::sleep(time).await,
+        Some(Trouble::LosesAnswers) | None => {}
+    }
+    // The emulator takes any receipt that a message ever had.
+    if action == "sqs:ChangeMessageVisibility" && shared.hidden.is_stale(&receipt(&body)) {
+        return failed(StatusCode::BAD_REQUEST, "ReceiptHandleIsInvalid");
+    }
+    if action == "sqs:ChangeMessageVisibility" {
+        let hidden = (receipt(&body), seconds(&body));
+        shared.hidden_for.lock().unwrap_or_else(PoisonError::into_inner).push(hidden);
+    }
+    let item = shared.meter.item_of(&action, &body);
+    let before = shared.read_item(item.as_ref(), &parts.headers).await;
+    let answer = shared.forward(&parts, body.clone()).await;
+    let after = shared.read_item(item.as_ref(), &parts.headers).await;
+    shared.meter.count(&function, &action, &body, before.as_ref(), after.as_ref());
+    if trouble == Some(Trouble::LosesAnswers) {
+        failed(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable")
+    } else {
+        answer
+    }
+}
+
+impl Shared {
+    /// The ARN of what a call is about.
+    fn resource(&self, body: &[u8]) -> String {
+        let body: Value = serde_json::from_slice(body).unwrap_or_default();
+        let named = ["QueueUrl", "TableName", "SecretId"].iter().find_map(|field| body[*field].as_str());
+        let named = named.unwrap_or_default();
+        let arn = self.arns.get(named).cloned().unwrap_or_else(|| named.to_owned());
+        body["IndexName"].as_str().map_or_else(|| arn.clone(), |index| format!("{arn}/index/{index}"))
+    }
+
+    /// The item as it is, if it is there.
+    async fn read_item(&self, item: Option<&ItemRead>, caller: &HeaderMap) -> Option<Value> {
+        let call =
+            self.client.request(axum::http::Method::POST, &format!("{}/", self.emulator)).body(item?.body.clone());
+        let call = call
+            .header("x-amz-target", "DynamoDB_20120810.GetItem")
+            .header("content-type", "application/x-amz-json-1.0");
+        // It says the region; the emulator asks nobody who he is.
+        let call =
+            caller.get("authorization").into_iter().fold(call, |call, value| call.header("authorization", value));
+        let answer = call.send().await.unwrap_or_else(|fault| panic!("an item cannot be measured: {fault}"));
+        let (status, answer) = (answer.status(), answer.bytes().await.unwrap_or_default());
+        assert!(status.is_success(), "an item cannot be measured: {}", String::from_utf8_lossy(&answer));
+        let answer: Value = serde_json::from_slice(&answer).ok()?;
+        answer.get("Item").cloned()
+    }
+
+    async fn forward(&self, parts: &axum::http::request::Parts, body: Bytes) -> Response<Body> {
+        let mut call = self.client.request(parts.method.clone(), &format!("{}{}", self.emulator, parts.uri)).body(body);
+        for (name, value) in
+            parts.headers.iter().filter(|(name, _)| !["host", "content-length"].contains(&name.as_str()))
+        {
+            call = call.header(name, value);
+        }
+        let Ok(answer) = call.send().await else { return failed(StatusCode::BAD_GATEWAY, "NoEmulator") };
+        let mut response = Response::builder().status(answer.status());
+        for name in ["content-type", "x-amzn-requestid", "x-amz-crc32"] {
+            if let Some(value) = answer.headers().get(name) {
+                response = response.header(name, value);
+            }
+        }
+        let body = answer.bytes().await.unwrap_or_default();
+        response.body(Body::from(body)).unwrap_or_else(|_| failed(StatusCode::BAD_GATEWAY, "NoAnswer"))
+    }
+}
+
+fn receipt(body: &[u8]) -> String {
+    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    body["ReceiptHandle"].as_str().unwrap_or_default().to_owned()
+}
+
+fn seconds(body: &[u8]) -> u64 {
+    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    body["VisibilityTimeout"].as_u64().unwrap_or_default()
+}
+
+/// The caller's access key, which is the function's name here, and the action as policies call it.
+fn who_and_what(headers: &HeaderMap) -> Option<(String, String)> {
+    let credential = headers.get("authorization")?.to_str().ok()?.split_once("Credential=")?.1;
+    let mut scope = credential.split(',').next()?.split('/');
+    let (function, service) = (scope.next()?, scope.nth(2)?);
+    let target = headers.get("x-amz-target")?.to_str().ok()?;
+    let action = target.rsplit('.').next()?;
+    Some((function.to_owned(), format!("{service}:{action}")))
+}
+
+/// How a service says that it is called too often.
+fn throttling(service: &str) -> &'static str {
+    match service {
+        "sqs" => "com.amazonaws.sqs#RequestThrottled",
+        "dynamodb" => "com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException",
+        _ => "ThrottlingException",
+    }
+}
+
+fn failed(status: StatusCode, code: &str) -> Response<Body> {
+    let mut response = Response::new(Body::from(json!({"__type": code, "message": "as told"}).to_string()));
+    *response.status_mut() = status;
+    response.headers_mut().insert("content-type", axum::http::HeaderValue::from_static("application/x-amz-json-1.0"));
+    response
+}

@@ -1,0 +1,184 @@
+//! A stack in an emulated account: what the template describes, made and told by `tools/aws-emulator/provision_stack.py`.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use relay::config::env::SettingReader;
+use relay_aws::sdk::clients::Account;
+use serde_json::Value;
+
+/// The variable with the emulator's address.
+const EMULATOR: &str = "RELAY_EMULATOR";
+/// The variable with the folder of the functions' binaries.
+const FUNCTIONS: &str = "RELAY_FUNCTIONS";
+/// The variable with the translated template.
+const TEMPLATE: &str = "RELAY_TEMPLATE";
+/// The region of the tests.
+const REGION: &str = "us-east-1";
+
+/// A stack.
+#[derive(Debug)]
+pub struct Stack {
+    described: Value,
+    account: Account,
+}
+
+impl Stack {
+    /// Makes a stack of its own.
+    ///
+    /// # Panics
+    /// When there is no emulator: `make test-aws` starts one.
+    pub async fn make() -> Self {
+        Self::named(format!("t{:012x}", rand::random::<u64>() >> 16)).await
+    }
+
+    /// Makes a stack of this name, which there is not yet in this emulator.
+    ///
+    /// # Panics
+    /// When there is no emulator.
+    pub async fn named(name: String) -> Self {
+        let described = tokio::task::spawn_blocking(move || Provisioner::get().make(&name)).await;
+        let described = described.unwrap_or_else(|fault| panic!("{fault}"));
+        Self { described, account: account(&endpoint(), "test") }
+    }
+
+    /// Everything that the template says of it.
+    #[must_use]
+    pub const fn described(&self) -> &Value {
+        &self.described
+    }
+
+    /// The account that it is in.
+    #[must_use]
+    pub const fn account(&self) -> &Account {
+        &self.account
+    }
+
+    /// A queue's URL, by its name in the template.
+    #[must_use]
+    pub fn queue(&self, name: &str) -> &str {
+        text(&self.described["queues"][name]["url"])
+    }
+
+    /// The ledger's name.
+    #[must_use]
+    pub fn table(&self) -> &str {
+        text(&self.described["tables"]["Ledger"]["name"])
+    }
+
+    /// Fills in a secret, by its name in the template.
+    ///
+    /// # Panics
+    /// When the emulator does not take it.
+    pub async fn put_secret(&self, name: &str, document: &Value) {
+        let put = self.account.secrets_manager().put_secret_value();
+        let put = put.secret_id(text(&self.described["secrets"][name]["arn"])).secret_string(document.to_string());
+        put.send().await.unwrap_or_else(|fault| panic!("{fault:?}"));
+    }
+}
+
+/// The emulator's address.
+#[must_use]
+pub fn endpoint() -> String {
+    needed(EMULATOR)
+}
+
+/// Where the functions' binaries are.
+#[must_use]
+pub fn binaries() -> PathBuf {
+    PathBuf::from(needed(FUNCTIONS))
+}
+
+/// What Lambda sets for a function, with AWS at this address and this access key.
+#[must_use]
+pub fn emulated(endpoint: &str, key: &str) -> BTreeMap<String, String> {
+    [
+        ("AWS_ENDPOINT_URL", endpoint),
+        ("AWS_REGION", REGION),
+        ("AWS_ACCESS_KEY_ID", key),
+        ("AWS_SECRET_ACCESS_KEY", "test"),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .collect()
+}
+
+/// The translated template.
+///
+/// # Panics
+/// When it cannot be read.
+#[must_use]
+pub fn template() -> Value {
+    let file = std::fs::read(needed(TEMPLATE)).unwrap_or_else(|fault| panic!("{fault}"));
+    serde_json::from_slice(&file).unwrap_or_else(|fault| panic!("{fault}"))
+}
+
+fn needed(variable: &str) -> String {
+    std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set: run `make test-aws`, which sets it"))
+}
+
+/// The account at this address, with this access key.
+///
+/// # Panics
+/// When there can be no HTTP client.
+#[must_use]
+pub fn account(endpoint: &str, key: &str) -> Account {
+    let variables = emulated(endpoint, key);
+    let client = relay::destination::http_client::build().unwrap_or_else(|fault| panic!("{fault}"));
+    let mut reader = SettingReader::new(&variables);
+    Account::read(&mut reader, client)
+}
+
+/// The program that makes stacks, started once for all tests: a name goes in, a stack comes out.
+struct Provisioner {
+    pipes: Mutex<(ChildStdin, BufReader<ChildStdout>)>,
+    _program: Child,
+}
+
+impl Provisioner {
+    fn get() -> &'static Self {
+        static PROVISIONER: OnceLock<Provisioner> = OnceLock::new();
+        PROVISIONER.get_or_init(Self::start)
+    }
+
+    fn start() -> Self {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        // It ends when its input does, with this process.
+        let mut child = Command::new(root.join(".venv/bin/python"))
+            .arg(root.join("tools/aws-emulator/provision_stack.py"))
+            .args([&endpoint(), &needed(TEMPLATE), "--names-from-input", "--region", REGION])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|fault| panic!("{fault}"));
+        let pipes = child.stdin.take().zip(child.stdout.take());
+        let (input, output) = pipes.unwrap_or_else(|| unreachable!("both are piped"));
+        Self { pipes: Mutex::new((input, BufReader::new(output))), _program: child }
+    }
+
+    fn make(&self, name: &str) -> Value {
+        let mut pipes = self.pipes.lock().unwrap_or_else(PoisonError::into_inner);
+        let (input, output) = &mut *pipes;
+        let mut line = String::new();
+        let told = writeln!(input, "{name}").and_then(|()| output.read_line(&mut line));
+        told.unwrap_or_else(|fault| panic!("{fault}"));
+        serde_json::from_str(&line).unwrap_or_else(|fault| panic!("no stack could be made: {fault}"))
+    }
+}
+
+/// A text of what is described.
+///
+/// # Panics
+/// When it is none.
+#[must_use]
+pub fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_else(|| panic!("not a text: {value}"))
+}
+
+/// The items of a list that is described.
+pub fn array(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}

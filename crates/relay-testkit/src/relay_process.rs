@@ -1,0 +1,223 @@
+//! A relay as its user has it: the program, started, stopped and killed.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+
+use crate::deliveries::Listing;
+use crate::webhook;
+
+/// The bearer token of the tests.
+pub const TOKEN: &str = "relay-token-for-tests";
+
+/// A running relay.
+#[derive(Debug)]
+pub struct Relay {
+    child: Child,
+    folder: Folder,
+    settings: BTreeMap<String, String>,
+    base: String,
+    banner: String,
+}
+
+/// Sends a signal to a process. It may have ended by itself; whoever needs it finds out.
+pub fn signal(process: u32, signal: Signal) {
+    if let Some(process) = i32::try_from(process).ok().and_then(Pid::from_raw) {
+        let _ = kill_process(process, signal);
+    }
+}
+
+/// A data folder that is gone after the test.
+#[derive(Debug)]
+pub struct Folder(TempDir);
+
+impl Folder {
+    /// A new one.
+    ///
+    /// # Panics
+    /// When there is no room for it.
+    #[must_use]
+    #[expect(clippy::new_without_default, reason = "making a folder is not a default")]
+    pub fn new() -> Self {
+        Self(TempDir::new().unwrap_or_else(|fault| panic!("{fault}")))
+    }
+
+    /// Its path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+/// The program, which is built with the tests.
+///
+/// # Panics
+/// When it is not there.
+#[must_use]
+pub fn program() -> PathBuf {
+    let test = std::env::current_exe().unwrap_or_else(|fault| panic!("{fault}"));
+    // A test is in a folder beneath the one of the programs; a program is beside it.
+    let mut programs = test.ancestors().skip(1).take(2).map(|folder| folder.join("relay-local"));
+    programs.find(|program| program.exists()).unwrap_or_else(|| {
+        panic!("relay-local is not built beside {}: run `make test`, which builds it", test.display())
+    })
+}
+
+/// The program with these settings and no others.
+#[must_use]
+pub fn command(settings: &BTreeMap<String, String>) -> Command {
+    let mut command = Command::new(program());
+    command.env_clear().envs(settings).kill_on_drop(true).stdin(Stdio::null());
+    command
+}
+
+/// A far end's settings, and the keys of the tests.
+#[must_use]
+pub fn settings(given: &[(&str, &str)]) -> BTreeMap<String, String> {
+    let mut settings: BTreeMap<String, String> = [
+        ("RELAY_LISTEN", "127.0.0.1:0"),
+        ("RELAY_TOKEN", TOKEN),
+        ("LOOPS_SIGNING_SECRET", webhook::SECRET),
+        ("RUST_LOG", "debug"),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .collect();
+    settings.extend(given.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+    settings
+}
+
+impl Relay {
+    /// What an answer calls the Loops key.
+    pub const LOOPS_API_KEY: &str = "LOOPS_API_KEY";
+    /// What an answer calls the signing secrets.
+    pub const LOOPS_SIGNING_SECRET: &str = "LOOPS_SIGNING_SECRET";
+
+    /// Starts a relay in a new folder.
+    pub async fn start(given: &[(&str, &str)]) -> Self {
+        Self::start_in(Folder::new(), given).await
+    }
+
+    /// Starts a relay in a folder. Its log is in the file `log` there.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn start_in(folder: Folder, given: &[(&str, &str)]) -> Self {
+        Self::start_without(folder, given, &[]).await
+    }
+
+    /// Starts a relay in a folder, without these keys of the tests.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn start_without(folder: Folder, given: &[(&str, &str)], unset: &[&str]) -> Self {
+        let mut settings = settings(given);
+        settings.retain(|name, _| !unset.contains(&name.as_str()));
+        settings.insert("RELAY_DATA".to_owned(), folder.path().display().to_string());
+        let log = std::fs::File::options().create(true).append(true).open(folder.path().join("log"));
+        let log = log.unwrap_or_else(|fault| panic!("{fault}"));
+        let mut child =
+            command(&settings).stdout(Stdio::piped()).stderr(log).spawn().unwrap_or_else(|fault| panic!("{fault}"));
+        let mut lines = BufReader::new(child.stdout.take().unwrap_or_else(|| unreachable!("it is piped"))).lines();
+        let mut banner = String::new();
+        while let Ok(Some(line)) = lines.next_line().await {
+            banner.push_str(&line);
+            banner.push('\n');
+            if line.starts_with("Stop with") {
+                break;
+            }
+        }
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        let Some(base) = url_in(&banner, "Loops webhook").map(|url| url.replace("/webhooks/loops", "")) else {
+            let log = std::fs::read_to_string(folder.path().join("log")).unwrap_or_default();
+            panic!("the relay did not start: {banner}{log}");
+        };
+        Self { child, folder, settings, base, banner }
+    }
+
+    /// Its address, as `http://…`.
+    #[must_use]
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// What it said at its start.
+    #[must_use]
+    pub fn banner(&self) -> &str {
+        &self.banner
+    }
+
+    /// Where its simulated Clay or Loops is.
+    ///
+    /// # Panics
+    /// When it is not simulated.
+    #[must_use]
+    pub fn simulated(&self, end: &str) -> String {
+        url_in(&self.banner, &format!("  {end}  ")).unwrap_or_else(|| panic!("{end} is not simulated: {}", self.banner))
+    }
+
+    /// Its data folder.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Its log so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    /// Freezes it, as a computer does that goes to sleep.
+    pub fn freeze(&self) {
+        self.child.id().into_iter().for_each(|id| signal(id, Signal::STOP));
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) {
+        self.child.id().into_iter().for_each(|id| signal(id, Signal::CONT));
+    }
+
+    /// Kills it, as a power cut does.
+    pub async fn kill(mut self) -> Folder {
+        let _ = self.child.kill().await;
+        self.folder
+    }
+
+    /// Stops it, as its user does.
+    ///
+    /// # Panics
+    /// When it does not stop.
+    pub async fn stop(mut self) -> (Folder, ExitStatus) {
+        let id = self.child.id().unwrap_or_else(|| panic!("it is not running"));
+        let stopped = Command::new("kill").args(["-TERM", &id.to_string()]).status().await;
+        assert!(stopped.is_ok_and(|status| status.success()), "it cannot be stopped");
+        let status = tokio::time::timeout(crate::PATIENCE, self.child.wait()).await;
+        let status = status.unwrap_or_else(|_| panic!("it did not stop")).unwrap_or_else(|fault| panic!("{fault}"));
+        (self.folder, status)
+    }
+}
+
+impl Listing for Relay {
+    /// What `deliveries --json` prints.
+    ///
+    /// # Panics
+    /// When it is not a JSON array.
+    async fn deliveries(&self) -> Vec<Value> {
+        let output = command(&self.settings).args(["deliveries", "--json"]).output().await;
+        let output = output.unwrap_or_else(|fault| panic!("{fault}"));
+        serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|fault| panic!("{fault}: {}", String::from_utf8_lossy(&output.stderr)))
+    }
+}
+
+fn url_in(banner: &str, line: &str) -> Option<String> {
+    let line = banner.lines().find(|text| text.contains(line))?;
+    line.split_whitespace().find(|word| word.starts_with("http://")).map(str::to_owned)
+}

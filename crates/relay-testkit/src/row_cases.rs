@@ -1,0 +1,211 @@
+//! The table of rows under `tests/fixtures/rows`: what arrives, and what is sent to Loops or said to the caller.
+//!
+//! A file is a group: `about`, maybe the `properties` of the Loops account, and `cases`. A case has a `name`, the route
+//! (`to`: `contact` or `event`), maybe a `query` and `headers`, the `row` as it arrives, and either the exact body that
+//! is `sent` or what it is `refused` with: `status`, `code`, maybe `field`, and what the message `says` among other
+//! words. `adjusted` names the fields that were left out or cut.
+//!
+//! In all texts `<id>` stands for digits of the case's own, by which its call is found at Loops, `<x*499>` for `x` 499
+//! times, `<fields*3>` for three more fields, and `<lists*3>` for three more fields with a list in each.
+//!
+//! This file is compiled into the tests of two packages, so it uses nothing but serde_json.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+/// One line of the table.
+#[derive(Debug, Clone)]
+pub struct Case {
+    /// The file it stands in, and its name.
+    pub name: String,
+    /// Whether it goes to the route for events.
+    pub event: bool,
+    /// The query of the URL, without its `?`.
+    pub query: String,
+    /// Headers besides those of every call.
+    pub headers: Vec<(String, String)>,
+    /// The body as it arrives.
+    pub row: String,
+    /// What becomes of it.
+    pub expected: Expected,
+    /// The fields that were left out or cut, where the case says.
+    pub adjusted: Option<Vec<String>>,
+}
+
+/// What becomes of a row.
+#[derive(Debug, Clone)]
+pub enum Expected {
+    /// Loops gets this.
+    Sent(String),
+    /// The caller is told this.
+    Refused {
+        /// The status of the answer.
+        status: u16,
+        /// The code.
+        code: String,
+        /// The field at fault, if one is.
+        field: Option<String>,
+        /// What the message says, among other words.
+        says: Vec<String>,
+    },
+}
+
+/// Cases that share what Loops knows of its properties.
+#[derive(Debug, Clone)]
+pub struct Group {
+    /// The answer of `GET /v1/contacts/properties`, where the account has properties.
+    pub properties: Option<Value>,
+    /// The cases.
+    pub cases: Vec<Case>,
+}
+
+impl Case {
+    /// The case with its own digits, and everything written out.
+    #[must_use]
+    pub fn with_id(&self, id: &str) -> Self {
+        let text = |text: &String| written_out(&text.replace("<id>", id));
+        let expected = match &self.expected {
+            Expected::Sent(body) => Expected::Sent(text(body)),
+            Expected::Refused { status, code, field, says } => Expected::Refused {
+                status: *status,
+                code: code.clone(),
+                field: field.as_ref().map(text),
+                says: says.clone(),
+            },
+        };
+        let headers = self.headers.iter().map(|(name, value)| (name.clone(), text(value))).collect();
+        Self { headers, row: text(&self.row), expected, ..self.clone() }
+    }
+}
+
+/// Every group of the table, in the order of its files.
+///
+/// # Panics
+/// When a file is not to be read, or has something in it that this text does not name.
+#[must_use]
+pub fn groups(folder: &Path) -> Vec<Group> {
+    let entries = std::fs::read_dir(folder).unwrap_or_else(|fault| panic!("{}: {fault}", folder.display()));
+    let mut files: Vec<_> = entries.map(|entry| entry.unwrap_or_else(|fault| panic!("{fault}")).path()).collect();
+    files.sort();
+    let groups: Vec<Group> = files.iter().map(|file| group(file)).collect();
+    let names: BTreeSet<&String> = groups.iter().flat_map(|group| &group.cases).map(|case| &case.name).collect();
+    assert_eq!(names.len(), groups.iter().map(|group| group.cases.len()).sum::<usize>(), "a name stands twice");
+    groups
+}
+
+fn group(file: &Path) -> Group {
+    let shown = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let text = std::fs::read_to_string(file).unwrap_or_else(|fault| panic!("{shown}: {fault}"));
+    let value: Value = serde_json::from_str(&text).unwrap_or_else(|fault| panic!("{shown}: {fault}"));
+    let mut fields = Fields::of(&shown, value);
+    assert!(fields.text("about").is_some(), "{shown}: about is missing");
+    let properties = fields.0.remove("properties");
+    let Some(Value::Array(cases)) = fields.0.remove("cases") else { panic!("{shown}: cases is no list") };
+    fields.end(&shown);
+    Group { properties, cases: cases.into_iter().map(|value| case(&shown, value)).collect() }
+}
+
+fn case(file: &str, value: Value) -> Case {
+    let mut fields = Fields::of(file, value);
+    let name = format!("{file}: {}", fields.text("name").unwrap_or_else(|| panic!("{file}: a case without a name")));
+    let event = match fields.text("to").as_deref() {
+        Some("contact") => false,
+        Some("event") => true,
+        other => panic!("{name}: to is {other:?}"),
+    };
+    let headers = match fields.0.remove("headers") {
+        Some(headers) => Fields::of(&name, headers).texts(&name),
+        None => Vec::new(),
+    };
+    let expected = match (fields.text("sent"), fields.0.remove("refused")) {
+        (Some(sent), None) => Expected::Sent(sent),
+        (None, Some(refused)) => refusal(&name, refused),
+        _ => panic!("{name}: a row is either sent or refused"),
+    };
+    let case = Case {
+        event,
+        query: fields.text("query").unwrap_or_default(),
+        headers,
+        row: fields.text("row").unwrap_or_else(|| panic!("{name}: row is missing")),
+        expected,
+        adjusted: fields.list("adjusted"),
+        name,
+    };
+    fields.end(&case.name);
+    case
+}
+
+fn refusal(name: &str, value: Value) -> Expected {
+    let mut fields = Fields::of(name, value);
+    let status = fields.0.remove("status").and_then(|status| status.as_u64());
+    let refused = Expected::Refused {
+        status: status.and_then(|status| status.try_into().ok()).unwrap_or_else(|| panic!("{name}: status")),
+        code: fields.text("code").unwrap_or_else(|| panic!("{name}: code")),
+        field: fields.text("field"),
+        says: fields.list("says").unwrap_or_default(),
+    };
+    fields.end(name);
+    refused
+}
+
+/// The fields of an object, taken out one by one, so that a misspelt one does not go unnoticed.
+struct Fields(Map<String, Value>);
+
+impl Fields {
+    fn of(place: &str, value: Value) -> Self {
+        match value {
+            Value::Object(fields) => Self(fields),
+            other => panic!("{place}: {other} is no object"),
+        }
+    }
+
+    fn text(&mut self, name: &str) -> Option<String> {
+        match self.0.remove(name)? {
+            Value::String(text) => Some(text),
+            other => panic!("{name} is {other}, not a text"),
+        }
+    }
+
+    fn list(&mut self, name: &str) -> Option<Vec<String>> {
+        let Value::Array(items) = self.0.remove(name)? else { panic!("{name} is no list") };
+        Some(items.iter().map(|item| item.as_str().unwrap_or_else(|| panic!("{name}: {item}")).to_owned()).collect())
+    }
+
+    fn texts(self, place: &str) -> Vec<(String, String)> {
+        let text = |value: Value| value.as_str().unwrap_or_else(|| panic!("{place}: {value}")).to_owned();
+        self.0.into_iter().map(|(name, value)| (name, text(value))).collect()
+    }
+
+    fn end(&self, place: &str) {
+        assert!(self.0.is_empty(), "{place}: nothing is known of {:?}", self.0.keys());
+    }
+}
+
+/// The text with everything between angle brackets that says how often, that often.
+fn written_out(text: &str) -> String {
+    let Some((before, (what, times), after)) = next_repetition(text) else {
+        return text.to_owned();
+    };
+    let repeated = match what {
+        "fields" => (1..=times).map(|number| format!(",\"f{number}\":{number}")).collect(),
+        "lists" => (1..=times).map(|number| format!(",\"f{number}\":[]")).collect(),
+        what => what.repeat(times),
+    };
+    format!("{before}{repeated}{}", written_out(after))
+}
+
+fn next_repetition(text: &str) -> Option<(&str, (&str, usize), &str)> {
+    let mut from = 0;
+    loop {
+        let start = from + text.get(from..)?.find('<')?;
+        let inside = text.get(start + 1..)?;
+        let (inside, after) = inside.split_once('>')?;
+        let repetition = inside.rsplit_once('*').and_then(|(what, times)| Some((what, times.parse().ok()?)));
+        if let Some(repetition) = repetition {
+            return Some((text.get(..start)?, repetition, after));
+        }
+        from = start + 1;
+    }
+}

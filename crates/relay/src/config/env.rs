@@ -1,0 +1,245 @@
+//! Settings: read once, from a map, with every fault told together.
+//!
+//! A fault names the variable, the form of its value and an example. It never shows the value: it may be a secret.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use relay_core::contact::ContactHashKey;
+use relay_core::webhook::event::CONTACT_CREATED;
+use relay_core::webhook::payload::ClayPayload;
+use relay_core::webhook::route::far_end_url;
+use relay_core::webhook::selection::{EventPattern, EventSelection};
+use relay_core::webhook::signature::Tolerance;
+
+/// Which events are relayed.
+pub const RELAYED_EVENTS: &str = "RELAYED_EVENTS";
+/// How far the time of a signed request may be off, in seconds.
+pub const SIGNATURE_TOLERANCE_SECONDS: &str = "SIGNATURE_TOLERANCE_SECONDS";
+/// What a Clay table gets.
+pub const CLAY_PAYLOAD: &str = "CLAY_PAYLOAD";
+/// How many rows a second go to Clay.
+pub const CLAY_RATE_PER_SECOND: &str = "CLAY_RATE_PER_SECOND";
+/// How many calls a second go to Loops.
+pub const LOOPS_RATE_PER_SECOND: &str = "LOOPS_RATE_PER_SECOND";
+/// Where the Loops API is.
+pub const LOOPS_API_URL: &str = "LOOPS_API_URL";
+/// The `source` that is written into contacts.
+pub const CONTACT_SOURCE: &str = "CONTACT_SOURCE";
+/// Whether values become what their properties are in Loops.
+pub const TYPED_PROPERTIES: &str = "TYPED_PROPERTIES";
+/// What contacts are hashed with for logs and listings.
+pub const CONTACT_HASH_KEY: &str = "CONTACT_HASH_KEY";
+/// How long a secret is used before it is read again, in seconds.
+pub const SECRET_TTL_SECONDS: &str = "SECRET_TTL_SECONDS";
+
+/// The real Loops API.
+const LOOPS_API: &str = "https://app.loops.so/api";
+/// The pace towards each end, below the ten a second that it takes.
+const DEFAULT_RATE: NonZeroU32 = NonZeroU32::MIN.saturating_add(7);
+/// The longest text that Loops takes as a value (Loops API reference, "Debugging"): quotes included, 500.
+const SOURCE_CHARACTERS: usize = 498;
+
+/// A variable whose value does not have its form.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{name} must be {form}, for example {name}={example}")]
+pub struct SettingFault {
+    /// The variable.
+    pub name: &'static str,
+    /// What its value must be.
+    pub form: &'static str,
+    /// A value that has the form.
+    pub example: &'static str,
+}
+
+/// Reads variables and collects what is wrong with them.
+#[derive(Debug)]
+pub struct SettingReader<'a> {
+    variables: &'a BTreeMap<String, String>,
+    faults: Vec<SettingFault>,
+}
+
+impl<'a> SettingReader<'a> {
+    /// A reader of these variables.
+    #[must_use]
+    pub const fn new(variables: &'a BTreeMap<String, String>) -> Self {
+        Self { variables, faults: Vec::new() }
+    }
+
+    /// The variable as it is set, white space around it removed; also where it is set but empty.
+    #[must_use]
+    pub fn text(&self, name: &str) -> Option<&'a str> {
+        self.variables.get(name).map(|value| value.trim())
+    }
+
+    /// The variable read by `read`, or its default where it is not set.
+    pub fn read<T>(
+        &mut self,
+        name: &'static str,
+        default: T,
+        form: &'static str,
+        example: &'static str,
+        read: impl FnOnce(&str) -> Option<T>,
+    ) -> T {
+        match self.text(name).map(read) {
+            Some(Some(value)) => value,
+            Some(None) => {
+                self.fault(SettingFault { name, form, example });
+                default
+            }
+            None => default,
+        }
+    }
+
+    /// Notes a fault.
+    pub fn fault(&mut self, fault: SettingFault) {
+        self.faults.push(fault);
+    }
+
+    /// The settings, if nothing is wrong.
+    ///
+    /// # Errors
+    /// Every fault that was found.
+    pub fn finish<T>(self, settings: T) -> Result<T, Vec<SettingFault>> {
+        if self.faults.is_empty() { Ok(settings) } else { Err(self.faults) }
+    }
+}
+
+/// The settings that every program of the relay shares.
+#[derive(Debug, Clone)]
+pub struct SharedSettings {
+    /// [`RELAYED_EVENTS`]
+    pub relayed_events: EventSelection,
+    /// [`SIGNATURE_TOLERANCE_SECONDS`]
+    pub signature_tolerance: Tolerance,
+    /// [`CLAY_PAYLOAD`]
+    pub clay_payload: ClayPayload,
+    /// [`CLAY_RATE_PER_SECOND`]
+    pub clay_rate: NonZeroU32,
+    /// [`LOOPS_RATE_PER_SECOND`]
+    pub loops_rate: NonZeroU32,
+    /// [`LOOPS_API_URL`]
+    pub loops_api_url: String,
+    /// [`CONTACT_SOURCE`]
+    pub contact_source: Option<String>,
+    /// [`TYPED_PROPERTIES`]
+    pub typed_properties: bool,
+    /// [`SECRET_TTL_SECONDS`]
+    pub secret_ttl: Duration,
+    /// [`CONTACT_HASH_KEY`]
+    pub contact_hash_key: Option<ContactHashKey>,
+}
+
+impl SharedSettings {
+    /// Reads them; faults are noted in the reader.
+    pub fn read(reader: &mut SettingReader<'_>) -> Self {
+        let rate = |text: &str| text.parse().ok().filter(|rate: &NonZeroU32| rate.get() <= 1000);
+        let rate_form = "a whole number from 1 to 1000";
+        Self {
+            relayed_events: reader.read(
+                RELAYED_EVENTS,
+                EventSelection::new(vec![EventPattern::Name(CONTACT_CREATED.to_owned())]),
+                "a comma-separated list of event names, prefix.* or *",
+                "contact.created,email.*",
+                |text| text.parse().ok(),
+            ),
+            signature_tolerance: reader.read(
+                SIGNATURE_TOLERANCE_SECONDS,
+                Tolerance::of_seconds(300),
+                "a whole number of seconds from 0 (any time is taken) to 4294967295",
+                "300",
+                |text| text.parse().ok().map(Tolerance::of_seconds),
+            ),
+            clay_payload: reader.read(CLAY_PAYLOAD, ClayPayload::Raw, "raw or with-id", "raw", |text| match text {
+                "raw" => Some(ClayPayload::Raw),
+                "with-id" => Some(ClayPayload::WithId),
+                _ => None,
+            }),
+            clay_rate: reader.read(CLAY_RATE_PER_SECOND, DEFAULT_RATE, rate_form, "8", rate),
+            loops_rate: reader.read(LOOPS_RATE_PER_SECOND, DEFAULT_RATE, rate_form, "8", rate),
+            loops_api_url: reader.read(
+                LOOPS_API_URL,
+                LOOPS_API.to_owned(),
+                "an https URL (http only for this machine) without a query",
+                LOOPS_API,
+                |text| {
+                    let url = far_end_url(text).ok()?;
+                    (url.query().is_none() && url.fragment().is_none()).then(|| url.into())
+                },
+            ),
+            contact_source: reader.read(CONTACT_SOURCE, None, "a text of at most 498 characters", "Clay", |text| {
+                (text.chars().count() <= SOURCE_CHARACTERS).then(|| (!text.is_empty()).then(|| text.to_owned()))
+            }),
+            typed_properties: reader.read(TYPED_PROPERTIES, true, "on or off", "on", |text| match text {
+                "on" => Some(true),
+                "off" => Some(false),
+                _ => None,
+            }),
+            secret_ttl: reader.read(
+                SECRET_TTL_SECONDS,
+                Duration::from_secs(300),
+                "a whole number of seconds from 1 to 86400",
+                "300",
+                |text| text.parse().ok().filter(|seconds| (1..=86_400).contains(seconds)).map(Duration::from_secs),
+            ),
+            // Any text will do.
+            contact_hash_key: reader.text(CONTACT_HASH_KEY).and_then(ContactHashKey::new),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(variables: &[(&str, &str)]) -> Result<SharedSettings, Vec<SettingFault>> {
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let mut reader = SettingReader::new(&variables);
+        let settings = SharedSettings::read(&mut reader);
+        reader.finish(settings)
+    }
+
+    #[test]
+    fn everything_has_its_default() {
+        let settings = read(&[]).unwrap();
+        assert!(settings.relayed_events.selects("contact.created"));
+        assert!(!settings.relayed_events.selects("contact.deleted"));
+        assert_eq!(settings.signature_tolerance, Tolerance::Seconds(300));
+        assert_eq!((settings.clay_rate.get(), settings.loops_rate.get()), (8, 8));
+        assert_eq!(settings.loops_api_url, "https://app.loops.so/api");
+        assert_eq!(settings.contact_source, None);
+        assert!(settings.typed_properties);
+    }
+
+    #[test]
+    fn an_empty_list_of_events_relays_nothing() {
+        assert!(!read(&[(RELAYED_EVENTS, "")]).unwrap().relayed_events.selects("contact.created"));
+    }
+
+    #[test]
+    fn every_fault_is_told_at_once_with_an_example() {
+        let faults = read(&[
+            (RELAYED_EVENTS, "contact.*.x"),
+            (SIGNATURE_TOLERANCE_SECONDS, "5m"),
+            (CLAY_PAYLOAD, "json"),
+            (CLAY_RATE_PER_SECOND, "0"),
+            (LOOPS_RATE_PER_SECOND, "-1"),
+            (LOOPS_API_URL, "http://app.loops.so/api"),
+            (TYPED_PROPERTIES, "yes"),
+            (SECRET_TTL_SECONDS, "0"),
+        ])
+        .unwrap_err();
+        assert_eq!(faults.len(), 8);
+        assert_eq!(
+            faults[3].to_string(),
+            "CLAY_RATE_PER_SECOND must be a whole number from 1 to 1000, for example CLAY_RATE_PER_SECOND=8"
+        );
+    }
+
+    #[test]
+    fn a_fault_does_not_show_the_value() {
+        let faults = read(&[(LOOPS_API_URL, "whsec_hidden")]).unwrap_err();
+        assert!(!format!("{faults:?} {}", faults[0]).contains("hidden"));
+    }
+}

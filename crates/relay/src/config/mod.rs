@@ -1,0 +1,4 @@
+//! Configuration: environment variables, and the JSON documents that hold secrets.
+
+pub mod env;
+pub mod secret_document;

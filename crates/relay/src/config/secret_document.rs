@@ -1,0 +1,211 @@
+//! The secrets as JSON documents, as a person fills them in.
+//!
+//! An empty text or one that starts with `REPLACE` is a place that is not filled in yet: it counts as not there. What is
+//! filled in wrongly is a fault that names its place, never its value.
+
+use relay_core::secret::{RelayTokens, is_set, secret_if_set};
+use relay_core::webhook::route::{ClayRoute, ClayWebhook};
+use relay_core::webhook::selection::EventSelection;
+use relay_core::webhook::signature::SigningSecret;
+use serde::Deserialize;
+
+use crate::ports::secrets::{ClayToLoopsSecret, LoopsToClaySecret};
+
+/// A document that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DocumentFault {
+    /// It is not JSON of the right form.
+    #[error("it is not the JSON document that it should be (line {line}, column {column}): compare it with the README")]
+    NotTheDocument {
+        /// Where it breaks.
+        line: usize,
+        /// Where it breaks.
+        column: usize,
+    },
+    /// A place of it is filled in wrongly.
+    #[error("{place} must be {form}")]
+    Malformed {
+        /// Which place.
+        place: String,
+        /// What it must be.
+        form: &'static str,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LoopsToClayDocument {
+    #[serde(default)]
+    loops_signing_secrets: Vec<String>,
+    #[serde(default)]
+    clay_routes: Vec<RouteDocument>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RouteDocument {
+    name: String,
+    events: Vec<String>,
+    #[serde(default)]
+    webhooks: Vec<WebhookDocument>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WebhookDocument {
+    #[serde(default)]
+    url: String,
+    #[serde(default)]
+    auth_token: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ClayToLoopsDocument {
+    #[serde(default)]
+    loops_api_key: String,
+    #[serde(default)]
+    relay_tokens: Tokens,
+}
+
+/// A list, or the single text that a stack can generate.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Tokens {
+    List(Vec<String>),
+    Single(String),
+}
+
+impl Default for Tokens {
+    fn default() -> Self {
+        Self::List(Vec::new())
+    }
+}
+
+impl LoopsToClaySecret {
+    /// Reads the document of the direction from Loops to Clay.
+    ///
+    /// # Errors
+    /// When it has another form, or a place is filled in wrongly.
+    pub fn read(json: &str) -> Result<Self, DocumentFault> {
+        let document: LoopsToClayDocument = read_object(json)?;
+        let signing_secrets = document
+            .loops_signing_secrets
+            .iter()
+            .enumerate()
+            .filter(|(_, text)| is_set(text))
+            .map(|(place, text)| {
+                SigningSecret::parse(text)
+                    .map_err(|_| malformed(format!("loops_signing_secrets[{place}]"), "base64, with or without whsec_"))
+            })
+            .collect::<Result<_, _>>()?;
+        let routes = document.clay_routes.iter().map(route).collect::<Result<_, _>>()?;
+        Ok(Self { signing_secrets, routes })
+    }
+}
+
+impl ClayToLoopsSecret {
+    /// Reads the document of the direction from Clay to Loops.
+    ///
+    /// # Errors
+    /// When it has another form.
+    pub fn read(json: &str) -> Result<Self, DocumentFault> {
+        let document: ClayToLoopsDocument = read_object(json)?;
+        let tokens = match document.relay_tokens {
+            Tokens::List(tokens) => RelayTokens::new(tokens),
+            Tokens::Single(token) => RelayTokens::new([token]),
+        };
+        Ok(Self { api_key: secret_if_set(&document.loops_api_key), tokens })
+    }
+}
+
+/// An object alone: a list of values is taken for the fields in their order otherwise, and nobody would see which is which.
+fn read_object<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, DocumentFault> {
+    if !json.trim_start().starts_with('{') {
+        return Err(DocumentFault::NotTheDocument { line: 1, column: 1 });
+    }
+    serde_json::from_str(json).map_err(|fault| not_the_document(&fault))
+}
+
+fn route(document: &RouteDocument) -> Result<ClayRoute, DocumentFault> {
+    let name = document.name.trim();
+    let place = |field: &str| format!("clay_routes[{name:?}].{field}");
+    let events: EventSelection =
+        document.events.join(",").parse().map_err(|_| malformed(place("events"), "event names, prefix.* or *"))?;
+    let set = document.webhooks.iter().filter(|webhook| is_set(&webhook.url));
+    let webhooks = set
+        .map(|webhook| ClayWebhook::new(&webhook.url, webhook.auth_token.as_deref()))
+        .collect::<Result<_, _>>()
+        .map_err(|_| malformed(place("webhooks"), "https URLs of Clay webhooks"))?;
+    Ok(ClayRoute { name: name.to_owned(), events, webhooks })
+}
+
+fn malformed(place: String, form: &'static str) -> DocumentFault {
+    DocumentFault::Malformed { place, form }
+}
+
+fn not_the_document(fault: &serde_json::Error) -> DocumentFault {
+    DocumentFault::NotTheDocument { line: fault.line(), column: fault.column() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filled_in_document_is_read() {
+        let secret = LoopsToClaySecret::read(
+            r#"{"loops_signing_secrets": ["whsec_c2VjcmV0", "REPLACE"],
+                "clay_routes": [{"name": "contacts", "events": ["contact.created", "email.*"],
+                                 "webhooks": [{"url": "https://api.clay.com/v3/sources/webhook/x", "auth_token": "t"},
+                                              {"url": "REPLACE-with-the-next", "auth_token": ""}]}]}"#,
+        )
+        .unwrap();
+        assert_eq!((secret.signing_secrets.len(), secret.routes.len()), (1, 1));
+        assert!(secret.routes[0].events.selects("email.opened"));
+        assert_eq!(secret.routes[0].webhooks.len(), 1);
+        let secret = ClayToLoopsSecret::read(r#"{"loops_api_key": "k", "relay_tokens": ["t"]}"#).unwrap();
+        assert!(secret.api_key.is_some() && secret.tokens.admit(Some(b"Bearer t")));
+    }
+
+    #[test]
+    fn a_generated_token_may_stand_without_a_list() {
+        let secret = ClayToLoopsSecret::read(r#"{"loops_api_key": "k", "relay_tokens": "t"}"#).unwrap();
+        assert!(secret.tokens.admit(Some(b"Bearer t")));
+        assert!(ClayToLoopsSecret::read(r#"{"relay_tokens": ""}"#).unwrap().tokens.is_empty());
+    }
+
+    #[test]
+    fn placeholders_and_empty_lists_are_closed() {
+        let secret =
+            LoopsToClaySecret::read(r#"{"loops_signing_secrets": ["REPLACE-me", ""], "clay_routes": []}"#).unwrap();
+        assert!(secret.signing_secrets.is_empty() && secret.routes.is_empty());
+        let secret = ClayToLoopsSecret::read(r#"{"loops_api_key": "REPLACE-me", "relay_tokens": []}"#).unwrap();
+        assert!(secret.api_key.is_none() && secret.tokens.is_empty());
+    }
+
+    #[test]
+    fn a_fault_names_its_place_and_not_its_value() {
+        let fault = LoopsToClaySecret::read(r#"{"loops_signing_secrets": ["%hidden%"]}"#).unwrap_err();
+        assert_eq!(fault.to_string(), "loops_signing_secrets[0] must be base64, with or without whsec_");
+        let fault = LoopsToClaySecret::read(
+            r#"{"clay_routes": [{"name": "a", "events": ["*"], "webhooks": [{"url": "http://hidden.example.com"}]}]}"#,
+        )
+        .unwrap_err();
+        assert!(fault.to_string().contains(r#"clay_routes["a"].webhooks"#) && !fault.to_string().contains("hidden"));
+        for json in ["hidden", r#"{"hidden": 1}"#, r#"{"loops_api_key": 7}"#] {
+            let fault = ClayToLoopsSecret::read(json).unwrap_err();
+            assert!(!fault.to_string().contains("hidden"), "{fault}");
+        }
+    }
+
+    #[test]
+    fn a_list_in_place_of_the_object_is_not_taken_for_its_fields() {
+        let fault = DocumentFault::NotTheDocument { line: 1, column: 1 };
+        for list in [r#"["key", ["token"]]"#, " []", "\"text\"", "null", ""] {
+            assert_eq!(ClayToLoopsSecret::read(list).unwrap_err(), fault, "{list}");
+            assert_eq!(LoopsToClaySecret::read(list).unwrap_err(), fault, "{list}");
+        }
+        assert!(ClayToLoopsSecret::read("\n {}").is_ok());
+    }
+}

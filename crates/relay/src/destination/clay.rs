@@ -1,0 +1,60 @@
+//! The port to Clay's webhooks.
+
+use std::future::Future;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Method;
+use http::header::CONTENT_TYPE;
+use relay_core::delivery::DeliveryId;
+use relay_core::secret::ExposeSecret as _;
+use relay_core::webhook::route::ClayWebhook;
+
+use crate::destination::http_client::{FarAnswer, HttpClient};
+use crate::ingress::response::DELIVERY_ID;
+use crate::ports::clock::Ambient;
+
+/// The header with a webhook's token (Clay, "Webhook integration guide": authentication).
+const AUTH_HEADER: &str = "x-clay-webhook-auth";
+
+/// Clay's one call.
+pub trait ClayApi: Send + Sync {
+    /// Posts one row to a webhook and tells what came back; it never fails otherwise.
+    fn post(
+        &self,
+        webhook: &ClayWebhook,
+        delivery: &DeliveryId,
+        row: Bytes,
+        timeout: Duration,
+    ) -> impl Future<Output = FarAnswer> + Send;
+}
+
+/// Clay over HTTP.
+#[derive(Debug, Clone)]
+pub struct HttpClay<A> {
+    client: HttpClient,
+    ambient: A,
+}
+
+impl<A: Ambient> HttpClay<A> {
+    /// Clay, by this client.
+    pub const fn new(client: HttpClient, ambient: A) -> Self {
+        Self { client, ambient }
+    }
+}
+
+impl<A: Ambient> ClayApi for HttpClay<A> {
+    async fn post(&self, webhook: &ClayWebhook, delivery: &DeliveryId, row: Bytes, timeout: Duration) -> FarAnswer {
+        let mut request = self
+            .client
+            .request(Method::POST, webhook.expose_url())
+            // Exactly this: without it Clay answers 400 and makes no row.
+            .header(CONTENT_TYPE, "application/json")
+            .header(DELIVERY_ID, delivery.as_str())
+            .body(row);
+        if let Some(token) = webhook.auth_token() {
+            request = request.header(AUTH_HEADER, token.expose_secret());
+        }
+        self.client.send(request, timeout, self.ambient.now()).await
+    }
+}

@@ -1,0 +1,181 @@
+//! The one place that builds the HTTP client, and the one way in which it is used.
+//!
+//! - The roots are bundled: no directory of certificates is read at the start.
+//! - Redirects are never followed: a body or a key must not go where nobody sent it.
+//! - Idle connections are dropped after 25 s, below what any known peer keeps, by the clock of timers and by the time of
+//!   day: a process that was frozen does not wake up with a pool of dead ones. One that died all the same is replaced at
+//!   once, and only then; and with it go all the others.
+//! - Of an answer at most 64 KiB are read. A status that came is an answer, whatever happened to the body.
+
+use std::error::Error as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http::header::RETRY_AFTER;
+use jiff::Timestamp;
+use relay_core::policy::response::Outcome;
+use relay_core::policy::retry;
+use tokio::time::Instant;
+
+use crate::destination::connection_pool::{Connections, OPENED, Watch};
+use crate::destination::deadline;
+use crate::destination::rate_limit_headers::Room;
+
+/// How many calls a second Loops takes, and how many of them are left (Loops API reference, "Rate limiting").
+const LIMIT: &str = "x-ratelimit-limit";
+const REMAINING: &str = "x-ratelimit-remaining";
+/// The most that is read of an answer's body.
+const ANSWER_BYTES: usize = 64 * 1024;
+
+/// A client could not be built: a fault of the program, not of its settings.
+#[derive(Debug, thiserror::Error)]
+#[error("the HTTP client could not be built: {0}")]
+pub struct BuildFault(String);
+
+/// The client for every far end.
+#[derive(Debug, Clone)]
+pub struct HttpClient {
+    connections: Arc<Connections>,
+}
+
+/// What a far end answered.
+#[derive(Debug, Clone)]
+pub struct FarAnswer {
+    /// The status, or why there is none.
+    pub outcome: Outcome,
+    /// How long the far end asks to be left alone.
+    pub retry_after: Option<Duration>,
+    /// What it says of the room that it has left.
+    pub room: Option<Room>,
+    /// What was read of the body.
+    pub body: Bytes,
+    /// Whether it went into a connection that had been kept. That no answer came there says nothing of the far end: the
+    /// connection may have died while the process was frozen.
+    pub on_kept: bool,
+}
+
+impl FarAnswer {
+    /// An outcome that brought nothing else.
+    #[must_use]
+    pub const fn bare(outcome: Outcome) -> Self {
+        Self { outcome, retry_after: None, room: None, body: Bytes::new(), on_kept: false }
+    }
+
+    /// Its outcome, where that says whether the far end is there.
+    #[must_use]
+    pub fn evidence(&self) -> Option<Outcome> {
+        let silent = !matches!(self.outcome, Outcome::Answered(_));
+        (!(self.on_kept && silent)).then_some(self.outcome)
+    }
+}
+
+/// Builds the client.
+///
+/// # Errors
+/// When the TLS configuration is not possible.
+pub fn build() -> Result<HttpClient, BuildFault> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    let tls = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|fault| BuildFault(fault.to_string()))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let connections = Connections::new(tls).map_err(|fault| BuildFault(fault.to_string()))?;
+    Ok(HttpClient { connections: Arc::new(connections) })
+}
+
+impl HttpClient {
+    /// A request to fill in and [send](Self::send), or to [execute](Self::execute).
+    pub fn request(&self, method: http::Method, url: &str) -> reqwest::RequestBuilder {
+        self.connections.trusted(SystemTime::now()).0.request(method, url)
+    }
+
+    /// Sends a request, and again at once where it went into a kept connection that had died. Both together take no longer
+    /// than `timeout`.
+    pub async fn send(&self, request: reqwest::RequestBuilder, timeout: Duration, now: Timestamp) -> FarAnswer {
+        let deadline = Instant::now() + timeout;
+        let opened = Arc::default();
+        let answer = match deadline::until(deadline, self.exchange(request, &opened)).await {
+            Some(Ok(response)) => read(response, now, deadline).await,
+            Some(Err(fault)) => FarAnswer::bare(outcome_of(&fault)),
+            None => FarAnswer::bare(Outcome::TimedOut),
+        };
+        FarAnswer { on_kept: !opened.load(Ordering::Relaxed), ..answer }
+    }
+
+    /// Sends a request, and again at once where it went into a kept connection that had died; for whoever minds the time.
+    ///
+    /// # Errors
+    /// When no answer came.
+    pub async fn execute(&self, request: reqwest::RequestBuilder) -> reqwest::Result<reqwest::Response> {
+        self.exchange(request, &Arc::default()).await
+    }
+
+    async fn exchange(
+        &self,
+        request: reqwest::RequestBuilder,
+        opened: &Arc<AtomicBool>,
+    ) -> reqwest::Result<reqwest::Response> {
+        let request = request.build()?;
+        if let Some(client) = self.connections.for_large(&request) {
+            return OPENED.scope(Arc::clone(opened), client.execute(request)).await;
+        }
+        let spare = request.try_clone();
+        let (client, generation) = self.connections.trusted(SystemTime::now());
+        let watch = Watch::over(&self.connections, generation, Arc::clone(opened));
+        let fault = match OPENED.scope(Arc::clone(opened), client.execute(request)).await {
+            Ok(response) => {
+                watch.answered();
+                return Ok(response);
+            }
+            Err(fault) => fault,
+        };
+        let died = watch.failed() && fault.is_request() && !fault.is_connect();
+        match spare {
+            Some(spare) if died => {
+                // Of those that were kept there is none left.
+                opened.store(true, Ordering::Relaxed);
+                self.connections.trusted(SystemTime::now()).0.execute(spare).await
+            }
+            _ => Err(fault),
+        }
+    }
+}
+
+async fn read(mut response: reqwest::Response, now: Timestamp, deadline: Instant) -> FarAnswer {
+    let outcome = Outcome::Answered(response.status().as_u16());
+    let retry_after = response
+        .headers()
+        .get(RETRY_AFTER)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| retry::retry_after(value, now));
+    let number = |name: &str| response.headers().get(name)?.to_str().ok()?.trim().parse().ok();
+    let room = number(LIMIT).zip(number(REMAINING)).map(|(limit, remaining)| Room { limit, remaining });
+    let mut body = Vec::new();
+    while body.len() < ANSWER_BYTES {
+        match deadline::until(deadline, response.chunk()).await {
+            Some(Ok(Some(chunk))) => body.extend_from_slice(&chunk),
+            // Half a body: the status stands, and the words are not depended on.
+            Some(Ok(None) | Err(_)) | None => break,
+        }
+    }
+    body.truncate(ANSWER_BYTES);
+    FarAnswer { outcome, retry_after, room, body: body.into(), on_kept: false }
+}
+
+fn outcome_of(fault: &reqwest::Error) -> Outcome {
+    let mut source = fault.source();
+    while let Some(cause) = source {
+        let tls = cause
+            .downcast_ref::<rustls::Error>()
+            .or_else(|| cause.downcast_ref::<std::io::Error>()?.get_ref()?.downcast_ref::<rustls::Error>());
+        if matches!(tls, Some(rustls::Error::InvalidCertificate(_))) {
+            return Outcome::CertificateUntrusted;
+        }
+        source = cause.source();
+    }
+    if fault.is_timeout() { Outcome::TimedOut } else { Outcome::Unreachable }
+}

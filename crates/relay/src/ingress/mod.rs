@@ -1,0 +1,8 @@
+//! The HTTP entry points: Loops' webhooks, and the rows that Clay sends.
+
+pub mod clay_row;
+pub mod loops_webhook;
+pub mod response;
+pub(crate) mod row_outcome;
+pub mod schema_cache;
+pub(crate) mod sync_send;

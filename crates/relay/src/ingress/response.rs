@@ -1,0 +1,268 @@
+//! The one place where what a handler found becomes an HTTP answer.
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::{HeaderName, Response, StatusCode};
+use relay_core::delivery::{DeliveryId, Direction};
+use relay_core::error::{Code, Refusal};
+use serde_json::{Value, json};
+
+use crate::telemetry::event::{Became, Place, Signal};
+
+/// The id of the delivery that a request became, or of its refusal: on every answer, on every call to a far end that the
+/// delivery makes, and in the log. A webhook for several routes has several, separated by `, `.
+pub const DELIVERY_ID: HeaderName = HeaderName::from_static("x-relay-delivery-id");
+/// The fields of a row that were left out or cut, where the body is not the relay's own to say it in.
+pub const ADJUSTED: HeaderName = HeaderName::from_static("x-relay-adjusted");
+/// Says that the row was stored because the caller preferred that (RFC 7240 §3).
+pub const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+
+/// The longest list of names in a header: gateways and clients take 8 to 10 KiB of headers altogether.
+const ADJUSTED_BYTES: usize = 2000;
+
+/// Whom an answer goes to: the two callers read statuses differently.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Caller {
+    /// Loops sends a webhook again on anything but 2xx.
+    Loops,
+    /// Clay sends a row again on 408, 413 and 429 only, once and at once (Clay, "HTTP API": retries).
+    Clay,
+}
+
+impl Caller {
+    /// Which way its requests go.
+    const fn direction(self) -> Direction {
+        match self {
+            Self::Loops => Direction::LoopsToClay,
+            Self::Clay => Direction::ClayToLoops,
+        }
+    }
+}
+
+/// The answer of a refusal that no handler has made: it gets an id like any other, and is told. `unique` comes from outside.
+#[must_use]
+pub fn refused_unhandled(caller: Caller, code: Code, response: Response<Bytes>, unique: &str) -> Response<Bytes> {
+    let id = DeliveryId::of_refusal(unique);
+    let signal = Signal::new(caller.direction(), Place::Door, Became::Refused, id.as_str());
+    Signal { code: Some(code), ..signal }.tell();
+    with_delivery_id(response, id.as_str())
+}
+
+/// A JSON answer.
+#[must_use]
+pub fn json(status: StatusCode, body: &Value) -> Response<Bytes> {
+    raw(status, Bytes::from(body.to_string()))
+}
+
+/// An answer with a JSON body that stands as it is.
+#[must_use]
+pub fn raw(status: StatusCode, body: Bytes) -> Response<Bytes> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// A refusal as the caller gets it.
+#[must_use]
+pub fn refuse(caller: Caller, refusal: &Refusal) -> Response<Bytes> {
+    refuse_with(status(caller, refusal.code()), caller, refusal)
+}
+
+/// A refusal under a status that came from the far end.
+#[must_use]
+pub fn refuse_with(status: StatusCode, caller: Caller, refusal: &Refusal) -> Response<Bytes> {
+    let mut body = json!({"success": false, "message": refusal.message(), "code": refusal.code().as_str()});
+    if let (Some(field), Some(object)) = (refusal.field(), body.as_object_mut()) {
+        object.insert("field".to_owned(), Value::from(field));
+    }
+    let mut response = json(status, &body);
+    if let Some(seconds) = retry_after(caller, refusal.code()) {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(seconds));
+    }
+    response
+}
+
+/// The answer with the id of a delivery.
+#[must_use]
+pub fn with_delivery_id(mut response: Response<Bytes>, id: &str) -> Response<Bytes> {
+    // An id is letters, digits and `_`.
+    if let Ok(id) = HeaderValue::from_str(id) {
+        response.headers_mut().insert(DELIVERY_ID, id);
+    }
+    response
+}
+
+/// The names of fields as a header: separated by `, `, with everything but visible ASCII characters, and `%` and `,`,
+/// percent-encoded. What does not fit is counted at the end, as in `+12`. Nothing where there is no name.
+pub(crate) fn adjusted_header(names: &[String]) -> Option<HeaderValue> {
+    let (listed, beyond) = fitting(names);
+    let mut parts: Vec<String> = listed.iter().map(|name| percent_encoded(name)).collect();
+    parts.extend(beyond);
+    let header = parts.join(", ");
+    if header.is_empty() { None } else { HeaderValue::from_str(&header).ok() }
+}
+
+/// The same names as a list in a body. Nothing where there is no name.
+pub(crate) fn adjusted_list(names: &[String]) -> Option<Value> {
+    let (listed, beyond) = fitting(names);
+    let list: Vec<&str> = listed.iter().map(String::as_str).chain(beyond.as_deref()).collect();
+    if list.is_empty() { None } else { Some(list.into()) }
+}
+
+/// The names that fit into a header, and how many there are beyond them, as in `+12`.
+fn fitting(names: &[String]) -> (&[String], Option<String>) {
+    let mut length = 0;
+    let fits = |name: &&String| {
+        let separator = if length == 0 { 0 } else { ", ".len() };
+        length += separator + percent_encoded(name).len();
+        length <= ADJUSTED_BYTES
+    };
+    let count = names.iter().take_while(fits).count();
+    let (listed, beyond) = names.split_at_checked(count).unwrap_or((names, &[]));
+    (listed, (!beyond.is_empty()).then(|| format!("+{}", beyond.len())))
+}
+
+fn percent_encoded(name: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_graphic() && !b"%,+".contains(&byte);
+    let write = |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    name.bytes().map(write).collect()
+}
+
+/// The answer to a method that a known path does not take.
+#[must_use]
+pub fn method_not_allowed(caller: Caller, allowed: &'static str) -> Response<Bytes> {
+    let message = format!("This path takes {allowed} only: change the method.");
+    let mut response = refuse(caller, &Refusal::new(Code::MethodNotAllowed, message));
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+    response
+}
+
+/// The answer to a path that is not one of the relay's.
+#[must_use]
+pub fn not_found() -> Response<Bytes> {
+    let message = "There is nothing at this path: the relay takes POST /webhooks/loops, PUT /api/v1/contacts/update \
+                   and POST /api/v1/events/send.";
+    refuse(Caller::Clay, &Refusal::new(Code::NotFound, message))
+}
+
+const fn status(caller: Caller, code: Code) -> StatusCode {
+    match (code, caller) {
+        (Code::TooLarge, Caller::Loops) => StatusCode::PAYLOAD_TOO_LARGE,
+        (Code::NotConfigured | Code::Unavailable, Caller::Loops) => StatusCode::SERVICE_UNAVAILABLE,
+        (Code::Unavailable, Caller::Clay) => StatusCode::TOO_MANY_REQUESTS,
+        (Code::NotConfigured | Code::LoopsKeyRejected, _) => StatusCode::BAD_GATEWAY,
+        (Code::InvalidSignature | Code::TimestampOutOfRange | Code::InvalidToken, _) => StatusCode::UNAUTHORIZED,
+        (Code::NotFound, _) => StatusCode::NOT_FOUND,
+        (Code::MethodNotAllowed, _) => StatusCode::METHOD_NOT_ALLOWED,
+        (Code::Internal, _) => StatusCode::INTERNAL_SERVER_ERROR,
+        (
+            Code::TooLarge
+            | Code::MissingHeader
+            | Code::MalformedHeader
+            | Code::InvalidBody
+            | Code::InvalidJson
+            | Code::InvalidField
+            | Code::MissingField
+            | Code::ColumnNotInserted
+            | Code::ValueTooLong
+            | Code::InvalidOption
+            | Code::LoopsRejected,
+            _,
+        ) => StatusCode::BAD_REQUEST,
+    }
+}
+
+const fn retry_after(caller: Caller, code: Code) -> Option<&'static str> {
+    match (caller, code) {
+        (Caller::Loops, Code::NotConfigured) => Some("60"),
+        (Caller::Loops, Code::Unavailable) => Some("5"),
+        (Caller::Clay, Code::Unavailable) => Some("1"),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clay_is_never_answered_with_a_status_that_it_mistakes() {
+        for code in Code::ALL {
+            assert!(![408, 413, 503].contains(&status(Caller::Clay, code).as_u16()), "{code}");
+        }
+    }
+
+    #[test]
+    fn every_code_is_in_the_contract_and_in_the_schema() {
+        let contract = include_str!("../../../../docs/contract.md");
+        let schema = include_str!("../../../../openapi.yaml");
+        for code in Code::ALL {
+            assert!(contract.contains(&format!("| `{code}` |")), "{code}");
+            assert!(schema.contains(&format!("            - {code}\n")), "{code}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_told_as_json_with_the_field_at_fault() {
+        let response = refuse(Caller::Clay, &Refusal::new(Code::InvalidField, "No.").with_field("email"));
+        assert_eq!(response.status(), 400);
+        assert_eq!(
+            response.body().as_ref(),
+            br#"{"success":false,"message":"No.","code":"invalid_field","field":"email"}"#
+        );
+    }
+
+    #[test]
+    fn what_may_be_tried_again_says_when() {
+        assert_eq!(refuse(Caller::Loops, &Refusal::new(Code::Unavailable, "")).headers()[RETRY_AFTER], "5");
+        assert_eq!(refuse(Caller::Clay, &Refusal::new(Code::Unavailable, "")).headers()[RETRY_AFTER], "1");
+    }
+
+    #[test]
+    fn names_of_fields_are_told_in_a_header() {
+        let header = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            adjusted_header(&names).map(|header| header.to_str().unwrap().to_owned())
+        };
+        assert_eq!(header(&[]), None);
+        assert_eq!(header(&["bio", "eventProperties.plan"]).as_deref(), Some("bio, eventProperties.plan"));
+        assert_eq!(
+            header(&["First Name", "a,b", "né", "+1", ""]).as_deref(),
+            Some("First%20Name, a%2Cb, n%C3%A9, %2B1, ")
+        );
+    }
+
+    #[test]
+    fn names_are_listed_in_a_body_as_far_as_in_a_header() {
+        assert_eq!(adjusted_list(&[]), None);
+        let names: Vec<String> = (0..500).map(|number| format!("né {number:07}")).collect();
+        for few in [1, 50, 500] {
+            let names = &names[..few];
+            let list = adjusted_list(names).unwrap();
+            let list: Vec<&str> = list.as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
+            let header = adjusted_header(names).unwrap();
+            assert_eq!(list.len(), header.to_str().unwrap().split(", ").count());
+            assert_eq!(
+                (list[0], list.last() == header.to_str().unwrap().split(", ").last().as_ref()),
+                ("né 0000000", few == 500)
+            );
+        }
+    }
+
+    #[test]
+    fn names_that_do_not_fit_into_a_header_are_counted() {
+        let names: Vec<String> = (0..500).map(|number| format!("mailingLists.{number:07}")).collect();
+        let header = adjusted_header(&names).unwrap();
+        let listed: Vec<&str> = header.to_str().unwrap().split(", ").collect();
+        assert_eq!(listed[0], "mailingLists.0000000");
+        assert_eq!(listed.last().copied(), Some(format!("+{}", 500 - (listed.len() - 1)).as_str()));
+        assert!((ADJUSTED_BYTES - 50..ADJUSTED_BYTES + 10).contains(&header.len()));
+    }
+
+    #[test]
+    fn a_wrong_method_is_told_the_right_one() {
+        let response = method_not_allowed(Caller::Clay, "PUT");
+        assert_eq!((response.status().as_u16(), &response.headers()[ALLOW]), (405, &HeaderValue::from_static("PUT")));
+    }
+}

@@ -1,0 +1,160 @@
+//! The circuit breaker of a far end: who is down is asked once in ten seconds, not by every delivery that waits.
+//!
+//! Three failures in a row, with nothing taken in between, open it. From then on one caller in ten seconds is let through,
+//! to see whether the end is back; the first that is answered closes it.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use relay_core::policy::response::Outcome;
+use tokio::time::Instant;
+
+/// How many failures in a row open it.
+const FAILURES: u32 = 3;
+/// How often an end that is down is asked.
+const PROBE_EVERY: Duration = Duration::from_secs(10);
+
+/// A breaker of one end, in one process.
+#[derive(Debug, Default)]
+pub(crate) struct Breaker {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct State {
+    failures: u32,
+    /// When the next caller may see whether the end is back.
+    probe_at: Option<Instant>,
+    /// When the end last took something.
+    taken_at: Option<Instant>,
+}
+
+impl Breaker {
+    /// Lets a caller through, or says for how long it is to leave the end alone.
+    pub(crate) fn pass(&self) -> Result<(), Duration> {
+        let mut state = self.lock();
+        match state.left_alone() {
+            Some(left) => Err(left),
+            None => {
+                state.probe_at = state.probe_at.map(|_| Instant::now() + PROBE_EVERY);
+                Ok(())
+            }
+        }
+    }
+
+    /// For how long nobody is let through.
+    pub(crate) fn left_alone(&self) -> Option<Duration> {
+        self.lock().left_alone()
+    }
+
+    /// Whether the end counts as down.
+    pub(crate) fn is_open(&self) -> bool {
+        self.lock().probe_at.is_some()
+    }
+
+    /// Whether the end has taken something within that period.
+    pub(crate) fn took_within(&self, period: Duration) -> bool {
+        self.lock().taken_at.is_some_and(|at| at.elapsed() < period)
+    }
+
+    /// Notes what came of a call.
+    pub(crate) fn note(&self, outcome: Outcome) {
+        let mut state = self.lock();
+        if is_up(outcome) {
+            let taken_at = if is_taken(outcome) { Some(Instant::now()) } else { state.taken_at };
+            *state = State { taken_at, ..State::default() };
+            return;
+        }
+        state.failures = state.failures.saturating_add(1);
+        if state.failures >= FAILURES {
+            state.probe_at = Some(Instant::now() + PROBE_EVERY);
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn left_alone(self) -> Option<Duration> {
+        Some(self.probe_at?.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero())
+    }
+}
+
+/// Whether an outcome shows that the end is there, whatever it makes of a request. One that is full is there as well: how
+/// long it is left alone is its own affair.
+const fn is_up(outcome: Outcome) -> bool {
+    match outcome {
+        Outcome::Answered(status) => status < 500,
+        Outcome::TimedOut | Outcome::Unreachable | Outcome::CertificateUntrusted => false,
+    }
+}
+
+/// Whether an outcome shows that the end takes what it is sent.
+const fn is_taken(outcome: Outcome) -> bool {
+    matches!(outcome, Outcome::Answered(200..=299))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DOWN: Outcome = Outcome::Answered(503);
+
+    fn open() -> Breaker {
+        let breaker = Breaker::default();
+        for _ in 0..FAILURES {
+            breaker.note(DOWN);
+        }
+        breaker
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_few_failures_stop_nobody() {
+        let breaker = Breaker::default();
+        for _ in 1..FAILURES {
+            breaker.note(DOWN);
+        }
+        assert_eq!(breaker.pass(), Ok(()));
+        breaker.note(Outcome::Answered(200));
+        breaker.note(DOWN);
+        assert_eq!(breaker.pass(), Ok(()), "only failures in a row count");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_end_that_is_down_is_asked_once_in_ten_seconds() {
+        let breaker = open();
+        let mut asked = 0;
+        for _ in 0..600 {
+            tokio::time::advance(Duration::from_millis(100)).await;
+            if breaker.pass().is_ok() {
+                asked += 1;
+                breaker.note(Outcome::TimedOut);
+            }
+        }
+        assert!((5..=6).contains(&asked), "{asked} in a minute");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_known_how_long_ago_the_end_took_something() {
+        let (breaker, second) = (Breaker::default(), Duration::from_secs(1));
+        breaker.note(Outcome::Answered(401));
+        assert!(!breaker.took_within(60 * second), "it was there, and took nothing");
+        breaker.note(Outcome::Answered(200));
+        tokio::time::advance(10 * second).await;
+        breaker.note(DOWN);
+        assert!(breaker.took_within(11 * second) && !breaker.took_within(10 * second));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_answer_lets_everybody_through() {
+        let breaker = open();
+        assert!(breaker.pass().is_err() && breaker.is_open());
+        tokio::time::advance(PROBE_EVERY).await;
+        assert_eq!(breaker.pass(), Ok(()));
+        assert!(breaker.pass().is_err(), "one at a time");
+        breaker.note(Outcome::Answered(401));
+        assert!(breaker.pass().is_ok() && !breaker.is_open());
+    }
+}

@@ -1,0 +1,288 @@
+//! What the relay says about itself: one signal for everything that happened to a request or a delivery. Each is one line of
+//! the log, and what is [counted](crate::telemetry::metric) of it. A program says at its start who [listens](listen).
+//!
+//! A signal has no room for an address, a name, a key, a URL or a body: what is not in this list is not told.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use relay_core::contact::ContactKey;
+use relay_core::delivery::{Cargo, Delivery, Direction, Reason};
+use relay_core::error::Code;
+
+/// What became of a request at the door, or of a worker's attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Became {
+    /// It is stored, and will be delivered.
+    Queued,
+    /// The event is not wanted.
+    Ignored,
+    /// The event only tried the endpoint.
+    Test,
+    /// It cannot be passed on, and is kept as a dead letter.
+    Rejected,
+    /// The caller was told that it is refused.
+    Refused,
+    /// The far end has it.
+    Delivered,
+    /// The far end had it before.
+    Duplicate,
+    /// It is tried again later.
+    Retried,
+    /// A person has to mend something first.
+    Held,
+    /// It will never be taken.
+    Dead,
+    /// Its turn has not come.
+    Waits,
+}
+
+impl Became {
+    /// The field `outcome` of a line.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Ignored => "ignored",
+            Self::Test => "test",
+            Self::Rejected => "rejected",
+            Self::Refused => "refused",
+            Self::Delivered => "delivered",
+            Self::Duplicate => "duplicate",
+            Self::Retried => "retried",
+            Self::Held => "held",
+            Self::Dead => "dead",
+            Self::Waits => "waits",
+        }
+    }
+}
+
+/// Where it happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// A caller waits for the answer.
+    Door,
+    /// A worker has taken it from the queue.
+    Worker,
+}
+
+/// How a pool of Clay webhooks stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolUse {
+    /// The [key](relay_core::webhook::route::ClayWebhook::key) of the webhook that was posted to.
+    pub webhook: String,
+    /// How many rows it has taken in its life.
+    pub submissions: u64,
+    /// How much of what the whole pool can take is used, in percent.
+    pub used_percent: u64,
+}
+
+/// What is measured while something is tried.
+#[derive(Debug, Clone, Default)]
+pub struct Tally {
+    /// How often the far end was called.
+    pub calls: u32,
+    /// How long the last call took.
+    pub far_end: Option<Duration>,
+    /// Whether the far end said that it had it before.
+    pub duplicate: bool,
+    /// How the pool stands.
+    pub pool: Option<PoolUse>,
+}
+
+impl Tally {
+    /// Notes a call.
+    pub fn note(&mut self, took: Duration) {
+        self.calls = self.calls.saturating_add(1);
+        self.far_end = Some(took);
+    }
+}
+
+/// How loud a line is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Loudness {
+    /// All is well.
+    Info,
+    /// Somebody was refused, or has to wait.
+    Warn,
+    /// A person has to look.
+    Error,
+}
+
+impl Loudness {
+    /// The field `level` of a line.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Info => "INFO",
+            Self::Warn => "WARN",
+            Self::Error => "ERROR",
+        }
+    }
+}
+
+/// Something that happened.
+#[derive(Debug, Clone)]
+pub struct Signal<'a> {
+    /// Which way.
+    pub direction: Direction,
+    /// Where.
+    pub place: Place,
+    /// What.
+    pub became: Became,
+    /// The id of the delivery, or the one that a refusal has: it is in the answer, and goes to the far end.
+    pub delivery: &'a str,
+    /// The `webhook-id` of a verified webhook.
+    pub webhook_id: Option<&'a str>,
+    /// The name of a verified event of Loops.
+    pub event: Option<&'a str>,
+    /// What a row becomes in Loops: a `contact` or an `event`.
+    pub kind: Option<&'static str>,
+    /// Whom it is about; told as a keyed hash.
+    pub contact: Option<&'a ContactKey>,
+    /// The code of a refusal.
+    pub code: Option<Code>,
+    /// The header or field of the relay's own vocabulary that a refusal names.
+    pub field: Option<&'a str>,
+    /// Why it waits or died.
+    pub reason: Option<Reason>,
+    /// What the store said, where it failed.
+    pub fault: Option<&'a str>,
+    /// How often it was tried, this time included.
+    pub attempts: u32,
+    /// How long it took.
+    pub took: Duration,
+    /// How long ago the relay took the delivery.
+    pub age: Option<Duration>,
+    /// What was measured.
+    pub tally: Tally,
+}
+
+/// A text or a number of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Value<'a> {
+    /// A text.
+    Text(&'a str),
+    /// A whole number.
+    Number(u64),
+}
+
+impl<'a> Signal<'a> {
+    /// A signal of which nothing else is known.
+    #[must_use]
+    pub fn new(direction: Direction, place: Place, became: Became, delivery: &'a str) -> Self {
+        Self {
+            direction,
+            place,
+            became,
+            delivery,
+            webhook_id: None,
+            event: None,
+            kind: None,
+            contact: None,
+            code: None,
+            field: None,
+            reason: None,
+            fault: None,
+            attempts: 0,
+            took: Duration::ZERO,
+            age: None,
+            tally: Tally::default(),
+        }
+    }
+
+    /// A signal of what a worker did with a delivery.
+    #[must_use]
+    pub fn of_work(delivery: &'a Delivery, became: Became) -> Self {
+        let (kind, webhook_id) = match &delivery.cargo {
+            Cargo::ClayRow { webhook_id, .. } => (None, Some(webhook_id.as_str())),
+            Cargo::LoopsContact | Cargo::LoopsEvent { .. } => (Some(delivery.cargo.kind()), None),
+        };
+        let signal = Self::new(delivery.cargo.direction(), Place::Worker, became, delivery.id.as_str());
+        Self { webhook_id, kind, contact: Some(&delivery.contact), ..signal }
+    }
+
+    /// How loud its line is.
+    #[must_use]
+    pub const fn loudness(&self) -> Loudness {
+        match self.became {
+            Became::Held | Became::Dead => Loudness::Error,
+            Became::Refused if matches!(self.code, Some(Code::Unavailable | Code::Internal)) => Loudness::Error,
+            Became::Refused | Became::Rejected | Became::Retried => Loudness::Warn,
+            Became::Queued | Became::Ignored | Became::Test | Became::Delivered | Became::Duplicate | Became::Waits => {
+                Loudness::Info
+            }
+        }
+    }
+
+    /// What its line says to a person.
+    #[must_use]
+    pub const fn message(&self) -> &'static str {
+        match (self.place, self.direction, self.became) {
+            (Place::Door, Direction::LoopsToClay, Became::Refused) => "webhook refused",
+            (Place::Door, Direction::LoopsToClay, Became::Rejected) => "webhook kept as a dead letter",
+            (Place::Door, Direction::LoopsToClay, _) => "webhook taken",
+            (Place::Door, Direction::ClayToLoops, Became::Refused) => "row refused",
+            (Place::Door, Direction::ClayToLoops, _) => "row taken",
+            (Place::Worker, _, Became::Duplicate) => "delivered before",
+            (Place::Worker, _, Became::Retried) => "to be tried again",
+            (Place::Worker, _, Became::Held) => "held: somebody has to mend this",
+            (Place::Worker, _, Became::Dead) => "dead letter",
+            (Place::Worker, _, Became::Waits) => "not its turn yet",
+            (Place::Worker, _, Became::Queued) => "stored for the routes that there are now",
+            (Place::Worker, _, _) => "delivered",
+        }
+    }
+
+    /// The fields of its line, besides level and message. The contact is the hash that the listener has made of it.
+    #[must_use]
+    pub fn fields(&self, contact: Option<&'a str>) -> Vec<(&'static str, Value<'a>)> {
+        let mut fields = vec![
+            ("direction", Value::Text(self.direction.as_str())),
+            ("outcome", Value::Text(self.became.as_str())),
+            ("delivery.id", Value::Text(self.delivery)),
+        ];
+        let texts = [
+            ("webhook.id", self.webhook_id),
+            ("loops.event", self.event),
+            ("row", self.kind),
+            ("contact", contact),
+            ("code", self.code.map(Code::as_str)),
+            ("field", self.field),
+            ("reason", self.reason.map(|reason| reason.code.as_str())),
+            ("fault", self.fault),
+        ];
+        fields.extend(texts.into_iter().filter_map(|(name, text)| Some((name, Value::Text(text?)))));
+        if let Some(status) = self.reason.and_then(|reason| reason.status) {
+            fields.push(("status", Value::Number(status.into())));
+        }
+        if self.attempts > 0 {
+            fields.push(("attempts", Value::Number(self.attempts.into())));
+        }
+        fields.push(("ms", Value::Number(milliseconds(self.took))));
+        fields
+    }
+
+    /// Tells it to whoever listens.
+    pub fn tell(&self) {
+        if let Some(listener) = LISTENER.get() {
+            listener(self);
+        }
+    }
+}
+
+/// Who is told.
+type Listener = Box<dyn Fn(&Signal<'_>) + Send + Sync>;
+
+static LISTENER: OnceLock<Listener> = OnceLock::new();
+
+/// Says who is told of every signal from now on. A second one is not minded: a process has one log.
+pub fn listen(listener: impl Fn(&Signal<'_>) + Send + Sync + 'static) {
+    let _ = LISTENER.set(Box::new(listener));
+}
+
+/// A time in whole milliseconds.
+#[must_use]
+pub fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,195 @@
+//! What is counted and measured of a signal, under the same names in every form of the relay.
+//!
+//! CloudWatch asks $0.30 a month for every name with every value of its dimension, for the hours in which it occurs. So a
+//! metric has one dimension, and what is only looked for when something is wrong (the code of a refusal, the id of
+//! a delivery) stands in the line alone.
+
+use relay_core::delivery::ReasonCode;
+use relay_core::error::Code;
+
+use crate::telemetry::event::{Became, Place, Signal, milliseconds};
+
+/// The dimension that most metrics have.
+pub const DIRECTION: &str = "direction";
+/// The dimension of what was refused: whose matter it is.
+pub const CAUSE: &str = "cause";
+/// The dimension of what a Clay webhook has taken: its key.
+pub const WEBHOOK: &str = "webhook";
+
+/// Requests that were taken: each is delivered, or waits to be.
+pub const ACCEPTED: &str = "accepted";
+/// Requests that were refused, by [cause](CAUSE).
+pub const REFUSED: &str = "refused";
+/// What the far end took.
+pub const DELIVERED: &str = "delivered";
+/// What the far end had before.
+pub const DUPLICATE: &str = "duplicate";
+/// Attempts after which another one follows.
+pub const RETRIED: &str = "retried";
+/// What was given up, and is kept as a dead letter.
+pub const DEAD: &str = "dead";
+/// Attempts that found that a person has to mend something.
+pub const HELD: &str = "held";
+/// How long ago the relay took what a worker has tried: the age of the queue.
+pub const AGE: &str = "age_ms";
+/// How long the far end took to answer.
+pub const FAR_END: &str = "far_end_ms";
+/// Calls under a key that Loops refuses.
+pub const LOOPS_KEY_REFUSED: &str = "loops_key_refused";
+/// How much of a pool of Clay webhooks is used, in percent.
+pub const POOL_USED: &str = "pool_used";
+/// How many rows a Clay webhook has taken in its life.
+pub const SUBMISSIONS: &str = "submissions";
+
+/// The cause of what the relay's owner has to mend.
+const RELAY: &str = "relay";
+
+/// What a value counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// Things.
+    Count,
+    /// Milliseconds.
+    Milliseconds,
+    /// Hundredths.
+    Percent,
+}
+
+impl Unit {
+    /// The unit as CloudWatch calls it (CloudWatch API reference, `MetricDatum`).
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Count => "Count",
+            Self::Milliseconds => "Milliseconds",
+            Self::Percent => "Percent",
+        }
+    }
+}
+
+/// A value of a signal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Metric<'a> {
+    /// Its name.
+    pub name: &'static str,
+    /// What it counts.
+    pub unit: Unit,
+    /// How much.
+    pub value: u64,
+    /// The name and the value of its dimension.
+    pub by: (&'static str, &'a str),
+}
+
+/// Whose matter a refusal is.
+#[must_use]
+pub const fn cause(code: Code) -> &'static str {
+    match code {
+        Code::MissingHeader | Code::MalformedHeader | Code::InvalidSignature | Code::TimestampOutOfRange => "signature",
+        Code::InvalidToken => "token",
+        Code::LoopsRejected => "loops",
+        Code::LoopsKeyRejected | Code::NotConfigured | Code::Unavailable | Code::Internal => RELAY,
+        Code::TooLarge
+        | Code::InvalidBody
+        | Code::InvalidJson
+        | Code::InvalidField
+        | Code::MissingField
+        | Code::ColumnNotInserted
+        | Code::ValueTooLong
+        | Code::InvalidOption
+        | Code::NotFound
+        | Code::MethodNotAllowed => "request",
+    }
+}
+
+/// What is counted and measured of a signal.
+#[must_use]
+pub fn of<'a>(signal: &'a Signal<'_>) -> Vec<Metric<'a>> {
+    let by_direction = (DIRECTION, signal.direction.as_str());
+    let mut metrics = Vec::new();
+    let mut add = |name, unit, value, by| metrics.push(Metric { name, unit, value, by });
+    let mut count = |name, by| add(name, Unit::Count, 1, by);
+    if signal.place == Place::Door && matches!(signal.became, Became::Queued | Became::Delivered | Became::Duplicate) {
+        count(ACCEPTED, by_direction);
+    }
+    match signal.became {
+        Became::Refused => count(REFUSED, (CAUSE, signal.code.map_or(RELAY, cause))),
+        Became::Rejected | Became::Dead => count(DEAD, by_direction),
+        Became::Delivered => count(DELIVERED, by_direction),
+        Became::Duplicate => count(DUPLICATE, by_direction),
+        Became::Retried => count(RETRIED, by_direction),
+        Became::Held => count(HELD, by_direction),
+        // It was tried while its caller waited, and is tried again by a worker.
+        Became::Queued if signal.tally.calls > 0 => count(RETRIED, by_direction),
+        Became::Queued | Became::Ignored | Became::Test | Became::Waits => {}
+    }
+    if signal.code == Some(Code::LoopsKeyRejected)
+        || signal.reason.is_some_and(|reason| reason.code == ReasonCode::LoopsKeyRejected)
+    {
+        count(LOOPS_KEY_REFUSED, by_direction);
+    }
+    if let Some(age) = signal.age {
+        add(AGE, Unit::Milliseconds, milliseconds(age), by_direction);
+    }
+    if let Some(time) = signal.tally.far_end {
+        add(FAR_END, Unit::Milliseconds, milliseconds(time), by_direction);
+    }
+    if let Some(pool) = &signal.tally.pool {
+        add(POOL_USED, Unit::Percent, pool.used_percent, by_direction);
+        add(SUBMISSIONS, Unit::Count, pool.submissions, (WEBHOOK, &pool.webhook));
+    }
+    metrics
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use relay_core::delivery::Direction;
+
+    use super::*;
+    use crate::telemetry::event::{PoolUse, Tally};
+
+    fn names(signal: &Signal<'_>) -> Vec<&'static str> {
+        of(signal).iter().map(|metric| metric.name).collect()
+    }
+
+    fn at_the_door(became: Became) -> Signal<'static> {
+        Signal::new(Direction::ClayToLoops, Place::Door, became, "contact_1")
+    }
+
+    #[test]
+    fn a_row_that_loops_took_at_once_is_accepted_and_delivered_with_its_latency() {
+        let tally = Tally { calls: 1, far_end: Some(Duration::from_millis(7)), ..Tally::default() };
+        let signal = Signal { tally, ..at_the_door(Became::Delivered) };
+        assert_eq!(names(&signal), [ACCEPTED, DELIVERED, FAR_END]);
+        assert_eq!(of(&signal)[2].value, 7);
+    }
+
+    #[test]
+    fn a_refusal_counts_by_whose_matter_it_is() {
+        let refused = |code| Signal { code: Some(code), ..at_the_door(Became::Refused) };
+        let by = |code| (CAUSE, cause(code));
+        assert_eq!(by(Code::InvalidSignature), (CAUSE, "signature"));
+        assert_eq!(by(Code::InvalidField), (CAUSE, "request"));
+        assert_eq!(of(&refused(Code::InvalidToken))[0].by, (CAUSE, "token"));
+        assert_eq!(names(&refused(Code::LoopsKeyRejected)), [REFUSED, LOOPS_KEY_REFUSED]);
+    }
+
+    #[test]
+    fn what_is_not_wanted_is_told_and_not_counted() {
+        assert!(names(&at_the_door(Became::Ignored)).is_empty());
+    }
+
+    #[test]
+    fn a_pool_is_measured_as_a_whole_and_by_the_webhook_that_took_the_row() {
+        let pool = PoolUse { webhook: "ab".to_owned(), submissions: 40_000, used_percent: 80 };
+        let tally = Tally { pool: Some(pool), ..Tally::default() };
+        let signal = Signal { tally, ..at_the_door(Became::Delivered) };
+        let measured = of(&signal);
+        assert_eq!(
+            (measured[2].name, measured[2].value, measured[2].by),
+            (POOL_USED, 80, (DIRECTION, "clay-to-loops"))
+        );
+        assert_eq!((measured[3].name, measured[3].value, measured[3].by), (SUBMISSIONS, 40_000, (WEBHOOK, "ab")));
+    }
+}

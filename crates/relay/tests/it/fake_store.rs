@@ -1,0 +1,179 @@
+//! What remembers, as fakes: a ledger, a queue and a lane, each of which may be out of order.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use relay::ports::queue::{
+    Admission, DirectEnd, DirectLane, Queue, StoreFault, Stored, Submission, WebhookLedger, WebhookUse, Wish,
+};
+use relay_core::delivery::{Delivery, Reason};
+
+fn fault() -> StoreFault {
+    StoreFault("out of order".to_owned())
+}
+
+/// The ledger of webhooks.
+#[derive(Debug, Default)]
+pub(crate) struct FakeLedger {
+    known: Mutex<BTreeMap<String, WebhookUse>>,
+    broken: bool,
+}
+
+impl FakeLedger {
+    /// One that knows this already.
+    pub(crate) fn knowing(known: impl IntoIterator<Item = (String, WebhookUse)>) -> Self {
+        Self { known: Mutex::new(known.into_iter().collect()), broken: false }
+    }
+
+    /// One that can be neither read nor written.
+    pub(crate) fn broken() -> Self {
+        Self { broken: true, ..Self::default() }
+    }
+
+    /// What is known of a webhook.
+    pub(crate) fn of(&self, webhook: &str) -> WebhookUse {
+        self.known.lock().unwrap().get(webhook).copied().unwrap_or_default()
+    }
+}
+
+impl WebhookLedger for FakeLedger {
+    async fn usage(&self, webhook: &str) -> Result<WebhookUse, StoreFault> {
+        if self.broken { Err(fault()) } else { Ok(self.of(webhook)) }
+    }
+
+    async fn note(&self, webhook: &str, submission: Submission, now: Timestamp) -> Result<(), StoreFault> {
+        if self.broken {
+            return Err(fault());
+        }
+        let mut known = self.known.lock().unwrap();
+        let usage = known.entry(webhook.to_owned()).or_default();
+        match submission {
+            Submission::Taken => *usage = WebhookUse { taken: usage.taken + 1, refused: None },
+            Submission::Refused(status) => usage.refused = Some((now, status)),
+        }
+        Ok(())
+    }
+}
+
+/// The queue towards Clay.
+#[derive(Debug, Default)]
+pub(crate) struct FakeQueue {
+    pub(crate) broken: bool,
+    /// What it knows: another body under the same id is a conflict.
+    known: Mutex<Vec<Delivery>>,
+    dead: Mutex<Vec<(Delivery, Reason)>>,
+}
+
+impl FakeQueue {
+    /// One that can be written, or not.
+    pub(crate) fn new(broken: bool) -> Self {
+        Self { broken, ..Self::default() }
+    }
+
+    /// What was stored.
+    pub(crate) fn stored(&self) -> Vec<Delivery> {
+        self.known.lock().unwrap().clone()
+    }
+
+    /// What was stored as a dead letter.
+    pub(crate) fn dead(&self) -> Vec<(Delivery, Reason)> {
+        self.dead.lock().unwrap().clone()
+    }
+}
+
+impl Queue for FakeQueue {
+    async fn put(&self, delivery: &Delivery) -> Result<Stored, StoreFault> {
+        if self.broken {
+            return Err(fault());
+        }
+        let mut known = self.known.lock().unwrap();
+        match known.iter().find(|known| known.id == delivery.id) {
+            Some(known) if known.body == delivery.body => Ok(Stored::Repeat),
+            Some(_) => Ok(Stored::Conflict),
+            None => {
+                known.push(delivery.clone());
+                Ok(Stored::New)
+            }
+        }
+    }
+
+    async fn put_dead(&self, delivery: &Delivery, reason: Reason) -> Result<(), StoreFault> {
+        if self.broken {
+            return Err(fault());
+        }
+        self.dead.lock().unwrap().push((delivery.clone(), reason));
+        Ok(())
+    }
+}
+
+/// The lane past the queue towards Loops, and what of it works.
+#[derive(Debug)]
+pub(crate) struct FakeLane {
+    /// Who is admitted; nothing where that cannot be written.
+    admission: Option<Admission>,
+    /// Who is admitted that cannot be stored; nothing where that cannot be told.
+    unstored: Option<Admission>,
+    /// Whether the end can be written.
+    settles: bool,
+    /// How long an admission takes.
+    pub(crate) takes: Duration,
+    ends: Mutex<Vec<DirectEnd>>,
+    wishes: Mutex<Vec<Wish>>,
+}
+
+impl FakeLane {
+    /// One that works and admits so.
+    pub(crate) fn admitting(admission: Admission) -> Self {
+        Self {
+            admission: Some(admission),
+            unstored: Some(Admission::Direct),
+            settles: true,
+            takes: Duration::ZERO,
+            ends: Mutex::default(),
+            wishes: Mutex::default(),
+        }
+    }
+
+    /// One that cannot store anything, and that admits so what is not stored.
+    pub(crate) fn unwritable(unstored: Option<Admission>) -> Self {
+        Self { admission: None, unstored, settles: false, ..Self::admitting(Admission::Direct) }
+    }
+
+    /// One that admits, and breaks after that.
+    pub(crate) fn breaking() -> Self {
+        Self { settles: false, ..Self::admitting(Admission::Direct) }
+    }
+
+    /// How direct attempts ended.
+    pub(crate) fn ends(&self) -> Vec<DirectEnd> {
+        self.ends.lock().unwrap().clone()
+    }
+
+    /// What was wished for.
+    pub(crate) fn wishes(&self) -> Vec<Wish> {
+        self.wishes.lock().unwrap().clone()
+    }
+}
+
+impl DirectLane for FakeLane {
+    type Guard = ();
+
+    async fn admit(&self, _: &Delivery, wish: Wish) -> Result<Admission, StoreFault> {
+        tokio::time::sleep(self.takes).await;
+        self.wishes.lock().unwrap().push(wish);
+        self.admission.ok_or_else(fault)
+    }
+
+    async fn settle_direct(&self, _: &Delivery, end: DirectEnd) -> Result<(), StoreFault> {
+        self.ends.lock().unwrap().push(end);
+        if self.settles { Ok(()) } else { Err(fault()) }
+    }
+
+    async fn admit_unstored(&self, _: &Delivery) -> Result<Admission, StoreFault> {
+        self.unstored.ok_or_else(fault)
+    }
+
+    fn guard(&self, _: &Delivery) {}
+}

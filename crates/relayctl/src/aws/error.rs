@@ -1,0 +1,175 @@
+//! What a failed call to AWS means for the person who made it.
+//!
+//! Told by its kind and AWS' code alone: the SDK's own text of a failure quotes the answer, and an answer may hold what
+//! nobody should read on a screen.
+
+use aws_credential_types::provider::error::CredentialsError;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+
+use crate::error::Fault;
+
+/// A call, in the words of a policy: which permission it takes, and on what.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// The permission: `sqs:SendMessage`.
+    pub action: &'static str,
+    /// The resource: its name or URL.
+    pub on: String,
+    /// The region.
+    pub region: String,
+}
+
+/// A secret that somebody has deleted, and that is kept for a while.
+#[derive(Debug, thiserror::Error)]
+#[error("the secret {0} is scheduled for deletion: `aws secretsmanager restore-secret --secret-id {0}` brings it back")]
+pub struct DeletedSecret(pub String);
+
+impl Call {
+    /// What its failure means.
+    #[must_use]
+    pub fn fault<E>(&self, fault: &SdkError<E, HttpResponse>) -> Fault
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        match fault {
+            SdkError::ServiceError(refused) => {
+                self.refused(refused.err().code().unwrap_or_default(), refused.raw().status().as_u16())
+            }
+            SdkError::DispatchFailure(failure) => match failure.as_connector_error().map(credentials_fault) {
+                Some(Some(credentials)) => credentials,
+                _ => self.unreachable(),
+            },
+            _ => self.unreachable(),
+        }
+    }
+
+    fn unreachable(&self) -> Fault {
+        Fault::Unreachable { action: self.action, region: self.region.clone() }
+    }
+
+    fn refused(&self, code: &str, status: u16) -> Fault {
+        // Some services put a namespace before the code, or a URL behind it.
+        let code = code.rsplit('#').next().unwrap_or_default().split(':').next().unwrap_or_default();
+        match code {
+            "ExpiredToken" | "ExpiredTokenException" | "RequestExpired" | "TokenRefreshRequired" => {
+                Fault::ExpiredCredentials
+            }
+            "InvalidClientTokenId"
+            | "UnrecognizedClientException"
+            | "InvalidSignatureException"
+            | "SignatureDoesNotMatch"
+            | "InvalidAccessKeyId"
+            | "AuthFailure"
+            | "MissingAuthenticationToken"
+            | "MissingAuthenticationTokenException"
+            | "IncompleteSignature"
+            | "InvalidToken" => Fault::WrongCredentials,
+            "AccessDenied"
+            | "AccessDeniedException"
+            | "AuthorizationError"
+            | "AuthorizationErrorException"
+            | "UnauthorizedOperation"
+            | "NotAuthorized"
+            | "OptInRequired" => Fault::Denied { action: self.action, on: self.on.clone() },
+            "Throttling"
+            | "ThrottlingException"
+            | "ThrottledException"
+            | "RequestThrottled"
+            | "SlowDown"
+            | "RequestThrottledException"
+            | "TooManyRequestsException"
+            | "RequestLimitExceeded"
+            | "ProvisionedThroughputExceededException"
+            | "LimitExceededException" => Fault::Throttled { action: self.action },
+            "ResourceNotFoundException"
+            | "ResourceNotFound"
+            | "QueueDoesNotExist"
+            | "AWS.SimpleQueueService.NonExistentQueue" => Fault::Missing { what: self.on.clone() },
+            // What is said of a secret that is scheduled for deletion (Secrets Manager, API reference, "GetSecretValue").
+            "InvalidRequestException" if self.action.starts_with("secretsmanager:") => {
+                DeletedSecret(self.on.clone()).into()
+            }
+            _ if status >= 500 => Fault::AwsFails { action: self.action, on: self.on.clone() },
+            _ => Fault::AwsRefuses {
+                action: self.action,
+                on: self.on.clone(),
+                code: if code.is_empty() { status.to_string() } else { printable(code) },
+            },
+        }
+    }
+}
+
+/// A code as it can be shown: what is not one is cut to what a code may have.
+fn printable(code: &str) -> String {
+    code.chars().filter(|letter| letter.is_ascii_alphanumeric() || *letter == '.').take(60).collect()
+}
+
+fn credentials_fault(failure: &aws_smithy_runtime_api::client::result::ConnectorError) -> Option<Fault> {
+    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(failure);
+    while let Some(cause) = source {
+        if let Some(fault) = cause.downcast_ref::<CredentialsError>() {
+            return Some(unresolved(fault));
+        }
+        source = cause.source();
+    }
+    None
+}
+
+/// Why there are no credentials.
+#[must_use]
+pub fn unresolved(fault: &CredentialsError) -> Fault {
+    // The chain tells an expired session by words alone, somewhere among its causes.
+    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(fault);
+    while let Some(cause) = source {
+        if cause.to_string().contains("expired") {
+            return Fault::ExpiredCredentials;
+        }
+        source = cause.source();
+    }
+    match fault {
+        CredentialsError::InvalidConfiguration(_) => Fault::Profile,
+        _ => Fault::NoCredentials,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call() -> Call {
+        Call { action: "sqs:SendMessage", on: "a queue".to_owned(), region: "eu-west-1".to_owned() }
+    }
+
+    #[test]
+    fn each_kind_of_refusal_has_its_own_remedy() {
+        for (code, part) in [
+            ("ExpiredTokenException", "have expired"),
+            ("UnrecognizedClientException", "does not accept the credentials"),
+            ("com.amazon.coral.service#AccessDeniedException", "sqs:SendMessage on a queue"),
+            ("ThrottlingException", "less often"),
+            ("AWS.SimpleQueueService.NonExistentQueue", "a queue is not there"),
+            ("Odd", "refuses sqs:SendMessage on a queue with Odd"),
+        ] {
+            let told = call().refused(code, 400).to_string();
+            assert!(told.contains(part), "{told}");
+        }
+        assert!(matches!(call().refused("InternalFailure", 500), Fault::AwsFails { .. }));
+    }
+
+    #[test]
+    fn a_secret_that_was_deleted_is_told_with_what_brings_it_back() {
+        let call = Call { action: "secretsmanager:GetSecretValue", on: "relay/x".to_owned(), region: String::new() };
+        let told = call.refused("InvalidRequestException", 400).to_string();
+        assert!(
+            told.contains("scheduled for deletion") && told.contains("restore-secret --secret-id relay/x`"),
+            "{told}"
+        );
+    }
+
+    #[test]
+    fn what_is_not_a_code_is_not_repeated() {
+        assert_eq!(printable("<b>ada@example.com</b>"), "badaexample.comb");
+    }
+}

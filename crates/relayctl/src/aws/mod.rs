@@ -1,0 +1,8 @@
+//! A deployed stack: the session, the stack's outputs, its log and its pause.
+
+pub mod error;
+pub mod pause;
+pub mod sam_config;
+pub mod session;
+pub mod stack;
+pub mod tail;

@@ -1,0 +1,101 @@
+//! Pausing a direction of a stack: its worker gets no messages, and towards Loops rows join the queue instead of passing it.
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_lambda::types::EventSourceMappingConfiguration;
+use jiff::Timestamp;
+use relay_aws::ledger::limiter_item::{LOOPS_PACE_KEY, STOPPED_AT};
+use relay_aws::ledger::table::time;
+use relay_core::delivery::Direction;
+
+use crate::error::Fault;
+use crate::operations::record::PauseRecord;
+use crate::operations::stack::{change_if, change_item, item};
+use crate::target::StackTarget;
+
+/// Whether a direction is paused, and since when, where that is known.
+///
+/// # Errors
+/// When it cannot be asked.
+pub async fn state(target: &StackTarget, direction: Direction) -> Result<(bool, Option<Timestamp>), Fault> {
+    let mapping = mapping(target, direction).await?;
+    let stopped = rows_stopped(target, direction).await?;
+    Ok((!is_enabled(&mapping) || stopped.is_some(), stopped))
+}
+
+/// Since when rows join the queue by a person's will: the item of the pace says so. Towards Clay they always do.
+///
+/// # Errors
+/// When the ledger cannot be read.
+pub async fn rows_stopped(target: &StackTarget, direction: Direction) -> Result<Option<Timestamp>, Fault> {
+    match direction {
+        Direction::LoopsToClay => Ok(None),
+        Direction::ClayToLoops => {
+            Ok(item(target, LOOPS_PACE_KEY.to_owned()).await?.and_then(|item| time(&item, STOPPED_AT)))
+        }
+    }
+}
+
+/// Pauses a direction, or ends its pause.
+///
+/// What joins the queue has to be delivered some time: so rows stop first and start last, and what was done in part is
+/// completed by doing it again.
+///
+/// # Errors
+/// When it cannot be done.
+pub async fn set(target: &StackTarget, direction: Direction, paused: bool) -> Result<PauseRecord, Fault> {
+    let mapping = mapping(target, direction).await?;
+    let mut changed = false;
+    if paused && direction == Direction::ClayToLoops {
+        changed |= stop_rows(target, true).await?;
+    }
+    if is_enabled(&mapping) == paused {
+        let id = mapping.uuid().unwrap_or_default();
+        let call = target.session.call("lambda:UpdateEventSourceMapping", worker(target, direction));
+        let update = target.session.lambda().update_event_source_mapping().uuid(id).enabled(!paused);
+        update.send().await.map_err(|fault| call.fault(&fault))?;
+        changed = true;
+    }
+    if !paused && direction == Direction::ClayToLoops {
+        changed |= stop_rows(target, false).await?;
+    }
+    Ok(PauseRecord { direction, paused, changed })
+}
+
+/// The function that delivers in a direction.
+#[must_use]
+pub fn worker(target: &StackTarget, direction: Direction) -> String {
+    target.stack.function(match direction {
+        Direction::LoopsToClay => "clay-delivery",
+        Direction::ClayToLoops => "loops-delivery",
+    })
+}
+
+/// What hands it its messages.
+async fn mapping(target: &StackTarget, direction: Direction) -> Result<EventSourceMappingConfiguration, Fault> {
+    let worker = worker(target, direction);
+    let call = target.session.call("lambda:ListEventSourceMappings", worker.clone());
+    let listed = target.session.lambda().list_event_source_mappings().function_name(&worker).send().await;
+    let listed = listed.map_err(|fault| call.fault(&fault))?;
+    let missing = || Fault::Missing { what: format!("the event source of {worker}") };
+    listed.event_source_mappings.unwrap_or_default().into_iter().next().ok_or_else(missing)
+}
+
+/// Whether it hands messages over, or is just about to.
+fn is_enabled(mapping: &EventSourceMappingConfiguration) -> bool {
+    !matches!(mapping.state(), Some("Disabled" | "Disabling"))
+}
+
+/// Makes rows join the queue, or pass it again; false where they did so before.
+async fn stop_rows(target: &StackTarget, stop: bool) -> Result<bool, Fault> {
+    let change = change_item(target, LOOPS_PACE_KEY.to_owned())?.expression_attribute_names("#at", STOPPED_AT);
+    let change = if stop {
+        let now = AttributeValue::N(Timestamp::now().as_millisecond().to_string());
+        change
+            .update_expression("SET #at = :now")
+            .condition_expression("attribute_not_exists(#at)")
+            .expression_attribute_values(":now", now)
+    } else {
+        change.update_expression("REMOVE #at").condition_expression("attribute_exists(#at)")
+    };
+    change_if(target, change).await
+}

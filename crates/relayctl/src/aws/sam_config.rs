@@ -1,0 +1,114 @@
+//! `samconfig.toml`: what SAM was told when the stack was deployed.
+//!
+//! As AWS' page "AWS SAM CLI configuration file" has it: a table for each environment, in it one for each command, `global`
+//! being every command's.
+
+use std::path::Path;
+
+use serde::Deserialize;
+
+use crate::error::Fault;
+
+/// The file's name, in the folder of the template.
+pub const SAM_CONFIG: &str = "samconfig.toml";
+/// The environment unless another is named.
+pub const DEFAULT_ENVIRONMENT: &str = "default";
+
+/// What says where a stack is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub struct SamParameters {
+    /// The stack's name.
+    pub stack_name: Option<String>,
+    /// Its region.
+    pub region: Option<String>,
+    /// The profile that it was deployed with.
+    pub profile: Option<String>,
+}
+
+/// Why a text says nothing.
+#[derive(Debug, PartialEq, Eq)]
+enum Broken {
+    /// It is no TOML from this line on.
+    Line(usize),
+    /// It has other environments only: these.
+    Environment(String),
+}
+
+impl SamParameters {
+    /// Reads a file; one that is not there says nothing, unless it was named.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is not TOML.
+    pub fn read(file: Option<&Path>, environment: &str) -> Result<Self, Fault> {
+        let path = file.unwrap_or(Path::new(SAM_CONFIG));
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(fault) if fault.kind() == std::io::ErrorKind::NotFound && file.is_none() => return Ok(Self::default()),
+            Err(fault) => return Err(Fault::Input { path: path.display().to_string(), detail: fault.kind() }),
+        };
+        let path = path.display().to_string();
+        Self::parse(&text, environment).map_err(|broken| match broken {
+            Broken::Line(line) => Fault::SamConfig { path, line },
+            Broken::Environment(names) => Fault::NoSuchEnvironment { path, environment: environment.to_owned(), names },
+        })
+    }
+
+    /// Reads a text. A file need not have the environment that nobody has named.
+    fn parse(text: &str, environment: &str) -> Result<Self, Broken> {
+        let line_of = |fault: &toml::de::Error| {
+            let start = fault.span().map_or(0, |span| span.start);
+            text.get(..start).map_or(1, |before| before.matches('\n').count() + 1)
+        };
+        let table: toml::Table = toml::from_str(text).map_err(|fault| Broken::Line(line_of(&fault)))?;
+        if environment != DEFAULT_ENVIRONMENT && !table.get(environment).is_some_and(toml::Value::is_table) {
+            let names = table.iter().filter(|(_, of)| of.is_table()).map(|(name, _)| name.clone());
+            return Err(Broken::Environment(names.collect::<Vec<_>>().join(", ")));
+        }
+
+        let of = |command: &str| {
+            let parameters = table.get(environment)?.get(command)?.get("parameters")?.clone();
+            Self::deserialize(parameters).ok()
+        };
+        let (deploy, global) = (of("deploy").unwrap_or_default(), of("global").unwrap_or_default());
+        Ok(Self {
+            stack_name: deploy.stack_name.or(global.stack_name),
+            region: deploy.region.or(global.region),
+            profile: deploy.profile.or(global.profile),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_for_deploying_wins_over_what_is_said_for_all() {
+        let text = "version = 0.1\n[default.global.parameters]\nstack_name = \"relay\"\nregion = \"eu-west-1\"\n\
+                    [default.deploy.parameters]\nregion = \"us-east-1\"\ncapabilities = \"CAPABILITY_IAM\"\n\
+                    [prod.deploy.parameters]\nstack_name = \"relay-prod\"\n";
+        let default = SamParameters::parse(text, "default").unwrap();
+        assert_eq!((default.stack_name.as_deref(), default.region.as_deref()), (Some("relay"), Some("us-east-1")));
+        assert_eq!(SamParameters::parse(text, "prod").unwrap().stack_name.as_deref(), Some("relay-prod"));
+        let missing = SamParameters::parse(text, "none").unwrap_err();
+        assert_eq!(missing, Broken::Environment("default, prod".to_owned()));
+        assert_eq!(SamParameters::parse("version = 0.1\n", "default").unwrap(), SamParameters::default());
+    }
+
+    #[test]
+    fn the_projects_own_file_names_the_stack() {
+        let text = include_str!("../../../../samconfig.toml");
+        assert_eq!(SamParameters::parse(text, "default").unwrap().stack_name.as_deref(), Some("loops-clay-relay"));
+    }
+
+    #[test]
+    fn a_broken_file_is_told_with_its_line() {
+        assert_eq!(SamParameters::parse("version = 0.1\n[default\n", "default").unwrap_err(), Broken::Line(2));
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_a_fault_only_where_it_was_named() {
+        let path = Path::new("/no/such/samconfig.toml");
+        assert!(matches!(SamParameters::read(Some(path), "default"), Err(Fault::Input { .. })));
+    }
+}

@@ -1,0 +1,136 @@
+//! What a stack says of itself.
+
+use std::collections::BTreeMap;
+
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata as _;
+
+use crate::aws::session::Session;
+use crate::error::Fault;
+
+/// The relay's functions, by their binaries' names, which follow the stack's in their own.
+pub const FUNCTIONS: [&str; 5] =
+    ["loops-to-clay", "clay-to-loops-contact", "clay-to-loops-event", "clay-delivery", "loops-delivery"];
+
+/// The outputs of the template, by their names there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Output {
+    /// The front door's address, without a path.
+    ApiUrl,
+    /// What Loops posts to.
+    LoopsWebhookUrl,
+    /// What a Clay column puts contacts to.
+    ClayContactUrl,
+    /// What a Clay column posts events to.
+    ClayEventUrl,
+    /// The secret of the direction from Loops to Clay.
+    LoopsToClaySecretName,
+    /// The secret of the direction from Clay to Loops.
+    ClayToLoopsSecretName,
+    /// The queue to Clay.
+    ClayQueueUrl,
+    /// Its dead letters.
+    ClayDeadLetterUrl,
+    /// The queue to Loops.
+    LoopsQueueUrl,
+    /// Its dead letters.
+    LoopsDeadLetterUrl,
+    /// The ledger.
+    LedgerTableName,
+}
+
+impl Output {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::ApiUrl,
+        Self::LoopsWebhookUrl,
+        Self::ClayContactUrl,
+        Self::ClayEventUrl,
+        Self::LoopsToClaySecretName,
+        Self::ClayToLoopsSecretName,
+        Self::ClayQueueUrl,
+        Self::ClayDeadLetterUrl,
+        Self::LoopsQueueUrl,
+        Self::LoopsDeadLetterUrl,
+        Self::LedgerTableName,
+    ];
+
+    /// Its name in the template.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ApiUrl => "ApiUrl",
+            Self::LoopsWebhookUrl => "LoopsWebhookUrl",
+            Self::ClayContactUrl => "ClayContactUrl",
+            Self::ClayEventUrl => "ClayEventUrl",
+            Self::LoopsToClaySecretName => "LoopsToClaySecretName",
+            Self::ClayToLoopsSecretName => "ClayToLoopsSecretName",
+            Self::ClayQueueUrl => "ClayQueueUrl",
+            Self::ClayDeadLetterUrl => "ClayDeadLetterUrl",
+            Self::LoopsQueueUrl => "LoopsQueueUrl",
+            Self::LoopsDeadLetterUrl => "LoopsDeadLetterUrl",
+            Self::LedgerTableName => "LedgerTableName",
+        }
+    }
+}
+
+/// A stack.
+#[derive(Debug, Clone)]
+pub struct Stack {
+    /// Its name.
+    pub name: String,
+    /// Its id, an ARN whose last part is a UUID.
+    pub id: String,
+    /// Its status, in CloudFormation's words.
+    pub status: String,
+    outputs: BTreeMap<String, String>,
+    parameters: BTreeMap<String, String>,
+}
+
+impl Stack {
+    /// Reads the stack of this name.
+    ///
+    /// # Errors
+    /// When there is none, or it cannot be read.
+    pub async fn find(session: &Session, name: &str) -> Result<Self, Fault> {
+        let call = session.call("cloudformation:DescribeStacks", name);
+        let no_stack = || Fault::NoStack { name: name.to_owned(), region: session.region().to_owned() };
+        let answer = session.cloudformation().describe_stacks().stack_name(name).send().await;
+        let answer = answer.map_err(|fault| match &fault {
+            // CloudFormation has no code of its own for this (API reference, "DescribeStacks": errors).
+            SdkError::ServiceError(refused) if refused.err().code() == Some("ValidationError") => no_stack(),
+            _ => call.fault(&fault),
+        })?;
+        let stack = answer.stacks.unwrap_or_default().into_iter().next().ok_or_else(no_stack)?;
+        let outputs = stack.outputs.unwrap_or_default().into_iter();
+        let parameters = stack.parameters.unwrap_or_default().into_iter();
+        Ok(Self {
+            name: stack.stack_name.unwrap_or_default(),
+            id: stack.stack_id.unwrap_or_default(),
+            status: stack.stack_status.map_or_else(String::new, |status| status.as_str().to_owned()),
+            outputs: outputs.filter_map(|output| output.output_key.zip(output.output_value)).collect(),
+            parameters: parameters.filter_map(|given| given.parameter_key.zip(given.parameter_value)).collect(),
+        })
+    }
+
+    /// An output.
+    ///
+    /// # Errors
+    /// When the stack does not have it.
+    pub fn output(&self, output: Output) -> Result<&str, Fault> {
+        let value = self.outputs.get(output.name()).map(String::as_str);
+        value.ok_or_else(|| Fault::NoOutput { stack: self.name.clone(), output: output.name() })
+    }
+
+    /// A parameter, by its name in the template.
+    #[must_use]
+    pub fn parameter(&self, name: &str) -> Option<&str> {
+        self.parameters.get(name).map(String::as_str)
+    }
+
+    /// What a function is called, by its binary's name.
+    #[must_use]
+    pub fn function(&self, binary: &str) -> String {
+        format!("{}-{binary}", self.name)
+    }
+}

@@ -1,0 +1,154 @@
+//! What CloudWatch knows: the functions' last errors, and alarms.
+
+use aws_sdk_cloudwatch::types::StateValue;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+
+use crate::aws::stack::FUNCTIONS;
+use crate::doctor::check::Check;
+use crate::doctor::finding::{Finding, named};
+use crate::error::Fault;
+use crate::target::StackTarget;
+
+/// How far back the logs are read.
+const WITHIN: SignedDuration = SignedDuration::from_hours(1);
+/// How many pages of a log are read at the most.
+const PAGES: usize = 10;
+/// What an error's line has: the relay's own level, and what Lambda says of a function that failed (AWS, "Lambda logs").
+const ERRORS: [&str; 3] = ["ERROR", "Task timed out", "Runtime.ExitError"];
+/// The most characters of an error that are shown.
+const CHARACTERS: usize = 120;
+
+/// `function-errors`: what the functions logged as an error in the last hour.
+pub async fn errors(target: &StackTarget) -> Finding {
+    const CHECK: Check = Check::FunctionErrors;
+    let mut found = Vec::new();
+    for binary in FUNCTIONS {
+        match errors_of(target, &target.stack.function(binary)).await {
+            Ok((0, _)) => {}
+            Ok((number, last)) => found.push(format!("{binary} {number}, the last: {last}")),
+            Err(fault) => return Finding::of(CHECK, &fault),
+        }
+    }
+    if found.is_empty() {
+        return Finding::ok(CHECK, "none in the last hour");
+    }
+    let seen = format!("in the last hour: {}", found.join("; "));
+    Finding::warn(CHECK, seen, "read the log with `sam logs` or in CloudWatch, and see the other findings")
+}
+
+async fn errors_of(target: &StackTarget, function: &str) -> Result<(usize, String), Fault> {
+    let group = format!("/aws/lambda/{function}");
+    let call = target.session.call("logs:FilterLogEvents", group.as_str());
+    let since = Timestamp::now().checked_sub(WITHIN).unwrap_or_default().as_millisecond();
+    let pattern = ERRORS.map(|error| format!("?\"{error}\"")).join(" ");
+    let (mut number, mut last, mut from) = (0, String::new(), None);
+    for _ in 0..PAGES {
+        let request = target.session.logs().filter_log_events().log_group_name(&group).filter_pattern(&pattern);
+        let answer = request.start_time(since).set_next_token(from).send().await.map_err(|fault| call.fault(&fault))?;
+        for event in answer.events.unwrap_or_default() {
+            let line = event.message.unwrap_or_default();
+            if ERRORS.iter().any(|error| line.contains(error)) {
+                number += 1;
+                last = told(&line);
+            }
+        }
+        from = answer.next_token;
+        if from.is_none() {
+            break;
+        }
+    }
+    Ok((number, last))
+}
+
+/// An error in the relay's own words, which have nobody's data; of anything else only its kind.
+fn told(line: &str) -> String {
+    let fields: Value = serde_json::from_str(line).unwrap_or_default();
+    let message = fields.get("message").and_then(Value::as_str);
+    match message.filter(|_| fields.get("level").and_then(Value::as_str) == Some("ERROR")) {
+        Some(message) => message.chars().filter(|letter| !letter.is_control()).take(CHARACTERS).collect(),
+        None => ERRORS.iter().rev().find(|error| line.contains(**error)).map_or("an error", |error| error).to_owned(),
+    }
+}
+
+/// The alarms of the template, by what follows the stack's name in theirs.
+const ALARMS: [&str; 12] = [
+    "clay-dead-letters",
+    "clay-deliveries-wait",
+    "loops-dead-letters",
+    "loops-deliveries-wait",
+    "clay-held",
+    "loops-held",
+    "loops-key-refused",
+    "clay-pool-nearly-used",
+    "clay-pool-used-up",
+    "signatures-refused",
+    "functions-fail",
+    "functions-throttled",
+];
+
+/// `alarms`: all of the stack's alarms are there, and none rings. Asked by their names: what another stack's begin with
+/// may be this one's.
+pub async fn alarms(target: &StackTarget) -> Finding {
+    const CHECK: Check = Check::Alarms;
+    let name = |alarm: &str| format!("{}-{alarm}", target.stack.name);
+    let call = target.session.call("cloudwatch:DescribeAlarms", name("*"));
+    let request = target.session.cloudwatch().describe_alarms().set_alarm_names(Some(ALARMS.map(name).to_vec()));
+    let alarms = match request.send().await {
+        Ok(answer) => answer.metric_alarms.unwrap_or_default(),
+        Err(fault) => return Finding::of(CHECK, &call.fault(&fault)),
+    };
+    let state = |alarm: &str| {
+        let wanted = name(alarm);
+        alarms.iter().find(|known| known.alarm_name.as_ref() == Some(&wanted)).map(|known| &known.state_value)
+    };
+    let of = |wanted: fn(Option<&Option<StateValue>>) -> bool| -> Vec<String> {
+        ALARMS.into_iter().filter(|alarm| wanted(state(alarm))).map(str::to_owned).collect()
+    };
+    let ringing = of(|state| state == Some(&Some(StateValue::Alarm)));
+    let missing = of(|state| state.is_none());
+    match (ringing.is_empty(), missing.is_empty()) {
+        (true, true) => Finding::ok(CHECK, "none rings"),
+        (false, true) => Finding::warn(
+            CHECK,
+            format!("ringing: {}", ringing.join(", ")),
+            "the description of each in CloudWatch says what it means; see the other findings",
+        ),
+        (true, false) => Finding::warn(
+            CHECK,
+            format!("not there, so it cannot ring: {}", named(&missing)),
+            "bring them back, as the runbook says, or upgrade the stack with `make deploy`",
+        ),
+        (false, false) => Finding::warn(
+            CHECK,
+            format!("ringing: {}; not there: {}", named(&ringing), named(&missing)),
+            "the description of each in CloudWatch says what it means; of those that are gone, see the runbook",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_alarms_are_those_of_the_template() {
+        let template = include_str!("../../../../../template.yaml");
+        let names = template.lines().filter_map(|line| line.trim().strip_prefix("AlarmName: !Sub ${AWS::StackName}-"));
+        let (mut names, mut known): (Vec<_>, _) = (names.collect(), ALARMS);
+        names.sort_unstable();
+        known.sort_unstable();
+        assert_eq!(names, known);
+        assert_eq!(template.matches("Type: AWS::CloudWatch::Alarm").count(), ALARMS.len());
+    }
+
+    #[test]
+    fn an_error_is_told_in_the_relays_words_and_of_others_only_its_kind() {
+        assert_eq!(
+            told(r#"{"level":"ERROR","message":"the table cannot be written","x":"hidden"}"#),
+            "the table cannot be written"
+        );
+        assert_eq!(told("2026-01-01 hidden Task timed out after 20.00 seconds"), "Task timed out");
+        assert_eq!(told(r#"{"message":"hidden ERROR"}"#), "ERROR");
+    }
+}

@@ -1,0 +1,95 @@
+//! The ledger: what each Clay webhook has taken, and the last delivery.
+
+use jiff::Timestamp;
+use relay::ports::secrets::LoopsToClaySecret;
+use relay_aws::ledger::deliveries::delivery_key;
+use relay_aws::ledger::table::{text, time};
+use relay_aws::ledger::webhook_usage::{webhook_key, webhook_use};
+use relay_core::delivery::DeliveryId;
+
+use crate::aws::stack::Output;
+use crate::doctor::check::Check;
+use crate::doctor::finding::Finding;
+use crate::doctor::live_send::Sent;
+use crate::doctor::webhook_usage;
+use crate::error::Fault;
+use crate::operations::stack::item;
+use crate::target::StackTarget;
+
+/// How many pages of the table are looked at for the last delivery: 1 MB each.
+const PAGES: usize = 5;
+
+/// `clay-webhook-use`: what each webhook has taken.
+pub async fn webhook_uses(target: &StackTarget, to_clay: &LoopsToClaySecret) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for route in &to_clay.routes {
+        let mut uses = Vec::new();
+        for webhook in &route.webhooks {
+            match item(target, webhook_key(&webhook.key())).await {
+                Ok(known) => uses.push(webhook_use(&known.unwrap_or_default())),
+                Err(fault) => return vec![Finding::of(webhook_usage::CHECK, &fault)],
+            }
+        }
+        findings.extend(webhook_usage::judge(route, &uses));
+    }
+    findings
+}
+
+/// `last-delivery`: the ledger is there, and has seen something delivered.
+pub async fn last_delivery(target: &StackTarget) -> Finding {
+    const CHECK: Check = Check::LastDelivery;
+    match latest(target).await {
+        Ok((Some((at, direction)), whole)) => {
+            let of = if whole { "" } else { ", as far as was looked" };
+            Finding::ok(CHECK, format!("one that came at {at} ({direction}){of}"))
+        }
+        Ok((None, _)) => Finding::ok(CHECK, "none is on record yet"),
+        Err(fault) => Finding::of(CHECK, &fault),
+    }
+}
+
+/// Where the deliveries of an event stand that has just been sent: one for each route that takes it.
+///
+/// # Errors
+/// When the ledger cannot be read.
+pub async fn delivered(
+    target: &StackTarget,
+    to_clay: &LoopsToClaySecret,
+    event: &str,
+    id: &str,
+) -> Result<Sent, Fault> {
+    let mut sent = Sent::Delivered;
+    for route in to_clay.routes.iter().filter(|route| route.events.selects(event)) {
+        let known = item(target, delivery_key(&DeliveryId::of_webhook(&route.name, id))).await?.unwrap_or_default();
+        match text(&known, "standing") {
+            Some("done") => {}
+            Some("dead") => return Ok(Sent::Dead),
+            _ => sent = Sent::Waiting,
+        }
+    }
+    Ok(sent)
+}
+
+/// When the youngest of the deliveries that are done came, which way it went, and whether the whole table was looked at.
+async fn latest(target: &StackTarget) -> Result<(Option<(Timestamp, &'static str)>, bool), Fault> {
+    let table = target.stack.output(Output::LedgerTableName)?;
+    let call = target.session.call("dynamodb:Scan", table);
+    let (mut latest, mut from) = (None, None);
+    for _ in 0..PAGES {
+        let scan = target.session.dynamodb().scan().table_name(table).set_exclusive_start_key(from);
+        let scan = scan.projection_expression("pk, standing, received_at, cargo");
+        let page = scan.send().await.map_err(|fault| call.fault(&fault))?;
+        for item in page.items.unwrap_or_default() {
+            if text(&item, "standing") != Some("done") {
+                continue;
+            }
+            let direction = if text(&item, "cargo") == Some("row") { "loops-to-clay" } else { "clay-to-loops" };
+            latest = latest.max(time(&item, "received_at").map(|at| (at, direction)));
+        }
+        from = page.last_evaluated_key.filter(|key| !key.is_empty());
+        if from.is_none() {
+            return Ok((latest, true));
+        }
+    }
+    Ok((latest, false))
+}

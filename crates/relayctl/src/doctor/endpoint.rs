@@ -1,0 +1,319 @@
+//! The front door, tried from outside as Loops and Clay use it. Nothing of it gets to Loops or Clay: a test event is
+//! answered and not forwarded, and a row without a contact is refused.
+
+use std::time::{Duration, Instant};
+
+use http::Method;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, DATE};
+use jiff::{SignedDuration, Timestamp};
+use relay::destination::http_client::{FarAnswer, HttpClient};
+use relay_aws::secrets::cached_secret::REREAD_EVERY;
+use relay_core::policy::response::Outcome as Heard;
+use relay_core::secret::{ExposeSecret as _, SecretString};
+use relay_core::webhook::signature::{ID_HEADER, SIGNATURE_HEADER, SigningSecret, TIMESTAMP_HEADER};
+use serde_json::Value;
+use url::{Host, Url};
+
+use crate::doctor::check::Check;
+use crate::doctor::finding::Finding;
+use crate::setup::documents::fingerprint;
+use crate::setup::report::Paste;
+
+/// How long an answer may take.
+const WITHIN: Duration = Duration::from_secs(20);
+/// The event that Loops sends when a person presses "Send test" (Loops, "Webhooks": testing.testEvent).
+const TEST_EVENT: &str = r#"{"eventName":"testing.testEvent","webhookSchemaVersion":"1.0.0"}"#;
+/// A row that no relay sends on: it names nobody.
+const EMPTY_ROW: &str = "{}";
+/// The code of an answer that nobody has filled in what is needed for another.
+pub(crate) const NOT_CONFIGURED: &str = "not_configured";
+/// What to do where the relay knows other secrets than are kept.
+const UNKNOWN: &str = "a relay-local may have others in its environment: run doctor there; on AWS, see function-errors";
+/// From how many seconds on a clock that is off is worth a word.
+const SKEW_SECONDS: i64 = 30;
+
+/// The front door.
+#[derive(Debug)]
+pub struct Door<'a> {
+    client: &'a HttpClient,
+    paste: &'a Paste,
+    /// How far the door's clock is ahead of this machine's.
+    ahead: SignedDuration,
+    written: Written,
+}
+
+/// When what functions keep in mind was written; nothing where it is not filled in, or is taken up by the relay at once.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Written {
+    /// The signing secrets.
+    pub signing_secrets: Option<Timestamp>,
+    /// The relay tokens.
+    pub relay_tokens: Option<Timestamp>,
+    /// The key of Loops.
+    pub api_key: Option<Timestamp>,
+}
+
+impl<'a> Door<'a> {
+    /// The door at these addresses.
+    #[must_use]
+    pub const fn new(client: &'a HttpClient, paste: &'a Paste, written: Written) -> Self {
+        Self { client, paste, ahead: SignedDuration::ZERO, written }
+    }
+
+    /// A refusal that is over soon: what a secret was before it was written is used on, until something does not work with
+    /// it, and then it is read again, at most so often.
+    pub(crate) fn not_read_yet(&self, check: Check, what: &str, written: Option<Timestamp>) -> Option<Finding> {
+        let age = (Timestamp::now() + self.ahead).duration_since(written?).max(SignedDuration::ZERO);
+        let left = SignedDuration::try_from(REREAD_EVERY).ok()? - age;
+        left.is_positive().then(|| {
+            Finding::warn(
+                check,
+                format!("{what} is refused: the functions have not read the secret yet that was just written"),
+                format!("run doctor again in {} s: by then they read it when they need it", left.as_secs() + 1),
+            )
+        })
+    }
+
+    /// `endpoint`: its name resolves, and it answers; over TLS where it should. None, where nothing answers.
+    pub async fn endpoint(&self) -> (Finding, bool) {
+        const CHECK: Check = Check::Endpoint;
+        let url = &self.paste.loops_webhook_url;
+        let Ok(parsed) = Url::parse(url) else {
+            return (Finding::fail(CHECK, "the stack gives no URL", "deploy it again with `make deploy`"), false);
+        };
+        let origin = parsed.origin().ascii_serialization();
+        if let Some(Host::Domain(domain)) = parsed.host() {
+            let port = parsed.port_or_known_default().unwrap_or(443);
+            if tokio::net::lookup_host((domain, port)).await.is_err() {
+                let to_do = "look at this machine's DNS, and whether the stack was deleted";
+                return (Finding::fail(CHECK, format!("the name {domain} does not resolve"), to_do), false);
+            }
+        }
+        let request = self.client.request(Method::GET, &origin);
+        match self.client.send(request, WITHIN, Timestamp::now()).await.outcome {
+            Heard::Answered(_) => (Finding::ok(CHECK, format!("{origin} answers")), true),
+            Heard::CertificateUntrusted => {
+                let to_do = "something in between breaks TLS open: try from another network";
+                (Finding::fail(CHECK, format!("the certificate of {origin} is not trusted"), to_do), false)
+            }
+            Heard::TimedOut | Heard::Unreachable => {
+                let to_do = "look at the network; for a relay-local, start it, or set RELAY_LISTEN to where it listens";
+                (Finding::fail(CHECK, format!("nothing answers at {origin}"), to_do), false)
+            }
+        }
+    }
+
+    /// `clock`: this machine's clock is that of the door, as far as signatures need it. `tolerance` is in seconds, 0 = any.
+    pub async fn clock(&mut self, tolerance: i64) -> Finding {
+        const CHECK: Check = Check::Clock;
+        let began = Instant::now();
+        let request = self.client.request(Method::GET, &self.paste.loops_webhook_url).timeout(WITHIN);
+        let date = request.send().await.ok().and_then(|answer| {
+            let date = answer.headers().get(DATE)?.to_str().ok()?.to_owned();
+            httpdate::parse_http_date(&date).ok().and_then(|date| Timestamp::try_from(date).ok())
+        });
+        let Some(date) = date else {
+            return Finding::warn(CHECK, "the endpoint does not say its time", "look at this machine's clock yourself");
+        };
+        // The date was written somewhere in between, and has whole seconds.
+        let here = Timestamp::now() - SignedDuration::try_from(began.elapsed() / 2).unwrap_or_default();
+        let seconds = date.duration_since(here).as_secs();
+        if seconds.abs() <= SKEW_SECONDS {
+            return Finding::ok(CHECK, "this machine's clock agrees with the relay's");
+        }
+        self.ahead = SignedDuration::from_secs(seconds);
+        let way = if seconds > 0 { "behind" } else { "ahead of" };
+        let seen = format!("this machine's clock is {} s {way} the relay's", seconds.abs());
+        let to_do = "set the clock of this machine by a time server (NTP)";
+        if tolerance > 0 && seconds.abs() > tolerance {
+            Finding::fail(CHECK, seen, to_do)
+        } else {
+            Finding::warn(CHECK, seen, to_do)
+        }
+    }
+
+    /// `signed-webhook`: a test event with each signing secret is taken.
+    pub async fn signed(&self, secrets: &[SecretString]) -> Finding {
+        const CHECK: Check = Check::SignedWebhook;
+        if secrets.is_empty() {
+            return Finding::fail(CHECK, "there is no signing secret to sign with", "fill it in with `relayctl setup`");
+        }
+        for text in secrets {
+            let known = fingerprint(text.expose_secret());
+            let Ok(secret) = SigningSecret::parse(text.expose_secret()) else {
+                return Finding::fail(
+                    CHECK,
+                    format!("the signing secret {known} is malformed"),
+                    "give it to `relayctl setup` again",
+                );
+            };
+            let answer = self.webhook(&secret, &new_id(), TEST_EVENT).await;
+            let code = said(&answer, "code");
+            match answer.outcome {
+                Heard::Answered(200) if said(&answer, "status") == "test" => {}
+                Heard::Answered(401) if code == "timestamp_out_of_range" => {
+                    return Finding::fail(
+                        CHECK,
+                        "a signed test event is refused for its time",
+                        "set this machine's clock by a time server",
+                    );
+                }
+                Heard::Answered(401 | 503) if code == "invalid_signature" || code == NOT_CONFIGURED => {
+                    let what = format!("a test event signed with {known}");
+                    return self.not_read_yet(CHECK, &what, self.written.signing_secrets).unwrap_or_else(|| {
+                        Finding::fail(CHECK, format!("{what} is refused: the relay does not know that secret"), UNKNOWN)
+                    });
+                }
+                _ => return unexpected(CHECK, "a signed test event", &answer),
+            }
+        }
+        Finding::ok(CHECK, format!("a test event is taken with {}", each(secrets.len(), "signing secret")))
+    }
+
+    /// `forged-webhook`: what is signed with some other secret is refused.
+    pub async fn forged(&self) -> Finding {
+        const CHECK: Check = Check::ForgedWebhook;
+        let Ok(secret) = SigningSecret::parse(&format!("whsec_{}", base64(&rand::random::<[u8; 32]>()))) else {
+            return Finding::warn(CHECK, "no secret could be made up", "report this");
+        };
+        let answer = self.webhook(&secret, &new_id(), TEST_EVENT).await;
+        match answer.outcome {
+            Heard::Answered(401) => Finding::ok(CHECK, "a forged test event is refused"),
+            Heard::Answered(200..=299) => Finding::fail(
+                CHECK,
+                "a forged test event is taken: anybody can add rows",
+                "something in front of the relay answers for it: look at what LoopsWebhookUrl leads to",
+            ),
+            Heard::Answered(503) if said(&answer, "code") == NOT_CONFIGURED => self
+                .not_read_yet(CHECK, "every webhook", self.written.signing_secrets)
+                .unwrap_or_else(|| unexpected(CHECK, "a forged test event", &answer)),
+            _ => unexpected(CHECK, "a forged test event", &answer),
+        }
+    }
+
+    /// `wrong-token`: a row with some other token is refused, on both routes.
+    pub async fn wrong_token(&self) -> Finding {
+        const CHECK: Check = Check::WrongToken;
+        let token = SecretString::from(format!("doctor_{}", hex::encode(rand::random::<[u8; 16]>())));
+        for (method, url) in self.rows() {
+            let answer = self.row(method, url, &token, EMPTY_ROW).await;
+            match answer.outcome {
+                Heard::Answered(401) => {}
+                Heard::Answered(200..=299 | 400) => {
+                    let to_do = "something in front of the relay answers for it: look at what ClayContactUrl and ClayEventUrl lead to";
+                    return Finding::fail(
+                        CHECK,
+                        "a row with a made-up token gets in: anybody can write to Loops",
+                        to_do,
+                    );
+                }
+                _ => return unexpected(CHECK, "a row with a made-up token", &answer),
+            }
+        }
+        Finding::ok(CHECK, "rows with a made-up token are refused")
+    }
+
+    /// `relay-token`: each relay token gets in, on both routes. The row is empty, so that it is refused after that.
+    pub async fn right_token(&self, tokens: &[SecretString]) -> Finding {
+        const CHECK: Check = Check::RelayToken;
+        if tokens.is_empty() {
+            return Finding::fail(
+                CHECK,
+                "there is no relay token to try",
+                "make one with `relayctl setup --add-relay-token`",
+            );
+        }
+        for token in tokens {
+            for (method, url) in self.rows() {
+                let answer = self.row(method, url, token, EMPTY_ROW).await;
+                match answer.outcome {
+                    Heard::Answered(400) => {}
+                    Heard::Answered(401) => {
+                        let what = format!("a row with the relay token {}", fingerprint(token.expose_secret()));
+                        return self.not_read_yet(CHECK, &what, self.written.relay_tokens).unwrap_or_else(|| {
+                            Finding::fail(CHECK, format!("{what} is refused: the relay does not know it"), UNKNOWN)
+                        });
+                    }
+                    _ => return unexpected(CHECK, "a row without a contact", &answer),
+                }
+            }
+        }
+        Finding::ok(CHECK, format!("rows get in with {}", each(tokens.len(), "relay token")))
+    }
+
+    fn rows(&self) -> [(Method, &str); 2] {
+        [(Method::PUT, &self.paste.clay_contact_url), (Method::POST, &self.paste.clay_event_url)]
+    }
+
+    pub(crate) async fn webhook(&self, secret: &SigningSecret, id: &str, event: &str) -> FarAnswer {
+        let now = Timestamp::now();
+        let time = now.checked_add(self.ahead).unwrap_or(now).as_second().to_string();
+        let signature = secret.sign(id, &time, event.as_bytes());
+        let request = self.client.request(Method::POST, &self.paste.loops_webhook_url);
+        let request = request
+            .header(CONTENT_TYPE, "application/json")
+            .header(ID_HEADER, id)
+            .header(TIMESTAMP_HEADER, time)
+            .header(SIGNATURE_HEADER, signature)
+            .body(event.to_owned());
+        self.client.send(request, WITHIN, now).await
+    }
+
+    /// Where rows come in.
+    pub(crate) const fn paste(&self) -> &Paste {
+        self.paste
+    }
+
+    /// When what it lets in by was written.
+    pub(crate) const fn written(&self) -> Written {
+        self.written
+    }
+
+    pub(crate) async fn row(&self, method: Method, url: &str, token: &SecretString, row: &str) -> FarAnswer {
+        let request = self.client.request(method, url).header(CONTENT_TYPE, "application/json");
+        let request = request.header(AUTHORIZATION, format!("Bearer {}", token.expose_secret())).body(row.to_owned());
+        self.client.send(request, WITHIN, Timestamp::now()).await
+    }
+}
+
+/// An id for a webhook, told from those of Loops.
+pub(crate) fn new_id() -> String {
+    format!("msg_doctor_{}", hex::encode(rand::random::<[u8; 12]>()))
+}
+
+/// An answer that none of the checks expects.
+pub(crate) fn unexpected(check: Check, what: &str, answer: &FarAnswer) -> Finding {
+    let code = said(answer, "code");
+    let with = if code.is_empty() { String::new() } else { format!(" ({code})") };
+    let (seen, to_do) = match answer.outcome {
+        Heard::Answered(status @ 404) => {
+            (format!("{status}{with}"), "no such route is there: deploy the stack again with `make deploy`")
+        }
+        Heard::Answered(status @ 429) => {
+            (format!("{status}{with}"), "it asks to come back later: run doctor again in a minute")
+        }
+        Heard::Answered(status @ (502 | 503)) if !code.is_empty() => (
+            format!("{status}{with}"),
+            "the relay says that a secret is missing or a service fails: see the other findings",
+        ),
+        Heard::Answered(status) => (format!("{status}{with}"), "see function-errors, and the log of the function"),
+        _ => ("nothing".to_owned(), "run doctor again, and see function-errors"),
+    };
+    Finding::fail(check, format!("{what} is answered with {seen}"), to_do)
+}
+
+/// A text of an answer; empty, where it has none or one that is no code.
+pub(crate) fn said(answer: &FarAnswer, field: &str) -> String {
+    let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+    let text = body.get(field).and_then(Value::as_str).unwrap_or_default();
+    text.chars().filter(|letter| letter.is_ascii_lowercase() || *letter == '_').take(40).collect()
+}
+
+fn each(number: usize, what: &str) -> String {
+    if number == 1 { format!("the {what}") } else { format!("each of {number} {what}s") }
+}
+
+fn base64(bytes: &[u8]) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.encode(bytes)
+}

@@ -1,0 +1,126 @@
+//! A `relay-local`, by its data folder: the settings that it has when it is started from this terminal.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use relay_sqlite::config::{LocalSettings, RELAY_DATA, RELAY_LISTEN};
+use relay_sqlite::data_dir::{DataFolder, FolderFault};
+use relay_sqlite::secrets_file::{STORED_SETTINGS, STORED_SETTINGS_FILE, fill_in};
+
+use crate::error::Fault;
+use crate::setup::secret_store::KeepingFault;
+
+/// A relay on this machine.
+#[derive(Debug)]
+pub struct LocalRelay {
+    /// Its folder.
+    pub folder: DataFolder,
+    /// Its settings: the environment's, and what is stored in the folder.
+    pub settings: LocalSettings,
+    /// Which events it relays, as they are written.
+    pub events: Vec<String>,
+    /// Those settings of the environment that could be stored in the folder: they win.
+    pub environment: Vec<&'static str>,
+}
+
+impl LocalRelay {
+    /// Reads the settings of the relay of this folder.
+    ///
+    /// # Errors
+    /// When a setting is wrong.
+    pub fn read(folder: DataFolder) -> Result<Self, Fault> {
+        Self::read_but(folder, &[])
+    }
+
+    /// The same, but what is stored and of no use is not read: something else is to be put in its place.
+    ///
+    /// # Errors
+    /// When a setting of the environment is wrong.
+    pub fn read_to_mend(folder: DataFolder) -> Result<Self, Fault> {
+        Self::read_but(folder, &STORED_SETTINGS)
+    }
+
+    fn read_but(folder: DataFolder, mended: &[&str]) -> Result<Self, Fault> {
+        let mut variables: BTreeMap<String, String> = relay_aws::sdk::clients::environment();
+        let environment = STORED_SETTINGS.into_iter().filter(|name| variables.contains_key(*name)).collect();
+        variables.insert(RELAY_DATA.to_owned(), folder.path().display().to_string());
+        let stored = fill_in(&mut variables)?;
+        if let Err(faults) = LocalSettings::read(&variables)
+            && faults.iter().any(|fault| mended.contains(&fault.name) && stored.contains(&fault.name))
+        {
+            // All of it, because URLs and tokens go together; setup reads the file by itself.
+            variables.retain(|name, _| !stored.contains(&name.as_str()));
+        }
+        let mut settings = LocalSettings::read(&variables).map_err(|faults| match faults.into_iter().next() {
+            Some(fault) if stored.contains(&fault.name) => KeepingFault::StoredSetting {
+                path: folder.path().join(STORED_SETTINGS_FILE).display().to_string(),
+                fault,
+            }
+            .into(),
+            Some(fault) => Fault::Setting(fault),
+            None => Fault::NoFolder { folder: folder.path().display().to_string() },
+        })?;
+        let events = variables.get("RELAYED_EVENTS").map_or("contact.created", String::as_str);
+        let events = events.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect();
+        let is_told = variables.get(RELAY_LISTEN).is_some_and(|address| !address.is_empty());
+        // What a relay has left that runs no more says nothing.
+        if let Some(address) = folder.kept_address()?.filter(|_| !is_told)
+            && is_in_use(&folder)?
+        {
+            settings.listen = address;
+        }
+        Ok(Self { folder, settings, events, environment })
+    }
+
+    /// Where it listens, as `http://…`.
+    #[must_use]
+    pub fn base(&self) -> String {
+        format!("http://{}", relay_local::startup_banner::reachable(self.settings.listen))
+    }
+
+    /// Whether it listens on an address that others than this machine and its own network may reach.
+    #[must_use]
+    pub fn is_public(&self) -> bool {
+        match self.settings.listen.ip() {
+            IpAddr::V4(ip) => !(ip.is_loopback() || ip.is_unspecified() || ip.is_private() || ip.is_link_local()),
+            IpAddr::V6(ip) => {
+                !(ip.is_loopback() || ip.is_unspecified() || ip.is_unique_local() || ip.is_unicast_link_local())
+            }
+        }
+    }
+
+    /// Whether a relay is running on the folder.
+    ///
+    /// # Errors
+    /// When nothing can be written there.
+    pub fn is_running(&self) -> Result<bool, Fault> {
+        is_in_use(&self.folder)
+    }
+
+    /// A folder that is made where there is none, for its owner alone.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn made(folder: PathBuf) -> Result<DataFolder, Fault> {
+        let folder = DataFolder::new(folder);
+        match folder.lock() {
+            Ok(lock) => lock.release(),
+            Err(FolderFault::InUse { .. }) => {}
+            Err(fault) => return Err(fault.into()),
+        }
+        Ok(folder)
+    }
+}
+
+/// Whether a relay has the folder.
+fn is_in_use(folder: &DataFolder) -> Result<bool, Fault> {
+    match folder.lock() {
+        Ok(lock) => {
+            lock.release();
+            Ok(false)
+        }
+        Err(FolderFault::InUse { .. }) => Ok(true),
+        Err(fault) => Err(fault.into()),
+    }
+}

@@ -1,0 +1,264 @@
+//! What a person gives to `setup`: typed without an echo, or read from a file or standard input; never an argument, which
+//! a shell keeps and every process sees.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read as _};
+use std::path::Path;
+
+use relay_core::secret::{ExposeSecret, SecretString, is_set};
+use relay_core::webhook::signature::SigningSecret;
+use relay_sqlite::config::{CLAY_WEBHOOK_AUTH_TOKEN, CLAY_WEBHOOK_URL, LOOPS_API_KEY, LOOPS_SIGNING_SECRET};
+use secrecy::zeroize::Zeroizing;
+use serde_json::Value;
+
+use crate::error::Fault;
+use crate::setup::clay_webhooks::check_urls;
+use crate::setup::error::Refusal;
+
+/// The names that a document may have, as relay-local calls them.
+pub const NAMES: [&str; 4] = [LOOPS_API_KEY, LOOPS_SIGNING_SECRET, CLAY_WEBHOOK_URL, CLAY_WEBHOOK_AUTH_TOKEN];
+/// The fewest bytes of a signing secret (Standard Webhooks, "Symmetric signatures": 24 to 64): a shorter one is another word
+/// that happens to be base64.
+const SIGNING_SECRET_BYTES: usize = 16;
+/// What Loops puts before a signing secret.
+const SIGNING_SECRET_PREFIX: &str = "whsec_";
+/// The most that is read.
+const MOST: u64 = 64 * 1024;
+
+/// What was given; what was not stays as it is.
+#[derive(Debug, Clone, Default)]
+pub struct Given {
+    /// The Loops key.
+    pub api_key: Option<SecretString>,
+    /// The signing secrets.
+    pub signing_secrets: Option<Vec<SecretString>>,
+    /// The URLs of a route's webhooks.
+    pub urls: Option<Vec<SecretString>>,
+    /// Their tokens: one for all, or one for each, an empty one being none.
+    pub tokens: Option<Vec<SecretString>>,
+}
+
+impl Given {
+    /// Reads a file, `-` being standard input.
+    ///
+    /// # Errors
+    /// When it cannot be read, or something in it is wrong.
+    pub fn from_file(path: &Path) -> Result<Self, Fault> {
+        let mut text = Zeroizing::new(String::new());
+        let read = if path.as_os_str() == "-" {
+            io::stdin().lock().take(MOST).read_to_string(&mut text)
+        } else {
+            std::fs::File::open(path).and_then(|file| file.take(MOST).read_to_string(&mut text))
+        };
+        read.map_err(|fault| Fault::Input { path: path.display().to_string(), detail: fault.kind() })?;
+        Self::parse(&text)
+    }
+
+    /// Reads a JSON object of texts or lists of texts, or lines of `NAME=VALUE`.
+    ///
+    /// # Errors
+    /// When it is neither, or something in it is wrong.
+    pub fn parse(text: &str) -> Result<Self, Fault> {
+        let text = text.trim_start_matches('\u{feff}').trim();
+        let values = if text.starts_with('{') { json(text)? } else { lines(text)? };
+        if let Some(unknown) = values.keys().find(|name| !NAMES.contains(&name.as_str())) {
+            let printable =
+                unknown.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') && unknown.len() <= 40;
+            let name = if printable { unknown.clone() } else { "something else".to_owned() };
+            return Err(Fault::UnknownValue { name });
+        }
+        Self::of(|name| values.get(name).map(|value| SecretString::from(value.as_str())))
+    }
+
+    /// Checks that an option gets only what it takes.
+    ///
+    /// # Errors
+    /// When something else was given.
+    pub fn only_for(&self, option: &'static str, taken: &[&str]) -> Result<(), Fault> {
+        let given = [
+            (LOOPS_API_KEY, self.api_key.is_some()),
+            (LOOPS_SIGNING_SECRET, self.signing_secrets.is_some()),
+            (CLAY_WEBHOOK_URL, self.urls.is_some()),
+            (CLAY_WEBHOOK_AUTH_TOKEN, self.tokens.is_some()),
+        ];
+        match given.into_iter().find(|(name, given)| *given && !taken.contains(name)) {
+            Some((name, _)) => Err(Refusal::NotTaken { option, name }.into()),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether nothing was given.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.api_key.is_none() && self.signing_secrets.is_none() && self.urls.is_none() && self.tokens.is_none()
+    }
+
+    /// Checks that no signing secret is the Loops key, be it given or known.
+    ///
+    /// # Errors
+    /// When one is.
+    pub fn check_against(&self, known: Option<&SecretString>) -> Result<(), Fault> {
+        let keys: Vec<&str> = self.api_key.iter().chain(known).map(ExposeSecret::expose_secret).collect();
+        let mut secrets = self.signing_secrets.iter().flatten().map(encoded);
+        if secrets.any(|secret| keys.contains(&secret)) {
+            return Err(Refusal::KeyAsSigningSecret.into());
+        }
+        Ok(())
+    }
+
+    /// The signing secrets that do not look like those that Loops shows, though the relay takes them.
+    pub fn without_prefix(&self) -> impl Iterator<Item = &SecretString> {
+        let secrets = self.signing_secrets.iter().flatten();
+        secrets.filter(|secret| !secret.expose_secret().starts_with(SIGNING_SECRET_PREFIX))
+    }
+
+    /// Takes the values that there are by their names.
+    ///
+    /// # Errors
+    /// When something is wrong with one.
+    pub(crate) fn of(value: impl Fn(&str) -> Option<SecretString>) -> Result<Self, Fault> {
+        let given = |name: &'static str| value(name).filter(|value| is_set(value.expose_secret()));
+        let list = |name| {
+            let value = given(name)?;
+            let items = value.expose_secret().split(',').map(|item| SecretString::from(item.trim()));
+            Some(items.collect::<Vec<_>>())
+        };
+        let filled = |list: Option<Vec<SecretString>>| {
+            let list = list?.into_iter().filter(|item| is_set(item.expose_secret())).collect::<Vec<_>>();
+            // Commas alone give nothing: they do not empty a list.
+            (!list.is_empty()).then_some(list)
+        };
+        let given = Self {
+            api_key: given(LOOPS_API_KEY).map(|key| SecretString::from(key.expose_secret().trim())),
+            signing_secrets: filled(list(LOOPS_SIGNING_SECRET)),
+            urls: filled(list(CLAY_WEBHOOK_URL)),
+            tokens: list(CLAY_WEBHOOK_AUTH_TOKEN),
+        };
+        given.check()?;
+        Ok(given)
+    }
+
+    fn check(&self) -> Result<(), Fault> {
+        for secret in self.signing_secrets.iter().flatten() {
+            SigningSecret::parse(secret.expose_secret()).map_err(|_| Fault::SigningSecret)?;
+            // Four characters of base64 are three bytes.
+            if encoded(secret).trim_end_matches('=').len() * 3 / 4 < SIGNING_SECRET_BYTES {
+                return Err(Refusal::ShortSigningSecret.into());
+            }
+        }
+        check_urls(self.urls.as_deref().unwrap_or_default())?;
+        let headers = [
+            (LOOPS_API_KEY, self.api_key.as_slice()),
+            (CLAY_WEBHOOK_AUTH_TOKEN, self.tokens.as_deref().unwrap_or_default()),
+        ];
+        for (name, values) in headers {
+            if !values.iter().all(|value| value.expose_secret().bytes().all(|byte| byte.is_ascii_graphic())) {
+                return Err(Fault::NotForAHeader { name });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The base64 of a signing secret.
+fn encoded(secret: &SecretString) -> &str {
+    let text = secret.expose_secret();
+    text.strip_prefix(SIGNING_SECRET_PREFIX).unwrap_or(text)
+}
+
+fn json(text: &str) -> Result<BTreeMap<String, Zeroizing<String>>, Fault> {
+    let broken = |line| Fault::ValuesDocument { line };
+    let values: BTreeMap<String, Value> = serde_json::from_str(text).map_err(|fault| broken(fault.line()))?;
+    let mut texts = BTreeMap::new();
+    for (name, value) in values {
+        let text = match value {
+            Value::String(text) => text,
+            Value::Array(items) => {
+                let items: Option<Vec<&str>> = items.iter().map(Value::as_str).collect();
+                items.ok_or_else(|| broken(1))?.join(",")
+            }
+            _ => return Err(broken(1)),
+        };
+        texts.insert(name, Zeroizing::new(text));
+    }
+    Ok(texts)
+}
+
+fn lines(text: &str) -> Result<BTreeMap<String, Zeroizing<String>>, Fault> {
+    let mut texts = BTreeMap::new();
+    for (place, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let broken = || Fault::ValuesDocument { line: place + 1 };
+        let (name, value) = line.strip_prefix("export ").unwrap_or(line).split_once('=').ok_or_else(broken)?;
+        let value = value.trim();
+        let quoted = ['"', '\''].iter().find_map(|quote| value.strip_prefix(*quote)?.strip_suffix(*quote));
+        texts.insert(name.trim().to_owned(), Zeroizing::new(quoted.unwrap_or(value).to_owned()));
+    }
+    Ok(texts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn exposed(list: &Option<Vec<SecretString>>) -> Vec<&str> {
+        list.iter().flatten().map(ExposeSecret::expose_secret).collect()
+    }
+
+    #[test]
+    fn lines_and_json_say_the_same() {
+        let lines = "# mine\nexport LOOPS_API_KEY='key'\nLOOPS_SIGNING_SECRET=whsec_c3VwZXItc2VjcmV0LWtleS1ieXRlcw==\n\
+                     CLAY_WEBHOOK_URL = https://a.example/x , https://a.example/y\nCLAY_WEBHOOK_AUTH_TOKEN=,t\n";
+        let json = r#"{"LOOPS_API_KEY": "key", "LOOPS_SIGNING_SECRET": ["whsec_c3VwZXItc2VjcmV0LWtleS1ieXRlcw=="],
+            "CLAY_WEBHOOK_URL": ["https://a.example/x", "https://a.example/y"], "CLAY_WEBHOOK_AUTH_TOKEN": ["", "t"]}"#;
+        for text in [lines, json] {
+            let given = Given::parse(text).unwrap();
+            assert_eq!(given.api_key.as_ref().unwrap().expose_secret(), "key");
+            assert_eq!(exposed(&given.signing_secrets), ["whsec_c3VwZXItc2VjcmV0LWtleS1ieXRlcw=="]);
+            assert_eq!(exposed(&given.urls), ["https://a.example/x", "https://a.example/y"]);
+            assert_eq!(exposed(&given.tokens), ["", "t"]);
+        }
+    }
+
+    #[test]
+    fn what_is_empty_or_a_placeholder_is_not_given() {
+        assert!(Given::parse("LOOPS_API_KEY=\nLOOPS_SIGNING_SECRET=REPLACE me\n").unwrap().is_empty());
+        assert!(Given::parse("").unwrap().is_empty());
+        assert!(Given::parse("LOOPS_SIGNING_SECRET=,\nCLAY_WEBHOOK_URL=,\n").unwrap().is_empty());
+    }
+
+    #[test]
+    fn every_fault_is_told_without_the_value() {
+        for (text, part) in [
+            ("hidden", "line 1"),
+            ("{\n\"hidden\"", "line 2"),
+            (r#"{"LOOPS_API_KEY": 7}"#, "line 1"),
+            ("RELAY_TOKEN=hidden", "RELAY_TOKEN"),
+            ("hidden%=hidden", "something else"),
+            ("LOOPS_API_KEY=hidd\u{e9}n", "LOOPS_API_KEY"),
+            ("LOOPS_SIGNING_SECRET=%hidden%", "whsec_"),
+            ("LOOPS_SIGNING_SECRET=hiddenxx", "too short"),
+            ("LOOPS_SIGNING_SECRET=whsec_hiddenhiddenhiddenhi", "too short"),
+            ("CLAY_WEBHOOK_URL=http://hidden.example/x", "https"),
+            ("CLAY_WEBHOOK_URL=https://hidden.example/", "without a path"),
+            ("CLAY_WEBHOOK_URL=https://a.example/x,https://a.example/y,https://A.example:443/x", "number 1 and 3"),
+        ] {
+            let told = Given::parse(text).unwrap_err().to_string();
+            assert!(told.contains(part) && !told.contains("hidden") && told.len() <= 300, "{told}");
+        }
+    }
+
+    #[test]
+    fn the_loops_key_is_no_signing_secret_with_or_without_the_prefix() {
+        let key = SecretString::from("0123456789abcdef0123456789abcdef");
+        for text in ["LOOPS_SIGNING_SECRET=", "LOOPS_SIGNING_SECRET=whsec_"] {
+            let given = Given::parse(&format!("{text}{}", key.expose_secret())).unwrap();
+            given.check_against(None).unwrap();
+            let fault = given.check_against(Some(&key)).unwrap_err().to_string();
+            assert!(fault.contains("is the Loops API key") && fault.len() <= 300, "{fault}");
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! What a person pastes where.
+
+use relay_core::secret::{ExposeSecret as _, SecretString};
+use relay_local::http::routes::{CONTACT_PATH, EVENT_PATH, WEBHOOK_PATH};
+use serde::Serialize;
+
+use crate::aws::stack::Output;
+use crate::error::Fault;
+use crate::setup::clay_webhooks::RouteShown;
+use crate::setup::documents::{Documents, Rotated, fingerprint};
+use crate::setup::secret_store::Keeping;
+
+/// What setup found and did.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// The secrets or the file that were written; none, where nothing had to change.
+    pub written: Vec<String>,
+    /// The team of the Loops key that was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loops_team: Option<String>,
+    /// Whether a Loops key is there.
+    pub loops_api_key: bool,
+    /// The signing secrets.
+    pub signing_secrets: Vec<SecretShown>,
+    /// The relay tokens.
+    pub relay_tokens: Vec<SecretShown>,
+    /// The routes to Clay.
+    pub clay_routes: Vec<RouteShown>,
+    /// What to paste into Loops and Clay.
+    pub paste: Paste,
+    /// What else a person should know.
+    pub notes: Vec<String>,
+    /// How this program is called for this relay.
+    #[serde(skip)]
+    pub program: String,
+    /// What stands for something that is not there.
+    #[serde(skip)]
+    pub absent: Absent,
+}
+
+/// What stands for something that is not there: a stack is closed then, a relay-local simulates or generates it.
+#[derive(Debug, Clone, Copy)]
+pub struct Absent {
+    loops: &'static str,
+    signing_secrets: &'static str,
+    relay_tokens: &'static str,
+    clay: &'static str,
+}
+
+impl Absent {
+    /// The words for this relay.
+    #[must_use]
+    pub const fn of(keeping: Keeping<'_>) -> Self {
+        match keeping {
+            Keeping::Stack(_) => Self {
+                loops: "not filled in: no row gets to Loops",
+                signing_secrets: "none: every webhook is refused",
+                relay_tokens: "none: every row is refused",
+                clay: "not filled in: events wait or die",
+            },
+            Keeping::Local(_) => Self {
+                loops: "not stored: Loops is simulated",
+                signing_secrets: "none stored: one is generated",
+                relay_tokens: "none: one is generated, unless the route was closed",
+                clay: "not stored: Clay is simulated",
+            },
+        }
+    }
+}
+
+/// A secret as it is shown.
+#[derive(Debug, Serialize)]
+pub struct SecretShown {
+    /// Its position, from 1.
+    pub position: usize,
+    /// By what it is told from others.
+    pub fingerprint: String,
+    /// Itself, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+}
+
+/// What to paste.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Paste {
+    /// The endpoint URL of Loops' webhook page.
+    pub loops_webhook_url: String,
+    /// The events to turn on there.
+    pub events: Vec<String>,
+    /// The URL of Clay's column for contacts (PUT).
+    pub clay_contact_url: String,
+    /// The URL of Clay's column for events (POST).
+    pub clay_event_url: String,
+}
+
+impl Paste {
+    /// What is to be pasted for this relay.
+    ///
+    /// # Errors
+    /// When the stack does not say it.
+    pub fn of(keeping: Keeping<'_>) -> Result<Self, Fault> {
+        let url = |output, path: &str| match keeping {
+            Keeping::Stack(target) => target.stack.output(output).map(str::to_owned),
+            Keeping::Local(local) => Ok(format!("{}{path}", local.base())),
+        };
+        Ok(Self {
+            loops_webhook_url: url(Output::LoopsWebhookUrl, WEBHOOK_PATH)?,
+            events: keeping.events(),
+            clay_contact_url: url(Output::ClayContactUrl, CONTACT_PATH)?,
+            clay_event_url: url(Output::ClayEventUrl, EVENT_PATH)?,
+        })
+    }
+}
+
+/// The secrets of a list as they are shown; themselves, where `exposed` says so.
+#[must_use]
+pub fn shown(documents: &Documents, list: Rotated, exposed: impl Fn(&SecretString) -> bool) -> Vec<SecretShown> {
+    let secrets = documents.list(list);
+    let numbered = secrets.iter().enumerate();
+    numbered
+        .map(|(place, secret)| SecretShown {
+            position: place + 1,
+            fingerprint: fingerprint(secret.expose_secret()),
+            token: exposed(secret).then(|| secret.expose_secret().to_owned()),
+        })
+        .collect()
+}
+
+impl Report {
+    /// The report for people.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut lines = vec![match self.written.as_slice() {
+            [] => "Nothing was written.".to_owned(),
+            written => format!("Written: {}.", written.join(", ")),
+        }];
+        lines.push(String::new());
+        let key = match (&self.loops_team, self.loops_api_key) {
+            (Some(team), _) => format!("valid, of the team {team:?}"),
+            (None, true) => "filled in".to_owned(),
+            (None, false) => self.absent.loops.to_owned(),
+        };
+        lines.push(format!("Loops API key     {key}"));
+        lines.push(format!("Signing secrets   {}", listed(&self.signing_secrets, self.absent.signing_secrets)));
+        lines.push(format!("Relay tokens      {}", listed(&self.relay_tokens, self.absent.relay_tokens)));
+        for route in &self.clay_routes {
+            let several = route.webhooks.len() > 1;
+            let webhooks: Vec<String> = route
+                .webhooks
+                .iter()
+                .map(|webhook| {
+                    let token = if webhook.token { ", with a token" } else { "" };
+                    // A position says something only among several.
+                    let position = if several { format!("{}. ", webhook.position) } else { String::new() };
+                    format!("{position}{} ({}{token})", webhook.origin, webhook.key)
+                })
+                .collect();
+            let webhooks = if webhooks.is_empty() { self.absent.clay.to_owned() } else { webhooks.join(", ") };
+            lines.push(format!("Clay {:<12} {webhooks}", route.name));
+        }
+        if self.clay_routes.is_empty() {
+            lines.push(format!("Clay              {}", self.absent.clay));
+        }
+        let token = self.relay_tokens.iter().rev().find_map(|shown| shown.token.as_deref());
+        lines.extend([
+            String::new(),
+            "In Loops, under Settings, Webhooks:".to_owned(),
+            format!("  Endpoint URL  {}", self.paste.loops_webhook_url),
+            format!("  Events        {}", self.paste.events.join(", ")),
+            String::new(),
+            "In Clay, in an HTTP API column:".to_owned(),
+            format!("  Contacts  PUT   {}", self.paste.clay_contact_url),
+            format!("  Events    POST  {}", self.paste.clay_event_url),
+            format!("  Header    Authorization: Bearer {}", token.unwrap_or("<relay token>")),
+            "  Header    Content-Type: application/json".to_owned(),
+        ]);
+        if token.is_none() {
+            lines.push(format!("  `{} setup --list --show-token` shows the relay token.", self.program));
+        }
+        if !self.notes.is_empty() {
+            lines.push(String::new());
+            lines.extend(self.notes.iter().cloned());
+        }
+        lines.join("\n")
+    }
+}
+
+fn listed(secrets: &[SecretShown], none: &str) -> String {
+    if secrets.is_empty() {
+        return none.to_owned();
+    }
+    let each = secrets.iter().map(|secret| match &secret.token {
+        Some(token) => format!("{}. {} {token}", secret.position, secret.fingerprint),
+        None => format!("{}. {}", secret.position, secret.fingerprint),
+    });
+    each.collect::<Vec<_>>().join("   ")
+}

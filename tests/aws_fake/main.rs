@@ -1,0 +1,7 @@
+//! What any store does, of the services that are emulated inside a test's process.
+
+mod lost_responses;
+#[path = "../store_contract/mod.rs"]
+mod stores;
+
+pub(crate) use relay_testkit::store_harness::aws_fake::Emulated as Store;

@@ -1,0 +1,76 @@
+//! What the functions are built of: one TLS stack, one HTTP stack, and nothing that has to be built in C but ring.
+//!
+//! Dependencies of tests and of build scripts are not in a function, and are not looked at.
+
+use std::process::Command;
+
+use relay_testkit::function_harness::{FRONT_DOOR, WORKERS};
+
+/// What the functions are built for.
+const TARGETS: [&str; 2] = ["x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu"];
+
+/// What must not be in a function, as `name` or `name version` begin.
+const FORBIDDEN: [(&str, &str); 9] = [
+    ("aws-lc-rs v", "it gathers entropy from the processor's jitter; ring does not"),
+    ("aws-lc-sys v", "it is the library under aws-lc-rs"),
+    ("aws-lc-fips-sys v", "it is the library under aws-lc-rs"),
+    ("openssl-sys v", "it is a second TLS stack, which reads the system's certificate authorities"),
+    ("native-tls v", "it is a second TLS stack, which reads the system's certificate authorities"),
+    ("hyper v0.14", "it is a second HTTP stack, which the SDK's default features bring along"),
+    ("rustls v0.21", "it is a second TLS stack, which the SDK's default features bring along"),
+    ("aws-smithy-http-client v", "it is the SDK's own HTTP client; the SDK is given the relay's"),
+    ("aws-config v", "it looks for credentials in places that a function does not have"),
+];
+
+fn tree(arguments: &[&str]) -> Vec<String> {
+    let mut command = Command::new(env!("CARGO"));
+    command.args(["tree", "--locked", "--offline", "--edges", "normal", "--prefix", "none"]);
+    for function in FRONT_DOOR.into_iter().chain(WORKERS) {
+        command.args(["--package", function]);
+    }
+    let output = command.args(arguments).current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let mut packages: Vec<String> = String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        // `name v1.2.3 (where from) (*)`; the last says that it was listed before.
+        .map(|line| line.split_whitespace().take(2).collect::<Vec<_>>().join(" "))
+        .filter(|package| !package.is_empty())
+        .collect();
+    packages.sort();
+    packages.dedup();
+    packages
+}
+
+/// Who needs this package directly.
+fn needed_by(package: &str, target: &str) -> Vec<String> {
+    let mut packages = tree(&["--target", target, "--invert", package, "--depth", "1"]);
+    packages.retain(|needed| !needed.starts_with(&format!("{package} v")));
+    packages.iter().map(|package| package.split(' ').next().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn the_functions_have_one_tls_stack_and_one_http_stack() {
+    for target in TARGETS {
+        let packages = tree(&["--target", target]);
+        // Where these are not seen, nothing is.
+        for expected in ["ring v", "rustls v0.23", "hyper v1", "webpki-roots v", "clay-delivery v"] {
+            assert!(packages.iter().any(|package| package.starts_with(expected)), "no {expected}: {packages:?}");
+        }
+        for (forbidden, reason) in FORBIDDEN {
+            let found: Vec<&String> = packages.iter().filter(|package| package.starts_with(forbidden)).collect();
+            assert!(found.is_empty(), "{target}: {found:?} is in a function, but {reason}");
+        }
+    }
+}
+
+/// reqwest has no feature for TLS without them. Handed a finished configuration, it never calls them, which the guard of the
+/// certificate authorities proves; here it is proved that nobody else could.
+#[test]
+fn only_reqwest_brings_along_what_could_read_certificate_authorities() {
+    for target in TARGETS {
+        assert_eq!(needed_by("openssl-probe", target), ["rustls-native-certs"]);
+        assert_eq!(needed_by("rustls-native-certs", target), ["rustls-platform-verifier"]);
+        assert_eq!(needed_by("rustls-platform-verifier", target), ["reqwest"]);
+    }
+}

@@ -1,0 +1,31 @@
+//! What keeps the functions small and quick to start, held fast: `make guards` builds them and runs this.
+
+mod authorities;
+mod dependencies;
+mod entropy;
+
+use std::path::{Path, PathBuf};
+
+use relay_testkit::function_harness::Stage;
+
+/// Something that `make guards` sets.
+fn given(variable: &str) -> PathBuf {
+    std::env::var_os(variable)
+        .unwrap_or_else(|| panic!("{variable} is not set: run `make guards`, which sets it"))
+        .into()
+}
+
+/// The stage that the template describes.
+async fn stage() -> Stage {
+    Stage::set(&given("RELAY_TEMPLATE")).await
+}
+
+/// A function as it is released.
+fn binary(function: &str) -> PathBuf {
+    given("RELAY_FUNCTIONS").join(function)
+}
+
+/// What is in the file, for a message.
+fn text(file: &Path) -> String {
+    std::fs::read_to_string(file).unwrap_or_else(|fault| panic!("{}: {fault}", file.display()))
+}

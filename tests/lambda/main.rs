@@ -1,0 +1,62 @@
+//! The relay as functions, against emulated services, as its template describes them.
+
+#[path = "../store_contract/mod.rs"]
+mod any_store;
+mod chaos_smoke;
+mod contact_order;
+#[path = "../contract/mod.rs"]
+mod contract;
+mod faults;
+mod freeze;
+mod held_release;
+mod receive_limits;
+mod relayctl_dead_letters;
+mod relayctl_doctor;
+mod relayctl_doctor_secrets;
+mod relayctl_operations;
+mod relayctl_profile;
+mod relayctl_setup;
+mod reroute;
+mod routes;
+mod secrets;
+mod signals;
+mod template;
+mod workers;
+
+pub(crate) use relay_testkit::lambda_fake::relay::Relay;
+use relay_testkit::lambda_fake::{Cloud, Setup};
+use relay_testkit::mock_destination::FarEnd;
+use relay_testkit::relay_process::TOKEN;
+pub(crate) use relay_testkit::store_harness::aws::Aws as Store;
+use relay_testkit::webhook::SECRET;
+use serde_json::{Value, json};
+
+/// The document with these Clay webhooks.
+fn to_clay(webhooks: &[&FarEnd]) -> Value {
+    let webhooks: Vec<Value> = webhooks.iter().map(|clay| json!({"url": clay.url("/v3/sources/webhook/x")})).collect();
+    let route = json!({"name": "contacts", "events": ["contact.*"], "webhooks": webhooks});
+    json!({"loops_signing_secrets": [SECRET], "clay_routes": [route]})
+}
+
+/// The document with a key and a token.
+fn to_loops() -> Value {
+    json!({"loops_api_key": "key", "relay_tokens": [TOKEN]})
+}
+
+/// The settings of a stack with this Loops.
+fn settings(loops: &FarEnd) -> Vec<(String, String)> {
+    let api = loops.url("/api");
+    let settings = [
+        ("LOOPS_API_URL", api.as_str()),
+        ("RUST_LOG", "debug"),
+        ("CLAY_RATE_PER_SECOND", "200"),
+        ("LOOPS_RATE_PER_SECOND", "200"),
+    ];
+    settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
+}
+
+/// A stack between these far ends.
+async fn between(loops: &FarEnd, clay: &FarEnd) -> Cloud {
+    let (loops_to_clay, clay_to_loops) = (Some(to_clay(&[clay])), Some(to_loops()));
+    Cloud::start(Setup { loops_to_clay, clay_to_loops, settings: settings(loops), ..Setup::default() }).await
+}

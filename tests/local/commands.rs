@@ -1,0 +1,214 @@
+//! The commands beside `serve`, and the files in `events/`, as a person uses them.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use base64::Engine as _;
+use relay_testkit::deliveries::Listing as _;
+use relay_testkit::http::{Answer, send};
+use relay_testkit::mock_destination::{FarEnd, Reply};
+use relay_testkit::relay_process::{Folder, Relay, TOKEN, command, settings};
+use relay_testkit::{eventually, webhook};
+use serde_json::Value;
+
+fn events(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../events").join(path)
+}
+
+async fn run(relay: &Relay, arguments: &[&str]) -> Output {
+    let listen = relay.base().trim_start_matches("http://").to_owned();
+    let mut settings = settings(&[("RELAY_LISTEN", &listen)]);
+    settings.insert("RELAY_DATA".to_owned(), relay.folder().display().to_string());
+    command(&settings).args(arguments).output().await.unwrap()
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+#[tokio::test]
+async fn send_webhook_signs_posts_and_follows_an_event_to_clay() {
+    let relay = Relay::start(&[]).await;
+    let file = events("loops/contact.created.json");
+    let output = run(&relay, &["send-webhook", file.to_str().unwrap()]).await;
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(out(&output), "200 {\"success\":true,\"status\":\"queued\"}\ndelivered to Clay\n");
+    let rows = send("GET", &format!("{}/rows", relay.simulated("Clay")), &[], "").await.json();
+    assert_eq!(rows[0]["body"], serde_json::from_slice::<Value>(&std::fs::read(file).unwrap()).unwrap());
+}
+
+#[tokio::test]
+async fn send_webhook_of_the_test_event_is_taken_and_goes_no_further() {
+    let relay = Relay::start(&[]).await;
+    let file = events("loops/testing.testEvent.json");
+    let output = run(&relay, &["send-webhook", file.to_str().unwrap()]).await;
+    assert_eq!(out(&output), "200 {\"success\":true,\"status\":\"test\"}\n");
+    assert!(relay.deliveries().await.is_empty());
+}
+
+#[tokio::test]
+async fn send_webhook_says_what_is_missing() {
+    let folder = Folder::new();
+    let data = folder.path().display().to_string();
+    let file = events("loops/contact.created.json");
+    let complain = async |given: &[(&str, &str)], file: &str| {
+        let output = command(&settings(given)).args(["send-webhook", file]).output().await.unwrap();
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let nobody = [("RELAY_DATA", data.as_str()), ("RELAY_LISTEN", "127.0.0.1:9")];
+    assert!(complain(&nobody, file.to_str().unwrap()).await.contains("no relay answers at http://127.0.0.1:9"));
+    assert!(complain(&nobody, "no/such/file.json").await.contains("no/such/file.json cannot be read"));
+    let closed = [("RELAY_DATA", data.as_str()), ("LOOPS_SIGNING_SECRET", "")];
+    assert!(complain(&closed, file.to_str().unwrap()).await.contains("there is no signing secret"));
+}
+
+#[tokio::test]
+async fn the_headers_that_sign_prints_are_those_of_the_public_library_and_open_the_door() {
+    let relay = Relay::start(&[]).await;
+    let file = events("loops/contact.created.utf8.json");
+    let body = std::fs::read(&file).unwrap();
+    let now = webhook::now();
+    let timestamp = now.to_string();
+    let output = run(&relay, &["sign", "--id", "msg_1", "--timestamp", &timestamp, file.to_str().unwrap()]).await;
+    let printed = out(&output);
+    let headers: Vec<(&str, &str)> = printed.lines().map(|line| line.split_once(": ").unwrap()).collect();
+    let library = standardwebhooks::Webhook::new(webhook::SECRET).unwrap().sign("msg_1", now, &body).unwrap();
+    assert_eq!(headers, [("webhook-id", "msg_1"), ("webhook-timestamp", &timestamp), ("webhook-signature", &library)]);
+    let answer = send("POST", &format!("{}/webhooks/loops", relay.base()), &headers, body).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+}
+
+#[tokio::test]
+async fn deliveries_shows_a_table_with_reasons() {
+    let relay = Relay::start(&[("CLAY_WEBHOOK_URL", "")]).await;
+    webhook::post(relay.base(), "msg_1", &webhook::created("ada@example.com")).await;
+    relay.delivery_because("no_webhook").await;
+    let table = out(&run(&relay, &["deliveries"]).await);
+    assert!(table.contains("waiting") && table.contains("no_webhook") && table.contains("loops-to-clay"), "{table}");
+    assert!(!table.contains("ada"), "{table}");
+    let none = out(&run(&relay, &["deliveries", "--state", "dead"]).await);
+    assert!(none.starts_with("There are no deliveries"), "{none}");
+}
+
+#[tokio::test]
+async fn a_dead_letter_is_listed_with_why_when_and_how_often() {
+    let clay = FarEnd::start(Reply::status(422)).await;
+    clay.then([Reply::status(500)]);
+    let relay = Relay::start(&[("CLAY_WEBHOOK_URL", &clay.url("/hook"))]).await;
+    webhook::post(relay.base(), "msg_1", &webhook::created("ada@example.com")).await;
+    let dead = relay.delivery_in("dead").await;
+    assert_eq!(
+        (&dead["reason"], &dead["status"], &dead["attempts"]),
+        (&"clay_rejected".into(), &422.into(), &2.into())
+    );
+    let times = ["receivedAt", "firstAttemptAt", "lastAttemptAt", "diedAt"];
+    let times = times.map(|name| dead[name].as_str().unwrap().parse::<jiff::Timestamp>().unwrap());
+    assert!(times.is_sorted() && times[1] < times[2], "{times:?}");
+    let failures: Vec<_> = dead["failures"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|each| (&each["reason"], &each["status"], &each["count"]))
+        .collect();
+    let expected = [("clay_rejected", 422), ("far_end_failed", 500)]
+        .map(|(reason, status)| (Value::from(reason), Value::from(status)));
+    let one = Value::from(1);
+    assert_eq!(failures, expected.each_ref().map(|(reason, status)| (reason, status, &one)));
+}
+
+#[tokio::test]
+async fn deliveries_of_a_folder_without_a_store_is_an_empty_list() {
+    let folder = Folder::new();
+    let data = folder.path().display().to_string();
+    let output = command(&settings(&[("RELAY_DATA", &data)])).args(["deliveries", "--json"]).output().await.unwrap();
+    assert_eq!(out(&output).trim(), "[]");
+}
+
+#[tokio::test]
+async fn a_folder_that_is_not_there_is_not_taken_for_an_empty_one() {
+    let folder = Folder::new();
+    let file = events("loops/contact.created.json");
+    for (arguments, complaint) in [
+        (vec!["deliveries"], "is not a data folder"),
+        (vec!["sign", file.to_str().unwrap()], "there is no signing secret in"),
+    ] {
+        let data = folder.path().join("mistyped").display().to_string();
+        let mut settings = settings(&[("RELAY_DATA", &data)]);
+        settings.remove("LOOPS_SIGNING_SECRET");
+        let output = command(&settings).args(arguments).output().await.unwrap();
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains(complaint), "{output:?}");
+    }
+}
+
+/// Sends what a gateway's event file holds, as the gateway got it.
+async fn replay(relay: &Relay, file: &str) -> Answer {
+    let event: Value = serde_json::from_slice(&std::fs::read(events("api-gateway").join(file)).unwrap()).unwrap();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let headers: BTreeMap<String, String> = event["headers"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .filter(|(name, _)| !["host", "content-length", "x-forwarded-for"].contains(&name.as_str()))
+        .map(|(name, value)| (name.clone(), text(value)))
+        .collect();
+    let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let body = text(&event["body"]);
+    let body = match event["isBase64Encoded"].as_bool() {
+        Some(true) => base64::engine::general_purpose::STANDARD.decode(body).unwrap(),
+        _ => body.into_bytes(),
+    };
+    let url = format!("{}{}?{}", relay.base(), text(&event["rawPath"]), text(&event["rawQueryString"]));
+    send(&text(&event["requestContext"]["http"]["method"]), &url, &headers, body).await
+}
+
+#[tokio::test]
+async fn the_gateway_events_of_every_route_are_taken() {
+    let relay = Relay::start(&[("RELAY_TOKEN", TOKEN), ("SIGNATURE_TOLERANCE_SECONDS", "0")]).await;
+    for file in ["loops-webhook.json", "loops-webhook-base64.json", "contact-update.json", "event-send.json"] {
+        let answer = replay(&relay, file).await;
+        assert_eq!(answer.status, 200, "{file}: {}", answer.text());
+    }
+}
+
+#[tokio::test]
+async fn every_row_in_the_events_folder_reaches_loops() {
+    let relay = Relay::start(&[]).await;
+    let authorization = format!("Bearer {TOKEN}");
+    let headers = [("authorization", authorization.as_str()), ("content-type", "application/json")];
+    for (file, method, path) in [
+        ("contact.json", "PUT", "contacts/update"),
+        ("contact-with-lists.json", "PUT", "contacts/update"),
+        ("contact-untidy.json", "PUT", "contacts/update"),
+        ("event.json", "POST", "events/send"),
+        ("event-with-properties.json", "POST", "events/send"),
+    ] {
+        let row = std::fs::read(events("clay").join(file)).unwrap();
+        let answer = send(method, &format!("{}/api/v1/{path}", relay.base()), &headers, row).await;
+        assert!([200, 202].contains(&answer.status), "{file}: {}", answer.text());
+    }
+    let (contacts, events) =
+        (format!("{}/contacts", relay.simulated("Loops")), format!("{}/events", relay.simulated("Loops")));
+    eventually("the contacts and both events at Loops", async || {
+        let contacts = send("GET", &contacts, &[], "").await.json();
+        let events = send("GET", &events, &[], "").await.json();
+        (events.as_array()?.len() == 2 && !contacts.as_array()?.is_empty()).then_some(())
+    })
+    .await;
+    assert!(relay.deliveries().await.iter().all(|delivery| delivery["state"] != "dead"));
+}
+
+#[tokio::test]
+async fn the_simulated_loops_lists_what_was_made_there() {
+    let relay = Relay::start(&[]).await;
+    let api = relay.simulated("Loops");
+    let headers = [("authorization", "Bearer simulated"), ("content-type", "application/json")];
+    let made =
+        send("POST", &format!("{api}/api/v1/contacts/properties"), &headers, r#"{"name":"planSeats","type":"number"}"#)
+            .await;
+    assert_eq!((made.status, made.text().as_str()), (200, r#"{"success":true}"#));
+    let listed = send("GET", &format!("{api}/api/v1/contacts/properties?list=custom"), &headers, "").await;
+    assert_eq!(listed.text(), r#"[{"key":"planSeats","label":"Plan seats","type":"number"}]"#);
+}

@@ -1,0 +1,84 @@
+//! Nobody is hammered, and a burst is taken all the same.
+
+use std::time::{Duration, Instant};
+
+use relay_testkit::http::{send, try_send_by};
+use relay_testkit::relay_process::{Relay, TOKEN};
+use relay_testkit::{eventually_within, webhook};
+use serde_json::{Value, json};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_webhooks_are_stored_as_fast_as_they_come_and_reach_clay_at_its_pace() {
+    let relay = Relay::start(&[("RUST_LOG", "warn")]).await;
+    let client = relay::destination::http_client::build().unwrap();
+    let began = Instant::now();
+    let posts: Vec<_> = (0..1000)
+        .map(|number| {
+            let (url, client) = (format!("{}/webhooks/loops", relay.base()), client.clone());
+            tokio::spawn(async move {
+                let body = webhook::created(&format!("n{number}@example.com"));
+                let headers = webhook::headers(&format!("msg_{number}"), webhook::now(), &body);
+                let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+                try_send_by(&client, "POST", &url, &headers, body).await.map(|answer| answer.status)
+            })
+        })
+        .collect();
+    for post in posts {
+        assert_eq!(post.await.unwrap(), Some(200));
+    }
+    println!("1,000 webhooks were stored in {:?}", began.elapsed());
+
+    let clay = relay.simulated("Clay");
+    let rows = eventually_within(Duration::from_secs(240), "a thousand rows at Clay", async || {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let rows = send("GET", &format!("{clay}/rows"), &[], "").await.json();
+        rows.as_array().filter(|rows| rows.len() >= 1000).cloned()
+    })
+    .await;
+    println!("they reached Clay in {:?}", began.elapsed());
+    assert_eq!(rows.len(), 1000);
+    assert!(!relay.log().contains("\"status\":429"), "Clay answered 429: {}", relay.log());
+    // Over any two seconds, so that a row that was under way for long does not count for two.
+    let at: Vec<f64> = rows.iter().map(received_at).collect();
+    for (place, start) in at.iter().enumerate() {
+        let within = at.iter().skip(place).take_while(|at| **at < start + 2.0).count();
+        assert!(within <= 20, "{within} rows within two seconds");
+    }
+}
+
+fn received_at(row: &Value) -> f64 {
+    let text = row["receivedAt"].as_str().unwrap();
+    let (_, time) = text.trim_end_matches('Z').split_once('T').unwrap();
+    let mut parts = time.split(':').map(|part| part.parse::<f64>().unwrap());
+    let (hours, minutes, seconds) = (parts.next().unwrap(), parts.next().unwrap(), parts.next().unwrap());
+    // A test that runs over midnight sees one jump back, which only splits the windows.
+    hours * 3600.0 + minutes * 60.0 + seconds
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_burst_of_rows_is_answered_200_or_202_and_all_of_it_reaches_loops_without_a_429() {
+    let relay = Relay::start(&[]).await;
+    let client = relay::destination::http_client::build().unwrap();
+    let posts: Vec<_> = (0..60)
+        .map(|number| {
+            let (url, client) = (format!("{}/api/v1/contacts/update", relay.base()), client.clone());
+            tokio::spawn(async move {
+                let authorization = format!("Bearer {TOKEN}");
+                let row = json!({"email": format!("n{number}@example.com")}).to_string();
+                let headers = [("authorization", authorization.as_str())];
+                try_send_by(&client, "PUT", &url, &headers, row.into_bytes()).await.map(|answer| answer.status)
+            })
+        })
+        .collect();
+    for post in posts {
+        let status = post.await.unwrap().unwrap();
+        assert!(status == 200 || status == 202, "{status}");
+    }
+    let loops = relay.simulated("Loops");
+    eventually_within(Duration::from_secs(60), "sixty contacts at Loops", async || {
+        let contacts = send("GET", &format!("{loops}/contacts"), &[], "").await.json();
+        contacts.as_array().filter(|contacts| contacts.len() == 60).map(|_| ())
+    })
+    .await;
+    assert!(!relay.log().contains("far_end_full"), "Loops answered 429: {}", relay.log());
+}

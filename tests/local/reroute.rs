@@ -1,0 +1,47 @@
+//! An event that found no route, sent again to a relay that has one.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use relay::ports::clock::{Ambient, System};
+use relay::ports::queue::Queue as _;
+use relay_core::contact::ContactKey;
+use relay_core::delivery::{Cargo, Delivery, DeliveryId, Reason, ReasonCode};
+use relay_sqlite::store::{self, Revival, SqliteStore};
+use relay_testkit::deliveries::Listing as _;
+use relay_testkit::mock_destination::{FarEnd, Reply};
+use relay_testkit::relay_process::{Folder, Relay};
+use relay_testkit::{eventually, webhook};
+
+#[tokio::test]
+async fn an_event_that_found_no_route_reaches_the_route_that_there_is_when_it_is_sent_again() {
+    let (folder, clay) = (Folder::new(), FarEnd::start(Reply::status(200)).await);
+    let body = webhook::created("ada@example.com");
+    let letter = Delivery {
+        id: DeliveryId::of_webhook("", "msg_1"),
+        contact: ContactKey::of_email("ada@example.com"),
+        received_at: System.now(),
+        cargo: Cargo::ClayRow { route: String::new(), webhook_id: "msg_1".to_owned() },
+        body: Bytes::from(body.clone()),
+    };
+    let ambient: Arc<dyn Ambient> = Arc::new(System);
+    let store = SqliteStore::new(store::open(folder.path(), System.now()).unwrap(), ambient);
+    store.put_dead(&letter, Reason::own(ReasonCode::NoRoute)).await.unwrap();
+    drop(store);
+    let mut beside = store::open_existing(folder.path()).unwrap().unwrap();
+    let mut revive = || store::revive(&mut beside, letter.id.as_str(), false, System.now()).unwrap();
+    assert_eq!([revive(), revive()], [Revival::Waits, Revival::Gone]);
+    drop(beside);
+
+    let relay = Relay::start_in(folder, &[("CLAY_WEBHOOK_URL", &clay.url("/hook"))]).await;
+    let delivered = eventually("both delivered", async || {
+        let all = relay.deliveries().await;
+        (all.len() == 2 && all.iter().all(|one| one["state"] == "delivered")).then_some(all)
+    })
+    .await;
+    assert_eq!(clay.got().iter().map(|got| got.body.clone()).collect::<Vec<_>>(), [body]);
+    assert_ne!(delivered[0]["id"], delivered[1]["id"]);
+    // The same webhook, should Loops send it once more, is known.
+    webhook::post(relay.base(), "msg_1", &webhook::created("ada@example.com")).await;
+    assert_eq!((relay.deliveries().await.len(), clay.got().len()), (2, 1));
+}

@@ -1,0 +1,77 @@
+//! What any store does, whatever it is made of. Who includes this says which store by its `Store`.
+
+mod crashes_and_retries;
+mod dead_letters;
+mod duplicates;
+mod fast_path;
+mod order;
+mod webhook_usage;
+
+use bytes::Bytes;
+use jiff::SignedDuration;
+use relay::ports::clock::Ambient as _;
+use relay::ports::queue::{Queue as _, Stored};
+use relay_core::contact::ContactKey;
+use relay_core::delivery::{Cargo, Delivery, DeliveryId, Reason, ReasonCode};
+use relay_core::idempotency::IdempotencyKey;
+use relay_testkit::store_harness::scripted_destination::End;
+use relay_testkit::store_harness::{AnyStore, Known};
+
+use crate::Store;
+
+async fn store() -> (Store, End) {
+    let store = Store::new().await;
+    let end = End::new(store.clock());
+    (store, end)
+}
+
+fn delivery(store: &Store, id: DeliveryId, contact: &str, cargo: Cargo, body: &str) -> Delivery {
+    let (contact, received_at) = (ContactKey::of_email(contact), store.clock().now());
+    Delivery { id, contact, received_at, cargo, body: Bytes::from(body.to_owned()) }
+}
+
+/// An event of Loops about a contact, on its way to a table of Clay.
+fn row(store: &Store, webhook_id: &str, contact: &str, body: &str) -> Delivery {
+    let cargo = Cargo::ClayRow { route: "contacts".to_owned(), webhook_id: webhook_id.to_owned() };
+    delivery(store, DeliveryId::of_webhook("contacts", webhook_id), contact, cargo, body)
+}
+
+/// An update of a contact for Loops: never the same as another.
+fn update(store: &Store, contact: &str, body: &str) -> Delivery {
+    let id = DeliveryId::unique(&store.clock().unique());
+    delivery(store, id, contact, Cargo::LoopsContact, body)
+}
+
+/// An event for Loops with this key.
+fn event(store: &Store, key: &str, contact: &str, body: &str) -> Delivery {
+    let key = IdempotencyKey::stored(key.to_owned());
+    delivery(store, DeliveryId::of_event(&key), contact, Cargo::LoopsEvent { key }, body)
+}
+
+/// An event under a key of its caller's own.
+fn mail(store: &Store, plan: &str, city: &str) -> Delivery {
+    let properties = format!(r#"{{"plan":"{plan}"}}"#);
+    let body =
+        format!(r#"{{"email":"ada@example.com","eventName":"e","city":"{city}","eventProperties":{properties}}}"#);
+    event(store, "row-7", "ada@example.com", &body)
+}
+
+/// Stores an event as the front door does: another body under a known id is kept beside it.
+async fn take(store: &Store, delivery: &Delivery) {
+    if store.queue().put(delivery).await.unwrap() == Stored::Conflict {
+        let reason = Reason::own(ReasonCode::IdConflict);
+        store.queue().put_dead(&delivery.conflict(), reason).await.unwrap();
+    }
+}
+
+async fn known(store: &Store, delivery: &Delivery) -> Known {
+    store.known(&delivery.id).await.unwrap_or_else(|| panic!("{} is not known", delivery.id))
+}
+
+fn seconds(seconds: i64) -> SignedDuration {
+    SignedDuration::from_secs(seconds)
+}
+
+fn days(days: i64) -> SignedDuration {
+    SignedDuration::from_hours(24 * days)
+}

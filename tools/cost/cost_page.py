@@ -1,0 +1,386 @@
+"""Writes docs/cost.md from what was measured, what AWS asks for, and the template.
+
+usage: cost_page.py [--check]
+
+Everything on that page comes from docs/cost-measured.json (made by `make cost`), docs/prices.json, the table of docs/aws.md
+that `make size` prints, and template.yaml. With --check nothing is written: it ends with 1 where the page is another one.
+"""
+
+import json
+import logging
+import math
+import pathlib
+import re
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "aws"))
+
+import translate  # noqa: E402
+
+PAGE = ROOT / "docs" / "cost.md"
+HOURS_OF_A_MONTH = 730
+MILLION = 1_000_000
+
+# The records that Lambda writes for each event, in the form that AWS' page "Lambda Telemetry API Event schema reference" has.
+PLATFORM_RECORDS = (
+    '{"time":"2026-01-31T08:58:38.123Z","type":"platform.start","record":{"requestId":'
+    '"00000000-0000-4000-8000-000000000000","version":"$LATEST"}}',
+    '{"time":"2026-01-31T08:58:38.345Z","type":"platform.report","record":{"requestId":'
+    '"00000000-0000-4000-8000-000000000000","metrics":{"durationMs":123.456,"billedDurationMs":124,"memorySizeMB":128,'
+    '"maxMemoryUsedMB":20},"status":"success"}}',
+)
+
+# What the gateway's access log has in the place of each variable.
+CONTEXT = {
+    "requestId": "AbCdEfGhIjKlMnOp",
+    "requestTime": "31/Jan/2026:08:58:38 +0000",
+    "identity.sourceIp": "203.0.113.123",
+    "routeKey": "PUT /api/v1/contacts/update",
+    "status": "200",
+    "responseLength": "123",
+    "responseLatency": "123",
+    "integrationLatency": "123",
+    "error.message": "-",
+    "integrationErrorMessage": "-",
+}
+
+KINDS = {
+    "webhook": "a webhook that becomes a row in Clay",
+    "webhook_ignored": "a webhook that is not selected",
+    "webhook_forged": "a forged webhook",
+    "contact": "a contact, sent while Clay waits",
+    "contact_queued": "a contact, stored first",
+    "event": "an event, sent while Clay waits",
+    "event_queued": "an event, stored first",
+    "event_repeated": "an event that was sent before",
+    "row_refused": "a row that is refused",
+}
+WORKERS = {"clay-delivery", "loops-delivery"}
+# Which functions wait for a far end, by what comes in.
+CALLS_FAR_END = {
+    "webhook": {"clay-delivery"},
+    "contact": {"clay-to-loops-contact"},
+    "contact_queued": {"loops-delivery"},
+    "event": {"clay-to-loops-event"},
+    "event_queued": {"loops-delivery"},
+}
+
+
+class Facts:
+    """The four files, read."""
+
+    def __init__(self):
+        prices = json.loads((ROOT / "docs" / "prices.json").read_text())
+        self.prices, self.assumed, self.price_list = prices["prices"], prices["assumed"], prices
+        self.measured = json.loads((ROOT / "docs" / "cost-measured.json").read_text())
+        self.resources = translate.translate(str(ROOT / "template.yaml"), {})["Resources"]
+        parameters = translate.translate(str(ROOT / "template.yaml"), {})["Parameters"]
+        self.rate = int(parameters["ClayRatePerSecond"]["Default"])
+        self.cpu_ms = cpu_of_a_later_event((ROOT / "docs" / "aws.md").read_text())
+
+    def of_type(self, kind):
+        return [each["Properties"] for each in self.resources.values() if each["Type"] == kind]
+
+    def price(self, name, amount):
+        price = self.prices[name]
+        return amount * price["amount"] / price["units"]
+
+
+def cpu_of_a_later_event(text):
+    """Milliseconds of each function, from the table that `make size` prints."""
+    lines = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
+    header = next((line for line in lines if "later event, CPU ms" in line), None)
+    if header is None:
+        sys.exit("docs/aws.md has no table with the column `later event, CPU ms`: paste what `make size` prints")
+    column = header.index("later event, CPU ms")
+    rows = [line for line in lines if len(line) == len(header) and re.fullmatch(r"`[a-z-]+`", line[0])]
+    return {row[0].strip("`"): float(row[column]) for row in rows}
+
+
+def access_log_bytes(facts):
+    """The length of a line of the gateway's log."""
+    (stage,) = facts.of_type("AWS::ApiGatewayV2::Stage")
+    line = stage["AccessLogSettings"]["Format"]
+    names = sorted(set(re.findall(r"\$context\.([A-Za-z.]+[A-Za-z])", line)), key=len, reverse=True)
+    for name in names:
+        line = line.replace(f"$context.{name}", CONTEXT[name])
+    return len(line.encode())
+
+
+def use_of(facts, kind, busy):
+    """What one million requests of this kind use, by price."""
+    measured, requests, assumed = facts.measured["kinds"][kind], facts.measured["requests"], facts.assumed
+    each = lambda number: number / requests  # noqa: E731
+    batch = assumed["full_batch"] if busy else 1
+    use = dict.fromkeys(
+        ["http_api_request", "lambda_request", "lambda_gb_second", "sqs_request", "dynamodb_write", "dynamodb_read", "log_gb",
+         "data_out_gb", "dynamodb_gb_month"], 0.0)
+    use["http_api_request"] = 1
+    log_bytes = each(measured["log_bytes"]) + each(measured["log_lines"]) * assumed["log_event_overhead_bytes"]
+    log_bytes += access_log_bytes(facts) + assumed["log_event_overhead_bytes"]
+    for function, events in measured["events"].items():
+        events = each(events) / (batch if function in WORKERS else 1)
+        use["lambda_request"] += events
+        use["lambda_gb_second"] += milliseconds_of(facts, kind, function, busy) / 1000 * assumed["memory_mb"] / 1024
+        platform = sum(len(record.encode()) + assumed["log_event_overhead_bytes"] for record in PLATFORM_RECORDS)
+        log_bytes += events * platform
+        if function in WORKERS:
+            # Lambda receives a batch and deletes it.
+            use["sqs_request"] += 2 * events
+    for call in measured["calls"]:
+        units = each(call["half_units"]) / 2
+        service, action = call["action"].split(":")
+        if service == "sqs":
+            use["sqs_request"] += units
+        elif action in ("GetItem", "Query"):
+            use["dynamodb_read"] += units
+        else:
+            use["dynamodb_write"] += units
+    use["log_gb"] = log_bytes / 1e9
+    # The ledger keeps an item for 30 days.
+    use["dynamodb_gb_month"] = each(measured["kept_bytes"]) / 1e9
+    use["data_out_gb"] = each(measured["answer_bytes"] + measured["sent_bytes"]) / 1e9
+    return {name: amount * MILLION for name, amount in use.items()}
+
+
+def milliseconds_of(facts, kind, function, busy):
+    """How long one delivery occupies a function, as it is billed."""
+    assumed = facts.assumed
+    if busy and function in WORKERS:
+        # Two workers keep the rate together; what each does besides, it does while it waits for its turn.
+        return 1000 / (facts.rate / 2)
+    share = assumed["memory_mb"] / assumed["memory_mb_of_one_processor"]
+    calls = {"sqs": 0.0, "dynamodb": 0.0}
+    for call in facts.measured["kinds"][kind]["calls"]:
+        if call["function"] == function:
+            calls[call["action"].split(":")[0]] += call["calls"] / facts.measured["requests"]
+    waits = calls["sqs"] * assumed["sqs_call_ms"] + calls["dynamodb"] * assumed["dynamodb_call_ms"]
+    if function in CALLS_FAR_END.get(kind, ()):
+        waits += assumed["far_end_ms"]
+    return math.ceil(facts.cpu_ms[function] / share + waits)
+
+
+def dollars(amount):
+    return "–" if amount == 0 else f"{amount:.2f}" if amount >= 0.005 else "< 0.01"
+
+
+def table(header, rows):
+    lines = [header, ["---"] + ["--:"] * (len(header) - 1)] + rows
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+COLUMNS = {
+    "gateway": ["http_api_request"], "function calls": ["lambda_request"], "function time": ["lambda_gb_second"],
+    "queue": ["sqs_request"], "table": ["dynamodb_write", "dynamodb_read", "dynamodb_gb_month"], "logs": ["log_gb"], "data out": ["data_out_gb"],
+}
+
+
+def total_of(facts, kind, busy):
+    return sum(facts.price(name, amount) for name, amount in use_of(facts, kind, busy).items())
+
+
+def per_million(facts, busy):
+    rows = []
+    for kind, words in KINDS.items():
+        if busy and not WORKERS & set(facts.measured["kinds"][kind]["events"]):
+            continue
+        use = use_of(facts, kind, busy)
+        cells = [sum(facts.price(name, use[name]) for name in names) for names in COLUMNS.values()]
+        rows.append([words, *map(dollars, cells), f"**{sum(cells):.2f}**"])
+    return table(["a million times", *COLUMNS, "all, $"], rows)
+
+
+def calls_of(facts):
+    rows = []
+    for kind, words in KINDS.items():
+        measured, requests = facts.measured["kinds"][kind], facts.measured["requests"]
+        count = lambda action: sum(c["calls"] for c in measured["calls"] if re.fullmatch(action, c["action"])) / requests  # noqa: E731
+        number = lambda value: f"{value:.2f}".rstrip("0").rstrip(".") or "0"  # noqa: E731
+        lines = measured["log_lines"] / requests
+        rows.append([
+            words, number(sum(measured["events"].values()) / requests), number(count("sqs:SendMessage")),
+            number(count("dynamodb:(Update|Delete)Item")), number(count("dynamodb:(GetItem|Query)")), number(lines),
+            str(round(measured["log_bytes"] / requests)),
+            str(round((measured["answer_bytes"] + measured["sent_bytes"]) / requests)),
+            str(round(measured["kept_bytes"] / requests)),
+        ])
+    header = ["one time", "events of functions", "messages", "writes", "reads", "lines of log", "their bytes", "bytes out", "bytes kept"]
+    return table(header, rows)
+
+
+def idle(facts):
+    """What is paid in a month in which nothing comes: what, how many, list price, with what AWS gives every month."""
+    alarms = facts.of_type("AWS::CloudWatch::Alarm")
+    watched = sum(sum("MetricStat" in each for each in alarm.get("Metrics", [])) or 1 for alarm in alarms)
+    secrets = len(facts.of_type("AWS::SecretsManager::Secret"))
+    dashboards = len(facts.of_type("AWS::CloudWatch::Dashboard"))
+    sources = len(facts.of_type("AWS::Lambda::EventSourceMapping"))
+    polls = sources * facts.assumed["idle_pollers_of_a_queue"] * HOURS_OF_A_MONTH * 3600 / facts.assumed["poll_seconds"]
+    # The table asks for its key at most once in five minutes.
+    key_uses = HOURS_OF_A_MONTH * 12
+    items = [
+        (f"{secrets} secrets", "secret_month", secrets, 0),
+        (f"{watched} metrics that {len(alarms)} alarms look at", "alarm_month", watched, 10),
+        (f"{sources} event sources that look into empty queues: {polls:,.0f} requests", "sqs_request", polls, MILLION),
+        (f"the table's key: at most {key_uses:,} uses", "kms_request", key_uses, 20_000),
+    ]
+    if dashboards:
+        items.append((f"{dashboards} dashboard", "dashboard_month", dashboards, 3))
+    return [(words, facts.price(name, many), facts.price(name, max(0, many - free))) for words, name, many, free in items]
+
+
+def idle_table(facts):
+    items = idle(facts)
+    rows = [[words, dollars(full), dollars(rest)] for words, full, rest in items]
+    sums = [sum(item[column] for item in items) for column in (1, 2)]
+    rows.append(["**all**", *(f"**{amount:.2f}**" for amount in sums)])
+    return table(["each month", "list price, $", "with what AWS gives every month, $"], rows)
+
+
+MONTHS = (
+    ("a small list", {"webhook": 5_000, "contact": 20_000, "event": 5_000}),
+    ("a large one", {"webhook": 200_000, "contact": 800_000, "contact_queued": 200_000, "event": 200_000}),
+)
+
+
+def months(facts):
+    rows = []
+    base = sum(full for _, full, _ in idle(facts))
+    for words, counts in MONTHS:
+        flowing = sum(total_of(facts, kind, busy=False) * count / MILLION for kind, count in counts.items())
+        what = ", ".join(f"{count:,} × {KINDS[kind]}" for kind, count in counts.items())
+        rows.append([f"{words}: {what}", f"{flowing:.2f}", f"**{flowing + base:.2f}**"])
+    return table(["a month with", "what comes, $", "with what is paid anyway, $"], rows)
+
+
+# The names in crates/relay/src/metric.rs with every value of their dimension, for one Clay webhook.
+METRICS = 24
+
+
+def sizes(facts):
+    calls = [call for kind in facts.measured["kinds"].values() for call in kind["calls"]]
+    if all(call["half_units"] <= 2 * call["calls"] for call in calls):
+        return "None was larger than one such unit."
+    larger = sorted({f"{call['function']}, {call['action']}" for call in calls if call["half_units"] > 2 * call["calls"]})
+    return f"Larger than one such unit were: {'; '.join(larger)}."
+
+
+def price_table(facts):
+    rows = []
+    for price in facts.prices.values():
+        amount = f"{price['amount']:.10f}".rstrip("0")
+        amount = amount + "0" * max(0, 2 - len(amount.split(".")[1]))
+        seen = f"[seen]({price['seen']})" if price["seen"] else "not verified"
+        rows.append([price["per"], amount, price["free"], f"[AWS]({price['page']}), {seen}"])
+    return table(["for", "$", "free", "where"], rows)
+
+
+def page(facts):
+    assumed = facts.assumed
+    totals = {kind: total_of(facts, kind, busy=False) for kind in KINDS}
+    low, high = (f(totals[kind] for kind in ("webhook", "contact", "event")) for f in (min, max))
+    full = sum(item[1] for item in idle(facts))
+    durations = {
+        function: milliseconds_of(facts, kind, function, busy=False)
+        for kind, function in (("webhook", "loops-to-clay"), ("webhook", "clay-delivery"), ("contact", "clay-to-loops-contact"),
+                               ("event", "clay-to-loops-event"), ("contact_queued", "loops-delivery"))
+    }
+    share = assumed["memory_mb"] / assumed["memory_mb_of_one_processor"]
+    times = table(["function", "CPU measured, ms", f"the same with {assumed['memory_mb']} MB, ms", "billed, ms"],
+                  [[f"`{name}`", f"{facts.cpu_ms[name]:.2f}", f"{facts.cpu_ms[name] / share:.0f}", str(billed)]
+                   for name, billed in durations.items()])
+    reads = facts.price("secret_read", assumed["warm_sandbox_reads_a_month"])
+    return f"""# What it costs on AWS
+
+<!-- Made by `make cost` and `tools/cost/cost_page.py` from cost-measured.json, prices.json, aws.md and template.yaml. -->
+
+A million webhooks or rows cost **${low:.2f} to ${high:.2f}**, and a month in which nothing comes **${full:.2f}**, at list
+prices in {facts.price_list["region"]}, as of {facts.price_list["as_of"]}, without free tiers. Calls, bytes of log and bytes that go out are
+measured, and so is the time of the processor. Times of waiting are assumed, and prices are what somebody else has
+written down: the last section says where.
+
+## A million of each
+
+One after another, so that each message is a batch of its own: the dearest way.
+
+{per_million(facts, busy=False)}
+
+When more comes than goes out, the queue hands over ten at once. That spares calls and lines of log; but a worker that waits
+for its turn is paid while it waits: {1000 / (facts.rate / 2):.0f} ms for a row, at {facts.rate} rows a second and two workers.
+
+{per_million(facts, busy=True)}
+
+- A flood of forged webhooks costs ${totals["webhook_forged"]:.2f} a million. `RequestsPerSecond` limits it: 200 a second for an hour are
+  720,000.
+- What is tried again costs the function's time, the writes and the read of its attempt, and three requests to the queue each
+  time. What is held is tried about a hundred times a day.
+- Each sandbox that is always in use reads its secret {assumed["warm_sandbox_reads_a_month"]:,} times a month: ${reads:.2f}.
+
+## A month in which nothing comes
+
+{idle_table(facts)}
+
+Metrics of its own, {METRICS} at most with one Clay webhook, cost {facts.prices["metric_month"]["amount"]:.2f} each in a month that has something to tell in every hour; ten
+are free.
+
+## Two months
+
+{months(facts)}
+
+## What was measured
+
+The functions ran against emulated services, {facts.measured["requests"]} requests of each kind, one after another, with warm sandboxes and the examples of
+the folder `events`. Every call was counted as it is billed: messages in pieces of 64 KB, writes in KB of the item, reads in
+4 KB. {sizes(facts)} The last column is what the ledger keeps for 30 days.
+
+{calls_of(facts)}
+
+A line of the gateway's log ({access_log_bytes(facts)} bytes) comes to each request, and to each event of a function Lambda's own two records
+({sum(len(record.encode()) for record in PLATFORM_RECORDS)} bytes), in the form that AWS describes. Bytes out are those of answers and of requests to Clay and Loops, without TLS and TCP.
+
+## How the time comes about
+
+{times}
+
+- Measured is the time of the processor for a later event (`make size`, x86_64, services that answer at once). With {assumed["memory_mb"]} MB a
+  function has {share:.1%} of a processor: AWS gives a whole one at {assumed["memory_mb_of_one_processor"]:,} MB. That arm64 takes as long is assumed.
+- A call to SQS takes {assumed["sqs_call_ms"]} ms and one to DynamoDB {assumed["dynamodb_call_ms"]} ms, one after another; Loops and Clay answer within {assumed["far_end_ms"]} ms.
+  All three are assumed. Each 100 ms more add ${facts.price("lambda_gb_second", 0.1 * assumed["memory_mb"] / 1024 * MILLION):.2f} to a million.
+- Starts are left out. If one event in a hundred started a sandbox, reading the secret would add
+  ${facts.price("secret_read", MILLION / 100):.2f} to a million, and the time of the start less than a cent.
+- Lambda looks into an empty queue with {assumed["idle_pollers_of_a_queue"]} requests of {assumed["poll_seconds"]} seconds at a time. That is assumed, too.
+
+## The prices
+
+{price_table(facts)}
+
+`make cost` measures anew. After a change of a price in `docs/prices.json`, of the alarms in `template.yaml` or of the table in
+[aws.md](aws.md), `make cost-page` writes this page; `make test` fails where it is not what they say.
+"""
+
+
+def readme_is_wrong(facts):
+    """What README.md says of the cost, where that is not so any more."""
+    totals = [total_of(facts, kind, busy=False) for kind in ("webhook", "contact", "event")]
+    words = f"${min(totals):.0f} to ${max(totals):.0f} for a million rows or webhooks"
+    month = f"${sum(item[1] for item in idle(facts)):.0f} a month"
+    readme = (ROOT / "README.md").read_text()
+    return [each for each in (words, month) if each not in " ".join(readme.split())]
+
+
+def main():
+    # The translator complains at its end of metrics of its own.
+    logging.disable(logging.CRITICAL)
+    facts = Facts()
+    text = page(facts)
+    if "--check" in sys.argv[1:] and (wrong := readme_is_wrong(facts)):
+        sys.exit(f"README.md should say: {'; '.join(wrong)}")
+    if "--check" not in sys.argv[1:]:
+        PAGE.write_text(text)
+    elif not PAGE.exists() or PAGE.read_text() != text:
+        sys.exit("docs/cost.md is not what its sources say: run `make cost-page`")
+
+
+if __name__ == "__main__":
+    main()

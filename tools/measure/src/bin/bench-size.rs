@@ -1,0 +1,215 @@
+//! Measures the functions as they would be deployed, beside functions that do nothing, and holds them to their budget.
+//!
+//! usage: size BINARIES ZIPS TEMPLATE [RUNS]
+//!
+//! BINARIES holds a program for each function, ZIPS a folder for each with its `bootstrap.zip`, TEMPLATE is the translated
+//! template. Every figure is the median of the runs, in which the functions take turns. Secrets, queues, table and far end
+//! are on this machine and answer at once, so what is measured is the functions' own processor time. `make size` does it.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use relay_testkit::cost::{Cost, median};
+use relay_testkit::function_harness::{BARE, BARE_THREADED, FRONT_DOOR, Stage, WORKERS};
+use tempfile::TempDir;
+
+/// The most that the zip of a function may have, in bytes.
+const ZIP: u64 = 3_500_000;
+/// The most that the start may cost, in hundredths of what a bare function's costs that is written as `lambda_http`'s
+/// examples are, with worker threads.
+const START: u128 = 160;
+/// Where it fails: a machine with other work moves the ratio by a tenth.
+const START_FAILS: u128 = 176;
+/// The same beside a bare function on one thread, as those of the relay are. A client that reads the system's certificate
+/// authorities again would take it above four.
+const START_ON_ONE_THREAD: u128 = 250;
+/// The most memory, in bytes.
+const MEMORY: u64 = 12_000_000;
+/// What the first event should cost at most, and what a function's own work on a later one. They are shown and do not
+/// fail: so short a time varies by more than the others where a machine has other work.
+const FIRST: Duration = Duration::from_micros(1000);
+const OWN: Duration = Duration::from_micros(150);
+
+/// How often each function is started.
+const RUNS: usize = 25;
+/// How many events a function gets after its first, in each run.
+const EVENTS: u32 = 40;
+
+/// What was measured of one function.
+#[derive(Debug)]
+struct Measured {
+    function: &'static str,
+    binary: PathBuf,
+    zip: u64,
+    start: Vec<Duration>,
+    first: Vec<Duration>,
+    later: Vec<Duration>,
+    own: Vec<Duration>,
+    memory: Vec<u64>,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let runs = match arguments.get(3) {
+        Some(runs) => runs.parse().ok().filter(|runs| *runs > 0),
+        None => Some(RUNS),
+    };
+    let ([binaries, zips, template, ..], Some(runs)) = (arguments.as_slice(), runs) else {
+        eprintln!("usage: size BINARIES ZIPS TEMPLATE [RUNS]");
+        return ExitCode::from(2);
+    };
+    // A program that was just linked is in small pieces of the machine's memory, one that was copied in large ones, and its
+    // start then costs up to a fifth less: all of them are copied.
+    let copies = TempDir::new_in(zips).unwrap_or_else(|fault| panic!("{zips}: {fault}"));
+    // Where a function says why it did not start; as on Lambda, it costs a write each time.
+    let log = Path::new(zips).join("log");
+    let stage = Stage::set(Path::new(template)).await;
+    let functions = [BARE_THREADED, BARE].into_iter().chain(FRONT_DOOR).chain(WORKERS);
+    let mut measured: Vec<Measured> = functions
+        .map(|function| {
+            let binary = copies.path().join(function);
+            let original = Path::new(binaries).join(function);
+            std::fs::copy(&original, &binary).unwrap_or_else(|fault| panic!("{}: {fault}", original.display()));
+            Measured::new(function, binary, Path::new(zips))
+        })
+        .collect();
+    let count = measured.len();
+    for run in 0..runs {
+        for turn in 0..count {
+            // Each function comes first in some run: what the machine does at the same time falls on all of them.
+            if let Some(function) = measured.get_mut((turn + run) % count) {
+                function.run(&stage, &log).await;
+            }
+        }
+    }
+    report(&measured, runs)
+}
+
+impl Measured {
+    fn new(function: &'static str, binary: PathBuf, zips: &Path) -> Self {
+        let zip = size_of(&zips.join(function).join("bootstrap.zip"));
+        let (start, first, later, own, memory) = (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { function, binary, zip, start, first, later, own, memory }
+    }
+
+    fn start_in_micros(&self) -> u128 {
+        median(&self.start).as_micros()
+    }
+
+    async fn run(&mut self, stage: &Stage, log: &Path) {
+        let environment = stage.environment(self.function);
+        let mut sandbox = stage.start(self.function, &self.binary, &environment, log).await;
+        let process = sandbox.id().unwrap_or_else(|| panic!("{} has ended", self.function));
+        let started = Cost::of_stopped(process).await;
+        stage.invoke(self.function, &mut sandbox).await;
+        let once = Cost::of_stopped(process).await;
+        for _ in 0..EVENTS {
+            stage.invoke(self.function, &mut sandbox).await;
+        }
+        let ended = Cost::of_stopped(process).await;
+        let mut alone = 0;
+        while alone < EVENTS && stage.invoke_alone(self.function, &mut sandbox).await {
+            alone += 1;
+        }
+        if alone > 0 {
+            self.own.push((Cost::of_stopped(process).await.cpu - ended.cpu) / alone);
+        }
+        self.start.push(started.cpu);
+        self.first.push(once.cpu - started.cpu);
+        self.later.push((ended.cpu - once.cpu) / EVENTS);
+        self.memory.push(ended.peak_memory);
+    }
+}
+
+fn size_of(file: &Path) -> u64 {
+    std::fs::metadata(file).unwrap_or_else(|fault| panic!("{}: {fault}", file.display())).len()
+}
+
+/// Prints the table, and what is over the budget.
+fn report(measured: &[Measured], runs: usize) -> ExitCode {
+    println!("Median of {runs} starts each, in turns, {EVENTS} events after the first; MB are 1,000,000 bytes.\n");
+    println!(
+        "| function | zip MB | binary MB | start, CPU ms | × bare | × bare on one thread | first event, CPU ms | later event, \
+         CPU ms | of it its own work | peak MB |"
+    );
+    println!("|---|---|---|---|---|---|---|---|---|---|");
+    let start_of =
+        |name| measured.iter().find(|each| each.function == name).map_or(1, Measured::start_in_micros).max(1);
+    let (threaded, on_one_thread) = (start_of(BARE_THREADED), start_of(BARE));
+    let (mut over, mut notes) = (Vec::new(), Vec::new());
+    for each in measured {
+        let (first, later, memory) = (median(&each.first), median(&each.later), median(&each.memory));
+        let own = (!each.own.is_empty()).then(|| median(&each.own));
+        let share = each.start_in_micros() * 100 / threaded;
+        let share_on_one_thread = each.start_in_micros() * 100 / on_one_thread;
+        println!(
+            "| `{}` | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
+            each.function,
+            megabytes(each.zip),
+            megabytes(size_of(&each.binary)),
+            milliseconds(median(&each.start)),
+            times(share),
+            times(share_on_one_thread),
+            milliseconds(first),
+            milliseconds(later),
+            own.map_or_else(|| "–".to_owned(), milliseconds),
+            megabytes(memory),
+        );
+        if [BARE, BARE_THREADED].contains(&each.function) {
+            continue;
+        }
+        let budgets = [
+            (each.zip > ZIP, format!("zip: {} MB of {} MB", megabytes(each.zip), megabytes(ZIP))),
+            (share > START_FAILS, format!("start: {} × a bare function's of {}", times(share), times(START))),
+            (
+                share_on_one_thread > START_ON_ONE_THREAD,
+                format!(
+                    "start: {} × that of a bare function on one thread of {}",
+                    times(share_on_one_thread),
+                    times(START_ON_ONE_THREAD)
+                ),
+            ),
+            (memory > MEMORY, format!("peak memory: {} MB of {} MB", megabytes(memory), megabytes(MEMORY))),
+        ];
+        over.extend(
+            budgets.into_iter().filter(|(over, _)| *over).map(|(_, text)| format!("{}, {text}", each.function)),
+        );
+        if share > START {
+            notes.push(format!(
+                "{}, start: {} × a bare function's is more than it should be",
+                each.function,
+                times(share)
+            ));
+        }
+        if first > FIRST {
+            notes.push(format!("{}, first event: {} ms is more than it should be", each.function, milliseconds(first)));
+        }
+        if let Some(own) = own.filter(|own| *own > OWN) {
+            notes.push(format!("{}, own work: {} ms is more than it should be", each.function, milliseconds(own)));
+        }
+    }
+    println!();
+    for note in &notes {
+        eprintln!("note: {note}");
+    }
+    for over in &over {
+        eprintln!("over the budget: {over}");
+    }
+    if over.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn times(hundredths: u128) -> String {
+    format!("{}.{:02}", hundredths / 100, hundredths % 100)
+}
+
+fn megabytes(bytes: u64) -> String {
+    let hundredths = (bytes + 5000) / 10_000;
+    format!("{}.{:02}", hundredths / 100, hundredths % 100)
+}
+
+fn milliseconds(time: Duration) -> String {
+    let micros = time.as_micros();
+    format!("{}.{:03}", micros / 1000, micros % 1000)
+}

@@ -1,0 +1,29 @@
+//! Starts each function once, hands it one event, and sees to it that it does what it is for.
+//!
+//! usage: invoke-once FOLDER PROGRAM TEMPLATE
+//!
+//! FOLDER holds a folder for each function with its PROGRAM (`bootstrap`, or what starts it), TEMPLATE is the translated
+//! template. What a function has to say goes into FOLDER/log. `make arm64` does it, with an emulated processor.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use relay_testkit::function_harness::{FRONT_DOOR, Stage, WORKERS};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [folder, program, template] = arguments.as_slice() else {
+        eprintln!("usage: invoke-once FOLDER PROGRAM TEMPLATE");
+        return ExitCode::from(2);
+    };
+    let folder = Path::new(folder);
+    let stage = Stage::set(Path::new(template)).await;
+    for function in FRONT_DOOR.into_iter().chain(WORKERS) {
+        let (program, environment) = (folder.join(function).join(program), stage.environment(function));
+        let mut sandbox = stage.start(function, &program, &environment, &folder.join("log")).await;
+        stage.invoke(function, &mut sandbox).await;
+        println!("{function}: started, and did what it is for");
+    }
+    ExitCode::SUCCESS
+}
