@@ -1,4 +1,4 @@
-//! What keeps the functions small and quick to start, held fast: `make guards` builds them and runs this.
+//! What keeps the functions small and quick to start, held fast: `make check-binaries` builds them and runs this.
 
 mod authorities;
 mod dependencies;
@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 
 use relay_testkit::function_harness::Stage;
 
-/// Something that `make guards` sets.
+/// Something that `make check-binaries` sets.
 fn given(variable: &str) -> PathBuf {
     std::env::var_os(variable)
-        .unwrap_or_else(|| panic!("{variable} is not set: run `make guards`, which sets it"))
+        .unwrap_or_else(|| panic!("{variable} is not set: run `make check-binaries`, which sets it"))
         .into()
 }
 

@@ -77,7 +77,7 @@ async fn a_burst_of_two_hundred_rows_is_answered_200_or_202_and_reaches_loops_wi
 }
 
 #[tokio::test]
-#[ignore = "it takes two minutes and wants a machine for itself: `make bursts`"]
+#[ignore = "it takes two minutes and wants a machine for itself: `make load-test`"]
 async fn a_burst_of_a_thousand_rows_is_taken_and_is_at_loops_as_soon_as_the_pace_allows() {
     let took = a_burst_of(1000).await;
     assert!(took <= 1.1, "it took {took} times as long as the pace allows");

@@ -1,4 +1,4 @@
-//! A few faults of the suite, briefly; `make faults` goes through all of them, and for longer.
+//! A few faults of the suite, briefly; `make chaos` goes through all of them, and for longer.
 
 use relay_testkit::chaos::functions::Functions;
 use relay_testkit::chaos::kinds::{Ailment, Fault, Strike};

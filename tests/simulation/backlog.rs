@@ -107,7 +107,7 @@ fn on_aws_a_backlog_is_drained_at_the_pace_also_where_an_end_takes_half_a_second
 }
 
 #[test]
-#[ignore = "it takes minutes: `make backlog`"]
+#[ignore = "it takes minutes: `make soak`"]
 fn fifty_thousand_events_reach_either_end_at_the_pace_with_no_429_and_no_more_memory() {
     let _alone = alone();
     drain_both::<Local>(Way::ToClay, 50_000, true);
@@ -115,14 +115,14 @@ fn fifty_thousand_events_reach_either_end_at_the_pace_with_no_429_and_no_more_me
 }
 
 #[test]
-#[ignore = "it takes minutes: `make backlog`"]
+#[ignore = "it takes minutes: `make soak`"]
 fn on_aws_fifty_thousand_events_reach_clay_at_the_pace_with_no_429_and_no_more_memory() {
     let _alone = alone();
     drain_both::<Aws>(Way::ToClay, 50_000, false);
 }
 
 #[test]
-#[ignore = "it takes minutes: `make backlog`"]
+#[ignore = "it takes minutes: `make soak`"]
 fn on_aws_fifty_thousand_events_reach_loops_at_the_pace_with_no_429_and_no_more_memory() {
     let _alone = alone();
     drain_both::<Aws>(Way::ToLoops, 50_000, false);

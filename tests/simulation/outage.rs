@@ -123,7 +123,7 @@ fn all_events_reach_a_loops_that_was_down_for_hours_though_the_relay_was_killed_
 }
 
 #[test]
-#[ignore = "it takes minutes: `make backlog`"]
+#[ignore = "it takes minutes: `make soak`"]
 fn all_events_reach_an_end_that_was_down_for_three_days_though_the_relay_was_killed_forty_times() {
     let _alone = alone();
     go_through::<Local>(End::Clay, 72 * HOUR, 300, 40, 13);
@@ -143,7 +143,7 @@ fn on_aws_all_events_reach_a_loops_that_was_down_for_hours_though_the_relay_was_
 }
 
 #[test]
-#[ignore = "it takes minutes: `make backlog`"]
+#[ignore = "it takes minutes: `make soak`"]
 fn on_aws_all_events_reach_an_end_that_was_down_for_three_days_though_the_relay_was_killed_forty_times() {
     let _alone = alone();
     go_through::<Aws>(End::Clay, 72 * HOUR, 300, 40, 13);

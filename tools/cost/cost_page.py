@@ -2,8 +2,8 @@
 
 usage: cost_page.py [--check]
 
-Everything on that page comes from docs/cost-measured.json (made by `make cost`), docs/prices.json, the table of docs/aws.md
-that `make size` prints, and template.yaml. With --check nothing is written: it ends with 1 where the page is another one.
+Everything on that page comes from docs/cost-measured.json (made by `make cost-measure`), docs/prices.json, the table of docs/aws.md
+that `make bench-size` prints, and template.yaml. With --check nothing is written: it ends with 1 where the page is another one.
 """
 
 import json
@@ -88,11 +88,11 @@ class Facts:
 
 
 def cpu_of_a_later_event(text):
-    """Milliseconds of each function, from the table that `make size` prints."""
+    """Milliseconds of each function, from the table that `make bench-size` prints."""
     lines = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
     header = next((line for line in lines if "later event, CPU ms" in line), None)
     if header is None:
-        sys.exit("docs/aws.md has no table with the column `later event, CPU ms`: paste what `make size` prints")
+        sys.exit("docs/aws.md has no table with the column `later event, CPU ms`: paste what `make bench-size` prints")
     column = header.index("later event, CPU ms")
     rows = [line for line in lines if len(line) == len(header) and re.fullmatch(r"`[a-z-]+`", line[0])]
     return {row[0].strip("`"): float(row[column]) for row in rows}
@@ -293,7 +293,7 @@ def page(facts):
     reads = facts.price("secret_read", assumed["warm_sandbox_reads_a_month"])
     return f"""# What it costs on AWS
 
-<!-- Made by `make cost` and `tools/cost/cost_page.py` from cost-measured.json, prices.json, aws.md and template.yaml. -->
+<!-- Made by `make cost-measure` and `tools/cost/cost_page.py` from cost-measured.json, prices.json, aws.md and template.yaml. -->
 
 A million webhooks or rows cost **${low:.2f} to ${high:.2f}**, and a month in which nothing comes **${full:.2f}**, at list
 prices in {facts.price_list["region"]}, as of {facts.price_list["as_of"]}, without free tiers. Calls, bytes of log and bytes that go out are
@@ -343,7 +343,7 @@ A line of the gateway's log ({access_log_bytes(facts)} bytes) comes to each requ
 
 {times}
 
-- Measured is the time of the processor for a later event (`make size`, x86_64, services that answer at once). With {assumed["memory_mb"]} MB a
+- Measured is the time of the processor for a later event (`make bench-size`, x86_64, services that answer at once). With {assumed["memory_mb"]} MB a
   function has {share:.1%} of a processor: AWS gives a whole one at {assumed["memory_mb_of_one_processor"]:,} MB. That arm64 takes as long is assumed.
 - A call to SQS takes {assumed["sqs_call_ms"]} ms and one to DynamoDB {assumed["dynamodb_call_ms"]} ms, one after another; Loops and Clay answer within {assumed["far_end_ms"]} ms.
   All three are assumed. Each 100 ms more add ${facts.price("lambda_gb_second", 0.1 * assumed["memory_mb"] / 1024 * MILLION):.2f} to a million.
@@ -355,8 +355,8 @@ A line of the gateway's log ({access_log_bytes(facts)} bytes) comes to each requ
 
 {price_table(facts)}
 
-`make cost` measures anew. After a change of a price in `docs/prices.json`, of the alarms in `template.yaml` or of the table in
-[aws.md](aws.md), `make cost-page` writes this page; `make test` fails where it is not what they say.
+`make cost-measure` measures anew. After a change of a price in `docs/prices.json`, of the alarms in `template.yaml` or of the table in
+[aws.md](aws.md), `make cost-render` writes this page; `make test` fails where it is not what they say.
 """
 
 
@@ -379,7 +379,7 @@ def main():
     if "--check" not in sys.argv[1:]:
         PAGE.write_text(text)
     elif not PAGE.exists() or PAGE.read_text() != text:
-        sys.exit("docs/cost.md is not what its sources say: run `make cost-page`")
+        sys.exit("docs/cost.md is not what its sources say: run `make cost-render`")
 
 
 if __name__ == "__main__":

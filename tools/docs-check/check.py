@@ -197,7 +197,7 @@ def pictures(papers):
             papers.say(picture, "it shows no command")
         for command in commands:
             if f'.run("{command}"' not in script:
-                papers.say(picture, f"take.py does not run `relayctl {command}`: `make pictures` draws it anew")
+                papers.say(picture, f"take.py does not run `relayctl {command}`: `make screenshots` draws it anew")
 
 
 def main():

@@ -25,8 +25,8 @@ BREAKAGES = [
     ("crates/relayctl/src/doctor/check.rs", '"far-ends"', '"ends"', "the line ends of doctor has no section"),
     ("crates/relayctl/src/doctor/check.rs", ' => "', ' = "', "no check of doctor is found"),
     ("docs/upgrade.md", "make deploy ", "make deplay ", "no `make deplay`"),
-    (".github/workflows/ci.yml", "make keys", "make key", "no `make key`"),
-    (".github/workflows/ci.yml", "- run: make guards", "", "`make guards` is not run"),
+    (".github/workflows/ci.yml", "make test-event-keys", "make key", "no `make key`"),
+    (".github/workflows/ci.yml", "- run: make check-binaries", "", "`make check-binaries` is not run"),
     (".github/workflows/ci.yml", "@08c6903cd8c0fde910a37f88322edcfb5dd907a8", "@v5", "not pinned"),
     (".github/workflows/ci.yml", "permissions: {}", "permissions: write-all", "must be none"),
     (".github/workflows/ci.yml", "{contents: read}", "{contents: write}", "must have `permissions"),
@@ -38,7 +38,7 @@ BREAKAGES = [
     ("README.md", "docs/images/doctor.svg", "docs/images/docter.svg", "leads nowhere"),
     ("README.md", "(docs/images/doctor.svg)", "(docs/images/setup.svg)", "no paper shows it"),
     ("README.md", "![`relayctl doctor`", "![](docs/images/doctor.svg) [`relayctl doctor`", "without words"),
-    ("tools/screenshots/take.py", '.run("doctor"', '.run("examine"', "`make pictures` draws it anew"),
+    ("tools/screenshots/take.py", '.run("doctor"', '.run("examine"', "`make screenshots` draws it anew"),
     ("docs/limits.md", "`CLAY_BYTES`", "`CLAY_KILOBYTES`", "no CLAY_KILOBYTES"),
 ]
 

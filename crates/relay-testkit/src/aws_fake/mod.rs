@@ -1,7 +1,7 @@
 //! SQS and DynamoDB inside a test's process: what the AWS SDK's clients call, without sockets, so that tokio's paused clock
 //! moves them along. Time is that of the test; a call takes some milliseconds of it, and takes effect in between.
 //!
-//! Only what the relay uses is here. That it behaves as the emulator behind `make test-aws` does is shown by the behaviours of
+//! Only what the relay uses is here. That it behaves as the emulator behind `make test-lambda` does is shown by the behaviours of
 //! `tests/store_contract`, which run against both.
 
 mod condition;

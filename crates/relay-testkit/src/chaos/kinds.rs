@@ -181,7 +181,7 @@ pub struct Size {
 }
 
 impl Size {
-    /// That of `make faults`.
+    /// That of `make chaos`.
     pub const FULL: Self = Self {
         contacts: 6,
         steps: 8,

@@ -67,7 +67,7 @@ impl Cloud {
     /// Makes a stack and starts it.
     ///
     /// # Panics
-    /// When there is no emulator: `make test-aws` starts one.
+    /// When there is no emulator: `make test-lambda` starts one.
     pub async fn start(setup: Setup) -> Self {
         Self::start_in(Kept::of(Stack::make().await), setup).await
     }

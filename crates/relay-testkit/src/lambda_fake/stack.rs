@@ -30,7 +30,7 @@ impl Stack {
     /// Makes a stack of its own.
     ///
     /// # Panics
-    /// When there is no emulator: `make test-aws` starts one.
+    /// When there is no emulator: `make test-lambda` starts one.
     pub async fn make() -> Self {
         Self::named(format!("t{:012x}", rand::random::<u64>() >> 16)).await
     }
@@ -117,7 +117,7 @@ pub fn template() -> Value {
 }
 
 fn needed(variable: &str) -> String {
-    std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set: run `make test-aws`, which sets it"))
+    std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set: run `make test-lambda`, which sets it"))
 }
 
 /// The account at this address, with this access key.

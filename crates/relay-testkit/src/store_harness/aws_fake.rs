@@ -1,5 +1,5 @@
 //! The store of the relay on AWS, emulated inside the test's process: the very behaviours that the emulator behind
-//! `make test-aws` is asked for show that this one has them as well.
+//! `make test-lambda` is asked for show that this one has them as well.
 
 use std::sync::Arc;
 

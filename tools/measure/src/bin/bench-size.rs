@@ -4,7 +4,7 @@
 //!
 //! BINARIES holds a program for each function, ZIPS a folder for each with its `bootstrap.zip`, TEMPLATE is the translated
 //! template. Every figure is the median of the runs, in which the functions take turns. Secrets, queues, table and far end
-//! are on this machine and answer at once, so what is measured is the functions' own processor time. `make size` does it.
+//! are on this machine and answer at once, so what is measured is the functions' own processor time. `make bench-size` does it.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -2,7 +2,7 @@
 //!
 //! usage: faults [--seed N] [--only WORDS] [relay-local|functions]
 //!
-//! `make faults` runs it. The seed of a run is printed; the same seed brings the same faults and the same rows, but not the
+//! `make chaos` runs it. The seed of a run is printed; the same seed brings the same faults and the same rows, but not the
 //! same timing. It ends with 1 where something was lost, processed twice, out of order, or doubled without need.
 
 use std::process::ExitCode;

@@ -9,7 +9,7 @@
 //! - `three-letters`: three deliveries die, each for another reason
 //! - `letters N`: Loops refuses N contacts
 //!
-//! `make pictures` runs it, with an emulated AWS beside it.
+//! `make screenshots` runs it, with an emulated AWS beside it.
 
 use std::collections::BTreeMap;
 use std::io::BufRead as _;

@@ -3,7 +3,7 @@
 //! usage: invoke-once FOLDER PROGRAM TEMPLATE
 //!
 //! FOLDER holds a folder for each function with its PROGRAM (`bootstrap`, or what starts it), TEMPLATE is the translated
-//! template. What a function has to say goes into FOLDER/log. `make arm64` does it, with an emulated processor.
+//! template. What a function has to say goes into FOLDER/log. `make test-arm64` does it, with an emulated processor.
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -3,7 +3,7 @@
 //! usage: cost OUTPUT
 //!
 //! Drives the functions, against emulated services, through a number of each kind of request, one after another, and writes
-//! what one of them needs, times that number, as JSON. `make cost` runs it, and makes `docs/cost.md` of it.
+//! what one of them needs, times that number, as JSON. `make cost-measure` runs it, and makes `docs/cost.md` of it.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
