@@ -9,7 +9,7 @@ use relay_testkit::eventually_within;
 use serde_json::Value;
 use tokio::net::TcpListener;
 
-use super::responses_clay::{clay, contact_created};
+use super::responses::clay::{clay, contact_created};
 use crate::Relay;
 
 #[tokio::test]

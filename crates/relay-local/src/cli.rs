@@ -9,8 +9,8 @@ use clap::{Parser, Subcommand};
 use relay::config::env::SettingFault;
 
 use crate::commands::{deliveries, send_webhook, sign};
-use relay_sqlite::config::LocalSettings;
-use relay_sqlite::secrets_file;
+use relay_sqlite::data_dir::config::LocalSettings;
+use relay_sqlite::data_dir::secrets_file;
 
 use crate::{commands, serve, telemetry};
 

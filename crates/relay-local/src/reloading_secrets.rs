@@ -16,11 +16,11 @@ use relay_core::webhook::signature::SigningSecret;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
-use relay_sqlite::config::{
+use relay_sqlite::data_dir::config::{
     CLAY_WEBHOOK_AUTH_TOKEN, CLAY_WEBHOOK_URL, Given, LOOPS_API_KEY, LOOPS_SIGNING_SECRET, LocalSettings, RELAY_TOKEN,
 };
+use relay_sqlite::data_dir::secrets_file::{STORED_SETTINGS_FILE, StoredFault, fill_in};
 use relay_sqlite::data_dir::{DataFolder, FolderFault};
-use relay_sqlite::secrets_file::{STORED_SETTINGS_FILE, StoredFault, fill_in};
 use relay_sqlite::store::SqliteStore;
 
 /// The name of the one route that the settings describe.

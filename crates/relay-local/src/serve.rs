@@ -24,7 +24,7 @@ use crate::reloading_secrets::{KeptSecrets, Keys, SIMULATED_KEY, SimulatedEnds, 
 use crate::startup_banner::{Banner, End, Key};
 use crate::{telemetry, worker};
 use relay_simulator::{Clay, ClayOptions, Loops, LoopsOptions};
-use relay_sqlite::config::{Given, LOOPS_SIGNING_SECRET, LocalSettings, RELAY_LISTEN, RELAY_TOKEN};
+use relay_sqlite::data_dir::config::{Given, LOOPS_SIGNING_SECRET, LocalSettings, RELAY_LISTEN, RELAY_TOKEN};
 use relay_sqlite::data_dir::{DataFolder, FolderFault};
 use relay_sqlite::store::{self, OpenFault, SqliteStore};
 

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use crate::http::routes::{CONTACT_PATH, EVENT_PATH, WEBHOOK_PATH};
-use relay_sqlite::config::{DEFAULT_DATA, DEFAULT_LISTEN, RELAY_DATA, RELAY_LISTEN};
+use relay_sqlite::data_dir::config::{DEFAULT_DATA, DEFAULT_LISTEN, RELAY_DATA, RELAY_LISTEN};
 
 /// Where a key comes from.
 #[derive(Debug, Clone, Copy)]

@@ -2,7 +2,6 @@
 
 pub mod admin;
 pub mod claim;
-pub mod config;
 mod contact_locks;
 pub mod data_dir;
 mod delivery_row;
@@ -12,6 +11,5 @@ mod migrations;
 pub mod queue;
 mod release_held;
 pub mod schema;
-pub mod secrets_file;
 pub mod store;
 mod webhook_usage;

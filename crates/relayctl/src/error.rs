@@ -324,7 +324,7 @@ pub enum Fault {
     Folder(#[from] relay_sqlite::data_dir::FolderFault),
     /// What the folder keeps of keys is not to be had.
     #[error(transparent)]
-    Stored(#[from] relay_sqlite::secrets_file::StoredFault),
+    Stored(#[from] relay_sqlite::data_dir::secrets_file::StoredFault),
     /// What is kept is in another's hand, or of no use.
     #[error(transparent)]
     Keeping(#[from] crate::setup::secret_store::KeepingFault),

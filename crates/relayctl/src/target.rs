@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use relay_sqlite::config::{DEFAULT_DATA, RELAY_DATA};
 use relay_sqlite::data_dir::DataFolder;
+use relay_sqlite::data_dir::config::{DEFAULT_DATA, RELAY_DATA};
 
 use crate::aws::sam_config::{DEFAULT_ENVIRONMENT, SamParameters};
 use crate::aws::session::Session;

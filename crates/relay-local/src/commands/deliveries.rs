@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use comfy_table::{ContentArrangement, Table, presets};
 
 use super::{CommandFault, Done};
-use relay_sqlite::config::LocalSettings;
+use relay_sqlite::data_dir::config::LocalSettings;
 use relay_sqlite::store::{self, DeliveryReport, DeliveryState, Filter};
 
 /// How many deliveries a table shows unless it is told otherwise.

@@ -9,7 +9,7 @@ use std::io;
 use relay::destination::http_client::BuildFault;
 use relay_core::webhook::signature::SigningSecret;
 
-use relay_sqlite::config::{Given, LocalSettings};
+use relay_sqlite::data_dir::config::{Given, LocalSettings};
 use relay_sqlite::data_dir::{DataFolder, FolderFault};
 use relay_sqlite::store::OpenFault;
 

@@ -14,7 +14,7 @@ use super::{CommandFault, Done};
 use crate::commands::sign::{self, Signed};
 use crate::http::routes::WEBHOOK_PATH;
 use crate::startup_banner::reachable;
-use relay_sqlite::config::LocalSettings;
+use relay_sqlite::data_dir::config::LocalSettings;
 use relay_sqlite::store::{self, DeliveryState};
 
 /// How long the relay may take to answer.

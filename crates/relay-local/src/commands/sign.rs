@@ -8,7 +8,7 @@ use relay_core::webhook::signature::{ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEAD
 
 use super::{CommandFault, Done, signing_secret};
 use crate::cli::Input;
-use relay_sqlite::config::LocalSettings;
+use relay_sqlite::data_dir::config::LocalSettings;
 
 /// What `sign` is told.
 #[derive(Debug, Clone, Args)]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use relay_core::secret::{ExposeSecret as _, SecretString};
-use relay_sqlite::config::{CLAY_WEBHOOK_AUTH_TOKEN, CLAY_WEBHOOK_URL, LOOPS_API_KEY, LOOPS_SIGNING_SECRET};
+use relay_sqlite::data_dir::config::{CLAY_WEBHOOK_AUTH_TOKEN, CLAY_WEBHOOK_URL, LOOPS_API_KEY, LOOPS_SIGNING_SECRET};
 
 use crate::error::Fault;
 use crate::exit::Ending;

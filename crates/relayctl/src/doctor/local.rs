@@ -5,8 +5,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use relay::destination::http_client::HttpClient;
 use relay_core::secret::{ExposeSecret as _, SecretString, is_set};
 use relay_core::webhook::route::ClayRoute;
-use relay_sqlite::config::{Given, LOOPS_SIGNING_SECRET, RELAY_TOKEN};
-use relay_sqlite::secrets_file::{STORED_SETTINGS_FILE, StoredSettings};
+use relay_sqlite::data_dir::config::{Given, LOOPS_SIGNING_SECRET, RELAY_TOKEN};
+use relay_sqlite::data_dir::secrets_file::{STORED_SETTINGS_FILE, StoredSettings};
 use relay_sqlite::store::{self, DeliveryState};
 use rusqlite::Connection;
 

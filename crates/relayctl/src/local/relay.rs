@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use relay_sqlite::config::{LocalSettings, RELAY_DATA, RELAY_LISTEN};
+use relay_sqlite::data_dir::config::{LocalSettings, RELAY_DATA, RELAY_LISTEN};
+use relay_sqlite::data_dir::secrets_file::{STORED_SETTINGS, STORED_SETTINGS_FILE, fill_in};
 use relay_sqlite::data_dir::{DataFolder, FolderFault};
-use relay_sqlite::secrets_file::{STORED_SETTINGS, STORED_SETTINGS_FILE, fill_in};
 
 use crate::error::Fault;
 use crate::setup::secret_store::KeepingFault;

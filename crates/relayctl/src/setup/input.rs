@@ -7,7 +7,7 @@ use std::path::Path;
 
 use relay_core::secret::{ExposeSecret, SecretString, is_set};
 use relay_core::webhook::signature::SigningSecret;
-use relay_sqlite::config::{CLAY_WEBHOOK_AUTH_TOKEN, CLAY_WEBHOOK_URL, LOOPS_API_KEY, LOOPS_SIGNING_SECRET};
+use relay_sqlite::data_dir::config::{CLAY_WEBHOOK_AUTH_TOKEN, CLAY_WEBHOOK_URL, LOOPS_API_KEY, LOOPS_SIGNING_SECRET};
 use secrecy::zeroize::Zeroizing;
 use serde_json::Value;
 

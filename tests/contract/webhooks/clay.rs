@@ -6,7 +6,7 @@ use relay_testkit::mock_destination::{FarEnd, Got};
 use relay_testkit::webhook::{self, post};
 use serde_json::{Value, json};
 
-use super::webhooks::{assert_taken, clay, relay_to, rows};
+use super::{assert_taken, clay, relay_to, rows};
 
 /// The files of `events/loops`: name and bytes.
 fn events() -> Vec<(String, Vec<u8>)> {

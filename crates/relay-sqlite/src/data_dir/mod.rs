@@ -1,5 +1,8 @@
 //! The data folder: the store, the generated keys, and the lock that keeps a second relay out.
 
+pub mod config;
+pub mod secrets_file;
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::net::SocketAddr;

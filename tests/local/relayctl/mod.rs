@@ -1,5 +1,10 @@
 //! `relayctl --local`: a data folder is set up, a relay reads what is stored there, and `doctor` examines both.
 
+mod cli;
+mod operations;
+mod setup;
+mod terminal;
+
 use std::os::unix::fs::PermissionsExt as _;
 
 use relay_testkit::lambda_fake::operator::{Said, TEAM, run};

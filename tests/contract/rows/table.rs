@@ -4,7 +4,7 @@ use relay_testkit::relay_process::TOKEN;
 use relay_testkit::row::contact;
 use relay_testkit::row_table::{properties, run, table};
 
-use super::rows::{loops, relay_to};
+use super::{loops, relay_to};
 
 #[tokio::test]
 async fn every_row_of_the_table_is_sent_or_refused_as_it_says() {

@@ -6,7 +6,7 @@ use relay_testkit::mock_destination::{FarEnd, Reply};
 use relay_testkit::row::{Route, contact, event, send, send_without_token};
 use serde_json::json;
 
-use super::rows::{ROUTES, assert_queued, loops, relay_to, row_of};
+use super::{ROUTES, assert_queued, loops, relay_to, row_of};
 
 fn header<'a>(answer: &'a Answer, name: &str) -> Option<&'a str> {
     answer.headers.get(name).map(String::as_str)

@@ -9,7 +9,7 @@ use relay_testkit::mock_destination::{Down, FarEnd, Reply};
 use relay_testkit::row::{Route, contact, send};
 use serde_json::{Value, json};
 
-use super::rows::{ROUTES, assert_queued, bodies, loops, relay_to, row_of};
+use super::{ROUTES, assert_queued, bodies, loops, relay_to, row_of};
 
 /// A row that failed four times waits 16 s at the most, and then perhaps for an end that is asked every 10 s whether it is
 /// back; twice that.

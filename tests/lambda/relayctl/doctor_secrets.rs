@@ -8,7 +8,7 @@ use relay_testkit::mock_destination::Reply;
 use relay_testkit::{PATIENCE, eventually_within};
 use serde_json::json;
 
-use crate::relayctl_doctor::{finds, not_well, operated};
+use crate::relayctl::doctor::{finds, not_well, operated};
 use crate::{to_clay, to_loops};
 
 #[tokio::test]

@@ -8,8 +8,8 @@ use relay_testkit::mock_destination::{Down, FarEnd, Reply};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use super::responses_clay::{Passing, becomes, date_in, passing};
-use super::responses_loops::{What, keys, loops, numbered, row};
+use super::clay::{Passing, becomes, date_in, passing};
+use super::loops::{What, keys, loops, numbered, row};
 
 const TAKEN: &str = r#"{"success":true,"id":"c1"}"#;
 

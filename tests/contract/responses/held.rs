@@ -5,7 +5,7 @@ use relay_testkit::mock_destination::{FarEnd, Reply};
 use relay_testkit::webhook::{created, post};
 use serde_json::{Value, json};
 
-use super::responses_clay::{becomes, clay, contact_created, gets};
+use super::clay::{becomes, clay, contact_created, gets};
 
 fn urls(pool: &[&FarEnd]) -> String {
     pool.iter().map(|far| far.url("/hook")).collect::<Vec<_>>().join(",")

@@ -6,7 +6,7 @@ use relay_testkit::mock_destination::{FarEnd, Reply};
 use relay_testkit::row::{Route, contact, event, send};
 use serde_json::{Value, json};
 
-use super::rows::{ROUTES, assert_answer, assert_queued, bodies, loops, relay_to, row_of};
+use super::{ROUTES, assert_answer, assert_queued, bodies, loops, relay_to, row_of};
 use crate::Relay;
 
 fn refusal_of(message: &str) -> String {

@@ -1,5 +1,8 @@
 //! `POST /webhooks/loops`: what is answered, and what becomes of the event.
 
+mod clay;
+mod signed;
+
 use crate::Relay;
 use relay_testkit::deliveries::Listing as _;
 use relay_testkit::eventually;

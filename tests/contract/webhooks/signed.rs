@@ -7,7 +7,7 @@ use relay_testkit::http::{Answer, send};
 use relay_testkit::webhook::{self, SECRET, created, now, post, post_at};
 use serde_json::json;
 
-use super::webhooks::{REQUEST_BYTES, assert_taken, clay, event_of, relay_to};
+use super::{REQUEST_BYTES, assert_taken, clay, event_of, relay_to};
 
 /// Another secret, whose base64 has padding.
 const PADDED: &str = "whsec_c3VwZXItc2VjcmV0LWtleS1ieXRlcw==";

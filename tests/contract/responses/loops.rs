@@ -8,7 +8,7 @@ use relay_testkit::relay_process::TOKEN;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use super::responses_clay::{becomes, date_in, passing};
+use super::clay::{becomes, date_in, passing};
 use crate::Relay;
 
 /// The settings of a relay that calls this Loops with this key, and has no Clay.

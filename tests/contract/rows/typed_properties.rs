@@ -6,7 +6,7 @@ use relay_testkit::eventually;
 use relay_testkit::mock_destination::{FarEnd, Reply};
 use relay_testkit::row::contact;
 
-use super::rows::{loops, relay_to};
+use super::{loops, relay_to};
 use crate::Relay;
 
 const SEATS: &str = r#"[{"key":"seats","label":"Seats","type":"number"}]"#;

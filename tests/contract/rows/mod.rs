@@ -1,5 +1,13 @@
 //! The two routes for rows: who may send one, with which options, and what Loops' room brings back.
 
+mod asynchronous;
+mod clay_columns;
+mod keys;
+mod loops;
+mod response;
+mod table;
+mod typed_properties;
+
 use relay_testkit::deliveries::Listing as _;
 use relay_testkit::http::Answer;
 use relay_testkit::mock_destination::{FarEnd, Reply};

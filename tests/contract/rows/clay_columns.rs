@@ -3,7 +3,7 @@
 use relay_testkit::row::{Route, send};
 use serde_json::Value;
 
-use super::rows::{loops, relay_to};
+use super::{loops, relay_to};
 
 /// What a column of the page holds in this test.
 fn column(name: &str) -> &'static str {
@@ -27,7 +27,7 @@ fn filled_in(value: &mut Value) {
 
 #[tokio::test]
 async fn every_body_to_paste_is_a_row_that_loops_takes() {
-    let page = include_str!("../../docs/clay-columns.md");
+    let page = include_str!("../../../docs/clay-columns.md");
     let bodies: Vec<&str> = page.split("```json\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
     let loops = loops().await;
     let relay = relay_to(&loops, &[]).await;
@@ -46,7 +46,7 @@ async fn every_body_to_paste_is_a_row_that_loops_takes() {
 
 #[test]
 fn every_status_and_code_that_a_cell_may_show_is_explained() {
-    let page = include_str!("../../docs/clay-columns.md");
+    let page = include_str!("../../../docs/clay-columns.md");
     for shown in [
         "column_not_inserted",
         "invalid_json",

@@ -5,7 +5,7 @@ use relay_testkit::mock_destination::{FarEnd, Reply};
 use relay_testkit::row::{Route, event, send};
 use serde_json::json;
 
-use super::rows::{assert_answer, assert_queued, bodies, loops, relay_to, row_of};
+use super::{assert_answer, assert_queued, bodies, loops, relay_to, row_of};
 use crate::Relay;
 
 /// The keys that Loops got.

@@ -10,7 +10,7 @@ use relay_testkit::webhook::{created, post};
 use serde_json::json;
 use tokio::process::Command;
 
-use crate::relayctl_operations::{LATER, NO, drained, letters, ok, operated};
+use crate::relayctl::operations::{LATER, NO, drained, letters, ok, operated};
 
 /// How often a far end got what has this in its body.
 fn got(far: &FarEnd, part: &str) -> usize {

@@ -1,0 +1,8 @@
+//! The CLI `relayctl` against a stack.
+
+mod dead_letters;
+pub(crate) mod doctor;
+mod doctor_secrets;
+pub(crate) mod operations;
+mod profile;
+mod setup;
