@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use relay::ports::clock::Ambient as _;
-use relay::ports::queue::{Admission, DirectEnd, DirectLane as _, Queue as _, Wish};
-use relay_aws::ledger::attempts::Buried;
+use relay::ports::clock::Clock as _;
+use relay::ports::queue::{Admission, DeliveryMode, FastPath as _, FastPathResult, Queue as _};
+use relay_aws::ledger::attempts::DeadLettered;
 use relay_aws::ledger::deliveries::Ledger;
 use relay_core::contact::ContactKey;
-use relay_core::delivery::{Cargo, Delivery, DeliveryId, Reason, ReasonCode};
+use relay_core::delivery::{Delivery, DeliveryId, DeliveryKind, Reason, ReasonCode};
 use relay_core::idempotency::IdempotencyKey;
 use relay_testkit::aws_fake::{QUEUES, table};
 use relay_testkit::lambda_fake::services::Trouble;
@@ -22,36 +22,36 @@ async fn store() -> (Store, End) {
     (store, end)
 }
 
-fn delivery(store: &Store, id: DeliveryId, cargo: Cargo, body: &'static str) -> Delivery {
-    let (contact, received_at) = (ContactKey::of_email("ada@example.com"), store.clock().now());
-    Delivery { id, contact, received_at, cargo, body: body.into() }
+fn delivery(store: &Store, id: DeliveryId, cargo: DeliveryKind, body: &'static str) -> Delivery {
+    let (contact, received_at) = (ContactKey::from_email("ada@example.com"), store.clock().now());
+    Delivery { id, contact, received_at, kind: cargo, body: body.into() }
 }
 
 fn row(store: &Store, body: &'static str) -> Delivery {
-    let cargo = Cargo::ClayRow { route: "contacts".to_owned(), webhook_id: body.to_owned() };
-    delivery(store, DeliveryId::of_webhook("contacts", body), cargo, body)
+    let cargo = DeliveryKind::ClayRow { route: "contacts".to_owned(), webhook_id: body.to_owned() };
+    delivery(store, DeliveryId::for_webhook("contacts", body), cargo, body)
 }
 
 fn update(store: &Store, body: &'static str) -> Delivery {
-    delivery(store, DeliveryId::unique(&store.clock().unique()), Cargo::LoopsContact, body)
+    delivery(store, DeliveryId::random(&store.clock().new_id()), DeliveryKind::LoopsContact, body)
 }
 
 fn seconds(seconds: i64) -> jiff::SignedDuration {
     jiff::SignedDuration::from_secs(seconds)
 }
 
-fn postponed(store: &Store) -> DirectEnd {
+fn postponed(store: &Store) -> FastPathResult {
     let at = store.clock().now().checked_add(seconds(30)).unwrap();
-    let reason = Reason { code: ReasonCode::FarEndFailed, status: Some(503) };
-    DirectEnd::Postponed { attempts: 2, at, reason, firm: false }
+    let reason = Reason { code: ReasonCode::DestinationFailed, status: Some(503) };
+    FastPathResult::Deferred { attempts: 2, at, reason, firm: false }
 }
 
 /// One that goes first, and one that waits behind it.
 async fn first_and_second(store: &Store) -> [Delivery; 2] {
     let [first, second] = [update(store, "1"), update(store, "2")];
-    assert_eq!(store.lane().admit(&first, Wish::Direct).await.unwrap(), Admission::Direct);
-    assert_eq!(store.lane().admit(&second, Wish::Direct).await.unwrap(), Admission::Queued);
-    store.lane().settle_direct(&first, postponed(store)).await.unwrap();
+    assert_eq!(store.lane().admit(&first, DeliveryMode::Sync).await.unwrap(), Admission::Direct);
+    assert_eq!(store.lane().admit(&second, DeliveryMode::Sync).await.unwrap(), Admission::Queued);
+    store.lane().complete(&first, postponed(store)).await.unwrap();
     [first, second]
 }
 
@@ -59,7 +59,7 @@ async fn first_and_second(store: &Store) -> [Delivery; 2] {
 async fn a_dead_letter_that_could_not_be_stored_is_stored_later_without_another_attempt() {
     let (mut store, end) = store().await;
     end.then([Answer::Refuses(422)]);
-    store.queue().put(&row(&store, "one")).await.unwrap();
+    store.queue().enqueue(&row(&store, "one")).await.unwrap();
     store.services().trouble("SendMessage", "clay-dead", Trouble::Fails, 3);
     store.work(&end).await;
     assert!(store.dead_letters().await.is_empty());
@@ -73,7 +73,7 @@ async fn a_dead_letter_that_could_not_be_stored_is_stored_later_without_another_
 async fn a_letter_that_was_stored_without_an_answer_is_one_letter() {
     let (mut store, end) = store().await;
     end.then([Answer::Refuses(422)]);
-    store.queue().put(&row(&store, "one")).await.unwrap();
+    store.queue().enqueue(&row(&store, "one")).await.unwrap();
     store.services().trouble("SendMessage", "clay-dead", Trouble::LosesAnswers, 3);
     store.work(&end).await;
     store.let_pass(seconds(60)).await;
@@ -102,13 +102,13 @@ async fn a_death_that_was_recorded_without_an_answer_is_a_new_one() {
     let ledger = Ledger::new(table(&store.services().account()));
     let (row, now) = (row(&store, "one"), store.clock().now());
     store.services().trouble("UpdateItem", "delivery#", Trouble::LosesAnswers, 1);
-    let reason = Reason::own(ReasonCode::GivenUp);
-    let buried = ledger.bury(&row, now, reason, now).await.unwrap();
-    assert!(matches!(buried, Buried::Dead(_)), "and so it is told: {buried:?}");
+    let reason = Reason::without_status(ReasonCode::Expired);
+    let buried = ledger.mark_dead(&row, now, reason, now).await.unwrap();
+    assert!(matches!(buried, DeadLettered::Dead(_)), "and so it is told: {buried:?}");
     let later = now + Duration::from_secs(1);
     assert!(matches!(
-        ledger.bury(&row, now - Duration::from_secs(1), reason, later).await.unwrap(),
-        Buried::DiedBefore(_)
+        ledger.mark_dead(&row, now - Duration::from_secs(1), reason, later).await.unwrap(),
+        DeadLettered::DiedBefore(_)
     ));
 }
 
@@ -117,24 +117,24 @@ async fn a_lane_that_was_taken_without_an_answer_is_had() {
     let (store, _) = store().await;
     let update = update(&store, "1");
     store.services().trouble("UpdateItem", "contact#", Trouble::LosesAnswers, 1);
-    assert_eq!(store.lane().admit(&update, Wish::Direct).await.unwrap(), Admission::Direct);
+    assert_eq!(store.lane().admit(&update, DeliveryMode::Sync).await.unwrap(), Admission::Direct);
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_event_that_was_put_on_record_without_an_answer_is_not_taken_for_its_twin() {
     let (store, _) = store().await;
-    let key = IdempotencyKey::stored("key_1".to_owned());
-    let event = delivery(&store, DeliveryId::of_event(&key), Cargo::LoopsEvent { key }, "event");
+    let key = IdempotencyKey::from_stored("key_1".to_owned());
+    let event = delivery(&store, DeliveryId::for_event(&key), DeliveryKind::LoopsEvent { key }, "event");
     store.services().trouble("UpdateItem", "delivery#", Trouble::LosesAnswers, 1);
-    assert_eq!(store.lane().admit(&event, Wish::Direct).await.unwrap(), Admission::Direct);
-    assert_eq!(store.lane().admit(&event, Wish::Direct).await.unwrap(), Admission::Busy);
+    assert_eq!(store.lane().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::Direct);
+    assert_eq!(store.lane().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::InFlight);
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_attempt_that_was_begun_without_an_answer_is_made_and_counted_once() {
     let (mut store, end) = store().await;
     let row = row(&store, "one");
-    store.queue().put(&row).await.unwrap();
+    store.queue().enqueue(&row).await.unwrap();
     store.services().trouble("UpdateItem", "delivery#", Trouble::LosesAnswers, 1);
     store.work(&end).await;
     assert_eq!(end.got(), ["one"]);
@@ -145,16 +145,16 @@ async fn an_attempt_that_was_begun_without_an_answer_is_made_and_counted_once() 
 async fn a_row_that_has_to_wait_is_stored_though_the_answers_of_the_lane_are_lost() {
     let (mut store, end) = store().await;
     let alone = update(&store, "0");
-    assert_eq!(store.lane().admit(&alone, Wish::Direct).await.unwrap(), Admission::Direct);
+    assert_eq!(store.lane().admit(&alone, DeliveryMode::Sync).await.unwrap(), Admission::Direct);
     store.services().trouble("UpdateItem", "contact#", Trouble::LosesAnswers, 1);
-    store.lane().settle_direct(&alone, postponed(&store)).await.unwrap();
+    store.lane().complete(&alone, postponed(&store)).await.unwrap();
     store.let_pass(seconds(31)).await;
     store.work(&end).await;
     let [first, second] = [update(&store, "1"), update(&store, "2")];
-    assert_eq!(store.lane().admit(&first, Wish::Direct).await.unwrap(), Admission::Direct);
-    assert_eq!(store.lane().admit(&second, Wish::Direct).await.unwrap(), Admission::Queued);
+    assert_eq!(store.lane().admit(&first, DeliveryMode::Sync).await.unwrap(), Admission::Direct);
+    assert_eq!(store.lane().admit(&second, DeliveryMode::Sync).await.unwrap(), Admission::Queued);
     store.services().trouble("UpdateItem", "first_message", Trouble::LosesAnswers, 1);
-    store.lane().settle_direct(&first, postponed(&store)).await.unwrap();
+    store.lane().complete(&first, postponed(&store)).await.unwrap();
     store.let_pass(seconds(31)).await;
     store.work(&end).await;
     assert_eq!(end.got(), ["0", "1", "2"]);
@@ -163,7 +163,7 @@ async fn a_row_that_has_to_wait_is_stored_though_the_answers_of_the_lane_are_los
 #[tokio::test(start_paused = true)]
 async fn nobody_else_tries_what_a_worker_may_still_be_sending() {
     let (mut store, end) = store().await;
-    store.queue().put(&row(&store, "one")).await.unwrap();
+    store.queue().enqueue(&row(&store, "one")).await.unwrap();
     store.work_and_die(&end, Moment::BeforeTheRecord).await;
     for (passed, tries) in [(59, 1), (1, 2)] {
         store.let_pass(seconds(passed)).await;
@@ -178,8 +178,8 @@ async fn nobody_else_tries_what_a_worker_may_still_be_sending() {
 async fn what_was_delivered_is_recorded_as_soon_as_it_can_be() {
     let (mut store, end) = store().await;
     let [row, update] = [row(&store, "row"), update(&store, "update")];
-    store.queue().put(&row).await.unwrap();
-    assert_eq!(store.lane().admit(&update, Wish::Later).await.unwrap(), Admission::Queued);
+    store.queue().enqueue(&row).await.unwrap();
+    assert_eq!(store.lane().admit(&update, DeliveryMode::Async).await.unwrap(), Admission::Queued);
     for delivery in [&row, &update] {
         // The SDK asks three times.
         store.services().trouble("UpdateItem", ":standing", Trouble::Fails, 4);
@@ -193,7 +193,7 @@ async fn what_was_delivered_is_recorded_as_soon_as_it_can_be() {
 async fn what_was_delivered_is_not_sent_again_where_nothing_can_be_recorded_and_its_lane_opens_again() {
     let (mut store, end) = store().await;
     let first = update(&store, "1");
-    assert_eq!(store.lane().admit(&first, Wish::Later).await.unwrap(), Admission::Queued);
+    assert_eq!(store.lane().admit(&first, DeliveryMode::Async).await.unwrap(), Admission::Queued);
     store.services().trouble("UpdateItem", ":standing", Trouble::Fails, 1000);
     store.services().trouble("UpdateItem", "delivered_through", Trouble::Fails, 1000);
     store.work(&end).await;
@@ -202,11 +202,11 @@ async fn what_was_delivered_is_not_sent_again_where_nothing_can_be_recorded_and_
     store.work(&end).await;
     assert_eq!(end.got(), ["1"]);
     let second = update(&store, "2");
-    assert_eq!(store.lane().admit(&second, Wish::Direct).await.unwrap(), Admission::Queued);
+    assert_eq!(store.lane().admit(&second, DeliveryMode::Sync).await.unwrap(), Admission::Queued);
     store.work(&end).await;
     assert_eq!(end.got(), ["1", "2"]);
     let third = update(&store, "3");
-    assert_eq!(store.lane().admit(&third, Wish::Direct).await.unwrap(), Admission::Direct);
+    assert_eq!(store.lane().admit(&third, DeliveryMode::Sync).await.unwrap(), Admission::Direct);
 }
 
 #[tokio::test(start_paused = true)]
@@ -226,15 +226,15 @@ async fn what_goes_first_and_cannot_be_recorded_lets_nothing_past_it() {
 #[tokio::test(start_paused = true)]
 async fn what_a_worker_has_delivered_meanwhile_is_not_forgotten() {
     let (mut store, end) = store().await;
-    let key = IdempotencyKey::stored("key_1".to_owned());
-    let event = delivery(&store, DeliveryId::of_event(&key), Cargo::LoopsEvent { key }, "event");
-    assert_eq!(store.lane().admit(&event, Wish::Direct).await.unwrap(), Admission::Direct);
+    let key = IdempotencyKey::from_stored("key_1".to_owned());
+    let event = delivery(&store, DeliveryId::for_event(&key), DeliveryKind::LoopsEvent { key }, "event");
+    assert_eq!(store.lane().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::Direct);
     // The queue took it, did not say so, and a worker was quick.
     store.let_pass(seconds(41)).await;
     store.put_again(&event).await;
     store.work(&end).await;
-    store.lane().settle_direct(&event, DirectEnd::Refused).await.unwrap();
-    assert_eq!(store.lane().admit(&event, Wish::Direct).await.unwrap(), Admission::DeliveredBefore);
+    store.lane().complete(&event, FastPathResult::Rejected).await.unwrap();
+    assert_eq!(store.lane().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::AlreadyDelivered);
 }
 
 #[tokio::test(start_paused = true)]
@@ -257,7 +257,7 @@ async fn what_goes_first_and_takes_long_leaves_the_next_one_its_time() {
 async fn what_was_delivered_and_not_recorded_is_deleted_though_it_cannot_be_seen_who_waited_for_the_same() {
     let (mut store, end) = store().await;
     end.then([Answer::Fails(503)]);
-    assert_eq!(store.lane().admit(&update(&store, "1"), Wish::Later).await.unwrap(), Admission::Queued);
+    assert_eq!(store.lane().admit(&update(&store, "1"), DeliveryMode::Async).await.unwrap(), Admission::Queued);
     store.work(&end).await;
     store.let_pass(seconds(60)).await;
     store.services().trouble("UpdateItem", ":standing", Trouble::Fails, 1000);
@@ -274,12 +274,12 @@ async fn what_comes_while_a_row_is_put_off_does_not_get_into_the_queue_before_it
     for (trouble, later) in [(Trouble::Slow(Duration::from_millis(200)), 50), (Trouble::Fails, 1)] {
         let (mut store, end) = store().await;
         let [first, second] = [update(&store, "1"), update(&store, "2")];
-        assert_eq!(store.lane().admit(&first, Wish::Direct).await.unwrap(), Admission::Direct);
+        assert_eq!(store.lane().admit(&first, DeliveryMode::Sync).await.unwrap(), Admission::Direct);
         store.services().trouble("SendMessage", "", trouble, 1);
         let put_off = postponed(&store);
-        let (settled, admitted) = tokio::join!(store.lane().settle_direct(&first, put_off), async {
+        let (settled, admitted) = tokio::join!(store.lane().complete(&first, put_off), async {
             tokio::time::sleep(Duration::from_millis(later)).await;
-            store.lane().admit(&second, Wish::Direct).await
+            store.lane().admit(&second, DeliveryMode::Sync).await
         });
         settled.unwrap();
         assert_eq!(admitted.unwrap(), Admission::Queued);

@@ -27,5 +27,5 @@ fn binary(function: &str) -> PathBuf {
 
 /// What is in the file, for a message.
 fn text(file: &Path) -> String {
-    std::fs::read_to_string(file).unwrap_or_else(|fault| panic!("{}: {fault}", file.display()))
+    std::fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
 }

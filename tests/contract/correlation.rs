@@ -30,7 +30,7 @@ async fn a_webhook_keeps_its_id_until_clay_has_the_row() {
     // Whom it is about is the same hash in both, and not the unkeyed one.
     let hash = stored["contact"].as_str().unwrap_or_default();
     assert!(hash.len() == 16 && delivered["contact"] == hash, "{stored} {delivered}");
-    assert!(!relay_core::contact::ContactKey::of_email("ada@example.com").as_str().starts_with(hash));
+    assert!(!relay_core::contact::ContactKey::from_email("ada@example.com").as_str().starts_with(hash));
     for line in [&stored, &delivered] {
         assert!(line["ms"].is_u64(), "{line}");
     }

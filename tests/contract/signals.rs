@@ -254,7 +254,7 @@ async fn workers_meet_clay(relay: &Relay, clay: &FarEnd) {
 /// The lines of the log so far.
 pub(crate) fn lines(relay: &Relay) -> Vec<Value> {
     let log = relay.log();
-    let read = |line: &str| serde_json::from_str(line).unwrap_or_else(|fault| panic!("{fault}: {line}"));
+    let read = |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
     log.lines().map(read).collect()
 }
 

@@ -123,7 +123,7 @@ async fn a_lane_that_a_killed_function_has_left_closed_opens_again() {
 }
 
 fn contact_key() -> String {
-    format!("contact#{}", relay_core::contact::ContactKey::of_email("ada@example.com").as_str())
+    format!("contact#{}", relay_core::contact::ContactKey::from_email("ada@example.com").as_str())
 }
 
 #[tokio::test]

@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 use jiff::SignedDuration;
-use relay::ports::clock::Ambient as _;
-use relay::ports::queue::{Admission, DirectEnd, DirectLane as _, Wish};
+use relay::ports::clock::Clock as _;
+use relay::ports::queue::{Admission, DeliveryMode, FastPath as _, FastPathResult};
 use relay_core::contact::ContactKey;
-use relay_core::delivery::{Cargo, Delivery, DeliveryId};
+use relay_core::delivery::{Delivery, DeliveryId, DeliveryKind};
 use relay_core::idempotency::IdempotencyKey;
 use relay_testkit::store_harness::AnyStore as _;
 use relay_testkit::store_harness::scripted_destination::{Answer, End};
@@ -13,12 +13,12 @@ use relay_testkit::store_harness::scripted_destination::{Answer, End};
 use crate::Store;
 
 fn event(store: &Store) -> Delivery {
-    let key = IdempotencyKey::stored("key_1".to_owned());
+    let key = IdempotencyKey::from_stored("key_1".to_owned());
     Delivery {
-        id: DeliveryId::of_event(&key),
-        contact: ContactKey::of_email("ada@example.com"),
+        id: DeliveryId::for_event(&key),
+        contact: ContactKey::from_email("ada@example.com"),
         received_at: store.clock().now(),
-        cargo: Cargo::LoopsEvent { key },
+        kind: DeliveryKind::LoopsEvent { key },
         body: Bytes::from_static(b"event"),
     }
 }
@@ -31,7 +31,7 @@ async fn reasons(store: &Store) -> Vec<(String, u32)> {
 async fn a_message_that_was_received_too_often_is_buried_and_its_event_can_be_run_again() {
     let mut store = Store::new().await;
     let (end, event) = (End::new(store.clock()), event(&store));
-    assert_eq!(store.lane().admit(&event, Wish::Later).await.unwrap(), Admission::Queued);
+    assert_eq!(store.lane().admit(&event, DeliveryMode::Async).await.unwrap(), Admission::Queued);
     store.receives = Some(950);
     store.work(&end).await;
     assert!(end.got().is_empty());
@@ -39,9 +39,9 @@ async fn a_message_that_was_received_too_often_is_buried_and_its_event_can_be_ru
     let known = store.known(&event.id).await.unwrap();
     assert_eq!((known.state.as_str(), known.reason), ("dead", Some(("given_up".to_owned(), None))));
     store.receives = None;
-    assert_eq!(store.lane().admit_unstored(&event).await.unwrap(), Admission::Direct, "nothing of it waits");
-    store.lane().settle_direct(&event, DirectEnd::Refused).await.unwrap();
-    assert_eq!(store.lane().admit(&event, Wish::Later).await.unwrap(), Admission::Queued);
+    assert_eq!(store.lane().admit_without_record(&event).await.unwrap(), Admission::Direct, "nothing of it waits");
+    store.lane().complete(&event, FastPathResult::Rejected).await.unwrap();
+    assert_eq!(store.lane().admit(&event, DeliveryMode::Async).await.unwrap(), Admission::Queued);
     store.work(&end).await;
     assert_eq!(end.got(), ["event"]);
 }
@@ -50,8 +50,8 @@ async fn a_message_that_was_received_too_often_is_buried_and_its_event_can_be_ru
 async fn a_message_that_was_received_often_and_is_done_is_not_buried() {
     let mut store = Store::new().await;
     let (end, event) = (End::new(store.clock()), event(&store));
-    assert_eq!(store.lane().admit(&event, Wish::Direct).await.unwrap(), Admission::Direct);
-    store.lane().settle_direct(&event, DirectEnd::Delivered).await.unwrap();
+    assert_eq!(store.lane().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::Direct);
+    store.lane().complete(&event, FastPathResult::Delivered).await.unwrap();
     store.put_again(&event).await;
     store.receives = Some(950);
     store.work(&end).await;
@@ -64,7 +64,7 @@ async fn what_waits_for_a_person_is_kept_for_ten_days_and_then_given_up() {
     let mut store = Store::new().await;
     let (end, event) = (End::new(store.clock()), event(&store));
     end.otherwise(Answer::NeedsMending);
-    assert_eq!(store.lane().admit(&event, Wish::Later).await.unwrap(), Admission::Queued);
+    assert_eq!(store.lane().admit(&event, DeliveryMode::Async).await.unwrap(), Admission::Queued);
     for _ in 0..40 {
         store.work(&end).await;
         assert_eq!(store.known(&event.id).await.unwrap().state, "waiting");

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use prometheus_parse::{Scrape, Value};
-use relay_core::error::Code;
+use relay_core::error::ErrorCode;
 use relay_testkit::eventually;
 use relay_testkit::http::send;
 use relay_testkit::mock_destination::{FarEnd, Reply};
@@ -79,7 +79,7 @@ async fn metrics_have_every_series_before_anything_happens() {
     let samples = samples(&relay).await;
     let counted = samples.iter().filter(|(name, _)| name.contains("_total{"));
     assert!(counted.clone().all(|(_, value)| *value == 0.0), "{samples:#?}");
-    assert_eq!(counted.count(), 6 * 2 + 1 + Code::ALL.len());
+    assert_eq!(counted.count(), 6 * 2 + 1 + ErrorCode::ALL.len());
     for name in ["accepted", "delivered", "duplicate", "retried", "dead", "held"] {
         for direction in ["loops-to-clay", "clay-to-loops"] {
             let name = format!("relay_{name}_total{{direction=\"{direction}\"}}");

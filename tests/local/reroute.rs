@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use relay::ports::clock::{Ambient, System};
+use relay::ports::clock::{Clock, SystemClock};
 use relay::ports::queue::Queue as _;
 use relay_core::contact::ContactKey;
-use relay_core::delivery::{Cargo, Delivery, DeliveryId, Reason, ReasonCode};
-use relay_sqlite::store::{self, Revival, SqliteStore};
+use relay_core::delivery::{Delivery, DeliveryId, DeliveryKind, Reason, ReasonCode};
+use relay_sqlite::store::{self, RedriveOutcome, SqliteStore};
 use relay_testkit::deliveries::Listing as _;
 use relay_testkit::mock_destination::{FarEnd, Reply};
 use relay_testkit::relay_process::{Folder, Relay};
@@ -18,19 +18,19 @@ async fn an_event_that_found_no_route_reaches_the_route_that_there_is_when_it_is
     let (folder, clay) = (Folder::new(), FarEnd::start(Reply::status(200)).await);
     let body = webhook::created("ada@example.com");
     let letter = Delivery {
-        id: DeliveryId::of_webhook("", "msg_1"),
-        contact: ContactKey::of_email("ada@example.com"),
-        received_at: System.now(),
-        cargo: Cargo::ClayRow { route: String::new(), webhook_id: "msg_1".to_owned() },
+        id: DeliveryId::for_webhook("", "msg_1"),
+        contact: ContactKey::from_email("ada@example.com"),
+        received_at: SystemClock.now(),
+        kind: DeliveryKind::ClayRow { route: String::new(), webhook_id: "msg_1".to_owned() },
         body: Bytes::from(body.clone()),
     };
-    let ambient: Arc<dyn Ambient> = Arc::new(System);
-    let store = SqliteStore::new(store::open(folder.path(), System.now()).unwrap(), ambient);
-    store.put_dead(&letter, Reason::own(ReasonCode::NoRoute)).await.unwrap();
+    let ambient: Arc<dyn Clock> = Arc::new(SystemClock);
+    let store = SqliteStore::new(store::open(folder.path(), SystemClock.now()).unwrap(), ambient);
+    store.dead_letter(&letter, Reason::without_status(ReasonCode::NoRoute)).await.unwrap();
     drop(store);
     let mut beside = store::open_existing(folder.path()).unwrap().unwrap();
-    let mut revive = || store::revive(&mut beside, letter.id.as_str(), false, System.now()).unwrap();
-    assert_eq!([revive(), revive()], [Revival::Waits, Revival::Gone]);
+    let mut revive = || store::redrive(&mut beside, letter.id.as_str(), false, SystemClock.now()).unwrap();
+    assert_eq!([revive(), revive()], [RedriveOutcome::Waits, RedriveOutcome::Gone]);
     drop(beside);
 
     let relay = Relay::start_in(folder, &[("CLAY_WEBHOOK_URL", &clay.url("/hook"))]).await;

@@ -106,11 +106,11 @@ async fn a_store_that_cannot_be_written_is_503_and_the_webhook_is_taken_when_it_
     let relay = webhooks::relay_to(&clay().await, &[]).await;
     let body = created("ada@example.com");
     let store = relay_sqlite::store::open_existing(relay.folder()).unwrap().unwrap();
-    for (fault, mended) in [
+    for (error, mended) in [
         ("CREATE TRIGGER full BEFORE INSERT ON deliveries BEGIN SELECT RAISE(ABORT, 'full'); END", "DROP TRIGGER full"),
         ("BEGIN IMMEDIATE", "ROLLBACK"),
     ] {
-        store.execute_batch(fault).unwrap();
+        store.execute_batch(error).unwrap();
         let answer = post(relay.base(), "msg_1", &body).await;
         answer.assert_refused(503, "unavailable", None);
         assert!(answer.headers["retry-after"].parse::<u32>().is_ok_and(|seconds| seconds > 0));

@@ -1,6 +1,6 @@
 //! What becomes of attempts that fail, and of workers that are killed.
 
-use relay::ports::clock::Ambient as _;
+use relay::ports::clock::Clock as _;
 use relay_testkit::store_harness::scripted_destination::Answer;
 use relay_testkit::store_harness::{AnyStore as _, Moment};
 

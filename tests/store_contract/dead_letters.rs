@@ -1,7 +1,7 @@
 //! What is kept for a person.
 
-use relay::ports::clock::Ambient as _;
-use relay::ports::queue::{Admission, DirectEnd, DirectLane as _, Queue as _, Wish};
+use relay::ports::clock::Clock as _;
+use relay::ports::queue::{Admission, DeliveryMode, FastPath as _, FastPathResult, Queue as _};
 use relay_core::delivery::{Delivery, Reason, ReasonCode};
 use relay_testkit::store_harness::scripted_destination::Answer;
 use relay_testkit::store_harness::{AnyStore as _, Letter};
@@ -35,7 +35,7 @@ async fn what_dies_as_it_comes_is_kept_once_however_often_it_comes() {
     let (store, _) = store().await;
     let row = row(&store, "msg_1", "ada@example.com", "one");
     for _ in 0..2 {
-        store.queue().put_dead(&row, Reason::own(ReasonCode::NoRoute)).await.unwrap();
+        store.queue().dead_letter(&row, Reason::without_status(ReasonCode::NoRoute)).await.unwrap();
     }
     let letter = Letter {
         id: row.id.as_str().to_owned(),
@@ -83,7 +83,7 @@ async fn dead_mail(
     end: &relay_testkit::store_harness::scripted_destination::End,
 ) -> Delivery {
     let event = mail(store, "pro", "Berlin");
-    assert_eq!(store.lane().admit(&event, Wish::Later).await.unwrap(), Admission::Queued);
+    assert_eq!(store.lane().admit(&event, DeliveryMode::Async).await.unwrap(), Admission::Queued);
     end.then([Answer::Refuses(422)]);
     store.work(end).await;
     event
@@ -97,15 +97,15 @@ async fn reasons(store: &crate::Store) -> Vec<String> {
 async fn a_dead_event_that_is_run_again_is_a_dead_letter_until_that_has_come_to_something_else() {
     let (mut store, end) = store().await;
     let event = dead_mail(&mut store, &end).await;
-    assert_eq!(store.lane().admit(&event, Wish::Direct).await.unwrap(), Admission::Direct);
-    store.lane().settle_direct(&event, DirectEnd::Refused).await.unwrap();
+    assert_eq!(store.lane().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::Direct);
+    store.lane().complete(&event, FastPathResult::Rejected).await.unwrap();
     assert_eq!(reasons(&store).await, ["clay_rejected"], "refused again");
-    assert_eq!(store.lane().admit(&event, Wish::Direct).await.unwrap(), Admission::Direct);
+    assert_eq!(store.lane().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::Direct);
     // Its caller is gone.
     drop(store.lane().guard(&event));
     store.let_pass(seconds(61)).await;
     let other = update(&store, "bob@example.com", "2");
-    assert_eq!(store.lane().admit(&other, Wish::Direct).await.unwrap(), Admission::Direct);
+    assert_eq!(store.lane().admit(&other, DeliveryMode::Sync).await.unwrap(), Admission::Direct);
     assert_eq!(reasons(&store).await, ["clay_rejected"], "never ended");
 }
 
@@ -114,8 +114,8 @@ async fn another_event_under_the_key_of_a_dead_one_leaves_its_letter() {
     let (mut store, end) = store().await;
     dead_mail(&mut store, &end).await;
     let other = mail(&store, "free", "Berlin");
-    assert_eq!(store.lane().admit(&other, Wish::Direct).await.unwrap(), Admission::Direct);
-    store.lane().settle_direct(&other, DirectEnd::Delivered).await.unwrap();
+    assert_eq!(store.lane().admit(&other, DeliveryMode::Sync).await.unwrap(), Admission::Direct);
+    store.lane().complete(&other, FastPathResult::Delivered).await.unwrap();
     assert_eq!(reasons(&store).await, ["clay_rejected"]);
     assert_eq!(known(&store, &other).await.state, "delivered");
 }
@@ -125,7 +125,7 @@ async fn an_event_of_which_nobody_knows_what_came_is_sent_when_it_is_run_again()
     let (mut store, _) = store().await;
     let event = mail(&store, "pro", "Berlin");
     for _ in 0..2 {
-        assert_eq!(store.lane().admit(&event, Wish::Direct).await.unwrap(), Admission::Direct);
+        assert_eq!(store.lane().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::Direct);
         drop(store.lane().guard(&event));
         store.let_pass(seconds(61)).await;
     }

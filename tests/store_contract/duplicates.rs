@@ -1,6 +1,6 @@
 //! What is known is not done twice.
 
-use relay::ports::queue::{Admission, DirectEnd, DirectLane as _, Wish};
+use relay::ports::queue::{Admission, DeliveryMode, FastPath as _, FastPathResult};
 use relay_testkit::store_harness::AnyStore as _;
 use relay_testkit::store_harness::scripted_destination::Answer;
 
@@ -34,7 +34,7 @@ async fn another_body_under_a_known_id_is_kept_beside_it_and_flagged() {
     assert_eq!(known(&store, &first).await.state, "delivered");
     let letters = store.dead_letters().await;
     let told: Vec<_> = letters.iter().map(|letter| (letter.id.as_str(), letter.reason.as_str())).collect();
-    assert_eq!(told, [(other.conflict().id.as_str(), "id_conflict")]);
+    assert_eq!(told, [(other.as_conflict().id.as_str(), "id_conflict")]);
 }
 
 #[tokio::test]
@@ -45,7 +45,7 @@ async fn another_body_that_a_person_sends_after_all_is_sent_once() {
     take(&store, &first).await;
     take(&store, &other).await;
     store.work(&end).await;
-    store.send_again(&other.conflict().id).await;
+    store.send_again(&other.as_conflict().id).await;
     store.work(&end).await;
     assert_eq!(end.got(), ["one", "other"]);
     assert!(store.dead_letters().await.is_empty());
@@ -57,12 +57,12 @@ async fn what_is_done_is_known_for_twenty_nine_days() {
     let row = row(&store, "msg_1", "ada@example.com", "one");
     let event = event(&store, "key_1", "ada@example.com", "event");
     take(&store, &row).await;
-    assert_eq!(store.lane().admit(&event, Wish::Later).await.unwrap(), Admission::Queued);
+    assert_eq!(store.lane().admit(&event, DeliveryMode::Async).await.unwrap(), Admission::Queued);
     store.work(&end).await;
     assert_eq!(end.got().len(), 2);
     store.let_pass(days(29)).await;
     take(&store, &row).await;
-    assert_eq!(store.lane().admit(&event, Wish::Direct).await.unwrap(), Admission::DeliveredBefore);
+    assert_eq!(store.lane().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::AlreadyDelivered);
     store.work(&end).await;
     assert_eq!(end.got().len(), 2);
 }
@@ -85,17 +85,17 @@ async fn what_is_done_is_forgotten_after_thirty_days() {
 async fn a_repeated_event_is_the_same_delivery_while_it_waits_and_when_it_is_delivered() {
     let (mut store, end) = store().await;
     let event = event(&store, "key_1", "ada@example.com", "event");
-    assert_eq!(store.lane().admit(&event, Wish::Direct).await.unwrap(), Admission::Direct);
-    assert_eq!(store.lane().admit(&event, Wish::Direct).await.unwrap(), Admission::Busy);
-    store.lane().settle_direct(&event, DirectEnd::Delivered).await.unwrap();
-    assert_eq!(store.lane().admit(&event, Wish::Direct).await.unwrap(), Admission::DeliveredBefore);
+    assert_eq!(store.lane().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::Direct);
+    assert_eq!(store.lane().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::InFlight);
+    store.lane().complete(&event, FastPathResult::Delivered).await.unwrap();
+    assert_eq!(store.lane().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::AlreadyDelivered);
     let later = super::event(&store, "key_2", "ada@example.com", "later");
     for _ in 0..2 {
-        assert_eq!(store.lane().admit(&later, Wish::Later).await.unwrap(), Admission::Queued);
+        assert_eq!(store.lane().admit(&later, DeliveryMode::Async).await.unwrap(), Admission::Queued);
     }
     store.work(&end).await;
     assert_eq!(end.got(), ["later"]);
-    assert_eq!(store.lane().admit(&later, Wish::Later).await.unwrap(), Admission::DeliveredBefore);
+    assert_eq!(store.lane().admit(&later, DeliveryMode::Async).await.unwrap(), Admission::AlreadyDelivered);
 }
 
 #[tokio::test]
@@ -105,10 +105,10 @@ async fn what_is_stored_after_all_is_known_when_it_is_to_be_sent_as_what_is_not(
         .into_iter()
         .enumerate()
     {
-        assert_eq!(store.lane().admit(&later, Wish::Later).await.unwrap(), Admission::Queued);
-        assert_eq!(store.lane().admit_unstored(&later).await.unwrap(), Admission::Queued);
+        assert_eq!(store.lane().admit(&later, DeliveryMode::Async).await.unwrap(), Admission::Queued);
+        assert_eq!(store.lane().admit_without_record(&later).await.unwrap(), Admission::Queued);
         store.work(&end).await;
-        assert_eq!(store.lane().admit_unstored(&later).await.unwrap(), Admission::DeliveredBefore);
+        assert_eq!(store.lane().admit_without_record(&later).await.unwrap(), Admission::AlreadyDelivered);
         assert_eq!(end.got().len(), number + 1);
     }
 }
@@ -117,10 +117,10 @@ async fn what_is_stored_after_all_is_known_when_it_is_to_be_sent_as_what_is_not(
 async fn an_event_that_was_sent_without_being_stored_is_on_record_as_soon_as_that_can_be() {
     let (store, _) = store().await;
     let event = event(&store, "key_1", "ada@example.com", "event");
-    assert_eq!(store.lane().admit_unstored(&event).await.unwrap(), Admission::Direct);
-    assert_eq!(store.lane().admit(&event, Wish::Direct).await.unwrap(), Admission::Busy);
-    store.lane().settle_direct(&event, DirectEnd::Delivered).await.unwrap();
-    assert_eq!(store.lane().admit(&event, Wish::Direct).await.unwrap(), Admission::DeliveredBefore);
+    assert_eq!(store.lane().admit_without_record(&event).await.unwrap(), Admission::Direct);
+    assert_eq!(store.lane().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::InFlight);
+    store.lane().complete(&event, FastPathResult::Delivered).await.unwrap();
+    assert_eq!(store.lane().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::AlreadyDelivered);
 }
 
 #[tokio::test]
@@ -131,17 +131,17 @@ async fn another_event_under_a_known_key_is_answered_as_a_repeat_and_kept_beside
         let letters = store.dead_letters().await.into_iter().map(|letter| (letter.id, letter.reason));
         letters.collect::<Vec<_>>()
     };
-    assert_eq!(store.lane().admit(&first, Wish::Later).await.unwrap(), Admission::Queued);
+    assert_eq!(store.lane().admit(&first, DeliveryMode::Async).await.unwrap(), Admission::Queued);
     for _ in 0..2 {
-        assert_eq!(store.lane().admit(&other, Wish::Direct).await.unwrap(), Admission::Queued);
+        assert_eq!(store.lane().admit(&other, DeliveryMode::Sync).await.unwrap(), Admission::Queued);
     }
-    let kept = [(other.other_event().id.to_string(), "id_conflict".to_owned())];
+    let kept = [(other.as_conflicting_event().id.to_string(), "id_conflict".to_owned())];
     assert_eq!(letters(&store).await, kept);
     store.work(&end).await;
-    assert_eq!(store.lane().admit(&other, Wish::Direct).await.unwrap(), Admission::DeliveredBefore);
+    assert_eq!(store.lane().admit(&other, DeliveryMode::Sync).await.unwrap(), Admission::AlreadyDelivered);
     assert_eq!((end.got(), letters(&store).await), (vec![body(&first)], kept.to_vec()));
     // A person can still send it.
-    store.send_again(&other.other_event().id).await;
+    store.send_again(&other.as_conflicting_event().id).await;
     store.work(&end).await;
     assert_eq!(end.got(), [body(&first), body(&other)]);
 }
@@ -150,10 +150,10 @@ async fn another_event_under_a_known_key_is_answered_as_a_repeat_and_kept_beside
 async fn an_event_whose_row_was_enriched_is_a_repeat_and_no_other_event() {
     let (mut store, end) = store().await;
     let (first, enriched) = (mail(&store, "pro", "Berlin"), mail(&store, "pro", "Hamburg"));
-    assert_eq!(store.lane().admit(&first, Wish::Later).await.unwrap(), Admission::Queued);
-    assert_eq!(store.lane().admit(&enriched, Wish::Later).await.unwrap(), Admission::Queued);
+    assert_eq!(store.lane().admit(&first, DeliveryMode::Async).await.unwrap(), Admission::Queued);
+    assert_eq!(store.lane().admit(&enriched, DeliveryMode::Async).await.unwrap(), Admission::Queued);
     store.work(&end).await;
-    assert_eq!(store.lane().admit(&enriched, Wish::Direct).await.unwrap(), Admission::DeliveredBefore);
+    assert_eq!(store.lane().admit(&enriched, DeliveryMode::Sync).await.unwrap(), Admission::AlreadyDelivered);
     assert_eq!((end.got(), store.dead_letters().await), (vec![body(&first)], Vec::new()));
 }
 

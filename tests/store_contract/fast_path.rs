@@ -1,8 +1,8 @@
 //! The lane past the queue.
 
 use jiff::Timestamp;
-use relay::ports::clock::Ambient as _;
-use relay::ports::queue::{Admission, DirectEnd, DirectLane as _, Wish};
+use relay::ports::clock::Clock as _;
+use relay::ports::queue::{Admission, DeliveryMode, FastPath as _, FastPathResult};
 use relay_core::delivery::{Delivery, Reason, ReasonCode};
 use relay_testkit::store_harness::AnyStore as _;
 use relay_testkit::store_harness::scripted_destination::Answer;
@@ -10,19 +10,19 @@ use relay_testkit::store_harness::scripted_destination::Answer;
 use super::{event, known, seconds, store, update};
 use crate::Store;
 
-fn postponed(store: &Store, wait: i64) -> DirectEnd {
+fn postponed(store: &Store, wait: i64) -> FastPathResult {
     let at: Timestamp = store.clock().now().checked_add(seconds(wait)).unwrap();
-    let reason = Reason { code: ReasonCode::FarEndFailed, status: Some(503) };
-    DirectEnd::Postponed { attempts: 2, at, reason, firm: false }
+    let reason = Reason { code: ReasonCode::DestinationFailed, status: Some(503) };
+    FastPathResult::Deferred { attempts: 2, at, reason, firm: false }
 }
 
 /// A row that has to wait after all, and behind it another one of its contact; gives the first.
 async fn put_off_before_another(store: &Store) -> Delivery {
     let first = update(store, "ada@example.com", "1");
-    assert_eq!(store.lane().admit(&first, Wish::Direct).await.unwrap(), Admission::Direct);
+    assert_eq!(store.lane().admit(&first, DeliveryMode::Sync).await.unwrap(), Admission::Direct);
     let second = update(store, "ada@example.com", "2");
-    assert_eq!(store.lane().admit(&second, Wish::Direct).await.unwrap(), Admission::Queued);
-    store.lane().settle_direct(&first, postponed(store, 30)).await.unwrap();
+    assert_eq!(store.lane().admit(&second, DeliveryMode::Sync).await.unwrap(), Admission::Queued);
+    store.lane().complete(&first, postponed(store, 30)).await.unwrap();
     first
 }
 
@@ -30,44 +30,48 @@ async fn put_off_before_another(store: &Store) -> Delivery {
 async fn nothing_goes_directly_while_something_of_the_contact_waits() {
     let (mut store, end) = store().await;
     let first = update(&store, "ada@example.com", "1");
-    assert_eq!(store.lane().admit(&first, Wish::Later).await.unwrap(), Admission::Queued);
+    assert_eq!(store.lane().admit(&first, DeliveryMode::Async).await.unwrap(), Admission::Queued);
     let second = update(&store, "ada@example.com", "2");
-    assert_eq!(store.lane().admit(&second, Wish::Direct).await.unwrap(), Admission::Queued);
+    assert_eq!(store.lane().admit(&second, DeliveryMode::Sync).await.unwrap(), Admission::Queued);
     let other = update(&store, "bob@example.com", "bob");
-    assert_eq!(store.lane().admit(&other, Wish::Direct).await.unwrap(), Admission::Direct, "another contact's is free");
-    store.lane().settle_direct(&other, DirectEnd::Delivered).await.unwrap();
+    assert_eq!(
+        store.lane().admit(&other, DeliveryMode::Sync).await.unwrap(),
+        Admission::Direct,
+        "another contact's is free"
+    );
+    store.lane().complete(&other, FastPathResult::Delivered).await.unwrap();
     store.work(&end).await;
     assert_eq!(end.got(), ["1", "2"]);
     let third = update(&store, "ada@example.com", "3");
-    assert_eq!(store.lane().admit(&third, Wish::Direct).await.unwrap(), Admission::Direct);
+    assert_eq!(store.lane().admit(&third, DeliveryMode::Sync).await.unwrap(), Admission::Direct);
 }
 
 #[tokio::test]
 async fn one_at_a_time_has_the_lane_of_a_contact() {
     let (store, _) = store().await;
     let first = update(&store, "ada@example.com", "1");
-    assert_eq!(store.lane().admit(&first, Wish::Direct).await.unwrap(), Admission::Direct);
+    assert_eq!(store.lane().admit(&first, DeliveryMode::Sync).await.unwrap(), Admission::Direct);
     let second = update(&store, "ada@example.com", "2");
-    assert_eq!(store.lane().admit(&second, Wish::Direct).await.unwrap(), Admission::Queued);
+    assert_eq!(store.lane().admit(&second, DeliveryMode::Sync).await.unwrap(), Admission::Queued);
 }
 
 #[tokio::test]
 async fn what_cannot_be_stored_has_the_lane_like_what_is() {
     let (mut store, end) = store().await;
     let first = update(&store, "ada@example.com", "1");
-    assert_eq!(store.lane().admit_unstored(&first).await.unwrap(), Admission::Direct);
+    assert_eq!(store.lane().admit_without_record(&first).await.unwrap(), Admission::Direct);
     let other = update(&store, "ada@example.com", "other");
-    assert_eq!(store.lane().admit_unstored(&other).await.unwrap(), Admission::Busy, "one at a time");
+    assert_eq!(store.lane().admit_without_record(&other).await.unwrap(), Admission::InFlight, "one at a time");
     let second = update(&store, "ada@example.com", "2");
-    assert_eq!(store.lane().admit(&second, Wish::Direct).await.unwrap(), Admission::Queued);
+    assert_eq!(store.lane().admit(&second, DeliveryMode::Sync).await.unwrap(), Admission::Queued);
     store.work(&end).await;
     assert!(end.got().is_empty(), "not while the first is being sent");
-    store.lane().settle_direct(&first, DirectEnd::Delivered).await.unwrap();
-    assert_eq!(store.lane().admit_unstored(&other).await.unwrap(), Admission::Busy, "the second waits");
+    store.lane().complete(&first, FastPathResult::Delivered).await.unwrap();
+    assert_eq!(store.lane().admit_without_record(&other).await.unwrap(), Admission::InFlight, "the second waits");
     store.let_pass(seconds(3)).await;
     store.work(&end).await;
     assert_eq!(end.got(), ["2"]);
-    assert_eq!(store.lane().admit_unstored(&other).await.unwrap(), Admission::Direct);
+    assert_eq!(store.lane().admit_without_record(&other).await.unwrap(), Admission::Direct);
 }
 
 #[tokio::test]
@@ -87,13 +91,13 @@ async fn a_row_that_has_to_wait_after_all_keeps_its_place() {
 async fn a_row_that_is_put_off_as_its_far_end_asked_is_not_tried_before_though_another_one_gets_through() {
     let (mut store, end) = store().await;
     let first = update(&store, "ada@example.com", "1");
-    assert_eq!(store.lane().admit(&first, Wish::Direct).await.unwrap(), Admission::Direct);
-    let DirectEnd::Postponed { attempts, at, reason, .. } = postponed(&store, 600) else { panic!("it is put off") };
-    let put_off = DirectEnd::Postponed { attempts, at, reason, firm: true };
-    store.lane().settle_direct(&first, put_off).await.unwrap();
+    assert_eq!(store.lane().admit(&first, DeliveryMode::Sync).await.unwrap(), Admission::Direct);
+    let FastPathResult::Deferred { attempts, at, reason, .. } = postponed(&store, 600) else { panic!("it is put off") };
+    let put_off = FastPathResult::Deferred { attempts, at, reason, firm: true };
+    store.lane().complete(&first, put_off).await.unwrap();
     end.then([Answer::Fails(503)]);
     let other = update(&store, "bob@example.com", "2");
-    assert_eq!(store.lane().admit(&other, Wish::Later).await.unwrap(), Admission::Queued);
+    assert_eq!(store.lane().admit(&other, DeliveryMode::Async).await.unwrap(), Admission::Queued);
     for wait in [2, 590] {
         store.work(&end).await;
         store.let_pass(seconds(wait)).await;
@@ -120,7 +124,7 @@ async fn a_row_that_dies_in_front_of_a_newer_one_is_not_sent_again_after_it_and_
     let ids: Vec<_> = letters.iter().map(|letter| letter.id.as_str()).collect();
     assert_eq!(ids, [first.id.as_str()]);
     let third = update(&store, "ada@example.com", "3");
-    assert_eq!(store.lane().admit(&third, Wish::Direct).await.unwrap(), Admission::Direct);
+    assert_eq!(store.lane().admit(&third, DeliveryMode::Sync).await.unwrap(), Admission::Direct);
 }
 
 #[tokio::test]
@@ -128,8 +132,8 @@ async fn what_its_caller_has_waited_for_counts_as_attempts_and_by_its_reason() {
     let (mut store, end) = store().await;
     let event = event(&store, "key_1", "ada@example.com", "event");
     let began = store.clock().now();
-    assert_eq!(store.lane().admit(&event, Wish::Direct).await.unwrap(), Admission::Direct);
-    store.lane().settle_direct(&event, postponed(&store, 30)).await.unwrap();
+    assert_eq!(store.lane().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::Direct);
+    store.lane().complete(&event, postponed(&store, 30)).await.unwrap();
     store.let_pass(seconds(31)).await;
     store.work(&end).await;
     let known = known(&store, &event).await;
@@ -142,10 +146,10 @@ async fn what_its_caller_has_waited_for_counts_as_attempts_and_by_its_reason() {
 async fn what_its_caller_was_refused_is_forgotten() {
     let (store, _) = store().await;
     let event = event(&store, "key_1", "ada@example.com", "event");
-    assert_eq!(store.lane().admit(&event, Wish::Direct).await.unwrap(), Admission::Direct);
-    store.lane().settle_direct(&event, DirectEnd::Refused).await.unwrap();
+    assert_eq!(store.lane().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::Direct);
+    store.lane().complete(&event, FastPathResult::Rejected).await.unwrap();
     assert_eq!(store.known(&event.id).await, None);
-    assert_eq!(store.lane().admit(&event, Wish::Direct).await.unwrap(), Admission::Direct);
+    assert_eq!(store.lane().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::Direct);
 }
 
 #[tokio::test]
@@ -153,11 +157,11 @@ async fn an_event_that_died_is_stored_anew_when_its_row_is_run_again() {
     let (mut store, end) = store().await;
     end.then([Answer::Refuses(422)]);
     let wrong = event(&store, "key_1", "ada@example.com", "wrong");
-    assert_eq!(store.lane().admit(&wrong, Wish::Later).await.unwrap(), Admission::Queued);
+    assert_eq!(store.lane().admit(&wrong, DeliveryMode::Async).await.unwrap(), Admission::Queued);
     store.work(&end).await;
     assert_eq!(known(&store, &wrong).await.state, "dead");
     let mended = event(&store, "key_1", "ada@example.com", "mended");
-    assert_eq!(store.lane().admit(&mended, Wish::Later).await.unwrap(), Admission::Queued);
+    assert_eq!(store.lane().admit(&mended, DeliveryMode::Async).await.unwrap(), Admission::Queued);
     store.work(&end).await;
     assert_eq!(end.got(), ["wrong", "mended"]);
     assert_eq!(known(&store, &mended).await.state, "delivered");

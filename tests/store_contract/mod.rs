@@ -9,10 +9,10 @@ mod webhook_usage;
 
 use bytes::Bytes;
 use jiff::SignedDuration;
-use relay::ports::clock::Ambient as _;
-use relay::ports::queue::{Queue as _, Stored};
+use relay::ports::clock::Clock as _;
+use relay::ports::queue::{Enqueued, Queue as _};
 use relay_core::contact::ContactKey;
-use relay_core::delivery::{Cargo, Delivery, DeliveryId, Reason, ReasonCode};
+use relay_core::delivery::{Delivery, DeliveryId, DeliveryKind, Reason, ReasonCode};
 use relay_core::idempotency::IdempotencyKey;
 use relay_testkit::store_harness::scripted_destination::End;
 use relay_testkit::store_harness::{AnyStore, Known};
@@ -25,27 +25,27 @@ async fn store() -> (Store, End) {
     (store, end)
 }
 
-fn delivery(store: &Store, id: DeliveryId, contact: &str, cargo: Cargo, body: &str) -> Delivery {
-    let (contact, received_at) = (ContactKey::of_email(contact), store.clock().now());
-    Delivery { id, contact, received_at, cargo, body: Bytes::from(body.to_owned()) }
+fn delivery(store: &Store, id: DeliveryId, contact: &str, cargo: DeliveryKind, body: &str) -> Delivery {
+    let (contact, received_at) = (ContactKey::from_email(contact), store.clock().now());
+    Delivery { id, contact, received_at, kind: cargo, body: Bytes::from(body.to_owned()) }
 }
 
 /// An event of Loops about a contact, on its way to a table of Clay.
 fn row(store: &Store, webhook_id: &str, contact: &str, body: &str) -> Delivery {
-    let cargo = Cargo::ClayRow { route: "contacts".to_owned(), webhook_id: webhook_id.to_owned() };
-    delivery(store, DeliveryId::of_webhook("contacts", webhook_id), contact, cargo, body)
+    let cargo = DeliveryKind::ClayRow { route: "contacts".to_owned(), webhook_id: webhook_id.to_owned() };
+    delivery(store, DeliveryId::for_webhook("contacts", webhook_id), contact, cargo, body)
 }
 
 /// An update of a contact for Loops: never the same as another.
 fn update(store: &Store, contact: &str, body: &str) -> Delivery {
-    let id = DeliveryId::unique(&store.clock().unique());
-    delivery(store, id, contact, Cargo::LoopsContact, body)
+    let id = DeliveryId::random(&store.clock().new_id());
+    delivery(store, id, contact, DeliveryKind::LoopsContact, body)
 }
 
 /// An event for Loops with this key.
 fn event(store: &Store, key: &str, contact: &str, body: &str) -> Delivery {
-    let key = IdempotencyKey::stored(key.to_owned());
-    delivery(store, DeliveryId::of_event(&key), contact, Cargo::LoopsEvent { key }, body)
+    let key = IdempotencyKey::from_stored(key.to_owned());
+    delivery(store, DeliveryId::for_event(&key), contact, DeliveryKind::LoopsEvent { key }, body)
 }
 
 /// An event under a key of its caller's own.
@@ -58,9 +58,9 @@ fn mail(store: &Store, plan: &str, city: &str) -> Delivery {
 
 /// Stores an event as the front door does: another body under a known id is kept beside it.
 async fn take(store: &Store, delivery: &Delivery) {
-    if store.queue().put(delivery).await.unwrap() == Stored::Conflict {
-        let reason = Reason::own(ReasonCode::IdConflict);
-        store.queue().put_dead(&delivery.conflict(), reason).await.unwrap();
+    if store.queue().enqueue(delivery).await.unwrap() == Enqueued::Conflict {
+        let reason = Reason::without_status(ReasonCode::IdConflict);
+        store.queue().dead_letter(&delivery.as_conflict(), reason).await.unwrap();
     }
 }
 

@@ -6,20 +6,20 @@ use lambda_runtime::Error;
 use relay::destination::http_client;
 use relay::ingress::response::Caller;
 use relay_aws::functions::clay_row;
-use relay_aws::lambda::init::{self, StartFault};
+use relay_aws::lambda::init::{self, ConfigError};
 use relay_aws::lambda::{http, telemetry};
 use relay_aws::sdk::clients::environment;
-use relay_core::row::Kind;
+use relay_core::row::RowKind;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     telemetry::start();
-    init::end(run().await)
+    init::exit_code(run().await)
 }
 
 async fn run() -> Result<(), Error> {
     let client = http_client::build()?;
-    let (handler, far_ends) = clay_row::handler(&environment(), &client).map_err(StartFault::from)?;
-    clay_row::start(&handler, &client, &far_ends).await;
-    http::serve(Caller::Clay, |request| handler.handle(Kind::Event, request)).await
+    let (handler, far_ends) = clay_row::build(&environment(), &client).map_err(ConfigError::from)?;
+    clay_row::init(&handler, &client, &far_ends).await;
+    http::serve(Caller::Clay, |request| handler.handle(RowKind::Event, request)).await
 }

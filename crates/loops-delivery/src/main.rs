@@ -3,51 +3,51 @@
 use std::process::ExitCode;
 
 use lambda_runtime::Error;
-use relay::delivery::loops::LoopsDelivery;
+use relay::delivery::loops::LoopsDeliverer;
 use relay::destination::http_client;
 use relay::destination::loops::HttpLoops;
-use relay::ports::clock::System;
+use relay::ports::clock::SystemClock;
 use relay_aws::lambda::config::{
     CLAY_TO_LOOPS_SECRET_ARN, FunctionSettings, LEDGER_TABLE, LOOPS_DEAD_LETTER_URL, LOOPS_QUEUE_URL,
 };
-use relay_aws::lambda::init::{self, StartFault, warm_up};
+use relay_aws::lambda::init::{self, ConfigError, warm_up};
 use relay_aws::lambda::worker::LoopsWorker;
 use relay_aws::lambda::{sqs, telemetry};
-use relay_aws::ledger::contact_lock::AwsLane;
+use relay_aws::ledger::contact_lock::ContactFastPath;
 use relay_aws::ledger::deliveries::Ledger;
-use relay_aws::ledger::limiter_item::PaceInTable;
-use relay_aws::ledger::rate_limiter::SharedPace;
+use relay_aws::ledger::limiter_item::DynamoLimiterStore;
+use relay_aws::ledger::rate_limiter::DistributedRateLimiter;
 use relay_aws::ledger::table::LedgerTable;
 use relay_aws::sdk::clients::environment;
-use relay_aws::secrets::cached_secret::ManagedSecret;
-use relay_aws::sqs::early_release::Parking;
+use relay_aws::secrets::cached_secret::CachedSecret;
+use relay_aws::sqs::early_release::EarlyRelease;
 use relay_aws::sqs::queue::SqsQueue;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     telemetry::start();
-    init::end(run().await)
+    init::exit_code(run().await)
 }
 
 async fn run() -> Result<(), Error> {
     let client = http_client::build()?;
     let needed = [CLAY_TO_LOOPS_SECRET_ARN, LOOPS_QUEUE_URL, LOOPS_DEAD_LETTER_URL, LEDGER_TABLE];
     let FunctionSettings { shared, account, needed } =
-        FunctionSettings::read(&environment(), &client, needed).map_err(StartFault::from)?;
+        FunctionSettings::read(&environment(), &client, needed).map_err(ConfigError::from)?;
     let [secret, queue, dead_letters, table] = needed;
 
-    let secrets = ManagedSecret::of_worker(account.secrets_manager(), secret, shared.secret_ttl, System);
+    let secrets = CachedSecret::for_worker(account.secrets_manager(), secret, shared.secret_ttl, SystemClock);
     warm_up(&secrets, &client, &[&shared.loops_api_url, &account.dynamodb_origin()]).await;
-    let parking = Parking::minding(secrets.mended());
+    let parking = EarlyRelease::with_rotations(secrets.rotations());
     let table = LedgerTable::new(account.dynamodb(), table);
     let ledger = Ledger::new(table.clone()).with_contact_hash_key(shared.contact_hash_key);
     let queue = SqsQueue::new(account, queue, dead_letters);
-    let attempt = LoopsDelivery {
+    let attempt = LoopsDeliverer {
         secrets,
-        loops: HttpLoops::new(client, &shared.loops_api_url, System),
-        pace: SharedPace::new(PaceInTable::to_loops(table), shared.loops_rate, System),
-        ambient: System,
+        loops: HttpLoops::new(client, &shared.loops_api_url, SystemClock),
+        pace: DistributedRateLimiter::new(DynamoLimiterStore::to_loops(table), shared.loops_rate, SystemClock),
+        ambient: SystemClock,
     };
-    let lane = AwsLane::new(queue.clone(), ledger.clone(), System);
-    sqs::run(LoopsWorker { attempt, ledger, lane, parking, ambient: System }, queue, System).await
+    let lane = ContactFastPath::new(queue.clone(), ledger.clone(), SystemClock);
+    sqs::serve_queue(LoopsWorker { attempt, ledger, lane, parking, ambient: SystemClock }, queue, SystemClock).await
 }

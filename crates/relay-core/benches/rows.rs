@@ -7,8 +7,8 @@ use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use relay_core::idempotency::IdempotencyKey;
-use relay_core::row::schema::ContactProperties;
-use relay_core::row::{Kind, Row, RowOptions};
+use relay_core::row::schema::ContactSchema;
+use relay_core::row::{Row, RowKind, RowOptions};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 #[global_allocator]
@@ -50,7 +50,7 @@ fn field(number: usize) -> String {
 }
 
 /// An account that knows every field of the largest row, and as many types.
-fn properties() -> Option<ContactProperties> {
+fn properties() -> Option<ContactSchema> {
     let mut list = r#"[{"key":"firstName","type":"string"}"#.to_owned();
     for number in 0..FIELDS.iter().copied().max().unwrap_or_default() {
         let (name, kind) = match number % 6 {
@@ -64,17 +64,17 @@ fn properties() -> Option<ContactProperties> {
         let _ = write!(list, r#",{{"key":"{name}{number}","type":"{kind}"}}"#);
     }
     list.push(']');
-    ContactProperties::read(list.as_bytes())
+    ContactSchema::read(list.as_bytes())
 }
 
-fn clean_and_derive(row: &[u8], properties: Option<&ContactProperties>) -> Option<(Vec<u8>, IdempotencyKey)> {
-    let row = Row::clean_for(Kind::Event, row, RowOptions::default(), properties).ok()?;
-    let key = IdempotencyKey::derived(row.event_name()?, row.email(), row.user_id(), row.event_properties());
+fn clean_and_derive(row: &[u8], properties: Option<&ContactSchema>) -> Option<(Vec<u8>, IdempotencyKey)> {
+    let row = Row::clean_with_schema(RowKind::Event, row, RowOptions::default(), properties).ok()?;
+    let key = IdempotencyKey::derive(row.event_name()?, row.email(), row.user_id(), row.event_properties());
     Some((row.to_body(), key))
 }
 
 /// The median time of one call in microseconds, its allocations, and their bytes.
-fn measure(row: &[u8], properties: Option<&ContactProperties>) -> (f64, usize, usize) {
+fn measure(row: &[u8], properties: Option<&ContactSchema>) -> (f64, usize, usize) {
     let region = Region::new(ALLOCATOR);
     drop(black_box(clean_and_derive(black_box(row), properties)));
     let change = region.change();

@@ -29,7 +29,7 @@ impl ContactHashKey {
 impl ContactKey {
     /// By what the contact is known in logs and listings: HMAC-SHA-256 under this key, 16 hexadecimal characters.
     #[must_use]
-    pub fn hash(&self, key: &ContactHashKey) -> String {
+    pub fn log_hash(&self, key: &ContactHashKey) -> String {
         // HMAC takes a key of any length (RFC 2104 §2): there is none that it refuses.
         let Ok(mac) = Hmac::<Sha256>::new_from_slice(key.0.expose_secret().as_bytes()) else { return String::new() };
         let mut hash = hex::encode(mac.chain_update(&self.0).finalize().into_bytes());
@@ -39,25 +39,25 @@ impl ContactKey {
 
     /// The key of a contact known by its address (any case).
     #[must_use]
-    pub fn of_email(email: &str) -> Self {
+    pub fn from_email(email: &str) -> Self {
         Self::hashed("email", &email.trim().to_lowercase())
     }
 
     /// The key of a contact known by its user id alone.
     #[must_use]
-    pub fn of_user_id(user_id: &str) -> Self {
+    pub fn from_user_id(user_id: &str) -> Self {
         Self::hashed("userId", user_id)
     }
 
     /// The key of something that is about no contact: it waits for nothing and nothing waits for it.
     #[must_use]
-    pub fn of_nobody(delivery: &str) -> Self {
+    pub fn anonymous(delivery: &str) -> Self {
         Self::hashed("nobody", delivery)
     }
 
     /// A key that was made before, as a store kept it.
     #[must_use]
-    pub fn stored(key: String) -> Self {
+    pub fn from_stored(key: String) -> Self {
         Self(key)
     }
 
@@ -81,28 +81,28 @@ mod tests {
 
     #[test]
     fn an_address_is_the_same_contact_in_any_case() {
-        assert_eq!(ContactKey::of_email("Ada@Example.com"), ContactKey::of_email(" ada@example.com"));
+        assert_eq!(ContactKey::from_email("Ada@Example.com"), ContactKey::from_email(" ada@example.com"));
     }
 
     #[test]
     fn a_hash_differs_from_key_to_key_and_tells_nothing() {
         let key = |text: &str| ContactHashKey::new(text).unwrap();
-        let ada = ContactKey::of_email("ada@example.com");
+        let ada = ContactKey::from_email("ada@example.com");
         // printf %s "$(printf 'email\0ada@example.com' | sha256sum | cut -c1-32)" | openssl dgst -sha256 -hmac key
-        assert_eq!(ada.hash(&key("key")), "a302241714797ac9");
-        assert_eq!(ContactKey::of_email("ADA@example.com").hash(&key(" key\n")), ada.hash(&key("key")));
-        assert_ne!(ada.hash(&key("another")), ada.hash(&key("key")));
+        assert_eq!(ada.log_hash(&key("key")), "a302241714797ac9");
+        assert_eq!(ContactKey::from_email("ADA@example.com").log_hash(&key(" key\n")), ada.log_hash(&key("key")));
+        assert_ne!(ada.log_hash(&key("another")), ada.log_hash(&key("key")));
         assert!(ContactHashKey::new(" ").is_none());
         assert!(!format!("{:?}", key("secret")).contains("secret"));
     }
 
     #[test]
     fn a_user_id_keeps_its_case() {
-        assert_ne!(ContactKey::of_user_id("u1"), ContactKey::of_user_id("U1"));
+        assert_ne!(ContactKey::from_user_id("u1"), ContactKey::from_user_id("U1"));
     }
 
     #[test]
     fn an_address_and_a_user_id_of_the_same_text_are_different_contacts() {
-        assert_ne!(ContactKey::of_email("a@b.co"), ContactKey::of_user_id("a@b.co"));
+        assert_ne!(ContactKey::from_email("a@b.co"), ContactKey::from_user_id("a@b.co"));
     }
 }

@@ -15,37 +15,37 @@ pub struct DeliveryId(String);
 impl DeliveryId {
     /// One event on its way to one route: a repeat of the webhook is the same delivery.
     #[must_use]
-    pub fn of_webhook(route: &str, webhook_id: &str) -> Self {
+    pub fn for_webhook(route: &str, webhook_id: &str) -> Self {
         Self::derived("clay", &[route, webhook_id])
     }
 
     /// One Loops event: a repeat with the same key is the same delivery.
     #[must_use]
-    pub fn of_event(key: &IdempotencyKey) -> Self {
+    pub fn for_event(key: &IdempotencyKey) -> Self {
         Self::derived("event", &[key.as_str()])
     }
 
     /// Something that repeats nothing: each call is a delivery of its own. `unique` comes from outside.
     #[must_use]
-    pub fn unique(unique: &str) -> Self {
+    pub fn random(unique: &str) -> Self {
         Self(format!("contact_{unique}"))
     }
 
     /// A request that became no delivery: its answer and the log have the id in common. `unique` comes from outside.
     #[must_use]
-    pub fn of_refusal(unique: &str) -> Self {
+    pub fn for_rejected_request(unique: &str) -> Self {
         Self(format!("refused_{unique}"))
     }
 
     /// A copy that is kept beside the delivery whose id it shares, told apart by its content.
     #[must_use]
-    pub fn of_conflict(&self, hash: &BodyHash) -> Self {
+    pub fn conflicting(&self, hash: &BodyHash) -> Self {
         Self(format!("{}_{}", self.0, hash.as_str().get(..8).unwrap_or_default()))
     }
 
     /// An id that was made before, as a store kept it.
     #[must_use]
-    pub fn stored(id: String) -> Self {
+    pub fn from_stored(id: String) -> Self {
         Self(id)
     }
 
@@ -80,7 +80,7 @@ pub struct BodyHash(String);
 impl BodyHash {
     /// The hash of these bytes.
     #[must_use]
-    pub fn of(body: &[u8]) -> Self {
+    pub fn compute(body: &[u8]) -> Self {
         Self(hex::encode(Sha256::digest(body)))
     }
 
@@ -113,7 +113,7 @@ impl Direction {
 
 /// What is delivered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Cargo {
+pub enum DeliveryKind {
     /// A Loops event for the webhooks of a route.
     ClayRow {
         /// The name of the route.
@@ -130,10 +130,10 @@ pub enum Cargo {
     },
 }
 
-impl Cargo {
+impl DeliveryKind {
     /// What it is, in one word: in stores, logs and listings.
     #[must_use]
-    pub const fn kind(&self) -> &'static str {
+    pub const fn as_str(&self) -> &'static str {
         match self {
             Self::ClayRow { .. } => "row",
             Self::LoopsContact => "contact",
@@ -161,64 +161,64 @@ pub struct Delivery {
     /// When the relay took it.
     pub received_at: Timestamp,
     /// What it is.
-    pub cargo: Cargo,
+    pub kind: DeliveryKind,
     /// The bytes to send.
     pub body: Bytes,
 }
 
 /// What of an event's body says nothing about its contact (Loops' API reference, "Send event").
-const NO_PROPERTIES: [&str; 4] = ["email", "userId", "eventName", "eventProperties"];
+const EVENT_ENVELOPE_FIELDS: [&str; 4] = ["email", "userId", "eventName", "eventProperties"];
 
 impl Delivery {
     /// Whether it changes what Loops knows of its contact, so that it could overwrite something newer: a contact does, an
     /// event does where it carries properties or mailing lists, a row of Clay never does.
     #[must_use]
     pub fn updates_contact(&self) -> bool {
-        match self.cargo {
-            Cargo::ClayRow { .. } => false,
-            Cargo::LoopsContact => true,
+        match self.kind {
+            DeliveryKind::ClayRow { .. } => false,
+            DeliveryKind::LoopsContact => true,
             // What cannot be read may well carry some.
-            Cargo::LoopsEvent { .. } => {
+            DeliveryKind::LoopsEvent { .. } => {
                 serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&self.body)
-                    .map_or(true, |body| body.keys().any(|name| !NO_PROPERTIES.contains(&name.as_str())))
+                    .map_or(true, |body| body.keys().any(|name| !EVENT_ENVELOPE_FIELDS.contains(&name.as_str())))
             }
         }
     }
 
     /// The same under an id of its own: kept beside the delivery whose id it came with, told apart by its content.
     #[must_use]
-    pub fn conflict(&self) -> Self {
-        Self { id: self.id.of_conflict(&BodyHash::of(&self.body)), ..self.clone() }
+    pub fn as_conflict(&self) -> Self {
+        Self { id: self.id.conflicting(&BodyHash::compute(&self.body)), ..self.clone() }
     }
 
     /// What an event under a key of its caller's own says to people, as the key that would follow from it: by it two events
     /// under one key are told apart. Nothing where the key follows from the event, and so cannot stand for another.
     #[must_use]
-    pub fn event_hash(&self) -> Option<String> {
-        let Cargo::LoopsEvent { key } = &self.cargo else { return None };
-        self.following_key().filter(|following| following != key).map(|following| following.as_str().to_owned())
+    pub fn content_key(&self) -> Option<String> {
+        let DeliveryKind::LoopsEvent { key } = &self.kind else { return None };
+        self.derived_key().filter(|following| following != key).map(|following| following.as_str().to_owned())
     }
 
     /// Another event under a known key of its caller's own, as it is kept beside the first: under an id of its own, and
     /// under the key that follows from what it says, so that a person can still send it, and Loops takes it once.
     #[must_use]
-    pub fn other_event(&self) -> Self {
-        let mut other = self.conflict();
-        if let Some(key) = self.following_key() {
-            other.cargo = Cargo::LoopsEvent { key };
+    pub fn as_conflicting_event(&self) -> Self {
+        let mut other = self.as_conflict();
+        if let Some(key) = self.derived_key() {
+            other.kind = DeliveryKind::LoopsEvent { key };
         }
         other
     }
 
     /// The key that follows from an event.
-    fn following_key(&self) -> Option<IdempotencyKey> {
-        if !matches!(self.cargo, Cargo::LoopsEvent { .. }) {
+    fn derived_key(&self) -> Option<IdempotencyKey> {
+        if !matches!(self.kind, DeliveryKind::LoopsEvent { .. }) {
             return None;
         }
         let body: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&self.body).ok()?;
         let text = |name| body.get(name).and_then(serde_json::Value::as_str);
         let properties = body.get("eventProperties").and_then(serde_json::Value::as_object);
-        Some(IdempotencyKey::derived(text("eventName")?, text("email"), text("userId"), properties))
+        Some(IdempotencyKey::derive(text("eventName")?, text("email"), text("userId"), properties))
     }
 }
 
@@ -230,22 +230,22 @@ impl std::fmt::Debug for Delivery {
 
 /// What an attempt at a delivery came to, and so what its queue does with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Disposition {
+pub enum AttemptResult {
     /// The far end has it.
     Delivered,
     /// It will never be taken: it is kept for a person.
-    Dead(Reason),
+    DeadLetter(Reason),
     /// It is tried again at this time.
-    TryLater {
+    RetryAt {
         /// When.
         at: Timestamp,
         /// Why.
         reason: Reason,
         /// Whether it is never tried before that. What is not firm may be, when another delivery shows that the end is back.
-        firm: bool,
+        no_early_retry: bool,
     },
     /// It waits for a person to mend something, and is tried again at this time, or when what is at fault has changed.
-    Hold {
+    HoldUntil {
         /// When.
         at: Timestamp,
         /// Why.
@@ -255,7 +255,7 @@ pub enum Disposition {
 
 /// What has been tried so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct History {
+pub struct AttemptHistory {
     /// How many attempts were begun before this one.
     pub attempts: u32,
     /// Since when every attempt has failed for a reason that should pass by itself.
@@ -270,28 +270,28 @@ mod tests {
 
     #[test]
     fn a_repeat_of_a_webhook_is_the_same_delivery_and_another_route_is_another() {
-        let id = DeliveryId::of_webhook("contacts", "msg_1");
-        assert_eq!(id, DeliveryId::of_webhook("contacts", "msg_1"));
-        assert_ne!(id, DeliveryId::of_webhook("contact", "smsg_1"));
-        assert_ne!(id, DeliveryId::of_webhook("opens", "msg_1"));
+        let id = DeliveryId::for_webhook("contacts", "msg_1");
+        assert_eq!(id, DeliveryId::for_webhook("contacts", "msg_1"));
+        assert_ne!(id, DeliveryId::for_webhook("contact", "smsg_1"));
+        assert_ne!(id, DeliveryId::for_webhook("opens", "msg_1"));
     }
 
     #[test]
     fn an_id_is_short_and_plain() {
-        let id = DeliveryId::of_webhook("contacts", &"✓".repeat(256)).of_conflict(&BodyHash::of(b"x"));
+        let id = DeliveryId::for_webhook("contacts", &"✓".repeat(256)).conflicting(&BodyHash::compute(b"x"));
         assert!(id.as_str().len() <= 80 && id.as_str().bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'), "{id}");
     }
 
     #[test]
     fn an_event_without_properties_overwrites_nothing() {
         let delivery = |cargo, body| Delivery {
-            id: DeliveryId::unique("1"),
-            contact: ContactKey::of_email("ada@example.com"),
+            id: DeliveryId::random("1"),
+            contact: ContactKey::from_email("ada@example.com"),
             received_at: Timestamp::UNIX_EPOCH,
-            cargo,
+            kind: cargo,
             body: Bytes::from_static(body),
         };
-        let event = || Cargo::LoopsEvent { key: IdempotencyKey::unique("1") };
+        let event = || DeliveryKind::LoopsEvent { key: IdempotencyKey::random("1") };
         let bare: &[u8] = br#"{"email":"a@b.co","eventName":"signup","eventProperties":{"plan":"pro"}}"#;
         assert!(!delivery(event(), bare).updates_contact());
         assert!(delivery(event(), br#"{"email":"a@b.co","eventName":"signup","plan":"pro"}"#).updates_contact());
@@ -299,44 +299,44 @@ mod tests {
             delivery(event(), br#"{"email":"a@b.co","eventName":"signup","mailingLists":{"l":true}}"#)
                 .updates_contact()
         );
-        assert!(delivery(Cargo::LoopsContact, bare).updates_contact());
+        assert!(delivery(DeliveryKind::LoopsContact, bare).updates_contact());
         assert!(delivery(event(), b"?").updates_contact());
     }
 
     #[test]
     fn two_events_under_one_key_are_told_apart_by_what_they_say_to_people() {
         let event = |key, body: &'static str| Delivery {
-            id: DeliveryId::of_event(&key),
-            contact: ContactKey::of_email("ada@example.com"),
+            id: DeliveryId::for_event(&key),
+            contact: ContactKey::from_email("ada@example.com"),
             received_at: Timestamp::UNIX_EPOCH,
-            cargo: Cargo::LoopsEvent { key },
+            kind: DeliveryKind::LoopsEvent { key },
             body: Bytes::from_static(body.as_bytes()),
         };
-        let own = || IdempotencyKey::stored("row-7".to_owned());
+        let own = || IdempotencyKey::from_stored("row-7".to_owned());
         let pro = event(own(), r#"{"email":"a@b.co","eventName":"e","eventProperties":{"plan":"pro","n":1E5}}"#);
         let enriched = event(
             own(),
             r#"{"eventProperties":{"n":100000,"plan":"pro"},"email":"A@b.co","eventName":"e","city":"x"}"#,
         );
         let free = event(own(), r#"{"email":"a@b.co","eventName":"e","eventProperties":{"plan":"free"}}"#);
-        assert!(pro.event_hash().is_some_and(|hash| enriched.event_hash() == Some(hash)));
-        assert_ne!(pro.event_hash(), free.event_hash());
-        let other = free.other_event();
+        assert!(pro.content_key().is_some_and(|hash| enriched.content_key() == Some(hash)));
+        assert_ne!(pro.content_key(), free.content_key());
+        let other = free.as_conflicting_event();
         assert!(other.id != pro.id && other.body == free.body);
         // Under that key it is what the relay itself would have derived.
-        assert_eq!(other.event_hash(), None);
-        assert_eq!(event(own(), "?").event_hash(), None);
-        let contact = Delivery { cargo: Cargo::LoopsContact, ..pro };
-        assert_eq!((contact.event_hash(), contact.other_event().cargo), (None, Cargo::LoopsContact));
+        assert_eq!(other.content_key(), None);
+        assert_eq!(event(own(), "?").content_key(), None);
+        let contact = Delivery { kind: DeliveryKind::LoopsContact, ..pro };
+        assert_eq!((contact.content_key(), contact.as_conflicting_event().kind), (None, DeliveryKind::LoopsContact));
     }
 
     #[test]
     fn printing_a_delivery_tells_nothing_of_its_body() {
         let delivery = Delivery {
-            id: DeliveryId::unique("1"),
-            contact: ContactKey::of_email("ada@example.com"),
+            id: DeliveryId::random("1"),
+            contact: ContactKey::from_email("ada@example.com"),
             received_at: Timestamp::UNIX_EPOCH,
-            cargo: Cargo::LoopsContact,
+            kind: DeliveryKind::LoopsContact,
             body: Bytes::from_static(b"{\"email\":\"ada@example.com\"}"),
         };
         assert!(!format!("{delivery:?}").contains("ada"));

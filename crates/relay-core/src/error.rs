@@ -3,11 +3,11 @@
 //! A [`Refusal`] is told to a caller: a code for programs, a sentence for people, and the field at fault. Which HTTP
 //! status it gets depends on the route, and is decided in one place outside this crate.
 
-use crate::text::{MESSAGE_CHARACTERS, shorten};
+use crate::text::{MAX_MESSAGE_CHARS, truncate_chars};
 
 /// The name of a refusal, the same in answers, logs and metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Code {
+pub enum ErrorCode {
     /// The body is larger than the relay reads.
     TooLarge,
     /// A header that a signed webhook must have is not there.
@@ -50,7 +50,7 @@ pub enum Code {
     Internal,
 }
 
-impl Code {
+impl ErrorCode {
     /// All of them, in the order in which they are declared.
     pub const ALL: [Self; 20] = [
         Self::TooLarge,
@@ -103,7 +103,7 @@ impl Code {
     }
 }
 
-impl std::fmt::Display for Code {
+impl std::fmt::Display for ErrorCode {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.as_str())
     }
@@ -111,18 +111,23 @@ impl std::fmt::Display for Code {
 
 /// One refusal: safe to answer, and, but for its message, safe to log.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
-    code: Code,
+pub struct RequestError {
+    code: ErrorCode,
     message: String,
     field: Option<String>,
     rests_on_properties: bool,
 }
 
-impl Refusal {
+impl RequestError {
     /// A refusal with one sentence that says what happened, why, and what to do; cut to 300 characters.
     #[must_use]
-    pub fn new(code: Code, message: impl AsRef<str>) -> Self {
-        Self { code, message: shorten(message.as_ref(), MESSAGE_CHARACTERS), field: None, rests_on_properties: false }
+    pub fn new(code: ErrorCode, message: impl AsRef<str>) -> Self {
+        Self {
+            code,
+            message: truncate_chars(message.as_ref(), MAX_MESSAGE_CHARS),
+            field: None,
+            rests_on_properties: false,
+        }
     }
 
     /// The same refusal, naming the field (or option, or header) that is at fault.
@@ -134,20 +139,20 @@ impl Refusal {
 
     /// The same refusal, resting on what is known of the account's properties.
     #[must_use]
-    pub(crate) const fn resting_on_properties(mut self, rests: bool) -> Self {
+    pub(crate) const fn with_schema_dependency(mut self, rests: bool) -> Self {
         self.rests_on_properties = rests;
         self
     }
 
     /// Whether a property's name or type is a reason for it: then it may be out of date with the list of them.
     #[must_use]
-    pub const fn rests_on_properties(&self) -> bool {
+    pub const fn depends_on_schema(&self) -> bool {
         self.rests_on_properties
     }
 
     /// What it is called.
     #[must_use]
-    pub const fn code(&self) -> Code {
+    pub const fn code(&self) -> ErrorCode {
         self.code
     }
 
@@ -170,19 +175,19 @@ mod tests {
 
     #[test]
     fn a_message_fits_into_a_clay_cell() {
-        let refusal = Refusal::new(Code::InvalidField, "x".repeat(400));
-        assert_eq!(refusal.message().chars().count(), MESSAGE_CHARACTERS);
+        let refusal = RequestError::new(ErrorCode::InvalidField, "x".repeat(400));
+        assert_eq!(refusal.message().chars().count(), MAX_MESSAGE_CHARS);
     }
 
     #[test]
     fn the_list_of_codes_is_whole() {
-        assert!(Code::ALL.iter().enumerate().all(|(place, code)| *code as usize == place));
-        assert_eq!(Code::ALL.last(), Some(&Code::Internal));
+        assert!(ErrorCode::ALL.iter().enumerate().all(|(place, code)| *code as usize == place));
+        assert_eq!(ErrorCode::ALL.last(), Some(&ErrorCode::Internal));
     }
 
     #[test]
     fn the_field_at_fault_is_named() {
-        let refusal = Refusal::new(Code::InvalidField, "no").with_field("email");
+        let refusal = RequestError::new(ErrorCode::InvalidField, "no").with_field("email");
         assert_eq!(refusal.field(), Some("email"));
     }
 }

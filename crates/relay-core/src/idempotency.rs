@@ -14,16 +14,16 @@ use std::str::FromStr as _;
 use serde_json::{Map, Number, Value};
 use sha2::{Digest, Sha256};
 
-use crate::error::{Code, Refusal};
+use crate::error::{ErrorCode, RequestError};
 
 /// The header that carries a caller's key, to the relay and to Loops.
 pub const HEADER: &str = "Idempotency-Key";
 /// The longest key that Loops takes (Loops API reference, "Send event").
-const CHARACTERS: usize = 100;
+const MAX_KEY_LEN: usize = 100;
 /// The farthest place from the decimal point that is written out without an exponent.
-const FARTHEST_PLACE: i64 = 60;
+const MAX_PLAIN_DIGITS: i64 = 60;
 /// Exponents from here on are not computed with.
-const HUGE_EXPONENT: u64 = 1_000_000_000_000_000;
+const MAX_EXPONENT: u64 = 1_000_000_000_000_000;
 
 /// An event's key: the same on every attempt, direct or queued.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -34,13 +34,13 @@ impl IdempotencyKey {
     ///
     /// # Errors
     /// [`Code::InvalidOption`] where it is not 1 to 100 visible ASCII characters.
-    pub fn given(value: &[u8]) -> Result<Self, Refusal> {
+    pub fn from_header(value: &[u8]) -> Result<Self, RequestError> {
         match std::str::from_utf8(value) {
-            Ok(key) if (1..=CHARACTERS).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic()) => {
+            Ok(key) if (1..=MAX_KEY_LEN).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic()) => {
                 Ok(Self(key.to_owned()))
             }
-            _ => Err(Refusal::new(
-                Code::InvalidOption,
+            _ => Err(RequestError::new(
+                ErrorCode::InvalidOption,
                 "The header Idempotency-Key must be 1 to 100 visible ASCII characters without spaces: shorten it, or \
                  leave the header out to let the relay derive one.",
             )
@@ -52,12 +52,12 @@ impl IdempotencyKey {
     ///
     /// # Errors
     /// As [`given`](Self::given), and where there is more than one.
-    pub fn given_once<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Result<Option<Self>, Refusal> {
+    pub fn from_headers<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Result<Option<Self>, RequestError> {
         match (values.next(), values.next()) {
             (None, _) => Ok(None),
-            (Some(value), None) => Self::given(value).map(Some),
-            (Some(_), Some(_)) => Err(Refusal::new(
-                Code::InvalidOption,
+            (Some(value), None) => Self::from_header(value).map(Some),
+            (Some(_), Some(_)) => Err(RequestError::new(
+                ErrorCode::InvalidOption,
                 "The header Idempotency-Key came more than once, and an event has one key: leave one of them in the column \
                  in Clay.",
             )
@@ -67,7 +67,7 @@ impl IdempotencyKey {
 
     /// The key that follows from a cleaned event, as `docs/event-keys.md` says.
     #[must_use]
-    pub fn derived(
+    pub fn derive(
         event_name: &str,
         email: Option<&str>,
         user_id: Option<&str>,
@@ -76,7 +76,7 @@ impl IdempotencyKey {
         let mut pairs: Vec<(&str, String)> = properties
             .into_iter()
             .flatten()
-            .filter_map(|(name, value)| Some((name.as_str(), plain_text(value)?)))
+            .filter_map(|(name, value)| Some((name.as_str(), canonical_text(value)?)))
             .collect();
         pairs.sort_unstable();
         let pairs: Vec<Value> =
@@ -94,13 +94,13 @@ impl IdempotencyKey {
     /// The key of an event that is to be sent whatever was sent before (`dedupe=off`): its attempts still share it.
     /// `unique` comes from outside.
     #[must_use]
-    pub fn unique(unique: &str) -> Self {
+    pub fn random(unique: &str) -> Self {
         Self(format!("relay-once-{unique}"))
     }
 
     /// A key that was made before, as a store kept it.
     #[must_use]
-    pub fn stored(key: String) -> Self {
+    pub fn from_stored(key: String) -> Self {
         Self(key)
     }
 
@@ -112,19 +112,19 @@ impl IdempotencyKey {
 }
 
 /// A value as text, or nothing where it is blank.
-fn plain_text(value: &Value) -> Option<String> {
+fn canonical_text(value: &Value) -> Option<String> {
     match value {
         Value::Null => None,
         // The quotes around a column decide whether a number comes as one or as text.
-        Value::String(text) if Number::from_str(text).is_ok() => Some(plain_number(text)),
+        Value::String(text) if Number::from_str(text).is_ok() => Some(canonical_number(text)),
         Value::String(text) => Some(text.clone()),
-        Value::Number(number) => Some(plain_number(&number.to_string())),
+        Value::Number(number) => Some(canonical_number(&number.to_string())),
         other => Some(other.to_string()),
     }
 }
 
 /// The plain form of a JSON number.
-fn plain_number(json: &str) -> String {
+fn canonical_number(json: &str) -> String {
     let (sign, unsigned) = match json.strip_prefix('-') {
         Some(rest) => ("-", rest),
         None => ("", json),
@@ -137,7 +137,7 @@ fn plain_number(json: &str) -> String {
     if significant.is_empty() {
         return "0".to_owned();
     }
-    let exponent = exponent.parse::<i64>().ok().filter(|exponent| exponent.unsigned_abs() < HUGE_EXPONENT);
+    let exponent = exponent.parse::<i64>().ok().filter(|exponent| exponent.unsigned_abs() < MAX_EXPONENT);
     let Some(exponent) = exponent.zip(i64::try_from(fraction.len()).ok()) else {
         // No two ways of writing such a number are worth knowing for the same.
         return json.to_owned();
@@ -146,7 +146,7 @@ fn plain_number(json: &str) -> String {
     let power = exponent.0.saturating_sub(exponent.1).saturating_add(zeros);
     let length = i64::try_from(significant.len()).unwrap_or(i64::MAX);
     let point = length.saturating_add(power);
-    if power.saturating_abs() > FARTHEST_PLACE || point.saturating_abs() > FARTHEST_PLACE {
+    if power.saturating_abs() > MAX_PLAIN_DIGITS || point.saturating_abs() > MAX_PLAIN_DIGITS {
         return format!("{sign}{significant}e{power}");
     }
     if power >= 0 {
@@ -170,7 +170,7 @@ mod tests {
 
     fn key(properties: &str) -> IdempotencyKey {
         let properties: Map<String, Value> = serde_json::from_str(properties).unwrap();
-        IdempotencyKey::derived("signup", Some("ada@example.com"), None, Some(&properties))
+        IdempotencyKey::derive("signup", Some("ada@example.com"), None, Some(&properties))
     }
 
     #[test]
@@ -178,7 +178,7 @@ mod tests {
         let text = r#"["1","signup","ada@example.com","",[["plan","pro"],["seats","5"]]]"#;
         let expected = format!("relay-{}", hex::encode(Sha256::digest(text)));
         assert_eq!(key(r#"{"seats":5,"plan":"pro"}"#).as_str(), expected);
-        assert!(expected.len() <= CHARACTERS);
+        assert!(expected.len() <= MAX_KEY_LEN);
     }
 
     #[test]
@@ -197,7 +197,7 @@ mod tests {
 
     #[test]
     fn another_value_name_or_contact_is_another_event() {
-        let key_of = |event, email, user| IdempotencyKey::derived(event, email, user, None);
+        let key_of = |event, email, user| IdempotencyKey::derive(event, email, user, None);
         let keys = [
             key("{}"),
             key(r#"{"a":"1"}"#),
@@ -223,8 +223,8 @@ mod tests {
 
     #[test]
     fn the_case_of_the_address_does_not_matter() {
-        let upper = IdempotencyKey::derived("signup", Some("ADA@Example.com"), None, None);
-        assert_eq!(upper, IdempotencyKey::derived("signup", Some("ada@example.com"), None, Some(&Map::new())));
+        let upper = IdempotencyKey::derive("signup", Some("ADA@Example.com"), None, None);
+        assert_eq!(upper, IdempotencyKey::derive("signup", Some("ada@example.com"), None, Some(&Map::new())));
     }
 
     #[test]
@@ -249,16 +249,16 @@ mod tests {
             ("0e99999999999999999999", "0"),
             ("1e+2", "100"),
         ] {
-            assert_eq!(plain_number(json), plain, "{json}");
+            assert_eq!(canonical_number(json), plain, "{json}");
         }
     }
 
     #[test]
     fn a_callers_key_is_1_to_100_visible_characters() {
-        assert!(IdempotencyKey::given("k".repeat(100).as_bytes()).is_ok());
+        assert!(IdempotencyKey::from_header("k".repeat(100).as_bytes()).is_ok());
         for wrong in ["", "a b", "é", "a\tb", &"k".repeat(101)] {
-            let refusal = IdempotencyKey::given(wrong.as_bytes()).unwrap_err();
-            assert_eq!((refusal.code(), refusal.field()), (Code::InvalidOption, Some(HEADER)), "{wrong}");
+            let refusal = IdempotencyKey::from_header(wrong.as_bytes()).unwrap_err();
+            assert_eq!((refusal.code(), refusal.field()), (ErrorCode::InvalidOption, Some(HEADER)), "{wrong}");
         }
     }
 
@@ -266,7 +266,7 @@ mod tests {
         #[test]
         fn a_plain_number_is_the_same_number(number in any::<i64>(), shift in 0u32..30) {
             let scaled = format!("{number}{}e-{shift}", "0".repeat(usize::try_from(shift).unwrap()));
-            prop_assert_eq!(plain_number(&scaled), number.to_string());
+            prop_assert_eq!(canonical_number(&scaled), number.to_string());
         }
 
         #[test]
@@ -284,7 +284,7 @@ mod tests {
 
         #[test]
         fn any_number_has_a_short_plain_form(json in "-?(0|[1-9][0-9]{0,30})(\\.[0-9]{1,30})?([eE][+-]?[0-9]{1,25})?") {
-            prop_assert!(plain_number(&json).len() < 130);
+            prop_assert!(canonical_number(&json).len() < 130);
         }
     }
 }

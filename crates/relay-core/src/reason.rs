@@ -26,9 +26,9 @@ pub enum ReasonCode {
     /// A secret that is needed cannot be read.
     SecretUnavailable,
     /// The far end has no room now.
-    FarEndFull,
+    DestinationThrottled,
     /// The far end failed.
-    FarEndFailed,
+    DestinationFailed,
     /// The far end did not answer in time.
     TimedOut,
     /// The far end could not be reached.
@@ -36,7 +36,7 @@ pub enum ReasonCode {
     /// The far end's certificate is not trusted.
     CertificateUntrusted,
     /// It has waited for ten days, or been taken up as often as a queue allows.
-    GivenUp,
+    Expired,
     /// A fault of the relay itself.
     Internal,
 }
@@ -55,12 +55,12 @@ impl ReasonCode {
         Self::LoopsRejected,
         Self::NotConfigured,
         Self::SecretUnavailable,
-        Self::FarEndFull,
-        Self::FarEndFailed,
+        Self::DestinationThrottled,
+        Self::DestinationFailed,
         Self::TimedOut,
         Self::Unreachable,
         Self::CertificateUntrusted,
-        Self::GivenUp,
+        Self::Expired,
         Self::Internal,
     ];
 
@@ -79,12 +79,12 @@ impl ReasonCode {
             Self::LoopsRejected => "loops_rejected",
             Self::NotConfigured => "not_configured",
             Self::SecretUnavailable => "secret_unavailable",
-            Self::FarEndFull => "far_end_full",
-            Self::FarEndFailed => "far_end_failed",
+            Self::DestinationThrottled => "far_end_full",
+            Self::DestinationFailed => "far_end_failed",
             Self::TimedOut => "timed_out",
             Self::Unreachable => "unreachable",
             Self::CertificateUntrusted => "certificate_untrusted",
-            Self::GivenUp => "given_up",
+            Self::Expired => "given_up",
             Self::Internal => "internal",
         }
     }
@@ -108,7 +108,7 @@ pub struct Reason {
 impl Reason {
     /// A reason of the relay's own.
     #[must_use]
-    pub const fn own(code: ReasonCode) -> Self {
+    pub const fn without_status(code: ReasonCode) -> Self {
         Self { code, status: None }
     }
 }

@@ -40,7 +40,7 @@ impl RelayTokens {
     /// Whether the value of an `Authorization` header carries one of the tokens as a bearer token (RFC 6750 §2.1; the
     /// scheme's case does not matter, RFC 9110 §11.1).
     #[must_use]
-    pub fn admit(&self, authorization: Option<&[u8]>) -> bool {
+    pub fn authorizes(&self, authorization: Option<&[u8]>) -> bool {
         let Some((scheme, token)) = authorization.and_then(split_scheme) else {
             return false;
         };
@@ -72,14 +72,14 @@ mod tests {
 
     #[test]
     fn each_of_several_tokens_opens() {
-        assert!(tokens().admit(Some(b"Bearer first-token")));
-        assert!(tokens().admit(Some(b"Bearer second-token")));
+        assert!(tokens().authorizes(Some(b"Bearer first-token")));
+        assert!(tokens().authorizes(Some(b"Bearer second-token")));
     }
 
     #[test]
     fn the_case_of_the_scheme_does_not_matter_and_that_of_the_token_does() {
-        assert!(tokens().admit(Some(b"bEARER first-token")));
-        assert!(!tokens().admit(Some(b"Bearer FIRST-token")));
+        assert!(tokens().authorizes(Some(b"bEARER first-token")));
+        assert!(!tokens().authorizes(Some(b"Bearer FIRST-token")));
     }
 
     #[test]
@@ -87,17 +87,17 @@ mod tests {
         for wrong in
             ["Bearer first", "Bearer first-token2", "Bearer", "Bearer ", "first-token", "Basic first-token", ""]
         {
-            assert!(!tokens().admit(Some(wrong.as_bytes())), "{wrong:?}");
+            assert!(!tokens().authorizes(Some(wrong.as_bytes())), "{wrong:?}");
         }
-        assert!(!tokens().admit(None));
+        assert!(!tokens().authorizes(None));
     }
 
     #[test]
     fn no_token_means_closed_and_a_placeholder_is_no_token() {
         let closed = RelayTokens::new(["", "  ", "REPLACE-with-a-token"]);
         assert!(closed.is_empty());
-        assert!(!closed.admit(Some(b"Bearer ")));
-        assert!(!closed.admit(Some(b"Bearer REPLACE-with-a-token")));
+        assert!(!closed.authorizes(Some(b"Bearer ")));
+        assert!(!closed.authorizes(Some(b"Bearer REPLACE-with-a-token")));
     }
 
     #[test]

@@ -5,42 +5,41 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{Request, Response};
 use relay::config::env::SharedSettings;
-use relay::delivery::clay::ClayDelivery;
-use relay::delivery::loops::LoopsDelivery;
-use relay::delivery::reroute::Rerouting;
-use relay::destination::clay::{ClayApi, HttpClay};
+use relay::delivery::clay::ClayDeliverer;
+use relay::delivery::loops::LoopsDeliverer;
+use relay::destination::clay::{ClayClient, HttpClayClient};
 use relay::destination::http_client::HttpClient;
 use relay::destination::loops::{HttpLoops, LoopsApi};
-use relay::ingress::clay_row::ClayToLoops;
-use relay::ingress::loops_webhook::{LoopsToClay, LoopsToClaySettings};
+use relay::ingress::clay_row::ClayRowHandler;
+use relay::ingress::loops_webhook::{LoopsToClaySettings, LoopsWebhookHandler};
 use relay::ingress::response::{self, Caller};
-use relay::ingress::schema_cache::{PropertyList, PropertyReader};
-use relay::ports::clock::Ambient;
-use relay::rate_limit::limiter::ProcessPace;
-use relay_core::error::Code;
-use relay_core::row::Kind;
+use relay::ingress::schema_cache::{SchemaCache, SchemaRefresher};
+use relay::ports::clock::Clock;
+use relay::rate_limit::limiter::LocalRateLimiter;
+use relay_core::error::ErrorCode;
+use relay_core::row::RowKind;
 
-use crate::reloading_secrets::KeptSecrets;
+use crate::reloading_secrets::ReloadingSecrets;
 use relay_sqlite::store::SqliteStore;
 
 /// Time and chance, shared.
-pub type SharedAmbient = Arc<dyn Ambient>;
-type Loops = HttpLoops<SharedAmbient>;
-type Clay = HttpClay<SharedAmbient>;
-type Pace = Arc<ProcessPace>;
+pub type SharedClock = Arc<dyn Clock>;
+type Loops = HttpLoops<SharedClock>;
+type Clay = HttpClayClient<SharedClock>;
+type Pace = Arc<LocalRateLimiter>;
 /// The worker that posts to Clay.
-pub type ToClay<C = Clay> = Rerouting<KeptSecrets, C, SqliteStore, Pace, SharedAmbient, SqliteStore>;
+pub type LocalClayDeliverer<C = Clay> = ClayDeliverer<ReloadingSecrets, C, SqliteStore, Pace, SharedClock, SqliteStore>;
 /// What reads the list of contact properties.
-pub type LocalProperties<L = Loops> = PropertyReader<KeptSecrets, L, Pace, SharedAmbient>;
+pub type LocalProperties<L = Loops> = SchemaRefresher<ReloadingSecrets, L, Pace, SharedClock>;
 
 /// The three routes and the two workers, between a Loops and a Clay.
 pub struct Relay<L = Loops, C = Clay> {
-    webhooks: LoopsToClay<KeptSecrets, SqliteStore, SharedAmbient>,
-    rows: ClayToLoops<KeptSecrets, L, SqliteStore, Pace, SharedAmbient>,
+    webhooks: LoopsWebhookHandler<ReloadingSecrets, SqliteStore, SharedClock>,
+    rows: ClayRowHandler<ReloadingSecrets, L, SqliteStore, Pace, SharedClock>,
     /// The worker that posts to Clay.
-    pub clay_delivery: Arc<ToClay<C>>,
+    pub clay_delivery: Arc<LocalClayDeliverer<C>>,
     /// The worker that calls Loops.
-    pub loops_delivery: Arc<LoopsDelivery<KeptSecrets, L, Pace, SharedAmbient>>,
+    pub loops_delivery: Arc<LoopsDeliverer<ReloadingSecrets, L, Pace, SharedClock>>,
 }
 
 impl<L, C> std::fmt::Debug for Relay<L, C> {
@@ -54,31 +53,31 @@ impl Relay {
     #[must_use]
     pub fn new(
         shared: &SharedSettings,
-        secrets: KeptSecrets,
+        secrets: ReloadingSecrets,
         store: &SqliteStore,
         client: &HttpClient,
-        ambient: &SharedAmbient,
+        ambient: &SharedClock,
     ) -> Self {
         let loops = HttpLoops::new(client.clone(), &shared.loops_api_url, Arc::clone(ambient));
-        let clay = HttpClay::new(client.clone(), Arc::clone(ambient));
-        Self::between(loops, clay, shared, secrets, store, ambient)
+        let clay = HttpClayClient::new(client.clone(), Arc::clone(ambient));
+        Self::with_destinations(loops, clay, shared, secrets, store, ambient)
     }
 }
 
-impl<L: LoopsApi + Clone, C: ClayApi> Relay<L, C> {
+impl<L: LoopsApi + Clone, C: ClayClient> Relay<L, C> {
     /// Puts the relay together between these ends.
     #[must_use]
-    pub fn between(
+    pub fn with_destinations(
         loops: L,
         clay: C,
         shared: &SharedSettings,
-        secrets: KeptSecrets,
+        secrets: ReloadingSecrets,
         store: &SqliteStore,
-        ambient: &SharedAmbient,
+        ambient: &SharedClock,
     ) -> Self {
-        let loops_pace = Arc::new(ProcessPace::new(shared.loops_rate));
+        let loops_pace = Arc::new(LocalRateLimiter::new(shared.loops_rate));
         Self {
-            webhooks: LoopsToClay {
+            webhooks: LoopsWebhookHandler {
                 secrets: secrets.clone(),
                 queue: store.clone(),
                 ambient: Arc::clone(ambient),
@@ -88,32 +87,30 @@ impl<L: LoopsApi + Clone, C: ClayApi> Relay<L, C> {
                     contact_source: shared.contact_source.clone(),
                 },
             },
-            rows: ClayToLoops {
+            rows: ClayRowHandler {
                 secrets: secrets.clone(),
                 loops: loops.clone(),
                 lane: store.clone(),
                 pace: Arc::clone(&loops_pace),
                 ambient: Arc::clone(ambient),
                 contact_source: shared.contact_source.clone(),
-                properties: PropertyList::of(shared.typed_properties),
+                properties: SchemaCache::new(shared.typed_properties),
             },
-            clay_delivery: Arc::new(Rerouting {
-                clay: ClayDelivery {
-                    secrets: secrets.clone(),
-                    clay,
-                    ledger: store.clone(),
-                    pace: Arc::new(ProcessPace::new(shared.clay_rate)),
-                    ambient: Arc::clone(ambient),
-                    payload: shared.clay_payload,
-                },
+            clay_delivery: Arc::new(ClayDeliverer {
+                secrets: secrets.clone(),
+                clay,
+                ledger: store.clone(),
+                pace: Arc::new(LocalRateLimiter::new(shared.clay_rate)),
+                ambient: Arc::clone(ambient),
+                payload: shared.clay_payload,
                 queue: store.clone(),
             }),
-            loops_delivery: Arc::new(LoopsDelivery { secrets, loops, pace: loops_pace, ambient: Arc::clone(ambient) }),
+            loops_delivery: Arc::new(LoopsDeliverer { secrets, loops, pace: loops_pace, ambient: Arc::clone(ambient) }),
         }
     }
 
     /// Answers `POST /webhooks/loops`.
-    pub async fn webhook(&self, request: Request<Bytes>) -> Response<Bytes> {
+    pub async fn handle_webhook(&self, request: Request<Bytes>) -> Response<Bytes> {
         self.webhooks.handle(request).await
     }
 
@@ -123,12 +120,12 @@ impl<L: LoopsApi + Clone, C: ClayApi> Relay<L, C> {
     }
 
     /// A refusal that no handler has made: it gets an id like any other, and is told.
-    pub fn refused(&self, caller: Caller, code: Code, response: Response<Bytes>) -> Response<Bytes> {
-        response::refused_unhandled(caller, code, response, &self.rows.ambient.unique())
+    pub fn unhandled_error(&self, caller: Caller, code: ErrorCode, response: Response<Bytes>) -> Response<Bytes> {
+        response::unhandled_error(caller, code, response, &self.rows.ambient.new_id())
     }
 
     /// Answers one of the two routes for rows.
-    pub async fn row(&self, kind: Kind, request: Request<Bytes>) -> Response<Bytes> {
+    pub async fn handle_row(&self, kind: RowKind, request: Request<Bytes>) -> Response<Bytes> {
         self.rows.handle(kind, request).await
     }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use relay::config::env::SettingFault;
+use relay::config::env::SettingError;
 
 use crate::commands::{deliveries, send_webhook, sign};
 use relay_sqlite::data_dir::config::LocalSettings;
@@ -15,7 +15,7 @@ use relay_sqlite::data_dir::secrets_file;
 use crate::{commands, serve, telemetry};
 
 /// The exit code of a start that a setting, a folder or an address prevents.
-const CANNOT_START: u8 = 2;
+const EXIT_CONFIG: u8 = 2;
 
 /// The Loops–Clay relay on one machine: webhooks from Loops to Clay tables, rows from Clay to Loops.
 #[derive(Debug, Parser)]
@@ -66,42 +66,42 @@ pub fn run() -> ExitCode {
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())))
         .collect();
     let environment = variables.clone();
-    let stored = match secrets_file::fill_in(&mut variables) {
+    let stored = match secrets_file::merge_into_env(&mut variables) {
         Ok(stored) => stored,
-        Err(fault) => return fail(&fault.to_string()),
+        Err(error) => return fail(&error.to_string()),
     };
     let settings = match LocalSettings::read(&variables) {
         Ok(settings) => LocalSettings { stored, ..settings },
-        Err(faults) => return refuse_settings(&faults),
+        Err(faults) => return report_config_errors(&faults),
     };
     telemetry::start();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(fault) => {
-            return fail(&format!("the relay cannot start ({fault}): look into the system's limits"));
+        Err(error) => {
+            return fail(&format!("the relay cannot start ({error}): look into the system's limits"));
         }
     };
     match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => match runtime.block_on(serve::serve(settings, environment)) {
             Ok(()) => ExitCode::SUCCESS,
-            Err(fault) => fail(&fault.to_string()),
+            Err(error) => fail(&error.to_string()),
         },
-        Command::SendWebhook(arguments) => end(runtime.block_on(send_webhook::run(&settings, &arguments))),
-        Command::Sign(arguments) => end(sign::run(&settings, &arguments)),
-        Command::Deliveries(arguments) => end(deliveries::run(&settings, &arguments)),
+        Command::SendWebhook(arguments) => exit_code(runtime.block_on(send_webhook::run(&settings, &arguments))),
+        Command::Sign(arguments) => exit_code(sign::run(&settings, &arguments)),
+        Command::Deliveries(arguments) => exit_code(deliveries::run(&settings, &arguments)),
     }
 }
 
-fn end(result: Result<commands::Done, commands::CommandFault>) -> ExitCode {
+fn exit_code(result: Result<commands::CommandStatus, commands::CommandError>) -> ExitCode {
     match result {
-        Ok(commands::Done::Well) => ExitCode::SUCCESS,
-        Ok(commands::Done::Refused) => ExitCode::FAILURE,
-        Err(fault) => fail(&fault.to_string()),
+        Ok(commands::CommandStatus::Well) => ExitCode::SUCCESS,
+        Ok(commands::CommandStatus::Refused) => ExitCode::FAILURE,
+        Err(error) => fail(&error.to_string()),
     }
 }
 
-fn refuse_settings(faults: &[SettingFault]) -> ExitCode {
-    let lines: Vec<String> = faults.iter().map(|fault| format!("  {fault}")).collect();
+fn report_config_errors(faults: &[SettingError]) -> ExitCode {
+    let lines: Vec<String> = faults.iter().map(|error| format!("  {error}")).collect();
     let what = if faults.len() == 1 { "a setting is wrong" } else { "several settings are wrong" };
     fail(&format!("{what}; correct and start again:\n{}", lines.join("\n")))
 }
@@ -109,7 +109,7 @@ fn refuse_settings(faults: &[SettingFault]) -> ExitCode {
 fn fail(message: &str) -> ExitCode {
     // Where even standard error is gone, the exit code is all that is left to tell.
     let _ = writeln!(io::stderr(), "relay-local: {message}");
-    ExitCode::from(CANNOT_START)
+    ExitCode::from(EXIT_CONFIG)
 }
 
 /// A file's path, `-` being standard input.
@@ -127,16 +127,16 @@ impl Input {
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn read(&self) -> Result<Vec<u8>, commands::CommandFault> {
+    pub fn read(&self) -> Result<Vec<u8>, commands::CommandError> {
         let bytes = if self.0.as_os_str() == "-" {
             let mut bytes = Vec::new();
             io::Read::read_to_end(&mut io::stdin().lock(), &mut bytes).map(|_| bytes)
         } else {
             std::fs::read(&self.0)
         };
-        bytes.map_err(|fault| commands::CommandFault::Input {
+        bytes.map_err(|error| commands::CommandError::Input {
             path: self.0.display().to_string(),
-            detail: fault.to_string(),
+            detail: error.to_string(),
         })
     }
 }

@@ -10,10 +10,10 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
-use relay::telemetry::event::Signal;
+use relay::telemetry::event::DeliveryEvent;
 use relay::telemetry::metric::{self, Metric};
 use relay_core::delivery::Direction;
-use relay_core::error::Code;
+use relay_core::error::ErrorCode;
 
 /// The names and values of a metric's labels.
 type Labels = Vec<(&'static str, String)>;
@@ -27,11 +27,11 @@ const SECONDS: [f64; 14] =
 const CODE: &str = "code";
 
 /// What is counted for each direction.
-const BY_DIRECTION: [&str; 6] =
+const DIRECTION_COUNTERS: [&str; 6] =
     [metric::ACCEPTED, metric::DELIVERED, metric::DUPLICATE, metric::RETRIED, metric::DEAD, metric::HELD];
 
 /// What is counted, and its help.
-const COUNTED: [(&str, &str); 8] = [
+const COUNTERS: [(&str, &str); 8] = [
     (metric::ACCEPTED, "Requests that were taken: each is delivered, or waits to be"),
     (metric::REFUSED, "Requests that were refused, by whose matter it is and by code"),
     (metric::DELIVERED, "Deliveries that the far end took"),
@@ -44,7 +44,7 @@ const COUNTED: [(&str, &str); 8] = [
 
 /// The counts of a process.
 #[derive(Debug, Clone)]
-pub struct Counts {
+pub struct Metrics {
     registry: Arc<Registry>,
     counters: Arc<BTreeMap<&'static str, Family<Labels, Counter>>>,
     age: Timing,
@@ -66,13 +66,13 @@ pub struct Queued {
     pub oldest_seconds: f64,
 }
 
-impl Counts {
+impl Metrics {
     /// Counts that begin now.
     #[must_use]
-    pub fn begin() -> Self {
+    pub fn new() -> Self {
         let mut registry = Registry::with_prefix("relay");
         let mut counters = BTreeMap::new();
-        for (name, help) in COUNTED {
+        for (name, help) in COUNTERS {
             let family = Family::<Labels, Counter>::default();
             registry.register(name, help, family.clone());
             counters.insert(name, family);
@@ -94,16 +94,16 @@ impl Counts {
         registry.register_with_unit("queue_oldest", "How long the oldest has waited", Unit::Seconds, oldest.clone());
         let (registry, counters) = (Arc::new(registry), Arc::new(counters));
         let counts = Self { registry, counters, age, far_end, pool_used, submissions, waiting, oldest };
-        counts.begin_at_zero();
+        counts.register_zero();
         counts
     }
 
     /// Makes every series that is known beforehand: one that begins with its first event hides that event from a rate
     /// (Prometheus, "Instrumentation": avoid missing metrics). What a webhook has taken is known with its first row only.
-    fn begin_at_zero(&self) {
+    fn register_zero(&self) {
         for direction in [Direction::LoopsToClay, Direction::ClayToLoops] {
             let labels = vec![(metric::DIRECTION, direction.as_str().to_owned())];
-            for name in BY_DIRECTION {
+            for name in DIRECTION_COUNTERS {
                 self.begin_counter(name, &labels);
             }
             drop(self.age.get_or_create(&labels));
@@ -111,8 +111,9 @@ impl Counts {
         }
         let loops = (metric::DIRECTION, Direction::ClayToLoops.as_str().to_owned());
         self.begin_counter(metric::LOOPS_KEY_REFUSED, &vec![loops]);
-        for code in Code::ALL {
-            let labels = vec![(metric::CAUSE, metric::cause(code).to_owned()), (CODE, code.as_str().to_owned())];
+        for code in ErrorCode::ALL {
+            let labels =
+                vec![(metric::CAUSE, metric::refusal_cause(code).to_owned()), (CODE, code.as_str().to_owned())];
             self.begin_counter(metric::REFUSED, &labels);
         }
     }
@@ -124,12 +125,12 @@ impl Counts {
     }
 
     /// Counts a signal.
-    pub fn count(&self, signal: &Signal<'_>) {
-        for Metric { name, value, by: (label, of), .. } in metric::of(signal) {
+    pub fn count(&self, signal: &DeliveryEvent<'_>) {
+        for Metric { name, value, by: (label, of), .. } in metric::metrics_of(signal) {
             let mut labels: Labels = vec![(label, of.to_owned())];
             match name {
-                metric::AGE => self.age.get_or_create(&labels).observe(signal.age.unwrap_or_default().as_secs_f64()),
-                metric::FAR_END => {
+                metric::AGE_MS => self.age.get_or_create(&labels).observe(signal.age.unwrap_or_default().as_secs_f64()),
+                metric::DESTINATION_MS => {
                     let time = signal.tally.far_end.unwrap_or_default();
                     self.far_end.get_or_create(&labels).observe(time.as_secs_f64());
                 }
@@ -170,15 +171,15 @@ impl Counts {
 
 #[cfg(test)]
 mod tests {
-    use relay::telemetry::event::{Became, Place};
+    use relay::telemetry::event::{EventOutcome, Stage};
 
     use super::*;
 
     #[test]
     fn a_refusal_is_counted_by_its_code() {
-        let counts = Counts::begin();
-        let signal = Signal::new(Direction::ClayToLoops, Place::Door, Became::Refused, "refused_1");
-        counts.count(&Signal { code: Some(Code::InvalidToken), ..signal });
+        let counts = Metrics::new();
+        let signal = DeliveryEvent::new(Direction::ClayToLoops, Stage::Request, EventOutcome::Refused, "refused_1");
+        counts.count(&DeliveryEvent { code: Some(ErrorCode::InvalidToken), ..signal });
         let text = counts.text(&[Queued { direction: "loops-to-clay", waiting: 2, oldest_seconds: 1.5 }]);
         for line in [
             r#"relay_refused_total{cause="token",code="invalid_token"} 1"#,

@@ -8,8 +8,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use relay::config::env::SettingFault;
-use relay::ports::secrets::{ClayToLoopsSecret, LoopsToClaySecret, SecretFault, SecretField, SecretSource};
+use relay::config::env::SettingError;
+use relay::ports::secrets::{ClayToLoopsSecret, LoopsToClaySecret, SecretError, SecretField, SecretSource};
 use relay_core::secret::{RelayTokens, SecretString};
 use relay_core::webhook::route::{ClayRoute, ClayWebhook};
 use relay_core::webhook::signature::SigningSecret;
@@ -17,10 +17,10 @@ use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use relay_sqlite::data_dir::config::{
-    CLAY_WEBHOOK_AUTH_TOKEN, CLAY_WEBHOOK_URL, Given, LOOPS_API_KEY, LOOPS_SIGNING_SECRET, LocalSettings, RELAY_TOKEN,
+    CLAY_WEBHOOK_AUTH_TOKEN, CLAY_WEBHOOK_URL, LOOPS_API_KEY, LOOPS_SIGNING_SECRET, LocalSettings, RELAY_TOKEN, Setting,
 };
-use relay_sqlite::data_dir::secrets_file::{STORED_SETTINGS_FILE, StoredFault, fill_in};
-use relay_sqlite::data_dir::{DataFolder, FolderFault};
+use relay_sqlite::data_dir::secrets_file::{STORED_SETTINGS_FILE, SecretsFileError, merge_into_env};
+use relay_sqlite::data_dir::{DataDir, DataDirError};
 use relay_sqlite::store::SqliteStore;
 
 /// The name of the one route that the settings describe.
@@ -28,11 +28,11 @@ const ROUTE: &str = "default";
 /// The key of the simulated Loops.
 pub const SIMULATED_KEY: &str = "simulated";
 /// How often the file is looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What the two directions need to know.
 #[derive(Debug)]
-pub struct Keys {
+pub struct Secrets {
     /// Signing secrets and routes.
     pub loops_to_clay: LoopsToClaySecret,
     /// Loops key and relay tokens.
@@ -41,35 +41,39 @@ pub struct Keys {
 
 /// Which ends are simulated, from the start to the end of the process.
 #[derive(Debug, Clone, Default)]
-pub struct SimulatedEnds {
+pub struct SimulatedDestinations {
     /// The URL of the simulated Clay's webhook.
     pub clay: Option<String>,
     /// Whether Loops is simulated.
     pub loops: bool,
 }
 
-impl Keys {
+impl Secrets {
     /// What the settings, the folder and the simulated ends come to.
     ///
     /// # Errors
     /// When what the folder generates can be neither read nor written.
-    pub fn of(settings: &LocalSettings, folder: &DataFolder, simulated: &SimulatedEnds) -> Result<Self, FolderFault> {
+    pub fn of(
+        settings: &LocalSettings,
+        folder: &DataDir,
+        simulated: &SimulatedDestinations,
+    ) -> Result<Self, DataDirError> {
         let signing_secrets = match &settings.signing_secrets {
-            Given::Set(secrets) => secrets.clone(),
-            Given::NotSet => SigningSecret::parse(&folder.signing_secret()?).into_iter().collect(),
+            Setting::Set(secrets) => secrets.clone(),
+            Setting::Unset => SigningSecret::parse(&folder.signing_secret()?).into_iter().collect(),
         };
         let webhooks = match (&settings.clay_webhooks, &simulated.clay) {
-            (Given::Set(webhooks), _) => webhooks.clone(),
-            (Given::NotSet, Some(url)) => ClayWebhook::new(url, settings.clay_token.as_deref()).into_iter().collect(),
-            (Given::NotSet, None) => Vec::new(),
+            (Setting::Set(webhooks), _) => webhooks.clone(),
+            (Setting::Unset, Some(url)) => ClayWebhook::new(url, settings.clay_token.as_deref()).into_iter().collect(),
+            (Setting::Unset, None) => Vec::new(),
         };
         let api_key = match &settings.loops_api_key {
-            Given::Set(key) if !simulated.loops => key.clone(),
+            Setting::Set(key) if !simulated.loops => key.clone(),
             _ => Some(SecretString::from(SIMULATED_KEY)),
         };
         let tokens = match &settings.relay_tokens {
-            Given::Set(tokens) => RelayTokens::new(tokens),
-            Given::NotSet => RelayTokens::new([folder.relay_token()?]),
+            Setting::Set(tokens) => RelayTokens::new(tokens),
+            Setting::Unset => RelayTokens::new([folder.relay_token()?]),
         };
         let events = settings.shared.relayed_events.clone();
         let routes = vec![ClayRoute { name: ROUTE.to_owned(), events, webhooks }];
@@ -82,23 +86,23 @@ impl Keys {
 
 /// Why what is stored is not taken up.
 #[derive(Debug, thiserror::Error)]
-enum NotTaken {
+enum ReloadError {
     #[error(transparent)]
-    Stored(#[from] StoredFault),
+    Stored(#[from] SecretsFileError),
     #[error(transparent)]
-    Folder(#[from] FolderFault),
+    Folder(#[from] DataDirError),
     #[error("{0}")]
-    Setting(SettingFault),
+    Setting(SettingError),
     #[error("{0} was taken out of it, which counts from the next start on: restart the relay, or store it again")]
-    TakenOut(&'static str),
+    Removed(&'static str),
 }
 
 /// Where secrets are stored while the relay runs, and what they were when they were read last.
 #[derive(Debug)]
-pub struct StoredKeys {
-    folder: DataFolder,
+pub struct SecretsFileWatcher {
+    folder: DataDir,
     environment: BTreeMap<String, String>,
-    simulated: SimulatedEnds,
+    simulated: SimulatedDestinations,
     /// The settings that were stored.
     names: Vec<&'static str>,
     seen: Option<FileVersion>,
@@ -112,20 +116,20 @@ struct FileVersion {
     changed_at: (i64, i64),
 }
 
-impl StoredKeys {
+impl SecretsFileWatcher {
     /// What is stored in a folder beside this environment, where `names` were stored at the start.
     #[must_use]
     pub const fn new(
-        folder: DataFolder,
+        folder: DataDir,
         environment: BTreeMap<String, String>,
-        simulated: SimulatedEnds,
+        simulated: SimulatedDestinations,
         names: Vec<&'static str>,
     ) -> Self {
         Self { folder, environment, simulated, names, seen: None }
     }
 
     /// What is stored now, where that has changed since this was asked last, and can be used; the first time, what is there.
-    pub fn changed(&mut self) -> Option<Keys> {
+    pub fn changed(&mut self) -> Option<Secrets> {
         let version = version_of(&self.folder.path().join(STORED_SETTINGS_FILE));
         if version == self.seen {
             return None;
@@ -133,25 +137,25 @@ impl StoredKeys {
         self.seen = version;
         match self.read() {
             Ok(keys) => Some(keys),
-            Err(fault) => {
-                warn!(%fault, "what is stored in the data folder is not taken up: what was known serves on");
+            Err(error) => {
+                warn!(%error, "what is stored in the data folder is not taken up: what was known serves on");
                 None
             }
         }
     }
 
-    fn read(&mut self) -> Result<Keys, NotTaken> {
+    fn read(&mut self) -> Result<Secrets, ReloadError> {
         let mut variables = self.environment.clone();
-        let names = fill_in(&mut variables)?;
+        let names = merge_into_env(&mut variables)?;
         // An end that is real does not become a simulated one under way, and no secret a generated one.
         if let Some(gone) = self.names.iter().find(|name| **name != CLAY_WEBHOOK_AUTH_TOKEN && !names.contains(name)) {
-            return Err(NotTaken::TakenOut(gone));
+            return Err(ReloadError::Removed(gone));
         }
         let settings = LocalSettings::read(&variables).map_err(|faults| match faults.into_iter().next() {
-            Some(fault) => NotTaken::Setting(fault),
-            None => NotTaken::TakenOut(RELAY_TOKEN),
+            Some(error) => ReloadError::Setting(error),
+            None => ReloadError::Removed(RELAY_TOKEN),
         })?;
-        let keys = Keys::of(&settings, &self.folder, &self.simulated)?;
+        let keys = Secrets::of(&settings, &self.folder, &self.simulated)?;
         if self.simulated.loops && names.contains(&LOOPS_API_KEY) && !self.names.contains(&LOOPS_API_KEY) {
             warn!("{LOOPS_API_KEY} is stored, but Loops is simulated until the relay is started again");
         }
@@ -168,44 +172,44 @@ fn version_of(path: &Path) -> Option<FileVersion> {
 
 /// The secrets as they are used now.
 #[derive(Clone)]
-pub struct KeptSecrets(Arc<Shared>);
+pub struct ReloadingSecrets(Arc<Shared>);
 
 struct Shared {
-    in_use: RwLock<InUse>,
-    stored: Option<Mutex<StoredKeys>>,
+    in_use: RwLock<ActiveSecrets>,
+    stored: Option<Mutex<SecretsFileWatcher>>,
     /// How often they have changed.
     changes: watch::Sender<u64>,
 }
 
-struct InUse {
+struct ActiveSecrets {
     loops_to_clay: Arc<LoopsToClaySecret>,
     clay_to_loops: Arc<ClayToLoopsSecret>,
 }
 
-impl std::fmt::Debug for KeptSecrets {
+impl std::fmt::Debug for ReloadingSecrets {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("KeptSecrets")
     }
 }
 
-impl From<Keys> for InUse {
-    fn from(keys: Keys) -> Self {
+impl From<Secrets> for ActiveSecrets {
+    fn from(keys: Secrets) -> Self {
         Self { loops_to_clay: Arc::new(keys.loops_to_clay), clay_to_loops: Arc::new(keys.clay_to_loops) }
     }
 }
 
 /// Keys that do not change.
-impl From<Keys> for KeptSecrets {
-    fn from(keys: Keys) -> Self {
+impl From<Secrets> for ReloadingSecrets {
+    fn from(keys: Secrets) -> Self {
         Self::new(keys, None)
     }
 }
 
-impl KeptSecrets {
+impl ReloadingSecrets {
     /// These, until something else is stored.
     #[must_use]
-    pub fn new(keys: Keys, stored: Option<StoredKeys>) -> Self {
-        let in_use = RwLock::new(InUse::from(keys));
+    pub fn new(keys: Secrets, stored: Option<SecretsFileWatcher>) -> Self {
+        let in_use = RwLock::new(ActiveSecrets::from(keys));
         Self(Arc::new(Shared { in_use, stored: stored.map(Mutex::new), changes: watch::Sender::new(0) }))
     }
 
@@ -216,66 +220,66 @@ impl KeptSecrets {
             tokio::select! {
                 _ = changes.changed() => {
                     info!("what was stored in the data folder is in use; what is held is tried now");
-                    while let Err(fault) = store.free_held().await {
-                        error!(%fault, "what is held cannot be freed yet");
-                        tokio::time::sleep(LOOK_EVERY).await;
+                    while let Err(error) = store.release_all_held().await {
+                        error!(%error, "what is held cannot be freed yet");
+                        tokio::time::sleep(POLL_INTERVAL).await;
                     }
                 }
-                () = tokio::time::sleep(LOOK_EVERY) => self.look().await,
+                () = tokio::time::sleep(POLL_INTERVAL) => self.poll().await,
             }
         }
     }
 
     /// Takes up what is stored, if that has changed.
-    async fn look(&self) {
+    async fn poll(&self) {
         if self.0.stored.is_none() {
             return;
         }
         let shared = Arc::clone(&self.0);
         // A look that panics has changed nothing.
-        let _ = tokio::task::spawn_blocking(move || shared.look()).await;
+        let _ = tokio::task::spawn_blocking(move || shared.poll()).await;
     }
 }
 
 impl Shared {
-    fn look(&self) {
+    fn poll(&self) {
         let Some(stored) = &self.stored else { return };
         let mut stored = stored.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(keys) = stored.changed() {
-            *self.in_use.write().unwrap_or_else(PoisonError::into_inner) = InUse::from(keys);
+            *self.in_use.write().unwrap_or_else(PoisonError::into_inner) = ActiveSecrets::from(keys);
             self.changes.send_modify(|changes| *changes += 1);
         }
     }
 }
 
 /// What is read of the secrets in use.
-trait Part: Send + Sync + Sized {
-    fn of(in_use: &InUse) -> &Arc<Self>;
+trait SecretPart: Send + Sync + Sized {
+    fn of(in_use: &ActiveSecrets) -> &Arc<Self>;
 }
 
-impl Part for LoopsToClaySecret {
-    fn of(in_use: &InUse) -> &Arc<Self> {
+impl SecretPart for LoopsToClaySecret {
+    fn of(in_use: &ActiveSecrets) -> &Arc<Self> {
         &in_use.loops_to_clay
     }
 }
 
-impl Part for ClayToLoopsSecret {
-    fn of(in_use: &InUse) -> &Arc<Self> {
+impl SecretPart for ClayToLoopsSecret {
+    fn of(in_use: &ActiveSecrets) -> &Arc<Self> {
         &in_use.clay_to_loops
     }
 }
 
-impl<T: Part> SecretSource<T> for KeptSecrets {
-    async fn current(&self) -> Result<Arc<T>, SecretFault> {
+impl<T: SecretPart> SecretSource<T> for ReloadingSecrets {
+    async fn current(&self) -> Result<Arc<T>, SecretError> {
         Ok(Arc::clone(T::of(&self.0.in_use.read().unwrap_or_else(PoisonError::into_inner))))
     }
 
-    async fn reread(&self) -> Result<Arc<T>, SecretFault> {
-        self.look().await;
+    async fn refresh(&self) -> Result<Arc<T>, SecretError> {
+        self.poll().await;
         self.current().await
     }
 
-    fn name_of(&self, field: SecretField) -> String {
+    fn describe_field(&self, field: SecretField) -> String {
         setting_of(field).to_owned()
     }
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use relay::config::env::SharedSettings;
-use relay::destination::http_client::{self, BuildFault};
-use relay::ports::clock::System;
+use relay::destination::http_client::{self, BuildError};
+use relay::ports::clock::SystemClock;
 use relay_core::contact::ContactHashKey;
 use relay_core::delivery::Direction;
 use relay_core::secret::RelayTokens;
@@ -16,35 +16,35 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
-use crate::app::{LocalProperties, Relay, SharedAmbient};
-use crate::http::health::{self, Monitor};
+use crate::app::{LocalProperties, Relay, SharedClock};
+use crate::http::health::{self, HealthRoutes};
 use crate::http::{accept, routes};
-use crate::metrics::Counts;
-use crate::reloading_secrets::{KeptSecrets, Keys, SIMULATED_KEY, SimulatedEnds, StoredKeys};
-use crate::startup_banner::{Banner, End, Key};
+use crate::metrics::Metrics;
+use crate::reloading_secrets::{ReloadingSecrets, SIMULATED_KEY, Secrets, SecretsFileWatcher, SimulatedDestinations};
+use crate::startup_banner::{Banner, DestinationSource, KeySource};
 use crate::{telemetry, worker};
 use relay_simulator::{Clay, ClayOptions, Loops, LoopsOptions};
-use relay_sqlite::data_dir::config::{Given, LOOPS_SIGNING_SECRET, LocalSettings, RELAY_LISTEN, RELAY_TOKEN};
-use relay_sqlite::data_dir::{DataFolder, FolderFault};
-use relay_sqlite::store::{self, OpenFault, SqliteStore};
+use relay_sqlite::data_dir::config::{LOOPS_SIGNING_SECRET, LocalSettings, RELAY_LISTEN, RELAY_TOKEN, Setting};
+use relay_sqlite::data_dir::{DataDir, DataDirError};
+use relay_sqlite::store::{self, OpenError, SqliteStore};
 
 /// How long requests and deliveries that are under way may take to end after a stop: as long as a call may take, and its
 /// record. What only waits for its turn is stored and does not have to end.
-const STOP_WITHIN: Duration = Duration::from_secs(12);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(12);
 /// The longest that the start waits for the list of contact properties; what takes longer is read beside the rows.
 const LIST_WITHIN: Duration = Duration::from_secs(1);
 /// How often what was delivered long ago is forgotten.
-const FORGET_EVERY: Duration = Duration::from_secs(3600);
+const PURGE_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// Why the relay does not start.
 #[derive(Debug, thiserror::Error)]
-pub enum StartFault {
+pub enum StartError {
     /// The data folder is not to be had.
     #[error(transparent)]
-    Folder(#[from] FolderFault),
+    Folder(#[from] DataDirError),
     /// The store is not to be had.
     #[error(transparent)]
-    Store(#[from] OpenFault),
+    Store(#[from] OpenError),
     /// The address is not to be had.
     #[error(
         "{address} cannot be listened on ({detail}): stop the program that has it, or set {RELAY_LISTEN} to another address, for example {RELAY_LISTEN}=127.0.0.1:8797"
@@ -60,7 +60,7 @@ pub enum StartFault {
     System(#[from] io::Error),
     /// A fault of the program.
     #[error(transparent)]
-    Client(#[from] BuildFault),
+    Client(#[from] BuildError),
 }
 
 /// The simulated ends that were started.
@@ -71,8 +71,11 @@ struct Simulated {
 }
 
 impl Simulated {
-    fn ends(&self) -> SimulatedEnds {
-        SimulatedEnds { clay: self.clay.as_ref().map(|clay| clay.webhook_url("contacts")), loops: self.loops.is_some() }
+    fn ends(&self) -> SimulatedDestinations {
+        SimulatedDestinations {
+            clay: self.clay.as_ref().map(|clay| clay.webhook_url("contacts")),
+            loops: self.loops.is_some(),
+        }
     }
 }
 
@@ -81,48 +84,48 @@ impl Simulated {
 ///
 /// # Errors
 /// When it cannot start.
-pub async fn serve(settings: LocalSettings, environment: BTreeMap<String, String>) -> Result<(), StartFault> {
-    let ambient: SharedAmbient = Arc::new(System);
-    let folder = DataFolder::new(settings.data.clone());
+pub async fn serve(settings: LocalSettings, environment: BTreeMap<String, String>) -> Result<(), StartError> {
+    let ambient: SharedClock = Arc::new(SystemClock);
+    let folder = DataDir::new(settings.data.clone());
     let lock = folder.lock()?;
     let contact_hash_key = match settings.shared.contact_hash_key.clone() {
         Some(key) => Some(key),
         None => ContactHashKey::new(&folder.contact_hash_key()?),
     };
-    let counts = Counts::begin();
-    telemetry::listen(counts.clone(), contact_hash_key.clone());
+    let counts = Metrics::new();
+    telemetry::install_sink(counts.clone(), contact_hash_key.clone());
     let store = SqliteStore::new(store::open(folder.path(), ambient.now())?, Arc::clone(&ambient))
         .with_contact_hash_key(contact_hash_key);
     let client = http_client::build()?;
     let listener = bind(settings.listen).await?;
     let address = listener.local_addr()?;
-    folder.keep_address(address)?;
-    let simulated = simulate(&settings, address).await?;
+    folder.write_address(address)?;
+    let simulated = start_simulators(&settings, address).await?;
     let mut shared = settings.shared.clone();
     if let Some(loops) = &simulated.loops {
         shared.loops_api_url = loops.api_url();
     }
     warn_about(&shared);
     let ends = simulated.ends();
-    let known = Keys::of(&settings, &folder, &ends)?;
-    let mut stored = StoredKeys::new(folder.clone(), environment, ends, settings.stored.clone());
+    let known = Secrets::of(&settings, &folder, &ends)?;
+    let mut stored = SecretsFileWatcher::new(folder.clone(), environment, ends, settings.stored.clone());
     // It may have changed since the settings were read.
     let keys = stored.changed().unwrap_or(known);
-    let secrets = KeptSecrets::new(keys, Some(stored));
+    let secrets = ReloadingSecrets::new(keys, Some(stored));
     let relay = Arc::new(Relay::new(&shared, secrets.clone(), &store, &client, &ambient));
     let properties = relay.property_reader();
-    drop(tokio::time::timeout(LIST_WITHIN, read_before_rows(&properties, &shared)).await);
-    announce(&settings, &folder, &simulated, address)?;
+    drop(tokio::time::timeout(LIST_WITHIN, prefetch_schema(&properties, &shared)).await);
+    print_banner(&settings, &folder, &simulated, address)?;
 
     let (stop, stopping) = watch::channel(false);
     let workers = start_workers(&relay, &store, &stopping);
     // They end with the process.
     tokio::spawn(properties.keep());
     tokio::spawn(secrets.keep(store.clone()));
-    let app = routes::app(relay).merge(health::routes(Monitor { counts, store: store.clone() }));
+    let app = routes::app(relay).merge(health::routes(HealthRoutes { counts, store: store.clone() }));
     let requests = tokio::spawn(accept::serve(listener, app, stopped(stopping)));
 
-    told_to_stop().await?;
+    shutdown_signal().await?;
     info!("stopping: what is under way is brought to its end");
     stop.send_replace(true);
     let ended = async {
@@ -132,7 +135,7 @@ pub async fn serve(settings: LocalSettings, environment: BTreeMap<String, String
         }
         let _ = requests.await;
     };
-    if tokio::time::timeout(STOP_WITHIN, ended).await.is_err() {
+    if tokio::time::timeout(SHUTDOWN_TIMEOUT, ended).await.is_err() {
         warn!("stopped before everything had ended; what was not delivered is stored");
     }
     lock.release();
@@ -140,24 +143,24 @@ pub async fn serve(settings: LocalSettings, environment: BTreeMap<String, String
 }
 
 /// Reads the list of contact properties, and lets the room that it took at Loops come back: the first rows find all of it.
-async fn read_before_rows(properties: &LocalProperties, shared: &SharedSettings) {
-    if properties.read().await {
+async fn prefetch_schema(properties: &LocalProperties, shared: &SharedSettings) {
+    if properties.refresh_if_due().await {
         tokio::time::sleep(Duration::from_secs(1) / shared.loops_rate.get()).await;
     }
 }
 
-async fn bind(address: SocketAddr) -> Result<TcpListener, StartFault> {
-    TcpListener::bind(address).await.map_err(|fault| StartFault::Listen { address, detail: fault.to_string() })
+async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|error| StartError::Listen { address, detail: error.to_string() })
 }
 
 /// Starts the simulated ends, on the ports after the relay's where these are free.
-async fn simulate(settings: &LocalSettings, relay: SocketAddr) -> io::Result<Simulated> {
+async fn start_simulators(settings: &LocalSettings, relay: SocketAddr) -> io::Result<Simulated> {
     let mut simulated = Simulated { clay: None, loops: None };
-    if matches!(settings.clay_webhooks, Given::NotSet) {
+    if matches!(settings.clay_webhooks, Setting::Unset) {
         let options = ClayOptions { auth_token: settings.clay_token.clone(), ..ClayOptions::default() };
         simulated.clay = Some(Clay::start(loopback_after(relay, 1).await?, options).await?);
     }
-    if matches!(settings.loops_api_key, Given::NotSet) && !settings.loops_api_url_given {
+    if matches!(settings.loops_api_key, Setting::Unset) && !settings.loops_api_url_given {
         let options = LoopsOptions { api_key: SIMULATED_KEY.to_owned(), ..LoopsOptions::default() };
         simulated.loops = Some(Loops::start(loopback_after(relay, 2).await?, options).await?);
     }
@@ -173,46 +176,48 @@ async fn loopback_after(relay: SocketAddr, step: u16) -> io::Result<TcpListener>
 }
 
 fn warn_about(shared: &SharedSettings) {
-    for pattern in shared.relayed_events.unknown() {
+    for pattern in shared.relayed_events.unrecognized_patterns() {
         warn!(%pattern, "RELAYED_EVENTS: none of the events that Loops documents has this name");
     }
 }
 
-fn announce(
+fn print_banner(
     settings: &LocalSettings,
-    folder: &DataFolder,
+    folder: &DataDir,
     simulated: &Simulated,
     address: SocketAddr,
-) -> Result<(), StartFault> {
+) -> Result<(), StartError> {
     let generated_secret = match settings.signing_secrets {
-        Given::NotSet => folder.signing_secret()?,
-        Given::Set(_) => String::new(),
+        Setting::Unset => folder.signing_secret()?,
+        Setting::Set(_) => String::new(),
     };
     let signing_secret = match &settings.signing_secrets {
-        Given::NotSet => Key::Generated(&generated_secret),
-        Given::Set(secrets) => Key::of(!secrets.is_empty(), settings.stored.contains(&LOOPS_SIGNING_SECRET)),
+        Setting::Unset => KeySource::Generated(&generated_secret),
+        Setting::Set(secrets) => KeySource::of(!secrets.is_empty(), settings.stored.contains(&LOOPS_SIGNING_SECRET)),
     };
     let generated_token = match settings.relay_tokens {
-        Given::NotSet => folder.relay_token()?,
-        Given::Set(_) => String::new(),
+        Setting::Unset => folder.relay_token()?,
+        Setting::Set(_) => String::new(),
     };
     let relay_token = match &settings.relay_tokens {
-        Given::NotSet => Key::Generated(&generated_token),
-        Given::Set(tokens) => Key::of(!RelayTokens::new(tokens).is_empty(), settings.stored.contains(&RELAY_TOKEN)),
+        Setting::Unset => KeySource::Generated(&generated_token),
+        Setting::Set(tokens) => {
+            KeySource::of(!RelayTokens::new(tokens).is_empty(), settings.stored.contains(&RELAY_TOKEN))
+        }
     };
     let clay = match (&simulated.clay, &settings.clay_webhooks) {
-        (Some(clay), _) => End::Simulated(clay.address()),
-        (None, Given::Set(webhooks)) if webhooks.is_empty() => End::Closed,
-        (None, _) => End::Set,
+        (Some(clay), _) => DestinationSource::Simulated(clay.address()),
+        (None, Setting::Set(webhooks)) if webhooks.is_empty() => DestinationSource::Closed,
+        (None, _) => DestinationSource::Set,
     };
     let loops = match (&simulated.loops, &settings.loops_api_key) {
-        (Some(loops), _) => End::Simulated(loops.address()),
-        (None, Given::Set(None)) => End::Closed,
-        (None, _) => End::Set,
+        (Some(loops), _) => DestinationSource::Simulated(loops.address()),
+        (None, Setting::Set(None)) => DestinationSource::Closed,
+        (None, _) => DestinationSource::Set,
     };
     let program = program();
     let terminal = io::stdout().is_terminal();
-    let (signing_secret, relay_token) = (signing_secret.only_on(terminal), relay_token.only_on(terminal));
+    let (signing_secret, relay_token) = (signing_secret.hide_unless(terminal), relay_token.hide_unless(terminal));
     let banner = Banner { address, data: folder.path(), signing_secret, relay_token, clay, loops, program: &program };
     let mut out = io::stdout().lock();
     out.write_all(banner.text().as_bytes())?;
@@ -233,21 +238,21 @@ fn start_workers(
     stopping: &watch::Receiver<bool>,
 ) -> Vec<tokio::task::JoinHandle<()>> {
     let to_clay =
-        worker::drain(store.clone(), Direction::LoopsToClay, Arc::clone(&relay.clay_delivery), stopping.clone());
+        worker::run(store.clone(), Direction::LoopsToClay, Arc::clone(&relay.clay_delivery), stopping.clone());
     let to_loops =
-        worker::drain(store.clone(), Direction::ClayToLoops, Arc::clone(&relay.loops_delivery), stopping.clone());
-    let old = forget_old(store.clone(), stopping.clone());
+        worker::run(store.clone(), Direction::ClayToLoops, Arc::clone(&relay.loops_delivery), stopping.clone());
+    let old = purge_loop(store.clone(), stopping.clone());
     vec![tokio::spawn(to_clay), tokio::spawn(to_loops), tokio::spawn(old)]
 }
 
-async fn forget_old(store: SqliteStore, mut stop: watch::Receiver<bool>) {
+async fn purge_loop(store: SqliteStore, mut stop: watch::Receiver<bool>) {
     while !*stop.borrow() {
-        if let Err(fault) = store.forget_old().await {
-            error!(fault = %fault, "what was delivered long ago cannot be forgotten");
+        if let Err(error) = store.purge_delivered().await {
+            error!(error = %error, "what was delivered long ago cannot be forgotten");
         }
         tokio::select! {
             _ = stop.changed() => {}
-            () = tokio::time::sleep(FORGET_EVERY) => {}
+            () = tokio::time::sleep(PURGE_INTERVAL) => {}
         }
     }
 }
@@ -257,7 +262,7 @@ async fn stopped(mut stop: watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-async fn told_to_stop() -> io::Result<()> {
+async fn shutdown_signal() -> io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

@@ -9,7 +9,7 @@ use relay_sqlite::data_dir::config::{DEFAULT_DATA, DEFAULT_LISTEN, RELAY_DATA, R
 
 /// Where a key comes from.
 #[derive(Debug, Clone, Copy)]
-pub enum Key<'a> {
+pub enum KeySource<'a> {
     /// It was generated, because none was set.
     Generated(&'a str),
     /// It was generated, and is not shown, because this is no terminal: it stays out of a log.
@@ -22,7 +22,7 @@ pub enum Key<'a> {
     Closed,
 }
 
-impl Key<'_> {
+impl KeySource<'_> {
     /// A key that was set, to something or to nothing, in the environment or in the data folder.
     #[must_use]
     pub const fn of(something: bool, stored: bool) -> Self {
@@ -35,14 +35,14 @@ impl Key<'_> {
 
     /// The same, shown only on a terminal.
     #[must_use]
-    pub const fn only_on(self, terminal: bool) -> Self {
+    pub const fn hide_unless(self, terminal: bool) -> Self {
         match self {
             Self::Generated(_) if !terminal => Self::Hidden,
             key => key,
         }
     }
 
-    fn shown(self, setting: &str) -> String {
+    fn describe(self, setting: &str) -> String {
         match self {
             Self::Generated(key) => format!("{key}  (generated; {setting} sets another)"),
             Self::Hidden => format!("generated, and kept in the data folder  ({setting} sets another)"),
@@ -55,7 +55,7 @@ impl Key<'_> {
 
 /// Which far end the relay talks to.
 #[derive(Debug, Clone, Copy)]
-pub enum End {
+pub enum DestinationSource {
     /// A simulated one, at this address.
     Simulated(SocketAddr),
     /// The one that was set.
@@ -64,8 +64,8 @@ pub enum End {
     Closed,
 }
 
-impl End {
-    fn shown(self, setting: &str) -> String {
+impl DestinationSource {
+    fn describe(self, setting: &str) -> String {
         match self {
             Self::Simulated(address) => format!("simulated at http://{address}  ({setting} takes you to the real one)"),
             Self::Set => format!("as set in {setting}"),
@@ -74,7 +74,7 @@ impl End {
     }
 
     /// A command that shows what is there, as far as it can be shown.
-    fn look(self, path: &str) -> String {
+    fn inspect_command(self, path: &str) -> String {
         match self {
             Self::Simulated(address) => format!(" &&\n  curl -sS 'http://{address}{path}'"),
             Self::Set | Self::Closed => String::new(),
@@ -90,13 +90,13 @@ pub struct Banner<'a> {
     /// The data folder.
     pub data: &'a Path,
     /// What Loops signs with.
-    pub signing_secret: Key<'a>,
+    pub signing_secret: KeySource<'a>,
     /// What Clay sends.
-    pub relay_token: Key<'a>,
+    pub relay_token: KeySource<'a>,
     /// Where events go.
-    pub clay: End,
+    pub clay: DestinationSource,
     /// Where rows go.
-    pub loops: End,
+    pub loops: DestinationSource,
     /// The program, to be called again.
     pub program: &'a str,
 }
@@ -112,22 +112,22 @@ impl Banner<'_> {
     }
 
     fn write(&self, out: &mut String) -> std::fmt::Result {
-        let base = format!("http://{}", reachable(self.address));
+        let base = format!("http://{}", loopback_address(self.address));
         writeln!(out, "\nThe relay is running; its data is in {}.\n", self.data.display())?;
         writeln!(out, "  Loops webhook     POST {base}{WEBHOOK_PATH}")?;
         writeln!(out, "  Clay, contacts    PUT  {base}{CONTACT_PATH}")?;
         writeln!(out, "  Clay, events      POST {base}{EVENT_PATH}\n")?;
-        writeln!(out, "  Relay token       {}", self.relay_token.shown("RELAY_TOKEN"))?;
-        writeln!(out, "  Signing secret    {}\n", self.signing_secret.shown("LOOPS_SIGNING_SECRET"))?;
-        writeln!(out, "  Loops             {}", self.loops.shown("LOOPS_API_KEY"))?;
-        writeln!(out, "  Clay              {}\n", self.clay.shown("CLAY_WEBHOOK_URL"))?;
+        writeln!(out, "  Relay token       {}", self.relay_token.describe("RELAY_TOKEN"))?;
+        writeln!(out, "  Signing secret    {}\n", self.signing_secret.describe("LOOPS_SIGNING_SECRET"))?;
+        writeln!(out, "  Loops             {}", self.loops.describe("LOOPS_API_KEY"))?;
+        writeln!(out, "  Clay              {}\n", self.clay.describe("CLAY_WEBHOOK_URL"))?;
         self.write_commands(out, &base)
     }
 
     fn write_commands(&self, out: &mut String, base: &str) -> std::fmt::Result {
         let token = match self.relay_token {
-            Key::Generated(token) => token,
-            Key::Set | Key::Stored | Key::Hidden | Key::Closed => "${RELAY_TOKEN%%,*}",
+            KeySource::Generated(token) => token,
+            KeySource::Set | KeySource::Stored | KeySource::Hidden | KeySource::Closed => "${RELAY_TOKEN%%,*}",
         };
         let row = |method: &str, path: &str, file: &str| {
             format!(
@@ -137,12 +137,12 @@ impl Banner<'_> {
         writeln!(out, "Try it: paste these into another terminal in the same folder.\n")?;
         let set: Vec<&str> = [("RELAY_TOKEN", self.relay_token), ("LOOPS_SIGNING_SECRET", self.signing_secret)]
             .into_iter()
-            .filter_map(|(setting, key)| matches!(key, Key::Set | Key::Closed).then_some(setting))
+            .filter_map(|(setting, key)| matches!(key, KeySource::Set | KeySource::Closed).then_some(setting))
             .collect();
         if !set.is_empty() {
             writeln!(out, "That terminal needs what this one has in {}: export it there first.\n", set.join(" and "))?;
         }
-        if matches!(self.relay_token, Key::Stored | Key::Hidden) {
+        if matches!(self.relay_token, KeySource::Stored | KeySource::Hidden) {
             writeln!(
                 out,
                 "`relayctl setup --local --list --show-token` shows the relay token: export it there as RELAY_TOKEN.\n"
@@ -150,13 +150,13 @@ impl Banner<'_> {
         }
         writeln!(out, "1. A signed Loops webhook becomes a row in Clay:\n")?;
         let webhook = format!("{}{} send-webhook events/loops/contact.created.json", self.variables(), self.program);
-        writeln!(out, "  {webhook}{}\n", self.clay.look("/rows?wait=1"))?;
+        writeln!(out, "  {webhook}{}\n", self.clay.inspect_command("/rows?wait=1"))?;
         writeln!(out, "2. A row in Clay becomes a contact in Loops:\n")?;
         let contact = row("PUT", CONTACT_PATH, "events/clay/contact.json");
-        writeln!(out, "  {contact}{}\n", self.loops.look("/contacts"))?;
+        writeln!(out, "  {contact}{}\n", self.loops.inspect_command("/contacts"))?;
         writeln!(out, "3. A row in Clay becomes an event in Loops, once, however often it is sent:\n")?;
         let event = row("POST", EVENT_PATH, "events/clay/event.json");
-        writeln!(out, "  {event}{}\n", self.loops.look("/events"))?;
+        writeln!(out, "  {event}{}\n", self.loops.inspect_command("/events"))?;
         writeln!(out, "What is waiting, delivered or dead:  {}{} deliveries", self.variables(), self.program)?;
         writeln!(out, "Stop with Ctrl-C.\n")
     }
@@ -164,7 +164,7 @@ impl Banner<'_> {
     /// The settings that another terminal must have too.
     fn variables(&self) -> String {
         let mut variables = String::new();
-        let listen = reachable(self.address).to_string();
+        let listen = loopback_address(self.address).to_string();
         if self.data != Path::new(DEFAULT_DATA) {
             let _ = write!(variables, "{RELAY_DATA}='{}' ", self.data.display());
         }
@@ -177,7 +177,7 @@ impl Banner<'_> {
 
 /// The address under which this machine reaches a listener.
 #[must_use]
-pub fn reachable(address: SocketAddr) -> SocketAddr {
+pub fn loopback_address(address: SocketAddr) -> SocketAddr {
     let mut address = address;
     if address.ip().is_unspecified() {
         address.set_ip(if address.is_ipv4() { [127, 0, 0, 1].into() } else { std::net::Ipv6Addr::LOCALHOST.into() });
@@ -190,12 +190,18 @@ mod tests {
     use super::*;
 
     fn banner(fresh: bool) -> String {
-        let end = |port: u16| if fresh { End::Simulated(SocketAddr::from(([127, 0, 0, 1], port))) } else { End::Set };
+        let end = |port: u16| {
+            if fresh {
+                DestinationSource::Simulated(SocketAddr::from(([127, 0, 0, 1], port)))
+            } else {
+                DestinationSource::Set
+            }
+        };
         Banner {
             address: SocketAddr::from(([0, 0, 0, 0], 8787)),
             data: Path::new(DEFAULT_DATA),
-            signing_secret: if fresh { Key::Generated("whsec_x") } else { Key::Set },
-            relay_token: if fresh { Key::Generated("relay_x") } else { Key::Closed },
+            signing_secret: if fresh { KeySource::Generated("whsec_x") } else { KeySource::Set },
+            relay_token: if fresh { KeySource::Generated("relay_x") } else { KeySource::Closed },
             clay: end(8788),
             loops: end(8789),
             program: "relay-local",
@@ -225,7 +231,7 @@ mod tests {
     fn what_is_kept_in_the_folder_need_not_be_set_elsewhere() {
         let mut text = String::new();
         let address = SocketAddr::from(([127, 0, 0, 1], 8787));
-        let (key, ends, data) = (Key::of(true, true), End::Set, Path::new(DEFAULT_DATA));
+        let (key, ends, data) = (KeySource::of(true, true), DestinationSource::Set, Path::new(DEFAULT_DATA));
         let program = "relay-local";
         let banner = Banner { address, data, signing_secret: key, relay_token: key, clay: ends, loops: ends, program };
         banner.write(&mut text).unwrap();
@@ -240,8 +246,10 @@ mod tests {
     fn what_is_generated_is_shown_on_a_terminal_alone() {
         let banner = |terminal| {
             let address = SocketAddr::from(([127, 0, 0, 1], 8787));
-            let [signing_secret, relay_token] = ["whsec_x", "relay_x"].map(|key| Key::Generated(key).only_on(terminal));
-            let (clay, loops, data, program) = (End::Set, End::Set, Path::new(DEFAULT_DATA), "relay-local");
+            let [signing_secret, relay_token] =
+                ["whsec_x", "relay_x"].map(|key| KeySource::Generated(key).hide_unless(terminal));
+            let (clay, loops, data, program) =
+                (DestinationSource::Set, DestinationSource::Set, Path::new(DEFAULT_DATA), "relay-local");
             Banner { address, data, signing_secret, relay_token, clay, loops, program }.text()
         };
         assert!(banner(true).contains("Bearer relay_x") && banner(true).contains("whsec_x"));

@@ -6,8 +6,8 @@
 
 use std::io::IsTerminal as _;
 
-use relay::telemetry::event::{self, Loudness, Signal, milliseconds};
-use relay::telemetry::log::{self, NOT_A_LEVEL, RUST_LOG};
+use relay::telemetry::event::{self, DeliveryEvent, milliseconds};
+use relay::telemetry::log::{self, INVALID_LEVEL, RUST_LOG};
 use relay_core::contact::ContactHashKey;
 use tracing::{Level, warn};
 use tracing_subscriber::filter::FilterFn;
@@ -15,44 +15,44 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, Registry, fmt};
 
-use crate::metrics::Counts;
+use crate::metrics::Metrics;
 
 /// Starts the log.
 pub fn start() {
-    let (level, understood) = log::read(std::env::var(RUST_LOG).ok().as_deref());
+    let (level, understood) = log::parse_level(std::env::var(RUST_LOG).ok().as_deref());
     let form: Box<dyn tracing_subscriber::Layer<Registry> + Send + Sync> = if std::io::stderr().is_terminal() {
         fmt::layer().with_writer(std::io::stderr).with_ansi(true).with_target(false).boxed()
     } else {
         let json = fmt::layer().json().flatten_event(true).with_current_span(false).with_span_list(false);
         json.with_writer(std::io::stderr).with_target(false).boxed()
     };
-    let lines = form.with_filter(FilterFn::new(log::may_be_heard)).with_filter(level);
+    let lines = form.with_filter(FilterFn::new(log::is_enabled)).with_filter(level);
     // A second start, as in tests, changes nothing.
     let _ = tracing_subscriber::registry().with(lines).try_init();
-    log::tell_panics();
+    log::log_panics();
     if !understood {
-        warn!("{NOT_A_LEVEL}");
+        warn!("{INVALID_LEVEL}");
     }
 }
 
 /// Has every signal counted and written from now on, contacts as their hash under this key.
-pub fn listen(counts: Counts, key: Option<ContactHashKey>) {
-    event::listen(move |signal| {
+pub fn install_sink(counts: Metrics, key: Option<ContactHashKey>) {
+    event::set_sink(move |signal| {
         counts.count(signal);
-        let contact = signal.contact.zip(key.as_ref()).map(|(contact, key)| contact.hash(key));
+        let contact = signal.contact.zip(key.as_ref()).map(|(contact, key)| contact.log_hash(key));
         write(signal, contact.as_deref());
     });
 }
 
 /// Writes a signal with the fields that [`Signal::fields`] has, and what was measured.
-fn write(signal: &Signal<'_>, contact: Option<&str>) {
-    let Signal { delivery, webhook_id, event, kind, field, fault, tally, .. } = signal;
+fn write(signal: &DeliveryEvent<'_>, contact: Option<&str>) {
+    let DeliveryEvent { delivery, webhook_id, event, kind, field, error, tally, .. } = signal;
     let (direction, outcome, message) = (signal.direction.as_str(), signal.became.as_str(), signal.message());
     let (code, reason) =
-        (signal.code.map(relay_core::error::Code::as_str), signal.reason.map(|reason| reason.code.as_str()));
+        (signal.code.map(relay_core::error::ErrorCode::as_str), signal.reason.map(|reason| reason.code.as_str()));
     let status = signal.reason.and_then(|reason| reason.status);
     let attempts = (signal.attempts > 0).then_some(signal.attempts);
-    let ms = milliseconds(signal.took);
+    let ms = milliseconds(signal.duration);
     let age_ms = signal.age.map(milliseconds);
     let far_end_ms = tally.far_end.map(milliseconds);
     let pool = tally.pool.as_ref();
@@ -72,7 +72,7 @@ fn write(signal: &Signal<'_>, contact: Option<&str>) {
                 code,
                 field,
                 reason,
-                fault,
+                error,
                 status,
                 attempts,
                 ms,
@@ -85,9 +85,9 @@ fn write(signal: &Signal<'_>, contact: Option<&str>) {
             )
         };
     }
-    match signal.loudness() {
-        Loudness::Info => line!(INFO),
-        Loudness::Warn => line!(WARN),
-        Loudness::Error => line!(ERROR),
+    match signal.level() {
+        Level::ERROR => line!(ERROR),
+        Level::WARN => line!(WARN),
+        _ => line!(INFO),
     }
 }

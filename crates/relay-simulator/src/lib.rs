@@ -41,7 +41,7 @@ use tokio::task::JoinHandle;
 
 pub use clay::server::{Clay, ClayOptions, ClayRow};
 pub use loops::server::{Loops, LoopsOptions};
-pub use loops::state::{LoopsCall, LoopsEvent};
+pub use loops::state::{ReceivedCall, ReceivedEvent};
 
 /// A server that runs until its handle is dropped.
 ///

@@ -3,34 +3,34 @@
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use relay::ports::queue::StoreFault;
-use relay_core::delivery::{Delivery, DeliveryId, Direction, Disposition, History, Reason};
+use relay::ports::queue::StoreError;
+use relay_core::delivery::{AttemptHistory, AttemptResult, Delivery, DeliveryId, Direction, Reason};
 use rusqlite::{OptionalExtension as _, Transaction, params};
 
 use crate::store::SqliteStore;
 use crate::{delivery_row, failure_counts};
 
 /// How long what is delivered is remembered.
-const REMEMBERED: SignedDuration = SignedDuration::from_hours(30 * 24);
+const RETENTION: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// A delivery that a worker has taken.
 #[derive(Debug, Clone)]
-pub struct Claimed {
+pub struct ClaimedDelivery {
     /// What is to be delivered.
     pub delivery: Delivery,
     /// What was tried before.
-    pub history: History,
+    pub history: AttemptHistory,
 }
 
 /// What goes first of all that is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum First {
+pub enum ClaimOrder {
     /// What has been due longest.
-    LongestDue,
+    Oldest,
     /// What has never failed, if there is something of that; else what has been due longest.
-    Unfailed,
+    NeverFailed,
     /// The same, but of that the latest: whatever came first may be what always fails.
-    LatestUnfailed,
+    NewestNeverFailed,
 }
 
 impl SqliteStore {
@@ -39,17 +39,17 @@ impl SqliteStore {
     ///
     /// # Errors
     /// When the store is unavailable.
-    pub async fn claim(&self, direction: Direction, first: First) -> Result<Option<Claimed>, StoreFault> {
+    pub async fn claim(&self, direction: Direction, first: ClaimOrder) -> Result<Option<ClaimedDelivery>, StoreError> {
         let (now, lanes) = (self.now().as_millisecond(), Arc::clone(&self.lanes));
-        self.transact(move |transaction| {
+        self.write(move |transaction| {
             // Who takes a lane from here on sees what is taken here.
             let held = match direction {
                 Direction::ClayToLoops => lanes.contacts(),
                 Direction::LoopsToClay => "[]".to_owned(),
             };
             let order = match first {
-                First::LongestDue | First::Unfailed => "next_at, place",
-                First::LatestUnfailed => "next_at DESC, place DESC",
+                ClaimOrder::Oldest | ClaimOrder::NeverFailed => "next_at, place",
+                ClaimOrder::NewestNeverFailed => "next_at DESC, place DESC",
             };
             let due = |unfailed: bool| {
                 transaction
@@ -70,8 +70,8 @@ impl SqliteStore {
                     .query_row(params![direction.as_str(), now, unfailed, held], |row| row.get::<_, i64>(0))
                     .optional()
             };
-            let mut place = due(first != First::LongestDue)?;
-            if place.is_none() && first != First::LongestDue {
+            let mut place = due(first != ClaimOrder::Oldest)?;
+            if place.is_none() && first != ClaimOrder::Oldest {
                 place = due(false)?;
             }
             let Some(place) = place else { return Ok(None) };
@@ -91,12 +91,12 @@ impl SqliteStore {
                 .query_row([place], |row| {
                     let optional =
                         |column: &str| row.get::<_, Option<i64>>(column).map(|at| at.map(delivery_row::time));
-                    let history = History {
+                    let history = AttemptHistory {
                         attempts: row.get::<_, u32>("attempts")?.saturating_sub(1),
                         failing_since: optional("failing_since")?,
                         held_since: optional("held_since")?,
                     };
-                    Ok(Some(Claimed { delivery: delivery_row::read(row)?, history }))
+                    Ok(Some(ClaimedDelivery { delivery: delivery_row::from_row(row)?, history }))
                 })
         })
         .await
@@ -106,18 +106,18 @@ impl SqliteStore {
     ///
     /// # Errors
     /// When the store is unavailable: it must be told again before anything else is sent.
-    pub async fn settle(&self, id: &DeliveryId, end: Disposition) -> Result<(), StoreFault> {
+    pub async fn finish_attempt(&self, id: &DeliveryId, end: AttemptResult) -> Result<(), StoreError> {
         let (id, now) = (id.as_str().to_owned(), self.now().as_millisecond());
-        self.transact(move |transaction| {
+        self.write(move |transaction| {
             match end {
-                Disposition::Delivered => 0,
-                Disposition::Dead(reason) | Disposition::TryLater { reason, .. } | Disposition::Hold { reason, .. } => {
-                    failure_counts::count(transaction, &id, reason, now)?
-                }
+                AttemptResult::Delivered => 0,
+                AttemptResult::DeadLetter(reason)
+                | AttemptResult::RetryAt { reason, .. }
+                | AttemptResult::HoldUntil { reason, .. } => failure_counts::increment(transaction, &id, reason, now)?,
             };
             match end {
-                Disposition::Delivered => {
-                    free_others(transaction, &id, now)?;
+                AttemptResult::Delivered => {
+                    release_others(transaction, &id, now)?;
                     transaction
                         .prepare_cached(
                             "UPDATE deliveries
@@ -126,12 +126,12 @@ impl SqliteStore {
                         )?
                         .execute(params![id, now])?
                 }
-                Disposition::Dead(Reason { code, status }) => transaction
+                AttemptResult::DeadLetter(Reason { code, status }) => transaction
                     .prepare_cached(
                         "UPDATE deliveries SET state = 'dead', reason = ?3, status = ?4, settled_at = ?2 WHERE id = ?1",
                     )?
                     .execute(params![id, now, code.as_str(), status])?,
-                Disposition::TryLater { at, reason, firm } => transaction
+                AttemptResult::RetryAt { at, reason, no_early_retry: firm } => transaction
                     .prepare_cached(
                         "UPDATE deliveries
                          SET state = 'waiting', next_at = ?3, reason = ?4, status = ?5, not_before = iif(?6, ?3, NULL),
@@ -139,7 +139,7 @@ impl SqliteStore {
                          WHERE id = ?1",
                     )?
                     .execute(params![id, now, at.as_millisecond(), reason.code.as_str(), reason.status, firm])?,
-                Disposition::Hold { at, reason } => transaction
+                AttemptResult::HoldUntil { at, reason } => transaction
                     .prepare_cached(
                         "UPDATE deliveries
                          SET state = 'waiting', next_at = ?3, reason = ?4, status = ?5,
@@ -151,7 +151,7 @@ impl SqliteStore {
             Ok(())
         })
         .await?;
-        self.arrivals.notify_waiters();
+        self.work_available.notify_waiters();
         Ok(())
     }
 
@@ -159,9 +159,9 @@ impl SqliteStore {
     ///
     /// # Errors
     /// When the store is unavailable.
-    pub async fn end_is_back(&self, direction: Direction) -> Result<(), StoreFault> {
+    pub async fn release_on_recovery(&self, direction: Direction) -> Result<(), StoreError> {
         let now = self.now().as_millisecond();
-        self.transact(move |transaction| {
+        self.write(move |transaction| {
             transaction
                 .prepare_cached(
                     "UPDATE deliveries SET next_at = ?2
@@ -171,7 +171,7 @@ impl SqliteStore {
                 .execute(params![direction.as_str(), now])
         })
         .await?;
-        self.arrivals.notify_waiters();
+        self.work_available.notify_waiters();
         Ok(())
     }
 
@@ -179,14 +179,14 @@ impl SqliteStore {
     ///
     /// # Errors
     /// When the store is unavailable.
-    pub async fn forget_old(&self) -> Result<usize, StoreFault> {
-        let before = self.now().checked_sub(REMEMBERED).unwrap_or(Timestamp::UNIX_EPOCH).as_millisecond();
-        self.transact(move |transaction| {
+    pub async fn purge_delivered(&self) -> Result<usize, StoreError> {
+        let before = self.now().checked_sub(RETENTION).unwrap_or(Timestamp::UNIX_EPOCH).as_millisecond();
+        self.write(move |transaction| {
             let forgotten = transaction.execute(
                 "DELETE FROM deliveries WHERE settled_at IS NOT NULL AND state = 'delivered' AND settled_at < ?1",
                 [before],
             )?;
-            failure_counts::forget(transaction)?;
+            failure_counts::delete_orphans(transaction)?;
             Ok(forgotten)
         })
         .await
@@ -195,7 +195,7 @@ impl SqliteStore {
 
 /// What has failed, or waited for a person, and gets through shows that others may: those that waited for the same are due,
 /// but for those whose time is firm.
-fn free_others(transaction: &Transaction<'_>, id: &str, now: i64) -> rusqlite::Result<usize> {
+fn release_others(transaction: &Transaction<'_>, id: &str, now: i64) -> rusqlite::Result<usize> {
     transaction
         .prepare_cached(
             "UPDATE deliveries SET next_at = ?2

@@ -12,7 +12,7 @@ use relay_core::delivery::{Delivery, DeliveryId};
 
 /// The lanes that somebody has.
 #[derive(Debug, Default)]
-pub(crate) struct Lanes(Mutex<State>);
+pub(crate) struct ContactLocks(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -29,20 +29,20 @@ struct Holder {
 
 /// The lane of a contact, for as long as this lives.
 #[derive(Debug)]
-pub struct LaneGuard {
-    lanes: Arc<Lanes>,
+pub struct ContactLockGuard {
+    lanes: Arc<ContactLocks>,
     /// Nothing where the lane was settled, or passed on to who settles it.
     held: Option<(ContactKey, u64)>,
 }
 
-impl LaneGuard {
+impl ContactLockGuard {
     /// Leaves the lane taken: who was told so settles it.
-    pub(crate) fn pass_on(mut self) {
+    pub(crate) fn release_ownership(mut self) {
         self.held = None;
     }
 }
 
-impl Drop for LaneGuard {
+impl Drop for ContactLockGuard {
     fn drop(&mut self) {
         let Some((contact, number)) = self.held.take() else { return };
         let mut state = self.lanes.state();
@@ -52,9 +52,9 @@ impl Drop for LaneGuard {
     }
 }
 
-impl Lanes {
+impl ContactLocks {
     /// Takes the lane of the delivery's contact; nothing where somebody has it.
-    pub(crate) fn take(self: &Arc<Self>, delivery: &Delivery) -> Option<LaneGuard> {
+    pub(crate) fn try_lock(self: &Arc<Self>, delivery: &Delivery) -> Option<ContactLockGuard> {
         let mut state = self.state();
         if state.holders.contains_key(&delivery.contact) {
             return None;
@@ -62,18 +62,21 @@ impl Lanes {
         let number = state.taken;
         state.taken = number.wrapping_add(1);
         state.holders.insert(delivery.contact.clone(), Holder { id: delivery.id.clone(), number });
-        Some(LaneGuard { lanes: Arc::clone(self), held: Some((delivery.contact.clone(), number)) })
+        Some(ContactLockGuard { lanes: Arc::clone(self), held: Some((delivery.contact.clone(), number)) })
     }
 
     /// The guard of the lane that this delivery has; one of nothing where it has none.
-    pub(crate) fn guard(self: &Arc<Self>, delivery: &Delivery) -> LaneGuard {
+    pub(crate) fn guard(self: &Arc<Self>, delivery: &Delivery) -> ContactLockGuard {
         let state = self.state();
         let holder = state.holders.get(&delivery.contact).filter(|holder| holder.id == delivery.id);
-        LaneGuard { lanes: Arc::clone(self), held: holder.map(|holder| (delivery.contact.clone(), holder.number)) }
+        ContactLockGuard {
+            lanes: Arc::clone(self),
+            held: holder.map(|holder| (delivery.contact.clone(), holder.number)),
+        }
     }
 
     /// Whether this delivery has the lane of its contact.
-    pub(crate) fn has(&self, delivery: &Delivery) -> bool {
+    pub(crate) fn is_locked_by(&self, delivery: &Delivery) -> bool {
         self.state().holders.get(&delivery.contact).is_some_and(|holder| holder.id == delivery.id)
     }
 

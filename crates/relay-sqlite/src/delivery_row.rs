@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use jiff::Timestamp;
 use relay_core::contact::ContactKey;
-use relay_core::delivery::{BodyHash, Cargo, Delivery, DeliveryId, Reason, ReasonCode};
+use relay_core::delivery::{BodyHash, Delivery, DeliveryId, DeliveryKind, Reason, ReasonCode};
 use relay_core::idempotency::IdempotencyKey;
 use rusqlite::{Row, Transaction, named_params, params};
 
@@ -18,10 +18,10 @@ pub(crate) fn insert(
     state: &str,
     next_at: Timestamp,
 ) -> rusqlite::Result<bool> {
-    let (route, webhook_id, key) = match &delivery.cargo {
-        Cargo::ClayRow { route, webhook_id } => (Some(route), Some(webhook_id), None),
-        Cargo::LoopsContact => (None, None, None),
-        Cargo::LoopsEvent { key } => (None, None, Some(key.as_str())),
+    let (route, webhook_id, key) = match &delivery.kind {
+        DeliveryKind::ClayRow { route, webhook_id } => (Some(route), Some(webhook_id), None),
+        DeliveryKind::LoopsContact => (None, None, None),
+        DeliveryKind::LoopsEvent { key } => (None, None, Some(key.as_str())),
     };
     let inserted = transaction
         .prepare_cached(
@@ -35,19 +35,19 @@ pub(crate) fn insert(
         )?
         .execute(named_params! {
             ":id": delivery.id.as_str(),
-            ":direction": delivery.cargo.direction().as_str(),
+            ":direction": delivery.kind.direction().as_str(),
             ":state": state,
             ":contact": delivery.contact.as_str(),
-            ":kind": delivery.cargo.kind(),
+            ":kind": delivery.kind.as_str(),
             ":route": route,
             ":webhook_id": webhook_id,
             ":key": key,
             ":body": delivery.body.as_ref(),
-            ":hash": BodyHash::of(&delivery.body).as_str(),
+            ":hash": BodyHash::compute(&delivery.body).as_str(),
             ":received_at": delivery.received_at.as_millisecond(),
             ":next_at": next_at.as_millisecond(),
             ":contact_hash": contact_hash,
-            ":event_hash": delivery.event_hash(),
+            ":event_hash": delivery.content_key(),
         })?;
     Ok(inserted == 1)
 }
@@ -70,24 +70,24 @@ pub(crate) fn insert_dead(
 }
 
 /// Reads a delivery from a row of [`COLUMNS`].
-pub(crate) fn read(row: &Row<'_>) -> rusqlite::Result<Delivery> {
+pub(crate) fn from_row(row: &Row<'_>) -> rusqlite::Result<Delivery> {
     let kind: String = row.get("kind")?;
     let cargo = match kind.as_str() {
-        "row" => Cargo::ClayRow {
+        "row" => DeliveryKind::ClayRow {
             route: row.get::<_, Option<String>>("route")?.unwrap_or_default(),
             webhook_id: row.get::<_, Option<String>>("webhook_id")?.unwrap_or_default(),
         },
         "event" => {
             let key: Option<String> = row.get("idempotency_key")?;
-            Cargo::LoopsEvent { key: IdempotencyKey::stored(key.unwrap_or_default()) }
+            DeliveryKind::LoopsEvent { key: IdempotencyKey::from_stored(key.unwrap_or_default()) }
         }
-        _ => Cargo::LoopsContact,
+        _ => DeliveryKind::LoopsContact,
     };
     Ok(Delivery {
-        id: DeliveryId::stored(row.get("id")?),
-        contact: ContactKey::stored(row.get("contact")?),
+        id: DeliveryId::from_stored(row.get("id")?),
+        contact: ContactKey::from_stored(row.get("contact")?),
         received_at: time(row.get("received_at")?),
-        cargo,
+        kind: cargo,
         body: Bytes::from(row.get::<_, Option<Vec<u8>>>("body")?.unwrap_or_default()),
     })
 }

@@ -24,7 +24,7 @@ pub struct FailureCount {
 }
 
 /// Counts a reason, in the transaction that ends the attempt.
-pub(crate) fn count(transaction: &Transaction<'_>, id: &str, reason: Reason, now: i64) -> rusqlite::Result<usize> {
+pub(crate) fn increment(transaction: &Transaction<'_>, id: &str, reason: Reason, now: i64) -> rusqlite::Result<usize> {
     transaction
         .prepare_cached(
             "INSERT INTO failures (delivery_id, reason, status, count, last_at) VALUES (?1, ?2, ?3, 1, ?4)
@@ -34,7 +34,7 @@ pub(crate) fn count(transaction: &Transaction<'_>, id: &str, reason: Reason, now
 }
 
 /// Forgets those of deliveries that are forgotten.
-pub(crate) fn forget(transaction: &Transaction<'_>) -> rusqlite::Result<usize> {
+pub(crate) fn delete_orphans(transaction: &Transaction<'_>) -> rusqlite::Result<usize> {
     transaction.execute("DELETE FROM failures WHERE delivery_id NOT IN (SELECT id FROM deliveries)", [])
 }
 

@@ -5,40 +5,40 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use relay::ports::queue::{Admission, DirectEnd, DirectLane, StoreFault, Wish};
-use relay::telemetry::event::{Became, Signal};
+use relay::ports::queue::{Admission, DeliveryMode, FastPath, FastPathResult, StoreError};
+use relay::telemetry::event::{DeliveryEvent, EventOutcome};
 use relay_core::contact::ContactKey;
-use relay_core::delivery::{Cargo, Delivery, DeliveryId, Direction, Reason, ReasonCode};
+use relay_core::delivery::{Delivery, DeliveryId, DeliveryKind, Direction, Reason, ReasonCode};
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 
-use crate::store::{LaneGuard, SqliteStore, paused_since};
+use crate::store::{ContactLockGuard, SqliteStore, paused_since};
 use crate::{delivery_row, failure_counts};
 
 /// How long a row waits for its turn at the store, at its beginning and at its end: both, and the call between, fit into
 /// the caller's time.
-const TURN_WITHIN: Duration = Duration::from_secs(2);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Why another event under a known key is kept, and not sent.
-const ID_CONFLICT: Reason = Reason::own(ReasonCode::IdConflict);
+const ID_CONFLICT: Reason = Reason::without_status(ReasonCode::IdConflict);
 
-impl DirectLane for SqliteStore {
-    type Guard = LaneGuard;
+impl FastPath for SqliteStore {
+    type Guard = ContactLockGuard;
 
-    async fn admit(&self, delivery: &Delivery, wish: Wish) -> Result<Admission, StoreFault> {
+    async fn admit(&self, delivery: &Delivery, wish: DeliveryMode) -> Result<Admission, StoreError> {
         // In memory first: what cannot be recorded has its lane there as well.
-        let taken = if wish == Wish::Direct { self.lanes.take(delivery) } else { None };
+        let taken = if wish == DeliveryMode::Sync { self.lanes.try_lock(delivery) } else { None };
         let (has_lane, lanes) = (taken.is_some(), Arc::clone(&self.lanes));
         let (delivery, hash, now) = (delivery.clone(), self.contact_hash(delivery), self.now());
         let (admission, kept) = self
-            .transact_soon(TURN_WITHIN, move |transaction| {
-                if !has_lane && lanes.has(&delivery) {
-                    return Ok((Admission::Busy, None));
+            .write_within(WRITE_TIMEOUT, move |transaction| {
+                if !has_lane && lanes.is_locked_by(&delivery) {
+                    return Ok((Admission::InFlight, None));
                 }
-                forget_the_gone(transaction, &lanes.deliveries(), now)?;
-                let known = known(transaction, &delivery, has_lane)?;
-                if let Known::As(known) = known {
-                    let other = known != Admission::Busy && is_another_event(transaction, &delivery)?;
-                    let other = other.then(|| delivery.other_event());
+                remove_abandoned(transaction, &lanes.deliveries(), now)?;
+                let known = lookup(transaction, &delivery, has_lane)?;
+                if let Existing::As(known) = known {
+                    let other = known != Admission::InFlight && is_another_event(transaction, &delivery)?;
+                    let other = other.then(|| delivery.as_conflicting_event());
                     let kept = match &other {
                         Some(other) => {
                             delivery_row::insert_dead(transaction, other, hash.as_deref(), ID_CONFLICT, now)?
@@ -47,13 +47,13 @@ impl DirectLane for SqliteStore {
                     };
                     return Ok((known, other.filter(|_| kept)));
                 }
-                let (state, admission) = if has_lane && may_pass(transaction, &delivery.contact)? {
+                let (state, admission) = if has_lane && may_send(transaction, &delivery.contact)? {
                     ("direct", Admission::Direct)
                 } else {
                     ("waiting", Admission::Queued)
                 };
                 delivery_row::insert(transaction, &delivery, hash.as_deref(), state, now)?;
-                if let (Known::Dead(reason, status), Admission::Direct) = (known, admission) {
+                if let (Existing::Dead(reason, status), Admission::Direct) = (known, admission) {
                     // Until it has ended otherwise, it is still a dead letter: its caller may be gone in the next moment.
                     transaction
                         .prepare_cached("UPDATE deliveries SET reason = ?2, status = ?3 WHERE id = ?1")?
@@ -63,84 +63,92 @@ impl DirectLane for SqliteStore {
             })
             .await?;
         if let Some(other) = kept {
-            Signal { reason: Some(ID_CONFLICT), ..Signal::of_work(&other, Became::Dead) }.tell();
+            DeliveryEvent { reason: Some(ID_CONFLICT), ..DeliveryEvent::for_delivery(&other, EventOutcome::Dead) }
+                .emit();
         }
         match admission {
-            Admission::Direct => taken.into_iter().for_each(LaneGuard::pass_on),
+            Admission::Direct => taken.into_iter().for_each(ContactLockGuard::release_ownership),
             Admission::Queued => {
                 drop(taken);
-                self.arrivals.notify_waiters();
+                self.work_available.notify_waiters();
             }
-            Admission::DeliveredBefore | Admission::Busy => {}
+            Admission::AlreadyDelivered | Admission::InFlight => {}
         }
         Ok(admission)
     }
 
-    async fn admit_unstored(&self, delivery: &Delivery) -> Result<Admission, StoreFault> {
-        let Some(taken) = self.lanes.take(delivery) else { return Ok(Admission::Busy) };
+    async fn admit_without_record(&self, delivery: &Delivery) -> Result<Admission, StoreError> {
+        let Some(taken) = self.lanes.try_lock(delivery) else { return Ok(Admission::InFlight) };
         let delivery = delivery.clone();
         // What is stored from here on finds the lane taken.
         let admission = self
-            .look(move |connection| {
+            .read(move |connection| {
                 Ok(match state_of(connection, &delivery.id)?.as_deref() {
                     // Another event under its key would have to be kept.
-                    Some(_) if is_another_event(connection, &delivery)? => Admission::Busy,
-                    Some("delivered") => Admission::DeliveredBefore,
+                    Some(_) if is_another_event(connection, &delivery)? => Admission::InFlight,
+                    Some("delivered") => Admission::AlreadyDelivered,
                     Some("waiting" | "sending") => Admission::Queued,
-                    _ if may_pass(connection, &delivery.contact)? => Admission::Direct,
-                    _ => Admission::Busy,
+                    _ if may_send(connection, &delivery.contact)? => Admission::Direct,
+                    _ => Admission::InFlight,
                 })
             })
             .await?;
         if admission == Admission::Direct {
-            taken.pass_on();
+            taken.release_ownership();
         }
         Ok(admission)
     }
 
-    fn guard(&self, delivery: &Delivery) -> LaneGuard {
+    fn guard(&self, delivery: &Delivery) -> ContactLockGuard {
         self.lanes.guard(delivery)
     }
 
-    async fn settle_direct(&self, delivery: &Delivery, end: DirectEnd) -> Result<(), StoreFault> {
+    async fn complete(&self, delivery: &Delivery, end: FastPathResult) -> Result<(), StoreError> {
         let lane = self.lanes.guard(delivery);
-        if !self.lanes.has(delivery) {
-            return Err(StoreFault("the lane was given to somebody else".to_owned()));
+        if !self.lanes.is_locked_by(delivery) {
+            return Err(StoreError("the lane was given to somebody else".to_owned()));
         }
         let (delivery, hash, now) = (delivery.clone(), self.contact_hash(delivery), self.now());
         let settled = self
-            .transact_soon(TURN_WITHIN, move |transaction| {
-                if settle(transaction, &delivery.id, end, now)? {
+            .write_within(WRITE_TIMEOUT, move |transaction| {
+                if complete(transaction, &delivery.id, end, now)? {
                     return Ok(true);
                 }
                 // It could not be recorded when it came. It joins the queue only where nothing has joined it since.
                 match end {
-                    DirectEnd::Refused => return Ok(true),
-                    DirectEnd::Postponed { .. } if !is_clear(transaction, &delivery.contact)? => return Ok(false),
-                    DirectEnd::Postponed { .. } | DirectEnd::Delivered => {}
+                    FastPathResult::Rejected => return Ok(true),
+                    FastPathResult::Deferred { .. } if !has_no_pending(transaction, &delivery.contact)? => {
+                        return Ok(false);
+                    }
+                    FastPathResult::Deferred { .. } | FastPathResult::Delivered => {}
                 }
                 delivery_row::insert(transaction, &delivery, hash.as_deref(), "direct", now)?;
-                settle(transaction, &delivery.id, end, now)
+                complete(transaction, &delivery.id, end, now)
             })
             .await;
         drop(lane);
-        self.arrivals.notify_waiters();
-        if settled? { Ok(()) } else { Err(StoreFault("others have joined the queue before it".to_owned())) }
+        self.work_available.notify_waiters();
+        if settled? { Ok(()) } else { Err(StoreError("others have joined the queue before it".to_owned())) }
     }
 }
 
 /// Records how a delivery has ended whose caller waits; false where it is not on record as one.
-fn settle(transaction: &Transaction<'_>, id: &DeliveryId, end: DirectEnd, now: Timestamp) -> rusqlite::Result<bool> {
+fn complete(
+    transaction: &Transaction<'_>,
+    id: &DeliveryId,
+    end: FastPathResult,
+    now: Timestamp,
+) -> rusqlite::Result<bool> {
     let (id, now) = (id.as_str(), now.as_millisecond());
     let changed = match end {
-        DirectEnd::Delivered => transaction
+        FastPathResult::Delivered => transaction
             .prepare_cached(
                 "UPDATE deliveries SET state = 'delivered', body = NULL, attempts = 1, settled_at = ?2, first_attempt_at = ?2,
                      last_attempt_at = ?2, reason = NULL, status = NULL
                  WHERE id = ?1 AND state = 'direct'",
             )?
             .execute(params![id, now])?,
-        DirectEnd::Refused => {
+        FastPathResult::Rejected => {
             let kept = transaction
                 .prepare_cached(
                     "UPDATE deliveries SET state = 'dead', settled_at = ?2
@@ -152,7 +160,7 @@ fn settle(transaction: &Transaction<'_>, id: &DeliveryId, end: DirectEnd, now: T
                 .execute([id])?;
             kept + forgotten
         }
-        DirectEnd::Postponed { attempts, at, reason, firm } => {
+        FastPathResult::Deferred { attempts, at, reason, firm } => {
             let changed = transaction
                 .prepare_cached(
                     "UPDATE deliveries
@@ -163,7 +171,7 @@ fn settle(transaction: &Transaction<'_>, id: &DeliveryId, end: DirectEnd, now: T
                 .execute(params![id, now, attempts, at.as_millisecond(), reason.code.as_str(), reason.status, firm])?;
             // What the caller has waited for counts once, by its last reason.
             if changed == 1 {
-                failure_counts::count(transaction, id, reason, now)?;
+                failure_counts::increment(transaction, id, reason, now)?;
             }
             changed
         }
@@ -172,7 +180,7 @@ fn settle(transaction: &Transaction<'_>, id: &DeliveryId, end: DirectEnd, now: T
 }
 
 /// What is known of a delivery.
-enum Known {
+enum Existing {
     /// Nothing.
     New,
     /// This is how it is answered.
@@ -182,15 +190,15 @@ enum Known {
     Dead(String, Option<u16>),
 }
 
-fn known(transaction: &Transaction<'_>, delivery: &Delivery, has_lane: bool) -> rusqlite::Result<Known> {
+fn lookup(transaction: &Transaction<'_>, delivery: &Delivery, has_lane: bool) -> rusqlite::Result<Existing> {
     let id = delivery.id.as_str();
     Ok(match state_of(transaction, &delivery.id)?.as_deref() {
-        None => Known::New,
-        Some("delivered") => Known::As(Admission::DeliveredBefore),
-        Some("direct") if !has_lane => Known::As(Admission::Busy),
+        None => Existing::New,
+        Some("delivered") => Existing::As(Admission::AlreadyDelivered),
+        Some("direct") if !has_lane => Existing::As(Admission::InFlight),
         Some("dead") if is_another_event(transaction, delivery)? => {
-            keep_beside(transaction, id)?;
-            Known::New
+            rename_conflicting(transaction, id)?;
+            Existing::New
         }
         // Who has the lane now is the only one who sends it: what came of a `direct` one could not be recorded.
         Some("dead" | "direct") => {
@@ -198,21 +206,21 @@ fn known(transaction: &Transaction<'_>, delivery: &Delivery, has_lane: bool) -> 
                 .prepare_cached("SELECT reason, status FROM deliveries WHERE id = ?1")?
                 .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))?;
             transaction.prepare_cached("DELETE FROM deliveries WHERE id = ?1")?.execute([id])?;
-            reason.map_or(Known::New, |reason| Known::Dead(reason, status))
+            reason.map_or(Existing::New, |reason| Existing::Dead(reason, status))
         }
-        Some(_) => Known::As(Admission::Queued),
+        Some(_) => Existing::As(Admission::Queued),
     })
 }
 
 /// Gives the dead letter of an event an id of its own, now that another event comes under its key; once.
-fn keep_beside(transaction: &Transaction<'_>, id: &str) -> rusqlite::Result<()> {
+fn rename_conflicting(transaction: &Transaction<'_>, id: &str) -> rusqlite::Result<()> {
     let letter = transaction
         .prepare_cached(&format!("SELECT {} FROM deliveries WHERE id = ?1", delivery_row::COLUMNS))?
-        .query_row([id], delivery_row::read)?
-        .other_event();
-    let key = match &letter.cargo {
-        Cargo::LoopsEvent { key } => Some(key.as_str()),
-        Cargo::ClayRow { .. } | Cargo::LoopsContact => None,
+        .query_row([id], delivery_row::from_row)?
+        .as_conflicting_event();
+    let key = match &letter.kind {
+        DeliveryKind::LoopsEvent { key } => Some(key.as_str()),
+        DeliveryKind::ClayRow { .. } | DeliveryKind::LoopsContact => None,
     };
     transaction
         .prepare_cached("UPDATE OR IGNORE deliveries SET id = ?2, idempotency_key = ?3 WHERE id = ?1")?
@@ -230,7 +238,7 @@ fn state_of(connection: &Connection, id: &DeliveryId) -> rusqlite::Result<Option
 
 /// Whether what is on record under the id of an event says something else to people than it does.
 fn is_another_event(connection: &Connection, delivery: &Delivery) -> rusqlite::Result<bool> {
-    let Some(hash) = delivery.event_hash() else { return Ok(false) };
+    let Some(hash) = delivery.content_key() else { return Ok(false) };
     let known: Option<String> = connection
         .prepare_cached("SELECT event_hash FROM deliveries WHERE id = ?1")?
         .query_row([delivery.id.as_str()], |row| row.get(0))
@@ -240,12 +248,12 @@ fn is_another_event(connection: &Connection, delivery: &Delivery) -> rusqlite::R
 }
 
 /// Whether who has the lane of a contact may use it.
-fn may_pass(connection: &Connection, contact: &ContactKey) -> rusqlite::Result<bool> {
-    Ok(paused_since(connection, Direction::ClayToLoops)?.is_none() && is_clear(connection, contact)?)
+fn may_send(connection: &Connection, contact: &ContactKey) -> rusqlite::Result<bool> {
+    Ok(paused_since(connection, Direction::ClayToLoops)?.is_none() && has_no_pending(connection, contact)?)
 }
 
 /// Whether nothing of a contact waits or is being sent by a worker. Who has its lane asks: what else is `direct` is gone.
-fn is_clear(connection: &Connection, contact: &ContactKey) -> rusqlite::Result<bool> {
+fn has_no_pending(connection: &Connection, contact: &ContactKey) -> rusqlite::Result<bool> {
     connection
         .prepare_cached(
             "SELECT NOT EXISTS
@@ -257,7 +265,7 @@ fn is_clear(connection: &Connection, contact: &ContactKey) -> rusqlite::Result<b
 
 /// Forgets what was never acknowledged, and whose callers are gone; `held` are those that are not. What was a dead letter
 /// before is one again.
-pub(crate) fn forget_the_gone(connection: &Connection, held: &str, now: Timestamp) -> rusqlite::Result<()> {
+pub(crate) fn remove_abandoned(connection: &Connection, held: &str, now: Timestamp) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
             "UPDATE deliveries SET state = 'dead', settled_at = ?3

@@ -71,7 +71,7 @@ fn has_tables(connection: &Connection) -> rusqlite::Result<bool> {
 mod tests {
     use jiff::Timestamp;
 
-    use crate::store::{Filter, list, open, open_existing};
+    use crate::store::{ListFilter, list, open, open_existing};
 
     /// A store as it was before anything was added, with a delivery.
     fn old() -> tempfile::TempDir {
@@ -96,7 +96,7 @@ mod tests {
     fn an_old_store_is_served_and_keeps_what_is_in_it() {
         let folder = old();
         let opened = open(folder.path(), Timestamp::UNIX_EPOCH).unwrap();
-        let all = list(&opened.reader, &Filter { state: None, limit: 9 }).unwrap();
+        let all = list(&opened.reader, &ListFilter { state: None, limit: 9 }).unwrap();
         let told: Vec<_> = all.iter().map(|one| (one.id.as_str(), one.attempts, one.first_attempt_at)).collect();
         assert_eq!(told, [("old", 3, None)]);
     }
@@ -105,7 +105,7 @@ mod tests {
     fn an_old_store_can_be_looked_at_before_it_is_served() {
         let folder = old();
         let connection = open_existing(folder.path()).unwrap().unwrap();
-        let all = list(&connection, &Filter { state: None, limit: 9 }).unwrap();
+        let all = list(&connection, &ListFilter { state: None, limit: 9 }).unwrap();
         assert_eq!((all.len(), all[0].failures.len()), (1, 0));
     }
 

@@ -2,37 +2,37 @@
 
 use std::time::Duration;
 
-use relay::ports::queue::{Queue, StoreFault, Stored};
+use relay::ports::queue::{Enqueued, Queue, StoreError};
 use relay_core::delivery::{BodyHash, Delivery, Reason};
 
 use crate::delivery_row;
 use crate::store::SqliteStore;
 
 /// How long Loops is let wait: it gives up after fifteen seconds, and then sends again.
-const PUT_WITHIN: Duration = Duration::from_secs(10);
+const ENQUEUE_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Queue for SqliteStore {
-    async fn put(&self, delivery: &Delivery) -> Result<Stored, StoreFault> {
+    async fn enqueue(&self, delivery: &Delivery) -> Result<Enqueued, StoreError> {
         let (delivery, hash) = (delivery.clone(), self.contact_hash(delivery));
         let stored = self
-            .transact_soon(PUT_WITHIN, move |transaction| {
+            .write_within(ENQUEUE_TIMEOUT, move |transaction| {
                 if delivery_row::insert(transaction, &delivery, hash.as_deref(), "waiting", delivery.received_at)? {
-                    return Ok(Stored::New);
+                    return Ok(Enqueued::New);
                 }
                 let known: String = transaction
                     .prepare_cached("SELECT body_hash FROM deliveries WHERE id = ?1")?
                     .query_row([delivery.id.as_str()], |row| row.get(0))?;
-                let same = known == BodyHash::of(&delivery.body).as_str();
-                Ok(if same { Stored::Repeat } else { Stored::Conflict })
+                let same = known == BodyHash::compute(&delivery.body).as_str();
+                Ok(if same { Enqueued::Duplicate } else { Enqueued::Conflict })
             })
             .await?;
-        self.arrivals.notify_waiters();
+        self.work_available.notify_waiters();
         Ok(stored)
     }
 
-    async fn put_dead(&self, delivery: &Delivery, reason: Reason) -> Result<(), StoreFault> {
+    async fn dead_letter(&self, delivery: &Delivery, reason: Reason) -> Result<(), StoreError> {
         let (delivery, hash, now) = (delivery.clone(), self.contact_hash(delivery), self.now());
-        self.transact_soon(PUT_WITHIN, move |transaction| {
+        self.write_within(ENQUEUE_TIMEOUT, move |transaction| {
             delivery_row::insert_dead(transaction, &delivery, hash.as_deref(), reason, now).map(drop)
         })
         .await

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use relay::ports::queue::StoreFault;
+use relay::ports::queue::StoreError;
 use relay_core::delivery::DeliveryId;
 use rusqlite::params;
 
@@ -11,7 +11,7 @@ use crate::store::SqliteStore;
 impl SqliteStore {
     /// How often what is held was freed.
     #[must_use]
-    pub fn mends(&self) -> u64 {
+    pub fn release_epoch(&self) -> u64 {
         self.mends.load(Ordering::SeqCst)
     }
 
@@ -19,24 +19,24 @@ impl SqliteStore {
     ///
     /// # Errors
     /// When the store is unavailable.
-    pub async fn free_held(&self) -> Result<usize, StoreFault> {
+    pub async fn release_all_held(&self) -> Result<usize, StoreError> {
         self.mends.fetch_add(1, Ordering::SeqCst);
-        self.free(None).await
+        self.release(None).await
     }
 
     /// Lets one that was under way meanwhile, and is held, be tried now as well.
     ///
     /// # Errors
     /// When the store is unavailable.
-    pub async fn free_one_held(&self, id: &DeliveryId) -> Result<(), StoreFault> {
-        self.free(Some(id.as_str().to_owned())).await.map(drop)
+    pub async fn release_held(&self, id: &DeliveryId) -> Result<(), StoreError> {
+        self.release(Some(id.as_str().to_owned())).await.map(drop)
     }
 
     /// Lets one that is held be tried now, or all of them.
-    async fn free(&self, id: Option<String>) -> Result<usize, StoreFault> {
+    async fn release(&self, id: Option<String>) -> Result<usize, StoreError> {
         let now = self.now().as_millisecond();
         let freed = self
-            .transact(move |transaction| {
+            .write(move |transaction| {
                 transaction.execute(
                     "UPDATE deliveries SET next_at = ?1
                      WHERE settled_at IS NULL AND state = 'waiting' AND held_since IS NOT NULL AND next_at > ?1
@@ -45,7 +45,7 @@ impl SqliteStore {
                 )
             })
             .await?;
-        self.arrivals.notify_waiters();
+        self.work_available.notify_waiters();
         Ok(freed)
     }
 }

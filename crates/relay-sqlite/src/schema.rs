@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use crate::fast_path::forget_the_gone;
+use crate::fast_path::remove_abandoned;
 use crate::migrations::upgrade;
 
 /// The name of the file in the data folder.
@@ -20,7 +20,7 @@ const VERSION: i64 = 1;
 /// The size of a page, and so of the smallest file with anything in it.
 const PAGE: u64 = 4096;
 /// How long a statement waits for another process to finish writing.
-const BUSY: Duration = Duration::from_secs(1);
+const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 
 const TABLES: &str = "
 CREATE TABLE deliveries (
@@ -61,7 +61,7 @@ CREATE TABLE clay_webhooks (
 
 /// Why the file is not opened. It is left as it is.
 #[derive(Debug, thiserror::Error)]
-pub enum OpenFault {
+pub enum OpenError {
     /// It cannot be opened or written.
     #[error(
         "{path} cannot be opened for writing ({detail}): check the folder's permissions and the free space, or set RELAY_DATA to another folder"
@@ -84,7 +84,7 @@ pub enum OpenFault {
     },
     /// It is some other program's database.
     #[error("{path} is the database of another program: set RELAY_DATA to another folder; nothing was changed")]
-    Foreign {
+    NotOurs {
         /// The file.
         path: String,
     },
@@ -102,7 +102,7 @@ pub enum OpenFault {
 
 /// An open file: one connection that writes, one that reads beside it.
 #[derive(Debug)]
-pub struct Opened {
+pub struct Connections {
     pub(crate) writer: Connection,
     pub(crate) reader: Connection,
 }
@@ -113,12 +113,12 @@ pub struct Opened {
 /// was never acknowledged and is forgotten, what was held is tried at once.
 ///
 /// # Errors
-/// [`OpenFault`]; nothing is changed then.
-pub fn open(folder: &Path, now: jiff::Timestamp) -> Result<Opened, OpenFault> {
+/// [`OpenError`]; nothing is changed then.
+pub fn open(folder: &Path, now: jiff::Timestamp) -> Result<Connections, OpenError> {
     let path = folder.join(STORE_FILE);
-    prepare(&path)?;
-    let mut connection = Connection::open(&path).map_err(|fault| sort(&path, &fault))?;
-    let prepared = check(&path, &connection)?;
+    create_private_file(&path)?;
+    let mut connection = Connection::open(&path).map_err(|error| to_open_error(&path, &error))?;
+    let prepared = check_schema(&path, &connection)?;
     let mut set_up = || -> rusqlite::Result<()> {
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;
@@ -130,7 +130,7 @@ pub fn open(folder: &Path, now: jiff::Timestamp) -> Result<Opened, OpenFault> {
         }
         upgrade(&mut connection)?;
         // Nobody has a lane yet.
-        forget_the_gone(&connection, "[]", now)?;
+        remove_abandoned(&connection, "[]", now)?;
         connection
             .execute("UPDATE deliveries SET state = 'waiting' WHERE settled_at IS NULL AND state = 'sending'", [])?;
         connection.execute(
@@ -139,75 +139,76 @@ pub fn open(folder: &Path, now: jiff::Timestamp) -> Result<Opened, OpenFault> {
         )?;
         Ok(())
     };
-    set_up().map_err(|fault| sort(&path, &fault))?;
-    let reader = Connection::open(&path).and_then(|reader| reader.busy_timeout(BUSY).map(|()| reader));
-    Ok(Opened { writer: connection, reader: reader.map_err(|fault| sort(&path, &fault))? })
+    set_up().map_err(|error| to_open_error(&path, &error))?;
+    let reader = Connection::open(&path).and_then(|reader| reader.busy_timeout(BUSY_TIMEOUT).map(|()| reader));
+    Ok(Connections { writer: connection, reader: reader.map_err(|error| to_open_error(&path, &error))? })
 }
 
 /// Opens the store of a folder beside a running relay, to look at it; nothing where there is none yet.
 ///
 /// # Errors
-/// [`OpenFault`].
-pub fn open_existing(folder: &Path) -> Result<Option<Connection>, OpenFault> {
+/// [`OpenError`].
+pub fn open_existing(folder: &Path) -> Result<Option<Connection>, OpenError> {
     let path = folder.join(STORE_FILE);
     if !path.exists() {
         return Ok(None);
     }
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut connection = Connection::open_with_flags(&path, flags).map_err(|fault| sort(&path, &fault))?;
-    if !check(&path, &connection)? {
+    let mut connection = Connection::open_with_flags(&path, flags).map_err(|error| to_open_error(&path, &error))?;
+    if !check_schema(&path, &connection)? {
         return Ok(None);
     }
-    upgrade(&mut connection).map_err(|fault| sort(&path, &fault))?;
+    upgrade(&mut connection).map_err(|error| to_open_error(&path, &error))?;
     Ok(Some(connection))
 }
 
 /// Makes the file for its owner alone, whatever folder it is in; SQLite gives the files beside it the same rights. A file
 /// that is shorter than a page is what is left of one, and SQLite would take it for an empty one.
-fn prepare(path: &Path) -> Result<(), OpenFault> {
+fn create_private_file(path: &Path) -> Result<(), OpenError> {
     let unwritable =
-        |fault: std::io::Error| OpenFault::Unwritable { path: path.display().to_string(), detail: fault.to_string() };
+        |error: std::io::Error| OpenError::Unwritable { path: path.display().to_string(), detail: error.to_string() };
     let mut options = OpenOptions::new();
     let file = options.create(true).truncate(false).write(true).mode(0o600).open(path).map_err(unwritable)?;
     let log = std::fs::metadata(path.with_extension("db-wal")).map_or(0, |log| log.len());
     match file.metadata().map_err(unwritable)?.len() {
         // SQLite would drop a log without its file, and with it what was acknowledged.
         0 if log > 0 => {
-            Err(OpenFault::Damaged { path: path.display().to_string(), detail: "only its log is left".to_owned() })
+            Err(OpenError::Damaged { path: path.display().to_string(), detail: "only its log is left".to_owned() })
         }
-        1..PAGE => Err(OpenFault::Damaged { path: path.display().to_string(), detail: "it is cut off".to_owned() }),
+        1..PAGE => Err(OpenError::Damaged { path: path.display().to_string(), detail: "it is cut off".to_owned() }),
         _ => Ok(()),
     }
 }
 
 /// Whether the tables are there; a file without anything in it is one to make them in.
-fn check(path: &Path, connection: &Connection) -> Result<bool, OpenFault> {
+fn check_schema(path: &Path, connection: &Connection) -> Result<bool, OpenError> {
     let shown = || path.display().to_string();
     let number = |pragma: &str| connection.query_row(&format!("PRAGMA {pragma}"), [], |row| row.get::<_, i64>(0));
     let looked = || -> rusqlite::Result<(i64, i64, i64)> {
-        connection.busy_timeout(BUSY)?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
         let tables = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
         Ok((number("application_id")?, number("user_version")?, tables))
     };
-    let (application, version, tables) = looked().map_err(|fault| sort(path, &fault))?;
+    let (application, version, tables) = looked().map_err(|error| to_open_error(path, &error))?;
     if tables == 0 {
         return Ok(false);
     }
     if application != APPLICATION_ID {
-        return Err(OpenFault::Foreign { path: shown() });
+        return Err(OpenError::NotOurs { path: shown() });
     }
     if version > VERSION {
-        return Err(OpenFault::Newer { path: shown(), found: version });
+        return Err(OpenError::Newer { path: shown(), found: version });
     }
-    let health: String =
-        connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(|fault| sort(path, &fault))?;
-    if health == "ok" { Ok(true) } else { Err(OpenFault::Damaged { path: shown(), detail: health.replace('\n', " ") }) }
+    let health: String = connection
+        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+        .map_err(|error| to_open_error(path, &error))?;
+    if health == "ok" { Ok(true) } else { Err(OpenError::Damaged { path: shown(), detail: health.replace('\n', " ") }) }
 }
 
-fn sort(path: &Path, fault: &rusqlite::Error) -> OpenFault {
-    let (path, detail) = (path.display().to_string(), fault.to_string());
-    match fault.sqlite_error_code() {
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => OpenFault::Damaged { path, detail },
-        _ => OpenFault::Unwritable { path, detail },
+fn to_open_error(path: &Path, error: &rusqlite::Error) -> OpenError {
+    let (path, detail) = (path.display().to_string(), error.to_string());
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => OpenError::Damaged { path, detail },
+        _ => OpenError::Unwritable { path, detail },
     }
 }

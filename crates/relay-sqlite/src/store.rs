@@ -10,25 +10,25 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use relay::ports::clock::Ambient;
-use relay::ports::queue::StoreFault;
+use relay::ports::clock::Clock;
+use relay::ports::queue::StoreError;
 use relay_core::contact::ContactHashKey;
 use relay_core::delivery::Delivery;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
 
-use crate::contact_locks::Lanes;
+use crate::contact_locks::ContactLocks;
 
 pub use crate::admin::counts::{Count, counts, last_delivered};
-pub use crate::admin::dead_letters::{Revival, discard, judge, revive};
+pub use crate::admin::dead_letters::{RedriveOutcome, delete, plan_redrive, redrive};
 pub use crate::admin::pause::{pause, paused_since, resume};
-pub use crate::admin::queue_state::QueueState;
-pub use crate::admin::report::{DeliveryReport, DeliveryState, Filter, list, state_of};
-pub use crate::admin::search::{Found, Search, queue_of, search};
-pub use crate::claim::{Claimed, First};
-pub use crate::contact_locks::LaneGuard;
+pub use crate::admin::queue_state::QueueStatus;
+pub use crate::admin::report::{DeliveryReport, DeliveryState, ListFilter, list, webhook_state};
+pub use crate::admin::search::{Found, Search, queue_status, search};
+pub use crate::claim::{ClaimOrder, ClaimedDelivery};
+pub use crate::contact_locks::ContactLockGuard;
 pub use crate::failure_counts::{FailureCount, failures_of};
-pub use crate::schema::{OpenFault, Opened, STORE_FILE, open, open_existing};
+pub use crate::schema::{Connections, OpenError, STORE_FILE, open, open_existing};
 pub use crate::webhook_usage::webhook_use;
 
 /// The store of a running relay.
@@ -37,9 +37,9 @@ pub struct SqliteStore {
     pub(crate) writer: Arc<Mutex<Connection>>,
     /// Reads go past whoever writes.
     pub(crate) reader: Arc<Mutex<Connection>>,
-    pub(crate) ambient: Arc<dyn Ambient>,
-    pub(crate) arrivals: Arc<Notify>,
-    pub(crate) lanes: Arc<Lanes>,
+    pub(crate) ambient: Arc<dyn Clock>,
+    pub(crate) work_available: Arc<Notify>,
+    pub(crate) lanes: Arc<ContactLocks>,
     /// How often a person has mended what deliveries were held for.
     pub(crate) mends: Arc<AtomicU64>,
     pub(crate) contact_hash_key: Option<ContactHashKey>,
@@ -54,12 +54,12 @@ impl std::fmt::Debug for SqliteStore {
 impl SqliteStore {
     /// A store on an [open](open()) file.
     #[must_use]
-    pub fn new(opened: Opened, ambient: Arc<dyn Ambient>) -> Self {
+    pub fn new(opened: Connections, ambient: Arc<dyn Clock>) -> Self {
         Self {
             writer: Arc::new(Mutex::new(opened.writer)),
             reader: Arc::new(Mutex::new(opened.reader)),
             ambient,
-            arrivals: Arc::new(Notify::new()),
+            work_available: Arc::new(Notify::new()),
             lanes: Arc::default(),
             mends: Arc::default(),
             contact_hash_key: None,
@@ -73,12 +73,12 @@ impl SqliteStore {
     }
 
     pub(crate) fn contact_hash(&self, delivery: &Delivery) -> Option<String> {
-        self.contact_hash_key.as_ref().map(|key| delivery.contact.hash(key))
+        self.contact_hash_key.as_ref().map(|key| delivery.contact.log_hash(key))
     }
 
     /// Resolves when something may have become deliverable since the last call.
-    pub async fn arrival(&self) {
-        self.arrivals.notified().await;
+    pub async fn wait_for_work(&self) {
+        self.work_available.notified().await;
     }
 
     /// The time now.
@@ -90,12 +90,12 @@ impl SqliteStore {
     /// A random number from 0 to 1.
     #[must_use]
     pub fn chance(&self) -> f64 {
-        self.ambient.chance()
+        self.ambient.random()
     }
 
     /// Runs one transaction, off the threads that serve requests, in the order of the calls; however long it takes to
     /// have the turn.
-    pub(crate) async fn transact<T, F>(&self, work: F) -> Result<T, StoreFault>
+    pub(crate) async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
@@ -104,27 +104,27 @@ impl SqliteStore {
     }
 
     /// The same for a caller who waits: who does not have the turn in time has a fault, and nothing was done.
-    pub(crate) async fn transact_soon<T, F>(&self, patience: Duration, work: F) -> Result<T, StoreFault>
+    pub(crate) async fn write_within<T, F>(&self, patience: Duration, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
     {
         let turn = tokio::time::timeout(patience, Arc::clone(&self.writer).lock_owned()).await;
-        run(turn.map_err(|_| StoreFault("too many writes are waiting".to_owned()))?, work).await
+        run(turn.map_err(|_| StoreError("too many writes are waiting".to_owned()))?, work).await
     }
 
     /// Runs queries that write nothing.
-    pub(crate) async fn look<T, F>(&self, work: F) -> Result<T, StoreFault>
+    pub(crate) async fn read<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     {
         let connection = Arc::clone(&self.reader).lock_owned().await;
-        flatten(tokio::task::spawn_blocking(move || work(&connection)).await)
+        join(tokio::task::spawn_blocking(move || work(&connection)).await)
     }
 }
 
-async fn run<T, F>(mut connection: OwnedMutexGuard<Connection>, work: F) -> Result<T, StoreFault>
+async fn run<T, F>(mut connection: OwnedMutexGuard<Connection>, work: F) -> Result<T, StoreError>
 where
     T: Send + 'static,
     F: FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
@@ -135,13 +135,13 @@ where
         transaction.commit()?;
         Ok(value)
     });
-    flatten(done.await)
+    join(done.await)
 }
 
-fn flatten<T>(done: Result<rusqlite::Result<T>, tokio::task::JoinError>) -> Result<T, StoreFault> {
+fn join<T>(done: Result<rusqlite::Result<T>, tokio::task::JoinError>) -> Result<T, StoreError> {
     match done {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(fault)) => Err(StoreFault(fault.to_string())),
-        Err(fault) => Err(StoreFault(fault.to_string())),
+        Ok(Err(error)) => Err(StoreError(error.to_string())),
+        Err(error) => Err(StoreError(error.to_string())),
     }
 }

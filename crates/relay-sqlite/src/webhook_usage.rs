@@ -1,21 +1,21 @@
 //! What each Clay webhook has taken.
 
 use jiff::Timestamp;
-use relay::ports::queue::{StoreFault, Submission, WebhookLedger, WebhookUse};
+use relay::ports::queue::{StoreError, Submission, WebhookLedger, WebhookUsage};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::delivery_row;
 use crate::store::SqliteStore;
 
 impl WebhookLedger for SqliteStore {
-    async fn usage(&self, webhook: &str) -> Result<WebhookUse, StoreFault> {
+    async fn usage(&self, webhook: &str) -> Result<WebhookUsage, StoreError> {
         let webhook = webhook.to_owned();
-        self.look(move |connection| webhook_use(connection, &webhook)).await
+        self.read(move |connection| webhook_use(connection, &webhook)).await
     }
 
-    async fn note(&self, webhook: &str, submission: Submission, now: Timestamp) -> Result<(), StoreFault> {
+    async fn record(&self, webhook: &str, submission: Submission, now: Timestamp) -> Result<(), StoreError> {
         let (webhook, now) = (webhook.to_owned(), now.as_millisecond());
-        self.transact(move |transaction| {
+        self.write(move |transaction| {
             transaction.prepare_cached("INSERT OR IGNORE INTO clay_webhooks (key) VALUES (?1)")?.execute([&webhook])?;
             match submission {
                 // A webhook that takes a row takes rows: what it answered before no longer holds.
@@ -38,14 +38,14 @@ impl WebhookLedger for SqliteStore {
 ///
 /// # Errors
 /// When the store cannot be read.
-pub fn webhook_use(connection: &Connection, key: &str) -> rusqlite::Result<WebhookUse> {
+pub fn webhook_use(connection: &Connection, key: &str) -> rusqlite::Result<WebhookUsage> {
     connection
         .prepare_cached("SELECT taken, refused_at, refused_status FROM clay_webhooks WHERE key = ?1")?
         .query_row([key], |row| {
             let refused_at: Option<i64> = row.get(1)?;
             let refused_status: Option<u16> = row.get(2)?;
             let taken = u64::try_from(row.get::<_, i64>(0)?).unwrap_or_default();
-            Ok(WebhookUse { taken, refused: refused_at.map(delivery_row::time).zip(refused_status) })
+            Ok(WebhookUsage { taken, refused: refused_at.map(delivery_row::time).zip(refused_status) })
         })
         .optional()
         .map(Option::unwrap_or_default)

@@ -35,7 +35,7 @@ impl Cost {
 /// The sum over the threads. One that has ended is not in it, but none of the relay's ends within a few seconds.
 fn cpu(process: u32) -> Duration {
     let tasks = format!("/proc/{process}/task");
-    let tasks = std::fs::read_dir(&tasks).unwrap_or_else(|fault| panic!("{tasks}: {fault}"));
+    let tasks = std::fs::read_dir(&tasks).unwrap_or_else(|error| panic!("{tasks}: {error}"));
     let nanoseconds = tasks.flatten().filter_map(|task| {
         let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
         text.split_whitespace().next()?.parse::<u64>().ok()
@@ -45,7 +45,7 @@ fn cpu(process: u32) -> Duration {
 
 fn peak_memory(process: u32) -> u64 {
     let path = format!("/proc/{process}/status");
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|fault| panic!("{path}: {fault}"));
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
     let kilobytes =
         text.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix("kB")?.trim().parse().ok());
     let kilobytes: u64 = kilobytes.unwrap_or_else(|| panic!("{path} tells no peak"));

@@ -32,7 +32,7 @@ impl Clock {
     /// When there is no folder for it.
     #[must_use]
     pub fn new(timers: Timers) -> Self {
-        let clock = Self { folder: TempDir::new().unwrap_or_else(|fault| panic!("{fault}")), timers };
+        let clock = Self { folder: TempDir::new().unwrap_or_else(|error| panic!("{error}")), timers };
         clock.set(0);
         clock
     }
@@ -44,8 +44,8 @@ impl Clock {
     pub fn set(&self, ahead: i64) {
         // In one step: it is read at every look at the clock.
         let new = self.folder.path().join("new");
-        std::fs::write(&new, format!("{ahead:+}\n")).unwrap_or_else(|fault| panic!("{fault}"));
-        std::fs::rename(new, self.file()).unwrap_or_else(|fault| panic!("{fault}"));
+        std::fs::write(&new, format!("{ahead:+}\n")).unwrap_or_else(|error| panic!("{error}"));
+        std::fs::rename(new, self.file()).unwrap_or_else(|error| panic!("{error}"));
     }
 
     /// What a program's environment needs to go by it.

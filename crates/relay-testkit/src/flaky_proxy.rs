@@ -74,9 +74,9 @@ impl Wire {
     /// When there is no port, or the place is none.
     pub async fn to(url: &str) -> Self {
         let place = url.trim_start_matches("http://").split('/').next().unwrap_or_default();
-        let place: SocketAddr = place.parse().unwrap_or_else(|fault| panic!("{url}: {fault}"));
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap_or_else(|fault| panic!("{fault}"));
-        let address = listener.local_addr().unwrap_or_else(|fault| panic!("{fault}"));
+        let place: SocketAddr = place.parse().unwrap_or_else(|error| panic!("{url}: {error}"));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap_or_else(|error| panic!("{error}"));
+        let address = listener.local_addr().unwrap_or_else(|error| panic!("{error}"));
         let shared = Arc::new(Shared::default());
         let of_server = Arc::clone(&shared);
         let server = tokio::spawn(async move {
@@ -203,7 +203,7 @@ async fn carry(
 #[cfg(target_os = "linux")]
 fn lose_what_comes(stream: &TcpStream) {
     let keep_nothing = [socket2::SockFilter::new(0x06, 0, 0, 0)];
-    socket2::SockRef::from(stream).attach_filter(&keep_nothing).unwrap_or_else(|fault| panic!("{fault}"));
+    socket2::SockRef::from(stream).attach_filter(&keep_nothing).unwrap_or_else(|error| panic!("{error}"));
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -11,8 +11,8 @@ use tokio::task::JoinHandle;
 /// # Panics
 /// When there is no port.
 pub async fn serve(app: Router) -> (SocketAddr, JoinHandle<()>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap_or_else(|fault| panic!("{fault}"));
-    let address = listener.local_addr().unwrap_or_else(|fault| panic!("{fault}"));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap_or_else(|error| panic!("{error}"));
+    let address = listener.local_addr().unwrap_or_else(|error| panic!("{error}"));
     let server = tokio::spawn(async move {
         let _ = axum::serve(listener, app).await;
     });

@@ -125,9 +125,9 @@ impl Down {
     #[must_use]
     #[expect(clippy::new_without_default, reason = "taking a port is not a default")]
     pub fn new() -> Self {
-        let socket = TcpSocket::new_v4().unwrap_or_else(|fault| panic!("{fault}"));
-        socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap_or_else(|fault| panic!("{fault}"));
-        let address = socket.local_addr().unwrap_or_else(|fault| panic!("{fault}"));
+        let socket = TcpSocket::new_v4().unwrap_or_else(|error| panic!("{error}"));
+        socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap_or_else(|error| panic!("{error}"));
+        let address = socket.local_addr().unwrap_or_else(|error| panic!("{error}"));
         Self { address, socket }
     }
 
@@ -143,7 +143,7 @@ impl Down {
     /// When it cannot be listened on.
     #[must_use]
     pub fn up(self, otherwise: Reply) -> FarEnd {
-        FarEnd::on(self.socket.listen(64).unwrap_or_else(|fault| panic!("{fault}")), otherwise)
+        FarEnd::on(self.socket.listen(64).unwrap_or_else(|error| panic!("{error}")), otherwise)
     }
 }
 
@@ -159,12 +159,12 @@ impl FarEnd {
     /// # Panics
     /// When there is no port.
     pub async fn start(otherwise: Reply) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap_or_else(|fault| panic!("{fault}"));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap_or_else(|error| panic!("{error}"));
         Self::on(listener, otherwise)
     }
 
     fn on(listener: TcpListener, otherwise: Reply) -> Self {
-        let address = listener.local_addr().unwrap_or_else(|fault| panic!("{fault}"));
+        let address = listener.local_addr().unwrap_or_else(|error| panic!("{error}"));
         let script = Arc::new(Mutex::new(Script {
             replies: VecDeque::new(),
             otherwise,

@@ -45,7 +45,7 @@ impl Folder {
     #[must_use]
     #[expect(clippy::new_without_default, reason = "making a folder is not a default")]
     pub fn new() -> Self {
-        Self(TempDir::new().unwrap_or_else(|fault| panic!("{fault}")))
+        Self(TempDir::new().unwrap_or_else(|error| panic!("{error}")))
     }
 
     /// Its path.
@@ -61,7 +61,7 @@ impl Folder {
 /// When it is not there.
 #[must_use]
 pub fn program() -> PathBuf {
-    let test = std::env::current_exe().unwrap_or_else(|fault| panic!("{fault}"));
+    let test = std::env::current_exe().unwrap_or_else(|error| panic!("{error}"));
     // A test is in a folder beneath the one of the programs; a program is beside it.
     let mut programs = test.ancestors().skip(1).take(2).map(|folder| folder.join("relay-local"));
     programs.find(|program| program.exists()).unwrap_or_else(|| {
@@ -121,9 +121,9 @@ impl Relay {
         settings.retain(|name, _| !unset.contains(&name.as_str()));
         settings.insert("RELAY_DATA".to_owned(), folder.path().display().to_string());
         let log = std::fs::File::options().create(true).append(true).open(folder.path().join("log"));
-        let log = log.unwrap_or_else(|fault| panic!("{fault}"));
+        let log = log.unwrap_or_else(|error| panic!("{error}"));
         let mut child =
-            command(&settings).stdout(Stdio::piped()).stderr(log).spawn().unwrap_or_else(|fault| panic!("{fault}"));
+            command(&settings).stdout(Stdio::piped()).stderr(log).spawn().unwrap_or_else(|error| panic!("{error}"));
         let mut lines = BufReader::new(child.stdout.take().unwrap_or_else(|| unreachable!("it is piped"))).lines();
         let mut banner = String::new();
         while let Ok(Some(line)) = lines.next_line().await {
@@ -199,7 +199,7 @@ impl Relay {
         let stopped = Command::new("kill").args(["-TERM", &id.to_string()]).status().await;
         assert!(stopped.is_ok_and(|status| status.success()), "it cannot be stopped");
         let status = tokio::time::timeout(crate::PATIENCE, self.child.wait()).await;
-        let status = status.unwrap_or_else(|_| panic!("it did not stop")).unwrap_or_else(|fault| panic!("{fault}"));
+        let status = status.unwrap_or_else(|_| panic!("it did not stop")).unwrap_or_else(|error| panic!("{error}"));
         (self.folder, status)
     }
 }
@@ -211,9 +211,9 @@ impl Listing for Relay {
     /// When it is not a JSON array.
     async fn deliveries(&self) -> Vec<Value> {
         let output = command(&self.settings).args(["deliveries", "--json"]).output().await;
-        let output = output.unwrap_or_else(|fault| panic!("{fault}"));
+        let output = output.unwrap_or_else(|error| panic!("{error}"));
         serde_json::from_slice(&output.stdout)
-            .unwrap_or_else(|fault| panic!("{fault}: {}", String::from_utf8_lossy(&output.stderr)))
+            .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)))
     }
 }
 

@@ -86,8 +86,8 @@ impl Case {
 /// When a file is not to be read, or has something in it that this text does not name.
 #[must_use]
 pub fn groups(folder: &Path) -> Vec<Group> {
-    let entries = std::fs::read_dir(folder).unwrap_or_else(|fault| panic!("{}: {fault}", folder.display()));
-    let mut files: Vec<_> = entries.map(|entry| entry.unwrap_or_else(|fault| panic!("{fault}")).path()).collect();
+    let entries = std::fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let mut files: Vec<_> = entries.map(|entry| entry.unwrap_or_else(|error| panic!("{error}")).path()).collect();
     files.sort();
     let groups: Vec<Group> = files.iter().map(|file| group(file)).collect();
     let names: BTreeSet<&String> = groups.iter().flat_map(|group| &group.cases).map(|case| &case.name).collect();
@@ -97,8 +97,8 @@ pub fn groups(folder: &Path) -> Vec<Group> {
 
 fn group(file: &Path) -> Group {
     let shown = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let text = std::fs::read_to_string(file).unwrap_or_else(|fault| panic!("{shown}: {fault}"));
-    let value: Value = serde_json::from_str(&text).unwrap_or_else(|fault| panic!("{shown}: {fault}"));
+    let text = std::fs::read_to_string(file).unwrap_or_else(|error| panic!("{shown}: {error}"));
+    let value: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{shown}: {error}"));
     let mut fields = Fields::of(&shown, value);
     assert!(fields.text("about").is_some(), "{shown}: about is missing");
     let properties = fields.0.remove("properties");

@@ -8,8 +8,8 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use serde_json::json;
 
 use crate::commands::{dead_letters, deliveries, doctor, pause, setup, shell, show, tail};
-use crate::error::Fault;
-use crate::exit::Ending;
+use crate::error::Error;
+use crate::exit::ExitStatus;
 use crate::output::Output;
 use crate::target::Options;
 
@@ -61,26 +61,28 @@ Exit codes:
 pub fn run() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(fault) if fault.kind() == ErrorKind::DisplayVersion && asks_for_json() => return version(),
-        Err(fault) if fault.use_stderr() && asks_for_json() => return misuse(&hinted(fault, &words())),
-        Err(fault) => hinted(fault, &words()).exit(),
+        Err(error) if error.kind() == ErrorKind::DisplayVersion && asks_for_json() => return version(),
+        Err(error) if error.use_stderr() && asks_for_json() => {
+            return print_usage_error_json(&add_local_hint(error, &raw_args()));
+        }
+        Err(error) => add_local_hint(error, &raw_args()).exit(),
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(fault) => return fail(&cli.options, &Fault::Print(fault)),
+        Err(error) => return print_error(&cli.options, &Error::Print(error)),
     };
     match runtime.block_on(execute(&cli)) {
         Ok(ending) => ending.into(),
         // Who reads has gone: there is nobody to tell.
-        Err(Fault::Print(fault)) if fault.kind() == io::ErrorKind::BrokenPipe => Ending::Well.into(),
-        Err(fault) => fail(&cli.options, &fault),
+        Err(Error::Print(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitStatus::Ok.into(),
+        Err(error) => print_error(&cli.options, &error),
     }
 }
 
-async fn execute(cli: &Cli) -> Result<Ending, Fault> {
+async fn execute(cli: &Cli) -> Result<ExitStatus, Error> {
     let (options, output) = (&cli.options, Output::new(cli.options.json));
-    options.check()?;
-    one_folder(&words())?;
+    options.check_conflicts()?;
+    check_single_data_dir(&raw_args())?;
     match &cli.command {
         Command::Setup(arguments) => setup::run(options, arguments, output).await,
         Command::Doctor(arguments) => doctor::run(options, arguments, output).await,
@@ -90,61 +92,61 @@ async fn execute(cli: &Cli) -> Result<Ending, Fault> {
         Command::Pause(arguments) => pause::run(options, arguments, true, output).await,
         Command::Resume(arguments) => pause::run(options, arguments, false, output).await,
         Command::Tail(arguments) => tail::run(options, arguments, output).await,
-        Command::Completions(_) if options.json => Err(Fault::NoJson { command: "completions" }),
-        Command::Man(_) if options.json => Err(Fault::NoJson { command: "man" }),
+        Command::Completions(_) if options.json => Err(Error::NoJson { command: "completions" }),
+        Command::Man(_) if options.json => Err(Error::NoJson { command: "man" }),
         Command::Completions(arguments) => shell::completions(arguments, Cli::command()),
         Command::Man(arguments) => shell::man(arguments, Cli::command()),
     }
 }
 
 /// Tells a fault: a sentence on standard error, or a document `{"error": …}` on standard output.
-fn fail(options: &Options, fault: &Fault) -> ExitCode {
-    let told = options.addressed(&fault.to_string());
+fn print_error(options: &Options, error: &Error) -> ExitCode {
+    let told = options.addressed(&error.to_string());
     // Where even that is gone, the exit code is all that is left to tell.
     let _ = if options.json {
         writeln!(io::stdout(), "{}", json!({"error": told}))
     } else {
         writeln!(io::stderr(), "relayctl: {told}")
     };
-    fault.ending().into()
+    error.ending().into()
 }
 
 /// The options and other words of the command line.
-fn words() -> Vec<String> {
+fn raw_args() -> Vec<String> {
     let words = std::env::args_os().skip(1).take_while(|word| word != "--");
     words.map(|word| word.to_string_lossy().into_owned()).collect()
 }
 
 /// Checks that one folder is named. clap takes the last one where another stands before the command.
-fn one_folder(words: &[String]) -> Result<(), Fault> {
+fn check_single_data_dir(words: &[String]) -> Result<(), Error> {
     let mut named = words.iter().filter(|word| *word == "--local" || word.starts_with("--local="));
     let Some(one) = named.next() else { return Ok(()) };
     match named.find(|other| *other != one) {
-        Some(_) => Err(Fault::TwoRelays { option: "another --local" }),
+        Some(_) => Err(Error::ConflictingTargets { option: "another --local" }),
         None => Ok(()),
     }
 }
 
 /// Whether JSON is wanted, on a command line that cannot be read otherwise.
 fn asks_for_json() -> bool {
-    words().iter().any(|word| word == "--json")
+    raw_args().iter().any(|word| word == "--json")
 }
 
 /// Tells the version in JSON.
 fn version() -> ExitCode {
     let told = writeln!(io::stdout(), "{}", json!({"version": env!("CARGO_PKG_VERSION")}));
-    told.map_or_else(|fault| Fault::Print(fault).ending(), |()| Ending::Well).into()
+    told.map_or_else(|error| Error::Print(error).ending(), |()| ExitStatus::Ok).into()
 }
 
 /// A folder behind `--local` and a space is taken for a word of its own; whoever wrote it so is told.
-fn hinted(mut fault: clap::Error, words: &[String]) -> clap::Error {
+fn add_local_hint(mut error: clap::Error, words: &[String]) -> clap::Error {
     let behind = words.iter().zip(words.iter().skip(1)).find(|(option, _)| *option == "--local").map(|(_, word)| word);
-    let puzzling = matches!(fault.kind(), ErrorKind::InvalidSubcommand | ErrorKind::UnknownArgument);
+    let puzzling = matches!(error.kind(), ErrorKind::InvalidSubcommand | ErrorKind::UnknownArgument);
     if let Some(folder) = behind.filter(|word| puzzling && !word.starts_with('-') && !is_command(word)) {
         let tip = format!("a folder stands behind an equals sign: --local={folder}");
-        fault.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
     }
-    fault
+    error
 }
 
 /// Whether a word is the name of a command, or of a command's own.
@@ -156,17 +158,17 @@ fn is_command(word: &str) -> bool {
 }
 
 /// Tells in JSON that the command line cannot be read.
-fn misuse(fault: &clap::Error) -> ExitCode {
-    let told = match fault.kind() {
+fn print_usage_error_json(error: &clap::Error) -> ExitCode {
+    let told = match error.kind() {
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => "a command is missing: --help lists them".to_owned(),
-        _ => sentence(&fault.to_string()),
+        _ => clap_message(&error.to_string()),
     };
     let _ = writeln!(io::stdout(), "{}", json!({"error": told}));
-    Ending::Misuse.into()
+    ExitStatus::Usage.into()
 }
 
 /// What clap says, without the usage and in one line.
-fn sentence(told: &str) -> String {
+fn clap_message(told: &str) -> String {
     let lines = told.lines().take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
     let words: Vec<&str> = lines.flat_map(str::split_whitespace).collect();
     words.join(" ").trim_start_matches("error: ").replace(" tip: ", "; ")
@@ -193,8 +195,8 @@ mod tests {
     fn a_folder_behind_a_space_is_told_how_to_be_written() {
         let told = |line: &str| {
             let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
-            let fault = Cli::try_parse_from([&["relayctl".to_owned()], &words[..]].concat()).unwrap_err();
-            sentence(&hinted(fault, &words).to_string())
+            let error = Cli::try_parse_from([&["relayctl".to_owned()], &words[..]].concat()).unwrap_err();
+            clap_message(&add_local_hint(error, &words).to_string())
         };
         for line in [
             "--local there doctor",
@@ -212,10 +214,10 @@ mod tests {
 
     #[test]
     fn two_folders_cannot_both_be_meant() {
-        let checked = |line: &str| one_folder(&line.split(' ').map(str::to_owned).collect::<Vec<_>>());
+        let checked = |line: &str| check_single_data_dir(&line.split(' ').map(str::to_owned).collect::<Vec<_>>());
         for line in ["--local=a setup --local", "--local doctor --local=a", "--local=a doctor --local=b"] {
-            let fault = checked(line).unwrap_err();
-            assert_eq!(fault.ending().code(), 2, "{line}: {fault}");
+            let error = checked(line).unwrap_err();
+            assert_eq!(error.ending().code(), 2, "{line}: {error}");
         }
         for line in ["setup", "--local=a doctor --local=a", "--local doctor", "doctor --local"] {
             checked(line).unwrap();
@@ -226,7 +228,7 @@ mod tests {
     fn a_stack_and_a_folder_cannot_both_be_meant() {
         for words in [["--local", "doctor", "--stack=relay"], ["--stack=relay", "doctor", "--local"]] {
             let cli = Cli::try_parse_from([&["relayctl"], &words[..]].concat()).unwrap();
-            assert!(matches!(cli.options.check(), Err(Fault::TwoRelays { option: "--stack" })));
+            assert!(matches!(cli.options.check_conflicts(), Err(Error::ConflictingTargets { option: "--stack" })));
         }
     }
 }

@@ -5,7 +5,7 @@ use std::io;
 
 /// Why a command could not do its work.
 #[derive(Debug, thiserror::Error)]
-pub enum Fault {
+pub enum Error {
     // ---- Wrong use ----
     /// A file that was named cannot be read.
     #[error("{path} cannot be read ({detail}): give the path of a file, or - for standard input")]
@@ -70,7 +70,7 @@ pub enum Fault {
     #[error(
         "no dead letter {id} can be read now, but it may stand behind others of its contact: retry or drop those first; nothing was changed"
     )]
-    LetterBehind {
+    DeadLetterBlocked {
         /// What was looked for.
         id: String,
     },
@@ -98,7 +98,7 @@ pub enum Fault {
     },
     /// Two relays are named.
     #[error("--local and {option} name two relays: give one of them")]
-    TwoRelays {
+    ConflictingTargets {
         /// The other one.
         option: &'static str,
     },
@@ -130,7 +130,7 @@ pub enum Fault {
     ClayUrl,
     /// A value cannot be sent in a header.
     #[error("{name} must have visible ASCII characters only: copy it again, without spaces or line breaks")]
-    NotForAHeader {
+    NotHeaderSafe {
         /// The value's name.
         name: &'static str,
     },
@@ -163,7 +163,7 @@ pub enum Fault {
     LoopsKeyRefused,
     /// What setup does not take.
     #[error(transparent)]
-    Setup(#[from] crate::setup::error::Refusal),
+    Setup(#[from] crate::setup::error::SetupError),
 
     // ---- Refused ----
     /// The last of its kind would go.
@@ -176,13 +176,13 @@ pub enum Fault {
     },
     /// One secret is written and the other is not.
     #[error("{written} is written, {missing} is not, and running setup again completes it: {why}")]
-    HalfWritten {
+    PartialWrite {
         /// What is written.
         written: String,
         /// What is not.
         missing: String,
         /// Why.
-        why: Box<Fault>,
+        why: Box<Error>,
     },
 
     // ---- Surroundings ----
@@ -195,12 +195,12 @@ pub enum Fault {
         line: usize,
     },
     /// A secret is one that the relay could not use.
-    #[error("the secret {name} would be of no use to the relay, so nothing was written: {fault}")]
+    #[error("the secret {name} would be of no use to the relay, so nothing was written: {error}")]
     UnusableSecret {
         /// The secret.
         name: String,
         /// Why.
-        fault: relay::config::secret_document::DocumentFault,
+        error: relay::config::secret_document::DocumentError,
     },
     /// Loops cannot be asked.
     #[error("Loops could not check the API key ({what}), so nothing was written: try again, or look at the network")]
@@ -241,7 +241,7 @@ pub enum Fault {
     #[error(
         "these AWS credentials may not do {action} on {on}: have that permission added, or use others with --profile"
     )]
-    Denied {
+    AccessDenied {
         /// The permission.
         action: &'static str,
         /// The resource.
@@ -269,7 +269,7 @@ pub enum Fault {
     #[error(
         "{what} is not there: the stack has lost it; docs/operations.md, \"A part of the stack is gone\", says how it comes back"
     )]
-    Missing {
+    ResourceMissing {
         /// The part.
         what: String,
     },
@@ -291,7 +291,7 @@ pub enum Fault {
     },
     /// AWS fails.
     #[error("AWS fails at {action} on {on}: try again, and look at the AWS health page if it stays")]
-    AwsFails {
+    AwsInternal {
         /// The call.
         action: &'static str,
         /// The resource.
@@ -302,7 +302,7 @@ pub enum Fault {
     DeletedSecret(#[from] crate::aws::error::DeletedSecret),
     /// AWS refuses a call for another reason.
     #[error("AWS refuses {action} on {on} with {code}: look that code up in the reference of the service")]
-    AwsRefuses {
+    AwsRejected {
         /// The call.
         action: &'static str,
         /// The resource.
@@ -312,25 +312,25 @@ pub enum Fault {
     },
     /// There is no data folder.
     #[error("{folder} is not a data folder of relay-local: start the relay first, or give --local=FOLDER")]
-    NoFolder {
+    NotADataDir {
         /// Where it was looked for.
         folder: String,
     },
     /// A variable is set to something that relay-local does not take.
     #[error("{0}; correct it in this terminal, which relay-local reads it from too")]
-    Setting(#[from] relay::config::env::SettingFault),
+    Setting(#[from] relay::config::env::SettingError),
     /// The data folder is not to be had.
     #[error(transparent)]
-    Folder(#[from] relay_sqlite::data_dir::FolderFault),
+    Folder(#[from] relay_sqlite::data_dir::DataDirError),
     /// What the folder keeps of keys is not to be had.
     #[error(transparent)]
-    Stored(#[from] relay_sqlite::data_dir::secrets_file::StoredFault),
+    Stored(#[from] relay_sqlite::data_dir::secrets_file::SecretsFileError),
     /// What is kept is in another's hand, or of no use.
     #[error(transparent)]
-    Keeping(#[from] crate::setup::secret_store::KeepingFault),
+    SecretStore(#[from] crate::setup::secret_store::SecretStoreError),
     /// The store is not to be had.
     #[error(transparent)]
-    Store(#[from] relay_sqlite::store::OpenFault),
+    Store(#[from] relay_sqlite::store::OpenError),
     /// The store cannot be read or written.
     #[error("the store in the data folder cannot be used ({0}): try again")]
     Database(#[from] rusqlite::Error),
@@ -358,5 +358,5 @@ pub enum Fault {
     Json(#[from] serde_json::Error),
     /// The HTTP client cannot be built.
     #[error(transparent)]
-    Client(#[from] relay::destination::http_client::BuildFault),
+    Client(#[from] relay::destination::http_client::BuildError),
 }

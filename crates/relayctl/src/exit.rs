@@ -2,47 +2,47 @@
 
 use std::process::ExitCode;
 
-use crate::error::Fault;
+use crate::error::Error;
 
 /// The exit codes. Scripts depend on them: they do not change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
+pub enum ExitStatus {
     /// Everything is well. Exit code 0.
-    Well,
+    Ok,
     /// Something was refused or failed: a check of `doctor`, or a part of what was to be done. Exit code 1.
-    Refused,
+    Failed,
     /// The command was used wrongly: its arguments, or what it was given to read. Exit code 2, as for every wrong argument.
-    Misuse,
+    Usage,
     /// What the command needs is not there: a stack, a folder, a permission, credentials, a service. Exit code 3.
-    Surroundings,
+    Unavailable,
     /// `doctor` has warnings and nothing worse. Exit code 4.
     Warnings,
 }
 
-impl Ending {
+impl ExitStatus {
     /// The exit code.
     #[must_use]
     pub const fn code(self) -> u8 {
         match self {
-            Self::Well => 0,
-            Self::Refused => 1,
-            Self::Misuse => 2,
-            Self::Surroundings => 3,
+            Self::Ok => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::Unavailable => 3,
             Self::Warnings => 4,
         }
     }
 }
 
-impl From<Ending> for ExitCode {
-    fn from(ending: Ending) -> Self {
+impl From<ExitStatus> for ExitCode {
+    fn from(ending: ExitStatus) -> Self {
         Self::from(ending.code())
     }
 }
 
-impl Fault {
+impl Error {
     /// The exit code that it leads to.
     #[must_use]
-    pub const fn ending(&self) -> Ending {
+    pub const fn ending(&self) -> ExitStatus {
         match self {
             Self::Input { .. }
             | Self::SamConfig { .. }
@@ -51,12 +51,12 @@ impl Fault {
             | Self::NoStackNamed
             | Self::Setting(_)
             | Self::NoTerminal
-            | Self::TwoRelays { .. }
+            | Self::ConflictingTargets { .. }
             | Self::ValuesDocument { .. }
             | Self::UnknownValue { .. }
             | Self::SigningSecret
             | Self::ClayUrl
-            | Self::NotForAHeader { .. }
+            | Self::NotHeaderSafe { .. }
             | Self::TokenCount { .. }
             | Self::WhichRoute { .. }
             | Self::NoSuchSecret { .. }
@@ -65,16 +65,16 @@ impl Fault {
             | Self::NoSuchDelivery { .. }
             | Self::NotOnRecord { .. }
             | Self::NoSuchLetter { .. }
-            | Self::LetterBehind { .. }
+            | Self::DeadLetterBlocked { .. }
             | Self::NoBody { .. }
             | Self::BodyFile { .. }
-            | Self::Pages { .. } => Ending::Misuse,
+            | Self::Pages { .. } => ExitStatus::Usage,
             Self::LastSecret { .. }
             | Self::Interrupted
             | Self::UnreadableLetter { .. }
             | Self::Json(_)
-            | Self::Client(_) => Ending::Refused,
-            _ => Ending::Surroundings,
+            | Self::Client(_) => ExitStatus::Failed,
+            _ => ExitStatus::Unavailable,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use comfy_table::{Cell, ColumnConstraint, ContentArrangement, Row, Table, Width, presets};
 use serde::Serialize;
 
-use crate::error::Fault;
+use crate::error::Error;
 
 /// Standard output, as the options want it.
 #[derive(Debug, Clone, Copy)]
@@ -17,7 +17,7 @@ pub struct Output {
 
 /// A colour with a meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Colour {
+pub enum Severity {
     /// Well.
     Green,
     /// Worth a look.
@@ -45,7 +45,7 @@ impl Output {
     ///
     /// # Errors
     /// When nothing can be printed.
-    pub fn document(self, document: &impl Serialize) -> Result<(), Fault> {
+    pub fn print_json(self, document: &impl Serialize) -> Result<(), Error> {
         if self.json {
             let text = serde_json::to_string_pretty(document)?;
             writeln!(io::stdout().lock(), "{text}")?;
@@ -57,7 +57,7 @@ impl Output {
     ///
     /// # Errors
     /// When nothing can be printed.
-    pub fn line(self, text: impl std::fmt::Display) -> Result<(), Fault> {
+    pub fn print(self, text: impl std::fmt::Display) -> Result<(), Error> {
         if !self.json {
             writeln!(io::stdout().lock(), "{text}")?;
         }
@@ -96,30 +96,30 @@ impl Output {
     ///
     /// # Errors
     /// When nothing can be printed.
-    pub fn fitted(self, mut table: Table, first: &[usize]) -> Result<(), Fault> {
-        match fit(&mut table) {
-            Ok(()) => self.line(table),
-            Err(room) => self.line(lines(&table, first, room)),
+    pub fn print_table(self, mut table: Table, first: &[usize]) -> Result<(), Error> {
+        match fit_columns(&mut table) {
+            Ok(()) => self.print(table),
+            Err(room) => self.print(as_blocks(&table, first, room)),
         }
     }
 
     /// A text in a colour, where there are colours.
     #[must_use]
-    pub fn paint(self, colour: Colour, text: &str) -> String {
+    pub fn colorize(self, colour: Severity, text: &str) -> String {
         let code = match colour {
-            Colour::Green => 32,
-            Colour::Yellow => 33,
-            Colour::Red => 31,
+            Severity::Green => 32,
+            Severity::Yellow => 33,
+            Severity::Red => 31,
         };
         if self.coloured { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
     }
 }
 
 /// What stands between two columns: a space each, and where a line would be.
-const BETWEEN: usize = 3;
+const COLUMN_GAP: usize = 3;
 
 /// The rows of a table below one another, in this many characters.
-fn lines(table: &Table, first: &[usize], room: usize) -> String {
+fn as_blocks(table: &Table, first: &[usize], room: usize) -> String {
     let titles: Vec<String> = table.header().into_iter().flat_map(Row::cell_iter).map(Cell::content).collect();
     let rows = table.row_iter().map(|row| {
         let cells: Vec<String> = row.cell_iter().map(Cell::content).collect();
@@ -145,7 +145,7 @@ fn lines(table: &Table, first: &[usize], room: usize) -> String {
 }
 
 /// Keeps the words of a table whole, or tells in how many characters there is no room for that.
-fn fit(table: &mut Table) -> Result<(), usize> {
+fn fit_columns(table: &mut Table) -> Result<(), usize> {
     // A pipe has no width, and gets everything in one line.
     let Some(room) = table.width().map(usize::from) else { return Ok(()) };
     let longest_word = |text: &str| text.split_whitespace().map(|word| word.chars().count()).max().unwrap_or_default();
@@ -156,12 +156,12 @@ fn fit(table: &mut Table) -> Result<(), usize> {
         .enumerate()
         .map(|(column, title)| cells(column).map(|cell| longest_word(&cell)).fold(longest_word(title), usize::max))
         .collect();
-    if needed.iter().map(|width| width + BETWEEN).sum::<usize>() > room {
+    if needed.iter().map(|width| width + COLUMN_GAP).sum::<usize>() > room {
         return Err(room);
     }
     for (column, width) in needed.into_iter().enumerate() {
         // The column's own spaces count.
-        let width = Width::Fixed(u16::try_from(width + BETWEEN - 1).unwrap_or(u16::MAX));
+        let width = Width::Fixed(u16::try_from(width + COLUMN_GAP - 1).unwrap_or(u16::MAX));
         if let Some(column) = table.column_mut(column) {
             column.set_constraint(ColumnConstraint::LowerBoundary(width));
         }
@@ -184,9 +184,9 @@ mod tests {
         if let Some(width) = width {
             table.set_width(width);
         }
-        match fit(&mut table) {
+        match fit_columns(&mut table) {
             Ok(()) => table.to_string(),
-            Err(room) => lines(&table, &[3, 4], room),
+            Err(room) => as_blocks(&table, &[3, 4], room),
         }
     }
 

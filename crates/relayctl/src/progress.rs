@@ -12,7 +12,7 @@ const TICK: Duration = Duration::from_millis(120);
 /// A spinner with a text, for steps that nobody can count; silent where `quiet`.
 #[must_use]
 pub fn spinner(quiet: bool, text: impl Into<Cow<'static, str>>) -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(None, target(quiet)).with_message(text);
+    let bar = ProgressBar::with_draw_target(None, draw_target(quiet)).with_message(text);
     bar.enable_steady_tick(TICK);
     bar
 }
@@ -20,7 +20,7 @@ pub fn spinner(quiet: bool, text: impl Into<Cow<'static, str>>) -> ProgressBar {
 /// A bar over so many steps; silent where `quiet`.
 #[must_use]
 pub fn bar(quiet: bool, steps: u64, text: impl Into<Cow<'static, str>>) -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(Some(steps), target(quiet)).with_message(text);
+    let bar = ProgressBar::with_draw_target(Some(steps), draw_target(quiet)).with_message(text);
     // The template is fixed; should it ever be wrong, the plain bar serves.
     if let Ok(style) = ProgressStyle::with_template("{msg} {bar:30} {pos}/{len}{left}") {
         bar.set_style(style.with_key("left", |state: &ProgressState, line: &mut dyn fmt::Write| {
@@ -36,7 +36,7 @@ pub fn bar(quiet: bool, steps: u64, text: impl Into<Cow<'static, str>>) -> Progr
     bar
 }
 
-fn target(quiet: bool) -> ProgressDrawTarget {
+fn draw_target(quiet: bool) -> ProgressDrawTarget {
     // Drawn on a terminal only: indicatif looks for itself.
     if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() }
 }

@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use relay_sqlite::data_dir::DataFolder;
+use relay_sqlite::data_dir::DataDir;
 use relay_sqlite::data_dir::config::{DEFAULT_DATA, RELAY_DATA};
 
 use crate::aws::sam_config::{DEFAULT_ENVIRONMENT, SamParameters};
 use crate::aws::session::Session;
 use crate::aws::stack::Stack;
-use crate::error::Fault;
+use crate::error::Error;
 
 /// The options that every command takes.
 #[derive(Debug, Clone, Args)]
@@ -51,7 +51,7 @@ pub enum Target {
     /// A stack.
     Stack(Box<StackTarget>),
     /// A data folder.
-    Local(DataFolder),
+    Local(DataDir),
 }
 
 /// A stack, and the account that it is in.
@@ -68,7 +68,7 @@ impl Options {
     ///
     /// # Errors
     /// When a stack and a folder are.
-    pub fn check(&self) -> Result<(), Fault> {
+    pub fn check_conflicts(&self) -> Result<(), Error> {
         // clap's own conflicts do not reach from before a command to behind it.
         let stack = [
             ("--stack", self.stack.is_some()),
@@ -77,7 +77,7 @@ impl Options {
             ("--profile", self.profile.is_some()),
         ];
         match stack.into_iter().find(|(_, given)| *given) {
-            Some((option, _)) if self.local.is_some() => Err(Fault::TwoRelays { option }),
+            Some((option, _)) if self.local.is_some() => Err(Error::ConflictingTargets { option }),
             _ => Ok(()),
         }
     }
@@ -86,12 +86,12 @@ impl Options {
     ///
     /// # Errors
     /// When nothing says which, or it is not there.
-    pub async fn target(&self) -> Result<Target, Fault> {
+    pub async fn target(&self) -> Result<Target, Error> {
         if let Some(folder) = self.local_folder() {
             if !folder.is_dir() {
-                return Err(Fault::NoFolder { folder: folder.display().to_string() });
+                return Err(Error::NotADataDir { folder: folder.display().to_string() });
             }
-            return Ok(Target::Local(DataFolder::new(folder)));
+            return Ok(Target::Local(DataDir::new(folder)));
         }
         let name = self.stack_name()?;
         let session = self.session().await?;
@@ -111,19 +111,19 @@ impl Options {
     ///
     /// # Errors
     /// When nothing says it.
-    pub fn stack_name(&self) -> Result<String, Fault> {
+    pub fn stack_name(&self) -> Result<String, Error> {
         match &self.stack {
             Some(name) => Ok(name.clone()),
-            None => self.sam()?.stack_name.ok_or(Fault::NoStackNamed),
+            None => self.sam()?.stack_name.ok_or(Error::NoStackNamed),
         }
     }
 
     /// How the program is called for this relay, from here.
     #[must_use]
-    pub fn called(&self) -> String {
+    pub fn command_line(&self) -> String {
         let mut words = vec!["relayctl".to_owned()];
         if let Some(folder) = self.local_folder() {
-            words.push(format!("--local={}", quoted(&folder.display().to_string())));
+            words.push(format!("--local={}", shell_quote(&folder.display().to_string())));
             return words.join(" ");
         }
         let config = self.config.as_ref().map(|file| file.display().to_string());
@@ -135,7 +135,7 @@ impl Options {
             ("--region", self.region.clone()),
             ("--profile", self.profile.clone()),
         ] {
-            words.extend(value.map(|value| format!("{option} {}", quoted(&value))));
+            words.extend(value.map(|value| format!("{option} {}", shell_quote(&value))));
         }
         words.join(" ")
     }
@@ -143,27 +143,27 @@ impl Options {
     /// A text whose commands act on this relay, wherever they are pasted.
     #[must_use]
     pub fn addressed(&self, text: &str) -> String {
-        text.replace("`relayctl ", &format!("`{} ", self.called()))
+        text.replace("`relayctl ", &format!("`{} ", self.command_line()))
     }
 
     /// The account.
     ///
     /// # Errors
     /// When there is no region, or no credentials.
-    pub async fn session(&self) -> Result<Session, Fault> {
+    pub async fn session(&self) -> Result<Session, Error> {
         let sam = self.sam()?;
         let profile = self.profile.clone().or(sam.profile);
         let region = self.region.clone().or(sam.region);
         Session::open(profile.as_deref(), region.as_deref()).await
     }
 
-    fn sam(&self) -> Result<SamParameters, Fault> {
+    fn sam(&self) -> Result<SamParameters, Error> {
         SamParameters::read(self.config.as_deref(), &self.config_env)
     }
 }
 
 /// A word as a shell takes it.
-fn quoted(word: &str) -> String {
+fn shell_quote(word: &str) -> String {
     let plain = |letter: char| letter.is_alphanumeric() || "/._-~+@:".contains(letter);
     if !word.is_empty() && word.chars().all(plain) {
         word.to_owned()

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use crate::Relay;
-use relay::ports::clock::{Ambient as _, System};
+use relay::ports::clock::{Clock as _, SystemClock};
 use relay_core::policy::retry;
 use relay_testkit::deliveries::Listing as _;
 use relay_testkit::mock_destination::{Down, FarEnd, Got, Reply};
@@ -63,7 +63,7 @@ pub(crate) async fn contact_created(relay: &Relay, name: &str) {
 
 /// An HTTP date that far ahead, and when at the earliest that is.
 pub(crate) fn date_in(wait: Duration) -> (String, Instant) {
-    let (now, date) = (System.now(), retry::after(System.now(), wait));
+    let (now, date) = (SystemClock.now(), retry::add_saturating(SystemClock.now(), wait));
     let text = date.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
     let until = u64::try_from(date.as_second() * 1000 - now.as_millisecond()).unwrap();
     (text, Instant::now() + Duration::from_millis(until) - ROUNDING)

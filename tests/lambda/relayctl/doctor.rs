@@ -158,7 +158,7 @@ async fn dead_letters_old_messages_and_paused_workers_are_named() {
 #[tokio::test]
 async fn a_pool_that_is_used_up_soon_or_now_is_named() {
     let operated = operated().await;
-    let webhook = ClayWebhook::new(&operated.clay.url("/v3/sources/webhook/x"), None).unwrap().key();
+    let webhook = ClayWebhook::new(&operated.clay.url("/v3/sources/webhook/x"), None).unwrap().fingerprint();
     let number = |number: i64| AttributeValue::N(number.to_string());
     let put = async |taken: i64, refused: Option<i64>| {
         let table = operated.stack().account().dynamodb();

@@ -1,6 +1,6 @@
 //! `relayctl doctor` and the secrets: what they lack, what cannot be read, and what does not fit together.
 
-use relay_aws::secrets::cached_secret::REREAD_EVERY;
+use relay_aws::secrets::cached_secret::MIN_REFRESH_INTERVAL;
 use relay_testkit::lambda_fake::Setup;
 use relay_testkit::lambda_fake::operator::Operated;
 use relay_testkit::lambda_fake::stack::text;
@@ -127,7 +127,7 @@ async fn right_after_setup_functions_that_were_asked_before_are_said_to_read_the
         finds(&operated, &[("signed-webhook", "warn"), ("forged-webhook", "warn"), ("relay-token", "warn")]).await;
     assert!(said.found("forged-webhook").to_do.contains("run doctor again in"), "{said:?}");
     let began = std::time::Instant::now();
-    eventually_within(REREAD_EVERY + PATIENCE, "functions that have read their secrets", async || {
+    eventually_within(MIN_REFRESH_INTERVAL + PATIENCE, "functions that have read their secrets", async || {
         not_well(&operated.doctor().await).is_empty().then_some(())
     })
     .await;

@@ -4,69 +4,73 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use relay::config::env::SettingFault;
+use relay::config::env::SettingError;
 use relay::destination::http_client::HttpClient;
 use relay::destination::loops::HttpLoops;
-use relay::ingress::clay_row::ClayToLoops;
-use relay::ingress::schema_cache::PropertyList;
-use relay::ports::clock::System;
+use relay::ingress::clay_row::ClayRowHandler;
+use relay::ingress::schema_cache::SchemaCache;
+use relay::ports::clock::SystemClock;
 use relay::ports::secrets::ClayToLoopsSecret;
 
 use crate::lambda::config::{
     CLAY_TO_LOOPS_SECRET_ARN, FunctionSettings, LEDGER_TABLE, LOOPS_DEAD_LETTER_URL, LOOPS_QUEUE_URL,
 };
 use crate::lambda::init::warm_up;
-use crate::ledger::contact_lock::AwsLane;
+use crate::ledger::contact_lock::ContactFastPath;
 use crate::ledger::deliveries::Ledger;
-use crate::ledger::limiter_item::PaceInTable;
-use crate::ledger::rate_limiter::SharedPace;
+use crate::ledger::limiter_item::DynamoLimiterStore;
+use crate::ledger::rate_limiter::DistributedRateLimiter;
 use crate::ledger::table::LedgerTable;
-use crate::secrets::cached_secret::ManagedSecret;
+use crate::secrets::cached_secret::CachedSecret;
 use crate::sqs::queue::SqsQueue;
 
 /// The longest that a start waits for the list of contact properties.
-const LIST_WITHIN: Duration = Duration::from_secs(1);
+const SCHEMA_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The handler of both functions.
-pub type Rows = ClayToLoops<
-    ManagedSecret<ClayToLoopsSecret, System>,
-    HttpLoops<System>,
-    AwsLane<System>,
-    Arc<SharedPace<System>>,
-    System,
+pub type AwsClayRowHandler = ClayRowHandler<
+    CachedSecret<ClayToLoopsSecret, SystemClock>,
+    HttpLoops<SystemClock>,
+    ContactFastPath<SystemClock>,
+    Arc<DistributedRateLimiter<SystemClock>>,
+    SystemClock,
 >;
 
 /// The handler, and the places that its first event will be sent to: Loops, and the ledger.
 ///
 /// # Errors
 /// Every fault of the settings.
-pub fn handler(
+pub fn build(
     variables: &BTreeMap<String, String>,
     client: &HttpClient,
-) -> Result<(Rows, [String; 2]), Vec<SettingFault>> {
+) -> Result<(AwsClayRowHandler, [String; 2]), Vec<SettingError>> {
     let needed = [CLAY_TO_LOOPS_SECRET_ARN, LOOPS_QUEUE_URL, LOOPS_DEAD_LETTER_URL, LEDGER_TABLE];
     let FunctionSettings { shared, account, needed } = FunctionSettings::read(variables, client, needed)?;
     let [secret, queue, dead_letters, table] = needed;
     let table = LedgerTable::new(account.dynamodb(), table);
     let ledger = Ledger::new(table.clone()).with_contact_hash_key(shared.contact_hash_key);
-    let handler = ClayToLoops {
-        secrets: ManagedSecret::new(account.secrets_manager(), secret, shared.secret_ttl, System),
-        loops: HttpLoops::new(client.clone(), &shared.loops_api_url, System),
-        lane: AwsLane::new(SqsQueue::new(account.clone(), queue, dead_letters), ledger, System),
-        pace: Arc::new(SharedPace::new(PaceInTable::to_loops(table), shared.loops_rate, System)),
-        ambient: System,
+    let handler = ClayRowHandler {
+        secrets: CachedSecret::new(account.secrets_manager(), secret, shared.secret_ttl, SystemClock),
+        loops: HttpLoops::new(client.clone(), &shared.loops_api_url, SystemClock),
+        lane: ContactFastPath::new(SqsQueue::new(account.clone(), queue, dead_letters), ledger, SystemClock),
+        pace: Arc::new(DistributedRateLimiter::new(
+            DynamoLimiterStore::to_loops(table),
+            shared.loops_rate,
+            SystemClock,
+        )),
+        ambient: SystemClock,
         contact_source: shared.contact_source,
-        properties: PropertyList::of(shared.typed_properties),
+        properties: SchemaCache::new(shared.typed_properties),
     };
     Ok((handler, [shared.loops_api_url, account.dynamodb_origin()]))
 }
 
 /// What is done before the first row: the secret, a connection to Loops, and over it the list of contact properties. From
 /// then on the list is read by a task beside the rows. It goes on whenever the function runs, and no row waits for it.
-pub async fn start(handler: &Rows, client: &HttpClient, [loops, ledger]: &[String; 2]) {
+pub async fn init(handler: &AwsClayRowHandler, client: &HttpClient, [loops, ledger]: &[String; 2]) {
     warm_up(&handler.secrets, client, &[loops, ledger]).await;
     let properties = handler.property_reader();
     // What takes longer is read later, when a row finds it due.
-    drop(tokio::time::timeout(LIST_WITHIN, properties.read()).await);
+    drop(tokio::time::timeout(SCHEMA_TIMEOUT, properties.refresh_if_due()).await);
     tokio::spawn(properties.keep());
 }

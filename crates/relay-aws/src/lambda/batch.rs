@@ -7,105 +7,105 @@ use std::time::Duration;
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
 use futures_util::future::join_all;
 use jiff::Timestamp;
-use relay::ports::clock::Ambient;
-use relay::ports::queue::StoreFault;
-use relay::rate_limit::limiter::{LeftAlone, Readiness};
+use relay::ports::clock::Clock;
+use relay::ports::queue::StoreError;
+use relay::rate_limit::limiter::{Readiness, Unavailable};
 use relay_core::delivery::Delivery;
 use relay_core::policy::retry;
 use tokio::time::Instant;
 use tracing::{error, warn};
 
-use crate::sqs::dead_letter::{self, Death, Label, MALFORMED};
-use crate::sqs::early_release::WaitsFor;
+use crate::sqs::dead_letter::{self, DeadLetterAttributes, FailureInfo, MALFORMED};
+use crate::sqs::early_release::BlockedOn;
 use crate::sqs::message;
 use crate::sqs::queue::SqsQueue;
 use crate::sqs::receive_limits;
 
 /// What has to be left of a function's time for another message to be begun: the turn, a call and its record.
-const TIME_FOR_ONE: Duration = Duration::from_secs(30);
+const MIN_ATTEMPT_TIME: Duration = Duration::from_secs(30);
 /// What is kept of a function's time to tell which messages come back.
-const TIME_TO_TELL: Duration = Duration::from_secs(4);
+const RESPONSE_RESERVE: Duration = Duration::from_secs(4);
 /// What a worker leaves of that: it must have told what became of a delivery before it is broken off.
-const TIME_TO_END: Duration = Duration::from_secs(1);
+const RECORD_RESERVE: Duration = Duration::from_secs(1);
 /// When a message is looked at again whose turn has not come.
-const NOT_YET: Duration = Duration::from_secs(2);
+const RETRY_SOON: Duration = Duration::from_secs(2);
 /// The longest that SQS hides a message.
-const LONGEST_HIDDEN: i32 = 12 * 60 * 60;
+const MAX_VISIBILITY_SECS: i32 = 12 * 60 * 60;
 
 /// What a worker makes of one message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
+pub enum MessageAction {
     /// The far end has it. It had waited for that before: others that wait for the same may go as well.
     Delivered {
         /// What it had waited for.
-        waited: Option<WaitsFor>,
+        waited: Option<BlockedOn>,
     },
     /// It will never be taken.
-    Dead(Death),
+    Dead(FailureInfo),
     /// Another body is known under its id: it is kept under an id of its own.
-    Conflict(Death),
+    Conflict(FailureInfo),
     /// It died before, and its letter is kept: nothing is left to do.
-    Buried,
+    Drop,
     /// It has not ended: the message comes back at that time, and not before.
-    Back(Timestamp),
+    RetryAt(Timestamp),
     /// It has not ended: the message comes back at that time, or when another delivery gets through.
-    Parked(Timestamp, WaitsFor),
+    Defer(Timestamp, BlockedOn),
     /// Its turn has not come: the message comes back in a moment.
-    NotYet,
+    Later,
     /// What has to be asked or told cannot be reached: the message comes back later each time, because the queue counts
     /// how often it is received.
-    Unable,
+    Backoff,
 }
 
-impl Fate {
+impl MessageAction {
     /// Whether its delivery waits no more.
     pub(crate) const fn has_ended(self) -> bool {
-        matches!(self, Self::Delivered { .. } | Self::Dead(_) | Self::Conflict(_) | Self::Buried)
+        matches!(self, Self::Delivered { .. } | Self::Dead(_) | Self::Conflict(_) | Self::Drop)
     }
 }
 
 /// What is known of a message besides the delivery that it carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Handed {
+pub struct MessageContext {
     /// It may send what has died by then, and nothing that died later: the dead letter is a person's.
-    pub outlives: Timestamp,
+    pub redriven_until: Timestamp,
     /// Until when it is to be told what became of it.
     pub until: Instant,
 }
 
-impl Handed {
+impl MessageContext {
     /// Whether there is time for another attempt.
-    pub(crate) fn has_time_for_one(&self) -> bool {
-        self.until.saturating_duration_since(Instant::now()) + TIME_TO_END + TIME_TO_TELL >= TIME_FOR_ONE
+    pub(crate) fn has_time_for_attempt(&self) -> bool {
+        self.until.saturating_duration_since(Instant::now()) + RECORD_RESERVE + RESPONSE_RESERVE >= MIN_ATTEMPT_TIME
     }
 }
 
 /// What is done with one message.
 pub trait MessageWorker: Send + Sync {
     /// Works on one delivery.
-    fn work(&self, delivery: &Delivery, handed: Handed) -> impl Future<Output = Fate> + Send;
+    fn work(&self, delivery: &Delivery, handed: MessageContext) -> impl Future<Output = MessageAction> + Send;
 
     /// Ends a delivery that has waited, or been received, for as long as it may.
-    fn give_up(&self, delivery: &Delivery, handed: Handed) -> impl Future<Output = Fate> + Send;
+    fn give_up(&self, delivery: &Delivery, handed: MessageContext) -> impl Future<Output = MessageAction> + Send;
 
     /// Notes that what died is among the dead letters.
-    fn kept(&self, delivery: &Delivery, death: Death) -> impl Future<Output = ()> + Send;
+    fn kept(&self, delivery: &Delivery, death: FailureInfo) -> impl Future<Output = ()> + Send;
 
     /// Whether the far end can be tried now.
     fn readiness(&self) -> Readiness;
 
     /// Notes by which receipt a delivery can be shown again before its time.
-    fn park(&self, delivery: &Delivery, waits_for: WaitsFor, receipt: &str) -> impl Future<Output = ()> + Send;
+    fn park(&self, delivery: &Delivery, waits_for: BlockedOn, receipt: &str) -> impl Future<Output = ()> + Send;
 
     /// The receipts of deliveries that may go as well, now that this one has got through.
-    fn freed_by(&self, delivery: &Delivery, waited: Option<WaitsFor>) -> impl Future<Output = Vec<String>> + Send;
+    fn freed_by(&self, delivery: &Delivery, waited: Option<BlockedOn>) -> impl Future<Output = Vec<String>> + Send;
 
     /// The receipts of deliveries that may go now that a person has mended what they were held for.
     fn freed_by_mending(&self) -> impl Future<Output = Vec<String>> + Send;
 }
 
 /// Works through a batch until the function's time is nearly up, and tells which messages are to come back.
-pub async fn run<W, A>(
+pub async fn process_batch<W, A>(
     worker: &W,
     queue: &SqsQueue,
     ambient: &A,
@@ -114,7 +114,7 @@ pub async fn run<W, A>(
 ) -> SqsBatchResponse
 where
     W: MessageWorker,
-    A: Ambient,
+    A: Clock,
 {
     let mut groups: BTreeMap<String, Vec<SqsMessage>> = BTreeMap::new();
     for message in event.records {
@@ -122,7 +122,7 @@ where
         groups.entry(group).or_default().push(message);
     }
     let batch = Batch { worker, queue, ambient, deadline };
-    let groups = groups.iter().map(|(group, messages)| batch.work_on_group(group, messages));
+    let groups = groups.iter().map(|(group, messages)| batch.process_group(group, messages));
     let mut response = SqsBatchResponse::default();
     for id in join_all(groups).await.into_iter().flatten() {
         let mut failure = BatchItemFailure::default();
@@ -139,130 +139,136 @@ struct Batch<'a, W, A> {
     deadline: Instant,
 }
 
-impl<W: MessageWorker, A: Ambient> Batch<'_, W, A> {
+impl<W: MessageWorker, A: Clock> Batch<'_, W, A> {
     /// The ids of the messages that come back: the first that has not ended, and all behind it.
-    async fn work_on_group(&self, group: &str, messages: &[SqsMessage]) -> Vec<String> {
+    async fn process_group(&self, group: &str, messages: &[SqsMessage]) -> Vec<String> {
         for (place, message) in messages.iter().enumerate() {
-            let Some(wait) = self.work_in_time(group, message).await else { continue };
+            let Some(wait) = self.process_with_deadline(group, message).await else { continue };
             let (_, behind) = messages.split_at(place + 1);
             // A group is closed as long as any of its messages is hidden: those behind wait for the first, not for themselves.
-            join_all(behind.iter().map(|message| self.hide(message, Duration::ZERO))).await;
+            join_all(behind.iter().map(|message| self.change_visibility(message, Duration::ZERO))).await;
             // They are all received with the first.
             let most = messages.iter().skip(place).map(receive_limits::receives).max().unwrap_or_default();
-            self.hide(message, wait.max(receive_limits::shortest_wait(most))).await;
+            self.change_visibility(message, wait.max(receive_limits::min_delay(most))).await;
             return messages.iter().skip(place).filter_map(|message| message.message_id.clone()).collect();
         }
         Vec::new()
     }
 
     /// Works on one message, if there is time; how long it has to wait, if it has to come back.
-    async fn work_in_time(&self, group: &str, message: &SqsMessage) -> Option<Duration> {
-        if self.deadline.saturating_duration_since(Instant::now()) < TIME_FOR_ONE {
+    async fn process_with_deadline(&self, group: &str, message: &SqsMessage) -> Option<Duration> {
+        if self.deadline.saturating_duration_since(Instant::now()) < MIN_ATTEMPT_TIME {
             return Some(Duration::ZERO);
         }
         // Whoever is ended by Lambda takes the other groups along.
-        let in_time = self.deadline.checked_sub(TIME_TO_TELL).unwrap_or(self.deadline);
-        let worked = tokio::time::timeout_at(in_time, self.work_on(group, message, in_time)).await;
+        let in_time = self.deadline.checked_sub(RESPONSE_RESERVE).unwrap_or(self.deadline);
+        let worked = tokio::time::timeout_at(in_time, self.process_message(group, message, in_time)).await;
         worked.unwrap_or_else(|_| {
             error!(message.id = message.message_id, "a delivery takes too long: it comes back");
-            Some(self.later_each_time(message))
+            Some(self.receive_backoff(message))
         })
     }
 
-    async fn work_on(&self, group: &str, message: &SqsMessage, in_time: Instant) -> Option<Duration> {
+    async fn process_message(&self, group: &str, message: &SqsMessage, in_time: Instant) -> Option<Duration> {
         let body = message.body.as_deref().unwrap_or_default();
         let id = message.message_id.as_deref().unwrap_or_default();
-        let Ok(delivery) = message::open(body) else {
+        let Ok(delivery) = message::decode(body) else {
             error!(message.id = id, "a message that is no delivery goes to the dead letters");
             let (received_at, died_at) = (receive_limits::sent_at(message), self.ambient.now());
-            let label = Label { reason: MALFORMED, status: None, attempts: 0, received_at, died_at };
-            let buried = self.queue.bury(body, group, id, label).await;
-            return self.buried(message, buried);
+            let label = DeadLetterAttributes { reason: MALFORMED, status: None, attempts: 0, received_at, died_at };
+            let buried = self.queue.dead_letter_message(body, group, id, label).await;
+            return self.after_dead_letter(message, buried);
         };
         let receipt = message.receipt_handle.as_deref().unwrap_or_default();
-        let until = in_time.checked_sub(TIME_TO_END).unwrap_or(in_time);
-        let handed = Handed { outlives: dead_letter::outlives(message), until };
-        if receive_limits::is_given_up(message, self.ambient.now()) {
+        let until = in_time.checked_sub(RECORD_RESERVE).unwrap_or(in_time);
+        let handed = MessageContext { redriven_until: dead_letter::superseded_failures_until(message), until };
+        if receive_limits::is_expired(message, self.ambient.now()) {
             let fate = self.worker.give_up(&delivery, handed).await;
-            return self.meet(fate, &delivery, message, handed).await;
+            return self.apply(fate, &delivery, message, handed).await;
         }
         match self.worker.readiness() {
             // Not even begun.
-            Readiness::LeftAlone(LeftAlone::Down(left)) => {
-                self.worker.park(&delivery, WaitsFor::FarEnd, receipt).await;
-                return Some(left.max(self.later_each_time(message)));
+            Readiness::LeftAlone(Unavailable::CircuitOpen(left)) => {
+                self.worker.park(&delivery, BlockedOn::Destination, receipt).await;
+                return Some(left.max(self.receive_backoff(message)));
             }
-            Readiness::LeftAlone(LeftAlone::Full(left)) => return Some(left),
-            Readiness::Ready | Readiness::Probe => {}
+            Readiness::LeftAlone(Unavailable::Throttled(left)) => return Some(left),
+            Readiness::Ready | Readiness::HalfOpen => {}
         }
         let fate = self.worker.work(&delivery, handed).await;
-        self.show(handed, self.worker.freed_by_mending()).await;
-        self.meet(fate, &delivery, message, handed).await
+        self.make_visible(handed, self.worker.freed_by_mending()).await;
+        self.apply(fate, &delivery, message, handed).await
     }
 
     /// Does what a fate asks for; how long the message has to wait, if it has to come back.
-    async fn meet(&self, fate: Fate, delivery: &Delivery, message: &SqsMessage, handed: Handed) -> Option<Duration> {
+    async fn apply(
+        &self,
+        fate: MessageAction,
+        delivery: &Delivery,
+        message: &SqsMessage,
+        handed: MessageContext,
+    ) -> Option<Duration> {
         match fate {
-            Fate::Delivered { waited } => {
-                self.show(handed, self.worker.freed_by(delivery, waited)).await;
+            MessageAction::Delivered { waited } => {
+                self.make_visible(handed, self.worker.freed_by(delivery, waited)).await;
                 None
             }
-            Fate::Dead(death) => self.bury(delivery, death, message).await,
-            Fate::Conflict(death) => self.bury(&delivery.conflict(), death, message).await,
-            Fate::Buried => None,
-            Fate::Parked(at, waits_for) => {
+            MessageAction::Dead(death) => self.bury(delivery, death, message).await,
+            MessageAction::Conflict(death) => self.bury(&delivery.as_conflict(), death, message).await,
+            MessageAction::Drop => None,
+            MessageAction::Defer(at, waits_for) => {
                 let receipt = message.receipt_handle.as_deref().unwrap_or_default();
                 self.worker.park(delivery, waits_for, receipt).await;
-                Some(self.until(at))
+                Some(self.deadline(at))
             }
-            Fate::Back(at) => Some(self.until(at)),
-            Fate::NotYet => Some(NOT_YET),
-            Fate::Unable => Some(self.later_each_time(message)),
+            MessageAction::RetryAt(at) => Some(self.deadline(at)),
+            MessageAction::Later => Some(RETRY_SOON),
+            MessageAction::Backoff => Some(self.receive_backoff(message)),
         }
     }
 
     /// Ends the time of what is hidden and may go as well, as far as there is time for that: a delivery that is broken off for
     /// others would be sent again, and they come back by themselves.
-    async fn show(&self, handed: Handed, freed: impl Future<Output = Vec<String>>) {
+    async fn make_visible(&self, handed: MessageContext, freed: impl Future<Output = Vec<String>>) {
         let show = async {
             let receipts = freed.await;
             // One that has come back by itself has another receipt by now.
-            join_all(receipts.iter().map(|receipt| self.queue.put_back(receipt, 0))).await;
+            join_all(receipts.iter().map(|receipt| self.queue.change_visibility(receipt, 0))).await;
         };
-        drop(tokio::time::timeout_at(handed.until + TIME_TO_END / 2, show).await);
+        drop(tokio::time::timeout_at(handed.until + RECORD_RESERVE / 2, show).await);
     }
 
-    async fn bury(&self, delivery: &Delivery, death: Death, message: &SqsMessage) -> Option<Duration> {
-        let buried = self.queue.bury_delivery(delivery, death).await;
+    async fn bury(&self, delivery: &Delivery, death: FailureInfo, message: &SqsMessage) -> Option<Duration> {
+        let buried = self.queue.dead_letter_delivery(delivery, death).await;
         if buried.is_ok() {
             self.worker.kept(delivery, death).await;
         }
-        self.buried(message, buried)
+        self.after_dead_letter(message, buried)
     }
 
     /// A message that is kept among the dead letters is not needed any more; one that is not comes back.
-    fn buried(&self, message: &SqsMessage, buried: Result<(), StoreFault>) -> Option<Duration> {
-        let fault = buried.err()?;
-        error!(message.id = message.message_id, %fault, "a dead letter cannot be stored");
-        Some(self.later_each_time(message))
+    fn after_dead_letter(&self, message: &SqsMessage, buried: Result<(), StoreError>) -> Option<Duration> {
+        let error = buried.err()?;
+        error!(message.id = message.message_id, %error, "a dead letter cannot be stored");
+        Some(self.receive_backoff(message))
     }
 
-    fn until(&self, at: Timestamp) -> Duration {
+    fn deadline(&self, at: Timestamp) -> Duration {
         Duration::try_from(at.duration_since(self.ambient.now())).unwrap_or_default()
     }
 
-    fn later_each_time(&self, message: &SqsMessage) -> Duration {
-        retry::wait(receive_limits::receives(message), None, self.ambient.chance())
+    fn receive_backoff(&self, message: &SqsMessage) -> Duration {
+        retry::retry_delay(receive_limits::receives(message), None, self.ambient.random())
     }
 
-    async fn hide(&self, message: &SqsMessage, wait: Duration) {
+    async fn change_visibility(&self, message: &SqsMessage, wait: Duration) {
         let Some(receipt) = &message.receipt_handle else { return };
         // SQS counts whole seconds, and nobody is asked before the time that was asked for.
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-        let seconds = i32::try_from(seconds).unwrap_or(LONGEST_HIDDEN).min(LONGEST_HIDDEN);
-        if let Err(fault) = self.queue.put_back(receipt, seconds).await {
+        let seconds = i32::try_from(seconds).unwrap_or(MAX_VISIBILITY_SECS).min(MAX_VISIBILITY_SECS);
+        if let Err(error) = self.queue.change_visibility(receipt, seconds).await {
             // It then comes back when the queue's own time is up: later, but it comes.
-            warn!(%fault, "a message could not be put back in time");
+            warn!(%error, "a message could not be put back in time");
         }
     }
 }

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use relay::config::env::{SettingFault, SettingReader, SharedSettings};
+use relay::config::env::{EnvReader, SettingError, SharedSettings};
 use relay::destination::http_client::HttpClient;
 
-use crate::sdk::clients::Account;
+use crate::sdk::clients::AwsClients;
 
 /// The secret of the direction from Loops to Clay.
 pub const LOOPS_TO_CLAY_SECRET_ARN: &str = "LOOPS_TO_CLAY_SECRET_ARN";
@@ -28,7 +28,7 @@ pub struct FunctionSettings<const N: usize> {
     /// Those that every relay has.
     pub shared: SharedSettings,
     /// Region, credentials and endpoint.
-    pub account: Account,
+    pub account: AwsClients,
     /// The variables that this function needs, in the order in which it named them.
     pub needed: [String; N],
 }
@@ -42,14 +42,14 @@ impl<const N: usize> FunctionSettings<N> {
         variables: &BTreeMap<String, String>,
         client: &HttpClient,
         needed: [&'static str; N],
-    ) -> Result<Self, Vec<SettingFault>> {
-        let mut reader = SettingReader::new(variables);
+    ) -> Result<Self, Vec<SettingError>> {
+        let mut reader = EnvReader::new(variables);
         let shared = SharedSettings::read(&mut reader);
-        let account = Account::read(&mut reader, client.clone());
-        let needed = needed.map(|name| match reader.text(name) {
+        let account = AwsClients::read(&mut reader, client.clone());
+        let needed = needed.map(|name| match reader.raw(name) {
             Some(value) if !value.is_empty() => value.to_owned(),
             _ => {
-                reader.fault(SettingFault {
+                reader.push_error(SettingError {
                     name,
                     form: "set, as the template does",
                     example: "the output of the stack",
@@ -57,6 +57,6 @@ impl<const N: usize> FunctionSettings<N> {
                 String::new()
             }
         });
-        reader.finish(Self { shared, account, needed })
+        reader.into_result(Self { shared, account, needed })
     }
 }

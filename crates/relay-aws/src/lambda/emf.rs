@@ -4,7 +4,7 @@
 //! A metric's value and the value of its dimension stand in the line under their own names, as fields of it. `_aws` says which
 //! of the fields are metrics.
 
-use relay::telemetry::event::{Signal, Value};
+use relay::telemetry::event::{DeliveryEvent, Value};
 use relay::telemetry::metric::{self, Metric};
 use serde::Serialize;
 use serde::ser::{SerializeMap as _, Serializer as _};
@@ -12,7 +12,7 @@ use serde::ser::{SerializeMap as _, Serializer as _};
 /// What the fields of a line are to CloudWatch.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct Described<'a> {
+struct EmfDocument<'a> {
     timestamp: u64,
     cloud_watch_metrics: Vec<Directive<'a>>,
 }
@@ -36,7 +36,7 @@ struct Definition {
 
 /// How signals are written.
 #[derive(Debug)]
-pub struct Form<'a> {
+pub struct EmfOptions<'a> {
     /// Where CloudWatch keeps the metrics; nothing is counted without it.
     pub namespace: Option<&'a str>,
     /// Whether the line is to be heard. What is counted does not depend on it.
@@ -47,8 +47,8 @@ pub struct Form<'a> {
 
 /// The line of a signal; empty where there is nothing to tell.
 #[must_use]
-pub fn line(signal: &Signal<'_>, contact: Option<&str>, form: &Form<'_>) -> Vec<u8> {
-    let metrics = if form.namespace.is_some() { metric::of(signal) } else { Vec::new() };
+pub fn render(signal: &DeliveryEvent<'_>, contact: Option<&str>, form: &EmfOptions<'_>) -> Vec<u8> {
+    let metrics = if form.namespace.is_some() { metric::metrics_of(signal) } else { Vec::new() };
     let mut line = Vec::new();
     if (form.heard || !metrics.is_empty()) && write(signal, contact, form, &metrics, &mut line).is_ok() {
         line.push(b'\n');
@@ -57,15 +57,15 @@ pub fn line(signal: &Signal<'_>, contact: Option<&str>, form: &Form<'_>) -> Vec<
 }
 
 fn write(
-    signal: &Signal<'_>,
+    signal: &DeliveryEvent<'_>,
     contact: Option<&str>,
-    form: &Form<'_>,
+    form: &EmfOptions<'_>,
     metrics: &[Metric<'_>],
     line: &mut Vec<u8>,
 ) -> serde_json::Result<()> {
     let mut serializer = serde_json::Serializer::new(line);
     let mut map = serializer.serialize_map(None)?;
-    map.serialize_entry("level", signal.loudness().as_str())?;
+    map.serialize_entry("level", signal.level().as_str())?;
     let mut dimensions = vec![];
     if form.heard {
         map.serialize_entry("message", signal.message())?;
@@ -86,7 +86,7 @@ fn write(
     }
     if let Some(namespace) = form.namespace.filter(|_| !metrics.is_empty()) {
         let cloud_watch_metrics = directives(namespace, metrics);
-        map.serialize_entry("_aws", &Described { timestamp: form.timestamp, cloud_watch_metrics })?;
+        map.serialize_entry("_aws", &EmfDocument { timestamp: form.timestamp, cloud_watch_metrics })?;
     }
     map.end()
 }
@@ -107,21 +107,21 @@ fn directives<'a>(namespace: &'a str, metrics: &[Metric<'_>]) -> Vec<Directive<'
 mod tests {
     use std::time::Duration;
 
-    use relay::telemetry::event::{Became, Place, PoolUse, Tally};
+    use relay::telemetry::event::{CallStats, EventOutcome, PoolUsageSample, Stage};
     use relay_core::delivery::Direction;
     use serde_json::{Value as Json, json};
 
     use super::*;
 
-    fn delivered() -> Signal<'static> {
-        let pool = PoolUse { webhook: "ab".to_owned(), submissions: 7, used_percent: 1 };
-        let tally = Tally { calls: 1, far_end: Some(Duration::from_millis(5)), duplicate: false, pool: Some(pool) };
-        let signal = Signal::new(Direction::LoopsToClay, Place::Worker, Became::Delivered, "clay_1");
-        Signal { webhook_id: Some("msg_1"), attempts: 1, took: Duration::from_millis(6), tally, ..signal }
+    fn delivered() -> DeliveryEvent<'static> {
+        let pool = PoolUsageSample { webhook: "ab".to_owned(), submissions: 7, used_percent: 1 };
+        let tally = CallStats { calls: 1, far_end: Some(Duration::from_millis(5)), duplicate: false, pool: Some(pool) };
+        let signal = DeliveryEvent::new(Direction::LoopsToClay, Stage::Worker, EventOutcome::Delivered, "clay_1");
+        DeliveryEvent { webhook_id: Some("msg_1"), attempts: 1, duration: Duration::from_millis(6), tally, ..signal }
     }
 
     fn told(namespace: Option<&str>, heard: bool) -> Json {
-        let line = line(&delivered(), Some("0123456789abcdef"), &Form { namespace, heard, timestamp: 1 });
+        let line = render(&delivered(), Some("0123456789abcdef"), &EmfOptions { namespace, heard, timestamp: 1 });
         assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
         serde_json::from_slice(&line).unwrap()
     }
@@ -154,6 +154,6 @@ mod tests {
     #[test]
     fn without_a_namespace_nothing_is_counted() {
         assert!(told(None, true).get("_aws").is_none());
-        assert!(line(&delivered(), None, &Form { namespace: None, heard: false, timestamp: 1 }).is_empty());
+        assert!(render(&delivered(), None, &EmfOptions { namespace: None, heard: false, timestamp: 1 }).is_empty());
     }
 }

@@ -13,16 +13,16 @@ use lambda_http::Body;
 use lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpResponse;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use relay::ingress::response::{self, Caller};
-use relay::ports::clock::{Ambient as _, System};
-use relay_core::error::{Code, Refusal};
+use relay::ports::clock::{Clock as _, SystemClock};
+use relay_core::error::{ErrorCode, RequestError};
 use serde_json::value::RawValue;
 
 use crate::lambda::sqs::time_left;
 
 /// The time that the template gives a function of the front door.
-const USUAL_TIME: Duration = Duration::from_secs(20);
+const FUNCTION_TIMEOUT: Duration = Duration::from_secs(20);
 /// What is kept of a function's time for its answer.
-const TIME_TO_TELL: Duration = Duration::from_secs(2);
+const RESPONSE_RESERVE: Duration = Duration::from_secs(2);
 
 /// Answers one request after another until the sandbox ends.
 ///
@@ -35,12 +35,13 @@ where
 {
     let handle = &handle;
     lambda_runtime::run(service_fn(|event: LambdaEvent<Box<RawValue>>| async move {
-        let in_time = time_left(event.context.deadline, System.now(), USUAL_TIME).saturating_sub(TIME_TO_TELL);
+        let in_time =
+            time_left(event.context.deadline, SystemClock.now(), FUNCTION_TIMEOUT).saturating_sub(RESPONSE_RESERVE);
         let response = match read(event.payload.get()) {
-            Some(request) => tokio::time::timeout(in_time, handle(request)).await.unwrap_or_else(|_| too_slow(caller)),
+            Some(request) => tokio::time::timeout(in_time, handle(request)).await.unwrap_or_else(|_| timed_out(caller)),
             None => malformed(caller),
         };
-        Ok::<_, Error>(tell(response))
+        Ok::<_, Error>(to_gateway_response(response))
     }))
     .await
 }
@@ -59,20 +60,23 @@ fn read(event: &str) -> Option<Request<Bytes>> {
 
 fn malformed(caller: Caller) -> Response<Bytes> {
     let message = "The request could not be read: look at its URL, above all at what stands after the question mark.";
-    refuse(caller, &Refusal::new(Code::InvalidBody, message))
+    refuse(caller, &RequestError::new(ErrorCode::InvalidBody, message))
 }
 
 /// What is under way is given up: whatever it has done is done once more, and known by its id.
-fn too_slow(caller: Caller) -> Response<Bytes> {
-    refuse(caller, &Refusal::new(Code::Unavailable, "The relay's store is too slow now: send it again later."))
+fn timed_out(caller: Caller) -> Response<Bytes> {
+    refuse(
+        caller,
+        &RequestError::new(ErrorCode::Unavailable, "The relay's store is too slow now: send it again later."),
+    )
 }
 
-fn refuse(caller: Caller, refusal: &Refusal) -> Response<Bytes> {
-    response::refused_unhandled(caller, refusal.code(), response::refuse(caller, refusal), &System.unique())
+fn refuse(caller: Caller, refusal: &RequestError) -> Response<Bytes> {
+    response::unhandled_error(caller, refusal.code(), response::error_response(caller, refusal), &SystemClock.new_id())
 }
 
 /// The answer as the gateway takes it.
-fn tell(response: Response<Bytes>) -> ApiGatewayV2httpResponse {
+fn to_gateway_response(response: Response<Bytes>) -> ApiGatewayV2httpResponse {
     let (parts, body) = response.into_parts();
     let mut told = ApiGatewayV2httpResponse::default();
     told.status_code = i64::from(parts.status.as_u16());
@@ -115,7 +119,7 @@ mod tests {
     #[test]
     fn an_answer_keeps_its_status_headers_and_bytes() {
         let response = Response::builder().status(202).header("x-a", "b").body(Bytes::from_static(b"\xff{")).unwrap();
-        let told = serde_json::to_value(tell(response)).unwrap();
+        let told = serde_json::to_value(to_gateway_response(response)).unwrap();
         assert_eq!((told["statusCode"].as_i64(), told["headers"]["x-a"].as_str()), (Some(202), Some("b")));
         assert_eq!((told["body"].as_str(), told["isBase64Encoded"].as_bool()), (Some("/3s="), Some(true)));
     }

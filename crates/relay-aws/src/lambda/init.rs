@@ -7,32 +7,32 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use http::Method;
-use relay::config::env::SettingFault;
+use relay::config::env::SettingError;
 use relay::destination::http_client::HttpClient;
 use relay::ports::secrets::{LoopsToClaySecret, SecretSource};
 use tracing::{error, warn};
 
 /// The longest that opening a connection may take at the start.
-const OPEN_WITHIN: Duration = Duration::from_secs(3);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The settings are wrong: the function cannot start, whatever comes.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
-pub struct StartFault(Vec<SettingFault>);
+pub struct ConfigError(Vec<SettingError>);
 
-impl From<Vec<SettingFault>> for StartFault {
-    fn from(faults: Vec<SettingFault>) -> Self {
+impl From<Vec<SettingError>> for ConfigError {
+    fn from(faults: Vec<SettingError>) -> Self {
         Self(faults)
     }
 }
 
 /// Ends a function. Why is a line of its log like any other; what the program ends with by itself would be none.
 #[must_use]
-pub fn end(ended: Result<(), lambda_runtime::Error>) -> ExitCode {
+pub fn exit_code(ended: Result<(), lambda_runtime::Error>) -> ExitCode {
     match ended {
         Ok(()) => ExitCode::SUCCESS,
-        Err(fault) => {
-            error!(%fault, "the function cannot run");
+        Err(error) => {
+            error!(%error, "the function cannot run");
             ExitCode::FAILURE
         }
     }
@@ -41,16 +41,16 @@ pub fn end(ended: Result<(), lambda_runtime::Error>) -> ExitCode {
 /// Reads the secret and opens a connection to each place that the first event will be sent to. A start has a whole processor, an
 /// event a fraction of one; but neither is a reason to fail the start, because the first event tries again.
 pub async fn warm_up<T, S: SecretSource<T>>(secrets: &S, client: &HttpClient, places: &[&str]) {
-    tokio::join!(read(secrets), join_all(places.iter().map(|place| open(client, place))));
+    tokio::join!(read(secrets), join_all(places.iter().map(|place| open_connection(client, place))));
 }
 
 /// The same, and then for Clay: the secret says where it is.
 pub async fn warm_up_to_clay<S: SecretSource<LoopsToClaySecret>>(secrets: &S, client: &HttpClient, places: &[&str]) {
-    let (secret, _) = tokio::join!(read(secrets), join_all(places.iter().map(|place| open(client, place))));
+    let (secret, _) = tokio::join!(read(secrets), join_all(places.iter().map(|place| open_connection(client, place))));
     let webhook = secret.iter().flat_map(|secret| &secret.routes).flat_map(|route| &route.webhooks).next();
     if let Some(webhook) = webhook {
         // Its origin alone: nobody knows what else Clay would make of a request to a webhook.
-        open(client, &webhook.origin()).await;
+        open_connection(client, &webhook.origin()).await;
     }
 }
 
@@ -62,9 +62,9 @@ async fn read<T, S: SecretSource<T>>(secrets: &S) -> Option<Arc<T>> {
     secret.ok()
 }
 
-async fn open(client: &HttpClient, far_end: &str) {
+async fn open_connection(client: &HttpClient, far_end: &str) {
     // Whatever it answers, the connection is in the pool.
-    if client.request(Method::HEAD, far_end).timeout(OPEN_WITHIN).send().await.is_err() {
+    if client.request(Method::HEAD, far_end).timeout(CONNECT_TIMEOUT).send().await.is_err() {
         warn!("no connection could be opened at the start; the first event tries again");
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use jiff::Timestamp;
 use lambda_runtime::{Diagnostic, Error, LambdaEvent, service_fn};
-use relay::ports::clock::Ambient;
+use relay::ports::clock::Clock;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
@@ -13,17 +13,17 @@ use crate::lambda::batch::{self, MessageWorker};
 use crate::sqs::queue::SqsQueue;
 
 /// The time that the template gives a worker.
-pub(crate) const USUAL_TIME: Duration = Duration::from_secs(60);
+pub(crate) const FUNCTION_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Takes batches until the sandbox ends.
 ///
 /// # Errors
 /// When the runtime fails.
-pub async fn run<W: MessageWorker, A: Ambient>(worker: W, queue: SqsQueue, ambient: A) -> Result<(), Error> {
+pub async fn serve_queue<W: MessageWorker, A: Clock>(worker: W, queue: SqsQueue, ambient: A) -> Result<(), Error> {
     let (worker, queue, ambient) = (&worker, &queue, &ambient);
     // Read here and not by the runtime, which may quote the event where it cannot read it.
     lambda_runtime::run(service_fn(|event: LambdaEvent<Box<RawValue>>| async move {
-        invoked(worker, queue, ambient, event.payload.get(), event.context.deadline).await
+        handle_batch_event(worker, queue, ambient, event.payload.get(), event.context.deadline).await
     }))
     .await
 }
@@ -32,26 +32,26 @@ pub async fn run<W: MessageWorker, A: Ambient>(worker: W, queue: SqsQueue, ambie
 ///
 /// # Errors
 /// When it is no batch.
-pub async fn invoked<W: MessageWorker, A: Ambient>(
+pub async fn handle_batch_event<W: MessageWorker, A: Clock>(
     worker: &W,
     queue: &SqsQueue,
     ambient: &A,
     payload: &str,
     deadline: u64,
-) -> Result<SqsBatchResponse, NoBatch> {
-    let deadline = Instant::now() + time_left(deadline, ambient.now(), USUAL_TIME);
-    let batch: SqsEvent = serde_json::from_str(payload).map_err(|_| NoBatch)?;
-    Ok(batch::run(worker, queue, ambient, batch, deadline).await)
+) -> Result<SqsBatchResponse, NotAnSqsEvent> {
+    let deadline = Instant::now() + time_left(deadline, ambient.now(), FUNCTION_TIMEOUT);
+    let batch: SqsEvent = serde_json::from_str(payload).map_err(|_| NotAnSqsEvent)?;
+    Ok(batch::process_batch(worker, queue, ambient, batch, deadline).await)
 }
 
 /// An event that is no batch of a queue: it is not this function's. Its content is not told.
 #[derive(Debug, thiserror::Error)]
 #[error("the event is not a batch of messages of a queue")]
-pub struct NoBatch;
+pub struct NotAnSqsEvent;
 
-impl From<NoBatch> for Diagnostic {
-    fn from(fault: NoBatch) -> Self {
-        Self { error_type: "NoBatch".to_owned(), error_message: fault.to_string() }
+impl From<NotAnSqsEvent> for Diagnostic {
+    fn from(error: NotAnSqsEvent) -> Self {
+        Self { error_type: "NoBatch".to_owned(), error_message: error.to_string() }
     }
 }
 
@@ -71,14 +71,14 @@ mod tests {
     #[test]
     fn a_deadline_that_was_over_before_the_beginning_is_not_believed() {
         let now = Timestamp::from_millisecond(1_734_425_918_123).unwrap();
-        assert_eq!(time_left(0, now, USUAL_TIME), USUAL_TIME);
-        assert_eq!(time_left(1_734_425_958_123, now, USUAL_TIME), Duration::from_secs(40));
+        assert_eq!(time_left(0, now, FUNCTION_TIMEOUT), FUNCTION_TIMEOUT);
+        assert_eq!(time_left(1_734_425_958_123, now, FUNCTION_TIMEOUT), Duration::from_secs(40));
     }
 
     #[test]
     fn a_clock_that_is_ahead_at_waking_takes_no_time_away_and_one_behind_adds_none() {
         let now = Timestamp::from_second(1_734_425_918).unwrap();
-        let left = |seconds: u64| time_left((1_734_425_918 + seconds) * 1000, now, USUAL_TIME).as_secs();
+        let left = |seconds: u64| time_left((1_734_425_918 + seconds) * 1000, now, FUNCTION_TIMEOUT).as_secs();
         assert_eq!([left(60), left(59), left(30)], [60, 59, 30]);
         assert_eq!([left(29), left(1), left(65), left(600)], [60; 4]);
     }

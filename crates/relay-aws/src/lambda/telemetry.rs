@@ -7,24 +7,24 @@ use std::io::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use relay::config::env::CONTACT_HASH_KEY;
-use relay::telemetry::event::{self, Loudness, Signal, milliseconds};
-use relay::telemetry::log::{self, NOT_A_LEVEL, RUST_LOG};
+use relay::telemetry::event::{self, DeliveryEvent, milliseconds};
+use relay::telemetry::log::{self, INVALID_LEVEL, RUST_LOG};
 use relay_core::contact::ContactHashKey;
 use tracing::level_filters::LevelFilter;
-use tracing::{Level, warn};
+use tracing::warn;
 use tracing_subscriber::filter::FilterFn;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, fmt};
 
-use crate::lambda::emf::{Form, line};
+use crate::lambda::emf::{EmfOptions, render};
 
 /// Where CloudWatch keeps what is counted; nothing is counted where it is not set.
 pub const METRIC_NAMESPACE: &str = "METRIC_NAMESPACE";
 
 /// Starts the log.
 pub fn start() {
-    let (level, understood) = log::read(variable(RUST_LOG).as_deref());
+    let (level, understood) = log::parse_level(variable(RUST_LOG).as_deref());
     let lines = fmt::layer()
         .json()
         .flatten_event(true)
@@ -33,16 +33,16 @@ pub fn start() {
         .with_target(false)
         // Lambda stamps every line.
         .without_time()
-        .with_filter(FilterFn::new(log::may_be_heard))
+        .with_filter(FilterFn::new(log::is_enabled))
         .with_filter(level);
     // A second start changes nothing.
     let _ = tracing_subscriber::registry().with(lines).try_init();
     let namespace = variable(METRIC_NAMESPACE).filter(|namespace| !namespace.is_empty());
     let key = variable(CONTACT_HASH_KEY).and_then(|key| ContactHashKey::new(&key));
-    event::listen(move |signal| write(signal, level, namespace.as_deref(), key.as_ref()));
-    log::tell_panics();
+    event::set_sink(move |signal| write(signal, level, namespace.as_deref(), key.as_ref()));
+    log::log_panics();
     if !understood {
-        warn!("{NOT_A_LEVEL}");
+        warn!("{INVALID_LEVEL}");
     }
 }
 
@@ -50,19 +50,11 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-fn write(signal: &Signal<'_>, level: LevelFilter, namespace: Option<&str>, key: Option<&ContactHashKey>) {
-    let heard = level >= level_of(signal.loudness());
-    let contact = if heard { signal.contact.zip(key).map(|(contact, key)| contact.hash(key)) } else { None };
+fn write(signal: &DeliveryEvent<'_>, level: LevelFilter, namespace: Option<&str>, key: Option<&ContactHashKey>) {
+    let heard = level >= signal.level();
+    let contact = if heard { signal.contact.zip(key).map(|(contact, key)| contact.log_hash(key)) } else { None };
     let timestamp = milliseconds(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
-    let line = line(signal, contact.as_deref(), &Form { namespace, heard, timestamp });
+    let line = render(signal, contact.as_deref(), &EmfOptions { namespace, heard, timestamp });
     // Whoever cannot write his log cannot tell it either.
     let _ = std::io::stdout().write_all(&line);
-}
-
-const fn level_of(loudness: Loudness) -> Level {
-    match loudness {
-        Loudness::Info => Level::INFO,
-        Loudness::Warn => Level::WARN,
-        Loudness::Error => Level::ERROR,
-    }
 }

@@ -9,28 +9,28 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use relay::ports::clock::Ambient;
-use relay::ports::queue::{Admission, DirectEnd, DirectLane, Queue as _, StoreFault, Wish};
-use relay::telemetry::event::{Became, Signal};
+use relay::ports::clock::Clock;
+use relay::ports::queue::{Admission, DeliveryMode, FastPath, FastPathResult, Queue as _, StoreError};
+use relay::telemetry::event::{DeliveryEvent, EventOutcome};
 use relay_core::contact::ContactKey;
-use relay_core::delivery::{Cargo, Delivery, Reason, ReasonCode};
+use relay_core::delivery::{Delivery, DeliveryKind, Reason, ReasonCode};
 use tracing::warn;
 
-use crate::ledger::deliveries::{Ledger, Postponed, Standing};
-use crate::ledger::table::{Change, Item, text, time};
-use crate::sqs::dead_letter::Death;
+use crate::ledger::deliveries::{Deferred, Ledger, LedgerState};
+use crate::ledger::table::{Item, Update, string_attr, time_attr};
+use crate::sqs::dead_letter::FailureInfo;
 use crate::sqs::message;
-use crate::sqs::queue::{NotSent, SqsQueue};
+use crate::sqs::queue::{SendError, SqsQueue};
 
 /// How long a caller may hold a lane: longer than any caller is let wait. One who holds it longer is gone.
-const LEASE: SignedDuration = SignedDuration::from_secs(40);
+const LOCK_LEASE: SignedDuration = SignedDuration::from_secs(40);
 
 /// How far the order of arrival and the order in the queue may be apart: clocks differ, and sandboxes are frozen.
-const SLACK: Duration = Duration::from_secs(600);
+const REORDER_WINDOW: Duration = Duration::from_secs(600);
 
 /// The lane, the queue behind it, and the ledger.
 #[derive(Debug, Clone)]
-pub struct AwsLane<A> {
+pub struct ContactFastPath<A> {
     queue: SqsQueue,
     ledger: Ledger,
     ambient: A,
@@ -38,18 +38,18 @@ pub struct AwsLane<A> {
 
 /// What stands before a message of a contact.
 #[derive(Debug)]
-pub enum Before {
+pub enum Blocker {
     /// Nothing.
-    Clear,
+    None,
     /// Nothing: it is the one that goes first.
-    Itself,
+    Own,
     /// A caller is sending for this contact right now.
-    Held,
+    Locked,
     /// This delivery goes first.
-    First(Box<Delivery>),
+    Deferred(Box<Delivery>),
 }
 
-impl<A: Ambient> AwsLane<A> {
+impl<A: Clock> ContactFastPath<A> {
     /// A lane.
     pub const fn new(queue: SqsQueue, ledger: Ledger, ambient: A) -> Self {
         Self { queue, ledger, ambient }
@@ -59,18 +59,18 @@ impl<A: Ambient> AwsLane<A> {
     ///
     /// # Errors
     /// When the table cannot be read.
-    pub async fn before(&self, delivery: &Delivery) -> Result<Before, StoreFault> {
+    pub async fn blocker(&self, delivery: &Delivery) -> Result<Blocker, StoreError> {
         let item = self.ledger.table().get(&contact_key(&delivery.contact)).await?;
         if is_held(&item, self.ambient.now()) {
-            return Ok(Before::Held);
+            return Ok(Blocker::Locked);
         }
-        match text(&item, "first_id") {
-            Some(id) if id == delivery.id.as_str() => Ok(Before::Itself),
+        match string_attr(&item, "first_id") {
+            Some(id) if id == delivery.id.as_str() => Ok(Blocker::Own),
             Some(_) => {
-                let first = text(&item, "first_message").and_then(|first| message::open(first).ok());
-                Ok(first.map_or(Before::Clear, |first| Before::First(Box::new(first))))
+                let first = string_attr(&item, "first_message").and_then(|first| message::decode(first).ok());
+                Ok(first.map_or(Blocker::None, |first| Blocker::Deferred(Box::new(first))))
             }
-            None => Ok(Before::Clear),
+            None => Ok(Blocker::None),
         }
     }
 
@@ -78,8 +78,8 @@ impl<A: Ambient> AwsLane<A> {
     ///
     /// # Errors
     /// When SQS does not take it.
-    pub async fn bury(&self, delivery: &Delivery, death: Death) -> Result<(), StoreFault> {
-        self.queue.bury_delivery(delivery, death).await
+    pub async fn bury(&self, delivery: &Delivery, death: FailureInfo) -> Result<(), StoreError> {
+        self.queue.dead_letter_delivery(delivery, death).await
     }
 
     /// Notes that a delivery of the queue has ended. What is still noted from long before it has ended as well, or never
@@ -87,82 +87,84 @@ impl<A: Ambient> AwsLane<A> {
     ///
     /// # Errors
     /// When the table cannot be written.
-    pub async fn leave(&self, delivery: &Delivery, delivered: bool) -> Result<(), StoreFault> {
-        let (key, id, place) = (contact_key(&delivery.contact), delivery.id.as_str(), place(delivery));
+    pub async fn finish(&self, delivery: &Delivery, delivered: bool) -> Result<(), StoreError> {
+        let (key, id, place) = (contact_key(&delivery.contact), delivery.id.as_str(), arrival_key(delivery));
         let now = self.ambient.now();
-        let first = Change::new(if delivered {
+        let first = Update::new(if delivered {
             "SET delivered_through = :through REMOVE first_id, first_message DELETE waiting :ids"
         } else {
             "REMOVE first_id, first_message DELETE waiting :ids"
         });
-        let first = first.only_if("first_id = :id").text(":id", id).set(":ids", [place.clone()]);
-        let first = if delivered { through(first, delivery) } else { first };
-        let mut left = self.ledger.table().change(&key, first, now).await?;
+        let first = first.condition("first_id = :id").string_attr(":id", id).set(":ids", [place.clone()]);
+        let first = if delivered { set_delivered_through(first, delivery) } else { first };
+        let mut left = self.ledger.table().update(&key, first, now).await?;
         if left.is_none() && delivered {
-            let latest = Change::new("SET delivered_through = :through DELETE waiting :ids")
-                .only_if("attribute_not_exists(delivered_through) OR delivered_through < :through")
+            let latest = Update::new("SET delivered_through = :through DELETE waiting :ids")
+                .condition("attribute_not_exists(delivered_through) OR delivered_through < :through")
                 .set(":ids", [place.clone()]);
-            left = self.ledger.table().change(&key, through(latest, delivery), now).await?;
+            left = self.ledger.table().update(&key, set_delivered_through(latest, delivery), now).await?;
         }
         if left.is_none() {
             left =
-                self.ledger.table().change(&key, Change::new("DELETE waiting :ids").set(":ids", [place]), now).await?;
+                self.ledger.table().update(&key, Update::new("DELETE waiting :ids").set(":ids", [place]), now).await?;
         }
-        let over = left.map(|left| over_before(&left, delivery)).unwrap_or_default();
+        let over = left.map(|left| stale_entries(&left, delivery)).unwrap_or_default();
         if over.is_empty() {
             return Ok(());
         }
-        self.ledger.table().change(&key, Change::new("DELETE waiting :ids").set(":ids", over), now).await.map(drop)
+        self.ledger.table().update(&key, Update::new("DELETE waiting :ids").set(":ids", over), now).await.map(drop)
     }
 
     /// Puts a delivery that can come again on record; or says what is known of it, where it is known.
-    async fn set_out(&self, delivery: &Delivery) -> Result<Option<Admission>, StoreFault> {
+    async fn begin_direct(&self, delivery: &Delivery) -> Result<Option<Admission>, StoreError> {
         let now = self.ambient.now();
-        if !repeats(delivery) || self.ledger.set_out(delivery, &self.ambient.unique(), until(now), now).await? {
+        if !is_idempotent(delivery)
+            || self.ledger.begin_direct(delivery, &self.ambient.new_id(), lease_end(now), now).await?
+        {
             return Ok(None);
         }
         let (standing, is_another) = self.ledger.standing_of_key(delivery).await?;
         let known = match standing {
-            Some(Standing::Done) => Admission::DeliveredBefore,
-            Some(Standing::Queued) => Admission::Queued,
+            Some(LedgerState::Delivered) => Admission::AlreadyDelivered,
+            Some(LedgerState::Queued) => Admission::Queued,
             // It was, or is just being, sent for another caller.
-            Some(Standing::Direct | Standing::Dead) | None => return Ok(Some(Admission::Busy)),
+            Some(LedgerState::Sending | LedgerState::Dead) | None => return Ok(Some(Admission::InFlight)),
         };
         if is_another {
-            self.keep_beside(delivery).await?;
+            self.dead_letter_conflict(delivery).await?;
         }
         Ok(Some(known))
     }
 
     /// Keeps another event under a known key as a dead letter, once: its caller is answered as for a repeat.
-    async fn keep_beside(&self, delivery: &Delivery) -> Result<(), StoreFault> {
-        let (other, reason) = (delivery.other_event(), Reason::own(ReasonCode::IdConflict));
+    async fn dead_letter_conflict(&self, delivery: &Delivery) -> Result<(), StoreError> {
+        let (other, reason) = (delivery.as_conflicting_event(), Reason::without_status(ReasonCode::IdConflict));
         if self.ledger.standing(&other.id).await?.is_some() {
             return Ok(());
         }
         // The letter first: what is on record is not kept again. It dies as it comes, as its letter says.
-        self.queue.put_dead(&other, reason).await?;
-        self.ledger.bury(&other, Timestamp::UNIX_EPOCH, reason, other.received_at).await?;
-        Signal { reason: Some(reason), ..Signal::of_work(&other, Became::Dead) }.tell();
+        self.queue.dead_letter(&other, reason).await?;
+        self.ledger.mark_dead(&other, Timestamp::UNIX_EPOCH, reason, other.received_at).await?;
+        DeliveryEvent { reason: Some(reason), ..DeliveryEvent::for_delivery(&other, EventOutcome::Dead) }.emit();
         Ok(())
     }
 
-    async fn take_lane(&self, delivery: &Delivery) -> Result<bool, StoreFault> {
+    async fn lock(&self, delivery: &Delivery) -> Result<bool, StoreError> {
         let now = self.ambient.now();
-        let take = Change::new("SET holder = :id, lease_until = :until")
+        let take = Update::new("SET holder = :id, lease_until = :until")
             // Who has it already is this one: it was taken, the answer was lost, and the SDK has asked once more.
-            .only_if(
+            .condition(
                 "attribute_not_exists(waiting) \
                  AND (attribute_not_exists(holder) OR lease_until < :now OR holder = :id)",
             )
-            .text(":id", delivery.id.as_str())
-            .number(":until", until(now).as_millisecond())
-            .number(":now", now.as_millisecond());
-        Ok(self.ledger.table().change(&contact_key(&delivery.contact), take, now).await?.is_some())
+            .string_attr(":id", delivery.id.as_str())
+            .number_attr(":until", lease_end(now).as_millisecond())
+            .number_attr(":now", now.as_millisecond());
+        Ok(self.ledger.table().update(&contact_key(&delivery.contact), take, now).await?.is_some())
     }
 
-    async fn admit_new(&self, delivery: &Delivery, wish: Wish) -> Result<Admission, StoreFault> {
-        if wish == Wish::Direct && self.take_lane(delivery).await? {
+    async fn lock_or_enqueue(&self, delivery: &Delivery, wish: DeliveryMode) -> Result<Admission, StoreError> {
+        if wish == DeliveryMode::Sync && self.lock(delivery).await? {
             return Ok(Admission::Direct);
         }
         self.enqueue(delivery).await.map(|()| Admission::Queued)
@@ -170,95 +172,99 @@ impl<A: Ambient> AwsLane<A> {
 
     /// Takes the lane for what could not be stored, where nothing is known of it: it may be in the queue all the same, and
     /// a worker may have been faster than the news that its storing failed.
-    async fn admit_where_nothing_is_known(&self, delivery: &Delivery) -> Result<Admission, StoreFault> {
-        let has_lane = self.take_lane(delivery).await?;
+    async fn lock_if_unknown(&self, delivery: &Delivery) -> Result<Admission, StoreError> {
+        let has_lane = self.lock(delivery).await?;
         let admission = match self.ledger.standing(&delivery.id).await {
-            Ok(Some(Standing::Done)) => Ok(Admission::DeliveredBefore),
-            Ok(Some(Standing::Queued)) => Ok(Admission::Queued),
-            Ok(Some(Standing::Direct | Standing::Dead) | None) if has_lane => return Ok(Admission::Direct),
-            Ok(Some(Standing::Direct | Standing::Dead) | None) => Ok(Admission::Busy),
-            Err(fault) => Err(fault),
+            Ok(Some(LedgerState::Delivered)) => Ok(Admission::AlreadyDelivered),
+            Ok(Some(LedgerState::Queued)) => Ok(Admission::Queued),
+            Ok(Some(LedgerState::Sending | LedgerState::Dead) | None) if has_lane => return Ok(Admission::Direct),
+            Ok(Some(LedgerState::Sending | LedgerState::Dead) | None) => Ok(Admission::InFlight),
+            Err(error) => Err(error),
         };
         if has_lane {
-            self.give_back(delivery, false).await?;
+            self.unlock(delivery, false).await?;
         }
         admission
     }
 
     /// Takes what was neither sent nor begun by a worker off the record, so that the next run of its row does not wait for
     /// this one.
-    async fn forget(&self, delivery: &Delivery) -> Result<(), StoreFault> {
-        if repeats(delivery) { self.ledger.forget(&delivery.id).await } else { Ok(()) }
+    async fn forget(&self, delivery: &Delivery) -> Result<(), StoreError> {
+        if is_idempotent(delivery) { self.ledger.delete_if_unclaimed(&delivery.id).await } else { Ok(()) }
     }
 
-    async fn give_back(&self, delivery: &Delivery, delivered: bool) -> Result<(), StoreFault> {
-        let change = Change::new(if delivered {
+    async fn unlock(&self, delivery: &Delivery, delivered: bool) -> Result<(), StoreError> {
+        let change = Update::new(if delivered {
             "SET delivered_through = :through REMOVE holder, lease_until"
         } else {
             "REMOVE holder, lease_until"
         });
-        let change = change.only_if("holder = :id").text(":id", delivery.id.as_str());
-        let change = if delivered { through(change, delivery) } else { change };
-        self.ledger.table().change(&contact_key(&delivery.contact), change, self.ambient.now()).await.map(drop)
+        let change = change.condition("holder = :id").string_attr(":id", delivery.id.as_str());
+        let change = if delivered { set_delivered_through(change, delivery) } else { change };
+        self.ledger.table().update(&contact_key(&delivery.contact), change, self.ambient.now()).await.map(drop)
     }
 
-    async fn enqueue(&self, delivery: &Delivery) -> Result<(), StoreFault> {
+    async fn enqueue(&self, delivery: &Delivery) -> Result<(), StoreError> {
         // The lane is closed before the message is on its way: nothing may pass it.
-        let wait = Change::new("ADD waiting :ids").set(":ids", [place(delivery)]);
-        self.ledger.table().change(&contact_key(&delivery.contact), wait, self.ambient.now()).await?;
-        if let Err(NotSent { fault, may_be_there }) = self.queue.send(delivery, &self.ambient.unique()).await {
+        let wait = Update::new("ADD waiting :ids").set(":ids", [arrival_key(delivery)]);
+        self.ledger.table().update(&contact_key(&delivery.contact), wait, self.ambient.now()).await?;
+        if let Err(SendError { error, maybe_enqueued: may_be_there }) =
+            self.queue.send(delivery, &self.ambient.new_id()).await
+        {
             // What may be in the queue keeps the lane closed: nothing newer may pass it.
             if !may_be_there {
-                self.leave(delivery, false).await?;
+                self.finish(delivery, false).await?;
             }
-            return Err(fault);
+            return Err(error);
         }
         // It is stored: that the record of it is missing only means that a repeat is stored once more, and sent once.
-        if let Err(fault) = self.ledger.queued(delivery, self.ambient.now()).await {
-            warn!(delivery.id = %delivery.id, %fault, "a stored delivery could not be recorded");
+        if let Err(error) = self.ledger.mark_queued(delivery, self.ambient.now()).await {
+            warn!(delivery.id = %delivery.id, %error, "a stored delivery could not be recorded");
         }
         Ok(())
     }
 
     /// Puts the holder of the lane into the queue, in front of everything.
-    async fn postpone(&self, delivery: &Delivery, postponed: Postponed) -> Result<(), StoreFault> {
+    async fn defer(&self, delivery: &Delivery, postponed: Deferred) -> Result<(), StoreError> {
         let now = self.ambient.now();
         let id = delivery.id.as_str();
         // On record first: a worker must not take it before its time.
-        self.ledger.postpone(delivery, postponed, now).await?;
+        self.ledger.mark_deferred(delivery, postponed, now).await?;
         // In front also where nothing waits yet: what comes from here on may be in the queue before this one is.
-        let first = message::seal(delivery).map_err(|fault| StoreFault(fault.to_string()))?;
+        let first = message::encode(delivery).map_err(|error| StoreError(error.to_string()))?;
         let in_front =
-            Change::new("SET first_id = :id, first_message = :first REMOVE holder, lease_until ADD waiting :ids")
-                .only_if("holder = :id")
-                .text(":id", id)
-                .text(":first", &first)
-                .set(":ids", [place(delivery)]);
-        let in_front = self.ledger.table().change_or_see(&contact_key(&delivery.contact), in_front, now).await?;
+            Update::new("SET first_id = :id, first_message = :first REMOVE holder, lease_until ADD waiting :ids")
+                .condition("holder = :id")
+                .string_attr(":id", id)
+                .string_attr(":first", &first)
+                .set(":ids", [arrival_key(delivery)]);
+        let in_front = self.ledger.table().update_or_current(&contact_key(&delivery.contact), in_front, now).await?;
         // What waits already has only lost the answer to the change.
-        if in_front.is_err_and(|item| !waiting(&item).any(|waits| *waits == place(delivery))) {
-            return Err(StoreFault("the lane was given to somebody else".to_owned()));
+        if in_front.is_err_and(|item| !waiting(&item).any(|waits| *waits == arrival_key(delivery))) {
+            return Err(StoreError("the lane was given to somebody else".to_owned()));
         }
-        if let Err(NotSent { fault, may_be_there }) = self.queue.send(delivery, &self.ambient.unique()).await {
+        if let Err(SendError { error, maybe_enqueued: may_be_there }) =
+            self.queue.send(delivery, &self.ambient.new_id()).await
+        {
             if !may_be_there {
-                self.leave(delivery, false).await?;
+                self.finish(delivery, false).await?;
             }
-            self.ledger.forget(&delivery.id).await?;
-            return Err(fault);
+            self.ledger.delete_if_unclaimed(&delivery.id).await?;
+            return Err(error);
         }
-        self.ledger.queued(delivery, self.ambient.now()).await
+        self.ledger.mark_queued(delivery, self.ambient.now()).await
     }
 }
 
-impl<A: Ambient> DirectLane for AwsLane<A> {
+impl<A: Clock> FastPath for ContactFastPath<A> {
     /// Others see in the table for how long a caller can still be there: nothing has to be kept here.
     type Guard = ();
 
-    async fn admit(&self, delivery: &Delivery, wish: Wish) -> Result<Admission, StoreFault> {
-        if let Some(known) = self.set_out(delivery).await? {
+    async fn admit(&self, delivery: &Delivery, wish: DeliveryMode) -> Result<Admission, StoreError> {
+        if let Some(known) = self.begin_direct(delivery).await? {
             return Ok(known);
         }
-        let admitted = self.admit_new(delivery, wish).await;
+        let admitted = self.lock_or_enqueue(delivery, wish).await;
         if admitted.is_err() {
             self.forget(delivery).await?;
         }
@@ -266,11 +272,11 @@ impl<A: Ambient> DirectLane for AwsLane<A> {
     }
 
     /// The lane in the table is what sandboxes know of each other: nothing is sent without it.
-    async fn admit_unstored(&self, delivery: &Delivery) -> Result<Admission, StoreFault> {
-        if let Some(known) = self.set_out(delivery).await? {
+    async fn admit_without_record(&self, delivery: &Delivery) -> Result<Admission, StoreError> {
+        if let Some(known) = self.begin_direct(delivery).await? {
             return Ok(known);
         }
-        let admitted = self.admit_where_nothing_is_known(delivery).await;
+        let admitted = self.lock_if_unknown(delivery).await;
         if !matches!(admitted, Ok(Admission::Direct)) {
             self.forget(delivery).await?;
         }
@@ -279,55 +285,56 @@ impl<A: Ambient> DirectLane for AwsLane<A> {
 
     fn guard(&self, _: &Delivery) {}
 
-    async fn settle_direct(&self, delivery: &Delivery, end: DirectEnd) -> Result<(), StoreFault> {
+    async fn complete(&self, delivery: &Delivery, end: FastPathResult) -> Result<(), StoreError> {
         match end {
-            DirectEnd::Delivered => {
-                if repeats(delivery) {
-                    self.ledger.done_directly(&delivery.id, self.ambient.now()).await?;
+            FastPathResult::Delivered => {
+                if is_idempotent(delivery) {
+                    self.ledger.mark_delivered_directly(&delivery.id, self.ambient.now()).await?;
                 }
-                self.give_back(delivery, true).await
+                self.unlock(delivery, true).await
             }
-            DirectEnd::Refused => {
+            FastPathResult::Rejected => {
                 self.forget(delivery).await?;
-                self.give_back(delivery, false).await
+                self.unlock(delivery, false).await
             }
             // Its message is not parked, so nobody shows it before its time.
-            DirectEnd::Postponed { attempts, at, reason, firm: _ } => {
-                self.postpone(delivery, Postponed { attempts, at, reason }).await
+            FastPathResult::Deferred { attempts, at, reason, firm: _ } => {
+                self.defer(delivery, Deferred { attempts, at, reason }).await
             }
         }
     }
 }
 
 /// Whether the same delivery can come again: a contact's update is another one each time.
-fn repeats(delivery: &Delivery) -> bool {
-    matches!(delivery.cargo, Cargo::LoopsEvent { .. })
+fn is_idempotent(delivery: &Delivery) -> bool {
+    matches!(delivery.kind, DeliveryKind::LoopsEvent { .. })
 }
 
 fn is_held(item: &Item, now: Timestamp) -> bool {
-    text(item, "holder").is_some() && time(item, "lease_until").is_some_and(|until| until > now)
+    string_attr(item, "holder").is_some() && time_attr(item, "lease_until").is_some_and(|until| until > now)
 }
 
 /// Until when a lane that is taken now may be held.
-fn until(now: Timestamp) -> Timestamp {
-    now.checked_add(LEASE).unwrap_or(now)
+fn lease_end(now: Timestamp) -> Timestamp {
+    now.checked_add(LOCK_LEASE).unwrap_or(now)
 }
 
 /// Notes in a change up to when the contact's deliveries were delivered.
-fn through(change: Change, delivery: &Delivery) -> Change {
-    change.number(":through", delivery.received_at.as_millisecond())
+fn set_delivered_through(change: Update, delivery: &Delivery) -> Update {
+    change.number_attr(":through", delivery.received_at.as_millisecond())
 }
 
 /// How a delivery is noted in its contact's item: when it came, and its id.
 #[must_use]
-pub fn place(delivery: &Delivery) -> String {
+pub fn arrival_key(delivery: &Delivery) -> String {
     format!("{:015}#{}", delivery.received_at.as_millisecond(), delivery.id)
 }
 
 /// What is noted as waiting since so long before this delivery that it cannot be in the queue any more.
-fn over_before(item: &Item, delivery: &Delivery) -> Vec<String> {
-    let before = delivery.received_at.as_millisecond().saturating_sub(SLACK.as_millis().try_into().unwrap_or(i64::MAX));
-    let first = text(item, "first_id");
+fn stale_entries(item: &Item, delivery: &Delivery) -> Vec<String> {
+    let before =
+        delivery.received_at.as_millisecond().saturating_sub(REORDER_WINDOW.as_millis().try_into().unwrap_or(i64::MAX));
+    let first = string_attr(item, "first_id");
     let over = waiting(item).filter(|place| {
         let (at, id) = place.split_once('#').unwrap_or_default();
         at.parse().is_ok_and(|at: i64| at < before) && first != Some(id)

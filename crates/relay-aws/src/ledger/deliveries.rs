@@ -1,22 +1,22 @@
 //! What is known of deliveries.
 
 use jiff::Timestamp;
-use relay::ports::queue::StoreFault;
+use relay::ports::queue::StoreError;
 use relay_core::contact::ContactHashKey;
 use relay_core::delivery::{BodyHash, Delivery, DeliveryId, Reason};
 
-use crate::ledger::failure_counts::counted;
-use crate::ledger::table::{Change, Item, LedgerTable, text};
+use crate::ledger::failure_counts::add_failure;
+use crate::ledger::table::{Item, LedgerTable, Update, string_attr};
 
 /// Where a delivery stands, as the ledger has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum LedgerState {
     /// Somebody waits while it is sent.
-    Direct,
+    Sending,
     /// It is in the queue.
     Queued,
     /// It is delivered.
-    Done,
+    Delivered,
     /// It is a dead letter.
     Dead,
 }
@@ -50,7 +50,7 @@ impl Ledger {
     ///
     /// # Errors
     /// When the table cannot be read.
-    pub async fn standing(&self, id: &DeliveryId) -> Result<Option<Standing>, StoreFault> {
+    pub async fn standing(&self, id: &DeliveryId) -> Result<Option<LedgerState>, StoreError> {
         Ok(standing(&self.table.get(&delivery_key(id)).await?))
     }
 
@@ -59,10 +59,10 @@ impl Ledger {
     ///
     /// # Errors
     /// When the table cannot be read.
-    pub async fn standing_of_key(&self, event: &Delivery) -> Result<(Option<Standing>, bool), StoreFault> {
+    pub async fn standing_of_key(&self, event: &Delivery) -> Result<(Option<LedgerState>, bool), StoreError> {
         let item = self.table.get(&delivery_key(&event.id)).await?;
-        let known = text(&item, "event_hash").filter(|hash| !hash.is_empty());
-        let is_another = known.zip(event.event_hash()).is_some_and(|(known, hash)| known != hash);
+        let known = string_attr(&item, "event_hash").filter(|hash| !hash.is_empty());
+        let is_another = known.zip(event.content_key()).is_some_and(|(known, hash)| known != hash);
         Ok((standing(&item), is_another))
     }
 
@@ -72,156 +72,161 @@ impl Ledger {
     ///
     /// # Errors
     /// When the table cannot be written.
-    pub async fn set_out(
+    pub async fn begin_direct(
         &self,
         delivery: &Delivery,
         caller: &str,
         until: Timestamp,
         now: Timestamp,
-    ) -> Result<bool, StoreFault> {
-        let change = Change::new(
+    ) -> Result<bool, StoreError> {
+        let change = Update::new(
             "SET standing = :direct, lease_until = :until, body_hash = :hash, received_at = :received, cargo = :cargo, \
              attempts = :none, caller = :caller, event_hash = :said REMOVE reason, last_status, failing_since, held_since, \
              not_before, first_attempt_at, last_attempt_at",
         )
-        .only_if(
+        .condition(
             "attribute_not_exists(standing) OR standing = :dead \
              OR (standing = :direct AND (lease_until < :now OR caller = :caller))",
         )
-        .text(":caller", caller)
-        .text(":dead", "dead")
-        .text(":direct", "direct")
-        .text(":said", &delivery.event_hash().unwrap_or_default())
-        .number(":none", 0)
-        .number(":until", until.as_millisecond())
-        .number(":now", now.as_millisecond());
-        Ok(self.table.change(&delivery_key(&delivery.id), self.describe(change, delivery), now).await?.is_some())
+        .string_attr(":caller", caller)
+        .string_attr(":dead", "dead")
+        .string_attr(":direct", "direct")
+        .string_attr(":said", &delivery.content_key().unwrap_or_default())
+        .number_attr(":none", 0)
+        .number_attr(":until", until.as_millisecond())
+        .number_attr(":now", now.as_millisecond());
+        Ok(self.table.update(&delivery_key(&delivery.id), self.bind_delivery(change, delivery), now).await?.is_some())
     }
 
     /// Notes that a delivery is in the queue, which it must be before: what is on record as queued is answered as such.
     ///
     /// # Errors
     /// When the table cannot be written.
-    pub async fn queued(&self, delivery: &Delivery, now: Timestamp) -> Result<(), StoreFault> {
+    pub async fn mark_queued(&self, delivery: &Delivery, now: Timestamp) -> Result<(), StoreError> {
         // A worker may have been faster: what it has noted stands.
-        let change = Change::new(
+        let change = Update::new(
             "SET standing = :queued, body_hash = :hash, received_at = :received, cargo = :cargo REMOVE lease_until",
         )
-        .only_if("attribute_not_exists(standing) OR standing = :direct")
-        .text(":queued", "queued")
-        .text(":direct", "direct");
-        self.table.change(&delivery_key(&delivery.id), self.describe(change, delivery), now).await.map(drop)
+        .condition("attribute_not_exists(standing) OR standing = :direct")
+        .string_attr(":queued", "queued")
+        .string_attr(":direct", "direct");
+        self.table.update(&delivery_key(&delivery.id), self.bind_delivery(change, delivery), now).await.map(drop)
     }
 
     /// Notes what came of a delivery whose caller has waited and that is to join the queue.
     ///
     /// # Errors
     /// When the table cannot be written.
-    pub async fn postpone(&self, delivery: &Delivery, postponed: Postponed, now: Timestamp) -> Result<(), StoreFault> {
-        let change = Change::new(
+    pub async fn mark_deferred(
+        &self,
+        delivery: &Delivery,
+        postponed: Deferred,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let change = Update::new(
             "SET standing = :direct, body_hash = :hash, received_at = :received, cargo = :cargo, \
              attempts = :attempts, not_before = :at, failing_since = :now, reason = :reason, last_status = :status, \
              first_attempt_at = if_not_exists(first_attempt_at, :now), last_attempt_at = :now ADD #failed :failure",
         )
-        .text(":direct", "direct")
-        .number(":attempts", i64::from(postponed.attempts))
-        .number(":at", postponed.at.as_millisecond())
-        .number(":now", now.as_millisecond());
-        let change = counted(because(self.describe(change, delivery), postponed.reason), postponed.reason);
-        self.table.change(&delivery_key(&delivery.id), change, now).await.map(drop)
+        .string_attr(":direct", "direct")
+        .number_attr(":attempts", i64::from(postponed.attempts))
+        .number_attr(":at", postponed.at.as_millisecond())
+        .number_attr(":now", now.as_millisecond());
+        let change = add_failure(bind_reason(self.bind_delivery(change, delivery), postponed.reason), postponed.reason);
+        self.table.update(&delivery_key(&delivery.id), change, now).await.map(drop)
     }
 
     /// Notes that a delivery has ended as delivered while its caller waited.
     ///
     /// # Errors
     /// When the table cannot be written.
-    pub async fn done_directly(&self, id: &DeliveryId, now: Timestamp) -> Result<(), StoreFault> {
-        let change = Change::new(
+    pub async fn mark_delivered_directly(&self, id: &DeliveryId, now: Timestamp) -> Result<(), StoreError> {
+        let change = Update::new(
             "SET standing = :done, first_attempt_at = if_not_exists(first_attempt_at, :now), last_attempt_at = :now \
              REMOVE reason, last_status, failing_since, held_since, not_before, lease_until, attempt_until \
              ADD attempts :one",
         )
-        .text(":done", "done")
-        .number(":now", now.as_millisecond())
-        .number(":one", 1);
-        self.table.change(&delivery_key(id), change, now).await.map(drop)
+        .string_attr(":done", "done")
+        .number_attr(":now", now.as_millisecond())
+        .number_attr(":one", 1);
+        self.table.update(&delivery_key(id), change, now).await.map(drop)
     }
 
     /// Forgets a delivery that its caller was refused; not what a worker has, or has ended, because it was stored after all.
     ///
     /// # Errors
     /// When the table cannot be written.
-    pub async fn forget(&self, id: &DeliveryId) -> Result<(), StoreFault> {
+    pub async fn delete_if_unclaimed(&self, id: &DeliveryId) -> Result<(), StoreError> {
         let condition =
             "attribute_not_exists(standing) OR (standing = :direct AND attribute_not_exists(attempt_until))";
-        self.table.forget(&delivery_key(id), condition, (":direct", "direct")).await
+        self.table.delete_if(&delivery_key(id), condition, (":direct", "direct")).await
     }
 
     /// Notes by which receipt the message of a delivery that waits can be shown again before its time.
     ///
     /// # Errors
     /// When the table cannot be written.
-    pub async fn park(
+    pub async fn store_receipt(
         &self,
         delivery: &Delivery,
         place: &str,
         receipt: &str,
         now: Timestamp,
-    ) -> Result<(), StoreFault> {
-        let change = Change::new(
+    ) -> Result<(), StoreError> {
+        let change = Update::new(
             "SET parked = :parked, receipt = :receipt, standing = if_not_exists(standing, :queued), \
              body_hash = if_not_exists(body_hash, :hash), received_at = if_not_exists(received_at, :received), \
              cargo = if_not_exists(cargo, :cargo)",
         )
-        .text(":parked", place)
-        .text(":queued", "queued")
-        .text(":receipt", receipt);
-        self.table.change(&delivery_key(&delivery.id), self.describe(change, delivery), now).await.map(drop)
+        .string_attr(":parked", place)
+        .string_attr(":queued", "queued")
+        .string_attr(":receipt", receipt);
+        self.table.update(&delivery_key(&delivery.id), self.bind_delivery(change, delivery), now).await.map(drop)
     }
 
     /// The receipts of the deliveries that are parked in this place: a page of them.
     ///
     /// # Errors
     /// When the table cannot be read.
-    pub async fn parked(&self, place: &str) -> Result<Vec<String>, StoreFault> {
-        let items = self.table.parked(place).await?;
-        Ok(items.iter().filter_map(|item| text(item, "receipt")).map(str::to_owned).collect())
+    pub async fn deferred_receipts(&self, place: &str) -> Result<Vec<String>, StoreError> {
+        let items = self.table.query_deferred(place).await?;
+        Ok(items.iter().filter_map(|item| string_attr(item, "receipt")).map(str::to_owned).collect())
     }
 
     /// The values that say what a delivery is: `:hash`, `:received` and `:cargo`; and whom it is about, which stays when
     /// another body comes under its id.
-    pub(crate) fn describe(&self, change: Change, delivery: &Delivery) -> Change {
+    pub(crate) fn bind_delivery(&self, change: Update, delivery: &Delivery) -> Update {
         let change = change
-            .text(":hash", BodyHash::of(&delivery.body).as_str())
-            .number(":received", delivery.received_at.as_millisecond())
-            .text(":cargo", delivery.cargo.kind());
+            .string_attr(":hash", BodyHash::compute(&delivery.body).as_str())
+            .number_attr(":received", delivery.received_at.as_millisecond())
+            .string_attr(":cargo", delivery.kind.as_str());
         match &self.contact_hash_key {
             Some(key) => change
-                .also("contact_hash = if_not_exists(contact_hash, :contact_hash)")
-                .text(":contact_hash", &delivery.contact.hash(key)),
+                .and_set("contact_hash = if_not_exists(contact_hash, :contact_hash)")
+                .string_attr(":contact_hash", &delivery.contact.log_hash(key)),
             None => change,
         }
     }
 }
 
-fn standing(item: &Item) -> Option<Standing> {
-    match text(item, "standing")? {
-        "direct" => Some(Standing::Direct),
-        "queued" => Some(Standing::Queued),
-        "done" => Some(Standing::Done),
-        "dead" => Some(Standing::Dead),
+fn standing(item: &Item) -> Option<LedgerState> {
+    match string_attr(item, "standing")? {
+        "direct" => Some(LedgerState::Sending),
+        "queued" => Some(LedgerState::Queued),
+        "done" => Some(LedgerState::Delivered),
+        "dead" => Some(LedgerState::Dead),
         _ => None,
     }
 }
 
 /// The values that say why a delivery was not taken: `:reason` and `:status`, which is 0 where no answer came.
-pub(crate) fn because(change: Change, reason: Reason) -> Change {
-    change.text(":reason", reason.code.as_str()).number(":status", reason.status.map_or(0, i64::from))
+pub(crate) fn bind_reason(change: Update, reason: Reason) -> Update {
+    change.string_attr(":reason", reason.code.as_str()).number_attr(":status", reason.status.map_or(0, i64::from))
 }
 
 /// How a delivery joins the queue whose caller has waited for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Postponed {
+pub struct Deferred {
     /// How many attempts were made.
     pub attempts: u32,
     /// When a worker may try it.

@@ -9,28 +9,28 @@ use std::collections::BTreeMap;
 
 use relay_core::delivery::{Reason, ReasonCode};
 
-use crate::ledger::table::{Change, Item, number};
+use crate::ledger::table::{Item, Update, number_attr};
 
 const PREFIX: &str = "failed#";
 
 /// Counts a reason: the expression has `ADD #failed :failure` for it.
-pub(crate) fn counted(change: Change, reason: Reason) -> Change {
+pub(crate) fn add_failure(change: Update, reason: Reason) -> Update {
     let name = format!("{PREFIX}{}#{}", reason.code.as_str(), reason.status.unwrap_or_default());
-    change.named("#failed", name).number(":failure", 1)
+    change.name("#failed", name).number_attr(":failure", 1)
 }
 
 /// How often each reason occurred, by an item's attributes; of the reasons that this relay knows.
 #[must_use]
-pub fn failures(item: &Item) -> BTreeMap<(String, Option<u16>), u64> {
-    let known = counts(item).filter(|(code, ..)| ReasonCode::read(code).is_some());
+pub fn known_counts(item: &Item) -> BTreeMap<(String, Option<u16>), u64> {
+    let known = all_counts(item).filter(|(code, ..)| ReasonCode::read(code).is_some());
     known.map(|(code, status, count)| ((code.to_owned(), status), count)).collect()
 }
 
 /// The counters of an item: reason, status and how often, in no order. The reasons may be those of another version.
-pub fn counts(item: &Item) -> impl Iterator<Item = (&str, Option<u16>, u64)> {
+pub fn all_counts(item: &Item) -> impl Iterator<Item = (&str, Option<u16>, u64)> {
     item.keys().filter_map(|name| {
         let (code, status) = name.strip_prefix(PREFIX)?.rsplit_once('#')?;
-        let count = u64::try_from(number(item, name)?).ok()?;
+        let count = u64::try_from(number_attr(item, name)?).ok()?;
         Some((code, status.parse().ok().filter(|status| *status > 0), count))
     })
 }
@@ -51,6 +51,6 @@ mod tests {
             ("attempts".to_owned(), number("7")),
         ]);
         let expected = [(("far_end_failed".to_owned(), Some(503)), 4), (("timed_out".to_owned(), None), 2)];
-        assert_eq!(failures(&item), BTreeMap::from(expected));
+        assert_eq!(known_counts(&item), BTreeMap::from(expected));
     }
 }

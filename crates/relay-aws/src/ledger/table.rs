@@ -7,9 +7,9 @@ use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
 use jiff::{SignedDuration, Timestamp};
-use relay::ports::queue::StoreFault;
+use relay::ports::queue::StoreError;
 
-use crate::sdk::error::told;
+use crate::sdk::error::describe;
 
 /// The table's key.
 pub const KEY: &str = "pk";
@@ -18,9 +18,9 @@ const EXPIRES_AT: &str = "expires_at";
 /// The index of what is parked: only such items are in it.
 pub const PARKED_INDEX: &str = "parked";
 /// How many of them are looked at at once.
-const PARKED_PAGE: i32 = 100;
+const PAGE_SIZE: i32 = 100;
 /// How long an item is kept after its last change.
-pub const KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
+pub const TTL: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// An item's attributes.
 pub type Item = HashMap<String, AttributeValue>;
@@ -34,7 +34,7 @@ pub struct LedgerTable {
 
 /// A change of one item.
 #[derive(Debug, Default)]
-pub(crate) struct Change {
+pub(crate) struct Update {
     update: &'static str,
     also: Option<&'static str>,
     condition: Option<&'static str>,
@@ -43,35 +43,35 @@ pub(crate) struct Change {
     forever: bool,
 }
 
-impl Change {
+impl Update {
     /// An update expression without its `SET`, which [`LedgerTable::change`] begins with the time to forget.
     pub(crate) fn new(update: &'static str) -> Self {
         Self { update, ..Self::default() }
     }
 
-    pub(crate) fn only_if(mut self, condition: &'static str) -> Self {
+    pub(crate) fn condition(mut self, condition: &'static str) -> Self {
         self.condition = Some(condition);
         self
     }
 
     /// What a `#` word of the expression stands for: a name that is made up only now.
-    pub(crate) fn named(mut self, word: &'static str, name: String) -> Self {
+    pub(crate) fn name(mut self, word: &'static str, name: String) -> Self {
         self.name = Some((word, name));
         self
     }
 
     /// Something else that is set.
-    pub(crate) fn also(mut self, assignment: &'static str) -> Self {
+    pub(crate) fn and_set(mut self, assignment: &'static str) -> Self {
         self.also = Some(assignment);
         self
     }
 
-    pub(crate) fn text(mut self, name: &'static str, value: &str) -> Self {
+    pub(crate) fn string_attr(mut self, name: &'static str, value: &str) -> Self {
         self.values.push((name, AttributeValue::S(value.to_owned())));
         self
     }
 
-    pub(crate) fn number(mut self, name: &'static str, value: i64) -> Self {
+    pub(crate) fn number_attr(mut self, name: &'static str, value: i64) -> Self {
         self.values.push((name, AttributeValue::N(value.to_string())));
         self
     }
@@ -82,7 +82,7 @@ impl Change {
     }
 
     /// The item is never forgotten.
-    pub(crate) fn forever(mut self) -> Self {
+    pub(crate) fn no_ttl(mut self) -> Self {
         self.forever = true;
         self
     }
@@ -96,7 +96,7 @@ impl LedgerTable {
     }
 
     /// An item as it is now; empty where there is none.
-    pub(crate) async fn get(&self, key: &str) -> Result<Item, StoreFault> {
+    pub(crate) async fn get(&self, key: &str) -> Result<Item, StoreError> {
         let got = self
             .client
             .get_item()
@@ -105,31 +105,31 @@ impl LedgerTable {
             .consistent_read(true)
             .send()
             .await;
-        got.map(|got| got.item.unwrap_or_default()).map_err(|fault| StoreFault(told(&fault)))
+        got.map(|got| got.item.unwrap_or_default()).map_err(|error| StoreError(describe(&error)))
     }
 
     /// Changes an item and gives it as it is then; nothing where its condition does not hold.
-    pub(crate) async fn change(&self, key: &str, change: Change, now: Timestamp) -> Result<Option<Item>, StoreFault> {
-        Ok(self.update(key, change, now, ReturnValuesOnConditionCheckFailure::None).await?.ok())
+    pub(crate) async fn update(&self, key: &str, change: Update, now: Timestamp) -> Result<Option<Item>, StoreError> {
+        Ok(self.send_update(key, change, now, ReturnValuesOnConditionCheckFailure::None).await?.ok())
     }
 
     /// The same; as an error, the item as it is where its condition does not hold.
-    pub(crate) async fn change_or_see(
+    pub(crate) async fn update_or_current(
         &self,
         key: &str,
-        change: Change,
+        change: Update,
         now: Timestamp,
-    ) -> Result<Result<Item, Item>, StoreFault> {
-        self.update(key, change, now, ReturnValuesOnConditionCheckFailure::AllOld).await
+    ) -> Result<Result<Item, Item>, StoreError> {
+        self.send_update(key, change, now, ReturnValuesOnConditionCheckFailure::AllOld).await
     }
 
-    async fn update(
+    async fn send_update(
         &self,
         key: &str,
-        change: Change,
+        change: Update,
         now: Timestamp,
         otherwise: ReturnValuesOnConditionCheckFailure,
-    ) -> Result<Result<Item, Item>, StoreFault> {
+    ) -> Result<Result<Item, Item>, StoreError> {
         let mut request = self
             .client
             .update_item()
@@ -147,7 +147,7 @@ impl LedgerTable {
         let request = if change.forever {
             request.update_expression(change.update)
         } else {
-            let expires_at = now.checked_add(KEPT).unwrap_or(now).as_second();
+            let expires_at = now.checked_add(TTL).unwrap_or(now).as_second();
             let also = change.also.map(|also| format!(", {also}")).unwrap_or_default();
             let update = match change.update.strip_prefix("SET ") {
                 Some(rest) => format!("SET {EXPIRES_AT} = :expires_at{also}, {rest}"),
@@ -159,17 +159,17 @@ impl LedgerTable {
         };
         match request.send().await {
             Ok(changed) => Ok(Ok(changed.attributes.unwrap_or_default())),
-            Err(fault) => match fault.as_service_error() {
+            Err(error) => match error.as_service_error() {
                 Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
                     Ok(Err(failed.item().cloned().unwrap_or_default()))
                 }
-                _ => Err(StoreFault(told(&fault))),
+                _ => Err(StoreError(describe(&error))),
             },
         }
     }
 
     /// A page of the items that are parked in a place, by the index of those.
-    pub(crate) async fn parked(&self, place: &str) -> Result<Vec<Item>, StoreFault> {
+    pub(crate) async fn query_deferred(&self, place: &str) -> Result<Vec<Item>, StoreError> {
         let query = self
             .client
             .query()
@@ -177,46 +177,46 @@ impl LedgerTable {
             .index_name(PARKED_INDEX)
             .key_condition_expression("parked = :parked")
             .expression_attribute_values(":parked", AttributeValue::S(place.to_owned()))
-            .limit(PARKED_PAGE);
-        let found = query.send().await.map_err(|fault| StoreFault(told(&fault)))?;
+            .limit(PAGE_SIZE);
+        let found = query.send().await.map_err(|error| StoreError(describe(&error)))?;
         Ok(found.items.unwrap_or_default())
     }
 
     /// Forgets an item where a condition holds, in which one word stands for a text.
-    pub(crate) async fn forget(
+    pub(crate) async fn delete_if(
         &self,
         key: &str,
         condition: &str,
         (word, text): (&str, &str),
-    ) -> Result<(), StoreFault> {
+    ) -> Result<(), StoreError> {
         let forget = self.client.delete_item().table_name(&self.name).key(KEY, AttributeValue::S(key.to_owned()));
         let forget = forget.condition_expression(condition);
         let forget = forget.expression_attribute_values(word, AttributeValue::S(text.to_owned()));
         match forget.send().await {
-            Err(fault)
-                if fault.as_service_error().is_some_and(DeleteItemError::is_conditional_check_failed_exception) =>
+            Err(error)
+                if error.as_service_error().is_some_and(DeleteItemError::is_conditional_check_failed_exception) =>
             {
                 Ok(())
             }
-            forgotten => forgotten.map(drop).map_err(|fault| StoreFault(told(&fault))),
+            forgotten => forgotten.map(drop).map_err(|error| StoreError(describe(&error))),
         }
     }
 }
 
 /// A text of an item.
 #[must_use]
-pub fn text<'a>(item: &'a Item, name: &str) -> Option<&'a str> {
+pub fn string_attr<'a>(item: &'a Item, name: &str) -> Option<&'a str> {
     item.get(name)?.as_s().ok().map(String::as_str)
 }
 
 /// A whole number of an item.
 #[must_use]
-pub fn number(item: &Item, name: &str) -> Option<i64> {
+pub fn number_attr(item: &Item, name: &str) -> Option<i64> {
     item.get(name)?.as_n().ok()?.parse().ok()
 }
 
 /// A time of an item, kept as Unix milliseconds.
 #[must_use]
-pub fn time(item: &Item, name: &str) -> Option<Timestamp> {
-    Timestamp::from_millisecond(number(item, name)?).ok()
+pub fn time_attr(item: &Item, name: &str) -> Option<Timestamp> {
+    Timestamp::from_millisecond(number_attr(item, name)?).ok()
 }

@@ -11,45 +11,47 @@ use aws_smithy_types::retry::{ReconnectMode, RetryConfig};
 use aws_smithy_types::timeout::TimeoutConfig;
 use aws_types::SdkConfig;
 use aws_types::region::Region;
-use relay::config::env::{SettingFault, SettingReader};
+use relay::config::env::{EnvReader, SettingError};
 use relay::destination::http_client::HttpClient;
 
-use crate::sdk::http::Connector;
+use crate::sdk::http::SdkHttpConnector;
 
 /// The longest that one attempt at a call may take.
-const ATTEMPT: Duration = Duration::from_millis(2500);
+const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(2500);
 /// The longest that a call may take, its repetitions included: it fits twice into the time of a function.
-const CALL: Duration = Duration::from_secs(6);
+const CALL_TIMEOUT: Duration = Duration::from_secs(6);
 /// How often a call is tried.
 const ATTEMPTS: u32 = 3;
 
 /// Makes the clients of the services.
 #[derive(Debug, Clone)]
-pub struct Account {
+pub struct AwsClients {
     config: SdkConfig,
 }
 
-impl Account {
+impl AwsClients {
     /// Reads what Lambda tells a function: region and credentials; and `AWS_ENDPOINT_URL`, where AWS is emulated.
-    pub fn read(reader: &mut SettingReader<'_>, client: HttpClient) -> Self {
-        let mut needed = |name: &'static str, example: &'static str| match reader.text(name) {
+    pub fn read(reader: &mut EnvReader<'_>, client: HttpClient) -> Self {
+        let mut needed = |name: &'static str, example: &'static str| match reader.raw(name) {
             Some(value) if !value.is_empty() => value.to_owned(),
             _ => {
-                reader.fault(SettingFault { name, form: "set, as Lambda does", example });
+                reader.push_error(SettingError { name, form: "set, as Lambda does", example });
                 String::new()
             }
         };
         let region = needed("AWS_REGION", "eu-west-1");
         let key = needed("AWS_ACCESS_KEY_ID", "ASIA…");
         let secret = needed("AWS_SECRET_ACCESS_KEY", "…");
-        let given = |name| reader.text(name).filter(|text| !text.is_empty()).map(str::to_owned);
+        let given = |name| reader.raw(name).filter(|text| !text.is_empty()).map(str::to_owned);
         let credentials = Credentials::new(key, secret, given("AWS_SESSION_TOKEN"), None, "Lambda");
         let mut config = SdkConfig::builder()
             .behavior_version(aws_sdk_sqs::config::BehaviorVersion::latest())
             .region(Region::new(region))
             .credentials_provider(SharedCredentialsProvider::new(credentials))
-            .http_client(Connector::new(client))
-            .timeout_config(TimeoutConfig::builder().read_timeout(ATTEMPT).operation_timeout(CALL).build())
+            .http_client(SdkHttpConnector::new(client))
+            .timeout_config(
+                TimeoutConfig::builder().read_timeout(ATTEMPT_TIMEOUT).operation_timeout(CALL_TIMEOUT).build(),
+            )
             // The credentials are at hand: there is nothing to remember between calls.
             .identity_cache(IdentityCache::no_cache())
             // Answers are small and come whole; the time of an attempt is limited above.
@@ -66,7 +68,7 @@ impl Account {
 
     /// The same account, reached through another HTTP client.
     #[must_use]
-    pub fn through(self, client: impl SdkHttpClient + 'static) -> Self {
+    pub fn with_http_client(self, client: impl SdkHttpClient + 'static) -> Self {
         Self { config: self.config.into_builder().http_client(client).build() }
     }
 
@@ -112,10 +114,10 @@ pub fn environment() -> BTreeMap<String, String> {
 mod tests {
     use super::*;
 
-    fn account(more: &[(&str, &str)]) -> Account {
+    fn account(more: &[(&str, &str)]) -> AwsClients {
         let variables = [("AWS_ACCESS_KEY_ID", "key"), ("AWS_SECRET_ACCESS_KEY", "secret")];
         let variables = variables.iter().chain(more).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        Account::read(&mut SettingReader::new(&variables.collect()), relay::destination::http_client::build().unwrap())
+        AwsClients::read(&mut EnvReader::new(&variables.collect()), relay::destination::http_client::build().unwrap())
     }
 
     #[test]

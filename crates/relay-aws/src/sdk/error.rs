@@ -10,8 +10,8 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 const CHARACTERS: usize = 200;
 
 /// A failed call, in words for the log.
-pub(crate) fn told<E: ProvideErrorMetadata, R>(fault: &SdkError<E, R>) -> String {
-    match fault {
+pub(crate) fn describe<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> String {
+    match error {
         SdkError::ServiceError(refused) => {
             let error = refused.err();
             let words: String = error.message().unwrap_or("it gives no reason").chars().take(CHARACTERS).collect();
@@ -27,8 +27,8 @@ pub(crate) fn told<E: ProvideErrorMetadata, R>(fault: &SdkError<E, R>) -> String
 }
 
 /// Whether a failed call has certainly done nothing: AWS has refused it, for a reason that lies with the call.
-pub(crate) fn did_nothing<E>(fault: &SdkError<E, HttpResponse>) -> bool {
-    match fault {
+pub(crate) fn was_not_applied<E>(error: &SdkError<E, HttpResponse>) -> bool {
+    match error {
         SdkError::ConstructionFailure(_) => true,
         SdkError::ServiceError(refused) => (400..500).contains(&refused.raw().status().as_u16()),
         _ => false,
@@ -46,13 +46,13 @@ mod tests {
     fn a_refusal_is_told_by_its_code_and_words_and_not_by_the_whole_answer() {
         let error =
             SendMessageError::generic(ErrorMetadata::builder().code("AccessDenied").message("Not you.").build());
-        let fault = SdkError::service_error(error, "the raw answer with ada@example.com");
-        assert_eq!(told(&fault), "AWS refuses the call, AccessDenied: Not you.");
+        let error = SdkError::service_error(error, "the raw answer with ada@example.com");
+        assert_eq!(describe(&error), "AWS refuses the call, AccessDenied: Not you.");
     }
 
     #[test]
     fn a_call_without_an_answer_is_told_as_such() {
-        let fault: SdkError<SendMessageError, &str> = SdkError::timeout_error("ada@example.com");
-        assert_eq!(told(&fault), "AWS did not answer in time");
+        let error: SdkError<SendMessageError, &str> = SdkError::timeout_error("ada@example.com");
+        assert_eq!(describe(&error), "AWS did not answer in time");
     }
 }

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 /// A fault that the SDK is told of, as far as it has to know.
 #[derive(Debug, thiserror::Error)]
-enum ConnectFault {
+enum TransportError {
     #[error("the request has a streaming body")]
     Streaming,
     #[error("the request has a method that HTTP does not know")]
@@ -31,13 +31,13 @@ enum ConnectFault {
 
 /// The client as the SDK takes it.
 #[derive(Debug, Clone)]
-pub struct Connector {
+pub struct SdkHttpConnector {
     client: HttpClient,
     /// The longest that an attempt may take, if there is a limit.
     limit: Option<Duration>,
 }
 
-impl Connector {
+impl SdkHttpConnector {
     /// The SDK's use of this client.
     #[must_use]
     pub const fn new(client: HttpClient) -> Self {
@@ -45,37 +45,37 @@ impl Connector {
     }
 }
 
-impl SdkHttpClient for Connector {
+impl SdkHttpClient for SdkHttpConnector {
     fn http_connector(&self, settings: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
         SharedHttpConnector::new(Self { limit: settings.read_timeout(), ..self.clone() })
     }
 }
 
-impl HttpConnector for Connector {
+impl HttpConnector for SdkHttpConnector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let Self { client, limit } = self.clone();
         HttpConnectorFuture::new(async move {
             let Some(limit) = limit else { return call(&client, request).await };
             // An answer that is there when a frozen sandbox wakes up is not too late: what it tells was done.
-            let called = deadline::until(Instant::now() + limit, call(&client, request)).await;
-            called.unwrap_or_else(|| Err(ConnectorError::timeout(ConnectFault::Silent.into())))
+            let called = deadline::timeout_at_with_grace(Instant::now() + limit, call(&client, request)).await;
+            called.unwrap_or_else(|| Err(ConnectorError::timeout(TransportError::Silent.into())))
         })
     }
 }
 
 async fn call(client: &HttpClient, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
-    let user = |fault: ConnectFault| ConnectorError::user(fault.into());
-    let method = request.method().parse().map_err(|_| user(ConnectFault::Method))?;
-    let body = request.body().bytes().ok_or_else(|| user(ConnectFault::Streaming))?.to_vec();
+    let user = |error: TransportError| ConnectorError::user(error.into());
+    let method = request.method().parse().map_err(|_| user(TransportError::Method))?;
+    let body = request.body().bytes().ok_or_else(|| user(TransportError::Streaming))?.to_vec();
     let mut sent = client.request(method, request.uri()).body(body);
     for (name, value) in request.headers() {
         sent = sent.header(name, value);
     }
     // The SDK repeats what may be repeated by its own rules.
-    let response = client.execute(sent).await.map_err(sort)?;
+    let response = client.execute(sent).await.map_err(to_connector_error)?;
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
-    let body = response.bytes().await.map_err(sort)?;
-    let status = status.try_into().map_err(|_| ConnectorError::other(ConnectFault::Answer.into(), None))?;
+    let body = response.bytes().await.map_err(to_connector_error)?;
+    let status = status.try_into().map_err(|_| ConnectorError::other(TransportError::Answer.into(), None))?;
     let mut answer = HttpResponse::new(status, SdkBody::from(body));
     for (name, value) in &headers {
         if let Ok(value) = value.to_str() {
@@ -85,6 +85,6 @@ async fn call(client: &HttpClient, request: HttpRequest) -> Result<HttpResponse,
     Ok(answer)
 }
 
-fn sort(fault: reqwest::Error) -> ConnectorError {
-    if fault.is_timeout() { ConnectorError::timeout(fault.into()) } else { ConnectorError::io(fault.into()) }
+fn to_connector_error(error: reqwest::Error) -> ConnectorError {
+    if error.is_timeout() { ConnectorError::timeout(error.into()) } else { ConnectorError::io(error.into()) }
 }

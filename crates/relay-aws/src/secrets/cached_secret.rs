@@ -11,47 +11,47 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_secretsmanager::Client;
-use relay::config::secret_document::DocumentFault;
-use relay::ports::clock::Ambient;
-use relay::ports::secrets::{ClayToLoopsSecret, LoopsToClaySecret, SecretFault, SecretField, SecretSource};
+use relay::config::secret_document::DocumentError;
+use relay::ports::clock::Clock;
+use relay::ports::secrets::{ClayToLoopsSecret, LoopsToClaySecret, SecretError, SecretField, SecretSource};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 use tracing::{error, warn};
 
-use crate::sdk::error::told;
-use crate::secrets::rotation::{Mended, Mends, NewVersion};
+use crate::sdk::error::describe;
+use crate::secrets::rotation::{RotationSlot, SecretRotation, Unblocks};
 
 /// How often the front door reads the secret again because it does not work.
-pub const REREAD_EVERY: Duration = Duration::from_secs(30);
+pub const MIN_REFRESH_INTERVAL: Duration = Duration::from_secs(30);
 /// How often a worker does. Who asks earlier waits, and does not get what was read before it asked: a delivery that a person
 /// has mended the secret for must not be held once more with the old one.
-const WORKER_REREADS_EVERY: Duration = Duration::from_secs(1);
+const WORKER_MIN_REFRESH_INTERVAL: Duration = Duration::from_secs(1);
 /// How long what is known serves when it could not be read, before that is tried again.
-const STALE_FOR: Duration = Duration::from_secs(30);
+const STALE_RETRY: Duration = Duration::from_secs(30);
 
 /// A secret document.
-pub trait Document: Mends + Sized + Send + Sync + 'static {
+pub trait SecretDocument: Unblocks + Sized + Send + Sync + 'static {
     /// Reads it.
     ///
     /// # Errors
     /// When it cannot be used.
-    fn read_document(json: &str) -> Result<Self, DocumentFault>;
+    fn read_document(json: &str) -> Result<Self, DocumentError>;
 }
 
-impl Document for LoopsToClaySecret {
-    fn read_document(json: &str) -> Result<Self, DocumentFault> {
+impl SecretDocument for LoopsToClaySecret {
+    fn read_document(json: &str) -> Result<Self, DocumentError> {
         Self::read(json)
     }
 }
 
-impl Document for ClayToLoopsSecret {
-    fn read_document(json: &str) -> Result<Self, DocumentFault> {
+impl SecretDocument for ClayToLoopsSecret {
+    fn read_document(json: &str) -> Result<Self, DocumentError> {
         Self::read(json)
     }
 }
 
 /// A secret in Secrets Manager.
-pub struct ManagedSecret<T, A> {
+pub struct CachedSecret<T, A> {
     shared: Arc<Shared<T, A>>,
 }
 
@@ -62,7 +62,7 @@ struct Shared<T, A> {
     ambient: A,
     /// Whether it is a worker's.
     worker: bool,
-    mended: Mended,
+    mended: RotationSlot,
     cache: Mutex<Cache<T>>,
 }
 
@@ -75,26 +75,26 @@ struct Cache<T> {
     may_reread_at: Instant,
 }
 
-impl<T, A> Clone for ManagedSecret<T, A> {
+impl<T, A> Clone for CachedSecret<T, A> {
     fn clone(&self) -> Self {
         Self { shared: Arc::clone(&self.shared) }
     }
 }
 
-impl<T, A> std::fmt::Debug for ManagedSecret<T, A> {
+impl<T, A> std::fmt::Debug for CachedSecret<T, A> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ManagedSecret").field("arn", &self.shared.arn).finish_non_exhaustive()
     }
 }
 
-impl<T: Document, A: Ambient> ManagedSecret<T, A> {
+impl<T: SecretDocument, A: Clock> CachedSecret<T, A> {
     /// The secret of this ARN for the front door, to be read at most once in a `lifetime`.
     pub fn new(client: Client, arn: String, lifetime: Duration, ambient: A) -> Self {
         Self::of(client, arn, lifetime, ambient, false)
     }
 
     /// The same for a worker.
-    pub fn of_worker(client: Client, arn: String, lifetime: Duration, ambient: A) -> Self {
+    pub fn for_worker(client: Client, arn: String, lifetime: Duration, ambient: A) -> Self {
         Self::of(client, arn, lifetime, ambient, true)
     }
 
@@ -102,17 +102,17 @@ impl<T: Document, A: Ambient> ManagedSecret<T, A> {
         let now = Instant::now();
         let cache =
             Mutex::new(Cache { known: None, version: None, read_at: None, fresh_until: now, may_reread_at: now });
-        let mended = Mended::default();
+        let mended = RotationSlot::default();
         Self { shared: Arc::new(Shared { client, arn, lifetime, ambient, worker, mended, cache }) }
     }
 
     /// What tells of versions that were not known before.
     #[must_use]
-    pub fn mended(&self) -> Mended {
+    pub fn rotations(&self) -> RotationSlot {
         self.shared.mended.clone()
     }
 
-    async fn refresh(&self, cache: &mut Cache<T>) -> Result<Arc<T>, SecretFault> {
+    async fn refresh(&self, cache: &mut Cache<T>) -> Result<Arc<T>, SecretError> {
         let now = Instant::now();
         cache.read_at = Some(now);
         match self.fetch().await {
@@ -120,22 +120,22 @@ impl<T: Document, A: Ambient> ManagedSecret<T, A> {
                 let secret = Arc::new(secret);
                 if version != cache.version {
                     if let Some(version) = version.clone() {
-                        let (direction, places) = (T::DIRECTION, secret.places());
-                        self.shared.mended.leave(NewVersion { direction, version, places });
+                        let (direction, places) = (T::DIRECTION, secret.held_keys());
+                        self.shared.mended.put(SecretRotation { direction, version, places });
                     }
                     cache.version = version;
                 }
                 cache.known = Some(Arc::clone(&secret));
-                cache.fresh_until = now + self.shared.lifetime.mul_f64(0.9 + 0.2 * self.shared.ambient.chance());
+                cache.fresh_until = now + self.shared.lifetime.mul_f64(0.9 + 0.2 * self.shared.ambient.random());
                 Ok(secret)
             }
             None => match &cache.known {
                 Some(known) => {
                     warn!(secret = self.name(), "the secret as it was known serves on");
-                    cache.fresh_until = now + STALE_FOR;
+                    cache.fresh_until = now + STALE_RETRY;
                     Ok(Arc::clone(known))
                 }
-                None => Err(SecretFault),
+                None => Err(SecretError),
             },
         }
     }
@@ -145,15 +145,15 @@ impl<T: Document, A: Ambient> ManagedSecret<T, A> {
         let read = self.shared.client.get_secret_value().secret_id(&self.shared.arn).send().await;
         let (document, version) = match read {
             Ok(read) => (read.secret_string.unwrap_or_default(), read.version_id),
-            Err(fault) => {
-                error!(secret = self.name(), fault = told(&fault), "the secret cannot be read");
+            Err(error) => {
+                error!(secret = self.name(), error = describe(&error), "the secret cannot be read");
                 return None;
             }
         };
         match T::read_document(&document) {
             Ok(secret) => Some((secret, version)),
-            Err(fault) => {
-                error!(secret = self.name(), %fault, "the secret cannot be used");
+            Err(error) => {
+                error!(secret = self.name(), %error, "the secret cannot be used");
                 None
             }
         }
@@ -169,8 +169,8 @@ impl<T: Document, A: Ambient> ManagedSecret<T, A> {
     }
 }
 
-impl<T: Document, A: Ambient> SecretSource<T> for ManagedSecret<T, A> {
-    async fn current(&self) -> Result<Arc<T>, SecretFault> {
+impl<T: SecretDocument, A: Clock> SecretSource<T> for CachedSecret<T, A> {
+    async fn current(&self) -> Result<Arc<T>, SecretError> {
         let mut cache = self.shared.cache.lock().await;
         match &cache.known {
             Some(known) if Instant::now() < cache.fresh_until => Ok(Arc::clone(known)),
@@ -178,12 +178,12 @@ impl<T: Document, A: Ambient> SecretSource<T> for ManagedSecret<T, A> {
         }
     }
 
-    async fn reread(&self) -> Result<Arc<T>, SecretFault> {
+    async fn refresh(&self) -> Result<Arc<T>, SecretError> {
         let asked_at = Instant::now();
         loop {
             let mut cache = self.shared.cache.lock().await;
             let now = Instant::now();
-            let every = if self.shared.worker { WORKER_REREADS_EVERY } else { REREAD_EVERY };
+            let every = if self.shared.worker { WORKER_MIN_REFRESH_INTERVAL } else { MIN_REFRESH_INTERVAL };
             let may_at = match &cache.known {
                 // Somebody has read it since.
                 Some(known) if cache.read_at.is_some_and(|read_at| read_at >= asked_at) => {
@@ -201,7 +201,7 @@ impl<T: Document, A: Ambient> SecretSource<T> for ManagedSecret<T, A> {
         }
     }
 
-    fn name_of(&self, field: SecretField) -> String {
+    fn describe_field(&self, field: SecretField) -> String {
         let field = match field {
             SecretField::SigningSecrets => "loops_signing_secrets",
             SecretField::ClayRoutes => "clay_routes",

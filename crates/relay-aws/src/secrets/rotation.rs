@@ -3,42 +3,42 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
-use relay::ports::queue::StoreFault;
+use relay::ports::queue::StoreError;
 use relay::ports::secrets::{ClayToLoopsSecret, LoopsToClaySecret};
 use relay_core::delivery::Direction;
 
 use crate::ledger::deliveries::Ledger;
-use crate::ledger::table::{Change, text};
-use crate::sqs::early_release::person_place;
+use crate::ledger::table::{Update, string_attr};
+use crate::sqs::early_release::operator_key;
 
 /// A secret for whose change deliveries may wait.
-pub trait Mends {
+pub trait Unblocks {
     /// The direction that it is for.
     const DIRECTION: Direction;
 
     /// Where the deliveries are parked that may go on when it has changed.
-    fn places(&self) -> Vec<String>;
+    fn held_keys(&self) -> Vec<String>;
 }
 
-impl Mends for LoopsToClaySecret {
+impl Unblocks for LoopsToClaySecret {
     const DIRECTION: Direction = Direction::LoopsToClay;
 
-    fn places(&self) -> Vec<String> {
-        self.routes.iter().map(|route| person_place(Self::DIRECTION, Some(&route.name))).collect()
+    fn held_keys(&self) -> Vec<String> {
+        self.routes.iter().map(|route| operator_key(Self::DIRECTION, Some(&route.name))).collect()
     }
 }
 
-impl Mends for ClayToLoopsSecret {
+impl Unblocks for ClayToLoopsSecret {
     const DIRECTION: Direction = Direction::ClayToLoops;
 
-    fn places(&self) -> Vec<String> {
-        vec![person_place(Self::DIRECTION, None)]
+    fn held_keys(&self) -> Vec<String> {
+        vec![operator_key(Self::DIRECTION, None)]
     }
 }
 
 /// A version of a secret that this process has not had before.
 #[derive(Debug, Clone)]
-pub struct NewVersion {
+pub struct SecretRotation {
     /// The direction of the secret.
     pub direction: Direction,
     /// The version's id in Secrets Manager.
@@ -49,17 +49,17 @@ pub struct NewVersion {
 
 /// What who reads the secret leaves for who knows what is parked.
 #[derive(Debug, Clone, Default)]
-pub struct Mended(Arc<Mutex<Option<NewVersion>>>);
+pub struct RotationSlot(Arc<Mutex<Option<SecretRotation>>>);
 
-impl Mended {
+impl RotationSlot {
     /// Leaves a version, in place of one that nobody has taken yet.
-    pub fn leave(&self, version: NewVersion) {
+    pub fn put(&self, version: SecretRotation) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(version);
     }
 
     /// Takes it, once.
     #[must_use]
-    pub fn take(&self) -> Option<NewVersion> {
+    pub fn take(&self) -> Option<SecretRotation> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
@@ -71,12 +71,17 @@ impl Ledger {
     ///
     /// # Errors
     /// When the table cannot be written.
-    pub async fn uses_another(&self, direction: Direction, version: &str, now: Timestamp) -> Result<bool, StoreFault> {
+    pub async fn record_secret_version(
+        &self,
+        direction: Direction,
+        version: &str,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
         let update = "SET version_before = if_not_exists(secret_version, :version), secret_version = :version";
-        let change = Change::new(update)
-            .only_if("attribute_not_exists(secret_version) OR secret_version <> :version")
-            .text(":version", version);
-        let noted = self.table().change(&format!("secret#{}", direction.as_str()), change, now).await?;
-        Ok(noted.is_some_and(|noted| text(&noted, "version_before").is_some_and(|before| before != version)))
+        let change = Update::new(update)
+            .condition("attribute_not_exists(secret_version) OR secret_version <> :version")
+            .string_attr(":version", version);
+        let noted = self.table().update(&format!("secret#{}", direction.as_str()), change, now).await?;
+        Ok(noted.is_some_and(|noted| string_attr(&noted, "version_before").is_some_and(|before| before != version)))
     }
 }

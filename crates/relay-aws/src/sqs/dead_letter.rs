@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use aws_lambda_events::sqs::SqsMessage;
 use aws_sdk_sqs::types::MessageAttributeValue;
 use jiff::{SignedDuration, Timestamp};
-use relay::ports::queue::StoreFault;
+use relay::ports::queue::StoreError;
 use relay_core::delivery::{Delivery, Reason};
 
 use crate::sqs::receive_limits;
@@ -25,11 +25,11 @@ pub const DIED_AT: &str = "died_at";
 
 /// How long after a death what sent the delivery before may still come into the queue: a function sends for as long as it
 /// may run, which is 20 seconds (the template's `Timeout`), and SQS' clock and a function's differ.
-const STILL_COMES: SignedDuration = SignedDuration::from_secs(60);
+const IN_FLIGHT_GRACE: SignedDuration = SignedDuration::from_secs(60);
 
 /// How a delivery died.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Death {
+pub struct FailureInfo {
     /// Why.
     pub reason: Reason,
     /// How many attempts were begun.
@@ -38,26 +38,26 @@ pub struct Death {
     pub at: Timestamp,
 }
 
-impl Death {
+impl FailureInfo {
     /// By what the letter of this death is known to its queue, whoever sends it there, and by whichever message.
     #[must_use]
-    pub(crate) fn token(&self, delivery: &Delivery) -> String {
+    pub(crate) fn dedup_id(&self, delivery: &Delivery) -> String {
         format!("{}_{}", delivery.id, self.at.as_millisecond())
     }
 }
 
 /// Up to when a delivery's deaths are over for this message, which may send it again: the one whose letter it was, as its
 /// attributes say, and any that lies so far back that a person must have put the message there.
-pub(crate) fn outlives(message: &SqsMessage) -> Timestamp {
+pub(crate) fn superseded_failures_until(message: &SqsMessage) -> Timestamp {
     let died_at = message.message_attributes.get(DIED_AT).and_then(|died_at| died_at.string_value.as_deref());
     let was_letter = died_at.and_then(|at| at.parse().ok());
-    let sent_since = receive_limits::sent_at(message).and_then(|sent| sent.checked_sub(STILL_COMES).ok());
+    let sent_since = receive_limits::sent_at(message).and_then(|sent| sent.checked_sub(IN_FLIGHT_GRACE).ok());
     was_letter.max(sent_since).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
 /// What the attributes of a dead letter say.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Label<'a> {
+pub(crate) struct DeadLetterAttributes<'a> {
     pub(crate) reason: &'a str,
     pub(crate) status: Option<u16>,
     pub(crate) attempts: u32,
@@ -65,9 +65,9 @@ pub(crate) struct Label<'a> {
     pub(crate) died_at: Timestamp,
 }
 
-impl Label<'static> {
+impl DeadLetterAttributes<'static> {
     /// The label of a delivery that died.
-    pub(crate) fn of(delivery: &Delivery, death: Death) -> Self {
+    pub(crate) fn of(delivery: &Delivery, death: FailureInfo) -> Self {
         Self {
             reason: death.reason.code.as_str(),
             status: death.reason.status,
@@ -78,9 +78,9 @@ impl Label<'static> {
     }
 }
 
-impl Label<'_> {
+impl DeadLetterAttributes<'_> {
     /// The attributes.
-    pub(crate) fn attributes(self) -> Result<HashMap<String, MessageAttributeValue>, StoreFault> {
+    pub(crate) fn attributes(self) -> Result<HashMap<String, MessageAttributeValue>, StoreError> {
         let status = self.status.map_or_else(|| "none".to_owned(), |status| status.to_string());
         let mut attributes = vec![
             (REASON, value("String", self.reason)?),
@@ -95,9 +95,9 @@ impl Label<'_> {
     }
 }
 
-fn value(kind: &str, text: &str) -> Result<MessageAttributeValue, StoreFault> {
+fn value(kind: &str, text: &str) -> Result<MessageAttributeValue, StoreError> {
     let attribute = MessageAttributeValue::builder().data_type(kind).string_value(text).build();
-    attribute.map_err(|fault| StoreFault(fault.to_string()))
+    attribute.map_err(|error| StoreError(error.to_string()))
 }
 
 #[cfg(test)]
@@ -123,13 +123,13 @@ mod tests {
 
     #[test]
     fn a_letter_that_was_taken_out_outlives_the_death_that_it_tells_of() {
-        assert_eq!(outlives(&message(1000, Some(999))), at(999));
+        assert_eq!(superseded_failures_until(&message(1000, Some(999))), at(999));
     }
 
     #[test]
     fn a_message_without_attributes_outlives_what_was_long_before_it() {
-        assert_eq!(outlives(&message(1000, None)), at(940));
-        assert_eq!(outlives(&message(1000, Some(7))), at(940), "an old letter is no worse than none");
-        assert_eq!(outlives(&SqsMessage::default()), at(0), "what says neither outlives nothing");
+        assert_eq!(superseded_failures_until(&message(1000, None)), at(940));
+        assert_eq!(superseded_failures_until(&message(1000, Some(7))), at(940), "an old letter is no worse than none");
+        assert_eq!(superseded_failures_until(&SqsMessage::default()), at(0), "what says neither outlives nothing");
     }
 }

@@ -3,14 +3,14 @@
 use bytes::Bytes;
 use jiff::Timestamp;
 use relay_core::contact::ContactKey;
-use relay_core::delivery::{Cargo, Delivery, DeliveryId};
+use relay_core::delivery::{Delivery, DeliveryId, DeliveryKind};
 use relay_core::idempotency::IdempotencyKey;
 use serde::{Deserialize, Serialize};
 
 /// A message that is no delivery of this relay. Its content is not told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the message is not a delivery of this relay")]
-pub struct EnvelopeFault;
+pub struct MessageError;
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -20,14 +20,14 @@ struct Envelope {
     contact: String,
     /// Unix milliseconds.
     received_at: i64,
-    cargo: CargoEnvelope,
+    cargo: MessageKind,
     /// The bytes to send; they are JSON, and so text.
     body: String,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", tag = "kind", deny_unknown_fields)]
-enum CargoEnvelope {
+enum MessageKind {
     #[serde(rename_all = "camelCase")]
     Row {
         route: String,
@@ -46,13 +46,13 @@ const VERSION: u32 = 1;
 ///
 /// # Errors
 /// When its body is not text, which no verified event and no cleaned row is.
-pub fn seal(delivery: &Delivery) -> Result<String, EnvelopeFault> {
-    let cargo = match &delivery.cargo {
-        Cargo::ClayRow { route, webhook_id } => {
-            CargoEnvelope::Row { route: route.clone(), webhook_id: webhook_id.clone() }
+pub fn encode(delivery: &Delivery) -> Result<String, MessageError> {
+    let cargo = match &delivery.kind {
+        DeliveryKind::ClayRow { route, webhook_id } => {
+            MessageKind::Row { route: route.clone(), webhook_id: webhook_id.clone() }
         }
-        Cargo::LoopsContact => CargoEnvelope::Contact,
-        Cargo::LoopsEvent { key } => CargoEnvelope::Event { key: key.as_str().to_owned() },
+        DeliveryKind::LoopsContact => MessageKind::Contact,
+        DeliveryKind::LoopsEvent { key } => MessageKind::Event { key: key.as_str().to_owned() },
     };
     let envelope = Envelope {
         version: VERSION,
@@ -60,30 +60,30 @@ pub fn seal(delivery: &Delivery) -> Result<String, EnvelopeFault> {
         contact: delivery.contact.as_str().to_owned(),
         received_at: delivery.received_at.as_millisecond(),
         cargo,
-        body: String::from_utf8(delivery.body.to_vec()).map_err(|_| EnvelopeFault)?,
+        body: String::from_utf8(delivery.body.to_vec()).map_err(|_| MessageError)?,
     };
-    serde_json::to_string(&envelope).map_err(|_| EnvelopeFault)
+    serde_json::to_string(&envelope).map_err(|_| MessageError)
 }
 
 /// The delivery in a message.
 ///
 /// # Errors
 /// When there is none that this relay knows.
-pub fn open(message: &str) -> Result<Delivery, EnvelopeFault> {
-    let envelope: Envelope = serde_json::from_str(message).map_err(|_| EnvelopeFault)?;
+pub fn decode(message: &str) -> Result<Delivery, MessageError> {
+    let envelope: Envelope = serde_json::from_str(message).map_err(|_| MessageError)?;
     if envelope.version != VERSION {
-        return Err(EnvelopeFault);
+        return Err(MessageError);
     }
     let cargo = match envelope.cargo {
-        CargoEnvelope::Row { route, webhook_id } => Cargo::ClayRow { route, webhook_id },
-        CargoEnvelope::Contact => Cargo::LoopsContact,
-        CargoEnvelope::Event { key } => Cargo::LoopsEvent { key: IdempotencyKey::stored(key) },
+        MessageKind::Row { route, webhook_id } => DeliveryKind::ClayRow { route, webhook_id },
+        MessageKind::Contact => DeliveryKind::LoopsContact,
+        MessageKind::Event { key } => DeliveryKind::LoopsEvent { key: IdempotencyKey::from_stored(key) },
     };
     Ok(Delivery {
-        id: DeliveryId::stored(envelope.id),
-        contact: ContactKey::stored(envelope.contact),
-        received_at: Timestamp::from_millisecond(envelope.received_at).map_err(|_| EnvelopeFault)?,
-        cargo,
+        id: DeliveryId::from_stored(envelope.id),
+        contact: ContactKey::from_stored(envelope.contact),
+        received_at: Timestamp::from_millisecond(envelope.received_at).map_err(|_| MessageError)?,
+        kind: cargo,
         body: Bytes::from(envelope.body),
     })
 }
@@ -92,12 +92,12 @@ pub fn open(message: &str) -> Result<Delivery, EnvelopeFault> {
 mod tests {
     use super::*;
 
-    fn delivery(cargo: Cargo) -> Delivery {
+    fn delivery(cargo: DeliveryKind) -> Delivery {
         Delivery {
-            id: DeliveryId::of_webhook("contacts", "msg_1"),
-            contact: ContactKey::of_email("ada@example.com"),
+            id: DeliveryId::for_webhook("contacts", "msg_1"),
+            contact: ContactKey::from_email("ada@example.com"),
             received_at: Timestamp::from_millisecond(1_734_425_918_123).unwrap(),
-            cargo,
+            kind: cargo,
             body: Bytes::from_static("{ \"n\":123456789012345678901,\t\"e\":\"Zoë \\ud83d\" }\n".as_bytes()),
         }
     }
@@ -105,20 +105,20 @@ mod tests {
     #[test]
     fn every_delivery_comes_back_byte_for_byte() {
         for cargo in [
-            Cargo::ClayRow { route: "contacts".to_owned(), webhook_id: "msg_\"1".to_owned() },
-            Cargo::LoopsContact,
-            Cargo::LoopsEvent { key: IdempotencyKey::unique("1") },
+            DeliveryKind::ClayRow { route: "contacts".to_owned(), webhook_id: "msg_\"1".to_owned() },
+            DeliveryKind::LoopsContact,
+            DeliveryKind::LoopsEvent { key: IdempotencyKey::random("1") },
         ] {
             let delivery = delivery(cargo);
-            assert_eq!(open(&seal(&delivery).unwrap()).unwrap(), delivery);
+            assert_eq!(decode(&encode(&delivery).unwrap()).unwrap(), delivery);
         }
     }
 
     #[test]
     fn what_is_no_delivery_is_not_opened() {
-        let newer = seal(&delivery(Cargo::LoopsContact)).unwrap().replace("\"version\":1", "\"version\":2");
+        let newer = encode(&delivery(DeliveryKind::LoopsContact)).unwrap().replace("\"version\":1", "\"version\":2");
         for message in ["", "{}", "null", "hello", newer.as_str()] {
-            assert_eq!(open(message).unwrap_err(), EnvelopeFault, "{message}");
+            assert_eq!(decode(message).unwrap_err(), MessageError, "{message}");
         }
     }
 }

@@ -4,27 +4,27 @@ use std::sync::{Arc, OnceLock};
 
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::operation::change_message_visibility::ChangeMessageVisibilityError;
-use relay::ports::queue::{Queue, StoreFault, Stored};
+use relay::ports::queue::{Enqueued, Queue, StoreError};
 use relay_core::delivery::{BodyHash, Delivery, Reason};
 
-use crate::sdk::clients::Account;
-use crate::sdk::error::{did_nothing, told};
-use crate::sqs::dead_letter::{Death, Label};
+use crate::sdk::clients::AwsClients;
+use crate::sdk::error::{describe, was_not_applied};
+use crate::sqs::dead_letter::{DeadLetterAttributes, FailureInfo};
 use crate::sqs::message;
 
 /// A sending that failed.
 #[derive(Debug)]
-pub struct NotSent {
+pub struct SendError {
     /// Why.
-    pub fault: StoreFault,
+    pub error: StoreError,
     /// Whether the message may be in the queue all the same: it was stored, and the answer was lost.
-    pub may_be_there: bool,
+    pub maybe_enqueued: bool,
 }
 
 /// A queue and its dead letters.
 #[derive(Debug, Clone)]
 pub struct SqsQueue {
-    account: Account,
+    account: AwsClients,
     /// Made when it is first used: most functions write to a queue only when something is wrong or full.
     client: Arc<OnceLock<Client>>,
     url: String,
@@ -34,13 +34,13 @@ pub struct SqsQueue {
 impl SqsQueue {
     /// The queue at this URL, whose dead letters go to the other.
     #[must_use]
-    pub fn new(account: Account, url: String, dead_letters: String) -> Self {
+    pub fn new(account: AwsClients, url: String, dead_letters: String) -> Self {
         Self { account, client: Arc::default(), url, dead_letters }
     }
 
     /// The same queue, ready to be written to: for a function whose every event is.
     #[must_use]
-    pub fn ready(self) -> Self {
+    pub fn with_client(self) -> Self {
         self.client();
         self
     }
@@ -53,8 +53,8 @@ impl SqsQueue {
     ///
     /// # Errors
     /// When SQS does not take it, or does not say so.
-    pub async fn send(&self, delivery: &Delivery, token: &str) -> Result<(), NotSent> {
-        let message = seal(delivery).map_err(|fault| NotSent { fault, may_be_there: false })?;
+    pub async fn send(&self, delivery: &Delivery, token: &str) -> Result<(), SendError> {
+        let message = seal(delivery).map_err(|error| SendError { error, maybe_enqueued: false })?;
         let sent = self
             .client()
             .send_message()
@@ -64,20 +64,23 @@ impl SqsQueue {
             .message_body(message)
             .send()
             .await;
-        sent.map(drop).map_err(|fault| NotSent { may_be_there: !did_nothing(&fault), fault: StoreFault(told(&fault)) })
+        sent.map(drop).map_err(|error| SendError {
+            maybe_enqueued: !was_not_applied(&error),
+            error: StoreError(describe(&error)),
+        })
     }
 
     /// Sends a dead letter: a message, what is to be said of it, and by what it is known.
     ///
     /// # Errors
     /// When SQS does not take it.
-    pub(crate) async fn bury(
+    pub(crate) async fn dead_letter_message(
         &self,
         message: &str,
         group: &str,
         token: &str,
-        label: Label<'_>,
-    ) -> Result<(), StoreFault> {
+        label: DeadLetterAttributes<'_>,
+    ) -> Result<(), StoreError> {
         let sent = self
             .client()
             .send_message()
@@ -88,20 +91,21 @@ impl SqsQueue {
             .message_body(message)
             .send()
             .await;
-        sent.map(drop).map_err(|fault| StoreFault(told(&fault)))
+        sent.map(drop).map_err(|error| StoreError(describe(&error)))
     }
 
     /// Sends a delivery to the dead letters. The same death is the same letter for five minutes.
     ///
     /// # Errors
     /// When SQS does not take it.
-    pub async fn bury_delivery(&self, delivery: &Delivery, death: Death) -> Result<(), StoreFault> {
-        self.bury_as(delivery, &death.token(delivery), death).await
+    pub async fn dead_letter_delivery(&self, delivery: &Delivery, death: FailureInfo) -> Result<(), StoreError> {
+        self.dead_letter_as(delivery, &death.dedup_id(delivery), death).await
     }
 
-    async fn bury_as(&self, delivery: &Delivery, token: &str, death: Death) -> Result<(), StoreFault> {
+    async fn dead_letter_as(&self, delivery: &Delivery, token: &str, death: FailureInfo) -> Result<(), StoreError> {
         let message = seal(delivery)?;
-        self.bury(&message, delivery.contact.as_str(), token, Label::of(delivery, death)).await
+        self.dead_letter_message(&message, delivery.contact.as_str(), token, DeadLetterAttributes::of(delivery, death))
+            .await
     }
 
     /// Lets a received message be received again after so many seconds. One that nobody holds any more, because it was
@@ -109,7 +113,7 @@ impl SqsQueue {
     ///
     /// # Errors
     /// When SQS does not take it: the message then comes back when the queue's own time is up.
-    pub async fn put_back(&self, receipt: &str, seconds: i32) -> Result<(), StoreFault> {
+    pub async fn change_visibility(&self, receipt: &str, seconds: i32) -> Result<(), StoreError> {
         let changed = self
             .client()
             .change_message_visibility()
@@ -119,34 +123,34 @@ impl SqsQueue {
             .send()
             .await;
         match changed {
-            Err(fault)
-                if fault.as_service_error().is_some_and(ChangeMessageVisibilityError::is_message_not_inflight) =>
+            Err(error)
+                if error.as_service_error().is_some_and(ChangeMessageVisibilityError::is_message_not_inflight) =>
             {
                 Ok(())
             }
-            changed => changed.map(drop).map_err(|fault| StoreFault(told(&fault))),
+            changed => changed.map(drop).map_err(|error| StoreError(describe(&error))),
         }
     }
 }
 
 impl Queue for SqsQueue {
     /// A repeat is told from a conflict by the worker's ledger, not here: the front door writes nothing but the queue.
-    async fn put(&self, delivery: &Delivery) -> Result<Stored, StoreFault> {
-        self.send(delivery, &content_token(delivery)).await.map(|()| Stored::New).map_err(|failed| failed.fault)
+    async fn enqueue(&self, delivery: &Delivery) -> Result<Enqueued, StoreError> {
+        self.send(delivery, &content_dedup_id(delivery)).await.map(|()| Enqueued::New).map_err(|failed| failed.error)
     }
 
-    async fn put_dead(&self, delivery: &Delivery, reason: Reason) -> Result<(), StoreFault> {
+    async fn dead_letter(&self, delivery: &Delivery, reason: Reason) -> Result<(), StoreError> {
         // It dies as it comes, without an attempt.
-        let death = Death { reason, attempts: 0, at: delivery.received_at };
-        self.bury_as(delivery, &content_token(delivery), death).await
+        let death = FailureInfo { reason, attempts: 0, at: delivery.received_at };
+        self.dead_letter_as(delivery, &content_dedup_id(delivery), death).await
     }
 }
 
 /// A delivery and its body: a repeat has the same, another body under the same id has another.
-fn content_token(delivery: &Delivery) -> String {
-    delivery.id.of_conflict(&BodyHash::of(&delivery.body)).as_str().to_owned()
+fn content_dedup_id(delivery: &Delivery) -> String {
+    delivery.id.conflicting(&BodyHash::compute(&delivery.body)).as_str().to_owned()
 }
 
-fn seal(delivery: &Delivery) -> Result<String, StoreFault> {
-    message::seal(delivery).map_err(|fault| StoreFault(fault.to_string()))
+fn seal(delivery: &Delivery) -> Result<String, StoreError> {
+    message::encode(delivery).map_err(|error| StoreError(error.to_string()))
 }

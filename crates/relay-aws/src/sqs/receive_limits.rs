@@ -18,9 +18,9 @@ use aws_lambda_events::sqs::SqsMessage;
 use jiff::{SignedDuration, Timestamp};
 
 /// After how many receives a message is given up.
-const RECEIVES: u32 = 950;
+const MAX_RECEIVES: u32 = 950;
 /// How long after it was sent a message is given up: as long as a person has to mend what it waits for.
-const LONGEST: SignedDuration = SignedDuration::from_hours(10 * 24);
+const MAX_AGE: SignedDuration = SignedDuration::from_hours(10 * 24);
 /// From which receive on they are spared.
 const SPARED_FROM: u32 = 30;
 const SPARED: Duration = Duration::from_secs(10 * 60);
@@ -39,17 +39,17 @@ pub(crate) fn sent_at(message: &SqsMessage) -> Option<Timestamp> {
 }
 
 /// Whether a message has waited, or been received, for as long as it may.
-pub(crate) fn is_given_up(message: &SqsMessage, now: Timestamp) -> bool {
-    let is_old = || sent_at(message).is_some_and(|sent| now.duration_since(sent) >= LONGEST);
+pub(crate) fn is_expired(message: &SqsMessage, now: Timestamp) -> bool {
+    let is_old = || sent_at(message).is_some_and(|sent| now.duration_since(sent) >= MAX_AGE);
     match receives(message) {
         0..SPARED_FROM => false,
-        SPARED_FROM..RECEIVES => is_old(),
-        RECEIVES.. => true,
+        SPARED_FROM..MAX_RECEIVES => is_old(),
+        MAX_RECEIVES.. => true,
     }
 }
 
 /// The shortest time before a message that was received so often is received again.
-pub(crate) const fn shortest_wait(receives: u32) -> Duration {
+pub(crate) const fn min_delay(receives: u32) -> Duration {
     match receives {
         0..SPARED_FROM => Duration::ZERO,
         SPARED_FROM..SCARCE_FROM => SPARED,
@@ -78,7 +78,7 @@ mod tests {
 
     /// When the receive that gives a message up comes, if each is as soon as it may be.
     fn soonest(asked: impl Fn(Duration) -> Duration) -> Duration {
-        (1..RECEIVES).fold(Duration::ZERO, |at, receives| at + asked(at).max(shortest_wait(receives)))
+        (1..MAX_RECEIVES).fold(Duration::ZERO, |at, receives| at + asked(at).max(min_delay(receives)))
     }
 
     #[test]
@@ -89,21 +89,21 @@ mod tests {
     #[test]
     fn what_waits_for_a_person_is_kept_for_ten_days() {
         let (then, at) = (Timestamp::UNIX_EPOCH, |passed: Duration| Timestamp::UNIX_EPOCH + passed);
-        assert!(soonest(|passed| retry::hold_wait(then, at(passed))) >= 10 * DAY);
-        assert!(!is_given_up(&message(900, then), at(10 * DAY - Duration::from_secs(1))));
+        assert!(soonest(|passed| retry::held_retry_delay(then, at(passed))) >= 10 * DAY);
+        assert!(!is_expired(&message(900, then), at(10 * DAY - Duration::from_secs(1))));
     }
 
     #[test]
     fn a_message_is_given_up_before_sqs_takes_it_away() {
         let now = Timestamp::UNIX_EPOCH + 10 * DAY;
-        assert!(is_given_up(&message(950, now), now) && !is_given_up(&message(949, now), now));
-        assert!(is_given_up(&message(30, Timestamp::UNIX_EPOCH), now));
-        assert!(!is_given_up(&SqsMessage::default(), now), "what says neither is worked on");
+        assert!(is_expired(&message(950, now), now) && !is_expired(&message(949, now), now));
+        assert!(is_expired(&message(30, Timestamp::UNIX_EPOCH), now));
+        assert!(!is_expired(&SqsMessage::default(), now), "what says neither is worked on");
     }
 
     #[test]
     fn what_waited_for_ten_days_because_nobody_worked_is_tried() {
-        assert!(!is_given_up(&message(1, Timestamp::UNIX_EPOCH), Timestamp::UNIX_EPOCH + 13 * DAY));
+        assert!(!is_expired(&message(1, Timestamp::UNIX_EPOCH), Timestamp::UNIX_EPOCH + 13 * DAY));
     }
 
     #[test]

@@ -4,90 +4,97 @@ use std::time::{Duration, SystemTime};
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::delivery::{Disposition, History, Reason, ReasonCode};
+use crate::delivery::{AttemptHistory, AttemptResult, Reason, ReasonCode};
 
 /// The shortest wait before another attempt.
-const SHORTEST: Duration = Duration::from_secs(1);
+const MIN_DELAY: Duration = Duration::from_secs(1);
 /// The longest wait before another attempt.
-const LONGEST: Duration = Duration::from_secs(15 * 60);
+const MAX_DELAY: Duration = Duration::from_secs(15 * 60);
 /// The longest wait that a far end can ask for.
-const LONGEST_ASKED: Duration = Duration::from_secs(60 * 60);
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
 /// How long a failure that should pass is tried again, before the delivery is kept as a dead letter.
-const PATIENCE: SignedDuration = SignedDuration::from_hours(4 * 24);
+const MAX_RETRY_AGE: SignedDuration = SignedDuration::from_hours(4 * 24);
 /// How long what waits for a person is tried every minute; after that every quarter of an hour.
-const HOLD_CLOSELY: SignedDuration = SignedDuration::from_mins(15);
+const HELD_FAST_WINDOW: SignedDuration = SignedDuration::from_mins(15);
 /// The wait between attempts while it is held closely.
-const HOLD_STEP: Duration = Duration::from_secs(60);
+const HELD_FAST_DELAY: Duration = Duration::from_secs(60);
 
 /// The wait before the attempt after `attempts` failed ones (at least one): as long as the far end asked for, else
 /// exponential with full jitter, from 1 s to 15 min. `random` is in 0..1.
 #[must_use]
-pub fn wait(attempts: u32, asked: Option<Duration>, random: f64) -> Duration {
+pub fn retry_delay(attempts: u32, asked: Option<Duration>, random: f64) -> Duration {
     if let Some(asked) = asked {
-        return asked.clamp(SHORTEST, LONGEST_ASKED);
+        return asked.clamp(MIN_DELAY, MAX_RETRY_AFTER);
     }
-    let ceiling = Duration::from_secs(1_u64 << attempts.min(20)).min(LONGEST);
-    SHORTEST + (ceiling - SHORTEST).mul_f64(random.clamp(0.0, 1.0))
+    let ceiling = Duration::from_secs(1_u64 << attempts.min(20)).min(MAX_DELAY);
+    MIN_DELAY + (ceiling - MIN_DELAY).mul_f64(random.clamp(0.0, 1.0))
 }
 
 /// Whether a delivery that has failed since then is given up.
 #[must_use]
-pub fn is_given_up(failing_since: Timestamp, now: Timestamp) -> bool {
-    now.duration_since(failing_since) >= PATIENCE
+pub fn is_expired(failing_since: Timestamp, now: Timestamp) -> bool {
+    now.duration_since(failing_since) >= MAX_RETRY_AGE
 }
 
 /// The wait before another attempt at what has waited for a person since then: a minute, after the first quarter of an
 /// hour fifteen minutes.
 #[must_use]
-pub fn hold_wait(held_since: Timestamp, now: Timestamp) -> Duration {
-    if now.duration_since(held_since) < HOLD_CLOSELY { HOLD_STEP } else { LONGEST }
+pub fn held_retry_delay(held_since: Timestamp, now: Timestamp) -> Duration {
+    if now.duration_since(held_since) < HELD_FAST_WINDOW { HELD_FAST_DELAY } else { MAX_DELAY }
 }
 
 /// Reads a `Retry-After` header (RFC 9110 §10.2.3): seconds, or a date.
 #[must_use]
-pub fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
+pub fn parse_retry_after(value: &str, now: Timestamp) -> Option<Duration> {
     let value = value.trim();
     if let Ok(seconds) = value.parse::<u64>() {
-        return Some(Duration::from_secs(seconds).min(LONGEST_ASKED));
+        return Some(Duration::from_secs(seconds).min(MAX_RETRY_AFTER));
     }
     let date = httpdate::parse_http_date(value).ok()?;
     let date = Duration::from_secs(date.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs());
     let now = Duration::from_secs(u64::try_from(now.as_second()).unwrap_or_default());
-    Some(date.saturating_sub(now).min(LONGEST_ASKED))
+    Some(date.saturating_sub(now).min(MAX_RETRY_AFTER))
 }
 
 /// What becomes of a delivery that failed for a reason that should pass: another attempt, or, after days of them, the
 /// dead letters. For as long as its far end asks to be left alone, or is full, it is.
 #[must_use]
-pub fn try_later(
-    history: History,
+pub fn retry_or_dead_letter(
+    history: AttemptHistory,
     reason: Reason,
-    asked: Option<Duration>,
+    retry_after: Option<Duration>,
     now: Timestamp,
     random: f64,
-) -> Disposition {
-    if is_given_up(history.failing_since.unwrap_or(now), now) {
-        return Disposition::Dead(reason);
+) -> AttemptResult {
+    if is_expired(history.failing_since.unwrap_or(now), now) {
+        return AttemptResult::DeadLetter(reason);
     }
     let attempts = history.attempts.saturating_add(1);
-    Disposition::TryLater { at: after(now, wait(attempts, asked, random)), reason, firm: is_firm(asked, reason) }
+    AttemptResult::RetryAt {
+        at: add_saturating(now, retry_delay(attempts, retry_after, random)),
+        reason,
+        no_early_retry: pins_next_attempt(retry_after, reason),
+    }
 }
 
 /// Whether the time of the next attempt is the far end's wish, which no other delivery that gets through ends.
 #[must_use]
-pub const fn is_firm(asked: Option<Duration>, reason: Reason) -> bool {
-    asked.is_some() || matches!(reason.code, ReasonCode::FarEndFull)
+pub const fn pins_next_attempt(asked: Option<Duration>, reason: Reason) -> bool {
+    asked.is_some() || matches!(reason.code, ReasonCode::DestinationThrottled)
 }
 
 /// What becomes of a delivery that a person has to make possible.
 #[must_use]
-pub fn hold(history: History, reason: Reason, now: Timestamp) -> Disposition {
-    Disposition::Hold { at: after(now, hold_wait(history.held_since.unwrap_or(now), now)), reason }
+pub fn hold(history: AttemptHistory, reason: Reason, now: Timestamp) -> AttemptResult {
+    AttemptResult::HoldUntil {
+        at: add_saturating(now, held_retry_delay(history.held_since.unwrap_or(now), now)),
+        reason,
+    }
 }
 
 /// That long after a moment.
 #[must_use]
-pub fn after(now: Timestamp, wait: Duration) -> Timestamp {
+pub fn add_saturating(now: Timestamp, wait: Duration) -> Timestamp {
     // Waits are an hour at the most, so only the end of time itself has no such moment.
     now.checked_add(wait).unwrap_or(Timestamp::MAX)
 }
@@ -104,62 +111,63 @@ mod tests {
 
     #[test]
     fn waits_grow_to_a_quarter_of_an_hour() {
-        let longest: Vec<u64> = (1..=12).map(|attempts| wait(attempts, None, 1.0).as_secs()).collect();
+        let longest: Vec<u64> = (1..=12).map(|attempts| retry_delay(attempts, None, 1.0).as_secs()).collect();
         assert_eq!(longest, [2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900, 900]);
     }
 
     #[test]
     fn jitter_is_full_but_for_the_first_second() {
-        assert_eq!(wait(9, None, 0.0), Duration::from_secs(1));
+        assert_eq!(retry_delay(9, None, 0.0), Duration::from_secs(1));
     }
 
     #[test]
     fn what_the_far_end_asks_for_is_obeyed_up_to_an_hour() {
-        assert_eq!(wait(1, Some(Duration::from_secs(120)), 0.5), Duration::from_secs(120));
-        assert_eq!(wait(1, Some(Duration::from_secs(9000)), 0.5), Duration::from_secs(3600));
-        assert_eq!(wait(1, Some(Duration::ZERO), 0.5), Duration::from_secs(1));
+        assert_eq!(retry_delay(1, Some(Duration::from_secs(120)), 0.5), Duration::from_secs(120));
+        assert_eq!(retry_delay(1, Some(Duration::from_secs(9000)), 0.5), Duration::from_secs(3600));
+        assert_eq!(retry_delay(1, Some(Duration::ZERO), 0.5), Duration::from_secs(1));
     }
 
     #[test]
     fn only_a_time_that_the_far_end_asked_for_is_firm() {
         let firm = |code, asked| {
-            let later = try_later(History::default(), Reason::own(code), asked, at(0), 0.5);
-            matches!(later, Disposition::TryLater { firm: true, .. })
+            let later =
+                retry_or_dead_letter(AttemptHistory::default(), Reason::without_status(code), asked, at(0), 0.5);
+            matches!(later, AttemptResult::RetryAt { no_early_retry: true, .. })
         };
-        assert!(firm(ReasonCode::FarEndFailed, Some(Duration::from_secs(600))));
-        assert!(firm(ReasonCode::FarEndFull, None), "its limit is per second");
-        assert!(!firm(ReasonCode::FarEndFailed, None));
+        assert!(firm(ReasonCode::DestinationFailed, Some(Duration::from_secs(600))));
+        assert!(firm(ReasonCode::DestinationThrottled, None), "its limit is per second");
+        assert!(!firm(ReasonCode::DestinationFailed, None));
     }
 
     #[test]
     fn retry_after_is_seconds_or_a_date() {
         let now = at(784_111_777);
-        assert_eq!(retry_after("7", now), Some(Duration::from_secs(7)));
-        assert_eq!(retry_after("Sun, 06 Nov 1994 08:50:07 GMT", now), Some(Duration::from_secs(30)));
-        assert_eq!(retry_after("Sun, 06 Nov 1994 08:00:00 GMT", now), Some(Duration::ZERO));
-        assert_eq!(retry_after("99999999", now), Some(Duration::from_secs(3600)));
+        assert_eq!(parse_retry_after("7", now), Some(Duration::from_secs(7)));
+        assert_eq!(parse_retry_after("Sun, 06 Nov 1994 08:50:07 GMT", now), Some(Duration::from_secs(30)));
+        assert_eq!(parse_retry_after("Sun, 06 Nov 1994 08:00:00 GMT", now), Some(Duration::ZERO));
+        assert_eq!(parse_retry_after("99999999", now), Some(Duration::from_secs(3600)));
         for nonsense in ["soon", "-1", "1.5", ""] {
-            assert_eq!(retry_after(nonsense, now), None, "{nonsense}");
+            assert_eq!(parse_retry_after(nonsense, now), None, "{nonsense}");
         }
     }
 
     #[test]
     fn a_failure_is_given_up_after_more_than_three_days() {
-        assert!(!is_given_up(at(0), at(3 * 86_400)));
-        assert!(is_given_up(at(0), at(4 * 86_400)));
+        assert!(!is_expired(at(0), at(3 * 86_400)));
+        assert!(is_expired(at(0), at(4 * 86_400)));
     }
 
     #[test]
     fn what_is_held_is_tried_every_minute_then_every_quarter_of_an_hour() {
-        assert_eq!(hold_wait(at(0), at(0)), Duration::from_secs(60));
-        assert_eq!(hold_wait(at(0), at(899)), Duration::from_secs(60));
-        assert_eq!(hold_wait(at(0), at(900)), Duration::from_secs(900));
+        assert_eq!(held_retry_delay(at(0), at(0)), Duration::from_secs(60));
+        assert_eq!(held_retry_delay(at(0), at(899)), Duration::from_secs(60));
+        assert_eq!(held_retry_delay(at(0), at(900)), Duration::from_secs(900));
     }
 
     proptest! {
         #[test]
         fn every_wait_is_between_a_second_and_an_hour(attempts in any::<u32>(), asked in prop::option::of(any::<u64>()), random in any::<f64>()) {
-            let wait = wait(attempts, asked.map(Duration::from_secs), if random.is_nan() { 0.0 } else { random });
+            let wait = retry_delay(attempts, asked.map(Duration::from_secs), if random.is_nan() { 0.0 } else { random });
             prop_assert!(wait >= Duration::from_secs(1) && wait <= Duration::from_secs(3600));
         }
     }

@@ -7,26 +7,26 @@ use jiff::civil::{self, DateTime};
 use jiff::fmt::temporal::Pieces;
 use serde_json::{Number, Value};
 
-use crate::row::field_error::Problem;
+use crate::row::field_error::FieldError;
 use crate::row::lenient_json;
-use crate::row::redacted_value::Arrived;
+use crate::row::redacted_value::RedactedValue;
 use crate::row::schema::PropertyType;
-use crate::row::values::{self, Outcome};
+use crate::row::values::{self, Cleaned};
 
 /// Numbers below this are no dates in milliseconds, which would be before 1973, but years, days or seconds.
-const LEAST_MILLISECONDS: u64 = 100_000_000_000;
+const MIN_EPOCH_MILLIS: u64 = 100_000_000_000;
 /// Where milliseconds are counted from.
 const EPOCH: DateTime = civil::date(1970, 1, 1).at(0, 0, 0, 0);
 
 /// What is sent of a value for a property of that type.
-pub(super) fn fit(field: &str, outcome: Outcome, expected: PropertyType) -> Result<Outcome, Problem> {
-    let (Outcome::Send(value) | Outcome::Cut(value)) = &outcome else {
+pub(super) fn coerce(field: &str, outcome: Cleaned, expected: PropertyType) -> Result<Cleaned, FieldError> {
+    let (Cleaned::Send(value) | Cleaned::Cut(value)) = &outcome else {
         return Ok(outcome);
     };
-    let wrong = || Problem::NotThatType(Arrived::of(field, value), expected);
+    let wrong = || FieldError::WrongType(RedactedValue::of(field, value), expected);
     let fitting = match (expected, value) {
         (PropertyType::Text, Value::Number(_) | Value::Bool(_)) => Some(text(value)?),
-        (PropertyType::Date, Value::Number(number)) if is_no_moment(number.as_str()) => return Err(wrong()),
+        (PropertyType::Date, Value::Number(number)) if is_too_short_for_millis(number.as_str()) => return Err(wrong()),
         (_, Value::Null)
         | (PropertyType::Text | PropertyType::Other, _)
         | (PropertyType::Number | PropertyType::Date, Value::Number(_)) => None,
@@ -35,19 +35,19 @@ pub(super) fn fit(field: &str, outcome: Outcome, expected: PropertyType) -> Resu
         (PropertyType::Date, Value::String(text)) => Some(date(text).ok_or_else(wrong)?),
         (PropertyType::Number | PropertyType::Date, _) => return Err(wrong()),
     };
-    Ok(fitting.map_or(outcome, Outcome::Send))
+    Ok(fitting.map_or(outcome, Cleaned::Send))
 }
 
 /// A number or a boolean as text. It is never cut: a part of a number would be another one.
-fn text(value: &Value) -> Result<Value, Problem> {
+fn text(value: &Value) -> Result<Value, FieldError> {
     let text = value.to_string();
-    values::fits(&text).map_err(Problem::TooLongForAName)?;
+    values::check_len(&text).map_err(FieldError::TooLongForAName)?;
     Ok(text.into())
 }
 
 /// A text that is a JSON number, digit for digit.
 fn number(text: &str) -> Option<Number> {
-    match lenient_json::read_generously(text.trim()) {
+    match lenient_json::parse_lenient(text.trim()) {
         Ok(Value::Number(number)) => Some(number),
         _ => None,
     }
@@ -59,7 +59,7 @@ fn number(text: &str) -> Option<Number> {
 fn date(text: &str) -> Option<Value> {
     let text = text.trim();
     if text.strip_prefix('-').unwrap_or(text).bytes().all(|byte| byte.is_ascii_digit()) {
-        return number(text).filter(|number| !is_no_moment(number.as_str())).map(Value::Number);
+        return number(text).filter(|number| !is_too_short_for_millis(number.as_str())).map(Value::Number);
     }
     let day = text.get(..10).filter(|day| day.bytes().filter(|byte| *byte == b'-').count() == 2)?;
     let day: civil::Date = day.parse().ok()?;
@@ -67,13 +67,13 @@ fn date(text: &str) -> Option<Value> {
     let since = match text.get(10..)? {
         "" => day.to_datetime(civil::Time::midnight()).duration_since(EPOCH),
         rest if !rest.starts_with(['T', 't', ' ']) => return None,
-        _ => moment(&Pieces::parse(text).ok()?)?,
+        _ => parse_timestamp(&Pieces::parse(text).ok()?)?,
     };
     Some(i64::try_from(since.as_millis()).ok()?.into())
 }
 
 /// The time since 1970 of a day and a time, maybe with an offset. A zone alone is not one that Loops reads.
-fn moment(pieces: &Pieces<'_>) -> Option<SignedDuration> {
+fn parse_timestamp(pieces: &Pieces<'_>) -> Option<SignedDuration> {
     let since = pieces.date().to_datetime(pieces.time()?).duration_since(EPOCH);
     match pieces.to_numeric_offset() {
         Some(offset) => since.checked_sub(SignedDuration::from_secs(offset.seconds().into())),
@@ -82,9 +82,9 @@ fn moment(pieces: &Pieces<'_>) -> Option<SignedDuration> {
 }
 
 /// Whether a number is only digits, and too few for milliseconds.
-fn is_no_moment(number: &str) -> bool {
+fn is_too_short_for_millis(number: &str) -> bool {
     number.bytes().all(|byte| byte.is_ascii_digit())
-        && number.parse().is_ok_and(|number: u64| number < LEAST_MILLISECONDS)
+        && number.parse().is_ok_and(|number: u64| number < MIN_EPOCH_MILLIS)
 }
 
 #[cfg(test)]
@@ -94,16 +94,16 @@ mod tests {
     use super::*;
 
     fn fitted(value: Value, expected: PropertyType) -> Option<Value> {
-        match fit("f", Outcome::Send(value), expected) {
-            Ok(Outcome::Send(value)) => Some(value),
+        match coerce("f", Cleaned::Send(value), expected) {
+            Ok(Cleaned::Send(value)) => Some(value),
             Ok(other) => panic!("{other:?}"),
-            Err(Problem::NotThatType(_, told)) if told == expected => None,
+            Err(FieldError::WrongType(_, told)) if told == expected => None,
             Err(other) => panic!("{other:?}"),
         }
     }
 
     fn exactly(json: &str) -> Value {
-        lenient_json::read_generously(json).unwrap()
+        lenient_json::parse_lenient(json).unwrap()
     }
 
     #[test]
@@ -199,8 +199,8 @@ mod tests {
         let digits = |count: usize| exactly(&"9".repeat(count));
         assert_eq!(fitted(digits(498), PropertyType::Text), Some(json!("9".repeat(498))));
         for count in [499, 500] {
-            let refused = fit("f", Outcome::Send(digits(count)), PropertyType::Text);
-            assert_eq!(refused, Err(Problem::TooLongForAName(count)));
+            let refused = coerce("f", Cleaned::Send(digits(count)), PropertyType::Text);
+            assert_eq!(refused, Err(FieldError::TooLongForAName(count)));
         }
     }
 
@@ -213,9 +213,9 @@ mod tests {
 
     #[test]
     fn what_is_left_out_stays_left_out_and_what_was_cut_stays_cut() {
-        assert_eq!(fit("f", Outcome::LeaveOut, PropertyType::Number), Ok(Outcome::LeaveOut));
-        let cut = || Outcome::Cut(json!("long…"));
-        assert_eq!(fit("f", cut(), PropertyType::Text), Ok(cut()));
-        assert!(fit("f", cut(), PropertyType::Number).is_err());
+        assert_eq!(coerce("f", Cleaned::LeaveOut, PropertyType::Number), Ok(Cleaned::LeaveOut));
+        let cut = || Cleaned::Cut(json!("long…"));
+        assert_eq!(coerce("f", cut(), PropertyType::Text), Ok(cut()));
+        assert!(coerce("f", cut(), PropertyType::Number).is_err());
     }
 }

@@ -1,6 +1,6 @@
 //! Where a fault is, in words that help somebody who looks at a body in Clay: line, column, and the field beside it.
 
-use crate::row::scanner::{self, Place};
+use crate::row::scanner::{self, CharContext};
 
 /// The line and the column, both from 1, of a byte of a text. A column is a character, as editors count.
 pub(super) fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
@@ -16,16 +16,16 @@ pub(super) fn nearest_field(text: &str, offset: usize) -> Option<String> {
     let mut opened = 0;
     let mut string = None;
     let mut nearest = None;
-    for (at, character, place) in scanner::places(text).take_while(|(at, ..)| *at < offset) {
+    for (at, character, place) in scanner::char_contexts(text).take_while(|(at, ..)| *at < offset) {
         match (place, character) {
-            (Place::Opens, _) => opened = at,
-            (Place::Closes, _) => string = text.get(opened..=at),
-            (Place::Outside, ':') => nearest = string.take().or(nearest),
-            (Place::Outside, _) if !character.is_ascii_whitespace() => string = None,
+            (CharContext::Opens, _) => opened = at,
+            (CharContext::Closes, _) => string = text.get(opened..=at),
+            (CharContext::Outside, ':') => nearest = string.take().or(nearest),
+            (CharContext::Outside, _) if !character.is_ascii_whitespace() => string = None,
             _ => {}
         }
     }
-    nearest.map(unquoted)
+    nearest.map(unquote)
 }
 
 /// The byte of `text` at which a byte of the string that it holds is written. `text` is a JSON string, maybe with
@@ -33,7 +33,7 @@ pub(super) fn nearest_field(text: &str, offset: usize) -> Option<String> {
 pub(super) fn offset_in_string(text: &str, decoded_offset: usize) -> usize {
     let mut written = text.find('"').map_or(0, |quote| quote + 1);
     let mut decoded = 0;
-    while let Some((length, width)) = text.get(written..).and_then(first_of_string) {
+    while let Some((length, width)) = text.get(written..).and_then(first_char) {
         if decoded + width > decoded_offset {
             break;
         }
@@ -44,7 +44,7 @@ pub(super) fn offset_in_string(text: &str, decoded_offset: usize) -> usize {
 }
 
 /// How many bytes the first character of a string's content takes as it is written, and how many it stands for.
-fn first_of_string(content: &str) -> Option<(usize, usize)> {
+fn first_char(content: &str) -> Option<(usize, usize)> {
     let Some(escape) = content.strip_prefix('\\') else {
         let width = content.chars().next()?.len_utf8();
         return Some((width, width));
@@ -63,7 +63,7 @@ fn first_of_string(content: &str) -> Option<(usize, usize)> {
     Some((6, width))
 }
 
-fn unquoted(string: &str) -> String {
+fn unquote(string: &str) -> String {
     serde_json::from_str(string).unwrap_or_else(|_| string.trim_matches('"').to_owned())
 }
 

@@ -2,67 +2,67 @@
 
 use serde_json::Value;
 
-use super::Kind;
-use crate::row::field_error::{Problem, kind_of};
+use super::RowKind;
+use crate::row::field_error::{FieldError, json_type_name};
 use crate::row::options::RowOptions;
-use crate::row::redacted_value::Arrived;
-use crate::row::values::{self, Outcome};
+use crate::row::redacted_value::RedactedValue;
+use crate::row::values::{self, Cleaned};
 
 /// `email`: an address without the white space around it. Never emptied, never cut: it says whom the row is about.
-pub(super) fn email(value: Value) -> Result<Outcome, Problem> {
-    let Some(value) = inserted("email", value)? else {
-        return Ok(Outcome::LeaveOut);
+pub(super) fn email(value: Value) -> Result<Cleaned, FieldError> {
+    let Some(value) = reject_unresolved_column("email", value)? else {
+        return Ok(Cleaned::LeaveOut);
     };
     let Value::String(text) = &value else {
-        return Err(Problem::NotText(kind_of(&value)));
+        return Err(FieldError::NotText(json_type_name(&value)));
     };
     let address = text.trim();
-    values::fits(address).map_err(Problem::TooLongForAName)?;
+    values::check_len(address).map_err(FieldError::TooLongForAName)?;
     if looks_like_an_address(address) {
-        Ok(Outcome::Send(address.into()))
+        Ok(Cleaned::Send(address.into()))
     } else {
-        Err(Problem::NotAnAddress(Arrived::of("email", &value)))
+        Err(FieldError::NotAnAddress(RedactedValue::of("email", &value)))
     }
 }
 
 /// `userId`: a text as it is, a number as the text of its digits (Loops API reference, "Update a contact": a text).
-pub(super) fn user_id(value: Value) -> Result<Outcome, Problem> {
-    let text = match inserted("userId", value)? {
-        None => return Ok(Outcome::LeaveOut),
+pub(super) fn user_id(value: Value) -> Result<Cleaned, FieldError> {
+    let text = match reject_unresolved_column("userId", value)? {
+        None => return Ok(Cleaned::LeaveOut),
         Some(Value::String(text)) => text,
         Some(Value::Number(number)) => number.to_string(),
-        Some(other) => return Err(Problem::NotAnId(kind_of(&other))),
+        Some(other) => return Err(FieldError::NotAnId(json_type_name(&other))),
     };
-    values::fits(&text).map_err(Problem::TooLongForAName)?;
-    Ok(Outcome::Send(text.into()))
+    values::check_len(&text).map_err(FieldError::TooLongForAName)?;
+    Ok(Cleaned::Send(text.into()))
 }
 
 /// `eventName`: a text, which an event must have. A contact may have a property of that name.
-pub(super) fn event_name(kind: Kind, value: Value, options: RowOptions) -> Result<Outcome, Problem> {
-    match inserted("eventName", value)? {
-        None => Ok(Outcome::LeaveOut),
+pub(super) fn event_name(kind: RowKind, value: Value, options: RowOptions) -> Result<Cleaned, FieldError> {
+    match reject_unresolved_column("eventName", value)? {
+        None => Ok(Cleaned::LeaveOut),
         Some(Value::String(text)) => {
-            values::fits(&text).map_err(Problem::TooLongForAName)?;
-            Ok(Outcome::Send(text.into()))
+            values::check_len(&text).map_err(FieldError::TooLongForAName)?;
+            Ok(Cleaned::Send(text.into()))
         }
-        Some(other) if kind == Kind::Event => Err(Problem::NotText(kind_of(&other))),
-        Some(other) => values::ordinary("eventName", other, options),
+        Some(other) if kind == RowKind::Event => Err(FieldError::NotText(json_type_name(&other))),
+        Some(other) => values::clean_value("eventName", other, options),
     }
 }
 
 /// `subscribed`: true or false. A wrong guess would write to somebody who does not want it.
-pub(super) fn subscribed(value: Value, options: RowOptions) -> Result<Outcome, Problem> {
-    match inserted("subscribed", value)? {
+pub(super) fn subscribed(value: Value, options: RowOptions) -> Result<Cleaned, FieldError> {
+    match reject_unresolved_column("subscribed", value)? {
         None => Ok(values::blank(options)),
-        Some(value) => Ok(Outcome::Send(values::boolean("subscribed", &value)?.into())),
+        Some(value) => Ok(Cleaned::Send(values::boolean("subscribed", &value)?.into())),
     }
 }
 
 /// The value of a field where a `/` at the start is a column that was typed by name: elsewhere it may be a path.
-pub(super) fn inserted(field: &str, value: Value) -> Result<Option<Value>, Problem> {
-    match values::filled(field, value)? {
+pub(super) fn reject_unresolved_column(field: &str, value: Value) -> Result<Option<Value>, FieldError> {
+    match values::require_value(field, value)? {
         Some(value) if value.as_str().is_some_and(|text| text.trim_start().starts_with('/')) => {
-            Err(Problem::NotInserted(Arrived::of(field, &value)))
+            Err(FieldError::NotInserted(RedactedValue::of(field, &value)))
         }
         value => Ok(value),
     }
@@ -91,7 +91,7 @@ mod tests {
     #[test]
     fn an_address_loses_the_white_space_around_it() {
         for text in ["ada@example.com", " ada@example.com\n", "\u{a0}ada@example.com\t"] {
-            assert_eq!(email(json!(text)), Ok(Outcome::Send(json!("ada@example.com"))), "{text:?}");
+            assert_eq!(email(json!(text)), Ok(Cleaned::Send(json!("ada@example.com"))), "{text:?}");
         }
     }
 
@@ -121,14 +121,18 @@ mod tests {
             "a\u{0}@b.co",
             "a\u{2003}b@c.co",
         ] {
-            assert_eq!(email(json!(text)), Err(Problem::NotAnAddress(Arrived::of("email", &json!(text)))), "{text:?}");
+            assert_eq!(
+                email(json!(text)),
+                Err(FieldError::NotAnAddress(RedactedValue::of("email", &json!(text)))),
+                "{text:?}"
+            );
         }
     }
 
     #[test]
     fn an_address_is_a_text() {
         for (value, kind) in [(json!(7), "a number"), (json!(true), "true or false"), (json!(["a@b.co"]), "a list")] {
-            assert_eq!(email(value), Err(Problem::NotText(kind)));
+            assert_eq!(email(value), Err(FieldError::NotText(kind)));
         }
     }
 
@@ -140,45 +144,45 @@ mod tests {
             (serde_json::from_str("123456789012345678901").unwrap(), "123456789012345678901"),
             (serde_json::from_str("-0").unwrap(), "-0"),
         ] {
-            assert_eq!(user_id(value), Ok(Outcome::Send(json!(expected))));
+            assert_eq!(user_id(value), Ok(Cleaned::Send(json!(expected))));
         }
         for (value, kind) in [(json!(true), "true or false"), (json!([1]), "a list"), (json!({}), "an object")] {
-            assert_eq!(user_id(value), Err(Problem::NotAnId(kind)));
+            assert_eq!(user_id(value), Err(FieldError::NotAnId(kind)));
         }
     }
 
     #[test]
     fn what_tells_rows_apart_is_never_emptied_cut_or_typed_by_name() {
-        let named = |value| event_name(Kind::Event, value, GENEROUS);
+        let named = |value| event_name(RowKind::Event, value, GENEROUS);
         for field in [email, user_id, named] {
-            assert_eq!(field(json!(" ")), Ok(Outcome::LeaveOut));
-            assert_eq!(field(json!("undefined")), Ok(Outcome::LeaveOut));
-            assert_eq!(field(json!(null)), Ok(Outcome::LeaveOut));
+            assert_eq!(field(json!(" ")), Ok(Cleaned::LeaveOut));
+            assert_eq!(field(json!("undefined")), Ok(Cleaned::LeaveOut));
+            assert_eq!(field(json!(null)), Ok(Cleaned::LeaveOut));
             for typed in [json!("/Column"), json!(" {{Column}} ")] {
-                assert_eq!(field(typed.clone()), Err(Problem::NotInserted(Arrived::of("", &typed))));
+                assert_eq!(field(typed.clone()), Err(FieldError::NotInserted(RedactedValue::of("", &typed))));
             }
-            assert_eq!(field(json!("x".repeat(499))), Err(Problem::TooLongForAName(499)));
+            assert_eq!(field(json!("x".repeat(499))), Err(FieldError::TooLongForAName(499)));
         }
     }
 
     #[test]
     fn an_events_name_is_a_text_and_a_contacts_property_of_that_name_need_not_be() {
-        assert_eq!(event_name(Kind::Event, json!(7), GENEROUS), Err(Problem::NotText("a number")));
-        assert_eq!(event_name(Kind::Contact, json!(7), GENEROUS), Ok(Outcome::Send(json!(7))));
-        assert_eq!(event_name(Kind::Contact, json!([]), GENEROUS), Err(Problem::Compound("a list")));
-        assert_eq!(event_name(Kind::Event, json!(" signup "), GENEROUS), Ok(Outcome::Send(json!(" signup "))));
+        assert_eq!(event_name(RowKind::Event, json!(7), GENEROUS), Err(FieldError::NotText("a number")));
+        assert_eq!(event_name(RowKind::Contact, json!(7), GENEROUS), Ok(Cleaned::Send(json!(7))));
+        assert_eq!(event_name(RowKind::Contact, json!([]), GENEROUS), Err(FieldError::NotScalar("a list")));
+        assert_eq!(event_name(RowKind::Event, json!(" signup "), GENEROUS), Ok(Cleaned::Send(json!(" signup "))));
     }
 
     #[test]
     fn subscribed_is_true_or_false_or_blank() {
         let options = RowOptions::default();
-        assert_eq!(subscribed(json!("TRUE"), options), Ok(Outcome::Send(json!(true))));
-        assert_eq!(subscribed(json!(false), options), Ok(Outcome::Send(json!(false))));
-        assert_eq!(subscribed(json!(""), options), Ok(Outcome::LeaveOut));
-        assert_eq!(subscribed(json!(""), GENEROUS), Ok(Outcome::Send(Value::Null)));
-        assert_eq!(subscribed(json!("no"), options), Err(Problem::NotABoolean(Arrived::of("", &json!("no")))));
+        assert_eq!(subscribed(json!("TRUE"), options), Ok(Cleaned::Send(json!(true))));
+        assert_eq!(subscribed(json!(false), options), Ok(Cleaned::Send(json!(false))));
+        assert_eq!(subscribed(json!(""), options), Ok(Cleaned::LeaveOut));
+        assert_eq!(subscribed(json!(""), GENEROUS), Ok(Cleaned::Send(Value::Null)));
+        assert_eq!(subscribed(json!("no"), options), Err(FieldError::NotABoolean(RedactedValue::of("", &json!("no")))));
         for typed in [json!("{{Subscribed}}"), json!(" /Subscribed")] {
-            assert_eq!(subscribed(typed.clone(), options), Err(Problem::NotInserted(Arrived::of("", &typed))));
+            assert_eq!(subscribed(typed.clone(), options), Err(FieldError::NotInserted(RedactedValue::of("", &typed))));
         }
     }
 }

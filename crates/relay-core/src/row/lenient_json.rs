@@ -12,27 +12,27 @@ use serde_json::{Map, Number, Value};
 use crate::row::scanner;
 
 /// The deepest nesting that is read. Loops takes none below `eventProperties` and `mailingLists`.
-pub(super) const LEVELS: usize = 32;
+pub(super) const MAX_DEPTH: usize = 32;
 
 /// Why a text is not JSON, and where.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Fault {
+pub(super) struct JsonError {
     /// The byte at fault: the end of the text where something is missing there.
     pub(super) offset: usize,
     /// What is wrong with it.
-    pub(super) reason: Reason,
+    pub(super) reason: JsonErrorKind,
 }
 
 /// What is wrong with a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Reason {
+pub(super) enum JsonErrorKind {
     /// It breaks off or goes on in another way than JSON, in a few words and without anything of the text.
     Broken(String),
     /// It is JSON, and nested deeper than is read.
     TooDeep,
 }
 
-impl Fault {
+impl JsonError {
     fn new(text: &str, part: &str, error: &serde_json::Error) -> Self {
         let start = part.as_ptr().addr().saturating_sub(text.as_ptr().addr());
         let offset = if error.is_eof() {
@@ -47,20 +47,20 @@ impl Fault {
             "expected ident" => "expected value",
             reason => reason,
         };
-        Self { offset: text.floor_char_boundary(start + offset), reason: Reason::Broken(reason.to_owned()) }
+        Self { offset: text.floor_char_boundary(start + offset), reason: JsonErrorKind::Broken(reason.to_owned()) }
     }
 }
 
 /// Reads a JSON text; if it is broken, reads it once more with the line breaks, tabs and other control characters
 /// inside its strings escaped.
-pub(super) fn read_generously(text: &str) -> Result<Value, Fault> {
+pub(super) fn parse_lenient(text: &str) -> Result<Value, JsonError> {
     let strictly = read(text);
     if strictly.is_ok() {
         return strictly;
     }
     match scanner::without_raw_controls(text, escape) {
         None => strictly,
-        Some(escaped) => read(&escaped).map_err(|fault| located(text).unwrap_or(fault)),
+        Some(escaped) => read(&escaped).map_err(|error| locate_error(text).unwrap_or(error)),
     }
 }
 
@@ -75,33 +75,33 @@ fn escape(text: &mut String, control: char) {
 
 /// The fault of a text with raw control characters: found with each of them replaced by one byte, so that everything
 /// stays where it was.
-fn located(text: &str) -> Option<Fault> {
+fn locate_error(text: &str) -> Option<JsonError> {
     read(&scanner::without_raw_controls(text, |text, _| text.push(' '))?).err()
 }
 
-fn read(text: &str) -> Result<Value, Fault> {
-    let raw: &RawValue = serde_json::from_str(text).map_err(|error| Fault::new(text, text, &error))?;
-    if let Some(offset) = scanner::deeper_than(LEVELS, text) {
-        return Err(Fault { offset, reason: Reason::TooDeep });
+fn read(text: &str) -> Result<Value, JsonError> {
+    let raw: &RawValue = serde_json::from_str(text).map_err(|error| JsonError::new(text, text, &error))?;
+    if let Some(offset) = scanner::deeper_than(MAX_DEPTH, text) {
+        return Err(JsonError { offset, reason: JsonErrorKind::TooDeep });
     }
     value(text, raw)
 }
 
 /// A value of the text. Recursion is bounded by [`LEVELS`].
-fn value(text: &str, raw: &RawValue) -> Result<Value, Fault> {
+fn value(text: &str, raw: &RawValue) -> Result<Value, JsonError> {
     let json = raw.get();
-    let fault = |error| Fault::new(text, json, &error);
+    let error = |error| JsonError::new(text, json, &error);
     match json.bytes().next() {
         Some(b'{') => {
-            let Fields(fields) = serde_json::from_str(json).map_err(fault)?;
+            let Fields(fields) = serde_json::from_str(json).map_err(error)?;
             let read = fields.into_iter().map(|(name, raw)| Ok((name, value(text, raw)?)));
             Ok(Value::Object(read.collect::<Result<Map<_, _>, _>>()?))
         }
         Some(b'[') => {
-            let items: Vec<&RawValue> = serde_json::from_str(json).map_err(fault)?;
+            let items: Vec<&RawValue> = serde_json::from_str(json).map_err(error)?;
             Ok(Value::Array(items.into_iter().map(|raw| value(text, raw)).collect::<Result<_, _>>()?))
         }
-        Some(b'"') => Ok(Value::String(serde_json::from_str(json).map_err(fault)?)),
+        Some(b'"') => Ok(Value::String(serde_json::from_str(json).map_err(error)?)),
         Some(b't') => Ok(Value::Bool(true)),
         Some(b'f') => Ok(Value::Bool(false)),
         Some(b'n') => Ok(Value::Null),
@@ -140,13 +140,13 @@ mod tests {
     use super::*;
 
     fn fault_at(text: &str) -> usize {
-        read_generously(text).unwrap_err().offset
+        parse_lenient(text).unwrap_err().offset
     }
 
     #[test]
     fn numbers_are_kept_as_they_were_typed() {
         let text = r#"{"a":123456789012345678901,"b":1.0,"c":1E5,"d":-0,"e":1e999,"f":[1E+05]}"#;
-        assert_eq!(read_generously(text).unwrap().to_string(), text);
+        assert_eq!(parse_lenient(text).unwrap().to_string(), text);
     }
 
     #[test]
@@ -156,19 +156,19 @@ mod tests {
             r#"{"a":{"$serde_json::private::RawValue":"{\"b\":1}"}}"#,
             r#"{"a":[{"$serde_json::private::Number":"x"}]}"#,
         ] {
-            assert_eq!(read_generously(text).unwrap().to_string(), text);
+            assert_eq!(parse_lenient(text).unwrap().to_string(), text);
         }
     }
 
     #[test]
     fn the_last_of_a_repeated_key_counts() {
-        assert_eq!(read_generously(r#"{"a":1,"b":2,"a":3}"#).unwrap().to_string(), r#"{"a":3,"b":2}"#);
-        assert_eq!(read_generously(r#"{"a":1,"\u0061":2}"#).unwrap().to_string(), r#"{"a":2}"#);
+        assert_eq!(parse_lenient(r#"{"a":1,"b":2,"a":3}"#).unwrap().to_string(), r#"{"a":3,"b":2}"#);
+        assert_eq!(parse_lenient(r#"{"a":1,"\u0061":2}"#).unwrap().to_string(), r#"{"a":2}"#);
     }
 
     #[test]
     fn control_characters_inside_strings_are_read() {
-        let read = read_generously("{\n\t\"a\":\"x\ny\tz\r\u{0}\u{1f}\",\"b\nc\":1}").unwrap();
+        let read = parse_lenient("{\n\t\"a\":\"x\ny\tz\r\u{0}\u{1f}\",\"b\nc\":1}").unwrap();
         assert_eq!(read, serde_json::json!({"a": "x\ny\tz\r\u{0}\u{1f}", "b\nc": 1}));
     }
 
@@ -201,15 +201,15 @@ mod tests {
     #[test]
     fn a_reason_is_words_without_a_position() {
         for (text, reason) in [(r#"{"a" 1}"#, "expected `:`"), (r#"{"a": nope}"#, "expected value")] {
-            assert_eq!(read_generously(text).unwrap_err().reason, Reason::Broken(reason.to_owned()));
+            assert_eq!(parse_lenient(text).unwrap_err().reason, JsonErrorKind::Broken(reason.to_owned()));
         }
     }
 
     #[test]
     fn nesting_is_read_to_32_levels() {
         let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
-        assert!(read_generously(&nested(32)).is_ok());
-        let fault = read_generously(&nested(33)).unwrap_err();
-        assert_eq!((fault.offset, fault.reason), (32, Reason::TooDeep));
+        assert!(parse_lenient(&nested(32)).is_ok());
+        let error = parse_lenient(&nested(33)).unwrap_err();
+        assert_eq!((error.offset, error.reason), (32, JsonErrorKind::TooDeep));
     }
 }

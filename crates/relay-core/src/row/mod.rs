@@ -24,14 +24,14 @@ mod values;
 use serde_json::{Map, Value};
 
 use crate::contact::ContactKey;
-use crate::error::Refusal;
-use crate::row::schema::ContactProperties;
-use cleaner::Cleaning;
+use crate::error::RequestError;
+use crate::row::schema::ContactSchema;
+use cleaner::RowCleaner;
 pub use options::{Blank, Long, RowOptions};
 
 /// What a row is to become in Loops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum RowKind {
     /// A contact, created or updated (Loops API reference, "Update a contact").
     Contact,
     /// An event (Loops API reference, "Send event").
@@ -41,7 +41,7 @@ pub enum Kind {
 /// A row that Loops can take.
 #[derive(Clone)]
 pub struct Row {
-    kind: Kind,
+    kind: RowKind,
     fields: Map<String, Value>,
     adjusted: Vec<String>,
 }
@@ -58,8 +58,8 @@ impl Row {
     ///
     /// # Errors
     /// A refusal with the code and the name of the first field at fault, and a message that names all of them.
-    pub fn clean(kind: Kind, body: &[u8], options: RowOptions) -> Result<Self, Refusal> {
-        Self::clean_for(kind, body, options, None)
+    pub fn clean(kind: RowKind, body: &[u8], options: RowOptions) -> Result<Self, RequestError> {
+        Self::clean_with_schema(kind, body, options, None)
     }
 
     /// The same for an account with these properties, step by step: the body is read, texts that hold objects are
@@ -68,28 +68,28 @@ impl Row {
     ///
     /// # Errors
     /// As [`clean`](Self::clean).
-    pub fn clean_for(
-        kind: Kind,
+    pub fn clean_with_schema(
+        kind: RowKind,
         body: &[u8],
         options: RowOptions,
-        properties: Option<&ContactProperties>,
-    ) -> Result<Self, Refusal> {
-        let mut arrived = parse::fields_of(body)?;
-        nested::unfold_texts(kind, &mut arrived);
-        nested::refuse_too_many(kind, &arrived)?;
-        let mut cleaning = Cleaning::new(kind, options, properties);
+        properties: Option<&ContactSchema>,
+    ) -> Result<Self, RequestError> {
+        let mut arrived = parse::parse_fields(body)?;
+        nested::parse_embedded_objects(kind, &mut arrived);
+        nested::check_field_count(kind, &arrived)?;
+        let mut cleaning = RowCleaner::new(kind, options, properties);
         for (name, value) in arrived {
-            cleaning.field(name, value);
+            cleaning.clean_field(name, value);
         }
         cleaning.require_a_contact();
         cleaning.require_an_event_name();
-        let (fields, adjusted) = cleaning.finish()?;
+        let (fields, adjusted) = cleaning.into_parts()?;
         Ok(Self { kind, fields, adjusted })
     }
 
     /// What it is to become.
     #[must_use]
-    pub const fn kind(&self) -> Kind {
+    pub const fn kind(&self) -> RowKind {
         self.kind
     }
 
@@ -121,8 +121,8 @@ impl Row {
     #[must_use]
     pub fn contact(&self) -> ContactKey {
         match (self.email(), self.user_id()) {
-            (Some(email), _) => ContactKey::of_email(email),
-            (None, user_id) => ContactKey::of_user_id(user_id.unwrap_or_default()),
+            (Some(email), _) => ContactKey::from_email(email),
+            (None, user_id) => ContactKey::from_user_id(user_id.unwrap_or_default()),
         }
     }
 

@@ -2,23 +2,23 @@
 
 use serde_json::{Map, Value};
 
-use super::Kind;
-use crate::error::{Code, Refusal};
-use crate::row::field_error::shown;
+use super::RowKind;
+use crate::error::{ErrorCode, RequestError};
+use crate::row::field_error::display_name;
 use crate::row::lenient_json;
 
 /// The most fields that a row may have, those in `eventProperties` and the ids of `mailingLists` included: more than Loops
 /// lets anybody define, and few enough to be cleaned at once.
-const MOST_FIELDS: usize = 500;
+const MAX_FIELDS: usize = 500;
 
 /// Puts what a text holds in the place of the text, for the fields that hold others. A formula column in Clay can give
 /// nothing but the text.
-pub(super) fn unfold_texts(kind: Kind, fields: &mut Map<String, Value>) {
-    for name in names_of_holders(kind) {
+pub(super) fn parse_embedded_objects(kind: RowKind, fields: &mut Map<String, Value>) {
+    for name in nested_fields(kind) {
         let Some(Value::String(text)) = fields.get(*name) else {
             continue;
         };
-        let held = lenient_json::read_generously(lenient_json::without_byte_order_mark(text));
+        let held = lenient_json::parse_lenient(lenient_json::without_byte_order_mark(text));
         if let (Ok(held @ (Value::Object(_) | Value::Array(_))), Some(field)) = (held, fields.get_mut(*name)) {
             *field = held;
         }
@@ -26,12 +26,12 @@ pub(super) fn unfold_texts(kind: Kind, fields: &mut Map<String, Value>) {
 }
 
 /// Refuses a row with more fields than a row can have.
-pub(super) fn refuse_too_many(kind: Kind, fields: &Map<String, Value>) -> Result<(), Refusal> {
+pub(super) fn check_field_count(kind: RowKind, fields: &Map<String, Value>) -> Result<(), RequestError> {
     let mut count = fields.len();
-    let mut beyond = fields.keys().nth(MOST_FIELDS).map(String::as_str);
-    for name in names_of_holders(kind) {
-        count += fields.get(*name).map_or(0, held_by);
-        if count > MOST_FIELDS {
+    let mut beyond = fields.keys().nth(MAX_FIELDS).map(String::as_str);
+    for name in nested_fields(kind) {
+        count += fields.get(*name).map_or(0, embedded_value);
+        if count > MAX_FIELDS {
             beyond = beyond.or(Some(*name));
         }
     }
@@ -39,13 +39,13 @@ pub(super) fn refuse_too_many(kind: Kind, fields: &Map<String, Value>) -> Result
         return Ok(());
     };
     let message = format!(
-        "The row has {count} fields and the relay takes {MOST_FIELDS}, those in eventProperties and the ids of mailingLists \
+        "The row has {count} fields and the relay takes {MAX_FIELDS}, those in eventProperties and the ids of mailingLists \
          included: in Clay, take the ones that Loops does not know out of the Body of the column."
     );
-    Err(Refusal::new(Code::InvalidField, message).with_field(shown(beyond)))
+    Err(RequestError::new(ErrorCode::InvalidField, message).with_field(display_name(beyond)))
 }
 
-fn held_by(value: &Value) -> usize {
+fn embedded_value(value: &Value) -> usize {
     match value {
         Value::Object(fields) => fields.len(),
         Value::Array(items) => items.len(),
@@ -54,10 +54,10 @@ fn held_by(value: &Value) -> usize {
 }
 
 /// A contact has no properties of an event: there, a field of that name is one like any other.
-const fn names_of_holders(kind: Kind) -> &'static [&'static str] {
+const fn nested_fields(kind: RowKind) -> &'static [&'static str] {
     match kind {
-        Kind::Contact => &["mailingLists"],
-        Kind::Event => &["mailingLists", "eventProperties"],
+        RowKind::Contact => &["mailingLists"],
+        RowKind::Event => &["mailingLists", "eventProperties"],
     }
 }
 
@@ -67,9 +67,9 @@ mod tests {
 
     use super::*;
 
-    fn unfolded(kind: Kind, value: Value) -> Value {
+    fn unfolded(kind: RowKind, value: Value) -> Value {
         let mut fields = Map::from_iter([("eventProperties".to_owned(), value)]);
-        unfold_texts(kind, &mut fields);
+        parse_embedded_objects(kind, &mut fields);
         fields.remove("eventProperties").unwrap()
     }
 
@@ -80,16 +80,16 @@ mod tests {
             ("\u{feff} {\"note\":\"two\nlines\"} ", json!({"note": "two\nlines"})),
             (r#"["a"]"#, json!(["a"])),
         ] {
-            assert_eq!(unfolded(Kind::Event, json!(text)), held, "{text}");
+            assert_eq!(unfolded(RowKind::Event, json!(text)), held, "{text}");
         }
     }
 
     #[test]
     fn any_other_text_stays() {
         for text in ["", "null", "7", "pro", "{plan}", "{{Properties}}", "[object Object]", r#""{}""#] {
-            assert_eq!(unfolded(Kind::Event, json!(text)), json!(text));
+            assert_eq!(unfolded(RowKind::Event, json!(text)), json!(text));
         }
-        assert_eq!(unfolded(Kind::Contact, json!("{}")), json!("{}"));
+        assert_eq!(unfolded(RowKind::Contact, json!("{}")), json!("{}"));
     }
 
     #[test]
@@ -100,10 +100,10 @@ mod tests {
             let row = |count| {
                 Map::from_iter([("email".to_owned(), json!("a@b.co")), ("mailingLists".to_owned(), lists(count))])
             };
-            for kind in [Kind::Contact, Kind::Event] {
-                assert!(refuse_too_many(kind, &row(498)).is_ok());
-                let refusal = refuse_too_many(kind, &row(499)).unwrap_err();
-                assert_eq!((refusal.code(), refusal.field()), (Code::InvalidField, Some("mailingLists")));
+            for kind in [RowKind::Contact, RowKind::Event] {
+                assert!(check_field_count(kind, &row(498)).is_ok());
+                let refusal = check_field_count(kind, &row(499)).unwrap_err();
+                assert_eq!((refusal.code(), refusal.field()), (ErrorCode::InvalidField, Some("mailingLists")));
                 assert!(refusal.message().starts_with("The row has 501 fields"), "{refusal:?}");
             }
         }
@@ -117,13 +117,13 @@ mod tests {
             fields.insert("eventProperties".to_owned(), Value::Object(object(inner)));
             fields
         };
-        assert!(refuse_too_many(Kind::Contact, &object(500)).is_ok());
-        assert!(refuse_too_many(Kind::Event, &with_properties(250, 250)).is_ok());
+        assert!(check_field_count(RowKind::Contact, &object(500)).is_ok());
+        assert!(check_field_count(RowKind::Event, &with_properties(250, 250)).is_ok());
         for (kind, fields, beyond) in
-            [(Kind::Contact, object(501), "f500"), (Kind::Event, with_properties(250, 251), "eventProperties")]
+            [(RowKind::Contact, object(501), "f500"), (RowKind::Event, with_properties(250, 251), "eventProperties")]
         {
-            let refusal = refuse_too_many(kind, &fields).unwrap_err();
-            assert_eq!((refusal.code(), refusal.field()), (Code::InvalidField, Some(beyond)));
+            let refusal = check_field_count(kind, &fields).unwrap_err();
+            assert_eq!((refusal.code(), refusal.field()), (ErrorCode::InvalidField, Some(beyond)));
             assert!(refusal.message().starts_with("The row has 501 fields"), "{refusal:?}");
         }
     }

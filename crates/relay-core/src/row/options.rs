@@ -1,6 +1,6 @@
 //! What a caller may ask of the cleaning, in the query of the URL.
 
-use crate::error::{Code, Refusal};
+use crate::error::{ErrorCode, RequestError};
 
 /// What becomes of a blank value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -45,38 +45,38 @@ impl RowOptions {
     /// # Errors
     /// [`Code::InvalidOption`] where an option has a value that it does not know: a typing mistake that went unnoticed
     /// would wipe data, or e-mail somebody twice.
-    pub fn from_query(query: &str) -> Result<Self, Refusal> {
+    pub fn from_query(query: &str) -> Result<Self, RequestError> {
         let mut options = Self::default();
-        match last(query, "blank").as_deref() {
+        match last_param(query, "blank").as_deref() {
             None | Some("omit") => {}
             Some("clear") => options.blank = Blank::Clear,
-            Some(_) => return Err(unknown("blank", "blank=omit or blank=clear")),
+            Some(_) => return Err(unknown_option("blank", "blank=omit or blank=clear")),
         }
-        match last(query, "long").as_deref() {
+        match last_param(query, "long").as_deref() {
             None | Some("reject") => {}
             Some("truncate") => options.long = Long::Truncate,
-            Some(_) => return Err(unknown("long", "long=reject or long=truncate")),
+            Some(_) => return Err(unknown_option("long", "long=reject or long=truncate")),
         }
-        match last(query, "dedupe").as_deref() {
+        match last_param(query, "dedupe").as_deref() {
             None => {}
             Some("off") => options.dedupe = false,
-            Some(_) => return Err(unknown("dedupe", "dedupe=off")),
+            Some(_) => return Err(unknown_option("dedupe", "dedupe=off")),
         }
         Ok(options)
     }
 }
 
-fn last(query: &str, name: &str) -> Option<String> {
+fn last_param(query: &str, name: &str) -> Option<String> {
     let values = form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key == name);
     values.last().map(|(_, value)| value.into_owned())
 }
 
-fn unknown(option: &str, known: &str) -> Refusal {
+fn unknown_option(option: &str, known: &str) -> RequestError {
     let message = format!(
         "The option {option} in the URL has a value that the relay does not know: write {known} in the endpoint of the \
          Clay column, or leave the option out."
     );
-    Refusal::new(Code::InvalidOption, message).with_field(option)
+    RequestError::new(ErrorCode::InvalidOption, message).with_field(option)
 }
 
 #[cfg(test)]
@@ -122,7 +122,7 @@ mod tests {
             ("dedupe=", "dedupe"),
         ] {
             let refusal = RowOptions::from_query(query).unwrap_err();
-            assert_eq!((refusal.code(), refusal.field()), (Code::InvalidOption, Some(option)), "{query}");
+            assert_eq!((refusal.code(), refusal.field()), (ErrorCode::InvalidOption, Some(option)), "{query}");
             assert!(refusal.message().contains(option), "{query}");
         }
     }

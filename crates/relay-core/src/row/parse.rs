@@ -2,96 +2,103 @@
 
 use serde_json::{Map, Value};
 
-use crate::error::{Code, Refusal};
+use crate::error::{ErrorCode, RequestError};
 use crate::row::error_location;
-use crate::row::field_error::{kind_of, shown};
-use crate::row::lenient_json::{self, Fault, Reason};
+use crate::row::field_error::{display_name, json_type_name};
+use crate::row::lenient_json::{self, JsonError, JsonErrorKind};
 
 /// The fields of a row: a JSON object, or a JSON string that holds one.
-pub(super) fn fields_of(body: &[u8]) -> Result<Map<String, Value>, Refusal> {
+pub(super) fn parse_fields(body: &[u8]) -> Result<Map<String, Value>, RequestError> {
     let text = utf8(body)?;
-    match lenient_json::read_generously(text) {
+    match lenient_json::parse_lenient(text) {
         _ if text.trim().is_empty() => Err(empty()),
-        _ if !may_be_json(text.as_bytes()) => Err(no_json()),
+        _ if !looks_like_json(text.as_bytes()) => Err(not_json()),
         Ok(Value::Object(fields)) => Ok(fields),
-        Ok(Value::String(held)) => fields_of_held(text, &held),
-        Ok(other) => Err(no_object(&other)),
-        Err(fault) => Err(broken(text, fault.offset, error_location::nearest_field(text, fault.offset), &fault.reason)),
+        Ok(Value::String(held)) => parse_embedded(text, &held),
+        Ok(other) => Err(not_an_object(&other)),
+        Err(error) => {
+            Err(syntax_error(text, error.offset, error_location::nearest_field(text, error.offset), &error.reason))
+        }
     }
 }
 
 /// The fields of an object that the text of a JSON string holds.
-fn fields_of_held(text: &str, held: &str) -> Result<Map<String, Value>, Refusal> {
+fn parse_embedded(text: &str, held: &str) -> Result<Map<String, Value>, RequestError> {
     let inner = lenient_json::without_byte_order_mark(held);
-    match lenient_json::read_generously(inner) {
+    match lenient_json::parse_lenient(inner) {
         _ if inner.trim().is_empty() => Err(empty()),
         Ok(Value::Object(fields)) => Ok(fields),
-        Ok(other) => Err(no_object(&other)),
-        Err(Fault { offset, reason }) => {
+        Ok(other) => Err(not_an_object(&other)),
+        Err(JsonError { offset, reason }) => {
             let written = error_location::offset_in_string(text, held.len() - inner.len() + offset);
-            Err(broken(text, written, error_location::nearest_field(inner, offset), &reason))
+            Err(syntax_error(text, written, error_location::nearest_field(inner, offset), &reason))
         }
     }
 }
 
-fn utf8(body: &[u8]) -> Result<&str, Refusal> {
+fn utf8(body: &[u8]) -> Result<&str, RequestError> {
     std::str::from_utf8(body).map(lenient_json::without_byte_order_mark).map_err(|error| {
-        if !may_be_json(body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)) {
-            return no_json();
+        if !looks_like_json(body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)) {
+            return not_json();
         }
         let readable = String::from_utf8_lossy(body);
         let text = lenient_json::without_byte_order_mark(&readable);
         let offset = error.valid_up_to().saturating_sub(readable.len() - text.len());
-        broken(text, offset, error_location::nearest_field(text, offset), &Reason::Broken("not UTF-8".to_owned()))
+        syntax_error(
+            text,
+            offset,
+            error_location::nearest_field(text, offset),
+            &JsonErrorKind::Broken("not UTF-8".to_owned()),
+        )
     })
 }
 
 /// Whether a body begins as JSON does. A form, XML, and what is compressed or in UTF-16 do not.
-fn may_be_json(body: &[u8]) -> bool {
+fn looks_like_json(body: &[u8]) -> bool {
     body.trim_ascii_start().first().is_none_or(|byte| b"{[\"-tfn".contains(byte) || byte.is_ascii_digit())
 }
 
-fn no_json() -> Refusal {
-    Refusal::new(
-        Code::InvalidJson,
+fn not_json() -> RequestError {
+    RequestError::new(
+        ErrorCode::InvalidJson,
         "The body is not JSON but something else, such as a form, XML or compressed data: in Clay, the Body of the HTTP API \
          column must be JSON, an object such as {\"email\": \"…\"} with the columns inserted with /.",
     )
 }
 
-fn empty() -> Refusal {
-    Refusal::new(
-        Code::InvalidJson,
+fn empty() -> RequestError {
+    RequestError::new(
+        ErrorCode::InvalidJson,
         "The body is empty, so there is no contact to send: in Clay, write a JSON object into the Body of the column, such \
          as {\"email\": \"…\"}, and insert the columns into it with /.",
     )
 }
 
-fn no_object(value: &Value) -> Refusal {
+fn not_an_object(value: &Value) -> RequestError {
     let message = format!(
         "The body is {} and not a JSON object, so no value has a field's name: in Clay, write the Body of the column as one \
          object, such as {{\"email\": \"…\"}}.",
-        kind_of(value)
+        json_type_name(value)
     );
-    Refusal::new(Code::InvalidJson, message)
+    RequestError::new(ErrorCode::InvalidJson, message)
 }
 
-fn broken(text: &str, offset: usize, nearest: Option<String>, reason: &Reason) -> Refusal {
+fn syntax_error(text: &str, offset: usize, nearest: Option<String>, reason: &JsonErrorKind) -> RequestError {
     let (line, column) = error_location::line_and_column(text, offset);
-    let nearest = nearest.map(|name| shown(&name));
+    let nearest = nearest.map(|name| display_name(&name));
     let beside = nearest.as_ref().map(|name| format!(", near the field \"{name}\"")).unwrap_or_default();
     let message = match reason {
-        Reason::Broken(reason) => format!(
+        JsonErrorKind::Broken(reason) => format!(
             "The body is not valid JSON at line {line}, column {column}{beside} ({reason}): in Clay, insert each column with \
              / and put one pair of double quotes around a text column."
         ),
-        Reason::TooDeep => format!(
+        JsonErrorKind::TooDeep => format!(
             "The body is nested more than {} levels deep at line {line}, column {column}{beside}, and Loops takes no list or \
              object in a property: in Clay, insert a part of that column instead of all of it.",
-            lenient_json::LEVELS
+            lenient_json::MAX_DEPTH
         ),
     };
-    let refusal = Refusal::new(Code::InvalidJson, message);
+    let refusal = RequestError::new(ErrorCode::InvalidJson, message);
     match nearest {
         Some(name) => refusal.with_field(name),
         None => refusal,
@@ -103,12 +110,12 @@ mod tests {
     use super::*;
 
     fn read(body: &str) -> String {
-        Value::Object(fields_of(body.as_bytes()).unwrap()).to_string()
+        Value::Object(parse_fields(body.as_bytes()).unwrap()).to_string()
     }
 
-    fn refused(body: impl AsRef<[u8]>) -> Refusal {
-        let refusal = fields_of(body.as_ref()).unwrap_err();
-        assert_eq!(refusal.code(), Code::InvalidJson);
+    fn refused(body: impl AsRef<[u8]>) -> RequestError {
+        let refusal = parse_fields(body.as_ref()).unwrap_err();
+        assert_eq!(refusal.code(), ErrorCode::InvalidJson);
         refusal
     }
 

@@ -4,21 +4,21 @@ use std::fmt;
 
 use serde_json::Value;
 
-use crate::row::field_error::kind_of;
-use crate::text::shorten;
+use crate::row::field_error::json_type_name;
+use crate::text::truncate_chars;
 
 /// As many characters of a value as are shown: enough to know it again in a table.
-const CHARACTERS: usize = 24;
+const MAX_SHOWN_CHARS: usize = 24;
 /// From this length on, a text of one word may be a key, and so may a word of letters and digits in a longer one.
-const KEY_CHARACTERS: usize = 20;
+const MIN_SECRET_LEN: usize = 20;
 /// Fields with these in their names hold what nobody should read on a screen.
-const SECRETIVE_NAMES: [&str; 7] = ["token", "secret", "password", "passwd", "apikey", "authorization", "credential"];
+const SENSITIVE_NAMES: [&str; 7] = ["token", "secret", "password", "passwd", "apikey", "authorization", "credential"];
 
 /// A value in words. It goes into the answer to its sender, and nowhere else.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Arrived(String);
+pub(super) struct RedactedValue(String);
 
-impl Arrived {
+impl RedactedValue {
     /// That value of that field.
     pub(super) fn of(field: &str, value: &Value) -> Self {
         Self(match value {
@@ -27,15 +27,15 @@ impl Arrived {
             }
             Value::String(text) => {
                 let one_line: String = text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-                format!("\"{}\"", shorten(&one_line, CHARACTERS))
+                format!("\"{}\"", truncate_chars(&one_line, MAX_SHOWN_CHARS))
             }
-            Value::Number(_) | Value::Bool(_) => shorten(&value.to_string(), CHARACTERS),
-            Value::Null | Value::Array(_) | Value::Object(_) => kind_of(value).to_owned(),
+            Value::Number(_) | Value::Bool(_) => truncate_chars(&value.to_string(), MAX_SHOWN_CHARS),
+            Value::Null | Value::Array(_) | Value::Object(_) => json_type_name(value).to_owned(),
         })
     }
 }
 
-impl fmt::Display for Arrived {
+impl fmt::Display for RedactedValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
@@ -44,25 +44,23 @@ impl fmt::Display for Arrived {
 /// Whether a text may be a key, a token or a password: by the name of its field, or by its looks.
 fn may_be_secret(field: &str, text: &str) -> bool {
     let name: String = field.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
-    let secretive = SECRETIVE_NAMES.iter().any(|part| name.contains(part));
+    let secretive = SENSITIVE_NAMES.iter().any(|part| name.contains(part));
     secretive
         || text.contains("whsec_")
         || text.to_ascii_lowercase().contains("bearer ")
-        || is_as_long_as_a_key(text.trim())
+        || has_secret_shape(text.trim())
         || text.split_whitespace().any(looks_like_a_key)
 }
 
 /// Whether it has the length and the characters of a key: those of base64, of hexadecimal digits, of a JWT with its
 /// dots, or of a name and a password with a colon between them.
-fn is_as_long_as_a_key(word: &str) -> bool {
-    word.len() >= KEY_CHARACTERS && word.chars().all(|c| c.is_ascii_alphanumeric() || "_-.:+/=".contains(c))
+fn has_secret_shape(word: &str) -> bool {
+    word.len() >= MIN_SECRET_LEN && word.chars().all(|c| c.is_ascii_alphanumeric() || "_-.:+/=".contains(c))
 }
 
 /// Among other words it may also be a long word, which has no digits.
 fn looks_like_a_key(word: &str) -> bool {
-    is_as_long_as_a_key(word)
-        && word.chars().any(|c| c.is_ascii_digit())
-        && word.chars().any(|c| c.is_ascii_alphabetic())
+    has_secret_shape(word) && word.chars().any(|c| c.is_ascii_digit()) && word.chars().any(|c| c.is_ascii_alphabetic())
 }
 
 #[cfg(test)]
@@ -86,7 +84,7 @@ mod tests {
             (json!(["a"]), "a list"),
             (json!({"a": 1}), "an object"),
         ] {
-            assert_eq!(Arrived::of("company", &value).to_string(), shown);
+            assert_eq!(RedactedValue::of("company", &value).to_string(), shown);
         }
     }
 
@@ -104,7 +102,7 @@ mod tests {
             ("company", "name:a_pass-word+of/letters="),
             ("company", "12345678901234567890"),
         ] {
-            let shown = Arrived::of(field, &json!(text)).to_string();
+            let shown = RedactedValue::of(field, &json!(text)).to_string();
             assert_eq!(shown, format!("a text of {} characters", text.chars().count()));
         }
     }

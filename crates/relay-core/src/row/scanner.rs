@@ -2,7 +2,7 @@
 
 /// Where a character stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum CharContext {
     /// Outside every string.
     Outside,
     /// The quote that opens a string.
@@ -16,19 +16,19 @@ pub(super) enum Place {
 }
 
 /// The characters of a text, where they are, and where they stand.
-pub(super) fn places(text: &str) -> impl Iterator<Item = (usize, char, Place)> {
-    let mut last = Place::Outside;
+pub(super) fn char_contexts(text: &str) -> impl Iterator<Item = (usize, char, CharContext)> {
+    let mut last = CharContext::Outside;
     let mut escapes = false;
     text.char_indices().map(move |(at, character)| {
-        let within = matches!(last, Place::Opens | Place::Inside | Place::Escaped);
+        let within = matches!(last, CharContext::Opens | CharContext::Inside | CharContext::Escaped);
         last = match (within, character) {
-            (false, '"') => Place::Opens,
-            (false, _) => Place::Outside,
-            (true, _) if escapes => Place::Escaped,
-            (true, '"') => Place::Closes,
-            (true, _) => Place::Inside,
+            (false, '"') => CharContext::Opens,
+            (false, _) => CharContext::Outside,
+            (true, _) if escapes => CharContext::Escaped,
+            (true, '"') => CharContext::Closes,
+            (true, _) => CharContext::Inside,
         };
-        escapes = last == Place::Inside && character == '\\';
+        escapes = last == CharContext::Inside && character == '\\';
         (at, character, last)
     })
 }
@@ -37,10 +37,10 @@ pub(super) fn places(text: &str) -> impl Iterator<Item = (usize, char, Place)> {
 ///
 /// One that follows a backslash stays: `\` and a line break together are broken JSON, not a line break.
 pub(super) fn without_raw_controls(text: &str, write: fn(&mut String, char)) -> Option<String> {
-    let is_raw = |character: char, place| character < ' ' && place == Place::Inside;
-    places(text).find(|(_, character, place)| is_raw(*character, *place))?;
+    let is_raw = |character: char, place| character < ' ' && place == CharContext::Inside;
+    char_contexts(text).find(|(_, character, place)| is_raw(*character, *place))?;
     let mut rewritten = String::with_capacity(text.len() + 16);
-    for (_, character, place) in places(text) {
+    for (_, character, place) in char_contexts(text) {
         if is_raw(character, place) {
             write(&mut rewritten, character);
         } else {
@@ -53,11 +53,11 @@ pub(super) fn without_raw_controls(text: &str, write: fn(&mut String, char)) -> 
 /// Where the first list or object opens that stands inside `levels` others.
 pub(super) fn deeper_than(levels: usize, text: &str) -> Option<usize> {
     let mut open = 0_usize;
-    for (at, character, place) in places(text) {
+    for (at, character, place) in char_contexts(text) {
         match (place, character) {
-            (Place::Outside, '[' | '{') if open == levels => return Some(at),
-            (Place::Outside, '[' | '{') => open += 1,
-            (Place::Outside, ']' | '}') => open = open.saturating_sub(1),
+            (CharContext::Outside, '[' | '{') if open == levels => return Some(at),
+            (CharContext::Outside, '[' | '{') => open += 1,
+            (CharContext::Outside, ']' | '}') => open = open.saturating_sub(1),
             _ => {}
         }
     }
@@ -70,13 +70,13 @@ mod tests {
 
     #[test]
     fn strings_are_told_from_what_is_around_them() {
-        let drawn: String = places(r#"{"a\"b":"\\"}x"#)
+        let drawn: String = char_contexts(r#"{"a\"b":"\\"}x"#)
             .map(|(_, _, place)| match place {
-                Place::Outside => '.',
-                Place::Opens => '<',
-                Place::Inside => 'i',
-                Place::Escaped => 'e',
-                Place::Closes => '>',
+                CharContext::Outside => '.',
+                CharContext::Opens => '<',
+                CharContext::Inside => 'i',
+                CharContext::Escaped => 'e',
+                CharContext::Closes => '>',
             })
             .collect();
         assert_eq!(drawn, ".<iiei>.<ie>..");

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 /// The names that stand for the contact itself, and that every account has, listed or not.
-const GIVEN: [(&str, PropertyType); 8] = [
+const BUILT_IN: [(&str, PropertyType); 8] = [
     ("email", PropertyType::Text),
     ("userId", PropertyType::Text),
     ("firstName", PropertyType::Text),
@@ -17,9 +17,9 @@ const GIVEN: [(&str, PropertyType); 8] = [
     ("mailingLists", PropertyType::Other),
 ];
 /// Names that begin like this are Loops' own and nobody's to set.
-const INTERNAL: &str = "__";
+const INTERNAL_PREFIX: &str = "__";
 /// Names shorter than this are never taken for a slip of another: `plan` and `plane` are both words.
-const SHORTEST_SLIP: usize = 6;
+const MIN_TYPO_LEN: usize = 6;
 
 /// What kind of value a property takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +48,7 @@ impl PropertyType {
     }
 
     /// The type in words.
-    pub(crate) const fn shown(self) -> &'static str {
+    pub(crate) const fn description(self) -> &'static str {
         match self {
             Self::Text => "a text",
             Self::Number => "a number",
@@ -59,7 +59,7 @@ impl PropertyType {
     }
 
     /// How a value of the type is written in Clay.
-    pub(crate) const fn form(self) -> &'static str {
+    pub(crate) const fn expected_format(self) -> &'static str {
         match self {
             Self::Text => "a text",
             Self::Number => "only digits, such as 42",
@@ -72,7 +72,7 @@ impl PropertyType {
 
 /// The properties of an account's contacts.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ContactProperties {
+pub struct ContactSchema {
     types: BTreeMap<String, PropertyType>,
     /// Their names as they are compared, each with the name itself.
     folded: Vec<(Vec<char>, String)>,
@@ -80,25 +80,25 @@ pub struct ContactProperties {
 
 /// A line of Loops' list. Other keys may come; `label` is for people.
 #[derive(Deserialize)]
-struct Listed {
+struct PropertyListItem {
     key: String,
     #[serde(rename = "type", default)]
     kind: String,
 }
 
-impl ContactProperties {
+impl ContactSchema {
     /// Reads Loops' list, or nothing where it is none. A list without a property says nothing about names either, and
     /// counts as none.
     #[must_use]
     pub fn read(body: &[u8]) -> Option<Self> {
-        let listed: Vec<Listed> = serde_json::from_slice(body).ok()?;
+        let listed: Vec<PropertyListItem> = serde_json::from_slice(body).ok()?;
         if listed.is_empty() {
             return None;
         }
-        let listed = listed.into_iter().filter(|property| !property.key.starts_with(INTERNAL));
-        let mut types: BTreeMap<String, PropertyType> = GIVEN.map(|(name, kind)| (name.to_owned(), kind)).into();
+        let listed = listed.into_iter().filter(|property| !property.key.starts_with(INTERNAL_PREFIX));
+        let mut types: BTreeMap<String, PropertyType> = BUILT_IN.map(|(name, kind)| (name.to_owned(), kind)).into();
         types.extend(listed.map(|property| (property.key, PropertyType::read(&property.kind))));
-        let folded = types.keys().map(|name| (fold(name), name.clone())).collect();
+        let folded = types.keys().map(|name| (normalize_name(name), name.clone())).collect();
         Some(Self { types, folded })
     }
 
@@ -112,25 +112,25 @@ impl ContactProperties {
     /// letters on, for one slip (a letter more, less or another, or two in the wrong order). Digits are never slips:
     /// `address2` is not `address1`.
     #[must_use]
-    pub fn nearest(&self, name: &str) -> Option<&str> {
+    pub fn suggest(&self, name: &str) -> Option<&str> {
         if self.types.contains_key(name) {
             return None;
         }
-        let folded = fold(name);
+        let folded = normalize_name(name);
         let same = self.folded.iter().find(|(known, _)| *known == folded);
-        let slip = || self.folded.iter().find(|(known, _)| is_slip(known, &folded));
+        let slip = || self.folded.iter().find(|(known, _)| is_typo(known, &folded));
         same.or_else(slip).map(|(_, name)| name.as_str())
     }
 }
 
 /// A name without what people write in different ways.
-fn fold(name: &str) -> Vec<char> {
+fn normalize_name(name: &str) -> Vec<char> {
     name.chars().filter(|c| !matches!(c, ' ' | '_' | '-')).flat_map(char::to_lowercase).collect()
 }
 
 /// Whether one name is the other with one letter more, less or another, or with two in the wrong order.
-fn is_slip<'a>(one: &'a [char], other: &'a [char]) -> bool {
-    if one.len().min(other.len()) < SHORTEST_SLIP {
+fn is_typo<'a>(one: &'a [char], other: &'a [char]) -> bool {
+    if one.len().min(other.len()) < MIN_TYPO_LEN {
         return false;
     }
     let alike = one.iter().zip(other).take_while(|(a, b)| a == b).count();
@@ -149,8 +149,8 @@ fn is_slip<'a>(one: &'a [char], other: &'a [char]) -> bool {
 mod tests {
     use super::*;
 
-    fn properties() -> ContactProperties {
-        ContactProperties::read(
+    fn properties() -> ContactSchema {
+        ContactSchema::read(
             br#"[{"key":"companyName","label":"Company name","type":"string"},{"key":"seats","type":"number"},
                  {"key":"address1","type":"string"},{"key":"version12","type":"string"},{"key":"renewsAt","type":"date"},{"key":"vip","type":"boolean"},
                  {"key":"__domain","type":"string"},{"key":"new","type":"colour"},{"key":"firstName","type":"string"}]"#,
@@ -177,7 +177,7 @@ mod tests {
     #[test]
     fn what_is_no_list_of_properties_is_none() {
         for body in ["", "{}", "[]", "null", "[1]", r#"[{"type":"string"}]"#, r#"{"success":false}"#, "<html>"] {
-            assert_eq!(ContactProperties::read(body.as_bytes()), None, "{body}");
+            assert_eq!(ContactSchema::read(body.as_bytes()), None, "{body}");
         }
     }
 
@@ -206,7 +206,7 @@ mod tests {
             ("wip", None),
             ("", None),
         ] {
-            assert_eq!(properties().nearest(name), nearest, "{name}");
+            assert_eq!(properties().suggest(name), nearest, "{name}");
         }
     }
 }

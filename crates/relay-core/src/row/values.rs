@@ -2,10 +2,10 @@
 
 use serde_json::Value;
 
-use crate::row::field_error::{Problem, kind_of};
+use crate::row::field_error::{FieldError, json_type_name};
 use crate::row::options::{Blank, Long, RowOptions};
-use crate::row::redacted_value::Arrived;
-use crate::text::shorten;
+use crate::row::redacted_value::RedactedValue;
+use crate::text::truncate_chars;
 
 /// The longest text that is sent: Loops takes 500 characters of a value, its quotes included (Loops docs, API intro,
 /// "Debugging").
@@ -15,7 +15,7 @@ const NUMBER_CHARACTERS: usize = 500;
 
 /// What is done with a value that has nothing wrong with it.
 #[derive(Debug, PartialEq)]
-pub(super) enum Outcome {
+pub(super) enum Cleaned {
     /// It is sent like this.
     Send(Value),
     /// It is sent like this, and something was cut off.
@@ -25,47 +25,47 @@ pub(super) enum Outcome {
 }
 
 /// What is done with a value for whose field there is no rule.
-pub(super) fn ordinary(field: &str, value: Value, options: RowOptions) -> Result<Outcome, Problem> {
-    let Some(value) = filled(field, value)? else {
+pub(super) fn clean_value(field: &str, value: Value, options: RowOptions) -> Result<Cleaned, FieldError> {
+    let Some(value) = require_value(field, value)? else {
         return Ok(blank(options));
     };
     match value {
-        Value::String(text) => match (fits(&text), options.long) {
-            (Ok(()), _) => Ok(Outcome::Send(Value::String(text))),
-            (Err(_), Long::Truncate) => Ok(Outcome::Cut(Value::String(shorten(&text, TEXT_CHARACTERS)))),
-            (Err(length), Long::Reject) => Err(Problem::TooLong(length)),
+        Value::String(text) => match (check_len(&text), options.long) {
+            (Ok(()), _) => Ok(Cleaned::Send(Value::String(text))),
+            (Err(_), Long::Truncate) => Ok(Cleaned::Cut(Value::String(truncate_chars(&text, TEXT_CHARACTERS)))),
+            (Err(length), Long::Reject) => Err(FieldError::TooLong(length)),
         },
-        Value::Array(_) | Value::Object(_) => Err(Problem::Compound(kind_of(&value))),
+        Value::Array(_) | Value::Object(_) => Err(FieldError::NotScalar(json_type_name(&value))),
         Value::Number(number) if number.as_str().len() > NUMBER_CHARACTERS => {
-            Err(Problem::TooLongForAName(number.as_str().len()))
+            Err(FieldError::TooLongForAName(number.as_str().len()))
         }
-        scalar => Ok(Outcome::Send(scalar)),
+        scalar => Ok(Cleaned::Send(scalar)),
     }
 }
 
 /// The same for a value with a name of its own: Loops counts the characters of names like those of values.
-pub(super) fn named(path: &str, name: &str, value: Value, options: RowOptions) -> Result<Outcome, Problem> {
-    match ordinary(path, value, options)? {
-        Outcome::LeaveOut => Ok(Outcome::LeaveOut),
-        sent => fits(name).map(|()| sent).map_err(Problem::NameTooLong),
+pub(super) fn clean_named(path: &str, name: &str, value: Value, options: RowOptions) -> Result<Cleaned, FieldError> {
+    match clean_value(path, value, options)? {
+        Cleaned::LeaveOut => Ok(Cleaned::LeaveOut),
+        sent => check_len(name).map(|()| sent).map_err(FieldError::NameTooLong),
     }
 }
 
 /// The value, if it is not blank and a column's name was not typed in its place.
-pub(super) fn filled(field: &str, value: Value) -> Result<Option<Value>, Problem> {
+pub(super) fn require_value(field: &str, value: Value) -> Result<Option<Value>, FieldError> {
     match &value {
         Value::Null => Ok(None),
         Value::String(text) if is_blank(text) => Ok(None),
-        Value::String(text) if is_column_name(text) => Err(Problem::NotInserted(Arrived::of(field, &value))),
+        Value::String(text) if is_column_name(text) => Err(FieldError::NotInserted(RedactedValue::of(field, &value))),
         _ => Ok(Some(value)),
     }
 }
 
 /// What is done with a blank value that may be emptied in Loops.
-pub(super) const fn blank(options: RowOptions) -> Outcome {
+pub(super) const fn blank(options: RowOptions) -> Cleaned {
     match options.blank {
-        Blank::Omit => Outcome::LeaveOut,
-        Blank::Clear => Outcome::Send(Value::Null),
+        Blank::Omit => Cleaned::LeaveOut,
+        Blank::Clear => Cleaned::Send(Value::Null),
     }
 }
 
@@ -82,17 +82,17 @@ pub(super) fn is_column_name(text: &str) -> bool {
 }
 
 /// A boolean, or a text that says one.
-pub(super) fn boolean(field: &str, value: &Value) -> Result<bool, Problem> {
+pub(super) fn boolean(field: &str, value: &Value) -> Result<bool, FieldError> {
     match value {
         Value::Bool(boolean) => Ok(*boolean),
         Value::String(text) if text.trim().eq_ignore_ascii_case("true") => Ok(true),
         Value::String(text) if text.trim().eq_ignore_ascii_case("false") => Ok(false),
-        _ => Err(Problem::NotABoolean(Arrived::of(field, value))),
+        _ => Err(FieldError::NotABoolean(RedactedValue::of(field, value))),
     }
 }
 
 /// Whether Loops takes a text of that length, and the length if not.
-pub(super) fn fits(text: &str) -> Result<(), usize> {
+pub(super) fn check_len(text: &str) -> Result<(), usize> {
     // Bytes are never fewer than characters, so most texts need no counting.
     if text.len() <= TEXT_CHARACTERS {
         return Ok(());
@@ -114,8 +114,8 @@ mod tests {
         RowOptions { blank, long, ..RowOptions::default() }
     }
 
-    fn cleaned(value: Value) -> Result<Outcome, Problem> {
-        ordinary("f", value, RowOptions::default())
+    fn cleaned(value: Value) -> Result<Cleaned, FieldError> {
+        clean_value("f", value, RowOptions::default())
     }
 
     #[test]
@@ -124,25 +124,29 @@ mod tests {
         for value in
             [json!(null), json!(""), json!(" \n\t\u{a0}"), json!("null"), json!(" undefined "), json!("undefined")]
         {
-            assert_eq!(cleaned(value.clone()), Ok(Outcome::LeaveOut), "{value}");
-            assert_eq!(ordinary("f", value.clone(), clear), Ok(Outcome::Send(Value::Null)), "{value}");
+            assert_eq!(cleaned(value.clone()), Ok(Cleaned::LeaveOut), "{value}");
+            assert_eq!(clean_value("f", value.clone(), clear), Ok(Cleaned::Send(Value::Null)), "{value}");
         }
     }
 
     #[test]
     fn what_only_looks_blank_is_passed_on() {
         for value in [json!("NULL"), json!("null and void"), json!("0"), json!(0), json!(false), json!("-")] {
-            assert_eq!(cleaned(value.clone()), Ok(Outcome::Send(value)));
+            assert_eq!(cleaned(value.clone()), Ok(Cleaned::Send(value)));
         }
     }
 
     #[test]
     fn a_column_that_was_not_inserted_is_noticed() {
         for text in ["[object Object]", " [object Object]\n", "{{Company}}", " {{ Company Name }} ", "{{}}"] {
-            assert_eq!(cleaned(json!(text)), Err(Problem::NotInserted(Arrived::of("f", &json!(text)))), "{text}");
+            assert_eq!(
+                cleaned(json!(text)),
+                Err(FieldError::NotInserted(RedactedValue::of("f", &json!(text)))),
+                "{text}"
+            );
         }
         for text in ["see [object Object]", "{{Company", "Hi {{name}}", "{Company}", "/Company", "[object object]"] {
-            assert_eq!(cleaned(json!(text)), Ok(Outcome::Send(json!(text))), "{text}");
+            assert_eq!(cleaned(json!(text)), Ok(Cleaned::Send(json!(text))), "{text}");
         }
     }
 
@@ -150,23 +154,23 @@ mod tests {
     fn a_text_has_at_most_498_characters() {
         let longest = "é".repeat(498);
         let longer = format!("{longest}é");
-        assert_eq!(cleaned(json!(longest)), Ok(Outcome::Send(json!(longest))));
-        assert_eq!(cleaned(json!(longer)), Err(Problem::TooLong(499)));
+        assert_eq!(cleaned(json!(longest)), Ok(Cleaned::Send(json!(longest))));
+        assert_eq!(cleaned(json!(longer)), Err(FieldError::TooLong(499)));
         let cut = format!("{}…", "é".repeat(497));
-        assert_eq!(ordinary("f", json!(longer), options(Blank::Omit, Long::Truncate)), Ok(Outcome::Cut(json!(cut))));
+        assert_eq!(clean_value("f", json!(longer), options(Blank::Omit, Long::Truncate)), Ok(Cleaned::Cut(json!(cut))));
     }
 
     #[test]
     fn a_number_has_at_most_500_characters() {
-        let number = |digits: usize| lenient_json::read_generously(&"7".repeat(digits)).unwrap();
-        assert_eq!(cleaned(number(500)), Ok(Outcome::Send(number(500))));
-        assert_eq!(cleaned(number(501)), Err(Problem::TooLongForAName(501)));
+        let number = |digits: usize| lenient_json::parse_lenient(&"7".repeat(digits)).unwrap();
+        assert_eq!(cleaned(number(500)), Ok(Cleaned::Send(number(500))));
+        assert_eq!(cleaned(number(501)), Err(FieldError::TooLongForAName(501)));
     }
 
     #[test]
     fn lists_and_objects_are_refused() {
-        assert_eq!(cleaned(json!([])), Err(Problem::Compound("a list")));
-        assert_eq!(cleaned(json!({"a": 1})), Err(Problem::Compound("an object")));
+        assert_eq!(cleaned(json!([])), Err(FieldError::NotScalar("a list")));
+        assert_eq!(cleaned(json!({"a": 1})), Err(FieldError::NotScalar("an object")));
     }
 
     #[test]
@@ -175,9 +179,9 @@ mod tests {
             (json!(true), Ok(true)),
             (json!(" True\n"), Ok(true)),
             (json!("FALSE"), Ok(false)),
-            (json!("yes"), Err(Problem::NotABoolean(Arrived::of("f", &json!("yes"))))),
-            (json!(1), Err(Problem::NotABoolean(Arrived::of("f", &json!(1))))),
-            (json!([true]), Err(Problem::NotABoolean(Arrived::of("f", &json!([true]))))),
+            (json!("yes"), Err(FieldError::NotABoolean(RedactedValue::of("f", &json!("yes"))))),
+            (json!(1), Err(FieldError::NotABoolean(RedactedValue::of("f", &json!(1))))),
+            (json!([true]), Err(FieldError::NotABoolean(RedactedValue::of("f", &json!([true]))))),
         ] {
             assert_eq!(boolean("f", &value), expected, "{value}");
         }

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 
 use crate::contact::ContactKey;
-use crate::error::{Code, Refusal};
-use crate::webhook::json_object::Object;
+use crate::error::{ErrorCode, RequestError};
+use crate::webhook::json_object::JsonObject;
 use crate::webhook::signature::Verified;
 
 /// The event that Loops sends from its settings page to try the endpoint. It is about nobody.
@@ -54,15 +54,15 @@ impl LoopsEvent {
     ///
     /// # Errors
     /// [`Code::InvalidBody`] where it is not a JSON object with a text `eventName` that is not empty.
-    pub fn read(verified: &Verified) -> Result<Self, Refusal> {
+    pub fn parse(verified: &Verified) -> Result<Self, RequestError> {
         let body = verified.body().clone();
-        let Some((name, contact, source)) = Object::read(&body).and_then(|fields| {
+        let Some((name, contact, source)) = JsonObject::read(&body).and_then(|fields| {
             let name = fields.text("eventName").filter(|name| !name.is_empty())?;
             let source = fields.object("contact").and_then(|contact| contact.text("source"));
             Some((name, contact_key(&fields, verified.webhook_id()), source))
         }) else {
-            return Err(Refusal::new(
-                Code::InvalidBody,
+            return Err(RequestError::new(
+                ErrorCode::InvalidBody,
                 "The webhook is signed, but it is not a JSON object with a text eventName: nothing was relayed.",
             ));
         };
@@ -110,17 +110,17 @@ impl LoopsEvent {
 /// What happened, by the body of an event that was verified when it came and has been stored since; nothing where the
 /// body is no event's.
 #[must_use]
-pub fn stored_name(body: &[u8]) -> Option<String> {
-    Object::read(body)?.text("eventName").filter(|name| !name.is_empty())
+pub fn event_name_of(body: &[u8]) -> Option<String> {
+    JsonObject::read(body)?.text("eventName").filter(|name| !name.is_empty())
 }
 
-fn contact_key(fields: &Object<'_>, webhook_id: &str) -> ContactKey {
+fn contact_key(fields: &JsonObject<'_>, webhook_id: &str) -> ContactKey {
     let identity = fields.object("contactIdentity").or_else(|| fields.object("contact"));
     let text = |name| identity.as_ref().and_then(|identity| identity.text(name)).filter(|text| !text.is_empty());
     text("email")
-        .map(|email| ContactKey::of_email(&email))
-        .or_else(|| text("userId").or_else(|| text("id")).map(|id| ContactKey::of_user_id(&id)))
-        .unwrap_or_else(|| ContactKey::of_nobody(webhook_id))
+        .map(|email| ContactKey::from_email(&email))
+        .or_else(|| text("userId").or_else(|| text("id")).map(|id| ContactKey::from_user_id(&id)))
+        .unwrap_or_else(|| ContactKey::anonymous(webhook_id))
 }
 
 #[cfg(test)]
@@ -130,25 +130,25 @@ mod tests {
     use super::*;
     use crate::webhook::signature::{SigningSecret, Tolerance, Unverified};
 
-    fn read(body: &str) -> Result<LoopsEvent, Refusal> {
+    fn parse(body: &str) -> Result<LoopsEvent, RequestError> {
         let secret = SigningSecret::parse("c2VjcmV0").unwrap();
         let signature = secret.sign("msg_1", "1", body.as_bytes());
         let body = Bytes::copy_from_slice(body.as_bytes());
         let unverified = Unverified::new(Some(b"msg_1"), Some(b"1"), Some(signature.as_bytes()), body).unwrap();
-        LoopsEvent::read(&unverified.verify(&[secret], Timestamp::UNIX_EPOCH, Tolerance::Off).unwrap())
+        LoopsEvent::parse(&unverified.verify(&[secret], Timestamp::UNIX_EPOCH, Tolerance::Off).unwrap())
     }
 
     #[test]
     fn a_known_and_an_unknown_event_are_read_alike() {
-        assert_eq!(read(r#"{"eventName":"contact.created"}"#).unwrap().name(), "contact.created");
-        assert_eq!(read(r#"{"eventName":"contact.reborn"}"#).unwrap().name(), "contact.reborn");
+        assert_eq!(parse(r#"{"eventName":"contact.created"}"#).unwrap().name(), "contact.created");
+        assert_eq!(parse(r#"{"eventName":"contact.reborn"}"#).unwrap().name(), "contact.reborn");
     }
 
     #[test]
     fn a_stored_event_has_the_name_that_it_came_with() {
-        assert_eq!(stored_name(br#"{"eventName":"email.opened"}"#).as_deref(), Some("email.opened"));
+        assert_eq!(event_name_of(br#"{"eventName":"email.opened"}"#).as_deref(), Some("email.opened"));
         for body in ["", "{}", "[]", r#"{"eventName":""}"#, r#"{"eventName":7}"#] {
-            assert_eq!(stored_name(body.as_bytes()), None, "{body}");
+            assert_eq!(event_name_of(body.as_bytes()), None, "{body}");
         }
     }
 
@@ -156,34 +156,34 @@ mod tests {
     fn a_body_without_a_text_event_name_is_invalid() {
         for body in ["{}", "[]", "null", "", "x", r#"{"eventName":""}"#, r#"{"eventName":7}"#, r#"{"eventName":null}"#]
         {
-            assert_eq!(read(body).unwrap_err().code(), Code::InvalidBody, "{body}");
+            assert_eq!(parse(body).unwrap_err().code(), ErrorCode::InvalidBody, "{body}");
         }
     }
 
     #[test]
     fn the_contact_is_known_by_address_then_user_id_then_loops_id() {
         let key = |identity: &str| {
-            read(&format!(r#"{{"eventName":"email.opened","contactIdentity":{identity}}}"#)).unwrap().contact().clone()
+            parse(&format!(r#"{{"eventName":"email.opened","contactIdentity":{identity}}}"#)).unwrap().contact().clone()
         };
-        assert_eq!(key(r#"{"email":"Ada@Example.com","userId":"u1"}"#), ContactKey::of_email("ada@example.com"));
-        assert_eq!(key(r#"{"email":null,"userId":"u1"}"#), ContactKey::of_user_id("u1"));
-        assert_eq!(key(r#"{"id":"c1","userId":null}"#), ContactKey::of_user_id("c1"));
-        assert_eq!(key("null"), ContactKey::of_nobody("msg_1"));
+        assert_eq!(key(r#"{"email":"Ada@Example.com","userId":"u1"}"#), ContactKey::from_email("ada@example.com"));
+        assert_eq!(key(r#"{"email":null,"userId":"u1"}"#), ContactKey::from_user_id("u1"));
+        assert_eq!(key(r#"{"id":"c1","userId":null}"#), ContactKey::from_user_id("c1"));
+        assert_eq!(key("null"), ContactKey::anonymous("msg_1"));
     }
 
     #[test]
     fn an_echo_is_a_created_contact_with_the_source_that_the_relay_writes() {
-        let created = read(r#"{"eventName":"contact.created","contact":{"source":"Clay"}}"#).unwrap();
+        let created = parse(r#"{"eventName":"contact.created","contact":{"source":"Clay"}}"#).unwrap();
         assert!(created.is_echo(Some("Clay")));
         assert!(!created.is_echo(Some("clay")));
         assert!(!created.is_echo(None));
-        let other = read(r#"{"eventName":"contact.deleted","contact":{"source":"Clay"}}"#).unwrap();
+        let other = parse(r#"{"eventName":"contact.deleted","contact":{"source":"Clay"}}"#).unwrap();
         assert!(!other.is_echo(Some("Clay")));
     }
 
     #[test]
     fn printing_an_event_tells_nobodys_address() {
-        let event = read(r#"{"eventName":"email.opened","contactIdentity":{"email":"ada@example.com"}}"#).unwrap();
+        let event = parse(r#"{"eventName":"email.opened","contactIdentity":{"email":"ada@example.com"}}"#).unwrap();
         assert!(!format!("{event:?}").contains("ada"));
     }
 }

@@ -13,16 +13,16 @@ use serde_json::value::RawValue;
 
 /// The fields of a JSON object, unread. Of a repeated key the last one counts.
 #[derive(Debug)]
-pub(crate) struct Object<'a>(BTreeMap<Key<'a>, &'a RawValue>);
+pub(crate) struct JsonObject<'a>(BTreeMap<Key<'a>, &'a RawValue>);
 
-impl<'a> Object<'a> {
+impl<'a> JsonObject<'a> {
     /// Reads a JSON object, or nothing where the text is not one.
     pub(crate) fn read(json: &'a [u8]) -> Option<Self> {
         serde_json::from_slice(json).ok()
     }
 
     /// Whether there is such a field, whatever it holds.
-    pub(crate) fn has(&self, name: &str) -> bool {
+    pub(crate) fn contains_key(&self, name: &str) -> bool {
         self.raw(name).is_some()
     }
 
@@ -32,8 +32,8 @@ impl<'a> Object<'a> {
     }
 
     /// The field as an object, where it is one.
-    pub(crate) fn object(&self, name: &str) -> Option<Object<'a>> {
-        Object::read(self.raw(name)?.get().as_bytes())
+    pub(crate) fn object(&self, name: &str) -> Option<JsonObject<'a>> {
+        JsonObject::read(self.raw(name)?.get().as_bytes())
     }
 
     fn raw(&self, name: &str) -> Option<&'a RawValue> {
@@ -75,22 +75,22 @@ impl<'de> Deserialize<'de> for Key<'de> {
     }
 }
 
-impl<'de> Deserialize<'de> for Object<'de> {
+impl<'de> Deserialize<'de> for JsonObject<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct ObjectVisitor;
         impl<'de> Visitor<'de> for ObjectVisitor {
-            type Value = Object<'de>;
+            type Value = JsonObject<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object<'de>, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<JsonObject<'de>, A::Error> {
                 let mut fields = BTreeMap::new();
                 while let Some((key, value)) = map.next_entry::<Key<'de>, &'de RawValue>()? {
                     fields.insert(key, value);
                 }
-                Ok(Object(fields))
+                Ok(JsonObject(fields))
             }
         }
         deserializer.deserialize_map(ObjectVisitor)
@@ -103,31 +103,31 @@ mod tests {
 
     #[test]
     fn the_last_of_a_repeated_key_counts() {
-        assert_eq!(Object::read(br#"{"a":"x","a":"y"}"#).unwrap().text("a").as_deref(), Some("y"));
+        assert_eq!(JsonObject::read(br#"{"a":"x","a":"y"}"#).unwrap().text("a").as_deref(), Some("y"));
     }
 
     #[test]
     fn what_is_not_needed_may_be_odd() {
         let odd = br#"{"\ud800":"\udfff","n":1e999,"m":123456789012345678901,"a":"x"}"#;
-        assert_eq!(Object::read(odd).unwrap().text("a").as_deref(), Some("x"));
+        assert_eq!(JsonObject::read(odd).unwrap().text("a").as_deref(), Some("x"));
     }
 
     #[test]
     fn a_key_may_be_written_with_escapes() {
-        assert_eq!(Object::read(br#"{"\u0061":"x"}"#).unwrap().text("a").as_deref(), Some("x"));
+        assert_eq!(JsonObject::read(br#"{"\u0061":"x"}"#).unwrap().text("a").as_deref(), Some("x"));
     }
 
     #[test]
     fn deep_nesting_is_passed_over() {
         let deep = format!(r#"{{"d":{}{},"a":"x"}}"#, "[".repeat(50_000), "]".repeat(50_000));
-        assert_eq!(Object::read(deep.as_bytes()).unwrap().text("a").as_deref(), Some("x"));
+        assert_eq!(JsonObject::read(deep.as_bytes()).unwrap().text("a").as_deref(), Some("x"));
     }
 
     #[test]
     fn what_is_not_an_object_is_none() {
         for json in ["[]", "null", "\"a\"", "1", "", "{", "{\"a\":1}x", "{'a':1}"] {
-            assert!(Object::read(json.as_bytes()).is_none(), "{json}");
+            assert!(JsonObject::read(json.as_bytes()).is_none(), "{json}");
         }
-        assert!(Object::read(b"{\"a\":\"\xff\"}").is_none());
+        assert!(JsonObject::read(b"{\"a\":\"\xff\"}").is_none());
     }
 }

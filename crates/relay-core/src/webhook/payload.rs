@@ -3,15 +3,15 @@
 use bytes::Bytes;
 use jiff::{Timestamp, Unit};
 
-use crate::webhook::json_object::Object;
+use crate::webhook::json_object::JsonObject;
 
 /// The most bytes that a Clay webhook takes in one request (Clay, "Webhook integration guide": 100 KB; read as
 /// 100,000 bytes, the smaller of its two meanings).
-pub const CLAY_BYTES: usize = 100_000;
+pub const MAX_CLAY_PAYLOAD_BYTES: usize = 100_000;
 
 /// What is sent to Clay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum ClayPayload {
+pub enum PayloadFormat {
     /// Loops' bytes, unchanged.
     #[default]
     Raw,
@@ -19,7 +19,7 @@ pub enum ClayPayload {
     WithId,
 }
 
-impl ClayPayload {
+impl PayloadFormat {
     /// The bytes to send for an event. What was verified is only added to: every byte of it stays as it is. Where the
     /// additions would make it larger than Clay takes, it goes without them.
     #[must_use]
@@ -27,18 +27,18 @@ impl ClayPayload {
         match self {
             Self::Raw => body.clone(),
             Self::WithId => with_id(body, webhook_id, received_at)
-                .filter(|bytes| bytes.len() <= CLAY_BYTES)
+                .filter(|bytes| bytes.len() <= MAX_CLAY_PAYLOAD_BYTES)
                 .unwrap_or_else(|| body.clone()),
         }
     }
 }
 
 fn with_id(body: &Bytes, webhook_id: &str, received_at: Timestamp) -> Option<Bytes> {
-    let fields = Object::read(body)?;
+    let fields = JsonObject::read(body)?;
     let received_at = received_at.round(Unit::Millisecond).unwrap_or(received_at).to_string();
     let mut added = String::new();
     for (name, value) in [("webhookId", webhook_id), ("receivedAt", &received_at)] {
-        if !fields.has(name) {
+        if !fields.contains_key(name) {
             added.push_str(&format!(r#","{name}":{}"#, serde_json::Value::from(value)));
         }
     }
@@ -53,7 +53,7 @@ mod tests {
 
     fn render(body: &'static str) -> String {
         let at = Timestamp::from_millisecond(1_734_425_918_500).unwrap();
-        String::from_utf8(ClayPayload::WithId.render(&Bytes::from(body), "msg_\"1", at).to_vec()).unwrap()
+        String::from_utf8(PayloadFormat::WithId.render(&Bytes::from(body), "msg_\"1", at).to_vec()).unwrap()
     }
 
     #[test]
@@ -71,13 +71,13 @@ mod tests {
 
     #[test]
     fn what_would_become_too_large_goes_without() {
-        let body = Bytes::from(format!(r#"{{"eventName":"{}"}}"#, "x".repeat(CLAY_BYTES - 20)));
-        assert_eq!(ClayPayload::WithId.render(&body, "msg_1", Timestamp::UNIX_EPOCH), body);
+        let body = Bytes::from(format!(r#"{{"eventName":"{}"}}"#, "x".repeat(MAX_CLAY_PAYLOAD_BYTES - 20)));
+        assert_eq!(PayloadFormat::WithId.render(&body, "msg_1", Timestamp::UNIX_EPOCH), body);
     }
 
     #[test]
     fn raw_is_raw() {
         let body = Bytes::from_static(b"{ }");
-        assert_eq!(ClayPayload::Raw.render(&body, "msg_1", Timestamp::UNIX_EPOCH), body);
+        assert_eq!(PayloadFormat::Raw.render(&body, "msg_1", Timestamp::UNIX_EPOCH), body);
     }
 }

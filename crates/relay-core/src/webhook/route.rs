@@ -8,7 +8,7 @@ use crate::secret::secret_if_set;
 use crate::webhook::selection::EventSelection;
 
 /// How many rows a Clay webhook takes in its life (Clay, "Webhook integration guide": limits).
-pub const WEBHOOK_ROWS: u64 = 50_000;
+pub const WEBHOOK_ROW_LIMIT: u64 = 50_000;
 
 /// A route: which events go to which Clay table.
 #[derive(Debug, Clone)]
@@ -30,7 +30,7 @@ pub struct ClayWebhook {
 
 /// Why a URL is not taken for a far end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum UrlFault {
+pub enum UrlError {
     /// It is not an absolute URL.
     #[error("it is not a URL")]
     NotAUrl,
@@ -44,8 +44,8 @@ impl ClayWebhook {
     ///
     /// # Errors
     /// When the URL is not one, or not `https` and not on this machine.
-    pub fn new(url: &str, auth_token: Option<&str>) -> Result<Self, UrlFault> {
-        let url = far_end_url(url)?;
+    pub fn new(url: &str, auth_token: Option<&str>) -> Result<Self, UrlError> {
+        let url = parse_destination_url(url)?;
         Ok(Self { url: SecretString::from(String::from(url)), auth_token: auth_token.and_then(secret_if_set) })
     }
 
@@ -70,7 +70,7 @@ impl ClayWebhook {
 
     /// By what the webhook is known in stores and logs: 16 hexadecimal characters that do not tell its URL.
     #[must_use]
-    pub fn key(&self) -> String {
+    pub fn fingerprint(&self) -> String {
         let mut key = hex::encode(Sha256::digest(self.url.expose_secret()));
         key.truncate(16);
         key
@@ -81,18 +81,18 @@ impl ClayWebhook {
 ///
 /// # Errors
 /// When the text is not a URL, or not `https` and not on this machine.
-pub fn far_end_url(text: &str) -> Result<Url, UrlFault> {
-    let url = Url::parse(text.trim()).map_err(|_| UrlFault::NotAUrl)?;
+pub fn parse_destination_url(text: &str) -> Result<Url, UrlError> {
+    let url = Url::parse(text.trim()).map_err(|_| UrlError::NotAUrl)?;
     let loopback = match url.host() {
         Some(Host::Domain(domain)) => domain == "localhost",
         Some(Host::Ipv4(address)) => address.is_loopback(),
         Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => return Err(UrlFault::NotAUrl),
+        None => return Err(UrlError::NotAUrl),
     };
     match url.scheme() {
         "https" => Ok(url),
         "http" if loopback => Ok(url),
-        _ => Err(UrlFault::NotHttps),
+        _ => Err(UrlError::NotHttps),
     }
 }
 
@@ -125,17 +125,17 @@ mod tests {
     #[test]
     fn plain_http_elsewhere_and_other_schemes_are_not() {
         for url in ["http://api.clay.com/x", "ftp://localhost/x", "http://localhost.example.com/"] {
-            assert_eq!(ClayWebhook::new(url, None).unwrap_err(), UrlFault::NotHttps, "{url}");
+            assert_eq!(ClayWebhook::new(url, None).unwrap_err(), UrlError::NotHttps, "{url}");
         }
         for url in ["", "clay", "/v3/sources", "data:x"] {
-            assert_eq!(ClayWebhook::new(url, None).unwrap_err(), UrlFault::NotAUrl, "{url}");
+            assert_eq!(ClayWebhook::new(url, None).unwrap_err(), UrlError::NotAUrl, "{url}");
         }
     }
 
     #[test]
     fn printing_a_webhook_tells_neither_url_nor_token() {
         let webhook = ClayWebhook::new("https://api.clay.com/v3/sources/webhook/abc", Some("t0ken")).unwrap();
-        let printed = format!("{webhook:?} {}", webhook.key());
+        let printed = format!("{webhook:?} {}", webhook.fingerprint());
         assert!(!printed.contains("abc") && !printed.contains("t0ken"), "{printed}");
     }
 

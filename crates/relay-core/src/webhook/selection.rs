@@ -79,7 +79,7 @@ impl EventSelection {
     }
 
     /// The patterns that take none of the events that Loops documents: most likely misspelt.
-    pub fn unknown(&self) -> impl Iterator<Item = &EventPattern> {
+    pub fn unrecognized_patterns(&self) -> impl Iterator<Item = &EventPattern> {
         self.0.iter().filter(|pattern| !KNOWN_EVENTS.iter().any(|event| pattern.matches(event)))
     }
 }
@@ -143,7 +143,8 @@ mod tests {
 
     #[test]
     fn a_pattern_that_takes_no_documented_event_is_told() {
-        let unknown: Vec<String> = selection("contact.craeted,email.*,*").unknown().map(ToString::to_string).collect();
+        let unknown: Vec<String> =
+            selection("contact.craeted,email.*,*").unrecognized_patterns().map(ToString::to_string).collect();
         assert_eq!(unknown, ["contact.craeted"]);
     }
 }

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
 
-use crate::error::{Code, Refusal};
+use crate::error::{ErrorCode, RequestError};
 
 /// The header with the id of the message: the only key by which Loops' webhooks can be told apart.
 pub const ID_HEADER: &str = "webhook-id";
@@ -23,9 +23,9 @@ pub const TIMESTAMP_HEADER: &str = "webhook-timestamp";
 pub const SIGNATURE_HEADER: &str = "webhook-signature";
 
 /// The longest `webhook-id` that is taken, in characters.
-const ID_CHARACTERS: usize = 256;
+const MAX_ID_LEN: usize = 256;
 /// The most digits of a timestamp that are taken.
-const TIMESTAMP_DIGITS: usize = 15;
+const MAX_TIMESTAMP_DIGITS: usize = 15;
 
 /// A secret may come with or without padding; its last bits do not matter, as in most decoders.
 const SECRET_BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -99,7 +99,7 @@ pub enum Tolerance {
 impl Tolerance {
     /// The tolerance of that many seconds, 0 being [`Tolerance::Off`].
     #[must_use]
-    pub const fn of_seconds(seconds: u32) -> Self {
+    pub const fn from_secs(seconds: u32) -> Self {
         match seconds {
             0 => Self::Off,
             seconds => Self::Seconds(seconds),
@@ -109,7 +109,7 @@ impl Tolerance {
 
 /// Why a request is not taken as Loops'.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum SignatureFault {
+pub enum SignatureError {
     /// None of the secrets made any of the signatures: forged, or signed with a secret that is not known here (yet).
     #[error("no signature matches")]
     NoMatch,
@@ -137,15 +137,15 @@ impl Unverified {
         timestamp: Option<&[u8]>,
         signatures: Option<&[u8]>,
         body: Bytes,
-    ) -> Result<Self, Refusal> {
+    ) -> Result<Self, RequestError> {
         let id = header(ID_HEADER, id)?;
         let timestamp = header(TIMESTAMP_HEADER, timestamp)?;
         let signatures = header(SIGNATURE_HEADER, signatures)?;
-        if id.is_empty() || id.chars().count() > ID_CHARACTERS {
+        if id.is_empty() || id.chars().count() > MAX_ID_LEN {
             return Err(malformed(ID_HEADER, "must have 1 to 256 characters"));
         }
         let digits = timestamp.bytes().all(|byte| byte.is_ascii_digit());
-        if !digits || timestamp.is_empty() || timestamp.len() > TIMESTAMP_DIGITS {
+        if !digits || timestamp.is_empty() || timestamp.len() > MAX_TIMESTAMP_DIGITS {
             return Err(malformed(TIMESTAMP_HEADER, "must be Unix seconds, 1 to 15 digits"));
         }
         Ok(Self { id, timestamp, signatures, body })
@@ -154,14 +154,14 @@ impl Unverified {
     /// Verifies the request against every secret and every `v1` signature, in constant time, then its age.
     ///
     /// # Errors
-    /// [`SignatureFault::NoMatch`] where nothing matches, [`SignatureFault::OutOfRange`] where something does, but the
+    /// [`SignatureError::NoMatch`] where nothing matches, [`SignatureError::OutOfRange`] where something does, but the
     /// request is older, or further ahead, than `tolerance`; exactly that far is taken.
     pub fn verify(
         &self,
         secrets: &[SigningSecret],
         now: Timestamp,
         tolerance: Tolerance,
-    ) -> Result<Verified, SignatureFault> {
+    ) -> Result<Verified, SignatureError> {
         let given: Vec<Vec<u8>> = self.signatures.split(' ').filter_map(v1_signature).collect();
         let mut matched = subtle::Choice::from(0);
         for secret in secrets {
@@ -171,14 +171,14 @@ impl Unverified {
             }
         }
         if !bool::from(matched) {
-            return Err(SignatureFault::NoMatch);
+            return Err(SignatureError::NoMatch);
         }
-        let signed_at: i64 = self.timestamp.parse().map_err(|_| SignatureFault::NoMatch)?;
+        let signed_at: i64 = self.timestamp.parse().map_err(|_| SignatureError::NoMatch)?;
         let age = now.as_second() - signed_at;
         if let Tolerance::Seconds(limit) = tolerance
             && age.unsigned_abs() > u64::from(limit)
         {
-            return Err(SignatureFault::OutOfRange(age));
+            return Err(SignatureError::OutOfRange(age));
         }
         Ok(Verified { id: self.id.clone(), body: self.body.clone() })
     }
@@ -205,10 +205,10 @@ impl Verified {
     }
 }
 
-fn header(name: &str, value: Option<&[u8]>) -> Result<String, Refusal> {
+fn header(name: &str, value: Option<&[u8]>) -> Result<String, RequestError> {
     let Some(value) = value else {
         let message = format!("The header {name} is missing: only Loops' signed webhooks are taken here.");
-        return Err(Refusal::new(Code::MissingHeader, message).with_field(name));
+        return Err(RequestError::new(ErrorCode::MissingHeader, message).with_field(name));
     };
     match std::str::from_utf8(value) {
         Ok(value) => Ok(value.to_owned()),
@@ -216,9 +216,9 @@ fn header(name: &str, value: Option<&[u8]>) -> Result<String, Refusal> {
     }
 }
 
-fn malformed(name: &str, form: &str) -> Refusal {
+fn malformed(name: &str, form: &str) -> RequestError {
     let message = format!("The header {name} {form}: send the webhook exactly as Loops made it.");
-    Refusal::new(Code::MalformedHeader, message).with_field(name)
+    RequestError::new(ErrorCode::MalformedHeader, message).with_field(name)
 }
 
 fn v1_signature(entry: &str) -> Option<Vec<u8>> {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use relay_core::idempotency::IdempotencyKey;
-use relay_core::row::{Kind, Row, RowOptions};
+use relay_core::row::{Row, RowKind, RowOptions};
 use serde_json::Value;
 
 #[test]
@@ -15,10 +15,10 @@ fn every_published_event_has_its_published_key() {
     let mut keys = BTreeSet::new();
     for vector in vectors {
         let text = |name: &str| vector[name].as_str().unwrap();
-        let row = Row::clean(Kind::Event, text("row").as_bytes(), RowOptions::default()).unwrap();
+        let row = Row::clean(RowKind::Event, text("row").as_bytes(), RowOptions::default()).unwrap();
         assert_eq!(String::from_utf8(row.to_body()).unwrap(), text("sent"), "{}", text("name"));
         let name = row.event_name().unwrap();
-        let key = IdempotencyKey::derived(name, row.email(), row.user_id(), row.event_properties());
+        let key = IdempotencyKey::derive(name, row.email(), row.user_id(), row.event_properties());
         assert_eq!(key.as_str(), text("key"), "{}", text("name"));
         keys.insert(key.as_str().to_owned());
     }

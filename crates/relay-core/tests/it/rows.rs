@@ -2,20 +2,20 @@
 
 use std::path::Path;
 
-use relay_core::error::Refusal;
+use relay_core::error::RequestError;
 use relay_core::idempotency::{self, IdempotencyKey};
-use relay_core::row::schema::ContactProperties;
-use relay_core::row::{Kind, Row, RowOptions};
+use relay_core::row::schema::ContactSchema;
+use relay_core::row::{Row, RowKind, RowOptions};
 
 use crate::row_cases::{Case, Expected, groups};
 
 /// The row as a handler cleans it: options, key, body, in this order.
-fn clean(case: &Case, properties: Option<&ContactProperties>) -> Result<Row, Refusal> {
-    let kind = if case.event { Kind::Event } else { Kind::Contact };
+fn clean(case: &Case, properties: Option<&ContactSchema>) -> Result<Row, RequestError> {
+    let kind = if case.event { RowKind::Event } else { RowKind::Contact };
     let options = RowOptions::from_query(&case.query)?;
     let key = case.headers.iter().find(|(name, _)| case.event && name.eq_ignore_ascii_case(idempotency::HEADER));
-    key.map(|(_, key)| IdempotencyKey::given(key.as_bytes())).transpose()?;
-    Row::clean_for(kind, case.row.as_bytes(), options, properties)
+    key.map(|(_, key)| IdempotencyKey::from_header(key.as_bytes())).transpose()?;
+    Row::clean_with_schema(kind, case.row.as_bytes(), options, properties)
 }
 
 fn body_of(row: &Row) -> String {
@@ -23,7 +23,7 @@ fn body_of(row: &Row) -> String {
 }
 
 /// What is not as the case says, or nothing.
-fn difference(case: &Case, properties: Option<&ContactProperties>) -> Option<String> {
+fn difference(case: &Case, properties: Option<&ContactSchema>) -> Option<String> {
     match (clean(case, properties), &case.expected) {
         (Ok(row), Expected::Sent(body)) => {
             let sent = body_of(&row);
@@ -46,7 +46,7 @@ fn every_row_of_the_table_is_sent_or_refused_as_it_says() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/rows");
     let (mut cases, mut wrong) = (0, Vec::new());
     for group in groups(&folder) {
-        let properties = group.properties.map(|list| ContactProperties::read(list.to_string().as_bytes()).unwrap());
+        let properties = group.properties.map(|list| ContactSchema::read(list.to_string().as_bytes()).unwrap());
         for case in group.cases {
             cases += 1;
             let case = case.with_id(&format!("7000{cases}"));

@@ -5,9 +5,9 @@ use std::io::{self, Write as _};
 use clap::{Args, ValueEnum};
 use comfy_table::{ContentArrangement, Table, presets};
 
-use super::{CommandFault, Done};
+use super::{CommandError, CommandStatus};
 use relay_sqlite::data_dir::config::LocalSettings;
-use relay_sqlite::store::{self, DeliveryReport, DeliveryState, Filter};
+use relay_sqlite::store::{self, DeliveryReport, DeliveryState, ListFilter};
 
 /// How many deliveries a table shows unless it is told otherwise.
 const TABLE_LIMIT: u32 = 50;
@@ -51,12 +51,12 @@ impl From<State> for DeliveryState {
 ///
 /// # Errors
 /// When the store cannot be read.
-pub fn run(settings: &LocalSettings, arguments: &DeliveriesArguments) -> Result<Done, CommandFault> {
+pub fn run(settings: &LocalSettings, arguments: &DeliveriesArguments) -> Result<CommandStatus, CommandError> {
     if !settings.data.is_dir() {
-        return Err(CommandFault::NoFolder { folder: settings.data.display().to_string() });
+        return Err(CommandError::NoFolder { folder: settings.data.display().to_string() });
     }
     let limit = arguments.limit.unwrap_or(if arguments.json { u32::MAX } else { TABLE_LIMIT });
-    let filter = Filter { state: arguments.state.map(DeliveryState::from), limit };
+    let filter = ListFilter { state: arguments.state.map(DeliveryState::from), limit };
     let reports = match store::open_existing(&settings.data)? {
         Some(connection) => store::list(&connection, &filter)?,
         None => Vec::new(),
@@ -73,7 +73,7 @@ pub fn run(settings: &LocalSettings, arguments: &DeliveriesArguments) -> Result<
             writeln!(out, "These are the latest {limit}; --limit shows more.")?;
         }
     }
-    Ok(Done::Well)
+    Ok(CommandStatus::Well)
 }
 
 fn table(reports: &[DeliveryReport]) -> Table {
@@ -82,13 +82,13 @@ fn table(reports: &[DeliveryReport]) -> Table {
     table.set_header(["received", "direction", "what", "state", "attempts", "reason", "next attempt", "id"]);
     for report in reports {
         table.add_row([
-            short(report.received_at),
+            format_time(report.received_at),
             report.direction.clone(),
             report.kind.clone(),
             report.state.as_str().to_owned(),
             report.attempts.to_string(),
-            because(report.reason.as_deref(), report.status),
-            report.next_attempt_at.map(short).unwrap_or_default(),
+            format_reason(report.reason.as_deref(), report.status),
+            report.next_attempt_at.map(format_time).unwrap_or_default(),
             report.id.clone(),
         ]);
     }
@@ -97,7 +97,7 @@ fn table(reports: &[DeliveryReport]) -> Table {
 
 /// A reason and its status in one text.
 #[must_use]
-pub fn because(reason: Option<&str>, status: Option<u16>) -> String {
+pub fn format_reason(reason: Option<&str>, status: Option<u16>) -> String {
     match (reason, status) {
         (Some(reason), Some(status)) => format!("{reason} ({status})"),
         (Some(reason), None) => reason.to_owned(),
@@ -107,6 +107,6 @@ pub fn because(reason: Option<&str>, status: Option<u16>) -> String {
 
 /// A time in a table.
 #[must_use]
-pub fn short(at: jiff::Timestamp) -> String {
+pub fn format_time(at: jiff::Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
 }

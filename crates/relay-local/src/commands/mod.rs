@@ -6,16 +6,16 @@ pub mod sign;
 
 use std::io;
 
-use relay::destination::http_client::BuildFault;
+use relay::destination::http_client::BuildError;
 use relay_core::webhook::signature::SigningSecret;
 
-use relay_sqlite::data_dir::config::{Given, LocalSettings};
-use relay_sqlite::data_dir::{DataFolder, FolderFault};
-use relay_sqlite::store::OpenFault;
+use relay_sqlite::data_dir::config::{LocalSettings, Setting};
+use relay_sqlite::data_dir::{DataDir, DataDirError};
+use relay_sqlite::store::OpenError;
 
 /// How a command that ran ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Done {
+pub enum CommandStatus {
     /// As it should.
     Well,
     /// The relay refused what was sent.
@@ -24,7 +24,7 @@ pub enum Done {
 
 /// Why a command could not run.
 #[derive(Debug, thiserror::Error)]
-pub enum CommandFault {
+pub enum CommandError {
     /// The file is not to be had.
     #[error("{path} cannot be read ({detail}): give the path of a file, or - for standard input")]
     Input {
@@ -58,10 +58,10 @@ pub enum CommandFault {
     },
     /// The data folder is not to be had.
     #[error(transparent)]
-    Folder(#[from] FolderFault),
+    Folder(#[from] DataDirError),
     /// The store is not to be had.
     #[error(transparent)]
-    Store(#[from] OpenFault),
+    Store(#[from] OpenError),
     /// The store cannot be read.
     #[error("the store cannot be read ({0}): try again, or look into RELAY_DATA")]
     Read(#[from] rusqlite::Error),
@@ -70,22 +70,22 @@ pub enum CommandFault {
     Print(#[from] io::Error),
     /// A fault of the program.
     #[error(transparent)]
-    Client(#[from] BuildFault),
+    Client(#[from] BuildError),
     /// A fault of the program.
     #[error("the listing cannot be written as JSON ({0})")]
     Json(#[from] serde_json::Error),
 }
 
 /// The secret to sign with: the first that is set, or the generated one.
-fn signing_secret(settings: &LocalSettings) -> Result<SigningSecret, CommandFault> {
+fn signing_secret(settings: &LocalSettings) -> Result<SigningSecret, CommandError> {
     match &settings.signing_secrets {
-        Given::Set(secrets) => secrets.first().cloned().ok_or(CommandFault::NoSecret),
-        Given::NotSet => {
-            let folder = DataFolder::new(settings.data.clone());
+        Setting::Set(secrets) => secrets.first().cloned().ok_or(CommandError::NoSecret),
+        Setting::Unset => {
+            let folder = DataDir::new(settings.data.clone());
             if !folder.path().is_dir() {
-                return Err(CommandFault::NoSecretYet { folder: settings.data.display().to_string() });
+                return Err(CommandError::NoSecretYet { folder: settings.data.display().to_string() });
             }
-            SigningSecret::parse(&folder.signing_secret()?).map_err(|_| CommandFault::NoSecret)
+            SigningSecret::parse(&folder.signing_secret()?).map_err(|_| CommandError::NoSecret)
         }
     }
 }

@@ -7,13 +7,13 @@ use clap::Args;
 use http::Method;
 use http::header::CONTENT_TYPE;
 use relay::destination::http_client;
-use relay::ports::clock::{Ambient as _, System};
-use relay_core::policy::response::Outcome;
+use relay::ports::clock::{Clock as _, SystemClock};
+use relay_core::policy::response::CallOutcome;
 
-use super::{CommandFault, Done};
-use crate::commands::sign::{self, Signed};
+use super::{CommandError, CommandStatus};
+use crate::commands::sign::{self, SignedHeaders};
 use crate::http::routes::WEBHOOK_PATH;
-use crate::startup_banner::reachable;
+use crate::startup_banner::loopback_address;
 use relay_sqlite::data_dir::config::LocalSettings;
 use relay_sqlite::store::{self, DeliveryState};
 
@@ -40,42 +40,43 @@ pub struct SendWebhookArguments {
 ///
 /// # Errors
 /// When there is nothing to sign or to sign with, or no relay answers.
-pub async fn run(settings: &LocalSettings, arguments: &SendWebhookArguments) -> Result<Done, CommandFault> {
-    let signed = sign::signed(settings, &arguments.sign)?;
-    let url = arguments.to.clone().unwrap_or_else(|| format!("http://{}{WEBHOOK_PATH}", reachable(settings.listen)));
+pub async fn run(settings: &LocalSettings, arguments: &SendWebhookArguments) -> Result<CommandStatus, CommandError> {
+    let signed = sign::sign(settings, &arguments.sign)?;
+    let url =
+        arguments.to.clone().unwrap_or_else(|| format!("http://{}{WEBHOOK_PATH}", loopback_address(settings.listen)));
     let (status, answer) = post(&signed, &url).await?;
     let mut out = io::stdout().lock();
     writeln!(out, "{status} {answer}")?;
     if !(200..300).contains(&status) {
-        return Ok(Done::Refused);
+        return Ok(CommandStatus::Refused);
     }
     if arguments.to.is_none() && answer.contains("\"queued\"") {
         writeln!(out, "{}", follow(settings, signed.id(), Duration::from_secs(arguments.wait)).await?)?;
     }
-    Ok(Done::Well)
+    Ok(CommandStatus::Well)
 }
 
-async fn post(signed: &Signed, url: &str) -> Result<(u16, String), CommandFault> {
+async fn post(signed: &SignedHeaders, url: &str) -> Result<(u16, String), CommandError> {
     let client = http_client::build()?;
     let mut request =
         client.request(Method::POST, url).header(CONTENT_TYPE, "application/json").body(signed.body.clone());
     for (name, value) in &signed.headers {
         request = request.header(*name, value);
     }
-    let answer = client.send(request, ANSWER_WITHIN, System.now()).await;
+    let answer = client.send(request, ANSWER_WITHIN, SystemClock.now()).await;
     match answer.outcome {
-        Outcome::Answered(status) => Ok((status, String::from_utf8_lossy(&answer.body).into_owned())),
-        _ => Err(CommandFault::NoRelay { url: url.to_owned() }),
+        CallOutcome::Answered(status) => Ok((status, String::from_utf8_lossy(&answer.body).into_owned())),
+        _ => Err(CommandError::NoRelay { url: url.to_owned() }),
     }
 }
 
-async fn follow(settings: &LocalSettings, webhook_id: &str, patience: Duration) -> Result<String, CommandFault> {
+async fn follow(settings: &LocalSettings, webhook_id: &str, patience: Duration) -> Result<String, CommandError> {
     let Some(connection) = store::open_existing(&settings.data)? else {
         return Ok("its delivery is not in RELAY_DATA: this relay has another data folder".to_owned());
     };
     let began = Instant::now();
     loop {
-        let state = store::state_of(&connection, webhook_id)?;
+        let state = store::webhook_state(&connection, webhook_id)?;
         match state {
             Some(DeliveryState::Delivered) => return Ok("delivered to Clay".to_owned()),
             Some(DeliveryState::Dead) => {

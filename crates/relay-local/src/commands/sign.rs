@@ -3,10 +3,10 @@
 use std::io::{self, Write as _};
 
 use clap::Args;
-use relay::ports::clock::{Ambient as _, System};
+use relay::ports::clock::{Clock as _, SystemClock};
 use relay_core::webhook::signature::{ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER};
 
-use super::{CommandFault, Done, signing_secret};
+use super::{CommandError, CommandStatus, signing_secret};
 use crate::cli::Input;
 use relay_sqlite::data_dir::config::LocalSettings;
 
@@ -25,12 +25,12 @@ pub struct SignArguments {
 
 /// A signed body.
 #[derive(Debug)]
-pub(super) struct Signed {
+pub(super) struct SignedHeaders {
     pub(super) body: Vec<u8>,
     pub(super) headers: [(&'static str, String); 3],
 }
 
-impl Signed {
+impl SignedHeaders {
     pub(super) fn id(&self) -> &str {
         let [(_, id), ..] = &self.headers;
         id
@@ -38,23 +38,23 @@ impl Signed {
 }
 
 /// Signs a body as the arguments say.
-pub(super) fn signed(settings: &LocalSettings, arguments: &SignArguments) -> Result<Signed, CommandFault> {
+pub(super) fn sign(settings: &LocalSettings, arguments: &SignArguments) -> Result<SignedHeaders, CommandError> {
     let secret = signing_secret(settings)?;
     let body = arguments.file.read()?;
-    let id = arguments.id.clone().unwrap_or_else(|| format!("msg_{}", System.unique()));
-    let timestamp = arguments.timestamp.clone().unwrap_or_else(|| System.now().as_second().to_string());
+    let id = arguments.id.clone().unwrap_or_else(|| format!("msg_{}", SystemClock.new_id()));
+    let timestamp = arguments.timestamp.clone().unwrap_or_else(|| SystemClock.now().as_second().to_string());
     let signature = secret.sign(&id, &timestamp, &body);
-    Ok(Signed { body, headers: [(ID_HEADER, id), (TIMESTAMP_HEADER, timestamp), (SIGNATURE_HEADER, signature)] })
+    Ok(SignedHeaders { body, headers: [(ID_HEADER, id), (TIMESTAMP_HEADER, timestamp), (SIGNATURE_HEADER, signature)] })
 }
 
 /// Prints the headers, one on a line, as curl's `-H @file` reads them.
 ///
 /// # Errors
 /// When there is nothing to sign, or nothing to sign with.
-pub fn run(settings: &LocalSettings, arguments: &SignArguments) -> Result<Done, CommandFault> {
+pub fn run(settings: &LocalSettings, arguments: &SignArguments) -> Result<CommandStatus, CommandError> {
     let mut out = io::stdout().lock();
-    for (name, value) in signed(settings, arguments)?.headers {
+    for (name, value) in sign(settings, arguments)?.headers {
         writeln!(out, "{name}: {value}")?;
     }
-    Ok(Done::Well)
+    Ok(CommandStatus::Well)
 }

@@ -13,14 +13,14 @@ use tracing::warn;
 
 /// How long a caller may take to send the head of a request, and how long a connection may lie idle: who sends half a head
 /// and stops must not keep a place for ever.
-const HEAD_WITHIN: Duration = Duration::from_secs(30);
+const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the listener waits when the system gives it no more connections.
-const FULL_PAUSE: Duration = Duration::from_millis(200);
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(200);
 
 /// Serves until `stopped`; then what is under way is answered, and nothing new is taken.
 pub async fn serve(listener: TcpListener, app: Router, stopped: impl Future<Output = ()>) {
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN);
+    builder.timer(TokioTimer::new()).header_read_timeout(HEADER_READ_TIMEOUT);
     let under_way = GracefulShutdown::new();
     tokio::pin!(stopped);
     loop {
@@ -35,9 +35,9 @@ pub async fn serve(listener: TcpListener, app: Router, stopped: impl Future<Outp
                 // A connection that breaks is its caller's affair; what it asked for is logged by its handler.
                 tokio::spawn(async move { drop(connection.await) });
             }
-            Err(fault) => {
-                warn!(%fault, "a connection could not be taken: raise the limit of open files if this stays");
-                tokio::time::sleep(FULL_PAUSE).await;
+            Err(error) => {
+                warn!(%error, "a connection could not be taken: raise the limit of open files if this stays");
+                tokio::time::sleep(ACCEPT_BACKOFF).await;
             }
         }
     }

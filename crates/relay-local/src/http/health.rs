@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use relay_core::delivery::Direction;
 use tracing::error;
 
-use crate::metrics::{Counts, Queued};
+use crate::metrics::{Metrics, Queued};
 use relay_sqlite::store::SqliteStore;
 
 /// The form of the answer to `/metrics` (OpenMetrics 1.0, "Protocol negotiation").
@@ -18,40 +18,40 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 
 /// What is known of the running relay.
 #[derive(Debug, Clone)]
-pub struct Monitor {
+pub struct HealthRoutes {
     /// What was counted.
-    pub counts: Counts,
+    pub counts: Metrics,
     /// What waits.
     pub store: SqliteStore,
 }
 
 /// The two paths.
-pub fn routes(monitor: Monitor) -> Router {
+pub fn routes(monitor: HealthRoutes) -> Router {
     Router::new().route("/metrics", get(metrics)).route("/healthz", get(healthz)).with_state(monitor)
 }
 
-async fn metrics(State(monitor): State<Monitor>) -> Response {
+async fn metrics(State(monitor): State<HealthRoutes>) -> Response {
     let mut queues = Vec::new();
     for direction in [Direction::LoopsToClay, Direction::ClayToLoops] {
-        match monitor.store.queue_state(direction).await {
+        match monitor.store.queue_status(direction).await {
             Ok(state) => {
                 let age = state.oldest.map(|oldest| Timestamp::now().duration_since(oldest).as_secs_f64().max(0.0));
                 let (direction, oldest_seconds) = (direction.as_str(), age.unwrap_or_default());
                 queues.push(Queued { direction, waiting: state.waiting, oldest_seconds });
             }
             // What was counted is told all the same; the store's own state is asked at `/healthz`.
-            Err(fault) => error!(%fault, "the queue cannot be measured"),
+            Err(error) => error!(%error, "the queue cannot be measured"),
         }
     }
     ([(CONTENT_TYPE, OPEN_METRICS)], monitor.counts.text(&queues)).into_response()
 }
 
-async fn healthz(State(monitor): State<Monitor>) -> Response {
+async fn healthz(State(monitor): State<HealthRoutes>) -> Response {
     let json = [(CONTENT_TYPE, "application/json")];
     match monitor.store.check_health().await {
         Ok(()) => (json, r#"{"success":true}"#).into_response(),
-        Err(fault) => {
-            error!(%fault, "the store cannot be written");
+        Err(error) => {
+            error!(%error, "the store cannot be written");
             let message = r#"{"success":false,"message":"The store cannot be written: look into the relay's log."}"#;
             (StatusCode::SERVICE_UNAVAILABLE, json, message).into_response()
         }

@@ -12,8 +12,8 @@ use http::Method;
 use http_body_util::BodyExt as _;
 use relay::REQUEST_BYTES;
 use relay::ingress::response::{self, Caller};
-use relay_core::error::{Code, Refusal};
-use relay_core::row::Kind;
+use relay_core::error::{ErrorCode, RequestError};
+use relay_core::row::RowKind;
 use tracing::error;
 
 use crate::app::Relay;
@@ -26,29 +26,29 @@ pub const CONTACT_PATH: &str = "/api/v1/contacts/update";
 pub const EVENT_PATH: &str = "/api/v1/events/send";
 
 /// How long a caller may take to send a body.
-const BODY_WITHIN: Duration = Duration::from_secs(30);
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// How much of a body that is too large is still read, so that the caller is there for the answer.
-const DRAINED_BYTES: usize = 10 * 1024 * 1024;
+const MAX_DISCARDED_BODY: usize = 10 * 1024 * 1024;
 
 /// What answers a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Route {
     Webhook,
-    Row(Kind),
+    Row(RowKind),
 }
 
 impl Route {
     const fn method(self) -> Method {
         match self {
-            Self::Row(Kind::Contact) => Method::PUT,
-            Self::Webhook | Self::Row(Kind::Event) => Method::POST,
+            Self::Row(RowKind::Contact) => Method::PUT,
+            Self::Webhook | Self::Row(RowKind::Event) => Method::POST,
         }
     }
 
     const fn allowed(self) -> &'static str {
         match self {
-            Self::Row(Kind::Contact) => "PUT",
-            Self::Webhook | Self::Row(Kind::Event) => "POST",
+            Self::Row(RowKind::Contact) => "PUT",
+            Self::Webhook | Self::Row(RowKind::Event) => "POST",
         }
     }
 
@@ -63,30 +63,33 @@ impl Route {
 /// The relay as a service.
 pub fn app(relay: Arc<Relay>) -> Router {
     let at = |route: Route| {
-        axum::routing::any(move |State(relay): State<Arc<Relay>>, request: Request| answer_to(relay, route, request))
+        axum::routing::any(move |State(relay): State<Arc<Relay>>, request: Request| handle(relay, route, request))
     };
     Router::new()
         .route(WEBHOOK_PATH, at(Route::Webhook))
-        .route(CONTACT_PATH, at(Route::Row(Kind::Contact)))
-        .route(EVENT_PATH, at(Route::Row(Kind::Event)))
+        .route(CONTACT_PATH, at(Route::Row(RowKind::Contact)))
+        .route(EVENT_PATH, at(Route::Row(RowKind::Event)))
         .fallback(|State(relay): State<Arc<Relay>>| async move {
-            relay.refused(Caller::Clay, Code::NotFound, response::not_found()).map(Body::from)
+            relay.unhandled_error(Caller::Clay, ErrorCode::NotFound, response::not_found()).map(Body::from)
         })
         .with_state(relay)
 }
 
-async fn answer_to(relay: Arc<Relay>, route: Route, request: Request) -> Response {
+async fn handle(relay: Arc<Relay>, route: Route, request: Request) -> Response {
     let caller = route.caller();
-    let refuse =
-        |refusal: &Refusal| relay.refused(caller, refusal.code(), response::refuse(caller, refusal)).map(Body::from);
+    let refuse = |refusal: &RequestError| {
+        relay.unhandled_error(caller, refusal.code(), response::error_response(caller, refusal)).map(Body::from)
+    };
     if request.method() != route.method() {
         let response = response::method_not_allowed(caller, route.allowed());
-        return relay.refused(caller, Code::MethodNotAllowed, response).map(Body::from);
+        return relay.unhandled_error(caller, ErrorCode::MethodNotAllowed, response).map(Body::from);
     }
     let (parts, body) = request.into_parts();
     let Some(body) = read(body).await else {
-        let refusal =
-            Refusal::new(Code::InvalidBody, "The request broke off before its body was complete: send it again.");
+        let refusal = RequestError::new(
+            ErrorCode::InvalidBody,
+            "The request broke off before its body was complete: send it again.",
+        );
         return refuse(&refusal);
     };
     let request = Request::from_parts(parts, body);
@@ -94,15 +97,16 @@ async fn answer_to(relay: Arc<Relay>, route: Route, request: Request) -> Respons
     let handler = Arc::clone(&relay);
     let answered = tokio::spawn(async move {
         match route {
-            Route::Webhook => handler.webhook(request).await,
-            Route::Row(kind) => handler.row(kind, request).await,
+            Route::Webhook => handler.handle_webhook(request).await,
+            Route::Row(kind) => handler.handle_row(kind, request).await,
         }
     });
     match answered.await {
         Ok(response) => response.map(Body::from),
         Err(_) => {
             error!("a handler panicked");
-            let refusal = Refusal::new(Code::Internal, "The relay failed on this request: look into its log.");
+            let refusal =
+                RequestError::new(ErrorCode::Internal, "The relay failed on this request: look into its log.");
             refuse(&refusal)
         }
     }
@@ -118,11 +122,11 @@ async fn read(mut body: Body) -> Option<Bytes> {
             if bytes.len() <= REQUEST_BYTES {
                 bytes.extend_from_slice(&data);
             }
-            if seen > DRAINED_BYTES {
+            if seen > MAX_DISCARDED_BODY {
                 break;
             }
         }
         Some(bytes.freeze())
     };
-    tokio::time::timeout(BODY_WITHIN, collect).await.ok().flatten()
+    tokio::time::timeout(BODY_TIMEOUT, collect).await.ok().flatten()
 }

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::net::TcpListener;
 
-use crate::clay::state::{Refusal, Workspace, raw};
+use crate::clay::state::{ClayError, Workspace, raw};
 use crate::{Refusals, Simulator};
 
 /// How long `GET /rows?wait=…` waits for rows.
@@ -141,8 +141,8 @@ async fn receive(
     Path(webhook): Path<String>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
-) -> Result<&'static str, Refusal> {
-    let body = body.map_err(|_| Refusal::BadRow("Payload could not be read"))?;
+) -> Result<&'static str, ClayError> {
+    let body = body.map_err(|_| ClayError::BadRow("Payload could not be read"))?;
     workspace.accept(webhook, &headers, body)?;
     Ok("OK")
 }

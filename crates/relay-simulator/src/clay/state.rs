@@ -37,7 +37,7 @@ struct Table {
 }
 
 /// Why a row was not taken (Clay, webhook guide: responses).
-pub(crate) enum Refusal {
+pub(crate) enum ClayError {
     WrongToken,
     TooFast,
     BadRow(&'static str),
@@ -68,28 +68,28 @@ impl Workspace {
     }
 
     /// Takes a row or says why not. The order of the checks is not stated.
-    pub(crate) fn accept(&self, webhook: String, headers: &HeaderMap, body: Bytes) -> Result<(), Refusal> {
+    pub(crate) fn accept(&self, webhook: String, headers: &HeaderMap, body: Bytes) -> Result<(), ClayError> {
         let token = headers.get(AUTH_HEADER).map(HeaderValue::as_bytes);
         if self.options.auth_token.as_ref().is_some_and(|wanted| token != Some(wanted.as_bytes())) {
-            return Err(Refusal::WrongToken);
+            return Err(ClayError::WrongToken);
         }
         if !self.bucket.take() {
-            return Err(Refusal::TooFast);
+            return Err(ClayError::TooFast);
         }
         if !is_json(headers) {
-            return Err(Refusal::BadRow("Content-Type must be application/json"));
+            return Err(ClayError::BadRow("Content-Type must be application/json"));
         }
         if body.len() > self.options.limit_bytes {
-            return Err(Refusal::BadRow("Payload is larger than 100 KB"));
+            return Err(ClayError::BadRow("Payload is larger than 100 KB"));
         }
         if raw(&body).is_none() {
-            return Err(Refusal::BadRow("Body is not valid JSON"));
+            return Err(ClayError::BadRow("Body is not valid JSON"));
         }
         let mut table = lock(&self.table);
         // Only what was accepted counts (Clay, webhook guide: limits).
         let used = table.used.entry(webhook.clone()).or_default();
         if *used >= self.options.cap {
-            return Err(Refusal::UsedUp);
+            return Err(ClayError::UsedUp);
         }
         *used = used.saturating_add(1);
         // One row per POST, whatever the shape: a list is not split (Clay, webhook guide: body).
@@ -99,7 +99,7 @@ impl Workspace {
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for ClayError {
     fn into_response(self) -> Response {
         // Only the 429's body and the 403's words are stated; the others are dressed alike.
         let (status, kind, message) = match self {

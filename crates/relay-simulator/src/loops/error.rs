@@ -10,12 +10,12 @@ use serde_json::json;
 /// A status and a sentence, in the shape of all of Loops' refusals: `{"success":false,"message":"…"}`
 /// (Loops, API introduction: errors). There is no machine-readable code in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Refusal {
+pub(crate) struct LoopsError {
     status: StatusCode,
     message: Cow<'static, str>,
 }
 
-impl Refusal {
+impl LoopsError {
     /// 400.
     pub(crate) fn bad_request(message: impl Into<Cow<'static, str>>) -> Self {
         Self { status: StatusCode::BAD_REQUEST, message: message.into() }
@@ -45,7 +45,7 @@ impl Refusal {
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for LoopsError {
     fn into_response(self) -> Response {
         (self.status, Json(json!({"success": false, "message": self.message}))).into_response()
     }

@@ -20,8 +20,8 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::loops::contact::Contact;
-use crate::loops::error::Refusal;
-use crate::loops::state::{LoopsCall, LoopsEvent, Team};
+use crate::loops::error::LoopsError;
+use crate::loops::state::{ReceivedCall, ReceivedEvent, Team};
 use crate::loops::validation as rules;
 use crate::rate_limit::FixedWindow;
 use crate::{Refusals, Simulator, lock};
@@ -82,13 +82,13 @@ impl Loops {
 
     /// Every accepted event, in order.
     #[must_use]
-    pub fn events(&self) -> Vec<LoopsEvent> {
+    pub fn events(&self) -> Vec<ReceivedEvent> {
         lock(&self.state.team).events.clone()
     }
 
     /// Every call that was answered with a 2xx, in the order in which it took effect.
     #[must_use]
-    pub fn calls(&self) -> Vec<LoopsCall> {
+    pub fn calls(&self) -> Vec<ReceivedCall> {
         lock(&self.state.team).calls.clone()
     }
 
@@ -124,24 +124,28 @@ struct Account {
     refusals: Refusals,
 }
 
-type Answer = Result<Json<Value>, Refusal>;
+type Answer = Result<Json<Value>, LoopsError>;
 
 impl Account {
     /// Does what a call asks for and notes the call, as one step, so that both are in the same order.
-    fn perform(&self, call: LoopsCall, work: impl FnOnce(&mut Team, &LoopsCall) -> Result<Value, Refusal>) -> Answer {
+    fn apply(
+        &self,
+        call: ReceivedCall,
+        work: impl FnOnce(&mut Team, &ReceivedCall) -> Result<Value, LoopsError>,
+    ) -> Answer {
         let mut team = lock(&self.team);
         let answer = work(&mut team, &call)?;
         team.calls.push(call);
         Ok(Json(answer))
     }
 
-    fn knows(&self, headers: &HeaderMap) -> bool {
+    fn is_authorized(&self, headers: &HeaderMap) -> bool {
         let value = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
         value.split_once(' ').is_some_and(|(scheme, key)| scheme.eq_ignore_ascii_case("bearer") && key == self.api_key)
     }
 }
 
-impl<S: Send + Sync> FromRequest<S> for LoopsCall {
+impl<S: Send + Sync> FromRequest<S> for ReceivedCall {
     type Rejection = BytesRejection;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Self::Rejection> {
@@ -162,8 +166,8 @@ fn routes(account: &Arc<Account>) -> Router {
         .route("/api/v1/events/send", post(send))
         .route("/api/v1/api-key", get(api_key))
         .route("/api/v1/lists", get(lists))
-        .route("/api/{*rest}", any(|| async { Refusal::not_found() }))
-        .layer(from_fn_with_state(Arc::clone(account), gate))
+        .route("/api/{*rest}", any(|| async { LoopsError::not_found() }))
+        .layer(from_fn_with_state(Arc::clone(account), authorize_and_limit))
         .layer(from_fn_with_state(account.refusals.clone(), Refusals::note));
     Router::new()
         .route("/", get(|| async { ABOUT }))
@@ -176,9 +180,9 @@ fn routes(account: &Arc<Account>) -> Router {
 
 /// Middleware: the key first, then the rate. Every answer but the 401 says what is left of the second (Loops, API
 /// introduction: rate limiting); a call without a valid key takes nothing from it.
-async fn gate(State(account): State<Arc<Account>>, request: Request, next: Next) -> Response {
-    if !account.knows(request.headers()) {
-        return Refusal::invalid_api_key();
+async fn authorize_and_limit(State(account): State<Arc<Account>>, request: Request, next: Next) -> Response {
+    if !account.is_authorized(request.headers()) {
+        return LoopsError::invalid_api_key();
     }
     let (limit, left) = {
         let mut window = lock(&account.window);
@@ -186,7 +190,7 @@ async fn gate(State(account): State<Arc<Account>>, request: Request, next: Next)
     };
     let mut answer = match left {
         Some(_) => next.run(request).await,
-        None => Refusal::too_many_requests().into_response(),
+        None => LoopsError::too_many_requests().into_response(),
     };
     let headers = answer.headers_mut();
     headers.insert("x-ratelimit-limit", HeaderValue::from(limit));
@@ -194,22 +198,22 @@ async fn gate(State(account): State<Arc<Account>>, request: Request, next: Next)
     answer
 }
 
-async fn update(State(account): State<Arc<Account>>, call: LoopsCall) -> Answer {
-    account.perform(call, |team, call| {
+async fn update(State(account): State<Arc<Account>>, call: ReceivedCall) -> Answer {
+    account.apply(call, |team, call| {
         let id = team.update(rules::contact(&call.body)?)?;
         Ok(json!({"success": true, "id": id}))
     })
 }
 
-async fn create(State(account): State<Arc<Account>>, call: LoopsCall) -> Answer {
-    account.perform(call, |team, call| {
+async fn create(State(account): State<Arc<Account>>, call: ReceivedCall) -> Answer {
+    account.apply(call, |team, call| {
         let id = team.create(rules::contact(&call.body)?)?;
         Ok(json!({"success": true, "id": id}))
     })
 }
 
-async fn send(State(account): State<Arc<Account>>, call: LoopsCall) -> Answer {
-    account.perform(call, |team, call| {
+async fn send(State(account): State<Arc<Account>>, call: ReceivedCall) -> Answer {
+    account.apply(call, |team, call| {
         team.send(call, Timestamp::now())?;
         Ok(json!({"success": true}))
     })
@@ -225,10 +229,10 @@ struct Find {
 async fn find(
     State(account): State<Arc<Account>>,
     query: Result<Query<Find>, QueryRejection>,
-    call: LoopsCall,
+    call: ReceivedCall,
 ) -> Answer {
-    let Query(Find { email, user_id }) = query.map_err(|rejection| Refusal::bad_request(rejection.body_text()))?;
-    account.perform(call, |team, _| team.find(email.as_deref(), user_id.as_deref()))
+    let Query(Find { email, user_id }) = query.map_err(|rejection| LoopsError::bad_request(rejection.body_text()))?;
+    account.apply(call, |team, _| team.find(email.as_deref(), user_id.as_deref()))
 }
 
 #[derive(Deserialize)]
@@ -239,27 +243,27 @@ struct Properties {
 async fn properties(
     State(account): State<Arc<Account>>,
     query: Result<Query<Properties>, QueryRejection>,
-    call: LoopsCall,
+    call: ReceivedCall,
 ) -> Answer {
-    let Query(Properties { list }) = query.map_err(|rejection| Refusal::bad_request(rejection.body_text()))?;
-    account.perform(call, |team, _| Ok(team.properties(list.as_deref() == Some("custom"))))
+    let Query(Properties { list }) = query.map_err(|rejection| LoopsError::bad_request(rejection.body_text()))?;
+    account.apply(call, |team, _| Ok(team.properties(list.as_deref() == Some("custom"))))
 }
 
-async fn create_property(State(account): State<Arc<Account>>, call: LoopsCall) -> Answer {
-    account.perform(call, |team, call| {
-        team.declare(rules::new_property(&call.body)?)?;
+async fn create_property(State(account): State<Arc<Account>>, call: ReceivedCall) -> Answer {
+    account.apply(call, |team, call| {
+        team.create_property(rules::new_property(&call.body)?)?;
         Ok(json!({"success": true}))
     })
 }
 
 /// The team's name comes with its key (Loops, API reference: API key).
-async fn api_key(State(account): State<Arc<Account>>, call: LoopsCall) -> Answer {
-    account.perform(call, |_, _| Ok(json!({"success": true, "teamName": "Simulated team"})))
+async fn api_key(State(account): State<Arc<Account>>, call: ReceivedCall) -> Answer {
+    account.apply(call, |_, _| Ok(json!({"success": true, "teamName": "Simulated team"})))
 }
 
 /// One list of each kind, as in Loops' examples (Loops, API reference: list mailing lists).
-async fn lists(State(account): State<Arc<Account>>, call: LoopsCall) -> Answer {
-    account.perform(call, |_, _| {
+async fn lists(State(account): State<Arc<Account>>, call: ReceivedCall) -> Answer {
+    account.apply(call, |_, _| {
         Ok(json!([
             {
                 "id": "clm2k8j4h6g0f8d6s4a2b0z8",
@@ -277,7 +281,7 @@ async fn show_contacts(State(account): State<Arc<Account>>) -> Json<Vec<Value>> 
 }
 
 async fn show_events(State(account): State<Arc<Account>>) -> Json<Vec<Value>> {
-    let show = |event: &LoopsEvent| {
+    let show = |event: &ReceivedEvent| {
         json!({
             "idempotencyKey": event.idempotency_key,
             "receivedAt": event.received_at.to_string(),

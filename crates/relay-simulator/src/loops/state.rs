@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 
 use crate::loops::contact::Contact;
-use crate::loops::error::Refusal;
+use crate::loops::error::LoopsError;
 use crate::loops::validation::{self as rules, ContactFields};
 
 /// How long a key is remembered (Loops, API reference: send an event).
@@ -18,7 +18,7 @@ const LONGEST_KEY: usize = 100;
 
 /// An event that was accepted.
 #[derive(Debug, Clone, PartialEq)]
-pub struct LoopsEvent {
+pub struct ReceivedEvent {
     /// The whole body, as it was understood.
     pub body: Value,
     /// The `Idempotency-Key` it came with.
@@ -29,7 +29,7 @@ pub struct LoopsEvent {
 
 /// A call that was answered with a 2xx.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LoopsCall {
+pub struct ReceivedCall {
     /// The path without its query, such as `/api/v1/contacts/update`.
     pub path: String,
     /// The body, byte for byte; empty where a call has none.
@@ -42,8 +42,8 @@ pub struct LoopsCall {
 #[derive(Debug, Default)]
 pub(crate) struct Team {
     pub(crate) contacts: Vec<Contact>,
-    pub(crate) events: Vec<LoopsEvent>,
-    pub(crate) calls: Vec<LoopsCall>,
+    pub(crate) events: Vec<ReceivedEvent>,
+    pub(crate) calls: Vec<ReceivedCall>,
     keys: HashMap<String, Timestamp>,
     /// Names and types of the properties that were made before any contact had them.
     declared: Vec<(String, String)>,
@@ -51,16 +51,16 @@ pub(crate) struct Team {
 
 impl Team {
     /// Makes a property (Loops, API reference: create a contact property).
-    pub(crate) fn declare(&mut self, (name, kind): (String, String)) -> Result<(), Refusal> {
+    pub(crate) fn create_property(&mut self, (name, kind): (String, String)) -> Result<(), LoopsError> {
         if self.declared.iter().any(|(declared, _)| *declared == name) {
-            return Err(Refusal::bad_request(format!("Property {name} already exists")));
+            return Err(LoopsError::bad_request(format!("Property {name} already exists")));
         }
         self.declared.push((name, kind));
         Ok(())
     }
 
     /// Updates a contact or makes one (Loops, API reference: update a contact), and returns its id.
-    pub(crate) fn update(&mut self, fields: ContactFields) -> Result<String, Refusal> {
+    pub(crate) fn update(&mut self, fields: ContactFields) -> Result<String, LoopsError> {
         let email = fields.email.as_deref();
         let user_id = fields.user_id.as_deref();
         let mut matching = self.contacts.iter_mut().filter(|contact| {
@@ -68,7 +68,7 @@ impl Team {
                 || user_id.is_some_and(|user_id| contact.has_user_id(user_id))
         });
         match (matching.next(), matching.next()) {
-            (Some(_), Some(_)) => Err(Refusal::bad_request("Multiple contacts found for the given criteria")),
+            (Some(_), Some(_)) => Err(LoopsError::bad_request("Multiple contacts found for the given criteria")),
             (Some(contact), None) => {
                 contact.apply(fields);
                 Ok(contact.id().to_owned())
@@ -78,28 +78,28 @@ impl Team {
     }
 
     /// Makes a contact (Loops, API reference: create a contact), and returns its id.
-    pub(crate) fn create(&mut self, fields: ContactFields) -> Result<String, Refusal> {
+    pub(crate) fn create(&mut self, fields: ContactFields) -> Result<String, LoopsError> {
         let Some(email) = &fields.email else {
-            return Err(Refusal::bad_request("email is required"));
+            return Err(LoopsError::bad_request("email is required"));
         };
         let known = |contact: &Contact| {
             contact.has_email(email) || fields.user_id.as_deref().is_some_and(|id| contact.has_user_id(id))
         };
         if self.contacts.iter().any(known) {
-            return Err(Refusal::conflict("Email or userId is already on list"));
+            return Err(LoopsError::conflict("Email or userId is already on list"));
         }
         self.add(fields)
     }
 
     /// The contact with the address or the user id, or an empty list (Loops, API reference: find a contact).
-    pub(crate) fn find(&self, email: Option<&str>, user_id: Option<&str>) -> Result<Value, Refusal> {
+    pub(crate) fn find(&self, email: Option<&str>, user_id: Option<&str>) -> Result<Value, LoopsError> {
         let found = match (email, user_id) {
             (Some(email), None) => {
                 rules::email(email)?;
                 self.contacts.iter().find(|contact| contact.has_email(email))
             }
             (None, Some(user_id)) => self.contacts.iter().find(|contact| contact.has_user_id(user_id)),
-            _ => return Err(Refusal::bad_request("Exactly one of email and userId is required")),
+            _ => return Err(LoopsError::bad_request("Exactly one of email and userId is required")),
         };
         Ok(found.map(Contact::show).into_iter().collect())
     }
@@ -108,16 +108,16 @@ impl Team {
     ///
     /// A key that was used within a day is refused, whatever the body. Which answers use up a key is not stated;
     /// here only a 200 does, because then somebody may have been e-mailed.
-    pub(crate) fn send(&mut self, call: &LoopsCall, now: Timestamp) -> Result<(), Refusal> {
+    pub(crate) fn send(&mut self, call: &ReceivedCall, now: Timestamp) -> Result<(), LoopsError> {
         let key = call.idempotency_key.as_deref();
         self.keys.retain(|_, used| now.duration_since(*used) < KEY_LIFE);
         if let Some(key) = key {
             if key.chars().count() > LONGEST_KEY {
-                return Err(Refusal::bad_request("Idempotency-Key is longer than 100 characters"));
+                return Err(LoopsError::bad_request("Idempotency-Key is longer than 100 characters"));
             }
             if self.keys.contains_key(key) {
                 let message = format!("Request with idempotency key {key} has already been processed.");
-                return Err(Refusal::conflict(message));
+                return Err(LoopsError::conflict(message));
             }
         }
         let (fields, body) = rules::event(&call.body)?;
@@ -125,7 +125,7 @@ impl Team {
         if let Some(key) = key {
             self.keys.insert(key.to_owned(), now);
         }
-        self.events.push(LoopsEvent { body, idempotency_key: call.idempotency_key.clone(), received_at: now });
+        self.events.push(ReceivedEvent { body, idempotency_key: call.idempotency_key.clone(), received_at: now });
         Ok(())
     }
 
@@ -165,9 +165,9 @@ impl Team {
     }
 
     /// A contact needs an address: a `userId` that nobody has makes none (Loops, API reference: update a contact).
-    fn add(&mut self, fields: ContactFields) -> Result<String, Refusal> {
+    fn add(&mut self, fields: ContactFields) -> Result<String, LoopsError> {
         let Some(email) = fields.email.clone() else {
-            return Err(Refusal::bad_request("Contact not found."));
+            return Err(LoopsError::bad_request("Contact not found."));
         };
         let contact = Contact::new(email, fields);
         let id = contact.id().to_owned();
@@ -200,9 +200,13 @@ fn label(key: &str) -> String {
 mod tests {
     use super::*;
 
-    fn call(body: &'static str, key: &str) -> LoopsCall {
+    fn call(body: &'static str, key: &str) -> ReceivedCall {
         let idempotency_key = Some(key.to_owned());
-        LoopsCall { path: "/api/v1/events/send".to_owned(), body: Bytes::from_static(body.as_bytes()), idempotency_key }
+        ReceivedCall {
+            path: "/api/v1/events/send".to_owned(),
+            body: Bytes::from_static(body.as_bytes()),
+            idempotency_key,
+        }
     }
 
     #[test]
@@ -211,7 +215,7 @@ mod tests {
         let signup = call(r#"{"email":"alex@example.com","eventName":"signup"}"#, "one");
         let start = Timestamp::UNIX_EPOCH;
         assert_eq!(team.send(&signup, start), Ok(()));
-        let used = Refusal::conflict("Request with idempotency key one has already been processed.");
+        let used = LoopsError::conflict("Request with idempotency key one has already been processed.");
         assert_eq!(team.send(&signup, start + SignedDuration::from_secs(86_399)), Err(used));
         assert_eq!(team.send(&signup, start + SignedDuration::from_hours(24)), Ok(()));
         assert_eq!(team.events.len(), 2);

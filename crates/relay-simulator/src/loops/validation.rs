@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::loops::error::Refusal;
+use crate::loops::error::LoopsError;
 
 /// The longest value, "including the quotes" around a text (Loops, API introduction: debugging).
 const LONGEST_VALUE: usize = 500;
@@ -25,62 +25,62 @@ pub(crate) struct ContactFields {
 }
 
 /// Reads the body of a contact call (Loops, API reference: update a contact, create a contact).
-pub(crate) fn contact(body: &[u8]) -> Result<ContactFields, Refusal> {
+pub(crate) fn contact(body: &[u8]) -> Result<ContactFields, LoopsError> {
     fields(object(body)?)
 }
 
 /// Reads the body of an event call: the contact it is about, and the whole body as it was understood (Loops, API
 /// reference: send an event).
-pub(crate) fn event(body: &[u8]) -> Result<(ContactFields, Value), Refusal> {
+pub(crate) fn event(body: &[u8]) -> Result<(ContactFields, Value), LoopsError> {
     let mut root = object(body)?;
     let whole = Value::Object(root.clone());
     match root.shift_remove("eventName") {
         Some(Value::String(name)) if !name.trim().is_empty() => fits("eventName", &Value::String(name))?,
-        Some(Value::Null) | None => return Err(Refusal::bad_request("eventName is required")),
-        Some(_) => return Err(Refusal::bad_request("eventName must be a non-empty string")),
+        Some(Value::Null) | None => return Err(LoopsError::bad_request("eventName is required")),
+        Some(_) => return Err(LoopsError::bad_request("eventName must be a non-empty string")),
     }
     match root.shift_remove("eventProperties") {
         Some(Value::Object(properties)) => properties.iter().try_for_each(|(key, value)| scalar(key, value))?,
         Some(Value::Null) | None => {}
-        Some(_) => return Err(Refusal::bad_request("eventProperties must be an object")),
+        Some(_) => return Err(LoopsError::bad_request("eventProperties must be an object")),
     }
     Ok((fields(root)?, whole))
 }
 
 /// Reads the body of a call that makes a property: its name in camel case, and its type (Loops, API reference: create a
 /// contact property).
-pub(crate) fn new_property(body: &[u8]) -> Result<(String, String), Refusal> {
+pub(crate) fn new_property(body: &[u8]) -> Result<(String, String), LoopsError> {
     let mut root = object(body)?;
     let name = text(&mut root, "name")?.unwrap_or_default();
     let camel_case =
         name.starts_with(|c: char| c.is_ascii_lowercase()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric());
     let kind = text(&mut root, "type")?.unwrap_or_default();
     if !camel_case {
-        return Err(Refusal::bad_request("name must be in camel case"));
+        return Err(LoopsError::bad_request("name must be in camel case"));
     }
     if !["string", "number", "boolean", "date"].contains(&kind.as_str()) {
-        return Err(Refusal::bad_request("type must be string, number, boolean or date"));
+        return Err(LoopsError::bad_request("type must be string, number, boolean or date"));
     }
     Ok((name, kind))
 }
 
 /// An address with something on both sides of its `@` and no spaces. How closely Loops looks is not stated.
-pub(crate) fn email(text: &str) -> Result<(), Refusal> {
+pub(crate) fn email(text: &str) -> Result<(), LoopsError> {
     let plausible = text
         .rsplit_once('@')
         .is_some_and(|(name, host)| !name.is_empty() && !host.is_empty() && !text.contains(char::is_whitespace));
-    if plausible { Ok(()) } else { Err(Refusal::bad_request("Invalid email address.")) }
+    if plausible { Ok(()) } else { Err(LoopsError::bad_request("Invalid email address.")) }
 }
 
-fn object(body: &[u8]) -> Result<Map<String, Value>, Refusal> {
+fn object(body: &[u8]) -> Result<Map<String, Value>, LoopsError> {
     match serde_json::from_slice(body) {
         Ok(Value::Object(root)) => Ok(root),
-        Ok(_) => Err(Refusal::bad_request("Body must be a JSON object")),
-        Err(_) => Err(Refusal::bad_request("Invalid JSON body")),
+        Ok(_) => Err(LoopsError::bad_request("Body must be a JSON object")),
+        Err(_) => Err(LoopsError::bad_request("Invalid JSON body")),
     }
 }
 
-fn fields(mut root: Map<String, Value>) -> Result<ContactFields, Refusal> {
+fn fields(mut root: Map<String, Value>) -> Result<ContactFields, LoopsError> {
     let mut contact = ContactFields { email: text(&mut root, "email")?, ..ContactFields::default() };
     if let Some(address) = &contact.email {
         email(address)?;
@@ -88,12 +88,12 @@ fn fields(mut root: Map<String, Value>) -> Result<ContactFields, Refusal> {
     // Whether an empty text is an id is not stated; if it were, all who have none would be one contact.
     contact.user_id = text(&mut root, "userId")?.filter(|id| !id.is_empty());
     if contact.email.is_none() && contact.user_id.is_none() {
-        return Err(Refusal::bad_request("email or userId is required"));
+        return Err(LoopsError::bad_request("email or userId is required"));
     }
     contact.subscribed = match root.shift_remove("subscribed") {
         Some(Value::Bool(subscribed)) => Some(subscribed),
         Some(Value::Null) | None => None,
-        Some(_) => return Err(Refusal::bad_request("subscribed must be a boolean")),
+        Some(_) => return Err(LoopsError::bad_request("subscribed must be a boolean")),
     };
     contact.lists = lists(root.shift_remove("mailingLists"))?;
     root.retain(|key, _| !NOT_SETTABLE.contains(&key.as_str()));
@@ -102,21 +102,21 @@ fn fields(mut root: Map<String, Value>) -> Result<ContactFields, Refusal> {
     Ok(contact)
 }
 
-fn text(root: &mut Map<String, Value>, key: &'static str) -> Result<Option<String>, Refusal> {
+fn text(root: &mut Map<String, Value>, key: &'static str) -> Result<Option<String>, LoopsError> {
     match root.shift_remove(key) {
         Some(value @ Value::String(_)) => {
             fits(key, &value)?;
             Ok(value.as_str().map(str::to_owned))
         }
         Some(Value::Null) | None => Ok(None),
-        Some(_) => Err(Refusal::bad_request(format!("{key} must be a string"))),
+        Some(_) => Err(LoopsError::bad_request(format!("{key} must be a string"))),
     }
 }
 
 /// List ids with `true` to join and `false` to leave (Loops, API reference: update a contact). What happens with an
 /// id that is no list's is not stated; it is taken.
-fn lists(value: Option<Value>) -> Result<Vec<(String, bool)>, Refusal> {
-    let wrong = || Refusal::bad_request("mailingLists must be an object of booleans");
+fn lists(value: Option<Value>) -> Result<Vec<(String, bool)>, LoopsError> {
+    let wrong = || LoopsError::bad_request("mailingLists must be an object of booleans");
     match value {
         Some(Value::Object(lists)) => {
             lists.into_iter().map(|(id, joined)| Ok((id, joined.as_bool().ok_or_else(wrong)?))).collect()
@@ -127,23 +127,23 @@ fn lists(value: Option<Value>) -> Result<Vec<(String, bool)>, Refusal> {
 }
 
 /// Properties are texts, numbers, booleans and dates (Loops, contact properties; Loops, event properties).
-fn scalar(key: &str, value: &Value) -> Result<(), Refusal> {
+fn scalar(key: &str, value: &Value) -> Result<(), LoopsError> {
     if value.is_object() || value.is_array() {
-        return Err(Refusal::bad_request(format!("{key} must be a string, a number, a boolean or null")));
+        return Err(LoopsError::bad_request(format!("{key} must be a string, a number, a boolean or null")));
     }
     fits(key, value)
 }
 
 /// Both keys and values have an end (Loops, API introduction: debugging). Characters are counted as typed: whether
 /// escapes count double is not stated.
-fn fits(key: &str, value: &Value) -> Result<(), Refusal> {
+fn fits(key: &str, value: &Value) -> Result<(), LoopsError> {
     let quoted = |text: &str| text.chars().count().saturating_add(2);
     let length = match value {
         Value::String(text) => quoted(text),
         other => other.to_string().len(),
     };
     if length > LONGEST_VALUE || quoted(key) > LONGEST_VALUE {
-        return Err(Refusal::bad_request("Some body key or value is longer than allowable"));
+        return Err(LoopsError::bad_request("Some body key or value is longer than allowable"));
     }
     Ok(())
 }

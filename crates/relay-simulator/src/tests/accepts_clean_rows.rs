@@ -1,7 +1,7 @@
 //! Whatever a row held: once it is clean, Loops has nothing to say against the length or the type of any value.
 
 use proptest::prelude::*;
-use relay_core::row::{Blank, Kind, Long, Row, RowOptions};
+use relay_core::row::{Blank, Long, Row, RowKind, RowOptions};
 use serde_json::Value;
 
 use crate::loops::validation as rules;
@@ -60,7 +60,7 @@ proptest! {
         let mut fields = fields;
         fields.push(("email".to_owned(), "\" Ada@example.com\"".to_owned()));
         fields.push(("eventName".to_owned(), "\"e\"".to_owned()));
-        let kind = if event { Kind::Event } else { Kind::Contact };
+        let kind = if event { RowKind::Event } else { RowKind::Contact };
         if let Ok(row) = Row::clean(kind, object(&fields).as_bytes(), options) {
             let body = row.to_body();
             let refused = if event { rules::event(&body).err() } else { rules::contact(&body).err() };

@@ -8,7 +8,7 @@ use crate::delivery_row;
 
 /// What came of sending a dead letter again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Revival {
+pub enum RedriveOutcome {
     /// It waits for a worker, in the place in the order that it had.
     Waits,
     /// It is no dead letter any more.
@@ -21,10 +21,15 @@ pub enum Revival {
 ///
 /// # Errors
 /// When the file cannot be written; nothing is changed then.
-pub fn revive(connection: &mut Connection, id: &str, even_if_older: bool, now: Timestamp) -> rusqlite::Result<Revival> {
+pub fn redrive(
+    connection: &mut Connection,
+    id: &str,
+    even_if_older: bool,
+    now: Timestamp,
+) -> rusqlite::Result<RedriveOutcome> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let revival = judge(&transaction, id, even_if_older)?;
-    if revival == Revival::Waits {
+    let revival = plan_redrive(&transaction, id, even_if_older)?;
+    if revival == RedriveOutcome::Waits {
         transaction.execute(
             "UPDATE deliveries
              SET state = 'waiting', next_at = ?2, settled_at = NULL, failing_since = NULL, held_since = NULL,
@@ -41,27 +46,27 @@ pub fn revive(connection: &mut Connection, id: &str, even_if_older: bool, now: T
 ///
 /// # Errors
 /// When the file cannot be read.
-pub fn judge(connection: &Connection, id: &str, even_if_older: bool) -> rusqlite::Result<Revival> {
-    let Some((place, delivery)) = dead(connection, id)? else { return Ok(Revival::Gone) };
+pub fn plan_redrive(connection: &Connection, id: &str, even_if_older: bool) -> rusqlite::Result<RedriveOutcome> {
+    let Some((place, delivery)) = find_dead(connection, id)? else { return Ok(RedriveOutcome::Gone) };
     if even_if_older || !delivery.updates_contact() {
-        return Ok(Revival::Waits);
+        return Ok(RedriveOutcome::Waits);
     }
     // What waits behind it goes after it: it keeps its place.
     let newer: bool = connection.query_row(
         "SELECT EXISTS (SELECT 1 FROM deliveries
                         WHERE direction = ?1 AND contact = ?2 AND place > ?3
                           AND state IN ('delivered', 'sending', 'direct'))",
-        params![delivery.cargo.direction().as_str(), delivery.contact.as_str(), place],
+        params![delivery.kind.direction().as_str(), delivery.contact.as_str(), place],
         |row| row.get(0),
     )?;
-    Ok(if newer { Revival::Outdated } else { Revival::Waits })
+    Ok(if newer { RedriveOutcome::Outdated } else { RedriveOutcome::Waits })
 }
 
 /// Forgets a dead letter, and its body with it. False where it is none any more.
 ///
 /// # Errors
 /// When the file cannot be written; nothing is changed then.
-pub fn discard(connection: &mut Connection, id: &str) -> rusqlite::Result<bool> {
+pub fn delete(connection: &mut Connection, id: &str) -> rusqlite::Result<bool> {
     // What is dropped is not to be found in the file's free pages either.
     connection.pragma_update(None, "secure_delete", true)?;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -73,11 +78,11 @@ pub fn discard(connection: &mut Connection, id: &str) -> rusqlite::Result<bool> 
     Ok(dropped)
 }
 
-fn dead(connection: &Connection, id: &str) -> rusqlite::Result<Option<(i64, Delivery)>> {
+fn find_dead(connection: &Connection, id: &str) -> rusqlite::Result<Option<(i64, Delivery)>> {
     let columns = delivery_row::COLUMNS;
     connection
         .query_row(&format!("SELECT place, {columns} FROM deliveries WHERE id = ?1 AND state = 'dead'"), [id], |row| {
-            Ok((row.get("place")?, delivery_row::read(row)?))
+            Ok((row.get("place")?, delivery_row::from_row(row)?))
         })
         .optional()
 }

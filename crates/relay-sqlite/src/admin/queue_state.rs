@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use relay::ports::queue::StoreFault;
+use relay::ports::queue::StoreError;
 use relay_core::delivery::Direction;
 use rusqlite::Connection;
 
@@ -11,11 +11,11 @@ use crate::delivery_row;
 use crate::store::{STORE_FILE, SqliteStore};
 
 /// The longest that a look at the store's health takes.
-const HEALTHY_WITHIN: Duration = Duration::from_secs(1);
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What waits in one direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct QueueState {
+pub struct QueueStatus {
     /// How many deliveries.
     pub waiting: u32,
     /// When the relay took the oldest of them.
@@ -23,14 +23,14 @@ pub struct QueueState {
 }
 
 /// What waits in a direction.
-pub(crate) fn waiting(connection: &Connection, direction: Direction) -> rusqlite::Result<QueueState> {
+pub(crate) fn waiting(connection: &Connection, direction: Direction) -> rusqlite::Result<QueueStatus> {
     let mut statement = connection.prepare_cached(
         "SELECT count(*), min(received_at) FROM deliveries
          WHERE direction = ?1 AND settled_at IS NULL AND state IN ('waiting', 'sending')",
     )?;
     statement.query_row([direction.as_str()], |row| {
         let oldest: Option<i64> = row.get(1)?;
-        Ok(QueueState { waiting: row.get(0)?, oldest: oldest.map(delivery_row::time) })
+        Ok(QueueStatus { waiting: row.get(0)?, oldest: oldest.map(delivery_row::time) })
     })
 }
 
@@ -39,16 +39,16 @@ impl SqliteStore {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn queue_state(&self, direction: Direction) -> Result<QueueState, StoreFault> {
-        self.look(move |connection| waiting(connection, direction)).await
+    pub async fn queue_status(&self, direction: Direction) -> Result<QueueStatus, StoreError> {
+        self.read(move |connection| waiting(connection, direction)).await
     }
 
     /// Whether something could be stored now: the file is where it was, and can be written.
     ///
     /// # Errors
     /// Why not.
-    pub async fn check_health(&self) -> Result<(), StoreFault> {
-        self.transact_soon(HEALTHY_WITHIN, |transaction| {
+    pub async fn check_health(&self) -> Result<(), StoreError> {
+        self.write_within(HEALTH_TIMEOUT, |transaction| {
             // What is written to a file that was deleted is gone with the process.
             let path = transaction.path().map(std::path::PathBuf::from).unwrap_or_default();
             if !path.exists() {

@@ -85,7 +85,7 @@ pub struct DeliveryReport {
 
 /// Which deliveries are listed.
 #[derive(Debug, Clone, Default)]
-pub struct Filter {
+pub struct ListFilter {
     /// Only those in this state.
     pub state: Option<DeliveryState>,
     /// At most that many, the latest.
@@ -93,7 +93,7 @@ pub struct Filter {
 }
 
 /// The condition that a delivery is in a state; in any, where none is given. What its caller still waits for is in none.
-pub(crate) const fn among(state: Option<DeliveryState>) -> &'static str {
+pub(crate) const fn state_condition(state: Option<DeliveryState>) -> &'static str {
     match state {
         None => "state <> 'direct'",
         Some(DeliveryState::Waiting) => "state IN ('waiting', 'sending')",
@@ -106,8 +106,8 @@ pub(crate) const fn among(state: Option<DeliveryState>) -> &'static str {
 ///
 /// # Errors
 /// When the file cannot be read.
-pub fn list(connection: &Connection, filter: &Filter) -> rusqlite::Result<Vec<DeliveryReport>> {
-    let states = among(filter.state);
+pub fn list(connection: &Connection, filter: &ListFilter) -> rusqlite::Result<Vec<DeliveryReport>> {
+    let states = state_condition(filter.state);
     let mut statement = connection.prepare(&format!(
         "SELECT * FROM (SELECT * FROM deliveries WHERE {states} ORDER BY place DESC LIMIT ?1) ORDER BY place"
     ))?;
@@ -149,7 +149,7 @@ pub fn list(connection: &Connection, filter: &Filter) -> rusqlite::Result<Vec<De
 ///
 /// # Errors
 /// When the file cannot be read.
-pub fn state_of(connection: &Connection, webhook_id: &str) -> rusqlite::Result<Option<DeliveryState>> {
+pub fn webhook_state(connection: &Connection, webhook_id: &str) -> rusqlite::Result<Option<DeliveryState>> {
     let state: Option<String> = connection
         .query_row(
             "SELECT state FROM deliveries WHERE webhook_id = ?1 ORDER BY settled_at IS NULL DESC LIMIT 1",

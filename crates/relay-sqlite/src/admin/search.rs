@@ -4,8 +4,8 @@ use jiff::Timestamp;
 use relay_core::delivery::{Delivery, Direction};
 use rusqlite::{Connection, Row, named_params};
 
-use crate::admin::queue_state::{QueueState, waiting};
-use crate::admin::report::{DeliveryState, among};
+use crate::admin::queue_state::{QueueStatus, waiting};
+use crate::admin::report::{DeliveryState, state_condition};
 use crate::delivery_row;
 
 /// Which deliveries are looked for; what is not given does not matter.
@@ -58,7 +58,7 @@ pub struct Found {
 /// When the file cannot be read.
 pub fn search(connection: &Connection, search: &Search) -> rusqlite::Result<Vec<Found>> {
     let conditions = [
-        among(search.state),
+        state_condition(search.state),
         ":id IS NULL OR id = :id",
         ":direction IS NULL OR direction = :direction",
         ":webhook_id IS NULL OR webhook_id = :webhook_id",
@@ -88,7 +88,7 @@ pub fn search(connection: &Connection, search: &Search) -> rusqlite::Result<Vec<
 ///
 /// # Errors
 /// When the file cannot be read.
-pub fn queue_of(connection: &Connection, direction: Direction) -> rusqlite::Result<(QueueState, u32)> {
+pub fn queue_status(connection: &Connection, direction: Direction) -> rusqlite::Result<(QueueStatus, u32)> {
     let dead = "SELECT count(*) FROM deliveries WHERE direction = ?1 AND state = 'dead'";
     Ok((waiting(connection, direction)?, connection.query_row(dead, [direction.as_str()], |row| row.get(0))?))
 }
@@ -97,7 +97,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Found> {
     let stored: String = row.get("state")?;
     let time = |column: &str| row.get::<_, Option<i64>>(column).map(|at| at.map(delivery_row::time));
     Ok(Found {
-        delivery: delivery_row::read(row)?,
+        delivery: delivery_row::from_row(row)?,
         state: DeliveryState::read(&stored),
         attempts: row.get("attempts")?,
         reason: row.get("reason")?,

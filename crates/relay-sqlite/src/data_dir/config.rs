@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use relay::config::env::{LOOPS_API_URL, SettingFault, SettingReader, SharedSettings};
+use relay::config::env::{EnvReader, LOOPS_API_URL, SettingError, SharedSettings};
 use relay_core::secret::{SecretString, is_set, secret_if_set};
-use relay_core::webhook::route::{ClayWebhook, far_end_url};
+use relay_core::webhook::route::{ClayWebhook, parse_destination_url};
 use relay_core::webhook::signature::SigningSecret;
 
 /// Where the relay listens.
@@ -31,9 +31,9 @@ pub const DEFAULT_DATA: &str = ".relay";
 
 /// What was set for something that is simulated or generated where nothing was.
 #[derive(Debug, Clone)]
-pub enum Given<T> {
+pub enum Setting<T> {
     /// Nothing: it is simulated or generated.
-    NotSet,
+    Unset,
     /// A value; an empty one closes.
     Set(T),
 }
@@ -48,17 +48,17 @@ pub struct LocalSettings {
     /// The data folder.
     pub data: PathBuf,
     /// The Loops key; `None` inside is closed.
-    pub loops_api_key: Given<Option<SecretString>>,
+    pub loops_api_key: Setting<Option<SecretString>>,
     /// Whether [`LOOPS_API_URL`] was set: then Loops is not simulated, key or no key.
     pub loops_api_url_given: bool,
     /// The signing secrets; none is closed.
-    pub signing_secrets: Given<Vec<SigningSecret>>,
+    pub signing_secrets: Setting<Vec<SigningSecret>>,
     /// The pool of Clay webhooks; none is closed.
-    pub clay_webhooks: Given<Vec<ClayWebhook>>,
+    pub clay_webhooks: Setting<Vec<ClayWebhook>>,
     /// The first token for Clay, for the simulated one to ask for.
     pub clay_token: Option<String>,
     /// The relay tokens; none is closed.
-    pub relay_tokens: Given<Vec<String>>,
+    pub relay_tokens: Setting<Vec<String>>,
     /// Which of them come from the data folder instead of the environment.
     pub stored: Vec<&'static str>,
 }
@@ -68,8 +68,8 @@ impl LocalSettings {
     ///
     /// # Errors
     /// Every fault that was found.
-    pub fn read(variables: &BTreeMap<String, String>) -> Result<Self, Vec<SettingFault>> {
-        let mut reader = SettingReader::new(variables);
+    pub fn read(variables: &BTreeMap<String, String>) -> Result<Self, Vec<SettingError>> {
+        let mut reader = EnvReader::new(variables);
         let shared = SharedSettings::read(&mut reader);
         let listen = reader.read(
             RELAY_LISTEN,
@@ -81,28 +81,32 @@ impl LocalSettings {
         let data = reader.read(RELAY_DATA, PathBuf::from(DEFAULT_DATA), "a folder", DEFAULT_DATA, |text| {
             (!text.is_empty()).then(|| PathBuf::from(text))
         });
-        let loops_api_key = given(&reader, LOOPS_API_KEY, secret_if_set);
+        let loops_api_key = setting(&reader, LOOPS_API_KEY, secret_if_set);
         let signing_secrets = reader.read(
             LOOPS_SIGNING_SECRET,
-            Given::NotSet,
+            Setting::Unset,
             "one or more signing secrets, comma-separated, each base64 with or without whsec_",
             "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
             |text| {
-                places(text)
+                split_list(text)
                     .filter(|text| is_set(text))
                     .map(SigningSecret::parse)
                     .collect::<Result<_, _>>()
                     .ok()
-                    .map(Given::Set)
+                    .map(Setting::Set)
             },
         );
         let tokens: Vec<&str> =
-            reader.text(CLAY_WEBHOOK_AUTH_TOKEN).map(|text| places(text).collect()).unwrap_or_default();
+            reader.raw(CLAY_WEBHOOK_AUTH_TOKEN).map(|text| split_list(text).collect()).unwrap_or_default();
         let clay_webhooks = clay_webhooks(&mut reader, &tokens);
         for name in [LOOPS_API_KEY, CLAY_WEBHOOK_AUTH_TOKEN, RELAY_TOKEN] {
             // They are sent, or come, in a header.
-            if reader.text(name).is_some_and(|text| !text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')) {
-                reader.fault(SettingFault { name, form: "visible ASCII characters only", example: "0c1d2e3f4a5b6c7d" });
+            if reader.raw(name).is_some_and(|text| !text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')) {
+                reader.push_error(SettingError {
+                    name,
+                    form: "visible ASCII characters only",
+                    example: "0c1d2e3f4a5b6c7d",
+                });
             }
         }
         let settings = Self {
@@ -110,31 +114,31 @@ impl LocalSettings {
             listen,
             data,
             loops_api_key,
-            loops_api_url_given: reader.text(LOOPS_API_URL).is_some(),
+            loops_api_url_given: reader.raw(LOOPS_API_URL).is_some(),
             signing_secrets,
             clay_webhooks,
             clay_token: tokens.first().filter(|token| is_set(token)).map(|token| (*token).to_owned()),
-            relay_tokens: given(&reader, RELAY_TOKEN, |text| places(text).map(str::to_owned).collect()),
+            relay_tokens: setting(&reader, RELAY_TOKEN, |text| split_list(text).map(str::to_owned).collect()),
             stored: Vec::new(),
         };
-        reader.finish(settings)
+        reader.into_result(settings)
     }
 }
 
-fn clay_webhooks(reader: &mut SettingReader<'_>, tokens: &[&str]) -> Given<Vec<ClayWebhook>> {
-    let Some(text) = reader.text(CLAY_WEBHOOK_URL) else {
-        return Given::NotSet;
+fn clay_webhooks(reader: &mut EnvReader<'_>, tokens: &[&str]) -> Setting<Vec<ClayWebhook>> {
+    let Some(text) = reader.raw(CLAY_WEBHOOK_URL) else {
+        return Setting::Unset;
     };
-    let urls: Vec<&str> = places(text).collect();
-    if urls.iter().any(|url| is_set(url) && far_end_url(url).is_err()) {
-        reader.fault(SettingFault {
+    let urls: Vec<&str> = split_list(text).collect();
+    if urls.iter().any(|url| is_set(url) && parse_destination_url(url).is_err()) {
+        reader.push_error(SettingError {
             name: CLAY_WEBHOOK_URL,
             form: "one or more https URLs (http only for this machine), comma-separated",
             example: "https://api.clay.com/v3/sources/webhook/pull-in-data-from-a-webhook-0c1d2e3f",
         });
     }
     if tokens.len() > 1 && tokens.len() != urls.len() {
-        reader.fault(SettingFault {
+        reader.push_error(SettingError {
             name: CLAY_WEBHOOK_AUTH_TOKEN,
             form: "one token for all, or as many, comma-separated, as CLAY_WEBHOOK_URL has URLs",
             example: "token-of-the-first,token-of-the-second",
@@ -145,14 +149,14 @@ fn clay_webhooks(reader: &mut SettingReader<'_>, tokens: &[&str]) -> Given<Vec<C
         several => several.get(place).copied(),
     };
     let set = urls.iter().enumerate().filter(|(_, url)| is_set(url));
-    Given::Set(set.filter_map(|(place, url)| ClayWebhook::new(url, token_of(place)).ok()).collect())
+    Setting::Set(set.filter_map(|(place, url)| ClayWebhook::new(url, token_of(place)).ok()).collect())
 }
 
-fn given<T>(reader: &SettingReader<'_>, name: &str, read: impl FnOnce(&str) -> T) -> Given<T> {
-    reader.text(name).map_or(Given::NotSet, |text| Given::Set(read(text)))
+fn setting<T>(reader: &EnvReader<'_>, name: &str, read: impl FnOnce(&str) -> T) -> Setting<T> {
+    reader.raw(name).map_or(Setting::Unset, |text| Setting::Set(read(text)))
 }
 
-fn places(text: &str) -> impl Iterator<Item = &str> {
+fn split_list(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim)
 }
 
@@ -160,34 +164,34 @@ fn places(text: &str) -> impl Iterator<Item = &str> {
 mod tests {
     use super::*;
 
-    fn read(variables: &[(&str, &str)]) -> Result<LocalSettings, Vec<SettingFault>> {
+    fn read(variables: &[(&str, &str)]) -> Result<LocalSettings, Vec<SettingError>> {
         LocalSettings::read(&variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
     }
 
     fn webhooks(variables: &[(&str, &str)]) -> Vec<ClayWebhook> {
         match read(variables).unwrap().clay_webhooks {
-            Given::Set(webhooks) => webhooks,
-            Given::NotSet => panic!("not set"),
+            Setting::Set(webhooks) => webhooks,
+            Setting::Unset => panic!("not set"),
         }
     }
 
     #[test]
     fn what_is_not_set_is_told_from_what_is_empty() {
         let nothing = read(&[]).unwrap();
-        assert!(matches!(nothing.loops_api_key, Given::NotSet) && matches!(nothing.signing_secrets, Given::NotSet));
+        assert!(matches!(nothing.loops_api_key, Setting::Unset) && matches!(nothing.signing_secrets, Setting::Unset));
         let empty =
             read(&[(LOOPS_API_KEY, ""), (LOOPS_SIGNING_SECRET, " "), (CLAY_WEBHOOK_URL, ""), (RELAY_TOKEN, "")])
                 .unwrap();
-        assert!(matches!(empty.loops_api_key, Given::Set(None)));
-        assert!(matches!(empty.signing_secrets, Given::Set(secrets) if secrets.is_empty()));
-        assert!(matches!(empty.clay_webhooks, Given::Set(webhooks) if webhooks.is_empty()));
+        assert!(matches!(empty.loops_api_key, Setting::Set(None)));
+        assert!(matches!(empty.signing_secrets, Setting::Set(secrets) if secrets.is_empty()));
+        assert!(matches!(empty.clay_webhooks, Setting::Set(webhooks) if webhooks.is_empty()));
     }
 
     #[test]
     fn a_placeholder_counts_as_empty() {
         let settings = read(&[(LOOPS_API_KEY, "REPLACE-me"), (LOOPS_SIGNING_SECRET, "REPLACE-me")]).unwrap();
-        assert!(matches!(settings.loops_api_key, Given::Set(None)));
-        assert!(matches!(settings.signing_secrets, Given::Set(secrets) if secrets.is_empty()));
+        assert!(matches!(settings.loops_api_key, Setting::Set(None)));
+        assert!(matches!(settings.signing_secrets, Setting::Set(secrets) if secrets.is_empty()));
     }
 
     #[test]
@@ -217,7 +221,7 @@ mod tests {
             ("LOOPS_RATE_PER_SECOND", "fast"),
         ])
         .unwrap_err();
-        let mut names: Vec<&str> = faults.iter().map(|fault| fault.name).collect();
+        let mut names: Vec<&str> = faults.iter().map(|error| error.name).collect();
         names.sort_unstable();
         assert_eq!(
             names,

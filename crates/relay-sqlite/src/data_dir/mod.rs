@@ -25,7 +25,7 @@ const LOCK_FILE: &str = "lock";
 
 /// Why the folder is not used.
 #[derive(Debug, thiserror::Error)]
-pub enum FolderFault {
+pub enum DataDirError {
     /// Nothing can be written there.
     #[error(
         "the data folder {path} cannot be written ({detail}): check its permissions, or set RELAY_DATA to another folder"
@@ -48,7 +48,7 @@ pub enum FolderFault {
 
 /// A data folder.
 #[derive(Debug, Clone)]
-pub struct DataFolder {
+pub struct DataDir {
     path: PathBuf,
 }
 
@@ -64,7 +64,7 @@ impl FolderLock {
     }
 }
 
-impl DataFolder {
+impl DataDir {
     /// The folder at this path; it need not exist.
     #[must_use]
     pub const fn new(path: PathBuf) -> Self {
@@ -81,8 +81,8 @@ impl DataFolder {
     ///
     /// # Errors
     /// When nothing can be written there, or another relay has it.
-    pub fn lock(&self) -> Result<FolderLock, FolderFault> {
-        let unwritable = |fault: io::Error| self.unwritable(&fault);
+    pub fn lock(&self) -> Result<FolderLock, DataDirError> {
+        let unwritable = |error: io::Error| self.unwritable(&error);
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.path).map_err(unwritable)?;
         let mut options = OpenOptions::new();
         let file = options
@@ -94,8 +94,8 @@ impl DataFolder {
             .map_err(unwritable)?;
         match file.try_lock() {
             Ok(()) => Ok(FolderLock(file)),
-            Err(fs::TryLockError::WouldBlock) => Err(FolderFault::InUse { path: self.path.display().to_string() }),
-            Err(fs::TryLockError::Error(fault)) => Err(self.unwritable(&fault)),
+            Err(fs::TryLockError::WouldBlock) => Err(DataDirError::InUse { path: self.path.display().to_string() }),
+            Err(fs::TryLockError::Error(error)) => Err(self.unwritable(&error)),
         }
     }
 
@@ -103,39 +103,39 @@ impl DataFolder {
     ///
     /// # Errors
     /// When it can be neither read nor written.
-    pub fn signing_secret(&self) -> Result<String, FolderFault> {
-        self.generated(SIGNING_SECRET_FILE, || format!("whsec_{}", STANDARD.encode(rand::random::<[u8; 32]>())))
+    pub fn signing_secret(&self) -> Result<String, DataDirError> {
+        self.read_or_generate(SIGNING_SECRET_FILE, || format!("whsec_{}", STANDARD.encode(rand::random::<[u8; 32]>())))
     }
 
     /// The generated relay token, made once and kept.
     ///
     /// # Errors
     /// When it can be neither read nor written.
-    pub fn relay_token(&self) -> Result<String, FolderFault> {
-        self.generated(RELAY_TOKEN_FILE, || format!("relay_{}", hex::encode(rand::random::<[u8; 24]>())))
+    pub fn relay_token(&self) -> Result<String, DataDirError> {
+        self.read_or_generate(RELAY_TOKEN_FILE, || format!("relay_{}", hex::encode(rand::random::<[u8; 24]>())))
     }
 
     /// The relay token, if one was generated; nothing is made.
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn kept_relay_token(&self) -> Result<Option<String>, FolderFault> {
-        self.kept(RELAY_TOKEN_FILE)
+    pub fn existing_relay_token(&self) -> Result<Option<String>, DataDirError> {
+        self.read(RELAY_TOKEN_FILE)
     }
 
     /// The generated key under which contacts are hashed for the log and for listings, made once and kept.
     ///
     /// # Errors
     /// When it can be neither read nor written.
-    pub fn contact_hash_key(&self) -> Result<String, FolderFault> {
-        self.generated(CONTACT_HASH_KEY_FILE, || hex::encode(rand::random::<[u8; 16]>()))
+    pub fn contact_hash_key(&self) -> Result<String, DataDirError> {
+        self.read_or_generate(CONTACT_HASH_KEY_FILE, || hex::encode(rand::random::<[u8; 16]>()))
     }
 
     /// Leaves the address that the relay listens on, for programs that look for it.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn keep_address(&self, address: SocketAddr) -> Result<(), FolderFault> {
+    pub fn write_address(&self, address: SocketAddr) -> Result<(), DataDirError> {
         self.keep(ADDRESS_FILE, &address.to_string())
     }
 
@@ -143,12 +143,12 @@ impl DataFolder {
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn kept_address(&self) -> Result<Option<SocketAddr>, FolderFault> {
-        Ok(self.kept(ADDRESS_FILE)?.and_then(|address| address.parse().ok()))
+    pub fn read_address(&self) -> Result<Option<SocketAddr>, DataDirError> {
+        Ok(self.read(ADDRESS_FILE)?.and_then(|address| address.parse().ok()))
     }
 
-    fn generated(&self, name: &str, make: impl FnOnce() -> String) -> Result<String, FolderFault> {
-        if let Some(kept) = self.kept(name)? {
+    fn read_or_generate(&self, name: &str, make: impl FnOnce() -> String) -> Result<String, DataDirError> {
+        if let Some(kept) = self.read(name)? {
             return Ok(kept);
         }
         let made = make();
@@ -156,7 +156,7 @@ impl DataFolder {
         Ok(made)
     }
 
-    fn keep(&self, name: &str, text: &str) -> Result<(), FolderFault> {
+    fn keep(&self, name: &str, text: &str) -> Result<(), DataDirError> {
         let path = self.path.join(name);
         let write = || -> io::Result<()> {
             let fresh = self.path.join(format!("{name}.new"));
@@ -165,19 +165,19 @@ impl DataFolder {
             file.sync_all()?;
             fs::rename(fresh, path)
         };
-        write().map_err(|fault| self.unwritable(&fault))
+        write().map_err(|error| self.unwritable(&error))
     }
 
-    fn kept(&self, name: &str) -> Result<Option<String>, FolderFault> {
+    fn read(&self, name: &str) -> Result<Option<String>, DataDirError> {
         match fs::read_to_string(self.path.join(name)) {
             Ok(kept) => Ok(Some(kept.trim().to_owned()).filter(|kept| !kept.is_empty())),
-            Err(fault) if fault.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(fault) => Err(self.unwritable(&fault)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(self.unwritable(&error)),
         }
     }
 
-    fn unwritable(&self, fault: &io::Error) -> FolderFault {
-        FolderFault::Unwritable { path: self.path.display().to_string(), detail: fault.to_string() }
+    fn unwritable(&self, error: &io::Error) -> DataDirError {
+        DataDirError::Unwritable { path: self.path.display().to_string(), detail: error.to_string() }
     }
 }
 
@@ -187,9 +187,9 @@ mod tests {
 
     use super::*;
 
-    fn folder() -> (tempfile::TempDir, DataFolder) {
+    fn folder() -> (tempfile::TempDir, DataDir) {
         let parent = tempfile::tempdir().unwrap();
-        let folder = DataFolder::new(parent.path().join("deep/.relay"));
+        let folder = DataDir::new(parent.path().join("deep/.relay"));
         (parent, folder)
     }
 
@@ -208,7 +208,7 @@ mod tests {
     fn a_second_relay_is_kept_out_until_the_first_is_gone() {
         let (_parent, folder) = folder();
         let first = folder.lock().unwrap();
-        assert!(matches!(folder.lock(), Err(FolderFault::InUse { .. })));
+        assert!(matches!(folder.lock(), Err(DataDirError::InUse { .. })));
         first.release();
         assert!(folder.lock().is_ok());
     }
@@ -218,6 +218,6 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let path = parent.path().join("file");
         fs::write(&path, "x").unwrap();
-        assert!(matches!(DataFolder::new(path).lock(), Err(FolderFault::Unwritable { .. })));
+        assert!(matches!(DataDir::new(path).lock(), Err(DataDirError::Unwritable { .. })));
     }
 }

@@ -17,12 +17,12 @@ use crate::data_dir::config::{
 /// The file: a JSON object of texts.
 pub const STORED_SETTINGS_FILE: &str = "secrets.json";
 /// What may be in it.
-pub const STORED_SETTINGS: [&str; 5] =
+pub const ALLOWED_KEYS: [&str; 5] =
     [LOOPS_API_KEY, LOOPS_SIGNING_SECRET, CLAY_WEBHOOK_URL, CLAY_WEBHOOK_AUTH_TOKEN, RELAY_TOKEN];
 
 /// Why what is stored is not used.
 #[derive(Debug, thiserror::Error)]
-pub enum StoredFault {
+pub enum SecretsFileError {
     /// It cannot be read.
     #[error("{path} cannot be read ({detail}): check its permissions, or set RELAY_DATA to another folder")]
     Unreadable {
@@ -58,7 +58,7 @@ pub enum StoredFault {
         line: usize,
     },
     /// It has something that is not kept there.
-    #[error("{path} has a name that is not kept there: take it out, and leave {}", STORED_SETTINGS.join(", "))]
+    #[error("{path} has a name that is not kept there: take it out, and leave {}", ALLOWED_KEYS.join(", "))]
     OtherSetting {
         /// The file.
         path: String,
@@ -67,33 +67,33 @@ pub enum StoredFault {
 
 /// What is stored: texts by the names of their variables. It does not print.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct StoredSettings(pub BTreeMap<String, String>);
+pub struct SecretsFile(pub BTreeMap<String, String>);
 
-impl std::fmt::Debug for StoredSettings {
+impl std::fmt::Debug for SecretsFile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_set().entries(self.0.keys()).finish()
     }
 }
 
-impl StoredSettings {
+impl SecretsFile {
     /// Reads what is stored in a folder; nothing where there is none.
     ///
     /// # Errors
     /// When it cannot be read, or is something else.
-    pub fn read(folder: &Path) -> Result<Self, StoredFault> {
+    pub fn read(folder: &Path) -> Result<Self, SecretsFileError> {
         let path = folder.join(STORED_SETTINGS_FILE);
         let shown = path.display().to_string();
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
-            Err(fault) if fault.kind() == io::ErrorKind::NotFound || fault.kind() == io::ErrorKind::NotADirectory => {
+            Err(error) if error.kind() == io::ErrorKind::NotFound || error.kind() == io::ErrorKind::NotADirectory => {
                 return Ok(Self::default());
             }
-            Err(fault) => return Err(StoredFault::Unreadable { path: shown, detail: fault.kind() }),
+            Err(error) => return Err(SecretsFileError::Unreadable { path: shown, detail: error.kind() }),
         };
         let stored: BTreeMap<String, String> = serde_json::from_str(&text)
-            .map_err(|fault| StoredFault::NotSettings { path: shown.clone(), line: fault.line() })?;
-        if stored.keys().any(|name| !STORED_SETTINGS.contains(&name.as_str())) {
-            return Err(StoredFault::OtherSetting { path: shown });
+            .map_err(|error| SecretsFileError::NotSettings { path: shown.clone(), line: error.line() })?;
+        if stored.keys().any(|name| !ALLOWED_KEYS.contains(&name.as_str())) {
+            return Err(SecretsFileError::OtherSetting { path: shown });
         }
         Ok(Self(stored))
     }
@@ -103,17 +103,17 @@ impl StoredSettings {
     /// # Errors
     /// When something else is stored by now, somebody else writes, or it cannot be written; what was stored is still there
     /// then.
-    pub fn write_over(&self, known: &Self, folder: &Path) -> Result<(), StoredFault> {
+    pub fn compare_and_write(&self, known: &Self, folder: &Path) -> Result<(), SecretsFileError> {
         let path = folder.join(STORED_SETTINGS_FILE);
         let unwritable =
-            |fault: io::Error| StoredFault::Unwritable { path: path.display().to_string(), detail: fault.kind() };
-        let busy = || StoredFault::Busy { path: path.display().to_string() };
+            |error: io::Error| SecretsFileError::Unwritable { path: path.display().to_string(), detail: error.kind() };
+        let busy = || SecretsFileError::Busy { path: path.display().to_string() };
         // The folder's own lock, which goes with the handle: a running relay has that of a file in it.
         let handle = File::open(folder).map_err(unwritable)?;
         match handle.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(busy()),
-            Err(TryLockError::Error(fault)) => return Err(unwritable(fault)),
+            Err(TryLockError::Error(error)) => return Err(unwritable(error)),
         }
         if Self::read(folder)? != *known {
             return Err(busy());
@@ -122,7 +122,7 @@ impl StoredSettings {
             let fresh = folder.join(format!("{STORED_SETTINGS_FILE}.new"));
             // One that a killed program has left may have other rights.
             match fs::remove_file(&fresh) {
-                Err(fault) if fault.kind() != io::ErrorKind::NotFound => return Err(fault),
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
             let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&fresh)?;
@@ -138,13 +138,13 @@ impl StoredSettings {
 ///
 /// # Errors
 /// When what is stored cannot be used.
-pub fn fill_in(variables: &mut BTreeMap<String, String>) -> Result<Vec<&'static str>, StoredFault> {
+pub fn merge_into_env(variables: &mut BTreeMap<String, String>) -> Result<Vec<&'static str>, SecretsFileError> {
     let folder = variables.get(RELAY_DATA).map(|text| text.trim()).filter(|text| !text.is_empty());
-    let stored = StoredSettings::read(&PathBuf::from(folder.unwrap_or(DEFAULT_DATA)))?;
+    let stored = SecretsFile::read(&PathBuf::from(folder.unwrap_or(DEFAULT_DATA)))?;
     // A token belongs to the URLs that it was stored with, and is sent to no other.
     let other_clay = variables.contains_key(CLAY_WEBHOOK_URL);
     let mut filled = Vec::new();
-    for name in STORED_SETTINGS {
+    for name in ALLOWED_KEYS {
         let Some(value) = stored.0.get(name) else { continue };
         if !(variables.contains_key(name) || (other_clay && name == CLAY_WEBHOOK_AUTH_TOKEN)) {
             variables.insert(name.to_owned(), value.clone());
@@ -163,14 +163,14 @@ mod tests {
     fn stored(settings: &[(&str, &str)]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        StoredSettings(settings).write_over(&StoredSettings::default(), folder.path()).unwrap();
+        SecretsFile(settings).compare_and_write(&SecretsFile::default(), folder.path()).unwrap();
         folder
     }
 
     fn variables(folder: &Path, more: &[(&str, &str)]) -> BTreeMap<String, String> {
         let mut variables = BTreeMap::from([(RELAY_DATA.to_owned(), folder.display().to_string())]);
         variables.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-        fill_in(&mut variables).unwrap();
+        merge_into_env(&mut variables).unwrap();
         variables
     }
 
@@ -195,26 +195,26 @@ mod tests {
         let folder = stored(&[(RELAY_TOKEN, "t")]);
         let path = folder.path().join(STORED_SETTINGS_FILE);
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        let known = StoredSettings::read(folder.path()).unwrap();
-        StoredSettings::default().write_over(&known, folder.path()).unwrap();
-        assert_eq!(StoredSettings::read(folder.path()).unwrap(), StoredSettings::default());
+        let known = SecretsFile::read(folder.path()).unwrap();
+        SecretsFile::default().compare_and_write(&known, folder.path()).unwrap();
+        assert_eq!(SecretsFile::read(folder.path()).unwrap(), SecretsFile::default());
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]
     fn what_another_writes_or_has_written_is_not_overwritten() {
         let folder = stored(&[(RELAY_TOKEN, "first")]);
-        let known = StoredSettings::read(folder.path()).unwrap();
-        let second = StoredSettings(BTreeMap::from([(RELAY_TOKEN.to_owned(), "first,second".to_owned())]));
-        let third = StoredSettings(BTreeMap::from([(RELAY_TOKEN.to_owned(), "first,third".to_owned())]));
+        let known = SecretsFile::read(folder.path()).unwrap();
+        let second = SecretsFile(BTreeMap::from([(RELAY_TOKEN.to_owned(), "first,second".to_owned())]));
+        let third = SecretsFile(BTreeMap::from([(RELAY_TOKEN.to_owned(), "first,third".to_owned())]));
         let held = File::open(folder.path()).unwrap();
         held.lock().unwrap();
-        let told = second.write_over(&known, folder.path()).unwrap_err().to_string();
+        let told = second.compare_and_write(&known, folder.path()).unwrap_err().to_string();
         assert!(told.contains("another setup is changing") && !told.contains("first"), "{told}");
         held.unlock().unwrap();
-        second.write_over(&known, folder.path()).unwrap();
-        assert!(matches!(third.write_over(&known, folder.path()), Err(StoredFault::Busy { .. })));
-        assert_eq!(StoredSettings::read(folder.path()).unwrap(), second);
+        second.compare_and_write(&known, folder.path()).unwrap();
+        assert!(matches!(third.compare_and_write(&known, folder.path()), Err(SecretsFileError::Busy { .. })));
+        assert_eq!(SecretsFile::read(folder.path()).unwrap(), second);
     }
 
     #[test]
@@ -222,8 +222,8 @@ mod tests {
         for text in ["hidden", "[]", r#"{"RELAY_LISTEN": "hidden"}"#, r#"{"RELAY_TOKEN": ["hidden"]}"#] {
             let folder = tempfile::tempdir().unwrap();
             fs::write(folder.path().join(STORED_SETTINGS_FILE), text).unwrap();
-            let fault = StoredSettings::read(folder.path()).unwrap_err();
-            assert!(!fault.to_string().contains("hidden"), "{fault}");
+            let error = SecretsFile::read(folder.path()).unwrap_err();
+            assert!(!error.to_string().contains("hidden"), "{error}");
         }
     }
 
@@ -231,14 +231,14 @@ mod tests {
     fn a_file_with_a_slip_is_mended_and_not_deleted() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join(STORED_SETTINGS_FILE), "{\n\"RELAY_TOKEN\": \"t\",\n}").unwrap();
-        let told = StoredSettings::read(folder.path()).unwrap_err().to_string();
+        let told = SecretsFile::read(folder.path()).unwrap_err().to_string();
         assert!(told.contains("mend it at line 3, and do not delete it") && !told.contains("--local"), "{told}");
         assert!(told.len() <= 300, "{told}");
     }
 
     #[test]
     fn what_is_stored_does_not_print() {
-        let stored = StoredSettings(BTreeMap::from([(RELAY_TOKEN.to_owned(), "hidden".to_owned())]));
+        let stored = SecretsFile(BTreeMap::from([(RELAY_TOKEN.to_owned(), "hidden".to_owned())]));
         assert!(!format!("{stored:?}").contains("hidden"));
     }
 }

@@ -21,11 +21,11 @@ use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
-use relay::ports::clock::Ambient;
+use relay::ports::clock::Clock;
 use relay_aws::lambda::batch::MessageWorker;
 use relay_aws::lambda::sqs;
 use relay_aws::ledger::table::LedgerTable;
-use relay_aws::sdk::clients::Account;
+use relay_aws::sdk::clients::AwsClients;
 use relay_aws::sqs::queue::SqsQueue;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
@@ -46,14 +46,14 @@ pub const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The queue of a direction.
 #[must_use]
-pub fn queue(account: &Account, way: usize) -> SqsQueue {
+pub fn queue(account: &AwsClients, way: usize) -> SqsQueue {
     let (queue, dead) = QUEUES[way];
     SqsQueue::new(account.clone(), queue.to_owned(), dead.to_owned())
 }
 
 /// The ledger's table.
 #[must_use]
-pub fn table(account: &Account) -> LedgerTable {
+pub fn table(account: &AwsClients) -> LedgerTable {
     LedgerTable::new(account.dynamodb(), "ledger".to_owned())
 }
 
@@ -61,7 +61,7 @@ pub fn table(account: &Account) -> LedgerTable {
 ///
 /// # Panics
 /// When the worker takes it for no batch.
-pub async fn invoke<W: MessageWorker, A: Ambient>(
+pub async fn invoke<W: MessageWorker, A: Clock>(
     worker: &W,
     queue: &SqsQueue,
     ambient: &A,
@@ -69,8 +69,8 @@ pub async fn invoke<W: MessageWorker, A: Ambient>(
 ) -> HashSet<String> {
     let payload = json!({"Records": batch.iter().map(Message::record).collect::<Vec<_>>()}).to_string();
     let deadline = u64::try_from((ambient.now() + TIMEOUT).as_millisecond()).unwrap_or_default();
-    let response = sqs::invoked(worker, queue, ambient, &payload, deadline).await;
-    let failures = response.unwrap_or_else(|fault| panic!("{fault}")).batch_item_failures;
+    let response = sqs::handle_batch_event(worker, queue, ambient, &payload, deadline).await;
+    let failures = response.unwrap_or_else(|error| panic!("{error}")).batch_item_failures;
     failures.into_iter().map(|failure| failure.item_identifier).collect()
 }
 
@@ -108,7 +108,7 @@ pub type Count = fn() -> usize;
 #[derive(Clone)]
 pub struct Services {
     kept: Arc<Mutex<Kept>>,
-    ambient: Arc<dyn Ambient>,
+    ambient: Arc<dyn Clock>,
     /// Something has come into a queue, or is shown again.
     shown: Arc<Notify>,
     count: Option<Count>,
@@ -134,7 +134,7 @@ impl std::fmt::Debug for Services {
 impl Services {
     /// Services with what they kept, at the time of this world.
     #[must_use]
-    pub fn new(kept: Arc<Mutex<Kept>>, ambient: Arc<dyn Ambient>) -> Self {
+    pub fn new(kept: Arc<Mutex<Kept>>, ambient: Arc<dyn Clock>) -> Self {
         Self {
             kept,
             ambient,
@@ -183,8 +183,8 @@ impl Services {
 
     /// An account whose services these are.
     #[must_use]
-    pub fn account(&self) -> Account {
-        stack::account("http://emulated.invalid", "emulated").through(self.clone())
+    pub fn account(&self) -> AwsClients {
+        stack::account("http://emulated.invalid", "emulated").with_http_client(self.clone())
     }
 
     /// What they keep.
@@ -219,7 +219,7 @@ impl Services {
 
     async fn travel(&self) {
         if self.latency > 0.0 {
-            let milliseconds = self.ambient.chance() * self.latency;
+            let milliseconds = self.ambient.random() * self.latency;
             tokio::time::sleep(Duration::from_secs_f64(milliseconds / 1000.0)).await;
         }
     }
@@ -247,7 +247,7 @@ fn failed() -> (u16, Box<[u8]>) {
 }
 
 fn answered(kept: &mut Kept, target: &str, body: &[u8], now: jiff::Timestamp) -> (u16, Box<[u8]>) {
-    let request: Value = serde_json::from_slice(body).unwrap_or_else(|fault| panic!("{fault}"));
+    let request: Value = serde_json::from_slice(body).unwrap_or_else(|error| panic!("{error}"));
     let answer = match target.split_once('.') {
         Some(("AmazonSQS", operation)) => kept.queues.answer(operation, &request, now),
         Some(("DynamoDB_20120810", operation)) => kept.table.answer(operation, &request),

@@ -60,7 +60,7 @@ fn items(bodies: &[String]) -> impl Iterator<Item = Item> {
 }
 
 fn item(body: &str) -> Item {
-    let item = relay_aws::sqs::message::open(body).ok().and_then(|delivery| Item::of(&delivery));
+    let item = relay_aws::sqs::message::decode(body).ok().and_then(|delivery| Item::of(&delivery));
     item.unwrap_or_else(|| panic!("nobody sent this: {body}"))
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use relay_core::delivery::{Cargo, Delivery};
+use relay_core::delivery::{Delivery, DeliveryKind};
 use serde_json::Value;
 
 /// What an item is.
@@ -46,10 +46,10 @@ impl Item {
     /// The item that a delivery is about.
     #[must_use]
     pub fn of(delivery: &Delivery) -> Option<Self> {
-        let kind = match delivery.cargo {
-            Cargo::ClayRow { .. } => Kind::Webhook,
-            Cargo::LoopsContact => Kind::Contact,
-            Cargo::LoopsEvent { .. } => Kind::Event,
+        let kind = match delivery.kind {
+            DeliveryKind::ClayRow { .. } => Kind::Webhook,
+            DeliveryKind::LoopsContact => Kind::Contact,
+            DeliveryKind::LoopsEvent { .. } => Kind::Event,
         };
         Self::read(kind, &delivery.body)
     }

@@ -64,8 +64,8 @@ async fn answer(State(secrets): State<Arc<Secrets>>, headers: HeaderMap, body: B
         // Who only opens a connection says nothing.
         "" => return (StatusCode::OK, [("content-type", "text/plain")], String::new()),
         other => {
-            let fault = json!({"__type": "UnknownOperation", "message": format!("{other} is not on the stage")});
-            return (StatusCode::BAD_REQUEST, [("content-type", "application/x-amz-json-1.0")], fault.to_string());
+            let error = json!({"__type": "UnknownOperation", "message": format!("{other} is not on the stage")});
+            return (StatusCode::BAD_REQUEST, [("content-type", "application/x-amz-json-1.0")], error.to_string());
         }
     };
     let content = if kind == "secretsmanager" { "application/x-amz-json-1.1" } else { "application/x-amz-json-1.0" };

@@ -5,7 +5,7 @@ use std::path::Path;
 use axum::body::Bytes;
 use relay_aws::sqs::message;
 use relay_core::contact::ContactKey;
-use relay_core::delivery::{Cargo, Delivery, DeliveryId};
+use relay_core::delivery::{Delivery, DeliveryId, DeliveryKind};
 use serde_json::{Value, json};
 
 use super::{BARE, BARE_THREADED};
@@ -17,8 +17,10 @@ pub(super) fn event(function: &str) -> Vec<u8> {
         "loops-to-clay" => sign(file("loops-webhook.json")),
         "clay-to-loops-contact" | BARE | BARE_THREADED => file("contact-update.json"),
         "clay-to-loops-event" => file("event-send.json"),
-        "clay-delivery" => message(Cargo::ClayRow { route: "contacts".to_owned(), webhook_id: "msg_1".to_owned() }),
-        "loops-delivery" => message(Cargo::LoopsContact),
+        "clay-delivery" => {
+            message(DeliveryKind::ClayRow { route: "contacts".to_owned(), webhook_id: "msg_1".to_owned() })
+        }
+        "loops-delivery" => message(DeliveryKind::LoopsContact),
         other => panic!("no event is for {other}"),
     };
     event.to_string().into_bytes()
@@ -84,8 +86,8 @@ fn body(answer: &Value) -> Value {
 
 fn file(name: &str) -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../events/api-gateway").join(name);
-    let text = std::fs::read(&path).unwrap_or_else(|fault| panic!("{}: {fault}", path.display()));
-    serde_json::from_slice(&text).unwrap_or_else(|fault| panic!("{}: {fault}", path.display()))
+    let text = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_json::from_slice(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 /// The same webhook, signed now.
@@ -99,16 +101,16 @@ fn sign(mut event: Value) -> Value {
 }
 
 /// A batch of one delivery.
-fn message(cargo: Cargo) -> Value {
+fn message(cargo: DeliveryKind) -> Value {
     let body = file("contact-update.json")["body"].as_str().unwrap_or_default().to_owned();
     let delivery = Delivery {
-        id: DeliveryId::of_webhook("contacts", "msg_1"),
-        contact: ContactKey::of_email("alex@example.com"),
+        id: DeliveryId::for_webhook("contacts", "msg_1"),
+        contact: ContactKey::from_email("alex@example.com"),
         received_at: jiff::Timestamp::now(),
-        cargo,
+        kind: cargo,
         body: Bytes::from(body),
     };
-    let message = message::seal(&delivery).unwrap_or_else(|fault| panic!("{fault}"));
+    let message = message::encode(&delivery).unwrap_or_else(|error| panic!("{error}"));
     json!({"Records": [{
         "messageId": "059f36b4-87a3-44ab-83d2-661975830a7d", "receiptHandle": "AQEBwJnKyrHigUMZj6rYigCgxlaS3SLy0a",
         "body": message, "messageAttributes": {}, "md5OfBody": "098f6bcd4621d373cade4e832627b4f6",

@@ -88,7 +88,7 @@ impl Stage {
     /// When it does not.
     pub async fn invoke(&self, function: &str, sandbox: &mut Sandbox) {
         let answer = sandbox.invoke(events::event(function), PATIENCE).await;
-        let answer = answer.unwrap_or_else(|fault| panic!("{function}: {fault:?}"));
+        let answer = answer.unwrap_or_else(|error| panic!("{function}: {error:?}"));
         events::check(function, &answer);
     }
 
@@ -100,7 +100,7 @@ impl Stage {
     pub async fn invoke_alone(&self, function: &str, sandbox: &mut Sandbox) -> bool {
         let Some(event) = events::own_event(function) else { return false };
         let answer = sandbox.invoke(event, PATIENCE).await;
-        let answer = answer.unwrap_or_else(|fault| panic!("{function}: {fault:?}"));
+        let answer = answer.unwrap_or_else(|error| panic!("{function}: {error:?}"));
         events::check_own(function, &answer);
         true
     }

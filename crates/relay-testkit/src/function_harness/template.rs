@@ -19,8 +19,8 @@ pub(super) struct Template(Value);
 
 impl Template {
     pub(super) fn read(file: &Path) -> Self {
-        let text = std::fs::read(file).unwrap_or_else(|fault| panic!("{}: {fault}", file.display()));
-        Self(serde_json::from_slice(&text).unwrap_or_else(|fault| panic!("{}: {fault}", file.display())))
+        let text = std::fs::read(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        Self(serde_json::from_slice(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display())))
     }
 
     /// A function's variables; queues are at this address.

@@ -35,21 +35,21 @@ impl TlsEnd {
     /// When there is no port, or no certificate can be made.
     pub async fn start() -> Self {
         let made =
-            rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap_or_else(|fault| panic!("{fault}"));
+            rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap_or_else(|error| panic!("{error}"));
         let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
         let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
             .with_safe_default_protocol_versions()
             .and_then(|config| config.with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key))
-            .unwrap_or_else(|fault| panic!("{fault}"));
+            .unwrap_or_else(|error| panic!("{error}"));
         let acceptor = TlsAcceptor::from(Arc::new(config));
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap_or_else(|fault| panic!("{fault}"));
-        let address = listener.local_addr().unwrap_or_else(|fault| panic!("{fault}"));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap_or_else(|error| panic!("{error}"));
+        let address = listener.local_addr().unwrap_or_else(|error| panic!("{error}"));
         let refused = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&refused);
         let server = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let fault = acceptor.accept(stream).await.err();
-                let alert = fault.as_ref().and_then(|fault| fault.get_ref()?.downcast_ref::<rustls::Error>());
+                let error = acceptor.accept(stream).await.err();
+                let alert = error.as_ref().and_then(|error| error.get_ref()?.downcast_ref::<rustls::Error>());
                 if let Some(rustls::Error::AlertReceived(_)) = alert {
                     count.fetch_add(1, Ordering::Relaxed);
                 }

@@ -35,7 +35,7 @@ pub async fn list(cloud: &Cloud) -> Vec<Value> {
 
 async fn items(cloud: &Cloud) -> Vec<HashMap<String, AttributeValue>> {
     let scan = cloud.stack().account().dynamodb().scan().table_name(cloud.stack().table()).consistent_read(true);
-    scan.into_paginator().items().send().collect::<Result<_, _>>().await.unwrap_or_else(|fault| panic!("{fault:?}"))
+    scan.into_paginator().items().send().collect::<Result<_, _>>().await.unwrap_or_else(|error| panic!("{error:?}"))
 }
 
 fn on_record(item: &HashMap<String, AttributeValue>) -> Option<Value> {
@@ -60,7 +60,7 @@ fn on_record(item: &HashMap<String, AttributeValue>) -> Option<Value> {
 
 fn dead_letter(message: &Message, direction: &str) -> Value {
     let attribute = |name: &str| message.message_attributes.as_ref()?.get(name)?.string_value.clone();
-    let delivery = message.body.as_deref().and_then(|body| relay_aws::sqs::message::open(body).ok());
+    let delivery = message.body.as_deref().and_then(|body| relay_aws::sqs::message::decode(body).ok());
     json!({
         "id": delivery.as_ref().map(|delivery| delivery.id.as_str()), "direction": direction, "state": "dead",
         "attempts": attribute("attempts").and_then(|attempts| attempts.parse::<u32>().ok()), "reason": attribute("reason"),

@@ -74,7 +74,7 @@ impl Function {
     /// # Panics
     /// When a sandbox does not start.
     pub async fn invoke(&self, event: Vec<u8>) -> Result<Vec<u8>, Failed> {
-        let _turn = self.free.acquire().await.unwrap_or_else(|fault| panic!("{fault}"));
+        let _turn = self.free.acquire().await.unwrap_or_else(|error| panic!("{error}"));
         self.invocations.fetch_add(1, Ordering::Relaxed);
         let idle = self.idle.lock().await.pop();
         let mut sandbox = match idle {

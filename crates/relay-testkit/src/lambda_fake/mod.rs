@@ -227,7 +227,7 @@ impl Cloud {
             .visibility_timeout(0)
             .send()
             .await;
-        received.unwrap_or_else(|fault| panic!("{fault:?}")).messages.unwrap_or_default()
+        received.unwrap_or_else(|error| panic!("{error:?}")).messages.unwrap_or_default()
     }
 
     /// Takes everything that a queue shows out of it.
@@ -244,7 +244,7 @@ impl Cloud {
             for message in &messages {
                 let receipt = message.receipt_handle.clone().unwrap_or_default();
                 let delete = self.stack().account().sqs().delete_message().queue_url(self.stack().queue(queue));
-                delete.receipt_handle(receipt).send().await.unwrap_or_else(|fault| panic!("{fault:?}"));
+                delete.receipt_handle(receipt).send().await.unwrap_or_else(|error| panic!("{error:?}"));
             }
             all.extend(messages);
         }
@@ -255,7 +255,7 @@ impl Cloud {
     /// # Panics
     /// When the queue cannot be read.
     pub async fn length(&self, queue: &str) -> u64 {
-        self.try_length(queue).await.unwrap_or_else(|fault| panic!("{fault:?}"))
+        self.try_length(queue).await.unwrap_or_else(|error| panic!("{error:?}"))
     }
 
     /// The same, where the emulator may have too much to do to say it.
@@ -294,7 +294,7 @@ impl Kept {
     /// When there is no room for a folder.
     #[must_use]
     pub fn of(stack: Stack) -> Self {
-        Self { stack, hidden: Arc::default(), folder: TempDir::new().unwrap_or_else(|fault| panic!("{fault}")) }
+        Self { stack, hidden: Arc::default(), folder: TempDir::new().unwrap_or_else(|error| panic!("{error}")) }
     }
 
     /// Shows every message that is hidden, as waiting for it would. The attempts of whoever was killed are over by then.
@@ -308,7 +308,7 @@ impl Kept {
         let (dynamodb, table) = (self.stack.account().dynamodb(), self.stack.table());
         let scan = dynamodb.scan().table_name(table).consistent_read(true);
         let begun = scan.filter_expression("attribute_exists(attempt_until)").into_paginator().items().send();
-        for item in begun.collect::<Result<Vec<_>, _>>().await.unwrap_or_else(|fault| panic!("{fault:?}")) {
+        for item in begun.collect::<Result<Vec<_>, _>>().await.unwrap_or_else(|error| panic!("{error:?}")) {
             let (Some(key), Some(until)) = (item.get("pk"), item.get("attempt_until")) else { continue };
             let end = dynamodb.update_item().table_name(table).key("pk", key.clone());
             let end = end.update_expression("REMOVE attempt_until").condition_expression("attempt_until = :until");

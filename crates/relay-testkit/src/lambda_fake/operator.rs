@@ -9,7 +9,7 @@ use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_types::SdkConfig;
 use aws_types::region::Region;
-use relay_aws::sdk::http::Connector;
+use relay_aws::sdk::http::SdkHttpConnector;
 use serde_json::{Map, Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
@@ -76,7 +76,7 @@ impl Said {
     /// When it is none.
     #[must_use]
     pub fn json(&self) -> Value {
-        serde_json::from_str(&self.out).unwrap_or_else(|fault| panic!("{fault}: {self:?}"))
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
     /// What a check of `doctor --json` found, the worst where there are several of its name.
@@ -100,7 +100,7 @@ impl Said {
 /// When it is not there.
 #[must_use]
 pub fn program() -> PathBuf {
-    let test = std::env::current_exe().unwrap_or_else(|fault| panic!("{fault}"));
+    let test = std::env::current_exe().unwrap_or_else(|error| panic!("{error}"));
     let mut programs = test.ancestors().skip(1).take(2).map(|folder| folder.join("relayctl"));
     programs.find(|program| program.exists()).unwrap_or_else(|| panic!("relayctl is not built: build the workspace"))
 }
@@ -113,12 +113,12 @@ pub async fn run(variables: &[(&str, String)], arguments: &[&str], input: &str) 
     let mut command = Command::new(program());
     command.env_clear().envs(variables.iter().map(|(name, value)| (*name, value.as_str()))).args(arguments);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-    let mut child = command.spawn().unwrap_or_else(|fault| panic!("{fault}"));
+    let mut child = command.spawn().unwrap_or_else(|error| panic!("{error}"));
     if let Some(mut stdin) = child.stdin.take() {
         // Who reads nothing has closed it.
         let _ = stdin.write_all(input.as_bytes()).await;
     }
-    Said::of(&child.wait_with_output().await.unwrap_or_else(|fault| panic!("{fault}")))
+    Said::of(&child.wait_with_output().await.unwrap_or_else(|error| panic!("{error}")))
 }
 
 impl Operated {
@@ -209,7 +209,7 @@ impl Operated {
         let body = json!({"Parameters": parameters, "Resources": resources, "Outputs": outputs});
         let client = aws_sdk_cloudformation::Client::new(&config());
         let update = client.update_stack().stack_name(text(&described["stack"])).template_body(body.to_string());
-        update.send().await.unwrap_or_else(|fault| panic!("{fault:?}"));
+        update.send().await.unwrap_or_else(|error| panic!("{error:?}"));
     }
 
     /// How many dead letters there are towards Clay and towards Loops comes to this.
@@ -270,8 +270,8 @@ impl Operated {
     pub async fn document(&self, secret: &str) -> Value {
         let arn = text(&self.stack().described()["secrets"][secret]["arn"]);
         let got = self.stack().account().secrets_manager().get_secret_value().secret_id(arn).send().await;
-        let got = got.unwrap_or_else(|fault| panic!("{fault:?}"));
-        serde_json::from_str(got.secret_string().unwrap_or_default()).unwrap_or_else(|fault| panic!("{fault}"))
+        let got = got.unwrap_or_else(|error| panic!("{error:?}"));
+        serde_json::from_str(got.secret_string().unwrap_or_default()).unwrap_or_else(|error| panic!("{error}"))
     }
 }
 
@@ -281,13 +281,13 @@ impl Operated {
 /// When there is no emulator.
 #[must_use]
 pub fn config() -> SdkConfig {
-    let client = relay::destination::http_client::build().unwrap_or_else(|fault| panic!("{fault}"));
+    let client = relay::destination::http_client::build().unwrap_or_else(|error| panic!("{error}"));
     let credentials = Credentials::new("test", "test", None, None, "test");
     SdkConfig::builder()
         .behavior_version(aws_sdk_sqs::config::BehaviorVersion::latest())
         .region(Region::new(REGION))
         .endpoint_url(stack::endpoint())
         .credentials_provider(SharedCredentialsProvider::new(credentials))
-        .http_client(Connector::new(client))
+        .http_client(SdkHttpConnector::new(client))
         .build()
 }

@@ -50,7 +50,7 @@ impl Guard {
     /// # Panics
     /// When there is no port.
     pub async fn start(emulator: String) -> Self {
-        let client = relay::destination::http_client::build().unwrap_or_else(|fault| panic!("{fault}"));
+        let client = relay::destination::http_client::build().unwrap_or_else(|error| panic!("{error}"));
         let (refused, calls, signers) = (Mutex::default(), Mutex::default(), Mutex::default());
         let other_write = Mutex::default();
         let shared = Arc::new(Shared { emulator, client, refused, calls, other_write, signers });

@@ -73,7 +73,7 @@ impl Relay {
     pub async fn ledger_item(&self, table: &str, key: &str) -> BTreeMap<String, String> {
         let key = AttributeValue::S(key.to_owned());
         let got = self.cloud.stack().account().dynamodb().get_item().table_name(table).key("pk", key).send().await;
-        let item = got.unwrap_or_else(|fault| panic!("{fault:?}")).item.unwrap_or_default();
+        let item = got.unwrap_or_else(|error| panic!("{error:?}")).item.unwrap_or_default();
         item.into_iter().filter_map(|(name, value)| Some((name, value.as_s().ok()?.clone()))).collect()
     }
 

@@ -88,8 +88,8 @@ impl Sandbox {
             .with_state(Arc::clone(&runtime));
         let (address, server) = http_server::serve(app).await;
         let log =
-            std::fs::File::options().create(true).append(true).open(log).unwrap_or_else(|fault| panic!("{fault}"));
-        let output = log.try_clone().unwrap_or_else(|fault| panic!("{fault}"));
+            std::fs::File::options().create(true).append(true).open(log).unwrap_or_else(|error| panic!("{error}"));
+        let output = log.try_clone().unwrap_or_else(|error| panic!("{error}"));
         let mut child = Command::new(binary)
             .env_clear()
             .envs(environment)
@@ -105,7 +105,7 @@ impl Sandbox {
             .stderr(output)
             .kill_on_drop(true)
             .spawn()
-            .unwrap_or_else(|fault| panic!("{}: {fault}", binary.display()));
+            .unwrap_or_else(|error| panic!("{}: {error}", binary.display()));
         tokio::select! {
             asked = asked_receiver.recv() => assert!(asked.is_some()),
             status = child.wait() => panic!("{name} ended at its start: {status:?}"),

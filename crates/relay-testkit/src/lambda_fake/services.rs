@@ -78,7 +78,7 @@ impl Services {
     /// # Panics
     /// When there is no port.
     pub async fn start(emulator: String, stack: &Value, hidden: Arc<Hidden>) -> Self {
-        let client = relay::destination::http_client::build().unwrap_or_else(|fault| panic!("{fault}"));
+        let client = relay::destination::http_client::build().unwrap_or_else(|error| panic!("{error}"));
         let (allowed, arns) = (allowed(stack), arns(stack));
         let (troubles, calls, denied) = (Mutex::default(), Mutex::default(), Mutex::default());
         let (hidden_for, meter) = (Mutex::default(), Meter::default());
@@ -216,7 +216,7 @@ impl Shared {
         // It says the region; the emulator asks nobody who he is.
         let call =
             caller.get("authorization").into_iter().fold(call, |call, value| call.header("authorization", value));
-        let answer = call.send().await.unwrap_or_else(|fault| panic!("an item cannot be measured: {fault}"));
+        let answer = call.send().await.unwrap_or_else(|error| panic!("an item cannot be measured: {error}"));
         let (status, answer) = (answer.status(), answer.bytes().await.unwrap_or_default());
         assert!(status.is_success(), "an item cannot be measured: {}", String::from_utf8_lossy(&answer));
         let answer: Value = serde_json::from_slice(&answer).ok()?;

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use relay::config::env::SettingReader;
-use relay_aws::sdk::clients::Account;
+use relay::config::env::EnvReader;
+use relay_aws::sdk::clients::AwsClients;
 use serde_json::Value;
 
 /// The variable with the emulator's address.
@@ -23,7 +23,7 @@ const REGION: &str = "us-east-1";
 #[derive(Debug)]
 pub struct Stack {
     described: Value,
-    account: Account,
+    account: AwsClients,
 }
 
 impl Stack {
@@ -41,7 +41,7 @@ impl Stack {
     /// When there is no emulator.
     pub async fn named(name: String) -> Self {
         let described = tokio::task::spawn_blocking(move || Provisioner::get().make(&name)).await;
-        let described = described.unwrap_or_else(|fault| panic!("{fault}"));
+        let described = described.unwrap_or_else(|error| panic!("{error}"));
         Self { described, account: account(&endpoint(), "test") }
     }
 
@@ -53,7 +53,7 @@ impl Stack {
 
     /// The account that it is in.
     #[must_use]
-    pub const fn account(&self) -> &Account {
+    pub const fn account(&self) -> &AwsClients {
         &self.account
     }
 
@@ -76,7 +76,7 @@ impl Stack {
     pub async fn put_secret(&self, name: &str, document: &Value) {
         let put = self.account.secrets_manager().put_secret_value();
         let put = put.secret_id(text(&self.described["secrets"][name]["arn"])).secret_string(document.to_string());
-        put.send().await.unwrap_or_else(|fault| panic!("{fault:?}"));
+        put.send().await.unwrap_or_else(|error| panic!("{error:?}"));
     }
 }
 
@@ -112,8 +112,8 @@ pub fn emulated(endpoint: &str, key: &str) -> BTreeMap<String, String> {
 /// When it cannot be read.
 #[must_use]
 pub fn template() -> Value {
-    let file = std::fs::read(needed(TEMPLATE)).unwrap_or_else(|fault| panic!("{fault}"));
-    serde_json::from_slice(&file).unwrap_or_else(|fault| panic!("{fault}"))
+    let file = std::fs::read(needed(TEMPLATE)).unwrap_or_else(|error| panic!("{error}"));
+    serde_json::from_slice(&file).unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn needed(variable: &str) -> String {
@@ -125,11 +125,11 @@ fn needed(variable: &str) -> String {
 /// # Panics
 /// When there can be no HTTP client.
 #[must_use]
-pub fn account(endpoint: &str, key: &str) -> Account {
+pub fn account(endpoint: &str, key: &str) -> AwsClients {
     let variables = emulated(endpoint, key);
-    let client = relay::destination::http_client::build().unwrap_or_else(|fault| panic!("{fault}"));
-    let mut reader = SettingReader::new(&variables);
-    Account::read(&mut reader, client)
+    let client = relay::destination::http_client::build().unwrap_or_else(|error| panic!("{error}"));
+    let mut reader = EnvReader::new(&variables);
+    AwsClients::read(&mut reader, client)
 }
 
 /// The program that makes stacks, started once for all tests: a name goes in, a stack comes out.
@@ -153,7 +153,7 @@ impl Provisioner {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .unwrap_or_else(|fault| panic!("{fault}"));
+            .unwrap_or_else(|error| panic!("{error}"));
         let pipes = child.stdin.take().zip(child.stdout.take());
         let (input, output) = pipes.unwrap_or_else(|| unreachable!("both are piped"));
         Self { pipes: Mutex::new((input, BufReader::new(output))), _program: child }
@@ -164,8 +164,8 @@ impl Provisioner {
         let (input, output) = &mut *pipes;
         let mut line = String::new();
         let told = writeln!(input, "{name}").and_then(|()| output.read_line(&mut line));
-        told.unwrap_or_else(|fault| panic!("{fault}"));
-        serde_json::from_str(&line).unwrap_or_else(|fault| panic!("no stack could be made: {fault}"))
+        told.unwrap_or_else(|error| panic!("{error}"));
+        serde_json::from_str(&line).unwrap_or_else(|error| panic!("no stack could be made: {error}"))
     }
 }
 

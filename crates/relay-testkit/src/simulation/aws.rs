@@ -8,23 +8,22 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Request;
 use jiff::Timestamp;
-use relay::delivery::clay::ClayDelivery;
-use relay::delivery::loops::LoopsDelivery;
-use relay::delivery::reroute::Rerouting;
-use relay::ingress::clay_row::ClayToLoops;
-use relay::ingress::loops_webhook::{LoopsToClay, LoopsToClaySettings};
-use relay::ingress::schema_cache::PropertyList;
-use relay::ports::clock::Ambient;
-use relay::ports::secrets::{ClayToLoopsSecret, LoopsToClaySecret, SecretField, Settled};
+use relay::delivery::clay::ClayDeliverer;
+use relay::delivery::loops::LoopsDeliverer;
+use relay::ingress::clay_row::ClayRowHandler;
+use relay::ingress::loops_webhook::{LoopsToClaySettings, LoopsWebhookHandler};
+use relay::ingress::schema_cache::SchemaCache;
+use relay::ports::clock::Clock;
+use relay::ports::secrets::{ClayToLoopsSecret, LoopsToClaySecret, SecretField, StaticSecret};
 use relay_aws::lambda::batch::MessageWorker;
 use relay_aws::lambda::worker::{ClayWorker, LoopsWorker};
-use relay_aws::ledger::contact_lock::AwsLane;
+use relay_aws::ledger::contact_lock::ContactFastPath;
 use relay_aws::ledger::deliveries::Ledger;
-use relay_aws::ledger::limiter_item::PaceInTable;
-use relay_aws::ledger::rate_limiter::SharedPace;
-use relay_aws::sqs::early_release::Parking;
+use relay_aws::ledger::limiter_item::DynamoLimiterStore;
+use relay_aws::ledger::rate_limiter::DistributedRateLimiter;
+use relay_aws::sqs::early_release::EarlyRelease;
 use relay_aws::sqs::queue::SqsQueue;
-use relay_core::row::Kind;
+use relay_core::row::RowKind;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -40,12 +39,18 @@ const SANDBOXES: usize = 2;
 const LONG_POLL: Duration = Duration::from_secs(20);
 
 /// A sandbox of the function that takes rows.
-type Rows = ClayToLoops<Settled<ClayToLoopsSecret>, End, AwsLane<World>, Arc<SharedPace<World>>, World>;
+type Rows = ClayRowHandler<
+    StaticSecret<ClayToLoopsSecret>,
+    End,
+    ContactFastPath<World>,
+    Arc<DistributedRateLimiter<World>>,
+    World,
+>;
 
 /// A relay between two ends.
 pub struct Aws {
     world: World,
-    webhooks: LoopsToClay<Settled<LoopsToClaySecret>, SqsQueue, World>,
+    webhooks: LoopsWebhookHandler<StaticSecret<LoopsToClaySecret>, SqsQueue, World>,
     new_sandbox: Box<dyn Fn() -> Rows + Send + Sync>,
     /// The sandboxes for rows that have nothing to do. As many are made as have something to do at the same time.
     idle: Mutex<Vec<Rows>>,
@@ -84,48 +89,48 @@ impl Form for Aws {
     }
 
     fn start(cloud: &Cloud, world: &World, loops: &Arc<Mutex<State>>, clay: &Arc<Mutex<State>>) -> Self {
-        let ambient: Arc<dyn Ambient> = Arc::<Simulated>::clone(world);
+        let ambient: Arc<dyn Clock> = Arc::<Simulated>::clone(world);
         let services = Services::new(Arc::clone(&cloud.kept), ambient).counted(cloud.count);
         let (shared, world) = (settings(), Arc::clone(world));
         let keys = keys(&shared);
-        let to_clay = Settled::new(keys.loops_to_clay, named as fn(SecretField) -> &'static str);
-        let to_loops = Settled::new(keys.clay_to_loops, named as fn(SecretField) -> &'static str);
+        let to_clay = StaticSecret::new(keys.loops_to_clay, named as fn(SecretField) -> &'static str);
+        let to_loops = StaticSecret::new(keys.clay_to_loops, named as fn(SecretField) -> &'static str);
         let end = |state: &Arc<Mutex<State>>| End::new(Arc::clone(&world), Arc::clone(state));
         let account = services.account();
         let queue = |way: usize| queue(&account, way);
         let table = || table(&account);
         let ledger = || Ledger::new(table());
-        let pace = |item, rate| SharedPace::new(item, rate, Arc::clone(&world));
+        let pace = |item, rate| DistributedRateLimiter::new(item, rate, Arc::clone(&world));
         let (stop, stopping) = watch::channel(false);
         let mut sandboxes = Vec::new();
         for _ in 0..SANDBOXES {
-            let clay = ClayDelivery {
+            let attempt = ClayDeliverer {
                 secrets: to_clay.clone(),
                 clay: end(clay),
                 ledger: ledger(),
-                pace: pace(PaceInTable::to_clay(table()), shared.clay_rate),
+                pace: pace(DynamoLimiterStore::to_clay(table()), shared.clay_rate),
                 ambient: Arc::clone(&world),
                 payload: shared.clay_payload,
+                queue: queue(0),
             };
-            let attempt = Rerouting { clay, queue: queue(0) };
-            let (parking, ambient) = (Parking::default(), Arc::clone(&world));
+            let (parking, ambient) = (EarlyRelease::default(), Arc::clone(&world));
             let worker = ClayWorker { attempt, ledger: ledger(), parking, ambient };
             let mapping = Mapping { services: services.clone(), way: 0, world: Arc::clone(&world) };
             sandboxes.push(tokio::spawn(mapping.run(worker, queue(0), stopping.clone())));
 
-            let attempt = LoopsDelivery {
+            let attempt = LoopsDeliverer {
                 secrets: to_loops.clone(),
                 loops: end(loops),
-                pace: pace(PaceInTable::to_loops(table()), shared.loops_rate),
+                pace: pace(DynamoLimiterStore::to_loops(table()), shared.loops_rate),
                 ambient: Arc::clone(&world),
             };
-            let lane = AwsLane::new(queue(1), ledger(), Arc::clone(&world));
-            let (parking, ambient) = (Parking::default(), Arc::clone(&world));
+            let lane = ContactFastPath::new(queue(1), ledger(), Arc::clone(&world));
+            let (parking, ambient) = (EarlyRelease::default(), Arc::clone(&world));
             let worker = LoopsWorker { attempt, ledger: ledger(), lane, parking, ambient };
             let mapping = Mapping { services: services.clone(), way: 1, world: Arc::clone(&world) };
             sandboxes.push(tokio::spawn(mapping.run(worker, queue(1), stopping.clone())));
         }
-        let webhooks = LoopsToClay {
+        let webhooks = LoopsWebhookHandler {
             secrets: to_clay,
             queue: queue(0),
             ambient: Arc::clone(&world),
@@ -135,16 +140,20 @@ impl Form for Aws {
                 contact_source: shared.contact_source.clone(),
             },
         };
-        let (lane, table) = (AwsLane::new(queue(1), ledger(), Arc::clone(&world)), table());
+        let (lane, table) = (ContactFastPath::new(queue(1), ledger(), Arc::clone(&world)), table());
         let (loops, ambient, rate) = (end(loops), Arc::clone(&world), shared.loops_rate);
-        let new_sandbox = Box::new(move || ClayToLoops {
+        let new_sandbox = Box::new(move || ClayRowHandler {
             secrets: to_loops.clone(),
             loops: loops.clone(),
             lane: lane.clone(),
-            pace: Arc::new(SharedPace::new(PaceInTable::to_loops(table.clone()), rate, Arc::clone(&ambient))),
+            pace: Arc::new(DistributedRateLimiter::new(
+                DynamoLimiterStore::to_loops(table.clone()),
+                rate,
+                Arc::clone(&ambient),
+            )),
             ambient: Arc::clone(&ambient),
             contact_source: shared.contact_source.clone(),
-            properties: PropertyList::of(shared.typed_properties),
+            properties: SchemaCache::new(shared.typed_properties),
         });
         Self { world, webhooks, new_sandbox, idle: Mutex::default(), stop, sandboxes }
     }
@@ -157,7 +166,7 @@ impl Form for Aws {
         let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let waiting = idle().pop();
         let sandbox = waiting.unwrap_or_else(|| (self.new_sandbox)());
-        let status = sandbox.handle(Kind::Event, request).await.status().as_u16();
+        let status = sandbox.handle(RowKind::Event, request).await.status().as_u16();
         idle().push(sandbox);
         status
     }

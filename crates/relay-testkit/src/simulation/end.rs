@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fastrand::Rng;
-use relay::destination::clay::ClayApi;
-use relay::destination::http_client::FarAnswer;
+use relay::destination::clay::ClayClient;
+use relay::destination::http_client::DestinationResponse;
 use relay::destination::loops::{LoopsApi, LoopsCall};
-use relay::destination::rate_limit_headers::Room;
-use relay_core::delivery::Cargo;
+use relay::destination::rate_limit_headers::QuotaHeaders;
 use relay_core::delivery::DeliveryId;
-use relay_core::policy::response::Outcome;
+use relay_core::delivery::DeliveryKind;
+use relay_core::policy::response::CallOutcome;
 use relay_core::secret::SecretString;
 use relay_core::webhook::route::ClayWebhook;
 
@@ -133,20 +133,26 @@ impl State {
         self.answered.push_back((now, number));
     }
 
-    fn take(&mut self, number: usize, key: Option<&str>, now: Duration) -> FarAnswer {
+    fn take(&mut self, number: usize, key: Option<&str>, now: Duration) -> DestinationResponse {
         while self.window.front().is_some_and(|at| now.saturating_sub(*at) >= Duration::from_secs(1)) {
             self.window.pop_front();
         }
         let used = u32::try_from(self.window.len()).unwrap_or(u32::MAX);
         let Some(remaining) = PER_SECOND.checked_sub(used.saturating_add(1)) else {
             self.refused += 1;
-            let room = Some(Room { limit: PER_SECOND, remaining: 0 });
-            return FarAnswer { room, ..FarAnswer::bare(Outcome::Answered(429)) };
+            let room = Some(QuotaHeaders { limit: PER_SECOND, remaining: 0 });
+            return DestinationResponse {
+                rate_limit: room,
+                ..DestinationResponse::without_response(CallOutcome::Answered(429))
+            };
         };
         self.window.push_back(now);
-        let room = Some(Room { limit: PER_SECOND, remaining });
+        let room = Some(QuotaHeaders { limit: PER_SECOND, remaining });
         if key.is_some_and(|key| !self.keys.insert(hash(key))) {
-            return FarAnswer { room, ..FarAnswer::bare(Outcome::Answered(409)) };
+            return DestinationResponse {
+                rate_limit: room,
+                ..DestinationResponse::without_response(CallOutcome::Answered(409))
+            };
         }
         if let Some(taken) = self.taken.get_mut(number) {
             if *taken == 0 {
@@ -156,7 +162,11 @@ impl State {
             *taken = taken.saturating_add(1);
             self.answering.insert(number);
         }
-        FarAnswer { room, body: Bytes::from_static(b"{}"), ..FarAnswer::bare(Outcome::Answered(200)) }
+        DestinationResponse {
+            rate_limit: room,
+            body: Bytes::from_static(b"{}"),
+            ..DestinationResponse::without_response(CallOutcome::Answered(200))
+        }
     }
 }
 
@@ -176,7 +186,7 @@ impl End {
         tokio::time::sleep(Duration::from_millis(milliseconds)).await;
     }
 
-    async fn call(&self, body: &[u8], key: Option<&str>, timeout: Duration) -> FarAnswer {
+    async fn call(&self, body: &[u8], key: Option<&str>, timeout: Duration) -> DestinationResponse {
         self.travel().await;
         let (now, number) = (self.world.elapsed(), number_in(body));
         let down = {
@@ -188,10 +198,10 @@ impl End {
         match down {
             Some(0) => {
                 tokio::time::sleep(timeout).await;
-                return FarAnswer::bare(Outcome::TimedOut);
+                return DestinationResponse::without_response(CallOutcome::TimedOut);
             }
-            Some(1) => return FarAnswer::bare(Outcome::Unreachable),
-            Some(_) => return FarAnswer::bare(Outcome::Answered(503)),
+            Some(1) => return DestinationResponse::without_response(CallOutcome::Unreachable),
+            Some(_) => return DestinationResponse::without_response(CallOutcome::Answered(503)),
             None => {}
         }
         let poisoned = {
@@ -202,7 +212,7 @@ impl End {
         };
         if poisoned {
             self.travel().await;
-            return FarAnswer::bare(Outcome::Answered(500));
+            return DestinationResponse::without_response(CallOutcome::Answered(500));
         }
         let answer = self.state().take(number, key, now);
         let takes = self.state().takes;
@@ -227,23 +237,23 @@ fn number_in(body: &[u8]) -> usize {
     number.unwrap_or(usize::MAX)
 }
 
-impl ClayApi for End {
-    async fn post(&self, _: &ClayWebhook, _: &DeliveryId, row: Bytes, timeout: Duration) -> FarAnswer {
+impl ClayClient for End {
+    async fn post(&self, _: &ClayWebhook, _: &DeliveryId, row: Bytes, timeout: Duration) -> DestinationResponse {
         // Clay says nothing of its room.
-        FarAnswer { room: None, ..self.call(&row, None, timeout).await }
+        DestinationResponse { rate_limit: None, ..self.call(&row, None, timeout).await }
     }
 }
 
 impl LoopsApi for End {
-    async fn call(&self, call: LoopsCall<'_>) -> FarAnswer {
+    async fn call(&self, call: LoopsCall<'_>) -> DestinationResponse {
         let key = match call.cargo {
-            Cargo::LoopsEvent { key } => Some(key.as_str()),
-            Cargo::LoopsContact | Cargo::ClayRow { .. } => None,
+            DeliveryKind::LoopsEvent { key } => Some(key.as_str()),
+            DeliveryKind::LoopsContact | DeliveryKind::ClayRow { .. } => None,
         };
         Self::call(self, call.body, key, call.timeout).await
     }
 
-    async fn properties(&self, _: &SecretString, _: Duration) -> FarAnswer {
-        FarAnswer::bare(Outcome::Answered(404))
+    async fn properties(&self, _: &SecretString, _: Duration) -> DestinationResponse {
+        DestinationResponse::without_response(CallOutcome::Answered(404))
     }
 }

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Request;
-use relay::ports::clock::Ambient as _;
+use relay::ports::clock::Clock as _;
 use relay_core::delivery::Direction;
-use relay_core::row::Kind;
-use relay_local::app::{Relay, SharedAmbient};
+use relay_core::row::RowKind;
+use relay_local::app::{Relay, SharedClock};
 use relay_local::worker;
 use relay_sqlite::store::{self, SqliteStore};
 use tempfile::TempDir;
@@ -40,7 +40,7 @@ impl Form for Local {
     fn nothing(_: Option<fn() -> usize>) -> TempDir {
         let memory = Path::new("/dev/shm");
         let folder = if memory.is_dir() { TempDir::new_in(memory) } else { TempDir::new() };
-        folder.unwrap_or_else(|fault| panic!("{fault}"))
+        folder.unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// SQLite has a heap of its own, which is not counted.
@@ -49,27 +49,27 @@ impl Form for Local {
     }
 
     fn start(folder: &TempDir, world: &Arc<Simulated>, loops: &Arc<Mutex<State>>, clay: &Arc<Mutex<State>>) -> Self {
-        let ambient: SharedAmbient = Arc::<Simulated>::clone(world);
-        let opened = store::open(folder.path(), ambient.now()).unwrap_or_else(|fault| panic!("{fault}"));
+        let ambient: SharedClock = Arc::<Simulated>::clone(world);
+        let opened = store::open(folder.path(), ambient.now()).unwrap_or_else(|error| panic!("{error}"));
         let store = SqliteStore::new(opened, Arc::clone(&ambient));
         let shared = settings();
         let end = |state: &Arc<Mutex<State>>| End::new(Arc::clone(world), Arc::clone(state));
-        let relay = Relay::between(end(loops), end(clay), &shared, keys(&shared).into(), &store, &ambient);
+        let relay = Relay::with_destinations(end(loops), end(clay), &shared, keys(&shared).into(), &store, &ambient);
         let (stop, stopping) = watch::channel(false);
         let clay = Arc::clone(&relay.clay_delivery);
         let loops = Arc::clone(&relay.loops_delivery);
-        let to_clay = worker::drain(store.clone(), Direction::LoopsToClay, clay, stopping.clone());
-        let to_loops = worker::drain(store, Direction::ClayToLoops, loops, stopping);
+        let to_clay = worker::run(store.clone(), Direction::LoopsToClay, clay, stopping.clone());
+        let to_loops = worker::run(store, Direction::ClayToLoops, loops, stopping);
         let workers = vec![tokio::spawn(to_clay), tokio::spawn(to_loops)];
         Self { relay, world: Arc::clone(world), stop, workers }
     }
 
     async fn take_webhook(&self, request: Request<Bytes>) -> u16 {
-        self.relay.webhook(request).await.status().as_u16()
+        self.relay.handle_webhook(request).await.status().as_u16()
     }
 
     async fn take_event(&self, request: Request<Bytes>) -> u16 {
-        self.relay.row(Kind::Event, request).await.status().as_u16()
+        self.relay.handle_row(RowKind::Event, request).await.status().as_u16()
     }
 
     fn world(&self) -> &Simulated {

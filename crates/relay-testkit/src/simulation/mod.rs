@@ -14,13 +14,13 @@ use bytes::Bytes;
 use fastrand::Rng;
 use http::Request;
 use jiff::{SignedDuration, Timestamp};
-use relay::config::env::{SettingReader, SharedSettings};
-use relay::ports::clock::Ambient;
+use relay::config::env::{EnvReader, SharedSettings};
+use relay::ports::clock::Clock;
 use relay::ports::secrets::{ClayToLoopsSecret, LoopsToClaySecret};
 use relay_core::secret::{RelayTokens, SecretString};
 use relay_core::webhook::route::{ClayRoute, ClayWebhook};
 use relay_core::webhook::signature::SigningSecret;
-use relay_local::reloading_secrets::Keys;
+use relay_local::reloading_secrets::Secrets;
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -72,7 +72,7 @@ pub async fn send_webhook<F: Form>(relay: &F, number: usize) -> u16 {
     for (name, value) in webhook::headers(&format!("msg_{number}"), relay.world().now().as_second(), &body) {
         request = request.header(name, value);
     }
-    let request = request.body(Bytes::from(body)).unwrap_or_else(|fault| panic!("{fault}"));
+    let request = request.body(Bytes::from(body)).unwrap_or_else(|error| panic!("{error}"));
     relay.take_webhook(request).await
 }
 
@@ -86,22 +86,22 @@ pub async fn send_event<F: Form>(relay: &F, number: usize, prefer: &'static str)
         .header("authorization", format!("Bearer {TOKEN}"))
         .header("prefer", prefer)
         .body(Bytes::from(body))
-        .unwrap_or_else(|fault| panic!("{fault}"));
+        .unwrap_or_else(|error| panic!("{error}"));
     relay.take_event(request).await
 }
 
 fn settings() -> SharedSettings {
     let variables = BTreeMap::from([("TYPED_PROPERTIES".to_owned(), "off".to_owned())]);
-    let mut reader = SettingReader::new(&variables);
+    let mut reader = EnvReader::new(&variables);
     SharedSettings::read(&mut reader)
 }
 
-fn keys(shared: &SharedSettings) -> Keys {
+fn keys(shared: &SharedSettings) -> Secrets {
     let url = "https://clay.example.com/v3/sources/webhook/x";
     let webhooks = ClayWebhook::new(url, None).into_iter().collect();
     let routes = vec![ClayRoute { name: "default".to_owned(), events: shared.relayed_events.clone(), webhooks }];
     let signing_secrets = SigningSecret::parse(webhook::SECRET).into_iter().collect();
-    Keys {
+    Secrets {
         loops_to_clay: LoopsToClaySecret { signing_secrets, routes },
         clay_to_loops: ClayToLoopsSecret {
             api_key: Some(SecretString::from("key")),
@@ -140,16 +140,16 @@ impl Simulated {
     }
 }
 
-impl Ambient for Simulated {
+impl Clock for Simulated {
     fn now(&self) -> Timestamp {
         BEGINNING + SignedDuration::try_from(self.elapsed()).unwrap_or_default()
     }
 
-    fn chance(&self) -> f64 {
+    fn random(&self) -> f64 {
         self.rng(Rng::f64)
     }
 
-    fn unique(&self) -> String {
+    fn new_id(&self) -> String {
         self.rng(|rng| format!("{:032x}", rng.u128(..)))
     }
 }

@@ -10,16 +10,16 @@ use aws_sdk_sqs::Client;
 use aws_sdk_sqs::operation::change_message_visibility::ChangeMessageVisibilityError;
 use aws_sdk_sqs::types::{Message, MessageSystemAttributeName};
 use jiff::{SignedDuration, Timestamp};
-use relay::ports::clock::Ambient;
-use relay::ports::queue::{DirectLane, Queue, StoreFault, Stored, WebhookLedger};
+use relay::ports::clock::Clock;
+use relay::ports::queue::{Enqueued, FastPath, Queue, StoreError, WebhookLedger};
 use relay_aws::lambda::batch::{self, MessageWorker};
 use relay_aws::lambda::worker::{ClayWorker, LoopsWorker};
-use relay_aws::ledger::contact_lock::AwsLane;
+use relay_aws::ledger::contact_lock::ContactFastPath;
 use relay_aws::ledger::deliveries::Ledger;
-use relay_aws::ledger::failure_counts::failures;
+use relay_aws::ledger::failure_counts::known_counts;
 use relay_aws::ledger::table::{Item, LedgerTable};
-use relay_aws::sdk::clients::Account;
-use relay_aws::sqs::early_release::Parking;
+use relay_aws::sdk::clients::AwsClients;
+use relay_aws::sqs::early_release::EarlyRelease;
 use relay_aws::sqs::message;
 use relay_aws::sqs::queue::SqsQueue;
 use relay_core::delivery::{Delivery, DeliveryId, Reason};
@@ -31,9 +31,9 @@ use crate::lambda_fake::event_source::record;
 use crate::lambda_fake::services::Services;
 use crate::lambda_fake::stack::{self, Stack};
 use crate::store_harness::batches::{Batches, die_in_a_batch, letter, work_on_batches};
-use crate::store_harness::scripted_destination::{Clock, End};
+use crate::store_harness::scripted_destination::{End, ManualClock};
 
-type SharedClock = Arc<Clock>;
+type SharedClock = Arc<ManualClock>;
 
 /// How long messages are really hidden that are hidden by the test's clock.
 const REALLY_HIDDEN: i32 = 36_000;
@@ -52,7 +52,7 @@ pub struct Aws {
     sqs: Client,
     services: Services,
     queue: FrontQueue,
-    lane: AwsLane<SharedClock>,
+    lane: ContactFastPath<SharedClock>,
     webhooks: Ledger,
     parking: Sandboxes,
     /// The messages that were received: their newest receipts, and when they can be received again.
@@ -71,8 +71,8 @@ struct Hidden {
 /// What workers remember as long as they live.
 #[derive(Debug, Default)]
 struct Sandboxes {
-    clay: Parking,
-    loops: Parking,
+    clay: EarlyRelease,
+    loops: EarlyRelease,
 }
 
 /// The queue to Clay, which forgets by the test's clock what was sent.
@@ -84,7 +84,7 @@ struct FrontQueue {
 }
 
 impl Queue for FrontQueue {
-    async fn put(&self, delivery: &Delivery) -> Result<Stored, StoreFault> {
+    async fn enqueue(&self, delivery: &Delivery) -> Result<Enqueued, StoreError> {
         let now = self.clock.now();
         let long_ago = {
             let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
@@ -94,28 +94,28 @@ impl Queue for FrontQueue {
             before.is_some_and(|at| now.duration_since(at) >= DEDUPLICATION)
         };
         if !long_ago {
-            return self.queue.put(delivery).await;
+            return self.queue.enqueue(delivery).await;
         }
-        let sent = self.queue.send(delivery, &self.clock.unique()).await;
-        sent.map(|()| Stored::New).map_err(|failed| failed.fault)
+        let sent = self.queue.send(delivery, &self.clock.new_id()).await;
+        sent.map(|()| Enqueued::New).map_err(|failed| failed.error)
     }
 
-    async fn put_dead(&self, delivery: &Delivery, reason: Reason) -> Result<(), StoreFault> {
-        self.queue.put_dead(delivery, reason).await
+    async fn dead_letter(&self, delivery: &Delivery, reason: Reason) -> Result<(), StoreError> {
+        self.queue.dead_letter(delivery, reason).await
     }
 }
 
 impl Aws {
     /// What a function sees of the account.
-    fn account(&self, function: &str) -> Account {
+    fn account(&self, function: &str) -> AwsClients {
         stack::account(&self.services.url(), function)
     }
 
-    fn ledger(&self, account: &Account) -> Ledger {
+    fn ledger(&self, account: &AwsClients) -> Ledger {
         Ledger::new(LedgerTable::new(account.dynamodb(), self.stack.table().to_owned()))
     }
 
-    fn queue_of(&self, account: &Account, way: usize) -> SqsQueue {
+    fn queue_of(&self, account: &AwsClients, way: usize) -> SqsQueue {
         let (queue, dead_letters) = WAYS[way];
         SqsQueue::new(account.clone(), self.stack.queue(queue).to_owned(), self.stack.queue(dead_letters).to_owned())
     }
@@ -136,7 +136,7 @@ impl Batches for Aws {
         let account = self.account("loops-delivery");
         let (attempt, ledger) = (end.clone(), self.ledger(&account));
         let (parking, ambient) = (std::mem::take(&mut self.parking.loops), Arc::clone(&self.clock));
-        let lane = AwsLane::new(self.queue_of(&account, 1), ledger.clone(), Arc::clone(&self.clock));
+        let lane = ContactFastPath::new(self.queue_of(&account, 1), ledger.clone(), Arc::clone(&self.clock));
         let worker = LoopsWorker { attempt, ledger, lane, parking, ambient };
         let worked = self.batch(1, &account, &worker, end, None).await;
         self.parking.loops = worker.parking;
@@ -153,7 +153,7 @@ impl Aws {
     async fn batch<W: MessageWorker>(
         &mut self,
         way: usize,
-        account: &Account,
+        account: &AwsClients,
         worker: &W,
         end: &End,
         moment: Option<Moment>,
@@ -176,10 +176,10 @@ impl Aws {
                 record["attributes"]["ApproximateReceiveCount"] = receives.to_string().into();
             }
         }
-        let event = serde_json::from_value(json!({"Records": records})).unwrap_or_else(|fault| panic!("{fault}"));
+        let event = serde_json::from_value(json!({"Records": records})).unwrap_or_else(|error| panic!("{error}"));
         let (queue, deadline) = (self.queue_of(account, way), Instant::now() + Duration::from_secs(60));
         let response = tokio::select! {
-            response = batch::run(worker, &queue, &self.clock, event, deadline) => response,
+            response = batch::process_batch(worker, &queue, &self.clock, event, deadline) => response,
             () = end.hangs() => return true,
         };
         if moment == Some(Moment::AfterTheRecord) {
@@ -191,7 +191,7 @@ impl Aws {
             if !back.contains(&id) {
                 let receipt = message.receipt_handle.clone().unwrap_or_default();
                 let deleted = self.sqs.delete_message().queue_url(&url).receipt_handle(receipt).send().await;
-                deleted.unwrap_or_else(|fault| panic!("{fault:?}"));
+                deleted.unwrap_or_else(|error| panic!("{error:?}"));
                 self.hidden.remove(id);
             }
         }
@@ -222,8 +222,8 @@ impl Aws {
         let change = self.sqs.change_message_visibility().queue_url(url).receipt_handle(receipt);
         let changed = change.visibility_timeout(seconds).send().await;
         // One that was shown meanwhile is not in flight any more.
-        let shown = changed.as_ref().is_err_and(|fault| {
-            fault.as_service_error().is_some_and(ChangeMessageVisibilityError::is_message_not_inflight)
+        let shown = changed.as_ref().is_err_and(|error| {
+            error.as_service_error().is_some_and(ChangeMessageVisibilityError::is_message_not_inflight)
         });
         assert!(shown || changed.is_ok(), "{changed:?}");
     }
@@ -246,7 +246,7 @@ pub(super) fn known_in(item: &Item) -> Option<Known> {
         reason: text("reason").map(|reason| (reason, status)),
         first_attempt_at: time("first_attempt_at"),
         last_attempt_at: time("last_attempt_at"),
-        failures: failures(item),
+        failures: known_counts(item),
     })
 }
 
@@ -260,12 +260,12 @@ async fn receive(sqs: &Client, url: &str, hidden: i32) -> Vec<Message> {
         .visibility_timeout(hidden)
         .send()
         .await;
-    received.unwrap_or_else(|fault| panic!("{fault:?}")).messages.unwrap_or_default()
+    received.unwrap_or_else(|error| panic!("{error:?}")).messages.unwrap_or_default()
 }
 
 impl AnyStore for Aws {
     async fn new() -> Self {
-        let (stack, clock) = (Stack::make().await, Arc::new(Clock::default()));
+        let (stack, clock) = (Stack::make().await, Arc::new(ManualClock::default()));
         let services = Services::start(stack::endpoint(), stack.described(), Arc::default()).await;
         let sqs = stack.account().sqs();
         let of = |function: &str, (queue, dead_letters): (&str, &str)| {
@@ -277,13 +277,13 @@ impl AnyStore for Aws {
         let (queue, _) = of("loops-to-clay", WAYS[0]);
         let queue = FrontQueue { queue, clock: Arc::clone(&clock), sent: Mutex::default() };
         let (loops, ledger) = of("clay-to-loops-event", WAYS[1]);
-        let lane = AwsLane::new(loops, ledger, Arc::clone(&clock));
+        let lane = ContactFastPath::new(loops, ledger, Arc::clone(&clock));
         let (_, webhooks) = of("clay-delivery", WAYS[0]);
         let (parking, hidden) = (Sandboxes::default(), BTreeMap::new());
         Self { clock, stack, sqs, services, queue, lane, webhooks, parking, hidden, receives: None }
     }
 
-    fn clock(&self) -> &Arc<Clock> {
+    fn clock(&self) -> &Arc<ManualClock> {
         &self.clock
     }
 
@@ -291,7 +291,7 @@ impl AnyStore for Aws {
         &self.queue
     }
 
-    fn lane(&self) -> &impl DirectLane {
+    fn lane(&self) -> &impl FastPath {
         &self.lane
     }
 
@@ -312,11 +312,11 @@ impl AnyStore for Aws {
         // What DynamoDB does by itself.
         let (dynamodb, table, now) = (self.stack.account().dynamodb(), self.stack.table(), self.clock.now());
         let items = dynamodb.scan().table_name(table).consistent_read(true).into_paginator().items().send();
-        for item in items.collect::<Result<Vec<_>, _>>().await.unwrap_or_else(|fault| panic!("{fault:?}")) {
+        for item in items.collect::<Result<Vec<_>, _>>().await.unwrap_or_else(|error| panic!("{error:?}")) {
             let expires = item.get("expires_at").and_then(|at| at.as_n().ok()?.parse::<i64>().ok());
             if expires.is_some_and(|at| at <= now.as_second()) {
                 let delete = dynamodb.delete_item().table_name(table).key("pk", item["pk"].clone());
-                delete.send().await.unwrap_or_else(|fault| panic!("{fault:?}"));
+                delete.send().await.unwrap_or_else(|error| panic!("{error:?}"));
             }
         }
     }
@@ -324,7 +324,7 @@ impl AnyStore for Aws {
     async fn known(&self, id: &DeliveryId) -> Option<Known> {
         let get = self.stack.account().dynamodb().get_item().table_name(self.stack.table()).consistent_read(true);
         let got = get.key("pk", AttributeValue::S(format!("delivery#{id}"))).send().await;
-        known_in(&got.unwrap_or_else(|fault| panic!("{fault:?}")).item?)
+        known_in(&got.unwrap_or_else(|error| panic!("{error:?}")).item?)
     }
 
     async fn dead_letters(&self) -> Vec<Letter> {
@@ -344,16 +344,18 @@ impl AnyStore for Aws {
             let dead_letters = self.stack.queue(dead_letters);
             for message in receive(&self.sqs, dead_letters, 0).await {
                 let body = message.body.clone().unwrap_or_default();
-                let Some(delivery) = message::open(&body).ok().filter(|delivery| delivery.id == *id) else { continue };
+                let Some(delivery) = message::decode(&body).ok().filter(|delivery| delivery.id == *id) else {
+                    continue;
+                };
                 let send = self.sqs.send_message().queue_url(self.stack.queue(queue)).message_body(body);
                 // As SQS' own redrive does it: a new message, with what stood on the letter.
                 let send = send.set_message_attributes(message.message_attributes.clone());
                 let send = send.message_group_id(delivery.contact.as_str());
-                let sent = send.message_deduplication_id(self.clock.unique()).send().await;
-                sent.unwrap_or_else(|fault| panic!("{fault:?}"));
+                let sent = send.message_deduplication_id(self.clock.new_id()).send().await;
+                sent.unwrap_or_else(|error| panic!("{error:?}"));
                 let receipt = message.receipt_handle.unwrap_or_default();
                 let deleted = self.sqs.delete_message().queue_url(dead_letters).receipt_handle(receipt).send().await;
-                deleted.unwrap_or_else(|fault| panic!("{fault:?}"));
+                deleted.unwrap_or_else(|error| panic!("{error:?}"));
                 return;
             }
         }
@@ -368,6 +370,6 @@ impl Aws {
     /// When it cannot be sent.
     pub async fn put_again(&self, delivery: &Delivery) {
         let queue = self.queue_of(&self.account("clay-to-loops-event"), 1);
-        queue.send(delivery, &self.clock.unique()).await.unwrap_or_else(|fault| panic!("{fault:?}"));
+        queue.send(delivery, &self.clock.new_id()).await.unwrap_or_else(|error| panic!("{error:?}"));
     }
 }

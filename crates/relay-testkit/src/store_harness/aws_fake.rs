@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::SignedDuration;
-use relay::ports::clock::Ambient;
-use relay::ports::queue::{DirectLane, Queue, WebhookLedger};
+use relay::ports::clock::Clock;
+use relay::ports::queue::{FastPath, Queue, WebhookLedger};
 use relay_aws::lambda::batch::MessageWorker;
 use relay_aws::lambda::worker::{ClayWorker, LoopsWorker};
-use relay_aws::ledger::contact_lock::AwsLane;
+use relay_aws::ledger::contact_lock::ContactFastPath;
 use relay_aws::ledger::deliveries::Ledger;
-use relay_aws::sdk::clients::Account;
-use relay_aws::sqs::early_release::Parking;
+use relay_aws::sdk::clients::AwsClients;
+use relay_aws::sqs::early_release::EarlyRelease;
 use relay_aws::sqs::message;
 use relay_aws::sqs::queue::SqsQueue;
 use relay_core::delivery::{Delivery, DeliveryId};
@@ -21,26 +21,26 @@ use super::{AnyStore, Known, Letter, Moment};
 use crate::aws_fake::{BATCH, Message, QUEUES, Services, invoke, queue, table};
 use crate::store_harness::aws::known_in;
 use crate::store_harness::batches::{Batches, die_in_a_batch, letter, work_on_batches};
-use crate::store_harness::scripted_destination::{Clock, End};
+use crate::store_harness::scripted_destination::{End, ManualClock};
 
-type SharedClock = Arc<Clock>;
+type SharedClock = Arc<ManualClock>;
 
 /// Services of its own.
 #[derive(Debug)]
 pub struct Emulated {
     clock: SharedClock,
     services: Services,
-    account: Account,
+    account: AwsClients,
     queue: SqsQueue,
-    lane: AwsLane<SharedClock>,
+    lane: ContactFastPath<SharedClock>,
     webhooks: Ledger,
     /// What the workers remember as long as they live.
-    parking: [Parking; 2],
+    parking: [EarlyRelease; 2],
     /// How often every message seems to have been received.
     pub receives: Option<u32>,
 }
 
-fn ledger(account: &Account) -> Ledger {
+fn ledger(account: &AwsClients) -> Ledger {
     Ledger::new(table(account))
 }
 
@@ -107,23 +107,23 @@ impl Emulated {
     /// # Panics
     /// When it cannot be sent.
     pub async fn put_again(&self, delivery: &Delivery) {
-        let sent = queue(&self.account, 1).send(delivery, &self.clock.unique()).await;
-        sent.unwrap_or_else(|fault| panic!("{fault:?}"));
+        let sent = queue(&self.account, 1).send(delivery, &self.clock.new_id()).await;
+        sent.unwrap_or_else(|error| panic!("{error:?}"));
     }
 }
 
 impl AnyStore for Emulated {
     async fn new() -> Self {
-        let clock = Arc::new(Clock::default());
-        let ambient: Arc<dyn Ambient> = Arc::<Clock>::clone(&clock);
+        let clock = Arc::new(ManualClock::default());
+        let ambient: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);
         let services = Services::new(Arc::default(), ambient).at_once();
         let account = services.account();
-        let lane = AwsLane::new(queue(&account, 1), ledger(&account), Arc::clone(&clock));
+        let lane = ContactFastPath::new(queue(&account, 1), ledger(&account), Arc::clone(&clock));
         let (queue, webhooks) = (queue(&account, 0), ledger(&account));
         Self { clock, services, account, queue, lane, webhooks, parking: Default::default(), receives: None }
     }
 
-    fn clock(&self) -> &Arc<Clock> {
+    fn clock(&self) -> &Arc<ManualClock> {
         &self.clock
     }
 
@@ -131,7 +131,7 @@ impl AnyStore for Emulated {
         &self.queue
     }
 
-    fn lane(&self) -> &impl DirectLane {
+    fn lane(&self) -> &impl FastPath {
         &self.lane
     }
 
@@ -155,7 +155,7 @@ impl AnyStore for Emulated {
     async fn known(&self, id: &DeliveryId) -> Option<Known> {
         let get = self.account.dynamodb().get_item().table_name("ledger").consistent_read(true);
         let got = get.key("pk", AttributeValue::S(format!("delivery#{id}"))).send().await;
-        known_in(&got.unwrap_or_else(|fault| panic!("{fault:?}")).item?)
+        known_in(&got.unwrap_or_else(|error| panic!("{error:?}")).item?)
     }
 
     async fn dead_letters(&self) -> Vec<Letter> {
@@ -168,10 +168,10 @@ impl AnyStore for Emulated {
     }
 
     async fn send_again(&mut self, id: &DeliveryId) {
-        let (now, token) = (self.clock.now(), self.clock.unique());
+        let (now, token) = (self.clock.now(), self.clock.new_id());
         let mut kept = self.services.kept();
         for (queue, dead) in QUEUES {
-            let is_it = |message: &&Message| message::open(&message.body).is_ok_and(|delivery| delivery.id == *id);
+            let is_it = |message: &&Message| message::decode(&message.body).is_ok_and(|delivery| delivery.id == *id);
             let Some(letter) = kept.queues.messages(dead).find(is_it).cloned() else { continue };
             kept.queues.take_out(dead, &letter.id);
             kept.queues.put(queue, letter, token, now);

@@ -45,7 +45,7 @@ pub(super) async fn die_in_a_batch(store: &mut impl Batches, end: &End, moment: 
 pub(super) fn letter(body: &str, attribute: impl Fn(&str) -> Option<String>) -> Letter {
     let time = |name: &str| attribute(name).and_then(|time| time.parse::<Timestamp>().ok());
     Letter {
-        id: message::open(body).unwrap_or_else(|fault| panic!("{fault}")).id.as_str().to_owned(),
+        id: message::decode(body).unwrap_or_else(|error| panic!("{error}")).id.as_str().to_owned(),
         reason: attribute(dead_letter::REASON).unwrap_or_default(),
         status: attribute(dead_letter::STATUS).and_then(|status| status.parse().ok()),
         attempts: attribute(dead_letter::ATTEMPTS).and_then(|number| number.parse().ok()).unwrap_or(u32::MAX),

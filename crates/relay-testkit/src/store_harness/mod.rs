@@ -12,10 +12,10 @@ use std::future::Future;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use relay::ports::queue::{DirectLane, Queue, WebhookLedger};
+use relay::ports::queue::{FastPath, Queue, WebhookLedger};
 use relay_core::delivery::DeliveryId;
 
-use scripted_destination::{Clock, End};
+use scripted_destination::{End, ManualClock};
 
 /// Reasons, each with the far end's status, and how often each occurred.
 pub type Failures = BTreeMap<(String, Option<u16>), u64>;
@@ -69,13 +69,13 @@ pub trait AnyStore: Sized {
     fn new() -> impl Future<Output = Self>;
 
     /// Its clock.
-    fn clock(&self) -> &Arc<Clock>;
+    fn clock(&self) -> &Arc<ManualClock>;
 
     /// Where events wait for Clay.
     fn queue(&self) -> &impl Queue;
 
     /// The lane past the queue to Loops.
-    fn lane(&self) -> &impl DirectLane;
+    fn lane(&self) -> &impl FastPath;
 
     /// What Clay's webhooks have taken.
     fn webhooks(&self) -> &impl WebhookLedger;

@@ -5,21 +5,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
-use relay::ports::clock::Ambient;
-use relay::ports::queue::Attempt;
+use relay::ports::clock::Clock;
+use relay::ports::queue::Deliver;
 use relay::rate_limit::limiter::Readiness;
-use relay_core::delivery::{Delivery, Disposition, History, Reason, ReasonCode};
+use relay_core::delivery::{AttemptHistory, AttemptResult, Delivery, Reason, ReasonCode};
 use relay_core::policy::retry;
 use tokio::sync::Notify;
 
 /// A clock that stands still until it is moved.
 #[derive(Debug)]
-pub struct Clock {
+pub struct ManualClock {
     now: Mutex<Timestamp>,
     given: AtomicU64,
 }
 
-impl Default for Clock {
+impl Default for ManualClock {
     fn default() -> Self {
         // Stores keep milliseconds.
         let now = Timestamp::from_millisecond(Timestamp::now().as_millisecond()).unwrap_or_default();
@@ -27,7 +27,7 @@ impl Default for Clock {
     }
 }
 
-impl Clock {
+impl ManualClock {
     /// Moves it.
     pub fn pass(&self, time: SignedDuration) {
         let mut now = lock(&self.now);
@@ -35,16 +35,16 @@ impl Clock {
     }
 }
 
-impl Ambient for Clock {
+impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
         *lock(&self.now)
     }
 
-    fn chance(&self) -> f64 {
+    fn random(&self) -> f64 {
         0.5
     }
 
-    fn unique(&self) -> String {
+    fn new_id(&self) -> String {
         format!("u{}x{:x}", self.given.fetch_add(1, Ordering::Relaxed), rand::random::<u64>())
     }
 }
@@ -72,7 +72,7 @@ pub struct End(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    clock: Arc<Clock>,
+    clock: Arc<ManualClock>,
     answers: Mutex<(VecDeque<Answer>, Answer)>,
     got: Mutex<Vec<String>>,
     hangs: Notify,
@@ -81,7 +81,7 @@ struct Inner {
 impl End {
     /// One that takes everything.
     #[must_use]
-    pub fn new(clock: &Arc<Clock>) -> Self {
+    pub fn new(clock: &Arc<ManualClock>) -> Self {
         let answers = Mutex::new((VecDeque::new(), Answer::Takes));
         Self(Arc::new(Inner { clock: Arc::clone(clock), answers, got: Mutex::default(), hangs: Notify::new() }))
     }
@@ -108,34 +108,34 @@ impl End {
     }
 }
 
-impl Attempt for End {
+impl Deliver for End {
     fn readiness(&self) -> Readiness {
         Readiness::Ready
     }
 
-    async fn attempt(&self, delivery: &Delivery, history: History) -> Disposition {
+    async fn attempt(&self, delivery: &Delivery, history: AttemptHistory) -> AttemptResult {
         lock(&self.0.got).push(String::from_utf8_lossy(&delivery.body).into_owned());
         let answer = {
             let mut answers = lock(&self.0.answers);
             answers.0.pop_front().unwrap_or(answers.1)
         };
         let now = self.0.clock.now();
-        let failed = |status| Reason { code: ReasonCode::FarEndFailed, status };
+        let failed = |status| Reason { code: ReasonCode::DestinationFailed, status };
         match answer {
-            Answer::Takes => Disposition::Delivered,
+            Answer::Takes => AttemptResult::Delivered,
             Answer::TakesAndHangs => {
                 self.0.hangs.notify_one();
                 std::future::pending().await
             }
             Answer::Refuses(status) => {
-                Disposition::Dead(Reason { code: ReasonCode::ClayRejected, status: Some(status) })
+                AttemptResult::DeadLetter(Reason { code: ReasonCode::ClayRejected, status: Some(status) })
             }
             Answer::AsksFor(seconds) => {
                 let asked = Some(std::time::Duration::from_secs(seconds.into()));
-                retry::try_later(history, Reason::own(ReasonCode::TimedOut), asked, now, 0.5)
+                retry::retry_or_dead_letter(history, Reason::without_status(ReasonCode::TimedOut), asked, now, 0.5)
             }
-            Answer::Fails(status) => retry::try_later(history, failed(Some(status)), None, now, 0.5),
-            Answer::NeedsMending => retry::hold(history, Reason::own(ReasonCode::NoWebhook), now),
+            Answer::Fails(status) => retry::retry_or_dead_letter(history, failed(Some(status)), None, now, 0.5),
+            Answer::NeedsMending => retry::hold(history, Reason::without_status(ReasonCode::NoWebhook), now),
         }
     }
 }

@@ -3,56 +3,58 @@
 use std::sync::Arc;
 
 use jiff::SignedDuration;
-use relay::ports::clock::Ambient;
-use relay::ports::queue::{Attempt as _, DirectLane, Queue, WebhookLedger};
+use relay::ports::clock::Clock;
+use relay::ports::queue::{Deliver as _, FastPath, Queue, WebhookLedger};
 use relay_core::delivery::{DeliveryId, Direction};
-use relay_sqlite::store::{self, Claimed, DeliveryReport, DeliveryState, Filter, First, Revival, SqliteStore};
+use relay_sqlite::store::{
+    self, ClaimOrder, ClaimedDelivery, DeliveryReport, DeliveryState, ListFilter, RedriveOutcome, SqliteStore,
+};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
 use super::{AnyStore, Known, Letter, Moment};
-use crate::store_harness::scripted_destination::{Clock, End};
+use crate::store_harness::scripted_destination::{End, ManualClock};
 
 /// A store in a folder of its own.
 #[derive(Debug)]
 pub struct Sqlite {
     folder: TempDir,
-    clock: Arc<Clock>,
+    clock: Arc<ManualClock>,
     store: SqliteStore,
 }
 
 impl Sqlite {
-    fn open(folder: &TempDir, clock: &Arc<Clock>) -> SqliteStore {
-        let opened = store::open(folder.path(), clock.now()).unwrap_or_else(|fault| panic!("{fault}"));
-        let ambient: Arc<dyn Ambient> = Arc::<Clock>::clone(clock);
+    fn open(folder: &TempDir, clock: &Arc<ManualClock>) -> SqliteStore {
+        let opened = store::open(folder.path(), clock.now()).unwrap_or_else(|error| panic!("{error}"));
+        let ambient: Arc<dyn Clock> = Arc::<ManualClock>::clone(clock);
         SqliteStore::new(opened, ambient)
     }
 
     /// What a worker takes next.
-    async fn claim(&self, direction: Direction) -> Option<Claimed> {
-        self.store.claim(direction, First::LongestDue).await.unwrap_or_else(|fault| panic!("{fault}"))
+    async fn claim(&self, direction: Direction) -> Option<ClaimedDelivery> {
+        self.store.claim(direction, ClaimOrder::Oldest).await.unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// The store as an operator opens it beside the relay.
     fn beside(&self) -> Connection {
-        let connection = store::open_existing(self.folder.path()).unwrap_or_else(|fault| panic!("{fault}"));
+        let connection = store::open_existing(self.folder.path()).unwrap_or_else(|error| panic!("{error}"));
         connection.unwrap_or_else(|| panic!("there is no store"))
     }
 
     fn list(&self, state: Option<DeliveryState>) -> Vec<DeliveryReport> {
-        store::list(&self.beside(), &Filter { state, limit: u32::MAX }).unwrap_or_else(|fault| panic!("{fault}"))
+        store::list(&self.beside(), &ListFilter { state, limit: u32::MAX }).unwrap_or_else(|error| panic!("{error}"))
     }
 }
 
 impl AnyStore for Sqlite {
     async fn new() -> Self {
-        let folder = TempDir::new().unwrap_or_else(|fault| panic!("{fault}"));
-        let clock = Arc::new(Clock::default());
+        let folder = TempDir::new().unwrap_or_else(|error| panic!("{error}"));
+        let clock = Arc::new(ManualClock::default());
         let store = Self::open(&folder, &clock);
         Self { folder, clock, store }
     }
 
-    fn clock(&self) -> &Arc<Clock> {
+    fn clock(&self) -> &Arc<ManualClock> {
         &self.clock
     }
 
@@ -60,7 +62,7 @@ impl AnyStore for Sqlite {
         &self.store
     }
 
-    fn lane(&self) -> &impl DirectLane {
+    fn lane(&self) -> &impl FastPath {
         &self.store
     }
 
@@ -72,8 +74,8 @@ impl AnyStore for Sqlite {
         for direction in [Direction::LoopsToClay, Direction::ClayToLoops] {
             while let Some(claimed) = self.claim(direction).await {
                 let disposition = end.attempt(&claimed.delivery, claimed.history).await;
-                let settled = self.store.settle(&claimed.delivery.id, disposition).await;
-                settled.unwrap_or_else(|fault| panic!("{fault}"));
+                let settled = self.store.finish_attempt(&claimed.delivery.id, disposition).await;
+                settled.unwrap_or_else(|error| panic!("{error}"));
             }
         }
     }
@@ -83,15 +85,15 @@ impl AnyStore for Sqlite {
         let claimed = claimed.unwrap_or_else(|| panic!("nothing is due"));
         let disposition = end.attempt(&claimed.delivery, claimed.history).await;
         if moment == Moment::AfterTheRecord {
-            let settled = self.store.settle(&claimed.delivery.id, disposition).await;
-            settled.unwrap_or_else(|fault| panic!("{fault}"));
+            let settled = self.store.finish_attempt(&claimed.delivery.id, disposition).await;
+            settled.unwrap_or_else(|error| panic!("{error}"));
         }
         self.store = Self::open(&self.folder, &self.clock);
     }
 
     async fn let_pass(&mut self, time: SignedDuration) {
         self.clock.pass(time);
-        self.store.forget_old().await.unwrap_or_else(|fault| panic!("{fault}"));
+        self.store.purge_delivered().await.unwrap_or_else(|error| panic!("{error}"));
     }
 
     async fn known(&self, id: &DeliveryId) -> Option<Known> {
@@ -119,8 +121,8 @@ impl AnyStore for Sqlite {
     }
 
     async fn send_again(&mut self, id: &DeliveryId) {
-        let revived = store::revive(&mut self.beside(), id.as_str(), true, self.clock.now());
-        let revived = revived.unwrap_or_else(|fault| panic!("{fault}"));
-        assert_eq!(revived, Revival::Waits, "{id} is no dead letter");
+        let revived = store::redrive(&mut self.beside(), id.as_str(), true, self.clock.now());
+        let revived = revived.unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(revived, RedriveOutcome::Waits, "{id} is no dead letter");
     }
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use relay_core::contact::ContactHashKey;
 use relay_core::webhook::event::CONTACT_CREATED;
-use relay_core::webhook::payload::ClayPayload;
-use relay_core::webhook::route::far_end_url;
+use relay_core::webhook::payload::PayloadFormat;
+use relay_core::webhook::route::parse_destination_url;
 use relay_core::webhook::selection::{EventPattern, EventSelection};
 use relay_core::webhook::signature::Tolerance;
 
@@ -39,12 +39,12 @@ const LOOPS_API: &str = "https://app.loops.so/api";
 /// The pace towards each end, below the ten a second that it takes.
 const DEFAULT_RATE: NonZeroU32 = NonZeroU32::MIN.saturating_add(7);
 /// The longest text that Loops takes as a value (Loops API reference, "Debugging"): quotes included, 500.
-const SOURCE_CHARACTERS: usize = 498;
+const MAX_SOURCE_CHARS: usize = 498;
 
 /// A variable whose value does not have its form.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{name} must be {form}, for example {name}={example}")]
-pub struct SettingFault {
+pub struct SettingError {
     /// The variable.
     pub name: &'static str,
     /// What its value must be.
@@ -55,12 +55,12 @@ pub struct SettingFault {
 
 /// Reads variables and collects what is wrong with them.
 #[derive(Debug)]
-pub struct SettingReader<'a> {
+pub struct EnvReader<'a> {
     variables: &'a BTreeMap<String, String>,
-    faults: Vec<SettingFault>,
+    faults: Vec<SettingError>,
 }
 
-impl<'a> SettingReader<'a> {
+impl<'a> EnvReader<'a> {
     /// A reader of these variables.
     #[must_use]
     pub const fn new(variables: &'a BTreeMap<String, String>) -> Self {
@@ -69,7 +69,7 @@ impl<'a> SettingReader<'a> {
 
     /// The variable as it is set, white space around it removed; also where it is set but empty.
     #[must_use]
-    pub fn text(&self, name: &str) -> Option<&'a str> {
+    pub fn raw(&self, name: &str) -> Option<&'a str> {
         self.variables.get(name).map(|value| value.trim())
     }
 
@@ -82,10 +82,10 @@ impl<'a> SettingReader<'a> {
         example: &'static str,
         read: impl FnOnce(&str) -> Option<T>,
     ) -> T {
-        match self.text(name).map(read) {
+        match self.raw(name).map(read) {
             Some(Some(value)) => value,
             Some(None) => {
-                self.fault(SettingFault { name, form, example });
+                self.push_error(SettingError { name, form, example });
                 default
             }
             None => default,
@@ -93,15 +93,15 @@ impl<'a> SettingReader<'a> {
     }
 
     /// Notes a fault.
-    pub fn fault(&mut self, fault: SettingFault) {
-        self.faults.push(fault);
+    pub fn push_error(&mut self, error: SettingError) {
+        self.faults.push(error);
     }
 
     /// The settings, if nothing is wrong.
     ///
     /// # Errors
     /// Every fault that was found.
-    pub fn finish<T>(self, settings: T) -> Result<T, Vec<SettingFault>> {
+    pub fn into_result<T>(self, settings: T) -> Result<T, Vec<SettingError>> {
         if self.faults.is_empty() { Ok(settings) } else { Err(self.faults) }
     }
 }
@@ -114,7 +114,7 @@ pub struct SharedSettings {
     /// [`SIGNATURE_TOLERANCE_SECONDS`]
     pub signature_tolerance: Tolerance,
     /// [`CLAY_PAYLOAD`]
-    pub clay_payload: ClayPayload,
+    pub clay_payload: PayloadFormat,
     /// [`CLAY_RATE_PER_SECOND`]
     pub clay_rate: NonZeroU32,
     /// [`LOOPS_RATE_PER_SECOND`]
@@ -133,7 +133,7 @@ pub struct SharedSettings {
 
 impl SharedSettings {
     /// Reads them; faults are noted in the reader.
-    pub fn read(reader: &mut SettingReader<'_>) -> Self {
+    pub fn read(reader: &mut EnvReader<'_>) -> Self {
         let rate = |text: &str| text.parse().ok().filter(|rate: &NonZeroU32| rate.get() <= 1000);
         let rate_form = "a whole number from 1 to 1000";
         Self {
@@ -146,14 +146,14 @@ impl SharedSettings {
             ),
             signature_tolerance: reader.read(
                 SIGNATURE_TOLERANCE_SECONDS,
-                Tolerance::of_seconds(300),
+                Tolerance::from_secs(300),
                 "a whole number of seconds from 0 (any time is taken) to 4294967295",
                 "300",
-                |text| text.parse().ok().map(Tolerance::of_seconds),
+                |text| text.parse().ok().map(Tolerance::from_secs),
             ),
-            clay_payload: reader.read(CLAY_PAYLOAD, ClayPayload::Raw, "raw or with-id", "raw", |text| match text {
-                "raw" => Some(ClayPayload::Raw),
-                "with-id" => Some(ClayPayload::WithId),
+            clay_payload: reader.read(CLAY_PAYLOAD, PayloadFormat::Raw, "raw or with-id", "raw", |text| match text {
+                "raw" => Some(PayloadFormat::Raw),
+                "with-id" => Some(PayloadFormat::WithId),
                 _ => None,
             }),
             clay_rate: reader.read(CLAY_RATE_PER_SECOND, DEFAULT_RATE, rate_form, "8", rate),
@@ -164,12 +164,12 @@ impl SharedSettings {
                 "an https URL (http only for this machine) without a query",
                 LOOPS_API,
                 |text| {
-                    let url = far_end_url(text).ok()?;
+                    let url = parse_destination_url(text).ok()?;
                     (url.query().is_none() && url.fragment().is_none()).then(|| url.into())
                 },
             ),
             contact_source: reader.read(CONTACT_SOURCE, None, "a text of at most 498 characters", "Clay", |text| {
-                (text.chars().count() <= SOURCE_CHARACTERS).then(|| (!text.is_empty()).then(|| text.to_owned()))
+                (text.chars().count() <= MAX_SOURCE_CHARS).then(|| (!text.is_empty()).then(|| text.to_owned()))
             }),
             typed_properties: reader.read(TYPED_PROPERTIES, true, "on or off", "on", |text| match text {
                 "on" => Some(true),
@@ -184,7 +184,7 @@ impl SharedSettings {
                 |text| text.parse().ok().filter(|seconds| (1..=86_400).contains(seconds)).map(Duration::from_secs),
             ),
             // Any text will do.
-            contact_hash_key: reader.text(CONTACT_HASH_KEY).and_then(ContactHashKey::new),
+            contact_hash_key: reader.raw(CONTACT_HASH_KEY).and_then(ContactHashKey::new),
         }
     }
 }
@@ -193,11 +193,11 @@ impl SharedSettings {
 mod tests {
     use super::*;
 
-    fn read(variables: &[(&str, &str)]) -> Result<SharedSettings, Vec<SettingFault>> {
+    fn read(variables: &[(&str, &str)]) -> Result<SharedSettings, Vec<SettingError>> {
         let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let mut reader = SettingReader::new(&variables);
+        let mut reader = EnvReader::new(&variables);
         let settings = SharedSettings::read(&mut reader);
-        reader.finish(settings)
+        reader.into_result(settings)
     }
 
     #[test]

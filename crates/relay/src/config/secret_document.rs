@@ -13,10 +13,10 @@ use crate::ports::secrets::{ClayToLoopsSecret, LoopsToClaySecret};
 
 /// A document that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum DocumentFault {
+pub enum DocumentError {
     /// It is not JSON of the right form.
     #[error("it is not the JSON document that it should be (line {line}, column {column}): compare it with the README")]
-    NotTheDocument {
+    InvalidJson {
         /// Where it breaks.
         line: usize,
         /// Where it breaks.
@@ -65,18 +65,18 @@ struct ClayToLoopsDocument {
     #[serde(default)]
     loops_api_key: String,
     #[serde(default)]
-    relay_tokens: Tokens,
+    relay_tokens: TokenList,
 }
 
 /// A list, or the single text that a stack can generate.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Tokens {
+enum TokenList {
     List(Vec<String>),
     Single(String),
 }
 
-impl Default for Tokens {
+impl Default for TokenList {
     fn default() -> Self {
         Self::List(Vec::new())
     }
@@ -87,7 +87,7 @@ impl LoopsToClaySecret {
     ///
     /// # Errors
     /// When it has another form, or a place is filled in wrongly.
-    pub fn read(json: &str) -> Result<Self, DocumentFault> {
+    pub fn read(json: &str) -> Result<Self, DocumentError> {
         let document: LoopsToClayDocument = read_object(json)?;
         let signing_secrets = document
             .loops_signing_secrets
@@ -109,25 +109,25 @@ impl ClayToLoopsSecret {
     ///
     /// # Errors
     /// When it has another form.
-    pub fn read(json: &str) -> Result<Self, DocumentFault> {
+    pub fn read(json: &str) -> Result<Self, DocumentError> {
         let document: ClayToLoopsDocument = read_object(json)?;
         let tokens = match document.relay_tokens {
-            Tokens::List(tokens) => RelayTokens::new(tokens),
-            Tokens::Single(token) => RelayTokens::new([token]),
+            TokenList::List(tokens) => RelayTokens::new(tokens),
+            TokenList::Single(token) => RelayTokens::new([token]),
         };
         Ok(Self { api_key: secret_if_set(&document.loops_api_key), tokens })
     }
 }
 
 /// An object alone: a list of values is taken for the fields in their order otherwise, and nobody would see which is which.
-fn read_object<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, DocumentFault> {
+fn read_object<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, DocumentError> {
     if !json.trim_start().starts_with('{') {
-        return Err(DocumentFault::NotTheDocument { line: 1, column: 1 });
+        return Err(DocumentError::InvalidJson { line: 1, column: 1 });
     }
-    serde_json::from_str(json).map_err(|fault| not_the_document(&fault))
+    serde_json::from_str(json).map_err(|error| invalid_json(&error))
 }
 
-fn route(document: &RouteDocument) -> Result<ClayRoute, DocumentFault> {
+fn route(document: &RouteDocument) -> Result<ClayRoute, DocumentError> {
     let name = document.name.trim();
     let place = |field: &str| format!("clay_routes[{name:?}].{field}");
     let events: EventSelection =
@@ -140,12 +140,12 @@ fn route(document: &RouteDocument) -> Result<ClayRoute, DocumentFault> {
     Ok(ClayRoute { name: name.to_owned(), events, webhooks })
 }
 
-fn malformed(place: String, form: &'static str) -> DocumentFault {
-    DocumentFault::Malformed { place, form }
+fn malformed(place: String, form: &'static str) -> DocumentError {
+    DocumentError::Malformed { place, form }
 }
 
-fn not_the_document(fault: &serde_json::Error) -> DocumentFault {
-    DocumentFault::NotTheDocument { line: fault.line(), column: fault.column() }
+fn invalid_json(error: &serde_json::Error) -> DocumentError {
+    DocumentError::InvalidJson { line: error.line(), column: error.column() }
 }
 
 #[cfg(test)]
@@ -165,13 +165,13 @@ mod tests {
         assert!(secret.routes[0].events.selects("email.opened"));
         assert_eq!(secret.routes[0].webhooks.len(), 1);
         let secret = ClayToLoopsSecret::read(r#"{"loops_api_key": "k", "relay_tokens": ["t"]}"#).unwrap();
-        assert!(secret.api_key.is_some() && secret.tokens.admit(Some(b"Bearer t")));
+        assert!(secret.api_key.is_some() && secret.tokens.authorizes(Some(b"Bearer t")));
     }
 
     #[test]
     fn a_generated_token_may_stand_without_a_list() {
         let secret = ClayToLoopsSecret::read(r#"{"loops_api_key": "k", "relay_tokens": "t"}"#).unwrap();
-        assert!(secret.tokens.admit(Some(b"Bearer t")));
+        assert!(secret.tokens.authorizes(Some(b"Bearer t")));
         assert!(ClayToLoopsSecret::read(r#"{"relay_tokens": ""}"#).unwrap().tokens.is_empty());
     }
 
@@ -186,25 +186,25 @@ mod tests {
 
     #[test]
     fn a_fault_names_its_place_and_not_its_value() {
-        let fault = LoopsToClaySecret::read(r#"{"loops_signing_secrets": ["%hidden%"]}"#).unwrap_err();
-        assert_eq!(fault.to_string(), "loops_signing_secrets[0] must be base64, with or without whsec_");
-        let fault = LoopsToClaySecret::read(
+        let error = LoopsToClaySecret::read(r#"{"loops_signing_secrets": ["%hidden%"]}"#).unwrap_err();
+        assert_eq!(error.to_string(), "loops_signing_secrets[0] must be base64, with or without whsec_");
+        let error = LoopsToClaySecret::read(
             r#"{"clay_routes": [{"name": "a", "events": ["*"], "webhooks": [{"url": "http://hidden.example.com"}]}]}"#,
         )
         .unwrap_err();
-        assert!(fault.to_string().contains(r#"clay_routes["a"].webhooks"#) && !fault.to_string().contains("hidden"));
+        assert!(error.to_string().contains(r#"clay_routes["a"].webhooks"#) && !error.to_string().contains("hidden"));
         for json in ["hidden", r#"{"hidden": 1}"#, r#"{"loops_api_key": 7}"#] {
-            let fault = ClayToLoopsSecret::read(json).unwrap_err();
-            assert!(!fault.to_string().contains("hidden"), "{fault}");
+            let error = ClayToLoopsSecret::read(json).unwrap_err();
+            assert!(!error.to_string().contains("hidden"), "{error}");
         }
     }
 
     #[test]
     fn a_list_in_place_of_the_object_is_not_taken_for_its_fields() {
-        let fault = DocumentFault::NotTheDocument { line: 1, column: 1 };
+        let error = DocumentError::InvalidJson { line: 1, column: 1 };
         for list in [r#"["key", ["token"]]"#, " []", "\"text\"", "null", ""] {
-            assert_eq!(ClayToLoopsSecret::read(list).unwrap_err(), fault, "{list}");
-            assert_eq!(LoopsToClaySecret::read(list).unwrap_err(), fault, "{list}");
+            assert_eq!(ClayToLoopsSecret::read(list).unwrap_err(), error, "{list}");
+            assert_eq!(LoopsToClaySecret::read(list).unwrap_err(), error, "{list}");
         }
         assert!(ClayToLoopsSecret::read("\n {}").is_ok());
     }

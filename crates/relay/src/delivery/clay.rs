@@ -2,33 +2,34 @@
 //! when one has taken its 50,000.
 
 use jiff::{SignedDuration, Timestamp};
-use relay_core::delivery::{Cargo, Delivery, Disposition, History, Reason, ReasonCode};
-use relay_core::policy::response::{Decision, Lane, Outcome, decide};
+use relay_core::delivery::{AttemptHistory, AttemptResult, Delivery, DeliveryKind, Reason, ReasonCode};
+use relay_core::policy::response::{CallOutcome, Decision, SendPath, decide};
 use relay_core::policy::retry;
-use relay_core::webhook::payload::ClayPayload;
+use relay_core::webhook::payload::PayloadFormat;
 use relay_core::webhook::route::ClayWebhook;
 use tokio::time::{Duration, Instant};
 use tracing::{error, warn};
 
-use crate::delivery::outcome::{firm_if_alone, later_because, reason_of, tell};
-use crate::delivery::pool_usage::PoolCount;
-use crate::destination::clay::ClayApi;
-use crate::ports::clock::Ambient;
-use crate::ports::queue::{Attempt, Submission, WebhookLedger, WebhookUse};
+use crate::delivery::outcome::{defer_unavailable, log_attempt, pin_if_only_failure, reason_for};
+use crate::delivery::pool_usage::PoolUsage;
+use crate::delivery::reroute::{Rerouter, webhook_without_route};
+use crate::destination::clay::ClayClient;
+use crate::ports::clock::Clock;
+use crate::ports::queue::{Deliver, Queue, Submission, WebhookLedger, WebhookUsage};
 use crate::ports::secrets::{LoopsToClaySecret, SecretSource};
-use crate::rate_limit::limiter::{Pace, Readiness};
-use crate::telemetry::event::Tally;
+use crate::rate_limit::limiter::{RateLimiter, Readiness};
+use crate::telemetry::event::CallStats;
 
 /// The longest that one post may take.
 const POST_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long Clay is left alone after a 429 that does not say how long (its own answer says one second).
-const FULL_PAUSE: Duration = Duration::from_secs(1);
+const DEFAULT_THROTTLE: Duration = Duration::from_secs(1);
 /// How long a webhook that is gone (404, 410) is passed over; one that is used up (403) stays so.
-const GONE_FOR: SignedDuration = SignedDuration::from_mins(15);
+const GONE_COOLDOWN: SignedDuration = SignedDuration::from_mins(15);
 
 /// The worker.
 #[derive(Debug, Clone)]
-pub struct ClayDelivery<S, C, W, P, A> {
+pub struct ClayDeliverer<S, C, W, P, A, Q> {
     /// The routes.
     pub secrets: S,
     /// Clay's webhooks.
@@ -40,122 +41,135 @@ pub struct ClayDelivery<S, C, W, P, A> {
     /// Time and chance.
     pub ambient: A,
     /// What a table gets.
-    pub payload: ClayPayload,
+    pub payload: PayloadFormat,
+    /// Queue for the deliveries that a redriven event becomes, where it had no route when it arrived.
+    pub queue: Q,
 }
 
 /// What one pass over a pool came to.
-enum Pass {
-    Ended(Disposition),
+enum PoolResult {
+    Ended(AttemptResult),
     /// A person has to mend it: a refused token, a pool that is used up or empty.
-    ToBeMended(Reason),
+    NeedsOperator(Reason),
 }
 
-impl<S, C, W, P, A> Attempt for ClayDelivery<S, C, W, P, A>
+impl<S, C, W, P, A, Q> Deliver for ClayDeliverer<S, C, W, P, A, Q>
 where
     S: SecretSource<LoopsToClaySecret>,
-    C: ClayApi,
+    C: ClayClient,
     W: WebhookLedger,
-    P: Pace,
-    A: Ambient,
+    P: RateLimiter,
+    A: Clock,
+    Q: Queue,
 {
     fn readiness(&self) -> Readiness {
         self.pace.readiness()
     }
 
-    async fn attempt(&self, delivery: &Delivery, history: History) -> Disposition {
-        let (begun, mut tally) = (Instant::now(), Tally::default());
+    async fn attempt(&self, delivery: &Delivery, history: AttemptHistory) -> AttemptResult {
+        if let Some(webhook_id) = webhook_without_route(delivery) {
+            let rerouter = Rerouter { secrets: &self.secrets, clock: &self.ambient, queue: &self.queue };
+            return rerouter.reroute(delivery, webhook_id, history).await;
+        }
+        let (begun, mut tally) = (Instant::now(), CallStats::default());
         let end = self.try_once(delivery, history, &mut tally).await;
-        tell(delivery, history, end, begun, tally, self.ambient.now());
+        log_attempt(delivery, history, end, begun, tally, self.ambient.now());
         end
     }
 }
 
-impl<S, C, W, P, A> ClayDelivery<S, C, W, P, A>
+impl<S, C, W, P, A, Q> ClayDeliverer<S, C, W, P, A, Q>
 where
     S: SecretSource<LoopsToClaySecret>,
-    C: ClayApi,
+    C: ClayClient,
     W: WebhookLedger,
-    P: Pace,
-    A: Ambient,
+    P: RateLimiter,
+    A: Clock,
 {
-    async fn try_once(&self, delivery: &Delivery, history: History, tally: &mut Tally) -> Disposition {
+    async fn try_once(&self, delivery: &Delivery, history: AttemptHistory, tally: &mut CallStats) -> AttemptResult {
         let Ok(secret) = self.secrets.current().await else {
-            return self.unreadable(history);
+            return self.secret_unavailable(history);
         };
-        let reason = match self.pass(delivery, history, &secret, tally).await {
-            Pass::Ended(disposition) => return disposition,
-            Pass::ToBeMended(reason) => reason,
+        let reason = match self.try_pool(delivery, history, &secret, tally).await {
+            PoolResult::Ended(disposition) => return disposition,
+            PoolResult::NeedsOperator(reason) => reason,
         };
         let refused = reason.code == ReasonCode::ClayTokenRejected;
         let hold = |reason| retry::hold(history, reason, self.ambient.now());
-        let mended = match self.secrets.reread().await {
+        let mended = match self.secrets.refresh().await {
             Ok(mended) => mended,
-            Err(_) if refused => return self.unreadable(history),
+            Err(_) if refused => return self.secret_unavailable(history),
             Err(_) => return hold(reason),
         };
         // A token may have been set anew under the same URL; a pool that is used up needs another URL.
         if !refused && pool(delivery, &secret) == pool(delivery, &mended) {
             return hold(reason);
         }
-        match self.pass(delivery, history, &mended, tally).await {
-            Pass::Ended(disposition) => disposition,
-            Pass::ToBeMended(reason) => hold(reason),
+        match self.try_pool(delivery, history, &mended, tally).await {
+            PoolResult::Ended(disposition) => disposition,
+            PoolResult::NeedsOperator(reason) => hold(reason),
         }
     }
 
     /// Tries the webhooks of the delivery's route, one after another, until one answers for the row.
-    async fn pass(&self, delivery: &Delivery, history: History, secret: &LoopsToClaySecret, tally: &mut Tally) -> Pass {
-        let Cargo::ClayRow { route, webhook_id } = &delivery.cargo else {
-            return Pass::Ended(Disposition::Dead(Reason::own(ReasonCode::NoRoute)));
+    async fn try_pool(
+        &self,
+        delivery: &Delivery,
+        history: AttemptHistory,
+        secret: &LoopsToClaySecret,
+        tally: &mut CallStats,
+    ) -> PoolResult {
+        let DeliveryKind::ClayRow { route, webhook_id } = &delivery.kind else {
+            return PoolResult::Ended(AttemptResult::DeadLetter(Reason::without_status(ReasonCode::NoRoute)));
         };
         let pool = secret.routes.iter().find(|known| known.name == *route).map(|route| route.webhooks.as_slice());
         let pool = pool.unwrap_or_default();
-        let mut reason = Reason::own(ReasonCode::NoWebhook);
-        let mut count = PoolCount::default();
-        for webhook in self.open_first(pool, &mut count).await {
-            if let Err(left_alone) = self.pace.wait().await {
-                return Pass::Ended(later_because(left_alone, self.ambient.now()));
+        let mut reason = Reason::without_status(ReasonCode::NoWebhook);
+        let mut count = PoolUsage::default();
+        for webhook in self.usable_webhooks(pool, &mut count).await {
+            if let Err(left_alone) = self.pace.acquire().await {
+                return PoolResult::Ended(defer_unavailable(left_alone, self.ambient.now()));
             }
             let row = self.payload.render(&delivery.body, webhook_id, delivery.received_at);
             let asked = Instant::now();
             let answer = self.clay.post(webhook, &delivery.id, row, POST_TIMEOUT).await;
             tally.note(asked.elapsed());
-            self.pace.note(&answer).await;
-            reason = reason_of(Lane::ClayWorker, answer.outcome);
-            match decide(Lane::ClayWorker, answer.outcome, false) {
+            self.pace.record(&answer).await;
+            reason = reason_for(SendPath::ClayWorker, answer.outcome);
+            match decide(SendPath::ClayWorker, answer.outcome, false) {
                 Decision::Delivered | Decision::Duplicate => {
                     self.note(webhook, Submission::Taken).await;
-                    tally.pool = count.taken(&webhook.key());
-                    return Pass::Ended(Disposition::Delivered);
+                    tally.pool = count.record_accepted(&webhook.fingerprint());
+                    return PoolResult::Ended(AttemptResult::Delivered);
                 }
                 Decision::NextWebhook => {
                     let status = reason.status.unwrap_or_default();
-                    warn!(webhook = webhook.key(), status, "this Clay webhook takes no more rows");
+                    warn!(webhook = webhook.fingerprint(), status, "this Clay webhook takes no more rows");
                     self.note(webhook, Submission::Refused(status)).await;
-                    tally.pool = count.refused(&webhook.key(), status);
+                    tally.pool = count.record_rejected(&webhook.fingerprint(), status);
                 }
-                Decision::RereadSecretThen(_) => return Pass::ToBeMended(reason),
-                Decision::DeadLetter | Decision::Refuse => return Pass::Ended(Disposition::Dead(reason)),
-                Decision::TryLater | Decision::RetryThenStore => {
-                    if answer.outcome == Outcome::Answered(429) {
-                        self.pace.pause(answer.retry_after.unwrap_or(FULL_PAUSE)).await;
+                Decision::RefreshSecretThen(_) => return PoolResult::NeedsOperator(reason),
+                Decision::DeadLetter | Decision::Reject => return PoolResult::Ended(AttemptResult::DeadLetter(reason)),
+                Decision::RetryLater | Decision::RetryThenQueue => {
+                    if answer.outcome == CallOutcome::Answered(429) {
+                        self.pace.throttle_for(answer.retry_after.unwrap_or(DEFAULT_THROTTLE)).await;
                     }
                     let later = self.later(history, reason, answer.retry_after);
-                    return Pass::Ended(firm_if_alone(later, history, &self.pace, self.ambient.now()));
+                    return PoolResult::Ended(pin_if_only_failure(later, history, &self.pace, self.ambient.now()));
                 }
             }
         }
-        Pass::ToBeMended(reason)
+        PoolResult::NeedsOperator(reason)
     }
 
     /// The webhooks that are not known to refuse; where all are, the last of them, to see whether it still does.
-    async fn open_first<'a>(&self, pool: &'a [ClayWebhook], count: &mut PoolCount) -> Vec<&'a ClayWebhook> {
+    async fn usable_webhooks<'a>(&self, pool: &'a [ClayWebhook], count: &mut PoolUsage) -> Vec<&'a ClayWebhook> {
         let now = self.ambient.now();
         let mut open = Vec::new();
         for webhook in pool {
             // A ledger that cannot be read closes no webhook.
-            let usage = self.ledger.usage(&webhook.key()).await;
-            count.add(webhook.key(), usage.as_ref().ok().copied());
+            let usage = self.ledger.usage(&webhook.fingerprint()).await;
+            count.add(webhook.fingerprint(), usage.as_ref().ok().copied());
             let usage = usage.unwrap_or_default();
             if !is_closed(usage, now) {
                 open.push(webhook);
@@ -168,31 +182,31 @@ where
     }
 
     async fn note(&self, webhook: &ClayWebhook, submission: Submission) {
-        if let Err(fault) = self.ledger.note(&webhook.key(), submission, self.ambient.now()).await {
-            error!(webhook = webhook.key(), fault = %fault, "the use of a Clay webhook was not counted");
+        if let Err(error) = self.ledger.record(&webhook.fingerprint(), submission, self.ambient.now()).await {
+            error!(webhook = webhook.fingerprint(), error = %error, "the use of a Clay webhook was not counted");
         }
     }
 
-    fn unreadable(&self, history: History) -> Disposition {
-        self.later(history, Reason::own(ReasonCode::SecretUnavailable), None)
+    fn secret_unavailable(&self, history: AttemptHistory) -> AttemptResult {
+        self.later(history, Reason::without_status(ReasonCode::SecretUnavailable), None)
     }
 
-    fn later(&self, history: History, reason: Reason, asked: Option<Duration>) -> Disposition {
-        retry::try_later(history, reason, asked, self.ambient.now(), self.ambient.chance())
+    fn later(&self, history: AttemptHistory, reason: Reason, asked: Option<Duration>) -> AttemptResult {
+        retry::retry_or_dead_letter(history, reason, asked, self.ambient.now(), self.ambient.random())
     }
 }
 
 /// What is known of the pool of a delivery's route, to see whether it has changed.
 fn pool(delivery: &Delivery, secret: &LoopsToClaySecret) -> Vec<String> {
-    let Cargo::ClayRow { route, .. } = &delivery.cargo else { return Vec::new() };
+    let DeliveryKind::ClayRow { route, .. } = &delivery.kind else { return Vec::new() };
     let known = secret.routes.iter().filter(|known| known.name == *route);
-    known.flat_map(|route| route.webhooks.iter().map(ClayWebhook::key)).collect()
+    known.flat_map(|route| route.webhooks.iter().map(ClayWebhook::fingerprint)).collect()
 }
 
-fn is_closed(usage: WebhookUse, now: Timestamp) -> bool {
+fn is_closed(usage: WebhookUsage, now: Timestamp) -> bool {
     match usage.refused {
         Some((_, 403)) => true,
-        Some((at, _)) => now.duration_since(at) < GONE_FOR,
+        Some((at, _)) => now.duration_since(at) < GONE_COOLDOWN,
         None => false,
     }
 }

@@ -4,4 +4,4 @@ pub mod clay;
 pub mod loops;
 pub(crate) mod outcome;
 pub(crate) mod pool_usage;
-pub mod reroute;
+mod reroute;

@@ -1,108 +1,105 @@
-//! What the worker to Clay does with an event that found no route when it came, and is sent again from the dead letters: by
-//! now there may be routes for it.
+//! Rerouting: what a worker does with an event that had no route when it arrived, and that an operator has redriven. By now
+//! there may be routes for it.
 
-use relay_core::delivery::{Cargo, Delivery, DeliveryId, Disposition, History, Reason, ReasonCode};
+use relay_core::delivery::{AttemptHistory, AttemptResult, Delivery, DeliveryId, DeliveryKind, Reason, ReasonCode};
 use relay_core::policy::retry;
 use relay_core::webhook::event;
-use relay_core::webhook::payload::CLAY_BYTES;
+use relay_core::webhook::payload::MAX_CLAY_PAYLOAD_BYTES;
 use tokio::time::Instant;
 use tracing::error;
 
-use crate::delivery::clay::ClayDelivery;
-use crate::delivery::outcome::tell;
-use crate::destination::clay::ClayApi;
-use crate::ports::clock::Ambient;
-use crate::ports::queue::{Attempt, Queue, StoreFault, WebhookLedger};
+use crate::delivery::outcome::log_attempt;
+use crate::ports::clock::Clock;
+use crate::ports::queue::{Queue, StoreError};
 use crate::ports::secrets::{LoopsToClaySecret, SecretSource};
-use crate::rate_limit::limiter::{Pace, Readiness};
-use crate::telemetry::event::{Became, Signal, Tally};
+use crate::telemetry::event::{CallStats, DeliveryEvent, EventOutcome};
 
-/// The worker to Clay, and the queue that it drains.
-#[derive(Debug, Clone)]
-pub struct Rerouting<S, C, W, P, A, Q> {
-    /// What sends the deliveries that have a route.
-    pub clay: ClayDelivery<S, C, W, P, A>,
-    /// Where an event that had none is stored for those that it has now.
-    pub queue: Q,
+/// Returns the webhook id of a delivery without a route.
+pub(crate) fn webhook_without_route(delivery: &Delivery) -> Option<&str> {
+    match &delivery.kind {
+        DeliveryKind::ClayRow { route, webhook_id } if route.is_empty() => Some(webhook_id),
+        _ => None,
+    }
 }
 
-impl<S, C, W, P, A, Q> Attempt for Rerouting<S, C, W, P, A, Q>
+/// Puts an event into the queue once for each route that selects it now. It is delivered then: each of these is a delivery
+/// of its own.
+#[derive(Debug)]
+pub(crate) struct Rerouter<'a, S, A, Q> {
+    pub(crate) secrets: &'a S,
+    pub(crate) clock: &'a A,
+    pub(crate) queue: &'a Q,
+}
+
+impl<S, A, Q> Rerouter<'_, S, A, Q>
 where
     S: SecretSource<LoopsToClaySecret>,
-    C: ClayApi,
-    W: WebhookLedger,
-    P: Pace,
-    A: Ambient,
+    A: Clock,
     Q: Queue,
 {
-    fn readiness(&self) -> Readiness {
-        self.clay.readiness()
-    }
-
-    async fn attempt(&self, delivery: &Delivery, history: History) -> Disposition {
-        match &delivery.cargo {
-            Cargo::ClayRow { route, webhook_id } if route.is_empty() => {
-                let begun = Instant::now();
-                let end = self.reroute(delivery, webhook_id, history).await;
-                match end {
-                    Disposition::Delivered => {
-                        Signal { took: begun.elapsed(), ..Signal::of_work(delivery, Became::Queued) }.tell();
-                    }
-                    _ => tell(delivery, history, end, begun, Tally::default(), self.clay.ambient.now()),
-                }
-                end
+    /// Reroutes and logs the result.
+    pub(crate) async fn reroute(
+        &self,
+        delivery: &Delivery,
+        webhook_id: &str,
+        history: AttemptHistory,
+    ) -> AttemptResult {
+        let started = Instant::now();
+        let result = self.enqueue_for_routes(delivery, webhook_id, history).await;
+        match result {
+            AttemptResult::Delivered => {
+                let event = DeliveryEvent::for_delivery(delivery, EventOutcome::Queued);
+                DeliveryEvent { duration: started.elapsed(), ..event }.emit();
             }
-            _ => self.clay.attempt(delivery, history).await,
+            _ => log_attempt(delivery, history, result, started, CallStats::default(), self.clock.now()),
         }
+        result
     }
-}
 
-impl<S, C, W, P, A, Q> Rerouting<S, C, W, P, A, Q>
-where
-    S: SecretSource<LoopsToClaySecret>,
-    A: Ambient,
-    Q: Queue,
-{
-    /// Stores the event for every route that takes it now. It is done then: each of these is a delivery of its own.
-    async fn reroute(&self, delivery: &Delivery, webhook_id: &str, history: History) -> Disposition {
-        if delivery.body.len() > CLAY_BYTES {
-            return Disposition::Dead(Reason::own(ReasonCode::TooLarge));
+    async fn enqueue_for_routes(
+        &self,
+        delivery: &Delivery,
+        webhook_id: &str,
+        history: AttemptHistory,
+    ) -> AttemptResult {
+        if delivery.body.len() > MAX_CLAY_PAYLOAD_BYTES {
+            return AttemptResult::DeadLetter(Reason::without_status(ReasonCode::TooLarge));
         }
-        let no_route = Disposition::Dead(Reason::own(ReasonCode::NoRoute));
-        let Some(name) = event::stored_name(&delivery.body) else { return no_route };
-        let Ok(mut secret) = self.clay.secrets.current().await else {
-            return self.later(history, ReasonCode::SecretUnavailable);
+        let no_route = AttemptResult::DeadLetter(Reason::without_status(ReasonCode::NoRoute));
+        let Some(name) = event::event_name_of(&delivery.body) else { return no_route };
+        let Ok(mut secret) = self.secrets.current().await else {
+            return self.retry_later(history, ReasonCode::SecretUnavailable);
         };
         if !secret.routes.iter().any(|route| route.events.selects(&name)) {
             // The route may have been made a moment ago.
-            match self.clay.secrets.reread().await {
-                Ok(read) => secret = read,
-                Err(_) => return self.later(history, ReasonCode::SecretUnavailable),
+            match self.secrets.refresh().await {
+                Ok(refreshed) => secret = refreshed,
+                Err(_) => return self.retry_later(history, ReasonCode::SecretUnavailable),
             }
         }
-        let mut end = no_route;
+        let mut result = no_route;
         for route in secret.routes.iter().filter(|route| route.events.selects(&name)) {
-            if let Err(fault) = self.store(delivery, &route.name, webhook_id).await {
-                // What is stored already is a repeat the next time.
-                error!(delivery.id = %delivery.id, %fault, "an event cannot be stored for its route");
-                return self.later(history, ReasonCode::Internal);
+            if let Err(error) = self.enqueue(delivery, &route.name, webhook_id).await {
+                // A delivery that is stored already is a duplicate the next time.
+                error!(delivery.id = %delivery.id, %error, "an event cannot be stored for its route");
+                return self.retry_later(history, ReasonCode::Internal);
             }
-            end = Disposition::Delivered;
+            result = AttemptResult::Delivered;
         }
-        end
+        result
     }
 
-    async fn store(&self, delivery: &Delivery, route: &str, webhook_id: &str) -> Result<(), StoreFault> {
+    async fn enqueue(&self, delivery: &Delivery, route: &str, webhook_id: &str) -> Result<(), StoreError> {
         let delivery = Delivery {
-            id: DeliveryId::of_webhook(route, webhook_id),
-            cargo: Cargo::ClayRow { route: route.to_owned(), webhook_id: webhook_id.to_owned() },
+            id: DeliveryId::for_webhook(route, webhook_id),
+            kind: DeliveryKind::ClayRow { route: route.to_owned(), webhook_id: webhook_id.to_owned() },
             ..delivery.clone()
         };
-        self.queue.put_or_keep(&delivery).await.map(drop)
+        self.queue.enqueue_or_dead_letter_conflict(&delivery).await.map(drop)
     }
 
-    fn later(&self, history: History, code: ReasonCode) -> Disposition {
-        let ambient = &self.clay.ambient;
-        retry::try_later(history, Reason::own(code), None, ambient.now(), ambient.chance())
+    fn retry_later(&self, history: AttemptHistory, code: ReasonCode) -> AttemptResult {
+        let reason = Reason::without_status(code);
+        retry::retry_or_dead_letter(history, reason, None, self.clock.now(), self.clock.random())
     }
 }

@@ -10,15 +10,15 @@ use relay_core::delivery::DeliveryId;
 use relay_core::secret::ExposeSecret as _;
 use relay_core::webhook::route::ClayWebhook;
 
-use crate::destination::http_client::{FarAnswer, HttpClient};
+use crate::destination::http_client::{DestinationResponse, HttpClient};
 use crate::ingress::response::DELIVERY_ID;
-use crate::ports::clock::Ambient;
+use crate::ports::clock::Clock;
 
 /// The header with a webhook's token (Clay, "Webhook integration guide": authentication).
 const AUTH_HEADER: &str = "x-clay-webhook-auth";
 
 /// Clay's one call.
-pub trait ClayApi: Send + Sync {
+pub trait ClayClient: Send + Sync {
     /// Posts one row to a webhook and tells what came back; it never fails otherwise.
     fn post(
         &self,
@@ -26,25 +26,31 @@ pub trait ClayApi: Send + Sync {
         delivery: &DeliveryId,
         row: Bytes,
         timeout: Duration,
-    ) -> impl Future<Output = FarAnswer> + Send;
+    ) -> impl Future<Output = DestinationResponse> + Send;
 }
 
 /// Clay over HTTP.
 #[derive(Debug, Clone)]
-pub struct HttpClay<A> {
+pub struct HttpClayClient<A> {
     client: HttpClient,
     ambient: A,
 }
 
-impl<A: Ambient> HttpClay<A> {
+impl<A: Clock> HttpClayClient<A> {
     /// Clay, by this client.
     pub const fn new(client: HttpClient, ambient: A) -> Self {
         Self { client, ambient }
     }
 }
 
-impl<A: Ambient> ClayApi for HttpClay<A> {
-    async fn post(&self, webhook: &ClayWebhook, delivery: &DeliveryId, row: Bytes, timeout: Duration) -> FarAnswer {
+impl<A: Clock> ClayClient for HttpClayClient<A> {
+    async fn post(
+        &self,
+        webhook: &ClayWebhook,
+        delivery: &DeliveryId,
+        row: Bytes,
+        timeout: Duration,
+    ) -> DestinationResponse {
         let mut request = self
             .client
             .request(Method::POST, webhook.expose_url())

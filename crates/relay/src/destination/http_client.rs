@@ -15,59 +15,59 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use http::header::RETRY_AFTER;
 use jiff::Timestamp;
-use relay_core::policy::response::Outcome;
+use relay_core::policy::response::CallOutcome;
 use relay_core::policy::retry;
 use tokio::time::Instant;
 
-use crate::destination::connection_pool::{Connections, OPENED, Watch};
+use crate::destination::connection_pool::{ConnectionPool, OPENED_NEW, RequestGuard};
 use crate::destination::deadline;
-use crate::destination::rate_limit_headers::Room;
+use crate::destination::rate_limit_headers::QuotaHeaders;
 
 /// How many calls a second Loops takes, and how many of them are left (Loops API reference, "Rate limiting").
 const LIMIT: &str = "x-ratelimit-limit";
 const REMAINING: &str = "x-ratelimit-remaining";
 /// The most that is read of an answer's body.
-const ANSWER_BYTES: usize = 64 * 1024;
+const MAX_RESPONSE_BYTES: usize = 64 * 1024;
 
 /// A client could not be built: a fault of the program, not of its settings.
 #[derive(Debug, thiserror::Error)]
 #[error("the HTTP client could not be built: {0}")]
-pub struct BuildFault(String);
+pub struct BuildError(String);
 
 /// The client for every far end.
 #[derive(Debug, Clone)]
 pub struct HttpClient {
-    connections: Arc<Connections>,
+    connections: Arc<ConnectionPool>,
 }
 
 /// What a far end answered.
 #[derive(Debug, Clone)]
-pub struct FarAnswer {
+pub struct DestinationResponse {
     /// The status, or why there is none.
-    pub outcome: Outcome,
+    pub outcome: CallOutcome,
     /// How long the far end asks to be left alone.
     pub retry_after: Option<Duration>,
     /// What it says of the room that it has left.
-    pub room: Option<Room>,
+    pub rate_limit: Option<QuotaHeaders>,
     /// What was read of the body.
     pub body: Bytes,
     /// Whether it went into a connection that had been kept. That no answer came there says nothing of the far end: the
     /// connection may have died while the process was frozen.
-    pub on_kept: bool,
+    pub reused_connection: bool,
 }
 
-impl FarAnswer {
+impl DestinationResponse {
     /// An outcome that brought nothing else.
     #[must_use]
-    pub const fn bare(outcome: Outcome) -> Self {
-        Self { outcome, retry_after: None, room: None, body: Bytes::new(), on_kept: false }
+    pub const fn without_response(outcome: CallOutcome) -> Self {
+        Self { outcome, retry_after: None, rate_limit: None, body: Bytes::new(), reused_connection: false }
     }
 
     /// Its outcome, where that says whether the far end is there.
     #[must_use]
-    pub fn evidence(&self) -> Option<Outcome> {
-        let silent = !matches!(self.outcome, Outcome::Answered(_));
-        (!(self.on_kept && silent)).then_some(self.outcome)
+    pub fn health_signal(&self) -> Option<CallOutcome> {
+        let silent = !matches!(self.outcome, CallOutcome::Answered(_));
+        (!(self.reused_connection && silent)).then_some(self.outcome)
     }
 }
 
@@ -75,35 +75,40 @@ impl FarAnswer {
 ///
 /// # Errors
 /// When the TLS configuration is not possible.
-pub fn build() -> Result<HttpClient, BuildFault> {
+pub fn build() -> Result<HttpClient, BuildError> {
     let mut roots = rustls::RootCertStore::empty();
     roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     let tls = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
-        .map_err(|fault| BuildFault(fault.to_string()))?
+        .map_err(|error| BuildError(error.to_string()))?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let connections = Connections::new(tls).map_err(|fault| BuildFault(fault.to_string()))?;
+    let connections = ConnectionPool::new(tls).map_err(|error| BuildError(error.to_string()))?;
     Ok(HttpClient { connections: Arc::new(connections) })
 }
 
 impl HttpClient {
     /// A request to fill in and [send](Self::send), or to [execute](Self::execute).
     pub fn request(&self, method: http::Method, url: &str) -> reqwest::RequestBuilder {
-        self.connections.trusted(SystemTime::now()).0.request(method, url)
+        self.connections.current(SystemTime::now()).0.request(method, url)
     }
 
     /// Sends a request, and again at once where it went into a kept connection that had died. Both together take no longer
     /// than `timeout`.
-    pub async fn send(&self, request: reqwest::RequestBuilder, timeout: Duration, now: Timestamp) -> FarAnswer {
+    pub async fn send(
+        &self,
+        request: reqwest::RequestBuilder,
+        timeout: Duration,
+        now: Timestamp,
+    ) -> DestinationResponse {
         let deadline = Instant::now() + timeout;
         let opened = Arc::default();
-        let answer = match deadline::until(deadline, self.exchange(request, &opened)).await {
+        let answer = match deadline::timeout_at_with_grace(deadline, self.send_with_reconnect(request, &opened)).await {
             Some(Ok(response)) => read(response, now, deadline).await,
-            Some(Err(fault)) => FarAnswer::bare(outcome_of(&fault)),
-            None => FarAnswer::bare(Outcome::TimedOut),
+            Some(Err(error)) => DestinationResponse::without_response(outcome_of(&error)),
+            None => DestinationResponse::without_response(CallOutcome::TimedOut),
         };
-        FarAnswer { on_kept: !opened.load(Ordering::Relaxed), ..answer }
+        DestinationResponse { reused_connection: !opened.load(Ordering::Relaxed), ..answer }
     }
 
     /// Sends a request, and again at once where it went into a kept connection that had died; for whoever minds the time.
@@ -111,71 +116,71 @@ impl HttpClient {
     /// # Errors
     /// When no answer came.
     pub async fn execute(&self, request: reqwest::RequestBuilder) -> reqwest::Result<reqwest::Response> {
-        self.exchange(request, &Arc::default()).await
+        self.send_with_reconnect(request, &Arc::default()).await
     }
 
-    async fn exchange(
+    async fn send_with_reconnect(
         &self,
         request: reqwest::RequestBuilder,
         opened: &Arc<AtomicBool>,
     ) -> reqwest::Result<reqwest::Response> {
         let request = request.build()?;
-        if let Some(client) = self.connections.for_large(&request) {
-            return OPENED.scope(Arc::clone(opened), client.execute(request)).await;
+        if let Some(client) = self.connections.unpooled_for_large_body(&request) {
+            return OPENED_NEW.scope(Arc::clone(opened), client.execute(request)).await;
         }
         let spare = request.try_clone();
-        let (client, generation) = self.connections.trusted(SystemTime::now());
-        let watch = Watch::over(&self.connections, generation, Arc::clone(opened));
-        let fault = match OPENED.scope(Arc::clone(opened), client.execute(request)).await {
+        let (client, generation) = self.connections.current(SystemTime::now());
+        let watch = RequestGuard::start(&self.connections, generation, Arc::clone(opened));
+        let error = match OPENED_NEW.scope(Arc::clone(opened), client.execute(request)).await {
             Ok(response) => {
                 watch.answered();
                 return Ok(response);
             }
-            Err(fault) => fault,
+            Err(error) => error,
         };
-        let died = watch.failed() && fault.is_request() && !fault.is_connect();
+        let died = watch.failed() && error.is_request() && !error.is_connect();
         match spare {
             Some(spare) if died => {
                 // Of those that were kept there is none left.
                 opened.store(true, Ordering::Relaxed);
-                self.connections.trusted(SystemTime::now()).0.execute(spare).await
+                self.connections.current(SystemTime::now()).0.execute(spare).await
             }
-            _ => Err(fault),
+            _ => Err(error),
         }
     }
 }
 
-async fn read(mut response: reqwest::Response, now: Timestamp, deadline: Instant) -> FarAnswer {
-    let outcome = Outcome::Answered(response.status().as_u16());
+async fn read(mut response: reqwest::Response, now: Timestamp, deadline: Instant) -> DestinationResponse {
+    let outcome = CallOutcome::Answered(response.status().as_u16());
     let retry_after = response
         .headers()
         .get(RETRY_AFTER)
         .and_then(|value| value.to_str().ok())
-        .and_then(|value| retry::retry_after(value, now));
+        .and_then(|value| retry::parse_retry_after(value, now));
     let number = |name: &str| response.headers().get(name)?.to_str().ok()?.trim().parse().ok();
-    let room = number(LIMIT).zip(number(REMAINING)).map(|(limit, remaining)| Room { limit, remaining });
+    let room = number(LIMIT).zip(number(REMAINING)).map(|(limit, remaining)| QuotaHeaders { limit, remaining });
     let mut body = Vec::new();
-    while body.len() < ANSWER_BYTES {
-        match deadline::until(deadline, response.chunk()).await {
+    while body.len() < MAX_RESPONSE_BYTES {
+        match deadline::timeout_at_with_grace(deadline, response.chunk()).await {
             Some(Ok(Some(chunk))) => body.extend_from_slice(&chunk),
             // Half a body: the status stands, and the words are not depended on.
             Some(Ok(None) | Err(_)) | None => break,
         }
     }
-    body.truncate(ANSWER_BYTES);
-    FarAnswer { outcome, retry_after, room, body: body.into(), on_kept: false }
+    body.truncate(MAX_RESPONSE_BYTES);
+    DestinationResponse { outcome, retry_after, rate_limit: room, body: body.into(), reused_connection: false }
 }
 
-fn outcome_of(fault: &reqwest::Error) -> Outcome {
-    let mut source = fault.source();
+fn outcome_of(error: &reqwest::Error) -> CallOutcome {
+    let mut source = error.source();
     while let Some(cause) = source {
         let tls = cause
             .downcast_ref::<rustls::Error>()
             .or_else(|| cause.downcast_ref::<std::io::Error>()?.get_ref()?.downcast_ref::<rustls::Error>());
         if matches!(tls, Some(rustls::Error::InvalidCertificate(_))) {
-            return Outcome::CertificateUntrusted;
+            return CallOutcome::CertificateUntrusted;
         }
         source = cause.source();
     }
-    if fault.is_timeout() { Outcome::TimedOut } else { Outcome::Unreachable }
+    if error.is_timeout() { CallOutcome::TimedOut } else { CallOutcome::Unreachable }
 }

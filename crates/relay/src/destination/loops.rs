@@ -6,13 +6,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Method;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
-use relay_core::delivery::{Cargo, DeliveryId};
+use relay_core::delivery::{DeliveryId, DeliveryKind};
 use relay_core::idempotency;
 use relay_core::secret::{ExposeSecret as _, SecretString};
 
-use crate::destination::http_client::{FarAnswer, HttpClient};
+use crate::destination::http_client::{DestinationResponse, HttpClient};
 use crate::ingress::response::DELIVERY_ID;
-use crate::ports::clock::Ambient;
+use crate::ports::clock::Clock;
 
 /// One call to Loops.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub struct LoopsCall<'a> {
     /// The id of the delivery.
     pub delivery: &'a DeliveryId,
     /// What is sent: a contact, or an event with its key.
-    pub cargo: &'a Cargo,
+    pub cargo: &'a DeliveryKind,
     /// The JSON to send, as it is.
     pub body: &'a Bytes,
     /// The account's key.
@@ -32,10 +32,11 @@ pub struct LoopsCall<'a> {
 /// Loops' calls (Loops API reference, "Update contact", "Send event" and "List contact properties").
 pub trait LoopsApi: Send + Sync {
     /// Makes the call once and tells what came back; it never fails otherwise.
-    fn call(&self, call: LoopsCall<'_>) -> impl Future<Output = FarAnswer> + Send;
+    fn call(&self, call: LoopsCall<'_>) -> impl Future<Output = DestinationResponse> + Send;
 
     /// Asks once for the properties of contacts (Loops API reference, "List contact properties").
-    fn properties(&self, api_key: &SecretString, timeout: Duration) -> impl Future<Output = FarAnswer> + Send;
+    fn properties(&self, api_key: &SecretString, timeout: Duration)
+    -> impl Future<Output = DestinationResponse> + Send;
 }
 
 /// Loops over HTTP.
@@ -48,7 +49,7 @@ pub struct HttpLoops<A> {
     ambient: A,
 }
 
-impl<A: Ambient> HttpLoops<A> {
+impl<A: Clock> HttpLoops<A> {
     /// The API under this base (`https://app.loops.so/api`).
     pub fn new(client: HttpClient, base: &str, ambient: A) -> Self {
         let base = base.trim_end_matches('/');
@@ -62,13 +63,15 @@ impl<A: Ambient> HttpLoops<A> {
     }
 }
 
-impl<A: Ambient> LoopsApi for HttpLoops<A> {
-    async fn call(&self, call: LoopsCall<'_>) -> FarAnswer {
+impl<A: Clock> LoopsApi for HttpLoops<A> {
+    async fn call(&self, call: LoopsCall<'_>) -> DestinationResponse {
         let request = match call.cargo {
-            Cargo::LoopsEvent { key } => {
+            DeliveryKind::LoopsEvent { key } => {
                 self.client.request(Method::POST, &self.send_event).header(idempotency::HEADER, key.as_str())
             }
-            Cargo::LoopsContact | Cargo::ClayRow { .. } => self.client.request(Method::PUT, &self.update_contact),
+            DeliveryKind::LoopsContact | DeliveryKind::ClayRow { .. } => {
+                self.client.request(Method::PUT, &self.update_contact)
+            }
         };
         let request = request
             .header(AUTHORIZATION, format!("Bearer {}", call.api_key.expose_secret()))
@@ -78,7 +81,7 @@ impl<A: Ambient> LoopsApi for HttpLoops<A> {
         self.client.send(request, call.timeout, self.ambient.now()).await
     }
 
-    async fn properties(&self, api_key: &SecretString, timeout: Duration) -> FarAnswer {
+    async fn properties(&self, api_key: &SecretString, timeout: Duration) -> DestinationResponse {
         let request = self.client.request(Method::GET, &self.list_properties);
         let request = request.header(AUTHORIZATION, format!("Bearer {}", api_key.expose_secret()));
         self.client.send(request, timeout, self.ambient.now()).await

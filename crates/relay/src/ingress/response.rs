@@ -4,10 +4,10 @@ use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{HeaderName, Response, StatusCode};
 use relay_core::delivery::{DeliveryId, Direction};
-use relay_core::error::{Code, Refusal};
+use relay_core::error::{ErrorCode, RequestError};
 use serde_json::{Value, json};
 
-use crate::telemetry::event::{Became, Place, Signal};
+use crate::telemetry::event::{DeliveryEvent, EventOutcome, Stage};
 
 /// The id of the delivery that a request became, or of its refusal: on every answer, on every call to a far end that the
 /// delivery makes, and in the log. A webhook for several routes has several, separated by `, `.
@@ -41,22 +41,22 @@ impl Caller {
 
 /// The answer of a refusal that no handler has made: it gets an id like any other, and is told. `unique` comes from outside.
 #[must_use]
-pub fn refused_unhandled(caller: Caller, code: Code, response: Response<Bytes>, unique: &str) -> Response<Bytes> {
-    let id = DeliveryId::of_refusal(unique);
-    let signal = Signal::new(caller.direction(), Place::Door, Became::Refused, id.as_str());
-    Signal { code: Some(code), ..signal }.tell();
+pub fn unhandled_error(caller: Caller, code: ErrorCode, response: Response<Bytes>, unique: &str) -> Response<Bytes> {
+    let id = DeliveryId::for_rejected_request(unique);
+    let signal = DeliveryEvent::new(caller.direction(), Stage::Request, EventOutcome::Refused, id.as_str());
+    DeliveryEvent { code: Some(code), ..signal }.emit();
     with_delivery_id(response, id.as_str())
 }
 
 /// A JSON answer.
 #[must_use]
 pub fn json(status: StatusCode, body: &Value) -> Response<Bytes> {
-    raw(status, Bytes::from(body.to_string()))
+    json_bytes(status, Bytes::from(body.to_string()))
 }
 
 /// An answer with a JSON body that stands as it is.
 #[must_use]
-pub fn raw(status: StatusCode, body: Bytes) -> Response<Bytes> {
+pub fn json_bytes(status: StatusCode, body: Bytes) -> Response<Bytes> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -65,13 +65,13 @@ pub fn raw(status: StatusCode, body: Bytes) -> Response<Bytes> {
 
 /// A refusal as the caller gets it.
 #[must_use]
-pub fn refuse(caller: Caller, refusal: &Refusal) -> Response<Bytes> {
-    refuse_with(status(caller, refusal.code()), caller, refusal)
+pub fn error_response(caller: Caller, refusal: &RequestError) -> Response<Bytes> {
+    error_response_with_status(status(caller, refusal.code()), caller, refusal)
 }
 
 /// A refusal under a status that came from the far end.
 #[must_use]
-pub fn refuse_with(status: StatusCode, caller: Caller, refusal: &Refusal) -> Response<Bytes> {
+pub fn error_response_with_status(status: StatusCode, caller: Caller, refusal: &RequestError) -> Response<Bytes> {
     let mut body = json!({"success": false, "message": refusal.message(), "code": refusal.code().as_str()});
     if let (Some(field), Some(object)) = (refusal.field(), body.as_object_mut()) {
         object.insert("field".to_owned(), Value::from(field));
@@ -96,7 +96,7 @@ pub fn with_delivery_id(mut response: Response<Bytes>, id: &str) -> Response<Byt
 /// The names of fields as a header: separated by `, `, with everything but visible ASCII characters, and `%` and `,`,
 /// percent-encoded. What does not fit is counted at the end, as in `+12`. Nothing where there is no name.
 pub(crate) fn adjusted_header(names: &[String]) -> Option<HeaderValue> {
-    let (listed, beyond) = fitting(names);
+    let (listed, beyond) = fit_header(names);
     let mut parts: Vec<String> = listed.iter().map(|name| percent_encoded(name)).collect();
     parts.extend(beyond);
     let header = parts.join(", ");
@@ -105,13 +105,13 @@ pub(crate) fn adjusted_header(names: &[String]) -> Option<HeaderValue> {
 
 /// The same names as a list in a body. Nothing where there is no name.
 pub(crate) fn adjusted_list(names: &[String]) -> Option<Value> {
-    let (listed, beyond) = fitting(names);
+    let (listed, beyond) = fit_header(names);
     let list: Vec<&str> = listed.iter().map(String::as_str).chain(beyond.as_deref()).collect();
     if list.is_empty() { None } else { Some(list.into()) }
 }
 
 /// The names that fit into a header, and how many there are beyond them, as in `+12`.
-fn fitting(names: &[String]) -> (&[String], Option<String>) {
+fn fit_header(names: &[String]) -> (&[String], Option<String>) {
     let mut length = 0;
     let fits = |name: &&String| {
         let separator = if length == 0 { 0 } else { ", ".len() };
@@ -133,7 +133,7 @@ fn percent_encoded(name: &str) -> String {
 #[must_use]
 pub fn method_not_allowed(caller: Caller, allowed: &'static str) -> Response<Bytes> {
     let message = format!("This path takes {allowed} only: change the method.");
-    let mut response = refuse(caller, &Refusal::new(Code::MethodNotAllowed, message));
+    let mut response = error_response(caller, &RequestError::new(ErrorCode::MethodNotAllowed, message));
     response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
     response
 }
@@ -143,41 +143,43 @@ pub fn method_not_allowed(caller: Caller, allowed: &'static str) -> Response<Byt
 pub fn not_found() -> Response<Bytes> {
     let message = "There is nothing at this path: the relay takes POST /webhooks/loops, PUT /api/v1/contacts/update \
                    and POST /api/v1/events/send.";
-    refuse(Caller::Clay, &Refusal::new(Code::NotFound, message))
+    error_response(Caller::Clay, &RequestError::new(ErrorCode::NotFound, message))
 }
 
-const fn status(caller: Caller, code: Code) -> StatusCode {
+const fn status(caller: Caller, code: ErrorCode) -> StatusCode {
     match (code, caller) {
-        (Code::TooLarge, Caller::Loops) => StatusCode::PAYLOAD_TOO_LARGE,
-        (Code::NotConfigured | Code::Unavailable, Caller::Loops) => StatusCode::SERVICE_UNAVAILABLE,
-        (Code::Unavailable, Caller::Clay) => StatusCode::TOO_MANY_REQUESTS,
-        (Code::NotConfigured | Code::LoopsKeyRejected, _) => StatusCode::BAD_GATEWAY,
-        (Code::InvalidSignature | Code::TimestampOutOfRange | Code::InvalidToken, _) => StatusCode::UNAUTHORIZED,
-        (Code::NotFound, _) => StatusCode::NOT_FOUND,
-        (Code::MethodNotAllowed, _) => StatusCode::METHOD_NOT_ALLOWED,
-        (Code::Internal, _) => StatusCode::INTERNAL_SERVER_ERROR,
+        (ErrorCode::TooLarge, Caller::Loops) => StatusCode::PAYLOAD_TOO_LARGE,
+        (ErrorCode::NotConfigured | ErrorCode::Unavailable, Caller::Loops) => StatusCode::SERVICE_UNAVAILABLE,
+        (ErrorCode::Unavailable, Caller::Clay) => StatusCode::TOO_MANY_REQUESTS,
+        (ErrorCode::NotConfigured | ErrorCode::LoopsKeyRejected, _) => StatusCode::BAD_GATEWAY,
+        (ErrorCode::InvalidSignature | ErrorCode::TimestampOutOfRange | ErrorCode::InvalidToken, _) => {
+            StatusCode::UNAUTHORIZED
+        }
+        (ErrorCode::NotFound, _) => StatusCode::NOT_FOUND,
+        (ErrorCode::MethodNotAllowed, _) => StatusCode::METHOD_NOT_ALLOWED,
+        (ErrorCode::Internal, _) => StatusCode::INTERNAL_SERVER_ERROR,
         (
-            Code::TooLarge
-            | Code::MissingHeader
-            | Code::MalformedHeader
-            | Code::InvalidBody
-            | Code::InvalidJson
-            | Code::InvalidField
-            | Code::MissingField
-            | Code::ColumnNotInserted
-            | Code::ValueTooLong
-            | Code::InvalidOption
-            | Code::LoopsRejected,
+            ErrorCode::TooLarge
+            | ErrorCode::MissingHeader
+            | ErrorCode::MalformedHeader
+            | ErrorCode::InvalidBody
+            | ErrorCode::InvalidJson
+            | ErrorCode::InvalidField
+            | ErrorCode::MissingField
+            | ErrorCode::ColumnNotInserted
+            | ErrorCode::ValueTooLong
+            | ErrorCode::InvalidOption
+            | ErrorCode::LoopsRejected,
             _,
         ) => StatusCode::BAD_REQUEST,
     }
 }
 
-const fn retry_after(caller: Caller, code: Code) -> Option<&'static str> {
+const fn retry_after(caller: Caller, code: ErrorCode) -> Option<&'static str> {
     match (caller, code) {
-        (Caller::Loops, Code::NotConfigured) => Some("60"),
-        (Caller::Loops, Code::Unavailable) => Some("5"),
-        (Caller::Clay, Code::Unavailable) => Some("1"),
+        (Caller::Loops, ErrorCode::NotConfigured) => Some("60"),
+        (Caller::Loops, ErrorCode::Unavailable) => Some("5"),
+        (Caller::Clay, ErrorCode::Unavailable) => Some("1"),
         _ => None,
     }
 }
@@ -188,7 +190,7 @@ mod tests {
 
     #[test]
     fn clay_is_never_answered_with_a_status_that_it_mistakes() {
-        for code in Code::ALL {
+        for code in ErrorCode::ALL {
             assert!(![408, 413, 503].contains(&status(Caller::Clay, code).as_u16()), "{code}");
         }
     }
@@ -197,7 +199,7 @@ mod tests {
     fn every_code_is_in_the_contract_and_in_the_schema() {
         let contract = include_str!("../../../../docs/contract.md");
         let schema = include_str!("../../../../openapi.yaml");
-        for code in Code::ALL {
+        for code in ErrorCode::ALL {
             assert!(contract.contains(&format!("| `{code}` |")), "{code}");
             assert!(schema.contains(&format!("            - {code}\n")), "{code}");
         }
@@ -205,7 +207,8 @@ mod tests {
 
     #[test]
     fn a_refusal_is_told_as_json_with_the_field_at_fault() {
-        let response = refuse(Caller::Clay, &Refusal::new(Code::InvalidField, "No.").with_field("email"));
+        let response =
+            error_response(Caller::Clay, &RequestError::new(ErrorCode::InvalidField, "No.").with_field("email"));
         assert_eq!(response.status(), 400);
         assert_eq!(
             response.body().as_ref(),
@@ -215,8 +218,14 @@ mod tests {
 
     #[test]
     fn what_may_be_tried_again_says_when() {
-        assert_eq!(refuse(Caller::Loops, &Refusal::new(Code::Unavailable, "")).headers()[RETRY_AFTER], "5");
-        assert_eq!(refuse(Caller::Clay, &Refusal::new(Code::Unavailable, "")).headers()[RETRY_AFTER], "1");
+        assert_eq!(
+            error_response(Caller::Loops, &RequestError::new(ErrorCode::Unavailable, "")).headers()[RETRY_AFTER],
+            "5"
+        );
+        assert_eq!(
+            error_response(Caller::Clay, &RequestError::new(ErrorCode::Unavailable, "")).headers()[RETRY_AFTER],
+            "1"
+        );
     }
 
     #[test]

@@ -6,16 +6,16 @@ use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode};
 use relay_core::contact::ContactKey;
 use relay_core::delivery::{DeliveryId, Direction};
-use relay_core::error::{Code, Refusal};
-use relay_core::row::Kind;
+use relay_core::error::{ErrorCode, RequestError};
+use relay_core::row::RowKind;
 use serde_json::json;
 
 use crate::ingress::response::{self, Caller};
-use crate::telemetry::event::{Became, Place, Signal, Tally};
+use crate::telemetry::event::{CallStats, DeliveryEvent, EventOutcome, Stage};
 
 /// Loops' own answer to a call that it took.
 #[derive(Debug, Clone)]
-pub(crate) struct LoopsAnswer {
+pub(crate) struct LoopsResponse {
     /// Its 2xx status.
     pub(crate) status: StatusCode,
     /// Its body.
@@ -24,7 +24,7 @@ pub(crate) struct LoopsAnswer {
 
 /// What is told of a row besides how it ended.
 #[derive(Debug)]
-pub(crate) struct About {
+pub(crate) struct RowContext {
     /// The id of its delivery, or one by which its refusal is found in the log.
     pub(crate) id: DeliveryId,
     /// Whom it is about.
@@ -35,18 +35,18 @@ pub(crate) struct About {
     pub(crate) later: bool,
 }
 
-impl About {
+impl RowContext {
     /// A request that became no delivery. `unique` comes from outside.
-    pub(crate) fn no_delivery(unique: &str) -> Self {
-        Self { id: DeliveryId::of_refusal(unique), contact: None, adjusted: Vec::new(), later: false }
+    pub(crate) fn for_rejected(unique: &str) -> Self {
+        Self { id: DeliveryId::for_rejected_request(unique), contact: None, adjusted: Vec::new(), later: false }
     }
 }
 
 /// How a row's request ended.
 #[derive(Debug)]
-pub(crate) enum Ending {
+pub(crate) enum RowOutcome {
     /// Loops has it.
-    Delivered(LoopsAnswer),
+    Delivered(LoopsResponse),
     /// Loops had it already.
     Duplicate,
     /// It is stored.
@@ -59,16 +59,16 @@ pub(crate) enum Ending {
         message: String,
     },
     /// The relay refuses it.
-    Refused(Refusal),
+    Refused(RequestError),
 }
 
-impl Ending {
+impl RowOutcome {
     /// Nothing could be done now, and nothing is kept.
     pub(crate) fn unavailable(what: &str) -> Self {
-        Self::Refused(Refusal::new(Code::Unavailable, format!("{what}: run the row again in a moment.")))
+        Self::Refused(RequestError::new(ErrorCode::Unavailable, format!("{what}: run the row again in a moment.")))
     }
 
-    pub(crate) fn answer(self, about: &About) -> Response<Bytes> {
+    pub(crate) fn answer(self, about: &RowContext) -> Response<Bytes> {
         let queued = matches!(self, Self::Queued);
         let mut response = self.body(about);
         if queued && about.later {
@@ -80,11 +80,11 @@ impl Ending {
         response::with_delivery_id(response, about.id.as_str())
     }
 
-    fn body(self, about: &About) -> Response<Bytes> {
+    fn body(self, about: &RowContext) -> Response<Bytes> {
         match self {
-            Self::Delivered(LoopsAnswer { status, body }) => {
+            Self::Delivered(LoopsResponse { status, body }) => {
                 if serde_json::from_slice::<serde::de::IgnoredAny>(&body).is_ok() {
-                    response::raw(status, body)
+                    response::json_bytes(status, body)
                 } else {
                     response::json(StatusCode::OK, &json!({"success": true}))
                 }
@@ -98,36 +98,38 @@ impl Ending {
                 }
                 response::json(StatusCode::ACCEPTED, &body)
             }
-            Self::LoopsRejected { status, message } => {
-                response::refuse_with(status, Caller::Clay, &Refusal::new(Code::LoopsRejected, message))
-            }
-            Self::Refused(refusal) => response::refuse(Caller::Clay, &refusal),
+            Self::LoopsRejected { status, message } => response::error_response_with_status(
+                status,
+                Caller::Clay,
+                &RequestError::new(ErrorCode::LoopsRejected, message),
+            ),
+            Self::Refused(refusal) => response::error_response(Caller::Clay, &refusal),
         }
     }
 
     /// Tells it, with what was measured meanwhile.
-    pub(crate) fn tell(&self, kind: Kind, about: &About, took: Duration, tally: Tally) {
+    pub(crate) fn log(&self, kind: RowKind, about: &RowContext, took: Duration, tally: CallStats) {
         let (became, code) = match self {
-            Self::Delivered(_) => (Became::Delivered, None),
-            Self::Duplicate => (Became::Duplicate, None),
-            Self::Queued => (Became::Queued, None),
-            Self::LoopsRejected { .. } => (Became::Refused, Some(Code::LoopsRejected)),
-            Self::Refused(refusal) => (Became::Refused, Some(refusal.code())),
+            Self::Delivered(_) => (EventOutcome::Delivered, None),
+            Self::Duplicate => (EventOutcome::Duplicate, None),
+            Self::Queued => (EventOutcome::Queued, None),
+            Self::LoopsRejected { .. } => (EventOutcome::Refused, Some(ErrorCode::LoopsRejected)),
+            Self::Refused(refusal) => (EventOutcome::Refused, Some(refusal.code())),
         };
-        let signal = Signal::new(Direction::ClayToLoops, Place::Door, became, about.id.as_str());
+        let signal = DeliveryEvent::new(Direction::ClayToLoops, Stage::Request, became, about.id.as_str());
         let kind = match kind {
-            Kind::Contact => "contact",
-            Kind::Event => "event",
+            RowKind::Contact => "contact",
+            RowKind::Event => "event",
         };
-        Signal {
+        DeliveryEvent {
             kind: Some(kind),
             contact: about.contact.as_ref(),
             code,
             attempts: tally.calls,
-            took,
+            duration: took,
             tally,
             ..signal
         }
-        .tell();
+        .emit();
     }
 }

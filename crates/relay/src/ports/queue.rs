@@ -6,22 +6,22 @@
 use std::future::Future;
 
 use jiff::Timestamp;
-use relay_core::delivery::{Delivery, Disposition, Reason, ReasonCode};
+use relay_core::delivery::{AttemptResult, Delivery, Reason, ReasonCode};
 
 use crate::rate_limit::limiter::Readiness;
 
 /// The store cannot do what it was asked now; it may later. The text is for the log.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("the store is unavailable: {0}")]
-pub struct StoreFault(pub String);
+pub struct StoreError(pub String);
 
 /// What became of a delivery that was put into a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stored {
+pub enum Enqueued {
     /// It is stored.
     New,
     /// It was stored before; it is still one delivery.
-    Repeat,
+    Duplicate,
     /// Another body is known under its id, and stays. This one is not stored.
     Conflict,
 }
@@ -29,30 +29,33 @@ pub enum Stored {
 /// Where deliveries wait for a worker.
 pub trait Queue: Send + Sync {
     /// Stores a delivery. When it returns, the delivery survives anything but the loss of the store.
-    fn put(&self, delivery: &Delivery) -> impl Future<Output = Result<Stored, StoreFault>> + Send;
+    fn enqueue(&self, delivery: &Delivery) -> impl Future<Output = Result<Enqueued, StoreError>> + Send;
 
     /// Stores a delivery. Where another body is known under its id, this one is kept beside it, as a dead letter.
-    fn put_or_keep(&self, delivery: &Delivery) -> impl Future<Output = Result<Stored, StoreFault>> + Send {
+    fn enqueue_or_dead_letter_conflict(
+        &self,
+        delivery: &Delivery,
+    ) -> impl Future<Output = Result<Enqueued, StoreError>> + Send {
         async move {
-            let stored = self.put(delivery).await?;
-            if stored == Stored::Conflict {
-                self.put_dead(&delivery.conflict(), Reason::own(ReasonCode::IdConflict)).await?;
+            let stored = self.enqueue(delivery).await?;
+            if stored == Enqueued::Conflict {
+                self.dead_letter(&delivery.as_conflict(), Reason::without_status(ReasonCode::IdConflict)).await?;
             }
             Ok(stored)
         }
     }
 
     /// Stores a delivery as a dead letter, body and all; once, however often it is put.
-    fn put_dead(&self, delivery: &Delivery, reason: Reason) -> impl Future<Output = Result<(), StoreFault>> + Send;
+    fn dead_letter(&self, delivery: &Delivery, reason: Reason) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
 /// What a caller would like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wish {
+pub enum DeliveryMode {
     /// To have it sent while it waits.
-    Direct,
+    Sync,
     /// To have it stored.
-    Later,
+    Async,
 }
 
 /// What is done with a row from Clay.
@@ -63,20 +66,20 @@ pub enum Admission {
     /// It waits in the queue, now or since an earlier call.
     Queued,
     /// It was delivered before.
-    DeliveredBefore,
+    AlreadyDelivered,
     /// The same is being sent for another caller right now: ask again in a moment.
-    Busy,
+    InFlight,
 }
 
 /// How a direct attempt ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DirectEnd {
+pub enum FastPathResult {
     /// The far end has it.
     Delivered,
     /// The caller was told that it is refused: nothing is kept.
-    Refused,
+    Rejected,
     /// It joins the queue, in the place that it had when it came.
-    Postponed {
+    Deferred {
         /// How many attempts were made.
         attempts: u32,
         /// When a worker may try it.
@@ -90,29 +93,33 @@ pub enum DirectEnd {
 
 /// The lane past the queue: at most one delivery at a time for each contact, and none while others of that contact wait,
 /// so that an older update never overwrites a newer one.
-pub trait DirectLane: Send + Sync {
+pub trait FastPath: Send + Sync {
     /// Keeps the lane for a caller, and gives it back when it is dropped, should the caller be gone before it has settled.
     type Guard: Send;
 
     /// Asks for the lane.
-    fn admit(&self, delivery: &Delivery, wish: Wish) -> impl Future<Output = Result<Admission, StoreFault>> + Send;
+    fn admit(
+        &self,
+        delivery: &Delivery,
+        wish: DeliveryMode,
+    ) -> impl Future<Output = Result<Admission, StoreError>> + Send;
 
     /// Asks for the lane of a delivery that could not be stored: [`Admission::Queued`] where it is stored after all, and
     /// [`Admission::Busy`] where others of its contact go first. A fault where that cannot be told, or the lane not be
     /// kept from others.
-    fn admit_unstored(&self, delivery: &Delivery) -> impl Future<Output = Result<Admission, StoreFault>> + Send;
+    fn admit_without_record(&self, delivery: &Delivery) -> impl Future<Output = Result<Admission, StoreError>> + Send;
 
     /// The guard of a delivery that was admitted as [`Admission::Direct`] a moment ago.
     fn guard(&self, delivery: &Delivery) -> Self::Guard;
 
     /// Gives the lane back.
-    fn settle_direct(&self, delivery: &Delivery, end: DirectEnd)
-    -> impl Future<Output = Result<(), StoreFault>> + Send;
+    fn complete(&self, delivery: &Delivery, end: FastPathResult)
+    -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
 /// What is known of a Clay webhook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct WebhookUse {
+pub struct WebhookUsage {
     /// How many rows it has taken.
     pub taken: u64,
     /// When it last answered that it takes no more, with this status.
@@ -131,25 +138,25 @@ pub enum Submission {
 /// The ledger of Clay webhooks: each takes 50,000 rows in its life, and only the relay counts them.
 pub trait WebhookLedger: Send + Sync {
     /// What is known of the webhook with this [key](relay_core::webhook::route::ClayWebhook::key).
-    fn usage(&self, webhook: &str) -> impl Future<Output = Result<WebhookUse, StoreFault>> + Send;
+    fn usage(&self, webhook: &str) -> impl Future<Output = Result<WebhookUsage, StoreError>> + Send;
 
     /// Notes what it answered.
-    fn note(
+    fn record(
         &self,
         webhook: &str,
         submission: Submission,
         now: Timestamp,
-    ) -> impl Future<Output = Result<(), StoreFault>> + Send;
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
 /// What a queue's worker loop needs to know of an attempt.
-pub trait Attempt: Send + Sync {
+pub trait Deliver: Send + Sync {
     /// Tries a delivery once and says what its queue does with it.
     fn attempt(
         &self,
         delivery: &Delivery,
-        history: relay_core::delivery::History,
-    ) -> impl Future<Output = Disposition> + Send;
+        history: relay_core::delivery::AttemptHistory,
+    ) -> impl Future<Output = AttemptResult> + Send;
 
     /// Whether the far end can be tried now.
     fn readiness(&self) -> Readiness;

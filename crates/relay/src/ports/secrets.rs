@@ -28,19 +28,19 @@ pub struct ClayToLoopsSecret {
 /// A secret cannot be read now; it may be readable later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the secret cannot be read")]
-pub struct SecretFault;
+pub struct SecretError;
 
 /// Where a secret comes from.
 pub trait SecretSource<T>: Send + Sync {
     /// The secret as it is known, read at most a few minutes ago.
-    fn current(&self) -> impl Future<Output = Result<Arc<T>, SecretFault>> + Send;
+    fn current(&self) -> impl Future<Output = Result<Arc<T>, SecretError>> + Send;
 
     /// The secret read again, because what is known does not work. A source may decline to read more often than
     /// every half minute and give what it knows.
-    fn reread(&self) -> impl Future<Output = Result<Arc<T>, SecretFault>> + Send;
+    fn refresh(&self) -> impl Future<Output = Result<Arc<T>, SecretError>> + Send;
 
     /// What a person has to mend when a part of the secret is wrong: `field` is its name in the secret's document.
-    fn name_of(&self, field: SecretField) -> String;
+    fn describe_field(&self, field: SecretField) -> String;
 }
 
 /// The parts of the secrets that messages name.
@@ -58,28 +58,28 @@ pub enum SecretField {
 
 /// A secret that came with the settings and does not change.
 #[derive(Debug, Clone)]
-pub struct Settled<T> {
+pub struct StaticSecret<T> {
     secret: Arc<T>,
     names: fn(SecretField) -> &'static str,
 }
 
-impl<T> Settled<T> {
+impl<T> StaticSecret<T> {
     /// This secret; `names` tells the setting behind each part.
     pub fn new(secret: T, names: fn(SecretField) -> &'static str) -> Self {
         Self { secret: Arc::new(secret), names }
     }
 }
 
-impl<T: Send + Sync> SecretSource<T> for Settled<T> {
-    async fn current(&self) -> Result<Arc<T>, SecretFault> {
+impl<T: Send + Sync> SecretSource<T> for StaticSecret<T> {
+    async fn current(&self) -> Result<Arc<T>, SecretError> {
         Ok(Arc::clone(&self.secret))
     }
 
-    async fn reread(&self) -> Result<Arc<T>, SecretFault> {
+    async fn refresh(&self) -> Result<Arc<T>, SecretError> {
         self.current().await
     }
 
-    fn name_of(&self, field: SecretField) -> String {
+    fn describe_field(&self, field: SecretField) -> String {
         (self.names)(field).to_owned()
     }
 }

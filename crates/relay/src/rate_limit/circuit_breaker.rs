@@ -6,17 +6,17 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use relay_core::policy::response::Outcome;
+use relay_core::policy::response::CallOutcome;
 use tokio::time::Instant;
 
 /// How many failures in a row open it.
-const FAILURES: u32 = 3;
+const FAILURE_THRESHOLD: u32 = 3;
 /// How often an end that is down is asked.
-const PROBE_EVERY: Duration = Duration::from_secs(10);
+const PROBE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// A breaker of one end, in one process.
 #[derive(Debug, Default)]
-pub(crate) struct Breaker {
+pub(crate) struct CircuitBreaker {
     state: Mutex<State>,
 }
 
@@ -29,22 +29,22 @@ struct State {
     taken_at: Option<Instant>,
 }
 
-impl Breaker {
+impl CircuitBreaker {
     /// Lets a caller through, or says for how long it is to leave the end alone.
-    pub(crate) fn pass(&self) -> Result<(), Duration> {
+    pub(crate) fn try_acquire(&self) -> Result<(), Duration> {
         let mut state = self.lock();
-        match state.left_alone() {
+        match state.retry_in() {
             Some(left) => Err(left),
             None => {
-                state.probe_at = state.probe_at.map(|_| Instant::now() + PROBE_EVERY);
+                state.probe_at = state.probe_at.map(|_| Instant::now() + PROBE_INTERVAL);
                 Ok(())
             }
         }
     }
 
     /// For how long nobody is let through.
-    pub(crate) fn left_alone(&self) -> Option<Duration> {
-        self.lock().left_alone()
+    pub(crate) fn retry_in(&self) -> Option<Duration> {
+        self.lock().retry_in()
     }
 
     /// Whether the end counts as down.
@@ -53,21 +53,21 @@ impl Breaker {
     }
 
     /// Whether the end has taken something within that period.
-    pub(crate) fn took_within(&self, period: Duration) -> bool {
+    pub(crate) fn succeeded_within(&self, period: Duration) -> bool {
         self.lock().taken_at.is_some_and(|at| at.elapsed() < period)
     }
 
     /// Notes what came of a call.
-    pub(crate) fn note(&self, outcome: Outcome) {
+    pub(crate) fn record(&self, outcome: CallOutcome) {
         let mut state = self.lock();
-        if is_up(outcome) {
-            let taken_at = if is_taken(outcome) { Some(Instant::now()) } else { state.taken_at };
+        if is_reachable(outcome) {
+            let taken_at = if is_success(outcome) { Some(Instant::now()) } else { state.taken_at };
             *state = State { taken_at, ..State::default() };
             return;
         }
         state.failures = state.failures.saturating_add(1);
-        if state.failures >= FAILURES {
-            state.probe_at = Some(Instant::now() + PROBE_EVERY);
+        if state.failures >= FAILURE_THRESHOLD {
+            state.probe_at = Some(Instant::now() + PROBE_INTERVAL);
         }
     }
 
@@ -77,49 +77,49 @@ impl Breaker {
 }
 
 impl State {
-    fn left_alone(self) -> Option<Duration> {
+    fn retry_in(self) -> Option<Duration> {
         Some(self.probe_at?.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero())
     }
 }
 
 /// Whether an outcome shows that the end is there, whatever it makes of a request. One that is full is there as well: how
 /// long it is left alone is its own affair.
-const fn is_up(outcome: Outcome) -> bool {
+const fn is_reachable(outcome: CallOutcome) -> bool {
     match outcome {
-        Outcome::Answered(status) => status < 500,
-        Outcome::TimedOut | Outcome::Unreachable | Outcome::CertificateUntrusted => false,
+        CallOutcome::Answered(status) => status < 500,
+        CallOutcome::TimedOut | CallOutcome::Unreachable | CallOutcome::CertificateUntrusted => false,
     }
 }
 
 /// Whether an outcome shows that the end takes what it is sent.
-const fn is_taken(outcome: Outcome) -> bool {
-    matches!(outcome, Outcome::Answered(200..=299))
+const fn is_success(outcome: CallOutcome) -> bool {
+    matches!(outcome, CallOutcome::Answered(200..=299))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const DOWN: Outcome = Outcome::Answered(503);
+    const DOWN: CallOutcome = CallOutcome::Answered(503);
 
-    fn open() -> Breaker {
-        let breaker = Breaker::default();
-        for _ in 0..FAILURES {
-            breaker.note(DOWN);
+    fn open() -> CircuitBreaker {
+        let breaker = CircuitBreaker::default();
+        for _ in 0..FAILURE_THRESHOLD {
+            breaker.record(DOWN);
         }
         breaker
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_few_failures_stop_nobody() {
-        let breaker = Breaker::default();
-        for _ in 1..FAILURES {
-            breaker.note(DOWN);
+        let breaker = CircuitBreaker::default();
+        for _ in 1..FAILURE_THRESHOLD {
+            breaker.record(DOWN);
         }
-        assert_eq!(breaker.pass(), Ok(()));
-        breaker.note(Outcome::Answered(200));
-        breaker.note(DOWN);
-        assert_eq!(breaker.pass(), Ok(()), "only failures in a row count");
+        assert_eq!(breaker.try_acquire(), Ok(()));
+        breaker.record(CallOutcome::Answered(200));
+        breaker.record(DOWN);
+        assert_eq!(breaker.try_acquire(), Ok(()), "only failures in a row count");
     }
 
     #[tokio::test(start_paused = true)]
@@ -128,9 +128,9 @@ mod tests {
         let mut asked = 0;
         for _ in 0..600 {
             tokio::time::advance(Duration::from_millis(100)).await;
-            if breaker.pass().is_ok() {
+            if breaker.try_acquire().is_ok() {
                 asked += 1;
-                breaker.note(Outcome::TimedOut);
+                breaker.record(CallOutcome::TimedOut);
             }
         }
         assert!((5..=6).contains(&asked), "{asked} in a minute");
@@ -138,23 +138,23 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn it_is_known_how_long_ago_the_end_took_something() {
-        let (breaker, second) = (Breaker::default(), Duration::from_secs(1));
-        breaker.note(Outcome::Answered(401));
-        assert!(!breaker.took_within(60 * second), "it was there, and took nothing");
-        breaker.note(Outcome::Answered(200));
+        let (breaker, second) = (CircuitBreaker::default(), Duration::from_secs(1));
+        breaker.record(CallOutcome::Answered(401));
+        assert!(!breaker.succeeded_within(60 * second), "it was there, and took nothing");
+        breaker.record(CallOutcome::Answered(200));
         tokio::time::advance(10 * second).await;
-        breaker.note(DOWN);
-        assert!(breaker.took_within(11 * second) && !breaker.took_within(10 * second));
+        breaker.record(DOWN);
+        assert!(breaker.succeeded_within(11 * second) && !breaker.succeeded_within(10 * second));
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_first_answer_lets_everybody_through() {
         let breaker = open();
-        assert!(breaker.pass().is_err() && breaker.is_open());
-        tokio::time::advance(PROBE_EVERY).await;
-        assert_eq!(breaker.pass(), Ok(()));
-        assert!(breaker.pass().is_err(), "one at a time");
-        breaker.note(Outcome::Answered(401));
-        assert!(breaker.pass().is_ok() && !breaker.is_open());
+        assert!(breaker.try_acquire().is_err() && breaker.is_open());
+        tokio::time::advance(PROBE_INTERVAL).await;
+        assert_eq!(breaker.try_acquire(), Ok(()));
+        assert!(breaker.try_acquire().is_err(), "one at a time");
+        breaker.record(CallOutcome::Answered(401));
+        assert!(breaker.try_acquire().is_ok() && !breaker.is_open());
     }
 }

@@ -7,12 +7,13 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use relay_core::contact::ContactKey;
-use relay_core::delivery::{Cargo, Delivery, Direction, Reason};
-use relay_core::error::Code;
+use relay_core::delivery::{Delivery, DeliveryKind, Direction, Reason};
+use relay_core::error::ErrorCode;
+use tracing::Level;
 
 /// What became of a request at the door, or of a worker's attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Became {
+pub enum EventOutcome {
     /// It is stored, and will be delivered.
     Queued,
     /// The event is not wanted.
@@ -37,7 +38,7 @@ pub enum Became {
     Waits,
 }
 
-impl Became {
+impl EventOutcome {
     /// The field `outcome` of a line.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -59,16 +60,16 @@ impl Became {
 
 /// Where it happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum Stage {
     /// A caller waits for the answer.
-    Door,
+    Request,
     /// A worker has taken it from the queue.
     Worker,
 }
 
 /// How a pool of Clay webhooks stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PoolUse {
+pub struct PoolUsageSample {
     /// The [key](relay_core::webhook::route::ClayWebhook::key) of the webhook that was posted to.
     pub webhook: String,
     /// How many rows it has taken in its life.
@@ -79,7 +80,7 @@ pub struct PoolUse {
 
 /// What is measured while something is tried.
 #[derive(Debug, Clone, Default)]
-pub struct Tally {
+pub struct CallStats {
     /// How often the far end was called.
     pub calls: u32,
     /// How long the last call took.
@@ -87,10 +88,10 @@ pub struct Tally {
     /// Whether the far end said that it had it before.
     pub duplicate: bool,
     /// How the pool stands.
-    pub pool: Option<PoolUse>,
+    pub pool: Option<PoolUsageSample>,
 }
 
-impl Tally {
+impl CallStats {
     /// Notes a call.
     pub fn note(&mut self, took: Duration) {
         self.calls = self.calls.saturating_add(1);
@@ -98,38 +99,15 @@ impl Tally {
     }
 }
 
-/// How loud a line is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Loudness {
-    /// All is well.
-    Info,
-    /// Somebody was refused, or has to wait.
-    Warn,
-    /// A person has to look.
-    Error,
-}
-
-impl Loudness {
-    /// The field `level` of a line.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Info => "INFO",
-            Self::Warn => "WARN",
-            Self::Error => "ERROR",
-        }
-    }
-}
-
 /// Something that happened.
 #[derive(Debug, Clone)]
-pub struct Signal<'a> {
+pub struct DeliveryEvent<'a> {
     /// Which way.
     pub direction: Direction,
     /// Where.
-    pub place: Place,
+    pub place: Stage,
     /// What.
-    pub became: Became,
+    pub became: EventOutcome,
     /// The id of the delivery, or the one that a refusal has: it is in the answer, and goes to the far end.
     pub delivery: &'a str,
     /// The `webhook-id` of a verified webhook.
@@ -141,21 +119,21 @@ pub struct Signal<'a> {
     /// Whom it is about; told as a keyed hash.
     pub contact: Option<&'a ContactKey>,
     /// The code of a refusal.
-    pub code: Option<Code>,
+    pub code: Option<ErrorCode>,
     /// The header or field of the relay's own vocabulary that a refusal names.
     pub field: Option<&'a str>,
     /// Why it waits or died.
     pub reason: Option<Reason>,
     /// What the store said, where it failed.
-    pub fault: Option<&'a str>,
+    pub error: Option<&'a str>,
     /// How often it was tried, this time included.
     pub attempts: u32,
     /// How long it took.
-    pub took: Duration,
+    pub duration: Duration,
     /// How long ago the relay took the delivery.
     pub age: Option<Duration>,
     /// What was measured.
-    pub tally: Tally,
+    pub tally: CallStats,
 }
 
 /// A text or a number of a line.
@@ -167,10 +145,10 @@ pub enum Value<'a> {
     Number(u64),
 }
 
-impl<'a> Signal<'a> {
+impl<'a> DeliveryEvent<'a> {
     /// A signal of which nothing else is known.
     #[must_use]
-    pub fn new(direction: Direction, place: Place, became: Became, delivery: &'a str) -> Self {
+    pub fn new(direction: Direction, place: Stage, became: EventOutcome, delivery: &'a str) -> Self {
         Self {
             direction,
             place,
@@ -183,35 +161,40 @@ impl<'a> Signal<'a> {
             code: None,
             field: None,
             reason: None,
-            fault: None,
+            error: None,
             attempts: 0,
-            took: Duration::ZERO,
+            duration: Duration::ZERO,
             age: None,
-            tally: Tally::default(),
+            tally: CallStats::default(),
         }
     }
 
     /// A signal of what a worker did with a delivery.
     #[must_use]
-    pub fn of_work(delivery: &'a Delivery, became: Became) -> Self {
-        let (kind, webhook_id) = match &delivery.cargo {
-            Cargo::ClayRow { webhook_id, .. } => (None, Some(webhook_id.as_str())),
-            Cargo::LoopsContact | Cargo::LoopsEvent { .. } => (Some(delivery.cargo.kind()), None),
+    pub fn for_delivery(delivery: &'a Delivery, became: EventOutcome) -> Self {
+        let (kind, webhook_id) = match &delivery.kind {
+            DeliveryKind::ClayRow { webhook_id, .. } => (None, Some(webhook_id.as_str())),
+            DeliveryKind::LoopsContact | DeliveryKind::LoopsEvent { .. } => (Some(delivery.kind.as_str()), None),
         };
-        let signal = Self::new(delivery.cargo.direction(), Place::Worker, became, delivery.id.as_str());
+        let signal = Self::new(delivery.kind.direction(), Stage::Worker, became, delivery.id.as_str());
         Self { webhook_id, kind, contact: Some(&delivery.contact), ..signal }
     }
 
     /// How loud its line is.
     #[must_use]
-    pub const fn loudness(&self) -> Loudness {
+    pub const fn level(&self) -> Level {
         match self.became {
-            Became::Held | Became::Dead => Loudness::Error,
-            Became::Refused if matches!(self.code, Some(Code::Unavailable | Code::Internal)) => Loudness::Error,
-            Became::Refused | Became::Rejected | Became::Retried => Loudness::Warn,
-            Became::Queued | Became::Ignored | Became::Test | Became::Delivered | Became::Duplicate | Became::Waits => {
-                Loudness::Info
+            EventOutcome::Held | EventOutcome::Dead => Level::ERROR,
+            EventOutcome::Refused if matches!(self.code, Some(ErrorCode::Unavailable | ErrorCode::Internal)) => {
+                Level::ERROR
             }
+            EventOutcome::Refused | EventOutcome::Rejected | EventOutcome::Retried => Level::WARN,
+            EventOutcome::Queued
+            | EventOutcome::Ignored
+            | EventOutcome::Test
+            | EventOutcome::Delivered
+            | EventOutcome::Duplicate
+            | EventOutcome::Waits => Level::INFO,
         }
     }
 
@@ -219,18 +202,18 @@ impl<'a> Signal<'a> {
     #[must_use]
     pub const fn message(&self) -> &'static str {
         match (self.place, self.direction, self.became) {
-            (Place::Door, Direction::LoopsToClay, Became::Refused) => "webhook refused",
-            (Place::Door, Direction::LoopsToClay, Became::Rejected) => "webhook kept as a dead letter",
-            (Place::Door, Direction::LoopsToClay, _) => "webhook taken",
-            (Place::Door, Direction::ClayToLoops, Became::Refused) => "row refused",
-            (Place::Door, Direction::ClayToLoops, _) => "row taken",
-            (Place::Worker, _, Became::Duplicate) => "delivered before",
-            (Place::Worker, _, Became::Retried) => "to be tried again",
-            (Place::Worker, _, Became::Held) => "held: somebody has to mend this",
-            (Place::Worker, _, Became::Dead) => "dead letter",
-            (Place::Worker, _, Became::Waits) => "not its turn yet",
-            (Place::Worker, _, Became::Queued) => "stored for the routes that there are now",
-            (Place::Worker, _, _) => "delivered",
+            (Stage::Request, Direction::LoopsToClay, EventOutcome::Refused) => "webhook refused",
+            (Stage::Request, Direction::LoopsToClay, EventOutcome::Rejected) => "webhook kept as a dead letter",
+            (Stage::Request, Direction::LoopsToClay, _) => "webhook taken",
+            (Stage::Request, Direction::ClayToLoops, EventOutcome::Refused) => "row refused",
+            (Stage::Request, Direction::ClayToLoops, _) => "row taken",
+            (Stage::Worker, _, EventOutcome::Duplicate) => "delivered before",
+            (Stage::Worker, _, EventOutcome::Retried) => "to be tried again",
+            (Stage::Worker, _, EventOutcome::Held) => "held: somebody has to mend this",
+            (Stage::Worker, _, EventOutcome::Dead) => "dead letter",
+            (Stage::Worker, _, EventOutcome::Waits) => "not its turn yet",
+            (Stage::Worker, _, EventOutcome::Queued) => "stored for the routes that there are now",
+            (Stage::Worker, _, _) => "delivered",
         }
     }
 
@@ -247,10 +230,10 @@ impl<'a> Signal<'a> {
             ("loops.event", self.event),
             ("row", self.kind),
             ("contact", contact),
-            ("code", self.code.map(Code::as_str)),
+            ("code", self.code.map(ErrorCode::as_str)),
             ("field", self.field),
             ("reason", self.reason.map(|reason| reason.code.as_str())),
-            ("fault", self.fault),
+            ("fault", self.error),
         ];
         fields.extend(texts.into_iter().filter_map(|(name, text)| Some((name, Value::Text(text?)))));
         if let Some(status) = self.reason.and_then(|reason| reason.status) {
@@ -259,26 +242,26 @@ impl<'a> Signal<'a> {
         if self.attempts > 0 {
             fields.push(("attempts", Value::Number(self.attempts.into())));
         }
-        fields.push(("ms", Value::Number(milliseconds(self.took))));
+        fields.push(("ms", Value::Number(milliseconds(self.duration))));
         fields
     }
 
     /// Tells it to whoever listens.
-    pub fn tell(&self) {
-        if let Some(listener) = LISTENER.get() {
+    pub fn emit(&self) {
+        if let Some(listener) = SINK.get() {
             listener(self);
         }
     }
 }
 
 /// Who is told.
-type Listener = Box<dyn Fn(&Signal<'_>) + Send + Sync>;
+type Sink = Box<dyn Fn(&DeliveryEvent<'_>) + Send + Sync>;
 
-static LISTENER: OnceLock<Listener> = OnceLock::new();
+static SINK: OnceLock<Sink> = OnceLock::new();
 
 /// Says who is told of every signal from now on. A second one is not minded: a process has one log.
-pub fn listen(listener: impl Fn(&Signal<'_>) + Send + Sync + 'static) {
-    let _ = LISTENER.set(Box::new(listener));
+pub fn set_sink(listener: impl Fn(&DeliveryEvent<'_>) + Send + Sync + 'static) {
+    let _ = SINK.set(Box::new(listener));
 }
 
 /// A time in whole milliseconds.

@@ -7,12 +7,12 @@ use tracing::{Level, Metadata, error};
 /// The variable.
 pub const RUST_LOG: &str = "RUST_LOG";
 /// What is told where its value is none; the value itself is not shown.
-pub const NOT_A_LEVEL: &str =
+pub const INVALID_LEVEL: &str =
     "RUST_LOG is not a level, so info is used: set it to error, warn, info, debug, trace or off";
 
 /// The level of this text, and whether the text is one: `info` where it is not, or where there is none.
 #[must_use]
-pub fn read(text: Option<&str>) -> (LevelFilter, bool) {
+pub fn parse_level(text: Option<&str>) -> (LevelFilter, bool) {
     match text.map(str::trim) {
         None | Some("") => (LevelFilter::INFO, true),
         Some(text) => text.parse().map_or((LevelFilter::INFO, false), |level| (level, true)),
@@ -22,12 +22,12 @@ pub fn read(text: Option<&str>) -> (LevelFilter, bool) {
 /// Whether a line may be heard: the relay's own, and from libraries warnings only. At their most talkative they print requests,
 /// and with them addresses and keys.
 #[must_use]
-pub fn may_be_heard(metadata: &Metadata<'_>) -> bool {
+pub fn is_enabled(metadata: &Metadata<'_>) -> bool {
     metadata.target().starts_with("relay") || *metadata.level() <= Level::WARN
 }
 
 /// Has a panic told as a line of the log: where it was, and not what it said, which may quote what somebody sent.
-pub fn tell_panics() {
+pub fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string);
         error!(place, "a fault of the program: a panic");
@@ -41,17 +41,17 @@ mod tests {
     #[test]
     fn a_level_is_the_least_that_is_heard() {
         for (text, heard) in [(" WARN ", LevelFilter::WARN), ("debug", LevelFilter::DEBUG), ("off", LevelFilter::OFF)] {
-            assert_eq!(read(Some(text)), (heard, true));
+            assert_eq!(parse_level(Some(text)), (heard, true));
         }
         for text in [None, Some(""), Some(" ")] {
-            assert_eq!(read(text), (LevelFilter::INFO, true), "{text:?}");
+            assert_eq!(parse_level(text), (LevelFilter::INFO, true), "{text:?}");
         }
     }
 
     #[test]
     fn what_is_no_level_is_info_and_known_as_none() {
         for text in ["loud", "relay=debug", "info,hyper=warn", "9"] {
-            assert_eq!(read(Some(text)), (LevelFilter::INFO, false), "{text}");
+            assert_eq!(parse_level(Some(text)), (LevelFilter::INFO, false), "{text}");
         }
     }
 }

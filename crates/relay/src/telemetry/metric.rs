@@ -5,9 +5,9 @@
 //! a delivery) stands in the line alone.
 
 use relay_core::delivery::ReasonCode;
-use relay_core::error::Code;
+use relay_core::error::ErrorCode;
 
-use crate::telemetry::event::{Became, Place, Signal, milliseconds};
+use crate::telemetry::event::{DeliveryEvent, EventOutcome, Stage, milliseconds};
 
 /// The dimension that most metrics have.
 pub const DIRECTION: &str = "direction";
@@ -31,9 +31,9 @@ pub const DEAD: &str = "dead";
 /// Attempts that found that a person has to mend something.
 pub const HELD: &str = "held";
 /// How long ago the relay took what a worker has tried: the age of the queue.
-pub const AGE: &str = "age_ms";
+pub const AGE_MS: &str = "age_ms";
 /// How long the far end took to answer.
-pub const FAR_END: &str = "far_end_ms";
+pub const DESTINATION_MS: &str = "far_end_ms";
 /// Calls under a key that Loops refuses.
 pub const LOOPS_KEY_REFUSED: &str = "loops_key_refused";
 /// How much of a pool of Clay webhooks is used, in percent.
@@ -82,56 +82,61 @@ pub struct Metric<'a> {
 
 /// Whose matter a refusal is.
 #[must_use]
-pub const fn cause(code: Code) -> &'static str {
+pub const fn refusal_cause(code: ErrorCode) -> &'static str {
     match code {
-        Code::MissingHeader | Code::MalformedHeader | Code::InvalidSignature | Code::TimestampOutOfRange => "signature",
-        Code::InvalidToken => "token",
-        Code::LoopsRejected => "loops",
-        Code::LoopsKeyRejected | Code::NotConfigured | Code::Unavailable | Code::Internal => RELAY,
-        Code::TooLarge
-        | Code::InvalidBody
-        | Code::InvalidJson
-        | Code::InvalidField
-        | Code::MissingField
-        | Code::ColumnNotInserted
-        | Code::ValueTooLong
-        | Code::InvalidOption
-        | Code::NotFound
-        | Code::MethodNotAllowed => "request",
+        ErrorCode::MissingHeader
+        | ErrorCode::MalformedHeader
+        | ErrorCode::InvalidSignature
+        | ErrorCode::TimestampOutOfRange => "signature",
+        ErrorCode::InvalidToken => "token",
+        ErrorCode::LoopsRejected => "loops",
+        ErrorCode::LoopsKeyRejected | ErrorCode::NotConfigured | ErrorCode::Unavailable | ErrorCode::Internal => RELAY,
+        ErrorCode::TooLarge
+        | ErrorCode::InvalidBody
+        | ErrorCode::InvalidJson
+        | ErrorCode::InvalidField
+        | ErrorCode::MissingField
+        | ErrorCode::ColumnNotInserted
+        | ErrorCode::ValueTooLong
+        | ErrorCode::InvalidOption
+        | ErrorCode::NotFound
+        | ErrorCode::MethodNotAllowed => "request",
     }
 }
 
 /// What is counted and measured of a signal.
 #[must_use]
-pub fn of<'a>(signal: &'a Signal<'_>) -> Vec<Metric<'a>> {
+pub fn metrics_of<'a>(signal: &'a DeliveryEvent<'_>) -> Vec<Metric<'a>> {
     let by_direction = (DIRECTION, signal.direction.as_str());
     let mut metrics = Vec::new();
     let mut add = |name, unit, value, by| metrics.push(Metric { name, unit, value, by });
     let mut count = |name, by| add(name, Unit::Count, 1, by);
-    if signal.place == Place::Door && matches!(signal.became, Became::Queued | Became::Delivered | Became::Duplicate) {
+    if signal.place == Stage::Request
+        && matches!(signal.became, EventOutcome::Queued | EventOutcome::Delivered | EventOutcome::Duplicate)
+    {
         count(ACCEPTED, by_direction);
     }
     match signal.became {
-        Became::Refused => count(REFUSED, (CAUSE, signal.code.map_or(RELAY, cause))),
-        Became::Rejected | Became::Dead => count(DEAD, by_direction),
-        Became::Delivered => count(DELIVERED, by_direction),
-        Became::Duplicate => count(DUPLICATE, by_direction),
-        Became::Retried => count(RETRIED, by_direction),
-        Became::Held => count(HELD, by_direction),
+        EventOutcome::Refused => count(REFUSED, (CAUSE, signal.code.map_or(RELAY, refusal_cause))),
+        EventOutcome::Rejected | EventOutcome::Dead => count(DEAD, by_direction),
+        EventOutcome::Delivered => count(DELIVERED, by_direction),
+        EventOutcome::Duplicate => count(DUPLICATE, by_direction),
+        EventOutcome::Retried => count(RETRIED, by_direction),
+        EventOutcome::Held => count(HELD, by_direction),
         // It was tried while its caller waited, and is tried again by a worker.
-        Became::Queued if signal.tally.calls > 0 => count(RETRIED, by_direction),
-        Became::Queued | Became::Ignored | Became::Test | Became::Waits => {}
+        EventOutcome::Queued if signal.tally.calls > 0 => count(RETRIED, by_direction),
+        EventOutcome::Queued | EventOutcome::Ignored | EventOutcome::Test | EventOutcome::Waits => {}
     }
-    if signal.code == Some(Code::LoopsKeyRejected)
+    if signal.code == Some(ErrorCode::LoopsKeyRejected)
         || signal.reason.is_some_and(|reason| reason.code == ReasonCode::LoopsKeyRejected)
     {
         count(LOOPS_KEY_REFUSED, by_direction);
     }
     if let Some(age) = signal.age {
-        add(AGE, Unit::Milliseconds, milliseconds(age), by_direction);
+        add(AGE_MS, Unit::Milliseconds, milliseconds(age), by_direction);
     }
     if let Some(time) = signal.tally.far_end {
-        add(FAR_END, Unit::Milliseconds, milliseconds(time), by_direction);
+        add(DESTINATION_MS, Unit::Milliseconds, milliseconds(time), by_direction);
     }
     if let Some(pool) = &signal.tally.pool {
         add(POOL_USED, Unit::Percent, pool.used_percent, by_direction);
@@ -147,45 +152,45 @@ mod tests {
     use relay_core::delivery::Direction;
 
     use super::*;
-    use crate::telemetry::event::{PoolUse, Tally};
+    use crate::telemetry::event::{CallStats, PoolUsageSample};
 
-    fn names(signal: &Signal<'_>) -> Vec<&'static str> {
-        of(signal).iter().map(|metric| metric.name).collect()
+    fn names(signal: &DeliveryEvent<'_>) -> Vec<&'static str> {
+        metrics_of(signal).iter().map(|metric| metric.name).collect()
     }
 
-    fn at_the_door(became: Became) -> Signal<'static> {
-        Signal::new(Direction::ClayToLoops, Place::Door, became, "contact_1")
+    fn at_the_door(became: EventOutcome) -> DeliveryEvent<'static> {
+        DeliveryEvent::new(Direction::ClayToLoops, Stage::Request, became, "contact_1")
     }
 
     #[test]
     fn a_row_that_loops_took_at_once_is_accepted_and_delivered_with_its_latency() {
-        let tally = Tally { calls: 1, far_end: Some(Duration::from_millis(7)), ..Tally::default() };
-        let signal = Signal { tally, ..at_the_door(Became::Delivered) };
-        assert_eq!(names(&signal), [ACCEPTED, DELIVERED, FAR_END]);
-        assert_eq!(of(&signal)[2].value, 7);
+        let tally = CallStats { calls: 1, far_end: Some(Duration::from_millis(7)), ..CallStats::default() };
+        let signal = DeliveryEvent { tally, ..at_the_door(EventOutcome::Delivered) };
+        assert_eq!(names(&signal), [ACCEPTED, DELIVERED, DESTINATION_MS]);
+        assert_eq!(metrics_of(&signal)[2].value, 7);
     }
 
     #[test]
     fn a_refusal_counts_by_whose_matter_it_is() {
-        let refused = |code| Signal { code: Some(code), ..at_the_door(Became::Refused) };
-        let by = |code| (CAUSE, cause(code));
-        assert_eq!(by(Code::InvalidSignature), (CAUSE, "signature"));
-        assert_eq!(by(Code::InvalidField), (CAUSE, "request"));
-        assert_eq!(of(&refused(Code::InvalidToken))[0].by, (CAUSE, "token"));
-        assert_eq!(names(&refused(Code::LoopsKeyRejected)), [REFUSED, LOOPS_KEY_REFUSED]);
+        let refused = |code| DeliveryEvent { code: Some(code), ..at_the_door(EventOutcome::Refused) };
+        let by = |code| (CAUSE, refusal_cause(code));
+        assert_eq!(by(ErrorCode::InvalidSignature), (CAUSE, "signature"));
+        assert_eq!(by(ErrorCode::InvalidField), (CAUSE, "request"));
+        assert_eq!(metrics_of(&refused(ErrorCode::InvalidToken))[0].by, (CAUSE, "token"));
+        assert_eq!(names(&refused(ErrorCode::LoopsKeyRejected)), [REFUSED, LOOPS_KEY_REFUSED]);
     }
 
     #[test]
     fn what_is_not_wanted_is_told_and_not_counted() {
-        assert!(names(&at_the_door(Became::Ignored)).is_empty());
+        assert!(names(&at_the_door(EventOutcome::Ignored)).is_empty());
     }
 
     #[test]
     fn a_pool_is_measured_as_a_whole_and_by_the_webhook_that_took_the_row() {
-        let pool = PoolUse { webhook: "ab".to_owned(), submissions: 40_000, used_percent: 80 };
-        let tally = Tally { pool: Some(pool), ..Tally::default() };
-        let signal = Signal { tally, ..at_the_door(Became::Delivered) };
-        let measured = of(&signal);
+        let pool = PoolUsageSample { webhook: "ab".to_owned(), submissions: 40_000, used_percent: 80 };
+        let tally = CallStats { pool: Some(pool), ..CallStats::default() };
+        let signal = DeliveryEvent { tally, ..at_the_door(EventOutcome::Delivered) };
+        let measured = metrics_of(&signal);
         assert_eq!(
             (measured[2].name, measured[2].value, measured[2].by),
             (POOL_USED, 80, (DIRECTION, "clay-to-loops"))

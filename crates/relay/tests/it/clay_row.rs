@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
-use relay::destination::http_client::FarAnswer;
-use relay::ingress::clay_row::ClayToLoops;
-use relay::ingress::schema_cache::PropertyList;
-use relay::ports::queue::{Admission, DirectEnd, Wish};
+use relay::destination::http_client::DestinationResponse;
+use relay::ingress::clay_row::ClayRowHandler;
+use relay::ingress::schema_cache::SchemaCache;
+use relay::ports::queue::{Admission, DeliveryMode, FastPathResult};
 use relay::ports::secrets::ClayToLoopsSecret;
-use relay_core::delivery::{Cargo, Reason, ReasonCode};
-use relay_core::policy::response::Outcome;
-use relay_core::row::Kind;
+use relay_core::delivery::{DeliveryKind, Reason, ReasonCode};
+use relay_core::policy::response::CallOutcome;
+use relay_core::row::RowKind;
 use relay_core::secret::{RelayTokens, SecretString};
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -22,25 +22,25 @@ use crate::harness::{FakePace, FakeSecrets, Still, because, now};
 
 const TAKEN: &str = r#"{"success":true,"id":"c1"}"#;
 
-type Handler = ClayToLoops<FakeSecrets<ClayToLoopsSecret>, FakeLoops, FakeLane, FakePace, Still>;
+type Handler = ClayRowHandler<FakeSecrets<ClayToLoopsSecret>, FakeLoops, FakeLane, FakePace, Still>;
 
 fn secret(key: &str) -> ClayToLoopsSecret {
     ClayToLoopsSecret { api_key: Some(SecretString::from(key)), tokens: RelayTokens::new(["token"]) }
 }
 
 fn handler(lane: FakeLane, loops: FakeLoops) -> Handler {
-    ClayToLoops {
+    ClayRowHandler {
         secrets: FakeSecrets::of(secret("key")),
         loops,
         lane,
         pace: FakePace::default(),
         ambient: Still::default(),
         contact_source: None,
-        properties: PropertyList::off(),
+        properties: SchemaCache::disabled(),
     }
 }
 
-fn always(answer: FarAnswer) -> FakeLoops {
+fn always(answer: DestinationResponse) -> FakeLoops {
     FakeLoops::new(move |_, _| answer.clone())
 }
 
@@ -54,7 +54,7 @@ async fn event(handler: &Handler, prefer: &str) -> (Response<Bytes>, Value) {
         .header("prefer", prefer)
         .body(Bytes::from_static(br#"{"email":"ada@example.com","eventName":"signup"}"#))
         .unwrap();
-    let response = handler.handle(Kind::Event, request).await;
+    let response = handler.handle(RowKind::Event, request).await;
     let told = serde_json::from_slice(response.body()).unwrap();
     (response, told)
 }
@@ -65,11 +65,11 @@ fn is_to_be_run_again((response, told): &(Response<Bytes>, Value)) {
 }
 
 /// Every answer that should pass, and why it is not delivered.
-fn passing() -> Vec<(FarAnswer, Reason)> {
+fn passing() -> Vec<(DestinationResponse, Reason)> {
     let answers =
-        [302, 408, 425, 500, 503].map(|answered| (status(answered), because(ReasonCode::FarEndFailed, answered)));
-    let nothing = FarAnswer::bare(Outcome::Unreachable);
-    answers.into_iter().chain([(nothing, Reason::own(ReasonCode::Unreachable))]).collect()
+        [302, 408, 425, 500, 503].map(|answered| (status(answered), because(ReasonCode::DestinationFailed, answered)));
+    let nothing = DestinationResponse::without_response(CallOutcome::Unreachable);
+    answers.into_iter().chain([(nothing, Reason::without_status(ReasonCode::Unreachable))]).collect()
 }
 
 #[tokio::test]
@@ -77,7 +77,7 @@ async fn what_loops_takes_is_answered_with_its_own_words_and_recorded() {
     let handler = handler(free(), always(saying(200, TAKEN)));
     let (response, _) = event(&handler, "").await;
     assert_eq!((response.status().as_u16(), response.body().as_ref()), (200, TAKEN.as_bytes()));
-    assert_eq!(handler.lane.ends(), [DirectEnd::Delivered]);
+    assert_eq!(handler.lane.ends(), [FastPathResult::Delivered]);
     assert_eq!(handler.loops.calls()[0].api_key, "key");
 }
 
@@ -90,10 +90,10 @@ async fn what_should_pass_is_tried_twice_with_one_key_and_then_stored() {
         let calls = handler.loops.calls();
         assert_eq!(calls.len(), 2, "{reason:?}");
         assert_eq!(calls[0].cargo, calls[1].cargo);
-        assert!(matches!(calls[0].cargo, Cargo::LoopsEvent { .. }));
+        assert!(matches!(calls[0].cargo, DeliveryKind::LoopsEvent { .. }));
         // Two attempts: at most four seconds, with a chance of one half two and a half.
         let at = now() + Duration::from_millis(2500);
-        assert_eq!(handler.lane.ends(), [DirectEnd::Postponed { attempts: 2, at, reason, firm: false }]);
+        assert_eq!(handler.lane.ends(), [FastPathResult::Deferred { attempts: 2, at, reason, firm: false }]);
     }
 }
 
@@ -103,7 +103,7 @@ async fn the_second_try_may_succeed() {
         let loops = FakeLoops::new(move |_, calls| if calls == 0 { answer.clone() } else { saying(200, TAKEN) });
         let handler = handler(free(), loops);
         assert_eq!(event(&handler, "").await.0.status(), 200, "{reason:?}");
-        assert_eq!(handler.lane.ends(), [DirectEnd::Delivered]);
+        assert_eq!(handler.lane.ends(), [FastPathResult::Delivered]);
     }
 }
 
@@ -121,8 +121,8 @@ async fn who_asks_for_longer_than_the_caller_waits_gets_the_row_from_the_queue_t
         let (began, handler) = (Instant::now(), handler(free(), always(asking(503, asked))));
         assert_eq!(event(&handler, "").await.0.status(), 202);
         assert!(began.elapsed() < Duration::from_secs(1));
-        let (at, reason) = (now() + Duration::from_secs(wait), because(ReasonCode::FarEndFailed, 503));
-        assert_eq!(handler.lane.ends(), [DirectEnd::Postponed { attempts: 1, at, reason, firm: true }]);
+        let (at, reason) = (now() + Duration::from_secs(wait), because(ReasonCode::DestinationFailed, 503));
+        assert_eq!(handler.lane.ends(), [FastPathResult::Deferred { attempts: 1, at, reason, firm: true }]);
     }
 }
 
@@ -131,7 +131,7 @@ async fn a_409_on_an_event_is_a_duplicate() {
     let handler = handler(free(), always(status(409)));
     let (response, told) = event(&handler, "").await;
     assert_eq!((response.status().as_u16(), told), (200, json!({"success": true, "duplicate": true})));
-    assert_eq!(handler.lane.ends(), [DirectEnd::Delivered]);
+    assert_eq!(handler.lane.ends(), [FastPathResult::Delivered]);
 }
 
 #[tokio::test]
@@ -141,7 +141,7 @@ async fn a_refusal_is_passed_on_and_nothing_is_kept() {
         let (response, told) = event(&handler, "").await;
         assert_eq!((response.status().as_u16(), told["code"].as_str()), (told_as, Some("loops_rejected")));
         assert_eq!(told["message"], "Because.");
-        assert_eq!((handler.lane.ends(), handler.loops.calls().len()), (vec![DirectEnd::Refused], 1));
+        assert_eq!((handler.lane.ends(), handler.loops.calls().len()), (vec![FastPathResult::Rejected], 1));
     }
 }
 
@@ -160,7 +160,7 @@ async fn a_key_that_is_refused_twice_is_named() {
     let (response, told) = event(&handler, "").await;
     assert_eq!((response.status().as_u16(), told["code"].as_str()), (502, Some("loops_key_rejected")));
     assert!(told["message"].as_str().unwrap().contains("the document's LoopsApiKey"), "{told}");
-    assert_eq!((handler.loops.calls().len(), handler.lane.ends()), (2, vec![DirectEnd::Refused]));
+    assert_eq!((handler.loops.calls().len(), handler.lane.ends()), (2, vec![FastPathResult::Rejected]));
 }
 
 #[tokio::test]
@@ -170,7 +170,7 @@ async fn a_row_that_finds_no_room_or_may_wait_is_stored_untried() {
     let async_wanted = handler(FakeLane::admitting(Admission::Queued), always(status(200)));
     for (handler, prefer) in [(full, ""), (async_wanted, "respond-async")] {
         assert_eq!(event(&handler, prefer).await.0.status(), 202);
-        assert_eq!(handler.lane.wishes(), [Wish::Later]);
+        assert_eq!(handler.lane.wishes(), [DeliveryMode::Async]);
         assert!(handler.loops.calls().is_empty());
     }
 }
@@ -188,13 +188,13 @@ async fn only_a_preference_of_its_own_is_one_for_an_answer_at_once() {
     ] {
         let handler = handler(free(), always(saying(200, TAKEN)));
         event(&handler, prefer).await;
-        assert_eq!(handler.lane.wishes(), [if stored { Wish::Later } else { Wish::Direct }], "{prefer}");
+        assert_eq!(handler.lane.wishes(), [if stored { DeliveryMode::Async } else { DeliveryMode::Sync }], "{prefer}");
     }
 }
 
 #[tokio::test]
 async fn an_event_with_two_keys_is_refused_and_a_contact_has_none() {
-    for (kind, status) in [(Kind::Event, 400), (Kind::Contact, 200)] {
+    for (kind, status) in [(RowKind::Event, 400), (RowKind::Contact, 200)] {
         let handler = handler(free(), always(saying(200, TAKEN)));
         let request = Request::post("/").header("authorization", "Bearer token");
         let request = request.header("idempotency-key", "one").header("Idempotency-Key", "other");
@@ -219,7 +219,7 @@ async fn a_row_goes_directly_where_the_store_can_be_read_but_not_written() {
 
 #[tokio::test]
 async fn a_row_does_not_overtake_an_older_one_where_the_store_cannot_be_written() {
-    for unstored in [Some(Admission::Busy), None] {
+    for unstored in [Some(Admission::InFlight), None] {
         let handler = handler(FakeLane::unwritable(unstored), always(saying(200, TAKEN)));
         is_to_be_run_again(&event(&handler, "").await);
         assert!(handler.loops.calls().is_empty());
@@ -228,10 +228,10 @@ async fn a_row_does_not_overtake_an_older_one_where_the_store_cannot_be_written(
 
 #[tokio::test]
 async fn a_row_that_was_stored_without_an_answer_is_answered_as_what_has_become_of_it_and_not_sent() {
-    let expected = [(Admission::DeliveredBefore, 200), (Admission::Queued, 202)];
+    let expected = [(Admission::AlreadyDelivered, 200), (Admission::Queued, 202)];
     for (unstored, status) in expected {
         let handler = handler(FakeLane::unwritable(Some(unstored)), always(saying(200, TAKEN)));
-        for (kind, path) in [(Kind::Event, "/api/v1/events/send"), (Kind::Contact, "/api/v1/contacts/update")] {
+        for (kind, path) in [(RowKind::Event, "/api/v1/events/send"), (RowKind::Contact, "/api/v1/contacts/update")] {
             let request = Request::post(path).header("authorization", "Bearer token");
             let body = Bytes::from_static(br#"{"email":"ada@example.com","eventName":"signup"}"#);
             let response = handler.handle(kind, request.body(body).unwrap()).await;
@@ -294,7 +294,7 @@ async fn without_the_relays_secret_a_row_is_to_be_run_again() {
 #[tokio::test(start_paused = true)]
 async fn a_row_whose_twin_is_being_sent_waits_for_it_no_longer_than_its_caller() {
     let began = Instant::now();
-    let handler = handler(FakeLane::admitting(Admission::Busy), always(saying(200, TAKEN)));
+    let handler = handler(FakeLane::admitting(Admission::InFlight), always(saying(200, TAKEN)));
     is_to_be_run_again(&event(&handler, "").await);
     assert!(began.elapsed() < Duration::from_secs(12));
     assert!(handler.loops.calls().is_empty());

@@ -4,31 +4,31 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use bytes::Bytes;
-use relay::destination::clay::ClayApi;
-use relay::destination::http_client::FarAnswer;
+use relay::destination::clay::ClayClient;
+use relay::destination::http_client::DestinationResponse;
 use relay::destination::loops::{LoopsApi, LoopsCall};
-use relay_core::delivery::{Cargo, DeliveryId};
-use relay_core::policy::response::Outcome;
+use relay_core::delivery::{DeliveryId, DeliveryKind};
+use relay_core::policy::response::CallOutcome;
 use relay_core::secret::{ExposeSecret as _, SecretString};
 use relay_core::webhook::route::ClayWebhook;
 
 /// An answer with this status.
-pub(crate) fn status(status: u16) -> FarAnswer {
-    FarAnswer::bare(Outcome::Answered(status))
+pub(crate) fn status(status: u16) -> DestinationResponse {
+    DestinationResponse::without_response(CallOutcome::Answered(status))
 }
 
 /// An answer with this status, after which the far end wants to be left alone for that long.
-pub(crate) fn asking(answered: u16, seconds: u64) -> FarAnswer {
-    FarAnswer { retry_after: Some(Duration::from_secs(seconds)), ..status(answered) }
+pub(crate) fn asking(answered: u16, seconds: u64) -> DestinationResponse {
+    DestinationResponse { retry_after: Some(Duration::from_secs(seconds)), ..status(answered) }
 }
 
 /// An answer with this status and body.
-pub(crate) fn saying(answered: u16, body: &'static str) -> FarAnswer {
-    FarAnswer { body: Bytes::from_static(body.as_bytes()), ..status(answered) }
+pub(crate) fn saying(answered: u16, body: &'static str) -> DestinationResponse {
+    DestinationResponse { body: Bytes::from_static(body.as_bytes()), ..status(answered) }
 }
 
 /// What is asked, and how often something was asked before, make the answer.
-type Answers<Q> = Box<dyn Fn(&Q, usize) -> FarAnswer + Send + Sync>;
+type Answers<Q> = Box<dyn Fn(&Q, usize) -> DestinationResponse + Send + Sync>;
 
 /// A post to Clay.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub(crate) struct FakeClay {
 
 impl FakeClay {
     /// One that answers so.
-    pub(crate) fn new(answers: impl Fn(&Post, usize) -> FarAnswer + Send + Sync + 'static) -> Self {
+    pub(crate) fn new(answers: impl Fn(&Post, usize) -> DestinationResponse + Send + Sync + 'static) -> Self {
         Self { answers: Box::new(answers), posts: Mutex::default() }
     }
 
@@ -62,8 +62,8 @@ impl FakeClay {
     }
 }
 
-impl ClayApi for FakeClay {
-    async fn post(&self, webhook: &ClayWebhook, _: &DeliveryId, row: Bytes, _: Duration) -> FarAnswer {
+impl ClayClient for FakeClay {
+    async fn post(&self, webhook: &ClayWebhook, _: &DeliveryId, row: Bytes, _: Duration) -> DestinationResponse {
         let token = webhook.auth_token().map(|token| token.expose_secret().to_owned());
         let post = Post { url: webhook.expose_url().to_owned(), token, row };
         let mut posts = self.posts.lock().unwrap();
@@ -76,7 +76,7 @@ impl ClayApi for FakeClay {
 /// A call to Loops.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Call {
-    pub(crate) cargo: Cargo,
+    pub(crate) cargo: DeliveryKind,
     pub(crate) api_key: String,
     pub(crate) body: Bytes,
     pub(crate) timeout: Duration,
@@ -87,13 +87,13 @@ pub(crate) struct FakeLoops {
     answers: Answers<Call>,
     slow: bool,
     calls: Mutex<Vec<Call>>,
-    list: Box<dyn Fn(usize) -> FarAnswer + Send + Sync>,
+    list: Box<dyn Fn(usize) -> DestinationResponse + Send + Sync>,
     lists: Mutex<Vec<String>>,
 }
 
 impl FakeLoops {
     /// One that answers so.
-    pub(crate) fn new(answers: impl Fn(&Call, usize) -> FarAnswer + Send + Sync + 'static) -> Self {
+    pub(crate) fn new(answers: impl Fn(&Call, usize) -> DestinationResponse + Send + Sync + 'static) -> Self {
         Self {
             answers: Box::new(answers),
             slow: false,
@@ -104,7 +104,7 @@ impl FakeLoops {
     }
 
     /// One that answers so when it is asked for its properties, for the first time and later.
-    pub(crate) fn listing(list: impl Fn(usize) -> FarAnswer + Send + Sync + 'static) -> Self {
+    pub(crate) fn listing(list: impl Fn(usize) -> DestinationResponse + Send + Sync + 'static) -> Self {
         Self { list: Box::new(list), ..Self::new(|_, _| saying(200, r#"{"success":true}"#)) }
     }
 
@@ -115,7 +115,7 @@ impl FakeLoops {
 
     /// One that never answers in time.
     pub(crate) fn hanging() -> Self {
-        Self { slow: true, ..Self::new(|_, _| FarAnswer::bare(Outcome::TimedOut)) }
+        Self { slow: true, ..Self::new(|_, _| DestinationResponse::without_response(CallOutcome::TimedOut)) }
     }
 
     /// The calls.
@@ -125,7 +125,7 @@ impl FakeLoops {
 }
 
 impl LoopsApi for FakeLoops {
-    async fn call(&self, call: LoopsCall<'_>) -> FarAnswer {
+    async fn call(&self, call: LoopsCall<'_>) -> DestinationResponse {
         let call = Call {
             cargo: call.cargo.clone(),
             api_key: call.api_key.expose_secret().to_owned(),
@@ -141,7 +141,7 @@ impl LoopsApi for FakeLoops {
         answer
     }
 
-    async fn properties(&self, api_key: &SecretString, _: Duration) -> FarAnswer {
+    async fn properties(&self, api_key: &SecretString, _: Duration) -> DestinationResponse {
         let mut lists = self.lists.lock().unwrap();
         lists.push(api_key.expose_secret().to_owned());
         (self.list)(lists.len() - 1)

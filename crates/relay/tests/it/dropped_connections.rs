@@ -5,8 +5,8 @@ use std::net::{SocketAddr, TcpStream as Socket};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use relay::destination::http_client::{FarAnswer, HttpClient, build};
-use relay_core::policy::response::Outcome;
+use relay::destination::http_client::{DestinationResponse, HttpClient, build};
+use relay_core::policy::response::CallOutcome;
 use socket2::{SockFilter, SockRef};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
@@ -92,11 +92,11 @@ impl Road {
     }
 }
 
-async fn post(client: &HttpClient, road: &Road, timeout: Duration) -> FarAnswer {
+async fn post(client: &HttpClient, road: &Road, timeout: Duration) -> DestinationResponse {
     send(client, &road.url(), b"{}".to_vec(), timeout).await
 }
 
-async fn send(client: &HttpClient, url: &str, row: Vec<u8>, timeout: Duration) -> FarAnswer {
+async fn send(client: &HttpClient, url: &str, row: Vec<u8>, timeout: Duration) -> DestinationResponse {
     client.send(client.request(http::Method::POST, url).body(row), timeout, now()).await
 }
 
@@ -107,7 +107,7 @@ async fn connected() -> (HttpClient, Road, Server) {
 
 async fn connected_to(server: Server) -> (HttpClient, Road, Server) {
     let (client, road) = (build().unwrap(), Road::to(server.address()).await);
-    assert_eq!(post(&client, &road, A_TRY).await.outcome, Outcome::Answered(200));
+    assert_eq!(post(&client, &road, A_TRY).await.outcome, CallOutcome::Answered(200));
     (client, road, server)
 }
 
@@ -116,7 +116,7 @@ async fn after_its_connection_was_closed_or_reset_a_request_is_answered_and_arri
     for how in [End::Closed, End::Reset] {
         let (client, road, server) = connected().await;
         road.end(how).await;
-        assert_eq!(post(&client, &road, A_TRY).await.outcome, Outcome::Answered(200), "{how:?}");
+        assert_eq!(post(&client, &road, A_TRY).await.outcome, CallOutcome::Answered(200), "{how:?}");
         assert_eq!((server.connections(), server.requests().len()), (2, 2), "{how:?}");
     }
 }
@@ -126,7 +126,7 @@ async fn after_its_connection_was_forgotten_on_the_way_a_request_is_answered_wit
     let (client, road, server) = connected().await;
     road.end(End::Forgotten).await;
     let begun = Instant::now();
-    assert_eq!(post(&client, &road, A_TRY).await.outcome, Outcome::Answered(200));
+    assert_eq!(post(&client, &road, A_TRY).await.outcome, CallOutcome::Answered(200));
     assert!(begun.elapsed() < A_TRY);
     assert_eq!((server.connections(), server.requests().len()), (2, 2));
 }
@@ -137,7 +137,7 @@ async fn a_large_row_is_answered_as_well_and_arrives_once() {
         let (client, road, server) = connected().await;
         road.end(how).await;
         let answer = send(&client, &road.url(), vec![b'1'; relay::REQUEST_BYTES], A_TRY).await;
-        assert_eq!(answer.outcome, Outcome::Answered(200), "{how:?}");
+        assert_eq!(answer.outcome, CallOutcome::Answered(200), "{how:?}");
         assert_eq!((server.connections(), server.requests().len()), (2, 2), "{how:?}");
     }
 }
@@ -148,7 +148,7 @@ async fn the_search_for_a_connection_and_the_wait_for_an_answer_together_keep_th
     let (client, road, server) = connected_to(server).await;
     road.end(End::Forgotten).await;
     let begun = Instant::now();
-    assert_eq!(post(&client, &road, A_TRY).await.outcome, Outcome::TimedOut);
+    assert_eq!(post(&client, &road, A_TRY).await.outcome, CallOutcome::TimedOut);
     assert!(begun.elapsed() < A_TRY + Duration::from_secs(1), "{:?}", begun.elapsed());
     assert_eq!((server.connections(), server.requests().len()), (2, 2));
 }
@@ -157,9 +157,9 @@ async fn the_search_for_a_connection_and_the_wait_for_an_answer_together_keep_th
 async fn what_was_confirmed_and_not_answered_may_have_arrived_and_is_not_sent_again() {
     let (client, road, server) = connected().await;
     road.end(End::Swallowed).await;
-    assert_eq!(post(&client, &road, A_TRY).await.outcome, Outcome::TimedOut);
+    assert_eq!(post(&client, &road, A_TRY).await.outcome, CallOutcome::TimedOut);
     assert_eq!(server.requests().len(), 1);
-    assert_eq!(post(&client, &road, A_TRY).await.outcome, Outcome::Answered(200), "nobody else waits for it");
+    assert_eq!(post(&client, &road, A_TRY).await.outcome, CallOutcome::Answered(200), "nobody else waits for it");
     assert_eq!((server.connections(), server.requests().len()), (2, 2));
 }
 
@@ -168,7 +168,7 @@ async fn a_time_that_is_shorter_than_the_wait_for_a_confirmation_is_kept() {
     let (client, road, server) = connected().await;
     road.end(End::Forgotten).await;
     let short = Duration::from_millis(300);
-    assert_eq!(post(&client, &road, short).await.outcome, Outcome::TimedOut);
+    assert_eq!(post(&client, &road, short).await.outcome, CallOutcome::TimedOut);
     assert_eq!(server.requests().len(), 1);
 }
 
@@ -194,6 +194,6 @@ async fn who_is_slow_in_reading_a_large_row_has_not_forgotten_the_connection() {
         tokio::time::timeout(Duration::from_millis(200), listener.accept()).await.is_err()
     });
     let answer = send(&build().unwrap(), &url, row, Duration::from_secs(10)).await;
-    assert_eq!(answer.outcome, Outcome::Answered(200));
+    assert_eq!(answer.outcome, CallOutcome::Answered(200));
     assert!(slow.await.unwrap(), "it came once, and whole");
 }

@@ -6,24 +6,25 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use relay::ports::queue::{
-    Admission, DirectEnd, DirectLane, Queue, StoreFault, Stored, Submission, WebhookLedger, WebhookUse, Wish,
+    Admission, DeliveryMode, Enqueued, FastPath, FastPathResult, Queue, StoreError, Submission, WebhookLedger,
+    WebhookUsage,
 };
 use relay_core::delivery::{Delivery, Reason};
 
-fn fault() -> StoreFault {
-    StoreFault("out of order".to_owned())
+fn error() -> StoreError {
+    StoreError("out of order".to_owned())
 }
 
 /// The ledger of webhooks.
 #[derive(Debug, Default)]
 pub(crate) struct FakeLedger {
-    known: Mutex<BTreeMap<String, WebhookUse>>,
+    known: Mutex<BTreeMap<String, WebhookUsage>>,
     broken: bool,
 }
 
 impl FakeLedger {
     /// One that knows this already.
-    pub(crate) fn knowing(known: impl IntoIterator<Item = (String, WebhookUse)>) -> Self {
+    pub(crate) fn knowing(known: impl IntoIterator<Item = (String, WebhookUsage)>) -> Self {
         Self { known: Mutex::new(known.into_iter().collect()), broken: false }
     }
 
@@ -33,24 +34,24 @@ impl FakeLedger {
     }
 
     /// What is known of a webhook.
-    pub(crate) fn of(&self, webhook: &str) -> WebhookUse {
+    pub(crate) fn of(&self, webhook: &str) -> WebhookUsage {
         self.known.lock().unwrap().get(webhook).copied().unwrap_or_default()
     }
 }
 
 impl WebhookLedger for FakeLedger {
-    async fn usage(&self, webhook: &str) -> Result<WebhookUse, StoreFault> {
-        if self.broken { Err(fault()) } else { Ok(self.of(webhook)) }
+    async fn usage(&self, webhook: &str) -> Result<WebhookUsage, StoreError> {
+        if self.broken { Err(error()) } else { Ok(self.of(webhook)) }
     }
 
-    async fn note(&self, webhook: &str, submission: Submission, now: Timestamp) -> Result<(), StoreFault> {
+    async fn record(&self, webhook: &str, submission: Submission, now: Timestamp) -> Result<(), StoreError> {
         if self.broken {
-            return Err(fault());
+            return Err(error());
         }
         let mut known = self.known.lock().unwrap();
         let usage = known.entry(webhook.to_owned()).or_default();
         match submission {
-            Submission::Taken => *usage = WebhookUse { taken: usage.taken + 1, refused: None },
+            Submission::Taken => *usage = WebhookUsage { taken: usage.taken + 1, refused: None },
             Submission::Refused(status) => usage.refused = Some((now, status)),
         }
         Ok(())
@@ -84,24 +85,24 @@ impl FakeQueue {
 }
 
 impl Queue for FakeQueue {
-    async fn put(&self, delivery: &Delivery) -> Result<Stored, StoreFault> {
+    async fn enqueue(&self, delivery: &Delivery) -> Result<Enqueued, StoreError> {
         if self.broken {
-            return Err(fault());
+            return Err(error());
         }
         let mut known = self.known.lock().unwrap();
         match known.iter().find(|known| known.id == delivery.id) {
-            Some(known) if known.body == delivery.body => Ok(Stored::Repeat),
-            Some(_) => Ok(Stored::Conflict),
+            Some(known) if known.body == delivery.body => Ok(Enqueued::Duplicate),
+            Some(_) => Ok(Enqueued::Conflict),
             None => {
                 known.push(delivery.clone());
-                Ok(Stored::New)
+                Ok(Enqueued::New)
             }
         }
     }
 
-    async fn put_dead(&self, delivery: &Delivery, reason: Reason) -> Result<(), StoreFault> {
+    async fn dead_letter(&self, delivery: &Delivery, reason: Reason) -> Result<(), StoreError> {
         if self.broken {
-            return Err(fault());
+            return Err(error());
         }
         self.dead.lock().unwrap().push((delivery.clone(), reason));
         Ok(())
@@ -119,8 +120,8 @@ pub(crate) struct FakeLane {
     settles: bool,
     /// How long an admission takes.
     pub(crate) takes: Duration,
-    ends: Mutex<Vec<DirectEnd>>,
-    wishes: Mutex<Vec<Wish>>,
+    ends: Mutex<Vec<FastPathResult>>,
+    wishes: Mutex<Vec<DeliveryMode>>,
 }
 
 impl FakeLane {
@@ -147,32 +148,32 @@ impl FakeLane {
     }
 
     /// How direct attempts ended.
-    pub(crate) fn ends(&self) -> Vec<DirectEnd> {
+    pub(crate) fn ends(&self) -> Vec<FastPathResult> {
         self.ends.lock().unwrap().clone()
     }
 
     /// What was wished for.
-    pub(crate) fn wishes(&self) -> Vec<Wish> {
+    pub(crate) fn wishes(&self) -> Vec<DeliveryMode> {
         self.wishes.lock().unwrap().clone()
     }
 }
 
-impl DirectLane for FakeLane {
+impl FastPath for FakeLane {
     type Guard = ();
 
-    async fn admit(&self, _: &Delivery, wish: Wish) -> Result<Admission, StoreFault> {
+    async fn admit(&self, _: &Delivery, wish: DeliveryMode) -> Result<Admission, StoreError> {
         tokio::time::sleep(self.takes).await;
         self.wishes.lock().unwrap().push(wish);
-        self.admission.ok_or_else(fault)
+        self.admission.ok_or_else(error)
     }
 
-    async fn settle_direct(&self, _: &Delivery, end: DirectEnd) -> Result<(), StoreFault> {
+    async fn complete(&self, _: &Delivery, end: FastPathResult) -> Result<(), StoreError> {
         self.ends.lock().unwrap().push(end);
-        if self.settles { Ok(()) } else { Err(fault()) }
+        if self.settles { Ok(()) } else { Err(error()) }
     }
 
-    async fn admit_unstored(&self, _: &Delivery) -> Result<Admission, StoreFault> {
-        self.unstored.ok_or_else(fault)
+    async fn admit_without_record(&self, _: &Delivery) -> Result<Admission, StoreError> {
+        self.unstored.ok_or_else(error)
     }
 
     fn guard(&self, _: &Delivery) {}

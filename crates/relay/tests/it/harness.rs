@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
-use relay::destination::http_client::FarAnswer;
-use relay::ports::clock::Ambient;
-use relay::ports::secrets::{SecretFault, SecretField, SecretSource};
-use relay::rate_limit::limiter::{LeftAlone, Pace, Readiness, Turn};
+use relay::destination::http_client::DestinationResponse;
+use relay::ports::clock::Clock;
+use relay::ports::secrets::{SecretError, SecretField, SecretSource};
+use relay::rate_limit::limiter::{Permit, RateLimiter, Readiness, Unavailable};
 use relay_core::contact::ContactKey;
-use relay_core::delivery::{Cargo, Delivery, DeliveryId, Reason, ReasonCode};
-use relay_core::policy::response::Outcome;
+use relay_core::delivery::{Delivery, DeliveryId, DeliveryKind, Reason, ReasonCode};
+use relay_core::policy::response::CallOutcome;
 
 /// When everything happens.
 pub(crate) fn now() -> Timestamp {
@@ -33,16 +33,16 @@ pub(crate) fn in_seconds(seconds: i64) -> Timestamp {
 #[derive(Debug, Default)]
 pub(crate) struct Still(AtomicUsize);
 
-impl Ambient for Still {
+impl Clock for Still {
     fn now(&self) -> Timestamp {
         now()
     }
 
-    fn chance(&self) -> f64 {
+    fn random(&self) -> f64 {
         0.5
     }
 
-    fn unique(&self) -> String {
+    fn new_id(&self) -> String {
         format!("u{}", self.0.fetch_add(1, Ordering::Relaxed))
     }
 }
@@ -84,16 +84,16 @@ impl<T> FakeSecrets<T> {
 }
 
 impl<T: Send + Sync> SecretSource<T> for FakeSecrets<T> {
-    async fn current(&self) -> Result<Arc<T>, SecretFault> {
-        self.known.clone().ok_or(SecretFault)
+    async fn current(&self) -> Result<Arc<T>, SecretError> {
+        self.known.clone().ok_or(SecretError)
     }
 
-    async fn reread(&self) -> Result<Arc<T>, SecretFault> {
+    async fn refresh(&self) -> Result<Arc<T>, SecretError> {
         self.rereads.fetch_add(1, Ordering::Relaxed);
-        self.read_again.clone().ok_or(SecretFault)
+        self.read_again.clone().ok_or(SecretError)
     }
 
-    fn name_of(&self, field: SecretField) -> String {
+    fn describe_field(&self, field: SecretField) -> String {
         format!("the document's {field:?}")
     }
 }
@@ -109,7 +109,7 @@ pub(crate) struct FakePace {
     pub(crate) taken_ago: Option<Duration>,
     waits: AtomicUsize,
     pauses: Mutex<Vec<Duration>>,
-    notes: Mutex<Vec<Outcome>>,
+    notes: Mutex<Vec<CallOutcome>>,
 }
 
 impl FakePace {
@@ -134,7 +134,7 @@ impl FakePace {
     }
 
     /// What came of calls.
-    pub(crate) fn notes(&self) -> Vec<Outcome> {
+    pub(crate) fn notes(&self) -> Vec<CallOutcome> {
         self.notes.lock().unwrap().clone()
     }
 
@@ -144,25 +144,25 @@ impl FakePace {
     }
 }
 
-impl Pace for FakePace {
-    async fn wait(&self) -> Result<(), LeftAlone> {
+impl RateLimiter for FakePace {
+    async fn acquire(&self) -> Result<(), Unavailable> {
         self.waits.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 
-    async fn try_take(&self) -> Option<Turn> {
+    async fn try_acquire(&self) -> Option<Permit> {
         if self.full || self.turns.is_some_and(|turns| self.taken() >= turns) {
             return None;
         }
         self.taken.fetch_add(1, Ordering::Relaxed);
-        Some(Turn::from(tokio::time::Instant::now()))
+        Some(Permit::at(tokio::time::Instant::now()))
     }
 
-    async fn pause(&self, pause: Duration) {
+    async fn throttle_for(&self, pause: Duration) {
         self.pauses.lock().unwrap().push(pause);
     }
 
-    async fn note(&self, answer: &FarAnswer) {
+    async fn record(&self, answer: &DestinationResponse) {
         self.notes.lock().unwrap().push(answer.outcome);
     }
 
@@ -170,18 +170,18 @@ impl Pace for FakePace {
         Readiness::Ready
     }
 
-    fn took_within(&self, period: Duration) -> bool {
+    fn succeeded_within(&self, period: Duration) -> bool {
         self.taken_ago.is_some_and(|ago| ago < period)
     }
 }
 
 /// A delivery about Ada.
-pub(crate) fn delivery(cargo: Cargo, body: &'static str) -> Delivery {
+pub(crate) fn delivery(cargo: DeliveryKind, body: &'static str) -> Delivery {
     Delivery {
-        id: DeliveryId::unique("1"),
-        contact: ContactKey::of_email("ada@example.com"),
+        id: DeliveryId::random("1"),
+        contact: ContactKey::from_email("ada@example.com"),
         received_at: now(),
-        cargo,
+        kind: cargo,
         body: Bytes::from_static(body.as_bytes()),
     }
 }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::{Request, Response};
-use relay::ingress::loops_webhook::{LoopsToClay, LoopsToClaySettings};
+use relay::ingress::loops_webhook::{LoopsToClaySettings, LoopsWebhookHandler};
 use relay::ports::secrets::LoopsToClaySecret;
 use relay_core::webhook::route::ClayRoute;
 use relay_core::webhook::selection::{EventPattern, EventSelection};
@@ -28,13 +28,13 @@ fn secret(signing_secrets: Vec<SigningSecret>, routed: bool) -> LoopsToClaySecre
 
 /// What a handler with this secret and queue says to a signed event of that length.
 async fn answer(secrets: FakeSecrets<LoopsToClaySecret>, broken: bool, length: usize) -> (Response<Bytes>, Value) {
-    let handler = LoopsToClay {
+    let handler = LoopsWebhookHandler {
         secrets,
         queue: FakeQueue::new(broken),
         ambient: Still::default(),
         settings: LoopsToClaySettings {
             selection: everything(),
-            tolerance: Tolerance::of_seconds(300),
+            tolerance: Tolerance::from_secs(300),
             contact_source: None,
         },
     };

@@ -8,11 +8,11 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
-use crate::error::Fault;
+use crate::error::Error;
 
 /// A call, in the words of a policy: which permission it takes, and on what.
 #[derive(Debug, Clone)]
-pub struct Call {
+pub struct AwsCall {
     /// The permission: `sqs:SendMessage`.
     pub action: &'static str,
     /// The resource: its name or URL.
@@ -26,16 +26,16 @@ pub struct Call {
 #[error("the secret {0} is scheduled for deletion: `aws secretsmanager restore-secret --secret-id {0}` brings it back")]
 pub struct DeletedSecret(pub String);
 
-impl Call {
+impl AwsCall {
     /// What its failure means.
     #[must_use]
-    pub fn fault<E>(&self, fault: &SdkError<E, HttpResponse>) -> Fault
+    pub fn to_error<E>(&self, error: &SdkError<E, HttpResponse>) -> Error
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
-        match fault {
+        match error {
             SdkError::ServiceError(refused) => {
-                self.refused(refused.err().code().unwrap_or_default(), refused.raw().status().as_u16())
+                self.classify(refused.err().code().unwrap_or_default(), refused.raw().status().as_u16())
             }
             SdkError::DispatchFailure(failure) => match failure.as_connector_error().map(credentials_fault) {
                 Some(Some(credentials)) => credentials,
@@ -45,16 +45,16 @@ impl Call {
         }
     }
 
-    fn unreachable(&self) -> Fault {
-        Fault::Unreachable { action: self.action, region: self.region.clone() }
+    fn unreachable(&self) -> Error {
+        Error::Unreachable { action: self.action, region: self.region.clone() }
     }
 
-    fn refused(&self, code: &str, status: u16) -> Fault {
+    fn classify(&self, code: &str, status: u16) -> Error {
         // Some services put a namespace before the code, or a URL behind it.
         let code = code.rsplit('#').next().unwrap_or_default().split(':').next().unwrap_or_default();
         match code {
             "ExpiredToken" | "ExpiredTokenException" | "RequestExpired" | "TokenRefreshRequired" => {
-                Fault::ExpiredCredentials
+                Error::ExpiredCredentials
             }
             "InvalidClientTokenId"
             | "UnrecognizedClientException"
@@ -65,14 +65,14 @@ impl Call {
             | "MissingAuthenticationToken"
             | "MissingAuthenticationTokenException"
             | "IncompleteSignature"
-            | "InvalidToken" => Fault::WrongCredentials,
+            | "InvalidToken" => Error::WrongCredentials,
             "AccessDenied"
             | "AccessDeniedException"
             | "AuthorizationError"
             | "AuthorizationErrorException"
             | "UnauthorizedOperation"
             | "NotAuthorized"
-            | "OptInRequired" => Fault::Denied { action: self.action, on: self.on.clone() },
+            | "OptInRequired" => Error::AccessDenied { action: self.action, on: self.on.clone() },
             "Throttling"
             | "ThrottlingException"
             | "ThrottledException"
@@ -82,35 +82,35 @@ impl Call {
             | "TooManyRequestsException"
             | "RequestLimitExceeded"
             | "ProvisionedThroughputExceededException"
-            | "LimitExceededException" => Fault::Throttled { action: self.action },
+            | "LimitExceededException" => Error::Throttled { action: self.action },
             "ResourceNotFoundException"
             | "ResourceNotFound"
             | "QueueDoesNotExist"
-            | "AWS.SimpleQueueService.NonExistentQueue" => Fault::Missing { what: self.on.clone() },
+            | "AWS.SimpleQueueService.NonExistentQueue" => Error::ResourceMissing { what: self.on.clone() },
             // What is said of a secret that is scheduled for deletion (Secrets Manager, API reference, "GetSecretValue").
             "InvalidRequestException" if self.action.starts_with("secretsmanager:") => {
                 DeletedSecret(self.on.clone()).into()
             }
-            _ if status >= 500 => Fault::AwsFails { action: self.action, on: self.on.clone() },
-            _ => Fault::AwsRefuses {
+            _ if status >= 500 => Error::AwsInternal { action: self.action, on: self.on.clone() },
+            _ => Error::AwsRejected {
                 action: self.action,
                 on: self.on.clone(),
-                code: if code.is_empty() { status.to_string() } else { printable(code) },
+                code: if code.is_empty() { status.to_string() } else { sanitize_code(code) },
             },
         }
     }
 }
 
 /// A code as it can be shown: what is not one is cut to what a code may have.
-fn printable(code: &str) -> String {
+fn sanitize_code(code: &str) -> String {
     code.chars().filter(|letter| letter.is_ascii_alphanumeric() || *letter == '.').take(60).collect()
 }
 
-fn credentials_fault(failure: &aws_smithy_runtime_api::client::result::ConnectorError) -> Option<Fault> {
+fn credentials_fault(failure: &aws_smithy_runtime_api::client::result::ConnectorError) -> Option<Error> {
     let mut source: Option<&(dyn std::error::Error + 'static)> = Some(failure);
     while let Some(cause) = source {
-        if let Some(fault) = cause.downcast_ref::<CredentialsError>() {
-            return Some(unresolved(fault));
+        if let Some(error) = cause.downcast_ref::<CredentialsError>() {
+            return Some(credentials_error(error));
         }
         source = cause.source();
     }
@@ -119,18 +119,18 @@ fn credentials_fault(failure: &aws_smithy_runtime_api::client::result::Connector
 
 /// Why there are no credentials.
 #[must_use]
-pub fn unresolved(fault: &CredentialsError) -> Fault {
+pub fn credentials_error(error: &CredentialsError) -> Error {
     // The chain tells an expired session by words alone, somewhere among its causes.
-    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(fault);
+    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(cause) = source {
         if cause.to_string().contains("expired") {
-            return Fault::ExpiredCredentials;
+            return Error::ExpiredCredentials;
         }
         source = cause.source();
     }
-    match fault {
-        CredentialsError::InvalidConfiguration(_) => Fault::Profile,
-        _ => Fault::NoCredentials,
+    match error {
+        CredentialsError::InvalidConfiguration(_) => Error::Profile,
+        _ => Error::NoCredentials,
     }
 }
 
@@ -138,8 +138,8 @@ pub fn unresolved(fault: &CredentialsError) -> Fault {
 mod tests {
     use super::*;
 
-    fn call() -> Call {
-        Call { action: "sqs:SendMessage", on: "a queue".to_owned(), region: "eu-west-1".to_owned() }
+    fn call() -> AwsCall {
+        AwsCall { action: "sqs:SendMessage", on: "a queue".to_owned(), region: "eu-west-1".to_owned() }
     }
 
     #[test]
@@ -152,16 +152,16 @@ mod tests {
             ("AWS.SimpleQueueService.NonExistentQueue", "a queue is not there"),
             ("Odd", "refuses sqs:SendMessage on a queue with Odd"),
         ] {
-            let told = call().refused(code, 400).to_string();
+            let told = call().classify(code, 400).to_string();
             assert!(told.contains(part), "{told}");
         }
-        assert!(matches!(call().refused("InternalFailure", 500), Fault::AwsFails { .. }));
+        assert!(matches!(call().classify("InternalFailure", 500), Error::AwsInternal { .. }));
     }
 
     #[test]
     fn a_secret_that_was_deleted_is_told_with_what_brings_it_back() {
-        let call = Call { action: "secretsmanager:GetSecretValue", on: "relay/x".to_owned(), region: String::new() };
-        let told = call.refused("InvalidRequestException", 400).to_string();
+        let call = AwsCall { action: "secretsmanager:GetSecretValue", on: "relay/x".to_owned(), region: String::new() };
+        let told = call.classify("InvalidRequestException", 400).to_string();
         assert!(
             told.contains("scheduled for deletion") && told.contains("restore-secret --secret-id relay/x`"),
             "{told}"
@@ -170,6 +170,6 @@ mod tests {
 
     #[test]
     fn what_is_not_a_code_is_not_repeated() {
-        assert_eq!(printable("<b>ada@example.com</b>"), "badaexample.comb");
+        assert_eq!(sanitize_code("<b>ada@example.com</b>"), "badaexample.comb");
     }
 }

@@ -3,22 +3,22 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_lambda::types::EventSourceMappingConfiguration;
 use jiff::Timestamp;
-use relay_aws::ledger::limiter_item::{LOOPS_PACE_KEY, STOPPED_AT};
-use relay_aws::ledger::table::time;
+use relay_aws::ledger::limiter_item::{LOOPS_PACE_KEY, PAUSED_AT};
+use relay_aws::ledger::table::time_attr;
 use relay_core::delivery::Direction;
 
-use crate::error::Fault;
-use crate::operations::record::PauseRecord;
-use crate::operations::stack::{change_if, change_item, item};
+use crate::error::Error;
+use crate::operations::record::PauseResult;
+use crate::operations::stack::{item, update_if, update_item};
 use crate::target::StackTarget;
 
 /// Whether a direction is paused, and since when, where that is known.
 ///
 /// # Errors
 /// When it cannot be asked.
-pub async fn state(target: &StackTarget, direction: Direction) -> Result<(bool, Option<Timestamp>), Fault> {
-    let mapping = mapping(target, direction).await?;
-    let stopped = rows_stopped(target, direction).await?;
+pub async fn state(target: &StackTarget, direction: Direction) -> Result<(bool, Option<Timestamp>), Error> {
+    let mapping = event_source_mapping(target, direction).await?;
+    let stopped = fast_path_paused_since(target, direction).await?;
     Ok((!is_enabled(&mapping) || stopped.is_some(), stopped))
 }
 
@@ -26,11 +26,11 @@ pub async fn state(target: &StackTarget, direction: Direction) -> Result<(bool, 
 ///
 /// # Errors
 /// When the ledger cannot be read.
-pub async fn rows_stopped(target: &StackTarget, direction: Direction) -> Result<Option<Timestamp>, Fault> {
+pub async fn fast_path_paused_since(target: &StackTarget, direction: Direction) -> Result<Option<Timestamp>, Error> {
     match direction {
         Direction::LoopsToClay => Ok(None),
         Direction::ClayToLoops => {
-            Ok(item(target, LOOPS_PACE_KEY.to_owned()).await?.and_then(|item| time(&item, STOPPED_AT)))
+            Ok(item(target, LOOPS_PACE_KEY.to_owned()).await?.and_then(|item| time_attr(&item, PAUSED_AT)))
         }
     }
 }
@@ -42,23 +42,23 @@ pub async fn rows_stopped(target: &StackTarget, direction: Direction) -> Result<
 ///
 /// # Errors
 /// When it cannot be done.
-pub async fn set(target: &StackTarget, direction: Direction, paused: bool) -> Result<PauseRecord, Fault> {
-    let mapping = mapping(target, direction).await?;
+pub async fn set(target: &StackTarget, direction: Direction, paused: bool) -> Result<PauseResult, Error> {
+    let mapping = event_source_mapping(target, direction).await?;
     let mut changed = false;
     if paused && direction == Direction::ClayToLoops {
-        changed |= stop_rows(target, true).await?;
+        changed |= pause_fast_path(target, true).await?;
     }
     if is_enabled(&mapping) == paused {
         let id = mapping.uuid().unwrap_or_default();
         let call = target.session.call("lambda:UpdateEventSourceMapping", worker(target, direction));
         let update = target.session.lambda().update_event_source_mapping().uuid(id).enabled(!paused);
-        update.send().await.map_err(|fault| call.fault(&fault))?;
+        update.send().await.map_err(|error| call.to_error(&error))?;
         changed = true;
     }
     if !paused && direction == Direction::ClayToLoops {
-        changed |= stop_rows(target, false).await?;
+        changed |= pause_fast_path(target, false).await?;
     }
-    Ok(PauseRecord { direction, paused, changed })
+    Ok(PauseResult { direction, paused, changed })
 }
 
 /// The function that delivers in a direction.
@@ -71,12 +71,15 @@ pub fn worker(target: &StackTarget, direction: Direction) -> String {
 }
 
 /// What hands it its messages.
-async fn mapping(target: &StackTarget, direction: Direction) -> Result<EventSourceMappingConfiguration, Fault> {
+async fn event_source_mapping(
+    target: &StackTarget,
+    direction: Direction,
+) -> Result<EventSourceMappingConfiguration, Error> {
     let worker = worker(target, direction);
     let call = target.session.call("lambda:ListEventSourceMappings", worker.clone());
     let listed = target.session.lambda().list_event_source_mappings().function_name(&worker).send().await;
-    let listed = listed.map_err(|fault| call.fault(&fault))?;
-    let missing = || Fault::Missing { what: format!("the event source of {worker}") };
+    let listed = listed.map_err(|error| call.to_error(&error))?;
+    let missing = || Error::ResourceMissing { what: format!("the event source of {worker}") };
     listed.event_source_mappings.unwrap_or_default().into_iter().next().ok_or_else(missing)
 }
 
@@ -86,8 +89,8 @@ fn is_enabled(mapping: &EventSourceMappingConfiguration) -> bool {
 }
 
 /// Makes rows join the queue, or pass it again; false where they did so before.
-async fn stop_rows(target: &StackTarget, stop: bool) -> Result<bool, Fault> {
-    let change = change_item(target, LOOPS_PACE_KEY.to_owned())?.expression_attribute_names("#at", STOPPED_AT);
+async fn pause_fast_path(target: &StackTarget, stop: bool) -> Result<bool, Error> {
+    let change = update_item(target, LOOPS_PACE_KEY.to_owned())?.expression_attribute_names("#at", PAUSED_AT);
     let change = if stop {
         let now = AttributeValue::N(Timestamp::now().as_millisecond().to_string());
         change
@@ -97,5 +100,5 @@ async fn stop_rows(target: &StackTarget, stop: bool) -> Result<bool, Fault> {
     } else {
         change.update_expression("REMOVE #at").condition_expression("attribute_exists(#at)")
     };
-    change_if(target, change).await
+    update_if(target, change).await
 }

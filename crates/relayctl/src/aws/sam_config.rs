@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use crate::error::Fault;
+use crate::error::Error;
 
 /// The file's name, in the folder of the template.
 pub const SAM_CONFIG: &str = "samconfig.toml";
@@ -27,7 +27,7 @@ pub struct SamParameters {
 
 /// Why a text says nothing.
 #[derive(Debug, PartialEq, Eq)]
-enum Broken {
+enum ParseError {
     /// It is no TOML from this line on.
     Line(usize),
     /// It has other environments only: these.
@@ -39,30 +39,32 @@ impl SamParameters {
     ///
     /// # Errors
     /// When it cannot be read, or is not TOML.
-    pub fn read(file: Option<&Path>, environment: &str) -> Result<Self, Fault> {
+    pub fn read(file: Option<&Path>, environment: &str) -> Result<Self, Error> {
         let path = file.unwrap_or(Path::new(SAM_CONFIG));
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
-            Err(fault) if fault.kind() == std::io::ErrorKind::NotFound && file.is_none() => return Ok(Self::default()),
-            Err(fault) => return Err(Fault::Input { path: path.display().to_string(), detail: fault.kind() }),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && file.is_none() => return Ok(Self::default()),
+            Err(error) => return Err(Error::Input { path: path.display().to_string(), detail: error.kind() }),
         };
         let path = path.display().to_string();
         Self::parse(&text, environment).map_err(|broken| match broken {
-            Broken::Line(line) => Fault::SamConfig { path, line },
-            Broken::Environment(names) => Fault::NoSuchEnvironment { path, environment: environment.to_owned(), names },
+            ParseError::Line(line) => Error::SamConfig { path, line },
+            ParseError::Environment(names) => {
+                Error::NoSuchEnvironment { path, environment: environment.to_owned(), names }
+            }
         })
     }
 
     /// Reads a text. A file need not have the environment that nobody has named.
-    fn parse(text: &str, environment: &str) -> Result<Self, Broken> {
-        let line_of = |fault: &toml::de::Error| {
-            let start = fault.span().map_or(0, |span| span.start);
+    fn parse(text: &str, environment: &str) -> Result<Self, ParseError> {
+        let line_of = |error: &toml::de::Error| {
+            let start = error.span().map_or(0, |span| span.start);
             text.get(..start).map_or(1, |before| before.matches('\n').count() + 1)
         };
-        let table: toml::Table = toml::from_str(text).map_err(|fault| Broken::Line(line_of(&fault)))?;
+        let table: toml::Table = toml::from_str(text).map_err(|error| ParseError::Line(line_of(&error)))?;
         if environment != DEFAULT_ENVIRONMENT && !table.get(environment).is_some_and(toml::Value::is_table) {
             let names = table.iter().filter(|(_, of)| of.is_table()).map(|(name, _)| name.clone());
-            return Err(Broken::Environment(names.collect::<Vec<_>>().join(", ")));
+            return Err(ParseError::Environment(names.collect::<Vec<_>>().join(", ")));
         }
 
         let of = |command: &str| {
@@ -91,7 +93,7 @@ mod tests {
         assert_eq!((default.stack_name.as_deref(), default.region.as_deref()), (Some("relay"), Some("us-east-1")));
         assert_eq!(SamParameters::parse(text, "prod").unwrap().stack_name.as_deref(), Some("relay-prod"));
         let missing = SamParameters::parse(text, "none").unwrap_err();
-        assert_eq!(missing, Broken::Environment("default, prod".to_owned()));
+        assert_eq!(missing, ParseError::Environment("default, prod".to_owned()));
         assert_eq!(SamParameters::parse("version = 0.1\n", "default").unwrap(), SamParameters::default());
     }
 
@@ -103,12 +105,12 @@ mod tests {
 
     #[test]
     fn a_broken_file_is_told_with_its_line() {
-        assert_eq!(SamParameters::parse("version = 0.1\n[default\n", "default").unwrap_err(), Broken::Line(2));
+        assert_eq!(SamParameters::parse("version = 0.1\n[default\n", "default").unwrap_err(), ParseError::Line(2));
     }
 
     #[test]
     fn a_file_that_is_not_there_is_a_fault_only_where_it_was_named() {
         let path = Path::new("/no/such/samconfig.toml");
-        assert!(matches!(SamParameters::read(Some(path), "default"), Err(Fault::Input { .. })));
+        assert!(matches!(SamParameters::read(Some(path), "default"), Err(Error::Input { .. })));
     }
 }

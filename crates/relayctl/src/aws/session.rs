@@ -11,10 +11,10 @@ use aws_smithy_types::timeout::TimeoutConfig;
 use aws_types::SdkConfig;
 use aws_types::os_shim_internal::{Env, Fs};
 use relay::destination::http_client::{self, HttpClient};
-use relay_aws::sdk::http::Connector;
+use relay_aws::sdk::http::SdkHttpConnector;
 
-use crate::aws::error::{Call, unresolved};
-use crate::error::Fault;
+use crate::aws::error::{AwsCall, credentials_error};
+use crate::error::Error;
 
 /// The longest that one attempt at a call may take.
 const ATTEMPT: Duration = Duration::from_secs(8);
@@ -35,10 +35,10 @@ impl Session {
     ///
     /// # Errors
     /// When there is no such profile, no region, or no credentials.
-    pub async fn open(profile: Option<&str>, region: Option<&str>) -> Result<Self, Fault> {
+    pub async fn open(profile: Option<&str>, region: Option<&str>) -> Result<Self, Error> {
         let http = http_client::build()?;
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
-            .http_client(Connector::new(http.clone()))
+            .http_client(SdkHttpConnector::new(http.clone()))
             .timeout_config(TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT).operation_timeout(CALL).build())
             .stalled_stream_protection(aws_config::stalled_stream_protection::StalledStreamProtectionConfig::disabled())
             .retry_config(RetryConfig::standard().with_reconnect_mode(ReconnectMode::ReuseAllConnections));
@@ -50,20 +50,20 @@ impl Session {
             loader = loader.profile_name(profile);
         }
         let mut config = loader.load().await;
-        let region = config.region().ok_or(Fault::NoRegion)?.clone();
+        let region = config.region().ok_or(Error::NoRegion)?.clone();
         if let Some(profile) = profile {
             // The loader's own chain would ask the environment first.
-            let known = ProviderConfig::without_region().with_http_client(Connector::new(http.clone()));
+            let known = ProviderConfig::without_region().with_http_client(SdkHttpConnector::new(http.clone()));
             let provider =
                 ProfileFileCredentialsProvider::builder().configure(&known.with_region(Some(region.clone())));
             let provider = SharedCredentialsProvider::new(provider.profile_name(profile).build());
             config = config.into_builder().credentials_provider(provider).build();
         }
-        let credentials = config.credentials_provider().ok_or(Fault::NoCredentials)?;
+        let credentials = config.credentials_provider().ok_or(Error::NoCredentials)?;
         match (credentials.provide_credentials().await, profile) {
             (Ok(_), _) => Ok(Self { config, region: region.to_string(), http }),
-            (Err(fault), named) => Err(match unresolved(&fault) {
-                Fault::NoCredentials if named.is_some() => Fault::Profile,
+            (Err(error), named) => Err(match credentials_error(&error) {
+                Error::NoCredentials if named.is_some() => Error::Profile,
                 other => other,
             }),
         }
@@ -82,8 +82,8 @@ impl Session {
     }
 
     /// A call in this account, to tell what its failure means.
-    pub fn call(&self, action: &'static str, on: impl Into<String>) -> Call {
-        Call { action, on: on.into(), region: self.region.clone() }
+    pub fn call(&self, action: &'static str, on: impl Into<String>) -> AwsCall {
+        AwsCall { action, on: on.into(), region: self.region.clone() }
     }
 
     /// A client of CloudFormation.
@@ -136,11 +136,11 @@ impl Session {
 }
 
 /// Looks whether a profile is in the files.
-async fn check(profile: &str) -> Result<(), Fault> {
+async fn check(profile: &str) -> Result<(), Error> {
     let (fs, env) = (Fs::real(), Env::real());
-    let files = profile::load(&fs, &env, &Default::default(), None).await.map_err(|_| Fault::Profile)?;
+    let files = profile::load(&fs, &env, &Default::default(), None).await.map_err(|_| Error::Profile)?;
     match files.get_profile(profile) {
         Some(_) => Ok(()),
-        None => Err(Fault::NoProfile { profile: profile.to_owned() }),
+        None => Err(Error::NoProfile { profile: profile.to_owned() }),
     }
 }

@@ -6,7 +6,7 @@ use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata as _;
 
 use crate::aws::session::Session;
-use crate::error::Fault;
+use crate::error::Error;
 
 /// The relay's functions, by their binaries' names, which follow the stack's in their own.
 pub const FUNCTIONS: [&str; 5] =
@@ -14,7 +14,7 @@ pub const FUNCTIONS: [&str; 5] =
 
 /// The outputs of the template, by their names there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Output {
+pub enum StackOutput {
     /// The front door's address, without a path.
     ApiUrl,
     /// What Loops posts to.
@@ -39,7 +39,7 @@ pub enum Output {
     LedgerTableName,
 }
 
-impl Output {
+impl StackOutput {
     /// All of them.
     pub const ALL: [Self; 11] = [
         Self::ApiUrl,
@@ -92,14 +92,14 @@ impl Stack {
     ///
     /// # Errors
     /// When there is none, or it cannot be read.
-    pub async fn find(session: &Session, name: &str) -> Result<Self, Fault> {
+    pub async fn find(session: &Session, name: &str) -> Result<Self, Error> {
         let call = session.call("cloudformation:DescribeStacks", name);
-        let no_stack = || Fault::NoStack { name: name.to_owned(), region: session.region().to_owned() };
+        let no_stack = || Error::NoStack { name: name.to_owned(), region: session.region().to_owned() };
         let answer = session.cloudformation().describe_stacks().stack_name(name).send().await;
-        let answer = answer.map_err(|fault| match &fault {
+        let answer = answer.map_err(|error| match &error {
             // CloudFormation has no code of its own for this (API reference, "DescribeStacks": errors).
             SdkError::ServiceError(refused) if refused.err().code() == Some("ValidationError") => no_stack(),
-            _ => call.fault(&fault),
+            _ => call.to_error(&error),
         })?;
         let stack = answer.stacks.unwrap_or_default().into_iter().next().ok_or_else(no_stack)?;
         let outputs = stack.outputs.unwrap_or_default().into_iter();
@@ -117,9 +117,9 @@ impl Stack {
     ///
     /// # Errors
     /// When the stack does not have it.
-    pub fn output(&self, output: Output) -> Result<&str, Fault> {
+    pub fn output(&self, output: StackOutput) -> Result<&str, Error> {
         let value = self.outputs.get(output.name()).map(String::as_str);
-        value.ok_or_else(|| Fault::NoOutput { stack: self.name.clone(), output: output.name() })
+        value.ok_or_else(|| Error::NoOutput { stack: self.name.clone(), output: output.name() })
     }
 
     /// A parameter, by its name in the template.

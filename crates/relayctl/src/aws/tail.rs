@@ -7,12 +7,12 @@ use relay_sqlite::store::DeliveryState;
 use serde_json::Value;
 
 use crate::aws::stack::FUNCTIONS;
-use crate::error::Fault;
-use crate::operations::record::Change;
+use crate::error::Error;
+use crate::operations::record::DeliveryChange;
 use crate::target::StackTarget;
 
 /// How long a line may take from its function until it can be found.
-const LATE: SignedDuration = SignedDuration::from_secs(20);
+const INGESTION_DELAY: SignedDuration = SignedDuration::from_secs(20);
 
 /// A look at the logs that goes on where the last one ended.
 #[derive(Debug)]
@@ -34,9 +34,9 @@ impl<'a> LogTail<'a> {
     ///
     /// # Errors
     /// When the logs cannot be read.
-    pub async fn look(&mut self) -> Result<Vec<Change>, Fault> {
+    pub async fn poll(&mut self) -> Result<Vec<DeliveryChange>, Error> {
         let now = Timestamp::now();
-        let from = self.since.max(now.checked_sub(LATE).unwrap_or(now)).as_millisecond();
+        let from = self.since.max(now.checked_sub(INGESTION_DELAY).unwrap_or(now)).as_millisecond();
         let mut changes = Vec::new();
         for function in FUNCTIONS {
             let group = format!("/aws/lambda/{}", self.target.stack.function(function));
@@ -45,7 +45,7 @@ impl<'a> LogTail<'a> {
             // What has an outcome; SQS and Lambda say other things in between.
             let mut pages = lines.filter_pattern("outcome").into_paginator().send();
             while let Some(page) = pages.next().await {
-                let page = page.map_err(|fault| call.fault(&fault))?;
+                let page = page.map_err(|error| call.to_error(&error))?;
                 for line in page.events.unwrap_or_default() {
                     let at = line.timestamp.unwrap_or_default();
                     if self.told.insert((at, line.event_id.unwrap_or_default())) {
@@ -61,7 +61,7 @@ impl<'a> LogTail<'a> {
 }
 
 /// What a line tells of a delivery; nothing where it tells of something else.
-fn change(at: i64, line: &str) -> Option<Change> {
+fn change(at: i64, line: &str) -> Option<DeliveryChange> {
     let line: Value = serde_json::from_str(line).ok()?;
     let text = |name: &str| line.get(name).and_then(Value::as_str).map(str::to_owned);
     let number = |name: &str| line.get(name).and_then(Value::as_u64);
@@ -72,7 +72,7 @@ fn change(at: i64, line: &str) -> Option<Change> {
         // A request that became no delivery.
         _ => return None,
     };
-    Some(Change {
+    Some(DeliveryChange {
         at: Timestamp::from_millisecond(at).ok()?,
         direction: text("direction").unwrap_or_default(),
         id: text("delivery.id")?,

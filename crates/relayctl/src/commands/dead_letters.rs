@@ -4,14 +4,14 @@ use clap::{Args, Subcommand};
 use relay_aws::sqs::dead_letter::MALFORMED;
 use serde_json::json;
 
-use crate::commands::dead_letters_run::{Act, act, gather};
-use crate::commands::deliveries::Way;
+use crate::commands::dead_letters_run::{BulkAction, receive_matching, run_action};
+use crate::commands::deliveries::DirectionArg;
 use crate::commands::show::{self, ShowArguments};
-use crate::error::Fault;
-use crate::exit::Ending;
-use crate::operations::letter_box::{Letter, LetterBox};
+use crate::error::Error;
+use crate::exit::ExitStatus;
+use crate::operations::letter_box::{DeadLetter, DeadLetterQueue};
 use crate::operations::local_letters::LocalLetters;
-use crate::operations::record::{because, short};
+use crate::operations::record::{format_reason, short};
 use crate::operations::stack_letters::StackLetters;
 use crate::output::Output;
 use crate::target::{Options, StackTarget, Target};
@@ -20,7 +20,7 @@ use crate::target::{Options, StackTarget, Target};
 const PER_SECOND: u32 = 4;
 
 /// What is typed for the letters without a reason, which the queue itself has taken away.
-const NO_REASON: &str = "none";
+const REASON_NONE: &str = "none";
 
 /// What `dead-letters` is told.
 #[derive(Debug, Clone, Subcommand)]
@@ -43,13 +43,13 @@ pub struct ListArguments {
     pub reason: Option<String>,
     /// Only those of this direction
     #[arg(long)]
-    pub direction: Option<Way>,
+    pub direction: Option<DirectionArg>,
 }
 
 /// Which letters are meant.
 #[derive(Debug, Clone, Args)]
 #[group(id = "which", required = true, multiple = true)]
-pub struct Selection {
+pub struct DeadLetterFilter {
     /// Those with these ids
     #[arg(long, value_name = "ID", num_args = 1.., group = "which", conflicts_with = "all")]
     pub id: Vec<String>,
@@ -66,10 +66,10 @@ pub struct Selection {
 pub struct RetryArguments {
     /// Which letters
     #[command(flatten)]
-    pub selection: Selection,
+    pub selection: DeadLetterFilter,
     /// Whether and how fast
     #[command(flatten)]
-    pub pace: Pace,
+    pub pace: BulkOptions,
     /// Also what would overwrite something newer that was delivered of the same contact
     #[arg(long)]
     pub even_if_older: bool,
@@ -80,18 +80,18 @@ pub struct RetryArguments {
 pub struct DropArguments {
     /// Which letters
     #[command(flatten)]
-    pub selection: Selection,
+    pub selection: DeadLetterFilter,
     /// Whether and how fast
     #[command(flatten)]
-    pub pace: Pace,
+    pub pace: BulkOptions,
 }
 
 /// Whether and how fast it is done.
 #[derive(Debug, Clone, Args)]
-pub struct Pace {
+pub struct BulkOptions {
     /// Only those of this direction
     #[arg(long)]
-    pub direction: Option<Way>,
+    pub direction: Option<DirectionArg>,
     /// Do it; without this, only what would be done is told
     #[arg(long)]
     pub yes: bool,
@@ -103,7 +103,7 @@ pub struct Pace {
 /// A reason, as it is typed.
 fn reason(text: &str) -> Result<String, String> {
     use relay_core::delivery::ReasonCode;
-    let known = ReasonCode::read(text).is_some() || [MALFORMED, NO_REASON].contains(&text);
+    let known = ReasonCode::read(text).is_some() || [MALFORMED, REASON_NONE].contains(&text);
     known
         .then(|| text.to_owned())
         .ok_or_else(|| "no dead letter has such a reason: `dead-letters list` tells them".to_owned())
@@ -113,20 +113,20 @@ fn reason(text: &str) -> Result<String, String> {
 ///
 /// # Errors
 /// When they cannot be read, or something cannot be done.
-pub async fn run(options: &Options, command: &DeadLettersCommand, output: Output) -> Result<Ending, Fault> {
+pub async fn run(options: &Options, command: &DeadLettersCommand, output: Output) -> Result<ExitStatus, Error> {
     if let DeadLettersCommand::Show(arguments) = command {
         return show::run(options, arguments, output).await;
     }
     match options.target().await? {
-        Target::Local(folder) => with(LocalLetters::open(&folder)?, PER_SECOND, command, output).await,
+        Target::Local(folder) => open_queue(LocalLetters::open(&folder)?, PER_SECOND, command, output).await,
         Target::Stack(stack) => {
-            with(StackLetters::new(&stack, direction_of(command)), rate(&stack), command, output).await
+            open_queue(StackLetters::new(&stack, direction_of(command)), default_rate(&stack), command, output).await
         }
     }
 }
 
 /// Half of the slower of the stack's own rates.
-fn rate(stack: &StackTarget) -> u32 {
+fn default_rate(stack: &StackTarget) -> u32 {
     let rates = ["ClayRatePerSecond", "LoopsRatePerSecond"].into_iter();
     let rates = rates.filter_map(|name| stack.stack.parameter(name)?.parse::<u32>().ok());
     rates.min().map_or(PER_SECOND, |rate| (rate / 2).max(1))
@@ -142,78 +142,78 @@ fn direction_of(command: &DeadLettersCommand) -> Option<relay_core::delivery::Di
     way.map(Into::into)
 }
 
-async fn with<B: LetterBox>(
+async fn open_queue<B: DeadLetterQueue>(
     mut letters: B,
     rate: u32,
     command: &DeadLettersCommand,
     output: Output,
-) -> Result<Ending, Fault> {
+) -> Result<ExitStatus, Error> {
     // Whatever happens, what was read is given back.
     let ended = tokio::select! {
-        ended = work(&mut letters, rate, command, output) => ended,
-        _ = tokio::signal::ctrl_c() => Err(Fault::Interrupted),
+        ended = apply_to_selected(&mut letters, rate, command, output) => ended,
+        _ = tokio::signal::ctrl_c() => Err(Error::Interrupted),
     };
-    letters.give_back().await;
+    letters.release().await;
     ended
 }
 
-async fn work<B: LetterBox>(
+async fn apply_to_selected<B: DeadLetterQueue>(
     letters: &mut B,
     rate: u32,
     command: &DeadLettersCommand,
     output: Output,
-) -> Result<Ending, Fault> {
+) -> Result<ExitStatus, Error> {
     let direction = direction_of(command);
     let (selection, pace, action) = match command {
         DeadLettersCommand::Retry(arguments) => {
-            (&arguments.selection, &arguments.pace, Act::Retry { even_if_older: arguments.even_if_older })
+            (&arguments.selection, &arguments.pace, BulkAction::Retry { even_if_older: arguments.even_if_older })
         }
-        DeadLettersCommand::Drop(arguments) => (&arguments.selection, &arguments.pace, Act::Drop),
+        DeadLettersCommand::Drop(arguments) => (&arguments.selection, &arguments.pace, BulkAction::Drop),
         DeadLettersCommand::List(ListArguments { reason, .. }) => {
-            let selected = |letter: &Letter| {
+            let selected = |letter: &DeadLetter| {
                 direction.is_none_or(|direction| letter.direction == direction) && died_for(letter, reason.as_deref())
             };
-            let (found, behind) = gather(letters, output, selected).await?;
+            let (found, behind) = receive_matching(letters, output, selected).await?;
             let records: Vec<_> = found.iter().map(|letter| letter.record(None)).collect();
-            output.document(&json!({"letters": records, "behind": behind}))?;
-            return list(&found, behind, output).map(|()| Ending::Well);
+            output.print_json(&json!({"letters": records, "behind": behind}))?;
+            return list(&found, behind, output).map(|()| ExitStatus::Ok);
         }
-        DeadLettersCommand::Show(_) => return Ok(Ending::Well),
+        DeadLettersCommand::Show(_) => return Ok(ExitStatus::Ok),
     };
     let selected =
-        |letter: &Letter| direction.is_none_or(|direction| letter.direction == direction) && selection.has(letter);
-    let (found, behind) = gather(letters, output, selected).await?;
+        |letter: &DeadLetter| direction.is_none_or(|direction| letter.direction == direction) && selection.has(letter);
+    let (found, behind) = receive_matching(letters, output, selected).await?;
     if let Some(id) = selection.id.iter().find(|id| !found.iter().any(|letter| letter.id() == id.as_str())) {
         return Err(if behind > 0 {
-            Fault::LetterBehind { id: id.clone() }
+            Error::DeadLetterBlocked { id: id.clone() }
         } else {
-            Fault::NoSuchLetter { id: id.clone() }
+            Error::NoSuchLetter { id: id.clone() }
         });
     }
     let per_second = pace.per_second.unwrap_or(rate);
-    act(letters, &found, action, pace.yes.then_some(per_second), behind, output).await
+    run_action(letters, &found, action, pace.yes.then_some(per_second), behind, output).await
 }
 
-impl Selection {
+impl DeadLetterFilter {
     /// Whether a letter is one of those that are meant: by every option that is given.
-    fn has(&self, letter: &Letter) -> bool {
+    fn has(&self, letter: &DeadLetter) -> bool {
         (self.id.is_empty() || self.id.iter().any(|id| letter.id() == id.as_str()))
             && died_for(letter, self.reason.as_deref())
     }
 }
 
 /// Whether a letter died for a reason, where one is given.
-fn died_for(letter: &Letter, reason: Option<&str>) -> bool {
+fn died_for(letter: &DeadLetter, reason: Option<&str>) -> bool {
     match reason {
         None => true,
-        Some(NO_REASON) => letter.reason.is_none(),
+        Some(REASON_NONE) => letter.reason.is_none(),
         Some(_) => letter.reason.as_deref() == reason,
     }
 }
 
-fn list(letters: &[Letter], behind: u64, output: Output) -> Result<(), Fault> {
+fn list(letters: &[DeadLetter], behind: u64, output: Output) -> Result<(), Error> {
     if letters.is_empty() {
-        output.line("There are no such dead letters.")?;
+        output.print("There are no such dead letters.")?;
     } else {
         let mut table = output.table(["died", "direction", "what", "reason", "attempts", "received", "bytes", "id"]);
         for letter in letters {
@@ -222,24 +222,24 @@ fn list(letters: &[Letter], behind: u64, output: Output) -> Result<(), Fault> {
                 short(record.died_at),
                 letter.direction.as_str().to_owned(),
                 record.kind.unwrap_or_default(),
-                because(record.reason.as_deref(), record.status),
+                format_reason(record.reason.as_deref(), record.status),
                 record.attempts.map(|attempts| attempts.to_string()).unwrap_or_default(),
                 short(record.received_at),
                 record.bytes.to_string(),
                 record.id,
             ]);
         }
-        output.fitted(table, &[7])?;
+        output.print_table(table, &[7])?;
     }
-    behind_line(behind, output)
+    print_blocked(behind, output)
 }
 
 /// Tells of the letters that could not be read.
-pub(crate) fn behind_line(behind: u64, output: Output) -> Result<(), Fault> {
+pub(crate) fn print_blocked(behind: u64, output: Output) -> Result<(), Error> {
     if behind == 0 {
         return Ok(());
     }
-    output.line(if behind == 1 {
+    output.print(if behind == 1 {
         "1 more cannot be read now: it stands behind another of its contact, or somebody else has it.".to_owned()
     } else {
         format!(

@@ -6,13 +6,13 @@ use relay_local::commands::deliveries::State;
 use relay_sqlite::store::DeliveryState;
 use serde_json::json;
 
-use crate::error::Fault;
-use crate::exit::Ending;
+use crate::error::Error;
+use crate::exit::ExitStatus;
 use crate::operations::local::LocalOperations;
-use crate::operations::record::{DeliveryRecord, QueueRecord, because, short};
+use crate::operations::record::{DeliveryRecord, QueueRecord, format_reason, short};
 use crate::operations::stack::StackOperations;
-use crate::operations::{Operations, Wanted, contact_hash};
-use crate::output::{Colour, Output};
+use crate::operations::{Admin, DeliveryQuery, contact_hash};
+use crate::output::{Output, Severity};
 use crate::target::{Options, Target};
 
 /// How many deliveries a table shows unless it is told otherwise.
@@ -20,18 +20,18 @@ const TABLE_LIMIT: u32 = 50;
 
 /// A direction, as it is typed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Way {
+pub enum DirectionArg {
     /// Webhooks to Clay tables
     LoopsToClay,
     /// Rows to the Loops API
     ClayToLoops,
 }
 
-impl From<Way> for Direction {
-    fn from(way: Way) -> Self {
+impl From<DirectionArg> for Direction {
+    fn from(way: DirectionArg) -> Self {
         match way {
-            Way::LoopsToClay => Self::LoopsToClay,
-            Way::ClayToLoops => Self::ClayToLoops,
+            DirectionArg::LoopsToClay => Self::LoopsToClay,
+            DirectionArg::ClayToLoops => Self::ClayToLoops,
         }
     }
 }
@@ -44,7 +44,7 @@ pub struct DeliveriesArguments {
     pub state: Option<State>,
     /// Only deliveries this way
     #[arg(long)]
-    pub direction: Option<Way>,
+    pub direction: Option<DirectionArg>,
     /// Only of this contact: its address, its user id where it has none, or the 16 digits that the log has
     #[arg(long)]
     pub contact: Option<String>,
@@ -63,7 +63,7 @@ pub struct DeliveriesArguments {
 ///
 /// # Errors
 /// When they cannot be read.
-pub async fn run(options: &Options, arguments: &DeliveriesArguments, output: Output) -> Result<Ending, Fault> {
+pub async fn run(options: &Options, arguments: &DeliveriesArguments, output: Output) -> Result<ExitStatus, Error> {
     match options.target().await? {
         Target::Local(folder) => print(&LocalOperations::open(folder)?, options, arguments, output).await,
         Target::Stack(stack) => {
@@ -73,14 +73,14 @@ pub async fn run(options: &Options, arguments: &DeliveriesArguments, output: Out
 }
 
 async fn print(
-    operations: &impl Operations,
+    operations: &impl Admin,
     options: &Options,
     arguments: &DeliveriesArguments,
     output: Output,
-) -> Result<Ending, Fault> {
+) -> Result<ExitStatus, Error> {
     let limit = arguments.limit.or((!output.is_json()).then_some(TABLE_LIMIT));
     let contact_hash = arguments.contact.as_deref().map(|contact| contact_hash(operations, contact)).transpose()?;
-    let wanted = Wanted {
+    let wanted = DeliveryQuery {
         state: arguments.state.map(DeliveryState::from),
         direction: arguments.direction.map(Direction::from),
         contact_hash,
@@ -90,32 +90,32 @@ async fn print(
     };
     let deliveries = operations.deliveries(&wanted).await?;
     let queues = operations.queues().await?;
-    let more = letters_beside(&wanted, &deliveries, &queues);
-    output.document(&json!({"deliveries": deliveries, "queues": queues, "lettersBeside": more}))?;
+    let more = extra_dead_letters(&wanted, &deliveries, &queues);
+    output.print_json(&json!({"deliveries": deliveries, "queues": queues, "lettersBeside": more}))?;
     if deliveries.is_empty() {
-        output.line("No such delivery is on record.")?;
+        output.print("No such delivery is on record.")?;
     } else {
-        output.fitted(table(&deliveries, output), &[7, 3])?;
+        output.print_table(table(&deliveries, output), &[7, 3])?;
     }
     if limit.and_then(|limit| usize::try_from(limit).ok()) == Some(deliveries.len()) {
-        output.line(format!("These are the latest {}; --limit shows more.", deliveries.len()))?;
+        output.print(format!("These are the latest {}; --limit shows more.", deliveries.len()))?;
     }
     if more > 0 {
-        output.line(options.addressed(&format!("{more} more: `relayctl dead-letters list`")))?;
+        output.print(options.addressed(&format!("{more} more: `relayctl dead-letters list`")))?;
     }
     if let (true, Some(contact), Some(functions)) =
-        (deliveries.is_empty(), &wanted.contact_hash, operations.functions())
+        (deliveries.is_empty(), &wanted.contact_hash, operations.log_group_prefix())
     {
-        output.line(only_logged(functions, "contact", contact))?;
+        output.print(log_hint(functions, "contact", contact))?;
     }
     for queue in &queues {
-        output.line(standing(queue, output))?;
+        output.print(queue_summary(queue, output))?;
     }
-    Ok(Ending::Well)
+    Ok(ExitStatus::Ok)
 }
 
 /// How many dead letters the queues have beside these deliveries: those that were refused at the door are on no record.
-fn letters_beside(wanted: &Wanted, deliveries: &[DeliveryRecord], queues: &[QueueRecord]) -> u64 {
+fn extra_dead_letters(wanted: &DeliveryQuery, deliveries: &[DeliveryRecord], queues: &[QueueRecord]) -> u64 {
     let all = wanted.state == Some(DeliveryState::Dead) && wanted.contact_hash.is_none() && wanted.webhook_id.is_none();
     let queues = queues.iter().filter(|queue| wanted.direction.is_none_or(|direction| queue.direction == direction));
     let letters: u64 = queues.map(|queue| queue.dead_letters).sum();
@@ -124,7 +124,7 @@ fn letters_beside(wanted: &Wanted, deliveries: &[DeliveryRecord], queues: &[Queu
 
 /// Where a contact is found that a stack has no record of; the field and its value are those of the log.
 #[must_use]
-pub fn only_logged(functions: &str, field: &str, value: &str) -> String {
+pub fn log_hint(functions: &str, field: &str, value: &str) -> String {
     format!(
         "A contact that Loops took while Clay waited is in the log only: Logs Insights, /aws/lambda/{functions}-clay-to-loops-contact, filter `{field}` = \"{value}\""
     )
@@ -138,9 +138,9 @@ fn table(deliveries: &[DeliveryRecord], output: Output) -> comfy_table::Table {
             short(record.received_at),
             record.direction.as_str().to_owned(),
             record.kind.clone(),
-            state_of(record).to_owned(),
+            format_state(record).to_owned(),
             record.attempts.to_string(),
-            because(record.reason.as_deref(), record.status),
+            format_reason(record.reason.as_deref(), record.status),
             short(record.next_attempt_at),
             record.id.clone(),
         ]);
@@ -150,18 +150,18 @@ fn table(deliveries: &[DeliveryRecord], output: Output) -> comfy_table::Table {
 
 /// A state in a table.
 #[must_use]
-pub fn state_of(record: &DeliveryRecord) -> &'static str {
+pub fn format_state(record: &DeliveryRecord) -> &'static str {
     if record.dropped_at.is_some() { "dropped" } else { record.state.as_str() }
 }
 
 /// How a queue stands, in one line.
-fn standing(queue: &QueueRecord, output: Output) -> String {
+fn queue_summary(queue: &QueueRecord, output: Output) -> String {
     let QueueRecord { direction, waiting, dead_letters, paused, paused_since } = queue;
     let direction = direction.as_str();
     let paused = match (paused, paused_since) {
         (false, _) => String::new(),
-        (true, None) => output.paint(Colour::Yellow, ", paused"),
-        (true, since) => output.paint(Colour::Yellow, &format!(", paused since {}", short(*since))),
+        (true, None) => output.colorize(Severity::Yellow, ", paused"),
+        (true, since) => output.colorize(Severity::Yellow, &format!(", paused since {}", short(*since))),
     };
     format!("{direction}: waiting {waiting}, dead letters {dead_letters}{paused}")
 }

@@ -2,23 +2,23 @@
 //! unless `--send` asks for it.
 
 use clap::Args;
-use relay_core::row::{Kind, Row, RowOptions};
+use relay_core::row::{Row, RowKind, RowOptions};
 use serde_json::json;
 
-use crate::doctor::aws::queues::WAYS;
+use crate::doctor::aws::queues::QUEUES;
 use crate::doctor::aws::{account, cloudwatch, ledger, queues, stack};
 use crate::doctor::check::Check;
-use crate::doctor::endpoint::Door;
-use crate::doctor::finding::{Examination, Finding};
-use crate::doctor::secrets::Keys;
+use crate::doctor::endpoint::EndpointChecks;
+use crate::doctor::finding::{Finding, Report};
+use crate::doctor::secrets::LoadedSecrets;
 use crate::doctor::{live_send, local, secrets};
-use crate::error::Fault;
-use crate::exit::Ending;
+use crate::error::Error;
+use crate::exit::ExitStatus;
 use crate::local::relay::LocalRelay;
 use crate::output::Output;
 use crate::progress;
-use crate::setup::report::Paste;
-use crate::setup::secret_store::Keeping;
+use crate::setup::report::CopyPaste;
+use crate::setup::secret_store::SecretStore;
 use crate::target::{Options, StackTarget, Target};
 
 /// How many steps the examination of a stack has, for the bar.
@@ -36,7 +36,7 @@ pub struct DoctorArguments {
 
 /// An address, as it is typed: one that the relay takes in a row.
 fn address(text: &str) -> Result<String, String> {
-    let row = Row::clean(Kind::Contact, json!({"email": text}).to_string().as_bytes(), RowOptions::default());
+    let row = Row::clean(RowKind::Contact, json!({"email": text}).to_string().as_bytes(), RowOptions::default());
     let address = row.ok().and_then(|row| row.email().map(str::to_owned));
     address.ok_or_else(|| "this is no e-mail address; nothing was sent".to_owned())
 }
@@ -45,7 +45,7 @@ fn address(text: &str) -> Result<String, String> {
 ///
 /// # Errors
 /// When nothing says which relay, or nothing can be asked about it.
-pub async fn run(options: &Options, arguments: &DoctorArguments, output: Output) -> Result<Ending, Fault> {
+pub async fn run(options: &Options, arguments: &DoctorArguments, output: Output) -> Result<ExitStatus, Error> {
     let target = options.target().await?;
     let (steps, relay) = match &target {
         Target::Stack(target) => {
@@ -64,9 +64,9 @@ pub async fn run(options: &Options, arguments: &DoctorArguments, output: Output)
         }
     };
     bar.finish_and_clear();
-    let examination = Examination::new(relay, findings).addressed(options);
-    output.document(&examination)?;
-    output.line(examination.text(output))?;
+    let examination = Report::new(relay, findings).addressed(options);
+    output.print_json(&examination)?;
+    output.print(examination.text(output))?;
     Ok(examination.ending())
 }
 
@@ -75,26 +75,26 @@ async fn examine(target: &StackTarget, arguments: &DoctorArguments, step: &dyn F
     step();
     findings.push(stack::versions(target).await);
     step();
-    let mut keys = Keys::default();
+    let mut keys = LoadedSecrets::default();
     findings.extend(secrets::secrets(target, &mut keys).await);
     step();
-    findings.push(match keys.not_known(Check::LoopsKey, Check::SecretClayToLoops) {
+    findings.push(match keys.skip(Check::LoopsKey, Check::SecretClayToLoops) {
         Some(finding) => finding,
-        None => secrets::loops_key(target.session.http(), Keeping::Stack(target), keys.api_key.as_ref()).await,
+        None => secrets::loops_key(target.session.http(), SecretStore::Stack(target), keys.api_key.as_ref()).await,
     });
     step();
     // Where an output is missing, that is said already.
-    if let Ok(paste) = Paste::of(Keeping::Stack(target)) {
+    if let Ok(paste) = CopyPaste::of(SecretStore::Stack(target)) {
         findings.extend(door(target, &paste, &keys, arguments).await);
     }
     step();
-    for way in WAYS {
+    for way in QUEUES {
         findings.push(queues::queue(target, way).await);
         findings.push(queues::worker(target, way).await);
         findings.push(queues::dead_letters(target, way).await);
     }
     step();
-    match keys.not_known(Check::ClayWebhookUse, Check::SecretLoopsToClay) {
+    match keys.skip(Check::ClayWebhookUse, Check::SecretLoopsToClay) {
         Some(finding) => findings.push(finding),
         None => findings.extend(ledger::webhook_uses(target, &keys.to_clay).await),
     }
@@ -107,24 +107,29 @@ async fn examine(target: &StackTarget, arguments: &DoctorArguments, step: &dyn F
     findings
 }
 
-async fn door(target: &StackTarget, paste: &Paste, keys: &Keys, arguments: &DoctorArguments) -> Vec<Finding> {
-    let mut door = Door::new(target.session.http(), paste, keys.written);
+async fn door(
+    target: &StackTarget,
+    paste: &CopyPaste,
+    keys: &LoadedSecrets,
+    arguments: &DoctorArguments,
+) -> Vec<Finding> {
+    let mut door = EndpointChecks::new(target.session.http(), paste, keys.written);
     let (endpoint, answers) = door.endpoint().await;
     if !answers {
         return vec![endpoint];
     }
     let tolerance = target.stack.parameter("SignatureToleranceSeconds").and_then(|text| text.parse().ok());
     let clock = door.clock(tolerance.unwrap_or(300)).await;
-    let no_secret = |check| keys.not_known(check, Check::SecretLoopsToClay);
-    let no_token = |check| keys.not_known(check, Check::SecretClayToLoops);
+    let no_secret = |check| keys.skip(check, Check::SecretLoopsToClay);
+    let no_token = |check| keys.skip(check, Check::SecretClayToLoops);
     let signed = match no_secret(Check::SignedWebhook) {
         Some(finding) => finding,
-        None => door.signed(&keys.signing_secrets).await,
+        None => door.check_signed_webhook(&keys.signing_secrets).await,
     };
-    let (forged, wrong_token) = (door.forged().await, door.wrong_token().await);
+    let (forged, wrong_token) = (door.check_forged_webhook().await, door.check_wrong_token().await);
     let right_token = match no_token(Check::RelayToken) {
         Some(finding) => finding,
-        None => door.right_token(&keys.relay_tokens).await,
+        None => door.check_relay_token(&keys.relay_tokens).await,
     };
     let mut findings = vec![endpoint, clock, signed, forged, wrong_token, right_token];
     if let Some(address) = &arguments.send {

@@ -3,12 +3,12 @@
 use clap::Args;
 use relay_core::delivery::Direction;
 
-use crate::commands::deliveries::Way;
-use crate::error::Fault;
-use crate::exit::Ending;
-use crate::operations::Operations;
+use crate::commands::deliveries::DirectionArg;
+use crate::error::Error;
+use crate::exit::ExitStatus;
+use crate::operations::Admin;
 use crate::operations::local::LocalOperations;
-use crate::operations::record::PauseRecord;
+use crate::operations::record::PauseResult;
 use crate::operations::stack::StackOperations;
 use crate::output::Output;
 use crate::target::{Options, Target};
@@ -17,25 +17,30 @@ use crate::target::{Options, Target};
 #[derive(Debug, Clone, Args)]
 pub struct PauseArguments {
     /// Which way
-    pub direction: Way,
+    pub direction: DirectionArg,
 }
 
 /// Pauses a direction, or ends its pause.
 ///
 /// # Errors
 /// When it cannot be done.
-pub async fn run(options: &Options, arguments: &PauseArguments, paused: bool, output: Output) -> Result<Ending, Fault> {
+pub async fn run(
+    options: &Options,
+    arguments: &PauseArguments,
+    paused: bool,
+    output: Output,
+) -> Result<ExitStatus, Error> {
     let direction = Direction::from(arguments.direction);
     let record = match options.target().await? {
         Target::Local(folder) => LocalOperations::open(folder)?.set_paused(direction, paused).await?,
         Target::Stack(stack) => StackOperations::new(&stack, output.is_json()).set_paused(direction, paused).await?,
     };
-    output.document(&record)?;
-    output.line(options.addressed(&said(&record)))?;
-    Ok(Ending::Well)
+    output.print_json(&record)?;
+    output.print(options.addressed(&said(&record)))?;
+    Ok(ExitStatus::Ok)
 }
 
-fn said(record: &PauseRecord) -> String {
+fn said(record: &PauseResult) -> String {
     let direction = record.direction.as_str();
     match (record.paused, record.changed) {
         (true, true) => format!(

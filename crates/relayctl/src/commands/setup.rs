@@ -7,19 +7,19 @@ use clap::Args;
 use relay_core::secret::{ExposeSecret as _, SecretString};
 use relay_sqlite::data_dir::config::{CLAY_WEBHOOK_AUTH_TOKEN, CLAY_WEBHOOK_URL, LOOPS_API_KEY, LOOPS_SIGNING_SECRET};
 
-use crate::error::Fault;
-use crate::exit::Ending;
+use crate::error::Error;
+use crate::exit::ExitStatus;
 use crate::local::relay::LocalRelay;
 use crate::output::Output;
 use crate::progress;
-use crate::setup::documents::{Documents, Rotated, Which, fingerprint};
-use crate::setup::error::Refusal;
+use crate::setup::documents::{Documents, SecretList, SecretSelector, fingerprint};
+use crate::setup::error::SetupError;
 use crate::setup::held::Held;
-use crate::setup::input::{Given, NAMES};
-use crate::setup::key_check::{KeyStanding, ask};
+use crate::setup::input::{NAMES, SetupInput};
+use crate::setup::key_check::{KeyCheck, check_key};
 use crate::setup::prompt;
-use crate::setup::report::{Absent, Paste, Report, shown};
-use crate::setup::secret_store::Keeping;
+use crate::setup::report::{CopyPaste, MissingText, SetupReport, shown};
+use crate::setup::secret_store::SecretStore;
 use crate::target::{Options, Target};
 
 /// What `setup` is told.
@@ -40,19 +40,19 @@ pub struct SetupArguments {
     pub add_relay_token: bool,
     /// Take out a relay token, by its position or fingerprint
     #[arg(long, group = "action", value_name = "WHICH", conflicts_with_all = ["from", "route"])]
-    pub retire_relay_token: Option<Which>,
+    pub retire_relay_token: Option<SecretSelector>,
     /// Add a signing secret beside those that are there
     #[arg(long, group = "action", conflicts_with = "route")]
     pub add_signing_secret: bool,
     /// Take out a signing secret, by its position or fingerprint
     #[arg(long, group = "action", value_name = "WHICH", conflicts_with_all = ["from", "route"])]
-    pub retire_signing_secret: Option<Which>,
+    pub retire_signing_secret: Option<SecretSelector>,
     /// Add a Clay webhook to the pool of its route
     #[arg(long, group = "action")]
     pub add_clay_webhook: bool,
     /// Take out a Clay webhook, by its position or fingerprint
     #[arg(long, group = "action", value_name = "WHICH", conflicts_with = "from")]
-    pub retire_clay_webhook: Option<Which>,
+    pub retire_clay_webhook: Option<SecretSelector>,
     /// Show the relay tokens themselves, also where the output is no terminal
     #[arg(long)]
     pub show_token: bool,
@@ -79,7 +79,7 @@ const LOCAL_ROUTE: &str = "default";
 
 /// What was done beside the documents.
 #[derive(Debug, Default)]
-struct Done {
+struct SideEffects {
     team: Option<String>,
     new_token: Option<SecretString>,
     notes: Vec<String>,
@@ -89,7 +89,7 @@ struct Done {
 ///
 /// # Errors
 /// When what was given is wrong, or something cannot be read or written; nothing is written then, or it says what is.
-pub async fn run(options: &Options, arguments: &SetupArguments, output: Output) -> Result<Ending, Fault> {
+pub async fn run(options: &Options, arguments: &SetupArguments, output: Output) -> Result<ExitStatus, Error> {
     // What only looks or takes out needs a folder that is there.
     let makes = arguments.retire_relay_token.is_none()
         && arguments.retire_signing_secret.is_none()
@@ -97,33 +97,33 @@ pub async fn run(options: &Options, arguments: &SetupArguments, output: Output) 
         && !arguments.list;
     match options.local_folder().filter(|_| makes) {
         Some(folder) => {
-            let local = LocalRelay::read_to_mend(LocalRelay::made(folder)?)?;
-            set_up(Keeping::Local(&local), options, arguments, output).await
+            let local = LocalRelay::load_for_repair(LocalRelay::create_data_dir(folder)?)?;
+            apply_setup(SecretStore::Local(&local), options, arguments, output).await
         }
         None => match options.target().await? {
-            Target::Stack(target) => set_up(Keeping::Stack(&target), options, arguments, output).await,
+            Target::Stack(target) => apply_setup(SecretStore::Stack(&target), options, arguments, output).await,
             Target::Local(folder) => {
-                set_up(Keeping::Local(&LocalRelay::read_to_mend(folder)?), options, arguments, output).await
+                apply_setup(SecretStore::Local(&LocalRelay::load_for_repair(folder)?), options, arguments, output).await
             }
         },
     }
 }
 
-async fn set_up(
-    keeping: Keeping<'_>,
+async fn apply_setup(
+    keeping: SecretStore<'_>,
     options: &Options,
     arguments: &SetupArguments,
     output: Output,
-) -> Result<Ending, Fault> {
+) -> Result<ExitStatus, Error> {
     let names = keeping.names()?;
     let names = [names[0].as_str(), names[1].as_str()];
-    let paste = Paste::of(keeping)?;
-    let mut done = Done::default();
+    let paste = CopyPaste::of(keeping)?;
+    let mut done = SideEffects::default();
     if !arguments.list {
         keeping.generate()?;
     }
     let known = keeping.read().await?;
-    let given = values(&known, arguments, keeping, &mut done, output).await?;
+    let given = collect_input(&known, arguments, keeping, &mut done, output).await?;
     // Read again: somebody may have changed it while it was typed.
     let before = keeping.read().await?;
     let mut after = before.clone();
@@ -131,46 +131,47 @@ async fn set_up(
     let written = if before == after {
         Vec::new()
     } else {
-        after.as_relay(names)?;
+        after.parse_as_relay(names)?;
         keeping.write(&before, &after).await?
     };
-    if let Keeping::Stack(target) = keeping {
+    if let SecretStore::Stack(target) = keeping {
         let held = Held { target, quiet: output.is_json() };
-        done.notes.extend(held.try_now(&written, names, &after).await);
+        done.notes.extend(held.release_held(&written, names, &after).await);
     }
     let first_key = before.api_key().is_none() && after.api_key().is_some();
-    notes_of(keeping, &written, first_key, &mut done)?;
+    follow_up_notes(keeping, &written, first_key, &mut done)?;
     // The new one on a terminal, all of them where that was asked for: a log or a pipe gets none by accident.
     let terminal = std::io::stdout().is_terminal();
     let made =
         |token: &SecretString| done.new_token.as_ref().is_some_and(|new| new.expose_secret() == token.expose_secret());
-    let relay_tokens = shown(&after, Rotated::RelayTokens, |token| arguments.show_token || (terminal && made(token)));
-    let report = Report {
+    let relay_tokens =
+        shown(&after, SecretList::RelayTokens, |token| arguments.show_token || (terminal && made(token)));
+    let report = SetupReport {
         written,
         loops_api_key: after.api_key().is_some(),
-        signing_secrets: shown(&after, Rotated::SigningSecrets, |_| false),
+        signing_secrets: shown(&after, SecretList::SigningSecrets, |_| false),
         relay_tokens,
         clay_routes: after.routes(),
         loops_team: done.team,
         paste,
         notes: done.notes,
-        program: options.called(),
-        absent: Absent::of(keeping),
+        program: options.command_line(),
+        absent: MissingText::of(keeping),
     };
-    output.document(&report)?;
-    output.line(report.text())?;
-    Ok(Ending::Well)
+    output.print_json(&report)?;
+    output.print(report.text())?;
+    Ok(ExitStatus::Ok)
 }
 
 /// What is to be put in: nothing, where something is only listed, made or taken out.
-async fn values(
+async fn collect_input(
     known: &Documents,
     arguments: &SetupArguments,
-    keeping: Keeping<'_>,
-    done: &mut Done,
+    keeping: SecretStore<'_>,
+    done: &mut SideEffects,
     output: Output,
-) -> Result<Given, Fault> {
-    let (option, taken) = taken(arguments);
+) -> Result<SetupInput, Error> {
+    let (option, taken) = accepted_values(arguments);
     let asks_nothing = arguments.list
         || arguments.add_relay_token
         || arguments.retire_relay_token.is_some()
@@ -178,40 +179,41 @@ async fn values(
         || arguments.retire_clay_webhook.is_some();
     let key = known.api_key();
     match &arguments.from {
-        _ if asks_nothing => Ok(Given::default()),
+        _ if asks_nothing => Ok(SetupInput::default()),
         Some(path) => {
-            let given = Given::from_file(path)?;
+            let given = SetupInput::from_file(path)?;
             if given.is_empty() {
-                return Err(Refusal::NothingGiven.into());
+                return Err(SetupError::NothingGiven.into());
             }
-            given.only_for(option, taken)?;
-            given.check_against(key.as_ref())?;
-            check_key(keeping, &given, done, output).await?;
+            given.check_allowed(option, taken)?;
+            given.check_not_api_key(key.as_ref())?;
+            check_api_key(keeping, &given, done, output).await?;
             Ok(given)
         }
         None => {
-            let tried = |given: &Given| {
+            let tried = |given: &SetupInput| {
                 let mut after = known.clone();
-                change(&mut after, given, arguments, keeping, &mut Done::default()).map(|()| after)
+                change(&mut after, given, arguments, keeping, &mut SideEffects::default()).map(|()| after)
             };
-            let hint = |name: &str, given: &Given| hint(name, tried(given).as_ref().unwrap_or(known), arguments);
-            let check = async |name: &str, given: &Given| {
-                given.check_against(key.as_ref())?;
+            let hint =
+                |name: &str, given: &SetupInput| prompt_hint(name, tried(given).as_ref().unwrap_or(known), arguments);
+            let check = async |name: &str, given: &SetupInput| {
+                given.check_not_api_key(key.as_ref())?;
                 tried(given)?;
-                if name == LOOPS_API_KEY { check_key(keeping, given, done, output).await } else { Ok(()) }
+                if name == LOOPS_API_KEY { check_api_key(keeping, given, done, output).await } else { Ok(()) }
             };
-            prompt::ask(taken, hint, check).await
+            prompt::prompt_values(taken, hint, check).await
         }
     }
 }
 
 /// What there is of a value.
-fn hint(name: &str, known: &Documents, arguments: &SetupArguments) -> &'static str {
+fn prompt_hint(name: &str, known: &Documents, arguments: &SetupArguments) -> &'static str {
     let routes = known.routes();
     let mut webhooks = routes.iter().flat_map(|route| &route.webhooks);
     let filled = match name {
         LOOPS_API_KEY => known.api_key().is_some(),
-        LOOPS_SIGNING_SECRET => !known.list(Rotated::SigningSecrets).is_empty(),
+        LOOPS_SIGNING_SECRET => !known.list(SecretList::SigningSecrets).is_empty(),
         CLAY_WEBHOOK_URL => webhooks.next().is_some(),
         _ => webhooks.any(|webhook| webhook.token),
     };
@@ -224,7 +226,7 @@ fn hint(name: &str, known: &Documents, arguments: &SetupArguments) -> &'static s
 }
 
 /// Which values are taken, and the option that says so.
-const fn taken(arguments: &SetupArguments) -> (&'static str, &'static [&'static str]) {
+const fn accepted_values(arguments: &SetupArguments) -> (&'static str, &'static [&'static str]) {
     if arguments.add_signing_secret {
         (ADD_SIGNING_SECRET, &[LOOPS_SIGNING_SECRET])
     } else if arguments.add_clay_webhook {
@@ -234,45 +236,50 @@ const fn taken(arguments: &SetupArguments) -> (&'static str, &'static [&'static 
     }
 }
 
-async fn check_key(keeping: Keeping<'_>, given: &Given, done: &mut Done, output: Output) -> Result<(), Fault> {
+async fn check_api_key(
+    keeping: SecretStore<'_>,
+    given: &SetupInput,
+    done: &mut SideEffects,
+    output: Output,
+) -> Result<(), Error> {
     let Some(key) = &given.api_key else { return Ok(()) };
     let client = relay::destination::http_client::build()?;
     let spinner = progress::spinner(output.is_json(), "Loops checks the API key");
-    let standing = ask(&client, keeping.loops_api(), key).await;
+    let standing = check_key(&client, keeping.loops_api(), key).await;
     spinner.finish_and_clear();
-    let unclear = |what: String| Fault::LoopsUnreachable { what };
+    let unclear = |what: String| Error::LoopsUnreachable { what };
     match standing {
-        KeyStanding::Valid(team) => done.team = Some(team),
-        KeyStanding::Refused => return Err(Fault::LoopsKeyRefused),
-        KeyStanding::Unclear(status) => return Err(unclear(format!("it answered {status}"))),
-        KeyStanding::NoAnswer => return Err(unclear("it did not answer".to_owned())),
+        KeyCheck::Valid(team) => done.team = Some(team),
+        KeyCheck::Refused => return Err(Error::LoopsKeyRefused),
+        KeyCheck::Unclear(status) => return Err(unclear(format!("it answered {status}"))),
+        KeyCheck::NoAnswer => return Err(unclear("it did not answer".to_owned())),
     }
     Ok(())
 }
 
 fn change(
     documents: &mut Documents,
-    given: &Given,
+    given: &SetupInput,
     arguments: &SetupArguments,
-    keeping: Keeping<'_>,
-    done: &mut Done,
-) -> Result<(), Fault> {
+    keeping: SecretStore<'_>,
+    done: &mut SideEffects,
+) -> Result<(), Error> {
     if arguments.list {
         return Ok(());
     }
     for (list, which) in [
-        (Rotated::RelayTokens, &arguments.retire_relay_token),
-        (Rotated::SigningSecrets, &arguments.retire_signing_secret),
+        (SecretList::RelayTokens, &arguments.retire_relay_token),
+        (SecretList::SigningSecrets, &arguments.retire_signing_secret),
     ] {
         if let Some(which) = which {
             let retired = documents.retire(list, which, arguments.force)?;
-            done.notes.push(format!("The {} {retired} is retired.", list.one()));
+            done.notes.push(format!("The {} {retired} is retired.", list.singular()));
             return Ok(());
         }
     }
     // A data folder has one route, which has no name there.
-    let route = arguments.route.as_deref().or(matches!(keeping, Keeping::Local(_)).then_some(LOCAL_ROUTE));
-    for secret in given.without_prefix() {
+    let route = arguments.route.as_deref().or(matches!(keeping, SecretStore::Local(_)).then_some(LOCAL_ROUTE));
+    for secret in given.unprefixed_signing_secrets() {
         let known = fingerprint(secret.expose_secret());
         done.notes.push(format!(
             "The signing secret {known} has no whsec_ before it, as Loops shows them: see that it is one, with a test event."
@@ -284,14 +291,14 @@ fn change(
         return Ok(());
     }
     if arguments.add_clay_webhook {
-        let wanted = Refusal::Wanted { option: ADD_CLAY_WEBHOOK, name: CLAY_WEBHOOK_URL };
+        let wanted = SetupError::MissingValue { option: ADD_CLAY_WEBHOOK, name: CLAY_WEBHOOK_URL };
         let urls = given.urls.as_deref().ok_or(wanted)?;
         return documents.add_webhooks(route, urls, given.tokens.as_deref(), &keeping.events());
     }
     if arguments.add_signing_secret {
-        let wanted = Refusal::Wanted { option: ADD_SIGNING_SECRET, name: LOOPS_SIGNING_SECRET };
+        let wanted = SetupError::MissingValue { option: ADD_SIGNING_SECRET, name: LOOPS_SIGNING_SECRET };
         for secret in given.signing_secrets.as_deref().ok_or(wanted)? {
-            documents.add(Rotated::SigningSecrets, secret);
+            documents.add(SecretList::SigningSecrets, secret);
         }
         return Ok(());
     }
@@ -307,9 +314,9 @@ fn change(
     }
     let (urls, tokens) = (given.urls.as_deref(), given.tokens.as_deref());
     documents.set_webhooks(route, urls, tokens, &keeping.events(), arguments.force)?;
-    if arguments.add_relay_token || (!given.is_empty() && documents.list(Rotated::RelayTokens).is_empty()) {
+    if arguments.add_relay_token || (!given.is_empty() && documents.list(SecretList::RelayTokens).is_empty()) {
         let token = SecretString::from(format!("relay_{}", hex::encode(rand::random::<[u8; 24]>())));
-        documents.add(Rotated::RelayTokens, &token);
+        documents.add(SecretList::RelayTokens, &token);
         let known = fingerprint(token.expose_secret());
         done.notes
             .push(format!("The relay token {known} is new: put it into Clay's columns, then retire the old one."));
@@ -318,14 +325,19 @@ fn change(
     Ok(())
 }
 
-fn notes_of(keeping: Keeping<'_>, written: &[String], first_key: bool, done: &mut Done) -> Result<(), Fault> {
+fn follow_up_notes(
+    keeping: SecretStore<'_>,
+    written: &[String],
+    first_key: bool,
+    done: &mut SideEffects,
+) -> Result<(), Error> {
     match keeping {
-        Keeping::Stack(target) if !written.is_empty() => {
+        SecretStore::Stack(target) if !written.is_empty() => {
             let seconds = target.stack.parameter("SecretTtlSeconds").unwrap_or("300");
             done.notes.push(format!("The functions read the secrets again within {seconds} seconds."));
             done.notes.push("A new key, token or signing secret works within half a minute.".to_owned());
         }
-        Keeping::Local(local) => {
+        SecretStore::Local(local) => {
             if !written.is_empty() && local.is_running()? {
                 done.notes.push(
                     "A relay is running on this folder: it takes it up within a second, and tries what is held at once."
@@ -350,7 +362,7 @@ fn notes_of(keeping: Keeping<'_>, written: &[String], first_key: bool, done: &mu
                     .push(format!("The environment sets {names} as well, and wins: unset it to use what is stored."));
             }
         }
-        Keeping::Stack(_) => {}
+        SecretStore::Stack(_) => {}
     }
     Ok(())
 }

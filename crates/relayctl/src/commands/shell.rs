@@ -7,8 +7,8 @@ use clap::{Args, Command};
 use clap_complete::Shell;
 use clap_mangen::Man;
 
-use crate::error::Fault;
-use crate::exit::Ending;
+use crate::error::Error;
+use crate::exit::ExitStatus;
 
 /// What `completions` is told.
 #[derive(Debug, Clone, Args)]
@@ -29,21 +29,21 @@ pub struct ManArguments {
 ///
 /// # Errors
 /// When nothing can be printed.
-pub fn completions(arguments: &CompletionsArguments, mut command: Command) -> Result<Ending, Fault> {
+pub fn completions(arguments: &CompletionsArguments, mut command: Command) -> Result<ExitStatus, Error> {
     let mut script = Vec::new();
     clap_complete::generate(arguments.shell, &mut command, "relayctl", &mut script);
     io::stdout().lock().write_all(&script)?;
-    Ok(Ending::Well)
+    Ok(ExitStatus::Ok)
 }
 
 /// Prints the manual pages one after the other, or writes each into a file.
 ///
 /// # Errors
 /// When nothing can be printed or written.
-pub fn man(arguments: &ManArguments, command: Command) -> Result<Ending, Fault> {
+pub fn man(arguments: &ManArguments, command: Command) -> Result<ExitStatus, Error> {
     match &arguments.to {
         Some(folder) => clap_mangen::generate_to(command, folder)
-            .map_err(|fault| Fault::Pages { path: folder.display().to_string(), detail: fault.kind() })?,
+            .map_err(|error| Error::Pages { path: folder.display().to_string(), detail: error.kind() })?,
         None => {
             let mut page = Vec::new();
             let mut command = command.disable_help_subcommand(true);
@@ -52,7 +52,7 @@ pub fn man(arguments: &ManArguments, command: Command) -> Result<Ending, Fault> 
             io::stdout().lock().write_all(&page)?;
         }
     }
-    Ok(Ending::Well)
+    Ok(ExitStatus::Ok)
 }
 
 /// A command's page, and behind it those of its own commands, which it names.

@@ -11,14 +11,14 @@ use relay_core::delivery::Direction;
 use relay_sqlite::store::DeliveryState;
 use serde_json::{Value, json};
 
-use crate::commands::deliveries::{only_logged, state_of};
-use crate::error::Fault;
-use crate::exit::Ending;
-use crate::operations::Operations;
-use crate::operations::letter_box::{Letter, LetterBox};
+use crate::commands::deliveries::{format_state, log_hint};
+use crate::error::Error;
+use crate::exit::ExitStatus;
+use crate::operations::Admin;
+use crate::operations::letter_box::{DeadLetter, DeadLetterQueue};
 use crate::operations::local::LocalOperations;
 use crate::operations::local_letters::LocalLetters;
-use crate::operations::record::{DeliveryRecord, because, short};
+use crate::operations::record::{DeliveryRecord, format_reason, short};
 use crate::operations::stack::StackOperations;
 use crate::operations::stack_letters::StackLetters;
 use crate::output::Output;
@@ -41,7 +41,7 @@ pub struct ShowArguments {
 ///
 /// # Errors
 /// When there is none, or it cannot be read.
-pub async fn run(options: &Options, arguments: &ShowArguments, output: Output) -> Result<Ending, Fault> {
+pub async fn run(options: &Options, arguments: &ShowArguments, output: Output) -> Result<ExitStatus, Error> {
     match options.target().await? {
         Target::Local(folder) => {
             let letters = LocalLetters::open(&folder)?;
@@ -55,39 +55,39 @@ pub async fn run(options: &Options, arguments: &ShowArguments, output: Output) -
 }
 
 async fn show(
-    operations: &impl Operations,
-    letters: impl LetterBox,
+    operations: &impl Admin,
+    letters: impl DeadLetterQueue,
     arguments: &ShowArguments,
     output: Output,
-) -> Result<Ending, Fault> {
+) -> Result<ExitStatus, Error> {
     let wants_body = arguments.body || arguments.body_to.is_some();
     let record = operations.delivery(&arguments.id).await?;
     // What was refused at the door of a stack is on no record, and its letter is all there is.
     let letter = if record.is_none() || wants_body {
         find(letters, &arguments.id).await?
-    } else if record.as_ref().is_some_and(lacks) {
+    } else if record.as_ref().is_some_and(is_incomplete) {
         // What else is known is shown, whether it can be read or not.
         find(letters, &arguments.id).await.ok().flatten()
     } else {
         None
     };
     let record = match (record, &letter) {
-        (Some(record), Some(letter)) => completed(record, letter),
+        (Some(record), Some(letter)) => merge_dead_letter(record, letter),
         (Some(record), None) => record,
-        (None, Some(letter)) => of_letter(letter),
+        (None, Some(letter)) => from_dead_letter(letter),
         (None, None) => {
             let id = arguments.id.clone();
-            return Err(match operations.functions() {
+            return Err(match operations.log_group_prefix() {
                 Some(functions) if id.starts_with("contact_") => {
-                    Fault::NotOnRecord { hint: only_logged(functions, "delivery.id", &id), id }
+                    Error::NotOnRecord { hint: log_hint(functions, "delivery.id", &id), id }
                 }
-                _ => Fault::NoSuchDelivery { id },
+                _ => Error::NoSuchDelivery { id },
             });
         }
     };
-    let body = letter.as_ref().and_then(Letter::body);
+    let body = letter.as_ref().and_then(DeadLetter::body);
     if wants_body && body.is_none() {
-        return Err(Fault::NoBody { id: arguments.id.clone() });
+        return Err(Error::NoBody { id: arguments.id.clone() });
     }
     if let (Some(file), Some(body)) = (&arguments.body_to, &body) {
         write(file, body)?;
@@ -97,22 +97,22 @@ async fn show(
     if let (Some(body), Value::Object(fields)) = (&shown, &mut document) {
         fields.insert("body".to_owned(), json!(String::from_utf8_lossy(body)));
     }
-    output.document(&document)?;
+    output.print_json(&document)?;
     for (name, value) in lines(&record) {
-        output.line(format!("{name:<16}{value}"))?;
+        output.print(format!("{name:<16}{value}"))?;
     }
     for failure in &record.failures {
-        let because = because(Some(&failure.reason), failure.status);
+        let because = format_reason(Some(&failure.reason), failure.status);
         let times = if failure.count == 1 { "once".to_owned() } else { format!("{} times", failure.count) };
-        output.line(format!("{:<16}{times} {because}", "failed"))?;
+        output.print(format!("{:<16}{times} {because}", "failed"))?;
     }
     if let Some(body) = shown {
-        output.line(String::from_utf8_lossy(&body))?;
+        output.print(String::from_utf8_lossy(&body))?;
     }
-    Ok(Ending::Well)
+    Ok(ExitStatus::Ok)
 }
 
-async fn find(mut letters: impl LetterBox, id: &str) -> Result<Option<Letter>, Fault> {
+async fn find(mut letters: impl DeadLetterQueue, id: &str) -> Result<Option<DeadLetter>, Error> {
     let found = tokio::select! {
         found = async {
             loop {
@@ -125,26 +125,26 @@ async fn find(mut letters: impl LetterBox, id: &str) -> Result<Option<Letter>, F
                 }
             }
         } => found,
-        _ = tokio::signal::ctrl_c() => Err(Fault::Interrupted),
+        _ = tokio::signal::ctrl_c() => Err(Error::Interrupted),
     };
-    letters.give_back().await;
+    letters.release().await;
     found
 }
 
 /// Whether the letter of a delivery knows more than its record: the ledger of a stack has neither route nor webhook id.
-fn lacks(record: &DeliveryRecord) -> bool {
+fn is_incomplete(record: &DeliveryRecord) -> bool {
     let has_letter = record.state == DeliveryState::Dead && record.dropped_at.is_none();
     has_letter && record.direction == Direction::LoopsToClay && record.webhook_id.is_none()
 }
 
 /// A record with what its letter knows besides.
-fn completed(record: DeliveryRecord, letter: &Letter) -> DeliveryRecord {
+fn merge_dead_letter(record: DeliveryRecord, letter: &DeadLetter) -> DeliveryRecord {
     let told = letter.record(None);
     DeliveryRecord { route: record.route.or(told.route), webhook_id: record.webhook_id.or(told.webhook_id), ..record }
 }
 
 /// What a letter says of its delivery.
-fn of_letter(letter: &Letter) -> DeliveryRecord {
+fn from_dead_letter(letter: &DeadLetter) -> DeliveryRecord {
     let told = letter.record(None);
     DeliveryRecord {
         id: told.id,
@@ -153,7 +153,7 @@ fn of_letter(letter: &Letter) -> DeliveryRecord {
         attempts: letter.attempts.unwrap_or_default(),
         reason: told.reason,
         status: told.status,
-        kind: letter.delivery.as_ref().map(|delivery| delivery.cargo.kind().to_owned()).unwrap_or_default(),
+        kind: letter.delivery.as_ref().map(|delivery| delivery.kind.as_str().to_owned()).unwrap_or_default(),
         route: told.route,
         webhook_id: told.webhook_id,
         contact_hash: None,
@@ -172,9 +172,9 @@ fn lines(record: &DeliveryRecord) -> Vec<(&'static str, String)> {
         ("id", record.id.clone()),
         ("direction", record.direction.as_str().to_owned()),
         ("what", record.kind.clone()),
-        ("state", state_of(record).to_owned()),
+        ("state", format_state(record).to_owned()),
         ("attempts", record.attempts.to_string()),
-        ("reason", because(record.reason.as_deref(), record.status)),
+        ("reason", format_reason(record.reason.as_deref(), record.status)),
         ("route", record.route.clone().unwrap_or_default()),
         ("webhook id", record.webhook_id.clone().unwrap_or_default()),
         ("contact", record.contact_hash.clone().unwrap_or_default()),
@@ -190,8 +190,8 @@ fn lines(record: &DeliveryRecord) -> Vec<(&'static str, String)> {
 }
 
 /// Writes a body for its owner alone, and over nothing.
-fn write(path: &Path, body: &Bytes) -> Result<(), Fault> {
+fn write(path: &Path, body: &Bytes) -> Result<(), Error> {
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     file.and_then(|mut file| file.write_all(body))
-        .map_err(|fault| Fault::BodyFile { path: path.display().to_string(), detail: fault.kind() })
+        .map_err(|error| Error::BodyFile { path: path.display().to_string(), detail: error.kind() })
 }

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use http::Method;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, DATE};
 use jiff::{SignedDuration, Timestamp};
-use relay::destination::http_client::{FarAnswer, HttpClient};
-use relay_aws::secrets::cached_secret::REREAD_EVERY;
-use relay_core::policy::response::Outcome as Heard;
+use relay::destination::http_client::{DestinationResponse, HttpClient};
+use relay_aws::secrets::cached_secret::MIN_REFRESH_INTERVAL;
+use relay_core::policy::response::CallOutcome as Heard;
 use relay_core::secret::{ExposeSecret as _, SecretString};
 use relay_core::webhook::signature::{ID_HEADER, SIGNATURE_HEADER, SigningSecret, TIMESTAMP_HEADER};
 use serde_json::Value;
@@ -17,34 +17,35 @@ use url::{Host, Url};
 use crate::doctor::check::Check;
 use crate::doctor::finding::Finding;
 use crate::setup::documents::fingerprint;
-use crate::setup::report::Paste;
+use crate::setup::report::CopyPaste;
 
 /// How long an answer may take.
-const WITHIN: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 /// The event that Loops sends when a person presses "Send test" (Loops, "Webhooks": testing.testEvent).
 const TEST_EVENT: &str = r#"{"eventName":"testing.testEvent","webhookSchemaVersion":"1.0.0"}"#;
 /// A row that no relay sends on: it names nobody.
-const EMPTY_ROW: &str = "{}";
+const ROW_WITHOUT_CONTACT: &str = "{}";
 /// The code of an answer that nobody has filled in what is needed for another.
 pub(crate) const NOT_CONFIGURED: &str = "not_configured";
 /// What to do where the relay knows other secrets than are kept.
-const UNKNOWN: &str = "a relay-local may have others in its environment: run doctor there; on AWS, see function-errors";
+const UNKNOWN_SECRET_REMEDY: &str =
+    "a relay-local may have others in its environment: run doctor there; on AWS, see function-errors";
 /// From how many seconds on a clock that is off is worth a word.
 const SKEW_SECONDS: i64 = 30;
 
 /// The front door.
 #[derive(Debug)]
-pub struct Door<'a> {
+pub struct EndpointChecks<'a> {
     client: &'a HttpClient,
-    paste: &'a Paste,
+    paste: &'a CopyPaste,
     /// How far the door's clock is ahead of this machine's.
     ahead: SignedDuration,
-    written: Written,
+    written: SecretTimestamps,
 }
 
 /// When what functions keep in mind was written; nothing where it is not filled in, or is taken up by the relay at once.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Written {
+pub struct SecretTimestamps {
     /// The signing secrets.
     pub signing_secrets: Option<Timestamp>,
     /// The relay tokens.
@@ -53,18 +54,18 @@ pub struct Written {
     pub api_key: Option<Timestamp>,
 }
 
-impl<'a> Door<'a> {
+impl<'a> EndpointChecks<'a> {
     /// The door at these addresses.
     #[must_use]
-    pub const fn new(client: &'a HttpClient, paste: &'a Paste, written: Written) -> Self {
+    pub const fn new(client: &'a HttpClient, paste: &'a CopyPaste, written: SecretTimestamps) -> Self {
         Self { client, paste, ahead: SignedDuration::ZERO, written }
     }
 
     /// A refusal that is over soon: what a secret was before it was written is used on, until something does not work with
     /// it, and then it is read again, at most so often.
-    pub(crate) fn not_read_yet(&self, check: Check, what: &str, written: Option<Timestamp>) -> Option<Finding> {
+    pub(crate) fn pending_refresh(&self, check: Check, what: &str, written: Option<Timestamp>) -> Option<Finding> {
         let age = (Timestamp::now() + self.ahead).duration_since(written?).max(SignedDuration::ZERO);
-        let left = SignedDuration::try_from(REREAD_EVERY).ok()? - age;
+        let left = SignedDuration::try_from(MIN_REFRESH_INTERVAL).ok()? - age;
         left.is_positive().then(|| {
             Finding::warn(
                 check,
@@ -90,7 +91,7 @@ impl<'a> Door<'a> {
             }
         }
         let request = self.client.request(Method::GET, &origin);
-        match self.client.send(request, WITHIN, Timestamp::now()).await.outcome {
+        match self.client.send(request, TIMEOUT, Timestamp::now()).await.outcome {
             Heard::Answered(_) => (Finding::ok(CHECK, format!("{origin} answers")), true),
             Heard::CertificateUntrusted => {
                 let to_do = "something in between breaks TLS open: try from another network";
@@ -107,7 +108,7 @@ impl<'a> Door<'a> {
     pub async fn clock(&mut self, tolerance: i64) -> Finding {
         const CHECK: Check = Check::Clock;
         let began = Instant::now();
-        let request = self.client.request(Method::GET, &self.paste.loops_webhook_url).timeout(WITHIN);
+        let request = self.client.request(Method::GET, &self.paste.loops_webhook_url).timeout(TIMEOUT);
         let date = request.send().await.ok().and_then(|answer| {
             let date = answer.headers().get(DATE)?.to_str().ok()?.to_owned();
             httpdate::parse_http_date(&date).ok().and_then(|date| Timestamp::try_from(date).ok())
@@ -133,7 +134,7 @@ impl<'a> Door<'a> {
     }
 
     /// `signed-webhook`: a test event with each signing secret is taken.
-    pub async fn signed(&self, secrets: &[SecretString]) -> Finding {
+    pub async fn check_signed_webhook(&self, secrets: &[SecretString]) -> Finding {
         const CHECK: Check = Check::SignedWebhook;
         if secrets.is_empty() {
             return Finding::fail(CHECK, "there is no signing secret to sign with", "fill it in with `relayctl setup`");
@@ -148,9 +149,9 @@ impl<'a> Door<'a> {
                 );
             };
             let answer = self.webhook(&secret, &new_id(), TEST_EVENT).await;
-            let code = said(&answer, "code");
+            let code = string_field(&answer, "code");
             match answer.outcome {
-                Heard::Answered(200) if said(&answer, "status") == "test" => {}
+                Heard::Answered(200) if string_field(&answer, "status") == "test" => {}
                 Heard::Answered(401) if code == "timestamp_out_of_range" => {
                     return Finding::fail(
                         CHECK,
@@ -160,8 +161,12 @@ impl<'a> Door<'a> {
                 }
                 Heard::Answered(401 | 503) if code == "invalid_signature" || code == NOT_CONFIGURED => {
                     let what = format!("a test event signed with {known}");
-                    return self.not_read_yet(CHECK, &what, self.written.signing_secrets).unwrap_or_else(|| {
-                        Finding::fail(CHECK, format!("{what} is refused: the relay does not know that secret"), UNKNOWN)
+                    return self.pending_refresh(CHECK, &what, self.written.signing_secrets).unwrap_or_else(|| {
+                        Finding::fail(
+                            CHECK,
+                            format!("{what} is refused: the relay does not know that secret"),
+                            UNKNOWN_SECRET_REMEDY,
+                        )
                     });
                 }
                 _ => return unexpected(CHECK, "a signed test event", &answer),
@@ -171,7 +176,7 @@ impl<'a> Door<'a> {
     }
 
     /// `forged-webhook`: what is signed with some other secret is refused.
-    pub async fn forged(&self) -> Finding {
+    pub async fn check_forged_webhook(&self) -> Finding {
         const CHECK: Check = Check::ForgedWebhook;
         let Ok(secret) = SigningSecret::parse(&format!("whsec_{}", base64(&rand::random::<[u8; 32]>()))) else {
             return Finding::warn(CHECK, "no secret could be made up", "report this");
@@ -184,19 +189,19 @@ impl<'a> Door<'a> {
                 "a forged test event is taken: anybody can add rows",
                 "something in front of the relay answers for it: look at what LoopsWebhookUrl leads to",
             ),
-            Heard::Answered(503) if said(&answer, "code") == NOT_CONFIGURED => self
-                .not_read_yet(CHECK, "every webhook", self.written.signing_secrets)
+            Heard::Answered(503) if string_field(&answer, "code") == NOT_CONFIGURED => self
+                .pending_refresh(CHECK, "every webhook", self.written.signing_secrets)
                 .unwrap_or_else(|| unexpected(CHECK, "a forged test event", &answer)),
             _ => unexpected(CHECK, "a forged test event", &answer),
         }
     }
 
     /// `wrong-token`: a row with some other token is refused, on both routes.
-    pub async fn wrong_token(&self) -> Finding {
+    pub async fn check_wrong_token(&self) -> Finding {
         const CHECK: Check = Check::WrongToken;
         let token = SecretString::from(format!("doctor_{}", hex::encode(rand::random::<[u8; 16]>())));
         for (method, url) in self.rows() {
-            let answer = self.row(method, url, &token, EMPTY_ROW).await;
+            let answer = self.row(method, url, &token, ROW_WITHOUT_CONTACT).await;
             match answer.outcome {
                 Heard::Answered(401) => {}
                 Heard::Answered(200..=299 | 400) => {
@@ -214,7 +219,7 @@ impl<'a> Door<'a> {
     }
 
     /// `relay-token`: each relay token gets in, on both routes. The row is empty, so that it is refused after that.
-    pub async fn right_token(&self, tokens: &[SecretString]) -> Finding {
+    pub async fn check_relay_token(&self, tokens: &[SecretString]) -> Finding {
         const CHECK: Check = Check::RelayToken;
         if tokens.is_empty() {
             return Finding::fail(
@@ -225,13 +230,17 @@ impl<'a> Door<'a> {
         }
         for token in tokens {
             for (method, url) in self.rows() {
-                let answer = self.row(method, url, token, EMPTY_ROW).await;
+                let answer = self.row(method, url, token, ROW_WITHOUT_CONTACT).await;
                 match answer.outcome {
                     Heard::Answered(400) => {}
                     Heard::Answered(401) => {
                         let what = format!("a row with the relay token {}", fingerprint(token.expose_secret()));
-                        return self.not_read_yet(CHECK, &what, self.written.relay_tokens).unwrap_or_else(|| {
-                            Finding::fail(CHECK, format!("{what} is refused: the relay does not know it"), UNKNOWN)
+                        return self.pending_refresh(CHECK, &what, self.written.relay_tokens).unwrap_or_else(|| {
+                            Finding::fail(
+                                CHECK,
+                                format!("{what} is refused: the relay does not know it"),
+                                UNKNOWN_SECRET_REMEDY,
+                            )
                         });
                     }
                     _ => return unexpected(CHECK, "a row without a contact", &answer),
@@ -245,7 +254,7 @@ impl<'a> Door<'a> {
         [(Method::PUT, &self.paste.clay_contact_url), (Method::POST, &self.paste.clay_event_url)]
     }
 
-    pub(crate) async fn webhook(&self, secret: &SigningSecret, id: &str, event: &str) -> FarAnswer {
+    pub(crate) async fn webhook(&self, secret: &SigningSecret, id: &str, event: &str) -> DestinationResponse {
         let now = Timestamp::now();
         let time = now.checked_add(self.ahead).unwrap_or(now).as_second().to_string();
         let signature = secret.sign(id, &time, event.as_bytes());
@@ -256,23 +265,23 @@ impl<'a> Door<'a> {
             .header(TIMESTAMP_HEADER, time)
             .header(SIGNATURE_HEADER, signature)
             .body(event.to_owned());
-        self.client.send(request, WITHIN, now).await
+        self.client.send(request, TIMEOUT, now).await
     }
 
     /// Where rows come in.
-    pub(crate) const fn paste(&self) -> &Paste {
+    pub(crate) const fn paste(&self) -> &CopyPaste {
         self.paste
     }
 
     /// When what it lets in by was written.
-    pub(crate) const fn written(&self) -> Written {
+    pub(crate) const fn written(&self) -> SecretTimestamps {
         self.written
     }
 
-    pub(crate) async fn row(&self, method: Method, url: &str, token: &SecretString, row: &str) -> FarAnswer {
+    pub(crate) async fn row(&self, method: Method, url: &str, token: &SecretString, row: &str) -> DestinationResponse {
         let request = self.client.request(method, url).header(CONTENT_TYPE, "application/json");
         let request = request.header(AUTHORIZATION, format!("Bearer {}", token.expose_secret())).body(row.to_owned());
-        self.client.send(request, WITHIN, Timestamp::now()).await
+        self.client.send(request, TIMEOUT, Timestamp::now()).await
     }
 }
 
@@ -282,8 +291,8 @@ pub(crate) fn new_id() -> String {
 }
 
 /// An answer that none of the checks expects.
-pub(crate) fn unexpected(check: Check, what: &str, answer: &FarAnswer) -> Finding {
-    let code = said(answer, "code");
+pub(crate) fn unexpected(check: Check, what: &str, answer: &DestinationResponse) -> Finding {
+    let code = string_field(answer, "code");
     let with = if code.is_empty() { String::new() } else { format!(" ({code})") };
     let (seen, to_do) = match answer.outcome {
         Heard::Answered(status @ 404) => {
@@ -303,7 +312,7 @@ pub(crate) fn unexpected(check: Check, what: &str, answer: &FarAnswer) -> Findin
 }
 
 /// A text of an answer; empty, where it has none or one that is no code.
-pub(crate) fn said(answer: &FarAnswer, field: &str) -> String {
+pub(crate) fn string_field(answer: &DestinationResponse, field: &str) -> String {
     let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
     let text = body.get(field).and_then(Value::as_str).unwrap_or_default();
     text.chars().filter(|letter| letter.is_ascii_lowercase() || *letter == '_').take(40).collect()

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use http::Method;
-use relay_core::policy::response::Outcome as Heard;
+use relay_core::policy::response::CallOutcome as Heard;
 use relay_core::secret::{ExposeSecret as _, SecretString};
 use relay_core::webhook::event::CONTACT_CREATED;
 use relay_core::webhook::selection::EventSelection;
@@ -11,12 +11,12 @@ use relay_core::webhook::signature::SigningSecret;
 use serde_json::json;
 
 use crate::doctor::check::Check;
-use crate::doctor::endpoint::{Door, NOT_CONFIGURED, new_id, said, unexpected};
+use crate::doctor::endpoint::{EndpointChecks, NOT_CONFIGURED, new_id, string_field, unexpected};
 use crate::doctor::finding::Finding;
-use crate::error::Fault;
+use crate::error::Error;
 
 /// How long a row is followed on its way to Clay.
-const FOLLOWED: Duration = Duration::from_secs(30);
+const FOLLOW_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often it is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// What is written as the contact's source, so that the row is known for what it is.
@@ -24,7 +24,7 @@ const SOURCE: &str = "relayctl doctor";
 
 /// Where a row stands that was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sent {
+pub enum SendStatus {
     /// It is on its way.
     Waiting,
     /// The far end has it.
@@ -35,11 +35,11 @@ pub enum Sent {
 
 /// `send-to-clay`: a signed event becomes a row in Clay. `delivered` tells where the deliveries of an event stand.
 pub async fn to_clay(
-    door: &Door<'_>,
+    door: &EndpointChecks<'_>,
     secret: Option<&SecretString>,
     events: &str,
     address: &str,
-    delivered: impl AsyncFn(&str, &str) -> Result<Sent, Fault>,
+    delivered: impl AsyncFn(&str, &str) -> Result<SendStatus, Error>,
 ) -> Finding {
     const CHECK: Check = Check::SendToClay;
     let Some(Ok(secret)) = secret.map(|secret| SigningSecret::parse(secret.expose_secret())) else {
@@ -52,8 +52,8 @@ pub async fn to_clay(
         "contactIdentity": {"id": "relayctl-doctor", "email": address, "userId": null}, "contact": contact,
     });
     let answer = door.webhook(&secret, &id, &event.to_string()).await;
-    match (answer.outcome, said(&answer, "status").as_str()) {
-        (Heard::Answered(200), "queued") => follow(CHECK, &name, &id, delivered).await,
+    match (answer.outcome, string_field(&answer, "status").as_str()) {
+        (Heard::Answered(200), "queued") => wait_for_delivery(CHECK, &name, &id, delivered).await,
         (Heard::Answered(200), "rejected") => Finding::fail(
             CHECK,
             format!("the relay takes {name} and makes a dead letter of it ({id})"),
@@ -68,32 +68,32 @@ pub async fn to_clay(
     }
 }
 
-async fn follow(
+async fn wait_for_delivery(
     check: Check,
     name: &str,
     id: &str,
-    delivered: impl AsyncFn(&str, &str) -> Result<Sent, Fault>,
+    delivered: impl AsyncFn(&str, &str) -> Result<SendStatus, Error>,
 ) -> Finding {
     let began = Instant::now();
     loop {
         match delivered(name, id).await {
-            Ok(Sent::Delivered) => return Finding::ok(check, format!("{name} was delivered to Clay as {id}")),
-            Ok(Sent::Dead) => {
+            Ok(SendStatus::Delivered) => return Finding::ok(check, format!("{name} was delivered to Clay as {id}")),
+            Ok(SendStatus::Dead) => {
                 let to_do = "see `relayctl dead-letters list` for why";
                 return Finding::fail(check, format!("{name} became a dead letter ({id})"), to_do);
             }
-            Ok(Sent::Waiting) if began.elapsed() < FOLLOWED => tokio::time::sleep(LOOK_EVERY).await,
-            Ok(Sent::Waiting) => {
-                let seen = format!("{name} still waits after {} s ({id})", FOLLOWED.as_secs());
+            Ok(SendStatus::Waiting) if began.elapsed() < FOLLOW_TIMEOUT => tokio::time::sleep(LOOK_EVERY).await,
+            Ok(SendStatus::Waiting) => {
+                let seen = format!("{name} still waits after {} s ({id})", FOLLOW_TIMEOUT.as_secs());
                 return Finding::warn(check, seen, "see `relayctl deliveries --state waiting` for why");
             }
-            Err(fault) => return Finding::of(check, &fault),
+            Err(error) => return Finding::of(check, &error),
         }
     }
 }
 
 /// `send-to-loops`: a row becomes a contact in Loops.
-pub async fn to_loops(door: &Door<'_>, token: Option<&SecretString>, address: &str) -> Finding {
+pub async fn to_loops(door: &EndpointChecks<'_>, token: Option<&SecretString>, address: &str) -> Finding {
     const CHECK: Check = Check::SendToLoops;
     let Some(token) = token else {
         return Finding::fail(CHECK, "there is no relay token", "make one with `relayctl setup --add-relay-token`");
@@ -107,8 +107,8 @@ pub async fn to_loops(door: &Door<'_>, token: Option<&SecretString>, address: &s
             "the contact is stored, because Loops had no room or did not answer",
             "see `relayctl deliveries --direction clay-to-loops` for what becomes of it",
         ),
-        Heard::Answered(503) if said(&answer, "code") == NOT_CONFIGURED => door
-            .not_read_yet(CHECK, "a row with that address", door.written().api_key)
+        Heard::Answered(503) if string_field(&answer, "code") == NOT_CONFIGURED => door
+            .pending_refresh(CHECK, "a row with that address", door.written().api_key)
             .unwrap_or_else(|| unexpected(CHECK, "a row with that address", &answer)),
         _ => unexpected(CHECK, "a row with that address", &answer),
     }

@@ -5,22 +5,22 @@ use std::os::unix::fs::PermissionsExt as _;
 use relay::destination::http_client::HttpClient;
 use relay_core::secret::{ExposeSecret as _, SecretString, is_set};
 use relay_core::webhook::route::ClayRoute;
-use relay_sqlite::data_dir::config::{Given, LOOPS_SIGNING_SECRET, RELAY_TOKEN};
-use relay_sqlite::data_dir::secrets_file::{STORED_SETTINGS_FILE, StoredSettings};
+use relay_sqlite::data_dir::config::{LOOPS_SIGNING_SECRET, RELAY_TOKEN, Setting};
+use relay_sqlite::data_dir::secrets_file::{STORED_SETTINGS_FILE, SecretsFile};
 use relay_sqlite::store::{self, DeliveryState};
 use rusqlite::Connection;
 
 use crate::doctor::check::Check;
-use crate::doctor::endpoint::{Door, Written};
+use crate::doctor::endpoint::{EndpointChecks, SecretTimestamps};
 use crate::doctor::finding::Finding;
-use crate::doctor::live_send::{self, Sent};
+use crate::doctor::live_send::{self, SendStatus};
 use crate::doctor::secrets::loops_key;
 use crate::doctor::webhook_usage;
-use crate::error::Fault;
+use crate::error::Error;
 use crate::local::relay::LocalRelay;
 use crate::operations::DIRECTIONS;
-use crate::setup::report::Paste;
-use crate::setup::secret_store::Keeping;
+use crate::setup::report::CopyPaste;
+use crate::setup::secret_store::SecretStore;
 
 /// Examines all of it.
 ///
@@ -31,25 +31,25 @@ pub async fn examine(
     client: &HttpClient,
     send: Option<&str>,
     step: &dyn Fn(),
-) -> Result<Vec<Finding>, Fault> {
-    let keeping = Keeping::Local(local);
-    let paste = Paste::of(keeping)?;
+) -> Result<Vec<Finding>, Error> {
+    let keeping = SecretStore::Local(local);
+    let paste = CopyPaste::of(keeping)?;
     let mut findings = vec![rights(local), running(local)?, far_ends(local)];
     step();
-    if let Given::Set(key) = &local.settings.loops_api_key {
+    if let Setting::Set(key) = &local.settings.loops_api_key {
         findings.push(loops_key(client, keeping, key.as_ref()).await);
         step();
     }
     // It takes them up within a second.
-    let door = Door::new(client, &paste, Written::default());
+    let door = EndpointChecks::new(client, &paste, SecretTimestamps::default());
     let (endpoint, answers) = door.endpoint().await;
     findings.push(endpoint);
     step();
     if answers {
-        findings.push(door.signed(&signing_secrets(local)?).await);
-        findings.push(door.forged().await);
-        findings.push(door.wrong_token().await);
-        findings.push(door.right_token(&relay_tokens(local)?).await);
+        findings.push(door.check_signed_webhook(&signing_secrets(local)?).await);
+        findings.push(door.check_forged_webhook().await);
+        findings.push(door.check_wrong_token().await);
+        findings.push(door.check_relay_token(&relay_tokens(local)?).await);
         if let Some(address) = send {
             findings.extend(sent(local, &door, address).await?);
         }
@@ -66,21 +66,21 @@ pub async fn examine(
             ));
         }
         Ok(None) => findings.push(Finding::ok(Check::Store, "nothing was stored yet")),
-        Err(fault) => findings.push(Finding::of(Check::Store, &fault.into())),
+        Err(error) => findings.push(Finding::of(Check::Store, &error.into())),
     }
     step();
     Ok(findings)
 }
 
 /// `send-to-clay`, `send-to-loops`: a row each way.
-async fn sent(local: &LocalRelay, door: &Door<'_>, address: &str) -> Result<[Finding; 2], Fault> {
+async fn sent(local: &LocalRelay, door: &EndpointChecks<'_>, address: &str) -> Result<[Finding; 2], Error> {
     let delivered = async |_: &str, id: &str| match store::open_existing(local.folder.path())? {
-        Some(connection) => match store::state_of(&connection, id)? {
-            Some(DeliveryState::Delivered) => Ok(Sent::Delivered),
-            Some(DeliveryState::Dead) => Ok(Sent::Dead),
-            Some(DeliveryState::Waiting) | None => Ok(Sent::Waiting),
+        Some(connection) => match store::webhook_state(&connection, id)? {
+            Some(DeliveryState::Delivered) => Ok(SendStatus::Delivered),
+            Some(DeliveryState::Dead) => Ok(SendStatus::Dead),
+            Some(DeliveryState::Waiting) | None => Ok(SendStatus::Waiting),
         },
-        None => Ok(Sent::Waiting),
+        None => Ok(SendStatus::Waiting),
     };
     let events = local.events.join(",");
     Ok([
@@ -111,7 +111,7 @@ fn rights(local: &LocalRelay) -> Finding {
 }
 
 /// `running`: a relay has the folder.
-fn running(local: &LocalRelay) -> Result<Finding, Fault> {
+fn running(local: &LocalRelay) -> Result<Finding, Error> {
     if local.is_running()? {
         return Ok(Finding::ok(Check::Running, "a relay is running on the folder"));
     }
@@ -122,14 +122,14 @@ fn running(local: &LocalRelay) -> Result<Finding, Fault> {
 fn far_ends(local: &LocalRelay) -> Finding {
     let settings = &local.settings;
     let loops = match &settings.loops_api_key {
-        Given::NotSet => "simulated",
-        Given::Set(Some(_)) => "set",
-        Given::Set(None) => "closed",
+        Setting::Unset => "simulated",
+        Setting::Set(Some(_)) => "set",
+        Setting::Set(None) => "closed",
     };
     let clay = match &settings.clay_webhooks {
-        Given::NotSet => "simulated",
-        Given::Set(webhooks) if webhooks.is_empty() => "closed",
-        Given::Set(_) => "set",
+        Setting::Unset => "simulated",
+        Setting::Set(webhooks) if webhooks.is_empty() => "closed",
+        Setting::Set(_) => "set",
     };
     let seen = format!("Loops is {loops}, Clay is {clay}");
     if loops == "closed" || clay == "closed" {
@@ -138,13 +138,13 @@ fn far_ends(local: &LocalRelay) -> Finding {
     Finding::ok(Check::FarEnds, seen)
 }
 
-fn signing_secrets(local: &LocalRelay) -> Result<Vec<SecretString>, Fault> {
-    let stored = StoredSettings::read(local.folder.path())?;
+fn signing_secrets(local: &LocalRelay) -> Result<Vec<SecretString>, Error> {
+    let stored = SecretsFile::read(local.folder.path())?;
     secrets(local, LOOPS_SIGNING_SECRET, &stored, || Ok(local.folder.signing_secret()?))
 }
 
-fn relay_tokens(local: &LocalRelay) -> Result<Vec<SecretString>, Fault> {
-    let stored = StoredSettings::read(local.folder.path())?;
+fn relay_tokens(local: &LocalRelay) -> Result<Vec<SecretString>, Error> {
+    let stored = SecretsFile::read(local.folder.path())?;
     secrets(local, RELAY_TOKEN, &stored, || Ok(local.folder.relay_token()?))
 }
 
@@ -152,9 +152,9 @@ fn relay_tokens(local: &LocalRelay) -> Result<Vec<SecretString>, Fault> {
 fn secrets(
     local: &LocalRelay,
     name: &'static str,
-    stored: &StoredSettings,
-    generated: impl FnOnce() -> Result<String, Fault>,
-) -> Result<Vec<SecretString>, Fault> {
+    stored: &SecretsFile,
+    generated: impl FnOnce() -> Result<String, Error>,
+) -> Result<Vec<SecretString>, Error> {
     let set = if local.environment.contains(&name) { std::env::var(name).ok() } else { stored.0.get(name).cloned() };
     let text = SecretString::from(match set {
         Some(text) => text,
@@ -165,7 +165,7 @@ fn secrets(
 }
 
 /// `paused`: the directions that a person has paused.
-fn paused(connection: &Connection) -> Result<Vec<Finding>, Fault> {
+fn paused(connection: &Connection) -> Result<Vec<Finding>, Error> {
     let mut findings = Vec::new();
     for direction in DIRECTIONS {
         if store::paused_since(connection, direction)?.is_some() {
@@ -178,7 +178,7 @@ fn paused(connection: &Connection) -> Result<Vec<Finding>, Fault> {
 }
 
 /// `store`, `waiting`, `dead-letters`, `clay-webhook-use`, `last-delivery`: what the store holds.
-fn held(local: &LocalRelay, connection: &Connection) -> Result<Vec<Finding>, Fault> {
+fn held(local: &LocalRelay, connection: &Connection) -> Result<Vec<Finding>, Error> {
     let counts = store::counts(connection)?;
     let of = |state| counts.iter().filter(move |count| count.state == state);
     let total = |state| of(state).map(|count| count.deliveries).sum::<u64>();
@@ -210,12 +210,12 @@ fn held(local: &LocalRelay, connection: &Connection) -> Result<Vec<Finding>, Fau
             "see `relayctl dead-letters list` for why, mend that, and retry them",
         ),
     });
-    if let Given::Set(webhooks) = &local.settings.clay_webhooks {
+    if let Setting::Set(webhooks) = &local.settings.clay_webhooks {
         let uses: Result<Vec<_>, _> =
-            webhooks.iter().map(|webhook| store::webhook_use(connection, &webhook.key())).collect();
+            webhooks.iter().map(|webhook| store::webhook_use(connection, &webhook.fingerprint())).collect();
         let events = local.settings.shared.relayed_events.clone();
         let route = ClayRoute { name: "default".to_owned(), events, webhooks: webhooks.clone() };
-        findings.extend(webhook_usage::judge(&route, &uses?));
+        findings.extend(webhook_usage::findings_for(&route, &uses?));
     }
     findings.push(match store::last_delivered(connection)? {
         Some(at) => Finding::ok(Check::LastDelivery, format!("at {at}")),

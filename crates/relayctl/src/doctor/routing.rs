@@ -7,13 +7,16 @@ use relay_core::webhook::selection::EventSelection;
 /// The events of `RelayedEvents` that none of the routes takes: by their names those that Loops documents, and as they are
 /// written those that it does not. Nothing, where what is relayed is no selection, which the template does not take.
 #[must_use]
-pub fn without_a_route(relayed: &str, routes: &[ClayRoute]) -> Vec<String> {
+pub fn unrouted_events(relayed: &str, routes: &[ClayRoute]) -> Vec<String> {
     let Ok(relayed) = relayed.parse::<EventSelection>() else { return Vec::new() };
     let taken = |event: &str| routes.iter().any(|route| route.events.selects(event));
     let known =
         KNOWN_EVENTS.iter().filter(|event| relayed.selects(event) && !taken(event)).map(|event| (*event).to_owned());
     // A prefix without its star stands for what begins with it: a route takes all of that, or this alone does not tell.
-    let other = relayed.unknown().map(ToString::to_string).filter(|pattern| !taken(pattern.trim_end_matches('*')));
+    let other = relayed
+        .unrecognized_patterns()
+        .map(ToString::to_string)
+        .filter(|pattern| !taken(pattern.trim_end_matches('*')));
     known.chain(other).collect()
 }
 
@@ -27,7 +30,7 @@ mod tests {
             events: events.parse().unwrap(),
             webhooks: Vec::new(),
         };
-        without_a_route(relayed, &routes.iter().map(route).collect::<Vec<_>>())
+        unrouted_events(relayed, &routes.iter().map(route).collect::<Vec<_>>())
     }
 
     #[test]

@@ -5,17 +5,17 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use relay_sqlite::data_dir::config::{LocalSettings, RELAY_DATA, RELAY_LISTEN};
-use relay_sqlite::data_dir::secrets_file::{STORED_SETTINGS, STORED_SETTINGS_FILE, fill_in};
-use relay_sqlite::data_dir::{DataFolder, FolderFault};
+use relay_sqlite::data_dir::secrets_file::{ALLOWED_KEYS, STORED_SETTINGS_FILE, merge_into_env};
+use relay_sqlite::data_dir::{DataDir, DataDirError};
 
-use crate::error::Fault;
-use crate::setup::secret_store::KeepingFault;
+use crate::error::Error;
+use crate::setup::secret_store::SecretStoreError;
 
 /// A relay on this machine.
 #[derive(Debug)]
 pub struct LocalRelay {
     /// Its folder.
-    pub folder: DataFolder,
+    pub folder: DataDir,
     /// Its settings: the environment's, and what is stored in the folder.
     pub settings: LocalSettings,
     /// Which events it relays, as they are written.
@@ -29,44 +29,44 @@ impl LocalRelay {
     ///
     /// # Errors
     /// When a setting is wrong.
-    pub fn read(folder: DataFolder) -> Result<Self, Fault> {
-        Self::read_but(folder, &[])
+    pub fn read(folder: DataDir) -> Result<Self, Error> {
+        Self::load(folder, &[])
     }
 
     /// The same, but what is stored and of no use is not read: something else is to be put in its place.
     ///
     /// # Errors
     /// When a setting of the environment is wrong.
-    pub fn read_to_mend(folder: DataFolder) -> Result<Self, Fault> {
-        Self::read_but(folder, &STORED_SETTINGS)
+    pub fn load_for_repair(folder: DataDir) -> Result<Self, Error> {
+        Self::load(folder, &ALLOWED_KEYS)
     }
 
-    fn read_but(folder: DataFolder, mended: &[&str]) -> Result<Self, Fault> {
+    fn load(folder: DataDir, mended: &[&str]) -> Result<Self, Error> {
         let mut variables: BTreeMap<String, String> = relay_aws::sdk::clients::environment();
-        let environment = STORED_SETTINGS.into_iter().filter(|name| variables.contains_key(*name)).collect();
+        let environment = ALLOWED_KEYS.into_iter().filter(|name| variables.contains_key(*name)).collect();
         variables.insert(RELAY_DATA.to_owned(), folder.path().display().to_string());
-        let stored = fill_in(&mut variables)?;
+        let stored = merge_into_env(&mut variables)?;
         if let Err(faults) = LocalSettings::read(&variables)
-            && faults.iter().any(|fault| mended.contains(&fault.name) && stored.contains(&fault.name))
+            && faults.iter().any(|error| mended.contains(&error.name) && stored.contains(&error.name))
         {
             // All of it, because URLs and tokens go together; setup reads the file by itself.
             variables.retain(|name, _| !stored.contains(&name.as_str()));
         }
         let mut settings = LocalSettings::read(&variables).map_err(|faults| match faults.into_iter().next() {
-            Some(fault) if stored.contains(&fault.name) => KeepingFault::StoredSetting {
+            Some(error) if stored.contains(&error.name) => SecretStoreError::StoredSetting {
                 path: folder.path().join(STORED_SETTINGS_FILE).display().to_string(),
-                fault,
+                error,
             }
             .into(),
-            Some(fault) => Fault::Setting(fault),
-            None => Fault::NoFolder { folder: folder.path().display().to_string() },
+            Some(error) => Error::Setting(error),
+            None => Error::NotADataDir { folder: folder.path().display().to_string() },
         })?;
         let events = variables.get("RELAYED_EVENTS").map_or("contact.created", String::as_str);
         let events = events.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect();
         let is_told = variables.get(RELAY_LISTEN).is_some_and(|address| !address.is_empty());
         // What a relay has left that runs no more says nothing.
-        if let Some(address) = folder.kept_address()?.filter(|_| !is_told)
-            && is_in_use(&folder)?
+        if let Some(address) = folder.read_address()?.filter(|_| !is_told)
+            && is_locked(&folder)?
         {
             settings.listen = address;
         }
@@ -76,7 +76,7 @@ impl LocalRelay {
     /// Where it listens, as `http://…`.
     #[must_use]
     pub fn base(&self) -> String {
-        format!("http://{}", relay_local::startup_banner::reachable(self.settings.listen))
+        format!("http://{}", relay_local::startup_banner::loopback_address(self.settings.listen))
     }
 
     /// Whether it listens on an address that others than this machine and its own network may reach.
@@ -94,33 +94,33 @@ impl LocalRelay {
     ///
     /// # Errors
     /// When nothing can be written there.
-    pub fn is_running(&self) -> Result<bool, Fault> {
-        is_in_use(&self.folder)
+    pub fn is_running(&self) -> Result<bool, Error> {
+        is_locked(&self.folder)
     }
 
     /// A folder that is made where there is none, for its owner alone.
     ///
     /// # Errors
     /// When it cannot be made.
-    pub fn made(folder: PathBuf) -> Result<DataFolder, Fault> {
-        let folder = DataFolder::new(folder);
+    pub fn create_data_dir(folder: PathBuf) -> Result<DataDir, Error> {
+        let folder = DataDir::new(folder);
         match folder.lock() {
             Ok(lock) => lock.release(),
-            Err(FolderFault::InUse { .. }) => {}
-            Err(fault) => return Err(fault.into()),
+            Err(DataDirError::InUse { .. }) => {}
+            Err(error) => return Err(error.into()),
         }
         Ok(folder)
     }
 }
 
 /// Whether a relay has the folder.
-fn is_in_use(folder: &DataFolder) -> Result<bool, Fault> {
+fn is_locked(folder: &DataDir) -> Result<bool, Error> {
     match folder.lock() {
         Ok(lock) => {
             lock.release();
             Ok(false)
         }
-        Err(FolderFault::InUse { .. }) => Ok(true),
-        Err(fault) => Err(fault.into()),
+        Err(DataDirError::InUse { .. }) => Ok(true),
+        Err(error) => Err(error.into()),
     }
 }

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
-use relay_sqlite::data_dir::DataFolder;
+use relay_sqlite::data_dir::DataDir;
 use relay_sqlite::store::{self, DeliveryState, Search};
 use rusqlite::Connection;
 
-use crate::error::Fault;
+use crate::error::Error;
 use crate::operations::local;
-use crate::operations::record::Change;
+use crate::operations::record::DeliveryChange;
 
 /// What is looked at twice, so that nothing falls between two looks.
 const OVERLAP: SignedDuration = SignedDuration::from_secs(5);
@@ -20,11 +20,11 @@ pub struct StoreTail {
     connection: Connection,
     looked_at: Timestamp,
     /// How each delivery that may still be found stood at the last look.
-    known: BTreeMap<String, Standing>,
+    known: BTreeMap<String, Snapshot>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Standing {
+struct Snapshot {
     state: DeliveryState,
     attempts: u32,
     reason: Option<String>,
@@ -36,11 +36,11 @@ impl StoreTail {
     ///
     /// # Errors
     /// When there is no store, or it cannot be read.
-    pub fn open(folder: &DataFolder, since: Timestamp) -> Result<Self, Fault> {
+    pub fn open(folder: &DataDir, since: Timestamp) -> Result<Self, Error> {
         let connection = local::open(folder)?;
         let mut tail = Self { connection, looked_at: since, known: BTreeMap::new() };
         // What was so before is no news.
-        tail.look()?;
+        tail.poll()?;
         Ok(tail)
     }
 
@@ -48,21 +48,21 @@ impl StoreTail {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn look(&mut self) -> Result<Vec<Change>, Fault> {
+    pub fn poll(&mut self) -> Result<Vec<DeliveryChange>, Error> {
         let now = Timestamp::now();
         let search = Search { since: self.looked_at.checked_sub(OVERLAP).ok(), ..Search::default() };
         let before = std::mem::take(&mut self.known);
         let mut changes = Vec::new();
         for found in store::search(&self.connection, &search)? {
             let record = local::record(found);
-            let standing = Standing {
+            let standing = Snapshot {
                 state: record.state,
                 attempts: record.attempts,
                 reason: record.reason.clone(),
                 status: record.status,
             };
             if before.get(&record.id) != Some(&standing) {
-                changes.push(Change {
+                changes.push(DeliveryChange {
                     at: record.settled_at.unwrap_or(now),
                     direction: record.direction.as_str().to_owned(),
                     id: record.id.clone(),

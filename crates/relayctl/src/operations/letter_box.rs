@@ -4,14 +4,14 @@ use std::future::Future;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use relay_core::delivery::{Cargo, Delivery, Direction, ReasonCode};
+use relay_core::delivery::{Delivery, DeliveryKind, Direction, ReasonCode};
 
-use crate::error::Fault;
-use crate::operations::record::LetterRecord;
+use crate::error::Error;
+use crate::operations::record::DeadLetterRecord;
 
 /// A dead letter.
 #[derive(Debug, Clone)]
-pub struct Letter {
+pub struct DeadLetter {
     /// By what this letter is told from every other, also from a later one of the same delivery.
     pub key: String,
     /// By what a queue is told that it is done with; nothing in a data folder.
@@ -21,7 +21,7 @@ pub struct Letter {
     /// What it holds; nothing where that is no delivery of this relay.
     pub delivery: Option<Delivery>,
     /// What it holds where that is no delivery.
-    pub unread: Option<Bytes>,
+    pub raw_body: Option<Bytes>,
     /// How long its body is, in bytes.
     pub bytes: usize,
     /// Why it died; nothing where the queue itself has taken it away.
@@ -36,15 +36,15 @@ pub struct Letter {
 
 /// What is done, or would be, where a letter is to be sent again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum RedriveOutcome {
     /// It goes to the queue of its direction.
-    Sent,
+    Redriven,
     /// It went there before, and only had not been taken away.
-    SentBefore,
+    AlreadyRedriven,
     /// It is known as delivered: only the letter is taken away.
-    DeliveredBefore,
+    AlreadyDelivered,
     /// Something newer of its contact was delivered, or waits: it would overwrite that.
-    Outdated,
+    Superseded,
     /// A row of its contact is being sent just now.
     Busy,
     /// Another body was delivered under its id.
@@ -54,112 +54,120 @@ pub enum Verdict {
     /// It is larger than Clay takes, and always will be: a worker would only hold it.
     TooLarge,
     /// It is no dead letter any more.
-    Gone,
+    NotFound,
 }
 
-impl Verdict {
+impl RedriveOutcome {
     /// The verdict as a word.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Sent => "sent",
-            Self::SentBefore => "sent_before",
-            Self::DeliveredBefore => "delivered_before",
-            Self::Outdated => "outdated",
+            Self::Redriven => "sent",
+            Self::AlreadyRedriven => "sent_before",
+            Self::AlreadyDelivered => "delivered_before",
+            Self::Superseded => "outdated",
             Self::Busy => "busy",
             Self::Conflict => "conflict",
             Self::Unreadable => "unreadable",
             Self::TooLarge => "too_large",
-            Self::Gone => "gone",
+            Self::NotFound => "gone",
         }
     }
 
     /// All of them.
     pub const ALL: [Self; 9] = [
-        Self::Sent,
-        Self::SentBefore,
-        Self::DeliveredBefore,
-        Self::Outdated,
+        Self::Redriven,
+        Self::AlreadyRedriven,
+        Self::AlreadyDelivered,
+        Self::Superseded,
         Self::Busy,
         Self::Conflict,
         Self::Unreadable,
         Self::TooLarge,
-        Self::Gone,
+        Self::NotFound,
     ];
 
     /// What is done with the letter, for a table: of what would be done, or of what was.
     #[must_use]
     pub fn explained(self, done: bool) -> String {
         let (would_be, was, why) = match self {
-            Self::Sent => ("send again", "sent again", ""),
-            Self::SentBefore => ("take away", "taken away", ": it was sent again before"),
-            Self::DeliveredBefore => ("take away", "taken away", ": it is delivered"),
-            Self::Outdated => ("leave", "left", ": something newer of its contact was delivered (--even-if-older)"),
+            Self::Redriven => ("send again", "sent again", ""),
+            Self::AlreadyRedriven => ("take away", "taken away", ": it was sent again before"),
+            Self::AlreadyDelivered => ("take away", "taken away", ": it is delivered"),
+            Self::Superseded => ("leave", "left", ": something newer of its contact was delivered (--even-if-older)"),
             Self::Busy => ("leave", "left", ": a row of its contact is being sent (try again)"),
             Self::Conflict => ("leave", "left", ": another body was delivered under its id (drop it)"),
             Self::Unreadable => ("leave", "left", ": it is no delivery of this relay (drop it)"),
             Self::TooLarge => ("leave", "left", ": it is larger than Clay takes (drop it)"),
-            Self::Gone => ("nothing", "nothing", ": it is no dead letter any more"),
+            Self::NotFound => ("nothing", "nothing", ": it is no dead letter any more"),
         };
         format!("{}{why}", if done { was } else { would_be })
     }
 
     /// Whether the letter stays where it is.
     #[must_use]
-    pub const fn leaves_it(self) -> bool {
-        matches!(self, Self::Outdated | Self::Busy | Self::Conflict | Self::Unreadable | Self::TooLarge)
+    pub const fn stays_in_dlq(self) -> bool {
+        matches!(self, Self::Superseded | Self::Busy | Self::Conflict | Self::Unreadable | Self::TooLarge)
     }
 }
 
 /// The dead letters of a relay. Whoever reads some has them for himself, and [gives them back](LetterBox::give_back).
-pub trait LetterBox {
+pub trait DeadLetterQueue {
     /// Some more letters; none where all that can be had were read.
     ///
     /// # Errors
     /// When they cannot be read.
-    fn read(&mut self) -> impl Future<Output = Result<Vec<Letter>, Fault>>;
+    fn read(&mut self) -> impl Future<Output = Result<Vec<DeadLetter>, Error>>;
 
     /// What sending a letter again would come to. Changes nothing.
     ///
     /// # Errors
     /// When that cannot be found out.
-    fn judge(&self, letter: &Letter, even_if_older: bool) -> impl Future<Output = Result<Verdict, Fault>>;
+    fn plan_redrive(
+        &self,
+        letter: &DeadLetter,
+        even_if_older: bool,
+    ) -> impl Future<Output = Result<RedriveOutcome, Error>>;
 
     /// Sends a letter again. Ended in the middle, it can be done again, and nothing is delivered twice.
     ///
     /// # Errors
     /// When it cannot be done, or only in part.
-    fn retry(&mut self, letter: &Letter, even_if_older: bool) -> impl Future<Output = Result<Verdict, Fault>>;
+    fn retry(
+        &mut self,
+        letter: &DeadLetter,
+        even_if_older: bool,
+    ) -> impl Future<Output = Result<RedriveOutcome, Error>>;
 
     /// Throws a letter away; false where it is none any more.
     ///
     /// # Errors
     /// When it cannot be done.
-    fn discard(&mut self, letter: &Letter) -> impl Future<Output = Result<bool, Fault>>;
+    fn delete(&mut self, letter: &DeadLetter) -> impl Future<Output = Result<bool, Error>>;
 
     /// Lets others have what was read and is still there.
-    fn give_back(&mut self) -> impl Future<Output = ()>;
+    fn release(&mut self) -> impl Future<Output = ()>;
 
     /// How many letters there are, as far as that is known, those that cannot be read now included.
     ///
     /// # Errors
     /// When they cannot be counted.
-    fn count(&self) -> impl Future<Output = Result<u64, Fault>>;
+    fn count(&self) -> impl Future<Output = Result<u64, Error>>;
 }
 
-impl Letter {
+impl DeadLetter {
     /// The letter, as it is told.
     #[must_use]
-    pub fn record(&self, outcome: Option<&'static str>) -> LetterRecord {
+    pub fn record(&self, outcome: Option<&'static str>) -> DeadLetterRecord {
         let delivery = self.delivery.as_ref();
-        let (route, webhook_id) = match delivery.map(|delivery| &delivery.cargo) {
-            Some(Cargo::ClayRow { route, webhook_id }) => (Some(route.clone()), Some(webhook_id.clone())),
-            Some(Cargo::LoopsContact | Cargo::LoopsEvent { .. }) | None => (None, None),
+        let (route, webhook_id) = match delivery.map(|delivery| &delivery.kind) {
+            Some(DeliveryKind::ClayRow { route, webhook_id }) => (Some(route.clone()), Some(webhook_id.clone())),
+            Some(DeliveryKind::LoopsContact | DeliveryKind::LoopsEvent { .. }) | None => (None, None),
         };
-        LetterRecord {
+        DeadLetterRecord {
             id: self.id().to_owned(),
             direction: self.direction,
-            kind: delivery.map(|delivery| delivery.cargo.kind().to_owned()),
+            kind: delivery.map(|delivery| delivery.kind.as_str().to_owned()),
             reason: self.reason.clone(),
             status: self.status,
             attempts: self.attempts,
@@ -174,10 +182,10 @@ impl Letter {
 
     /// Why it cannot be sent again, whatever is known of its delivery.
     #[must_use]
-    pub fn never_sent(&self) -> Option<Verdict> {
+    pub fn not_redrivable(&self) -> Option<RedriveOutcome> {
         match &self.delivery {
-            None => Some(Verdict::Unreadable),
-            Some(_) if self.reason.as_deref() == Some(ReasonCode::TooLarge.as_str()) => Some(Verdict::TooLarge),
+            None => Some(RedriveOutcome::Unreadable),
+            Some(_) if self.reason.as_deref() == Some(ReasonCode::TooLarge.as_str()) => Some(RedriveOutcome::TooLarge),
             Some(_) => None,
         }
     }
@@ -191,6 +199,6 @@ impl Letter {
     /// Its body, whatever it is.
     #[must_use]
     pub fn body(&self) -> Option<Bytes> {
-        self.delivery.as_ref().map(|delivery| delivery.body.clone()).or_else(|| self.unread.clone())
+        self.delivery.as_ref().map(|delivery| delivery.body.clone()).or_else(|| self.raw_body.clone())
     }
 }

@@ -2,14 +2,14 @@
 
 use jiff::Timestamp;
 use relay_core::contact::ContactHashKey;
-use relay_core::delivery::{Cargo, Direction};
-use relay_sqlite::data_dir::DataFolder;
+use relay_core::delivery::{DeliveryKind, Direction};
+use relay_sqlite::data_dir::DataDir;
 use relay_sqlite::store::{self, Found, Search};
 use rusqlite::Connection;
 
-use super::{DIRECTIONS, Operations, Wanted};
-use crate::error::Fault;
-use crate::operations::record::{DeliveryRecord, FailureRecord, PauseRecord, QueueRecord};
+use super::{Admin, DIRECTIONS, DeliveryQuery};
+use crate::error::Error;
+use crate::operations::record::{DeliveryRecord, FailureRecord, PauseResult, QueueRecord};
 
 /// What relay-local reads the key of the contacts' hashes from, before the folder.
 const CONTACT_HASH_KEY: &str = relay::config::env::CONTACT_HASH_KEY;
@@ -17,7 +17,7 @@ const CONTACT_HASH_KEY: &str = relay::config::env::CONTACT_HASH_KEY;
 /// A data folder whose store is open.
 #[derive(Debug)]
 pub struct LocalOperations {
-    folder: DataFolder,
+    folder: DataDir,
     connection: Connection,
 }
 
@@ -26,20 +26,20 @@ impl LocalOperations {
     ///
     /// # Errors
     /// When there is none, or it is not one that this program knows.
-    pub fn open(folder: DataFolder) -> Result<Self, Fault> {
+    pub fn open(folder: DataDir) -> Result<Self, Error> {
         let connection = open(&folder)?;
         Ok(Self { folder, connection })
     }
 }
 
 /// Opens the store of a folder that has one.
-pub(crate) fn open(folder: &DataFolder) -> Result<Connection, Fault> {
-    let no_folder = || Fault::NoFolder { folder: folder.path().display().to_string() };
+pub(crate) fn open(folder: &DataDir) -> Result<Connection, Error> {
+    let no_folder = || Error::NotADataDir { folder: folder.path().display().to_string() };
     store::open_existing(folder.path())?.ok_or_else(no_folder)
 }
 
-impl Operations for LocalOperations {
-    async fn deliveries(&self, wanted: &Wanted) -> Result<Vec<DeliveryRecord>, Fault> {
+impl Admin for LocalOperations {
+    async fn deliveries(&self, wanted: &DeliveryQuery) -> Result<Vec<DeliveryRecord>, Error> {
         let search = Search {
             state: wanted.state,
             direction: wanted.direction,
@@ -51,7 +51,7 @@ impl Operations for LocalOperations {
         Ok(store::search(&self.connection, &search)?.into_iter().map(record).collect())
     }
 
-    async fn delivery(&self, id: &str) -> Result<Option<DeliveryRecord>, Fault> {
+    async fn delivery(&self, id: &str) -> Result<Option<DeliveryRecord>, Error> {
         let search = Search { id: Some(id.to_owned()), ..Search::default() };
         let Some(found) = store::search(&self.connection, &search)?.pop() else { return Ok(None) };
         let failures = store::failures_of(&self.connection, id)?.into_iter();
@@ -60,9 +60,9 @@ impl Operations for LocalOperations {
         Ok(Some(DeliveryRecord { failures: failures.collect(), ..record(found) }))
     }
 
-    async fn queues(&self) -> Result<Vec<QueueRecord>, Fault> {
-        let queue = |direction: Direction| -> Result<QueueRecord, Fault> {
-            let (state, dead_letters) = store::queue_of(&self.connection, direction)?;
+    async fn queues(&self) -> Result<Vec<QueueRecord>, Error> {
+        let queue = |direction: Direction| -> Result<QueueRecord, Error> {
+            let (state, dead_letters) = store::queue_status(&self.connection, direction)?;
             let paused_since = store::paused_since(&self.connection, direction)?;
             let (waiting, dead_letters) = (state.waiting.into(), dead_letters.into());
             Ok(QueueRecord { direction, waiting, dead_letters, paused: paused_since.is_some(), paused_since })
@@ -70,20 +70,20 @@ impl Operations for LocalOperations {
         DIRECTIONS.into_iter().map(queue).collect()
     }
 
-    async fn set_paused(&self, direction: Direction, paused: bool) -> Result<PauseRecord, Fault> {
+    async fn set_paused(&self, direction: Direction, paused: bool) -> Result<PauseResult, Error> {
         let changed = if paused {
             store::pause(&self.connection, direction, Timestamp::now())?
         } else {
             store::resume(&self.connection, direction)?
         };
-        Ok(PauseRecord { direction, paused, changed })
+        Ok(PauseResult { direction, paused, changed })
     }
 
-    fn functions(&self) -> Option<&str> {
+    fn log_group_prefix(&self) -> Option<&str> {
         None
     }
 
-    fn contact_hash_key(&self) -> Result<Option<ContactHashKey>, Fault> {
+    fn contact_hash_key(&self) -> Result<Option<ContactHashKey>, Error> {
         let set = std::env::var(CONTACT_HASH_KEY).ok().and_then(|key| ContactHashKey::new(&key));
         match set {
             Some(key) => Ok(Some(key)),
@@ -94,18 +94,18 @@ impl Operations for LocalOperations {
 
 /// What is told of a delivery that was found.
 pub(crate) fn record(found: Found) -> DeliveryRecord {
-    let (route, webhook_id) = match &found.delivery.cargo {
-        Cargo::ClayRow { route, webhook_id } => (Some(route.clone()), Some(webhook_id.clone())),
-        Cargo::LoopsContact | Cargo::LoopsEvent { .. } => (None, None),
+    let (route, webhook_id) = match &found.delivery.kind {
+        DeliveryKind::ClayRow { route, webhook_id } => (Some(route.clone()), Some(webhook_id.clone())),
+        DeliveryKind::LoopsContact | DeliveryKind::LoopsEvent { .. } => (None, None),
     };
     DeliveryRecord {
         id: found.delivery.id.as_str().to_owned(),
-        direction: found.delivery.cargo.direction(),
+        direction: found.delivery.kind.direction(),
         state: found.state,
         attempts: found.attempts,
         reason: found.reason,
         status: found.status,
-        kind: found.delivery.cargo.kind().to_owned(),
+        kind: found.delivery.kind.as_str().to_owned(),
         route: route.filter(|route| !route.is_empty()),
         webhook_id,
         contact_hash: found.contact_hash,

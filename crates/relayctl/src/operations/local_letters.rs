@@ -1,12 +1,12 @@
 //! The dead letters of a data folder.
 
 use jiff::Timestamp;
-use relay_sqlite::data_dir::DataFolder;
-use relay_sqlite::store::{self, DeliveryState, Revival, Search};
+use relay_sqlite::data_dir::DataDir;
+use relay_sqlite::store::{self, DeliveryState, Search};
 use rusqlite::Connection;
 
-use crate::error::Fault;
-use crate::operations::letter_box::{Letter, LetterBox, Verdict};
+use crate::error::Error;
+use crate::operations::letter_box::{DeadLetter, DeadLetterQueue, RedriveOutcome};
 use crate::operations::local::open;
 
 /// The dead letters in the store of a folder.
@@ -21,23 +21,23 @@ impl LocalLetters {
     ///
     /// # Errors
     /// When there is none, or it is not one that this program knows.
-    pub fn open(folder: &DataFolder) -> Result<Self, Fault> {
+    pub fn open(folder: &DataDir) -> Result<Self, Error> {
         Ok(Self { connection: open(folder)?, read: false })
     }
 }
 
-impl LetterBox for LocalLetters {
+impl DeadLetterQueue for LocalLetters {
     /// All of them at once.
-    async fn read(&mut self) -> Result<Vec<Letter>, Fault> {
+    async fn read(&mut self) -> Result<Vec<DeadLetter>, Error> {
         if std::mem::replace(&mut self.read, true) {
             return Ok(Vec::new());
         }
         let dead = Search { state: Some(DeliveryState::Dead), ..Search::default() };
-        let letters = store::search(&self.connection, &dead)?.into_iter().map(|found| Letter {
+        let letters = store::search(&self.connection, &dead)?.into_iter().map(|found| DeadLetter {
             key: found.delivery.id.as_str().to_owned(),
             receipt: None,
-            unread: None,
-            direction: found.delivery.cargo.direction(),
+            raw_body: None,
+            direction: found.delivery.kind.direction(),
             bytes: found.delivery.body.len(),
             reason: found.reason,
             status: found.status,
@@ -48,34 +48,34 @@ impl LetterBox for LocalLetters {
         Ok(letters.collect())
     }
 
-    async fn judge(&self, letter: &Letter, even_if_older: bool) -> Result<Verdict, Fault> {
-        Ok(verdict(store::judge(&self.connection, &letter.key, even_if_older)?))
+    async fn plan_redrive(&self, letter: &DeadLetter, even_if_older: bool) -> Result<RedriveOutcome, Error> {
+        Ok(verdict(store::plan_redrive(&self.connection, &letter.key, even_if_older)?))
     }
 
-    async fn retry(&mut self, letter: &Letter, even_if_older: bool) -> Result<Verdict, Fault> {
-        Ok(verdict(store::revive(&mut self.connection, &letter.key, even_if_older, Timestamp::now())?))
+    async fn retry(&mut self, letter: &DeadLetter, even_if_older: bool) -> Result<RedriveOutcome, Error> {
+        Ok(verdict(store::redrive(&mut self.connection, &letter.key, even_if_older, Timestamp::now())?))
     }
 
-    async fn discard(&mut self, letter: &Letter) -> Result<bool, Fault> {
-        Ok(store::discard(&mut self.connection, &letter.key)?)
+    async fn delete(&mut self, letter: &DeadLetter) -> Result<bool, Error> {
+        Ok(store::delete(&mut self.connection, &letter.key)?)
     }
 
     /// Nobody is kept away from them.
-    async fn give_back(&mut self) {
+    async fn release(&mut self) {
         self.read = false;
     }
 
-    async fn count(&self) -> Result<u64, Fault> {
-        let queues = super::DIRECTIONS.into_iter().map(|direction| store::queue_of(&self.connection, direction));
+    async fn count(&self) -> Result<u64, Error> {
+        let queues = super::DIRECTIONS.into_iter().map(|direction| store::queue_status(&self.connection, direction));
         let queues: Vec<_> = queues.collect::<Result<_, _>>()?;
         Ok(queues.into_iter().map(|(_, dead)| u64::from(dead)).sum())
     }
 }
 
-const fn verdict(revival: Revival) -> Verdict {
+const fn verdict(revival: store::RedriveOutcome) -> RedriveOutcome {
     match revival {
-        Revival::Waits => Verdict::Sent,
-        Revival::Gone => Verdict::Gone,
-        Revival::Outdated => Verdict::Outdated,
+        store::RedriveOutcome::Waits => RedriveOutcome::Redriven,
+        store::RedriveOutcome::Gone => RedriveOutcome::NotFound,
+        store::RedriveOutcome::Outdated => RedriveOutcome::Superseded,
     }
 }

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use relay_core::delivery::Direction;
-pub use relay_local::commands::deliveries::because;
+pub use relay_local::commands::deliveries::format_reason;
 use relay_sqlite::store::DeliveryState;
 use serde::{Serialize, Serializer};
 
@@ -86,7 +86,7 @@ pub struct QueueRecord {
 /// What pausing, or ending a pause, came to.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct PauseRecord {
+pub struct PauseResult {
     /// The direction.
     #[serde(serialize_with = "direction")]
     pub direction: Direction,
@@ -99,7 +99,7 @@ pub struct PauseRecord {
 /// A dead letter, as it is told.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct LetterRecord {
+pub struct DeadLetterRecord {
     /// The id of its delivery; the message's own where it holds none.
     pub id: String,
     /// The direction.
@@ -133,7 +133,7 @@ pub struct LetterRecord {
 /// Something that happened to a delivery.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Change {
+pub struct DeliveryChange {
     /// When.
     #[serde(serialize_with = "text")]
     pub at: Timestamp,
@@ -156,7 +156,7 @@ pub struct Change {
 /// A time in a table.
 #[must_use]
 pub fn short(at: Option<Timestamp>) -> String {
-    at.map(relay_local::commands::deliveries::short).unwrap_or_default()
+    at.map(relay_local::commands::deliveries::format_time).unwrap_or_default()
 }
 
 fn direction<S: Serializer>(direction: &Direction, serializer: S) -> Result<S::Ok, S::Error> {

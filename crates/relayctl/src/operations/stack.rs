@@ -5,22 +5,22 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_sqs::types::{ChangeMessageVisibilityBatchRequestEntry, QueueAttributeName};
 use jiff::{SignedDuration, Timestamp};
 use relay_aws::ledger::deliveries::delivery_key;
-use relay_aws::ledger::failure_counts::counts;
-use relay_aws::ledger::table::{Item, KEPT, KEY, number, text, time};
+use relay_aws::ledger::failure_counts::all_counts;
+use relay_aws::ledger::table::{Item, KEY, TTL, number_attr, string_attr, time_attr};
 use relay_core::contact::ContactHashKey;
 use relay_core::delivery::{DeliveryId, Direction};
 use relay_sqlite::store::DeliveryState;
 
-use super::{DIRECTIONS, Operations, Wanted};
+use super::{Admin, DIRECTIONS, DeliveryQuery};
 use crate::aws::pause;
-use crate::aws::stack::Output;
-use crate::error::Fault;
-use crate::operations::record::{DeliveryRecord, FailureRecord, PauseRecord, QueueRecord};
+use crate::aws::stack::StackOutput;
+use crate::error::Error;
+use crate::operations::record::{DeliveryRecord, FailureRecord, PauseResult, QueueRecord};
 use crate::progress;
 use crate::target::StackTarget;
 
 /// The most messages of one call to SQS.
-pub(crate) const MESSAGES_A_CALL: usize = 10;
+pub(crate) const SQS_BATCH: usize = 10;
 
 /// A stack's ledger and queues.
 #[derive(Debug)]
@@ -37,16 +37,16 @@ impl<'a> StackOperations<'a> {
     }
 
     /// An item of the ledger, by its key.
-    async fn item(&self, key: String) -> Result<Option<Item>, Fault> {
+    async fn item(&self, key: String) -> Result<Option<Item>, Error> {
         item(self.target, key).await
     }
 
     /// The items of one webhook: one for each route that it may have gone.
-    async fn of_webhook(&self, webhook_id: &str, routes: &[String]) -> Result<Vec<DeliveryRecord>, Fault> {
+    async fn by_webhook_id(&self, webhook_id: &str, routes: &[String]) -> Result<Vec<DeliveryRecord>, Error> {
         let known = if routes.is_empty() { self.routes().await? } else { routes.to_vec() };
         let mut records = Vec::new();
         for route in known {
-            let id = DeliveryId::of_webhook(&route, webhook_id);
+            let id = DeliveryId::for_webhook(&route, webhook_id);
             if let Some(record) = self.item(delivery_key(&id)).await?.as_ref().and_then(record) {
                 let webhook_id = Some(webhook_id.to_owned());
                 records.push(DeliveryRecord { route: Some(route), webhook_id, ..record });
@@ -56,19 +56,19 @@ impl<'a> StackOperations<'a> {
     }
 
     /// The names of the routes in the secret; its other fields are not kept.
-    async fn routes(&self) -> Result<Vec<String>, Fault> {
-        let name = self.target.stack.output(Output::LoopsToClaySecretName)?;
+    async fn routes(&self) -> Result<Vec<String>, Error> {
+        let name = self.target.stack.output(StackOutput::LoopsToClaySecretName)?;
         let call = self.target.session.call("secretsmanager:GetSecretValue", name);
         let read = self.target.session.secrets_manager().get_secret_value().secret_id(name).send().await;
-        let read = read.map_err(|fault| call.fault(&fault))?;
+        let read = read.map_err(|error| call.to_error(&error))?;
         let document: serde_json::Value =
             serde_json::from_str(read.secret_string().unwrap_or_default()).unwrap_or_default();
         let routes = document.get("clay_routes").and_then(|routes| routes.as_array()).into_iter().flatten();
         Ok(routes.filter_map(|route| route.get("name")?.as_str().map(str::to_owned)).collect())
     }
 
-    async fn scan(&self, wanted: &Wanted) -> Result<Vec<DeliveryRecord>, Fault> {
-        let table = self.target.stack.output(Output::LedgerTableName)?;
+    async fn scan(&self, wanted: &DeliveryQuery) -> Result<Vec<DeliveryRecord>, Error> {
+        let table = self.target.stack.output(StackOutput::LedgerTableName)?;
         let call = self.target.session.call("dynamodb:Scan", table);
         let mut scan = self
             .target
@@ -94,7 +94,7 @@ impl<'a> StackOperations<'a> {
         let mut items = scan.filter_expression(filter).into_paginator().items().send();
         let mut records = Vec::new();
         while let Some(item) = items.next().await {
-            records.extend(record(&item.map_err(|fault| call.fault(&fault))?));
+            records.extend(record(&item.map_err(|error| call.to_error(&error))?));
             spinner.set_message(format!("reading the ledger: {} found", records.len()));
         }
         spinner.finish_and_clear();
@@ -106,18 +106,18 @@ impl<'a> StackOperations<'a> {
 ///
 /// # Errors
 /// When the ledger cannot be read.
-pub async fn item(target: &StackTarget, key: String) -> Result<Option<Item>, Fault> {
-    let table = target.stack.output(Output::LedgerTableName)?;
+pub async fn item(target: &StackTarget, key: String) -> Result<Option<Item>, Error> {
+    let table = target.stack.output(StackOutput::LedgerTableName)?;
     let call = target.session.call("dynamodb:GetItem", table);
     let get = target.session.dynamodb().get_item().table_name(table).key(KEY, AttributeValue::S(key));
-    let got = get.consistent_read(true).send().await.map_err(|fault| call.fault(&fault))?;
+    let got = get.consistent_read(true).send().await.map_err(|error| call.to_error(&error))?;
     Ok(got.item)
 }
 
-impl Operations for StackOperations<'_> {
-    async fn deliveries(&self, wanted: &Wanted) -> Result<Vec<DeliveryRecord>, Fault> {
+impl Admin for StackOperations<'_> {
+    async fn deliveries(&self, wanted: &DeliveryQuery) -> Result<Vec<DeliveryRecord>, Error> {
         let mut records = match &wanted.webhook_id {
-            Some(webhook_id) => self.of_webhook(webhook_id, &wanted.routes).await?,
+            Some(webhook_id) => self.by_webhook_id(webhook_id, &wanted.routes).await?,
             None => self.scan(wanted).await?,
         };
         records.retain(|record| {
@@ -131,20 +131,22 @@ impl Operations for StackOperations<'_> {
         Ok(records.split_off(records.len().saturating_sub(most)))
     }
 
-    async fn delivery(&self, id: &str) -> Result<Option<DeliveryRecord>, Fault> {
-        let Some(item) = self.item(delivery_key(&DeliveryId::stored(id.to_owned()))).await? else { return Ok(None) };
+    async fn delivery(&self, id: &str) -> Result<Option<DeliveryRecord>, Error> {
+        let Some(item) = self.item(delivery_key(&DeliveryId::from_stored(id.to_owned()))).await? else {
+            return Ok(None);
+        };
         Ok(record(&item).map(|record| DeliveryRecord { failures: failures(&item), ..record }))
     }
 
-    async fn queues(&self) -> Result<Vec<QueueRecord>, Fault> {
+    async fn queues(&self) -> Result<Vec<QueueRecord>, Error> {
         let mut queues = Vec::new();
         for direction in DIRECTIONS {
-            let (queue, dead_letters) = queue_outputs(direction);
+            let (queue, dead_letters) = queue_urls(direction);
             let (paused, paused_since) = pause::state(self.target, direction).await?;
             queues.push(QueueRecord {
                 direction,
-                waiting: count(self.target, queue).await?,
-                dead_letters: count(self.target, dead_letters).await?,
+                waiting: approximate_len(self.target, queue).await?,
+                dead_letters: approximate_len(self.target, dead_letters).await?,
                 paused,
                 paused_since,
             });
@@ -152,44 +154,44 @@ impl Operations for StackOperations<'_> {
         Ok(queues)
     }
 
-    async fn set_paused(&self, direction: Direction, paused: bool) -> Result<PauseRecord, Fault> {
+    async fn set_paused(&self, direction: Direction, paused: bool) -> Result<PauseResult, Error> {
         pause::set(self.target, direction, paused).await
     }
 
-    fn functions(&self) -> Option<&str> {
+    fn log_group_prefix(&self) -> Option<&str> {
         Some(&self.target.stack.name)
     }
 
     /// The last part of the stack's id, as the template has it.
-    fn contact_hash_key(&self) -> Result<Option<ContactHashKey>, Fault> {
+    fn contact_hash_key(&self) -> Result<Option<ContactHashKey>, Error> {
         Ok(self.target.stack.id.split('/').nth(2).and_then(ContactHashKey::new))
     }
 }
 
 /// Begins a change of an item of the ledger.
-pub(crate) fn change_item(target: &StackTarget, key: String) -> Result<UpdateItemFluentBuilder, Fault> {
-    let table = target.stack.output(Output::LedgerTableName)?;
+pub(crate) fn update_item(target: &StackTarget, key: String) -> Result<UpdateItemFluentBuilder, Error> {
+    let table = target.stack.output(StackOutput::LedgerTableName)?;
     Ok(target.session.dynamodb().update_item().table_name(table).key(KEY, AttributeValue::S(key)))
 }
 
 /// Makes a change; false where its condition does not hold.
-pub(crate) async fn change_if(target: &StackTarget, change: UpdateItemFluentBuilder) -> Result<bool, Fault> {
-    let call = target.session.call("dynamodb:UpdateItem", target.stack.output(Output::LedgerTableName)?);
+pub(crate) async fn update_if(target: &StackTarget, change: UpdateItemFluentBuilder) -> Result<bool, Error> {
+    let call = target.session.call("dynamodb:UpdateItem", target.stack.output(StackOutput::LedgerTableName)?);
     match change.send().await {
         Ok(_) => Ok(true),
-        Err(fault) => match fault.as_service_error() {
+        Err(error) => match error.as_service_error() {
             Some(refused) if refused.is_conditional_check_failed_exception() => Ok(false),
-            _ => Err(call.fault(&fault)),
+            _ => Err(call.to_error(&error)),
         },
     }
 }
 
 /// The outputs with a direction's queue and its dead letters.
 #[must_use]
-pub const fn queue_outputs(direction: Direction) -> (Output, Output) {
+pub const fn queue_urls(direction: Direction) -> (StackOutput, StackOutput) {
     match direction {
-        Direction::LoopsToClay => (Output::ClayQueueUrl, Output::ClayDeadLetterUrl),
-        Direction::ClayToLoops => (Output::LoopsQueueUrl, Output::LoopsDeadLetterUrl),
+        Direction::LoopsToClay => (StackOutput::ClayQueueUrl, StackOutput::ClayDeadLetterUrl),
+        Direction::ClayToLoops => (StackOutput::LoopsQueueUrl, StackOutput::LoopsDeadLetterUrl),
     }
 }
 
@@ -197,16 +199,16 @@ pub const fn queue_outputs(direction: Direction) -> (Output, Output) {
 ///
 /// # Errors
 /// When SQS cannot be asked.
-pub async fn count(target: &StackTarget, queue: Output) -> Result<u64, Fault> {
+pub async fn approximate_len(target: &StackTarget, queue: StackOutput) -> Result<u64, Error> {
     let url = target.stack.output(queue)?;
-    let call = target.session.call("sqs:GetQueueAttributes", name_of(url));
+    let call = target.session.call("sqs:GetQueueAttributes", queue_name(url));
     let names = [
         QueueAttributeName::ApproximateNumberOfMessages,
         QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
         QueueAttributeName::ApproximateNumberOfMessagesDelayed,
     ];
     let asked = target.session.sqs().get_queue_attributes().queue_url(url);
-    let asked = asked.set_attribute_names(Some(names.to_vec())).send().await.map_err(|fault| call.fault(&fault))?;
+    let asked = asked.set_attribute_names(Some(names.to_vec())).send().await.map_err(|error| call.to_error(&error))?;
     let attributes = asked.attributes.unwrap_or_default();
     Ok(names.iter().filter_map(|name| attributes.get(name)?.parse::<u64>().ok()).sum())
 }
@@ -215,35 +217,39 @@ pub async fn count(target: &StackTarget, queue: Output) -> Result<u64, Fault> {
 ///
 /// # Errors
 /// When SQS refuses the call.
-pub(crate) async fn show(target: &StackTarget, url: &str, receipts: &[impl AsRef<str>]) -> Result<usize, Fault> {
-    let call = target.session.call("sqs:ChangeMessageVisibility", name_of(url));
+pub(crate) async fn make_visible(
+    target: &StackTarget,
+    url: &str,
+    receipts: &[impl AsRef<str>],
+) -> Result<usize, Error> {
+    let call = target.session.call("sqs:ChangeMessageVisibility", queue_name(url));
     let entries = receipts.iter().enumerate().filter_map(|(number, receipt)| {
         let entry = ChangeMessageVisibilityBatchRequestEntry::builder().id(number.to_string());
         entry.receipt_handle(receipt.as_ref()).visibility_timeout(0).build().ok()
     });
     let show = target.session.sqs().change_message_visibility_batch().queue_url(url);
-    let answer = show.set_entries(Some(entries.collect())).send().await.map_err(|fault| call.fault(&fault))?;
+    let answer = show.set_entries(Some(entries.collect())).send().await.map_err(|error| call.to_error(&error))?;
     // One that has come back by itself has another receipt by now.
     Ok(answer.successful().len())
 }
 
 /// The name of a queue, by its URL.
 #[must_use]
-pub fn name_of(url: &str) -> &str {
+pub fn queue_name(url: &str) -> &str {
     url.rsplit('/').next().unwrap_or(url)
 }
 
 /// What the ledger's item of a delivery says; nothing where its caller still waits.
 fn record(item: &Item) -> Option<DeliveryRecord> {
-    let id = text(item, KEY)?.strip_prefix("delivery#")?.to_owned();
-    let kind = text(item, "cargo").unwrap_or_default().to_owned();
+    let id = string_attr(item, KEY)?.strip_prefix("delivery#")?.to_owned();
+    let kind = string_attr(item, "cargo").unwrap_or_default().to_owned();
     let direction = if kind == "row" { Direction::LoopsToClay } else { Direction::ClayToLoops };
-    let changed_at = number(item, "expires_at").and_then(|at| Timestamp::from_second(at).ok()).map(|at| at - KEPT);
-    let last_attempt_at = time(item, "last_attempt_at");
+    let changed_at = number_attr(item, "expires_at").and_then(|at| Timestamp::from_second(at).ok()).map(|at| at - TTL);
+    let last_attempt_at = time_attr(item, "last_attempt_at");
     // What an operator has done since the last attempt is in the item beside where the delivery stands, which is left as it
     // is: a worker that takes it begins anew because it says dead.
-    let since = |name| time(item, name).filter(|at| Some(*at) > last_attempt_at);
-    let state = match text(item, "standing")? {
+    let since = |name| time_attr(item, name).filter(|at| Some(*at) > last_attempt_at);
+    let state = match string_attr(item, "standing")? {
         "queued" => DeliveryState::Waiting,
         "done" => DeliveryState::Delivered,
         "dead" if since("retried_at").is_some_and(|at| Some(at + SignedDuration::from_secs(1)) > changed_at) => {
@@ -257,17 +263,19 @@ fn record(item: &Item) -> Option<DeliveryRecord> {
         id,
         direction,
         state,
-        attempts: u32::try_from(number(item, "attempts").unwrap_or_default()).unwrap_or(u32::MAX),
-        reason: text(item, "reason").map(str::to_owned),
-        status: number(item, "last_status").and_then(|status| u16::try_from(status).ok()).filter(|status| *status > 0),
+        attempts: u32::try_from(number_attr(item, "attempts").unwrap_or_default()).unwrap_or(u32::MAX),
+        reason: string_attr(item, "reason").map(str::to_owned),
+        status: number_attr(item, "last_status")
+            .and_then(|status| u16::try_from(status).ok())
+            .filter(|status| *status > 0),
         kind,
         route: None,
-        webhook_id: text(item, "webhook_id").map(str::to_owned),
-        contact_hash: text(item, "contact_hash").map(str::to_owned),
-        received_at: time(item, "received_at"),
-        first_attempt_at: time(item, "first_attempt_at"),
+        webhook_id: string_attr(item, "webhook_id").map(str::to_owned),
+        contact_hash: string_attr(item, "contact_hash").map(str::to_owned),
+        received_at: time_attr(item, "received_at"),
+        first_attempt_at: time_attr(item, "first_attempt_at"),
         last_attempt_at,
-        next_attempt_at: time(item, "not_before"),
+        next_attempt_at: time_attr(item, "not_before"),
         settled_at: if state == DeliveryState::Waiting { None } else { last_attempt_at.or(changed_at) },
         dropped_at: since("dropped_at").filter(|_| is_dead),
         failures: Vec::new(),
@@ -276,7 +284,7 @@ fn record(item: &Item) -> Option<DeliveryRecord> {
 
 /// How often which reason occurred.
 fn failures(item: &Item) -> Vec<FailureRecord> {
-    let counts = counts(item).map(|(reason, status, count)| FailureRecord {
+    let counts = all_counts(item).map(|(reason, status, count)| FailureRecord {
         reason: reason.to_owned(),
         status,
         count: u32::try_from(count).unwrap_or(u32::MAX),

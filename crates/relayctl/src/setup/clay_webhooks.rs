@@ -1,33 +1,33 @@
 //! The Clay webhooks in the document of the direction from Loops to Clay.
 
 use relay_core::secret::{ExposeSecret as _, SecretString, is_set};
-use relay_core::webhook::route::{ClayWebhook, far_end_url};
+use relay_core::webhook::route::{ClayWebhook, parse_destination_url};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::error::Fault;
-use crate::setup::documents::{Documents, Which, fingerprint, put};
-use crate::setup::error::Refusal;
+use crate::error::Error;
+use crate::setup::documents::{Documents, SecretSelector, fingerprint, set_field};
+use crate::setup::error::SetupError;
 
 /// The field of the routes.
 pub(crate) const ROUTES: &str = "clay_routes";
 /// The name of the route that is made where there is none, as in the template.
-const FIRST_ROUTE: &str = "contacts";
+const DEFAULT_ROUTE: &str = "contacts";
 
 /// A route as it is shown: without what is secret.
 #[derive(Debug, Clone, Serialize)]
-pub struct RouteShown {
+pub struct RouteSummary {
     /// Its name.
     pub name: String,
     /// The events that it takes.
     pub events: Vec<String>,
     /// Its webhooks.
-    pub webhooks: Vec<WebhookShown>,
+    pub webhooks: Vec<WebhookSummary>,
 }
 
 /// A webhook as it is shown.
 #[derive(Debug, Clone, Serialize)]
-pub struct WebhookShown {
+pub struct WebhookSummary {
     /// Its position, from 1.
     pub position: usize,
     /// Where it is: scheme and host.
@@ -41,13 +41,13 @@ pub struct WebhookShown {
 impl Documents {
     /// The routes, as far as they are filled in.
     #[must_use]
-    pub fn routes(&self) -> Vec<RouteShown> {
+    pub fn routes(&self) -> Vec<RouteSummary> {
         let routes = self.to_clay.get(ROUTES).and_then(Value::as_array).into_iter().flatten();
         routes
-            .map(|route| RouteShown {
+            .map(|route| RouteSummary {
                 name: text(route, "name").to_owned(),
                 events: items(route, "events").filter_map(Value::as_str).map(str::to_owned).collect(),
-                webhooks: filled_in(route).iter().enumerate().map(shown).collect(),
+                webhooks: configured_webhooks(route).iter().enumerate().map(shown).collect(),
             })
             .collect()
     }
@@ -65,17 +65,17 @@ impl Documents {
         tokens: Option<&[SecretString]>,
         events: &[String],
         force: bool,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), Error> {
         if urls.is_none() && tokens.is_none() {
             return Ok(());
         }
         let route = self.route(route, events)?;
-        let known = filled_in(route);
+        let known = configured_webhooks(route);
         if let Some(urls) = urls {
-            let given: Vec<String> = urls.iter().map(|url| identity(url.expose_secret())).collect();
-            let gone = known.iter().filter(|webhook| !given.contains(&identity(text(webhook, "url")))).count();
+            let given: Vec<String> = urls.iter().map(|url| webhook_id(url.expose_secret())).collect();
+            let gone = known.iter().filter(|webhook| !given.contains(&webhook_id(text(webhook, "url")))).count();
             if gone > 0 && !force {
-                return Err(Refusal::PoolWouldShrink { gone, known: known.len() }.into());
+                return Err(SetupError::PoolWouldShrink { gone, known: known.len() }.into());
             }
         }
         let mut webhooks: Vec<Value> = match urls {
@@ -83,8 +83,8 @@ impl Documents {
             Some(urls) => urls
                 .iter()
                 .map(|url| {
-                    let wanted = identity(url.expose_secret());
-                    let same = known.iter().find(|webhook| identity(text(webhook, "url")) == wanted);
+                    let wanted = webhook_id(url.expose_secret());
+                    let same = known.iter().find(|webhook| webhook_id(text(webhook, "url")) == wanted);
                     same.cloned().unwrap_or_else(|| json!({"url": url.expose_secret()}))
                 })
                 .collect(),
@@ -94,11 +94,11 @@ impl Documents {
             let other = |token: &str| is_set(token) && token != single.expose_secret();
             let gone = webhooks.iter().filter(|webhook| other(text(webhook, "auth_token"))).count();
             if gone > 0 {
-                return Err(Refusal::TokensWouldGo { gone, pool: webhooks.len() }.into());
+                return Err(SetupError::TokensWouldBeReplaced { gone, pool: webhooks.len() }.into());
             }
         }
         put_tokens(&mut webhooks, tokens)?;
-        put(route, "webhooks", Value::Array(webhooks));
+        set_field(route, "webhooks", Value::Array(webhooks));
         Ok(())
     }
 
@@ -112,19 +112,19 @@ impl Documents {
         urls: &[SecretString],
         tokens: Option<&[SecretString]>,
         events: &[String],
-    ) -> Result<(), Fault> {
+    ) -> Result<(), Error> {
         let route = self.route(route, events)?;
-        let mut webhooks = filled_in(route);
+        let mut webhooks = configured_webhooks(route);
         for url in urls {
-            let wanted = identity(url.expose_secret());
-            if let Some(place) = webhooks.iter().position(|webhook| identity(text(webhook, "url")) == wanted) {
-                return Err(Refusal::KnownWebhook { position: place + 1 }.into());
+            let wanted = webhook_id(url.expose_secret());
+            if let Some(place) = webhooks.iter().position(|webhook| webhook_id(text(webhook, "url")) == wanted) {
+                return Err(SetupError::KnownWebhook { position: place + 1 }.into());
             }
         }
         let mut added: Vec<Value> = urls.iter().map(|url| json!({"url": url.expose_secret()})).collect();
         put_tokens(&mut added, tokens)?;
         webhooks.append(&mut added);
-        put(route, "webhooks", Value::Array(webhooks));
+        set_field(route, "webhooks", Value::Array(webhooks));
         Ok(())
     }
 
@@ -133,20 +133,25 @@ impl Documents {
     ///
     /// # Errors
     /// When it is not clear which route is meant, there is no such webhook, or it is the last.
-    pub fn retire_webhook(&mut self, route: Option<&str>, which: &Which, force: bool) -> Result<String, Fault> {
+    pub fn retire_webhook(
+        &mut self,
+        route: Option<&str>,
+        which: &SecretSelector,
+        force: bool,
+    ) -> Result<String, Error> {
         let route = self.route(route, &[])?;
-        let mut webhooks = filled_in(route);
-        let mut known: Vec<String> = webhooks.iter().map(|webhook| identity(text(webhook, "url"))).collect();
-        let place = which.among(&known, "Clay webhook", force)?;
+        let mut webhooks = configured_webhooks(route);
+        let mut known: Vec<String> = webhooks.iter().map(|webhook| webhook_id(text(webhook, "url"))).collect();
+        let place = which.resolve(&known, "Clay webhook", force)?;
         webhooks.remove(place);
-        put(route, "webhooks", Value::Array(webhooks));
+        set_field(route, "webhooks", Value::Array(webhooks));
         Ok(known.swap_remove(place))
     }
 
-    fn route(&mut self, name: Option<&str>, events: &[String]) -> Result<&mut Value, Fault> {
+    fn route(&mut self, name: Option<&str>, events: &[String]) -> Result<&mut Value, Error> {
         if self.to_clay.get(ROUTES).and_then(Value::as_array).is_none_or(Vec::is_empty) {
-            let name = name.unwrap_or(FIRST_ROUTE);
-            put(&mut self.to_clay, ROUTES, json!([{"name": name, "events": events, "webhooks": []}]));
+            let name = name.unwrap_or(DEFAULT_ROUTE);
+            set_field(&mut self.to_clay, ROUTES, json!([{"name": name, "events": events, "webhooks": []}]));
         }
         let routes = self.to_clay.get_mut(ROUTES).and_then(Value::as_array_mut);
         let routes = routes.map(Vec::as_mut_slice).unwrap_or_default();
@@ -155,7 +160,7 @@ impl Documents {
             Some(name) => names.iter().position(|known| known == name),
             None => (names.len() == 1).then_some(0),
         };
-        let which = || Fault::WhichRoute { routes: names.join(", ") };
+        let which = || Error::WhichRoute { routes: names.join(", ") };
         place.and_then(|place| routes.get_mut(place)).ok_or_else(which)
     }
 }
@@ -165,17 +170,17 @@ impl Documents {
 ///
 /// # Errors
 /// When the relay would not send to one, it has no path, or it is there twice.
-pub fn check_urls(urls: &[SecretString]) -> Result<(), Fault> {
+pub fn check_urls(urls: &[SecretString]) -> Result<(), Error> {
     let mut known = Vec::new();
     for url in urls {
         let text = url.expose_secret();
-        let parsed = far_end_url(text).map_err(|_| Fault::ClayUrl)?;
+        let parsed = parse_destination_url(text).map_err(|_| Error::ClayUrl)?;
         if parsed.path() == "/" && parsed.query().is_none() {
-            return Err(Refusal::UrlWithoutPath.into());
+            return Err(SetupError::UrlWithoutPath.into());
         }
-        let identity = identity(text);
+        let identity = webhook_id(text);
         if let Some(place) = known.iter().position(|known| *known == identity) {
-            return Err(Refusal::SameWebhook { first: place + 1, second: known.len() + 1 }.into());
+            return Err(SetupError::SameWebhook { first: place + 1, second: known.len() + 1 }.into());
         }
         known.push(identity);
     }
@@ -183,30 +188,30 @@ pub fn check_urls(urls: &[SecretString]) -> Result<(), Fault> {
 }
 
 /// The webhooks of a route, without what is still to be filled in.
-fn filled_in(route: &Value) -> Vec<Value> {
+fn configured_webhooks(route: &Value) -> Vec<Value> {
     items(route, "webhooks").filter(|webhook| is_set(text(webhook, "url"))).cloned().collect()
 }
 
 /// By what a webhook is told from others, however its URL is written: the key by which the relay's log knows it, or the
 /// fingerprint of the text, where the relay could not send there.
-fn identity(url: &str) -> String {
-    ClayWebhook::new(url, None).map_or_else(|_| fingerprint(url), |webhook| webhook.key())
+fn webhook_id(url: &str) -> String {
+    ClayWebhook::new(url, None).map_or_else(|_| fingerprint(url), |webhook| webhook.fingerprint())
 }
 
-fn shown((place, webhook): (usize, &Value)) -> WebhookShown {
+fn shown((place, webhook): (usize, &Value)) -> WebhookSummary {
     let (url, token) = (text(webhook, "url"), text(webhook, "auth_token"));
     let origin = ClayWebhook::new(url, None).map_or_else(|_| "no usable URL".to_owned(), |webhook| webhook.origin());
-    WebhookShown { position: place + 1, origin, key: identity(url), token: is_set(token) }
+    WebhookSummary { position: place + 1, origin, key: webhook_id(url), token: is_set(token) }
 }
 
-fn put_tokens(webhooks: &mut [Value], tokens: Option<&[SecretString]>) -> Result<(), Fault> {
+fn put_tokens(webhooks: &mut [Value], tokens: Option<&[SecretString]>) -> Result<(), Error> {
     match tokens {
         None => {}
         Some([single]) => webhooks.iter_mut().for_each(|webhook| put_token(webhook, single)),
         Some(several) if several.len() == webhooks.len() => {
             webhooks.iter_mut().zip(several).for_each(|(webhook, token)| put_token(webhook, token));
         }
-        Some(several) => return Err(Fault::TokenCount { tokens: several.len(), urls: webhooks.len() }),
+        Some(several) => return Err(Error::TokenCount { tokens: several.len(), urls: webhooks.len() }),
     }
     Ok(())
 }
@@ -215,7 +220,7 @@ fn put_tokens(webhooks: &mut [Value], tokens: Option<&[SecretString]>) -> Result
 fn put_token(webhook: &mut Value, token: &SecretString) {
     match (token.expose_secret(), webhook.as_object_mut()) {
         ("", Some(fields)) => drop(Map::remove(fields, "auth_token")),
-        (token, _) => put(webhook, "auth_token", token.into()),
+        (token, _) => set_field(webhook, "auth_token", token.into()),
     }
 }
 
@@ -275,8 +280,8 @@ mod tests {
         let two = r#"{"clay_routes": [{"name": "a", "events": [], "webhooks": []}, {"name": "b", "events": ["x"]}]}"#;
         let mut documents = documents(two);
         let urls = secrets(&["https://a.example/x"]);
-        let fault = documents.set_webhooks(None, Some(&urls), None, &events(), false).unwrap_err();
-        assert!(fault.to_string().contains("a, b"), "{fault}");
+        let error = documents.set_webhooks(None, Some(&urls), None, &events(), false).unwrap_err();
+        assert!(error.to_string().contains("a, b"), "{error}");
         documents.set_webhooks(Some("a"), Some(&urls), None, &events(), false).unwrap();
         assert_eq!(documents.to_clay["clay_routes"][1], json!({"name": "b", "events": ["x"]}));
     }
@@ -296,8 +301,8 @@ mod tests {
         let mut documents = documents(POOL);
         let urls = secrets(&["https://a.example/z", "https://a.example:443/y"]);
         let before = documents.clone();
-        let fault = documents.set_webhooks(None, Some(&urls), None, &events(), false).unwrap_err();
-        assert!(fault.to_string().contains("1 of the 2 Clay webhooks") && fault.to_string().len() <= 300, "{fault}");
+        let error = documents.set_webhooks(None, Some(&urls), None, &events(), false).unwrap_err();
+        assert!(error.to_string().contains("1 of the 2 Clay webhooks") && error.to_string().len() <= 300, "{error}");
         assert!(documents == before, "nothing has changed");
         documents.set_webhooks(None, Some(&urls), None, &events(), true).unwrap();
         assert_eq!(
@@ -311,9 +316,9 @@ mod tests {
         let mut documents = documents(POOL);
         let before = documents.clone();
         let single = secrets(&["three"]);
-        let fault = documents.set_webhooks(None, None, Some(&single), &events(), false).unwrap_err();
-        assert!(matches!(fault, Fault::Setup(Refusal::TokensWouldGo { gone: 2, pool: 2 })), "{fault}");
-        assert!(fault.to_string().len() <= 300, "{} bytes", fault.to_string().len());
+        let error = documents.set_webhooks(None, None, Some(&single), &events(), false).unwrap_err();
+        assert!(matches!(error, Error::Setup(SetupError::TokensWouldBeReplaced { gone: 2, pool: 2 })), "{error}");
+        assert!(error.to_string().len() <= 300, "{} bytes", error.to_string().len());
         assert!(documents == before, "nothing has changed");
         documents.set_webhooks(None, None, Some(&secrets(&["one", "three"])), &events(), false).unwrap();
         assert_eq!(documents.to_clay["clay_routes"][0]["webhooks"][1]["auth_token"], "three");
@@ -330,8 +335,8 @@ mod tests {
         let webhooks = documents.to_clay["clay_routes"][0]["webhooks"].clone();
         assert_eq!(webhooks[0], json!({"url": "https://a.example/x", "auth_token": "one"}));
         assert_eq!(webhooks[2], json!({"url": "https://a.example/z", "auth_token": "three"}));
-        let fault = documents.add_webhooks(None, &url, None, &events()).unwrap_err();
-        assert!(matches!(fault, Fault::Setup(Refusal::KnownWebhook { position: 3 })), "{fault}");
+        let error = documents.add_webhooks(None, &url, None, &events()).unwrap_err();
+        assert!(matches!(error, Error::Setup(SetupError::KnownWebhook { position: 3 })), "{error}");
     }
 
     #[test]
@@ -340,18 +345,18 @@ mod tests {
         let first = documents.routes()[0].webhooks[0].key.clone();
         assert_eq!(documents.retire_webhook(None, &first.parse().unwrap(), false).unwrap(), first);
         assert_eq!(documents.routes()[0].webhooks.len(), 1);
-        let last = Which::Position(1);
-        assert!(matches!(documents.retire_webhook(None, &last, false), Err(Fault::LastSecret { .. })));
+        let last = SecretSelector::Position(1);
+        assert!(matches!(documents.retire_webhook(None, &last, false), Err(Error::LastSecret { .. })));
         documents.retire_webhook(None, &last, true).unwrap();
         assert_eq!(documents.to_clay["clay_routes"][0]["webhooks"], json!([]));
-        assert!(matches!(documents.retire_webhook(None, &last, true), Err(Fault::NoSuchSecret { .. })));
+        assert!(matches!(documents.retire_webhook(None, &last, true), Err(Error::NoSuchSecret { .. })));
     }
 
     #[test]
     fn tokens_and_urls_must_match() {
         let mut documents = documents(TEMPLATE);
         let (urls, tokens) = (secrets(&["https://a.example/x"]), secrets(&["a", "b"]));
-        let fault = documents.set_webhooks(None, Some(&urls), Some(&tokens), &events(), false).unwrap_err();
-        assert!(matches!(fault, Fault::TokenCount { tokens: 2, urls: 1 }));
+        let error = documents.set_webhooks(None, Some(&urls), Some(&tokens), &events(), false).unwrap_err();
+        assert!(matches!(error, Error::TokenCount { tokens: 2, urls: 1 }));
     }
 }

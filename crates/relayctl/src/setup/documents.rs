@@ -7,8 +7,8 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
-use crate::error::Fault;
-use crate::setup::error::Refusal;
+use crate::error::Error;
+use crate::setup::error::SetupError;
 
 /// The field of the signing secrets.
 pub const SIGNING_SECRETS: &str = "loops_signing_secrets";
@@ -34,16 +34,16 @@ impl std::fmt::Debug for Documents {
 
 impl Drop for Documents {
     fn drop(&mut self) {
-        wipe(&mut self.to_clay);
-        wipe(&mut self.to_loops);
+        zeroize_json(&mut self.to_clay);
+        zeroize_json(&mut self.to_loops);
     }
 }
 
-fn wipe(value: &mut Value) {
+fn zeroize_json(value: &mut Value) {
     match value {
         Value::String(text) => text.zeroize(),
-        Value::Array(items) => items.iter_mut().for_each(wipe),
-        Value::Object(fields) => fields.values_mut().for_each(wipe),
+        Value::Array(items) => items.iter_mut().for_each(zeroize_json),
+        Value::Object(fields) => fields.values_mut().for_each(zeroize_json),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
@@ -58,14 +58,14 @@ pub fn fingerprint(secret: &str) -> String {
 
 /// One of several secrets, as a person names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Which {
+pub enum SecretSelector {
     /// By its position, from 1.
     Position(usize),
     /// By its fingerprint.
     Fingerprint(String),
 }
 
-impl std::str::FromStr for Which {
+impl std::str::FromStr for SecretSelector {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -81,25 +81,25 @@ impl std::str::FromStr for Which {
     }
 }
 
-impl Which {
+impl SecretSelector {
     /// Its place among these fingerprints of all that there are. The last one is not to be had, unless `force`.
     ///
     /// # Errors
     /// When it is not among them, or it is the last.
-    pub(crate) fn among(&self, known: &[String], what: &'static str, force: bool) -> Result<usize, Fault> {
+    pub(crate) fn resolve(&self, known: &[String], what: &'static str, force: bool) -> Result<usize, Error> {
         let place = match self {
             Self::Position(position) => position.checked_sub(1).filter(|place| *place < known.len()),
             Self::Fingerprint(wanted) => known.iter().position(|known| known == wanted),
         };
-        let place = place.ok_or_else(|| Fault::NoSuchSecret { what, which: self.to_string() })?;
+        let place = place.ok_or_else(|| Error::NoSuchSecret { what, which: self.to_string() })?;
         if known.len() == 1 && !force {
-            return Err(Fault::LastSecret { what });
+            return Err(Error::LastSecret { what });
         }
         Ok(place)
     }
 }
 
-impl std::fmt::Display for Which {
+impl std::fmt::Display for SecretSelector {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Position(position) => write!(f, "number {position}"),
@@ -111,17 +111,17 @@ impl std::fmt::Display for Which {
 /// A list of secrets that can be rotated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Rotated {
+pub enum SecretList {
     /// Those that Loops signs with.
     SigningSecrets,
     /// Those that Clay shows.
     RelayTokens,
 }
 
-impl Rotated {
+impl SecretList {
     /// What one of them is called.
     #[must_use]
-    pub const fn one(self) -> &'static str {
+    pub const fn singular(self) -> &'static str {
         match self {
             Self::SigningSecrets => "signing secret",
             Self::RelayTokens => "relay token",
@@ -143,14 +143,14 @@ impl Documents {
     ///
     /// # Errors
     /// When one is not a JSON object.
-    pub fn read(texts: [&str; 2], names: [&str; 2]) -> Result<Self, Fault> {
+    pub fn read(texts: [&str; 2], names: [&str; 2]) -> Result<Self, Error> {
         let [to_clay, to_loops] = [0, 1].map(|place| {
             let (text, name) = (texts.get(place).copied().unwrap_or_default(), names.get(place).copied());
-            let broken = |line| Fault::SecretDocument { name: name.unwrap_or_default().to_owned(), line };
+            let broken = |line| Error::SecretDocument { name: name.unwrap_or_default().to_owned(), line };
             match serde_json::from_str(text) {
                 Ok(Value::Object(fields)) => Ok(Value::Object(fields)),
                 Ok(_) => Err(broken(1)),
-                Err(fault) => Err(broken(fault.line())),
+                Err(error) => Err(broken(error.line())),
             }
         });
         Ok(Self { to_clay: to_clay?, to_loops: to_loops? })
@@ -160,17 +160,17 @@ impl Documents {
     ///
     /// # Errors
     /// When the relay could not use them.
-    pub fn as_relay(&self, names: [&str; 2]) -> Result<(LoopsToClaySecret, ClayToLoopsSecret), Fault> {
+    pub fn parse_as_relay(&self, names: [&str; 2]) -> Result<(LoopsToClaySecret, ClayToLoopsSecret), Error> {
         let [clay, loops] = names;
-        let unusable = |name: &str, fault| Fault::UnusableSecret { name: name.to_owned(), fault };
-        let to_clay = LoopsToClaySecret::read(&self.to_clay.to_string()).map_err(|fault| unusable(clay, fault))?;
-        let to_loops = ClayToLoopsSecret::read(&self.to_loops.to_string()).map_err(|fault| unusable(loops, fault))?;
+        let unusable = |name: &str, error| Error::UnusableSecret { name: name.to_owned(), error };
+        let to_clay = LoopsToClaySecret::read(&self.to_clay.to_string()).map_err(|error| unusable(clay, error))?;
+        let to_loops = ClayToLoopsSecret::read(&self.to_loops.to_string()).map_err(|error| unusable(loops, error))?;
         Ok((to_clay, to_loops))
     }
 
     /// The secrets of a list that are set, in their order.
     #[must_use]
-    pub fn list(&self, list: Rotated) -> Vec<SecretString> {
+    pub fn list(&self, list: SecretList) -> Vec<SecretString> {
         let texts = match self.document(list).get(list.field()) {
             Some(Value::Array(items)) => items.iter().filter_map(Value::as_str).collect(),
             Some(Value::String(text)) => vec![text.as_str()],
@@ -187,13 +187,13 @@ impl Documents {
 
     /// Puts a Loops key in.
     pub fn set_api_key(&mut self, key: &SecretString) {
-        put(&mut self.to_loops, API_KEY, key.expose_secret().into());
+        set_field(&mut self.to_loops, API_KEY, key.expose_secret().into());
     }
 
     /// Puts these secrets in place of all that are there.
-    pub fn replace(&mut self, list: Rotated, secrets: &[SecretString]) {
+    pub fn replace(&mut self, list: SecretList, secrets: &[SecretString]) {
         let items = secrets.iter().map(|secret| Value::from(secret.expose_secret())).collect();
-        put(self.document_mut(list), list.field(), Value::Array(items));
+        set_field(self.document_mut(list), list.field(), Value::Array(items));
     }
 
     /// Puts these signing secrets in place of what is there, and gives the fingerprints of those that go. Of several none
@@ -201,20 +201,20 @@ impl Documents {
     ///
     /// # Errors
     /// When one of several would go.
-    pub fn set_signing_secrets(&mut self, secrets: &[SecretString], force: bool) -> Result<Vec<String>, Fault> {
-        let known = self.list(Rotated::SigningSecrets);
+    pub fn set_signing_secrets(&mut self, secrets: &[SecretString], force: bool) -> Result<Vec<String>, Error> {
+        let known = self.list(SecretList::SigningSecrets);
         let stays = |known: &SecretString| secrets.iter().any(|given| given.expose_secret() == known.expose_secret());
         let gone = known.iter().filter(|known| !stays(known)).map(|known| fingerprint(known.expose_secret()));
         let gone: Vec<String> = gone.collect();
         if known.len() > 1 && !gone.is_empty() && !force {
-            return Err(Refusal::SigningSecretsWouldGo { gone: gone.len(), known: known.len() }.into());
+            return Err(SetupError::SigningSecretsWouldGo { gone: gone.len(), known: known.len() }.into());
         }
-        self.replace(Rotated::SigningSecrets, secrets);
+        self.replace(SecretList::SigningSecrets, secrets);
         Ok(gone)
     }
 
     /// Puts a secret behind those that are there; nothing changes where it is among them.
-    pub fn add(&mut self, list: Rotated, secret: &SecretString) {
+    pub fn add(&mut self, list: SecretList, secret: &SecretString) {
         let mut all = self.list(list);
         if !all.iter().any(|known| known.expose_secret() == secret.expose_secret()) {
             all.push(secret.clone());
@@ -226,32 +226,32 @@ impl Documents {
     ///
     /// # Errors
     /// When there is no such secret, or it is the last.
-    pub fn retire(&mut self, list: Rotated, which: &Which, force: bool) -> Result<String, Fault> {
+    pub fn retire(&mut self, list: SecretList, which: &SecretSelector, force: bool) -> Result<String, Error> {
         let mut all = self.list(list);
         let known = all.iter().map(|known| fingerprint(known.expose_secret())).collect::<Vec<_>>();
-        let place = which.among(&known, list.one(), force)?;
+        let place = which.resolve(&known, list.singular(), force)?;
         let retired = fingerprint(all.remove(place).expose_secret());
         self.replace(list, &all);
         Ok(retired)
     }
 
-    fn document(&self, list: Rotated) -> &Value {
+    fn document(&self, list: SecretList) -> &Value {
         match list {
-            Rotated::SigningSecrets => &self.to_clay,
-            Rotated::RelayTokens => &self.to_loops,
+            SecretList::SigningSecrets => &self.to_clay,
+            SecretList::RelayTokens => &self.to_loops,
         }
     }
 
-    fn document_mut(&mut self, list: Rotated) -> &mut Value {
+    fn document_mut(&mut self, list: SecretList) -> &mut Value {
         match list {
-            Rotated::SigningSecrets => &mut self.to_clay,
-            Rotated::RelayTokens => &mut self.to_loops,
+            SecretList::SigningSecrets => &mut self.to_clay,
+            SecretList::RelayTokens => &mut self.to_loops,
         }
     }
 }
 
 /// Puts a field into an object.
-pub(crate) fn put(object: &mut Value, field: &str, value: Value) {
+pub(crate) fn set_field(object: &mut Value, field: &str, value: Value) {
     if !object.is_object() {
         *object = Value::Object(Map::new());
     }
@@ -276,47 +276,47 @@ mod tests {
     #[test]
     fn a_placeholder_gives_way_and_what_is_not_known_stays() {
         let mut documents = documents();
-        documents.add(Rotated::SigningSecrets, &secret("whsec_c2VjcmV0"));
+        documents.add(SecretList::SigningSecrets, &secret("whsec_c2VjcmV0"));
         assert_eq!(documents.to_clay.to_string(), r#"{"loops_signing_secrets":["whsec_c2VjcmV0"],"note":1}"#);
     }
 
     #[test]
     fn a_generated_token_becomes_the_first_of_a_list() {
         let mut documents = documents();
-        documents.add(Rotated::RelayTokens, &secret("second"));
-        documents.add(Rotated::RelayTokens, &secret("second"));
+        documents.add(SecretList::RelayTokens, &secret("second"));
+        documents.add(SecretList::RelayTokens, &secret("second"));
         assert_eq!(documents.to_loops.to_string(), r#"{"relay_tokens":["first","second"]}"#);
     }
 
     #[test]
     fn one_is_retired_by_its_position_or_its_fingerprint() {
         let mut documents = documents();
-        documents.replace(Rotated::RelayTokens, &[secret("a"), secret("b"), secret("c")]);
-        documents.retire(Rotated::RelayTokens, &Which::Position(2), false).unwrap();
-        documents.retire(Rotated::RelayTokens, &fingerprint("a").parse().unwrap(), false).unwrap();
+        documents.replace(SecretList::RelayTokens, &[secret("a"), secret("b"), secret("c")]);
+        documents.retire(SecretList::RelayTokens, &SecretSelector::Position(2), false).unwrap();
+        documents.retire(SecretList::RelayTokens, &fingerprint("a").parse().unwrap(), false).unwrap();
         assert_eq!(documents.to_loops.to_string(), r#"{"relay_tokens":["c"]}"#);
-        assert!(documents.retire(Rotated::RelayTokens, &Which::Position(2), false).is_err());
+        assert!(documents.retire(SecretList::RelayTokens, &SecretSelector::Position(2), false).is_err());
     }
 
     #[test]
     fn the_last_one_is_retired_only_by_force() {
         let mut documents = documents();
-        let last = Which::Position(1);
-        assert!(matches!(documents.retire(Rotated::RelayTokens, &last, false), Err(Fault::LastSecret { .. })));
-        documents.retire(Rotated::RelayTokens, &last, true).unwrap();
-        assert!(documents.list(Rotated::RelayTokens).is_empty());
+        let last = SecretSelector::Position(1);
+        assert!(matches!(documents.retire(SecretList::RelayTokens, &last, false), Err(Error::LastSecret { .. })));
+        documents.retire(SecretList::RelayTokens, &last, true).unwrap();
+        assert!(documents.list(SecretList::RelayTokens).is_empty());
     }
 
     #[test]
     fn what_is_no_document_is_told_by_its_line() {
-        let fault = Documents::read(["{\n hidden", "{}"], ["one", "two"]).unwrap_err();
-        assert!(fault.to_string().contains("one") && !fault.to_string().contains("hidden"), "{fault}");
+        let error = Documents::read(["{\n hidden", "{}"], ["one", "two"]).unwrap_err();
+        assert!(error.to_string().contains("one") && !error.to_string().contains("hidden"), "{error}");
         assert!(Documents::read(["{}", "[]"], ["one", "two"]).is_err());
     }
 
     #[test]
     fn a_word_is_neither_a_position_nor_a_fingerprint() {
-        assert!("0".parse::<Which>().is_err() && "last".parse::<Which>().is_err());
-        assert_eq!("DEADBEEF".parse::<Which>().unwrap(), Which::Fingerprint("deadbeef".to_owned()));
+        assert!("0".parse::<SecretSelector>().is_err() && "last".parse::<SecretSelector>().is_err());
+        assert_eq!("DEADBEEF".parse::<SecretSelector>().unwrap(), SecretSelector::Fingerprint("deadbeef".to_owned()));
     }
 }

@@ -2,7 +2,7 @@
 
 /// Why `setup` does not take what it was given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum SetupError {
     /// Webhooks that are there would be taken out of the pool.
     #[error(
         "this would take {gone} of the {known} Clay webhooks that are there out of the pool, so nothing was written: add one with --add-clay-webhook, take one out with --retire-clay-webhook, or put these in their place with --force"
@@ -17,7 +17,7 @@ pub enum Refusal {
     #[error(
         "one token for all {pool} Clay webhooks would replace {gone} that are there, so nothing was written: give one for each URL, comma-separated; change one webhook's by --retire-clay-webhook and --add-clay-webhook; or put it in place of all with --force"
     )]
-    TokensWouldGo {
+    TokensWouldBeReplaced {
         /// How many tokens would go.
         gone: usize,
         /// How many webhooks the pool has.
@@ -64,7 +64,7 @@ pub enum Refusal {
     KeyAsSigningSecret,
     /// Something else than what an option takes was given.
     #[error("{option} does not take {name}, so nothing was written: give that to setup without the option")]
-    NotTaken {
+    UnexpectedValue {
         /// The option.
         option: &'static str,
         /// The value's name.
@@ -78,7 +78,7 @@ pub enum Refusal {
     NothingGiven,
     /// What an option needs was not given.
     #[error("{option} needs {name}, which was not given: nothing was written")]
-    Wanted {
+    MissingValue {
         /// The option.
         option: &'static str,
         /// The value's name.

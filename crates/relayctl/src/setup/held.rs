@@ -1,13 +1,13 @@
 //! What a stack holds for a person is tried at once when setup has written what it may wait for.
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use relay_aws::ledger::table::{PARKED_INDEX, text};
-use relay_aws::secrets::rotation::Mends as _;
+use relay_aws::ledger::table::{PARKED_INDEX, string_attr};
+use relay_aws::secrets::rotation::Unblocks as _;
 use relay_core::delivery::Direction;
 
-use crate::aws::stack::Output;
-use crate::error::Fault;
-use crate::operations::stack::{MESSAGES_A_CALL, queue_outputs, show};
+use crate::aws::stack::StackOutput;
+use crate::error::Error;
+use crate::operations::stack::{SQS_BATCH, make_visible, queue_urls};
 use crate::progress;
 use crate::setup::documents::Documents;
 use crate::target::StackTarget;
@@ -24,13 +24,15 @@ pub struct Held<'a> {
 impl Held<'_> {
     /// Lets what waits for one of the written secrets be tried now, and tells of it; `names` are those of both. What is
     /// written is written: that nothing could be shown is no fault, because it comes back by itself.
-    pub async fn try_now(&self, written: &[String], names: [&str; 2], documents: &Documents) -> Option<String> {
-        let (to_clay, to_loops) = documents.as_relay(names).ok()?;
+    pub async fn release_held(&self, written: &[String], names: [&str; 2], documents: &Documents) -> Option<String> {
+        let (to_clay, to_loops) = documents.parse_as_relay(names).ok()?;
         let [clay, loops] = names;
-        let waiting =
-            [(clay, Direction::LoopsToClay, to_clay.places()), (loops, Direction::ClayToLoops, to_loops.places())];
+        let waiting = [
+            (clay, Direction::LoopsToClay, to_clay.held_keys()),
+            (loops, Direction::ClayToLoops, to_loops.held_keys()),
+        ];
         let spinner = progress::spinner(self.quiet, "looking for held deliveries");
-        let (mut shown, mut fault) = (0, None);
+        let (mut shown, mut error) = (0, None);
         for (name, direction, places) in waiting {
             if !written.iter().any(|written| written == name) {
                 continue;
@@ -38,14 +40,14 @@ impl Held<'_> {
             for place in places {
                 match self.show(direction, &place).await {
                     Ok(more) => shown += more,
-                    Err(found) => fault = Some(found),
+                    Err(found) => error = Some(found),
                 }
             }
         }
         spinner.finish_and_clear();
-        match (fault, shown) {
-            (Some(fault), _) => {
-                Some(format!("What is held is tried within 15 minutes; it could not be tried at once: {fault}"))
+        match (error, shown) {
+            (Some(error), _) => {
+                Some(format!("What is held is tried within 15 minutes; it could not be tried at once: {error}"))
             }
             (None, 0) => None,
             (None, 1) => Some("1 held delivery is tried now.".to_owned()),
@@ -54,17 +56,17 @@ impl Held<'_> {
     }
 
     /// Shows the messages of what is parked in a place; gives how many were hidden.
-    async fn show(&self, direction: Direction, place: &str) -> Result<usize, Fault> {
-        let (receipts, url) = (self.receipts(place).await?, self.target.stack.output(queue_outputs(direction).0)?);
+    async fn show(&self, direction: Direction, place: &str) -> Result<usize, Error> {
+        let (receipts, url) = (self.receipts(place).await?, self.target.stack.output(queue_urls(direction).0)?);
         let mut shown = 0;
-        for page in receipts.chunks(MESSAGES_A_CALL) {
-            shown += show(self.target, url, page).await?;
+        for page in receipts.chunks(SQS_BATCH) {
+            shown += make_visible(self.target, url, page).await?;
         }
         Ok(shown)
     }
 
-    async fn receipts(&self, place: &str) -> Result<Vec<String>, Fault> {
-        let table = self.target.stack.output(Output::LedgerTableName)?;
+    async fn receipts(&self, place: &str) -> Result<Vec<String>, Error> {
+        let table = self.target.stack.output(StackOutput::LedgerTableName)?;
         let call = self.target.session.call("dynamodb:Query", table);
         let query = self.target.session.dynamodb().query().table_name(table).index_name(PARKED_INDEX);
         let query = query.key_condition_expression("parked = :parked");
@@ -72,8 +74,8 @@ impl Held<'_> {
         let mut items = query.into_paginator().items().send();
         let mut receipts = Vec::new();
         while let Some(item) = items.next().await {
-            let item = item.map_err(|fault| call.fault(&fault))?;
-            receipts.extend(text(&item, "receipt").map(str::to_owned));
+            let item = item.map_err(|error| call.to_error(&error))?;
+            receipts.extend(string_attr(&item, "receipt").map(str::to_owned));
         }
         Ok(receipts)
     }

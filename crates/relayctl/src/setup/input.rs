@@ -11,9 +11,9 @@ use relay_sqlite::data_dir::config::{CLAY_WEBHOOK_AUTH_TOKEN, CLAY_WEBHOOK_URL, 
 use secrecy::zeroize::Zeroizing;
 use serde_json::Value;
 
-use crate::error::Fault;
+use crate::error::Error;
 use crate::setup::clay_webhooks::check_urls;
-use crate::setup::error::Refusal;
+use crate::setup::error::SetupError;
 
 /// The names that a document may have, as relay-local calls them.
 pub const NAMES: [&str; 4] = [LOOPS_API_KEY, LOOPS_SIGNING_SECRET, CLAY_WEBHOOK_URL, CLAY_WEBHOOK_AUTH_TOKEN];
@@ -23,11 +23,11 @@ const SIGNING_SECRET_BYTES: usize = 16;
 /// What Loops puts before a signing secret.
 const SIGNING_SECRET_PREFIX: &str = "whsec_";
 /// The most that is read.
-const MOST: u64 = 64 * 1024;
+const MAX_INPUT_BYTES: u64 = 64 * 1024;
 
 /// What was given; what was not stays as it is.
 #[derive(Debug, Clone, Default)]
-pub struct Given {
+pub struct SetupInput {
     /// The Loops key.
     pub api_key: Option<SecretString>,
     /// The signing secrets.
@@ -38,19 +38,19 @@ pub struct Given {
     pub tokens: Option<Vec<SecretString>>,
 }
 
-impl Given {
+impl SetupInput {
     /// Reads a file, `-` being standard input.
     ///
     /// # Errors
     /// When it cannot be read, or something in it is wrong.
-    pub fn from_file(path: &Path) -> Result<Self, Fault> {
+    pub fn from_file(path: &Path) -> Result<Self, Error> {
         let mut text = Zeroizing::new(String::new());
         let read = if path.as_os_str() == "-" {
-            io::stdin().lock().take(MOST).read_to_string(&mut text)
+            io::stdin().lock().take(MAX_INPUT_BYTES).read_to_string(&mut text)
         } else {
-            std::fs::File::open(path).and_then(|file| file.take(MOST).read_to_string(&mut text))
+            std::fs::File::open(path).and_then(|file| file.take(MAX_INPUT_BYTES).read_to_string(&mut text))
         };
-        read.map_err(|fault| Fault::Input { path: path.display().to_string(), detail: fault.kind() })?;
+        read.map_err(|error| Error::Input { path: path.display().to_string(), detail: error.kind() })?;
         Self::parse(&text)
     }
 
@@ -58,14 +58,14 @@ impl Given {
     ///
     /// # Errors
     /// When it is neither, or something in it is wrong.
-    pub fn parse(text: &str) -> Result<Self, Fault> {
+    pub fn parse(text: &str) -> Result<Self, Error> {
         let text = text.trim_start_matches('\u{feff}').trim();
         let values = if text.starts_with('{') { json(text)? } else { lines(text)? };
         if let Some(unknown) = values.keys().find(|name| !NAMES.contains(&name.as_str())) {
             let printable =
                 unknown.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') && unknown.len() <= 40;
             let name = if printable { unknown.clone() } else { "something else".to_owned() };
-            return Err(Fault::UnknownValue { name });
+            return Err(Error::UnknownValue { name });
         }
         Self::of(|name| values.get(name).map(|value| SecretString::from(value.as_str())))
     }
@@ -74,7 +74,7 @@ impl Given {
     ///
     /// # Errors
     /// When something else was given.
-    pub fn only_for(&self, option: &'static str, taken: &[&str]) -> Result<(), Fault> {
+    pub fn check_allowed(&self, option: &'static str, taken: &[&str]) -> Result<(), Error> {
         let given = [
             (LOOPS_API_KEY, self.api_key.is_some()),
             (LOOPS_SIGNING_SECRET, self.signing_secrets.is_some()),
@@ -82,7 +82,7 @@ impl Given {
             (CLAY_WEBHOOK_AUTH_TOKEN, self.tokens.is_some()),
         ];
         match given.into_iter().find(|(name, given)| *given && !taken.contains(name)) {
-            Some((name, _)) => Err(Refusal::NotTaken { option, name }.into()),
+            Some((name, _)) => Err(SetupError::UnexpectedValue { option, name }.into()),
             None => Ok(()),
         }
     }
@@ -97,17 +97,17 @@ impl Given {
     ///
     /// # Errors
     /// When one is.
-    pub fn check_against(&self, known: Option<&SecretString>) -> Result<(), Fault> {
+    pub fn check_not_api_key(&self, known: Option<&SecretString>) -> Result<(), Error> {
         let keys: Vec<&str> = self.api_key.iter().chain(known).map(ExposeSecret::expose_secret).collect();
         let mut secrets = self.signing_secrets.iter().flatten().map(encoded);
         if secrets.any(|secret| keys.contains(&secret)) {
-            return Err(Refusal::KeyAsSigningSecret.into());
+            return Err(SetupError::KeyAsSigningSecret.into());
         }
         Ok(())
     }
 
     /// The signing secrets that do not look like those that Loops shows, though the relay takes them.
-    pub fn without_prefix(&self) -> impl Iterator<Item = &SecretString> {
+    pub fn unprefixed_signing_secrets(&self) -> impl Iterator<Item = &SecretString> {
         let secrets = self.signing_secrets.iter().flatten();
         secrets.filter(|secret| !secret.expose_secret().starts_with(SIGNING_SECRET_PREFIX))
     }
@@ -116,7 +116,7 @@ impl Given {
     ///
     /// # Errors
     /// When something is wrong with one.
-    pub(crate) fn of(value: impl Fn(&str) -> Option<SecretString>) -> Result<Self, Fault> {
+    pub(crate) fn of(value: impl Fn(&str) -> Option<SecretString>) -> Result<Self, Error> {
         let given = |name: &'static str| value(name).filter(|value| is_set(value.expose_secret()));
         let list = |name| {
             let value = given(name)?;
@@ -138,12 +138,12 @@ impl Given {
         Ok(given)
     }
 
-    fn check(&self) -> Result<(), Fault> {
+    fn check(&self) -> Result<(), Error> {
         for secret in self.signing_secrets.iter().flatten() {
-            SigningSecret::parse(secret.expose_secret()).map_err(|_| Fault::SigningSecret)?;
+            SigningSecret::parse(secret.expose_secret()).map_err(|_| Error::SigningSecret)?;
             // Four characters of base64 are three bytes.
             if encoded(secret).trim_end_matches('=').len() * 3 / 4 < SIGNING_SECRET_BYTES {
-                return Err(Refusal::ShortSigningSecret.into());
+                return Err(SetupError::ShortSigningSecret.into());
             }
         }
         check_urls(self.urls.as_deref().unwrap_or_default())?;
@@ -153,7 +153,7 @@ impl Given {
         ];
         for (name, values) in headers {
             if !values.iter().all(|value| value.expose_secret().bytes().all(|byte| byte.is_ascii_graphic())) {
-                return Err(Fault::NotForAHeader { name });
+                return Err(Error::NotHeaderSafe { name });
             }
         }
         Ok(())
@@ -166,9 +166,9 @@ fn encoded(secret: &SecretString) -> &str {
     text.strip_prefix(SIGNING_SECRET_PREFIX).unwrap_or(text)
 }
 
-fn json(text: &str) -> Result<BTreeMap<String, Zeroizing<String>>, Fault> {
-    let broken = |line| Fault::ValuesDocument { line };
-    let values: BTreeMap<String, Value> = serde_json::from_str(text).map_err(|fault| broken(fault.line()))?;
+fn json(text: &str) -> Result<BTreeMap<String, Zeroizing<String>>, Error> {
+    let broken = |line| Error::ValuesDocument { line };
+    let values: BTreeMap<String, Value> = serde_json::from_str(text).map_err(|error| broken(error.line()))?;
     let mut texts = BTreeMap::new();
     for (name, value) in values {
         let text = match value {
@@ -184,14 +184,14 @@ fn json(text: &str) -> Result<BTreeMap<String, Zeroizing<String>>, Fault> {
     Ok(texts)
 }
 
-fn lines(text: &str) -> Result<BTreeMap<String, Zeroizing<String>>, Fault> {
+fn lines(text: &str) -> Result<BTreeMap<String, Zeroizing<String>>, Error> {
     let mut texts = BTreeMap::new();
     for (place, line) in text.lines().enumerate() {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        let broken = || Fault::ValuesDocument { line: place + 1 };
+        let broken = || Error::ValuesDocument { line: place + 1 };
         let (name, value) = line.strip_prefix("export ").unwrap_or(line).split_once('=').ok_or_else(broken)?;
         let value = value.trim();
         let quoted = ['"', '\''].iter().find_map(|quote| value.strip_prefix(*quote)?.strip_suffix(*quote));
@@ -215,7 +215,7 @@ mod tests {
         let json = r#"{"LOOPS_API_KEY": "key", "LOOPS_SIGNING_SECRET": ["whsec_c3VwZXItc2VjcmV0LWtleS1ieXRlcw=="],
             "CLAY_WEBHOOK_URL": ["https://a.example/x", "https://a.example/y"], "CLAY_WEBHOOK_AUTH_TOKEN": ["", "t"]}"#;
         for text in [lines, json] {
-            let given = Given::parse(text).unwrap();
+            let given = SetupInput::parse(text).unwrap();
             assert_eq!(given.api_key.as_ref().unwrap().expose_secret(), "key");
             assert_eq!(exposed(&given.signing_secrets), ["whsec_c3VwZXItc2VjcmV0LWtleS1ieXRlcw=="]);
             assert_eq!(exposed(&given.urls), ["https://a.example/x", "https://a.example/y"]);
@@ -225,9 +225,9 @@ mod tests {
 
     #[test]
     fn what_is_empty_or_a_placeholder_is_not_given() {
-        assert!(Given::parse("LOOPS_API_KEY=\nLOOPS_SIGNING_SECRET=REPLACE me\n").unwrap().is_empty());
-        assert!(Given::parse("").unwrap().is_empty());
-        assert!(Given::parse("LOOPS_SIGNING_SECRET=,\nCLAY_WEBHOOK_URL=,\n").unwrap().is_empty());
+        assert!(SetupInput::parse("LOOPS_API_KEY=\nLOOPS_SIGNING_SECRET=REPLACE me\n").unwrap().is_empty());
+        assert!(SetupInput::parse("").unwrap().is_empty());
+        assert!(SetupInput::parse("LOOPS_SIGNING_SECRET=,\nCLAY_WEBHOOK_URL=,\n").unwrap().is_empty());
     }
 
     #[test]
@@ -246,7 +246,7 @@ mod tests {
             ("CLAY_WEBHOOK_URL=https://hidden.example/", "without a path"),
             ("CLAY_WEBHOOK_URL=https://a.example/x,https://a.example/y,https://A.example:443/x", "number 1 and 3"),
         ] {
-            let told = Given::parse(text).unwrap_err().to_string();
+            let told = SetupInput::parse(text).unwrap_err().to_string();
             assert!(told.contains(part) && !told.contains("hidden") && told.len() <= 300, "{told}");
         }
     }
@@ -255,10 +255,10 @@ mod tests {
     fn the_loops_key_is_no_signing_secret_with_or_without_the_prefix() {
         let key = SecretString::from("0123456789abcdef0123456789abcdef");
         for text in ["LOOPS_SIGNING_SECRET=", "LOOPS_SIGNING_SECRET=whsec_"] {
-            let given = Given::parse(&format!("{text}{}", key.expose_secret())).unwrap();
-            given.check_against(None).unwrap();
-            let fault = given.check_against(Some(&key)).unwrap_err().to_string();
-            assert!(fault.contains("is the Loops API key") && fault.len() <= 300, "{fault}");
+            let given = SetupInput::parse(&format!("{text}{}", key.expose_secret())).unwrap();
+            given.check_not_api_key(None).unwrap();
+            let error = given.check_not_api_key(Some(&key)).unwrap_err().to_string();
+            assert!(error.contains("is the Loops API key") && error.len() <= 300, "{error}");
         }
     }
 }

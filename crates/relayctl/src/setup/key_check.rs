@@ -6,7 +6,7 @@ use http::Method;
 use http::header::AUTHORIZATION;
 use jiff::Timestamp;
 use relay::destination::http_client::HttpClient;
-use relay_core::policy::response::Outcome;
+use relay_core::policy::response::CallOutcome;
 use relay_core::secret::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 
@@ -17,7 +17,7 @@ const NAME_CHARACTERS: usize = 80;
 
 /// What Loops says of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum KeyStanding {
+pub enum KeyCheck {
     /// It is the key of this team.
     Valid(String),
     /// It does not take it.
@@ -29,22 +29,22 @@ pub enum KeyStanding {
 }
 
 /// Asks Loops, whose API is at this address.
-pub async fn ask(client: &HttpClient, api: &str, key: &SecretString) -> KeyStanding {
+pub async fn check_key(client: &HttpClient, api: &str, key: &SecretString) -> KeyCheck {
     let url = format!("{}/v1/api-key", api.trim_end_matches('/'));
     let request = client.request(Method::GET, &url);
     let request = request.header(AUTHORIZATION, format!("Bearer {}", key.expose_secret()));
     let answer = client.send(request, WITHIN, Timestamp::now()).await;
     match answer.outcome {
-        Outcome::Answered(200) => {
+        CallOutcome::Answered(200) => {
             let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
             match body.get("teamName").and_then(Value::as_str) {
-                Some(team) => KeyStanding::Valid(shown(team)),
-                None => KeyStanding::Unclear(200),
+                Some(team) => KeyCheck::Valid(shown(team)),
+                None => KeyCheck::Unclear(200),
             }
         }
-        Outcome::Answered(401) => KeyStanding::Refused,
-        Outcome::Answered(status) => KeyStanding::Unclear(status),
-        _ => KeyStanding::NoAnswer,
+        CallOutcome::Answered(401) => KeyCheck::Refused,
+        CallOutcome::Answered(status) => KeyCheck::Unclear(status),
+        _ => KeyCheck::NoAnswer,
     }
 }
 

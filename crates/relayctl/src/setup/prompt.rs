@@ -6,12 +6,12 @@ use std::io::{self, Write as _};
 use relay_core::secret::SecretString;
 use relay_sqlite::data_dir::config::{CLAY_WEBHOOK_AUTH_TOKEN, CLAY_WEBHOOK_URL, LOOPS_API_KEY, LOOPS_SIGNING_SECRET};
 
-use crate::error::Fault;
-use crate::setup::error::Refusal;
-use crate::setup::input::Given;
+use crate::error::Error;
+use crate::setup::error::SetupError;
+use crate::setup::input::SetupInput;
 
 /// How often a value is asked for.
-const TIMES: usize = 3;
+const MAX_TRIES: usize = 3;
 
 /// What is asked for, in this order.
 const PROMPTS: [(&str, &str); 4] = [
@@ -26,48 +26,48 @@ const PROMPTS: [(&str, &str); 4] = [
 ///
 /// # Errors
 /// When there is no terminal, the input ends, a value is wrong for the third time, or the check cannot be made.
-pub async fn ask(
+pub async fn prompt_values(
     taken: &[&str],
-    hint: impl Fn(&str, &Given) -> &'static str,
-    mut check: impl AsyncFnMut(&str, &Given) -> Result<(), Fault>,
-) -> Result<Given, Fault> {
+    hint: impl Fn(&str, &SetupInput) -> &'static str,
+    mut check: impl AsyncFnMut(&str, &SetupInput) -> Result<(), Error>,
+) -> Result<SetupInput, Error> {
     let mut answers = BTreeMap::new();
-    let mut given = Given::default();
+    let mut given = SetupInput::default();
     for (name, what) in PROMPTS.into_iter().filter(|(name, _)| taken.contains(name)) {
         let mut asked = 0;
         given = loop {
             asked += 1;
             answers.insert(name, prompt(&format!("{what} [{}]: ", hint(name, &given)))?);
-            let checked = match Given::of(|name| answers.get(name).cloned()) {
+            let checked = match SetupInput::of(|name| answers.get(name).cloned()) {
                 Ok(given) => check(name, &given).await.map(|()| given),
-                Err(fault) => Err(fault),
+                Err(error) => Err(error),
             };
             match checked {
                 Ok(given) => break given,
-                Err(fault) if asked < TIMES && is_of_the_value(&fault) => writeln!(io::stderr(), "{fault}")?,
-                Err(fault) => return Err(fault),
+                Err(error) if asked < MAX_TRIES && is_retryable_input(&error) => writeln!(io::stderr(), "{error}")?,
+                Err(error) => return Err(error),
             }
         };
     }
     Ok(given)
 }
 
-fn prompt(text: &str) -> Result<SecretString, Fault> {
-    rpassword::prompt_password(text).map(SecretString::from).map_err(|fault| match fault.kind() {
-        io::ErrorKind::UnexpectedEof => Refusal::InputEnded.into(),
-        _ => Fault::NoTerminal,
+fn prompt(text: &str) -> Result<SecretString, Error> {
+    rpassword::prompt_password(text).map(SecretString::from).map_err(|error| match error.kind() {
+        io::ErrorKind::UnexpectedEof => SetupError::InputEnded.into(),
+        _ => Error::NoTerminal,
     })
 }
 
 /// Whether another value may be right.
-const fn is_of_the_value(fault: &Fault) -> bool {
+const fn is_retryable_input(error: &Error) -> bool {
     matches!(
-        fault,
-        Fault::SigningSecret
-            | Fault::ClayUrl
-            | Fault::NotForAHeader { .. }
-            | Fault::TokenCount { .. }
-            | Fault::LoopsKeyRefused
-            | Fault::Setup(_)
+        error,
+        Error::SigningSecret
+            | Error::ClayUrl
+            | Error::NotHeaderSafe { .. }
+            | Error::TokenCount { .. }
+            | Error::LoopsKeyRefused
+            | Error::Setup(_)
     )
 }

@@ -4,16 +4,16 @@ use relay_core::secret::{ExposeSecret as _, SecretString};
 use relay_local::http::routes::{CONTACT_PATH, EVENT_PATH, WEBHOOK_PATH};
 use serde::Serialize;
 
-use crate::aws::stack::Output;
-use crate::error::Fault;
-use crate::setup::clay_webhooks::RouteShown;
-use crate::setup::documents::{Documents, Rotated, fingerprint};
-use crate::setup::secret_store::Keeping;
+use crate::aws::stack::StackOutput;
+use crate::error::Error;
+use crate::setup::clay_webhooks::RouteSummary;
+use crate::setup::documents::{Documents, SecretList, fingerprint};
+use crate::setup::secret_store::SecretStore;
 
 /// What setup found and did.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Report {
+pub struct SetupReport {
     /// The secrets or the file that were written; none, where nothing had to change.
     pub written: Vec<String>,
     /// The team of the Loops key that was given.
@@ -22,13 +22,13 @@ pub struct Report {
     /// Whether a Loops key is there.
     pub loops_api_key: bool,
     /// The signing secrets.
-    pub signing_secrets: Vec<SecretShown>,
+    pub signing_secrets: Vec<SecretSummary>,
     /// The relay tokens.
-    pub relay_tokens: Vec<SecretShown>,
+    pub relay_tokens: Vec<SecretSummary>,
     /// The routes to Clay.
-    pub clay_routes: Vec<RouteShown>,
+    pub clay_routes: Vec<RouteSummary>,
     /// What to paste into Loops and Clay.
-    pub paste: Paste,
+    pub paste: CopyPaste,
     /// What else a person should know.
     pub notes: Vec<String>,
     /// How this program is called for this relay.
@@ -36,30 +36,30 @@ pub struct Report {
     pub program: String,
     /// What stands for something that is not there.
     #[serde(skip)]
-    pub absent: Absent,
+    pub absent: MissingText,
 }
 
 /// What stands for something that is not there: a stack is closed then, a relay-local simulates or generates it.
 #[derive(Debug, Clone, Copy)]
-pub struct Absent {
+pub struct MissingText {
     loops: &'static str,
     signing_secrets: &'static str,
     relay_tokens: &'static str,
     clay: &'static str,
 }
 
-impl Absent {
+impl MissingText {
     /// The words for this relay.
     #[must_use]
-    pub const fn of(keeping: Keeping<'_>) -> Self {
+    pub const fn of(keeping: SecretStore<'_>) -> Self {
         match keeping {
-            Keeping::Stack(_) => Self {
+            SecretStore::Stack(_) => Self {
                 loops: "not filled in: no row gets to Loops",
                 signing_secrets: "none: every webhook is refused",
                 relay_tokens: "none: every row is refused",
                 clay: "not filled in: events wait or die",
             },
-            Keeping::Local(_) => Self {
+            SecretStore::Local(_) => Self {
                 loops: "not stored: Loops is simulated",
                 signing_secrets: "none stored: one is generated",
                 relay_tokens: "none: one is generated, unless the route was closed",
@@ -71,7 +71,7 @@ impl Absent {
 
 /// A secret as it is shown.
 #[derive(Debug, Serialize)]
-pub struct SecretShown {
+pub struct SecretSummary {
     /// Its position, from 1.
     pub position: usize,
     /// By what it is told from others.
@@ -84,7 +84,7 @@ pub struct SecretShown {
 /// What to paste.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Paste {
+pub struct CopyPaste {
     /// The endpoint URL of Loops' webhook page.
     pub loops_webhook_url: String,
     /// The events to turn on there.
@@ -95,32 +95,32 @@ pub struct Paste {
     pub clay_event_url: String,
 }
 
-impl Paste {
+impl CopyPaste {
     /// What is to be pasted for this relay.
     ///
     /// # Errors
     /// When the stack does not say it.
-    pub fn of(keeping: Keeping<'_>) -> Result<Self, Fault> {
+    pub fn of(keeping: SecretStore<'_>) -> Result<Self, Error> {
         let url = |output, path: &str| match keeping {
-            Keeping::Stack(target) => target.stack.output(output).map(str::to_owned),
-            Keeping::Local(local) => Ok(format!("{}{path}", local.base())),
+            SecretStore::Stack(target) => target.stack.output(output).map(str::to_owned),
+            SecretStore::Local(local) => Ok(format!("{}{path}", local.base())),
         };
         Ok(Self {
-            loops_webhook_url: url(Output::LoopsWebhookUrl, WEBHOOK_PATH)?,
+            loops_webhook_url: url(StackOutput::LoopsWebhookUrl, WEBHOOK_PATH)?,
             events: keeping.events(),
-            clay_contact_url: url(Output::ClayContactUrl, CONTACT_PATH)?,
-            clay_event_url: url(Output::ClayEventUrl, EVENT_PATH)?,
+            clay_contact_url: url(StackOutput::ClayContactUrl, CONTACT_PATH)?,
+            clay_event_url: url(StackOutput::ClayEventUrl, EVENT_PATH)?,
         })
     }
 }
 
 /// The secrets of a list as they are shown; themselves, where `exposed` says so.
 #[must_use]
-pub fn shown(documents: &Documents, list: Rotated, exposed: impl Fn(&SecretString) -> bool) -> Vec<SecretShown> {
+pub fn shown(documents: &Documents, list: SecretList, exposed: impl Fn(&SecretString) -> bool) -> Vec<SecretSummary> {
     let secrets = documents.list(list);
     let numbered = secrets.iter().enumerate();
     numbered
-        .map(|(place, secret)| SecretShown {
+        .map(|(place, secret)| SecretSummary {
             position: place + 1,
             fingerprint: fingerprint(secret.expose_secret()),
             token: exposed(secret).then(|| secret.expose_secret().to_owned()),
@@ -128,7 +128,7 @@ pub fn shown(documents: &Documents, list: Rotated, exposed: impl Fn(&SecretStrin
         .collect()
 }
 
-impl Report {
+impl SetupReport {
     /// The report for people.
     #[must_use]
     pub fn text(&self) -> String {
@@ -143,8 +143,8 @@ impl Report {
             (None, false) => self.absent.loops.to_owned(),
         };
         lines.push(format!("Loops API key     {key}"));
-        lines.push(format!("Signing secrets   {}", listed(&self.signing_secrets, self.absent.signing_secrets)));
-        lines.push(format!("Relay tokens      {}", listed(&self.relay_tokens, self.absent.relay_tokens)));
+        lines.push(format!("Signing secrets   {}", format_list(&self.signing_secrets, self.absent.signing_secrets)));
+        lines.push(format!("Relay tokens      {}", format_list(&self.relay_tokens, self.absent.relay_tokens)));
         for route in &self.clay_routes {
             let several = route.webhooks.len() > 1;
             let webhooks: Vec<String> = route
@@ -187,7 +187,7 @@ impl Report {
     }
 }
 
-fn listed(secrets: &[SecretShown], none: &str) -> String {
+fn format_list(secrets: &[SecretSummary], none: &str) -> String {
     if secrets.is_empty() {
         return none.to_owned();
     }

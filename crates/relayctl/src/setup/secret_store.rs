@@ -7,14 +7,14 @@ use relay_core::secret::{ExposeSecret as _, SecretString};
 use relay_sqlite::data_dir::config::{
     CLAY_WEBHOOK_AUTH_TOKEN, CLAY_WEBHOOK_URL, LOOPS_API_KEY, LOOPS_SIGNING_SECRET, RELAY_TOKEN,
 };
-use relay_sqlite::data_dir::secrets_file::{STORED_SETTINGS_FILE, StoredFault, StoredSettings};
+use relay_sqlite::data_dir::secrets_file::{STORED_SETTINGS_FILE, SecretsFile, SecretsFileError};
 use serde_json::{Value, json};
 
-use crate::aws::stack::Output;
-use crate::error::Fault;
+use crate::aws::stack::StackOutput;
+use crate::error::Error;
 use crate::local::relay::LocalRelay;
 use crate::setup::clay_webhooks::ROUTES;
-use crate::setup::documents::{API_KEY, Documents, RELAY_TOKENS, Rotated, SIGNING_SECRETS, put as set};
+use crate::setup::documents::{API_KEY, Documents, RELAY_TOKENS, SIGNING_SECRETS, SecretList, set_field as set};
 use crate::target::StackTarget;
 
 /// The parameter of the template, and relay-local's setting, that say where the Loops API is.
@@ -22,26 +22,26 @@ const LOOPS_API: &str = "https://app.loops.so/api";
 /// The stage of the version of a secret that is in use.
 pub const CURRENT: &str = "AWSCURRENT";
 /// How often a secret is read again that is still as it was before a write, which a copy may be for a moment.
-const STALE_READS: usize = 5;
+const CONSISTENCY_RETRIES: usize = 5;
 /// And how long after.
 const STALE_PAUSE: Duration = Duration::from_millis(200);
 
 /// Why what is kept cannot be used as it is, or not be written.
 #[derive(Debug, thiserror::Error)]
-pub enum KeepingFault {
+pub enum SecretStoreError {
     /// What is stored in a data folder is of no use.
-    #[error("{fault}; it is kept in {path}: put another in its place with `relayctl setup --force`")]
+    #[error("{error}; it is kept in {path}: put another in its place with `relayctl setup --force`")]
     StoredSetting {
         /// The file.
         path: String,
         /// What is wrong with it.
-        fault: relay::config::env::SettingFault,
+        error: relay::config::env::SettingError,
     },
     /// Two have written a secret at the same time.
     #[error(
         "somebody else wrote the secret {name} at the same time, and one of the two changes may be lost: see with `relayctl setup --list` what is there, and make again what is missing"
     )]
-    WrittenByTwo {
+    ConcurrentWrite {
         /// The secret.
         name: String,
     },
@@ -49,23 +49,23 @@ pub enum KeepingFault {
 
 /// Where the documents are kept.
 #[derive(Debug, Clone, Copy)]
-pub enum Keeping<'a> {
+pub enum SecretStore<'a> {
     /// In the secrets of a stack.
     Stack(&'a StackTarget),
     /// In a data folder.
     Local(&'a LocalRelay),
 }
 
-impl Keeping<'_> {
+impl SecretStore<'_> {
     /// What the two documents are called.
     ///
     /// # Errors
     /// When the stack does not say it.
-    pub fn names(&self) -> Result<[String; 2], Fault> {
+    pub fn names(&self) -> Result<[String; 2], Error> {
         match self {
             Self::Stack(target) => Ok([
-                target.stack.output(Output::LoopsToClaySecretName)?.to_owned(),
-                target.stack.output(Output::ClayToLoopsSecretName)?.to_owned(),
+                target.stack.output(StackOutput::LoopsToClaySecretName)?.to_owned(),
+                target.stack.output(StackOutput::ClayToLoopsSecretName)?.to_owned(),
             ]),
             Self::Local(local) => {
                 let file = local.folder.path().join(STORED_SETTINGS_FILE).display().to_string();
@@ -99,9 +99,9 @@ impl Keeping<'_> {
     ///
     /// # Errors
     /// When it can be neither read nor written.
-    pub fn generate(&self) -> Result<(), Fault> {
+    pub fn generate(&self) -> Result<(), Error> {
         if let Self::Local(local) = self
-            && !StoredSettings::read(local.folder.path())?.0.contains_key(RELAY_TOKEN)
+            && !SecretsFile::read(local.folder.path())?.0.contains_key(RELAY_TOKEN)
         {
             local.folder.relay_token()?;
         }
@@ -112,14 +112,14 @@ impl Keeping<'_> {
     ///
     /// # Errors
     /// When they cannot be read.
-    pub async fn read(&self) -> Result<Documents, Fault> {
+    pub async fn read(&self) -> Result<Documents, Error> {
         match self {
             Self::Stack(target) => {
                 let [clay, loops] = self.names()?;
                 let (to_clay, to_loops) = (get(target, &clay).await?, get(target, &loops).await?);
                 Documents::read([to_clay.expose_secret(), to_loops.expose_secret()], [&clay, &loops])
             }
-            Self::Local(local) => from_folder(local, &StoredSettings::read(local.folder.path())?),
+            Self::Local(local) => load_from_dir(local, &SecretsFile::read(local.folder.path())?),
         }
     }
 
@@ -127,7 +127,7 @@ impl Keeping<'_> {
     ///
     /// # Errors
     /// When something cannot be written; it says what was written before that. When somebody else wrote at the same time.
-    pub async fn write(&self, before: &Documents, after: &Documents) -> Result<Vec<String>, Fault> {
+    pub async fn write(&self, before: &Documents, after: &Documents) -> Result<Vec<String>, Error> {
         let [clay, loops] = self.names()?;
         match self {
             Self::Stack(target) => {
@@ -142,24 +142,24 @@ impl Keeping<'_> {
                         (Err(why), None) => return Err(why),
                         (Err(why), Some(written)) => {
                             let (written, missing) = (String::clone(written), name.clone());
-                            return Err(Fault::HalfWritten { written, missing, why: Box::new(why) });
+                            return Err(Error::PartialWrite { written, missing, why: Box::new(why) });
                         }
                     }
                 }
                 for (name, before, after) in both {
                     if before != after {
-                        alone(target, name, before, after).await?;
+                        verify_not_overwritten(target, name, before, after).await?;
                     }
                 }
                 Ok(written)
             }
             Self::Local(_) if before == after => Ok(Vec::new()),
             Self::Local(local) => {
-                let known = StoredSettings::read(local.folder.path())?;
-                if from_folder(local, &known)? != *before {
-                    return Err(StoredFault::Busy { path: clay }.into());
+                let known = SecretsFile::read(local.folder.path())?;
+                if load_from_dir(local, &known)? != *before {
+                    return Err(SecretsFileError::Busy { path: clay }.into());
                 }
-                to_folder(local, known.clone(), after)?.write_over(&known, local.folder.path())?;
+                save_to_dir(local, known.clone(), after)?.compare_and_write(&known, local.folder.path())?;
                 Ok(vec![clay])
             }
         }
@@ -170,11 +170,11 @@ impl Keeping<'_> {
 ///
 /// # Errors
 /// When it cannot be read.
-pub async fn get(target: &StackTarget, name: &str) -> Result<SecretString, Fault> {
+pub async fn get(target: &StackTarget, name: &str) -> Result<SecretString, Error> {
     text(target, name, CURRENT).await
 }
 
-async fn text(target: &StackTarget, name: &str, stage: &str) -> Result<SecretString, Fault> {
+async fn text(target: &StackTarget, name: &str, stage: &str) -> Result<SecretString, Error> {
     Ok(SecretString::from(version(target, name, stage).await?.secret_string.unwrap_or_default()))
 }
 
@@ -182,28 +182,28 @@ async fn text(target: &StackTarget, name: &str, stage: &str) -> Result<SecretStr
 ///
 /// # Errors
 /// When it cannot be read.
-pub async fn version(target: &StackTarget, name: &str, stage: &str) -> Result<GetSecretValueOutput, Fault> {
+pub async fn version(target: &StackTarget, name: &str, stage: &str) -> Result<GetSecretValueOutput, Error> {
     let call = target.session.call("secretsmanager:GetSecretValue", name);
     let get = target.session.secrets_manager().get_secret_value().secret_id(name).version_stage(stage);
-    get.send().await.map_err(|fault| call.fault(&fault))
+    get.send().await.map_err(|error| call.to_error(&error))
 }
 
-async fn put(target: &StackTarget, name: &str, document: &Value) -> Result<(), Fault> {
+async fn put(target: &StackTarget, name: &str, document: &Value) -> Result<(), Error> {
     let call = target.session.call("secretsmanager:PutSecretValue", name);
     let text = serde_json::to_string_pretty(document)?;
     let answer = target.session.secrets_manager().put_secret_value().secret_id(name).secret_string(text).send().await;
-    answer.map(drop).map_err(|fault| call.fault(&fault))
+    answer.map(drop).map_err(|error| call.to_error(&error))
 }
 
 /// Checks that a write stands in the place of what was read, and that nothing stands in its own: Secrets Manager takes every
 /// write, also one that knows nothing of the last.
-async fn alone(target: &StackTarget, name: &str, before: &Value, after: &Value) -> Result<(), Fault> {
+async fn verify_not_overwritten(target: &StackTarget, name: &str, before: &Value, after: &Value) -> Result<(), Error> {
     let is = |text: &SecretString, document: &Value| {
         serde_json::from_str::<Value>(text.expose_secret()).is_ok_and(|read| read == *document)
     };
     // What cannot be read back is no proof of another's hand, and is written.
     let Ok(mut current) = get(target, name).await else { return Ok(()) };
-    for _ in 0..STALE_READS {
+    for _ in 0..CONSISTENCY_RETRIES {
         if !is(&current, before) {
             break;
         }
@@ -215,10 +215,10 @@ async fn alone(target: &StackTarget, name: &str, before: &Value, after: &Value) 
     if is(&current, after) && !over_another().await {
         return Ok(());
     }
-    Err(KeepingFault::WrittenByTwo { name: name.to_owned() }.into())
+    Err(SecretStoreError::ConcurrentWrite { name: name.to_owned() }.into())
 }
 
-fn from_folder(local: &LocalRelay, StoredSettings(stored): &StoredSettings) -> Result<Documents, Fault> {
+fn load_from_dir(local: &LocalRelay, SecretsFile(stored): &SecretsFile) -> Result<Documents, Error> {
     let list = |name: &str| stored.get(name).map(|text| text.split(',').map(str::trim).collect::<Vec<_>>());
     let (mut to_clay, mut to_loops) = (json!({}), json!({}));
     if let Some(secrets) = list(LOOPS_SIGNING_SECRET) {
@@ -239,19 +239,19 @@ fn from_folder(local: &LocalRelay, StoredSettings(stored): &StoredSettings) -> R
     }
     let tokens = match list(RELAY_TOKEN) {
         Some(tokens) => json!(tokens),
-        None => json!(local.folder.kept_relay_token()?.into_iter().collect::<Vec<_>>()),
+        None => json!(local.folder.existing_relay_token()?.into_iter().collect::<Vec<_>>()),
     };
     set(&mut to_loops, RELAY_TOKENS, tokens);
     Ok(Documents { to_clay, to_loops })
 }
 
-fn to_folder(local: &LocalRelay, mut stored: StoredSettings, documents: &Documents) -> Result<StoredSettings, Fault> {
+fn save_to_dir(local: &LocalRelay, mut stored: SecretsFile, documents: &Documents) -> Result<SecretsFile, Error> {
     let joined = |list| {
         let secrets = documents.list(list);
         secrets.iter().map(|secret| secret.expose_secret().to_owned()).collect::<Vec<_>>().join(",")
     };
     if documents.to_clay.get(SIGNING_SECRETS).is_some() {
-        stored.0.insert(LOOPS_SIGNING_SECRET.to_owned(), joined(Rotated::SigningSecrets));
+        stored.0.insert(LOOPS_SIGNING_SECRET.to_owned(), joined(SecretList::SigningSecrets));
     }
     let routes = documents.to_clay.get(ROUTES).and_then(Value::as_array);
     if let Some(webhooks) = routes.and_then(|routes| routes.first()?.get("webhooks")?.as_array()) {
@@ -265,7 +265,7 @@ fn to_folder(local: &LocalRelay, mut stored: StoredSettings, documents: &Documen
     if let Some(key) = documents.api_key() {
         stored.0.insert(LOOPS_API_KEY.to_owned(), key.expose_secret().to_owned());
     }
-    let tokens = joined(Rotated::RelayTokens);
+    let tokens = joined(SecretList::RelayTokens);
     // The generated one alone stays where it is.
     if stored.0.contains_key(RELAY_TOKEN) || tokens != local.folder.relay_token()? {
         stored.0.insert(RELAY_TOKEN.to_owned(), tokens);

@@ -62,7 +62,7 @@ async fn main() -> ExitCode {
     };
     // A program that was just linked is in small pieces of the machine's memory, one that was copied in large ones, and its
     // start then costs up to a fifth less: all of them are copied.
-    let copies = TempDir::new_in(zips).unwrap_or_else(|fault| panic!("{zips}: {fault}"));
+    let copies = TempDir::new_in(zips).unwrap_or_else(|error| panic!("{zips}: {error}"));
     // Where a function says why it did not start; as on Lambda, it costs a write each time.
     let log = Path::new(zips).join("log");
     let stage = Stage::set(Path::new(template)).await;
@@ -71,7 +71,7 @@ async fn main() -> ExitCode {
         .map(|function| {
             let binary = copies.path().join(function);
             let original = Path::new(binaries).join(function);
-            std::fs::copy(&original, &binary).unwrap_or_else(|fault| panic!("{}: {fault}", original.display()));
+            std::fs::copy(&original, &binary).unwrap_or_else(|error| panic!("{}: {error}", original.display()));
             Measured::new(function, binary, Path::new(zips))
         })
         .collect();
@@ -124,7 +124,7 @@ impl Measured {
 }
 
 fn size_of(file: &Path) -> u64 {
-    std::fs::metadata(file).unwrap_or_else(|fault| panic!("{}: {fault}", file.display())).len()
+    std::fs::metadata(file).unwrap_or_else(|error| panic!("{}: {error}", file.display())).len()
 }
 
 /// Prints the table, and what is over the budget.

@@ -204,8 +204,8 @@ fn example(name: &str, email: &str) -> Vec<u8> {
 
 fn read(name: &str, email: &str) -> Vec<u8> {
     let path = format!("{}/../../events/{name}.json", env!("CARGO_MANIFEST_DIR"));
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|fault| panic!("{path}: {fault}"));
-    let mut event: Value = serde_json::from_str(&text).unwrap_or_else(|fault| panic!("{path}: {fault}"));
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let mut event: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{path}: {error}"));
     // A contact that is identified in two ways has one place for each.
     for place in ["/email", "/contact/email", "/contactIdentity/email"] {
         if let Some(known) = event.pointer_mut(place) {
@@ -239,9 +239,9 @@ async fn main() -> ExitCode {
         eprintln!("{}: done", kind.name());
     }
     let measured = json!({"requests": REQUESTS, "kinds": kinds});
-    let text = serde_json::to_string_pretty(&measured).unwrap_or_else(|fault| panic!("{fault}"));
-    if let Err(fault) = std::fs::write(&output, text + "\n") {
-        eprintln!("{output} cannot be written: {fault}. Give a path in a folder that is there.");
+    let text = serde_json::to_string_pretty(&measured).unwrap_or_else(|error| panic!("{error}"));
+    if let Err(error) = std::fs::write(&output, text + "\n") {
+        eprintln!("{output} cannot be written: {error}. Give a path in a folder that is there.");
         return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::Mutex as Held;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use relay::destination::rate_limit_headers::Room;
-use relay_core::policy::response::Outcome;
+use relay::destination::rate_limit_headers::QuotaHeaders;
+use relay_core::policy::response::CallOutcome;
 
 use super::*;
 
@@ -13,16 +13,16 @@ use super::*;
 #[derive(Debug, Clone, Copy)]
 struct Simulated(Instant);
 
-impl Ambient for Simulated {
+impl Clock for Simulated {
     fn now(&self) -> Timestamp {
         Timestamp::from_second(1_734_425_918).unwrap() + SignedDuration::try_from(self.0.elapsed()).unwrap()
     }
 
-    fn chance(&self) -> f64 {
+    fn random(&self) -> f64 {
         fastrand::f64()
     }
 
-    fn unique(&self) -> String {
+    fn new_id(&self) -> String {
         fastrand::u64(..).to_string()
     }
 }
@@ -30,7 +30,7 @@ impl Ambient for Simulated {
 /// The item in memory, which takes a few milliseconds to reach.
 #[derive(Debug, Clone, Default)]
 struct Shared {
-    kept: Arc<Held<Kept>>,
+    kept: Arc<Held<LimiterItem>>,
     asked: Arc<AtomicUsize>,
 }
 
@@ -41,28 +41,32 @@ impl Shared {
     }
 }
 
-impl PaceItem for Shared {
-    async fn read(&self) -> Result<Kept, StoreFault> {
+impl LimiterStore for Shared {
+    async fn read(&self) -> Result<LimiterItem, StoreError> {
         self.reach().await;
         Ok(*self.kept.lock().unwrap())
     }
 
-    async fn change(&self, change: PaceChange, _: Timestamp) -> Result<Result<Kept, Kept>, StoreFault> {
+    async fn change(
+        &self,
+        change: LimiterUpdate,
+        _: Timestamp,
+    ) -> Result<Result<LimiterItem, LimiterItem>, StoreError> {
         self.reach().await;
         let mut kept = self.kept.lock().unwrap();
         let (may, changed) = match change {
-            PaceChange::Step { from, latest, interval } => {
+            LimiterUpdate::Advance { from, latest, interval } => {
                 let there = kept.next_at.is_some_and(|at| (from..=latest).contains(&at));
                 let open = kept.paused_until.is_none_or(|until| until <= from);
-                (there && open, Kept { next_at: kept.next_at.map(|at| at + interval), ..*kept })
+                (there && open, LimiterItem { next_at: kept.next_at.map(|at| at + interval), ..*kept })
             }
-            PaceChange::Begin { seen, next_at } => {
+            LimiterUpdate::Reset { seen, next_at } => {
                 let same = (seen.next_at, seen.paused_until) == (kept.next_at, kept.paused_until);
-                (same, Kept { next_at: Some(next_at), ..*kept })
+                (same, LimiterItem { next_at: Some(next_at), ..*kept })
             }
-            PaceChange::Pause { until, slow_until } => (
+            LimiterUpdate::Throttle { until, slow_until } => (
                 kept.paused_until.is_none_or(|at| at < until),
-                Kept { paused_until: Some(until), slow_until: slow_until.or(kept.slow_until), ..*kept },
+                LimiterItem { paused_until: Some(until), slow_until: slow_until.or(kept.slow_until), ..*kept },
             ),
         };
         if may {
@@ -78,16 +82,22 @@ struct Window(Arc<Held<Vec<Instant>>>);
 
 impl Window {
     /// A call that takes up to a tenth of a second to arrive.
-    async fn call(&self) -> FarAnswer {
+    async fn call(&self) -> DestinationResponse {
         tokio::time::sleep(Duration::from_millis(fastrand::u64(0..100))).await;
         let (now, mut calls) = (Instant::now(), self.0.lock().unwrap());
         let used = calls.iter().rev().take_while(|at| now - **at < Duration::from_secs(1)).count();
         let Some(remaining) = 9_u32.checked_sub(u32::try_from(used).unwrap()) else {
-            let room = Some(Room { limit: 10, remaining: 0 });
-            return FarAnswer { room, ..FarAnswer::bare(Outcome::Answered(429)) };
+            let room = Some(QuotaHeaders { limit: 10, remaining: 0 });
+            return DestinationResponse {
+                rate_limit: room,
+                ..DestinationResponse::without_response(CallOutcome::Answered(429))
+            };
         };
         calls.push(now);
-        FarAnswer { room: Some(Room { limit: 10, remaining }), ..FarAnswer::bare(Outcome::Answered(200)) }
+        DestinationResponse {
+            rate_limit: Some(QuotaHeaders { limit: 10, remaining }),
+            ..DestinationResponse::without_response(CallOutcome::Answered(200))
+        }
     }
 
     fn taken(&self) -> usize {
@@ -95,22 +105,22 @@ impl Window {
     }
 }
 
-fn sandbox(item: &Shared, start: Instant) -> Arc<SharedPace<Simulated, Shared>> {
-    Arc::new(SharedPace::new(item.clone(), NonZeroU32::new(8).unwrap(), Simulated(start)))
+fn sandbox(item: &Shared, start: Instant) -> Arc<DistributedRateLimiter<Simulated, Shared>> {
+    Arc::new(DistributedRateLimiter::new(item.clone(), NonZeroU32::new(8).unwrap(), Simulated(start)))
 }
 
 /// What a worker's group does for that long; how many of its calls were answered with 429.
-async fn drain(pace: Arc<SharedPace<Simulated, Shared>>, loops: Window, end: Instant) -> usize {
+async fn drain(pace: Arc<DistributedRateLimiter<Simulated, Shared>>, loops: Window, end: Instant) -> usize {
     let mut refused = 0;
     while Instant::now() < end {
-        if pace.wait().await.is_err() {
+        if pace.acquire().await.is_err() {
             tokio::time::sleep(Duration::from_secs(1)).await;
             continue;
         }
         let answer = loops.call().await;
-        pace.note(&answer).await;
-        if answer.outcome == Outcome::Answered(429) {
-            pace.pause(Duration::from_secs(1)).await;
+        pace.record(&answer).await;
+        if answer.outcome == CallOutcome::Answered(429) {
+            pace.throttle_for(Duration::from_secs(1)).await;
             refused += 1;
         }
     }
@@ -135,9 +145,9 @@ async fn two_workers_and_direct_rows_keep_eight_a_second_together_without_a_429(
             let mut refused = 0;
             while Instant::now() < end {
                 tokio::time::sleep(Duration::from_millis(fastrand::u64(100..3000))).await;
-                let Some(turn) = pace.try_take().await else { continue };
-                turn.comes().await;
-                refused += usize::from(loops.call().await.outcome == Outcome::Answered(429));
+                let Some(turn) = pace.try_acquire().await else { continue };
+                turn.wait().await;
+                refused += usize::from(loops.call().await.outcome == CallOutcome::Answered(429));
             }
             refused
         });
@@ -153,7 +163,7 @@ async fn where_a_hundred_sandboxes_ask_at_once_each_asks_at_most_three_times() {
     let mut rows = tokio::task::JoinSet::new();
     for _ in 0..100 {
         let pace = sandbox(&item, start);
-        rows.spawn(async move { pace.try_take().await });
+        rows.spawn(async move { pace.try_acquire().await });
     }
     let turns: Vec<_> = rows.join_all().await.into_iter().flatten().collect();
     assert!((4..=6).contains(&turns.len()), "{turns:?}");
@@ -165,10 +175,10 @@ async fn where_a_hundred_sandboxes_ask_at_once_each_asks_at_most_three_times() {
 async fn a_sandbox_whose_clock_was_minutes_ahead_holds_up_nobody_else() {
     let (item, start) = (Shared::default(), Instant::now());
     let ahead = start.checked_sub(Duration::from_secs(600)).unwrap();
-    assert!(sandbox(&item, ahead).try_take().await.is_some());
+    assert!(sandbox(&item, ahead).try_acquire().await.is_some());
     let (pace, asked_at) = (sandbox(&item, start), Instant::now());
-    assert!(pace.try_take().await.is_some());
-    pace.wait().await.unwrap();
+    assert!(pace.try_acquire().await.is_some());
+    pace.acquire().await.unwrap();
     assert!(asked_at.elapsed() < Duration::from_secs(1), "{:?}", asked_at.elapsed());
 }
 
@@ -179,14 +189,14 @@ async fn a_clock_that_goes_back_a_few_seconds_does_not_make_the_pace_faster() {
     tokio::time::advance(Duration::from_secs(5)).await;
     let before = sandbox(&item, start);
     for _ in 0..8 {
-        before.wait().await.unwrap();
+        before.acquire().await.unwrap();
         loops.call().await;
     }
     // The same moment, three seconds earlier by the clock.
     let after = sandbox(&item, later - Duration::from_secs(2));
     for _ in 0..16 {
-        after.wait().await.unwrap();
-        assert_ne!(loops.call().await.outcome, Outcome::Answered(429));
+        after.acquire().await.unwrap();
+        assert_ne!(loops.call().await.outcome, CallOutcome::Answered(429));
     }
 }
 

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::super::*;
 use crate::idempotency::IdempotencyKey;
-use crate::text::MESSAGE_CHARACTERS;
+use crate::text::MAX_MESSAGE_CHARS;
 
 /// JSON of a value as it may stand in a cell, whole or broken.
 fn value() -> impl Strategy<Value = String> {
@@ -98,8 +98,8 @@ fn body() -> impl Strategy<Value = String> {
     })
 }
 
-fn kind() -> impl Strategy<Value = Kind> {
-    proptest::sample::select(vec![Kind::Contact, Kind::Event])
+fn kind() -> impl Strategy<Value = RowKind> {
+    proptest::sample::select(vec![RowKind::Contact, RowKind::Event])
 }
 
 fn options() -> impl Strategy<Value = RowOptions> {
@@ -109,12 +109,12 @@ fn options() -> impl Strategy<Value = RowOptions> {
 }
 
 /// What is known of the account: nothing, or types for some of the fields above.
-fn account() -> impl Strategy<Value = Option<ContactProperties>> {
+fn account() -> impl Strategy<Value = Option<ContactSchema>> {
     let kinds = || proptest::sample::select(vec!["string", "number", "boolean", "date", "colour"]);
     let list = (kinds(), kinds(), kinds(), kinds()).prop_map(|(plan, company, seats, bio)| {
         let listed = [("plan", plan), ("company", company), ("seats", seats), ("bio", bio)];
         let listed = listed.map(|(name, kind)| format!(r#"{{"key":"{name}","type":"{kind}"}}"#));
-        ContactProperties::read(format!("[{}]", listed.join(",")).as_bytes())
+        ContactSchema::read(format!("[{}]", listed.join(",")).as_bytes())
     });
     prop_oneof![1 => Just(None), 2 => list]
 }
@@ -150,8 +150,8 @@ fn key_of(properties: &[(String, String)], between: &str, more: &str) -> Idempot
         "{{{more}\"eventProperties\":{between}{{{}}},\"email\":\"A@b.co\",{between}\"eventName\":\"e\"}}",
         properties.join(",")
     );
-    let row = Row::clean(Kind::Event, body.as_bytes(), RowOptions::default()).unwrap();
-    IdempotencyKey::derived(row.event_name().unwrap(), row.email(), row.user_id(), row.event_properties())
+    let row = Row::clean(RowKind::Event, body.as_bytes(), RowOptions::default()).unwrap();
+    IdempotencyKey::derive(row.event_name().unwrap(), row.email(), row.user_id(), row.event_properties())
 }
 
 /// The length of the longest text in a value.
@@ -169,7 +169,7 @@ proptest! {
 
     #[test]
     fn any_bytes_are_cleaned_or_refused(bytes: Vec<u8>, kind in kind(), options in options(), account in account()) {
-        let _ = Row::clean_for(kind, &bytes, options, account.as_ref());
+        let _ = Row::clean_with_schema(kind, &bytes, options, account.as_ref());
     }
 
     #[test]
@@ -181,24 +181,24 @@ proptest! {
 
     #[test]
     fn a_refusal_is_short(body in body(), kind in kind(), options in options(), account in account()) {
-        if let Err(refusal) = Row::clean_for(kind, body.as_bytes(), options, account.as_ref()) {
-            prop_assert!(refusal.message().chars().count() <= MESSAGE_CHARACTERS);
+        if let Err(refusal) = Row::clean_with_schema(kind, body.as_bytes(), options, account.as_ref()) {
+            prop_assert!(refusal.message().chars().count() <= MAX_MESSAGE_CHARS);
             prop_assert!(refusal.field().is_none_or(|field| field.chars().count() <= 60));
         }
     }
 
     #[test]
     fn cleaning_what_was_cleaned_changes_nothing(body in body(), kind in kind(), options in options(), account in account()) {
-        if let Ok(row) = Row::clean_for(kind, body.as_bytes(), options, account.as_ref()) {
-            let again = Row::clean_for(kind, &row.to_body(), options, account.as_ref());
+        if let Ok(row) = Row::clean_with_schema(kind, body.as_bytes(), options, account.as_ref()) {
+            let again = Row::clean_with_schema(kind, &row.to_body(), options, account.as_ref());
             prop_assert_eq!(again.map(|again| again.to_body()), Ok(row.to_body()));
         }
     }
 
     #[test]
     fn no_field_is_invented(body in body(), kind in kind(), options in options(), account in account()) {
-        if let Ok(row) = Row::clean_for(kind, body.as_bytes(), options, account.as_ref()) {
-            let arrived = parse::fields_of(body.as_bytes()).unwrap();
+        if let Ok(row) = Row::clean_with_schema(kind, body.as_bytes(), options, account.as_ref()) {
+            let arrived = parse::parse_fields(body.as_bytes()).unwrap();
             for name in row.fields.keys() {
                 prop_assert!(arrived.contains_key(name), "{}", name);
             }
@@ -207,7 +207,7 @@ proptest! {
 
     #[test]
     fn no_text_is_longer_than_loops_takes(body in body(), kind in kind(), options in options(), account in account()) {
-        if let Ok(row) = Row::clean_for(kind, body.as_bytes(), options, account.as_ref()) {
+        if let Ok(row) = Row::clean_with_schema(kind, body.as_bytes(), options, account.as_ref()) {
             for value in row.fields.values() {
                 prop_assert!(longest_text(value) <= values::TEXT_CHARACTERS);
             }
@@ -216,9 +216,9 @@ proptest! {
 
     #[test]
     fn a_clean_row_is_about_somebody_and_an_event_has_a_name(body in body(), kind in kind(), options in options(), account in account()) {
-        if let Ok(row) = Row::clean_for(kind, body.as_bytes(), options, account.as_ref()) {
+        if let Ok(row) = Row::clean_with_schema(kind, body.as_bytes(), options, account.as_ref()) {
             prop_assert!(row.email().is_some() || row.user_id().is_some());
-            prop_assert!(kind == Kind::Contact || row.event_name().is_some());
+            prop_assert!(kind == RowKind::Contact || row.event_name().is_some());
         }
     }
 

@@ -53,7 +53,7 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
 }
 
-fn verify(request: &Unverified, secrets: &[SigningSecret]) -> Result<Verified, SignatureFault> {
+fn verify(request: &Unverified, secrets: &[SigningSecret]) -> Result<Verified, SignatureError> {
     request.verify(secrets, at(NOW), Tolerance::Off)
 }
 
@@ -109,15 +109,15 @@ fn entries_that_are_not_v1_or_not_base64_match_nothing() {
         "v1,%%%".into(),
         String::new(),
     ] {
-        let fault = verify(&request("msg_1", "1734425918", &entry, b"{}"), &[secret(SECRET)]).unwrap_err();
-        assert_eq!(fault, SignatureFault::NoMatch, "{entry}");
+        let error = verify(&request("msg_1", "1734425918", &entry, b"{}"), &[secret(SECRET)]).unwrap_err();
+        assert_eq!(error, SignatureError::NoMatch, "{entry}");
     }
 }
 
 #[test]
 fn without_a_secret_nothing_matches() {
     let (_, request) = signed(b"{}");
-    assert_eq!(verify(&request, &[]).unwrap_err(), SignatureFault::NoMatch);
+    assert_eq!(verify(&request, &[]).unwrap_err(), SignatureError::NoMatch);
 }
 
 #[test]
@@ -131,20 +131,20 @@ fn the_header_strings_are_signed_verbatim() {
 fn exactly_the_tolerance_passes_in_both_directions_and_a_second_more_does_not() {
     let (_, request) = signed(b"{}");
     let verify = |now, tolerance| request.verify(&[secret(SECRET)], at(now), tolerance).map(|_| ());
-    let five_minutes = Tolerance::of_seconds(300);
+    let five_minutes = Tolerance::from_secs(300);
     assert_eq!(verify(NOW + 300, five_minutes), Ok(()));
     assert_eq!(verify(NOW - 300, five_minutes), Ok(()));
-    assert_eq!(verify(NOW + 301, five_minutes), Err(SignatureFault::OutOfRange(301)));
-    assert_eq!(verify(NOW - 301, five_minutes), Err(SignatureFault::OutOfRange(-301)));
-    assert_eq!(verify(NOW + 1_000_000, Tolerance::of_seconds(0)), Ok(()));
+    assert_eq!(verify(NOW + 301, five_minutes), Err(SignatureError::OutOfRange(301)));
+    assert_eq!(verify(NOW - 301, five_minutes), Err(SignatureError::OutOfRange(-301)));
+    assert_eq!(verify(NOW + 1_000_000, Tolerance::from_secs(0)), Ok(()));
 }
 
 #[test]
 fn a_wrong_signature_is_told_before_a_wrong_time() {
     let request = request("msg_1", "1", "v1,AAAA", b"{}");
     assert_eq!(
-        request.verify(&[secret(SECRET)], at(NOW), Tolerance::of_seconds(300)).unwrap_err(),
-        SignatureFault::NoMatch
+        request.verify(&[secret(SECRET)], at(NOW), Tolerance::from_secs(300)).unwrap_err(),
+        SignatureError::NoMatch
     );
 }
 
@@ -155,7 +155,7 @@ fn a_missing_header_is_named() {
         [(None, some, some, ID_HEADER), (some, None, some, TIMESTAMP_HEADER), (some, some, None, SIGNATURE_HEADER)]
     {
         let refusal = Unverified::new(id, timestamp, signature, Bytes::new()).unwrap_err();
-        assert_eq!((refusal.code(), refusal.field()), (Code::MissingHeader, Some(name)));
+        assert_eq!((refusal.code(), refusal.field()), (ErrorCode::MissingHeader, Some(name)));
     }
 }
 
@@ -173,7 +173,7 @@ fn a_malformed_header_is_named() {
     for (id, timestamp, name) in cases {
         let refusal =
             Unverified::new(Some(id.as_bytes()), Some(timestamp.as_bytes()), Some(b"v1,"), Bytes::new()).unwrap_err();
-        assert_eq!((refusal.code(), refusal.field()), (Code::MalformedHeader, Some(name)), "{id} {timestamp}");
+        assert_eq!((refusal.code(), refusal.field()), (ErrorCode::MalformedHeader, Some(name)), "{id} {timestamp}");
     }
     let longest = "é".repeat(256);
     assert!(Unverified::new(Some(longest.as_bytes()), Some(b"999999999999999"), Some(b""), Bytes::new()).is_ok());
@@ -214,7 +214,7 @@ proptest! {
     #[test]
     fn any_headers_are_answered(id in prop::option::of(prop::collection::vec(any::<u8>(), 0..300)), timestamp in prop::option::of("[ -~]{0,20}"), signatures in prop::option::of(prop::collection::vec(any::<u8>(), 0..200))) {
         if let Ok(request) = Unverified::new(id.as_deref(), timestamp.as_deref().map(str::as_bytes), signatures.as_deref(), Bytes::from_static(b"{}")) {
-            prop_assert!(request.verify(&[secret(SECRET)], at(NOW), Tolerance::of_seconds(300)).is_err());
+            prop_assert!(request.verify(&[secret(SECRET)], at(NOW), Tolerance::from_secs(300)).is_err());
         }
     }
 }

@@ -12,6 +12,6 @@ pub async fn account(session: &Session) -> Finding {
             let account = caller.account.unwrap_or_else(|| "unknown".to_owned());
             Finding::ok(Check::Account, format!("{account} in {}", session.region()))
         }
-        Err(fault) => Finding::of(Check::Account, &call.fault(&fault)),
+        Err(error) => Finding::of(Check::Account, &call.to_error(&error)),
     }
 }

@@ -6,18 +6,18 @@ use serde_json::Value;
 
 use crate::aws::stack::FUNCTIONS;
 use crate::doctor::check::Check;
-use crate::doctor::finding::{Finding, named};
-use crate::error::Fault;
+use crate::doctor::finding::{Finding, list_names};
+use crate::error::Error;
 use crate::target::StackTarget;
 
 /// How far back the logs are read.
 const WITHIN: SignedDuration = SignedDuration::from_hours(1);
 /// How many pages of a log are read at the most.
-const PAGES: usize = 10;
+const MAX_PAGES: usize = 10;
 /// What an error's line has: the relay's own level, and what Lambda says of a function that failed (AWS, "Lambda logs").
 const ERRORS: [&str; 3] = ["ERROR", "Task timed out", "Runtime.ExitError"];
 /// The most characters of an error that are shown.
-const CHARACTERS: usize = 120;
+const MAX_CHARS: usize = 120;
 
 /// `function-errors`: what the functions logged as an error in the last hour.
 pub async fn errors(target: &StackTarget) -> Finding {
@@ -27,7 +27,7 @@ pub async fn errors(target: &StackTarget) -> Finding {
         match errors_of(target, &target.stack.function(binary)).await {
             Ok((0, _)) => {}
             Ok((number, last)) => found.push(format!("{binary} {number}, the last: {last}")),
-            Err(fault) => return Finding::of(CHECK, &fault),
+            Err(error) => return Finding::of(CHECK, &error),
         }
     }
     if found.is_empty() {
@@ -37,20 +37,21 @@ pub async fn errors(target: &StackTarget) -> Finding {
     Finding::warn(CHECK, seen, "read the log with `sam logs` or in CloudWatch, and see the other findings")
 }
 
-async fn errors_of(target: &StackTarget, function: &str) -> Result<(usize, String), Fault> {
+async fn errors_of(target: &StackTarget, function: &str) -> Result<(usize, String), Error> {
     let group = format!("/aws/lambda/{function}");
     let call = target.session.call("logs:FilterLogEvents", group.as_str());
     let since = Timestamp::now().checked_sub(WITHIN).unwrap_or_default().as_millisecond();
     let pattern = ERRORS.map(|error| format!("?\"{error}\"")).join(" ");
     let (mut number, mut last, mut from) = (0, String::new(), None);
-    for _ in 0..PAGES {
+    for _ in 0..MAX_PAGES {
         let request = target.session.logs().filter_log_events().log_group_name(&group).filter_pattern(&pattern);
-        let answer = request.start_time(since).set_next_token(from).send().await.map_err(|fault| call.fault(&fault))?;
+        let answer =
+            request.start_time(since).set_next_token(from).send().await.map_err(|error| call.to_error(&error))?;
         for event in answer.events.unwrap_or_default() {
             let line = event.message.unwrap_or_default();
             if ERRORS.iter().any(|error| line.contains(error)) {
                 number += 1;
-                last = told(&line);
+                last = safe_message(&line);
             }
         }
         from = answer.next_token;
@@ -62,11 +63,11 @@ async fn errors_of(target: &StackTarget, function: &str) -> Result<(usize, Strin
 }
 
 /// An error in the relay's own words, which have nobody's data; of anything else only its kind.
-fn told(line: &str) -> String {
+fn safe_message(line: &str) -> String {
     let fields: Value = serde_json::from_str(line).unwrap_or_default();
     let message = fields.get("message").and_then(Value::as_str);
     match message.filter(|_| fields.get("level").and_then(Value::as_str) == Some("ERROR")) {
-        Some(message) => message.chars().filter(|letter| !letter.is_control()).take(CHARACTERS).collect(),
+        Some(message) => message.chars().filter(|letter| !letter.is_control()).take(MAX_CHARS).collect(),
         None => ERRORS.iter().rev().find(|error| line.contains(**error)).map_or("an error", |error| error).to_owned(),
     }
 }
@@ -96,7 +97,7 @@ pub async fn alarms(target: &StackTarget) -> Finding {
     let request = target.session.cloudwatch().describe_alarms().set_alarm_names(Some(ALARMS.map(name).to_vec()));
     let alarms = match request.send().await {
         Ok(answer) => answer.metric_alarms.unwrap_or_default(),
-        Err(fault) => return Finding::of(CHECK, &call.fault(&fault)),
+        Err(error) => return Finding::of(CHECK, &call.to_error(&error)),
     };
     let state = |alarm: &str| {
         let wanted = name(alarm);
@@ -116,12 +117,12 @@ pub async fn alarms(target: &StackTarget) -> Finding {
         ),
         (true, false) => Finding::warn(
             CHECK,
-            format!("not there, so it cannot ring: {}", named(&missing)),
+            format!("not there, so it cannot ring: {}", list_names(&missing)),
             "bring them back, as the runbook says, or upgrade the stack with `make deploy`",
         ),
         (false, false) => Finding::warn(
             CHECK,
-            format!("ringing: {}; not there: {}", named(&ringing), named(&missing)),
+            format!("ringing: {}; not there: {}", list_names(&ringing), list_names(&missing)),
             "the description of each in CloudWatch says what it means; of those that are gone, see the runbook",
         ),
     }
@@ -145,10 +146,10 @@ mod tests {
     #[test]
     fn an_error_is_told_in_the_relays_words_and_of_others_only_its_kind() {
         assert_eq!(
-            told(r#"{"level":"ERROR","message":"the table cannot be written","x":"hidden"}"#),
+            safe_message(r#"{"level":"ERROR","message":"the table cannot be written","x":"hidden"}"#),
             "the table cannot be written"
         );
-        assert_eq!(told("2026-01-01 hidden Task timed out after 20.00 seconds"), "Task timed out");
-        assert_eq!(told(r#"{"message":"hidden ERROR"}"#), "ERROR");
+        assert_eq!(safe_message("2026-01-01 hidden Task timed out after 20.00 seconds"), "Task timed out");
+        assert_eq!(safe_message(r#"{"message":"hidden ERROR"}"#), "ERROR");
     }
 }

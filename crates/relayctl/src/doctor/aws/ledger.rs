@@ -3,16 +3,16 @@
 use jiff::Timestamp;
 use relay::ports::secrets::LoopsToClaySecret;
 use relay_aws::ledger::deliveries::delivery_key;
-use relay_aws::ledger::table::{text, time};
+use relay_aws::ledger::table::{string_attr, time_attr};
 use relay_aws::ledger::webhook_usage::{webhook_key, webhook_use};
 use relay_core::delivery::DeliveryId;
 
-use crate::aws::stack::Output;
+use crate::aws::stack::StackOutput;
 use crate::doctor::check::Check;
 use crate::doctor::finding::Finding;
-use crate::doctor::live_send::Sent;
+use crate::doctor::live_send::SendStatus;
 use crate::doctor::webhook_usage;
-use crate::error::Fault;
+use crate::error::Error;
 use crate::operations::stack::item;
 use crate::target::StackTarget;
 
@@ -25,12 +25,12 @@ pub async fn webhook_uses(target: &StackTarget, to_clay: &LoopsToClaySecret) -> 
     for route in &to_clay.routes {
         let mut uses = Vec::new();
         for webhook in &route.webhooks {
-            match item(target, webhook_key(&webhook.key())).await {
+            match item(target, webhook_key(&webhook.fingerprint())).await {
                 Ok(known) => uses.push(webhook_use(&known.unwrap_or_default())),
-                Err(fault) => return vec![Finding::of(webhook_usage::CHECK, &fault)],
+                Err(error) => return vec![Finding::of(webhook_usage::CHECK, &error)],
             }
         }
-        findings.extend(webhook_usage::judge(route, &uses));
+        findings.extend(webhook_usage::findings_for(route, &uses));
     }
     findings
 }
@@ -44,7 +44,7 @@ pub async fn last_delivery(target: &StackTarget) -> Finding {
             Finding::ok(CHECK, format!("one that came at {at} ({direction}){of}"))
         }
         Ok((None, _)) => Finding::ok(CHECK, "none is on record yet"),
-        Err(fault) => Finding::of(CHECK, &fault),
+        Err(error) => Finding::of(CHECK, &error),
     }
 }
 
@@ -57,34 +57,34 @@ pub async fn delivered(
     to_clay: &LoopsToClaySecret,
     event: &str,
     id: &str,
-) -> Result<Sent, Fault> {
-    let mut sent = Sent::Delivered;
+) -> Result<SendStatus, Error> {
+    let mut sent = SendStatus::Delivered;
     for route in to_clay.routes.iter().filter(|route| route.events.selects(event)) {
-        let known = item(target, delivery_key(&DeliveryId::of_webhook(&route.name, id))).await?.unwrap_or_default();
-        match text(&known, "standing") {
+        let known = item(target, delivery_key(&DeliveryId::for_webhook(&route.name, id))).await?.unwrap_or_default();
+        match string_attr(&known, "standing") {
             Some("done") => {}
-            Some("dead") => return Ok(Sent::Dead),
-            _ => sent = Sent::Waiting,
+            Some("dead") => return Ok(SendStatus::Dead),
+            _ => sent = SendStatus::Waiting,
         }
     }
     Ok(sent)
 }
 
 /// When the youngest of the deliveries that are done came, which way it went, and whether the whole table was looked at.
-async fn latest(target: &StackTarget) -> Result<(Option<(Timestamp, &'static str)>, bool), Fault> {
-    let table = target.stack.output(Output::LedgerTableName)?;
+async fn latest(target: &StackTarget) -> Result<(Option<(Timestamp, &'static str)>, bool), Error> {
+    let table = target.stack.output(StackOutput::LedgerTableName)?;
     let call = target.session.call("dynamodb:Scan", table);
     let (mut latest, mut from) = (None, None);
     for _ in 0..PAGES {
         let scan = target.session.dynamodb().scan().table_name(table).set_exclusive_start_key(from);
         let scan = scan.projection_expression("pk, standing, received_at, cargo");
-        let page = scan.send().await.map_err(|fault| call.fault(&fault))?;
+        let page = scan.send().await.map_err(|error| call.to_error(&error))?;
         for item in page.items.unwrap_or_default() {
-            if text(&item, "standing") != Some("done") {
+            if string_attr(&item, "standing") != Some("done") {
                 continue;
             }
-            let direction = if text(&item, "cargo") == Some("row") { "loops-to-clay" } else { "clay-to-loops" };
-            latest = latest.max(time(&item, "received_at").map(|at| (at, direction)));
+            let direction = if string_attr(&item, "cargo") == Some("row") { "loops-to-clay" } else { "clay-to-loops" };
+            latest = latest.max(time_attr(&item, "received_at").map(|at| (at, direction)));
         }
         from = page.last_evaluated_key.filter(|key| !key.is_empty());
         if from.is_none() {

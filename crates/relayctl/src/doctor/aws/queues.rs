@@ -6,11 +6,11 @@ use jiff::{SignedDuration, Timestamp};
 use relay_core::delivery::Direction;
 
 use crate::aws::pause;
-use crate::aws::stack::Output;
+use crate::aws::stack::StackOutput;
 use crate::doctor::check::Check;
 use crate::doctor::finding::Finding;
-use crate::error::Fault;
-use crate::operations::stack::{count, name_of, queue_outputs};
+use crate::error::Error;
+use crate::operations::stack::{approximate_len, queue_name, queue_urls};
 use crate::target::StackTarget;
 
 /// How far back CloudWatch is asked for a queue's age: its figures come late.
@@ -18,7 +18,7 @@ const AGE_WITHIN: SignedDuration = SignedDuration::from_mins(15);
 
 /// A direction, with its checks' names.
 #[derive(Debug, Clone, Copy)]
-pub struct Way {
+pub struct QueueChecks {
     queue: Check,
     paused: Check,
     dead_letters: Check,
@@ -26,14 +26,14 @@ pub struct Way {
 }
 
 /// Both directions.
-pub const WAYS: [Way; 2] = [
-    Way {
+pub const QUEUES: [QueueChecks; 2] = [
+    QueueChecks {
         queue: Check::ClayQueue,
         paused: Check::ClayWorker,
         dead_letters: Check::ClayDeadLetters,
         direction: Direction::LoopsToClay,
     },
-    Way {
+    QueueChecks {
         queue: Check::LoopsQueue,
         paused: Check::LoopsWorker,
         dead_letters: Check::LoopsDeadLetters,
@@ -42,15 +42,15 @@ pub const WAYS: [Way; 2] = [
 ];
 
 /// `…-queue`: how much waits, and for how long.
-pub async fn queue(target: &StackTarget, way: Way) -> Finding {
+pub async fn queue(target: &StackTarget, way: QueueChecks) -> Finding {
     let looked = async {
-        let (queue, _) = queue_outputs(way.direction);
-        let waiting = count(target, queue).await?;
-        Ok::<_, Fault>((waiting, if waiting == 0 { Ok(None) } else { oldest(target, queue).await }))
+        let (queue, _) = queue_urls(way.direction);
+        let waiting = approximate_len(target, queue).await?;
+        Ok::<_, Error>((waiting, if waiting == 0 { Ok(None) } else { oldest(target, queue).await }))
     };
     let (waiting, oldest) = match looked.await {
         Ok(seen) => seen,
-        Err(fault) => return Finding::of(way.queue, &fault),
+        Err(error) => return Finding::of(way.queue, &error),
     };
     let limit: f64 =
         target.stack.parameter("QueueAgeAlarmSeconds").and_then(|text| text.parse().ok()).unwrap_or(1800.0);
@@ -64,32 +64,32 @@ pub async fn queue(target: &StackTarget, way: Way) -> Finding {
         ),
         Ok(Some(seconds)) => Finding::ok(way.queue, format!("{count}, the oldest for {seconds:.0} s")),
         Ok(None) => Finding::ok(way.queue, format!("{count}; CloudWatch has no age yet")),
-        Err(fault) => {
-            let finding = Finding::of(way.queue, &fault);
-            Finding { seen: format!("{count}; for how long is not known, because {}", finding.seen), ..finding }
+        Err(error) => {
+            let finding = Finding::of(way.queue, &error);
+            Finding { observed: format!("{count}; for how long is not known, because {}", finding.observed), ..finding }
         }
     }
 }
 
 /// `…-worker`: the function that delivers is handed what is in the queue.
-pub async fn worker(target: &StackTarget, way: Way) -> Finding {
+pub async fn worker(target: &StackTarget, way: QueueChecks) -> Finding {
     let (function, direction) = (pause::worker(target, way.direction), way.direction.as_str());
     let call = target.session.call("lambda:ListEventSourceMappings", function.as_str());
     let answer = target.session.lambda().list_event_source_mappings().function_name(&function).send().await;
     let mappings = match answer {
         Ok(answer) => answer.event_source_mappings.unwrap_or_default(),
-        Err(fault) => return Finding::of(way.paused, &call.fault(&fault)),
+        Err(error) => return Finding::of(way.paused, &call.to_error(&error)),
     };
     match mappings.first().and_then(|mapping| mapping.state.as_deref()) {
         Some("Enabled" | "Enabling" | "Creating" | "Updating") => {
-            match pause::rows_stopped(target, way.direction).await {
+            match pause::fast_path_paused_since(target, way.direction).await {
                 Ok(None) => Finding::ok(way.paused, format!("{function} takes what is in the queue")),
                 Ok(Some(_)) => Finding::warn(
                     way.paused,
                     "rows join the queue instead of going to Loops at once: a pause has ended only in part",
                     format!("run `relayctl resume {direction}` again"),
                 ),
-                Err(fault) => Finding::of(way.paused, &fault),
+                Err(error) => Finding::of(way.paused, &error),
             }
         }
         Some(state) => Finding::warn(
@@ -106,21 +106,21 @@ pub async fn worker(target: &StackTarget, way: Way) -> Finding {
 }
 
 /// `…-dead-letters`: what could not be delivered.
-pub async fn dead_letters(target: &StackTarget, way: Way) -> Finding {
-    match count(target, queue_outputs(way.direction).1).await {
+pub async fn dead_letters(target: &StackTarget, way: QueueChecks) -> Finding {
+    match approximate_len(target, queue_urls(way.direction).1).await {
         Ok(0) => Finding::ok(way.dead_letters, "none"),
         Ok(number) => Finding::warn(
             way.dead_letters,
             format!("{number} could not be delivered; each is kept for 14 days"),
             "see `relayctl dead-letters list` for why, mend that, and retry them",
         ),
-        Err(fault) => Finding::of(way.dead_letters, &fault),
+        Err(error) => Finding::of(way.dead_letters, &error),
     }
 }
 
 /// The age of a queue's oldest message, in seconds, if CloudWatch has it. SQS itself does not tell.
-async fn oldest(target: &StackTarget, queue: Output) -> Result<Option<f64>, Fault> {
-    let name = name_of(target.stack.output(queue)?);
+async fn oldest(target: &StackTarget, queue: StackOutput) -> Result<Option<f64>, Error> {
+    let name = queue_name(target.stack.output(queue)?);
     let now = Timestamp::now();
     let at = |time: Timestamp| DateTime::from_secs(time.as_second());
     let call = target.session.call("cloudwatch:GetMetricStatistics", name);
@@ -137,7 +137,7 @@ async fn oldest(target: &StackTarget, queue: Output) -> Result<Option<f64>, Faul
         .statistics(Statistic::Maximum)
         .send()
         .await
-        .map_err(|fault| call.fault(&fault))?;
+        .map_err(|error| call.to_error(&error))?;
     let mut points = answer.datapoints.unwrap_or_default();
     points.sort_by_key(|point| point.timestamp.map(|at| at.secs()));
     Ok(points.last().and_then(|point| point.maximum))

@@ -2,7 +2,7 @@
 
 use aws_sdk_lambda::types::{LastUpdateStatus, State};
 
-use crate::aws::stack::{FUNCTIONS, Output};
+use crate::aws::stack::{FUNCTIONS, StackOutput};
 use crate::doctor::check::Check;
 use crate::doctor::finding::Finding;
 use crate::target::StackTarget;
@@ -71,10 +71,13 @@ fn delete(name: &str) -> String {
 /// `outputs`: the stack says where everything is.
 #[must_use]
 pub fn outputs(target: &StackTarget) -> Finding {
-    let missing: Vec<&str> =
-        Output::ALL.into_iter().filter(|output| target.stack.output(*output).is_err()).map(Output::name).collect();
+    let missing: Vec<&str> = StackOutput::ALL
+        .into_iter()
+        .filter(|output| target.stack.output(*output).is_err())
+        .map(StackOutput::name)
+        .collect();
     if missing.is_empty() {
-        return Finding::ok(Check::Outputs, format!("all {} are there", Output::ALL.len()));
+        return Finding::ok(Check::Outputs, format!("all {} are there", StackOutput::ALL.len()));
     }
     let seen = format!("missing: {}", missing.join(", "));
     Finding::fail(Check::Outputs, seen, format!("deploy version {VERSION} of the template with `make deploy`"))
@@ -89,7 +92,7 @@ pub async fn versions(target: &StackTarget) -> Finding {
         let answer = target.session.lambda().get_function_configuration().function_name(&name).send().await;
         let known = match answer {
             Ok(known) => known,
-            Err(fault) => return Finding::of(Check::Versions, &call.fault(&fault)),
+            Err(error) => return Finding::of(Check::Versions, &call.to_error(&error)),
         };
         let failed = matches!(known.state, Some(State::Failed))
             || matches!(known.last_update_status, Some(LastUpdateStatus::Failed));
@@ -116,19 +119,19 @@ pub async fn versions(target: &StackTarget) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::finding::Outcome;
+    use crate::doctor::finding::Severity;
 
     #[test]
     fn a_stack_that_is_being_changed_or_was_not_made_is_named() {
         for (code, outcome) in [
-            ("CREATE_COMPLETE", Outcome::Ok),
-            ("UPDATE_COMPLETE_CLEANUP_IN_PROGRESS", Outcome::Ok),
-            ("UPDATE_IN_PROGRESS", Outcome::Warn),
-            ("UPDATE_ROLLBACK_COMPLETE", Outcome::Warn),
-            ("ROLLBACK_COMPLETE", Outcome::Fail),
-            ("UPDATE_ROLLBACK_FAILED", Outcome::Fail),
-            ("UPDATE_FAILED", Outcome::Fail),
-            ("REVIEW_IN_PROGRESS", Outcome::Fail),
+            ("CREATE_COMPLETE", Severity::Ok),
+            ("UPDATE_COMPLETE_CLEANUP_IN_PROGRESS", Severity::Ok),
+            ("UPDATE_IN_PROGRESS", Severity::Warn),
+            ("UPDATE_ROLLBACK_COMPLETE", Severity::Warn),
+            ("ROLLBACK_COMPLETE", Severity::Fail),
+            ("UPDATE_ROLLBACK_FAILED", Severity::Fail),
+            ("UPDATE_FAILED", Severity::Fail),
+            ("REVIEW_IN_PROGRESS", Severity::Fail),
         ] {
             assert_eq!(status("relay", code).outcome, outcome, "{code}");
         }
@@ -143,9 +146,9 @@ mod tests {
             ("UPDATE_ROLLBACK_FAILED", "continue-update-rollback --stack-name relay"),
             ("UPDATE_FAILED", "events"),
         ] {
-            let to_do = status("relay", code).to_do.unwrap();
+            let to_do = status("relay", code).remedy.unwrap();
             assert!(to_do.find(first).unwrap() < to_do.find("`make deploy`").unwrap(), "{code}: {to_do}");
         }
-        assert!(!status("relay", "DELETE_FAILED").to_do.unwrap().contains("make deploy"));
+        assert!(!status("relay", "DELETE_FAILED").remedy.unwrap().contains("make deploy"));
     }
 }
