@@ -4,4 +4,4 @@ mod lost_responses;
 #[path = "../store_contract/mod.rs"]
 mod stores;
 
-pub(crate) use relay_testkit::store_harness::aws_fake::Emulated as Store;
+pub(crate) use relay_testkit::store_harness::aws_fake::AwsFakeHarness as Store;

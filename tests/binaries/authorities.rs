@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use relay_testkit::eventually;
-use relay_testkit::function_harness::{FRONT_DOOR, WORKERS};
+use relay_testkit::function_harness::{HTTP_FUNCTIONS, QUEUE_FUNCTIONS};
 use tempfile::TempDir;
 
 use crate::{binary, stage, text};
@@ -93,14 +93,14 @@ fn authorities<'a>(paths: &'a [String], environment: &BTreeMap<String, String>) 
 #[tokio::test]
 async fn no_function_reads_certificate_authorities_at_its_start_or_for_an_event() {
     let stage = stage().await;
-    for function in FRONT_DOOR.into_iter().chain(WORKERS) {
+    for function in HTTP_FUNCTIONS.into_iter().chain(QUEUE_FUNCTIONS) {
         let environment = stage.environment(function);
         assert!(
             environment.contains_key("SSL_CERT_FILE"),
             "the template should give {function} a file to fall back to"
         );
         let traced = Traced::new(&binary(function));
-        let mut sandbox = stage.start(function, &traced.script(), &environment, &traced.log()).await;
+        let mut sandbox = stage.start_function(function, &traced.script(), &environment, &traced.log()).await;
         stage.invoke(function, &mut sandbox).await;
         sandbox.kill().await;
         let paths = traced.paths().await;

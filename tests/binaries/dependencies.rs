@@ -4,7 +4,7 @@
 
 use std::process::Command;
 
-use relay_testkit::function_harness::{FRONT_DOOR, WORKERS};
+use relay_testkit::function_harness::{HTTP_FUNCTIONS, QUEUE_FUNCTIONS};
 
 /// What the functions are built for.
 const TARGETS: [&str; 2] = ["x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu"];
@@ -25,7 +25,7 @@ const FORBIDDEN: [(&str, &str); 9] = [
 fn tree(arguments: &[&str]) -> Vec<String> {
     let mut command = Command::new(env!("CARGO"));
     command.args(["tree", "--locked", "--offline", "--edges", "normal", "--prefix", "none"]);
-    for function in FRONT_DOOR.into_iter().chain(WORKERS) {
+    for function in HTTP_FUNCTIONS.into_iter().chain(QUEUE_FUNCTIONS) {
         command.args(["--package", function]);
     }
     let output = command.args(arguments).current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).output().unwrap();

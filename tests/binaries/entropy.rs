@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use relay_testkit::cost::{Cost, median};
 use relay_testkit::eventually;
-use relay_testkit::function_harness::Stage;
-use relay_testkit::function_harness::tls::TlsEnd;
+use relay_testkit::function_harness::FunctionHarness;
+use relay_testkit::function_harness::tls::TlsDestination;
 
 use crate::{binary, stage};
 
@@ -19,19 +19,19 @@ const HANDSHAKES: usize = 2;
 /// The most that a handshake may cost. It is processor time, and a tenfold of what one does cost.
 const HANDSHAKE: Duration = Duration::from_millis(10);
 
-async fn cost_of_start(stage: &Stage, far_end: Option<&TlsEnd>) -> Duration {
+async fn cost_of_start(stage: &FunctionHarness, far_end: Option<&TlsDestination>) -> Duration {
     let mut environment = stage.environment(FUNCTION);
     if let Some(far_end) = far_end {
         environment.insert("LOOPS_API_URL".to_owned(), far_end.url("/api"));
     }
     let log = tempfile::NamedTempFile::new().unwrap();
-    let sandbox = stage.start(FUNCTION, &binary(FUNCTION), &environment, log.path()).await;
-    Cost::of_stopped(sandbox.id().unwrap()).await.cpu
+    let sandbox = stage.start_function(FUNCTION, &binary(FUNCTION), &environment, log.path()).await;
+    Cost::measure_stopped(sandbox.id().unwrap()).await.cpu
 }
 
 #[tokio::test]
 async fn a_tls_handshake_at_the_start_costs_little_processor_time() {
-    let (stage, far_end) = (stage().await, TlsEnd::start().await);
+    let (stage, far_end) = (stage().await, TlsDestination::start().await);
     let (mut plain, mut with_tls) = (Vec::new(), Vec::new());
     for _ in 0..RUNS {
         plain.push(cost_of_start(&stage, None).await);
@@ -39,7 +39,7 @@ async fn a_tls_handshake_at_the_start_costs_little_processor_time() {
     }
     // Each start has shaken hands: otherwise nothing was measured.
     let all = RUNS * HANDSHAKES;
-    eventually("every handshake of each start", async || (far_end.refused() == all).then_some(())).await;
+    eventually("every handshake of each start", async || (far_end.rejected_handshakes() == all).then_some(())).await;
     let (plain, with_tls) = (median(&plain), median(&with_tls));
     println!("a start costs {plain:?} with http and {with_tls:?} with https");
     let handshake = with_tls.saturating_sub(plain) / u32::try_from(HANDSHAKES).unwrap();

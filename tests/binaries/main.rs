@@ -6,7 +6,7 @@ mod entropy;
 
 use std::path::{Path, PathBuf};
 
-use relay_testkit::function_harness::Stage;
+use relay_testkit::function_harness::FunctionHarness;
 
 /// Something that `make check-binaries` sets.
 fn given(variable: &str) -> PathBuf {
@@ -16,8 +16,8 @@ fn given(variable: &str) -> PathBuf {
 }
 
 /// The stage that the template describes.
-async fn stage() -> Stage {
-    Stage::set(&given("RELAY_TEMPLATE")).await
+async fn stage() -> FunctionHarness {
+    FunctionHarness::from_template(&given("RELAY_TEMPLATE")).await
 }
 
 /// A function as it is released.

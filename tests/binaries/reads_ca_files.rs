@@ -2,6 +2,6 @@
 //! it is given none. It proves that the guard against it can see it.
 
 fn main() {
-    let read = rustls_native_certs::load_native_certs();
-    println!("{} certificate authorities, {} errors", read.certs.len(), read.errors.len());
+    let loaded = rustls_native_certs::load_native_certs();
+    println!("{} certificate authorities, {} errors", loaded.certs.len(), loaded.errors.len());
 }

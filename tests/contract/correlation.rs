@@ -1,8 +1,8 @@
 //! One id from the door to the far end: in the answer, in the call, and in every line of the log.
 
-use relay_testkit::mock_destination::Got;
+use relay_testkit::mock_destination::ReceivedRequest;
 use relay_testkit::row::{Route, contact, send};
-use relay_testkit::webhook::{created, post};
+use relay_testkit::webhook::{contact_created, post};
 use relay_testkit::{eventually, http};
 use serde_json::Value;
 
@@ -12,7 +12,7 @@ use super::webhooks::{self, clay};
 
 const HEADER: &str = "x-relay-delivery-id";
 
-async fn first(got: impl Fn() -> Vec<Got>) -> Got {
+async fn first(got: impl Fn() -> Vec<ReceivedRequest>) -> ReceivedRequest {
     eventually("a call at the far end", async || got().into_iter().next()).await
 }
 
@@ -20,9 +20,9 @@ async fn first(got: impl Fn() -> Vec<Got>) -> Got {
 async fn a_webhook_keeps_its_id_until_clay_has_the_row() {
     let clay = clay().await;
     let relay = webhooks::relay_to(&clay, &[]).await;
-    let answer = post(relay.base(), "msg_1", &created("ada@example.com")).await;
+    let answer = post(relay.base(), "msg_1", &contact_created("ada@example.com")).await;
     let id = answer.headers[HEADER].clone();
-    assert_eq!(first(|| clay.got()).await.header(HEADER), id);
+    assert_eq!(first(|| clay.received()).await.header(HEADER), id);
     let stored = line_with(&relay, &[("delivery.id", &id), ("outcome", "queued")]).await;
     let delivered = line_with(&relay, &[("delivery.id", &id), ("outcome", "delivered")]).await;
     assert_eq!((&stored["webhook.id"], &delivered["webhook.id"]), (&"msg_1".into(), &"msg_1".into()));
@@ -35,7 +35,7 @@ async fn a_webhook_keeps_its_id_until_clay_has_the_row() {
         assert!(line["ms"].is_u64(), "{line}");
     }
     assert!(delivered["far_end_ms"].is_u64() && delivered["age_ms"].is_u64(), "{delivered}");
-    let repeat = post(relay.base(), "msg_1", &created("ada@example.com")).await;
+    let repeat = post(relay.base(), "msg_1", &contact_created("ada@example.com")).await;
     assert_eq!(repeat.headers[HEADER], id, "a repeat is the same delivery");
 }
 
@@ -44,13 +44,15 @@ async fn a_row_keeps_its_id_on_either_way_to_loops() {
     let loops = loops().await;
     let relay = relay_to(&loops, &[]).await;
     let direct = contact(relay.base(), row_of("ada@example.com")).await;
-    assert_eq!(first(|| loops.got()).await.header(HEADER), direct.headers[HEADER]);
+    assert_eq!(first(|| loops.received()).await.header(HEADER), direct.headers[HEADER]);
     let line = line_with(&relay, &[("delivery.id", &direct.headers[HEADER]), ("outcome", "delivered")]).await;
     assert_eq!((&line["row"], &line["attempts"]), (&Value::from("contact"), &1.into()));
     let stored = send(relay.base(), Route::Event, "", &[("prefer", "respond-async")], row_of("bob@example.com")).await;
     let id = &stored.headers[HEADER];
-    eventually("the stored row at Loops", async || loops.got().iter().find(|got| got.header(HEADER) == id).map(drop))
-        .await;
+    eventually("the stored row at Loops", async || {
+        loops.received().iter().find(|got| got.header(HEADER) == id).map(drop)
+    })
+    .await;
     line_with(&relay, &[("delivery.id", id), ("outcome", "queued")]).await;
     line_with(&relay, &[("delivery.id", id), ("outcome", "delivered"), ("row", "event")]).await;
 }
@@ -64,6 +66,6 @@ async fn every_refusal_has_an_id_under_which_the_log_tells_why() {
     for (answer, code) in [(unsigned, "missing_header"), (nobody, "missing_field")] {
         let id = &answer.headers[HEADER];
         let line = line_with(&relay, &[("delivery.id", id), ("outcome", "refused")]).await;
-        assert_eq!((&line["code"], answer.refusal().1.as_str()), (&Value::from(code), code));
+        assert_eq!((&line["code"], answer.status_and_code().1.as_str()), (&Value::from(code), code));
     }
 }

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use relay_simulator::{Loops, LoopsOptions};
 use relay_testkit::eventually_within;
-use relay_testkit::http::{self, try_send_by};
-use relay_testkit::relay_process::TOKEN;
+use relay_testkit::http::{self, try_send_with};
+use relay_testkit::relay_process::RELAY_TOKEN;
 use serde_json::json;
 use tokio::net::TcpListener;
 
@@ -28,14 +28,14 @@ async fn relay_to(loops: &Loops) -> Relay {
 /// Sends rows as Clay does, a hundred a second, and waits for their answers: how many had each status.
 async fn burst(relay: &Relay, rows: usize) -> (usize, usize) {
     let client = relay::destination::http_client::build().unwrap();
-    let (url, authorization) = (format!("{}/api/v1/contacts/update", relay.base()), format!("Bearer {TOKEN}"));
+    let (url, authorization) = (format!("{}/api/v1/contacts/update", relay.base()), format!("Bearer {RELAY_TOKEN}"));
     let mut sent = Vec::new();
     for number in 0..rows {
         let (url, client, authorization) = (url.clone(), client.clone(), authorization.clone());
         sent.push(tokio::spawn(async move {
             let row = json!({"email": format!("n{number}@example.com")}).to_string();
             let headers = [("authorization", authorization.as_str())];
-            try_send_by(&client, "PUT", &url, &headers, row.into_bytes()).await.map(|answer| answer.status)
+            try_send_with(&client, "PUT", &url, &headers, row.into_bytes()).await.map(|answer| answer.status)
         }));
         tokio::time::sleep(Duration::from_millis(10)).await;
     }

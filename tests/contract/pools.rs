@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use relay_simulator::{Clay, ClayOptions};
-use relay_testkit::deliveries::Listing as _;
+use relay_testkit::deliveries::ListDeliveries as _;
 use relay_testkit::eventually_within;
 use serde_json::Value;
 use tokio::net::TcpListener;

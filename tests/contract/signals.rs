@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use relay_testkit::eventually_within;
 use relay_testkit::http;
-use relay_testkit::mock_destination::{FarEnd, Reply};
+use relay_testkit::mock_destination::{MockDestination, Reply};
 use relay_testkit::row::{self, Route};
 use relay_testkit::webhook::{self, post};
 use serde_json::{Value, json};
@@ -24,7 +24,7 @@ pub(crate) const HIDDEN: [(&str, &str); 16] = [
     ("an idempotency key", "key-of-quill-0815"),
     ("an option", "option-of-quill"),
     ("the Loops key", "loops-key-5d1c-private"),
-    ("the relay's token", relay_testkit::relay_process::TOKEN),
+    ("the relay's token", relay_testkit::relay_process::RELAY_TOKEN),
     ("a wrong token", "wrong-token-77aa-quill"),
     ("the token for Clay", "clay-token-31bb-private"),
     ("the path of Clay's webhook", "pull-in-data-private-4711"),
@@ -74,8 +74,8 @@ fn row_of(number: u32) -> Value {
 /// A relay between its ends.
 pub(crate) struct Run {
     pub(crate) relay: Relay,
-    clay: FarEnd,
-    loops: FarEnd,
+    clay: MockDestination,
+    loops: MockDestination,
 }
 
 /// A relay to which everything has happened.
@@ -87,8 +87,8 @@ pub(crate) async fn after_everything(level: &str) -> Relay {
 
 /// A relay to which nothing has happened yet.
 pub(crate) async fn begin(level: &str) -> Run {
-    let (clay, loops) = (FarEnd::start(Reply::json(200, "{}")).await, FarEnd::start(taken()).await);
-    loops.properties(Reply::json(200, r#"[{"key":"plan","label":"Plan","type":"string"}]"#));
+    let (clay, loops) = (MockDestination::start(Reply::json(200, "{}")).await, MockDestination::start(taken()).await);
+    loops.set_properties_reply(Reply::json(200, r#"[{"key":"plan","label":"Plan","type":"string"}]"#));
     let path = format!("/v3/sources/webhook/{}", hidden("the path of Clay's webhook"));
     let pool = format!("{}-a,{}-b", clay.url(&path), clay.url(&path));
     let api = loops.url("/api");
@@ -184,23 +184,23 @@ async fn rows_are_refused(base: &str) {
 }
 
 /// Loops answers rows whose callers wait.
-async fn loops_answers(relay: &Relay, loops: &FarEnd) {
+async fn loops_answers(relay: &Relay, loops: &MockDestination) {
     let base = relay.base();
     let key = [("idempotency-key", hidden("an idempotency key"))];
     let mut number = 100;
     for status in [200, 409, 400, 404, 422] {
         number += 1;
-        loops.then([if status == 200 { taken() } else { told(status) }]);
+        loops.enqueue_replies([if status == 200 { taken() } else { told(status) }]);
         row::send(base, Route::Event, "", if status == 200 { &key } else { &[] }, row_of(number).to_string()).await;
     }
     let repeat = row::send(base, Route::Event, "", &key, row_of(101).to_string()).await;
     assert_eq!(repeat.json()["duplicate"], true);
-    loops.otherwise(told(401));
+    loops.set_default_reply(told(401));
     assert_eq!(row::contact(base, contact_of(110).to_string()).await.status, 502);
-    loops.otherwise(taken());
-    for failure in [told(500), Reply::html(502), Reply::Reset, told(429).with("Retry-After", "1")] {
+    loops.set_default_reply(taken());
+    for failure in [told(500), Reply::html(502), Reply::Reset, told(429).with_header("Retry-After", "1")] {
         number += 1;
-        loops.then([failure.clone(), failure]);
+        loops.enqueue_replies([failure.clone(), failure]);
         let answer = row::contact(base, contact_of(number).to_string()).await;
         // A reset of a pooled connection is tried again at once. Nothing of it may be left that would meet what comes next.
         let id = &answer.headers["x-relay-delivery-id"];
@@ -209,37 +209,37 @@ async fn loops_answers(relay: &Relay, loops: &FarEnd) {
 }
 
 /// Workers send what was stored.
-async fn workers_meet_loops(relay: &Relay, loops: &FarEnd) {
+async fn workers_meet_loops(relay: &Relay, loops: &MockDestination) {
     let stored = [("prefer", "respond-async")];
     let mut number = 200;
     for (replies, outcome) in [
         (vec![told(422)], "dead"),
         (vec![told(409)], "duplicate"),
-        (vec![told(503).with("Retry-After", "1")], "delivered"),
+        (vec![told(503).with_header("Retry-After", "1")], "delivered"),
         (vec![told(401), told(401)], "held"),
     ] {
         number += 1;
-        loops.then(replies);
+        loops.enqueue_replies(replies);
         let answer = row::send(relay.base(), Route::Event, "", &stored, row_of(number).to_string()).await;
         let id = answer.headers["x-relay-delivery-id"].clone();
         line_with(relay, &[("delivery.id", &id), ("outcome", outcome)]).await;
     }
 }
 
-async fn workers_meet_clay(relay: &Relay, clay: &FarEnd) {
+async fn workers_meet_clay(relay: &Relay, clay: &MockDestination) {
     let mut number = 300;
     for (replies, outcome) in [
         (vec![], "delivered"),
         (vec![told(400)], "dead"),
-        (vec![told(429).with("Retry-After", "1")], "delivered"),
-        (vec![told(503).with("Retry-After", "1")], "delivered"),
+        (vec![told(429).with_header("Retry-After", "1")], "delivered"),
+        (vec![told(503).with_header("Retry-After", "1")], "delivered"),
         (vec![Reply::Reset], "delivered"),
         (vec![told(401), told(401)], "held"),
         (vec![told(403)], "delivered"),
         (vec![told(403)], "held"),
     ] {
         number += 1;
-        clay.then(replies);
+        clay.enqueue_replies(replies);
         let id = format!("msg_{number}");
         let answer = post(relay.base(), &id, &event(number)).await;
         assert_eq!(answer.status, 200);

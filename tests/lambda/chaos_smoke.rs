@@ -1,31 +1,35 @@
 //! A few faults of the suite, briefly; `make chaos` goes through all of them, and for longer.
 
-use relay_testkit::chaos::functions::Functions;
-use relay_testkit::chaos::kinds::{Ailment, Fault, Strike};
+use relay_testkit::chaos::functions::FunctionsUnderTest;
+use relay_testkit::chaos::kinds::{DestinationFault, FaultScenario, RelayFault};
 
 use crate::contract::faults::goes_through;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn between_ends_that_ail_the_functions_lose_nothing_and_keep_the_order() {
-    goes_through::<Functions>(Fault::all_ailments()).await;
+    goes_through::<FunctionsUnderTest>(FaultScenario::all_destination_faults()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_a_ledger_in_trouble_the_functions_acknowledge_nothing_that_is_lost() {
-    goes_through::<Functions>(Fault::relay("DynamoDB in trouble", Strike::Service("dynamodb"))).await;
+    goes_through::<FunctionsUnderTest>(FaultScenario::relay(
+        "DynamoDB in trouble",
+        RelayFault::ServiceOutage("dynamodb"),
+    ))
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn frozen_again_and_again_the_functions_lose_nothing_and_keep_the_order() {
-    goes_through::<Functions>(Fault::relay("relay frozen", Strike::Freeze)).await;
+    goes_through::<FunctionsUnderTest>(FaultScenario::relay("relay frozen", RelayFault::Freeze)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_end_that_takes_a_row_and_resets_the_connection_gets_it_twice_at_the_most() {
-    goes_through::<Functions>(Fault::ends(Ailment::TakesThenResets)).await;
+    goes_through::<FunctionsUnderTest>(FaultScenario::destination(DestinationFault::AcceptThenReset)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_an_end_refuses_for_good_is_kept_or_answered_so_and_what_is_behind_it_goes_on() {
-    goes_through::<Functions>(Fault::ends(Ailment::Refuses)).await;
+    goes_through::<FunctionsUnderTest>(FaultScenario::destination(DestinationFault::RejectSome)).await;
 }

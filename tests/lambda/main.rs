@@ -19,27 +19,27 @@ mod template;
 mod workers;
 
 pub(crate) use relay_testkit::lambda_fake::relay::Relay;
-use relay_testkit::lambda_fake::{Cloud, Setup};
-use relay_testkit::mock_destination::FarEnd;
-use relay_testkit::relay_process::TOKEN;
-pub(crate) use relay_testkit::store_harness::aws::Aws as Store;
-use relay_testkit::webhook::SECRET;
+use relay_testkit::lambda_fake::{FakeStack, Setup};
+use relay_testkit::mock_destination::MockDestination;
+use relay_testkit::relay_process::RELAY_TOKEN;
+pub(crate) use relay_testkit::store_harness::aws::AwsHarness as Store;
+use relay_testkit::webhook::SIGNING_SECRET;
 use serde_json::{Value, json};
 
 /// The document with these Clay webhooks.
-fn to_clay(webhooks: &[&FarEnd]) -> Value {
+fn to_clay(webhooks: &[&MockDestination]) -> Value {
     let webhooks: Vec<Value> = webhooks.iter().map(|clay| json!({"url": clay.url("/v3/sources/webhook/x")})).collect();
     let route = json!({"name": "contacts", "events": ["contact.*"], "webhooks": webhooks});
-    json!({"loops_signing_secrets": [SECRET], "clay_routes": [route]})
+    json!({"loops_signing_secrets": [SIGNING_SECRET], "clay_routes": [route]})
 }
 
 /// The document with a key and a token.
 fn to_loops() -> Value {
-    json!({"loops_api_key": "key", "relay_tokens": [TOKEN]})
+    json!({"loops_api_key": "key", "relay_tokens": [RELAY_TOKEN]})
 }
 
 /// The settings of a stack with this Loops.
-fn settings(loops: &FarEnd) -> Vec<(String, String)> {
+fn settings(loops: &MockDestination) -> Vec<(String, String)> {
     let api = loops.url("/api");
     let settings = [
         ("LOOPS_API_URL", api.as_str()),
@@ -51,7 +51,7 @@ fn settings(loops: &FarEnd) -> Vec<(String, String)> {
 }
 
 /// A stack between these far ends.
-async fn between(loops: &FarEnd, clay: &FarEnd) -> Cloud {
+async fn between(loops: &MockDestination, clay: &MockDestination) -> FakeStack {
     let (loops_to_clay, clay_to_loops) = (Some(to_clay(&[clay])), Some(to_loops()));
-    Cloud::start(Setup { loops_to_clay, clay_to_loops, settings: settings(loops), ..Setup::default() }).await
+    FakeStack::start(Setup { loops_to_clay, clay_to_loops, settings: settings(loops), ..Setup::default() }).await
 }

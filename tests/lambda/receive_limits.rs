@@ -7,8 +7,8 @@ use relay::ports::queue::{Admission, DeliveryMode, FastPath as _, FastPathResult
 use relay_core::contact::ContactKey;
 use relay_core::delivery::{Delivery, DeliveryId, DeliveryKind};
 use relay_core::idempotency::IdempotencyKey;
-use relay_testkit::store_harness::AnyStore as _;
-use relay_testkit::store_harness::scripted_destination::{Answer, End};
+use relay_testkit::store_harness::StoreHarness as _;
+use relay_testkit::store_harness::scripted_destination::{Reply, ScriptedDestination};
 
 use crate::Store;
 
@@ -30,48 +30,48 @@ async fn reasons(store: &Store) -> Vec<(String, u32)> {
 #[tokio::test]
 async fn a_message_that_was_received_too_often_is_buried_and_its_event_can_be_run_again() {
     let mut store = Store::new().await;
-    let (end, event) = (End::new(store.clock()), event(&store));
-    assert_eq!(store.lane().admit(&event, DeliveryMode::Async).await.unwrap(), Admission::Queued);
-    store.receives = Some(950);
+    let (end, event) = (ScriptedDestination::new(store.clock()), event(&store));
+    assert_eq!(store.fast_path().admit(&event, DeliveryMode::Async).await.unwrap(), Admission::Queued);
+    store.receive_count = Some(950);
     store.work(&end).await;
-    assert!(end.got().is_empty());
+    assert!(end.received().is_empty());
     assert_eq!(reasons(&store).await, [("given_up".to_owned(), 0)]);
-    let known = store.known(&event.id).await.unwrap();
+    let known = store.snapshot(&event.id).await.unwrap();
     assert_eq!((known.state.as_str(), known.reason), ("dead", Some(("given_up".to_owned(), None))));
-    store.receives = None;
-    assert_eq!(store.lane().admit_without_record(&event).await.unwrap(), Admission::Direct, "nothing of it waits");
-    store.lane().complete(&event, FastPathResult::Rejected).await.unwrap();
-    assert_eq!(store.lane().admit(&event, DeliveryMode::Async).await.unwrap(), Admission::Queued);
+    store.receive_count = None;
+    assert_eq!(store.fast_path().admit_without_record(&event).await.unwrap(), Admission::Direct, "nothing of it waits");
+    store.fast_path().complete(&event, FastPathResult::Rejected).await.unwrap();
+    assert_eq!(store.fast_path().admit(&event, DeliveryMode::Async).await.unwrap(), Admission::Queued);
     store.work(&end).await;
-    assert_eq!(end.got(), ["event"]);
+    assert_eq!(end.received(), ["event"]);
 }
 
 #[tokio::test]
 async fn a_message_that_was_received_often_and_is_done_is_not_buried() {
     let mut store = Store::new().await;
-    let (end, event) = (End::new(store.clock()), event(&store));
-    assert_eq!(store.lane().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::Direct);
-    store.lane().complete(&event, FastPathResult::Delivered).await.unwrap();
-    store.put_again(&event).await;
-    store.receives = Some(950);
+    let (end, event) = (ScriptedDestination::new(store.clock()), event(&store));
+    assert_eq!(store.fast_path().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::Direct);
+    store.fast_path().complete(&event, FastPathResult::Delivered).await.unwrap();
+    store.resend(&event).await;
+    store.receive_count = Some(950);
     store.work(&end).await;
-    assert!(reasons(&store).await.is_empty() && end.got().is_empty());
-    assert_eq!(store.known(&event.id).await.unwrap().state, "delivered");
+    assert!(reasons(&store).await.is_empty() && end.received().is_empty());
+    assert_eq!(store.snapshot(&event.id).await.unwrap().state, "delivered");
 }
 
 #[tokio::test]
 async fn what_waits_for_a_person_is_kept_for_ten_days_and_then_given_up() {
     let mut store = Store::new().await;
-    let (end, event) = (End::new(store.clock()), event(&store));
-    end.otherwise(Answer::NeedsMending);
-    assert_eq!(store.lane().admit(&event, DeliveryMode::Async).await.unwrap(), Admission::Queued);
+    let (end, event) = (ScriptedDestination::new(store.clock()), event(&store));
+    end.set_default_reply(Reply::NeedsOperator);
+    assert_eq!(store.fast_path().admit(&event, DeliveryMode::Async).await.unwrap(), Admission::Queued);
     for _ in 0..40 {
         store.work(&end).await;
-        assert_eq!(store.known(&event.id).await.unwrap().state, "waiting");
-        store.let_pass(SignedDuration::from_hours(6)).await;
+        assert_eq!(store.snapshot(&event.id).await.unwrap().state, "waiting");
+        store.advance(SignedDuration::from_hours(6)).await;
     }
-    store.let_pass(SignedDuration::from_mins(1)).await;
+    store.advance(SignedDuration::from_mins(1)).await;
     store.work(&end).await;
-    assert_eq!(end.got().len(), 40);
+    assert_eq!(end.received().len(), 40);
     assert_eq!(reasons(&store).await, [("given_up".to_owned(), 40)]);
 }

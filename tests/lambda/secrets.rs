@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use relay_testkit::lambda_fake::services::Trouble;
-use relay_testkit::lambda_fake::{Cloud, Setup};
+use relay_testkit::lambda_fake::services::ServiceFault;
+use relay_testkit::lambda_fake::{FakeStack, Setup};
 use relay_testkit::row::contact;
-use relay_testkit::webhook::{self, created, post};
+use relay_testkit::webhook::{self, contact_created, post};
 use relay_testkit::{eventually, eventually_within};
 use serde_json::json;
 
@@ -18,14 +18,18 @@ async fn a_secret_that_could_never_be_read_is_503_to_loops_and_429_to_clay_until
     let (loops, clay) = ends().await;
     let cloud = between(&loops, &clay).await;
     for trouble in TROUBLES {
-        cloud.services().trouble("secretsmanager", trouble);
-        post(&cloud.base(), "msg_1", &created("ada@example.com")).await.assert_refused(503, "unavailable", None);
+        cloud.services().inject("secretsmanager", trouble);
+        post(&cloud.base(), "msg_1", &contact_created("ada@example.com")).await.assert_error_response(
+            503,
+            "unavailable",
+            None,
+        );
         let answer = contact(&cloud.base(), row_of("ada@example.com")).await;
-        answer.assert_refused(429, "unavailable", None);
+        answer.assert_error_response(429, "unavailable", None);
         assert_eq!(answer.headers["retry-after"], "1");
     }
-    cloud.services().mend();
-    assert_eq!(post(&cloud.base(), "msg_1", &created("ada@example.com")).await.status, 200);
+    cloud.services().clear();
+    assert_eq!(post(&cloud.base(), "msg_1", &contact_created("ada@example.com")).await.status, 200);
     assert_eq!(contact(&cloud.base(), row_of("ada@example.com")).await.status, 200);
 }
 
@@ -35,12 +39,12 @@ async fn a_secret_that_was_read_once_serves_on_while_it_cannot_be_read() {
     let mut settings = settings(&loops);
     settings.push(("SECRET_TTL_SECONDS".to_owned(), "1".to_owned()));
     let (loops_to_clay, clay_to_loops) = (Some(to_clay(&[&clay])), Some(to_loops()));
-    let cloud = Cloud::start(Setup { loops_to_clay, clay_to_loops, settings, ..Setup::default() }).await;
-    assert_eq!(post(&cloud.base(), "msg_1", &created("ada@example.com")).await.status, 200);
-    cloud.services().trouble("secretsmanager", Trouble::Fails);
+    let cloud = FakeStack::start(Setup { loops_to_clay, clay_to_loops, settings, ..Setup::default() }).await;
+    assert_eq!(post(&cloud.base(), "msg_1", &contact_created("ada@example.com")).await.status, 200);
+    cloud.services().inject("secretsmanager", ServiceFault::InternalError);
     let told = "serves on";
     eventually("a secret past its time", async || {
-        assert_eq!(post(&cloud.base(), "msg_2", &created("bob@example.com")).await.status, 200);
+        assert_eq!(post(&cloud.base(), "msg_2", &contact_created("bob@example.com")).await.status, 200);
         cloud.log().contains(told).then_some(())
     })
     .await;
@@ -50,8 +54,8 @@ async fn a_secret_that_was_read_once_serves_on_while_it_cannot_be_read() {
 async fn a_rotated_secret_is_taken_without_a_gap() {
     let (loops, clay) = ends().await;
     let cloud = between(&loops, &clay).await;
-    assert_eq!(post(&cloud.base(), "msg_1", &created("ada@example.com")).await.status, 200);
-    let rotated = json!({"loops_signing_secrets": ["whsec_c3VwZXItc2VjcmV0LWtleS1ieXRlcw==", webhook::SECRET]});
+    assert_eq!(post(&cloud.base(), "msg_1", &contact_created("ada@example.com")).await.status, 200);
+    let rotated = json!({"loops_signing_secrets": ["whsec_c3VwZXItc2VjcmV0LWtleS1ieXRlcw==", webhook::SIGNING_SECRET]});
     cloud.stack().put_secret("LoopsToClaySecret", &rotated).await;
     // Signed with the new one, which no sandbox has read yet.
     let body = br#"{"eventName":"testing.testEvent"}"#;
@@ -70,7 +74,7 @@ async fn a_rotated_secret_is_taken_without_a_gap() {
         let headers = [("webhook-id", "msg_3"), ("webhook-timestamp", &time), ("webhook-signature", "v1,AAAA")];
         let forged =
             relay_testkit::http::send("POST", &format!("{}/webhooks/loops", cloud.base()), &headers, body).await;
-        forged.assert_refused(401, "invalid_signature", None);
+        forged.assert_error_response(401, "invalid_signature", None);
     }
     assert_eq!(readings(), before, "within half a minute of the last reading");
 }
@@ -78,8 +82,8 @@ async fn a_rotated_secret_is_taken_without_a_gap() {
 #[tokio::test]
 async fn a_secret_that_is_filled_in_after_the_first_try_works_at_once() {
     let (loops, clay) = ends().await;
-    let cloud = Cloud::start(Setup { settings: settings(&loops), ..Setup::default() }).await;
-    let token = cloud.stack().described()["secrets"]["ClayToLoopsSecret"]["document"]["relay_tokens"].clone();
+    let cloud = FakeStack::start(Setup { settings: settings(&loops), ..Setup::default() }).await;
+    let token = cloud.stack().description()["secrets"]["ClayToLoopsSecret"]["document"]["relay_tokens"].clone();
     let authorization = format!("Bearer {}", token.as_str().unwrap());
     let headers = [("authorization", authorization.as_str())];
     let url = format!("{}/api/v1/contacts/update", cloud.base());
@@ -89,7 +93,7 @@ async fn a_secret_that_is_filled_in_after_the_first_try_works_at_once() {
     cloud.stack().put_secret("LoopsToClaySecret", &to_clay(&[&clay])).await;
     cloud.stack().put_secret("ClayToLoopsSecret", &json!({"loops_api_key": "key", "relay_tokens": [token]})).await;
     eventually_within(Duration::from_secs(40), "both secrets in use", async || {
-        let webhook = post(&cloud.base(), "msg_1", &created("ada@example.com")).await;
+        let webhook = post(&cloud.base(), "msg_1", &contact_created("ada@example.com")).await;
         let row = relay_testkit::http::send("PUT", &url, &headers, row_of("ada@example.com")).await;
         ((webhook.status, row.status) == (200, 200)).then_some(())
     })

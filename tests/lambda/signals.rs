@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::process::Stdio;
 
 use relay_testkit::eventually;
-use relay_testkit::lambda_fake::stack::{Stack, array, binaries, emulated, template, text};
-use relay_testkit::mock_destination::{FarEnd, Reply};
+use relay_testkit::lambda_fake::stack::{Stack, array, binaries, expect_str, lambda_environment, template};
+use relay_testkit::mock_destination::{MockDestination, Reply};
 use relay_testkit::row::contact;
-use relay_testkit::webhook::{created, post};
+use relay_testkit::webhook::{contact_created, post};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
@@ -54,12 +54,12 @@ fn reported(lines: &[Value]) -> BTreeSet<Metric> {
         for directive in array(&line["_aws"]["CloudWatchMetrics"]) {
             assert!(line["_aws"]["Timestamp"].as_u64().is_some_and(|time| time > 1_700_000_000_000), "{line}");
             for dimensions in array(&directive["Dimensions"]) {
-                let [dimension] = array(dimensions).map(text).collect::<Vec<_>>()[..] else { panic!("{line}") };
+                let [dimension] = array(dimensions).map(expect_str).collect::<Vec<_>>()[..] else { panic!("{line}") };
                 for defined in array(&directive["Metrics"]) {
-                    let name = text(&defined["Name"]);
+                    let name = expect_str(&defined["Name"]);
                     assert!(line[name].is_u64() && defined["Unit"].is_string(), "{name} in {line}");
-                    let value = if dimension == "webhook" { "*" } else { text(&line[dimension]) };
-                    reported.insert(metric([text(&directive["Namespace"]), name, dimension, value]));
+                    let value = if dimension == "webhook" { "*" } else { expect_str(&line[dimension]) };
+                    reported.insert(metric([expect_str(&directive["Namespace"]), name, dimension, value]));
                 }
             }
         }
@@ -79,7 +79,7 @@ fn of_alarms(stack: &Value) -> BTreeSet<Metric> {
         .map(|each| {
             let [dimension] = array(&each["Dimensions"]).collect::<Vec<_>>()[..] else { panic!("{each}") };
             let named = [&each["Namespace"], &each["MetricName"], &dimension["Name"], &dimension["Value"]];
-            metric(named.map(text))
+            metric(named.map(expect_str))
         })
         .collect()
 }
@@ -92,7 +92,7 @@ fn of_dashboard(stack: &Value) -> BTreeSet<Metric> {
         let parts: Vec<&Value> = array(part).collect();
         match parts.as_slice() {
             [options] => {
-                let expression = text(&options["expression"]);
+                let expression = expect_str(&options["expression"]);
                 // SEARCH('{namespace,dimension} MetricName="name"', …)
                 if let Some(search) = expression.strip_prefix("SEARCH('{") {
                     let (schema, rest) = search.split_once("} MetricName=\"").unwrap();
@@ -101,7 +101,7 @@ fn of_dashboard(stack: &Value) -> BTreeSet<Metric> {
                 }
             }
             [namespace, name, dimension, value, ..] => {
-                looked.insert(metric([namespace, name, dimension, value].map(|part| text(part))));
+                looked.insert(metric([namespace, name, dimension, value].map(|part| expect_str(part))));
             }
             _ => panic!("{part}"),
         }
@@ -118,22 +118,22 @@ async fn the_alarms_and_the_dashboard_look_at_what_is_reported() {
     let run = begin("info").await;
     let relay = &run.relay;
     // What a worker has delivered and could not take off the queue comes back.
-    relay.lose_answers(true);
-    assert_eq!(post(relay.base(), "msg_1", &created("probe@example.com")).await.status, 200);
+    relay.drop_responses(true);
+    assert_eq!(post(relay.base(), "msg_1", &contact_created("probe@example.com")).await.status, 200);
     line_with(relay, &[("webhook.id", "msg_1"), ("outcome", "delivered")]).await;
     eventually("a repeat that is known", async || {
-        relay.let_time_pass().await;
+        relay.make_all_visible().await;
         let known = |line: &Value| line["webhook.id"] == "msg_1" && line["outcome"] == "duplicate";
         lines(relay).iter().any(known).then_some(())
     })
     .await;
-    relay.lose_answers(false);
-    relay.let_time_pass().await;
+    relay.drop_responses(false);
+    relay.make_all_visible().await;
     run.everything().await;
-    let stack = relay.described();
+    let stack = relay.description();
     let reported = reported(&lines(relay));
     for looked in [of_alarms(stack), of_dashboard(stack)] {
-        let own = looked.iter().filter(|metric| metric.0 == text(&stack["stack"])).count();
+        let own = looked.iter().filter(|metric| metric.0 == expect_str(&stack["stack"])).count();
         assert!(own >= 4 && looked.len() > own, "{looked:#?}");
         for metric in looked {
             assert!(is_of_aws(&metric) || reported.contains(&metric), "nobody reports {metric:?}: {reported:#?}");
@@ -153,15 +153,15 @@ async fn what_is_not_to_be_heard_is_reported_all_the_same() {
     let relay = relay_to(&loops, &[("RUST_LOG", "error")]).await;
     assert_eq!(contact(relay.base(), row_of("ada@example.com")).await.status, 200);
     let line = eventually("a line that counts", async || lines(&relay).into_iter().next()).await;
-    assert_eq!((line["delivered"].as_u64(), text(&line["direction"])), (Some(1), "clay-to-loops"));
+    assert_eq!((line["delivered"].as_u64(), expect_str(&line["direction"])), (Some(1), "clay-to-loops"));
     assert!(line.get("delivery.id").is_none() && line.get("contact").is_none(), "{line}");
 }
 
 #[tokio::test]
 async fn a_pool_that_is_used_up_is_reported_as_full() {
-    let clay = FarEnd::start(Reply::status(403)).await;
+    let clay = MockDestination::start(Reply::status(403)).await;
     let relay = webhooks::relay_to(&clay, &[]).await;
-    assert_eq!(post(relay.base(), "msg_1", &created("ada@example.com")).await.status, 200);
+    assert_eq!(post(relay.base(), "msg_1", &contact_created("ada@example.com")).await.status, 200);
     let held = line_with(&relay, &[("reason", "clay_webhooks_exhausted")]).await;
     assert_eq!((held["pool_used"].as_u64(), held["submissions"].as_u64()), (Some(100), Some(50_000)));
 }
@@ -219,12 +219,13 @@ async fn each_alarm_rings_when_the_runbook_says_and_tells_whoever_is_to_be_told(
 
 #[tokio::test]
 async fn each_alarm_says_what_to_do_and_leads_to_its_section_of_the_runbook() {
-    let stack = Stack::make().await.described().clone();
+    let stack = Stack::create().await.description().clone();
     let alarms = stack["alarms"].as_object().unwrap();
     assert_eq!(alarms.len(), 12);
     for alarm in alarms.values() {
-        let name = text(&alarm["AlarmName"]).strip_prefix(text(&stack["stack"])).unwrap().trim_start_matches('-');
-        let description = text(&alarm["AlarmDescription"]);
+        let name =
+            expect_str(&alarm["AlarmName"]).strip_prefix(expect_str(&stack["stack"])).unwrap().trim_start_matches('-');
+        let description = expect_str(&alarm["AlarmDescription"]);
         // The most that CloudWatch takes is 1,024.
         let advice = description.strip_suffix(&format!(": {RUNBOOK}{name}")).unwrap_or_else(|| panic!("{description}"));
         assert!((80..700).contains(&advice.len()), "{advice}");
@@ -234,9 +235,9 @@ async fn each_alarm_says_what_to_do_and_leads_to_its_section_of_the_runbook() {
 
 #[tokio::test]
 async fn the_dashboard_shows_every_alarm_and_its_sums_add_up_metrics_that_are_there() {
-    let stack = Stack::make().await.described().clone();
+    let stack = Stack::create().await.description().clone();
     let dashboard = &stack["dashboards"]["Dashboard"];
-    assert!(text(&stack["outputs"]["DashboardUrl"]).ends_with(text(&dashboard["name"])));
+    assert!(expect_str(&stack["outputs"]["DashboardUrl"]).ends_with(expect_str(&dashboard["name"])));
     let widgets: Vec<&Value> = array(&dashboard["body"]["widgets"]).collect();
     let shown = widgets.iter().flat_map(|widget| array(&widget["properties"]["alarms"])).count();
     assert_eq!(shown, stack["alarms"].as_object().unwrap().len());
@@ -246,7 +247,7 @@ async fn the_dashboard_shows_every_alarm_and_its_sums_add_up_metrics_that_are_th
         for options in
             metrics().filter_map(|part| array(part).last()).filter(|options| options["expression"].is_string())
         {
-            let expression = text(&options["expression"]);
+            let expression = expect_str(&options["expression"]);
             let words = expression.split(|letter: char| !letter.is_ascii_alphanumeric());
             let used = words.filter(|word| word.starts_with(|first: char| first.is_ascii_lowercase()));
             let unknown: Vec<&str> = used.filter(|word| !ids.contains(word)).collect();
@@ -259,21 +260,21 @@ async fn the_dashboard_shows_every_alarm_and_its_sums_add_up_metrics_that_are_th
 async fn the_ledger_knows_a_contact_by_the_hash_of_the_log() {
     let clay = clay().await;
     let relay = webhooks::relay_to(&clay, &[]).await;
-    assert_eq!(post(relay.base(), "msg_1", &created("ada@example.com")).await.status, 200);
+    assert_eq!(post(relay.base(), "msg_1", &contact_created("ada@example.com")).await.status, 200);
     let delivered = line_with(&relay, &[("outcome", "delivered")]).await;
-    let table = text(&relay.described()["tables"]["Ledger"]["name"]).to_owned();
-    let key = format!("delivery#{}", text(&delivered["delivery.id"]));
+    let table = expect_str(&relay.description()["tables"]["Ledger"]["name"]).to_owned();
+    let key = format!("delivery#{}", expect_str(&delivered["delivery.id"]));
     let known = async || relay.ledger_item(&table, &key).await.get("contact_hash").cloned();
     assert_eq!(known().await.as_deref(), delivered["contact"].as_str());
     // Somebody else under the same id is not who was delivered.
-    assert_eq!(post(relay.base(), "msg_1", &created("bob@example.com")).await.status, 200);
+    assert_eq!(post(relay.base(), "msg_1", &contact_created("bob@example.com")).await.status, 200);
     line_with(&relay, &[("reason", "id_conflict")]).await;
     assert_eq!(known().await.as_deref(), delivered["contact"].as_str());
 }
 
 #[tokio::test]
 async fn a_function_that_cannot_start_says_why_in_lines_of_the_log() {
-    let mut environment = emulated("http://127.0.0.1:9", "loops-to-clay");
+    let mut environment = lambda_environment("http://127.0.0.1:9", "loops-to-clay");
     environment.insert("LOOPS_API_URL".to_owned(), "http://private.example/private-path".to_owned());
     environment.insert("RUST_LOG".to_owned(), "private-level".to_owned());
     let mut command = Command::new(binaries().join("loops-to-clay"));

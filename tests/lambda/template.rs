@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use relay_testkit::lambda_fake::stack::{Stack, array, template, text};
+use relay_testkit::lambda_fake::stack::{Stack, array, expect_str, template};
 use serde_json::{Value, json};
 
 async fn stack() -> Value {
-    Stack::make().await.described().clone()
+    Stack::create().await.description().clone()
 }
 
 fn all<'a>(stack: &'a Value, kind: &str) -> impl Iterator<Item = (&'a String, &'a Value)> {
@@ -14,23 +14,23 @@ fn all<'a>(stack: &'a Value, kind: &str) -> impl Iterator<Item = (&'a String, &'
 }
 
 fn seconds(value: &Value) -> u64 {
-    text(value).parse().unwrap()
+    expect_str(value).parse().unwrap()
 }
 
 #[tokio::test]
 async fn each_function_has_a_role_of_its_own_that_names_exact_resources() {
     let stack = stack().await;
-    let roles: BTreeSet<&str> = all(&stack, "functions").map(|(_, function)| text(&function["role"])).collect();
+    let roles: BTreeSet<&str> = all(&stack, "functions").map(|(_, function)| expect_str(&function["role"])).collect();
     assert_eq!(roles.len(), 5);
     for (name, role) in all(&stack, "roles") {
         assert!(array(&role["managed_policies"]).next().is_none(), "{name}");
         for statement in array(&role["statements"]) {
             for action in array(&statement["actions"]) {
-                assert!(!text(action).contains('*'), "{name}: {action}");
+                assert!(!expect_str(action).contains('*'), "{name}: {action}");
             }
             for resource in array(&statement["resources"]) {
                 // The streams of its own log group, which Lambda names.
-                let exact = text(resource).trim_end_matches(":*");
+                let exact = expect_str(resource).trim_end_matches(":*");
                 assert!(exact.starts_with("arn:aws:") && !exact.contains('*'), "{name}: {resource}");
             }
         }
@@ -44,8 +44,11 @@ async fn every_function_is_the_binary_of_its_name_on_the_newest_runtime() {
     let expected = ["clay-delivery", "clay-to-loops-contact", "clay-to-loops-event", "loops-delivery", "loops-to-clay"];
     assert_eq!(names, expected.into());
     for (name, function) in all(&stack, "functions") {
-        assert_eq!((text(&function["binary"]), text(&function["runtime"])), (name.as_str(), "provided.al2023"));
-        assert_eq!((function["memory"].as_u64(), text(&function["architectures"][0])), (Some(128), "arm64"));
+        assert_eq!(
+            (expect_str(&function["binary"]), expect_str(&function["runtime"])),
+            (name.as_str(), "provided.al2023")
+        );
+        assert_eq!((function["memory"].as_u64(), expect_str(&function["architectures"][0])), (Some(128), "arm64"));
         // Should a library look for the system's certificates, it reads one file instead of a folder.
         assert_eq!(function["environment"]["SSL_CERT_FILE"], "/etc/pki/tls/certs/ca-bundle.crt", "{name}");
         assert_eq!(function["logging"]["LogFormat"], "JSON", "{name}");
@@ -63,7 +66,7 @@ async fn every_function_is_the_binary_of_its_name_on_the_newest_runtime() {
 async fn the_three_routes_lead_to_their_functions() {
     let stack = stack().await;
     let mut routes: Vec<[&str; 3]> = array(&stack["routes"])
-        .map(|route| [text(&route["method"]), text(&route["path"]), text(&route["function"])])
+        .map(|route| [expect_str(&route["method"]), expect_str(&route["path"]), expect_str(&route["function"])])
         .collect();
     routes.sort_unstable();
     let expected = [
@@ -77,7 +80,7 @@ async fn the_three_routes_lead_to_their_functions() {
             stage["throttling"]["ThrottlingRateLimit"].is_number()
                 || stage["throttling"]["ThrottlingRateLimit"].is_string()
         );
-        let format = text(&stage["access_log"]["format"]);
+        let format = expect_str(&stage["access_log"]["format"]);
         for private in ["$context.path", "querystring", "header", "body", "authorizer"] {
             assert!(!format.contains(private), "{private} in {format}");
         }
@@ -88,8 +91,8 @@ async fn the_three_routes_lead_to_their_functions() {
 async fn queues_keep_what_waits_for_as_long_as_the_contract_says() {
     let stack = stack().await;
     for source in array(&stack["event_sources"]) {
-        let queue = &stack["queues"][text(&source["queue"])];
-        let function = &stack["functions"][text(&source["function"])];
+        let queue = &stack["queues"][expect_str(&source["queue"])];
+        let function = &stack["functions"][expect_str(&source["function"])];
         let visibility = seconds(&queue["attributes"]["VisibilityTimeout"]);
         assert!(visibility >= 6 * function["timeout"].as_u64().unwrap(), "AWS asks for six times the timeout");
         assert_eq!(queue["attributes"]["FifoQueue"], "true");
@@ -97,7 +100,7 @@ async fn queues_keep_what_waits_for_as_long_as_the_contract_says() {
         // A delivery that is held is received once a minute for a quarter of an hour, then every fifteen minutes.
         let receives = queue["redrive"]["max_receive_count"].as_u64().unwrap();
         assert!((15 + 10 * 24 * 4..=1000).contains(&receives), "{receives} receives are fewer than ten days have");
-        let dead = &stack["queues"][text(&queue["redrive"]["dead_letters"])];
+        let dead = &stack["queues"][expect_str(&queue["redrive"]["dead_letters"])];
         assert_eq!(seconds(&dead["attributes"]["MessageRetentionPeriod"]), 14 * 86_400);
         assert_eq!(
             (source["maximum_concurrency"].as_u64(), &source["report_batch_item_failures"]),
@@ -121,12 +124,12 @@ async fn the_ledger_forgets_in_time_and_can_be_restored() {
 async fn the_relay_token_is_generated_and_everything_else_a_placeholder() {
     let stack = stack().await;
     let secrets = &stack["secrets"];
-    let token = text(&secrets["ClayToLoopsSecret"]["document"]["relay_tokens"]);
+    let token = expect_str(&secrets["ClayToLoopsSecret"]["document"]["relay_tokens"]);
     assert!(token.len() >= 32 && token.bytes().all(|byte| byte.is_ascii_alphanumeric()), "{} characters", token.len());
-    assert!(text(&secrets["ClayToLoopsSecret"]["document"]["loops_api_key"]).starts_with("REPLACE"));
+    assert!(expect_str(&secrets["ClayToLoopsSecret"]["document"]["loops_api_key"]).starts_with("REPLACE"));
     let loops = &secrets["LoopsToClaySecret"]["document"];
-    assert!(text(&loops["loops_signing_secrets"][0]).starts_with("REPLACE"));
-    assert!(text(&loops["clay_routes"][0]["webhooks"][0]["url"]).starts_with("REPLACE"));
+    assert!(expect_str(&loops["loops_signing_secrets"][0]).starts_with("REPLACE"));
+    assert!(expect_str(&loops["clay_routes"][0]["webhooks"][0]["url"]).starts_with("REPLACE"));
 }
 
 #[test]
@@ -155,7 +158,7 @@ async fn outputs_give_the_three_urls_and_the_names_of_the_secrets() {
         ("ClayContactUrl", "/api/v1/contacts/update"),
         ("ClayEventUrl", "/api/v1/events/send"),
     ] {
-        let url = text(&outputs[output]);
+        let url = expect_str(&outputs[output]);
         assert!(url.starts_with("https://") && url.ends_with(path), "{url}");
     }
     assert_eq!(outputs["LoopsToClaySecretName"], stack["secrets"]["LoopsToClaySecret"]["name"]);

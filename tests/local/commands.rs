@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use base64::Engine as _;
-use relay_testkit::deliveries::Listing as _;
-use relay_testkit::http::{Answer, send};
-use relay_testkit::mock_destination::{FarEnd, Reply};
-use relay_testkit::relay_process::{Folder, Relay, TOKEN, command, settings};
+use relay_testkit::deliveries::ListDeliveries as _;
+use relay_testkit::http::{Response, send};
+use relay_testkit::mock_destination::{MockDestination, Reply};
+use relay_testkit::relay_process::{DataFolder, RELAY_TOKEN, Relay, command, settings};
 use relay_testkit::{eventually, webhook};
 use serde_json::Value;
 
@@ -34,7 +34,7 @@ async fn send_webhook_signs_posts_and_follows_an_event_to_clay() {
     let output = run(&relay, &["send-webhook", file.to_str().unwrap()]).await;
     assert!(output.status.success(), "{output:?}");
     assert_eq!(out(&output), "200 {\"success\":true,\"status\":\"queued\"}\ndelivered to Clay\n");
-    let rows = send("GET", &format!("{}/rows", relay.simulated("Clay")), &[], "").await.json();
+    let rows = send("GET", &format!("{}/rows", relay.simulator_url("Clay")), &[], "").await.json();
     assert_eq!(rows[0]["body"], serde_json::from_slice::<Value>(&std::fs::read(file).unwrap()).unwrap());
 }
 
@@ -49,7 +49,7 @@ async fn send_webhook_of_the_test_event_is_taken_and_goes_no_further() {
 
 #[tokio::test]
 async fn send_webhook_says_what_is_missing() {
-    let folder = Folder::new();
+    let folder = DataFolder::new();
     let data = folder.path().display().to_string();
     let file = events("loops/contact.created.json");
     let complain = async |given: &[(&str, &str)], file: &str| {
@@ -74,7 +74,7 @@ async fn the_headers_that_sign_prints_are_those_of_the_public_library_and_open_t
     let output = run(&relay, &["sign", "--id", "msg_1", "--timestamp", &timestamp, file.to_str().unwrap()]).await;
     let printed = out(&output);
     let headers: Vec<(&str, &str)> = printed.lines().map(|line| line.split_once(": ").unwrap()).collect();
-    let library = standardwebhooks::Webhook::new(webhook::SECRET).unwrap().sign("msg_1", now, &body).unwrap();
+    let library = standardwebhooks::Webhook::new(webhook::SIGNING_SECRET).unwrap().sign("msg_1", now, &body).unwrap();
     assert_eq!(headers, [("webhook-id", "msg_1"), ("webhook-timestamp", &timestamp), ("webhook-signature", &library)]);
     let answer = send("POST", &format!("{}/webhooks/loops", relay.base()), &headers, body).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
@@ -83,8 +83,8 @@ async fn the_headers_that_sign_prints_are_those_of_the_public_library_and_open_t
 #[tokio::test]
 async fn deliveries_shows_a_table_with_reasons() {
     let relay = Relay::start(&[("CLAY_WEBHOOK_URL", "")]).await;
-    webhook::post(relay.base(), "msg_1", &webhook::created("ada@example.com")).await;
-    relay.delivery_because("no_webhook").await;
+    webhook::post(relay.base(), "msg_1", &webhook::contact_created("ada@example.com")).await;
+    relay.wait_for_reason("no_webhook").await;
     let table = out(&run(&relay, &["deliveries"]).await);
     assert!(table.contains("waiting") && table.contains("no_webhook") && table.contains("loops-to-clay"), "{table}");
     assert!(!table.contains("ada"), "{table}");
@@ -94,11 +94,11 @@ async fn deliveries_shows_a_table_with_reasons() {
 
 #[tokio::test]
 async fn a_dead_letter_is_listed_with_why_when_and_how_often() {
-    let clay = FarEnd::start(Reply::status(422)).await;
-    clay.then([Reply::status(500)]);
+    let clay = MockDestination::start(Reply::status(422)).await;
+    clay.enqueue_replies([Reply::status(500)]);
     let relay = Relay::start(&[("CLAY_WEBHOOK_URL", &clay.url("/hook"))]).await;
-    webhook::post(relay.base(), "msg_1", &webhook::created("ada@example.com")).await;
-    let dead = relay.delivery_in("dead").await;
+    webhook::post(relay.base(), "msg_1", &webhook::contact_created("ada@example.com")).await;
+    let dead = relay.wait_for_state("dead").await;
     assert_eq!(
         (&dead["reason"], &dead["status"], &dead["attempts"]),
         (&"clay_rejected".into(), &422.into(), &2.into())
@@ -120,7 +120,7 @@ async fn a_dead_letter_is_listed_with_why_when_and_how_often() {
 
 #[tokio::test]
 async fn deliveries_of_a_folder_without_a_store_is_an_empty_list() {
-    let folder = Folder::new();
+    let folder = DataFolder::new();
     let data = folder.path().display().to_string();
     let output = command(&settings(&[("RELAY_DATA", &data)])).args(["deliveries", "--json"]).output().await.unwrap();
     assert_eq!(out(&output).trim(), "[]");
@@ -128,7 +128,7 @@ async fn deliveries_of_a_folder_without_a_store_is_an_empty_list() {
 
 #[tokio::test]
 async fn a_folder_that_is_not_there_is_not_taken_for_an_empty_one() {
-    let folder = Folder::new();
+    let folder = DataFolder::new();
     let file = events("loops/contact.created.json");
     for (arguments, complaint) in [
         (vec!["deliveries"], "is not a data folder"),
@@ -144,7 +144,7 @@ async fn a_folder_that_is_not_there_is_not_taken_for_an_empty_one() {
 }
 
 /// Sends what a gateway's event file holds, as the gateway got it.
-async fn replay(relay: &Relay, file: &str) -> Answer {
+async fn replay(relay: &Relay, file: &str) -> Response {
     let event: Value = serde_json::from_slice(&std::fs::read(events("api-gateway").join(file)).unwrap()).unwrap();
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let headers: BTreeMap<String, String> = event["headers"]
@@ -166,7 +166,7 @@ async fn replay(relay: &Relay, file: &str) -> Answer {
 
 #[tokio::test]
 async fn the_gateway_events_of_every_route_are_taken() {
-    let relay = Relay::start(&[("RELAY_TOKEN", TOKEN), ("SIGNATURE_TOLERANCE_SECONDS", "0")]).await;
+    let relay = Relay::start(&[("RELAY_TOKEN", RELAY_TOKEN), ("SIGNATURE_TOLERANCE_SECONDS", "0")]).await;
     for file in ["loops-webhook.json", "loops-webhook-base64.json", "contact-update.json", "event-send.json"] {
         let answer = replay(&relay, file).await;
         assert_eq!(answer.status, 200, "{file}: {}", answer.text());
@@ -176,7 +176,7 @@ async fn the_gateway_events_of_every_route_are_taken() {
 #[tokio::test]
 async fn every_row_in_the_events_folder_reaches_loops() {
     let relay = Relay::start(&[]).await;
-    let authorization = format!("Bearer {TOKEN}");
+    let authorization = format!("Bearer {RELAY_TOKEN}");
     let headers = [("authorization", authorization.as_str()), ("content-type", "application/json")];
     for (file, method, path) in [
         ("contact.json", "PUT", "contacts/update"),
@@ -190,7 +190,7 @@ async fn every_row_in_the_events_folder_reaches_loops() {
         assert!([200, 202].contains(&answer.status), "{file}: {}", answer.text());
     }
     let (contacts, events) =
-        (format!("{}/contacts", relay.simulated("Loops")), format!("{}/events", relay.simulated("Loops")));
+        (format!("{}/contacts", relay.simulator_url("Loops")), format!("{}/events", relay.simulator_url("Loops")));
     eventually("the contacts and both events at Loops", async || {
         let contacts = send("GET", &contacts, &[], "").await.json();
         let events = send("GET", &events, &[], "").await.json();
@@ -203,7 +203,7 @@ async fn every_row_in_the_events_folder_reaches_loops() {
 #[tokio::test]
 async fn the_simulated_loops_lists_what_was_made_there() {
     let relay = Relay::start(&[]).await;
-    let api = relay.simulated("Loops");
+    let api = relay.simulator_url("Loops");
     let headers = [("authorization", "Bearer simulated"), ("content-type", "application/json")];
     let made =
         send("POST", &format!("{api}/api/v1/contacts/properties"), &headers, r#"{"name":"planSeats","type":"number"}"#)

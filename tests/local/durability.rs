@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use relay_testkit::deliveries::Listing as _;
-use relay_testkit::http::{send, try_send, try_send_by};
-use relay_testkit::mock_destination::{FarEnd, Reply};
-use relay_testkit::relay_process::{Relay, TOKEN};
+use relay_testkit::deliveries::ListDeliveries as _;
+use relay_testkit::http::{send, try_send, try_send_with};
+use relay_testkit::mock_destination::{MockDestination, Reply};
+use relay_testkit::relay_process::{RELAY_TOKEN, Relay};
 use relay_testkit::{eventually, webhook};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
@@ -15,9 +15,9 @@ use tokio::sync::Semaphore;
 const WEBHOOKS: usize = 500;
 
 /// How often each contact's row arrived at the far end.
-fn arrivals(clay: &FarEnd) -> BTreeMap<String, usize> {
+fn arrivals(clay: &MockDestination) -> BTreeMap<String, usize> {
     let mut arrivals = BTreeMap::new();
-    for got in clay.got() {
+    for got in clay.received() {
         let row: Value = serde_json::from_slice(&got.body).unwrap();
         *arrivals.entry(row["contactIdentity"]["email"].as_str().unwrap().to_owned()).or_default() += 1;
     }
@@ -27,9 +27,9 @@ fn arrivals(clay: &FarEnd) -> BTreeMap<String, usize> {
 /// Posts the webhooks, thirty at a time, and kills the relay when so many of them are answered; gives those that were.
 async fn post_and_kill(
     relay: Relay,
-    clay: &FarEnd,
+    clay: &MockDestination,
     kill_after: usize,
-) -> (relay_testkit::relay_process::Folder, BTreeSet<String>) {
+) -> (relay_testkit::relay_process::DataFolder, BTreeSet<String>) {
     let answered = Arc::new(AtomicUsize::new(0));
     let client = relay::destination::http_client::build().unwrap();
     let senders = Arc::new(Semaphore::new(30));
@@ -40,10 +40,10 @@ async fn post_and_kill(
             tokio::spawn(async move {
                 let _sender = senders.acquire_owned().await.ok()?;
                 let email = format!("n{number}@example.com");
-                let body = webhook::created(&email);
+                let body = webhook::contact_created(&email);
                 let headers = webhook::headers(&format!("msg_{number}"), webhook::now(), &body);
                 let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-                let answer = try_send_by(&client, "POST", &url, &headers, body).await?;
+                let answer = try_send_with(&client, "POST", &url, &headers, body).await?;
                 assert_eq!(answer.status, 200, "{}", answer.text());
                 answered.fetch_add(1, Ordering::SeqCst);
                 Some(email)
@@ -51,7 +51,7 @@ async fn post_and_kill(
         })
         .collect();
     // Eight are under way at once, so one of nine that arrived is on record.
-    let enough = || answered.load(Ordering::SeqCst) >= kill_after && clay.got().len() > 8;
+    let enough = || answered.load(Ordering::SeqCst) >= kill_after && clay.received().len() > 8;
     eventually("enough answers and rows", async || enough().then_some(())).await;
     let folder = relay.kill().await;
     let mut acknowledged = BTreeSet::new();
@@ -71,7 +71,7 @@ fn known_as_delivered(folder: &std::path::Path) -> BTreeSet<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_kill_9_with_500_webhooks_in_flight_every_acknowledged_one_arrives_and_no_delivered_one_again() {
-    let clay = FarEnd::start(Reply::status(200)).await;
+    let clay = MockDestination::start(Reply::status(200)).await;
     let url = clay.url("/v3/sources/webhook/contacts");
     let settings = [("CLAY_WEBHOOK_URL", url.as_str()), ("CLAY_RATE_PER_SECOND", "200")];
     let kill_after = rand::random_range(50..WEBHOOKS - 50);
@@ -101,11 +101,11 @@ async fn after_kill_9_with_500_webhooks_in_flight_every_acknowledged_one_arrives
 
 #[tokio::test]
 async fn rows_that_were_answered_202_arrive_after_a_kill_in_their_order() {
-    let loops = FarEnd::start(Reply::status(503)).await;
+    let loops = MockDestination::start(Reply::status(503)).await;
     let api = loops.url("/api");
     let settings = [("LOOPS_API_URL", api.as_str()), ("LOOPS_API_KEY", "key"), ("LOOPS_RATE_PER_SECOND", "200")];
     let relay = Relay::start(&settings).await;
-    let authorization = format!("Bearer {TOKEN}");
+    let authorization = format!("Bearer {RELAY_TOKEN}");
     let headers = [("authorization", authorization.as_str()), ("prefer", "respond-async")];
     for number in 0..20 {
         let row = json!({"email": format!("n{}@example.com", number % 4), "step": number});
@@ -113,12 +113,12 @@ async fn rows_that_were_answered_202_arrive_after_a_kill_in_their_order() {
         assert_eq!(send("PUT", &url, &headers, row.to_string()).await.status, 202);
     }
     let folder = relay.kill().await;
-    let before = loops.got().len();
-    loops.otherwise(Reply::json(200, r#"{"success":true,"id":"c1"}"#));
+    let before = loops.received().len();
+    loops.set_default_reply(Reply::json(200, r#"{"success":true,"id":"c1"}"#));
     let _relay = Relay::start_in(folder, &settings).await;
     let bodies = eventually("all twenty rows at Loops", async || {
         let bodies: Vec<Value> =
-            loops.got().iter().skip(before).map(|got| serde_json::from_slice(&got.body).unwrap()).collect();
+            loops.received().iter().skip(before).map(|got| serde_json::from_slice(&got.body).unwrap()).collect();
         (bodies.len() >= 20).then_some(bodies)
     })
     .await;
@@ -136,27 +136,27 @@ async fn rows_that_were_answered_202_arrive_after_a_kill_in_their_order() {
 
 #[tokio::test]
 async fn a_caller_who_hangs_up_leaves_nothing_half_done() {
-    let loops = FarEnd::start(Reply::Hang).await;
+    let loops = MockDestination::start(Reply::Hang).await;
     let api = loops.url("/api");
     let relay = Relay::start(&[("LOOPS_API_URL", &api), ("LOOPS_API_KEY", "key")]).await;
     let url = format!("{}/api/v1/contacts/update", relay.base());
-    let authorization = format!("Bearer {TOKEN}");
+    let authorization = format!("Bearer {RELAY_TOKEN}");
     let row = br#"{"email":"ada@example.com"}"#.to_vec();
     let call = tokio::spawn(async move { try_send("PUT", &url, &[("authorization", &authorization)], row).await });
-    eventually("the call at Loops", async || (!loops.got().is_empty()).then_some(())).await;
+    eventually("the call at Loops", async || (!loops.received().is_empty()).then_some(())).await;
     call.abort();
-    loops.otherwise(Reply::json(200, r#"{"success":true,"id":"c1"}"#));
-    relay.delivery_in("delivered").await;
+    loops.set_default_reply(Reply::json(200, r#"{"success":true,"id":"c1"}"#));
+    relay.wait_for_state("delivered").await;
 }
 
 #[tokio::test]
 async fn a_stop_brings_what_is_under_way_to_its_end() {
-    let clay = FarEnd::start(Reply::status(200)).await;
+    let clay = MockDestination::start(Reply::status(200)).await;
     let url = clay.url("/v3/sources/webhook/contacts");
     let relay = Relay::start(&[("CLAY_WEBHOOK_URL", &url)]).await;
     for number in 0..10 {
         let id = format!("msg_{number}");
-        webhook::post(relay.base(), &id, &webhook::created(&format!("n{number}@example.com"))).await;
+        webhook::post(relay.base(), &id, &webhook::contact_created(&format!("n{number}@example.com"))).await;
     }
     let (folder, status) = relay.stop().await;
     assert!(status.success());

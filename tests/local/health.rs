@@ -6,10 +6,10 @@ use prometheus_parse::{Scrape, Value};
 use relay_core::error::ErrorCode;
 use relay_testkit::eventually;
 use relay_testkit::http::send;
-use relay_testkit::mock_destination::{FarEnd, Reply};
+use relay_testkit::mock_destination::{MockDestination, Reply};
 use relay_testkit::relay_process::Relay;
 use relay_testkit::row::{self, Route, contact};
-use relay_testkit::webhook::{created, post};
+use relay_testkit::webhook::{contact_created, post};
 
 use crate::contract::rows::{loops, relay_to, row_of};
 use crate::contract::signals::{HIDDEN, after_everything};
@@ -51,7 +51,7 @@ async fn metrics_count_what_was_sent() {
     }
     row::send_without_token(relay.base(), Route::Contact, "", &[], row_of("ada@example.com")).await;
     assert_eq!(contact(relay.base(), "{}").await.status, 400);
-    assert_eq!(post(relay.base(), "msg_1", &created("ada@example.com")).await.status, 200);
+    assert_eq!(post(relay.base(), "msg_1", &contact_created("ada@example.com")).await.status, 200);
     let samples = eventually("a row at Clay", async || {
         Some(samples(&relay).await).filter(|all| all[r#"relay_delivered_total{direction="loops-to-clay"}"#] > 0.0)
     })
@@ -106,7 +106,7 @@ async fn what_happens_makes_no_series_that_was_not_there() {
 
 #[tokio::test]
 async fn metrics_tell_how_much_waits_and_for_how_long() {
-    let loops = FarEnd::start(Reply::status(503).with("Retry-After", "3600")).await;
+    let loops = MockDestination::start(Reply::status(503).with_header("Retry-After", "3600")).await;
     let relay = relay_to(&loops, &[]).await;
     assert_eq!(contact(relay.base(), row_of("ada@example.com")).await.status, 202);
     let waiting = r#"relay_queue_waiting{direction="clay-to-loops"}"#;

@@ -17,4 +17,4 @@ mod store_failures;
 mod unknown_routes;
 
 pub(crate) use relay_testkit::relay_process::Relay;
-pub(crate) use relay_testkit::store_harness::sqlite::Sqlite as Store;
+pub(crate) use relay_testkit::store_harness::sqlite::SqliteHarness as Store;

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use relay_testkit::http::{send, try_send_by};
-use relay_testkit::relay_process::{Relay, TOKEN};
+use relay_testkit::http::{send, try_send_with};
+use relay_testkit::relay_process::{RELAY_TOKEN, Relay};
 use relay_testkit::{eventually_within, webhook};
 use serde_json::{Value, json};
 
@@ -16,10 +16,10 @@ async fn a_thousand_webhooks_are_stored_as_fast_as_they_come_and_reach_clay_at_i
         .map(|number| {
             let (url, client) = (format!("{}/webhooks/loops", relay.base()), client.clone());
             tokio::spawn(async move {
-                let body = webhook::created(&format!("n{number}@example.com"));
+                let body = webhook::contact_created(&format!("n{number}@example.com"));
                 let headers = webhook::headers(&format!("msg_{number}"), webhook::now(), &body);
                 let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-                try_send_by(&client, "POST", &url, &headers, body).await.map(|answer| answer.status)
+                try_send_with(&client, "POST", &url, &headers, body).await.map(|answer| answer.status)
             })
         })
         .collect();
@@ -28,7 +28,7 @@ async fn a_thousand_webhooks_are_stored_as_fast_as_they_come_and_reach_clay_at_i
     }
     println!("1,000 webhooks were stored in {:?}", began.elapsed());
 
-    let clay = relay.simulated("Clay");
+    let clay = relay.simulator_url("Clay");
     let rows = eventually_within(Duration::from_secs(240), "a thousand rows at Clay", async || {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let rows = send("GET", &format!("{clay}/rows"), &[], "").await.json();
@@ -63,10 +63,10 @@ async fn a_burst_of_rows_is_answered_200_or_202_and_all_of_it_reaches_loops_with
         .map(|number| {
             let (url, client) = (format!("{}/api/v1/contacts/update", relay.base()), client.clone());
             tokio::spawn(async move {
-                let authorization = format!("Bearer {TOKEN}");
+                let authorization = format!("Bearer {RELAY_TOKEN}");
                 let row = json!({"email": format!("n{number}@example.com")}).to_string();
                 let headers = [("authorization", authorization.as_str())];
-                try_send_by(&client, "PUT", &url, &headers, row.into_bytes()).await.map(|answer| answer.status)
+                try_send_with(&client, "PUT", &url, &headers, row.into_bytes()).await.map(|answer| answer.status)
             })
         })
         .collect();
@@ -74,7 +74,7 @@ async fn a_burst_of_rows_is_answered_200_or_202_and_all_of_it_reaches_loops_with
         let status = post.await.unwrap().unwrap();
         assert!(status == 200 || status == 202, "{status}");
     }
-    let loops = relay.simulated("Loops");
+    let loops = relay.simulator_url("Loops");
     eventually_within(Duration::from_secs(60), "sixty contacts at Loops", async || {
         let contacts = send("GET", &format!("{loops}/contacts"), &[], "").await.json();
         contacts.as_array().filter(|contacts| contacts.len() == 60).map(|_| ())

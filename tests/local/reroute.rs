@@ -8,15 +8,15 @@ use relay::ports::queue::Queue as _;
 use relay_core::contact::ContactKey;
 use relay_core::delivery::{Delivery, DeliveryId, DeliveryKind, Reason, ReasonCode};
 use relay_sqlite::store::{self, RedriveOutcome, SqliteStore};
-use relay_testkit::deliveries::Listing as _;
-use relay_testkit::mock_destination::{FarEnd, Reply};
-use relay_testkit::relay_process::{Folder, Relay};
+use relay_testkit::deliveries::ListDeliveries as _;
+use relay_testkit::mock_destination::{MockDestination, Reply};
+use relay_testkit::relay_process::{DataFolder, Relay};
 use relay_testkit::{eventually, webhook};
 
 #[tokio::test]
 async fn an_event_that_found_no_route_reaches_the_route_that_there_is_when_it_is_sent_again() {
-    let (folder, clay) = (Folder::new(), FarEnd::start(Reply::status(200)).await);
-    let body = webhook::created("ada@example.com");
+    let (folder, clay) = (DataFolder::new(), MockDestination::start(Reply::status(200)).await);
+    let body = webhook::contact_created("ada@example.com");
     let letter = Delivery {
         id: DeliveryId::for_webhook("", "msg_1"),
         contact: ContactKey::from_email("ada@example.com"),
@@ -39,9 +39,9 @@ async fn an_event_that_found_no_route_reaches_the_route_that_there_is_when_it_is
         (all.len() == 2 && all.iter().all(|one| one["state"] == "delivered")).then_some(all)
     })
     .await;
-    assert_eq!(clay.got().iter().map(|got| got.body.clone()).collect::<Vec<_>>(), [body]);
+    assert_eq!(clay.received().iter().map(|got| got.body.clone()).collect::<Vec<_>>(), [body]);
     assert_ne!(delivered[0]["id"], delivered[1]["id"]);
     // The same webhook, should Loops send it once more, is known.
-    webhook::post(relay.base(), "msg_1", &webhook::created("ada@example.com")).await;
-    assert_eq!((relay.deliveries().await.len(), clay.got().len()), (2, 1));
+    webhook::post(relay.base(), "msg_1", &webhook::contact_created("ada@example.com")).await;
+    assert_eq!((relay.deliveries().await.len(), clay.received().len()), (2, 1));
 }

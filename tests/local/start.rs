@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::process::Output;
 
-use relay_testkit::PATIENCE;
-use relay_testkit::relay_process::{Folder, Relay, command, settings};
+use relay_testkit::EVENTUALLY_TIMEOUT;
+use relay_testkit::relay_process::{DataFolder, Relay, command, settings};
 
 async fn start(given: &[(&str, &str)]) -> Output {
-    let output = tokio::time::timeout(PATIENCE, command(&settings(given)).output()).await;
+    let output = tokio::time::timeout(EVENTUALLY_TIMEOUT, command(&settings(given)).output()).await;
     output.expect("the relay started, and should not have").unwrap()
 }
 
@@ -45,7 +45,7 @@ async fn every_wrong_setting_is_listed_with_its_form_and_an_example() {
 #[tokio::test]
 async fn a_port_in_use_is_told() {
     let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (folder, address) = (Folder::new(), taken.local_addr().unwrap().to_string());
+    let (folder, address) = (DataFolder::new(), taken.local_addr().unwrap().to_string());
     let output = start(&[in_folder(folder.path())[0], ("RELAY_LISTEN", &address)]).await;
     let complaint = complaint(&output);
     assert!(
@@ -56,7 +56,7 @@ async fn a_port_in_use_is_told() {
 
 #[tokio::test]
 async fn a_data_folder_that_cannot_be_written_is_told() {
-    let folder = Folder::new();
+    let folder = DataFolder::new();
     let file = folder.path().join("file");
     std::fs::write(&file, "mine").unwrap();
     for path in [file.clone(), file.join("below"), "/proc/relay".into()] {
@@ -76,7 +76,7 @@ async fn a_second_relay_on_the_same_folder_is_told() {
 
 /// A store that a relay has made and left, all of it in the one file: what is still in the log beside it would mend what
 /// these tests break.
-async fn left_store() -> Folder {
+async fn left_store() -> DataFolder {
     let folder = Relay::start(&[]).await.stop().await.0;
     let connection = rusqlite::Connection::open(folder.path().join("relay.db")).unwrap();
     connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
@@ -85,7 +85,7 @@ async fn left_store() -> Folder {
     folder
 }
 
-async fn refused_store(folder: &Folder) -> String {
+async fn refused_store(folder: &DataFolder) -> String {
     let store = folder.path().join("relay.db");
     let before = std::fs::read(&store).unwrap();
     let complaint = complaint(&start(&in_folder(folder.path())).await);
@@ -151,7 +151,7 @@ async fn a_store_of_a_newer_relay_is_told_and_left_as_it_is() {
 
 #[tokio::test]
 async fn another_programs_database_is_told_and_left_as_it_is() {
-    let folder = Folder::new();
+    let folder = DataFolder::new();
     let connection = rusqlite::Connection::open(folder.path().join("relay.db")).unwrap();
     connection.execute_batch("CREATE TABLE theirs (x); INSERT INTO theirs VALUES (1);").unwrap();
     drop(connection);
@@ -160,7 +160,7 @@ async fn another_programs_database_is_told_and_left_as_it_is() {
 
 #[tokio::test]
 async fn what_is_not_set_is_generated_and_kept_and_not_printed_into_a_pipe() {
-    let folder = Folder::new();
+    let folder = DataFolder::new();
     let keys =
         || ["relay-token", "signing-secret"].map(|file| std::fs::read_to_string(folder.path().join(file)).unwrap());
     let mut first = settings(&in_folder(folder.path()));

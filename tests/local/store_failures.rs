@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use relay_testkit::deliveries::Listing as _;
+use relay_testkit::deliveries::ListDeliveries as _;
 use relay_testkit::eventually;
-use relay_testkit::http::Answer;
-use relay_testkit::mock_destination::{FarEnd, Reply};
+use relay_testkit::http::Response;
+use relay_testkit::mock_destination::{MockDestination, Reply};
 use relay_testkit::row::{contact, send};
-use relay_testkit::webhook::{created, post};
+use relay_testkit::webhook::{contact_created, post};
 use serde_json::json;
 use tokio::sync::Semaphore;
 
@@ -30,13 +30,13 @@ async fn what_cannot_be_stored_is_sent_where_loops_has_room_and_answered_429_whe
             assert_eq!((sent.status, sent.json()), (200, json!({"success": true})));
         }
     }
-    assert_eq!(loops.got().len(), 4);
-    let unavailable = |answer: &Answer| {
-        answer.assert_refused(429, "unavailable", None);
+    assert_eq!(loops.received().len(), 4);
+    let unavailable = |answer: &Response| {
+        answer.assert_error_response(429, "unavailable", None);
         assert_eq!(answer.headers["retry-after"], "1");
     };
     for status in [500, 503, 429] {
-        loops.otherwise(Reply::status(status));
+        loops.set_default_reply(Reply::status(status));
         for route in ROUTES {
             unavailable(&send(relay.base(), route, "", &[], row_of("ada@example.com")).await);
         }
@@ -44,20 +44,20 @@ async fn what_cannot_be_stored_is_sent_where_loops_has_room_and_answered_429_whe
     assert!(relay.deliveries().await.is_empty());
     store.execute_batch("DROP TRIGGER full").unwrap();
     let id = assert_queued(&contact(relay.base(), row_of("ada@example.com")).await);
-    loops.otherwise(Reply::json(200, r#"{"success":true}"#));
-    assert_eq!(relay.delivery_in("delivered").await["id"], id.as_str());
+    loops.set_default_reply(Reply::json(200, r#"{"success":true}"#));
+    assert_eq!(relay.wait_for_state("delivered").await["id"], id.as_str());
 }
 
 #[tokio::test]
 async fn a_row_that_cannot_be_stored_does_not_overtake_one_of_the_same_contact_that_waits() {
-    let loops = FarEnd::start(Reply::status(500).with("Retry-After", "5")).await;
+    let loops = MockDestination::start(Reply::status(500).with_header("Retry-After", "5")).await;
     let relay = relay_to(&loops, &[]).await;
     assert_queued(&contact(relay.base(), row_of("ada@example.com")).await);
     let store = relay_sqlite::store::open_existing(relay.folder()).unwrap().unwrap();
     store.execute_batch(FULL).unwrap();
-    loops.otherwise(Reply::json(200, r#"{"success":true}"#));
+    loops.set_default_reply(Reply::json(200, r#"{"success":true}"#));
     let newer = contact(relay.base(), row_of("ADA@example.com")).await;
-    newer.assert_refused(429, "unavailable", None);
+    newer.assert_error_response(429, "unavailable", None);
     assert_eq!(contact(relay.base(), row_of("bob@example.com")).await.status, 200, "another contact is sent");
 }
 
@@ -68,11 +68,11 @@ async fn rows_of_a_contact_that_cannot_be_stored_are_sent_one_at_a_time() {
     let store = relay_sqlite::store::open_existing(relay.folder()).unwrap().unwrap();
     store.execute_batch(FULL).unwrap();
     let gate = Arc::new(Semaphore::new(0));
-    loops.then([Reply::Gated(Arc::clone(&gate))]);
+    loops.enqueue_replies([Reply::Gated(Arc::clone(&gate))]);
     let base = relay.base().to_owned();
     let older = tokio::spawn(async move { contact(&base, row_of("ada@example.com")).await });
-    eventually("the older row at Loops", async || (loops.got().len() == 1).then_some(())).await;
-    contact(relay.base(), row_of("ADA@example.com")).await.assert_refused(429, "unavailable", None);
+    eventually("the older row at Loops", async || (loops.received().len() == 1).then_some(())).await;
+    contact(relay.base(), row_of("ADA@example.com")).await.assert_error_response(429, "unavailable", None);
     assert_eq!(contact(relay.base(), row_of("bob@example.com")).await.status, 200, "another contact is sent");
     // What can be stored meanwhile waits until the older one has ended.
     store.execute_batch("DROP TRIGGER full").unwrap();
@@ -84,7 +84,8 @@ async fn rows_of_a_contact_that_cannot_be_stored_are_sent_one_at_a_time() {
         relay.deliveries().await.iter().find(|one| one["id"] == id.as_str() && one["state"] == "delivered").map(|_| ())
     })
     .await;
-    let got: Vec<String> = loops.got().iter().map(relay_testkit::mock_destination::Got::text).collect();
+    let got: Vec<String> =
+        loops.received().iter().map(relay_testkit::mock_destination::ReceivedRequest::text).collect();
     assert!(got.len() == 3 && got[0].contains("ada") && got[1].contains("bob") && got[2].contains("step"), "{got:?}");
 }
 
@@ -104,7 +105,7 @@ async fn while_another_program_has_the_store_a_row_is_sent_where_loops_has_room(
 #[tokio::test]
 async fn a_store_that_cannot_be_written_is_503_and_the_webhook_is_taken_when_it_can() {
     let relay = webhooks::relay_to(&clay().await, &[]).await;
-    let body = created("ada@example.com");
+    let body = contact_created("ada@example.com");
     let store = relay_sqlite::store::open_existing(relay.folder()).unwrap().unwrap();
     for (error, mended) in [
         ("CREATE TRIGGER full BEFORE INSERT ON deliveries BEGIN SELECT RAISE(ABORT, 'full'); END", "DROP TRIGGER full"),
@@ -112,7 +113,7 @@ async fn a_store_that_cannot_be_written_is_503_and_the_webhook_is_taken_when_it_
     ] {
         store.execute_batch(error).unwrap();
         let answer = post(relay.base(), "msg_1", &body).await;
-        answer.assert_refused(503, "unavailable", None);
+        answer.assert_error_response(503, "unavailable", None);
         assert!(answer.headers["retry-after"].parse::<u32>().is_ok_and(|seconds| seconds > 0));
         store.execute_batch(mended).unwrap();
     }
@@ -124,7 +125,7 @@ async fn a_dead_letter_keeps_its_body() {
     let relay = webhooks::relay_to(&clay().await, &[]).await;
     let larger = event_of("contact.created", "API", REQUEST_BYTES);
     assert_taken(&post(relay.base(), "msg_1", &larger).await, "rejected");
-    relay.delivery_in("dead").await;
+    relay.wait_for_state("dead").await;
     let stored: Vec<u8> = ["relay.db", "relay.db-wal"]
         .iter()
         .flat_map(|name| std::fs::read(relay.folder().join(name)).unwrap_or_default())
@@ -138,5 +139,5 @@ async fn a_contact_is_listed_under_the_id_that_its_answer_had() {
     let loops = loops().await;
     let relay = relay_to(&loops, &[]).await;
     let answer = contact(relay.base(), row_of("ada@example.com")).await;
-    assert_eq!(relay.delivery_in("delivered").await["id"], answer.headers["x-relay-delivery-id"].as_str());
+    assert_eq!(relay.wait_for_state("delivered").await["id"], answer.headers["x-relay-delivery-id"].as_str());
 }

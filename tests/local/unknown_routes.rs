@@ -15,7 +15,7 @@ async fn other_paths_and_methods_are_refused_in_the_same_form() {
         ("PUT", "/api/v1/events/send", "POST"),
     ] {
         let answer = send(method, &format!("{}{path}", relay.base()), &[], "{}").await;
-        answer.assert_refused(405, "method_not_allowed", None);
+        answer.assert_error_response(405, "method_not_allowed", None);
         assert!(answer.headers["x-relay-delivery-id"].starts_with("refused_"), "{method} {path}");
         assert_eq!(answer.headers.get("allow").map(String::as_str), Some(allowed), "{method} {path}");
     }
@@ -29,7 +29,7 @@ async fn other_paths_and_methods_are_refused_in_the_same_form() {
         ("POST", "/api/v1/contacts/create"),
     ] {
         let answer = send(method, &format!("{}{path}", relay.base()), &[], "{}").await;
-        answer.assert_refused(404, "not_found", None);
+        answer.assert_error_response(404, "not_found", None);
         assert!(answer.headers["x-relay-delivery-id"].starts_with("refused_"), "{method} {path}");
     }
 }

@@ -3,10 +3,10 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use relay_testkit::simulation::aws::Aws;
-use relay_testkit::simulation::end::State;
-use relay_testkit::simulation::local::Local;
-use relay_testkit::simulation::{Form, Simulated};
+use relay_testkit::simulation::aws::AwsUnderTest;
+use relay_testkit::simulation::end::DestinationState;
+use relay_testkit::simulation::local::LocalUnderTest;
+use relay_testkit::simulation::{RelayUnderTest, SimulatedClock};
 
 use crate::{Way, alone, held, resident, runtime, until};
 
@@ -22,19 +22,19 @@ struct Memory {
 }
 
 /// Stores so many events at once, and drains them.
-fn drain<F: Form>(way: Way, events: usize) -> Memory {
+fn drain<F: RelayUnderTest>(way: Way, events: usize) -> Memory {
     drain_late::<F>(way, events, Duration::ZERO)
 }
 
 /// The same, where the end takes so long over each answer.
-fn drain_late<F: Form>(way: Way, events: usize, takes: Duration) -> Memory {
-    let (kept, runtime) = (F::nothing(Some(held)), runtime());
-    let (loops, clay) = (State::new(events, 1), State::new(events, 2));
+fn drain_late<F: RelayUnderTest>(way: Way, events: usize, takes: Duration) -> Memory {
+    let (kept, runtime) = (F::empty_state(Some(held)), runtime());
+    let (loops, clay) = (DestinationState::new(events, 1), DestinationState::new(events, 2));
     let end = way.end(&loops, &clay);
-    end.lock().unwrap().is_late(takes);
+    end.lock().unwrap().set_response_delay(takes);
     let before = held();
     let (began, most) = runtime.block_on(async {
-        let world = Arc::new(Simulated::after(Duration::ZERO, 3));
+        let world = Arc::new(SimulatedClock::starting_at(Duration::ZERO, 3));
         let relay = F::start(&kept, &world, &loops, &clay);
         let began = world.elapsed();
         for number in 0..events {
@@ -42,19 +42,19 @@ fn drain_late<F: Form>(way: Way, events: usize, takes: Duration) -> Memory {
         }
         let mut most = Memory::default();
         until(|| {
-            most.held = most.held.max(held().saturating_sub(before + F::held_by_store(&kept)));
+            most.held = most.held.max(held().saturating_sub(before + F::store_heap_bytes(&kept)));
             most.resident = most.resident.max(resident());
-            end.lock().unwrap().rows() == events
+            end.lock().unwrap().distinct_rows() == events
         })
         .await;
         relay.stop().await;
         (began, most)
     });
-    let end: &Mutex<State> = &end;
+    let end: &Mutex<DestinationState> = &end;
     let end = end.lock().unwrap();
-    assert_eq!(end.refused, 0, "the end had to refuse something");
-    assert!(end.doubled().is_empty(), "something came twice: {:?}", end.doubled());
-    let took = (end.last_taken - began).as_secs_f64();
+    assert_eq!(end.throttled, 0, "the end had to refuse something");
+    assert!(end.duplicated().is_empty(), "something came twice: {:?}", end.duplicated());
+    let took = (end.last_accepted_at - began).as_secs_f64();
     let pace = f64::from(u32::try_from(events).unwrap()) / took / RATE;
     println!("{}: {events} events {way:?}: {:.2} % of the pace, {most:?}", F::NAME, pace * 100.0);
     assert!(pace >= 0.98, "{pace} of the pace");
@@ -62,7 +62,7 @@ fn drain_late<F: Form>(way: Way, events: usize, takes: Duration) -> Memory {
 }
 
 /// Drains a small backlog and one five times as large; `store_apart` where the store is not in the process's memory.
-fn drain_both<F: Form>(way: Way, events: usize, store_apart: bool) {
+fn drain_both<F: RelayUnderTest>(way: Way, events: usize, store_apart: bool) {
     let (small, large) = (drain::<F>(way, events / 5), drain::<F>(way, events));
     let grown = large.held.saturating_sub(small.held);
     // A hundred are under way at the most, more or less; 1,200 events more that were kept would be 600,000 bytes.
@@ -77,32 +77,32 @@ fn drain_both<F: Form>(way: Way, events: usize, store_apart: bool) {
 #[test]
 fn a_backlog_of_events_reaches_clay_at_the_pace_with_no_429_and_no_more_memory() {
     let _alone = alone();
-    drain_both::<Local>(Way::ToClay, 5_000, true);
+    drain_both::<LocalUnderTest>(Way::ToClay, 5_000, true);
 }
 
 #[test]
 fn a_backlog_of_events_reaches_loops_at_the_pace_with_no_429_and_no_more_memory() {
     let _alone = alone();
-    drain_both::<Local>(Way::ToLoops, 5_000, true);
+    drain_both::<LocalUnderTest>(Way::ToLoops, 5_000, true);
 }
 
 #[test]
 fn on_aws_a_backlog_of_events_reaches_clay_at_the_pace_with_no_429_and_no_more_memory() {
     let _alone = alone();
-    drain_both::<Aws>(Way::ToClay, 1_500, false);
+    drain_both::<AwsUnderTest>(Way::ToClay, 1_500, false);
 }
 
 #[test]
 fn on_aws_a_backlog_of_events_reaches_loops_at_the_pace_with_no_429_and_no_more_memory() {
     let _alone = alone();
-    drain_both::<Aws>(Way::ToLoops, 1_500, false);
+    drain_both::<AwsUnderTest>(Way::ToLoops, 1_500, false);
 }
 
 #[test]
 fn on_aws_a_backlog_is_drained_at_the_pace_also_where_an_end_takes_half_a_second_to_answer() {
     let _alone = alone();
     for way in [Way::ToClay, Way::ToLoops] {
-        drain_late::<Aws>(way, 1_500, Duration::from_millis(500));
+        drain_late::<AwsUnderTest>(way, 1_500, Duration::from_millis(500));
     }
 }
 
@@ -110,20 +110,20 @@ fn on_aws_a_backlog_is_drained_at_the_pace_also_where_an_end_takes_half_a_second
 #[ignore = "it takes minutes: `make soak`"]
 fn fifty_thousand_events_reach_either_end_at_the_pace_with_no_429_and_no_more_memory() {
     let _alone = alone();
-    drain_both::<Local>(Way::ToClay, 50_000, true);
-    drain_both::<Local>(Way::ToLoops, 50_000, true);
+    drain_both::<LocalUnderTest>(Way::ToClay, 50_000, true);
+    drain_both::<LocalUnderTest>(Way::ToLoops, 50_000, true);
 }
 
 #[test]
 #[ignore = "it takes minutes: `make soak`"]
 fn on_aws_fifty_thousand_events_reach_clay_at_the_pace_with_no_429_and_no_more_memory() {
     let _alone = alone();
-    drain_both::<Aws>(Way::ToClay, 50_000, false);
+    drain_both::<AwsUnderTest>(Way::ToClay, 50_000, false);
 }
 
 #[test]
 #[ignore = "it takes minutes: `make soak`"]
 fn on_aws_fifty_thousand_events_reach_loops_at_the_pace_with_no_429_and_no_more_memory() {
     let _alone = alone();
-    drain_both::<Aws>(Way::ToLoops, 50_000, false);
+    drain_both::<AwsUnderTest>(Way::ToLoops, 50_000, false);
 }

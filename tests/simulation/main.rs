@@ -8,8 +8,8 @@ use std::alloc::System;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use relay_testkit::simulation::end::State;
-use relay_testkit::simulation::{Form, send_event, send_webhook};
+use relay_testkit::simulation::end::DestinationState;
+use relay_testkit::simulation::{RelayUnderTest, send_event, send_webhook};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use tokio::runtime::{Builder, Runtime};
 
@@ -33,7 +33,11 @@ enum Way {
 
 impl Way {
     /// Where they go to.
-    fn end(self, loops: &Arc<Mutex<State>>, clay: &Arc<Mutex<State>>) -> Arc<Mutex<State>> {
+    fn end(
+        self,
+        loops: &Arc<Mutex<DestinationState>>,
+        clay: &Arc<Mutex<DestinationState>>,
+    ) -> Arc<Mutex<DestinationState>> {
         Arc::clone(match self {
             Self::ToClay => clay,
             Self::ToLoops => loops,
@@ -41,7 +45,7 @@ impl Way {
     }
 
     /// Has one stored.
-    async fn store<F: Form>(self, relay: &F, number: usize) {
+    async fn store<F: RelayUnderTest>(self, relay: &F, number: usize) {
         match self {
             Self::ToClay => assert_eq!(send_webhook(relay, number).await, 200),
             Self::ToLoops => assert_eq!(send_event(relay, number, "respond-async").await, 202),

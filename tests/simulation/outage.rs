@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fastrand::Rng;
-use relay_testkit::simulation::aws::Aws;
-use relay_testkit::simulation::end::State;
-use relay_testkit::simulation::local::Local;
-use relay_testkit::simulation::{Form, Simulated, send_event, send_webhook};
+use relay_testkit::simulation::aws::AwsUnderTest;
+use relay_testkit::simulation::end::DestinationState;
+use relay_testkit::simulation::local::LocalUnderTest;
+use relay_testkit::simulation::{RelayUnderTest, SimulatedClock, send_event, send_webhook};
 
 use crate::{alone, runtime};
 
@@ -29,15 +29,15 @@ enum End {
 
 /// An end is down for that long. Meanwhile events come in, and at `kills` moments the relay is dropped with everything it
 /// has under way, also just before and just after the end is back.
-fn go_through<F: Form>(which: End, down_for: Duration, events: usize, kills: usize, seed: u64) {
+fn go_through<F: RelayUnderTest>(which: End, down_for: Duration, events: usize, kills: usize, seed: u64) {
     let back_at = DOWN_FROM + down_for;
-    let (kept, mut rng) = (F::nothing(None), Rng::with_seed(seed));
-    let (loops, clay) = (State::new(events, seed + 1), State::new(events, seed + 2));
+    let (kept, mut rng) = (F::empty_state(None), Rng::with_seed(seed));
+    let (loops, clay) = (DestinationState::new(events, seed + 1), DestinationState::new(events, seed + 2));
     let end = match which {
         End::Clay => Arc::clone(&clay),
         End::Loops => Arc::clone(&loops),
     };
-    end.lock().unwrap().goes_down(DOWN_FROM, back_at);
+    end.lock().unwrap().set_outage(DOWN_FROM, back_at);
     let seconds = back_at.as_secs();
     let mut killed_at: Vec<Duration> = (0..kills)
         .map(|kill| {
@@ -57,7 +57,7 @@ fn go_through<F: Form>(which: End, down_for: Duration, events: usize, kills: usi
         let dies_at = killed_at.get(life).copied();
         let runtime = runtime();
         elapsed = runtime.block_on(async {
-            let world = Arc::new(Simulated::after(elapsed, rng.u64(..)));
+            let world = Arc::new(SimulatedClock::starting_at(elapsed, rng.u64(..)));
             let relay = F::start(&kept, &world, &loops, &clay);
             let until = |at: Duration| tokio::time::sleep(at.saturating_sub(world.elapsed()));
             while let Some(at) = arrives_at.get(arrived).copied().filter(|at| dies_at.is_none_or(|dies| *at < dies)) {
@@ -81,29 +81,33 @@ fn go_through<F: Form>(which: End, down_for: Duration, events: usize, kills: usi
         });
         // What is being written is written or not.
         runtime.shutdown_timeout(Duration::from_secs(10));
-        unrecorded.append(&mut end.lock().unwrap().unrecorded(elapsed, F::RECORD_TAKES));
+        unrecorded.append(&mut end.lock().unwrap().unrecorded(elapsed, F::RECORD_LATENCY));
     }
 
     let end = end.lock().unwrap();
-    assert_eq!(end.rows(), events, "something was lost");
-    let doubled = end.doubled();
+    assert_eq!(end.distinct_rows(), events, "something was lost");
+    let doubled = end.duplicated();
     assert!(doubled.is_subset(&unrecorded), "{doubled:?} came twice, and only {unrecorded:?} were not on record");
     let starts = u64::try_from(kills).unwrap() + 1;
-    let may = F::ASKING * (down_for.as_secs() / ASKED_EVERY.as_secs() + starts * AT_ONCE);
+    let may = F::PROBING_PROCESSES * (down_for.as_secs() / ASKED_EVERY.as_secs() + starts * AT_ONCE);
     println!(
         "{}: {which:?} down for {} h, {kills} kills: {events} events there, {} of them twice; asked {} times while down, at most {may}; all there {:.0?} after it was back",
         F::NAME,
         down_for.as_secs() / 3600,
         doubled.len(),
-        end.while_down,
-        end.last_taken.saturating_sub(back_at),
+        end.calls_during_outage,
+        end.last_accepted_at.saturating_sub(back_at),
     );
-    assert!(end.while_down <= may, "asked {} times, at most {may}", end.while_down);
+    assert!(end.calls_during_outage <= may, "asked {} times, at most {may}", end.calls_during_outage);
 }
 
-async fn all_there(end: &Mutex<State>, events: usize, within: Duration, world: &Simulated) {
-    while end.lock().unwrap().rows() < events {
-        assert!(world.elapsed() < within, "{} of {events} were there an hour later", end.lock().unwrap().rows());
+async fn all_there(end: &Mutex<DestinationState>, events: usize, within: Duration, world: &SimulatedClock) {
+    while end.lock().unwrap().distinct_rows() < events {
+        assert!(
+            world.elapsed() < within,
+            "{} of {events} were there an hour later",
+            end.lock().unwrap().distinct_rows()
+        );
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     // The last answer is on its way.
@@ -113,50 +117,50 @@ async fn all_there(end: &Mutex<State>, events: usize, within: Duration, world: &
 #[test]
 fn all_events_reach_a_clay_that_was_down_for_hours_though_the_relay_was_killed_again_and_again() {
     let _alone = alone();
-    go_through::<Local>(End::Clay, 3 * HOUR, 200, 20, 11);
+    go_through::<LocalUnderTest>(End::Clay, 3 * HOUR, 200, 20, 11);
 }
 
 #[test]
 fn all_events_reach_a_loops_that_was_down_for_hours_though_the_relay_was_killed_again_and_again() {
     let _alone = alone();
-    go_through::<Local>(End::Loops, 3 * HOUR, 200, 20, 12);
+    go_through::<LocalUnderTest>(End::Loops, 3 * HOUR, 200, 20, 12);
 }
 
 #[test]
 #[ignore = "it takes minutes: `make soak`"]
 fn all_events_reach_an_end_that_was_down_for_three_days_though_the_relay_was_killed_forty_times() {
     let _alone = alone();
-    go_through::<Local>(End::Clay, 72 * HOUR, 300, 40, 13);
-    go_through::<Local>(End::Loops, 72 * HOUR, 300, 40, 14);
+    go_through::<LocalUnderTest>(End::Clay, 72 * HOUR, 300, 40, 13);
+    go_through::<LocalUnderTest>(End::Loops, 72 * HOUR, 300, 40, 14);
 }
 
 #[test]
 fn on_aws_all_events_reach_a_clay_that_was_down_for_hours_though_the_relay_was_killed_again_and_again() {
     let _alone = alone();
-    go_through::<Aws>(End::Clay, 3 * HOUR, 200, 20, 11);
+    go_through::<AwsUnderTest>(End::Clay, 3 * HOUR, 200, 20, 11);
 }
 
 #[test]
 fn on_aws_all_events_reach_a_loops_that_was_down_for_hours_though_the_relay_was_killed_again_and_again() {
     let _alone = alone();
-    go_through::<Aws>(End::Loops, 3 * HOUR, 200, 20, 12);
+    go_through::<AwsUnderTest>(End::Loops, 3 * HOUR, 200, 20, 12);
 }
 
 #[test]
 #[ignore = "it takes minutes: `make soak`"]
 fn on_aws_all_events_reach_an_end_that_was_down_for_three_days_though_the_relay_was_killed_forty_times() {
     let _alone = alone();
-    go_through::<Aws>(End::Clay, 72 * HOUR, 300, 40, 13);
-    go_through::<Aws>(End::Loops, 72 * HOUR, 300, 40, 14);
+    go_through::<AwsUnderTest>(End::Clay, 72 * HOUR, 300, 40, 13);
+    go_through::<AwsUnderTest>(End::Loops, 72 * HOUR, 300, 40, 14);
 }
 
 /// A thousand rows come within ten seconds, a hundred each second.
-fn burst<F: Form + Send + Sync + 'static>() {
+fn burst<F: RelayUnderTest + Send + Sync + 'static>() {
     const ROWS: usize = 1000;
-    let (kept, runtime) = (F::nothing(None), runtime());
-    let (loops, clay) = (State::new(ROWS, 1), State::new(ROWS, 2));
+    let (kept, runtime) = (F::empty_state(None), runtime());
+    let (loops, clay) = (DestinationState::new(ROWS, 1), DestinationState::new(ROWS, 2));
     let answers = runtime.block_on(async {
-        let world = Arc::new(Simulated::after(Duration::ZERO, 3));
+        let world = Arc::new(SimulatedClock::starting_at(Duration::ZERO, 3));
         let relay = Arc::new(F::start(&kept, &world, &loops, &clay));
         let mut rows = tokio::task::JoinSet::new();
         for number in 0..ROWS {
@@ -177,20 +181,20 @@ fn burst<F: Form + Send + Sync + 'static>() {
         F::NAME,
         count(200),
         count(202),
-        loops.last_taken
+        loops.last_accepted_at
     );
-    assert_eq!((count(200) + count(202), loops.refused, loops.doubled().len()), (ROWS, 0, 0));
-    assert!(loops.last_taken <= ideal.mul_f64(1.1), "{:?}", loops.last_taken);
+    assert_eq!((count(200) + count(202), loops.throttled, loops.duplicated().len()), (ROWS, 0, 0));
+    assert!(loops.last_accepted_at <= ideal.mul_f64(1.1), "{:?}", loops.last_accepted_at);
 }
 
 #[test]
 fn a_thousand_rows_within_ten_seconds_are_answered_200_or_202_and_are_at_loops_as_soon_as_the_pace_allows() {
     let _alone = alone();
-    burst::<Local>();
+    burst::<LocalUnderTest>();
 }
 
 #[test]
 fn on_aws_a_thousand_rows_within_ten_seconds_are_answered_and_are_at_loops_as_soon_as_the_pace_allows() {
     let _alone = alone();
-    burst::<Aws>();
+    burst::<AwsUnderTest>();
 }

@@ -14,14 +14,14 @@ use relay::ports::queue::{Enqueued, Queue as _};
 use relay_core::contact::ContactKey;
 use relay_core::delivery::{Delivery, DeliveryId, DeliveryKind, Reason, ReasonCode};
 use relay_core::idempotency::IdempotencyKey;
-use relay_testkit::store_harness::scripted_destination::End;
-use relay_testkit::store_harness::{AnyStore, Known};
+use relay_testkit::store_harness::scripted_destination::ScriptedDestination;
+use relay_testkit::store_harness::{DeliverySnapshot, StoreHarness};
 
 use crate::Store;
 
-async fn store() -> (Store, End) {
+async fn store() -> (Store, ScriptedDestination) {
     let store = Store::new().await;
-    let end = End::new(store.clock());
+    let end = ScriptedDestination::new(store.clock());
     (store, end)
 }
 
@@ -64,8 +64,8 @@ async fn take(store: &Store, delivery: &Delivery) {
     }
 }
 
-async fn known(store: &Store, delivery: &Delivery) -> Known {
-    store.known(&delivery.id).await.unwrap_or_else(|| panic!("{} is not known", delivery.id))
+async fn known(store: &Store, delivery: &Delivery) -> DeliverySnapshot {
+    store.snapshot(&delivery.id).await.unwrap_or_else(|| panic!("{} is not known", delivery.id))
 }
 
 fn seconds(seconds: i64) -> SignedDuration {

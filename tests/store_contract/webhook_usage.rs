@@ -2,7 +2,7 @@
 
 use relay::ports::clock::Clock as _;
 use relay::ports::queue::{Submission, WebhookLedger as _, WebhookUsage};
-use relay_testkit::store_harness::AnyStore as _;
+use relay_testkit::store_harness::StoreHarness as _;
 
 use super::{days, store};
 
@@ -10,21 +10,21 @@ use super::{days, store};
 async fn what_a_webhook_has_taken_is_counted_and_never_forgotten() {
     let (mut store, _) = store().await;
     for _ in 0..3 {
-        store.webhooks().record("a", Submission::Taken, store.clock().now()).await.unwrap();
+        store.webhook_usage().record("a", Submission::Taken, store.clock().now()).await.unwrap();
     }
-    store.let_pass(days(400)).await;
-    assert_eq!(store.webhooks().usage("a").await.unwrap(), WebhookUsage { taken: 3, refused: None });
-    assert_eq!(store.webhooks().usage("b").await.unwrap(), WebhookUsage::default(), "each for itself");
+    store.advance(days(400)).await;
+    assert_eq!(store.webhook_usage().usage("a").await.unwrap(), WebhookUsage { taken: 3, refused: None });
+    assert_eq!(store.webhook_usage().usage("b").await.unwrap(), WebhookUsage::default(), "each for itself");
 }
 
 #[tokio::test]
 async fn a_webhook_that_refuses_is_remembered_until_it_takes_a_row_again() {
     let (store, _) = store().await;
     let now = store.clock().now();
-    store.webhooks().record("a", Submission::Taken, now).await.unwrap();
-    store.webhooks().record("a", Submission::Refused(403), now).await.unwrap();
+    store.webhook_usage().record("a", Submission::Taken, now).await.unwrap();
+    store.webhook_usage().record("a", Submission::Refused(403), now).await.unwrap();
     let refused = WebhookUsage { taken: 1, refused: Some((now, 403)) };
-    assert_eq!(store.webhooks().usage("a").await.unwrap(), refused);
-    store.webhooks().record("a", Submission::Taken, now).await.unwrap();
-    assert_eq!(store.webhooks().usage("a").await.unwrap(), WebhookUsage { taken: 2, refused: None });
+    assert_eq!(store.webhook_usage().usage("a").await.unwrap(), refused);
+    store.webhook_usage().record("a", Submission::Taken, now).await.unwrap();
+    assert_eq!(store.webhook_usage().usage("a").await.unwrap(), WebhookUsage { taken: 2, refused: None });
 }

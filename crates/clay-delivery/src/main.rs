@@ -24,31 +24,31 @@ use relay_aws::sqs::queue::SqsQueue;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    telemetry::start();
+    telemetry::init();
     init::exit_code(run().await)
 }
 
 async fn run() -> Result<(), Error> {
     let client = http_client::build()?;
-    let needed = [LOOPS_TO_CLAY_SECRET_ARN, CLAY_QUEUE_URL, CLAY_DEAD_LETTER_URL, LEDGER_TABLE];
-    let FunctionSettings { shared, account, needed } =
-        FunctionSettings::read(&environment(), &client, needed).map_err(ConfigError::from)?;
-    let [secret, queue, dead_letters, table] = needed;
+    let required = [LOOPS_TO_CLAY_SECRET_ARN, CLAY_QUEUE_URL, CLAY_DEAD_LETTER_URL, LEDGER_TABLE];
+    let FunctionSettings { shared, clients, required } =
+        FunctionSettings::from_env(&environment(), &client, required).map_err(ConfigError::from)?;
+    let [secret_arn, queue_url, dead_letter_url, table_name] = required;
 
-    let secrets = CachedSecret::for_worker(account.secrets_manager(), secret, shared.secret_ttl, SystemClock);
-    warm_up_to_clay(&secrets, &client, &[&account.dynamodb_origin()]).await;
+    let secrets = CachedSecret::for_worker(clients.secrets_manager(), secret_arn, shared.secret_ttl, SystemClock);
+    warm_up_to_clay(&secrets, &client, &[&clients.dynamodb_origin()]).await;
     let parking = EarlyRelease::with_rotations(secrets.rotations());
-    let table = LedgerTable::new(account.dynamodb(), table);
+    let table = LedgerTable::new(clients.dynamodb(), table_name);
     let ledger = Ledger::new(table.clone()).with_contact_hash_key(shared.contact_hash_key);
-    let queue = SqsQueue::new(account, queue, dead_letters);
-    let attempt = ClayDeliverer {
+    let queue = SqsQueue::new(clients, queue_url, dead_letter_url);
+    let deliverer = ClayDeliverer {
         secrets,
         clay: HttpClayClient::new(client, SystemClock),
         ledger: ledger.clone(),
-        pace: DistributedRateLimiter::new(DynamoLimiterStore::to_clay(table), shared.clay_rate, SystemClock),
+        pace: DistributedRateLimiter::new(DynamoLimiterStore::for_clay(table), shared.clay_rate, SystemClock),
         ambient: SystemClock,
         payload: shared.clay_payload,
         queue: queue.clone(),
     };
-    sqs::serve_queue(ClayWorker { attempt, ledger, parking, ambient: SystemClock }, queue, SystemClock).await
+    sqs::serve_queue(ClayWorker { deliverer, ledger, parking, clock: SystemClock }, queue, SystemClock).await
 }

@@ -13,13 +13,13 @@ use relay_core::row::RowKind;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    telemetry::start();
+    telemetry::init();
     init::exit_code(run().await)
 }
 
 async fn run() -> Result<(), Error> {
     let client = http_client::build()?;
-    let (handler, far_ends) = clay_row::build(&environment(), &client).map_err(ConfigError::from)?;
-    clay_row::init(&handler, &client, &far_ends).await;
+    let (handler, warm_up_urls) = clay_row::build(&environment(), &client).map_err(ConfigError::from)?;
+    clay_row::init(&handler, &client, &warm_up_urls).await;
     http::serve(Caller::Clay, |request| handler.handle(RowKind::Event, request)).await
 }

@@ -25,29 +25,30 @@ use relay_aws::sqs::queue::SqsQueue;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    telemetry::start();
+    telemetry::init();
     init::exit_code(run().await)
 }
 
 async fn run() -> Result<(), Error> {
     let client = http_client::build()?;
-    let needed = [CLAY_TO_LOOPS_SECRET_ARN, LOOPS_QUEUE_URL, LOOPS_DEAD_LETTER_URL, LEDGER_TABLE];
-    let FunctionSettings { shared, account, needed } =
-        FunctionSettings::read(&environment(), &client, needed).map_err(ConfigError::from)?;
-    let [secret, queue, dead_letters, table] = needed;
+    let required = [CLAY_TO_LOOPS_SECRET_ARN, LOOPS_QUEUE_URL, LOOPS_DEAD_LETTER_URL, LEDGER_TABLE];
+    let FunctionSettings { shared, clients, required } =
+        FunctionSettings::from_env(&environment(), &client, required).map_err(ConfigError::from)?;
+    let [secret_arn, queue_url, dead_letter_url, table_name] = required;
 
-    let secrets = CachedSecret::for_worker(account.secrets_manager(), secret, shared.secret_ttl, SystemClock);
-    warm_up(&secrets, &client, &[&shared.loops_api_url, &account.dynamodb_origin()]).await;
+    let secrets = CachedSecret::for_worker(clients.secrets_manager(), secret_arn, shared.secret_ttl, SystemClock);
+    warm_up(&secrets, &client, &[&shared.loops_api_url, &clients.dynamodb_origin()]).await;
     let parking = EarlyRelease::with_rotations(secrets.rotations());
-    let table = LedgerTable::new(account.dynamodb(), table);
+    let table = LedgerTable::new(clients.dynamodb(), table_name);
     let ledger = Ledger::new(table.clone()).with_contact_hash_key(shared.contact_hash_key);
-    let queue = SqsQueue::new(account, queue, dead_letters);
-    let attempt = LoopsDeliverer {
+    let queue = SqsQueue::new(clients, queue_url, dead_letter_url);
+    let deliverer = LoopsDeliverer {
         secrets,
         loops: HttpLoops::new(client, &shared.loops_api_url, SystemClock),
-        pace: DistributedRateLimiter::new(DynamoLimiterStore::to_loops(table), shared.loops_rate, SystemClock),
+        pace: DistributedRateLimiter::new(DynamoLimiterStore::for_loops(table), shared.loops_rate, SystemClock),
         ambient: SystemClock,
     };
-    let lane = ContactFastPath::new(queue.clone(), ledger.clone(), SystemClock);
-    sqs::serve_queue(LoopsWorker { attempt, ledger, lane, parking, ambient: SystemClock }, queue, SystemClock).await
+    let fast_path = ContactFastPath::new(queue.clone(), ledger.clone(), SystemClock);
+    sqs::serve_queue(LoopsWorker { deliverer, ledger, fast_path, parking, clock: SystemClock }, queue, SystemClock)
+        .await
 }

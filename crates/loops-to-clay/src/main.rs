@@ -16,22 +16,22 @@ use relay_aws::sqs::queue::SqsQueue;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    telemetry::start();
+    telemetry::init();
     init::exit_code(run().await)
 }
 
 async fn run() -> Result<(), Error> {
     let client = http_client::build()?;
-    let needed = [LOOPS_TO_CLAY_SECRET_ARN, CLAY_QUEUE_URL, CLAY_DEAD_LETTER_URL];
-    let FunctionSettings { shared, account, needed } =
-        FunctionSettings::read(&environment(), &client, needed).map_err(ConfigError::from)?;
-    let [secret, queue, dead_letters] = needed;
+    let required = [LOOPS_TO_CLAY_SECRET_ARN, CLAY_QUEUE_URL, CLAY_DEAD_LETTER_URL];
+    let FunctionSettings { shared, clients, required } =
+        FunctionSettings::from_env(&environment(), &client, required).map_err(ConfigError::from)?;
+    let [secret_arn, queue_url, dead_letter_url] = required;
 
-    let secrets = CachedSecret::new(account.secrets_manager(), secret, shared.secret_ttl, SystemClock);
-    warm_up(&secrets, &client, &[&queue]).await;
+    let secrets = CachedSecret::new(clients.secrets_manager(), secret_arn, shared.secret_ttl, SystemClock);
+    warm_up(&secrets, &client, &[&queue_url]).await;
     let handler = LoopsWebhookHandler {
         secrets,
-        queue: SqsQueue::new(account, queue, dead_letters).with_client(),
+        queue: SqsQueue::new(clients, queue_url, dead_letter_url).with_client(),
         ambient: SystemClock,
         settings: LoopsToClaySettings {
             selection: shared.relayed_events,

@@ -19,8 +19,8 @@ impl Cost {
     ///
     /// # Panics
     /// When there is no such process, or it does not stop.
-    pub async fn of_stopped(process: u32) -> Self {
-        let stat = PathBuf::from(format!("/proc/{process}/stat"));
+    pub async fn measure_stopped(pid: u32) -> Self {
+        let stat = PathBuf::from(format!("/proc/{pid}/stat"));
         eventually("the process stands still", async || {
             let text = std::fs::read_to_string(&stat).ok()?;
             // The state is what follows the name, which is in parentheses and may hold any.
@@ -28,13 +28,13 @@ impl Cost {
             (state == 'T' || state == 't').then_some(())
         })
         .await;
-        Self { cpu: cpu(process), peak_memory: peak_memory(process) }
+        Self { cpu: cpu_time(pid), peak_memory: peak_memory_bytes(pid) }
     }
 }
 
 /// The sum over the threads. One that has ended is not in it, but none of the relay's ends within a few seconds.
-fn cpu(process: u32) -> Duration {
-    let tasks = format!("/proc/{process}/task");
+fn cpu_time(pid: u32) -> Duration {
+    let tasks = format!("/proc/{pid}/task");
     let tasks = std::fs::read_dir(&tasks).unwrap_or_else(|error| panic!("{tasks}: {error}"));
     let nanoseconds = tasks.flatten().filter_map(|task| {
         let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
@@ -43,8 +43,8 @@ fn cpu(process: u32) -> Duration {
     Duration::from_nanos(nanoseconds.sum())
 }
 
-fn peak_memory(process: u32) -> u64 {
-    let path = format!("/proc/{process}/status");
+fn peak_memory_bytes(pid: u32) -> u64 {
+    let path = format!("/proc/{pid}/status");
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
     let kilobytes =
         text.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix("kB")?.trim().parse().ok());

@@ -7,22 +7,22 @@ use serde_json::Value;
 use crate::eventually;
 
 /// A relay that lists its deliveries.
-pub trait Listing {
+pub trait ListDeliveries {
     /// Its deliveries in the order of their arrival, each with at least `id`, `direction`, `state`, `attempts`, `reason`.
     fn deliveries(&self) -> impl Future<Output = Vec<Value>>;
 
     /// Waits until the only delivery is in a state, and gives it.
-    fn delivery_in(&self, state: &str) -> impl Future<Output = Value> {
-        async move { first(self, "state", state).await }
+    fn wait_for_state(&self, state: &str) -> impl Future<Output = Value> {
+        async move { wait_for_first(self, "state", state).await }
     }
 
     /// Waits until the only delivery has this reason, and gives it.
-    fn delivery_because(&self, reason: &str) -> impl Future<Output = Value> {
-        async move { first(self, "reason", reason).await }
+    fn wait_for_reason(&self, reason: &str) -> impl Future<Output = Value> {
+        async move { wait_for_first(self, "reason", reason).await }
     }
 }
 
-async fn first<L: Listing + ?Sized>(relay: &L, field: &str, value: &str) -> Value {
+async fn wait_for_first<L: ListDeliveries + ?Sized>(relay: &L, field: &str, value: &str) -> Value {
     eventually(&format!("one delivery whose {field} is {value}"), async || {
         let deliveries = relay.deliveries().await;
         deliveries.into_iter().next().filter(|delivery| delivery[field] == value)

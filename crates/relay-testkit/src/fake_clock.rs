@@ -5,35 +5,35 @@ use std::path::PathBuf;
 use tempfile::TempDir;
 
 /// Where Debian's package `faketime` has its library, for each kind of processor.
-const LIBRARIES: [&str; 2] =
+const LIBFAKETIME_PATHS: [&str; 2] =
     ["/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1", "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1"];
 
 /// Whether timers move with the time of day. On Linux they stand still while a machine sleeps, and go on while a process is
 /// stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Timers {
+pub enum TimerBehavior {
     /// They know nothing of a move.
-    StandStill,
+    Unaffected,
     /// They move as well.
-    GoOn,
+    Shifted,
 }
 
 /// The clock.
 #[derive(Debug)]
-pub struct Clock {
+pub struct FakeClock {
     folder: TempDir,
-    timers: Timers,
+    timers: TimerBehavior,
 }
 
-impl Clock {
+impl FakeClock {
     /// One that says the time.
     ///
     /// # Panics
     /// When there is no folder for it.
     #[must_use]
-    pub fn new(timers: Timers) -> Self {
+    pub fn new(timers: TimerBehavior) -> Self {
         let clock = Self { folder: TempDir::new().unwrap_or_else(|error| panic!("{error}")), timers };
-        clock.set(0);
+        clock.set_offset(0);
         clock
     }
 
@@ -41,10 +41,10 @@ impl Clock {
     ///
     /// # Panics
     /// When it cannot be moved.
-    pub fn set(&self, ahead: i64) {
+    pub fn set_offset(&self, offset_secs: i64) {
         // In one step: it is read at every look at the clock.
         let new = self.folder.path().join("new");
-        std::fs::write(&new, format!("{ahead:+}\n")).unwrap_or_else(|error| panic!("{error}"));
+        std::fs::write(&new, format!("{offset_secs:+}\n")).unwrap_or_else(|error| panic!("{error}"));
         std::fs::rename(new, self.file()).unwrap_or_else(|error| panic!("{error}"));
     }
 
@@ -54,11 +54,11 @@ impl Clock {
     /// When the library is not installed.
     #[must_use]
     pub fn environment(&self) -> Vec<(String, String)> {
-        let library = LIBRARIES.into_iter().find(|library| std::path::Path::new(library).exists());
+        let library = LIBFAKETIME_PATHS.into_iter().find(|library| std::path::Path::new(library).exists());
         let library = library.unwrap_or_else(|| {
             panic!("libfaketime is missing, by which this test moves a clock: install Debian's package `faketime`")
         });
-        let timers = if self.timers == Timers::StandStill { "1" } else { "0" };
+        let timers = if self.timers == TimerBehavior::Unaffected { "1" } else { "0" };
         let file = self.file().display().to_string();
         let variables = [
             ("LD_PRELOAD", library),

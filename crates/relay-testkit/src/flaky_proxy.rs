@@ -12,28 +12,28 @@ use tokio::task::JoinHandle;
 
 /// How a connection dies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cut {
+pub enum Disconnect {
     /// It is closed in good order.
     Closed,
     /// It is reset.
     Reset,
     /// It stays open, takes what is sent to it, and answers nothing any more.
-    Swallowed,
+    Blackholed,
     /// It is forgotten: what is sent to it gets lost on its way, and nobody says so.
-    Lost,
+    PacketsDropped,
 }
 
-impl Cut {
+impl Disconnect {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Closed, Self::Reset, Self::Swallowed, Self::Lost];
+    pub const ALL: [Self; 4] = [Self::Closed, Self::Reset, Self::Blackholed, Self::PacketsDropped];
 }
 
 /// After what time an answer has been read by whoever waited for it.
-const READ_BY_THEN: Duration = Duration::from_millis(300);
+const READ_GRACE: Duration = Duration::from_millis(300);
 
 /// The wire to one place.
 #[derive(Debug)]
-pub struct Wire {
+pub struct FlakyProxy {
     address: SocketAddr,
     shared: Arc<Shared>,
     server: JoinHandle<()>,
@@ -43,49 +43,49 @@ pub struct Wire {
 struct Shared {
     connections: Mutex<Vec<Connection>>,
     /// How many bytes were answered.
-    answered: AtomicUsize,
+    response_bytes: AtomicUsize,
     /// How many bytes went into connections that were dead.
-    swallowed: AtomicUsize,
+    blackholed_bytes: AtomicUsize,
 }
 
 #[derive(Debug)]
 struct Connection {
-    cut: watch::Sender<Option<Cut>>,
-    last: Arc<Mutex<Last>>,
+    disconnect: watch::Sender<Option<Disconnect>>,
+    last_activity: Arc<Mutex<Activity>>,
 }
 
 /// What was last to be seen on a connection.
 #[derive(Debug, Clone, Copy)]
-struct Last {
+struct Activity {
     at: Instant,
-    is_answer: bool,
+    is_response: bool,
 }
 
-impl Drop for Wire {
+impl Drop for FlakyProxy {
     fn drop(&mut self) {
         self.server.abort();
     }
 }
 
-impl Wire {
+impl FlakyProxy {
     /// A wire to a place, `http://…`.
     ///
     /// # Panics
     /// When there is no port, or the place is none.
-    pub async fn to(url: &str) -> Self {
-        let place = url.trim_start_matches("http://").split('/').next().unwrap_or_default();
-        let place: SocketAddr = place.parse().unwrap_or_else(|error| panic!("{url}: {error}"));
+    pub async fn start(url: &str) -> Self {
+        let authority = url.trim_start_matches("http://").split('/').next().unwrap_or_default();
+        let target: SocketAddr = authority.parse().unwrap_or_else(|error| panic!("{url}: {error}"));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap_or_else(|error| panic!("{error}"));
         let address = listener.local_addr().unwrap_or_else(|error| panic!("{error}"));
         let shared = Arc::new(Shared::default());
-        let of_server = Arc::clone(&shared);
+        let server_shared = Arc::clone(&shared);
         let server = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let (cut, told) = watch::channel(None);
-                let last = Arc::new(Mutex::new(Last { at: Instant::now(), is_answer: false }));
-                let connection = Connection { cut, last: Arc::clone(&last) };
-                of_server.lock().push(connection);
-                tokio::spawn(carry(stream, place, told, last, Arc::clone(&of_server)));
+                let (disconnect, disconnect_receiver) = watch::channel(None);
+                let last_activity = Arc::new(Mutex::new(Activity { at: Instant::now(), is_response: false }));
+                let connection = Connection { disconnect, last_activity: Arc::clone(&last_activity) };
+                server_shared.lock().push(connection);
+                tokio::spawn(forward(stream, target, disconnect_receiver, last_activity, Arc::clone(&server_shared)));
             }
         });
         Self { address, shared, server }
@@ -98,38 +98,39 @@ impl Wire {
     }
 
     /// Lets every connection that is there die; how many there were. Those to come are well.
-    pub fn cut(&self, cut: Cut) -> usize {
-        self.cut_where(cut, |_| true)
+    pub fn disconnect(&self, kind: Disconnect) -> usize {
+        self.disconnect_where(kind, |_| true)
     }
 
     /// The same for those on which nothing is under way: everything was answered, and long enough ago to have been read.
-    pub fn cut_idle(&self, cut: Cut) -> usize {
-        self.cut_where(cut, |last| last.is_answer && last.at.elapsed() > READ_BY_THEN)
+    pub fn disconnect_idle(&self, kind: Disconnect) -> usize {
+        self.disconnect_where(kind, |last| last.is_response && last.at.elapsed() > READ_GRACE)
     }
 
-    fn cut_where(&self, cut: Cut, may: impl Fn(Last) -> bool) -> usize {
+    fn disconnect_where(&self, kind: Disconnect, predicate: impl Fn(Activity) -> bool) -> usize {
         let mut connections = self.shared.lock();
-        connections.retain(|connection| connection.cut.receiver_count() > 0);
-        let is_chosen = |connection: &Connection| {
-            connection.cut.borrow().is_none() && may(*connection.last.lock().unwrap_or_else(PoisonError::into_inner))
+        connections.retain(|connection| connection.disconnect.receiver_count() > 0);
+        let is_selected = |connection: &Connection| {
+            connection.disconnect.borrow().is_none()
+                && predicate(*connection.last_activity.lock().unwrap_or_else(PoisonError::into_inner))
         };
-        let chosen: Vec<&Connection> = connections.iter().filter(|each| is_chosen(each)).collect();
-        for connection in &chosen {
-            connection.cut.send_replace(Some(cut));
+        let selected: Vec<&Connection> = connections.iter().filter(|each| is_selected(each)).collect();
+        for connection in &selected {
+            connection.disconnect.send_replace(Some(kind));
         }
-        chosen.len()
+        selected.len()
     }
 
     /// How many bytes were answered so far.
     #[must_use]
-    pub fn answered(&self) -> usize {
-        self.shared.answered.load(Ordering::Relaxed)
+    pub fn response_bytes(&self) -> usize {
+        self.shared.response_bytes.load(Ordering::Relaxed)
     }
 
     /// How many bytes were sent into connections that answer nothing any more.
     #[must_use]
-    pub fn swallowed(&self) -> usize {
-        self.shared.swallowed.load(Ordering::Relaxed)
+    pub fn blackholed_bytes(&self) -> usize {
+        self.shared.blackholed_bytes.load(Ordering::Relaxed)
     }
 }
 
@@ -139,61 +140,61 @@ impl Shared {
     }
 }
 
-async fn carry(
-    mut near: TcpStream,
-    place: SocketAddr,
-    mut told: watch::Receiver<Option<Cut>>,
-    last: Arc<Mutex<Last>>,
+async fn forward(
+    mut client: TcpStream,
+    target: SocketAddr,
+    mut disconnect: watch::Receiver<Option<Disconnect>>,
+    last_activity: Arc<Mutex<Activity>>,
     shared: Arc<Shared>,
 ) {
-    let Ok(mut far) = TcpStream::connect(place).await else { return };
-    let (mut asked, mut answered) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
-    let note = |is_answer| {
-        *last.lock().unwrap_or_else(PoisonError::into_inner) = Last { at: Instant::now(), is_answer };
+    let Ok(mut server) = TcpStream::connect(target).await else { return };
+    let (mut request_buffer, mut response_buffer) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
+    let record_activity = |is_response| {
+        *last_activity.lock().unwrap_or_else(PoisonError::into_inner) = Activity { at: Instant::now(), is_response };
     };
-    let cut = loop {
+    let kind = loop {
         tokio::select! {
             biased;
-            _ = told.changed() => break *told.borrow(),
-            read = near.read(&mut asked) => match read {
+            _ = disconnect.changed() => break *disconnect.borrow(),
+            read = client.read(&mut request_buffer) => match read {
                 Ok(read @ 1..) => {
-                    note(false);
-                    if far.write_all(&asked[..read]).await.is_err() {
+                    record_activity(false);
+                    if server.write_all(&request_buffer[..read]).await.is_err() {
                         return;
                     }
                 }
                 _ => return,
             },
-            read = far.read(&mut answered) => match read {
+            read = server.read(&mut response_buffer) => match read {
                 Ok(read @ 1..) => {
-                    note(true);
-                    if near.write_all(&answered[..read]).await.is_err() {
+                    record_activity(true);
+                    if client.write_all(&response_buffer[..read]).await.is_err() {
                         return;
                     }
-                    shared.answered.fetch_add(read, Ordering::Relaxed);
+                    shared.response_bytes.fetch_add(read, Ordering::Relaxed);
                 }
                 // As the other side ended it.
                 Ok(0) => return,
                 Err(_) => {
-                    let _ = near.set_zero_linger();
+                    let _ = client.set_zero_linger();
                     return;
                 }
             },
         }
     };
-    drop(far);
-    match cut {
-        None | Some(Cut::Closed) => {}
-        Some(Cut::Reset) => {
-            let _ = near.set_zero_linger();
+    drop(server);
+    match kind {
+        None | Some(Disconnect::Closed) => {}
+        Some(Disconnect::Reset) => {
+            let _ = client.set_zero_linger();
         }
-        Some(Cut::Swallowed) => {
-            while let Ok(read @ 1..) = near.read(&mut asked).await {
-                shared.swallowed.fetch_add(read, Ordering::Relaxed);
+        Some(Disconnect::Blackholed) => {
+            while let Ok(read @ 1..) = client.read(&mut request_buffer).await {
+                shared.blackholed_bytes.fetch_add(read, Ordering::Relaxed);
             }
         }
-        Some(Cut::Lost) => {
-            lose_what_comes(&near);
+        Some(Disconnect::PacketsDropped) => {
+            drop_packets(&client);
             std::future::pending::<()>().await;
         }
     }
@@ -201,9 +202,9 @@ async fn carry(
 
 /// A program of the kernel's packet filter keeps nothing of a packet ("return 0"), also not to confirm it.
 #[cfg(target_os = "linux")]
-fn lose_what_comes(stream: &TcpStream) {
-    let keep_nothing = [socket2::SockFilter::new(0x06, 0, 0, 0)];
-    socket2::SockRef::from(stream).attach_filter(&keep_nothing).unwrap_or_else(|error| panic!("{error}"));
+fn drop_packets(stream: &TcpStream) {
+    let drop_all_filter = [socket2::SockFilter::new(0x06, 0, 0, 0)];
+    socket2::SockRef::from(stream).attach_filter(&drop_all_filter).unwrap_or_else(|error| panic!("{error}"));
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 /// An answer.
 #[derive(Debug, Clone)]
-pub struct Answer {
+pub struct Response {
     /// The status.
     pub status: u16,
     /// The headers, names in lower case.
@@ -15,7 +15,7 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
-impl Answer {
+impl Response {
     /// The body as JSON.
     ///
     /// # Panics
@@ -37,11 +37,11 @@ impl Answer {
     /// # Panics
     /// When it is not.
     #[track_caller]
-    pub fn assert_refused(&self, status: u16, code: &str, field: Option<&str>) {
+    pub fn assert_error_response(&self, status: u16, code: &str, field: Option<&str>) {
         let body = self.json();
         let message = body["message"].as_str().unwrap_or_default();
-        let characters = message.chars().count();
-        assert!((1..=crate::MESSAGE_CHARACTERS).contains(&characters), "{characters} characters: {message}");
+        let char_count = message.chars().count();
+        assert!((1..=crate::MAX_MESSAGE_CHARS).contains(&char_count), "{char_count} characters: {message}");
         let mut expected = serde_json::json!({"success": false, "message": message, "code": code});
         if let Some(field) = field {
             expected["field"] = field.into();
@@ -52,7 +52,7 @@ impl Answer {
 
     /// Status and `code`.
     #[must_use]
-    pub fn refusal(&self) -> (u16, String) {
+    pub fn status_and_code(&self) -> (u16, String) {
         (self.status, self.json()["code"].as_str().unwrap_or_default().to_owned())
     }
 }
@@ -61,24 +61,24 @@ impl Answer {
 ///
 /// # Panics
 /// When there is no answer.
-pub async fn send(method: &str, url: &str, headers: &[(&str, &str)], body: impl Into<Vec<u8>>) -> Answer {
+pub async fn send(method: &str, url: &str, headers: &[(&str, &str)], body: impl Into<Vec<u8>>) -> Response {
     try_send(method, url, headers, body.into()).await.unwrap_or_else(|| panic!("{method} {url} was not answered"))
 }
 
 /// Sends one request; nothing where there is no answer.
-pub async fn try_send(method: &str, url: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Option<Answer> {
+pub async fn try_send(method: &str, url: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Option<Response> {
     let client = relay::destination::http_client::build().ok()?;
-    try_send_by(&client, method, url, headers, body).await
+    try_send_with(&client, method, url, headers, body).await
 }
 
 /// Sends one request by a client whose connections are kept.
-pub async fn try_send_by(
+pub async fn try_send_with(
     client: &relay::destination::http_client::HttpClient,
     method: &str,
     url: &str,
     headers: &[(&str, &str)],
     body: Vec<u8>,
-) -> Option<Answer> {
+) -> Option<Response> {
     let mut request = client.request(method.parse().ok()?, url).body(body);
     for (name, value) in headers {
         request = request.header(*name, value.as_bytes());
@@ -89,5 +89,5 @@ pub async fn try_send_by(
         .iter()
         .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
         .collect();
-    Some(Answer { status: response.status().as_u16(), headers, body: response.bytes().await.ok()?.to_vec() })
+    Some(Response { status: response.status().as_u16(), headers, body: response.bytes().await.ok()?.to_vec() })
 }

@@ -23,36 +23,36 @@ use std::future::Future;
 use std::time::{Duration, Instant};
 
 /// How long anything that must come is waited for.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const EVENTUALLY_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The most characters of a message that a Clay cell shows.
-pub const MESSAGE_CHARACTERS: usize = 300;
+pub const MAX_MESSAGE_CHARS: usize = 300;
 
 /// Waits until `look` finds something.
 ///
 /// # Panics
 /// When it does not come within [`PATIENCE`].
-pub async fn eventually<T, F>(what: &str, look: impl FnMut() -> F) -> T
+pub async fn eventually<T, F>(description: &str, poll: impl FnMut() -> F) -> T
 where
     F: Future<Output = Option<T>>,
 {
-    eventually_within(PATIENCE, what, look).await
+    eventually_within(EVENTUALLY_TIMEOUT, description, poll).await
 }
 
 /// Waits until `look` finds something, for a time that the test chooses.
 ///
 /// # Panics
 /// When it does not come in time.
-pub async fn eventually_within<T, F>(patience: Duration, what: &str, mut look: impl FnMut() -> F) -> T
+pub async fn eventually_within<T, F>(timeout: Duration, description: &str, mut poll: impl FnMut() -> F) -> T
 where
     F: Future<Output = Option<T>>,
 {
-    let began = Instant::now();
+    let started_at = Instant::now();
     loop {
-        if let Some(found) = look().await {
+        if let Some(found) = poll().await {
             return found;
         }
-        assert!(began.elapsed() < patience, "did not come within {patience:?}: {what}");
+        assert!(started_at.elapsed() < timeout, "did not come within {timeout:?}: {description}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

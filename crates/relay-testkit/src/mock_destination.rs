@@ -17,46 +17,46 @@ const PROPERTIES_PATH: &str = "/v1/contacts/properties";
 #[derive(Debug, Clone)]
 pub enum Reply {
     /// An answer with status, headers and body.
-    Answer(u16, Vec<(&'static str, String)>, String),
+    Respond(u16, Vec<(&'static str, String)>, String),
     /// No answer, ever.
     Hang,
     /// The connection is reset before any answer.
     Reset,
     /// An answer whose body breaks off in the middle, with this status.
-    HalfBody(u16),
+    TruncatedBody(u16),
     /// A 200, as soon as it is let through.
     Gated(Arc<Semaphore>),
     /// A 200, after which the connection dies silently, as a pooled one does in a frozen process.
-    AnswerThenDie,
+    RespondThenReset,
 }
 
 impl Reply {
     /// A JSON answer.
     #[must_use]
     pub fn json(status: u16, body: &str) -> Self {
-        Self::Answer(status, vec![("Content-Type", "application/json".to_owned())], body.to_owned())
+        Self::Respond(status, vec![("Content-Type", "application/json".to_owned())], body.to_owned())
     }
 
     /// An answer without a body.
     #[must_use]
     pub fn status(status: u16) -> Self {
-        Self::Answer(status, Vec::new(), String::new())
+        Self::Respond(status, Vec::new(), String::new())
     }
 
     /// An HTML page, as an edge makes it.
     #[must_use]
     pub fn html(status: u16) -> Self {
         let page = "<html><body>Bad gateway</body></html>";
-        Self::Answer(status, vec![("Content-Type", "text/html".to_owned())], page.to_owned())
+        Self::Respond(status, vec![("Content-Type", "text/html".to_owned())], page.to_owned())
     }
 
     /// The same answer with a header more.
     #[must_use]
-    pub fn with(self, name: &'static str, value: &str) -> Self {
+    pub fn with_header(self, name: &'static str, value: &str) -> Self {
         match self {
-            Self::Answer(status, mut headers, body) => {
+            Self::Respond(status, mut headers, body) => {
                 headers.push((name, value.to_owned()));
-                Self::Answer(status, headers, body)
+                Self::Respond(status, headers, body)
             }
             other => other,
         }
@@ -65,7 +65,7 @@ impl Reply {
 
 /// A request as it arrived.
 #[derive(Debug, Clone)]
-pub struct Got {
+pub struct ReceivedRequest {
     /// The method.
     pub method: String,
     /// The path.
@@ -75,10 +75,10 @@ pub struct Got {
     /// The body.
     pub body: Vec<u8>,
     /// When.
-    pub at: Instant,
+    pub received_at: Instant,
 }
 
-impl Got {
+impl ReceivedRequest {
     /// The body as text.
     #[must_use]
     pub fn text(&self) -> String {
@@ -95,16 +95,16 @@ impl Got {
 #[derive(Debug)]
 struct Script {
     replies: VecDeque<Reply>,
-    otherwise: Reply,
-    got: Vec<Got>,
+    default_reply: Reply,
+    received: Vec<ReceivedRequest>,
     /// What is answered to who asks for Loops' contact properties, and who did.
-    properties: Reply,
-    lists: Vec<Got>,
+    properties_reply: Reply,
+    property_requests: Vec<ReceivedRequest>,
 }
 
 /// The far end.
 #[derive(Debug)]
-pub struct FarEnd {
+pub struct MockDestination {
     address: SocketAddr,
     script: Arc<Mutex<Script>>,
     server: JoinHandle<()>,
@@ -112,12 +112,12 @@ pub struct FarEnd {
 
 /// The address of a far end that is down: connections to it are refused.
 #[derive(Debug)]
-pub struct Down {
+pub struct UnusedPort {
     address: SocketAddr,
     socket: TcpSocket,
 }
 
-impl Down {
+impl UnusedPort {
     /// A new address. Nobody else gets it meanwhile: it is taken, and not listened on.
     ///
     /// # Panics
@@ -142,35 +142,35 @@ impl Down {
     /// # Panics
     /// When it cannot be listened on.
     #[must_use]
-    pub fn up(self, otherwise: Reply) -> FarEnd {
-        FarEnd::on(self.socket.listen(64).unwrap_or_else(|error| panic!("{error}")), otherwise)
+    pub fn listen(self, default_reply: Reply) -> MockDestination {
+        MockDestination::from_listener(self.socket.listen(64).unwrap_or_else(|error| panic!("{error}")), default_reply)
     }
 }
 
-impl Drop for FarEnd {
+impl Drop for MockDestination {
     fn drop(&mut self) {
         self.server.abort();
     }
 }
 
-impl FarEnd {
+impl MockDestination {
     /// Starts one that answers everything with `otherwise`.
     ///
     /// # Panics
     /// When there is no port.
-    pub async fn start(otherwise: Reply) -> Self {
+    pub async fn start(default_reply: Reply) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap_or_else(|error| panic!("{error}"));
-        Self::on(listener, otherwise)
+        Self::from_listener(listener, default_reply)
     }
 
-    fn on(listener: TcpListener, otherwise: Reply) -> Self {
+    fn from_listener(listener: TcpListener, default_reply: Reply) -> Self {
         let address = listener.local_addr().unwrap_or_else(|error| panic!("{error}"));
         let script = Arc::new(Mutex::new(Script {
             replies: VecDeque::new(),
-            otherwise,
-            got: Vec::new(),
-            properties: Reply::json(200, "[]"),
-            lists: Vec::new(),
+            default_reply,
+            received: Vec::new(),
+            properties_reply: Reply::json(200, "[]"),
+            property_requests: Vec::new(),
         }));
         let shared = Arc::clone(&script);
         let server = tokio::spawn(async move {
@@ -188,30 +188,30 @@ impl FarEnd {
     }
 
     /// What it does with the next requests, one after another.
-    pub fn then(&self, replies: impl IntoIterator<Item = Reply>) {
+    pub fn enqueue_replies(&self, replies: impl IntoIterator<Item = Reply>) {
         self.lock().replies.extend(replies);
     }
 
     /// What it does with all other requests from now on.
-    pub fn otherwise(&self, reply: Reply) {
-        self.lock().otherwise = reply;
+    pub fn set_default_reply(&self, reply: Reply) {
+        self.lock().default_reply = reply;
     }
 
     /// What it got so far.
     #[must_use]
-    pub fn got(&self) -> Vec<Got> {
-        self.lock().got.clone()
+    pub fn received(&self) -> Vec<ReceivedRequest> {
+        self.lock().received.clone()
     }
 
     /// What it answers from now on to who asks for Loops' contact properties. That is no part of the script.
-    pub fn properties(&self, reply: Reply) {
-        self.lock().properties = reply;
+    pub fn set_properties_reply(&self, reply: Reply) {
+        self.lock().properties_reply = reply;
     }
 
     /// Who asked for Loops' contact properties so far. These calls are not among what it [got](Self::got).
     #[must_use]
-    pub fn asked_for_properties(&self) -> Vec<Got> {
-        self.lock().lists.clone()
+    pub fn property_requests(&self) -> Vec<ReceivedRequest> {
+        self.lock().property_requests.clone()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Script> {
@@ -221,52 +221,54 @@ impl FarEnd {
 
 async fn serve(stream: TcpStream, script: Arc<Mutex<Script>>) {
     let mut stream = BufReader::new(stream);
-    while let Some(got) = request(&mut stream).await {
-        if got.method == "HEAD" {
+    while let Some(received) = read_request(&mut stream).await {
+        if received.method == "HEAD" {
             // Who only opens a connection is answered, and has done nothing.
-            if write(&mut stream, 200, &[], "", 0).await.is_none() {
+            if write_response(&mut stream, 200, &[], "", 0).await.is_none() {
                 return;
             }
             continue;
         }
-        if got.method == "GET" && got.path.ends_with(PROPERTIES_PATH) {
+        if received.method == "GET" && received.path.ends_with(PROPERTIES_PATH) {
             let reply = {
                 let mut script = script.lock().unwrap_or_else(PoisonError::into_inner);
-                script.lists.push(got);
-                script.properties.clone()
+                script.property_requests.push(received);
+                script.properties_reply.clone()
             };
             // The connection ends with it, so that the first call of the script comes on a new one, as if nobody had asked.
-            match reply.with("Connection", "close") {
-                Reply::Answer(status, headers, body) => {
-                    let _ = write(&mut stream, status, &headers, &body, body.len()).await;
+            match reply.with_header("Connection", "close") {
+                Reply::Respond(status, headers, body) => {
+                    let _ = write_response(&mut stream, status, &headers, &body, body.len()).await;
                 }
                 Reply::Hang => std::future::pending().await,
-                _ => reset(&stream),
+                _ => reset_on_close(&stream),
             }
             return;
         }
         let reply = {
             let mut script = script.lock().unwrap_or_else(PoisonError::into_inner);
-            script.got.push(got);
-            script.replies.pop_front().unwrap_or_else(|| script.otherwise.clone())
+            script.received.push(received);
+            script.replies.pop_front().unwrap_or_else(|| script.default_reply.clone())
         };
         let written = match reply {
-            Reply::Answer(status, headers, body) => write(&mut stream, status, &headers, &body, body.len()).await,
+            Reply::Respond(status, headers, body) => {
+                write_response(&mut stream, status, &headers, &body, body.len()).await
+            }
             Reply::Gated(gate) => {
-                let _let_through = gate.acquire().await;
-                write(&mut stream, 200, &[], "{}", 2).await
+                let _permit = gate.acquire().await;
+                write_response(&mut stream, 200, &[], "{}", 2).await
             }
             Reply::Hang => std::future::pending().await,
-            Reply::Reset => return reset(&stream),
-            Reply::HalfBody(status) => {
-                let _ = write(&mut stream, status, &[], "{\"success\":tr", 1000).await;
+            Reply::Reset => return reset_on_close(&stream),
+            Reply::TruncatedBody(status) => {
+                let _ = write_response(&mut stream, status, &[], "{\"success\":tr", 1000).await;
                 return;
             }
-            Reply::AnswerThenDie => {
-                let _ = write(&mut stream, 200, &[], "{}", 2).await;
+            Reply::RespondThenReset => {
+                let _ = write_response(&mut stream, 200, &[], "{}", 2).await;
                 // The next request on this connection is read by nobody: it is reset.
                 let _ = stream.fill_buf().await;
-                return reset(&stream);
+                return reset_on_close(&stream);
             }
         };
         if written.is_none() {
@@ -276,13 +278,13 @@ async fn serve(stream: TcpStream, script: Arc<Mutex<Script>>) {
 }
 
 /// Makes the end of a connection a reset.
-pub(crate) fn reset(stream: &BufReader<TcpStream>) {
+pub(crate) fn reset_on_close(stream: &BufReader<TcpStream>) {
     // A linger of zero turns the close into a reset.
     let _ = stream.get_ref().set_zero_linger();
 }
 
 /// Writes an answer that says it is so long; nothing where the connection is gone.
-pub(crate) async fn write(
+pub(crate) async fn write_response(
     stream: &mut BufReader<TcpStream>,
     status: u16,
     headers: &[(&str, String)],
@@ -296,7 +298,7 @@ pub(crate) async fn write(
 }
 
 /// Reads a request; nothing where there is no other.
-pub(crate) async fn request(stream: &mut BufReader<TcpStream>) -> Option<Got> {
+pub(crate) async fn read_request(stream: &mut BufReader<TcpStream>) -> Option<ReceivedRequest> {
     let mut line = String::new();
     stream.read_line(&mut line).await.ok().filter(|read| *read > 0)?;
     let mut words = line.split_whitespace();
@@ -313,5 +315,5 @@ pub(crate) async fn request(stream: &mut BufReader<TcpStream>) -> Option<Got> {
     let length = headers.get("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await.ok()?;
-    Some(Got { method, path, headers, body, at: Instant::now() })
+    Some(ReceivedRequest { method, path, headers, body, received_at: Instant::now() })
 }

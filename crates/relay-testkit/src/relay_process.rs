@@ -10,34 +10,34 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
-use crate::deliveries::Listing;
+use crate::deliveries::ListDeliveries;
 use crate::webhook;
 
 /// The bearer token of the tests.
-pub const TOKEN: &str = "relay-token-for-tests";
+pub const RELAY_TOKEN: &str = "relay-token-for-tests";
 
 /// A running relay.
 #[derive(Debug)]
 pub struct Relay {
     child: Child,
-    folder: Folder,
+    folder: DataFolder,
     settings: BTreeMap<String, String>,
     base: String,
     banner: String,
 }
 
 /// Sends a signal to a process. It may have ended by itself; whoever needs it finds out.
-pub fn signal(process: u32, signal: Signal) {
-    if let Some(process) = i32::try_from(process).ok().and_then(Pid::from_raw) {
-        let _ = kill_process(process, signal);
+pub fn signal(pid: u32, signal: Signal) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        let _ = kill_process(pid, signal);
     }
 }
 
 /// A data folder that is gone after the test.
 #[derive(Debug)]
-pub struct Folder(TempDir);
+pub struct DataFolder(TempDir);
 
-impl Folder {
+impl DataFolder {
     /// A new one.
     ///
     /// # Panics
@@ -60,7 +60,7 @@ impl Folder {
 /// # Panics
 /// When it is not there.
 #[must_use]
-pub fn program() -> PathBuf {
+pub fn relay_local_path() -> PathBuf {
     let test = std::env::current_exe().unwrap_or_else(|error| panic!("{error}"));
     // A test is in a folder beneath the one of the programs; a program is beside it.
     let mut programs = test.ancestors().skip(1).take(2).map(|folder| folder.join("relay-local"));
@@ -72,24 +72,24 @@ pub fn program() -> PathBuf {
 /// The program with these settings and no others.
 #[must_use]
 pub fn command(settings: &BTreeMap<String, String>) -> Command {
-    let mut command = Command::new(program());
+    let mut command = Command::new(relay_local_path());
     command.env_clear().envs(settings).kill_on_drop(true).stdin(Stdio::null());
     command
 }
 
 /// A far end's settings, and the keys of the tests.
 #[must_use]
-pub fn settings(given: &[(&str, &str)]) -> BTreeMap<String, String> {
+pub fn settings(overrides: &[(&str, &str)]) -> BTreeMap<String, String> {
     let mut settings: BTreeMap<String, String> = [
         ("RELAY_LISTEN", "127.0.0.1:0"),
-        ("RELAY_TOKEN", TOKEN),
-        ("LOOPS_SIGNING_SECRET", webhook::SECRET),
+        ("RELAY_TOKEN", RELAY_TOKEN),
+        ("LOOPS_SIGNING_SECRET", webhook::SIGNING_SECRET),
         ("RUST_LOG", "debug"),
     ]
     .into_iter()
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
     .collect();
-    settings.extend(given.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+    settings.extend(overrides.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
     settings
 }
 
@@ -100,24 +100,24 @@ impl Relay {
     pub const LOOPS_SIGNING_SECRET: &str = "LOOPS_SIGNING_SECRET";
 
     /// Starts a relay in a new folder.
-    pub async fn start(given: &[(&str, &str)]) -> Self {
-        Self::start_in(Folder::new(), given).await
+    pub async fn start(overrides: &[(&str, &str)]) -> Self {
+        Self::start_in(DataFolder::new(), overrides).await
     }
 
     /// Starts a relay in a folder. Its log is in the file `log` there.
     ///
     /// # Panics
     /// When it does not start.
-    pub async fn start_in(folder: Folder, given: &[(&str, &str)]) -> Self {
-        Self::start_without(folder, given, &[]).await
+    pub async fn start_in(folder: DataFolder, overrides: &[(&str, &str)]) -> Self {
+        Self::start_without(folder, overrides, &[]).await
     }
 
     /// Starts a relay in a folder, without these keys of the tests.
     ///
     /// # Panics
     /// When it does not start.
-    pub async fn start_without(folder: Folder, given: &[(&str, &str)], unset: &[&str]) -> Self {
-        let mut settings = settings(given);
+    pub async fn start_without(folder: DataFolder, overrides: &[(&str, &str)], unset: &[&str]) -> Self {
+        let mut settings = settings(overrides);
         settings.retain(|name, _| !unset.contains(&name.as_str()));
         settings.insert("RELAY_DATA".to_owned(), folder.path().display().to_string());
         let log = std::fs::File::options().create(true).append(true).open(folder.path().join("log"));
@@ -158,8 +158,9 @@ impl Relay {
     /// # Panics
     /// When it is not simulated.
     #[must_use]
-    pub fn simulated(&self, end: &str) -> String {
-        url_in(&self.banner, &format!("  {end}  ")).unwrap_or_else(|| panic!("{end} is not simulated: {}", self.banner))
+    pub fn simulator_url(&self, destination: &str) -> String {
+        url_in(&self.banner, &format!("  {destination}  "))
+            .unwrap_or_else(|| panic!("{destination} is not simulated: {}", self.banner))
     }
 
     /// Its data folder.
@@ -185,7 +186,7 @@ impl Relay {
     }
 
     /// Kills it, as a power cut does.
-    pub async fn kill(mut self) -> Folder {
+    pub async fn kill(mut self) -> DataFolder {
         let _ = self.child.kill().await;
         self.folder
     }
@@ -194,17 +195,17 @@ impl Relay {
     ///
     /// # Panics
     /// When it does not stop.
-    pub async fn stop(mut self) -> (Folder, ExitStatus) {
+    pub async fn stop(mut self) -> (DataFolder, ExitStatus) {
         let id = self.child.id().unwrap_or_else(|| panic!("it is not running"));
         let stopped = Command::new("kill").args(["-TERM", &id.to_string()]).status().await;
         assert!(stopped.is_ok_and(|status| status.success()), "it cannot be stopped");
-        let status = tokio::time::timeout(crate::PATIENCE, self.child.wait()).await;
+        let status = tokio::time::timeout(crate::EVENTUALLY_TIMEOUT, self.child.wait()).await;
         let status = status.unwrap_or_else(|_| panic!("it did not stop")).unwrap_or_else(|error| panic!("{error}"));
         (self.folder, status)
     }
 }
 
-impl Listing for Relay {
+impl ListDeliveries for Relay {
     /// What `deliveries --json` prints.
     ///
     /// # Panics

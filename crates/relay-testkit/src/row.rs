@@ -1,7 +1,7 @@
 //! Rows as a Clay column sends them.
 
-use crate::http::{self, Answer};
-use crate::relay_process::TOKEN;
+use crate::http::{self, Response};
+use crate::relay_process::RELAY_TOKEN;
 
 /// One of the two routes for rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,18 +33,24 @@ impl Route {
 }
 
 /// Sends a contact's row with the token of the tests.
-pub async fn contact(base: &str, body: impl Into<Vec<u8>>) -> Answer {
+pub async fn contact(base: &str, body: impl Into<Vec<u8>>) -> Response {
     send(base, Route::Contact, "", &[], body).await
 }
 
 /// Sends an event's row with the token of the tests.
-pub async fn event(base: &str, body: impl Into<Vec<u8>>) -> Answer {
+pub async fn event(base: &str, body: impl Into<Vec<u8>>) -> Response {
     send(base, Route::Event, "", &[], body).await
 }
 
 /// Sends a row with the token of the tests, a query (without its `?`) and headers besides.
-pub async fn send(base: &str, route: Route, query: &str, headers: &[(&str, &str)], body: impl Into<Vec<u8>>) -> Answer {
-    let authorization = format!("Bearer {TOKEN}");
+pub async fn send(
+    base: &str,
+    route: Route,
+    query: &str,
+    headers: &[(&str, &str)],
+    body: impl Into<Vec<u8>>,
+) -> Response {
+    let authorization = format!("Bearer {RELAY_TOKEN}");
     let mut all = vec![("authorization", authorization.as_str()), ("content-type", "application/json")];
     all.extend(headers);
     send_without_token(base, route, query, &all, body).await
@@ -57,7 +63,7 @@ pub async fn send_without_token(
     query: &str,
     headers: &[(&str, &str)],
     body: impl Into<Vec<u8>>,
-) -> Answer {
-    let mark = if query.is_empty() { "" } else { "?" };
-    http::send(route.method(), &format!("{base}{}{mark}{query}", route.path()), headers, body).await
+) -> Response {
+    let separator = if query.is_empty() { "" } else { "?" };
+    http::send(route.method(), &format!("{base}{}{separator}{query}", route.path()), headers, body).await
 }

@@ -40,7 +40,7 @@ pub enum Expected {
     /// Loops gets this.
     Sent(String),
     /// The caller is told this.
-    Refused {
+    Rejected {
         /// The status of the answer.
         status: u16,
         /// The code.
@@ -48,7 +48,7 @@ pub enum Expected {
         /// The field at fault, if one is.
         field: Option<String>,
         /// What the message says, among other words.
-        says: Vec<String>,
+        message_parts: Vec<String>,
     },
 }
 
@@ -65,18 +65,18 @@ impl Case {
     /// The case with its own digits, and everything written out.
     #[must_use]
     pub fn with_id(&self, id: &str) -> Self {
-        let text = |text: &String| written_out(&text.replace("<id>", id));
+        let expand = |text: &String| expand_repetitions(&text.replace("<id>", id));
         let expected = match &self.expected {
-            Expected::Sent(body) => Expected::Sent(text(body)),
-            Expected::Refused { status, code, field, says } => Expected::Refused {
+            Expected::Sent(body) => Expected::Sent(expand(body)),
+            Expected::Rejected { status, code, field, message_parts: says } => Expected::Rejected {
                 status: *status,
                 code: code.clone(),
-                field: field.as_ref().map(text),
-                says: says.clone(),
+                field: field.as_ref().map(expand),
+                message_parts: says.clone(),
             },
         };
-        let headers = self.headers.iter().map(|(name, value)| (name.clone(), text(value))).collect();
-        Self { headers, row: text(&self.row), expected, ..self.clone() }
+        let headers = self.headers.iter().map(|(name, value)| (name.clone(), expand(value))).collect();
+        Self { headers, row: expand(&self.row), expected, ..self.clone() }
     }
 }
 
@@ -89,102 +89,103 @@ pub fn groups(folder: &Path) -> Vec<Group> {
     let entries = std::fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     let mut files: Vec<_> = entries.map(|entry| entry.unwrap_or_else(|error| panic!("{error}")).path()).collect();
     files.sort();
-    let groups: Vec<Group> = files.iter().map(|file| group(file)).collect();
+    let groups: Vec<Group> = files.iter().map(|file| parse_group(file)).collect();
     let names: BTreeSet<&String> = groups.iter().flat_map(|group| &group.cases).map(|case| &case.name).collect();
     assert_eq!(names.len(), groups.iter().map(|group| group.cases.len()).sum::<usize>(), "a name stands twice");
     groups
 }
 
-fn group(file: &Path) -> Group {
-    let shown = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let text = std::fs::read_to_string(file).unwrap_or_else(|error| panic!("{shown}: {error}"));
-    let value: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{shown}: {error}"));
-    let mut fields = Fields::of(&shown, value);
-    assert!(fields.text("about").is_some(), "{shown}: about is missing");
+fn parse_group(file: &Path) -> Group {
+    let file_name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let text = std::fs::read_to_string(file).unwrap_or_else(|error| panic!("{file_name}: {error}"));
+    let value: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{file_name}: {error}"));
+    let mut fields = Fields::from_value(&file_name, value);
+    assert!(fields.take_string("about").is_some(), "{file_name}: about is missing");
     let properties = fields.0.remove("properties");
-    let Some(Value::Array(cases)) = fields.0.remove("cases") else { panic!("{shown}: cases is no list") };
-    fields.end(&shown);
-    Group { properties, cases: cases.into_iter().map(|value| case(&shown, value)).collect() }
+    let Some(Value::Array(cases)) = fields.0.remove("cases") else { panic!("{file_name}: cases is no list") };
+    fields.assert_empty(&file_name);
+    Group { properties, cases: cases.into_iter().map(|value| parse_case(&file_name, value)).collect() }
 }
 
-fn case(file: &str, value: Value) -> Case {
-    let mut fields = Fields::of(file, value);
-    let name = format!("{file}: {}", fields.text("name").unwrap_or_else(|| panic!("{file}: a case without a name")));
-    let event = match fields.text("to").as_deref() {
+fn parse_case(file: &str, value: Value) -> Case {
+    let mut fields = Fields::from_value(file, value);
+    let name =
+        format!("{file}: {}", fields.take_string("name").unwrap_or_else(|| panic!("{file}: a case without a name")));
+    let event = match fields.take_string("to").as_deref() {
         Some("contact") => false,
         Some("event") => true,
         other => panic!("{name}: to is {other:?}"),
     };
     let headers = match fields.0.remove("headers") {
-        Some(headers) => Fields::of(&name, headers).texts(&name),
+        Some(headers) => Fields::from_value(&name, headers).into_string_pairs(&name),
         None => Vec::new(),
     };
-    let expected = match (fields.text("sent"), fields.0.remove("refused")) {
+    let expected = match (fields.take_string("sent"), fields.0.remove("refused")) {
         (Some(sent), None) => Expected::Sent(sent),
-        (None, Some(refused)) => refusal(&name, refused),
+        (None, Some(rejection)) => parse_rejection(&name, rejection),
         _ => panic!("{name}: a row is either sent or refused"),
     };
     let case = Case {
         event,
-        query: fields.text("query").unwrap_or_default(),
+        query: fields.take_string("query").unwrap_or_default(),
         headers,
-        row: fields.text("row").unwrap_or_else(|| panic!("{name}: row is missing")),
+        row: fields.take_string("row").unwrap_or_else(|| panic!("{name}: row is missing")),
         expected,
-        adjusted: fields.list("adjusted"),
+        adjusted: fields.take_string_list("adjusted"),
         name,
     };
-    fields.end(&case.name);
+    fields.assert_empty(&case.name);
     case
 }
 
-fn refusal(name: &str, value: Value) -> Expected {
-    let mut fields = Fields::of(name, value);
+fn parse_rejection(name: &str, value: Value) -> Expected {
+    let mut fields = Fields::from_value(name, value);
     let status = fields.0.remove("status").and_then(|status| status.as_u64());
-    let refused = Expected::Refused {
+    let rejected = Expected::Rejected {
         status: status.and_then(|status| status.try_into().ok()).unwrap_or_else(|| panic!("{name}: status")),
-        code: fields.text("code").unwrap_or_else(|| panic!("{name}: code")),
-        field: fields.text("field"),
-        says: fields.list("says").unwrap_or_default(),
+        code: fields.take_string("code").unwrap_or_else(|| panic!("{name}: code")),
+        field: fields.take_string("field"),
+        message_parts: fields.take_string_list("says").unwrap_or_default(),
     };
-    fields.end(name);
-    refused
+    fields.assert_empty(name);
+    rejected
 }
 
 /// The fields of an object, taken out one by one, so that a misspelt one does not go unnoticed.
 struct Fields(Map<String, Value>);
 
 impl Fields {
-    fn of(place: &str, value: Value) -> Self {
+    fn from_value(context: &str, value: Value) -> Self {
         match value {
             Value::Object(fields) => Self(fields),
-            other => panic!("{place}: {other} is no object"),
+            other => panic!("{context}: {other} is no object"),
         }
     }
 
-    fn text(&mut self, name: &str) -> Option<String> {
+    fn take_string(&mut self, name: &str) -> Option<String> {
         match self.0.remove(name)? {
             Value::String(text) => Some(text),
             other => panic!("{name} is {other}, not a text"),
         }
     }
 
-    fn list(&mut self, name: &str) -> Option<Vec<String>> {
+    fn take_string_list(&mut self, name: &str) -> Option<Vec<String>> {
         let Value::Array(items) = self.0.remove(name)? else { panic!("{name} is no list") };
         Some(items.iter().map(|item| item.as_str().unwrap_or_else(|| panic!("{name}: {item}")).to_owned()).collect())
     }
 
-    fn texts(self, place: &str) -> Vec<(String, String)> {
-        let text = |value: Value| value.as_str().unwrap_or_else(|| panic!("{place}: {value}")).to_owned();
-        self.0.into_iter().map(|(name, value)| (name, text(value))).collect()
+    fn into_string_pairs(self, context: &str) -> Vec<(String, String)> {
+        let expect_string = |value: Value| value.as_str().unwrap_or_else(|| panic!("{context}: {value}")).to_owned();
+        self.0.into_iter().map(|(name, value)| (name, expect_string(value))).collect()
     }
 
-    fn end(&self, place: &str) {
-        assert!(self.0.is_empty(), "{place}: nothing is known of {:?}", self.0.keys());
+    fn assert_empty(&self, context: &str) {
+        assert!(self.0.is_empty(), "{context}: nothing is known of {:?}", self.0.keys());
     }
 }
 
 /// The text with everything between angle brackets that says how often, that often.
-fn written_out(text: &str) -> String {
+fn expand_repetitions(text: &str) -> String {
     let Some((before, (what, times), after)) = next_repetition(text) else {
         return text.to_owned();
     };
@@ -193,7 +194,7 @@ fn written_out(text: &str) -> String {
         "lists" => (1..=times).map(|number| format!(",\"f{number}\":[]")).collect(),
         what => what.repeat(times),
     };
-    format!("{before}{repeated}{}", written_out(after))
+    format!("{before}{repeated}{}", expand_repetitions(after))
 }
 
 fn next_repetition(text: &str) -> Option<(&str, (&str, usize), &str)> {

@@ -2,15 +2,15 @@
 
 use std::path::Path;
 
-use crate::http::{self, Answer};
-use crate::mock_destination::{FarEnd, Reply};
+use crate::http::{self, Response};
+use crate::mock_destination::{MockDestination, Reply};
 use crate::row::Route;
 use crate::row_cases::{Case, Expected, Group, groups};
-use crate::{MESSAGE_CHARACTERS, eventually};
+use crate::{MAX_MESSAGE_CHARS, eventually};
 
 /// The groups of the table: those for an account of whose properties nothing is known, or those for one with properties.
 #[must_use]
-pub fn table(with_properties: bool) -> Vec<Group> {
+pub fn load_groups(with_properties: bool) -> Vec<Group> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/rows");
     groups(&folder).into_iter().filter(|group| group.properties.is_some() == with_properties).collect()
 }
@@ -22,29 +22,29 @@ pub fn table(with_properties: bool) -> Vec<Group> {
 ///
 /// # Panics
 /// When a case is not as the table says.
-pub async fn run(base: &str, token: &str, loops: &FarEnd, group: &Group) {
+pub async fn run_group(base: &str, token: &str, loops: &MockDestination, group: &Group) {
     if group.properties.is_some() {
         wait_for_properties(base, token, loops).await;
     }
-    let (mut wrong, mut sent) = (Vec::new(), 0);
-    let run: u32 = rand::random_range(1_000_000..10_000_000);
+    let (mut mismatches, mut sent) = (Vec::new(), 0);
+    let run_id: u32 = rand::random_range(1_000_000..10_000_000);
     for (number, case) in group.cases.iter().enumerate() {
-        let id = format!("{run}{number:03}");
+        let id = format!("{run_id}{number:03}");
         let case = case.with_id(&id);
-        let answer = send(base, token, &case).await;
+        let response = send(base, token, &case).await;
         let difference = match &case.expected {
             Expected::Sent(body) => {
                 sent += 1;
-                difference_of_sent(&answer, loops, &id, body, &case).await
+                difference_of_sent(&response, loops, &id, body, &case).await
             }
-            Expected::Refused { .. } => difference_of_refused(&answer, &case),
+            Expected::Rejected { .. } => difference_of_rejected(&response, &case),
         };
-        wrong.extend(difference.map(|difference| format!("{}: {difference}", case.name)));
+        mismatches.extend(difference.map(|difference| format!("{}: {difference}", case.name)));
     }
-    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), group.cases.len(), wrong.join("\n"));
-    let run = run.to_string();
-    let got = loops.got().iter().filter(|got| got.text().contains(&run)).count();
-    assert_eq!(got, sent, "what was refused was sent, or something was sent twice");
+    assert!(mismatches.is_empty(), "{} of {}:\n{}", mismatches.len(), group.cases.len(), mismatches.join("\n"));
+    let run_id = run_id.to_string();
+    let received = loops.received().iter().filter(|got| got.text().contains(&run_id)).count();
+    assert_eq!(received, sent, "what was refused was sent, or something was sent twice");
 }
 
 /// The reply with which a far end plays a Loops that has the group's properties.
@@ -52,12 +52,12 @@ pub async fn run(base: &str, token: &str, loops: &FarEnd, group: &Group) {
 /// # Panics
 /// When the group has none.
 #[must_use]
-pub fn properties(group: &Group) -> Reply {
+pub fn properties_reply(group: &Group) -> Reply {
     let list = group.properties.as_ref().unwrap_or_else(|| panic!("a group without properties"));
     Reply::json(200, &list.to_string())
 }
 
-async fn send(base: &str, token: &str, case: &Case) -> Answer {
+async fn send(base: &str, token: &str, case: &Case) -> Response {
     let route = if case.event { Route::Event } else { Route::Contact };
     let authorization = format!("Bearer {token}");
     let mut headers = vec![("authorization", authorization.as_str())];
@@ -65,67 +65,73 @@ async fn send(base: &str, token: &str, case: &Case) -> Answer {
         headers.push(("content-type", "application/json"));
     }
     headers.extend(case.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())));
-    let mark = if case.query.is_empty() { "" } else { "?" };
-    let url = format!("{base}{}{mark}{}", route.path(), case.query);
+    let separator = if case.query.is_empty() { "" } else { "?" };
+    let url = format!("{base}{}{separator}{}", route.path(), case.query);
     http::send(route.method(), &url, &headers, case.row.clone()).await
 }
 
-async fn difference_of_sent(answer: &Answer, loops: &FarEnd, id: &str, body: &str, case: &Case) -> Option<String> {
-    if answer.status != 200 && answer.status != 202 {
-        return Some(format!("was answered {} {}", answer.status, answer.text()));
+async fn difference_of_sent(
+    response: &Response,
+    loops: &MockDestination,
+    id: &str,
+    body: &str,
+    case: &Case,
+) -> Option<String> {
+    if response.status != 200 && response.status != 202 {
+        return Some(format!("was answered {} {}", response.status, response.text()));
     }
-    let got = eventually(&format!("{} at Loops", case.name), async || {
-        loops.got().into_iter().map(|got| got.text()).find(|body| body.contains(id))
+    let received = eventually(&format!("{} at Loops", case.name), async || {
+        loops.received().into_iter().map(|got| got.text()).find(|body| body.contains(id))
     })
     .await;
-    let told = adjusted(answer);
-    let adjusted_wrongly = case.adjusted.as_ref().is_some_and(|adjusted| *adjusted != told);
-    if got != body || adjusted_wrongly {
-        return Some(format!("Loops got {got}, and the caller was told {told:?}"));
+    let reported = adjusted_fields(response);
+    let adjusted_wrongly = case.adjusted.as_ref().is_some_and(|adjusted| *adjusted != reported);
+    if received != body || adjusted_wrongly {
+        return Some(format!("Loops got {received}, and the caller was told {reported:?}"));
     }
-    delivery_id(answer).is_empty().then(|| "no delivery id".to_owned())
+    delivery_id(response).is_empty().then(|| "no delivery id".to_owned())
 }
 
-fn difference_of_refused(answer: &Answer, case: &Case) -> Option<String> {
-    let Expected::Refused { status, code, field, says } = &case.expected else { return None };
-    let body = answer.json();
+fn difference_of_rejected(response: &Response, case: &Case) -> Option<String> {
+    let Expected::Rejected { status, code, field, message_parts: says } = &case.expected else { return None };
+    let body = response.json();
     let message = body["message"].as_str().unwrap_or_default();
-    let alike = answer.status == *status
+    let is_expected = response.status == *status
         && body["success"] == false
         && body["code"] == code.as_str()
         && body.get("field").and_then(|field| field.as_str()) == field.as_deref()
-        && answer.headers.get("content-type").is_some_and(|kind| kind == "application/json")
-        && !delivery_id(answer).is_empty()
-        && (1..=MESSAGE_CHARACTERS).contains(&message.chars().count())
+        && response.headers.get("content-type").is_some_and(|kind| kind == "application/json")
+        && !delivery_id(response).is_empty()
+        && (1..=MAX_MESSAGE_CHARS).contains(&message.chars().count())
         && says.iter().all(|words| message.contains(words));
-    (!alike).then(|| format!("was answered {} {}", answer.status, answer.text()))
+    (!is_expected).then(|| format!("was answered {} {}", response.status, response.text()))
 }
 
 /// The fields that the caller is told were left out or cut, in the body of a 202 and in a header otherwise. The names in
 /// the table need no percent-decoding.
-fn adjusted(answer: &Answer) -> Vec<String> {
-    if answer.status == 202 {
-        let body = answer.json();
+fn adjusted_fields(response: &Response) -> Vec<String> {
+    if response.status == 202 {
+        let body = response.json();
         let names = body.get("adjusted").and_then(|names| names.as_array()).cloned().unwrap_or_default();
         return names.iter().filter_map(|name| name.as_str()).map(str::to_owned).collect();
     }
-    let header = answer.headers.get("x-relay-adjusted").map(String::as_str).unwrap_or_default();
+    let header = response.headers.get("x-relay-adjusted").map(String::as_str).unwrap_or_default();
     header.split(", ").filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
-fn delivery_id(answer: &Answer) -> &str {
-    answer.headers.get("x-relay-delivery-id").map(String::as_str).unwrap_or_default()
+fn delivery_id(response: &Response) -> &str {
+    response.headers.get("x-relay-delivery-id").map(String::as_str).unwrap_or_default()
 }
 
 /// Waits until the relay makes a number of a text for a property that is one: it reads the list beside its rows.
-async fn wait_for_properties(base: &str, token: &str, loops: &FarEnd) {
+async fn wait_for_properties(base: &str, token: &str, loops: &MockDestination) {
     let route = Route::Contact;
     let authorization = format!("Bearer {token}");
     let headers = [("authorization", authorization.as_str()), ("content-type", "application/json")];
     eventually("the list of properties in use", async || {
         let row = r#"{"email":"probe@x.co","seats":"7"}"#;
         http::send(route.method(), &format!("{base}{}", route.path()), &headers, row).await;
-        loops.got().iter().any(|got| got.text() == r#"{"email":"probe@x.co","seats":7}"#).then_some(())
+        loops.received().iter().any(|got| got.text() == r#"{"email":"probe@x.co","seats":7}"#).then_some(())
     })
     .await;
 }

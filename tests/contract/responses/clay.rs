@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use crate::Relay;
 use relay::ports::clock::{Clock as _, SystemClock};
 use relay_core::policy::retry;
-use relay_testkit::deliveries::Listing as _;
-use relay_testkit::mock_destination::{Down, FarEnd, Got, Reply};
-use relay_testkit::webhook::{created, post};
+use relay_testkit::deliveries::ListDeliveries as _;
+use relay_testkit::mock_destination::{MockDestination, ReceivedRequest, Reply, UnusedPort};
+use relay_testkit::webhook::{contact_created, post};
 use relay_testkit::{eventually, eventually_within};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -32,8 +32,8 @@ pub(crate) async fn becomes(relay: &Relay, place: usize, fields: Value) -> Value
 }
 
 /// Waits until the far end got that many requests.
-pub(crate) async fn gets(far: &FarEnd, count: usize) {
-    eventually(&format!("{count} requests"), async || (far.got().len() >= count).then_some(())).await;
+pub(crate) async fn gets(far: &MockDestination, count: usize) {
+    eventually(&format!("{count} requests"), async || (far.received().len() >= count).then_some(())).await;
 }
 
 /// An answer after which the same is tried again, with the reason and the status that are shown meanwhile.
@@ -48,7 +48,7 @@ pub(crate) fn passing() -> Vec<Passing> {
     let answers = answers.map(|status| (Reply::status(status), told(status), Some(status)));
     let others = [
         (Reply::html(502), "far_end_failed", Some(502)),
-        (Reply::HalfBody(500), "far_end_failed", Some(500)),
+        (Reply::TruncatedBody(500), "far_end_failed", Some(500)),
         (Reply::Reset, "unreachable", None),
         (Reply::Hang, "timed_out", None),
     ];
@@ -57,7 +57,7 @@ pub(crate) fn passing() -> Vec<Passing> {
 
 /// Posts the webhook of a contact that was created.
 pub(crate) async fn contact_created(relay: &Relay, name: &str) {
-    let answer = post(relay.base(), &format!("msg_{name}"), &created(&format!("{name}@example.com"))).await;
+    let answer = post(relay.base(), &format!("msg_{name}"), &contact_created(&format!("{name}@example.com"))).await;
     assert_eq!((answer.status, answer.json()["status"].as_str()), (200, Some("queued")));
 }
 
@@ -71,40 +71,40 @@ pub(crate) fn date_in(wait: Duration) -> (String, Instant) {
 
 #[tokio::test]
 async fn any_2xx_from_clay_is_delivered_at_the_first_attempt() {
-    let far = FarEnd::start(Reply::status(500)).await;
+    let far = MockDestination::start(Reply::status(500)).await;
     let relay = Relay::start(&clay(&far.url("/hook"))).await;
     let replies = [Reply::status(200), Reply::status(201), Reply::status(202), Reply::status(204), Reply::html(200)];
     for (place, reply) in replies.into_iter().enumerate() {
-        far.then([reply]);
+        far.enqueue_replies([reply]);
         contact_created(&relay, &format!("n{place}")).await;
         becomes(&relay, place, json!({"state": "delivered", "attempts": 1, "reason": null})).await;
     }
-    assert_eq!(far.got().len(), 5);
+    assert_eq!(far.received().len(), 5);
 }
 
 #[tokio::test]
 async fn a_200_with_half_a_body_is_delivered_and_not_sent_again() {
-    let far = FarEnd::start(Reply::HalfBody(200)).await;
+    let far = MockDestination::start(Reply::TruncatedBody(200)).await;
     let relay = Relay::start(&clay(&far.url("/hook"))).await;
     contact_created(&relay, "ada").await;
     becomes(&relay, 0, json!({"state": "delivered", "attempts": 1})).await;
-    assert_eq!(far.got().len(), 1);
+    assert_eq!(far.received().len(), 1);
 }
 
 #[tokio::test]
 async fn any_other_4xx_from_clay_is_a_dead_letter_with_its_reason() {
-    let far = FarEnd::start(Reply::status(200)).await;
+    let far = MockDestination::start(Reply::status(200)).await;
     let relay = Relay::start(&clay(&far.url("/hook"))).await;
     let statuses = [400, 402, 405, 406, 409, 411, 413, 414, 415, 418, 421, 422, 423, 431, 451, 499];
     for (place, status) in statuses.into_iter().enumerate() {
-        far.then([Reply::json(status, r#"{"message":"no"}"#)]);
+        far.enqueue_replies([Reply::json(status, r#"{"message":"no"}"#)]);
         contact_created(&relay, &format!("n{place}")).await;
         let dead = json!({"state": "dead", "attempts": 1, "reason": "clay_rejected", "status": status});
         becomes(&relay, place, dead).await;
     }
     contact_created(&relay, "ada").await;
     becomes(&relay, statuses.len(), json!({"state": "delivered"})).await;
-    assert_eq!(far.got().len(), statuses.len() + 1);
+    assert_eq!(far.received().len(), statuses.len() + 1);
 }
 
 #[tokio::test]
@@ -112,15 +112,15 @@ async fn what_should_pass_at_clay_is_tried_again_until_the_row_is_taken() {
     let mut cases = JoinSet::new();
     for (reply, reason, status) in passing() {
         cases.spawn(async move {
-            let far = FarEnd::start(reply.clone()).await;
+            let far = MockDestination::start(reply.clone()).await;
             let relay = Relay::start(&clay(&far.url("/hook"))).await;
             contact_created(&relay, "ada").await;
             becomes(&relay, 0, json!({"state": "waiting", "reason": reason, "status": status})).await;
-            far.otherwise(Reply::status(200));
+            far.set_default_reply(Reply::status(200));
             becomes(&relay, 0, json!({"state": "delivered", "reason": null, "status": null})).await;
-            let got = far.got();
+            let got = far.received();
             assert!(got.len() >= 2, "{reply:?}");
-            assert!(got.iter().all(|got| got.body == created("ada@example.com")), "{reply:?}");
+            assert!(got.iter().all(|got| got.body == contact_created("ada@example.com")), "{reply:?}");
         });
     }
     cases.join_all().await;
@@ -128,13 +128,13 @@ async fn what_should_pass_at_clay_is_tried_again_until_the_row_is_taken() {
 
 #[tokio::test]
 async fn a_clay_that_is_down_gets_its_rows_when_it_is_up() {
-    let down = Down::new();
+    let down = UnusedPort::new();
     let relay = Relay::start(&clay(&down.url("/hook"))).await;
     contact_created(&relay, "ada").await;
     becomes(&relay, 0, json!({"state": "waiting", "reason": "unreachable", "status": null})).await;
-    let far = down.up(Reply::status(200));
+    let far = down.listen(Reply::status(200));
     becomes(&relay, 0, json!({"state": "delivered"})).await;
-    assert_eq!(far.got().len(), 1);
+    assert_eq!(far.received().len(), 1);
 }
 
 #[tokio::test]
@@ -142,12 +142,12 @@ async fn clay_is_left_alone_for_as_many_seconds_as_it_asks_for() {
     let mut cases = JoinSet::new();
     for status in [408, 425, 429, 302, 503] {
         cases.spawn(async move {
-            let far = FarEnd::start(Reply::status(200)).await;
-            far.then([Reply::status(status).with("Retry-After", "2")]);
+            let far = MockDestination::start(Reply::status(200)).await;
+            far.enqueue_replies([Reply::status(status).with_header("Retry-After", "2")]);
             let relay = Relay::start(&clay(&far.url("/hook"))).await;
             contact_created(&relay, "ada").await;
             becomes(&relay, 0, json!({"state": "delivered", "attempts": 2})).await;
-            let wait = far.got()[1].at - far.got()[0].at;
+            let wait = far.received()[1].received_at - far.received()[0].received_at;
             assert!(wait >= Duration::from_secs(2) - ROUNDING, "{status}: {wait:?}");
         });
     }
@@ -159,13 +159,13 @@ async fn clay_is_left_alone_until_the_date_that_it_gives() {
     let mut cases = JoinSet::new();
     for status in [429, 503] {
         cases.spawn(async move {
-            let far = FarEnd::start(Reply::status(200)).await;
+            let far = MockDestination::start(Reply::status(200)).await;
             let relay = Relay::start(&clay(&far.url("/hook"))).await;
             let (date, earliest) = date_in(Duration::from_secs(3));
-            far.then([Reply::status(status).with("Retry-After", &date)]);
+            far.enqueue_replies([Reply::status(status).with_header("Retry-After", &date)]);
             contact_created(&relay, "ada").await;
             becomes(&relay, 0, json!({"state": "delivered", "attempts": 2})).await;
-            assert!(far.got()[1].at >= earliest, "{status}");
+            assert!(far.received()[1].received_at >= earliest, "{status}");
         });
     }
     cases.join_all().await;
@@ -173,40 +173,40 @@ async fn clay_is_left_alone_until_the_date_that_it_gives() {
 
 #[tokio::test]
 async fn a_redirect_of_clay_is_never_followed() {
-    let elsewhere = FarEnd::start(Reply::status(200)).await;
+    let elsewhere = MockDestination::start(Reply::status(200)).await;
     let mut cases = JoinSet::new();
     for status in [301, 302, 303, 307, 308] {
         let location = elsewhere.url("/elsewhere");
         cases.spawn(async move {
-            let far = FarEnd::start(Reply::status(200)).await;
-            far.then([Reply::status(status).with("Location", &location)]);
+            let far = MockDestination::start(Reply::status(200)).await;
+            far.enqueue_replies([Reply::status(status).with_header("Location", &location)]);
             let relay = Relay::start(&clay(&far.url("/hook"))).await;
             contact_created(&relay, "ada").await;
             becomes(&relay, 0, json!({"state": "delivered", "attempts": 2})).await;
-            let paths: Vec<String> = far.got().into_iter().map(|got| got.path).collect();
+            let paths: Vec<String> = far.received().into_iter().map(|got| got.path).collect();
             assert_eq!(paths, ["/hook", "/hook"], "{status}");
         });
     }
     cases.join_all().await;
-    assert!(elsewhere.got().is_empty());
+    assert!(elsewhere.received().is_empty());
 }
 
 #[tokio::test]
 async fn a_connection_to_clay_that_died_in_the_pool_is_replaced_at_once() {
-    let far = FarEnd::start(Reply::status(200)).await;
-    far.then([Reply::AnswerThenDie]);
+    let far = MockDestination::start(Reply::status(200)).await;
+    far.enqueue_replies([Reply::RespondThenReset]);
     let relay = Relay::start(&clay(&far.url("/hook"))).await;
     for (place, name) in ["ada", "bob"].into_iter().enumerate() {
         contact_created(&relay, name).await;
         becomes(&relay, place, json!({"state": "delivered", "attempts": 1})).await;
     }
-    assert_eq!(far.got().len(), 2);
+    assert_eq!(far.received().len(), 2);
 }
 
 #[tokio::test]
 async fn a_row_that_waits_lets_those_of_other_contacts_pass() {
-    let far = FarEnd::start(Reply::status(200)).await;
-    far.then([Reply::status(503).with("Retry-After", "3600")]);
+    let far = MockDestination::start(Reply::status(200)).await;
+    far.enqueue_replies([Reply::status(503).with_header("Retry-After", "3600")]);
     let relay = Relay::start(&clay(&far.url("/hook"))).await;
     contact_created(&relay, "ada").await;
     becomes(&relay, 0, json!({"state": "waiting", "reason": "far_end_failed"})).await;
@@ -218,7 +218,7 @@ async fn a_row_that_waits_lets_those_of_other_contacts_pass() {
 
 #[tokio::test]
 async fn an_end_that_is_down_is_asked_seldom_and_gets_everything_when_it_is_back() {
-    let far = FarEnd::start(Reply::status(503)).await;
+    let far = MockDestination::start(Reply::status(503)).await;
     let relay = Relay::start(&clay(&far.url("/hook"))).await;
     for number in 0..20 {
         contact_created(&relay, &format!("n{number}")).await;
@@ -227,15 +227,15 @@ async fn an_end_that_is_down_is_asked_seldom_and_gets_everything_when_it_is_back
     gets(&far, 3).await;
     tokio::time::sleep(Duration::from_secs(14)).await;
     let lately = Instant::now() - Duration::from_secs(9);
-    let asked = far.got().iter().filter(|got| got.at > lately).count();
+    let asked = far.received().iter().filter(|got| got.received_at > lately).count();
     assert!(asked <= 2, "{asked} requests in nine seconds");
 
-    far.otherwise(Reply::status(200));
+    far.set_default_reply(Reply::status(200));
     eventually_within(Duration::from_secs(40), "everything delivered", async || {
         let all = relay.deliveries().await;
         (all.len() == 20 && all.iter().all(|one| one["state"] == "delivered")).then_some(())
     })
     .await;
-    let taken: BTreeSet<String> = far.got().iter().map(Got::text).collect();
+    let taken: BTreeSet<String> = far.received().iter().map(ReceivedRequest::text).collect();
     assert_eq!(taken.len(), 20);
 }

@@ -37,11 +37,11 @@ async fn every_body_to_paste_is_a_row_that_loops_takes() {
         let route = if body.get("eventName").is_some() { Route::Event } else { Route::Contact };
         let answer = send(relay.base(), route, "", &[], body.to_string()).await;
         assert_eq!(answer.status, 200, "{body}: {}", answer.text());
-        let sent: Value = serde_json::from_slice(&loops.got().last().unwrap().body).unwrap();
+        let sent: Value = serde_json::from_slice(&loops.received().last().unwrap().body).unwrap();
         let lists = sent["mailingLists"].as_object();
         assert!(lists.is_none_or(|lists| !lists.is_empty() && lists.values().all(Value::is_boolean)), "{sent}");
     }
-    assert_eq!((bodies.len(), loops.got().len()), (6, 6));
+    assert_eq!((bodies.len(), loops.received().len()), (6, 6));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Events are sent once: the keys that see to it, and what a repeat is answered.
 
-use relay_testkit::deliveries::Listing as _;
-use relay_testkit::mock_destination::{FarEnd, Reply};
+use relay_testkit::deliveries::ListDeliveries as _;
+use relay_testkit::mock_destination::{MockDestination, Reply};
 use relay_testkit::row::{Route, event, send};
 use serde_json::json;
 
@@ -9,17 +9,19 @@ use super::{assert_answer, assert_queued, bodies, loops, relay_to, row_of};
 use crate::Relay;
 
 /// The keys that Loops got.
-fn keys(loops: &FarEnd) -> Vec<String> {
-    loops.got().iter().map(|got| got.header("idempotency-key").to_owned()).collect()
+fn keys(loops: &MockDestination) -> Vec<String> {
+    loops.received().iter().map(|got| got.header("idempotency-key").to_owned()).collect()
 }
 
 #[tokio::test]
 async fn an_event_that_loops_knows_is_answered_as_a_duplicate() {
-    let loops = FarEnd::start(Reply::json(409, r#"{"success":false,"message":"Idempotency key has been used"}"#)).await;
+    let loops =
+        MockDestination::start(Reply::json(409, r#"{"success":false,"message":"Idempotency key has been used"}"#))
+            .await;
     let relay = relay_to(&loops, &[]).await;
     let answer = event(relay.base(), row_of("ada@example.com")).await;
     assert_answer(&answer, 200, &json!({"success": true, "duplicate": true}));
-    assert_eq!(loops.got().len(), 1);
+    assert_eq!(loops.received().len(), 1);
     let again = event(relay.base(), row_of("ada@example.com")).await;
     assert_answer(&again, 200, &json!({"success": true, "duplicate": true}));
 }
@@ -35,7 +37,7 @@ async fn a_repeat_of_an_event_is_answered_as_a_duplicate_without_another_call_al
     let settings = [("LOOPS_API_URL", api.as_str()), ("LOOPS_API_KEY", "loops-key")];
     let relay = Relay::start_in(relay.kill().await, &settings).await;
     assert_answer(&event(relay.base(), row_of("ada@example.com")).await, 200, &duplicate);
-    assert_eq!(loops.got().len(), 1);
+    assert_eq!(loops.received().len(), 1);
 }
 
 #[tokio::test]
@@ -50,29 +52,29 @@ async fn many_at_once_are_still_one_event() {
         let answer = call.await.unwrap();
         assert!(answer.status == 200 || answer.status == 202, "{}", answer.text());
     }
-    relay.delivery_in("delivered").await;
-    assert_eq!(loops.got().len(), 1);
+    relay.wait_for_state("delivered").await;
+    assert_eq!(loops.received().len(), 1);
 }
 
 #[tokio::test]
 async fn a_repeat_of_an_event_that_is_being_sent_is_told_what_became_of_it() {
-    let loops = FarEnd::start(Reply::Hang).await;
+    let loops = MockDestination::start(Reply::Hang).await;
     let relay = relay_to(&loops, &[]).await;
     let base = relay.base().to_owned();
     let first = tokio::spawn(async move { event(&base, row_of("ada@example.com")).await });
-    relay_testkit::eventually("the call at Loops", async || (!loops.got().is_empty()).then_some(())).await;
+    relay_testkit::eventually("the call at Loops", async || (!loops.received().is_empty()).then_some(())).await;
     let second = assert_queued(&event(relay.base(), row_of("ada@example.com")).await);
     assert_eq!(assert_queued(&first.await.unwrap()), second);
-    loops.otherwise(Reply::json(200, r#"{"success":true}"#));
-    assert_eq!(relay.delivery_in("delivered").await["id"], second.as_str());
+    loops.set_default_reply(Reply::json(200, r#"{"success":true}"#));
+    assert_eq!(relay.wait_for_state("delivered").await["id"], second.as_str());
 }
 
 #[tokio::test]
 async fn an_event_that_loops_refused_was_not_sent_and_may_be_run_again() {
     let loops = loops().await;
-    loops.then([Reply::json(400, r#"{"success":false,"message":"No."}"#)]);
+    loops.enqueue_replies([Reply::json(400, r#"{"success":false,"message":"No."}"#)]);
     let relay = relay_to(&loops, &[]).await;
-    event(relay.base(), row_of("ada@example.com")).await.assert_refused(400, "loops_rejected", None);
+    event(relay.base(), row_of("ada@example.com")).await.assert_error_response(400, "loops_rejected", None);
     assert_answer(&event(relay.base(), row_of("ada@example.com")).await, 200, &json!({"success": true}));
     let keys = keys(&loops);
     assert_eq!((keys.len(), &keys[0]), (2, &keys[1]), "under the same key");
@@ -95,7 +97,7 @@ async fn the_same_event_has_the_same_key_whatever_else_the_row_says_and_however_
     ] {
         assert_answer(&event(relay.base(), same).await, 200, &json!({"success": true, "duplicate": true}));
     }
-    assert_eq!(loops.got().len(), 1);
+    assert_eq!(loops.received().len(), 1);
 }
 
 #[tokio::test]
@@ -155,7 +157,7 @@ async fn another_event_under_a_callers_key_is_not_sent_and_kept_as_a_dead_letter
     }
     let all = relay.deliveries().await;
     let dead: Vec<_> = all.iter().filter(|one| one["state"] == "dead").map(|one| one["reason"].clone()).collect();
-    assert_eq!((all.len(), dead, loops.got().len()), (2, vec![json!("id_conflict")], 1), "{all:?}");
+    assert_eq!((all.len(), dead, loops.received().len()), (2, vec![json!("id_conflict")], 1), "{all:?}");
 }
 
 #[tokio::test]
@@ -167,11 +169,11 @@ async fn a_callers_key_that_is_empty_too_long_or_not_visible_ascii_is_400_and_na
         for query in ["", "dedupe=off"] {
             let answer =
                 send(relay.base(), Route::Event, query, &[("idempotency-key", key)], row_of("ada@example.com")).await;
-            let code = answer.refusal().1;
-            answer.assert_refused(400, &code, Some("Idempotency-Key"));
+            let code = answer.status_and_code().1;
+            answer.assert_error_response(400, &code, Some("Idempotency-Key"));
         }
     }
-    assert!(loops.got().is_empty());
+    assert!(loops.received().is_empty());
 }
 
 #[tokio::test]
@@ -202,10 +204,10 @@ async fn a_callers_key_wins_over_dedupe_off() {
 async fn every_attempt_direct_or_queued_carries_the_same_key() {
     for query in ["", "dedupe=off"] {
         let loops = loops().await;
-        loops.then([Reply::status(500), Reply::status(500), Reply::status(502)]);
+        loops.enqueue_replies([Reply::status(500), Reply::status(500), Reply::status(502)]);
         let relay = relay_to(&loops, &[]).await;
         assert_queued(&send(relay.base(), Route::Event, query, &[], row_of("ada@example.com")).await);
-        relay.delivery_in("delivered").await;
+        relay.wait_for_state("delivered").await;
         let keys = keys(&loops);
         assert_eq!(keys.len(), 4);
         assert!(keys.iter().all(|key| *key == keys[0] && !key.is_empty()), "{keys:?}");
@@ -214,7 +216,7 @@ async fn every_attempt_direct_or_queued_carries_the_same_key() {
 
 #[tokio::test]
 async fn a_repeat_of_an_event_that_waits_has_the_same_delivery_id_and_is_sent_once() {
-    let loops = FarEnd::start(Reply::status(503)).await;
+    let loops = MockDestination::start(Reply::status(503)).await;
     let relay = relay_to(&loops, &[]).await;
     let first = assert_queued(&event(relay.base(), row_of("ada@example.com")).await);
     for headers in [&[][..], &[("prefer", "respond-async")]] {
@@ -223,8 +225,8 @@ async fn a_repeat_of_an_event_that_waits_has_the_same_delivery_id_and_is_sent_on
     }
     let other = assert_queued(&event(relay.base(), row_of("bob@example.com")).await);
     assert_ne!(other, first);
-    let before = loops.got().len();
-    loops.otherwise(Reply::json(200, r#"{"success":true}"#));
+    let before = loops.received().len();
+    loops.set_default_reply(Reply::json(200, r#"{"success":true}"#));
     bodies(&loops, before + 2).await;
     let listed = relay_testkit::eventually("both delivered", async || {
         let deliveries = relay.deliveries().await;
@@ -235,7 +237,7 @@ async fn a_repeat_of_an_event_that_waits_has_the_same_delivery_id_and_is_sent_on
     assert_eq!(ids, [first.as_str(), &other]);
     let again = event(relay.base(), row_of("ada@example.com")).await;
     assert_answer(&again, 200, &json!({"success": true, "duplicate": true}));
-    assert_eq!(loops.got().len(), before + 2);
+    assert_eq!(loops.received().len(), before + 2);
 }
 
 #[tokio::test]
@@ -246,5 +248,5 @@ async fn a_contact_is_no_event_and_is_sent_as_often_as_it_is_run() {
         let answer = send(relay.base(), Route::Contact, "", &[], row_of("ada@example.com")).await;
         assert_answer(&answer, 200, &json!({"success": true}));
     }
-    assert_eq!(loops.got().len(), 3);
+    assert_eq!(loops.received().len(), 3);
 }

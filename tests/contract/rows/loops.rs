@@ -1,8 +1,8 @@
 //! What Loops refuses, and what is said of it in a Clay cell.
 
-use relay_testkit::MESSAGE_CHARACTERS;
-use relay_testkit::deliveries::Listing as _;
-use relay_testkit::mock_destination::{FarEnd, Reply};
+use relay_testkit::MAX_MESSAGE_CHARS;
+use relay_testkit::deliveries::ListDeliveries as _;
+use relay_testkit::mock_destination::{MockDestination, Reply};
 use relay_testkit::row::{Route, contact, event, send};
 use serde_json::{Value, json};
 
@@ -38,13 +38,13 @@ async fn a_refusal_of_loops_comes_back_with_its_words_and_a_status_that_clay_tak
             if route == Route::Event && status == 409 {
                 continue;
             }
-            loops.then([Reply::json(status, &refusal_of(&format!("Loops says {status}.")))]);
+            loops.enqueue_replies([Reply::json(status, &refusal_of(&format!("Loops says {status}.")))]);
             let answer = send(relay.base(), route, "", &[], row_of(&format!("n{status}@example.com"))).await;
-            answer.assert_refused(expected, "loops_rejected", None);
+            answer.assert_error_response(expected, "loops_rejected", None);
             assert_eq!(answer.json()["message"], format!("Loops says {status}."));
         }
     }
-    assert_eq!(loops.got().len(), 29, "each was called once");
+    assert_eq!(loops.received().len(), 29, "each was called once");
     assert!(relay.deliveries().await.is_empty(), "what was refused does not wait");
 }
 
@@ -52,16 +52,16 @@ async fn a_refusal_of_loops_comes_back_with_its_words_and_a_status_that_clay_tak
 async fn a_long_message_of_loops_is_cut_to_300_characters() {
     let loops = loops().await;
     let relay = relay_to(&loops, &[]).await;
-    let exact = "é".repeat(MESSAGE_CHARACTERS);
-    loops.then([Reply::json(400, &refusal_of(&exact))]);
+    let exact = "é".repeat(MAX_MESSAGE_CHARS);
+    loops.enqueue_replies([Reply::json(400, &refusal_of(&exact))]);
     assert_eq!(contact(relay.base(), row_of("ada@example.com")).await.json()["message"], exact);
 
-    loops.then([Reply::json(422, &refusal_of(&"é".repeat(5000)))]);
+    loops.enqueue_replies([Reply::json(422, &refusal_of(&"é".repeat(5000)))]);
     let answer = contact(relay.base(), row_of("ada@example.com")).await;
-    answer.assert_refused(422, "loops_rejected", None);
+    answer.assert_error_response(422, "loops_rejected", None);
     let message = answer.json()["message"].as_str().unwrap().to_owned();
-    assert_eq!(message.chars().count(), MESSAGE_CHARACTERS);
-    assert!(message.starts_with(&"é".repeat(MESSAGE_CHARACTERS - 1)));
+    assert_eq!(message.chars().count(), MAX_MESSAGE_CHARS);
+    assert!(message.starts_with(&"é".repeat(MAX_MESSAGE_CHARS - 1)));
 }
 
 #[tokio::test]
@@ -77,14 +77,14 @@ async fn a_refusal_without_words_of_loops_gets_a_sentence() {
         Reply::json(400, r#"{"message":""}"#),
         Reply::json(400, r#"{"message":7}"#),
         Reply::json(400, r#"{"message":"half"#),
-        Reply::HalfBody(400),
+        Reply::TruncatedBody(400),
     ]
     .into_iter()
     .enumerate()
     {
-        loops.then([reply]);
+        loops.enqueue_replies([reply]);
         let answer = event(relay.base(), row_of(&format!("n{number}@example.com"))).await;
-        answer.assert_refused(if number == 0 { 404 } else { 400 }, "loops_rejected", None);
+        answer.assert_error_response(if number == 0 { 404 } else { 400 }, "loops_rejected", None);
         let message = answer.json()["message"].as_str().unwrap().to_owned();
         assert!(!message.contains('<') && message.split(' ').count() > 5 && message.ends_with('.'), "{message}");
     }
@@ -99,7 +99,7 @@ async fn the_older_form_of_loops_errors_is_read_as_well() {
         r#"{"success":false,"error":{"path":"email","message":"It is blocked."}}"#,
         r#"{"success":false,"message":"It is blocked.","error":"other"}"#,
     ] {
-        loops.then([Reply::json(400, body)]);
+        loops.enqueue_replies([Reply::json(400, body)]);
         assert_eq!(
             contact(relay.base(), row_of("ada@example.com")).await.json()["message"],
             "It is blocked.",
@@ -116,26 +116,26 @@ async fn without_a_loops_key_every_row_is_502_and_the_secret_is_named() {
         for route in ROUTES {
             for headers in [&[][..], &[("prefer", "respond-async")]] {
                 let answer = send(relay.base(), route, "", headers, row_of("ada@example.com")).await;
-                answer.assert_refused(502, "not_configured", None);
+                answer.assert_error_response(502, "not_configured", None);
                 assert!(answer.text().contains(Relay::LOOPS_API_KEY), "{}", answer.text());
             }
         }
-        assert!(loops.got().is_empty() && relay.deliveries().await.is_empty());
+        assert!(loops.received().is_empty() && relay.deliveries().await.is_empty());
     }
 }
 
 #[tokio::test]
 async fn a_key_that_loops_refuses_is_tried_exactly_once_more_and_named() {
-    let loops = FarEnd::start(Reply::json(401, r#"{"success":false,"message":"Invalid API key"}"#)).await;
+    let loops = MockDestination::start(Reply::json(401, r#"{"success":false,"message":"Invalid API key"}"#)).await;
     let relay = relay_to(&loops, &[]).await;
     for (number, route) in ROUTES.into_iter().enumerate() {
         let answer = send(relay.base(), route, "", &[], row_of("ada@example.com")).await;
-        answer.assert_refused(502, "loops_key_rejected", None);
+        answer.assert_error_response(502, "loops_key_rejected", None);
         assert!(answer.text().contains(Relay::LOOPS_API_KEY), "{}", answer.text());
-        assert_eq!(loops.got().len(), 2 * (number + 1));
+        assert_eq!(loops.received().len(), 2 * (number + 1));
     }
     assert!(relay.deliveries().await.is_empty(), "what was refused does not wait");
-    loops.then([Reply::status(401), Reply::json(201, r#"{"success":true,"id":"c1"}"#)]);
+    loops.enqueue_replies([Reply::status(401), Reply::json(201, r#"{"success":true,"id":"c1"}"#)]);
     let mended = contact(relay.base(), row_of("ada@example.com")).await;
     assert_answer(&mended, 201, &json!({"success": true, "id": "c1"}));
 }
@@ -144,15 +144,17 @@ async fn a_key_that_loops_refuses_is_tried_exactly_once_more_and_named() {
 async fn a_redirect_is_not_followed() {
     let elsewhere = loops().await;
     for status in [301, 302, 303, 307, 308] {
-        let loops =
-            FarEnd::start(Reply::status(status).with("Location", &elsewhere.url("/api/v1/contacts/update"))).await;
+        let loops = MockDestination::start(
+            Reply::status(status).with_header("Location", &elsewhere.url("/api/v1/contacts/update")),
+        )
+        .await;
         let relay = relay_to(&loops, &[]).await;
         assert_queued(&contact(relay.base(), row_of("ada@example.com")).await);
-        assert_eq!(relay.delivery_in("waiting").await["direction"], "clay-to-loops");
-        loops.otherwise(Reply::json(200, "{}"));
-        relay.delivery_in("delivered").await;
+        assert_eq!(relay.wait_for_state("waiting").await["direction"], "clay-to-loops");
+        loops.set_default_reply(Reply::json(200, "{}"));
+        relay.wait_for_state("delivered").await;
     }
-    assert!(elsewhere.got().is_empty(), "neither a row nor a key goes where nobody sent it");
+    assert!(elsewhere.received().is_empty(), "neither a row nor a key goes where nobody sent it");
 }
 
 #[tokio::test]
@@ -163,7 +165,7 @@ async fn a_source_is_added_to_contacts_and_events_that_carry_none() {
         for (given, expected) in [("", "Clay"), (r#","source":"mine""#, "mine"), (r#","source":" ""#, "Clay")] {
             let row = format!(r#"{{"email":"ada@example.com","eventName":"{number} {}"{given}}}"#, given.len());
             assert_eq!(send(relay.base(), route, "", &[], row).await.status, 200);
-            let got = loops.got();
+            let got = loops.received();
             let body: Value = serde_json::from_slice(&got.last().unwrap().body).unwrap();
             assert_eq!(body["source"], expected, "{route:?} {given}");
         }
@@ -180,7 +182,7 @@ async fn without_a_contact_source_none_is_added() {
     let loops = loops().await;
     let relay = relay_to(&loops, &[("CONTACT_SOURCE", "")]).await;
     assert_eq!(contact(relay.base(), r#"{"email":"ada@example.com"}"#).await.status, 200);
-    assert_eq!(loops.got()[0].text(), r#"{"email":"ada@example.com"}"#);
+    assert_eq!(loops.received()[0].text(), r#"{"email":"ada@example.com"}"#);
 }
 
 #[tokio::test]

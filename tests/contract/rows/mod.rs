@@ -8,10 +8,10 @@ mod response;
 mod table;
 mod typed_properties;
 
-use relay_testkit::deliveries::Listing as _;
-use relay_testkit::http::Answer;
-use relay_testkit::mock_destination::{FarEnd, Reply};
-use relay_testkit::relay_process::TOKEN;
+use relay_testkit::deliveries::ListDeliveries as _;
+use relay_testkit::http::Response;
+use relay_testkit::mock_destination::{MockDestination, Reply};
+use relay_testkit::relay_process::RELAY_TOKEN;
 use relay_testkit::row::{Route, contact, event, send, send_without_token};
 use relay_testkit::{eventually, webhook};
 use serde_json::{Value, json};
@@ -25,12 +25,12 @@ pub(crate) const ROUTES: [Route; 2] = [Route::Contact, Route::Event];
 const REQUEST_BYTES: usize = 256 * 1024;
 
 /// A Loops that takes everything.
-pub(crate) async fn loops() -> FarEnd {
-    FarEnd::start(Reply::json(200, r#"{"success":true}"#)).await
+pub(crate) async fn loops() -> MockDestination {
+    MockDestination::start(Reply::json(200, r#"{"success":true}"#)).await
 }
 
 /// A relay to that Loops, with these settings besides, and so much room that rows which come one after another find some.
-pub(crate) async fn relay_to(loops: &FarEnd, given: &[(&str, &str)]) -> Relay {
+pub(crate) async fn relay_to(loops: &MockDestination, given: &[(&str, &str)]) -> Relay {
     let url = loops.url("/api");
     let mut settings =
         vec![("LOOPS_API_URL", url.as_str()), ("LOOPS_API_KEY", "loops-key"), ("LOOPS_RATE_PER_SECOND", "1000")];
@@ -45,13 +45,13 @@ pub(crate) fn row_of(email: &str) -> String {
 
 /// Checks that the answer is this and nothing else.
 #[track_caller]
-pub(crate) fn assert_answer(answer: &Answer, status: u16, body: &Value) {
+pub(crate) fn assert_answer(answer: &Response, status: u16, body: &Value) {
     assert_eq!((answer.status, &answer.json()), (status, body));
 }
 
 /// Checks that an answer says that the row is stored, and gives the delivery's id.
 #[track_caller]
-pub(crate) fn assert_queued(answer: &Answer) -> String {
+pub(crate) fn assert_queued(answer: &Response) -> String {
     let id = answer.json()["deliveryId"].as_str().unwrap_or_default().to_owned();
     assert!(!id.is_empty(), "{}", answer.text());
     let mut expected = json!({"success": true, "status": "queued", "deliveryId": id});
@@ -64,10 +64,10 @@ pub(crate) fn assert_queued(answer: &Answer) -> String {
 }
 
 /// The bodies that Loops got, once there are that many.
-pub(crate) async fn bodies(loops: &FarEnd, count: usize) -> Vec<String> {
+pub(crate) async fn bodies(loops: &MockDestination, count: usize) -> Vec<String> {
     eventually(&format!("{count} calls at Loops"), async || {
-        let got = loops.got();
-        (got.len() >= count).then(|| got.iter().map(relay_testkit::mock_destination::Got::text).collect())
+        let got = loops.received();
+        (got.len() >= count).then(|| got.iter().map(relay_testkit::mock_destination::ReceivedRequest::text).collect())
     })
     .await
 }
@@ -84,7 +84,7 @@ async fn what_loops_answers_comes_back_with_its_status_and_byte_for_byte() {
         (299, "null"),
     ] {
         for route in ROUTES {
-            loops.then([Reply::json(status, body)]);
+            loops.enqueue_replies([Reply::json(status, body)]);
             let row = row_of(&format!("{status}-{}@example.com", body.len()));
             let answer = send(relay.base(), route, "", &[], row).await;
             assert_eq!((answer.status, answer.text().as_str()), (status, body), "{route:?}");
@@ -98,7 +98,7 @@ async fn loops_gets_its_own_call_with_its_own_key() {
     let relay = relay_to(&loops, &[]).await;
     assert_eq!(contact(relay.base(), r#"{"email":"ada@example.com"}"#).await.status, 200);
     assert_eq!(event(relay.base(), r#"{"email":"ada@example.com","eventName":"x"}"#).await.status, 200);
-    let got = loops.got();
+    let got = loops.received();
     assert_eq!((got[0].method.as_str(), got[0].path.as_str()), ("PUT", "/api/v1/contacts/update"));
     assert_eq!((got[1].method.as_str(), got[1].path.as_str()), ("POST", "/api/v1/events/send"));
     for call in &got {
@@ -106,7 +106,7 @@ async fn loops_gets_its_own_call_with_its_own_key() {
             (call.header("authorization"), call.header("content-type")),
             ("Bearer loops-key", "application/json")
         );
-        assert!(!format!("{call:?}").contains(TOKEN), "the relay's token is not for Loops");
+        assert!(!format!("{call:?}").contains(RELAY_TOKEN), "the relay's token is not for Loops");
     }
     assert_eq!(got[0].header("idempotency-key"), "");
     assert_ne!(got[1].header("idempotency-key"), "");
@@ -118,15 +118,15 @@ async fn a_2xx_without_json_is_answered_as_a_plain_success() {
     let relay = relay_to(&loops, &[]).await;
     let replies = [
         Reply::status(200),
-        Reply::Answer(204, Vec::new(), String::new()),
+        Reply::Respond(204, Vec::new(), String::new()),
         Reply::html(200),
         Reply::json(201, "{\"success\":tr"),
         Reply::json(200, "{} {}"),
-        Reply::HalfBody(200),
+        Reply::TruncatedBody(200),
     ];
     for (number, reply) in replies.into_iter().enumerate() {
         for route in ROUTES {
-            loops.then([reply.clone()]);
+            loops.enqueue_replies([reply.clone()]);
             let answer = send(relay.base(), route, "", &[], row_of(&format!("n{number}@example.com"))).await;
             assert_answer(&answer, 200, &json!({"success": true}));
         }
@@ -142,16 +142,16 @@ async fn a_missing_or_wrong_token_is_401_and_nothing_is_sent() {
         "Bearer".to_owned(),
         "Bearer ".to_owned(),
         "Bearer wrong".to_owned(),
-        format!("Bearer {}", &TOKEN[..TOKEN.len() - 1]),
-        format!("Bearer {TOKEN}x"),
-        format!("Bearer {}", TOKEN.to_uppercase()),
-        format!("Bearer {TOKEN},{TOKEN}"),
-        format!("Bearer {TOKEN} {TOKEN}"),
-        format!("Basic {TOKEN}"),
-        format!("Bearer{TOKEN}"),
-        TOKEN.to_owned(),
+        format!("Bearer {}", &RELAY_TOKEN[..RELAY_TOKEN.len() - 1]),
+        format!("Bearer {RELAY_TOKEN}x"),
+        format!("Bearer {}", RELAY_TOKEN.to_uppercase()),
+        format!("Bearer {RELAY_TOKEN},{RELAY_TOKEN}"),
+        format!("Bearer {RELAY_TOKEN} {RELAY_TOKEN}"),
+        format!("Basic {RELAY_TOKEN}"),
+        format!("Bearer{RELAY_TOKEN}"),
+        RELAY_TOKEN.to_owned(),
         "Bearer loops-key".to_owned(),
-        format!("Bearer {}", webhook::SECRET),
+        format!("Bearer {}", webhook::SIGNING_SECRET),
         "Bearer é".to_owned(),
     ];
     for route in ROUTES {
@@ -159,15 +159,16 @@ async fn a_missing_or_wrong_token_is_401_and_nothing_is_sent() {
             let answer =
                 send_without_token(relay.base(), route, "", &[("authorization", wrong)], row_of("ada@example.com"))
                     .await;
-            answer.assert_refused(401, "invalid_token", None);
+            answer.assert_error_response(401, "invalid_token", None);
         }
         let none = send_without_token(relay.base(), route, "", &[], row_of("ada@example.com")).await;
-        none.assert_refused(401, "invalid_token", None);
-        let elsewhere = [("x-api-key", TOKEN)];
-        let elsewhere = send_without_token(relay.base(), route, &format!("token={TOKEN}"), &elsewhere, "{}").await;
-        elsewhere.assert_refused(401, "invalid_token", None);
+        none.assert_error_response(401, "invalid_token", None);
+        let elsewhere = [("x-api-key", RELAY_TOKEN)];
+        let elsewhere =
+            send_without_token(relay.base(), route, &format!("token={RELAY_TOKEN}"), &elsewhere, "{}").await;
+        elsewhere.assert_error_response(401, "invalid_token", None);
     }
-    assert!(loops.got().is_empty() && relay.deliveries().await.is_empty());
+    assert!(loops.received().is_empty() && relay.deliveries().await.is_empty());
 }
 
 #[tokio::test]
@@ -182,7 +183,7 @@ async fn each_of_several_tokens_opens_whatever_the_case_of_the_scheme() {
     for authorization in ["Bearer first-token , second-token", "Bearer REPLACE-me", "Bearer ", "Bearer ,"] {
         let headers = [("authorization", authorization)];
         let answer = send_without_token(relay.base(), Route::Contact, "", &headers, row_of("ada@example.com")).await;
-        answer.assert_refused(401, "invalid_token", None);
+        answer.assert_error_response(401, "invalid_token", None);
     }
 }
 
@@ -194,9 +195,9 @@ async fn without_a_token_the_relay_is_closed() {
         for authorization in ["Bearer ", "Bearer", "", &format!("Bearer {tokens}")] {
             let headers = [("authorization", authorization)];
             let answer = send_without_token(relay.base(), Route::Event, "", &headers, row_of("ada@example.com")).await;
-            answer.assert_refused(401, "invalid_token", None);
+            answer.assert_error_response(401, "invalid_token", None);
         }
-        assert!(loops.got().is_empty());
+        assert!(loops.received().is_empty());
     }
 }
 
@@ -209,12 +210,12 @@ async fn more_than_256_kib_are_400_and_exactly_256_are_read() {
         row.extend(std::iter::repeat_n(' ', REQUEST_BYTES - row.len()));
         assert_eq!(send(relay.base(), route, "", &[], row.clone()).await.status, 200);
         row.push(' ');
-        send(relay.base(), route, "", &[], row.clone()).await.assert_refused(400, "too_large", None);
-        send(relay.base(), route, "", &[], row.repeat(8)).await.assert_refused(400, "too_large", None);
+        send(relay.base(), route, "", &[], row.clone()).await.assert_error_response(400, "too_large", None);
+        send(relay.base(), route, "", &[], row.repeat(8)).await.assert_error_response(400, "too_large", None);
         let unknown = send_without_token(relay.base(), route, "", &[], row).await;
-        unknown.assert_refused(401, "invalid_token", None);
+        unknown.assert_error_response(401, "invalid_token", None);
     }
-    assert_eq!(loops.got().len(), 2);
+    assert_eq!(loops.received().len(), 2);
 }
 
 #[tokio::test]
@@ -236,12 +237,12 @@ async fn an_option_with_an_unknown_value_is_400_and_named() {
         ] {
             let answer = send(relay.base(), route, query, &[], row_of("ada@example.com")).await;
             assert_eq!(answer.status, 400, "{query}");
-            let code = answer.refusal().1;
-            answer.assert_refused(400, &code, Some(option));
+            let code = answer.status_and_code().1;
+            answer.assert_error_response(400, &code, Some(option));
             assert!(answer.text().contains(option));
         }
     }
-    assert!(loops.got().is_empty());
+    assert!(loops.received().is_empty());
     for (route, query) in [
         (Route::Contact, "blank=omit&long=reject"),
         (Route::Contact, "blank=clear&long=truncate"),

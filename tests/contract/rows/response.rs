@@ -1,18 +1,18 @@
 //! What an answer to a row says beside its status and its body.
 
-use relay_testkit::deliveries::Listing as _;
-use relay_testkit::http::Answer;
-use relay_testkit::mock_destination::{FarEnd, Reply};
+use relay_testkit::deliveries::ListDeliveries as _;
+use relay_testkit::http::Response;
+use relay_testkit::mock_destination::{MockDestination, Reply};
 use relay_testkit::row::{Route, contact, event, send, send_without_token};
 use serde_json::json;
 
 use super::{ROUTES, assert_queued, loops, relay_to, row_of};
 
-fn header<'a>(answer: &'a Answer, name: &str) -> Option<&'a str> {
+fn header<'a>(answer: &'a Response, name: &str) -> Option<&'a str> {
     answer.headers.get(name).map(String::as_str)
 }
 
-fn delivery_id(answer: &Answer) -> String {
+fn delivery_id(answer: &Response) -> String {
     let id = header(answer, "x-relay-delivery-id").unwrap_or_default().to_owned();
     let plain = id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     assert!(plain && (1..=80).contains(&id.len()), "{id:?} of {answer:?}");
@@ -33,14 +33,14 @@ async fn who_prefers_an_answer_at_once_is_told_that_it_is_one() {
 
 #[tokio::test]
 async fn a_preference_that_was_not_expressed_or_not_met_is_not_said_to_be_applied() {
-    let loops = FarEnd::start(Reply::status(500)).await;
+    let loops = MockDestination::start(Reply::status(500)).await;
     let relay = relay_to(&loops, &[]).await;
     let stored = contact(relay.base(), row_of("ada@example.com")).await;
     assert_queued(&stored);
     assert_eq!(header(&stored, "preference-applied"), None);
     let prefer = [("prefer", "respond-async")];
     let refused = send(relay.base(), Route::Contact, "", &prefer, "{}").await;
-    refused.assert_refused(400, "missing_field", Some("email"));
+    refused.assert_error_response(400, "missing_field", Some("email"));
     assert_eq!(header(&refused, "preference-applied"), None);
 }
 
@@ -51,7 +51,7 @@ async fn every_answer_to_a_row_carries_the_id_of_its_delivery_or_one_of_its_own(
     let mut ids = Vec::new();
     for route in ROUTES {
         let row = row_of("ada@example.com");
-        loops.then([Reply::json(400, r#"{"success":false,"message":"No."}"#)]);
+        loops.enqueue_replies([Reply::json(400, r#"{"success":false,"message":"No."}"#)]);
         ids.push(delivery_id(&send(relay.base(), route, "long=reject", &[], row.clone()).await));
         ids.push(delivery_id(&send(relay.base(), route, "", &[], "{}").await));
         ids.push(delivery_id(&send(relay.base(), route, "blank=?", &[], row.clone()).await));
@@ -67,12 +67,12 @@ async fn every_answer_to_a_row_carries_the_id_of_its_delivery_or_one_of_its_own(
 #[tokio::test]
 async fn an_event_has_one_id_from_its_first_answer_to_its_last() {
     let loops = loops().await;
-    loops.then([Reply::status(500), Reply::status(500)]);
+    loops.enqueue_replies([Reply::status(500), Reply::status(500)]);
     let relay = relay_to(&loops, &[]).await;
     let queued = event(relay.base(), row_of("ada@example.com")).await;
     let id = assert_queued(&queued);
     assert_eq!(delivery_id(&queued), id);
-    relay.delivery_in("delivered").await;
+    relay.wait_for_state("delivered").await;
     let again = event(relay.base(), row_of("ada@example.com")).await;
     assert_eq!((again.json()["duplicate"].as_bool(), delivery_id(&again)), (Some(true), id));
 }
@@ -84,7 +84,7 @@ async fn what_was_left_out_or_cut_is_told_in_a_header_beside_loops_own_body() {
     let row = json!({"email": "ada@example.com", "userId": "", "First Name": null, "eventName": "x",
                      "bio": "x".repeat(499), "mailingLists": {"a": "", "b": true},
                      "eventProperties": {"plan": " ", "né,": "", "n": 1}});
-    loops.then([Reply::json(200, "{ \"success\": true,\t\"id\":\"c1\" }")]);
+    loops.enqueue_replies([Reply::json(200, "{ \"success\": true,\t\"id\":\"c1\" }")]);
     let answer = send(relay.base(), Route::Event, "long=truncate", &[], row.to_string()).await;
     assert_eq!((answer.status, answer.text().as_str()), (200, "{ \"success\": true,\t\"id\":\"c1\" }"));
     let told = "userId, First%20Name, bio, mailingLists.a, eventProperties.plan, eventProperties.n%C3%A9%2C";
@@ -102,10 +102,10 @@ async fn what_was_left_out_or_cut_is_told_in_a_header_beside_loops_own_body() {
 
 #[tokio::test]
 async fn a_row_that_loops_refuses_says_too_what_was_left_out() {
-    let loops = FarEnd::start(Reply::json(400, r#"{"success":false,"message":"No."}"#)).await;
+    let loops = MockDestination::start(Reply::json(400, r#"{"success":false,"message":"No."}"#)).await;
     let relay = relay_to(&loops, &[]).await;
     let answer = contact(relay.base(), r#"{"email":"ada@example.com","plan":""}"#).await;
-    answer.assert_refused(400, "loops_rejected", None);
+    answer.assert_error_response(400, "loops_rejected", None);
     assert_eq!(header(&answer, "x-relay-adjusted"), Some("plan"));
 }
 

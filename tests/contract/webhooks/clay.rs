@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use relay_testkit::mock_destination::{FarEnd, Got};
+use relay_testkit::mock_destination::{MockDestination, ReceivedRequest};
 use relay_testkit::webhook::{self, post};
 use serde_json::{Value, json};
 
@@ -15,9 +15,9 @@ fn events() -> Vec<(String, Vec<u8>)> {
     files.map(|path| (path.file_name().unwrap().display().to_string(), std::fs::read(path).unwrap())).collect()
 }
 
-async fn first_row(clay: &FarEnd) -> Got {
+async fn first_row(clay: &MockDestination) -> ReceivedRequest {
     rows(clay, 1).await;
-    clay.got().remove(0)
+    clay.received().remove(0)
 }
 
 #[tokio::test]
@@ -38,7 +38,7 @@ async fn every_event_arrives_byte_for_byte_but_for_the_test_event() {
         }
     }
     rows(&clay, sent.len()).await;
-    let mut got: Vec<Vec<u8>> = clay.got().into_iter().map(|got| got.body).collect();
+    let mut got: Vec<Vec<u8>> = clay.received().into_iter().map(|got| got.body).collect();
     sent.sort();
     got.sort();
     assert!(sent == got, "some event did not arrive as it was sent");
@@ -62,7 +62,7 @@ async fn whatever_json_an_event_holds_arrives_byte_for_byte() {
 async fn a_row_is_posted_as_json_with_the_tables_token() {
     let clay = clay().await;
     let relay = relay_to(&clay, &[("CLAY_WEBHOOK_AUTH_TOKEN", "clay-token")]).await;
-    assert_taken(&post(relay.base(), "msg_1", &webhook::created("ada@example.com")).await, "queued");
+    assert_taken(&post(relay.base(), "msg_1", &webhook::contact_created("ada@example.com")).await, "queued");
     let row = first_row(&clay).await;
     assert_eq!((row.method.as_str(), row.path.as_str()), ("POST", "/v3/sources/webhook/pull-in-data"));
     assert_eq!((row.header("content-type"), row.header("x-clay-webhook-auth")), ("application/json", "clay-token"));
@@ -75,7 +75,7 @@ async fn a_table_without_a_token_gets_none() {
         let clay = clay().await;
         let setting = token.map(|token| ("CLAY_WEBHOOK_AUTH_TOKEN", token));
         let relay = relay_to(&clay, setting.as_slice()).await;
-        assert_taken(&post(relay.base(), "msg_1", &webhook::created("ada@example.com")).await, "queued");
+        assert_taken(&post(relay.base(), "msg_1", &webhook::contact_created("ada@example.com")).await, "queued");
         let row = first_row(&clay).await;
         assert!(!row.headers.contains_key("x-clay-webhook-auth"), "{token:?}: {row:?}");
     }

@@ -4,10 +4,10 @@ mod clay;
 mod signed;
 
 use crate::Relay;
-use relay_testkit::deliveries::Listing as _;
+use relay_testkit::deliveries::ListDeliveries as _;
 use relay_testkit::eventually;
-use relay_testkit::http::Answer;
-use relay_testkit::mock_destination::{FarEnd, Reply};
+use relay_testkit::http::Response;
+use relay_testkit::mock_destination::{MockDestination, Reply};
 use relay_testkit::webhook::{self, post};
 use serde_json::{Value, json};
 
@@ -17,12 +17,12 @@ pub(crate) const REQUEST_BYTES: usize = 256 * 1024;
 const CLAY_BYTES: usize = 100_000;
 
 /// A Clay webhook that takes everything.
-pub(crate) async fn clay() -> FarEnd {
-    FarEnd::start(Reply::json(200, r#"{"status":"ok"}"#)).await
+pub(crate) async fn clay() -> MockDestination {
+    MockDestination::start(Reply::json(200, r#"{"status":"ok"}"#)).await
 }
 
 /// A relay to that webhook, with these settings besides.
-pub(crate) async fn relay_to(clay: &FarEnd, given: &[(&str, &str)]) -> Relay {
+pub(crate) async fn relay_to(clay: &MockDestination, given: &[(&str, &str)]) -> Relay {
     let url = clay.url("/v3/sources/webhook/pull-in-data");
     let mut settings = vec![("CLAY_WEBHOOK_URL", url.as_str()), ("CLAY_RATE_PER_SECOND", "1000")];
     settings.extend(given);
@@ -31,18 +31,18 @@ pub(crate) async fn relay_to(clay: &FarEnd, given: &[(&str, &str)]) -> Relay {
 
 /// Checks that a webhook was taken, with that status and nothing else.
 #[track_caller]
-pub(crate) fn assert_taken(answer: &Answer, status: &str) {
+pub(crate) fn assert_taken(answer: &Response, status: &str) {
     assert_eq!((answer.status, answer.json()), (200, json!({"success": true, "status": status})));
 }
 
 /// The bodies that Clay got, once there are that many.
-pub(crate) async fn rows(clay: &FarEnd, count: usize) -> Vec<String> {
+pub(crate) async fn rows(clay: &MockDestination, count: usize) -> Vec<String> {
     let got = eventually(&format!("{count} rows at Clay"), async || {
-        let got = clay.got();
+        let got = clay.received();
         (got.len() >= count).then_some(got)
     })
     .await;
-    got.iter().map(relay_testkit::mock_destination::Got::text).collect()
+    got.iter().map(relay_testkit::mock_destination::ReceivedRequest::text).collect()
 }
 
 /// What is stored, as pairs of state and reason, once nothing waits.
@@ -81,10 +81,10 @@ pub(crate) fn event_of(name: &str, source: &str, bytes: usize) -> Vec<u8> {
 async fn a_selected_event_is_stored_and_becomes_one_row() {
     let clay = clay().await;
     let relay = relay_to(&clay, &[]).await;
-    let body = webhook::created("ada@example.com");
+    let body = webhook::contact_created("ada@example.com");
     assert_taken(&post(relay.base(), "msg_1", &body).await, "queued");
     assert_eq!(rows(&clay, 1).await, [String::from_utf8(body).unwrap()]);
-    let delivery = relay.delivery_in("delivered").await;
+    let delivery = relay.wait_for_state("delivered").await;
     assert_eq!(
         (&delivery["direction"], &delivery["attempts"], &delivery["reason"]),
         (&json!("loops-to-clay"), &json!(1), &Value::Null)
@@ -129,7 +129,7 @@ async fn the_test_event_is_answered_test_and_not_forwarded_even_where_it_is_sele
         let clay = clay().await;
         let relay = relay_to(&clay, &[("RELAYED_EVENTS", relayed)]).await;
         assert_taken(&post(relay.base(), "msg_1", &event("testing.testEvent")).await, "test");
-        assert!(relay.deliveries().await.is_empty() && clay.got().is_empty(), "{relayed}");
+        assert!(relay.deliveries().await.is_empty() && clay.received().is_empty(), "{relayed}");
     }
 }
 
@@ -169,7 +169,7 @@ async fn without_a_contact_source_nothing_is_an_echo() {
 async fn a_repeat_of_a_webhook_is_still_one_row() {
     let clay = clay().await;
     let relay = relay_to(&clay, &[]).await;
-    let body = webhook::created("ada@example.com");
+    let body = webhook::contact_created("ada@example.com");
     let repeats = (0..8).map(|_| {
         let (base, body) = (relay.base().to_owned(), body.clone());
         tokio::spawn(async move { post(&base, "msg_1", &body).await })
@@ -177,7 +177,7 @@ async fn a_repeat_of_a_webhook_is_still_one_row() {
     for repeat in repeats.collect::<Vec<_>>() {
         assert_taken(&repeat.await.unwrap(), "queued");
     }
-    relay.delivery_in("delivered").await;
+    relay.wait_for_state("delivered").await;
     assert_taken(&webhook::post_at(relay.base(), "msg_1", webhook::now() - 60, &body).await, "queued");
 
     let url = clay.url("/v3/sources/webhook/pull-in-data");
@@ -185,16 +185,16 @@ async fn a_repeat_of_a_webhook_is_still_one_row() {
     assert_taken(&post(relay.base(), "msg_1", &body).await, "queued");
     assert_taken(&post(relay.base(), "msg_2", &body).await, "queued");
     assert_eq!(settled(&relay).await, [delivered(), delivered()]);
-    assert_eq!(clay.got().len(), 2, "one row for each id");
+    assert_eq!(clay.received().len(), 2, "one row for each id");
 }
 
 #[tokio::test]
 async fn an_id_that_comes_with_another_body_is_kept_as_an_id_conflict_and_makes_no_second_row() {
     let clay = clay().await;
     let relay = relay_to(&clay, &[]).await;
-    let (first, second) = (webhook::created("ada@example.com"), webhook::created("bob@example.com"));
+    let (first, second) = (webhook::contact_created("ada@example.com"), webhook::contact_created("bob@example.com"));
     assert_taken(&post(relay.base(), "msg_1", &first).await, "queued");
-    relay.delivery_in("delivered").await;
+    relay.wait_for_state("delivered").await;
     for _ in 0..2 {
         let answer = post(relay.base(), "msg_1", &second).await;
         assert_eq!((answer.status, &answer.json()["success"]), (200, &json!(true)), "{}", answer.text());
@@ -210,9 +210,9 @@ async fn more_than_256_kib_are_413_and_exactly_256_are_read() {
     let largest = event_of("contact.deleted", "", REQUEST_BYTES);
     assert_taken(&post(relay.base(), "msg_1", &largest).await, "ignored");
     let larger = event_of("contact.deleted", "", REQUEST_BYTES + 1);
-    post(relay.base(), "msg_2", &larger).await.assert_refused(413, "too_large", None);
+    post(relay.base(), "msg_2", &larger).await.assert_error_response(413, "too_large", None);
     let much_larger = vec![b'['; 4 * REQUEST_BYTES];
-    post(relay.base(), "msg_3", &much_larger).await.assert_refused(413, "too_large", None);
+    post(relay.base(), "msg_3", &much_larger).await.assert_error_response(413, "too_large", None);
 }
 
 #[tokio::test]
@@ -222,7 +222,7 @@ async fn what_is_larger_than_clay_takes_is_answered_rejected_and_kept_as_a_dead_
     let largest = event_of("contact.created", "API", CLAY_BYTES);
     assert_taken(&post(relay.base(), "msg_1", &largest).await, "queued");
     assert_eq!(rows(&clay, 1).await, [String::from_utf8(largest).unwrap()]);
-    relay.delivery_in("delivered").await;
+    relay.wait_for_state("delivered").await;
 
     for bytes in [CLAY_BYTES + 1, REQUEST_BYTES] {
         let larger = event_of("contact.created", "API", bytes);
@@ -231,7 +231,7 @@ async fn what_is_larger_than_clay_takes_is_answered_rejected_and_kept_as_a_dead_
         }
     }
     assert_eq!(settled(&relay).await, [delivered(), dead("too_large"), dead("too_large")]);
-    assert_eq!(clay.got().len(), 1);
+    assert_eq!(clay.received().len(), 1);
 }
 
 #[tokio::test]
@@ -272,7 +272,7 @@ async fn what_is_no_object_with_a_text_event_name_is_400_although_it_is_signed()
         let answer = post(relay.base(), "msg_1", body).await;
         let field = answer.json()["field"].as_str().map(str::to_owned);
         assert!(field.as_deref().is_none_or(|field| field == "eventName"), "{}", answer.text());
-        answer.assert_refused(400, "invalid_body", field.as_deref());
+        answer.assert_error_response(400, "invalid_body", field.as_deref());
     }
-    assert!(relay.deliveries().await.is_empty() && clay.got().is_empty());
+    assert!(relay.deliveries().await.is_empty() && clay.received().is_empty());
 }

@@ -2,9 +2,9 @@
 
 use crate::Relay;
 use relay_core::webhook::signature::SigningSecret;
-use relay_testkit::deliveries::Listing as _;
-use relay_testkit::http::{Answer, send};
-use relay_testkit::webhook::{self, SECRET, created, now, post, post_at};
+use relay_testkit::deliveries::ListDeliveries as _;
+use relay_testkit::http::{Response, send};
+use relay_testkit::webhook::{self, SIGNING_SECRET, contact_created, now, post, post_at};
 use serde_json::json;
 
 use super::{REQUEST_BYTES, assert_taken, clay, event_of, relay_to};
@@ -19,12 +19,12 @@ async fn open(given: &[(&str, &str)]) -> Relay {
     relay_to(&clay().await, &settings).await
 }
 
-async fn post_with(relay: &Relay, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+async fn post_with(relay: &Relay, headers: &[(&str, &str)], body: &[u8]) -> Response {
     send("POST", &format!("{}/webhooks/loops", relay.base()), headers, body).await
 }
 
 /// Posts a webhook with these three header values.
-async fn post_as(relay: &Relay, id: &str, timestamp: &str, signature: &str, body: &[u8]) -> Answer {
+async fn post_as(relay: &Relay, id: &str, timestamp: &str, signature: &str, body: &[u8]) -> Response {
     let headers = [("webhook-id", id), ("webhook-timestamp", timestamp), ("webhook-signature", signature)];
     post_with(relay, &headers, body).await
 }
@@ -36,12 +36,12 @@ fn sign(secret: &str, id: &str, timestamp: &str, body: &[u8]) -> String {
 #[tokio::test]
 async fn a_missing_header_is_400_and_named() {
     let relay = open(&[]).await;
-    let body = created("ada@example.com");
+    let body = contact_created("ada@example.com");
     let all = webhook::headers("msg_1", now(), &body);
     for missing in ["webhook-id", "webhook-timestamp", "webhook-signature"] {
         let kept = all.iter().filter(|(name, _)| *name != missing);
         let kept: Vec<(&str, &str)> = kept.map(|(name, value)| (*name, value.as_str())).collect();
-        post_with(&relay, &kept, &body).await.assert_refused(400, "missing_header", Some(missing));
+        post_with(&relay, &kept, &body).await.assert_error_response(400, "missing_header", Some(missing));
     }
 }
 
@@ -64,38 +64,46 @@ async fn a_malformed_id_or_timestamp_is_400_and_named() {
         ("msg_1", "１７３４４２５９１８", "webhook-timestamp"),
         ("msg_1", "2024-12-17T08:58:38Z", "webhook-timestamp"),
     ] {
-        let body = created("ada@example.com");
-        let signature = sign(SECRET, id, timestamp, &body);
-        post_as(&relay, id, timestamp, &signature, &body).await.assert_refused(400, "malformed_header", Some(named));
+        let body = contact_created("ada@example.com");
+        let signature = sign(SIGNING_SECRET, id, timestamp, &body);
+        post_as(&relay, id, timestamp, &signature, &body).await.assert_error_response(
+            400,
+            "malformed_header",
+            Some(named),
+        );
     }
 }
 
 #[tokio::test]
 async fn an_id_of_256_characters_and_a_timestamp_of_15_digits_have_their_form() {
     let relay = open(&[]).await;
-    let body = created("ada@example.com");
+    let body = contact_created("ada@example.com");
     for id in ["i".repeat(256), "é".repeat(256), "m".to_owned()] {
         assert_taken(&post(relay.base(), &id, &body).await, "queued");
     }
     let answer = post_at(relay.base(), "msg_1", 999_999_999_999_999, &body).await;
-    answer.assert_refused(401, "timestamp_out_of_range", None);
+    answer.assert_error_response(401, "timestamp_out_of_range", None);
     // Header strings are signed verbatim: a leading zero is part of what was signed.
     let timestamp = format!("0{}", now());
-    let signature = sign(SECRET, "msg_2", &timestamp, &body);
+    let signature = sign(SIGNING_SECRET, "msg_2", &timestamp, &body);
     assert_taken(&post_as(&relay, "msg_2", &timestamp, &signature, &body).await, "queued");
-    post_as(&relay, "msg_2", &timestamp[1..], &signature, &body).await.assert_refused(401, "invalid_signature", None);
+    post_as(&relay, "msg_2", &timestamp[1..], &signature, &body).await.assert_error_response(
+        401,
+        "invalid_signature",
+        None,
+    );
 }
 
 #[tokio::test]
 async fn without_a_secret_the_relay_is_closed_and_says_when_to_come_back() {
     for secret in ["", " , ", "REPLACE-with-the-secret"] {
         let relay = open(&[("LOOPS_SIGNING_SECRET", secret)]).await;
-        let body = created("ada@example.com");
+        let body = contact_created("ada@example.com");
         for answer in [
             post(relay.base(), "msg_1", &body).await,
             post_as(&relay, "msg_1", &now().to_string(), "v1,AAAA", &body).await,
         ] {
-            answer.assert_refused(503, "not_configured", None);
+            answer.assert_error_response(503, "not_configured", None);
             assert!(answer.headers["retry-after"].parse::<u32>().is_ok_and(|seconds| seconds > 0));
             assert!(answer.text().contains(Relay::LOOPS_SIGNING_SECRET), "{}", answer.text());
         }
@@ -106,9 +114,9 @@ async fn without_a_secret_the_relay_is_closed_and_says_when_to_come_back() {
 #[tokio::test]
 async fn what_no_v1_signature_matches_is_401() {
     let relay = open(&[]).await;
-    let body = created("ada@example.com");
+    let body = contact_created("ada@example.com");
     let time = now().to_string();
-    let good = sign(SECRET, "msg_1", &time, &body);
+    let good = sign(SIGNING_SECRET, "msg_1", &time, &body);
     let base64 = good.trim_start_matches("v1,");
     for (signature, what) in [
         (String::new(), "an empty header"),
@@ -124,13 +132,13 @@ async fn what_no_v1_signature_matches_is_401() {
         (format!("{good}AAAA"), "more than a signature"),
         (good.to_lowercase(), "another case of base64"),
         (sign(PADDED, "msg_1", &time, &body), "another key"),
-        (sign(SECRET, "msg_2", &time, &body), "another id"),
-        (sign(SECRET, "msg_1", "1", &body), "another time"),
-        (sign(SECRET, "msg_1", &time, b"{}"), "another body"),
+        (sign(SIGNING_SECRET, "msg_2", &time, &body), "another id"),
+        (sign(SIGNING_SECRET, "msg_1", "1", &body), "another time"),
+        (sign(SIGNING_SECRET, "msg_1", &time, b"{}"), "another body"),
     ] {
         let answer = post_as(&relay, "msg_1", &time, &signature, &body).await;
-        assert_eq!(answer.refusal(), (401, "invalid_signature".to_owned()), "{what}");
-        answer.assert_refused(401, "invalid_signature", None);
+        assert_eq!(answer.status_and_code(), (401, "invalid_signature".to_owned()), "{what}");
+        answer.assert_error_response(401, "invalid_signature", None);
     }
     assert!(relay.deliveries().await.is_empty());
     assert_taken(&post_as(&relay, "msg_1", &time, &good, &body).await, "queued");
@@ -139,9 +147,9 @@ async fn what_no_v1_signature_matches_is_401() {
 #[tokio::test]
 async fn one_signature_of_several_will_do() {
     let relay = open(&[]).await;
-    let body = created("ada@example.com");
+    let body = contact_created("ada@example.com");
     let time = now().to_string();
-    let good = sign(SECRET, "msg_1", &time, &body);
+    let good = sign(SIGNING_SECRET, "msg_1", &time, &body);
     let other = sign(PADDED, "msg_1", &time, &body);
     for signatures in [
         format!("{other} {good}"),
@@ -157,28 +165,28 @@ async fn one_signature_of_several_will_do() {
 
 #[tokio::test]
 async fn each_of_several_secrets_will_do_with_or_without_prefix_and_padding() {
-    let body = created("ada@example.com");
+    let body = contact_created("ada@example.com");
     for secrets in [
-        format!("{PADDED},{SECRET}"),
-        format!(" {SECRET} , {PADDED} "),
-        format!("c3VwZXItc2VjcmV0LWtleS1ieXRlcw,{}", SECRET.trim_start_matches("whsec_")),
-        format!("{},,{SECRET},REPLACE-me", PADDED.trim_end_matches('=')),
+        format!("{PADDED},{SIGNING_SECRET}"),
+        format!(" {SIGNING_SECRET} , {PADDED} "),
+        format!("c3VwZXItc2VjcmV0LWtleS1ieXRlcw,{}", SIGNING_SECRET.trim_start_matches("whsec_")),
+        format!("{},,{SIGNING_SECRET},REPLACE-me", PADDED.trim_end_matches('=')),
     ] {
         let relay = open(&[("LOOPS_SIGNING_SECRET", &secrets)]).await;
-        for (number, secret) in [SECRET, PADDED].into_iter().enumerate() {
+        for (number, secret) in [SIGNING_SECRET, PADDED].into_iter().enumerate() {
             let (id, time) = (format!("msg_{number}"), now().to_string());
             let answer = post_as(&relay, &id, &time, &sign(secret, &id, &time, &body), &body).await;
             assert_eq!(answer.status, 200, "{secrets}: {}", answer.text());
         }
         let time = now().to_string();
         let forged = sign("whsec_b3RoZXI=", "msg_3", &time, &body);
-        post_as(&relay, "msg_3", &time, &forged, &body).await.assert_refused(401, "invalid_signature", None);
+        post_as(&relay, "msg_3", &time, &forged, &body).await.assert_error_response(401, "invalid_signature", None);
     }
 }
 
 #[tokio::test]
 async fn signatures_that_others_made_are_taken() {
-    let secrets = format!("{SECRET},{PADDED}");
+    let secrets = format!("{SIGNING_SECRET},{PADDED}");
     let relay = open(&[("LOOPS_SIGNING_SECRET", &secrets), ("SIGNATURE_TOLERANCE_SECONDS", "0")]).await;
     for (id, time, body, signature, status) in [
         (
@@ -210,7 +218,7 @@ async fn signatures_that_others_made_are_taken() {
 
 #[tokio::test]
 async fn what_was_signed_too_long_ago_or_too_far_ahead_is_401() {
-    let body = created("ada@example.com");
+    let body = contact_created("ada@example.com");
     for (tolerance, taken, refused) in [
         (None, &[-290, -200, 0, 200, 290][..], &[-400, 400, -310, 310, 100_000_000][..]),
         (Some("20"), &[-10, 10], &[-200, 200, -30, 30]),
@@ -220,7 +228,7 @@ async fn what_was_signed_too_long_ago_or_too_far_ahead_is_401() {
         let relay = open(setting.as_slice()).await;
         for off in refused {
             let answer = post_at(relay.base(), "msg_1", now() + off, &body).await;
-            answer.assert_refused(401, "timestamp_out_of_range", None);
+            answer.assert_error_response(401, "timestamp_out_of_range", None);
         }
         assert!(relay.deliveries().await.is_empty());
         for off in taken {
@@ -232,31 +240,31 @@ async fn what_was_signed_too_long_ago_or_too_far_ahead_is_401() {
 #[tokio::test]
 async fn the_size_is_looked_at_first_then_the_headers_then_the_secret() {
     let large = event_of("contact.created", "", REQUEST_BYTES + 1);
-    let small = created("ada@example.com");
-    for secret in [SECRET, ""] {
+    let small = contact_created("ada@example.com");
+    for secret in [SIGNING_SECRET, ""] {
         let relay = open(&[("LOOPS_SIGNING_SECRET", secret)]).await;
-        post_with(&relay, &[], &large).await.assert_refused(413, "too_large", None);
-        post_as(&relay, "", "soon", "", &large).await.assert_refused(413, "too_large", None);
+        post_with(&relay, &[], &large).await.assert_error_response(413, "too_large", None);
+        post_as(&relay, "", "soon", "", &large).await.assert_error_response(413, "too_large", None);
         let missing = post_with(&relay, &[("webhook-id", "msg_1"), ("webhook-signature", "v1,AAAA")], &small).await;
-        missing.assert_refused(400, "missing_header", Some("webhook-timestamp"));
+        missing.assert_error_response(400, "missing_header", Some("webhook-timestamp"));
         let malformed = post_as(&relay, "msg_1", "soon", "v1,AAAA", &small).await;
-        malformed.assert_refused(400, "malformed_header", Some("webhook-timestamp"));
+        malformed.assert_error_response(400, "malformed_header", Some("webhook-timestamp"));
     }
     let closed = open(&[("LOOPS_SIGNING_SECRET", "")]).await;
-    post_as(&closed, "msg_1", "1", "v1,AAAA", b"no event").await.assert_refused(503, "not_configured", None);
+    post_as(&closed, "msg_1", "1", "v1,AAAA", b"no event").await.assert_error_response(503, "not_configured", None);
 }
 
 #[tokio::test]
 async fn the_signature_is_looked_at_before_the_time_the_time_before_the_body_and_the_body_before_its_size() {
     let relay = open(&[]).await;
     let no_event = json!({"note": "x".repeat(110_000)}).to_string().into_bytes();
-    post_as(&relay, "msg_1", "1", "v1,AAAA", &no_event).await.assert_refused(401, "invalid_signature", None);
+    post_as(&relay, "msg_1", "1", "v1,AAAA", &no_event).await.assert_error_response(401, "invalid_signature", None);
     let time = now().to_string();
-    post_as(&relay, "msg_1", &time, "v1,AAAA", &no_event).await.assert_refused(401, "invalid_signature", None);
-    post_at(relay.base(), "msg_1", 1, &no_event).await.assert_refused(401, "timestamp_out_of_range", None);
+    post_as(&relay, "msg_1", &time, "v1,AAAA", &no_event).await.assert_error_response(401, "invalid_signature", None);
+    post_at(relay.base(), "msg_1", 1, &no_event).await.assert_error_response(401, "timestamp_out_of_range", None);
     let large = event_of("contact.created", "", 110_000);
-    post_at(relay.base(), "msg_1", 1, &large).await.assert_refused(401, "timestamp_out_of_range", None);
-    post(relay.base(), "msg_1", &no_event).await.assert_refused(400, "invalid_body", None);
+    post_at(relay.base(), "msg_1", 1, &large).await.assert_error_response(401, "timestamp_out_of_range", None);
+    post(relay.base(), "msg_1", &no_event).await.assert_error_response(400, "invalid_body", None);
     assert!(relay.deliveries().await.is_empty());
     assert_taken(&post(relay.base(), "msg_1", &large).await, "rejected");
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use relay_testkit::lambda_fake::operator::{Operated, run};
+use relay_testkit::lambda_fake::operator::{OperatorHarness, run_relayctl};
 
 /// Two files of profiles, as `aws configure` and `aws configure sso` write them.
 fn profiles(folder: &std::path::Path) -> [(&'static str, String); 2] {
@@ -15,7 +15,7 @@ fn profiles(folder: &std::path::Path) -> [(&'static str, String); 2] {
 
 #[tokio::test]
 async fn a_profile_that_is_named_wins_over_keys_in_the_environment() {
-    let operated = Operated::fresh().await;
+    let operated = OperatorHarness::without_setup().await;
     let folder = tempfile::tempdir().unwrap();
     let variables = [operated.variables(), profiles(folder.path()).to_vec()].concat();
     let config = folder.path().join("samconfig.toml");
@@ -27,23 +27,23 @@ async fn a_profile_that_is_named_wins_over_keys_in_the_environment() {
         (&["--stack", name, "--profile", "prod"], "of-prod"),
         (&["--config", config], "of-prod"),
     ] {
-        let said = run(&variables, &[options, &["deliveries"]].concat(), "").await;
+        let said = run_relayctl(&variables, &[options, &["deliveries"]].concat(), "").await;
         assert_eq!(said.code, 0, "{said:?}");
-        assert_eq!(operated.guard.signers().into_iter().collect::<Vec<_>>(), [key], "{options:?}");
+        assert_eq!(operated.permission_proxy.take_signers().into_iter().collect::<Vec<_>>(), [key], "{options:?}");
     }
 }
 
 #[tokio::test]
 async fn a_profile_that_is_not_there_or_has_no_credentials_asks_nothing_of_aws() {
-    let operated = Operated::fresh().await;
+    let operated = OperatorHarness::without_setup().await;
     let folder = tempfile::tempdir().unwrap();
     let variables = [operated.variables(), profiles(folder.path()).to_vec()].concat();
     for (profile, part) in [("prdo", "there is no AWS profile prdo"), ("bare", "the AWS profile gives no credentials")]
     {
         let drop = ["--stack", operated.name(), "--profile", profile, "dead-letters", "drop", "--all", "--yes"];
-        let said = run(&variables, &drop, "").await;
-        assert_eq!((said.code, said.err.lines().count()), (3, 1), "{said:?}");
-        assert!(said.err.contains(part) && said.err.chars().count() <= 300, "{said:?}");
+        let said = run_relayctl(&variables, &drop, "").await;
+        assert_eq!((said.code, said.stderr.lines().count()), (3, 1), "{said:?}");
+        assert!(said.stderr.contains(part) && said.stderr.chars().count() <= 300, "{said:?}");
     }
-    assert!(operated.guard.calls().is_empty());
+    assert!(operated.permission_proxy.calls().is_empty());
 }

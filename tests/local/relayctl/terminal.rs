@@ -4,10 +4,10 @@ use std::path::Path;
 use std::process::Stdio;
 
 use relay_testkit::eventually;
-use relay_testkit::lambda_fake::operator::{TEAM, program};
-use relay_testkit::mock_destination::{FarEnd, Reply};
-use relay_testkit::relay_process::Folder;
-use relay_testkit::webhook::SECRET;
+use relay_testkit::lambda_fake::operator::{LOOPS_TEAM_BODY, relayctl_path};
+use relay_testkit::mock_destination::{MockDestination, Reply};
+use relay_testkit::relay_process::DataFolder;
+use relay_testkit::webhook::SIGNING_SECRET;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
 
@@ -34,12 +34,12 @@ async fn until(child: &mut Child, shown: &mut String, prompt: &str) {
             shown.push_str(&String::from_utf8_lossy(&bytes[..read]));
         }
     };
-    tokio::time::timeout(relay_testkit::PATIENCE, read).await.unwrap_or_else(|_| panic!("no {prompt}"));
+    tokio::time::timeout(relay_testkit::EVENTUALLY_TIMEOUT, read).await.unwrap_or_else(|_| panic!("no {prompt}"));
 }
 
 /// `script` gives the program a terminal of its own.
-fn on_a_terminal(words: &str, folder: &Path, elsewhere: &Path, loops: &FarEnd) -> Child {
-    let line = format!("{} --local={} {words}", program().display(), folder.display());
+fn on_a_terminal(words: &str, folder: &Path, elsewhere: &Path, loops: &MockDestination) -> Child {
+    let line = format!("{} --local={} {words}", relayctl_path().display(), folder.display());
     Command::new("script")
         .args(["-qec", &line, "/dev/null"])
         .env_clear()
@@ -80,12 +80,12 @@ async fn answer(child: &mut Child, folder: &Path, answers: &[(&str, &str)]) -> V
 
 #[tokio::test]
 async fn what_is_wrong_is_told_at_its_prompt_and_asked_for_again() {
-    let loops = FarEnd::start(Reply::json(200, TEAM)).await;
+    let loops = MockDestination::start(Reply::json(200, LOOPS_TEAM_BODY)).await;
     let refused = r#"{"success":false,"message":"Invalid API key"}"#;
-    loops.then([Reply::json(401, refused)]);
-    let (folder, elsewhere) = (Folder::new(), Folder::new());
+    loops.enqueue_replies([Reply::json(401, refused)]);
+    let (folder, elsewhere) = (DataFolder::new(), DataFolder::new());
     let mut child = on_a_terminal("setup", folder.path(), elsewhere.path(), &loops);
-    let signing = format!("{SECRET}\n");
+    let signing = format!("{SIGNING_SECRET}\n");
     let answers = [
         ("Loops API key", "typed-refused\n"),
         ("Loops API key", "typed-key\n"),
@@ -117,8 +117,8 @@ async fn what_is_wrong_is_told_at_its_prompt_and_asked_for_again() {
 
 #[tokio::test]
 async fn a_third_wrong_value_and_the_end_of_the_input_leave_nothing_behind() {
-    let loops = FarEnd::start(Reply::json(200, TEAM)).await;
-    let (folder, elsewhere) = (Folder::new(), Folder::new());
+    let loops = MockDestination::start(Reply::json(200, LOOPS_TEAM_BODY)).await;
+    let (folder, elsewhere) = (DataFolder::new(), DataFolder::new());
     let wrong = ("signing secret (", "foo\n");
     for (words, answers, part) in [
         ("setup --add-signing-secret", [wrong, wrong, wrong], "too short"),
@@ -134,8 +134,8 @@ async fn a_third_wrong_value_and_the_end_of_the_input_leave_nothing_behind() {
 
 #[tokio::test]
 async fn without_colours_lines_still_fit_the_terminal_and_no_word_of_the_runbooks_address_is_broken() {
-    let folder = Folder::new();
-    let doctor = format!("{} --local={} doctor", program().display(), folder.path().display());
+    let folder = DataFolder::new();
+    let doctor = format!("{} --local={} doctor", relayctl_path().display(), folder.path().display());
     let shown = async |no_color: &str| {
         let output = Command::new("script")
             .args(["-qec", &format!("stty cols 72 rows 40; {doctor} 2>/dev/null"), "/dev/null"])
@@ -161,13 +161,13 @@ async fn without_colours_lines_still_fit_the_terminal_and_no_word_of_the_runbook
 
 #[tokio::test]
 async fn what_is_typed_is_not_echoed_and_is_left_nowhere_but_in_the_folder() {
-    let loops = FarEnd::start(Reply::json(200, TEAM)).await;
-    let (folder, elsewhere) = (Folder::new(), Folder::new());
+    let loops = MockDestination::start(Reply::json(200, LOOPS_TEAM_BODY)).await;
+    let (folder, elsewhere) = (DataFolder::new(), DataFolder::new());
     let mut child = on_a_terminal("setup", folder.path(), elsewhere.path(), &loops);
     let mut shown = String::new();
     let answers = [
         ("Loops API key", "typed-key"),
-        ("signing secret", SECRET),
+        ("signing secret", SIGNING_SECRET),
         ("Clay webhook URL", "https://api.clay.com/v3/sources/webhook/typed-url"),
         ("Clay webhook token", "typed-token"),
     ];

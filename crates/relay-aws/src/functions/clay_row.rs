@@ -44,17 +44,17 @@ pub fn build(
     variables: &BTreeMap<String, String>,
     client: &HttpClient,
 ) -> Result<(AwsClayRowHandler, [String; 2]), Vec<SettingError>> {
-    let needed = [CLAY_TO_LOOPS_SECRET_ARN, LOOPS_QUEUE_URL, LOOPS_DEAD_LETTER_URL, LEDGER_TABLE];
-    let FunctionSettings { shared, account, needed } = FunctionSettings::read(variables, client, needed)?;
-    let [secret, queue, dead_letters, table] = needed;
-    let table = LedgerTable::new(account.dynamodb(), table);
+    let required = [CLAY_TO_LOOPS_SECRET_ARN, LOOPS_QUEUE_URL, LOOPS_DEAD_LETTER_URL, LEDGER_TABLE];
+    let FunctionSettings { shared, clients, required } = FunctionSettings::from_env(variables, client, required)?;
+    let [secret_arn, queue_url, dead_letter_url, table_name] = required;
+    let table = LedgerTable::new(clients.dynamodb(), table_name);
     let ledger = Ledger::new(table.clone()).with_contact_hash_key(shared.contact_hash_key);
     let handler = ClayRowHandler {
-        secrets: CachedSecret::new(account.secrets_manager(), secret, shared.secret_ttl, SystemClock),
+        secrets: CachedSecret::new(clients.secrets_manager(), secret_arn, shared.secret_ttl, SystemClock),
         loops: HttpLoops::new(client.clone(), &shared.loops_api_url, SystemClock),
-        lane: ContactFastPath::new(SqsQueue::new(account.clone(), queue, dead_letters), ledger, SystemClock),
+        lane: ContactFastPath::new(SqsQueue::new(clients.clone(), queue_url, dead_letter_url), ledger, SystemClock),
         pace: Arc::new(DistributedRateLimiter::new(
-            DynamoLimiterStore::to_loops(table),
+            DynamoLimiterStore::for_loops(table),
             shared.loops_rate,
             SystemClock,
         )),
@@ -62,15 +62,15 @@ pub fn build(
         contact_source: shared.contact_source,
         properties: SchemaCache::new(shared.typed_properties),
     };
-    Ok((handler, [shared.loops_api_url, account.dynamodb_origin()]))
+    Ok((handler, [shared.loops_api_url, clients.dynamodb_origin()]))
 }
 
 /// What is done before the first row: the secret, a connection to Loops, and over it the list of contact properties. From
 /// then on the list is read by a task beside the rows. It goes on whenever the function runs, and no row waits for it.
-pub async fn init(handler: &AwsClayRowHandler, client: &HttpClient, [loops, ledger]: &[String; 2]) {
-    warm_up(&handler.secrets, client, &[loops, ledger]).await;
-    let properties = handler.property_reader();
+pub async fn init(handler: &AwsClayRowHandler, client: &HttpClient, [loops_url, ledger_url]: &[String; 2]) {
+    warm_up(&handler.secrets, client, &[loops_url, ledger_url]).await;
+    let schema_refresher = handler.property_reader();
     // What takes longer is read later, when a row finds it due.
-    drop(tokio::time::timeout(SCHEMA_TIMEOUT, properties.refresh_if_due()).await);
-    tokio::spawn(properties.keep());
+    drop(tokio::time::timeout(SCHEMA_TIMEOUT, schema_refresher.refresh_if_due()).await);
+    tokio::spawn(schema_refresher.keep());
 }

@@ -41,9 +41,9 @@ pub enum MessageAction {
         waited: Option<BlockedOn>,
     },
     /// It will never be taken.
-    Dead(FailureInfo),
+    DeadLetter(FailureInfo),
     /// Another body is known under its id: it is kept under an id of its own.
-    Conflict(FailureInfo),
+    DeadLetterConflict(FailureInfo),
     /// It died before, and its letter is kept: nothing is left to do.
     Drop,
     /// It has not ended: the message comes back at that time, and not before.
@@ -59,8 +59,8 @@ pub enum MessageAction {
 
 impl MessageAction {
     /// Whether its delivery waits no more.
-    pub(crate) const fn has_ended(self) -> bool {
-        matches!(self, Self::Delivered { .. } | Self::Dead(_) | Self::Conflict(_) | Self::Drop)
+    pub(crate) const fn is_final(self) -> bool {
+        matches!(self, Self::Delivered { .. } | Self::DeadLetter(_) | Self::DeadLetterConflict(_) | Self::Drop)
     }
 }
 
@@ -70,26 +70,26 @@ pub struct MessageContext {
     /// It may send what has died by then, and nothing that died later: the dead letter is a person's.
     pub redriven_until: Timestamp,
     /// Until when it is to be told what became of it.
-    pub until: Instant,
+    pub deadline: Instant,
 }
 
 impl MessageContext {
     /// Whether there is time for another attempt.
     pub(crate) fn has_time_for_attempt(&self) -> bool {
-        self.until.saturating_duration_since(Instant::now()) + RECORD_RESERVE + RESPONSE_RESERVE >= MIN_ATTEMPT_TIME
+        self.deadline.saturating_duration_since(Instant::now()) + RECORD_RESERVE + RESPONSE_RESERVE >= MIN_ATTEMPT_TIME
     }
 }
 
 /// What is done with one message.
 pub trait MessageWorker: Send + Sync {
     /// Works on one delivery.
-    fn work(&self, delivery: &Delivery, handed: MessageContext) -> impl Future<Output = MessageAction> + Send;
+    fn process(&self, delivery: &Delivery, context: MessageContext) -> impl Future<Output = MessageAction> + Send;
 
     /// Ends a delivery that has waited, or been received, for as long as it may.
-    fn give_up(&self, delivery: &Delivery, handed: MessageContext) -> impl Future<Output = MessageAction> + Send;
+    fn expire(&self, delivery: &Delivery, context: MessageContext) -> impl Future<Output = MessageAction> + Send;
 
     /// Notes that what died is among the dead letters.
-    fn kept(&self, delivery: &Delivery, death: FailureInfo) -> impl Future<Output = ()> + Send;
+    fn mark_in_dlq(&self, delivery: &Delivery, failure: FailureInfo) -> impl Future<Output = ()> + Send;
 
     /// Whether the far end can be tried now.
     fn readiness(&self) -> Readiness;
@@ -108,7 +108,7 @@ pub trait MessageWorker: Send + Sync {
 pub async fn process_batch<W, A>(
     worker: &W,
     queue: &SqsQueue,
-    ambient: &A,
+    clock: &A,
     event: SqsEvent,
     deadline: Instant,
 ) -> SqsBatchResponse
@@ -121,7 +121,7 @@ where
         let group = message.attributes.get("MessageGroupId").cloned().unwrap_or_default();
         groups.entry(group).or_default().push(message);
     }
-    let batch = Batch { worker, queue, ambient, deadline };
+    let batch = Batch { worker, queue, clock, deadline };
     let groups = groups.iter().map(|(group, messages)| batch.process_group(group, messages));
     let mut response = SqsBatchResponse::default();
     for id in join_all(groups).await.into_iter().flatten() {
@@ -135,22 +135,23 @@ where
 struct Batch<'a, W, A> {
     worker: &'a W,
     queue: &'a SqsQueue,
-    ambient: &'a A,
+    clock: &'a A,
     deadline: Instant,
 }
 
 impl<W: MessageWorker, A: Clock> Batch<'_, W, A> {
     /// The ids of the messages that come back: the first that has not ended, and all behind it.
     async fn process_group(&self, group: &str, messages: &[SqsMessage]) -> Vec<String> {
-        for (place, message) in messages.iter().enumerate() {
-            let Some(wait) = self.process_with_deadline(group, message).await else { continue };
-            let (_, behind) = messages.split_at(place + 1);
+        for (index, message) in messages.iter().enumerate() {
+            let Some(delay) = self.process_with_deadline(group, message).await else { continue };
+            let (_, later_messages) = messages.split_at(index + 1);
             // A group is closed as long as any of its messages is hidden: those behind wait for the first, not for themselves.
-            join_all(behind.iter().map(|message| self.change_visibility(message, Duration::ZERO))).await;
+            join_all(later_messages.iter().map(|message| self.change_visibility(message, Duration::ZERO))).await;
             // They are all received with the first.
-            let most = messages.iter().skip(place).map(receive_limits::receives).max().unwrap_or_default();
-            self.change_visibility(message, wait.max(receive_limits::min_delay(most))).await;
-            return messages.iter().skip(place).filter_map(|message| message.message_id.clone()).collect();
+            let max_receive_count =
+                messages.iter().skip(index).map(receive_limits::receive_count).max().unwrap_or_default();
+            self.change_visibility(message, delay.max(receive_limits::min_delay(max_receive_count))).await;
+            return messages.iter().skip(index).filter_map(|message| message.message_id.clone()).collect();
         }
         Vec::new()
     }
@@ -161,60 +162,63 @@ impl<W: MessageWorker, A: Clock> Batch<'_, W, A> {
             return Some(Duration::ZERO);
         }
         // Whoever is ended by Lambda takes the other groups along.
-        let in_time = self.deadline.checked_sub(RESPONSE_RESERVE).unwrap_or(self.deadline);
-        let worked = tokio::time::timeout_at(in_time, self.process_message(group, message, in_time)).await;
-        worked.unwrap_or_else(|_| {
+        let soft_deadline = self.deadline.checked_sub(RESPONSE_RESERVE).unwrap_or(self.deadline);
+        let outcome = tokio::time::timeout_at(soft_deadline, self.process_message(group, message, soft_deadline)).await;
+        outcome.unwrap_or_else(|_| {
             error!(message.id = message.message_id, "a delivery takes too long: it comes back");
             Some(self.receive_backoff(message))
         })
     }
 
-    async fn process_message(&self, group: &str, message: &SqsMessage, in_time: Instant) -> Option<Duration> {
+    async fn process_message(&self, group: &str, message: &SqsMessage, soft_deadline: Instant) -> Option<Duration> {
         let body = message.body.as_deref().unwrap_or_default();
         let id = message.message_id.as_deref().unwrap_or_default();
         let Ok(delivery) = message::decode(body) else {
             error!(message.id = id, "a message that is no delivery goes to the dead letters");
-            let (received_at, died_at) = (receive_limits::sent_at(message), self.ambient.now());
-            let label = DeadLetterAttributes { reason: MALFORMED, status: None, attempts: 0, received_at, died_at };
-            let buried = self.queue.dead_letter_message(body, group, id, label).await;
-            return self.after_dead_letter(message, buried);
+            let (received_at, died_at) = (receive_limits::sent_at(message), self.clock.now());
+            let attributes =
+                DeadLetterAttributes { reason: MALFORMED, status: None, attempts: 0, received_at, died_at };
+            let sent = self.queue.dead_letter_message(body, group, id, attributes).await;
+            return self.after_dead_letter(message, sent);
         };
         let receipt = message.receipt_handle.as_deref().unwrap_or_default();
-        let until = in_time.checked_sub(RECORD_RESERVE).unwrap_or(in_time);
-        let handed = MessageContext { redriven_until: dead_letter::superseded_failures_until(message), until };
-        if receive_limits::is_expired(message, self.ambient.now()) {
-            let fate = self.worker.give_up(&delivery, handed).await;
-            return self.apply(fate, &delivery, message, handed).await;
+        let deadline = soft_deadline.checked_sub(RECORD_RESERVE).unwrap_or(soft_deadline);
+        let context = MessageContext { redriven_until: dead_letter::superseded_failures_until(message), deadline };
+        if receive_limits::is_expired(message, self.clock.now()) {
+            let action = self.worker.expire(&delivery, context).await;
+            return self.apply(action, &delivery, message, context).await;
         }
         match self.worker.readiness() {
             // Not even begun.
-            Readiness::LeftAlone(Unavailable::CircuitOpen(left)) => {
+            Readiness::LeftAlone(Unavailable::CircuitOpen(retry_in)) => {
                 self.worker.park(&delivery, BlockedOn::Destination, receipt).await;
-                return Some(left.max(self.receive_backoff(message)));
+                return Some(retry_in.max(self.receive_backoff(message)));
             }
-            Readiness::LeftAlone(Unavailable::Throttled(left)) => return Some(left),
+            Readiness::LeftAlone(Unavailable::Throttled(retry_in)) => return Some(retry_in),
             Readiness::Ready | Readiness::HalfOpen => {}
         }
-        let fate = self.worker.work(&delivery, handed).await;
-        self.make_visible(handed, self.worker.freed_by_mending()).await;
-        self.apply(fate, &delivery, message, handed).await
+        let action = self.worker.process(&delivery, context).await;
+        self.make_visible(context, self.worker.freed_by_mending()).await;
+        self.apply(action, &delivery, message, context).await
     }
 
     /// Does what a fate asks for; how long the message has to wait, if it has to come back.
     async fn apply(
         &self,
-        fate: MessageAction,
+        action: MessageAction,
         delivery: &Delivery,
         message: &SqsMessage,
         handed: MessageContext,
     ) -> Option<Duration> {
-        match fate {
+        match action {
             MessageAction::Delivered { waited } => {
                 self.make_visible(handed, self.worker.freed_by(delivery, waited)).await;
                 None
             }
-            MessageAction::Dead(death) => self.bury(delivery, death, message).await,
-            MessageAction::Conflict(death) => self.bury(&delivery.as_conflict(), death, message).await,
+            MessageAction::DeadLetter(failure) => self.dead_letter(delivery, failure, message).await,
+            MessageAction::DeadLetterConflict(failure) => {
+                self.dead_letter(&delivery.as_conflict(), failure, message).await
+            }
             MessageAction::Drop => None,
             MessageAction::Defer(at, waits_for) => {
                 let receipt = message.receipt_handle.as_deref().unwrap_or_default();
@@ -235,36 +239,36 @@ impl<W: MessageWorker, A: Clock> Batch<'_, W, A> {
             // One that has come back by itself has another receipt by now.
             join_all(receipts.iter().map(|receipt| self.queue.change_visibility(receipt, 0))).await;
         };
-        drop(tokio::time::timeout_at(handed.until + RECORD_RESERVE / 2, show).await);
+        drop(tokio::time::timeout_at(handed.deadline + RECORD_RESERVE / 2, show).await);
     }
 
-    async fn bury(&self, delivery: &Delivery, death: FailureInfo, message: &SqsMessage) -> Option<Duration> {
-        let buried = self.queue.dead_letter_delivery(delivery, death).await;
-        if buried.is_ok() {
-            self.worker.kept(delivery, death).await;
+    async fn dead_letter(&self, delivery: &Delivery, failure: FailureInfo, message: &SqsMessage) -> Option<Duration> {
+        let sent = self.queue.dead_letter_delivery(delivery, failure).await;
+        if sent.is_ok() {
+            self.worker.mark_in_dlq(delivery, failure).await;
         }
-        self.after_dead_letter(message, buried)
+        self.after_dead_letter(message, sent)
     }
 
     /// A message that is kept among the dead letters is not needed any more; one that is not comes back.
-    fn after_dead_letter(&self, message: &SqsMessage, buried: Result<(), StoreError>) -> Option<Duration> {
-        let error = buried.err()?;
+    fn after_dead_letter(&self, message: &SqsMessage, after_dead_letter: Result<(), StoreError>) -> Option<Duration> {
+        let error = after_dead_letter.err()?;
         error!(message.id = message.message_id, %error, "a dead letter cannot be stored");
         Some(self.receive_backoff(message))
     }
 
     fn deadline(&self, at: Timestamp) -> Duration {
-        Duration::try_from(at.duration_since(self.ambient.now())).unwrap_or_default()
+        Duration::try_from(at.duration_since(self.clock.now())).unwrap_or_default()
     }
 
     fn receive_backoff(&self, message: &SqsMessage) -> Duration {
-        retry::retry_delay(receive_limits::receives(message), None, self.ambient.random())
+        retry::retry_delay(receive_limits::receive_count(message), None, self.clock.random())
     }
 
-    async fn change_visibility(&self, message: &SqsMessage, wait: Duration) {
+    async fn change_visibility(&self, message: &SqsMessage, delay: Duration) {
         let Some(receipt) = &message.receipt_handle else { return };
         // SQS counts whole seconds, and nobody is asked before the time that was asked for.
-        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        let seconds = delay.as_secs() + u64::from(delay.subsec_nanos() > 0);
         let seconds = i32::try_from(seconds).unwrap_or(MAX_VISIBILITY_SECS).min(MAX_VISIBILITY_SECS);
         if let Err(error) = self.queue.change_visibility(receipt, seconds).await {
             // It then comes back when the queue's own time is up: later, but it comes.

@@ -28,9 +28,9 @@ pub struct FunctionSettings<const N: usize> {
     /// Those that every relay has.
     pub shared: SharedSettings,
     /// Region, credentials and endpoint.
-    pub account: AwsClients,
+    pub clients: AwsClients,
     /// The variables that this function needs, in the order in which it named them.
-    pub needed: [String; N],
+    pub required: [String; N],
 }
 
 impl<const N: usize> FunctionSettings<N> {
@@ -38,15 +38,15 @@ impl<const N: usize> FunctionSettings<N> {
     ///
     /// # Errors
     /// Every fault that was found.
-    pub fn read(
+    pub fn from_env(
         variables: &BTreeMap<String, String>,
         client: &HttpClient,
-        needed: [&'static str; N],
+        required: [&'static str; N],
     ) -> Result<Self, Vec<SettingError>> {
         let mut reader = EnvReader::new(variables);
         let shared = SharedSettings::read(&mut reader);
-        let account = AwsClients::read(&mut reader, client.clone());
-        let needed = needed.map(|name| match reader.raw(name) {
+        let clients = AwsClients::from_env(&mut reader, client.clone());
+        let required = required.map(|name| match reader.raw(name) {
             Some(value) if !value.is_empty() => value.to_owned(),
             _ => {
                 reader.push_error(SettingError {
@@ -57,6 +57,6 @@ impl<const N: usize> FunctionSettings<N> {
                 String::new()
             }
         });
-        reader.into_result(Self { shared, account, needed })
+        reader.into_result(Self { shared, clients, required })
     }
 }

@@ -14,22 +14,22 @@ use serde::ser::{SerializeMap as _, Serializer as _};
 #[serde(rename_all = "PascalCase")]
 struct EmfDocument<'a> {
     timestamp: u64,
-    cloud_watch_metrics: Vec<Directive<'a>>,
+    cloud_watch_metrics: Vec<MetricDirective<'a>>,
 }
 
 /// Metrics with one dimension in common.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct Directive<'a> {
+struct MetricDirective<'a> {
     namespace: &'a str,
     dimensions: [[&'static str; 1]; 1],
-    metrics: Vec<Definition>,
+    metrics: Vec<MetricDefinition>,
 }
 
 /// A metric of a line.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct Definition {
+struct MetricDefinition {
     name: &'static str,
     unit: &'static str,
 }
@@ -40,36 +40,38 @@ pub struct EmfOptions<'a> {
     /// Where CloudWatch keeps the metrics; nothing is counted without it.
     pub namespace: Option<&'a str>,
     /// Whether the line is to be heard. What is counted does not depend on it.
-    pub heard: bool,
+    pub log_enabled: bool,
     /// The time, in Unix milliseconds.
     pub timestamp: u64,
 }
 
 /// The line of a signal; empty where there is nothing to tell.
 #[must_use]
-pub fn render(signal: &DeliveryEvent<'_>, contact: Option<&str>, form: &EmfOptions<'_>) -> Vec<u8> {
-    let metrics = if form.namespace.is_some() { metric::metrics_of(signal) } else { Vec::new() };
-    let mut line = Vec::new();
-    if (form.heard || !metrics.is_empty()) && write(signal, contact, form, &metrics, &mut line).is_ok() {
-        line.push(b'\n');
+pub fn render(event: &DeliveryEvent<'_>, contact: Option<&str>, options: &EmfOptions<'_>) -> Vec<u8> {
+    let metrics = if options.namespace.is_some() { metric::metrics_of(event) } else { Vec::new() };
+    let mut render = Vec::new();
+    if (options.log_enabled || !metrics.is_empty())
+        && write_line(event, contact, options, &metrics, &mut render).is_ok()
+    {
+        render.push(b'\n');
     }
-    line
+    render
 }
 
-fn write(
-    signal: &DeliveryEvent<'_>,
+fn write_line(
+    event: &DeliveryEvent<'_>,
     contact: Option<&str>,
-    form: &EmfOptions<'_>,
+    options: &EmfOptions<'_>,
     metrics: &[Metric<'_>],
     line: &mut Vec<u8>,
 ) -> serde_json::Result<()> {
     let mut serializer = serde_json::Serializer::new(line);
     let mut map = serializer.serialize_map(None)?;
-    map.serialize_entry("level", signal.level().as_str())?;
+    map.serialize_entry("level", event.level().as_str())?;
     let mut dimensions = vec![];
-    if form.heard {
-        map.serialize_entry("message", signal.message())?;
-        for (name, value) in signal.fields(contact) {
+    if options.log_enabled {
+        map.serialize_entry("message", event.message())?;
+        for (name, value) in event.fields(contact) {
             match value {
                 Value::Text(text) => map.serialize_entry(name, text)?,
                 Value::Number(number) => map.serialize_entry(name, &number)?,
@@ -77,27 +79,29 @@ fn write(
         }
         dimensions.push(metric::DIRECTION);
     }
-    for Metric { name, value, by: (dimension, of), .. } in metrics {
+    for Metric { name, value, by: (dimension, dimension_value), .. } in metrics {
         if !dimensions.contains(dimension) {
             dimensions.push(dimension);
-            map.serialize_entry(dimension, of)?;
+            map.serialize_entry(dimension, dimension_value)?;
         }
         map.serialize_entry(name, value)?;
     }
-    if let Some(namespace) = form.namespace.filter(|_| !metrics.is_empty()) {
+    if let Some(namespace) = options.namespace.filter(|_| !metrics.is_empty()) {
         let cloud_watch_metrics = directives(namespace, metrics);
-        map.serialize_entry("_aws", &EmfDocument { timestamp: form.timestamp, cloud_watch_metrics })?;
+        map.serialize_entry("_aws", &EmfDocument { timestamp: options.timestamp, cloud_watch_metrics })?;
     }
     map.end()
 }
 
-fn directives<'a>(namespace: &'a str, metrics: &[Metric<'_>]) -> Vec<Directive<'a>> {
-    let mut directives: Vec<Directive<'a>> = Vec::new();
+fn directives<'a>(namespace: &'a str, metrics: &[Metric<'_>]) -> Vec<MetricDirective<'a>> {
+    let mut directives: Vec<MetricDirective<'a>> = Vec::new();
     for Metric { name, unit, by: (dimension, _), .. } in metrics {
-        let definition = Definition { name, unit: unit.as_str() };
+        let definition = MetricDefinition { name, unit: unit.as_str() };
         match directives.iter_mut().find(|known| known.dimensions == [[*dimension]]) {
             Some(directive) => directive.metrics.push(definition),
-            None => directives.push(Directive { namespace, dimensions: [[dimension]], metrics: vec![definition] }),
+            None => {
+                directives.push(MetricDirective { namespace, dimensions: [[dimension]], metrics: vec![definition] })
+            }
         }
     }
     directives
@@ -113,15 +117,22 @@ mod tests {
 
     use super::*;
 
-    fn delivered() -> DeliveryEvent<'static> {
+    fn delivered_event() -> DeliveryEvent<'static> {
         let pool = PoolUsageSample { webhook: "ab".to_owned(), submissions: 7, used_percent: 1 };
-        let tally = CallStats { calls: 1, far_end: Some(Duration::from_millis(5)), duplicate: false, pool: Some(pool) };
-        let signal = DeliveryEvent::new(Direction::LoopsToClay, Stage::Worker, EventOutcome::Delivered, "clay_1");
-        DeliveryEvent { webhook_id: Some("msg_1"), attempts: 1, duration: Duration::from_millis(6), tally, ..signal }
+        let stats = CallStats { calls: 1, far_end: Some(Duration::from_millis(5)), duplicate: false, pool: Some(pool) };
+        let event = DeliveryEvent::new(Direction::LoopsToClay, Stage::Worker, EventOutcome::Delivered, "clay_1");
+        DeliveryEvent {
+            webhook_id: Some("msg_1"),
+            attempts: 1,
+            duration: Duration::from_millis(6),
+            tally: stats,
+            ..event
+        }
     }
 
-    fn told(namespace: Option<&str>, heard: bool) -> Json {
-        let line = render(&delivered(), Some("0123456789abcdef"), &EmfOptions { namespace, heard, timestamp: 1 });
+    fn rendered(namespace: Option<&str>, log_enabled: bool) -> Json {
+        let line =
+            render(&delivered_event(), Some("0123456789abcdef"), &EmfOptions { namespace, log_enabled, timestamp: 1 });
         assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
         serde_json::from_slice(&line).unwrap()
     }
@@ -141,19 +152,22 @@ mod tests {
                 metrics("direction", &by_direction), metrics("webhook", &[("submissions", "Count")])
             ]},
         });
-        assert_eq!(told(Some("stack"), true), expected);
+        assert_eq!(rendered(Some("stack"), true), expected);
     }
 
     #[test]
     fn a_line_that_is_not_to_be_heard_is_counted_all_the_same() {
-        let quiet = told(Some("stack"), false);
+        let quiet = rendered(Some("stack"), false);
         assert_eq!((quiet["delivered"].as_u64(), quiet["direction"].as_str()), (Some(1), Some("loops-to-clay")));
         assert!(quiet.get("delivery.id").is_none() && quiet.get("contact").is_none(), "{quiet}");
     }
 
     #[test]
     fn without_a_namespace_nothing_is_counted() {
-        assert!(told(None, true).get("_aws").is_none());
-        assert!(render(&delivered(), None, &EmfOptions { namespace: None, heard: false, timestamp: 1 }).is_empty());
+        assert!(rendered(None, true).get("_aws").is_none());
+        assert!(
+            render(&delivered_event(), None, &EmfOptions { namespace: None, log_enabled: false, timestamp: 1 })
+                .is_empty()
+        );
     }
 }

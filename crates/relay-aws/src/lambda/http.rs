@@ -35,10 +35,12 @@ where
 {
     let handle = &handle;
     lambda_runtime::run(service_fn(|event: LambdaEvent<Box<RawValue>>| async move {
-        let in_time =
+        let time_budget =
             time_left(event.context.deadline, SystemClock.now(), FUNCTION_TIMEOUT).saturating_sub(RESPONSE_RESERVE);
-        let response = match read(event.payload.get()) {
-            Some(request) => tokio::time::timeout(in_time, handle(request)).await.unwrap_or_else(|_| timed_out(caller)),
+        let response = match parse_request(event.payload.get()) {
+            Some(request) => {
+                tokio::time::timeout(time_budget, handle(request)).await.unwrap_or_else(|_| timed_out(caller))
+            }
             None => malformed(caller),
         };
         Ok::<_, Error>(to_gateway_response(response))
@@ -47,7 +49,7 @@ where
 }
 
 /// The request in an event, its body as the bytes that arrived, whatever their encoding in the event is.
-fn read(event: &str) -> Option<Request<Bytes>> {
+fn parse_request(event: &str) -> Option<Request<Bytes>> {
     // It panics on a path, a query or a base64 that it cannot take.
     let request = catch_unwind(|| lambda_http::request::from_str(event).ok()).ok()??;
     Some(request.map(|body| match body {
@@ -60,35 +62,35 @@ fn read(event: &str) -> Option<Request<Bytes>> {
 
 fn malformed(caller: Caller) -> Response<Bytes> {
     let message = "The request could not be read: look at its URL, above all at what stands after the question mark.";
-    refuse(caller, &RequestError::new(ErrorCode::InvalidBody, message))
+    reject(caller, &RequestError::new(ErrorCode::InvalidBody, message))
 }
 
 /// What is under way is given up: whatever it has done is done once more, and known by its id.
 fn timed_out(caller: Caller) -> Response<Bytes> {
-    refuse(
+    reject(
         caller,
         &RequestError::new(ErrorCode::Unavailable, "The relay's store is too slow now: send it again later."),
     )
 }
 
-fn refuse(caller: Caller, refusal: &RequestError) -> Response<Bytes> {
-    response::unhandled_error(caller, refusal.code(), response::error_response(caller, refusal), &SystemClock.new_id())
+fn reject(caller: Caller, error: &RequestError) -> Response<Bytes> {
+    response::unhandled_error(caller, error.code(), response::error_response(caller, error), &SystemClock.new_id())
 }
 
 /// The answer as the gateway takes it.
 fn to_gateway_response(response: Response<Bytes>) -> ApiGatewayV2httpResponse {
     let (parts, body) = response.into_parts();
-    let mut told = ApiGatewayV2httpResponse::default();
-    told.status_code = i64::from(parts.status.as_u16());
-    told.headers = parts.headers;
-    told.body = Some(match String::from_utf8(body.into()) {
+    let mut gateway_response = ApiGatewayV2httpResponse::default();
+    gateway_response.status_code = i64::from(parts.status.as_u16());
+    gateway_response.headers = parts.headers;
+    gateway_response.body = Some(match String::from_utf8(body.into()) {
         Ok(text) => Body::Text(text),
         Err(bytes) => {
-            told.is_base64_encoded = true;
+            gateway_response.is_base64_encoded = true;
             Body::Binary(bytes.into_bytes())
         }
     });
-    told
+    gateway_response
 }
 
 #[cfg(test)]
@@ -99,7 +101,7 @@ mod tests {
 
     #[test]
     fn a_body_is_the_bytes_that_arrived() {
-        let request = read(EVENT).unwrap();
+        let request = parse_request(EVENT).unwrap();
         assert_eq!((request.method().as_str(), request.uri().path()), ("POST", "/webhooks/loops"));
         assert!(serde_json::from_slice::<serde_json::Value>(request.body()).unwrap()["eventName"].is_string());
     }
@@ -111,7 +113,7 @@ mod tests {
         let base64 = EVENT.replace("\"body\": \"", "\"body\": \"*");
         assert_ne!(base64, EVENT);
         for event in ["null", "{}", "[]", "\"text\"", r#"{"version":"2.0"}"#, &query, &base64] {
-            assert!(read(event).is_none(), "{event}");
+            assert!(parse_request(event).is_none(), "{event}");
         }
         assert_eq!(malformed(Caller::Loops).status(), 400);
     }
@@ -119,8 +121,14 @@ mod tests {
     #[test]
     fn an_answer_keeps_its_status_headers_and_bytes() {
         let response = Response::builder().status(202).header("x-a", "b").body(Bytes::from_static(b"\xff{")).unwrap();
-        let told = serde_json::to_value(to_gateway_response(response)).unwrap();
-        assert_eq!((told["statusCode"].as_i64(), told["headers"]["x-a"].as_str()), (Some(202), Some("b")));
-        assert_eq!((told["body"].as_str(), told["isBase64Encoded"].as_bool()), (Some("/3s="), Some(true)));
+        let gateway_response = serde_json::to_value(to_gateway_response(response)).unwrap();
+        assert_eq!(
+            (gateway_response["statusCode"].as_i64(), gateway_response["headers"]["x-a"].as_str()),
+            (Some(202), Some("b"))
+        );
+        assert_eq!(
+            (gateway_response["body"].as_str(), gateway_response["isBase64Encoded"].as_bool()),
+            (Some("/3s="), Some(true))
+        );
     }
 }

@@ -21,15 +21,15 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 pub struct ConfigError(Vec<SettingError>);
 
 impl From<Vec<SettingError>> for ConfigError {
-    fn from(faults: Vec<SettingError>) -> Self {
-        Self(faults)
+    fn from(errors: Vec<SettingError>) -> Self {
+        Self(errors)
     }
 }
 
 /// Ends a function. Why is a line of its log like any other; what the program ends with by itself would be none.
 #[must_use]
-pub fn exit_code(ended: Result<(), lambda_runtime::Error>) -> ExitCode {
-    match ended {
+pub fn exit_code(result: Result<(), lambda_runtime::Error>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             error!(%error, "the function cannot run");
@@ -40,13 +40,13 @@ pub fn exit_code(ended: Result<(), lambda_runtime::Error>) -> ExitCode {
 
 /// Reads the secret and opens a connection to each place that the first event will be sent to. A start has a whole processor, an
 /// event a fraction of one; but neither is a reason to fail the start, because the first event tries again.
-pub async fn warm_up<T, S: SecretSource<T>>(secrets: &S, client: &HttpClient, places: &[&str]) {
-    tokio::join!(read(secrets), join_all(places.iter().map(|place| open_connection(client, place))));
+pub async fn warm_up<T, S: SecretSource<T>>(secrets: &S, client: &HttpClient, urls: &[&str]) {
+    tokio::join!(read_secret(secrets), join_all(urls.iter().map(|url| open_connection(client, url))));
 }
 
 /// The same, and then for Clay: the secret says where it is.
-pub async fn warm_up_to_clay<S: SecretSource<LoopsToClaySecret>>(secrets: &S, client: &HttpClient, places: &[&str]) {
-    let (secret, _) = tokio::join!(read(secrets), join_all(places.iter().map(|place| open_connection(client, place))));
+pub async fn warm_up_to_clay<S: SecretSource<LoopsToClaySecret>>(secrets: &S, client: &HttpClient, urls: &[&str]) {
+    let (secret, _) = tokio::join!(read_secret(secrets), join_all(urls.iter().map(|url| open_connection(client, url))));
     let webhook = secret.iter().flat_map(|secret| &secret.routes).flat_map(|route| &route.webhooks).next();
     if let Some(webhook) = webhook {
         // Its origin alone: nobody knows what else Clay would make of a request to a webhook.
@@ -54,7 +54,7 @@ pub async fn warm_up_to_clay<S: SecretSource<LoopsToClaySecret>>(secrets: &S, cl
     }
 }
 
-async fn read<T, S: SecretSource<T>>(secrets: &S) -> Option<Arc<T>> {
+async fn read_secret<T, S: SecretSource<T>>(secrets: &S) -> Option<Arc<T>> {
     let secret = secrets.current().await;
     if secret.is_err() {
         warn!("the secret could not be read at the start; the first event tries again");
@@ -62,9 +62,9 @@ async fn read<T, S: SecretSource<T>>(secrets: &S) -> Option<Arc<T>> {
     secret.ok()
 }
 
-async fn open_connection(client: &HttpClient, far_end: &str) {
+async fn open_connection(client: &HttpClient, url: &str) {
     // Whatever it answers, the connection is in the pool.
-    if client.request(Method::HEAD, far_end).timeout(CONNECT_TIMEOUT).send().await.is_err() {
+    if client.request(Method::HEAD, url).timeout(CONNECT_TIMEOUT).send().await.is_err() {
         warn!("no connection could be opened at the start; the first event tries again");
     }
 }

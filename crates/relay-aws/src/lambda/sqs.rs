@@ -19,11 +19,11 @@ pub(crate) const FUNCTION_TIMEOUT: Duration = Duration::from_secs(60);
 ///
 /// # Errors
 /// When the runtime fails.
-pub async fn serve_queue<W: MessageWorker, A: Clock>(worker: W, queue: SqsQueue, ambient: A) -> Result<(), Error> {
-    let (worker, queue, ambient) = (&worker, &queue, &ambient);
+pub async fn serve_queue<W: MessageWorker, A: Clock>(worker: W, queue: SqsQueue, clock: A) -> Result<(), Error> {
+    let (worker, queue, clock) = (&worker, &queue, &clock);
     // Read here and not by the runtime, which may quote the event where it cannot read it.
     lambda_runtime::run(service_fn(|event: LambdaEvent<Box<RawValue>>| async move {
-        handle_batch_event(worker, queue, ambient, event.payload.get(), event.context.deadline).await
+        handle_batch_event(worker, queue, clock, event.payload.get(), event.context.deadline).await
     }))
     .await
 }
@@ -35,13 +35,13 @@ pub async fn serve_queue<W: MessageWorker, A: Clock>(worker: W, queue: SqsQueue,
 pub async fn handle_batch_event<W: MessageWorker, A: Clock>(
     worker: &W,
     queue: &SqsQueue,
-    ambient: &A,
+    clock: &A,
     payload: &str,
     deadline: u64,
 ) -> Result<SqsBatchResponse, NotAnSqsEvent> {
-    let deadline = Instant::now() + time_left(deadline, ambient.now(), FUNCTION_TIMEOUT);
+    let deadline = Instant::now() + time_left(deadline, clock.now(), FUNCTION_TIMEOUT);
     let batch: SqsEvent = serde_json::from_str(payload).map_err(|_| NotAnSqsEvent)?;
-    Ok(batch::process_batch(worker, queue, ambient, batch, deadline).await)
+    Ok(batch::process_batch(worker, queue, clock, batch, deadline).await)
 }
 
 /// An event that is no batch of a queue: it is not this function's. Its content is not told.
@@ -58,10 +58,10 @@ impl From<NotAnSqsEvent> for Diagnostic {
 /// The time until a deadline in Unix milliseconds, for a function that the template gives `usual`. Nothing has been begun yet,
 /// so about that much is left. Where it looks like more, or like less than half of it, the clock of a sandbox that has just
 /// woken up is wrong, or the deadline is an emulator's: that is no reason to begin nothing, or to miss the end.
-pub(crate) fn time_left(deadline: u64, now: Timestamp, usual: Duration) -> Duration {
+pub(crate) fn time_left(deadline: u64, now: Timestamp, timeout: Duration) -> Duration {
     let now = Duration::from_millis(u64::try_from(now.as_millisecond()).unwrap_or_default());
-    let left = Duration::from_millis(deadline).saturating_sub(now);
-    if left < usual / 2 { usual } else { left.min(usual) }
+    let remaining = Duration::from_millis(deadline).saturating_sub(now);
+    if remaining < timeout / 2 { timeout } else { remaining.min(timeout) }
 }
 
 #[cfg(test)]
@@ -78,8 +78,8 @@ mod tests {
     #[test]
     fn a_clock_that_is_ahead_at_waking_takes_no_time_away_and_one_behind_adds_none() {
         let now = Timestamp::from_second(1_734_425_918).unwrap();
-        let left = |seconds: u64| time_left((1_734_425_918 + seconds) * 1000, now, FUNCTION_TIMEOUT).as_secs();
-        assert_eq!([left(60), left(59), left(30)], [60, 59, 30]);
-        assert_eq!([left(29), left(1), left(65), left(600)], [60; 4]);
+        let seconds_left = |seconds: u64| time_left((1_734_425_918 + seconds) * 1000, now, FUNCTION_TIMEOUT).as_secs();
+        assert_eq!([seconds_left(60), seconds_left(59), seconds_left(30)], [60, 59, 30]);
+        assert_eq!([seconds_left(29), seconds_left(1), seconds_left(65), seconds_left(600)], [60; 4]);
     }
 }

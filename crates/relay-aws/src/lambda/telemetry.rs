@@ -23,9 +23,9 @@ use crate::lambda::emf::{EmfOptions, render};
 pub const METRIC_NAMESPACE: &str = "METRIC_NAMESPACE";
 
 /// Starts the log.
-pub fn start() {
-    let (level, understood) = log::parse_level(variable(RUST_LOG).as_deref());
-    let lines = fmt::layer()
+pub fn init() {
+    let (level, is_valid_level) = log::parse_level(variable(RUST_LOG).as_deref());
+    let json_layer = fmt::layer()
         .json()
         .flatten_event(true)
         .with_current_span(false)
@@ -36,12 +36,12 @@ pub fn start() {
         .with_filter(FilterFn::new(log::is_enabled))
         .with_filter(level);
     // A second start changes nothing.
-    let _ = tracing_subscriber::registry().with(lines).try_init();
+    let _ = tracing_subscriber::registry().with(json_layer).try_init();
     let namespace = variable(METRIC_NAMESPACE).filter(|namespace| !namespace.is_empty());
     let key = variable(CONTACT_HASH_KEY).and_then(|key| ContactHashKey::new(&key));
-    event::set_sink(move |signal| write(signal, level, namespace.as_deref(), key.as_ref()));
+    event::set_sink(move |signal| write_event(signal, level, namespace.as_deref(), key.as_ref()));
     log::log_panics();
-    if !understood {
+    if !is_valid_level {
         warn!("{INVALID_LEVEL}");
     }
 }
@@ -50,11 +50,11 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-fn write(signal: &DeliveryEvent<'_>, level: LevelFilter, namespace: Option<&str>, key: Option<&ContactHashKey>) {
-    let heard = level >= signal.level();
-    let contact = if heard { signal.contact.zip(key).map(|(contact, key)| contact.log_hash(key)) } else { None };
+fn write_event(event: &DeliveryEvent<'_>, level: LevelFilter, namespace: Option<&str>, key: Option<&ContactHashKey>) {
+    let log_enabled = level >= event.level();
+    let contact = if log_enabled { event.contact.zip(key).map(|(contact, key)| contact.log_hash(key)) } else { None };
     let timestamp = milliseconds(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
-    let line = render(signal, contact.as_deref(), &EmfOptions { namespace, heard, timestamp });
+    let line = render(event, contact.as_deref(), &EmfOptions { namespace, log_enabled, timestamp });
     // Whoever cannot write his log cannot tell it either.
     let _ = std::io::stdout().write_all(&line);
 }

@@ -21,36 +21,36 @@ use crate::sqs::early_release::{BlockedOn, EarlyRelease};
 #[derive(Debug)]
 pub struct ClayWorker<W, A> {
     /// One try of a delivery.
-    pub attempt: W,
+    pub deliverer: W,
     /// What is known of it.
     pub ledger: Ledger,
     /// What is hidden until its time.
     pub parking: EarlyRelease,
     /// Time and chance.
-    pub ambient: A,
+    pub clock: A,
 }
 
 impl<W: Deliver, A: Clock> MessageWorker for ClayWorker<W, A> {
-    async fn work(&self, delivery: &Delivery, handed: MessageContext) -> MessageAction {
+    async fn process(&self, delivery: &Delivery, context: MessageContext) -> MessageAction {
         // What cannot be recorded as delivered has no message any more, and so nobody sends it again.
-        attempt(&self.attempt, &self.ledger, &self.ambient, delivery, handed).await.fate
+        attempt(&self.deliverer, &self.ledger, &self.clock, delivery, context).await.action
     }
 
-    async fn give_up(&self, delivery: &Delivery, handed: MessageContext) -> MessageAction {
-        bury(&self.ledger, &self.ambient, delivery, handed, ReasonCode::Expired).await
+    async fn expire(&self, delivery: &Delivery, context: MessageContext) -> MessageAction {
+        dead_letter_unattempted(&self.ledger, &self.clock, delivery, context, ReasonCode::Expired).await
     }
 
-    async fn kept(&self, delivery: &Delivery, death: FailureInfo) {
-        kept(&self.ledger, &self.ambient, delivery, death).await;
+    async fn mark_in_dlq(&self, delivery: &Delivery, failure: FailureInfo) {
+        mark_in_dlq(&self.ledger, &self.clock, delivery, failure).await;
     }
 
     fn readiness(&self) -> Readiness {
-        self.attempt.readiness()
+        self.deliverer.readiness()
     }
 
     async fn park(&self, delivery: &Delivery, waits_for: BlockedOn, receipt: &str) {
-        let end = self.attempt.readiness();
-        self.parking.defer(&self.ledger, &self.ambient, delivery, waits_for, end, receipt).await;
+        let end = self.deliverer.readiness();
+        self.parking.defer(&self.ledger, &self.clock, delivery, waits_for, end, receipt).await;
     }
 
     async fn freed_by(&self, delivery: &Delivery, waited: Option<BlockedOn>) -> Vec<String> {
@@ -58,7 +58,7 @@ impl<W: Deliver, A: Clock> MessageWorker for ClayWorker<W, A> {
     }
 
     async fn freed_by_mending(&self) -> Vec<String> {
-        self.parking.release_after_rotation(&self.ledger, &self.ambient).await
+        self.parking.release_after_rotation(&self.ledger, &self.clock).await
     }
 }
 
@@ -66,33 +66,33 @@ impl<W: Deliver, A: Clock> MessageWorker for ClayWorker<W, A> {
 #[derive(Debug)]
 pub struct LoopsWorker<W, A> {
     /// One try of a delivery.
-    pub attempt: W,
+    pub deliverer: W,
     /// What is known of it.
     pub ledger: Ledger,
     /// The lanes.
-    pub lane: ContactFastPath<A>,
+    pub fast_path: ContactFastPath<A>,
     /// What is hidden until its time.
     pub parking: EarlyRelease,
     /// Time and chance.
-    pub ambient: A,
+    pub clock: A,
 }
 
 impl<W: Deliver, A: Clock> MessageWorker for LoopsWorker<W, A> {
-    async fn work(&self, delivery: &Delivery, handed: MessageContext) -> MessageAction {
-        match self.lane.blocker(delivery).await {
-            Ok(Blocker::None) => self.send(delivery, handed, Keeps::Message).await,
-            Ok(Blocker::Own) => self.send(delivery, handed, Keeps::Lock).await,
+    async fn process(&self, delivery: &Delivery, context: MessageContext) -> MessageAction {
+        match self.fast_path.blocker(delivery).await {
+            Ok(Blocker::None) => self.send(delivery, context, RetrySource::Message).await,
+            Ok(Blocker::Own) => self.send(delivery, context, RetrySource::Lock).await,
             Ok(Blocker::Locked) => {
                 DeliveryEvent::for_delivery(delivery, EventOutcome::Waits).emit();
                 MessageAction::Later
             }
-            Ok(Blocker::Deferred(first)) => match self.send_deferred(&first, handed).await {
-                ended if ended.has_ended() && handed.has_time_for_attempt() => {
-                    self.send(delivery, handed, Keeps::Message).await
+            Ok(Blocker::Deferred(deferred)) => match self.send_deferred(&deferred, context).await {
+                action if action.is_final() && context.has_time_for_attempt() => {
+                    self.send(delivery, context, RetrySource::Message).await
                 }
                 // Broken off in the middle of a call, it would be sent once more.
-                ended if ended.has_ended() => MessageAction::Later,
-                waits => waits,
+                action if action.is_final() => MessageAction::Later,
+                action => action,
             },
             Err(error) => {
                 error!(delivery.id = %delivery.id, %error, "the lane cannot be read");
@@ -101,22 +101,22 @@ impl<W: Deliver, A: Clock> MessageWorker for LoopsWorker<W, A> {
         }
     }
 
-    async fn give_up(&self, delivery: &Delivery, handed: MessageContext) -> MessageAction {
-        let fate = bury(&self.ledger, &self.ambient, delivery, handed, ReasonCode::Expired).await;
-        self.finish_if_ended(delivery, fate, handed).await
+    async fn expire(&self, delivery: &Delivery, context: MessageContext) -> MessageAction {
+        let action = dead_letter_unattempted(&self.ledger, &self.clock, delivery, context, ReasonCode::Expired).await;
+        self.finish_if_ended(delivery, action, context).await
     }
 
-    async fn kept(&self, delivery: &Delivery, death: FailureInfo) {
-        kept(&self.ledger, &self.ambient, delivery, death).await;
+    async fn mark_in_dlq(&self, delivery: &Delivery, failure: FailureInfo) {
+        mark_in_dlq(&self.ledger, &self.clock, delivery, failure).await;
     }
 
     fn readiness(&self) -> Readiness {
-        self.attempt.readiness()
+        self.deliverer.readiness()
     }
 
     async fn park(&self, delivery: &Delivery, waits_for: BlockedOn, receipt: &str) {
-        let end = self.attempt.readiness();
-        self.parking.defer(&self.ledger, &self.ambient, delivery, waits_for, end, receipt).await;
+        let end = self.deliverer.readiness();
+        self.parking.defer(&self.ledger, &self.clock, delivery, waits_for, end, receipt).await;
     }
 
     async fn freed_by(&self, delivery: &Delivery, waited: Option<BlockedOn>) -> Vec<String> {
@@ -124,56 +124,63 @@ impl<W: Deliver, A: Clock> MessageWorker for LoopsWorker<W, A> {
     }
 
     async fn freed_by_mending(&self) -> Vec<String> {
-        self.parking.release_after_rotation(&self.ledger, &self.ambient).await
+        self.parking.release_after_rotation(&self.ledger, &self.clock).await
     }
 }
 
 impl<W: Deliver, A: Clock> LoopsWorker<W, A> {
-    async fn send(&self, delivery: &Delivery, handed: MessageContext, keeps: Keeps) -> MessageAction {
-        let Tried { fate, unrecorded } = attempt(&self.attempt, &self.ledger, &self.ambient, delivery, handed).await;
-        match self.finish_if_ended(delivery, fate, handed).await {
+    async fn send(&self, delivery: &Delivery, context: MessageContext, retry_source: RetrySource) -> MessageAction {
+        let AttemptOutcome { action, unrecorded } =
+            attempt(&self.deliverer, &self.ledger, &self.clock, delivery, context).await;
+        match self.finish_if_ended(delivery, action, context).await {
             // Nothing can be recorded: without its message, nobody sends it again. The lane stays closed until a row has
             // ended that came ten minutes later.
-            MessageAction::Backoff if unrecorded && keeps == Keeps::Message => fate,
-            left => left,
+            MessageAction::Backoff if unrecorded && retry_source == RetrySource::Message => action,
+            finished => finished,
         }
     }
 
     /// Sends what goes before the message that is at hand. Nobody else keeps it where it dies.
-    async fn send_deferred(&self, first: &Delivery, handed: MessageContext) -> MessageAction {
+    async fn send_deferred(&self, deferred: &Delivery, context: MessageContext) -> MessageAction {
         // It goes first because it has not ended: what died in it before is over, and no letter that a person took out.
-        let handed = MessageContext { redriven_until: Timestamp::UNIX_EPOCH, ..handed };
-        let Tried { fate, unrecorded } = attempt(&self.attempt, &self.ledger, &self.ambient, first, handed).await;
+        let context = MessageContext { redriven_until: Timestamp::UNIX_EPOCH, ..context };
+        let AttemptOutcome { action, unrecorded } =
+            attempt(&self.deliverer, &self.ledger, &self.clock, deferred, context).await;
         if unrecorded {
             // Its own message is still to come, and would send it after the others. So it keeps its place before them: should
             // it be sent again, it overwrites nothing.
             return MessageAction::Backoff;
         }
-        let letter = match fate {
-            MessageAction::Dead(death) => Some((first.clone(), death)),
-            MessageAction::Conflict(death) => Some((first.as_conflict(), death)),
+        let dead_letter = match action {
+            MessageAction::DeadLetter(failure) => Some((deferred.clone(), failure)),
+            MessageAction::DeadLetterConflict(failure) => Some((deferred.as_conflict(), failure)),
             _ => None,
         };
-        if let Some((letter, death)) = letter {
-            if let Err(error) = self.lane.bury(&letter, death).await {
-                error!(delivery.id = %first.id, %error, "a dead letter cannot be stored");
+        if let Some((dead_letter, failure)) = dead_letter {
+            if let Err(error) = self.fast_path.dead_letter(&dead_letter, failure).await {
+                error!(delivery.id = %deferred.id, %error, "a dead letter cannot be stored");
                 return MessageAction::Backoff;
             }
-            self.kept(&letter, death).await;
+            self.mark_in_dlq(&dead_letter, failure).await;
         }
-        self.finish_if_ended(first, fate, handed).await
+        self.finish_if_ended(deferred, action, context).await
     }
 
-    async fn finish_if_ended(&self, delivery: &Delivery, fate: MessageAction, handed: MessageContext) -> MessageAction {
-        if fate.has_ended() { self.finish(delivery, fate, handed).await } else { fate }
+    async fn finish_if_ended(
+        &self,
+        delivery: &Delivery,
+        action: MessageAction,
+        context: MessageContext,
+    ) -> MessageAction {
+        if action.is_final() { self.finish(delivery, action, context).await } else { action }
     }
 
-    async fn finish(&self, delivery: &Delivery, fate: MessageAction, handed: MessageContext) -> MessageAction {
-        let leave = self.lane.finish(delivery, matches!(fate, MessageAction::Delivered { .. }));
-        let late = || StoreError("the time of the worker is over".to_owned());
-        let left = tokio::time::timeout_at(handed.until, leave).await.unwrap_or_else(|_| Err(late()));
-        match left {
-            Ok(()) => fate,
+    async fn finish(&self, delivery: &Delivery, action: MessageAction, context: MessageContext) -> MessageAction {
+        let finish = self.fast_path.finish(delivery, matches!(action, MessageAction::Delivered { .. }));
+        let timed_out = || StoreError("the time of the worker is over".to_owned());
+        let result = tokio::time::timeout_at(context.deadline, finish).await.unwrap_or_else(|_| Err(timed_out()));
+        match result {
+            Ok(()) => action,
             Err(error) => {
                 error!(delivery.id = %delivery.id, %error, "the lane cannot be left");
                 MessageAction::Backoff
@@ -184,7 +191,7 @@ impl<W: Deliver, A: Clock> LoopsWorker<W, A> {
 
 /// What would send a delivery again of which nothing can be recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Keeps {
+enum RetrySource {
     /// Its message, and nothing else.
     Message,
     /// The lane, which has it as the one that goes first.
@@ -192,49 +199,49 @@ enum Keeps {
 }
 
 /// What came of trying.
-struct Tried {
-    fate: MessageAction,
+struct AttemptOutcome {
+    action: MessageAction,
     /// The far end has it, and that could not be recorded.
     unrecorded: bool,
 }
 
-impl From<MessageAction> for Tried {
-    fn from(fate: MessageAction) -> Self {
-        Self { fate, unrecorded: false }
+impl From<MessageAction> for AttemptOutcome {
+    fn from(action: MessageAction) -> Self {
+        Self { action, unrecorded: false }
     }
 }
 
 async fn attempt<W: Deliver, A: Clock>(
-    attempt: &W,
+    deliverer: &W,
     ledger: &Ledger,
-    ambient: &A,
+    clock: &A,
     delivery: &Delivery,
-    handed: MessageContext,
-) -> Tried {
-    let name = ambient.new_id();
-    let history = match ledger.begin_attempt(delivery, &name, handed.redriven_until, ambient.now()).await {
+    context: MessageContext,
+) -> AttemptOutcome {
+    let attempt_id = clock.new_id();
+    let history = match ledger.begin_attempt(delivery, &attempt_id, context.redriven_until, clock.now()).await {
         Ok(BeginAttempt::Proceed(history)) => history,
         Ok(BeginAttempt::AlreadyDelivered) => {
             DeliveryEvent::for_delivery(delivery, EventOutcome::Duplicate).emit();
             return MessageAction::Delivered { waited: None }.into();
         }
         Ok(BeginAttempt::NotBefore(at)) => return MessageAction::RetryAt(at).into(),
-        Ok(BeginAttempt::AlreadyDead(died)) => return to_dead_letter(died, MessageAction::Dead).into(),
-        Ok(BeginAttempt::Conflict) => return bury_conflict(ledger, ambient, delivery, handed).await.into(),
+        Ok(BeginAttempt::AlreadyDead(prior)) => return to_dead_letter(prior, MessageAction::DeadLetter).into(),
+        Ok(BeginAttempt::Conflict) => return dead_letter_conflict(ledger, clock, delivery, context).await.into(),
         Err(error) => {
             error!(delivery.id = %delivery.id, %error, "the ledger cannot be written: nothing is sent");
             return MessageAction::Backoff.into();
         }
     };
-    let end = attempt.attempt(delivery, history).await;
+    let result = deliverer.attempt(delivery, history).await;
     let waited =
         history.held_since.map(|_| BlockedOn::Operator).or(history.failing_since.map(|_| BlockedOn::Destination));
-    if end == AttemptResult::Delivered {
-        let recorded = record_delivered(ledger, ambient, delivery, &name, handed.until).await;
-        return Tried { fate: MessageAction::Delivered { waited }, unrecorded: !recorded };
+    if result == AttemptResult::Delivered {
+        let recorded = record_delivered(ledger, clock, delivery, &attempt_id, context.deadline).await;
+        return AttemptOutcome { action: MessageAction::Delivered { waited }, unrecorded: !recorded };
     }
-    let now = ambient.now();
-    let attempts = match ledger.finish_attempt(&delivery.id, &name, end, now).await {
+    let now = clock.now();
+    let attempts = match ledger.finish_attempt(&delivery.id, &attempt_id, result, now).await {
         Ok(Some(attempts)) => attempts,
         Ok(None) => {
             warn!(delivery.id = %delivery.id, "another attempt was begun meanwhile, and what it comes to counts");
@@ -245,55 +252,55 @@ async fn attempt<W: Deliver, A: Clock>(
             return MessageAction::Backoff.into();
         }
     };
-    let fate = match end {
+    let action = match result {
         AttemptResult::Delivered => MessageAction::Delivered { waited },
-        AttemptResult::DeadLetter(reason) => MessageAction::Dead(FailureInfo { reason, attempts, at: now }),
+        AttemptResult::DeadLetter(reason) => MessageAction::DeadLetter(FailureInfo { reason, attempts, at: now }),
         AttemptResult::RetryAt { at, no_early_retry: true, .. } => MessageAction::RetryAt(at),
         AttemptResult::RetryAt { at, no_early_retry: false, .. } => MessageAction::Defer(at, BlockedOn::Destination),
         AttemptResult::HoldUntil { at, .. } => MessageAction::Defer(at, BlockedOn::Operator),
     };
-    fate.into()
+    action.into()
 }
 
 /// Records that the far end has a delivery: again and again, because it must not be sent again for want of a record. A part of
 /// the time is left for the lane. Whether it is recorded.
 async fn record_delivered<A: Clock>(
     ledger: &Ledger,
-    ambient: &A,
+    clock: &A,
     delivery: &Delivery,
-    attempt: &str,
-    until: Instant,
+    attempt_id: &str,
+    deadline: Instant,
 ) -> bool {
     let recorded = async {
-        let mut tries = 0;
+        let mut attempts = 0;
         while let Err(error) =
-            ledger.finish_attempt(&delivery.id, attempt, AttemptResult::Delivered, ambient.now()).await
+            ledger.finish_attempt(&delivery.id, attempt_id, AttemptResult::Delivered, clock.now()).await
         {
-            tries += 1;
-            error!(delivery.id = %delivery.id, tries, %error, "the end of an attempt cannot be recorded");
-            tokio::time::sleep(retry::retry_delay(tries, None, ambient.random())).await;
+            attempts += 1;
+            error!(delivery.id = %delivery.id, attempts, %error, "the end of an attempt cannot be recorded");
+            tokio::time::sleep(retry::retry_delay(attempts, None, clock.random())).await;
         }
     };
-    let left = until.saturating_duration_since(Instant::now());
-    tokio::time::timeout(left * 3 / 4, recorded).await.is_ok()
+    let remaining = deadline.saturating_duration_since(Instant::now());
+    tokio::time::timeout(remaining * 3 / 4, recorded).await.is_ok()
 }
 
 /// Ends a delivery without an attempt: on record first, so that an event that is run again is stored anew.
-async fn bury<A: Clock>(
+async fn dead_letter_unattempted<A: Clock>(
     ledger: &Ledger,
-    ambient: &A,
+    clock: &A,
     delivery: &Delivery,
-    handed: MessageContext,
+    context: MessageContext,
     code: ReasonCode,
 ) -> MessageAction {
-    match ledger.mark_dead(delivery, handed.redriven_until, Reason::without_status(code), ambient.now()).await {
-        Ok(DeadLettered::Dead(death)) => {
+    match ledger.mark_dead(delivery, context.redriven_until, Reason::without_status(code), clock.now()).await {
+        Ok(DeadLettered::Marked(death)) => {
             log_dead(delivery, death);
-            MessageAction::Dead(death)
+            MessageAction::DeadLetter(death)
         }
-        Ok(DeadLettered::DoneBefore) => MessageAction::Delivered { waited: None },
-        Ok(DeadLettered::DiedBefore(died)) => to_dead_letter(died, MessageAction::Dead),
-        Ok(DeadLettered::Conflict) => bury_conflict(ledger, ambient, delivery, handed).await,
+        Ok(DeadLettered::AlreadyDelivered) => MessageAction::Delivered { waited: None },
+        Ok(DeadLettered::AlreadyDeadLettered(prior)) => to_dead_letter(prior, MessageAction::DeadLetter),
+        Ok(DeadLettered::Conflict) => dead_letter_conflict(ledger, clock, delivery, context).await,
         Err(error) => {
             error!(delivery.id = %delivery.id, %error, "a dead letter cannot be recorded");
             MessageAction::Backoff
@@ -302,21 +309,21 @@ async fn bury<A: Clock>(
 }
 
 /// Ends another body under a known id, under an id of its own: what is known of the first one stays.
-async fn bury_conflict<A: Clock>(
+async fn dead_letter_conflict<A: Clock>(
     ledger: &Ledger,
-    ambient: &A,
+    clock: &A,
     delivery: &Delivery,
-    handed: MessageContext,
+    context: MessageContext,
 ) -> MessageAction {
     let reason = Reason::without_status(ReasonCode::IdConflict);
-    match ledger.mark_dead(&delivery.as_conflict(), handed.redriven_until, reason, ambient.now()).await {
-        Ok(DeadLettered::Dead(death)) => {
+    match ledger.mark_dead(&delivery.as_conflict(), context.redriven_until, reason, clock.now()).await {
+        Ok(DeadLettered::Marked(death)) => {
             log_dead(delivery, death);
-            MessageAction::Conflict(death)
+            MessageAction::DeadLetterConflict(death)
         }
-        Ok(DeadLettered::DiedBefore(died)) => to_dead_letter(died, MessageAction::Conflict),
+        Ok(DeadLettered::AlreadyDeadLettered(prior)) => to_dead_letter(prior, MessageAction::DeadLetterConflict),
         // The same other body was kept before, and a person has sent it since.
-        Ok(DeadLettered::DoneBefore | DeadLettered::Conflict) => MessageAction::Delivered { waited: None },
+        Ok(DeadLettered::AlreadyDelivered | DeadLettered::Conflict) => MessageAction::Delivered { waited: None },
         Err(error) => {
             error!(delivery.id = %delivery.id, %error, "a dead letter cannot be recorded");
             MessageAction::Backoff
@@ -325,20 +332,20 @@ async fn bury_conflict<A: Clock>(
 }
 
 /// What becomes of the message of something that died before: its letter is stored once more where it may be missing.
-fn to_dead_letter(died: PriorDeath, fate: impl FnOnce(FailureInfo) -> MessageAction) -> MessageAction {
-    if died.kept { MessageAction::Drop } else { fate(died.info) }
+fn to_dead_letter(prior: PriorDeath, to_action: impl FnOnce(FailureInfo) -> MessageAction) -> MessageAction {
+    if prior.in_dlq { MessageAction::Drop } else { to_action(prior.info) }
 }
 
-async fn kept<A: Clock>(ledger: &Ledger, ambient: &A, delivery: &Delivery, death: FailureInfo) {
-    if let Err(error) = ledger.in_dlq(&delivery.id, death, ambient.now()).await {
+async fn mark_in_dlq<A: Clock>(ledger: &Ledger, clock: &A, delivery: &Delivery, failure: FailureInfo) {
+    if let Err(error) = ledger.in_dlq(&delivery.id, failure, clock.now()).await {
         // Should its message come once more, it is stored once more.
         warn!(delivery.id = %delivery.id, %error, "a dead letter that is stored could not be recorded as such");
     }
 }
 
 /// Tells of a death that no attempt tells of.
-fn log_dead(delivery: &Delivery, death: FailureInfo) {
-    let FailureInfo { reason, attempts, .. } = death;
+fn log_dead(delivery: &Delivery, failure: FailureInfo) {
+    let FailureInfo { reason, attempts, .. } = failure;
     DeliveryEvent { reason: Some(reason), attempts, ..DeliveryEvent::for_delivery(delivery, EventOutcome::Dead) }
         .emit();
 }

@@ -47,13 +47,13 @@ pub enum BeginAttempt {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeadLettered {
     /// Dead.
-    Dead(FailureInfo),
+    Marked(FailureInfo),
     /// Delivered already.
-    DoneBefore,
+    AlreadyDelivered,
     /// Another body has been delivered, or waits, under its id.
     Conflict,
     /// Dead already, and nobody has taken it out of the dead letters since.
-    DiedBefore(PriorDeath),
+    AlreadyDeadLettered(PriorDeath),
 }
 
 /// A death that is over for everybody but a person.
@@ -62,7 +62,7 @@ pub struct PriorDeath {
     /// How it died.
     pub info: FailureInfo,
     /// Whether its letter is surely among the dead letters.
-    pub kept: bool,
+    pub in_dlq: bool,
 }
 
 impl Ledger {
@@ -73,11 +73,11 @@ impl Ledger {
     pub async fn begin_attempt(
         &self,
         delivery: &Delivery,
-        attempt: &str,
-        outlives: Timestamp,
+        attempt_id: &str,
+        superseded_until: Timestamp,
         now: Timestamp,
     ) -> Result<BeginAttempt, StoreError> {
-        let change = Update::new(
+        let update = Update::new(
             "SET standing = if_not_exists(standing, :queued), body_hash = :hash, \
              received_at = if_not_exists(received_at, :received), cargo = if_not_exists(cargo, :cargo), \
              first_attempt_at = if_not_exists(first_attempt_at, :now), last_attempt_at = :now, \
@@ -88,7 +88,7 @@ impl Ledger {
              AND (attribute_not_exists(attempt_until) OR attempt_until <= :now) AND ",
             may_process_message!()
         ))
-        .string_attr(":attempt", attempt)
+        .string_attr(":attempt", attempt_id)
         .number_attr(":lease", now.checked_add(ATTEMPT_LEASE).unwrap_or(now).as_millisecond())
         .string_attr(":queued", "queued")
         .number_attr(":now", now.as_millisecond())
@@ -96,17 +96,17 @@ impl Ledger {
         let key = delivery_key(&delivery.id);
         let item = match self
             .table()
-            .update_or_current(&key, self.bind_delivery(bind_message(change, outlives), delivery), now)
+            .update_or_current(&key, self.bind_delivery(bind_message(update, superseded_until), delivery), now)
             .await?
         {
             Ok(item) => item,
             // It was begun, the answer was lost, and the SDK has asked once more.
-            Err(item) if string_attr(&item, "attempt_id") == Some(attempt) => item,
-            Err(item) if is_conflict(&item, delivery, outlives) => return Ok(BeginAttempt::Conflict),
+            Err(item) if string_attr(&item, "attempt_id") == Some(attempt_id) => item,
+            Err(item) if is_conflict(&item, delivery, superseded_until) => return Ok(BeginAttempt::Conflict),
             Err(item) if string_attr(&item, "standing") == Some("done") => return Ok(BeginAttempt::AlreadyDelivered),
             Err(item) => {
                 let not_before = time_attr(&item, "not_before").max(time_attr(&item, "attempt_until"));
-                return Ok(match died(&item).filter(|died| died.info.at > outlives) {
+                return Ok(match prior(&item).filter(|died| died.info.at > superseded_until) {
                     Some(died) => BeginAttempt::AlreadyDead(died),
                     None => BeginAttempt::NotBefore(not_before.unwrap_or(now)),
                 });
@@ -116,7 +116,7 @@ impl Ledger {
             // A person has taken it out of the dead letters.
             Some("dead") => AttemptHistory::default(),
             _ => AttemptHistory {
-                attempts: attempts(&item).saturating_sub(1),
+                attempts: attempt_count(&item).saturating_sub(1),
                 failing_since: time_attr(&item, "failing_since"),
                 held_since: time_attr(&item, "held_since"),
             },
@@ -131,27 +131,27 @@ impl Ledger {
     pub async fn mark_dead(
         &self,
         delivery: &Delivery,
-        outlives: Timestamp,
+        superseded_until: Timestamp,
         reason: Reason,
         now: Timestamp,
     ) -> Result<DeadLettered, StoreError> {
-        let change = Update::new(
+        let update = Update::new(
             "SET standing = :dead, body_hash = :hash, received_at = if_not_exists(received_at, :received), \
              cargo = if_not_exists(cargo, :cargo), reason = :reason, last_status = :status, died_at = :now \
              REMOVE failing_since, held_since, not_before, attempt_until, parked, receipt, letter_of",
         )
         .condition(may_process_message!())
         .number_attr(":now", now.as_millisecond());
-        let change = bind_reason(self.bind_delivery(bind_message(change, outlives), delivery), reason);
-        Ok(match self.table().update_or_current(&delivery_key(&delivery.id), change, now).await? {
-            Ok(item) => DeadLettered::Dead(FailureInfo { reason, attempts: attempts(&item), at: now }),
-            Err(item) if is_conflict(&item, delivery, outlives) => DeadLettered::Conflict,
-            Err(item) => match died(&item) {
+        let update = bind_reason(self.bind_delivery(bind_message(update, superseded_until), delivery), reason);
+        Ok(match self.table().update_or_current(&delivery_key(&delivery.id), update, now).await? {
+            Ok(item) => DeadLettered::Marked(FailureInfo { reason, attempts: attempt_count(&item), at: now }),
+            Err(item) if is_conflict(&item, delivery, superseded_until) => DeadLettered::Conflict,
+            Err(item) => match prior(&item) {
                 // It died of this, the answer was lost, and the SDK has asked once more.
-                Some(PriorDeath { info: death, kept: false }) if is_same_death(death, reason, now) => {
-                    DeadLettered::Dead(death)
+                Some(PriorDeath { info: failure, in_dlq: false }) if is_same_death(failure, reason, now) => {
+                    DeadLettered::Marked(failure)
                 }
-                died => died.map_or(DeadLettered::DoneBefore, DeadLettered::DiedBefore),
+                prior => prior.map_or(DeadLettered::AlreadyDelivered, DeadLettered::AlreadyDeadLettered),
             },
         })
     }
@@ -160,10 +160,10 @@ impl Ledger {
     ///
     /// # Errors
     /// When the table cannot be written.
-    pub async fn in_dlq(&self, id: &DeliveryId, death: FailureInfo, now: Timestamp) -> Result<(), StoreError> {
-        let change = Update::new("SET letter_of = :died").condition("standing = :dead AND died_at = :died");
-        let change = change.string_attr(":dead", "dead").number_attr(":died", death.at.as_millisecond());
-        self.table().update(&delivery_key(id), change, now).await.map(drop)
+    pub async fn in_dlq(&self, id: &DeliveryId, failure: FailureInfo, now: Timestamp) -> Result<(), StoreError> {
+        let update = Update::new("SET letter_of = :died").condition("standing = :dead AND died_at = :died");
+        let update = update.string_attr(":dead", "dead").number_attr(":died", failure.at.as_millisecond());
+        self.table().update(&delivery_key(id), update, now).await.map(drop)
     }
 
     /// Notes how this attempt ended; gives how many there were. Nothing, where the delivery is not this attempt's any more:
@@ -174,11 +174,11 @@ impl Ledger {
     pub async fn finish_attempt(
         &self,
         id: &DeliveryId,
-        attempt: &str,
-        end: AttemptResult,
+        attempt_id: &str,
+        finish_attempt: AttemptResult,
         now: Timestamp,
     ) -> Result<Option<u32>, StoreError> {
-        let (update, standing, reason) = match end {
+        let (expression, state, reason) = match finish_attempt {
             AttemptResult::Delivered => (
                 "SET standing = :standing REMOVE reason, last_status, failing_since, held_since, not_before, \
                  lease_until, attempt_until",
@@ -206,61 +206,61 @@ impl Ledger {
                 Some(reason),
             ),
         };
-        let mut change = Update::new(update).string_attr(":standing", standing);
+        let mut item_update = Update::new(expression).string_attr(":standing", state);
         if let Some(reason) = reason {
-            change = add_failure(bind_reason(change, reason), reason)
+            item_update = add_failure(bind_reason(item_update, reason), reason)
                 .condition(
                     "(attribute_not_exists(attempt_id) OR attempt_id = :attempt) \
                      AND (attribute_not_exists(standing) OR standing <> :done)",
                 )
-                .string_attr(":attempt", attempt)
+                .string_attr(":attempt", attempt_id)
                 .string_attr(":done", "done");
         }
         // Also where the message comes back before its time, because its worker was killed.
-        if let AttemptResult::RetryAt { at, no_early_retry: true, .. } = end {
-            change = change.and_set("not_before = :at").number_attr(":at", at.as_millisecond());
+        if let AttemptResult::RetryAt { at, no_early_retry: true, .. } = finish_attempt {
+            item_update = item_update.and_set("not_before = :at").number_attr(":at", at.as_millisecond());
         }
-        if update.contains(":now") {
-            change = change.number_attr(":now", now.as_millisecond());
+        if expression.contains(":now") {
+            item_update = item_update.number_attr(":now", now.as_millisecond());
         }
-        Ok(self.table().update(&delivery_key(id), change, now).await?.as_ref().map(attempts))
+        Ok(self.table().update(&delivery_key(id), item_update, now).await?.as_ref().map(attempt_count))
     }
 }
 
 /// The values of a message that outlives every death up to then; `:hash` is that of its body.
-fn bind_message(change: Update, outlives: Timestamp) -> Update {
-    let change = change.string_attr(":done", "done").string_attr(":dead", "dead").string_attr(":event", "event");
-    change.number_attr(":outlives", outlives.as_millisecond())
+fn bind_message(update: Update, superseded_until: Timestamp) -> Update {
+    let update = update.string_attr(":done", "done").string_attr(":dead", "dead").string_attr(":event", "event");
+    update.number_attr(":outlives", superseded_until.as_millisecond())
 }
 
 /// Whether an item is that of another body, which is not that of an event that died before this message and was mended.
-fn is_conflict(item: &Item, delivery: &Delivery, outlives: Timestamp) -> bool {
+fn is_conflict(item: &Item, delivery: &Delivery, superseded_until: Timestamp) -> bool {
     let other_body =
         string_attr(item, "body_hash").is_some_and(|known| known != BodyHash::compute(&delivery.body).as_str());
     let is_event = matches!(delivery.kind, DeliveryKind::LoopsEvent { .. });
-    let is_over = time_attr(item, "died_at").is_none_or(|at| at <= outlives);
-    let mended = string_attr(item, "standing") == Some("dead") && is_event && is_over;
-    other_body && !mended
+    let is_superseded = time_attr(item, "died_at").is_none_or(|at| at <= superseded_until);
+    let is_rerun_event = string_attr(item, "standing") == Some("dead") && is_event && is_superseded;
+    other_body && !is_rerun_event
 }
 
 /// How the delivery of an item died, where it is dead and that is known.
-fn died(item: &Item) -> Option<PriorDeath> {
+fn prior(item: &Item) -> Option<PriorDeath> {
     let at = time_attr(item, "died_at").filter(|_| string_attr(item, "standing") == Some("dead"))?;
     let code = string_attr(item, "reason").and_then(ReasonCode::read).unwrap_or(ReasonCode::Internal);
     let status = number_attr(item, "last_status").and_then(|status| u16::try_from(status).ok());
     let reason = Reason { code, status: status.filter(|status| *status > 0) };
     Some(PriorDeath {
-        info: FailureInfo { reason, attempts: attempts(item), at },
-        kept: time_attr(item, "letter_of") == Some(at),
+        info: FailureInfo { reason, attempts: attempt_count(item), at },
+        in_dlq: time_attr(item, "letter_of") == Some(at),
     })
 }
 
 /// Whether a death is the one that was to be noted, as far as a store keeps time.
-fn is_same_death(death: FailureInfo, reason: Reason, at: Timestamp) -> bool {
-    death.reason == reason && death.at.as_millisecond() == at.as_millisecond()
+fn is_same_death(failure: FailureInfo, reason: Reason, at: Timestamp) -> bool {
+    failure.reason == reason && failure.at.as_millisecond() == at.as_millisecond()
 }
 
 /// How many attempts were begun.
-fn attempts(item: &Item) -> u32 {
+fn attempt_count(item: &Item) -> u32 {
     u32::try_from(number_attr(item, "attempts").unwrap_or_default()).unwrap_or(u32::MAX)
 }

@@ -50,8 +50,8 @@ impl Ledger {
     ///
     /// # Errors
     /// When the table cannot be read.
-    pub async fn standing(&self, id: &DeliveryId) -> Result<Option<LedgerState>, StoreError> {
-        Ok(standing(&self.table.get(&delivery_key(id)).await?))
+    pub async fn state(&self, id: &DeliveryId) -> Result<Option<LedgerState>, StoreError> {
+        Ok(state_of(&self.table.get(&delivery_key(id)).await?))
     }
 
     /// The same of an event, and whether it is another one that is known under its key: one that says something else to
@@ -59,11 +59,11 @@ impl Ledger {
     ///
     /// # Errors
     /// When the table cannot be read.
-    pub async fn standing_of_key(&self, event: &Delivery) -> Result<(Option<LedgerState>, bool), StoreError> {
+    pub async fn event_state(&self, event: &Delivery) -> Result<(Option<LedgerState>, bool), StoreError> {
         let item = self.table.get(&delivery_key(&event.id)).await?;
-        let known = string_attr(&item, "event_hash").filter(|hash| !hash.is_empty());
-        let is_another = known.zip(event.content_key()).is_some_and(|(known, hash)| known != hash);
-        Ok((standing(&item), is_another))
+        let known_hash = string_attr(&item, "event_hash").filter(|hash| !hash.is_empty());
+        let is_conflicting = known_hash.zip(event.content_key()).is_some_and(|(known, hash)| known != hash);
+        Ok((state_of(&item), is_conflicting))
     }
 
     /// Notes that a delivery is sent while its caller waits, who has a name of his own, until then at the longest; false
@@ -75,11 +75,11 @@ impl Ledger {
     pub async fn begin_direct(
         &self,
         delivery: &Delivery,
-        caller: &str,
-        until: Timestamp,
+        caller_id: &str,
+        lease_until: Timestamp,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let change = Update::new(
+        let update = Update::new(
             "SET standing = :direct, lease_until = :until, body_hash = :hash, received_at = :received, cargo = :cargo, \
              attempts = :none, caller = :caller, event_hash = :said REMOVE reason, last_status, failing_since, held_since, \
              not_before, first_attempt_at, last_attempt_at",
@@ -88,14 +88,14 @@ impl Ledger {
             "attribute_not_exists(standing) OR standing = :dead \
              OR (standing = :direct AND (lease_until < :now OR caller = :caller))",
         )
-        .string_attr(":caller", caller)
+        .string_attr(":caller", caller_id)
         .string_attr(":dead", "dead")
         .string_attr(":direct", "direct")
         .string_attr(":said", &delivery.content_key().unwrap_or_default())
         .number_attr(":none", 0)
-        .number_attr(":until", until.as_millisecond())
+        .number_attr(":until", lease_until.as_millisecond())
         .number_attr(":now", now.as_millisecond());
-        Ok(self.table.update(&delivery_key(&delivery.id), self.bind_delivery(change, delivery), now).await?.is_some())
+        Ok(self.table.update(&delivery_key(&delivery.id), self.bind_delivery(update, delivery), now).await?.is_some())
     }
 
     /// Notes that a delivery is in the queue, which it must be before: what is on record as queued is answered as such.
@@ -104,13 +104,13 @@ impl Ledger {
     /// When the table cannot be written.
     pub async fn mark_queued(&self, delivery: &Delivery, now: Timestamp) -> Result<(), StoreError> {
         // A worker may have been faster: what it has noted stands.
-        let change = Update::new(
+        let update = Update::new(
             "SET standing = :queued, body_hash = :hash, received_at = :received, cargo = :cargo REMOVE lease_until",
         )
         .condition("attribute_not_exists(standing) OR standing = :direct")
         .string_attr(":queued", "queued")
         .string_attr(":direct", "direct");
-        self.table.update(&delivery_key(&delivery.id), self.bind_delivery(change, delivery), now).await.map(drop)
+        self.table.update(&delivery_key(&delivery.id), self.bind_delivery(update, delivery), now).await.map(drop)
     }
 
     /// Notes what came of a delivery whose caller has waited and that is to join the queue.
@@ -120,7 +120,7 @@ impl Ledger {
     pub async fn mark_deferred(
         &self,
         delivery: &Delivery,
-        postponed: Deferred,
+        deferral: Deferred,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let change = Update::new(
@@ -129,11 +129,11 @@ impl Ledger {
              first_attempt_at = if_not_exists(first_attempt_at, :now), last_attempt_at = :now ADD #failed :failure",
         )
         .string_attr(":direct", "direct")
-        .number_attr(":attempts", i64::from(postponed.attempts))
-        .number_attr(":at", postponed.at.as_millisecond())
+        .number_attr(":attempts", i64::from(deferral.attempts))
+        .number_attr(":at", deferral.retry_at.as_millisecond())
         .number_attr(":now", now.as_millisecond());
-        let change = add_failure(bind_reason(self.bind_delivery(change, delivery), postponed.reason), postponed.reason);
-        self.table.update(&delivery_key(&delivery.id), change, now).await.map(drop)
+        let update = add_failure(bind_reason(self.bind_delivery(change, delivery), deferral.reason), deferral.reason);
+        self.table.update(&delivery_key(&delivery.id), update, now).await.map(drop)
     }
 
     /// Notes that a delivery has ended as delivered while its caller waited.
@@ -141,7 +141,7 @@ impl Ledger {
     /// # Errors
     /// When the table cannot be written.
     pub async fn mark_delivered_directly(&self, id: &DeliveryId, now: Timestamp) -> Result<(), StoreError> {
-        let change = Update::new(
+        let update = Update::new(
             "SET standing = :done, first_attempt_at = if_not_exists(first_attempt_at, :now), last_attempt_at = :now \
              REMOVE reason, last_status, failing_since, held_since, not_before, lease_until, attempt_until \
              ADD attempts :one",
@@ -149,7 +149,7 @@ impl Ledger {
         .string_attr(":done", "done")
         .number_attr(":now", now.as_millisecond())
         .number_attr(":one", 1);
-        self.table.update(&delivery_key(id), change, now).await.map(drop)
+        self.table.update(&delivery_key(id), update, now).await.map(drop)
     }
 
     /// Forgets a delivery that its caller was refused; not what a worker has, or has ended, because it was stored after all.
@@ -195,21 +195,21 @@ impl Ledger {
 
     /// The values that say what a delivery is: `:hash`, `:received` and `:cargo`; and whom it is about, which stays when
     /// another body comes under its id.
-    pub(crate) fn bind_delivery(&self, change: Update, delivery: &Delivery) -> Update {
-        let change = change
+    pub(crate) fn bind_delivery(&self, update: Update, delivery: &Delivery) -> Update {
+        let update = update
             .string_attr(":hash", BodyHash::compute(&delivery.body).as_str())
             .number_attr(":received", delivery.received_at.as_millisecond())
             .string_attr(":cargo", delivery.kind.as_str());
         match &self.contact_hash_key {
-            Some(key) => change
+            Some(key) => update
                 .and_set("contact_hash = if_not_exists(contact_hash, :contact_hash)")
                 .string_attr(":contact_hash", &delivery.contact.log_hash(key)),
-            None => change,
+            None => update,
         }
     }
 }
 
-fn standing(item: &Item) -> Option<LedgerState> {
+fn state_of(item: &Item) -> Option<LedgerState> {
     match string_attr(item, "standing")? {
         "direct" => Some(LedgerState::Sending),
         "queued" => Some(LedgerState::Queued),
@@ -220,8 +220,8 @@ fn standing(item: &Item) -> Option<LedgerState> {
 }
 
 /// The values that say why a delivery was not taken: `:reason` and `:status`, which is 0 where no answer came.
-pub(crate) fn bind_reason(change: Update, reason: Reason) -> Update {
-    change.string_attr(":reason", reason.code.as_str()).number_attr(":status", reason.status.map_or(0, i64::from))
+pub(crate) fn bind_reason(update: Update, reason: Reason) -> Update {
+    update.string_attr(":reason", reason.code.as_str()).number_attr(":status", reason.status.map_or(0, i64::from))
 }
 
 /// How a delivery joins the queue whose caller has waited for it.
@@ -230,7 +230,7 @@ pub struct Deferred {
     /// How many attempts were made.
     pub attempts: u32,
     /// When a worker may try it.
-    pub at: Timestamp,
+    pub retry_at: Timestamp,
     /// Why it was not delivered.
     pub reason: Reason,
 }

@@ -11,12 +11,12 @@ use relay_core::delivery::{Reason, ReasonCode};
 
 use crate::ledger::table::{Item, Update, number_attr};
 
-const PREFIX: &str = "failed#";
+const COUNTER_PREFIX: &str = "failed#";
 
 /// Counts a reason: the expression has `ADD #failed :failure` for it.
-pub(crate) fn add_failure(change: Update, reason: Reason) -> Update {
-    let name = format!("{PREFIX}{}#{}", reason.code.as_str(), reason.status.unwrap_or_default());
-    change.name("#failed", name).number_attr(":failure", 1)
+pub(crate) fn add_failure(update: Update, reason: Reason) -> Update {
+    let name = format!("{COUNTER_PREFIX}{}#{}", reason.code.as_str(), reason.status.unwrap_or_default());
+    update.name("#failed", name).number_attr(":failure", 1)
 }
 
 /// How often each reason occurred, by an item's attributes; of the reasons that this relay knows.
@@ -29,7 +29,7 @@ pub fn known_counts(item: &Item) -> BTreeMap<(String, Option<u16>), u64> {
 /// The counters of an item: reason, status and how often, in no order. The reasons may be those of another version.
 pub fn all_counts(item: &Item) -> impl Iterator<Item = (&str, Option<u16>, u64)> {
     item.keys().filter_map(|name| {
-        let (code, status) = name.strip_prefix(PREFIX)?.rsplit_once('#')?;
+        let (code, status) = name.strip_prefix(COUNTER_PREFIX)?.rsplit_once('#')?;
         let count = u64::try_from(number_attr(item, name)?).ok()?;
         Some((code, status.parse().ok().filter(|status| *status > 0), count))
     })

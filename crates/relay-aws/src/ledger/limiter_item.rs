@@ -8,9 +8,9 @@ use relay::ports::queue::StoreError;
 use crate::ledger::table::{Item, LedgerTable, Update, number_attr};
 
 /// The key of Loops' item.
-pub const LOOPS_PACE_KEY: &str = "pace#loops";
+pub const LOOPS_LIMITER_KEY: &str = "pace#loops";
 /// The key of Clay's item.
-const CLAY_PACE_KEY: &str = "pace#clay";
+const CLAY_LIMITER_KEY: &str = "pace#clay";
 /// Its attribute, there while a person has stopped this direction: rows join the queue, whose worker is stopped as well. It
 /// is not a time until when the end is left alone: what a worker has in hand is to be sent, and not to be hidden until then.
 pub const PAUSED_AT: &str = "stopped_at";
@@ -21,11 +21,11 @@ pub struct LimiterItem {
     /// When the next call is due.
     pub next_at: Option<Timestamp>,
     /// Until when the end is left alone.
-    pub paused_until: Option<Timestamp>,
+    pub throttled_until: Option<Timestamp>,
     /// Until when it is called more slowly.
     pub slow_until: Option<Timestamp>,
     /// Whether a person has stopped this direction.
-    pub stopped: bool,
+    pub paused: bool,
 }
 
 /// A change of the item, made only where it is as that change needs it.
@@ -35,7 +35,7 @@ pub enum LimiterUpdate {
     /// end alone: however many do this at once, each gets a turn of its own.
     Advance {
         /// The earliest that the time may be: what is before that is no turn any more.
-        from: Timestamp,
+        earliest: Timestamp,
         /// The latest.
         latest: Timestamp,
         /// How far it is moved.
@@ -44,7 +44,7 @@ pub enum LimiterUpdate {
     /// The time is set anew, if the item is as it was seen.
     Reset {
         /// How it was seen.
-        seen: LimiterItem,
+        expected: LimiterItem,
         /// The time.
         next_at: Timestamp,
     },
@@ -60,12 +60,12 @@ pub enum LimiterUpdate {
 /// Where the item is kept.
 pub trait LimiterStore: Send + Sync {
     /// The item as it is.
-    fn read(&self) -> impl Future<Output = Result<LimiterItem, StoreError>> + Send;
+    fn load(&self) -> impl Future<Output = Result<LimiterItem, StoreError>> + Send;
 
     /// Changes the item and gives it as it is then; or, as an error, as it is where it is not as the change needs it.
-    fn change(
+    fn update(
         &self,
-        change: LimiterUpdate,
+        update: LimiterUpdate,
         now: Timestamp,
     ) -> impl Future<Output = Result<Result<LimiterItem, LimiterItem>, StoreError>> + Send;
 }
@@ -80,73 +80,75 @@ pub struct DynamoLimiterStore {
 impl DynamoLimiterStore {
     /// The pace towards Loops.
     #[must_use]
-    pub const fn to_loops(table: LedgerTable) -> Self {
-        Self { table, key: LOOPS_PACE_KEY }
+    pub const fn for_loops(table: LedgerTable) -> Self {
+        Self { table, key: LOOPS_LIMITER_KEY }
     }
 
     /// The pace towards Clay.
     #[must_use]
-    pub const fn to_clay(table: LedgerTable) -> Self {
-        Self { table, key: CLAY_PACE_KEY }
+    pub const fn for_clay(table: LedgerTable) -> Self {
+        Self { table, key: CLAY_LIMITER_KEY }
     }
 }
 
 impl LimiterStore for DynamoLimiterStore {
-    async fn read(&self) -> Result<LimiterItem, StoreError> {
-        Ok(kept(&self.table.get(self.key).await?))
+    async fn load(&self) -> Result<LimiterItem, StoreError> {
+        Ok(limiter_item(&self.table.get(self.key).await?))
     }
 
-    async fn change(
+    async fn update(
         &self,
         change: LimiterUpdate,
         now: Timestamp,
     ) -> Result<Result<LimiterItem, LimiterItem>, StoreError> {
-        let changed = self.table.update_or_current(self.key, as_update(change), now).await?;
-        Ok(changed.map(|item| kept(&item)).map_err(|item| kept(&item)))
+        let updated = self.table.update_or_current(self.key, to_table_update(change), now).await?;
+        Ok(updated.map(|item| limiter_item(&item)).map_err(|item| limiter_item(&item)))
     }
 }
 
-fn as_update(change: LimiterUpdate) -> Update {
-    match change {
-        LimiterUpdate::Advance { from, latest, interval } => Update::new("SET next_at = next_at + :interval")
+fn to_table_update(limiter_update: LimiterUpdate) -> Update {
+    match limiter_update {
+        LimiterUpdate::Advance { earliest, latest, interval } => Update::new("SET next_at = next_at + :interval")
             .condition(
                 "next_at BETWEEN :from AND :latest AND (attribute_not_exists(paused_until) OR paused_until <= :from)",
             )
             .number_attr(":interval", i64::try_from(interval.as_micros()).unwrap_or(i64::MAX))
-            .number_attr(":from", from.as_microsecond())
+            .number_attr(":from", earliest.as_microsecond())
             .number_attr(":latest", latest.as_microsecond()),
-        LimiterUpdate::Reset { seen, next_at } => {
-            let change = Update::new("SET next_at = :next").number_attr(":next", next_at.as_microsecond());
-            let change = change.condition(match (seen.next_at, seen.paused_until) {
+        LimiterUpdate::Reset { expected, next_at } => {
+            let table_update = Update::new("SET next_at = :next").number_attr(":next", next_at.as_microsecond());
+            let table_update = table_update.condition(match (expected.next_at, expected.throttled_until) {
                 (None, None) => "attribute_not_exists(next_at) AND attribute_not_exists(paused_until)",
                 (Some(_), None) => "next_at = :seen AND attribute_not_exists(paused_until)",
                 (None, Some(_)) => "attribute_not_exists(next_at) AND paused_until = :paused",
                 (Some(_), Some(_)) => "next_at = :seen AND paused_until = :paused",
             });
-            let change =
-                seen.next_at.into_iter().fold(change, |change, at| change.number_attr(":seen", at.as_microsecond()));
-            let paused = seen.paused_until.into_iter();
-            paused.fold(change, |change, at| change.number_attr(":paused", at.as_microsecond()))
+            let table_update = expected
+                .next_at
+                .into_iter()
+                .fold(table_update, |change, at| change.number_attr(":seen", at.as_microsecond()));
+            let throttled_until = expected.throttled_until.into_iter();
+            throttled_until.fold(table_update, |change, at| change.number_attr(":paused", at.as_microsecond()))
         }
         LimiterUpdate::Throttle { until, slow_until } => {
-            let update = match slow_until {
+            let expression = match slow_until {
                 None => "SET paused_until = :until",
                 Some(_) => "SET paused_until = :until, slow_until = :slow",
             };
-            let change = Update::new(update)
+            let table_update = Update::new(expression)
                 .condition("attribute_not_exists(paused_until) OR paused_until < :until")
                 .number_attr(":until", until.as_microsecond());
-            slow_until.into_iter().fold(change, |change, at| change.number_attr(":slow", at.as_microsecond()))
+            slow_until.into_iter().fold(table_update, |change, at| change.number_attr(":slow", at.as_microsecond()))
         }
     }
 }
 
-fn kept(item: &Item) -> LimiterItem {
+fn limiter_item(item: &Item) -> LimiterItem {
     let at = |name| number_attr(item, name).and_then(|at| Timestamp::from_microsecond(at).ok());
     LimiterItem {
         next_at: at("next_at"),
-        paused_until: at("paused_until"),
+        throttled_until: at("paused_until"),
         slow_until: at("slow_until"),
-        stopped: item.contains_key(PAUSED_AT),
+        paused: item.contains_key(PAUSED_AT),
     }
 }

@@ -34,19 +34,19 @@ const MAX_WAIT: SignedDuration = SignedDuration::from_secs(12);
 const MAX_SKEW: SignedDuration = SignedDuration::from_secs(60);
 /// How long everybody calls at a third of the pace after others were seen to need the room. That is seen only when there is
 /// none left, which is a call or two too late: it must not be tried out too often.
-const SLOW_FOR: Duration = Duration::from_secs(20);
+const SLOWDOWN_PERIOD: Duration = Duration::from_secs(20);
 const SLOWDOWN_FACTOR: i32 = 3;
 
 /// The pace of all sandboxes.
 #[derive(Debug)]
 pub struct DistributedRateLimiter<A, I = DynamoLimiterStore> {
-    item: I,
-    ambient: A,
+    store: I,
+    clock: A,
     /// The pace of this sandbox, which is never faster, and spares a call where this sandbox alone is too fast already.
-    own: LocalRateLimiter,
+    local_limiter: LocalRateLimiter,
     interval: SignedDuration,
     /// How far ahead of its time a call may be made.
-    ahead: SignedDuration,
+    burst_tolerance: SignedDuration,
     /// The most calls that all sandboxes together make within one second.
     max_rps: u32,
     /// The item as it was seen last. One at a time asks, so that a sandbox does not get in its own way.
@@ -56,114 +56,125 @@ pub struct DistributedRateLimiter<A, I = DynamoLimiterStore> {
 /// What came of asking for room.
 enum Reservation {
     /// The call may be made at that time.
-    From(Timestamp),
+    Granted(Timestamp),
     /// There is no room before that time.
-    Full(Timestamp),
+    Throttled(Timestamp),
 }
 
 impl<A: Clock, I: LimiterStore> DistributedRateLimiter<A, I> {
     /// At most `per_second` calls a second from all sandboxes together.
-    pub fn new(item: I, per_second: NonZeroU32, ambient: A) -> Self {
+    pub fn new(store: I, per_second: NonZeroU32, clock: A) -> Self {
         let interval = SignedDuration::from_secs(1) / i32::try_from(per_second.get()).unwrap_or(i32::MAX);
         let burst = burst_size(per_second).get();
-        let spare = i32::try_from(burst.saturating_sub(1)).unwrap_or_default();
-        let own = LocalRateLimiter::new(per_second);
-        let most = per_second.get().saturating_add(burst);
-        Self { item, ambient, own, interval, ahead: interval * spare, max_rps: most, last_seen: Mutex::default() }
+        let extra_permits = i32::try_from(burst.saturating_sub(1)).unwrap_or_default();
+        let local_limiter = LocalRateLimiter::new(per_second);
+        let max_rps = per_second.get().saturating_add(burst);
+        Self {
+            store,
+            clock,
+            local_limiter,
+            interval,
+            burst_tolerance: interval * extra_permits,
+            max_rps,
+            last_seen: Mutex::default(),
+        }
     }
 
     /// Asks for room until `latest` from now.
-    async fn reserve(&self, latest: SignedDuration) -> Result<Reservation, StoreError> {
-        let mut seen = self.last_seen.lock().await;
+    async fn reserve(&self, max_wait: SignedDuration) -> Result<Reservation, StoreError> {
+        let mut last_seen = self.last_seen.lock().await;
         // Whether the item was seen just now.
-        let mut fresh = false;
+        let mut just_read = false;
         for _ in 0..MAX_CAS_ATTEMPTS {
-            let now = micros(self.ambient.now());
-            let from = self.from(*seen, now);
-            if from > now + latest {
-                if fresh {
-                    return Ok(Reservation::Full(from));
+            let now = truncate_to_micros(self.clock.now());
+            let earliest = self.earliest_call(*last_seen, now);
+            if earliest > now + max_wait {
+                if just_read {
+                    return Ok(Reservation::Throttled(earliest));
                 }
-                (*seen, fresh) = (self.item.read().await?, true);
+                (*last_seen, just_read) = (self.store.load().await?, true);
                 continue;
             }
-            let slow = seen.slow_until.is_some_and(|until| from < until);
-            let interval = if slow { self.interval * SLOWDOWN_FACTOR } else { self.interval };
-            let due = plausible_next_at(*seen, now);
-            let idle = due.is_none_or(|at| at < now) || seen.paused_until.is_some_and(|until| until > now);
-            let change = if idle {
-                LimiterUpdate::Reset { seen: *seen, next_at: due.unwrap_or(from).max(from) + interval }
-            } else {
-                LimiterUpdate::Advance { from: now, latest: now + latest + self.ahead, interval }
-            };
-            match self.item.change(change, now).await? {
-                Ok(changed) => {
-                    *seen = changed;
-                    let due = changed.next_at.unwrap_or(now) - interval;
-                    let from = (due - self.ahead).max(now).max(changed.paused_until.unwrap_or(now));
-                    return Ok(Reservation::From(from));
+            let is_slowed = last_seen.slow_until.is_some_and(|until| earliest < until);
+            let interval = if is_slowed { self.interval * SLOWDOWN_FACTOR } else { self.interval };
+            let next_at = plausible_next_at(*last_seen, now);
+            let idle = next_at.is_none_or(|at| at < now) || last_seen.throttled_until.is_some_and(|until| until > now);
+            let update = if idle {
+                LimiterUpdate::Reset {
+                    expected: *last_seen,
+                    next_at: next_at.unwrap_or(earliest).max(earliest) + interval,
                 }
-                Err(found) => (*seen, fresh) = (found, true),
+            } else {
+                LimiterUpdate::Advance { earliest: now, latest: now + max_wait + self.burst_tolerance, interval }
+            };
+            match self.store.update(update, now).await? {
+                Ok(updated) => {
+                    *last_seen = updated;
+                    let slot = updated.next_at.unwrap_or(now) - interval;
+                    let call_at = (slot - self.burst_tolerance).max(now).max(updated.throttled_until.unwrap_or(now));
+                    return Ok(Reservation::Granted(call_at));
+                }
+                Err(current) => (*last_seen, just_read) = (current, true),
             }
         }
         // So many others are asking that there is no room.
-        Ok(Reservation::Full(self.ambient.now() + self.interval))
+        Ok(Reservation::Throttled(self.clock.now() + self.interval))
     }
 
     /// When a call may be made: as early as the burst allows, but not while the end is left alone.
-    fn from(&self, seen: LimiterItem, now: Timestamp) -> Timestamp {
-        let due = plausible_next_at(seen, now).unwrap_or(now);
-        (due - self.ahead).max(now).max(seen.paused_until.unwrap_or(now))
+    fn earliest_call(&self, item: LimiterItem, now: Timestamp) -> Timestamp {
+        let next_at = plausible_next_at(item, now).unwrap_or(now);
+        (next_at - self.burst_tolerance).max(now).max(item.throttled_until.unwrap_or(now))
     }
 
     /// Tells everybody to leave the end alone, and to call it more slowly then.
-    async fn throttle_all(&self, pause: Duration, slow: Option<Duration>) {
-        self.own.throttle_for(pause).await;
-        let now = self.ambient.now();
-        let until = micros(retry::add_saturating(now, pause));
-        let slow_until = slow.map(|slow| micros(retry::add_saturating(now, slow)));
-        let mut seen = self.last_seen.lock().await;
-        match self.item.change(LimiterUpdate::Throttle { until, slow_until }, now).await {
-            Ok(Ok(kept) | Err(kept)) => *seen = kept,
+    async fn throttle_all(&self, duration: Duration, slowdown: Option<Duration>) {
+        self.local_limiter.throttle_for(duration).await;
+        let now = self.clock.now();
+        let until = truncate_to_micros(retry::add_saturating(now, duration));
+        let slow_until = slowdown.map(|slowdown| truncate_to_micros(retry::add_saturating(now, slowdown)));
+        let mut last_seen = self.last_seen.lock().await;
+        match self.store.update(LimiterUpdate::Throttle { until, slow_until }, now).await {
+            Ok(Ok(item) | Err(item)) => *last_seen = item,
             Err(error) => warn!(%error, "the others could not be told to leave the end alone"),
         }
     }
 
-    fn until(&self, at: Timestamp) -> Duration {
-        Duration::try_from(at.duration_since(self.ambient.now())).unwrap_or_default()
+    fn time_until(&self, at: Timestamp) -> Duration {
+        Duration::try_from(at.duration_since(self.clock.now())).unwrap_or_default()
     }
 }
 
 impl<A: Clock, I: LimiterStore> RateLimiter for DistributedRateLimiter<A, I> {
     async fn acquire(&self) -> Result<(), Unavailable> {
         loop {
-            self.own.acquire().await?;
+            self.local_limiter.acquire().await?;
             match self.reserve(MAX_WAIT).await {
-                Ok(Reservation::From(at)) => {
-                    let turn = Instant::now() + self.until(at);
-                    tokio::time::sleep_until(turn).await;
-                    if Instant::now().saturating_duration_since(turn) > PERMIT_TTL {
+                Ok(Reservation::Granted(at)) => {
+                    let permit_at = Instant::now() + self.time_until(at);
+                    tokio::time::sleep_until(permit_at).await;
+                    if Instant::now().saturating_duration_since(permit_at) > PERMIT_TTL {
                         continue;
                     }
                 }
-                Ok(Reservation::Full(at)) => return Err(Unavailable::Throttled(self.until(at))),
+                Ok(Reservation::Throttled(at)) => return Err(Unavailable::Throttled(self.time_until(at))),
                 // The worker could write its record, so this passes; its own pace is kept meanwhile.
                 Err(error) => warn!(%error, "the pace of all cannot be read: this sandbox keeps its own"),
             }
             // It may have said meanwhile that it is full.
-            if !matches!(self.own.readiness(), Readiness::LeftAlone(Unavailable::Throttled(_))) {
+            if !matches!(self.local_limiter.readiness(), Readiness::LeftAlone(Unavailable::Throttled(_))) {
                 return Ok(());
             }
         }
     }
 
     async fn try_acquire(&self) -> Option<Permit> {
-        let turn = self.own.try_acquire().await?;
+        let permit = self.local_limiter.try_acquire().await?;
         match self.reserve(SignedDuration::try_from(MAX_PERMIT_WAIT).unwrap_or_default()).await {
             // What a worker has in hand is sent all the same.
-            Ok(Reservation::From(_)) if self.last_seen.lock().await.stopped => None,
-            Ok(Reservation::From(at)) => Some(turn.max(Instant::now() + self.until(at))),
-            Ok(Reservation::Full(_)) => None,
+            Ok(Reservation::Granted(_)) if self.last_seen.lock().await.paused => None,
+            Ok(Reservation::Granted(at)) => Some(permit.max(Instant::now() + self.time_until(at))),
+            Ok(Reservation::Throttled(_)) => None,
             Err(error) => {
                 warn!(%error, "the pace of all cannot be read: the row joins the queue");
                 None
@@ -171,34 +182,34 @@ impl<A: Clock, I: LimiterStore> RateLimiter for DistributedRateLimiter<A, I> {
         }
     }
 
-    async fn throttle_for(&self, pause: Duration) {
-        self.throttle_all(pause, None).await;
+    async fn throttle_for(&self, duration: Duration) {
+        self.throttle_all(duration, None).await;
     }
 
-    async fn record(&self, answer: &DestinationResponse) {
-        self.own.note_outcome(answer);
+    async fn record(&self, response: &DestinationResponse) {
+        self.local_limiter.note_outcome(response);
         // What other sandboxes call is not known here: as many as the pace allows may be the relay's own.
-        if let Some(pause) = answer.rate_limit.and_then(|room| room.throttle_hint(self.max_rps)) {
-            self.throttle_all(pause, Some(SLOW_FOR)).await;
+        if let Some(duration) = response.rate_limit.and_then(|quota| quota.throttle_hint(self.max_rps)) {
+            self.throttle_all(duration, Some(SLOWDOWN_PERIOD)).await;
         }
     }
 
     fn readiness(&self) -> Readiness {
-        self.own.readiness()
+        self.local_limiter.readiness()
     }
 
     fn succeeded_within(&self, period: Duration) -> bool {
-        self.own.succeeded_within(period)
+        self.local_limiter.succeeded_within(period)
     }
 }
 
 /// When the next call is due, where that can be.
-fn plausible_next_at(seen: LimiterItem, now: Timestamp) -> Option<Timestamp> {
-    seen.next_at.filter(|at| *at <= now + MAX_SKEW)
+fn plausible_next_at(item: LimiterItem, now: Timestamp) -> Option<Timestamp> {
+    item.next_at.filter(|at| *at <= now + MAX_SKEW)
 }
 
 /// The time as the item keeps it.
-fn micros(at: Timestamp) -> Timestamp {
+fn truncate_to_micros(at: Timestamp) -> Timestamp {
     Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at)
 }
 

@@ -12,7 +12,7 @@ use relay::ports::queue::StoreError;
 use crate::sdk::error::describe;
 
 /// The table's key.
-pub const KEY: &str = "pk";
+pub const PARTITION_KEY: &str = "pk";
 /// The attribute by which DynamoDB forgets an item, in Unix seconds.
 const EXPIRES_AT: &str = "expires_at";
 /// The index of what is parked: only such items are in it.
@@ -35,18 +35,18 @@ pub struct LedgerTable {
 /// A change of one item.
 #[derive(Debug, Default)]
 pub(crate) struct Update {
-    update: &'static str,
-    also: Option<&'static str>,
+    expression: &'static str,
+    extra_assignment: Option<&'static str>,
     condition: Option<&'static str>,
     name: Option<(&'static str, String)>,
     values: Vec<(&'static str, AttributeValue)>,
-    forever: bool,
+    without_ttl: bool,
 }
 
 impl Update {
     /// An update expression without its `SET`, which [`LedgerTable::change`] begins with the time to forget.
-    pub(crate) fn new(update: &'static str) -> Self {
-        Self { update, ..Self::default() }
+    pub(crate) fn new(expression: &'static str) -> Self {
+        Self { expression, ..Self::default() }
     }
 
     pub(crate) fn condition(mut self, condition: &'static str) -> Self {
@@ -55,35 +55,35 @@ impl Update {
     }
 
     /// What a `#` word of the expression stands for: a name that is made up only now.
-    pub(crate) fn name(mut self, word: &'static str, name: String) -> Self {
-        self.name = Some((word, name));
+    pub(crate) fn name(mut self, placeholder: &'static str, name: String) -> Self {
+        self.name = Some((placeholder, name));
         self
     }
 
     /// Something else that is set.
     pub(crate) fn and_set(mut self, assignment: &'static str) -> Self {
-        self.also = Some(assignment);
+        self.extra_assignment = Some(assignment);
         self
     }
 
-    pub(crate) fn string_attr(mut self, name: &'static str, value: &str) -> Self {
-        self.values.push((name, AttributeValue::S(value.to_owned())));
+    pub(crate) fn string_attr(mut self, placeholder: &'static str, value: &str) -> Self {
+        self.values.push((placeholder, AttributeValue::S(value.to_owned())));
         self
     }
 
-    pub(crate) fn number_attr(mut self, name: &'static str, value: i64) -> Self {
-        self.values.push((name, AttributeValue::N(value.to_string())));
+    pub(crate) fn number_attr(mut self, placeholder: &'static str, value: i64) -> Self {
+        self.values.push((placeholder, AttributeValue::N(value.to_string())));
         self
     }
 
-    pub(crate) fn set(mut self, name: &'static str, values: impl Into<Vec<String>>) -> Self {
-        self.values.push((name, AttributeValue::Ss(values.into())));
+    pub(crate) fn bind_string_set(mut self, placeholder: &'static str, values: impl Into<Vec<String>>) -> Self {
+        self.values.push((placeholder, AttributeValue::Ss(values.into())));
         self
     }
 
     /// The item is never forgotten.
     pub(crate) fn no_ttl(mut self) -> Self {
-        self.forever = true;
+        self.without_ttl = true;
         self
     }
 }
@@ -97,71 +97,71 @@ impl LedgerTable {
 
     /// An item as it is now; empty where there is none.
     pub(crate) async fn get(&self, key: &str) -> Result<Item, StoreError> {
-        let got = self
+        let response = self
             .client
             .get_item()
             .table_name(&self.name)
-            .key(KEY, AttributeValue::S(key.to_owned()))
+            .key(PARTITION_KEY, AttributeValue::S(key.to_owned()))
             .consistent_read(true)
             .send()
             .await;
-        got.map(|got| got.item.unwrap_or_default()).map_err(|error| StoreError(describe(&error)))
+        response.map(|response| response.item.unwrap_or_default()).map_err(|error| StoreError(describe(&error)))
     }
 
     /// Changes an item and gives it as it is then; nothing where its condition does not hold.
-    pub(crate) async fn update(&self, key: &str, change: Update, now: Timestamp) -> Result<Option<Item>, StoreError> {
-        Ok(self.send_update(key, change, now, ReturnValuesOnConditionCheckFailure::None).await?.ok())
+    pub(crate) async fn update(&self, key: &str, update: Update, now: Timestamp) -> Result<Option<Item>, StoreError> {
+        Ok(self.send_update(key, update, now, ReturnValuesOnConditionCheckFailure::None).await?.ok())
     }
 
     /// The same; as an error, the item as it is where its condition does not hold.
     pub(crate) async fn update_or_current(
         &self,
         key: &str,
-        change: Update,
+        update: Update,
         now: Timestamp,
     ) -> Result<Result<Item, Item>, StoreError> {
-        self.send_update(key, change, now, ReturnValuesOnConditionCheckFailure::AllOld).await
+        self.send_update(key, update, now, ReturnValuesOnConditionCheckFailure::AllOld).await
     }
 
     async fn send_update(
         &self,
         key: &str,
-        change: Update,
+        item_update: Update,
         now: Timestamp,
-        otherwise: ReturnValuesOnConditionCheckFailure,
+        on_condition_failure: ReturnValuesOnConditionCheckFailure,
     ) -> Result<Result<Item, Item>, StoreError> {
         let mut request = self
             .client
             .update_item()
             .table_name(&self.name)
-            .key(KEY, AttributeValue::S(key.to_owned()))
+            .key(PARTITION_KEY, AttributeValue::S(key.to_owned()))
             .return_values(ReturnValue::AllNew)
-            .return_values_on_condition_check_failure(otherwise)
-            .set_condition_expression(change.condition.map(str::to_owned));
-        if let Some((word, name)) = change.name {
-            request = request.expression_attribute_names(word, name);
+            .return_values_on_condition_check_failure(on_condition_failure)
+            .set_condition_expression(item_update.condition.map(str::to_owned));
+        if let Some((placeholder, name)) = item_update.name {
+            request = request.expression_attribute_names(placeholder, name);
         }
-        for (name, value) in change.values {
-            request = request.expression_attribute_values(name, value);
+        for (placeholder, value) in item_update.values {
+            request = request.expression_attribute_values(placeholder, value);
         }
-        let request = if change.forever {
-            request.update_expression(change.update)
+        let request = if item_update.without_ttl {
+            request.update_expression(item_update.expression)
         } else {
             let expires_at = now.checked_add(TTL).unwrap_or(now).as_second();
-            let also = change.also.map(|also| format!(", {also}")).unwrap_or_default();
-            let update = match change.update.strip_prefix("SET ") {
-                Some(rest) => format!("SET {EXPIRES_AT} = :expires_at{also}, {rest}"),
-                None => format!("SET {EXPIRES_AT} = :expires_at{also} {}", change.update),
+            let extra_assignment = item_update.extra_assignment.map(|also| format!(", {also}")).unwrap_or_default();
+            let expression = match item_update.expression.strip_prefix("SET ") {
+                Some(rest) => format!("SET {EXPIRES_AT} = :expires_at{extra_assignment}, {rest}"),
+                None => format!("SET {EXPIRES_AT} = :expires_at{extra_assignment} {}", item_update.expression),
             };
             request
-                .update_expression(update)
+                .update_expression(expression)
                 .expression_attribute_values(":expires_at", AttributeValue::N(expires_at.to_string()))
         };
         match request.send().await {
-            Ok(changed) => Ok(Ok(changed.attributes.unwrap_or_default())),
+            Ok(output) => Ok(Ok(output.attributes.unwrap_or_default())),
             Err(error) => match error.as_service_error() {
-                Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
-                    Ok(Err(failed.item().cloned().unwrap_or_default()))
+                Some(UpdateItemError::ConditionalCheckFailedException(check_failed)) => {
+                    Ok(Err(check_failed.item().cloned().unwrap_or_default()))
                 }
                 _ => Err(StoreError(describe(&error))),
             },
@@ -187,18 +187,19 @@ impl LedgerTable {
         &self,
         key: &str,
         condition: &str,
-        (word, text): (&str, &str),
+        (placeholder, value): (&str, &str),
     ) -> Result<(), StoreError> {
-        let forget = self.client.delete_item().table_name(&self.name).key(KEY, AttributeValue::S(key.to_owned()));
-        let forget = forget.condition_expression(condition);
-        let forget = forget.expression_attribute_values(word, AttributeValue::S(text.to_owned()));
-        match forget.send().await {
+        let request =
+            self.client.delete_item().table_name(&self.name).key(PARTITION_KEY, AttributeValue::S(key.to_owned()));
+        let request = request.condition_expression(condition);
+        let request = request.expression_attribute_values(placeholder, AttributeValue::S(value.to_owned()));
+        match request.send().await {
             Err(error)
                 if error.as_service_error().is_some_and(DeleteItemError::is_conditional_check_failed_exception) =>
             {
                 Ok(())
             }
-            forgotten => forgotten.map(drop).map_err(|error| StoreError(describe(&error))),
+            result => result.map(drop).map_err(|error| StoreError(describe(&error))),
         }
     }
 }

@@ -8,26 +8,29 @@ use crate::ledger::table::{Item, Update, number_attr, time_attr};
 
 impl WebhookLedger for Ledger {
     async fn usage(&self, webhook: &str) -> Result<WebhookUsage, StoreError> {
-        Ok(webhook_use(&self.table().get(&webhook_key(webhook)).await?))
+        Ok(webhook_usage(&self.table().get(&webhook_key(webhook)).await?))
     }
 
     async fn record(&self, webhook: &str, submission: Submission, now: Timestamp) -> Result<(), StoreError> {
-        let change = match submission {
+        let update = match submission {
             Submission::Taken => Update::new("REMOVE refused_at, refused_status ADD taken :one").number_attr(":one", 1),
             Submission::Refused(status) => Update::new("SET refused_at = :now, refused_status = :status")
                 .number_attr(":now", now.as_millisecond())
                 .number_attr(":status", i64::from(status)),
         };
-        self.table().update(&webhook_key(webhook), change.no_ttl(), now).await.map(drop)
+        self.table().update(&webhook_key(webhook), update.no_ttl(), now).await.map(drop)
     }
 }
 
 /// What the item of a webhook says.
 #[must_use]
-pub fn webhook_use(item: &Item) -> WebhookUsage {
-    let taken = number_attr(item, "taken").unwrap_or_default();
+pub fn webhook_usage(item: &Item) -> WebhookUsage {
+    let accepted = number_attr(item, "taken").unwrap_or_default();
     let status = number_attr(item, "refused_status").and_then(|status| u16::try_from(status).ok());
-    WebhookUsage { taken: u64::try_from(taken).unwrap_or_default(), refused: time_attr(item, "refused_at").zip(status) }
+    WebhookUsage {
+        taken: u64::try_from(accepted).unwrap_or_default(),
+        refused: time_attr(item, "refused_at").zip(status),
+    }
 }
 
 /// The key of a webhook's item.

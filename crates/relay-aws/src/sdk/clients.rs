@@ -21,7 +21,7 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(2500);
 /// The longest that a call may take, its repetitions included: it fits twice into the time of a function.
 const CALL_TIMEOUT: Duration = Duration::from_secs(6);
 /// How often a call is tried.
-const ATTEMPTS: u32 = 3;
+const MAX_ATTEMPTS: u32 = 3;
 
 /// Makes the clients of the services.
 #[derive(Debug, Clone)]
@@ -31,19 +31,19 @@ pub struct AwsClients {
 
 impl AwsClients {
     /// Reads what Lambda tells a function: region and credentials; and `AWS_ENDPOINT_URL`, where AWS is emulated.
-    pub fn read(reader: &mut EnvReader<'_>, client: HttpClient) -> Self {
-        let mut needed = |name: &'static str, example: &'static str| match reader.raw(name) {
+    pub fn from_env(reader: &mut EnvReader<'_>, client: HttpClient) -> Self {
+        let mut required = |name: &'static str, example: &'static str| match reader.raw(name) {
             Some(value) if !value.is_empty() => value.to_owned(),
             _ => {
                 reader.push_error(SettingError { name, form: "set, as Lambda does", example });
                 String::new()
             }
         };
-        let region = needed("AWS_REGION", "eu-west-1");
-        let key = needed("AWS_ACCESS_KEY_ID", "ASIA…");
-        let secret = needed("AWS_SECRET_ACCESS_KEY", "…");
-        let given = |name| reader.raw(name).filter(|text| !text.is_empty()).map(str::to_owned);
-        let credentials = Credentials::new(key, secret, given("AWS_SESSION_TOKEN"), None, "Lambda");
+        let region = required("AWS_REGION", "eu-west-1");
+        let key = required("AWS_ACCESS_KEY_ID", "ASIA…");
+        let secret = required("AWS_SECRET_ACCESS_KEY", "…");
+        let optional = |name| reader.raw(name).filter(|text| !text.is_empty()).map(str::to_owned);
+        let credentials = Credentials::new(key, secret, optional("AWS_SESSION_TOKEN"), None, "Lambda");
         let mut config = SdkConfig::builder()
             .behavior_version(aws_sdk_sqs::config::BehaviorVersion::latest())
             .region(Region::new(region))
@@ -59,10 +59,10 @@ impl AwsClients {
             // Connections are the client's own affair: the SDK does not see them, and would complain of that at every retry.
             .retry_config(
                 RetryConfig::standard()
-                    .with_max_attempts(ATTEMPTS)
+                    .with_max_attempts(MAX_ATTEMPTS)
                     .with_reconnect_mode(ReconnectMode::ReuseAllConnections),
             );
-        config.set_endpoint_url(given("AWS_ENDPOINT_URL"));
+        config.set_endpoint_url(optional("AWS_ENDPOINT_URL"));
         Self { config: config.build() }
     }
 
@@ -114,10 +114,14 @@ pub fn environment() -> BTreeMap<String, String> {
 mod tests {
     use super::*;
 
-    fn account(more: &[(&str, &str)]) -> AwsClients {
+    fn clients(extra_variables: &[(&str, &str)]) -> AwsClients {
         let variables = [("AWS_ACCESS_KEY_ID", "key"), ("AWS_SECRET_ACCESS_KEY", "secret")];
-        let variables = variables.iter().chain(more).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        AwsClients::read(&mut EnvReader::new(&variables.collect()), relay::destination::http_client::build().unwrap())
+        let variables =
+            variables.iter().chain(extra_variables).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        AwsClients::from_env(
+            &mut EnvReader::new(&variables.collect()),
+            relay::destination::http_client::build().unwrap(),
+        )
     }
 
     #[test]
@@ -127,13 +131,13 @@ mod tests {
             let params = Params::builder().region(region).build().unwrap();
             let resolver = DefaultResolver::new();
             let endpoint = futures_util::FutureExt::now_or_never(resolver.resolve_endpoint(&params)).unwrap().unwrap();
-            assert_eq!(account(&[("AWS_REGION", region)]).dynamodb_origin(), endpoint.url());
+            assert_eq!(clients(&[("AWS_REGION", region)]).dynamodb_origin(), endpoint.url());
         }
     }
 
     #[test]
     fn an_emulated_dynamodb_is_where_all_is_emulated() {
-        let given = [("AWS_REGION", "eu-west-1"), ("AWS_ENDPOINT_URL", "http://127.0.0.1:5000")];
-        assert_eq!(account(&given).dynamodb_origin(), "http://127.0.0.1:5000");
+        let variables = [("AWS_REGION", "eu-west-1"), ("AWS_ENDPOINT_URL", "http://127.0.0.1:5000")];
+        assert_eq!(clients(&variables).dynamodb_origin(), "http://127.0.0.1:5000");
     }
 }

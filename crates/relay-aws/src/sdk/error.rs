@@ -7,15 +7,16 @@ use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 /// The most characters of AWS' words that are told.
-const CHARACTERS: usize = 200;
+const MAX_MESSAGE_CHARS: usize = 200;
 
 /// A failed call, in words for the log.
 pub(crate) fn describe<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> String {
     match error {
-        SdkError::ServiceError(refused) => {
-            let error = refused.err();
-            let words: String = error.message().unwrap_or("it gives no reason").chars().take(CHARACTERS).collect();
-            format!("AWS refuses the call, {}: {words}", error.code().unwrap_or("without a code"))
+        SdkError::ServiceError(service_error) => {
+            let error = service_error.err();
+            let message: String =
+                error.message().unwrap_or("it gives no reason").chars().take(MAX_MESSAGE_CHARS).collect();
+            format!("AWS refuses the call, {}: {message}", error.code().unwrap_or("without a code"))
         }
         SdkError::TimeoutError(_) => "AWS did not answer in time".to_owned(),
         SdkError::DispatchFailure(failure) if failure.is_timeout() => "AWS did not answer in time".to_owned(),
@@ -30,7 +31,7 @@ pub(crate) fn describe<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> St
 pub(crate) fn was_not_applied<E>(error: &SdkError<E, HttpResponse>) -> bool {
     match error {
         SdkError::ConstructionFailure(_) => true,
-        SdkError::ServiceError(refused) => (400..500).contains(&refused.raw().status().as_u16()),
+        SdkError::ServiceError(service_error) => (400..500).contains(&service_error.raw().status().as_u16()),
         _ => false,
     }
 }

@@ -20,13 +20,13 @@ use tokio::time::Instant;
 #[derive(Debug, thiserror::Error)]
 enum TransportError {
     #[error("the request has a streaming body")]
-    Streaming,
+    StreamingBody,
     #[error("the request has a method that HTTP does not know")]
-    Method,
+    InvalidMethod,
     #[error("the answer is not HTTP")]
-    Answer,
+    InvalidResponse,
     #[error("there was no answer in time")]
-    Silent,
+    Timeout,
 }
 
 /// The client as the SDK takes it.
@@ -34,55 +34,56 @@ enum TransportError {
 pub struct SdkHttpConnector {
     client: HttpClient,
     /// The longest that an attempt may take, if there is a limit.
-    limit: Option<Duration>,
+    timeout: Option<Duration>,
 }
 
 impl SdkHttpConnector {
     /// The SDK's use of this client.
     #[must_use]
     pub const fn new(client: HttpClient) -> Self {
-        Self { client, limit: None }
+        Self { client, timeout: None }
     }
 }
 
 impl SdkHttpClient for SdkHttpConnector {
     fn http_connector(&self, settings: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
-        SharedHttpConnector::new(Self { limit: settings.read_timeout(), ..self.clone() })
+        SharedHttpConnector::new(Self { timeout: settings.read_timeout(), ..self.clone() })
     }
 }
 
 impl HttpConnector for SdkHttpConnector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let Self { client, limit } = self.clone();
+        let Self { client, timeout } = self.clone();
         HttpConnectorFuture::new(async move {
-            let Some(limit) = limit else { return call(&client, request).await };
+            let Some(timeout) = timeout else { return send_request(&client, request).await };
             // An answer that is there when a frozen sandbox wakes up is not too late: what it tells was done.
-            let called = deadline::timeout_at_with_grace(Instant::now() + limit, call(&client, request)).await;
-            called.unwrap_or_else(|| Err(ConnectorError::timeout(TransportError::Silent.into())))
+            let result =
+                deadline::timeout_at_with_grace(Instant::now() + timeout, send_request(&client, request)).await;
+            result.unwrap_or_else(|| Err(ConnectorError::timeout(TransportError::Timeout.into())))
         })
     }
 }
 
-async fn call(client: &HttpClient, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
-    let user = |error: TransportError| ConnectorError::user(error.into());
-    let method = request.method().parse().map_err(|_| user(TransportError::Method))?;
-    let body = request.body().bytes().ok_or_else(|| user(TransportError::Streaming))?.to_vec();
-    let mut sent = client.request(method, request.uri()).body(body);
+async fn send_request(client: &HttpClient, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
+    let user_error = |error: TransportError| ConnectorError::user(error.into());
+    let method = request.method().parse().map_err(|_| user_error(TransportError::InvalidMethod))?;
+    let body = request.body().bytes().ok_or_else(|| user_error(TransportError::StreamingBody))?.to_vec();
+    let mut outgoing = client.request(method, request.uri()).body(body);
     for (name, value) in request.headers() {
-        sent = sent.header(name, value);
+        outgoing = outgoing.header(name, value);
     }
     // The SDK repeats what may be repeated by its own rules.
-    let response = client.execute(sent).await.map_err(to_connector_error)?;
+    let response = client.execute(outgoing).await.map_err(to_connector_error)?;
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
     let body = response.bytes().await.map_err(to_connector_error)?;
-    let status = status.try_into().map_err(|_| ConnectorError::other(TransportError::Answer.into(), None))?;
-    let mut answer = HttpResponse::new(status, SdkBody::from(body));
+    let status = status.try_into().map_err(|_| ConnectorError::other(TransportError::InvalidResponse.into(), None))?;
+    let mut sdk_response = HttpResponse::new(status, SdkBody::from(body));
     for (name, value) in &headers {
         if let Ok(value) = value.to_str() {
-            answer.headers_mut().append(name.as_str().to_owned(), value.to_owned());
+            sdk_response.headers_mut().append(name.as_str().to_owned(), value.to_owned());
         }
     }
-    Ok(answer)
+    Ok(sdk_response)
 }
 
 fn to_connector_error(error: reqwest::Error) -> ConnectorError {

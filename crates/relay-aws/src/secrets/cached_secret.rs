@@ -35,17 +35,17 @@ pub trait SecretDocument: Unblocks + Sized + Send + Sync + 'static {
     ///
     /// # Errors
     /// When it cannot be used.
-    fn read_document(json: &str) -> Result<Self, DocumentError>;
+    fn parse(json: &str) -> Result<Self, DocumentError>;
 }
 
 impl SecretDocument for LoopsToClaySecret {
-    fn read_document(json: &str) -> Result<Self, DocumentError> {
+    fn parse(json: &str) -> Result<Self, DocumentError> {
         Self::read(json)
     }
 }
 
 impl SecretDocument for ClayToLoopsSecret {
-    fn read_document(json: &str) -> Result<Self, DocumentError> {
+    fn parse(json: &str) -> Result<Self, DocumentError> {
         Self::read(json)
     }
 }
@@ -58,21 +58,21 @@ pub struct CachedSecret<T, A> {
 struct Shared<T, A> {
     client: Client,
     arn: String,
-    lifetime: Duration,
-    ambient: A,
+    ttl: Duration,
+    clock: A,
     /// Whether it is a worker's.
-    worker: bool,
+    is_worker: bool,
     mended: RotationSlot,
     cache: Mutex<Cache<T>>,
 }
 
 struct Cache<T> {
-    known: Option<Arc<T>>,
+    secret: Option<Arc<T>>,
     version: Option<String>,
     /// When the last reading began.
-    read_at: Option<Instant>,
+    read_started_at: Option<Instant>,
     fresh_until: Instant,
-    may_reread_at: Instant,
+    next_refresh_at: Instant,
 }
 
 impl<T, A> Clone for CachedSecret<T, A> {
@@ -89,21 +89,26 @@ impl<T, A> std::fmt::Debug for CachedSecret<T, A> {
 
 impl<T: SecretDocument, A: Clock> CachedSecret<T, A> {
     /// The secret of this ARN for the front door, to be read at most once in a `lifetime`.
-    pub fn new(client: Client, arn: String, lifetime: Duration, ambient: A) -> Self {
-        Self::of(client, arn, lifetime, ambient, false)
+    pub fn new(client: Client, arn: String, ttl: Duration, clock: A) -> Self {
+        Self::build(client, arn, ttl, clock, false)
     }
 
     /// The same for a worker.
-    pub fn for_worker(client: Client, arn: String, lifetime: Duration, ambient: A) -> Self {
-        Self::of(client, arn, lifetime, ambient, true)
+    pub fn for_worker(client: Client, arn: String, ttl: Duration, clock: A) -> Self {
+        Self::build(client, arn, ttl, clock, true)
     }
 
-    fn of(client: Client, arn: String, lifetime: Duration, ambient: A, worker: bool) -> Self {
+    fn build(client: Client, arn: String, ttl: Duration, clock: A, is_worker: bool) -> Self {
         let now = Instant::now();
-        let cache =
-            Mutex::new(Cache { known: None, version: None, read_at: None, fresh_until: now, may_reread_at: now });
+        let cache = Mutex::new(Cache {
+            secret: None,
+            version: None,
+            read_started_at: None,
+            fresh_until: now,
+            next_refresh_at: now,
+        });
         let mended = RotationSlot::default();
-        Self { shared: Arc::new(Shared { client, arn, lifetime, ambient, worker, mended, cache }) }
+        Self { shared: Arc::new(Shared { client, arn, ttl, clock, is_worker, mended, cache }) }
     }
 
     /// What tells of versions that were not known before.
@@ -112,9 +117,9 @@ impl<T: SecretDocument, A: Clock> CachedSecret<T, A> {
         self.shared.mended.clone()
     }
 
-    async fn refresh(&self, cache: &mut Cache<T>) -> Result<Arc<T>, SecretError> {
+    async fn update_cache(&self, cache: &mut Cache<T>) -> Result<Arc<T>, SecretError> {
         let now = Instant::now();
-        cache.read_at = Some(now);
+        cache.read_started_at = Some(now);
         match self.fetch().await {
             Some((secret, version)) => {
                 let secret = Arc::new(secret);
@@ -125,15 +130,15 @@ impl<T: SecretDocument, A: Clock> CachedSecret<T, A> {
                     }
                     cache.version = version;
                 }
-                cache.known = Some(Arc::clone(&secret));
-                cache.fresh_until = now + self.shared.lifetime.mul_f64(0.9 + 0.2 * self.shared.ambient.random());
+                cache.secret = Some(Arc::clone(&secret));
+                cache.fresh_until = now + self.shared.ttl.mul_f64(0.9 + 0.2 * self.shared.clock.random());
                 Ok(secret)
             }
-            None => match &cache.known {
-                Some(known) => {
+            None => match &cache.secret {
+                Some(cached) => {
                     warn!(secret = self.name(), "the secret as it was known serves on");
                     cache.fresh_until = now + STALE_RETRY;
-                    Ok(Arc::clone(known))
+                    Ok(Arc::clone(cached))
                 }
                 None => Err(SecretError),
             },
@@ -142,15 +147,15 @@ impl<T: SecretDocument, A: Clock> CachedSecret<T, A> {
 
     /// The secret, and the id of its version.
     async fn fetch(&self) -> Option<(T, Option<String>)> {
-        let read = self.shared.client.get_secret_value().secret_id(&self.shared.arn).send().await;
-        let (document, version) = match read {
-            Ok(read) => (read.secret_string.unwrap_or_default(), read.version_id),
+        let response = self.shared.client.get_secret_value().secret_id(&self.shared.arn).send().await;
+        let (document, version) = match response {
+            Ok(response) => (response.secret_string.unwrap_or_default(), response.version_id),
             Err(error) => {
                 error!(secret = self.name(), error = describe(&error), "the secret cannot be read");
                 return None;
             }
         };
-        match T::read_document(&document) {
+        match T::parse(&document) {
             Ok(secret) => Some((secret, version)),
             Err(error) => {
                 error!(secret = self.name(), %error, "the secret cannot be used");
@@ -172,32 +177,32 @@ impl<T: SecretDocument, A: Clock> CachedSecret<T, A> {
 impl<T: SecretDocument, A: Clock> SecretSource<T> for CachedSecret<T, A> {
     async fn current(&self) -> Result<Arc<T>, SecretError> {
         let mut cache = self.shared.cache.lock().await;
-        match &cache.known {
-            Some(known) if Instant::now() < cache.fresh_until => Ok(Arc::clone(known)),
-            _ => self.refresh(&mut cache).await,
+        match &cache.secret {
+            Some(cached) if Instant::now() < cache.fresh_until => Ok(Arc::clone(cached)),
+            _ => self.update_cache(&mut cache).await,
         }
     }
 
     async fn refresh(&self) -> Result<Arc<T>, SecretError> {
-        let asked_at = Instant::now();
+        let requested_at = Instant::now();
         loop {
             let mut cache = self.shared.cache.lock().await;
             let now = Instant::now();
-            let every = if self.shared.worker { WORKER_MIN_REFRESH_INTERVAL } else { MIN_REFRESH_INTERVAL };
-            let may_at = match &cache.known {
+            let interval = if self.shared.is_worker { WORKER_MIN_REFRESH_INTERVAL } else { MIN_REFRESH_INTERVAL };
+            let wait_until = match &cache.secret {
                 // Somebody has read it since.
-                Some(known) if cache.read_at.is_some_and(|read_at| read_at >= asked_at) => {
-                    return Ok(Arc::clone(known));
+                Some(cached) if cache.read_started_at.is_some_and(|started_at| started_at >= requested_at) => {
+                    return Ok(Arc::clone(cached));
                 }
-                Some(known) if now < cache.may_reread_at && !self.shared.worker => return Ok(Arc::clone(known)),
-                Some(_) if now < cache.may_reread_at => cache.may_reread_at,
+                Some(cached) if now < cache.next_refresh_at && !self.shared.is_worker => return Ok(Arc::clone(cached)),
+                Some(_) if now < cache.next_refresh_at => cache.next_refresh_at,
                 _ => {
-                    cache.may_reread_at = now + every;
-                    return self.refresh(&mut cache).await;
+                    cache.next_refresh_at = now + interval;
+                    return self.update_cache(&mut cache).await;
                 }
             };
             drop(cache);
-            tokio::time::sleep_until(may_at).await;
+            tokio::time::sleep_until(wait_until).await;
         }
     }
 

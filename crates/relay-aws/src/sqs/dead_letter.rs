@@ -50,9 +50,9 @@ impl FailureInfo {
 /// attributes say, and any that lies so far back that a person must have put the message there.
 pub(crate) fn superseded_failures_until(message: &SqsMessage) -> Timestamp {
     let died_at = message.message_attributes.get(DIED_AT).and_then(|died_at| died_at.string_value.as_deref());
-    let was_letter = died_at.and_then(|at| at.parse().ok());
-    let sent_since = receive_limits::sent_at(message).and_then(|sent| sent.checked_sub(IN_FLIGHT_GRACE).ok());
-    was_letter.max(sent_since).unwrap_or(Timestamp::UNIX_EPOCH)
+    let redriven_failure_at = died_at.and_then(|at| at.parse().ok());
+    let sent_before_grace = receive_limits::sent_at(message).and_then(|sent| sent.checked_sub(IN_FLIGHT_GRACE).ok());
+    redriven_failure_at.max(sent_before_grace).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
 /// What the attributes of a dead letter say.
@@ -67,36 +67,36 @@ pub(crate) struct DeadLetterAttributes<'a> {
 
 impl DeadLetterAttributes<'static> {
     /// The label of a delivery that died.
-    pub(crate) fn of(delivery: &Delivery, death: FailureInfo) -> Self {
+    pub(crate) fn from_failure(delivery: &Delivery, failure: FailureInfo) -> Self {
         Self {
-            reason: death.reason.code.as_str(),
-            status: death.reason.status,
-            attempts: death.attempts,
+            reason: failure.reason.code.as_str(),
+            status: failure.reason.status,
+            attempts: failure.attempts,
             received_at: Some(delivery.received_at),
-            died_at: death.at,
+            died_at: failure.at,
         }
     }
 }
 
 impl DeadLetterAttributes<'_> {
     /// The attributes.
-    pub(crate) fn attributes(self) -> Result<HashMap<String, MessageAttributeValue>, StoreError> {
+    pub(crate) fn to_message_attributes(self) -> Result<HashMap<String, MessageAttributeValue>, StoreError> {
         let status = self.status.map_or_else(|| "none".to_owned(), |status| status.to_string());
         let mut attributes = vec![
-            (REASON, value("String", self.reason)?),
-            (STATUS, value("String", &status)?),
-            (ATTEMPTS, value("Number", &self.attempts.to_string())?),
-            (DIED_AT, value("String", &self.died_at.to_string())?),
+            (REASON, attribute_value("String", self.reason)?),
+            (STATUS, attribute_value("String", &status)?),
+            (ATTEMPTS, attribute_value("Number", &self.attempts.to_string())?),
+            (DIED_AT, attribute_value("String", &self.died_at.to_string())?),
         ];
         if let Some(received_at) = self.received_at {
-            attributes.push((RECEIVED_AT, value("String", &received_at.to_string())?));
+            attributes.push((RECEIVED_AT, attribute_value("String", &received_at.to_string())?));
         }
         Ok(attributes.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
     }
 }
 
-fn value(kind: &str, text: &str) -> Result<MessageAttributeValue, StoreError> {
-    let attribute = MessageAttributeValue::builder().data_type(kind).string_value(text).build();
+fn attribute_value(data_type: &str, content: &str) -> Result<MessageAttributeValue, StoreError> {
+    let attribute = MessageAttributeValue::builder().data_type(data_type).string_value(content).build();
     attribute.map_err(|error| StoreError(error.to_string()))
 }
 
@@ -110,12 +110,12 @@ mod tests {
         Timestamp::from_second(seconds).unwrap()
     }
 
-    fn message(sent: i64, died: Option<i64>) -> SqsMessage {
+    fn message(sent: i64, died_at: Option<i64>) -> SqsMessage {
         let mut message = SqsMessage::default();
         message.attributes.insert("SentTimestamp".to_owned(), at(sent).as_millisecond().to_string());
-        if let Some(died) = died {
+        if let Some(died_at) = died_at {
             let mut attribute = SqsMessageAttribute::default();
-            attribute.string_value = Some(at(died).to_string());
+            attribute.string_value = Some(at(died_at).to_string());
             message.message_attributes.insert(DIED_AT.to_owned(), attribute);
         }
         message

@@ -20,7 +20,8 @@ struct Envelope {
     contact: String,
     /// Unix milliseconds.
     received_at: i64,
-    cargo: MessageKind,
+    #[serde(rename = "cargo")]
+    kind: MessageKind,
     /// The bytes to send; they are JSON, and so text.
     body: String,
 }
@@ -40,14 +41,14 @@ enum MessageKind {
 }
 
 /// The only version so far.
-const VERSION: u32 = 1;
+const ENVELOPE_VERSION: u32 = 1;
 
 /// The delivery as a message.
 ///
 /// # Errors
 /// When its body is not text, which no verified event and no cleaned row is.
 pub fn encode(delivery: &Delivery) -> Result<String, MessageError> {
-    let cargo = match &delivery.kind {
+    let kind = match &delivery.kind {
         DeliveryKind::ClayRow { route, webhook_id } => {
             MessageKind::Row { route: route.clone(), webhook_id: webhook_id.clone() }
         }
@@ -55,11 +56,11 @@ pub fn encode(delivery: &Delivery) -> Result<String, MessageError> {
         DeliveryKind::LoopsEvent { key } => MessageKind::Event { key: key.as_str().to_owned() },
     };
     let envelope = Envelope {
-        version: VERSION,
+        version: ENVELOPE_VERSION,
         id: delivery.id.as_str().to_owned(),
         contact: delivery.contact.as_str().to_owned(),
         received_at: delivery.received_at.as_millisecond(),
-        cargo,
+        kind,
         body: String::from_utf8(delivery.body.to_vec()).map_err(|_| MessageError)?,
     };
     serde_json::to_string(&envelope).map_err(|_| MessageError)
@@ -71,10 +72,10 @@ pub fn encode(delivery: &Delivery) -> Result<String, MessageError> {
 /// When there is none that this relay knows.
 pub fn decode(message: &str) -> Result<Delivery, MessageError> {
     let envelope: Envelope = serde_json::from_str(message).map_err(|_| MessageError)?;
-    if envelope.version != VERSION {
+    if envelope.version != ENVELOPE_VERSION {
         return Err(MessageError);
     }
-    let cargo = match envelope.cargo {
+    let kind = match envelope.kind {
         MessageKind::Row { route, webhook_id } => DeliveryKind::ClayRow { route, webhook_id },
         MessageKind::Contact => DeliveryKind::LoopsContact,
         MessageKind::Event { key } => DeliveryKind::LoopsEvent { key: IdempotencyKey::from_stored(key) },
@@ -83,7 +84,7 @@ pub fn decode(message: &str) -> Result<Delivery, MessageError> {
         id: DeliveryId::from_stored(envelope.id),
         contact: ContactKey::from_stored(envelope.contact),
         received_at: Timestamp::from_millisecond(envelope.received_at).map_err(|_| MessageError)?,
-        kind: cargo,
+        kind,
         body: Bytes::from(envelope.body),
     })
 }
@@ -92,32 +93,33 @@ pub fn decode(message: &str) -> Result<Delivery, MessageError> {
 mod tests {
     use super::*;
 
-    fn delivery(cargo: DeliveryKind) -> Delivery {
+    fn delivery(kind: DeliveryKind) -> Delivery {
         Delivery {
             id: DeliveryId::for_webhook("contacts", "msg_1"),
             contact: ContactKey::from_email("ada@example.com"),
             received_at: Timestamp::from_millisecond(1_734_425_918_123).unwrap(),
-            kind: cargo,
+            kind,
             body: Bytes::from_static("{ \"n\":123456789012345678901,\t\"e\":\"Zoë \\ud83d\" }\n".as_bytes()),
         }
     }
 
     #[test]
     fn every_delivery_comes_back_byte_for_byte() {
-        for cargo in [
+        for kind in [
             DeliveryKind::ClayRow { route: "contacts".to_owned(), webhook_id: "msg_\"1".to_owned() },
             DeliveryKind::LoopsContact,
             DeliveryKind::LoopsEvent { key: IdempotencyKey::random("1") },
         ] {
-            let delivery = delivery(cargo);
+            let delivery = delivery(kind);
             assert_eq!(decode(&encode(&delivery).unwrap()).unwrap(), delivery);
         }
     }
 
     #[test]
     fn what_is_no_delivery_is_not_opened() {
-        let newer = encode(&delivery(DeliveryKind::LoopsContact)).unwrap().replace("\"version\":1", "\"version\":2");
-        for message in ["", "{}", "null", "hello", newer.as_str()] {
+        let newer_version =
+            encode(&delivery(DeliveryKind::LoopsContact)).unwrap().replace("\"version\":1", "\"version\":2");
+        for message in ["", "{}", "null", "hello", newer_version.as_str()] {
             assert_eq!(decode(message).unwrap_err(), MessageError, "{message}");
         }
     }

@@ -24,18 +24,18 @@ pub struct SendError {
 /// A queue and its dead letters.
 #[derive(Debug, Clone)]
 pub struct SqsQueue {
-    account: AwsClients,
+    clients: AwsClients,
     /// Made when it is first used: most functions write to a queue only when something is wrong or full.
     client: Arc<OnceLock<Client>>,
     url: String,
-    dead_letters: String,
+    dead_letter_url: String,
 }
 
 impl SqsQueue {
     /// The queue at this URL, whose dead letters go to the other.
     #[must_use]
-    pub fn new(account: AwsClients, url: String, dead_letters: String) -> Self {
-        Self { account, client: Arc::default(), url, dead_letters }
+    pub fn new(clients: AwsClients, url: String, dead_letter_url: String) -> Self {
+        Self { clients, client: Arc::default(), url, dead_letter_url }
     }
 
     /// The same queue, ready to be written to: for a function whose every event is.
@@ -46,25 +46,25 @@ impl SqsQueue {
     }
 
     fn client(&self) -> &Client {
-        self.client.get_or_init(|| self.account.sqs())
+        self.client.get_or_init(|| self.clients.sqs())
     }
 
     /// Sends a delivery. The same `token` is the same sending for five minutes.
     ///
     /// # Errors
     /// When SQS does not take it, or does not say so.
-    pub async fn send(&self, delivery: &Delivery, token: &str) -> Result<(), SendError> {
-        let message = seal(delivery).map_err(|error| SendError { error, maybe_enqueued: false })?;
-        let sent = self
+    pub async fn send(&self, delivery: &Delivery, dedup_id: &str) -> Result<(), SendError> {
+        let message = encode(delivery).map_err(|error| SendError { error, maybe_enqueued: false })?;
+        let result = self
             .client()
             .send_message()
             .queue_url(&self.url)
             .message_group_id(delivery.contact.as_str())
-            .message_deduplication_id(token)
+            .message_deduplication_id(dedup_id)
             .message_body(message)
             .send()
             .await;
-        sent.map(drop).map_err(|error| SendError {
+        result.map(drop).map_err(|error| SendError {
             maybe_enqueued: !was_not_applied(&error),
             error: StoreError(describe(&error)),
         })
@@ -78,34 +78,44 @@ impl SqsQueue {
         &self,
         message: &str,
         group: &str,
-        token: &str,
-        label: DeadLetterAttributes<'_>,
+        dedup_id: &str,
+        attributes: DeadLetterAttributes<'_>,
     ) -> Result<(), StoreError> {
-        let sent = self
+        let result = self
             .client()
             .send_message()
-            .queue_url(&self.dead_letters)
+            .queue_url(&self.dead_letter_url)
             .message_group_id(group)
-            .message_deduplication_id(token)
-            .set_message_attributes(Some(label.attributes()?))
+            .message_deduplication_id(dedup_id)
+            .set_message_attributes(Some(attributes.to_message_attributes()?))
             .message_body(message)
             .send()
             .await;
-        sent.map(drop).map_err(|error| StoreError(describe(&error)))
+        result.map(drop).map_err(|error| StoreError(describe(&error)))
     }
 
     /// Sends a delivery to the dead letters. The same death is the same letter for five minutes.
     ///
     /// # Errors
     /// When SQS does not take it.
-    pub async fn dead_letter_delivery(&self, delivery: &Delivery, death: FailureInfo) -> Result<(), StoreError> {
-        self.dead_letter_as(delivery, &death.dedup_id(delivery), death).await
+    pub async fn dead_letter_delivery(&self, delivery: &Delivery, failure: FailureInfo) -> Result<(), StoreError> {
+        self.dead_letter_as(delivery, &failure.dedup_id(delivery), failure).await
     }
 
-    async fn dead_letter_as(&self, delivery: &Delivery, token: &str, death: FailureInfo) -> Result<(), StoreError> {
-        let message = seal(delivery)?;
-        self.dead_letter_message(&message, delivery.contact.as_str(), token, DeadLetterAttributes::of(delivery, death))
-            .await
+    async fn dead_letter_as(
+        &self,
+        delivery: &Delivery,
+        dedup_id: &str,
+        failure: FailureInfo,
+    ) -> Result<(), StoreError> {
+        let message = encode(delivery)?;
+        self.dead_letter_message(
+            &message,
+            delivery.contact.as_str(),
+            dedup_id,
+            DeadLetterAttributes::from_failure(delivery, failure),
+        )
+        .await
     }
 
     /// Lets a received message be received again after so many seconds. One that nobody holds any more, because it was
@@ -114,7 +124,7 @@ impl SqsQueue {
     /// # Errors
     /// When SQS does not take it: the message then comes back when the queue's own time is up.
     pub async fn change_visibility(&self, receipt: &str, seconds: i32) -> Result<(), StoreError> {
-        let changed = self
+        let result = self
             .client()
             .change_message_visibility()
             .queue_url(&self.url)
@@ -122,13 +132,13 @@ impl SqsQueue {
             .visibility_timeout(seconds)
             .send()
             .await;
-        match changed {
+        match result {
             Err(error)
                 if error.as_service_error().is_some_and(ChangeMessageVisibilityError::is_message_not_inflight) =>
             {
                 Ok(())
             }
-            changed => changed.map(drop).map_err(|error| StoreError(describe(&error))),
+            result => result.map(drop).map_err(|error| StoreError(describe(&error))),
         }
     }
 }
@@ -136,13 +146,13 @@ impl SqsQueue {
 impl Queue for SqsQueue {
     /// A repeat is told from a conflict by the worker's ledger, not here: the front door writes nothing but the queue.
     async fn enqueue(&self, delivery: &Delivery) -> Result<Enqueued, StoreError> {
-        self.send(delivery, &content_dedup_id(delivery)).await.map(|()| Enqueued::New).map_err(|failed| failed.error)
+        self.send(delivery, &content_dedup_id(delivery)).await.map(|()| Enqueued::New).map_err(|error| error.error)
     }
 
     async fn dead_letter(&self, delivery: &Delivery, reason: Reason) -> Result<(), StoreError> {
         // It dies as it comes, without an attempt.
-        let death = FailureInfo { reason, attempts: 0, at: delivery.received_at };
-        self.dead_letter_as(delivery, &content_dedup_id(delivery), death).await
+        let failure = FailureInfo { reason, attempts: 0, at: delivery.received_at };
+        self.dead_letter_as(delivery, &content_dedup_id(delivery), failure).await
     }
 }
 
@@ -151,6 +161,6 @@ fn content_dedup_id(delivery: &Delivery) -> String {
     delivery.id.conflicting(&BodyHash::compute(&delivery.body)).as_str().to_owned()
 }
 
-fn seal(delivery: &Delivery) -> Result<String, StoreError> {
+fn encode(delivery: &Delivery) -> Result<String, StoreError> {
     message::encode(delivery).map_err(|error| StoreError(error.to_string()))
 }

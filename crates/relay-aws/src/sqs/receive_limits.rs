@@ -22,14 +22,14 @@ const MAX_RECEIVES: u32 = 950;
 /// How long after it was sent a message is given up: as long as a person has to mend what it waits for.
 const MAX_AGE: SignedDuration = SignedDuration::from_hours(10 * 24);
 /// From which receive on they are spared.
-const SPARED_FROM: u32 = 30;
-const SPARED: Duration = Duration::from_secs(10 * 60);
+const SLOW_FROM_RECEIVE: u32 = 30;
+const SLOW_DELAY: Duration = Duration::from_secs(10 * 60);
 /// From which receive on they are scarce.
-const SCARCE_FROM: u32 = 800;
-const SCARCE: Duration = Duration::from_secs(45 * 60);
+const SLOWER_FROM_RECEIVE: u32 = 800;
+const SLOWER_DELAY: Duration = Duration::from_secs(45 * 60);
 
 /// How often a message was received.
-pub(crate) fn receives(message: &SqsMessage) -> u32 {
+pub(crate) fn receive_count(message: &SqsMessage) -> u32 {
     attribute(message, "ApproximateReceiveCount").unwrap_or(1)
 }
 
@@ -41,19 +41,19 @@ pub(crate) fn sent_at(message: &SqsMessage) -> Option<Timestamp> {
 /// Whether a message has waited, or been received, for as long as it may.
 pub(crate) fn is_expired(message: &SqsMessage, now: Timestamp) -> bool {
     let is_old = || sent_at(message).is_some_and(|sent| now.duration_since(sent) >= MAX_AGE);
-    match receives(message) {
-        0..SPARED_FROM => false,
-        SPARED_FROM..MAX_RECEIVES => is_old(),
+    match receive_count(message) {
+        0..SLOW_FROM_RECEIVE => false,
+        SLOW_FROM_RECEIVE..MAX_RECEIVES => is_old(),
         MAX_RECEIVES.. => true,
     }
 }
 
 /// The shortest time before a message that was received so often is received again.
-pub(crate) const fn min_delay(receives: u32) -> Duration {
-    match receives {
-        0..SPARED_FROM => Duration::ZERO,
-        SPARED_FROM..SCARCE_FROM => SPARED,
-        SCARCE_FROM.. => SCARCE,
+pub(crate) const fn min_delay(receive_count: u32) -> Duration {
+    match receive_count {
+        0..SLOW_FROM_RECEIVE => Duration::ZERO,
+        SLOW_FROM_RECEIVE..SLOWER_FROM_RECEIVE => SLOW_DELAY,
+        SLOWER_FROM_RECEIVE.. => SLOWER_DELAY,
     }
 }
 
@@ -69,28 +69,29 @@ mod tests {
 
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-    fn message(receives: u32, sent: Timestamp) -> SqsMessage {
+    fn message(receive_count: u32, sent: Timestamp) -> SqsMessage {
         let mut message = SqsMessage::default();
-        message.attributes.insert("ApproximateReceiveCount".to_owned(), receives.to_string());
+        message.attributes.insert("ApproximateReceiveCount".to_owned(), receive_count.to_string());
         message.attributes.insert("SentTimestamp".to_owned(), sent.as_millisecond().to_string());
         message
     }
 
     /// When the receive that gives a message up comes, if each is as soon as it may be.
-    fn soonest(asked: impl Fn(Duration) -> Duration) -> Duration {
-        (1..MAX_RECEIVES).fold(Duration::ZERO, |at, receives| at + asked(at).max(min_delay(receives)))
+    fn earliest_expiry(requested_delay: impl Fn(Duration) -> Duration) -> Duration {
+        (1..MAX_RECEIVES)
+            .fold(Duration::ZERO, |at, receive_count| at + requested_delay(at).max(min_delay(receive_count)))
     }
 
     #[test]
     fn whatever_a_message_waits_for_it_is_not_received_too_often_within_ten_days() {
-        assert!(soonest(|_| Duration::ZERO) >= 10 * DAY);
+        assert!(earliest_expiry(|_| Duration::ZERO) >= 10 * DAY);
     }
 
     #[test]
     fn what_waits_for_a_person_is_kept_for_ten_days() {
-        let (then, at) = (Timestamp::UNIX_EPOCH, |passed: Duration| Timestamp::UNIX_EPOCH + passed);
-        assert!(soonest(|passed| retry::held_retry_delay(then, at(passed))) >= 10 * DAY);
-        assert!(!is_expired(&message(900, then), at(10 * DAY - Duration::from_secs(1))));
+        let (start, at) = (Timestamp::UNIX_EPOCH, |passed: Duration| Timestamp::UNIX_EPOCH + passed);
+        assert!(earliest_expiry(|passed| retry::held_retry_delay(start, at(passed))) >= 10 * DAY);
+        assert!(!is_expired(&message(900, start), at(10 * DAY - Duration::from_secs(1))));
     }
 
     #[test]
@@ -108,7 +109,7 @@ mod tests {
 
     #[test]
     fn what_fails_in_every_attempt_is_given_up_by_that_and_not_by_its_receives() {
-        let four_days = 770 * SPARED;
-        assert!(four_days >= 4 * DAY, "so long are the receives from the 30th to the 800th");
+        let slow_period = 770 * SLOW_DELAY;
+        assert!(slow_period >= 4 * DAY, "so long are the receives from the 30th to the 800th");
     }
 }

@@ -30,7 +30,7 @@ fn difference(case: &Case, properties: Option<&ContactSchema>) -> Option<String>
             let adjusted = case.adjusted.as_ref().is_none_or(|adjusted| adjusted == row.adjusted());
             (sent != *body || !adjusted).then(|| format!("is sent as {sent}, adjusted {:?}", row.adjusted()))
         }
-        (Err(refusal), Expected::Refused { code, field, says, .. }) => {
+        (Err(refusal), Expected::Rejected { code, field, says, .. }) => {
             let alike = refusal.code().as_str() == code
                 && refusal.field() == field.as_deref()
                 && says.iter().all(|words| refusal.message().contains(words));

@@ -4,58 +4,58 @@ use std::cmp::Ordering;
 
 use serde_json::Value;
 
-use crate::aws_fake::tokens::{Item, Tokens, number};
+use crate::aws_fake::tokens::{Item, Tokens, number_value};
 
 /// Whether an item is as an expression says.
 pub(crate) fn holds(expression: &str, request: &Value, item: &Item) -> bool {
-    let mut tokens = Tokens::of(expression, request);
-    let holds = any(&mut tokens, item);
+    let mut tokens = Tokens::tokenize(expression, request);
+    let holds = parse_or(&mut tokens, item);
     assert_eq!(tokens.peek(), None, "left over of {expression}");
     holds
 }
 
-fn any(tokens: &mut Tokens<'_>, item: &Item) -> bool {
-    let mut holds = all(tokens, item);
-    while tokens.takes("OR") {
+fn parse_or(tokens: &mut Tokens<'_>, item: &Item) -> bool {
+    let mut holds = parse_and(tokens, item);
+    while tokens.eat("OR") {
         // Both sides are read.
-        holds |= all(tokens, item);
+        holds |= parse_and(tokens, item);
     }
     holds
 }
 
-fn all(tokens: &mut Tokens<'_>, item: &Item) -> bool {
-    let mut holds = one(tokens, item);
-    while tokens.takes("AND") {
-        holds &= one(tokens, item);
+fn parse_and(tokens: &mut Tokens<'_>, item: &Item) -> bool {
+    let mut holds = parse_comparison(tokens, item);
+    while tokens.eat("AND") {
+        holds &= parse_comparison(tokens, item);
     }
     holds
 }
 
-fn one(tokens: &mut Tokens<'_>, item: &Item) -> bool {
-    if tokens.takes("(") {
-        let holds = any(tokens, item);
-        tokens.must(")");
+fn parse_comparison(tokens: &mut Tokens<'_>, item: &Item) -> bool {
+    if tokens.eat("(") {
+        let holds = parse_or(tokens, item);
+        tokens.expect(")");
         return holds;
     }
-    for (word, there) in [("attribute_not_exists", false), ("attribute_exists", true)] {
-        if tokens.takes(word) {
-            tokens.must("(");
-            let name = tokens.name();
-            tokens.must(")");
-            return item.contains_key(name) == there;
+    for (word, must_exist) in [("attribute_not_exists", false), ("attribute_exists", true)] {
+        if tokens.eat(word) {
+            tokens.expect("(");
+            let name = tokens.attribute_name();
+            tokens.expect(")");
+            return item.contains_key(name) == must_exist;
         }
     }
-    let left = tokens.value(item);
-    let sign = tokens.next();
-    let right = tokens.value(item);
-    if sign == "BETWEEN" {
-        tokens.must("AND");
-        let most = tokens.value(item);
-        let from = compared(left.as_ref(), right.as_ref()).is_some_and(Ordering::is_ge);
-        return from && compared(left.as_ref(), most.as_ref()).is_some_and(Ordering::is_le);
+    let left = tokens.operand(item);
+    let operator = tokens.next();
+    let right = tokens.operand(item);
+    if operator == "BETWEEN" {
+        tokens.expect("AND");
+        let upper = tokens.operand(item);
+        let at_least = compare(left.as_ref(), right.as_ref()).is_some_and(Ordering::is_ge);
+        return at_least && compare(left.as_ref(), upper.as_ref()).is_some_and(Ordering::is_le);
     }
-    let order = compared(left.as_ref(), right.as_ref());
-    match sign {
+    let order = compare(left.as_ref(), right.as_ref());
+    match operator {
         "=" => left.is_some() && left == right,
         // What is not there differs from everything.
         "<>" => left != right,
@@ -63,14 +63,14 @@ fn one(tokens: &mut Tokens<'_>, item: &Item) -> bool {
         "<=" => order.is_some_and(Ordering::is_le),
         ">" => order.is_some_and(Ordering::is_gt),
         ">=" => order.is_some_and(Ordering::is_ge),
-        _ => panic!("{sign} compares nothing"),
+        _ => panic!("{operator} compares nothing"),
     }
 }
 
 /// Two values of the same type, in their order.
-fn compared(left: Option<&Value>, right: Option<&Value>) -> Option<Ordering> {
+fn compare(left: Option<&Value>, right: Option<&Value>) -> Option<Ordering> {
     let (left, right) = (left?, right?);
-    match (number(left), number(right)) {
+    match (number_value(left), number_value(right)) {
         (Some(left), Some(right)) => Some(left.cmp(&right)),
         (None, None) => Some(left["S"].as_str()?.cmp(right["S"].as_str()?)),
         _ => None,

@@ -33,242 +33,244 @@ use tokio::sync::Notify;
 pub use queues::{Message, QUEUES, Queues};
 pub use table::Table;
 
-use crate::lambda_fake::services::Trouble;
+use crate::lambda_fake::services::ServiceFault;
 use crate::lambda_fake::stack;
 
 /// What a call takes to arrive at most, and its answer to come back.
-const LATENCY_MILLISECONDS: f64 = 10.0;
+const MAX_LATENCY_MS: f64 = 10.0;
 
 /// The most messages of a worker's batch (the template's `BatchSize`).
-pub const BATCH: usize = 10;
+pub const MAX_BATCH_SIZE: usize = 10;
 /// The time that a worker has (the template's `Timeout`).
-pub const TIMEOUT: Duration = Duration::from_secs(60);
+pub const WORKER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The queue of a direction.
 #[must_use]
-pub fn queue(account: &AwsClients, way: usize) -> SqsQueue {
-    let (queue, dead) = QUEUES[way];
-    SqsQueue::new(account.clone(), queue.to_owned(), dead.to_owned())
+pub fn queue(clients: &AwsClients, direction: usize) -> SqsQueue {
+    let (queue, dead_letter_queue) = QUEUES[direction];
+    SqsQueue::new(clients.clone(), queue.to_owned(), dead_letter_queue.to_owned())
 }
 
 /// The ledger's table.
 #[must_use]
-pub fn table(account: &AwsClients) -> LedgerTable {
-    LedgerTable::new(account.dynamodb(), "ledger".to_owned())
+pub fn table(clients: &AwsClients) -> LedgerTable {
+    LedgerTable::new(clients.dynamodb(), "ledger".to_owned())
 }
 
 /// Hands a batch to a worker, as Lambda does, and gives the ids of the messages that come back.
 ///
 /// # Panics
 /// When the worker takes it for no batch.
-pub async fn invoke<W: MessageWorker, A: Clock>(
+pub async fn invoke_worker<W: MessageWorker, A: Clock>(
     worker: &W,
     queue: &SqsQueue,
-    ambient: &A,
+    clock: &A,
     batch: &[Message],
 ) -> HashSet<String> {
-    let payload = json!({"Records": batch.iter().map(Message::record).collect::<Vec<_>>()}).to_string();
-    let deadline = u64::try_from((ambient.now() + TIMEOUT).as_millisecond()).unwrap_or_default();
-    let response = sqs::handle_batch_event(worker, queue, ambient, &payload, deadline).await;
+    let payload = json!({"Records": batch.iter().map(Message::to_lambda_record).collect::<Vec<_>>()}).to_string();
+    let deadline = u64::try_from((clock.now() + WORKER_TIMEOUT).as_millisecond()).unwrap_or_default();
+    let response = sqs::handle_batch_event(worker, queue, clock, &payload, deadline).await;
     let failures = response.unwrap_or_else(|error| panic!("{error}")).batch_item_failures;
     failures.into_iter().map(|failure| failure.item_identifier).collect()
 }
 
 /// What a service answers: the status, and JSON.
-pub(crate) struct Answer {
+pub(crate) struct ServiceResponse {
     pub(crate) status: u16,
     pub(crate) body: Value,
 }
 
-impl Answer {
+impl ServiceResponse {
     pub(crate) const fn ok(body: Value) -> Self {
         Self { status: 200, body }
     }
 
-    pub(crate) fn refusal(code: &str, message: &str) -> Self {
+    pub(crate) fn error(code: &str, message: &str) -> Self {
         Self { status: 400, body: serde_json::json!({"__type": code, "message": message}) }
     }
 }
 
 /// What the services keep; it outlives whoever calls them.
 #[derive(Debug, Default)]
-pub struct Kept {
+pub struct ServiceState {
     /// The queues.
     pub queues: Queues,
     /// The ledger's table.
     pub table: Table,
     /// The heap that the services hold, in bytes, where somebody counts it.
-    pub held: usize,
+    pub heap_bytes: usize,
 }
 
 /// Counts what the process holds, in bytes.
-pub type Count = fn() -> usize;
+pub type MeasureHeap = fn() -> usize;
 
 /// The services as one caller reaches them.
 #[derive(Clone)]
-pub struct Services {
-    kept: Arc<Mutex<Kept>>,
-    ambient: Arc<dyn Clock>,
+pub struct FakeServices {
+    state: Arc<Mutex<ServiceState>>,
+    clock: Arc<dyn Clock>,
     /// Something has come into a queue, or is shown again.
-    shown: Arc<Notify>,
-    count: Option<Count>,
+    message_available: Arc<Notify>,
+    measure_heap: Option<MeasureHeap>,
     latency: f64,
-    ailing: Arc<Mutex<Vec<Ailing>>>,
+    failing_calls: Arc<Mutex<Vec<FailingCalls>>>,
 }
 
 /// Calls that do not end well.
 #[derive(Debug)]
-struct Ailing {
+struct FailingCalls {
     operation: &'static str,
-    about: &'static str,
-    trouble: Trouble,
-    left: u32,
+    body_contains: &'static str,
+    error: ServiceFault,
+    remaining: u32,
 }
 
-impl std::fmt::Debug for Services {
+impl std::fmt::Debug for FakeServices {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Services")
     }
 }
 
-impl Services {
+impl FakeServices {
     /// Services with what they kept, at the time of this world.
     #[must_use]
-    pub fn new(kept: Arc<Mutex<Kept>>, ambient: Arc<dyn Clock>) -> Self {
+    pub fn new(state: Arc<Mutex<ServiceState>>, clock: Arc<dyn Clock>) -> Self {
         Self {
-            kept,
-            ambient,
-            shown: Arc::default(),
-            count: None,
-            latency: LATENCY_MILLISECONDS,
-            ailing: Arc::default(),
+            state,
+            clock,
+            message_available: Arc::default(),
+            measure_heap: None,
+            latency: MAX_LATENCY_MS,
+            failing_calls: Arc::default(),
         }
     }
 
     /// The same, which answer at once: for a clock that stands.
     #[must_use]
-    pub fn at_once(self) -> Self {
+    pub fn without_latency(self) -> Self {
         Self { latency: 0.0, ..self }
     }
 
     /// The same, and what they hold is counted.
     #[must_use]
-    pub fn counted(self, count: Option<Count>) -> Self {
-        Self { count, ..self }
+    pub fn with_heap_measure(self, measure_heap: Option<MeasureHeap>) -> Self {
+        Self { measure_heap, ..self }
     }
 
     /// The next so many calls of an operation (`UpdateItem`) that say this (`contact#`) are slow, lose their answers, or fail.
-    pub fn trouble(&self, operation: &'static str, about: &'static str, trouble: Trouble, times: u32) {
-        self.ailing().push(Ailing { operation, about, trouble, left: times });
+    pub fn inject(&self, operation: &'static str, body_contains: &'static str, error: ServiceFault, times: u32) {
+        self.failing_calls().push(FailingCalls { operation, body_contains, error, remaining: times });
     }
 
     /// Everything works again.
-    pub fn mend(&self) {
-        self.ailing().clear();
+    pub fn clear(&self) {
+        self.failing_calls().clear();
     }
 
-    fn ailing(&self) -> MutexGuard<'_, Vec<Ailing>> {
-        self.ailing.lock().unwrap_or_else(PoisonError::into_inner)
+    fn failing_calls(&self) -> MutexGuard<'_, Vec<FailingCalls>> {
+        self.failing_calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What happens to a call, if it is to fail.
-    fn ails(&self, target: &str, body: &[u8]) -> Option<Trouble> {
-        let mut ailing = self.ailing();
+    fn take_fault(&self, target: &str, body: &[u8]) -> Option<ServiceFault> {
+        let mut failing_calls = self.failing_calls();
         let text = std::str::from_utf8(body).unwrap_or_default();
-        let hit = |one: &&mut Ailing| one.left > 0 && target.ends_with(one.operation) && text.contains(one.about);
-        let one = ailing.iter_mut().find(hit)?;
-        one.left -= 1;
-        Some(one.trouble)
+        let matches_call = |call: &&mut FailingCalls| {
+            call.remaining > 0 && target.ends_with(call.operation) && text.contains(call.body_contains)
+        };
+        let call = failing_calls.iter_mut().find(matches_call)?;
+        call.remaining -= 1;
+        Some(call.error)
     }
 
     /// An account whose services these are.
     #[must_use]
-    pub fn account(&self) -> AwsClients {
-        stack::account("http://emulated.invalid", "emulated").with_http_client(self.clone())
+    pub fn clients(&self) -> AwsClients {
+        stack::clients_at("http://emulated.invalid", "emulated").with_http_client(self.clone())
     }
 
     /// What they keep.
-    pub fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn state(&self) -> MutexGuard<'_, ServiceState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is done to what they keep; the heap that it takes is theirs.
     pub fn change<T>(
         &self,
-        change: impl FnOnce(&mut Kept, jiff::Timestamp) -> T,
-        given: impl FnOnce(&T) -> usize,
+        change: impl FnOnce(&mut ServiceState, jiff::Timestamp) -> T,
+        returned_bytes: impl FnOnce(&T) -> usize,
     ) -> T {
-        let mut kept = self.kept();
-        let before = self.count.map_or(0, |count| count());
-        let answer = change(&mut kept, self.ambient.now());
-        let after = self.count.map_or(0, |count| count());
+        let mut state = self.state();
+        let before = self.measure_heap.map_or(0, |count| count());
+        let output = change(&mut state, self.clock.now());
+        let after = self.measure_heap.map_or(0, |count| count());
         // What is handed out is the caller's.
-        kept.held = (kept.held + after).saturating_sub(before + given(&answer));
-        answer
+        state.heap_bytes = (state.heap_bytes + after).saturating_sub(before + returned_bytes(&output));
+        output
     }
 
     /// Waits until something may have come, for so long at most.
-    pub async fn shown_within(&self, wait: Duration) {
-        let _ = tokio::time::timeout(wait, self.shown.notified()).await;
+    pub async fn wait_for_message(&self, wait: Duration) {
+        let _ = tokio::time::timeout(wait, self.message_available.notified()).await;
     }
 
     /// Tells who waits that something may have come.
-    pub fn show(&self) {
-        self.shown.notify_waiters();
+    pub fn notify_message_available(&self) {
+        self.message_available.notify_waiters();
     }
 
-    async fn travel(&self) {
+    async fn network_delay(&self) {
         if self.latency > 0.0 {
-            let milliseconds = self.ambient.random() * self.latency;
+            let milliseconds = self.clock.random() * self.latency;
             tokio::time::sleep(Duration::from_secs_f64(milliseconds / 1000.0)).await;
         }
     }
 
-    async fn answer(&self, target: &str, body: &[u8]) -> (u16, Box<[u8]>) {
-        self.travel().await;
-        let ails = self.ails(target, body);
-        match ails {
-            None | Some(Trouble::LosesAnswers) => {}
-            Some(Trouble::Slow(wait)) => tokio::time::sleep(wait).await,
-            Some(Trouble::Fails | Trouble::Throttles | Trouble::Hangs) => return failed(),
+    async fn handle_call(&self, target: &str, body: &[u8]) -> (u16, Box<[u8]>) {
+        self.network_delay().await;
+        let error = self.take_fault(target, body);
+        match error {
+            None | Some(ServiceFault::LoseResponse) => {}
+            Some(ServiceFault::Delay(wait)) => tokio::time::sleep(wait).await,
+            Some(ServiceFault::InternalError | ServiceFault::Throttle | ServiceFault::Hang) => return internal_error(),
         }
-        let (status, body) = self.change(|kept, now| answered(kept, target, body, now), |(_, body)| body.len());
+        let (status, body) = self.change(|state, now| dispatch(state, target, body, now), |(_, body)| body.len());
         if target.starts_with("AmazonSQS") {
-            self.show();
+            self.notify_message_available();
         }
-        self.travel().await;
-        if ails == Some(Trouble::LosesAnswers) { failed() } else { (status, body) }
+        self.network_delay().await;
+        if error == Some(ServiceFault::LoseResponse) { internal_error() } else { (status, body) }
     }
 }
 
-fn failed() -> (u16, Box<[u8]>) {
+fn internal_error() -> (u16, Box<[u8]>) {
     let body = json!({"__type": "InternalServerError", "message": "as told"});
     (500, body.to_string().into_bytes().into_boxed_slice())
 }
 
-fn answered(kept: &mut Kept, target: &str, body: &[u8], now: jiff::Timestamp) -> (u16, Box<[u8]>) {
+fn dispatch(state: &mut ServiceState, target: &str, body: &[u8], now: jiff::Timestamp) -> (u16, Box<[u8]>) {
     let request: Value = serde_json::from_slice(body).unwrap_or_else(|error| panic!("{error}"));
-    let answer = match target.split_once('.') {
-        Some(("AmazonSQS", operation)) => kept.queues.answer(operation, &request, now),
-        Some(("DynamoDB_20120810", operation)) => kept.table.answer(operation, &request),
+    let response = match target.split_once('.') {
+        Some(("AmazonSQS", operation)) => state.queues.handle(operation, &request, now),
+        Some(("DynamoDB_20120810", operation)) => state.table.handle(operation, &request),
         _ => panic!("nobody calls {target}"),
     };
-    (answer.status, answer.body.to_string().into_bytes().into_boxed_slice())
+    (response.status, response.body.to_string().into_bytes().into_boxed_slice())
 }
 
-impl HttpClient for Services {
+impl HttpClient for FakeServices {
     fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
         SharedHttpConnector::new(self.clone())
     }
 }
 
-impl HttpConnector for Services {
+impl HttpConnector for FakeServices {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let services = self.clone();
         HttpConnectorFuture::new(async move {
             let target = request.headers().get("x-amz-target").unwrap_or_default().to_owned();
             let body = request.body().bytes().unwrap_or_default();
-            let (status, body) = services.answer(&target, body).await;
+            let (status, body) = services.handle_call(&target, body).await;
             let status = status.try_into().map_err(|_| ConnectorError::other("no status".into(), None))?;
             Ok(HttpResponse::new(status, SdkBody::from(Vec::from(body))))
         })

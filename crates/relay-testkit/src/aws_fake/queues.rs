@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::Answer;
+use super::ServiceResponse;
 
 /// The queues, each with the one of its dead letters: of this direction to Clay, and of the other.
 pub const QUEUES: [(&str, &str); 2] = [
@@ -17,15 +17,15 @@ pub const QUEUES: [(&str, &str); 2] = [
     ("http://emulated.invalid/loops", "http://emulated.invalid/loops-dead"),
 ];
 /// For how long what is received is hidden (the template's `VisibilityTimeout`).
-const VISIBILITY: Duration = Duration::from_secs(360);
+const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(360);
 /// For how long a message can be hidden after it was received.
-const LONGEST_HIDDEN: Duration = Duration::from_secs(12 * 60 * 60);
+const MAX_VISIBILITY: Duration = Duration::from_secs(12 * 60 * 60);
 /// After how many receives a message goes to the dead letters (the template's `maxReceiveCount`).
-const MOST_RECEIVES: u32 = 1000;
+const MAX_RECEIVES: u32 = 1000;
 /// For how long a message is kept (the template's `MessageRetentionPeriod`).
-const KEPT: Duration = Duration::from_secs(14 * 24 * 60 * 60);
+const RETENTION: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 /// For how long it is known what was sent.
-const DEDUPLICATION: Duration = Duration::from_secs(5 * 60);
+const DEDUPLICATION_INTERVAL: Duration = Duration::from_secs(5 * 60);
 
 /// All queues, by their URLs.
 #[derive(Debug, Default)]
@@ -45,7 +45,7 @@ pub struct Message {
     /// By which it is known since it was received last.
     pub receipt: String,
     /// How often it was received.
-    pub receives: u32,
+    pub receive_count: u32,
     /// When it was sent.
     pub sent_at: Timestamp,
     received_at: Timestamp,
@@ -59,8 +59,8 @@ struct Queue {
     messages: BTreeMap<u64, Message>,
     available: BTreeSet<u64>,
     hidden: BTreeSet<(Timestamp, u64)>,
-    known: HashMap<(String, String), Value>,
-    known_since: VecDeque<(Timestamp, (String, String))>,
+    dedup_entries: HashMap<(String, String), Value>,
+    dedup_order: VecDeque<(Timestamp, (String, String))>,
 }
 
 impl Queues {
@@ -80,17 +80,18 @@ impl Queues {
     }
 
     /// Receives so many messages at most; what was received too often joins the dead letters.
-    pub fn receive(&mut self, url: &str, most: usize, now: Timestamp) -> Vec<Message> {
-        let received = self.queue(url).receive(most, now);
-        let (worn, good): (Vec<_>, Vec<_>) = received.into_iter().partition(|each| each.receives > MOST_RECEIVES);
-        for message in worn {
+    pub fn receive(&mut self, url: &str, max: usize, now: Timestamp) -> Vec<Message> {
+        let received = self.queue(url).receive(max, now);
+        let (over_limit, within_limit): (Vec<_>, Vec<_>) =
+            received.into_iter().partition(|each| each.receive_count > MAX_RECEIVES);
+        for message in over_limit {
             self.delete(url, &message.receipt);
-            if let Some((_, dead)) = QUEUES.iter().find(|(queue, _)| *queue == url) {
+            if let Some((_, dead_letter_queue)) = QUEUES.iter().find(|(queue, _)| *queue == url) {
                 let (id, group) = (message.id.clone(), message.group.clone());
-                self.queue(dead).send(group, id, message.body, message.attributes, now);
+                self.queue(dead_letter_queue).send(group, id, message.body, message.attributes, now);
             }
         }
-        good
+        within_limit
     }
 
     /// Deletes what was received last with this receipt.
@@ -99,7 +100,7 @@ impl Queues {
     }
 
     /// Takes a message out of a queue by its id, as a person does.
-    pub fn take_out(&mut self, url: &str, id: &str) {
+    pub fn remove_by_id(&mut self, url: &str, id: &str) {
         let queue = self.queue(url);
         let numbers: Vec<u64> =
             queue.messages.iter().filter(|(_, each)| each.id == id).map(|(number, _)| *number).collect();
@@ -107,12 +108,12 @@ impl Queues {
     }
 
     /// Puts a message into a queue, whatever was sent before.
-    pub fn put(&mut self, url: &str, message: Message, token: String, now: Timestamp) {
+    pub fn enqueue(&mut self, url: &str, message: Message, token: String, now: Timestamp) {
         self.queue(url).send(message.group, token, message.body, message.attributes, now);
     }
 
     /// Ends the time of every message that is hidden.
-    pub fn show(&mut self, url: &str) {
+    pub fn make_all_visible(&mut self, url: &str) {
         let queue = self.queue(url);
         for (_, number) in std::mem::take(&mut queue.hidden) {
             queue.available.insert(number);
@@ -124,21 +125,27 @@ impl Queues {
 
     /// When the next hidden message is shown.
     #[must_use]
-    pub fn next_shown(&self, url: &str) -> Option<Timestamp> {
+    pub fn next_visible_at(&self, url: &str) -> Option<Timestamp> {
         self.0.get(url)?.hidden.first().map(|(until, _)| *until)
     }
 
-    pub(crate) fn answer(&mut self, operation: &str, request: &Value, now: Timestamp) -> Answer {
-        let text = |name: &str| request[name].as_str().unwrap_or_default().to_owned();
-        let queue = self.queue(&text("QueueUrl"));
+    pub(crate) fn handle(&mut self, operation: &str, request: &Value, now: Timestamp) -> ServiceResponse {
+        let string_field = |name: &str| request[name].as_str().unwrap_or_default().to_owned();
+        let queue = self.queue(&string_field("QueueUrl"));
         match operation {
             "SendMessage" => {
-                let (group, token) = (text("MessageGroupId"), text("MessageDeduplicationId"));
-                Answer::ok(queue.send(group, token, text("MessageBody"), request["MessageAttributes"].clone(), now))
+                let (group, token) = (string_field("MessageGroupId"), string_field("MessageDeduplicationId"));
+                ServiceResponse::ok(queue.send(
+                    group,
+                    token,
+                    string_field("MessageBody"),
+                    request["MessageAttributes"].clone(),
+                    now,
+                ))
             }
             "ChangeMessageVisibility" => {
                 let seconds = request["VisibilityTimeout"].as_u64().unwrap_or_default();
-                queue.change_visibility(&text("ReceiptHandle"), Duration::from_secs(seconds), now)
+                queue.change_visibility(&string_field("ReceiptHandle"), Duration::from_secs(seconds), now)
             }
             _ => panic!("nobody asks SQS for {operation}"),
         }
@@ -147,20 +154,20 @@ impl Queues {
 
 impl Queue {
     fn send(&mut self, group: String, token: String, body: String, attributes: Value, now: Timestamp) -> Value {
-        while self.known_since.front().is_some_and(|(at, _)| now >= *at + DEDUPLICATION) {
-            let Some((_, known)) = self.known_since.pop_front() else { break };
-            self.known.remove(&known);
+        while self.dedup_order.front().is_some_and(|(at, _)| now >= *at + DEDUPLICATION_INTERVAL) {
+            let Some((_, expired)) = self.dedup_order.pop_front() else { break };
+            self.dedup_entries.remove(&expired);
         }
         // Of each group by itself (the template's `DeduplicationScope`).
-        let known = (group.clone(), token);
-        if let Some(sent) = self.known.get(&known) {
+        let dedup_key = (group.clone(), token);
+        if let Some(sent) = self.dedup_entries.get(&dedup_key) {
             return sent.clone();
         }
         self.sent += 1;
         let (number, id) = (self.sent, format!("message-{}", self.sent));
         let sent = json!({"MessageId": id, "SequenceNumber": number.to_string()});
-        self.known.insert(known.clone(), sent.clone());
-        self.known_since.push_back((now, known));
+        self.dedup_entries.insert(dedup_key.clone(), sent.clone());
+        self.dedup_order.push_back((now, dedup_key));
         let receipt = String::new();
         let message = Message {
             id,
@@ -168,7 +175,7 @@ impl Queue {
             body,
             attributes,
             receipt,
-            receives: 0,
+            receive_count: 0,
             sent_at: now,
             received_at: now,
             hidden_until: None,
@@ -179,7 +186,7 @@ impl Queue {
     }
 
     /// What time does by itself.
-    fn pass(&mut self, now: Timestamp) {
+    fn advance_to(&mut self, now: Timestamp) {
         while let Some((until, number)) = self.hidden.first().copied().filter(|(until, _)| *until <= now) {
             self.hidden.remove(&(until, number));
             self.available.insert(number);
@@ -187,25 +194,28 @@ impl Queue {
                 message.hidden_until = None;
             }
         }
-        while let Some((number, _)) = self.messages.first_key_value().filter(|(_, first)| now >= first.sent_at + KEPT) {
+        while let Some((number, _)) =
+            self.messages.first_key_value().filter(|(_, first)| now >= first.sent_at + RETENTION)
+        {
             let number = *number;
             self.remove(number);
         }
     }
 
-    fn receive(&mut self, most: usize, now: Timestamp) -> Vec<Message> {
-        self.pass(now);
+    fn receive(&mut self, max: usize, now: Timestamp) -> Vec<Message> {
+        self.advance_to(now);
         // A group is closed as long as any of its messages is hidden.
         let hidden = self.hidden.iter().filter_map(|(_, number)| self.messages.get(number));
-        let closed: HashSet<&str> = hidden.map(|message| message.group.as_str()).collect();
-        let open = |number: &&u64| self.messages.get(number).is_some_and(|each| !closed.contains(each.group.as_str()));
-        let numbers: Vec<u64> = self.available.iter().filter(open).take(most).copied().collect();
+        let locked_groups: HashSet<&str> = hidden.map(|message| message.group.as_str()).collect();
+        let is_available =
+            |number: &&u64| self.messages.get(number).is_some_and(|each| !locked_groups.contains(each.group.as_str()));
+        let numbers: Vec<u64> = self.available.iter().filter(is_available).take(max).copied().collect();
         let mut received = Vec::new();
         for number in numbers {
             let Some(message) = self.messages.get_mut(&number) else { continue };
-            let until = now + VISIBILITY;
-            message.receives += 1;
-            message.receipt = format!("{number}-{}", message.receives);
+            let until = now + VISIBILITY_TIMEOUT;
+            message.receive_count += 1;
+            message.receipt = format!("{number}-{}", message.receive_count);
             (message.received_at, message.hidden_until) = (now, Some(until));
             received.push(message.clone());
             self.available.remove(&number);
@@ -215,31 +225,36 @@ impl Queue {
     }
 
     /// The message that was received last with this receipt.
-    fn number(&self, receipt: &str) -> Option<u64> {
+    fn number_of_receipt(&self, receipt: &str) -> Option<u64> {
         let number = receipt.split_once('-')?.0.parse().ok()?;
         self.messages.get(&number).filter(|message| message.receipt == receipt).map(|_| number)
     }
 
-    fn change_visibility(&mut self, receipt: &str, wait: Duration, now: Timestamp) -> Answer {
-        self.pass(now);
-        let refused = |why: &str| Answer::refusal("com.amazonaws.sqs#InvalidParameterValue", why);
-        let Some(number) = self.number(receipt) else { return refused("The receipt handle has expired.") };
-        let Some(message) = self.messages.get_mut(&number) else { return refused("There is no such message.") };
-        let Some(hidden_until) = message.hidden_until else {
-            return Answer::refusal("com.amazonaws.sqs#MessageNotInflight", "The message is not in flight.");
+    fn change_visibility(&mut self, receipt: &str, wait: Duration, now: Timestamp) -> ServiceResponse {
+        self.advance_to(now);
+        let invalid_parameter =
+            |message: &str| ServiceResponse::error("com.amazonaws.sqs#InvalidParameterValue", message);
+        let Some(number) = self.number_of_receipt(receipt) else {
+            return invalid_parameter("The receipt handle has expired.");
         };
-        if now + wait > message.received_at + LONGEST_HIDDEN {
-            return refused("Total VisibilityTimeout for the message is beyond the limit.");
+        let Some(message) = self.messages.get_mut(&number) else {
+            return invalid_parameter("There is no such message.");
+        };
+        let Some(hidden_until) = message.hidden_until else {
+            return ServiceResponse::error("com.amazonaws.sqs#MessageNotInflight", "The message is not in flight.");
+        };
+        if now + wait > message.received_at + MAX_VISIBILITY {
+            return invalid_parameter("Total VisibilityTimeout for the message is beyond the limit.");
         }
         self.hidden.remove(&(hidden_until, number));
         message.hidden_until = Some(now + wait);
         self.hidden.insert((now + wait, number));
-        self.pass(now);
-        Answer::ok(json!({}))
+        self.advance_to(now);
+        ServiceResponse::ok(json!({}))
     }
 
     fn delete(&mut self, receipt: &str) {
-        if let Some(number) = self.number(receipt) {
+        if let Some(number) = self.number_of_receipt(receipt) {
             self.remove(number);
         }
     }
@@ -256,15 +271,15 @@ impl Queue {
 impl Message {
     /// What its texts hold of the heap, in bytes. The attributes are null but for dead letters.
     #[must_use]
-    pub fn held(&self) -> usize {
+    pub fn heap_bytes(&self) -> usize {
         [&self.id, &self.group, &self.body, &self.receipt].into_iter().map(String::capacity).sum()
     }
 
     /// As Lambda hands it to a function.
     #[must_use]
-    pub fn record(&self) -> Value {
+    pub fn to_lambda_record(&self) -> Value {
         let attributes: Map<String, Value> = [
-            ("ApproximateReceiveCount", self.receives.to_string()),
+            ("ApproximateReceiveCount", self.receive_count.to_string()),
             ("SentTimestamp", self.sent_at.as_millisecond().to_string()),
             ("ApproximateFirstReceiveTimestamp", self.received_at.as_millisecond().to_string()),
             ("MessageGroupId", self.group.clone()),
@@ -273,8 +288,8 @@ impl Message {
         .map(|(name, value)| (name.to_owned(), Value::from(value)))
         .into_iter()
         .collect();
-        let given = self.attributes.as_object().into_iter().flatten();
-        let given: Map<String, Value> = given
+        let raw_attributes = self.attributes.as_object().into_iter().flatten();
+        let message_attributes: Map<String, Value> = raw_attributes
             .map(|(name, value)| {
                 let value = json!({"dataType": value["DataType"], "stringValue": value["StringValue"]});
                 (name.clone(), value)
@@ -282,7 +297,7 @@ impl Message {
             .collect();
         json!({
             "messageId": self.id, "receiptHandle": self.receipt, "body": self.body, "attributes": attributes,
-            "messageAttributes": given, "md5OfBody": "", "eventSource": "aws:sqs", "awsRegion": "eu-west-1",
+            "messageAttributes": message_attributes, "md5OfBody": "", "eventSource": "aws:sqs", "awsRegion": "eu-west-1",
             "eventSourceARN": "arn:aws:sqs:eu-west-1:123456789012:queue.fifo",
         })
     }

@@ -14,15 +14,15 @@ pub(crate) struct Tokens<'a> {
 }
 
 impl<'a> Tokens<'a> {
-    pub(crate) fn of(expression: &'a str, request: &'a Value) -> Self {
+    pub(crate) fn tokenize(expression: &'a str, request: &'a Value) -> Self {
         let is_word = |c: char| c.is_alphanumeric() || "_#:".contains(c);
         let mut rest = VecDeque::new();
         let mut text = expression.trim_start();
         while let Some(first) = text.chars().next() {
-            let long = ["<>", "<=", ">="].iter().any(|sign| text.starts_with(sign));
+            let is_two_chars = ["<>", "<=", ">="].iter().any(|sign| text.starts_with(sign));
             let end = match is_word(first) {
                 true => text.find(|c| !is_word(c)).unwrap_or(text.len()),
-                false if long => 2,
+                false if is_two_chars => 2,
                 false => 1,
             };
             let (token, after) = text.split_at(end);
@@ -41,7 +41,7 @@ impl<'a> Tokens<'a> {
     }
 
     /// Takes this word, if it is the next.
-    pub(crate) fn takes(&mut self, word: &str) -> bool {
+    pub(crate) fn eat(&mut self, word: &str) -> bool {
         let is_next = self.peek() == Some(word);
         if is_next {
             self.rest.pop_front();
@@ -49,13 +49,13 @@ impl<'a> Tokens<'a> {
         is_next
     }
 
-    pub(crate) fn must(&mut self, word: &str) {
+    pub(crate) fn expect(&mut self, word: &str) {
         let next = self.next();
         assert_eq!(next, word, "in an expression");
     }
 
     /// The attribute that the next word names.
-    pub(crate) fn name(&mut self) -> &'a str {
+    pub(crate) fn attribute_name(&mut self) -> &'a str {
         let word = self.next();
         if word.starts_with('#') {
             return self.request["ExpressionAttributeNames"][word]
@@ -66,17 +66,17 @@ impl<'a> Tokens<'a> {
     }
 
     /// What the next operand is in an item, if it is anything.
-    pub(crate) fn value(&mut self, item: &Item) -> Option<Value> {
+    pub(crate) fn operand(&mut self, item: &Item) -> Option<Value> {
         if self.peek().is_some_and(|word| word.starts_with(':')) {
             let word = self.next();
             let value = self.request["ExpressionAttributeValues"].get(word);
             return Some(value.unwrap_or_else(|| panic!("{word} has no value")).clone());
         }
-        item.get(self.name()).cloned()
+        item.get(self.attribute_name()).cloned()
     }
 }
 
 /// A number of the protocol.
-pub(crate) fn number(value: &Value) -> Option<i64> {
+pub(crate) fn number_value(value: &Value) -> Option<i64> {
     value["N"].as_str()?.parse().ok()
 }

@@ -2,22 +2,22 @@
 
 use serde_json::{Value, json};
 
-use crate::aws_fake::tokens::{Item, Tokens, number};
+use crate::aws_fake::tokens::{Item, Tokens, number_value};
 
 const CLAUSES: [&str; 4] = ["SET", "REMOVE", "ADD", "DELETE"];
 
 /// The item as an expression makes it.
-pub(crate) fn updated(expression: &str, request: &Value, before: &Item) -> Item {
-    let mut tokens = Tokens::of(expression, request);
+pub(crate) fn apply_update(expression: &str, request: &Value, before: &Item) -> Item {
+    let mut tokens = Tokens::tokenize(expression, request);
     let mut item = before.clone();
     while tokens.peek().is_some() {
         let clause = tokens.next();
         assert!(CLAUSES.contains(&clause), "{clause} begins nothing in {expression}");
         loop {
-            let name = tokens.name();
+            let name = tokens.attribute_name();
             match clause {
                 "SET" => {
-                    tokens.must("=");
+                    tokens.expect("=");
                     // Every operand is as it was before.
                     let value = sum(&mut tokens, before);
                     item.insert(name.to_owned(), value.unwrap_or_else(|| panic!("nothing to set {name} to")));
@@ -26,15 +26,15 @@ pub(crate) fn updated(expression: &str, request: &Value, before: &Item) -> Item 
                     item.remove(name);
                 }
                 _ => {
-                    let value = tokens.value(before).unwrap_or_else(|| panic!("nothing to {clause} at {name}"));
-                    let there = before.get(name);
-                    match if clause == "ADD" { added(there, &value) } else { without(there, &value) } {
+                    let value = tokens.operand(before).unwrap_or_else(|| panic!("nothing to {clause} at {name}"));
+                    let current = before.get(name);
+                    match if clause == "ADD" { add_value(current, &value) } else { remove_members(current, &value) } {
                         Some(value) => item.insert(name.to_owned(), value),
                         None => item.remove(name),
                     };
                 }
             }
-            if !tokens.takes(",") {
+            if !tokens.eat(",") {
                 break;
             }
         }
@@ -44,32 +44,32 @@ pub(crate) fn updated(expression: &str, request: &Value, before: &Item) -> Item 
 
 fn sum(tokens: &mut Tokens<'_>, item: &Item) -> Option<Value> {
     let first = operand(tokens, item);
-    if !tokens.takes("+") {
+    if !tokens.eat("+") {
         return first;
     }
     let second = operand(tokens, item)?;
-    added(first.as_ref(), &second)
+    add_value(first.as_ref(), &second)
 }
 
 fn operand(tokens: &mut Tokens<'_>, item: &Item) -> Option<Value> {
-    if !tokens.takes("if_not_exists") {
-        return tokens.value(item);
+    if !tokens.eat("if_not_exists") {
+        return tokens.operand(item);
     }
-    tokens.must("(");
-    let there = tokens.value(item);
-    tokens.must(",");
-    let otherwise = operand(tokens, item);
-    tokens.must(")");
-    there.or(otherwise)
+    tokens.expect("(");
+    let current = tokens.operand(item);
+    tokens.expect(",");
+    let fallback = operand(tokens, item);
+    tokens.expect(")");
+    current.or(fallback)
 }
 
 /// A number and another, or a set and what joins it.
-fn added(there: Option<&Value>, value: &Value) -> Option<Value> {
-    if let Some(more) = number(value) {
-        let sum = there.and_then(number).unwrap_or_default() + more;
+fn add_value(current: Option<&Value>, value: &Value) -> Option<Value> {
+    if let Some(more) = number_value(value) {
+        let sum = current.and_then(number_value).unwrap_or_default() + more;
         return Some(json!({"N": sum.to_string()}));
     }
-    let mut set = members(there);
+    let mut set = members(current);
     for member in members(Some(value)) {
         if !set.contains(&member) {
             set.push(member);
@@ -79,10 +79,10 @@ fn added(there: Option<&Value>, value: &Value) -> Option<Value> {
 }
 
 /// A set without some of it; an empty one is none.
-fn without(there: Option<&Value>, value: &Value) -> Option<Value> {
-    let gone = members(Some(value));
-    let left: Vec<String> = members(there).into_iter().filter(|member| !gone.contains(member)).collect();
-    (!left.is_empty()).then(|| json!({"SS": left}))
+fn remove_members(current: Option<&Value>, value: &Value) -> Option<Value> {
+    let removed = members(Some(value));
+    let remaining: Vec<String> = members(current).into_iter().filter(|member| !removed.contains(member)).collect();
+    (!remaining.is_empty()).then(|| json!({"SS": remaining}))
 }
 
 fn members(set: Option<&Value>) -> Vec<String> {

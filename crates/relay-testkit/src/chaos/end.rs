@@ -11,16 +11,18 @@ use tokio::io::BufReader;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-use crate::chaos::fate::{ELSEWHERE, FULL, Fate, TAKEN, full, pick, without_reading};
-use crate::chaos::history::{Came, Item, Kind, Outcome};
-use crate::chaos::kinds::{Ailment, Fault};
-use crate::mock_destination::{Got, request, reset};
+use crate::chaos::fate::{
+    ACCEPTED_BODY, RATE_LIMITED_BODY, REDIRECT_TARGET, ResponsePlan, pick_index, plan_without_reading, rate_limited,
+};
+use crate::chaos::history::{DestinationOutcome, Item, ItemKind, ReceivedItem};
+use crate::chaos::kinds::{DestinationFault, FaultScenario};
+use crate::mock_destination::{ReceivedRequest, read_request, reset_on_close};
 
 /// What both ends take in a second.
-const PER_SECOND: usize = 10;
+const MAX_REQUESTS_PER_SECOND: usize = 10;
 /// The end.
 #[derive(Debug)]
-pub struct End {
+pub struct FaultyDestination {
     address: SocketAddr,
     state: Arc<Mutex<State>>,
     server: JoinHandle<()>,
@@ -29,70 +31,70 @@ pub struct End {
 #[derive(Debug)]
 struct State {
     seed: u64,
-    ailments: Vec<Ailment>,
-    ailing_of_ten: u64,
+    faults: Vec<DestinationFault>,
+    faults_per_ten: u64,
     /// Whether it refuses some for good.
-    refuses: bool,
+    rejects_some: bool,
     key: String,
     /// The calls of the last second, while it is well.
-    calls: VecDeque<Instant>,
+    recent_calls: VecDeque<Instant>,
     /// How often each item came.
-    seen: BTreeMap<Item, u64>,
+    attempts: BTreeMap<Item, u64>,
     connections: u64,
-    came: Vec<Came>,
+    received: Vec<ReceivedItem>,
     event_keys: BTreeSet<String>,
-    unsaid: Vec<Item>,
-    ailed: usize,
-    too_many: usize,
+    accepted_silently: Vec<Item>,
+    faults_hit: usize,
+    rate_limit_violations: usize,
     redirects_followed: usize,
 }
 
 /// What an end knows when all is over.
 #[derive(Debug, Clone, Default)]
-pub struct Report {
+pub struct DestinationReport {
     /// What came to it, in its order.
-    pub came: Vec<Came>,
+    pub received: Vec<ReceivedItem>,
     /// What it took without saying so; an item as often as that was so.
-    pub unsaid: Vec<Item>,
+    pub accepted_silently: Vec<Item>,
     /// How many requests met its ailment, or came with a key that is not its own.
-    pub ailed: usize,
+    pub faults_hit: usize,
     /// How many requests it refused because more than ten came within a second, while it was well.
-    pub too_many: usize,
+    pub rate_limit_violations: usize,
     /// How many requests came where a redirect led.
     pub redirects_followed: usize,
 }
 
-impl Drop for End {
+impl Drop for FaultyDestination {
     fn drop(&mut self) {
         self.server.abort();
     }
 }
 
-impl End {
+impl FaultyDestination {
     /// Starts one that has the ailments of this fault, and knows callers by this key.
     ///
     /// # Panics
     /// When there is no port.
-    pub async fn start(seed: u64, fault: &Fault, key: &str) -> Self {
-        let (mut ailments, ailing_of_ten) = (fault.ailments.clone(), fault.ailing_of_ten);
-        let refuses = ailments.contains(&Ailment::Refuses);
-        ailments.retain(|ailment| *ailment != Ailment::Refuses);
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap_or_else(|fault| panic!("{fault}"));
-        let address = listener.local_addr().unwrap_or_else(|fault| panic!("{fault}"));
+    pub async fn start(seed: u64, scenario: &FaultScenario, key: &str) -> Self {
+        let (mut faults, faults_per_ten) = (scenario.destination_faults.clone(), scenario.faults_per_ten);
+        let rejects_some = faults.contains(&DestinationFault::RejectSome);
+        faults.retain(|fault| *fault != DestinationFault::RejectSome);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap_or_else(|error| panic!("{error}"));
+        let address = listener.local_addr().unwrap_or_else(|error| panic!("{error}"));
         let state = Arc::new(Mutex::new(State {
             seed,
-            ailments,
-            ailing_of_ten,
-            refuses,
+            faults,
+            faults_per_ten,
+            rejects_some,
             key: key.to_owned(),
-            calls: VecDeque::new(),
-            seen: BTreeMap::new(),
+            recent_calls: VecDeque::new(),
+            attempts: BTreeMap::new(),
             connections: 0,
-            came: Vec::new(),
+            received: Vec::new(),
             event_keys: BTreeSet::new(),
-            unsaid: Vec::new(),
-            ailed: 0,
-            too_many: 0,
+            accepted_silently: Vec::new(),
+            faults_hit: 0,
+            rate_limit_violations: 0,
             redirects_followed: 0,
         }));
         let shared = Arc::clone(&state);
@@ -111,24 +113,24 @@ impl End {
     }
 
     /// From now on it knows callers by this key, and by no other.
-    pub fn rotate(&self, key: &str) {
+    pub fn rotate_key(&self, key: &str) {
         key.clone_into(&mut lock(&self.state).key);
     }
 
     /// It is well from now on; what it refuses for good, it goes on refusing.
-    pub fn heal(&self) {
-        lock(&self.state).ailments.clear();
+    pub fn clear_faults(&self) {
+        lock(&self.state).faults.clear();
     }
 
     /// What it knows.
     #[must_use]
-    pub fn report(&self) -> Report {
+    pub fn report(&self) -> DestinationReport {
         let state = lock(&self.state);
-        Report {
-            came: state.came.clone(),
-            unsaid: state.unsaid.clone(),
-            ailed: state.ailed,
-            too_many: state.too_many,
+        DestinationReport {
+            received: state.received.clone(),
+            accepted_silently: state.accepted_silently.clone(),
+            faults_hit: state.faults_hit,
+            rate_limit_violations: state.rate_limit_violations,
             redirects_followed: state.redirects_followed,
         }
     }
@@ -140,134 +142,151 @@ fn lock(state: &Mutex<State>) -> std::sync::MutexGuard<'_, State> {
 
 impl State {
     /// A number that follows from the seed and from what it is for.
-    fn chance(&self, what: impl std::hash::Hash) -> u64 {
+    fn pseudo_random(&self, input: impl std::hash::Hash) -> u64 {
         let mut hasher = DefaultHasher::new();
-        (self.seed, what).hash(&mut hasher);
+        (self.seed, input).hash(&mut hasher);
         hasher.finish()
     }
 
     /// Whether a new connection is reset before anything is read of it.
-    fn resets_unread(&mut self) -> bool {
+    fn should_reset_connection(&mut self) -> bool {
         self.connections += 1;
-        let chance = self.chance(("connection", self.connections));
-        let resets = self.ailments.get(pick(chance, self.ailments.len())) == Some(&Ailment::Resets);
-        let resets = resets && (chance >> 32) % 10 < self.ailing_of_ten;
-        self.ailed += usize::from(resets);
+        let random = self.pseudo_random(("connection", self.connections));
+        let resets = self.faults.get(pick_index(random, self.faults.len())) == Some(&DestinationFault::Reset);
+        let resets = resets && (random >> 32) % 10 < self.faults_per_ten;
+        self.faults_hit += usize::from(resets);
         resets
     }
 
     /// Whether there is room for another call within this second. Who is not well says something else anyway.
-    fn has_room(&mut self) -> bool {
-        if !self.ailments.is_empty() {
+    fn check_rate_limit(&mut self) -> bool {
+        if !self.faults.is_empty() {
             return true;
         }
         let now = Instant::now();
-        while self.calls.front().is_some_and(|at| now.duration_since(*at) >= Duration::from_secs(1)) {
-            self.calls.pop_front();
+        while self.recent_calls.front().is_some_and(|at| now.duration_since(*at) >= Duration::from_secs(1)) {
+            self.recent_calls.pop_front();
         }
-        if self.calls.len() >= PER_SECOND {
-            self.too_many += 1;
+        if self.recent_calls.len() >= MAX_REQUESTS_PER_SECOND {
+            self.rate_limit_violations += 1;
             return false;
         }
-        self.calls.push_back(now);
+        self.recent_calls.push_back(now);
         true
     }
 
-    fn fate(&mut self, got: &Got) -> Fate {
-        if got.path == ELSEWHERE {
+    fn plan_response(&mut self, request: &ReceivedRequest) -> ResponsePlan {
+        if request.path == REDIRECT_TARGET {
             self.redirects_followed += 1;
-            return Fate::Answer(200, Vec::new(), TAKEN);
+            return ResponsePlan::Respond(200, Vec::new(), ACCEPTED_BODY);
         }
-        let has_room = self.has_room();
-        if got.method == "GET" {
-            let (status, list) = if has_room { (200, "[]") } else { (429, FULL) };
-            return Fate::Answer(status, Vec::new(), list);
+        let within_limit = self.check_rate_limit();
+        if request.method == "GET" {
+            let (status, list) = if within_limit { (200, "[]") } else { (429, RATE_LIMITED_BODY) };
+            return ResponsePlan::Respond(status, Vec::new(), list);
         }
-        let item = item_of(got).unwrap_or_else(|| panic!("nobody sent this: {} {}", got.path, got.text()));
-        let (fate, outcome) = if has_room { self.meet(got, &item) } else { (full(), Outcome::Failed) };
-        self.came.push(Came { item, outcome, at: Timestamp::now() });
-        fate
+        let item = item_from_request(request)
+            .unwrap_or_else(|| panic!("nobody sent this: {} {}", request.path, request.text()));
+        let (plan, outcome) =
+            if within_limit { self.respond(request, &item) } else { (rate_limited(), DestinationOutcome::Failed) };
+        self.received.push(ReceivedItem { item, outcome, at: Timestamp::now() });
+        plan
     }
 
-    fn meet(&mut self, got: &Got, item: &Item) -> (Fate, Outcome) {
+    fn respond(&mut self, request: &ReceivedRequest, item: &Item) -> (ResponsePlan, DestinationOutcome) {
         let key = &self.key;
-        if got.header("authorization") != format!("Bearer {key}") && got.header("x-clay-webhook-auth") != key {
-            self.ailed += 1;
-            return (Fate::Answer(401, Vec::new(), r#"{"message":"Invalid API key"}"#), Outcome::Failed);
+        if request.header("authorization") != format!("Bearer {key}") && request.header("x-clay-webhook-auth") != key {
+            self.faults_hit += 1;
+            return (
+                ResponsePlan::Respond(401, Vec::new(), r#"{"message":"Invalid API key"}"#),
+                DestinationOutcome::Failed,
+            );
         }
-        let times = self.seen.entry(item.clone()).or_default();
-        *times += 1;
-        let times = *times;
-        let chance = self.chance((item, times));
-        let ails = (chance >> 32) % 10 < self.ailing_of_ten;
-        let ailment = self.ailments.get(pick(chance, self.ailments.len())).copied().filter(|_| ails);
-        self.ailed += usize::from(ailment.is_some());
-        let chance = chance >> 40;
-        match ailment.and_then(|ailment| without_reading(ailment, chance)) {
-            Some(fate) => (fate, Outcome::Failed),
-            None => self.read(ailment, got, item),
+        let attempts = self.attempts.entry(item.clone()).or_default();
+        *attempts += 1;
+        let attempt = *attempts;
+        let random = self.pseudo_random((item, attempt));
+        let is_faulty = (random >> 32) % 10 < self.faults_per_ten;
+        let fault = self.faults.get(pick_index(random, self.faults.len())).copied().filter(|_| is_faulty);
+        self.faults_hit += usize::from(fault.is_some());
+        let random = random >> 40;
+        match fault.and_then(|ailment| plan_without_reading(ailment, random)) {
+            Some(plan) => (plan, DestinationOutcome::Failed),
+            None => self.respond_to_body(fault, request, item),
         }
     }
 
     /// What it does with a request that it reads.
-    fn read(&mut self, ailment: Option<Ailment>, got: &Got, item: &Item) -> (Fate, Outcome) {
-        if let Some(status) = self.refusal(item) {
-            self.ailed += 1;
-            return (Fate::Answer(status, Vec::new(), r#"{"success":false,"message":"no"}"#), Outcome::Refused);
+    fn respond_to_body(
+        &mut self,
+        fault: Option<DestinationFault>,
+        request: &ReceivedRequest,
+        item: &Item,
+    ) -> (ResponsePlan, DestinationOutcome) {
+        if let Some(status) = self.rejection_status(item) {
+            self.faults_hit += 1;
+            return (
+                ResponsePlan::Respond(status, Vec::new(), r#"{"success":false,"message":"no"}"#),
+                DestinationOutcome::Rejected,
+            );
         }
-        if !self.is_new(got, item) {
-            let known = r#"{"message":"Idempotency key in use"}"#;
-            return (Fate::Answer(409, Vec::new(), known), Outcome::Failed);
+        if !self.is_new(request, item) {
+            let conflict_body = r#"{"message":"Idempotency key in use"}"#;
+            return (ResponsePlan::Respond(409, Vec::new(), conflict_body), DestinationOutcome::Failed);
         }
-        let fate = match ailment {
-            Some(Ailment::BreaksOff) => Fate::BreakOff(200),
-            Some(Ailment::Drips) => Fate::Drip,
-            Some(Ailment::TakesThenResets) => {
-                self.unsaid.push(item.clone());
-                Fate::Reset
+        let plan = match fault {
+            Some(DestinationFault::TruncatedBody) => ResponsePlan::TruncatedBody(200),
+            Some(DestinationFault::SlowBody) => ResponsePlan::Drip,
+            Some(DestinationFault::AcceptThenReset) => {
+                self.accepted_silently.push(item.clone());
+                ResponsePlan::Reset
             }
-            _ => Fate::Answer(200, vec![("Content-Type", "application/json".to_owned())], TAKEN),
+            _ => ResponsePlan::Respond(200, vec![("Content-Type", "application/json".to_owned())], ACCEPTED_BODY),
         };
-        (fate, Outcome::Taken)
+        (plan, DestinationOutcome::Accepted)
     }
 
     /// The status with which it refuses an item for good: one of every three steps of a contact.
-    fn refusal(&self, item: &Item) -> Option<u16> {
-        let place = u32::try_from(self.chance(("refuses", &item.contact)) % 3).unwrap_or_default();
+    fn rejection_status(&self, item: &Item) -> Option<u16> {
+        let offset = u32::try_from(self.pseudo_random(("refuses", &item.contact)) % 3).unwrap_or_default();
         let statuses: &[u16] = match item.kind {
-            Kind::Webhook => &[400, 422],
-            Kind::Contact | Kind::Event => &[400, 404, 422],
+            ItemKind::Webhook => &[400, 422],
+            ItemKind::Contact | ItemKind::Event => &[400, 404, 422],
         };
-        let refuses = self.refuses && (item.step + place).is_multiple_of(3);
-        refuses.then(|| statuses.get(pick(self.chance(item), statuses.len())).copied()).flatten()
+        let rejects = self.rejects_some && (item.step + offset).is_multiple_of(3);
+        rejects.then(|| statuses.get(pick_index(self.pseudo_random(item), statuses.len())).copied()).flatten()
     }
 
     /// Whether an item is none that it knows: an event whose key came before.
-    fn is_new(&mut self, got: &Got, item: &Item) -> bool {
-        let key = got.header("idempotency-key");
-        item.kind != Kind::Event || key.is_empty() || self.event_keys.insert(key.to_owned())
+    fn is_new(&mut self, request: &ReceivedRequest, item: &Item) -> bool {
+        let key = request.header("idempotency-key");
+        item.kind != ItemKind::Event || key.is_empty() || self.event_keys.insert(key.to_owned())
     }
 }
 
 /// What a request is about.
-fn item_of(got: &Got) -> Option<Item> {
-    let kind = if got.path.ends_with("/events/send") {
-        Kind::Event
-    } else if got.path.ends_with("/contacts/update") {
-        Kind::Contact
+fn item_from_request(request: &ReceivedRequest) -> Option<Item> {
+    let kind = if request.path.ends_with("/events/send") {
+        ItemKind::Event
+    } else if request.path.ends_with("/contacts/update") {
+        ItemKind::Contact
     } else {
-        Kind::Webhook
+        ItemKind::Webhook
     };
-    Item::read(kind, &got.body)
+    Item::parse_body(kind, &request.body)
 }
 
 async fn serve(mut stream: BufReader<TcpStream>, state: Arc<Mutex<State>>) {
-    if lock(&state).resets_unread() {
-        return reset(&stream);
+    if lock(&state).should_reset_connection() {
+        return reset_on_close(&stream);
     }
-    while let Some(got) = request(&mut stream).await {
-        let fate = if got.method == "HEAD" { Fate::Answer(200, Vec::new(), "") } else { lock(&state).fate(&got) };
-        if fate.meet(&mut stream).await.is_none() {
+    while let Some(received) = read_request(&mut stream).await {
+        let plan = if received.method == "HEAD" {
+            ResponsePlan::Respond(200, Vec::new(), "")
+        } else {
+            lock(&state).plan_response(&received)
+        };
+        if plan.execute(&mut stream).await.is_none() {
             return;
         }
     }

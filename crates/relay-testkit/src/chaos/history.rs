@@ -10,7 +10,7 @@ use serde_json::Value;
 
 /// What an item is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
+pub enum ItemKind {
     /// A webhook: a repeat is told by its id.
     Webhook,
     /// A contact's update: every request is an update of its own.
@@ -27,31 +27,31 @@ pub struct Item {
     /// Which of its steps.
     pub step: u32,
     /// What it is.
-    pub kind: Kind,
+    pub kind: ItemKind,
 }
 
 impl Item {
     /// The item that a body of that kind is about.
     #[must_use]
-    pub fn read(kind: Kind, body: &[u8]) -> Option<Self> {
+    pub fn parse_body(kind: ItemKind, body: &[u8]) -> Option<Self> {
         let body: Value = serde_json::from_slice(body).ok()?;
         let (contact, step) = match kind {
-            Kind::Webhook => (&body["contactIdentity"]["email"], &body["contact"]["step"]),
-            Kind::Contact => (&body["email"], &body["step"]),
-            Kind::Event => (&body["email"], &body["eventProperties"]["step"]),
+            ItemKind::Webhook => (&body["contactIdentity"]["email"], &body["contact"]["step"]),
+            ItemKind::Contact => (&body["email"], &body["step"]),
+            ItemKind::Event => (&body["email"], &body["eventProperties"]["step"]),
         };
         Some(Self { contact: contact.as_str()?.to_owned(), step: step.as_u64()?.try_into().ok()?, kind })
     }
 
     /// The item that a delivery is about.
     #[must_use]
-    pub fn of(delivery: &Delivery) -> Option<Self> {
+    pub fn from_delivery(delivery: &Delivery) -> Option<Self> {
         let kind = match delivery.kind {
-            DeliveryKind::ClayRow { .. } => Kind::Webhook,
-            DeliveryKind::LoopsContact => Kind::Contact,
-            DeliveryKind::LoopsEvent { .. } => Kind::Event,
+            DeliveryKind::ClayRow { .. } => ItemKind::Webhook,
+            DeliveryKind::LoopsContact => ItemKind::Contact,
+            DeliveryKind::LoopsEvent { .. } => ItemKind::Event,
         };
-        Self::read(kind, &delivery.body)
+        Self::parse_body(kind, &delivery.body)
     }
 }
 
@@ -63,43 +63,43 @@ impl fmt::Display for Item {
 
 /// What the sender of an item has done, and what it was told. Times are those since the beginning.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Told {
+pub struct SentItem {
     /// How many requests there were.
     pub requests: usize,
     /// How many of them were acknowledged.
     pub acknowledged: usize,
     /// How many of those were stored, to be delivered later.
-    pub stored: usize,
+    pub queued: usize,
     /// How many of them came to no answer of the relay: what became of them, their sender cannot know.
     pub unanswered: usize,
     /// How many of them were answered with the far end's refusal.
-    pub refused: usize,
+    pub rejected: usize,
     /// Whether the last one was.
-    pub refused_at_last: bool,
+    pub last_rejected: bool,
     /// When the first was begun.
-    pub begun: Duration,
+    pub started_at: Duration,
     /// When the last had come to its end.
-    pub over: Duration,
+    pub finished_at: Duration,
 }
 
 /// What the far end did with a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub enum DestinationOutcome {
     /// It took it.
-    Taken,
+    Accepted,
     /// It refused it for good.
-    Refused,
+    Rejected,
     /// Neither: it may come again.
     Failed,
 }
 
 /// A request at the far end.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Came {
+pub struct ReceivedItem {
     /// What it was about.
     pub item: Item,
     /// What was done with it.
-    pub outcome: Outcome,
+    pub outcome: DestinationOutcome,
     /// When, for who reads a log beside it.
     pub at: Timestamp,
 }
@@ -119,17 +119,17 @@ pub struct DeadLetter {
 #[derive(Debug, Clone, Default)]
 pub struct History {
     /// What was sent, and what its sender was told.
-    pub sent: BTreeMap<Item, Told>,
+    pub sent: BTreeMap<Item, SentItem>,
     /// What came to the far end, in its order.
-    pub came: Vec<Came>,
+    pub received: Vec<ReceivedItem>,
     /// What the far end took without saying so; an item as often as that was so.
-    pub unsaid: Vec<Item>,
+    pub accepted_silently: Vec<Item>,
     /// What may have been under way when the relay was killed; an item once for each kill.
-    pub under_way: Vec<Item>,
+    pub in_flight_at_crash: Vec<Item>,
     /// What the relay keeps for a person when all is over.
     pub dead_letters: Vec<DeadLetter>,
     /// How many requests an end that was well had to refuse, because more than ten came within a second.
-    pub too_many: usize,
+    pub rate_limit_violations: usize,
     /// How many requests came where a redirect led.
     pub redirects_followed: usize,
     /// How many deliveries still waited when nobody waited for them any more.
@@ -137,27 +137,28 @@ pub struct History {
     /// Whether there was to be a fault.
     pub is_faulty: bool,
     /// How many requests the far end did not answer well, by its ailment, and how often the relay was struck.
-    pub struck: usize,
+    pub faults_hit: usize,
 }
 
 impl fmt::Display for History {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (item, told) in &self.sent {
-            let (begun, over) = (told.begun.as_secs_f64(), told.over.as_secs_f64());
-            write!(f, "{item}, from {begun:.3} to {over:.3} s: {} requests, ", told.requests)?;
+        for (item, sent_item) in &self.sent {
+            let (started, finished) = (sent_item.started_at.as_secs_f64(), sent_item.finished_at.as_secs_f64());
+            write!(f, "{item}, from {started:.3} to {finished:.3} s: {} requests, ", sent_item.requests)?;
             writeln!(
                 f,
                 "{} acknowledged ({} stored), {} unanswered, {} refused",
-                told.acknowledged, told.stored, told.unanswered, told.refused
+                sent_item.acknowledged, sent_item.queued, sent_item.unanswered, sent_item.rejected
             )?;
         }
-        for Came { item, outcome, at } in &self.came {
+        for ReceivedItem { item, outcome, at } in &self.received {
             writeln!(f, "{at} {item}: {outcome:?}")?;
         }
-        let notes = [("taken without a word", &self.unsaid), ("under way at a kill", &self.under_way)];
-        for (what, items) in notes {
+        let item_lists =
+            [("taken without a word", &self.accepted_silently), ("under way at a kill", &self.in_flight_at_crash)];
+        for (label, items) in item_lists {
             for item in items {
-                writeln!(f, "{what}: {item}")?;
+                writeln!(f, "{label}: {item}")?;
             }
         }
         for DeadLetter { item, reason, status } in &self.dead_letters {

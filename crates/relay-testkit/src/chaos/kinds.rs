@@ -5,202 +5,217 @@ use std::time::Duration;
 use fastrand::Rng;
 
 /// How many of ten requests meet an ailment where nothing else is said.
-const MOST: u64 = 6;
+const DEFAULT_FAULTS_PER_TEN: u64 = 6;
 /// How long most freezes last at most.
-const BRIEFLY: Duration = Duration::from_secs(3);
+const MAX_SHORT_FREEZE: Duration = Duration::from_secs(3);
 
 /// How an end answers a request under a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ailment {
+pub enum DestinationFault {
     /// 429, without a word on when to come again.
-    Full,
+    RateLimited,
     /// 429, and when to come again.
-    FullFor,
+    RateLimitedRetryAfter,
     /// 500.
-    Fails,
+    ServerError,
     /// No answer.
-    Hangs,
+    Hang,
     /// It takes it and says so at once; the body of that answer comes byte by byte.
-    Drips,
+    SlowBody,
     /// The connection is reset before the request is read.
-    Resets,
+    Reset,
     /// The answer breaks off in the middle of its body; it has taken it where its status says so.
-    BreaksOff,
+    TruncatedBody,
     /// 502, as an edge writes it.
-    Html,
+    HtmlError,
     /// It leads somewhere else.
-    Redirects,
+    Redirect,
     /// It takes it, and resets the connection.
-    TakesThenResets,
+    AcceptThenReset,
     /// It refuses some for good, those same ones whenever they come, also when it is well again.
-    Refuses,
+    RejectSome,
 }
 
-impl Ailment {
+impl DestinationFault {
     /// All of them.
     pub const ALL: [Self; 11] = [
-        Self::Full,
-        Self::FullFor,
-        Self::Fails,
-        Self::Hangs,
-        Self::Drips,
-        Self::Resets,
-        Self::BreaksOff,
-        Self::Html,
-        Self::Redirects,
-        Self::TakesThenResets,
-        Self::Refuses,
+        Self::RateLimited,
+        Self::RateLimitedRetryAfter,
+        Self::ServerError,
+        Self::Hang,
+        Self::SlowBody,
+        Self::Reset,
+        Self::TruncatedBody,
+        Self::HtmlError,
+        Self::Redirect,
+        Self::AcceptThenReset,
+        Self::RejectSome,
     ];
 
     /// What the table calls it.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Full => "429",
-            Self::FullFor => "429, Retry-After",
-            Self::Fails => "500",
-            Self::Hangs => "hangs",
-            Self::Drips => "slow drip",
-            Self::Resets => "resets",
-            Self::BreaksOff => "half a body",
-            Self::Html => "502 in HTML",
-            Self::Redirects => "redirects",
-            Self::TakesThenResets => "stored, then reset",
-            Self::Refuses => "refuses some for good",
+            Self::RateLimited => "429",
+            Self::RateLimitedRetryAfter => "429, Retry-After",
+            Self::ServerError => "500",
+            Self::Hang => "hangs",
+            Self::SlowBody => "slow drip",
+            Self::Reset => "resets",
+            Self::TruncatedBody => "half a body",
+            Self::HtmlError => "502 in HTML",
+            Self::Redirect => "redirects",
+            Self::AcceptThenReset => "stored, then reset",
+            Self::RejectSome => "refuses some for good",
         }
     }
 }
 
 /// What is done to the relay while the requests come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Strike {
+pub enum RelayFault {
     /// It is killed at random moments.
     Kill,
     /// Its store refuses to be written.
-    StoreFails,
+    StoreUnwritable,
     /// Its store takes its time.
     StoreSlow,
     /// It is frozen for a while, and the connections that it has kept die meanwhile.
     Freeze,
     /// Its clock is set ahead while it sleeps, by two minutes, or back again.
-    ClockMoves,
+    ClockJump,
     /// The keys of both ends change.
-    KeysRotate,
+    KeyRotation,
     /// A service that it lives on misbehaves: its name as policies have it.
-    Service(&'static str),
+    ServiceOutage(&'static str),
 }
 
 /// A row of the table: what the ends do, and what is done to the relay.
 #[derive(Debug, Clone)]
-pub struct Fault {
+pub struct FaultScenario {
     /// What the table calls it.
     pub name: &'static str,
     /// What the ends do with a request, one of these; nothing where there is none.
-    pub ailments: Vec<Ailment>,
+    pub destination_faults: Vec<DestinationFault>,
     /// How many of ten requests meet one.
-    pub ailing_of_ten: u64,
+    pub faults_per_ten: u64,
     /// What is done to the relay.
-    pub strike: Option<Strike>,
+    pub relay_fault: Option<RelayFault>,
 }
 
-impl Fault {
+impl FaultScenario {
     /// No fault at all.
     #[must_use]
     pub const fn none() -> Self {
-        Self { name: "none", ailments: Vec::new(), ailing_of_ten: 0, strike: None }
+        Self { name: "none", destination_faults: Vec::new(), faults_per_ten: 0, relay_fault: None }
     }
 
     /// Ends that have one ailment.
     #[must_use]
-    pub fn ends(ailment: Ailment) -> Self {
-        Self { name: ailment.name(), ailments: vec![ailment], ailing_of_ten: MOST, strike: None }
+    pub fn destination(fault: DestinationFault) -> Self {
+        Self {
+            name: fault.name(),
+            destination_faults: vec![fault],
+            faults_per_ten: DEFAULT_FAULTS_PER_TEN,
+            relay_fault: None,
+        }
     }
 
     /// Ends that fail now and then, and refuse some for good: so that what is refused has often been put off before.
     #[must_use]
-    pub fn ends_that_fail_and_refuse() -> Self {
-        let ailments = vec![Ailment::Fails, Ailment::Refuses];
-        Self { name: "500, refuses some", ailments, ailing_of_ten: 5, strike: None }
+    pub fn failing_and_rejecting_destination() -> Self {
+        let destination_faults = vec![DestinationFault::ServerError, DestinationFault::RejectSome];
+        Self { name: "500, refuses some", destination_faults, faults_per_ten: 5, relay_fault: None }
     }
 
     /// Ends that have them all.
     #[must_use]
-    pub fn all_ailments() -> Self {
-        Self { name: "all of these", ailments: Ailment::ALL.to_vec(), ailing_of_ten: MOST, strike: None }
+    pub fn all_destination_faults() -> Self {
+        Self {
+            name: "all of these",
+            destination_faults: DestinationFault::ALL.to_vec(),
+            faults_per_ten: DEFAULT_FAULTS_PER_TEN,
+            relay_fault: None,
+        }
     }
 
     /// Something that is done to the relay, the ends being well.
     #[must_use]
-    pub const fn relay(name: &'static str, strike: Strike) -> Self {
-        Self { name, ailments: Vec::new(), ailing_of_ten: 0, strike: Some(strike) }
+    pub const fn relay(name: &'static str, fault: RelayFault) -> Self {
+        Self { name, destination_faults: Vec::new(), faults_per_ten: 0, relay_fault: Some(fault) }
     }
 
     /// Something that is done to the relay, while the ends fail now and then, before or after they have taken it: so seldom that
     /// they do not count as down.
     #[must_use]
-    pub fn relay_and_failing_ends(name: &'static str, strike: Strike) -> Self {
-        let ailments = vec![Ailment::Fails, Ailment::TakesThenResets];
-        Self { name, ailments, ailing_of_ten: 3, strike: Some(strike) }
+    pub fn relay_with_failing_destinations(name: &'static str, fault: RelayFault) -> Self {
+        let destination_faults = vec![DestinationFault::ServerError, DestinationFault::AcceptThenReset];
+        Self { name, destination_faults, faults_per_ten: 3, relay_fault: Some(fault) }
     }
 
     /// Something that is done to the relay, while the ends have every ailment as well.
     #[must_use]
-    pub fn relay_and_ends(name: &'static str, strike: Strike) -> Self {
-        Self { name, ailments: Ailment::ALL.to_vec(), ailing_of_ten: MOST, strike: Some(strike) }
+    pub fn relay_with_faulty_destinations(name: &'static str, fault: RelayFault) -> Self {
+        Self {
+            name,
+            destination_faults: DestinationFault::ALL.to_vec(),
+            faults_per_ten: DEFAULT_FAULTS_PER_TEN,
+            relay_fault: Some(fault),
+        }
     }
 
     /// Those that any form of the relay can meet.
     #[must_use]
-    pub fn of_any_form() -> Vec<Self> {
-        let mut all = vec![Self::none()];
-        all.extend(Ailment::ALL.map(Self::ends));
-        all.push(Self::ends_that_fail_and_refuse());
-        all.push(Self::all_ailments());
-        all.push(Self::relay("relay killed", Strike::Kill));
-        all.push(Self::relay_and_ends("relay killed, all", Strike::Kill));
-        all.push(Self::relay("relay frozen", Strike::Freeze));
-        all.push(Self::relay_and_ends("relay frozen, all", Strike::Freeze));
-        all.push(Self::relay("keys rotate", Strike::KeysRotate));
-        all
+    pub fn common() -> Vec<Self> {
+        let mut scenarios = vec![Self::none()];
+        scenarios.extend(DestinationFault::ALL.map(Self::destination));
+        scenarios.push(Self::failing_and_rejecting_destination());
+        scenarios.push(Self::all_destination_faults());
+        scenarios.push(Self::relay("relay killed", RelayFault::Kill));
+        scenarios.push(Self::relay_with_faulty_destinations("relay killed, all", RelayFault::Kill));
+        scenarios.push(Self::relay("relay frozen", RelayFault::Freeze));
+        scenarios.push(Self::relay_with_faulty_destinations("relay frozen, all", RelayFault::Freeze));
+        scenarios.push(Self::relay("keys rotate", RelayFault::KeyRotation));
+        scenarios
     }
 }
 
 /// How much is sent, and for how long a fault lasts.
 #[derive(Debug, Clone, Copy)]
-pub struct Size {
+pub struct WorkloadSize {
     /// How many contacts send webhooks, and as many others rows.
     pub contacts: u32,
     /// How many steps each has.
     pub steps: u32,
     /// For how long the fault lasts at least.
-    pub lasting: Duration,
+    pub fault_duration: Duration,
     /// The longest time for which it is frozen.
-    pub frozen: Duration,
+    pub max_freeze: Duration,
     /// The longest that is waited, after the fault, until everything is acknowledged, and then until nothing waits.
-    pub patience: Duration,
+    pub timeout: Duration,
 }
 
-impl Size {
+impl WorkloadSize {
     /// That of `make chaos`.
     pub const FULL: Self = Self {
         contacts: 6,
         steps: 8,
-        lasting: Duration::from_secs(24),
-        frozen: Duration::from_secs(20),
-        patience: Duration::from_secs(180),
+        fault_duration: Duration::from_secs(24),
+        max_freeze: Duration::from_secs(20),
+        timeout: Duration::from_secs(180),
     };
     /// That of a test.
     pub const SHORT: Self = Self {
         contacts: 3,
         steps: 4,
-        lasting: Duration::from_secs(3),
-        frozen: Duration::from_secs(3),
-        patience: Duration::from_secs(60),
+        fault_duration: Duration::from_secs(3),
+        max_freeze: Duration::from_secs(3),
+        timeout: Duration::from_secs(60),
     };
 
     /// For how long it is frozen this time: most often briefly.
-    pub fn freeze(self, random: &mut Rng) -> Duration {
-        let most = if random.u32(..4) == 0 { self.frozen } else { BRIEFLY };
-        Duration::from_millis(random.u64(200..=u64::try_from(most.as_millis()).unwrap_or(u64::MAX).max(200)))
+    pub fn freeze_duration(self, random: &mut Rng) -> Duration {
+        let max = if random.u32(..4) == 0 { self.max_freeze } else { MAX_SHORT_FREEZE };
+        Duration::from_millis(random.u64(200..=u64::try_from(max.as_millis()).unwrap_or(u64::MAX).max(200)))
     }
 }

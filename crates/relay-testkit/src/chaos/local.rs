@@ -6,46 +6,46 @@ use std::time::Duration;
 use fastrand::Rng;
 use tokio::sync::watch;
 
-use super::{Form, KEY, NEW_KEY};
-use crate::chaos::end::End;
-use crate::chaos::history::{DeadLetter, Item, Kind};
-use crate::chaos::kinds::{Fault, Size, Strike};
-use crate::deliveries::Listing as _;
-use crate::fake_clock::{Clock, Timers};
-use crate::flaky_proxy::{Cut, Wire};
+use super::{KEY, NEW_KEY, RelayUnderTest};
+use crate::chaos::end::FaultyDestination;
+use crate::chaos::history::{DeadLetter, Item, ItemKind};
+use crate::chaos::kinds::{FaultScenario, RelayFault, WorkloadSize};
+use crate::deliveries::ListDeliveries as _;
+use crate::fake_clock::{FakeClock, TimerBehavior};
+use crate::flaky_proxy::{Disconnect, FlakyProxy};
 use crate::relay_process::Relay;
 
 /// What is in a state towards an end, as the store has it.
-const IN_STATE: &str = "SELECT kind, body, reason, status FROM deliveries WHERE state = ?1 AND direction = ?2";
+const SELECT_BY_STATE: &str = "SELECT kind, body, reason, status FROM deliveries WHERE state = ?1 AND direction = ?2";
 /// How far its clock is set ahead, in seconds: more than anybody may hold anything, and less than webhooks may be old.
-const MOVED_BY: i64 = 120;
+const CLOCK_JUMP_SECS: i64 = 120;
 /// The directions, as the store has them.
 const DIRECTIONS: [&str; 2] = ["loops-to-clay", "clay-to-loops"];
 /// Makes the store refuse everything that changes it, as a full disk does.
-const FULL: &str = "CREATE TRIGGER full_insert BEFORE INSERT ON deliveries BEGIN SELECT RAISE(ABORT, 'disk is full'); END;
+const FILL_STORE_SQL: &str = "CREATE TRIGGER full_insert BEFORE INSERT ON deliveries BEGIN SELECT RAISE(ABORT, 'disk is full'); END;
                     CREATE TRIGGER full_update BEFORE UPDATE ON deliveries BEGIN SELECT RAISE(ABORT, 'disk is full'); END;";
-const NOT_FULL: &str = "DROP TRIGGER full_insert; DROP TRIGGER full_update;";
+const UNFILL_STORE_SQL: &str = "DROP TRIGGER full_insert; DROP TRIGGER full_update;";
 
 /// `relay-local` as a process.
 #[derive(Debug)]
-pub struct Local {
+pub struct LocalUnderTest {
     relay: Option<Relay>,
     /// What is between the relay and the ends.
-    wires: [Wire; 2],
+    proxies: [FlakyProxy; 2],
     settings: Vec<(&'static str, String)>,
     base: watch::Sender<String>,
     /// Its clock, where that is moved.
-    clock: Option<Clock>,
+    clock: Option<FakeClock>,
     /// How far it is ahead, in seconds.
-    ahead: i64,
-    size: Size,
-    under_way: [Vec<Item>; 2],
-    rotated: bool,
+    clock_offset_secs: i64,
+    size: WorkloadSize,
+    in_flight_at_crash: [Vec<Item>; 2],
+    keys_rotated: bool,
 }
 
-impl Local {
-    async fn start_again(&mut self, folder: crate::relay_process::Folder) {
-        let clock = self.clock.iter().flat_map(Clock::environment).collect::<Vec<_>>();
+impl LocalUnderTest {
+    async fn restart(&mut self, folder: crate::relay_process::DataFolder) {
+        let clock = self.clock.iter().flat_map(FakeClock::environment).collect::<Vec<_>>();
         let settings = self.settings.iter().map(|(name, value)| (*name, value.as_str()));
         let clock = clock.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let settings: Vec<(&str, &str)> = settings.chain(clock).collect();
@@ -58,33 +58,33 @@ impl Local {
         self.relay.as_ref().unwrap_or_else(|| panic!("the relay is not running"))
     }
 
-    fn take(&mut self) -> Relay {
+    fn take_relay(&mut self) -> Relay {
         self.base.send_replace(String::new());
         self.relay.take().unwrap_or_else(|| panic!("the relay is not running"))
     }
 
     /// Does something to its store, and undoes it after that time.
-    async fn to_its_store(&self, begin: &str, end: &str, time: Duration) {
-        let store = store(self.relay().folder());
-        store.busy_timeout(crate::PATIENCE).unwrap_or_else(|fault| panic!("{fault}"));
-        store.execute_batch(begin).unwrap_or_else(|fault| panic!("{fault}"));
-        tokio::time::sleep(time).await;
-        store.execute_batch(end).unwrap_or_else(|fault| panic!("{fault}"));
+    async fn disturb_store(&self, begin_sql: &str, end_sql: &str, duration: Duration) {
+        let store = open_store(self.relay().folder());
+        store.busy_timeout(crate::EVENTUALLY_TIMEOUT).unwrap_or_else(|error| panic!("{error}"));
+        store.execute_batch(begin_sql).unwrap_or_else(|error| panic!("{error}"));
+        tokio::time::sleep(duration).await;
+        store.execute_batch(end_sql).unwrap_or_else(|error| panic!("{error}"));
     }
 }
 
 /// What is in a state, towards each end, with reason and status.
-fn in_state(store: &rusqlite::Connection, state: &str) -> rusqlite::Result<[Vec<DeadLetter>; 2]> {
+fn deliveries_in_state(store: &rusqlite::Connection, state: &str) -> rusqlite::Result<[Vec<DeadLetter>; 2]> {
     let mut found = [Vec::new(), Vec::new()];
     for (found, direction) in found.iter_mut().zip(DIRECTIONS) {
-        let mut statement = store.prepare(IN_STATE)?;
+        let mut statement = store.prepare(SELECT_BY_STATE)?;
         let rows = statement.query_map([state, direction], |row| {
             let kind = match row.get::<_, String>("kind")?.as_str() {
-                "row" => Kind::Webhook,
-                "event" => Kind::Event,
-                _ => Kind::Contact,
+                "row" => ItemKind::Webhook,
+                "event" => ItemKind::Event,
+                _ => ItemKind::Contact,
             };
-            let item = Item::read(kind, &row.get::<_, Vec<u8>>("body")?);
+            let item = Item::parse_body(kind, &row.get::<_, Vec<u8>>("body")?);
             let item = item.unwrap_or_else(|| panic!("nobody sent what is {state} in the store"));
             let reason = row.get::<_, Option<String>>("reason")?.unwrap_or_default();
             Ok(DeadLetter { item, reason, status: row.get("status")? })
@@ -94,30 +94,35 @@ fn in_state(store: &rusqlite::Connection, state: &str) -> rusqlite::Result<[Vec<
     Ok(found)
 }
 
-fn store(folder: &Path) -> rusqlite::Connection {
+fn open_store(folder: &Path) -> rusqlite::Connection {
     let store = relay_sqlite::store::open_existing(folder).ok().flatten();
     store.unwrap_or_else(|| panic!("there is no store"))
 }
 
-impl Form for Local {
+impl RelayUnderTest for LocalUnderTest {
     const NAME: &str = "relay-local";
 
-    fn faults() -> Vec<Fault> {
-        let mut all = Fault::of_any_form();
-        all.push(Fault::relay("store full", Strike::StoreFails));
-        all.push(Fault::relay_and_failing_ends("store full, ends fail", Strike::StoreFails));
-        all.push(Fault::relay_and_ends("store full, all", Strike::StoreFails));
-        all.push(Fault::relay("store locked", Strike::StoreSlow));
-        all.push(Fault::relay_and_ends("store locked, all", Strike::StoreSlow));
-        all.push(Fault::relay("clock moved", Strike::ClockMoves));
-        all.push(Fault::relay_and_failing_ends("clock moved, ends fail", Strike::ClockMoves));
-        all.push(Fault::relay_and_ends("clock moved, all", Strike::ClockMoves));
+    fn scenarios() -> Vec<FaultScenario> {
+        let mut all = FaultScenario::common();
+        all.push(FaultScenario::relay("store full", RelayFault::StoreUnwritable));
+        all.push(FaultScenario::relay_with_failing_destinations("store full, ends fail", RelayFault::StoreUnwritable));
+        all.push(FaultScenario::relay_with_faulty_destinations("store full, all", RelayFault::StoreUnwritable));
+        all.push(FaultScenario::relay("store locked", RelayFault::StoreSlow));
+        all.push(FaultScenario::relay_with_faulty_destinations("store locked, all", RelayFault::StoreSlow));
+        all.push(FaultScenario::relay("clock moved", RelayFault::ClockJump));
+        all.push(FaultScenario::relay_with_failing_destinations("clock moved, ends fail", RelayFault::ClockJump));
+        all.push(FaultScenario::relay_with_faulty_destinations("clock moved, all", RelayFault::ClockJump));
         all
     }
 
-    async fn start(clay: &End, loops: &End, fault: &Fault, size: Size) -> Self {
-        let wires = [Wire::to(&clay.url("")).await, Wire::to(&loops.url("")).await];
-        let [to_clay, to_loops] = &wires;
+    async fn start(
+        clay: &FaultyDestination,
+        loops: &FaultyDestination,
+        scenario: &FaultScenario,
+        size: WorkloadSize,
+    ) -> Self {
+        let proxies = [FlakyProxy::start(&clay.url("")).await, FlakyProxy::start(&loops.url("")).await];
+        let [to_clay, to_loops] = &proxies;
         let settings = vec![
             ("CLAY_WEBHOOK_URL", to_clay.url("/v3/sources/webhook/contacts")),
             ("CLAY_WEBHOOK_AUTH_TOKEN", KEY.to_owned()),
@@ -125,83 +130,95 @@ impl Form for Local {
             ("LOOPS_API_KEY", KEY.to_owned()),
         ];
         let base = watch::Sender::new(String::new());
-        let clock = (fault.strike == Some(Strike::ClockMoves)).then(|| Clock::new(Timers::StandStill));
-        let under_way = [Vec::new(), Vec::new()];
-        let mut form = Self { relay: None, wires, settings, base, clock, ahead: 0, size, under_way, rotated: false };
-        form.start_again(crate::relay_process::Folder::new()).await;
-        form
+        let clock =
+            (scenario.relay_fault == Some(RelayFault::ClockJump)).then(|| FakeClock::new(TimerBehavior::Unaffected));
+        let in_flight_at_crash = [Vec::new(), Vec::new()];
+        let mut under_test = Self {
+            relay: None,
+            proxies,
+            settings,
+            base,
+            clock,
+            clock_offset_secs: 0,
+            size,
+            in_flight_at_crash,
+            keys_rotated: false,
+        };
+        under_test.restart(crate::relay_process::DataFolder::new()).await;
+        under_test
     }
 
     fn base(&self) -> watch::Receiver<String> {
         self.base.subscribe()
     }
 
-    async fn strike(&mut self, strike: Strike, random: &mut Rng, ends: [&End; 2]) -> bool {
-        let moment = Duration::from_millis(random.u64(300..1800));
-        match strike {
-            Strike::Kill => {
-                tokio::time::sleep(moment).await;
-                let folder = self.take().kill().await;
-                let found = in_state(&store(folder.path()), "sending").unwrap_or_else(|fault| panic!("{fault}"));
-                for (under_way, found) in self.under_way.iter_mut().zip(found) {
-                    under_way.extend(found.into_iter().map(|found| found.item));
+    async fn inject(&mut self, fault: RelayFault, random: &mut Rng, destinations: [&FaultyDestination; 2]) -> bool {
+        let delay = Duration::from_millis(random.u64(300..1800));
+        match fault {
+            RelayFault::Kill => {
+                tokio::time::sleep(delay).await;
+                let folder = self.take_relay().kill().await;
+                let found = deliveries_in_state(&open_store(folder.path()), "sending")
+                    .unwrap_or_else(|error| panic!("{error}"));
+                for (in_flight, found) in self.in_flight_at_crash.iter_mut().zip(found) {
+                    in_flight.extend(found.into_iter().map(|found| found.item));
                 }
-                self.start_again(folder).await;
+                self.restart(folder).await;
             }
-            Strike::Freeze => {
-                tokio::time::sleep(moment / 2).await;
+            RelayFault::Freeze => {
+                tokio::time::sleep(delay / 2).await;
                 self.relay().freeze();
-                let cut = random.choice(Cut::ALL).unwrap_or(Cut::Closed);
-                for wire in &self.wires {
-                    wire.cut_idle(cut);
+                let disconnect = random.choice(Disconnect::ALL).unwrap_or(Disconnect::Closed);
+                for proxy in &self.proxies {
+                    proxy.disconnect_idle(disconnect);
                 }
-                tokio::time::sleep(self.size.freeze(random)).await;
+                tokio::time::sleep(self.size.freeze_duration(random)).await;
                 self.relay().thaw();
                 // As much time as it takes to find out that a connection is dead.
-                tokio::time::sleep(moment * 2).await;
+                tokio::time::sleep(delay * 2).await;
             }
-            Strike::StoreFails => {
-                self.to_its_store(FULL, NOT_FULL, moment).await;
-                tokio::time::sleep(moment / 2).await;
+            RelayFault::StoreUnwritable => {
+                self.disturb_store(FILL_STORE_SQL, UNFILL_STORE_SQL, delay).await;
+                tokio::time::sleep(delay / 2).await;
             }
-            Strike::StoreSlow => {
-                self.to_its_store("BEGIN IMMEDIATE", "COMMIT", moment * 2).await;
-                tokio::time::sleep(moment / 2).await;
+            RelayFault::StoreSlow => {
+                self.disturb_store("BEGIN IMMEDIATE", "COMMIT", delay * 2).await;
+                tokio::time::sleep(delay / 2).await;
             }
-            Strike::ClockMoves => {
-                tokio::time::sleep(moment / 2).await;
+            RelayFault::ClockJump => {
+                tokio::time::sleep(delay / 2).await;
                 self.relay().freeze();
-                self.ahead = MOVED_BY - self.ahead;
-                self.clock.iter().for_each(|clock| clock.set(self.ahead));
-                tokio::time::sleep(moment / 4).await;
+                self.clock_offset_secs = CLOCK_JUMP_SECS - self.clock_offset_secs;
+                self.clock.iter().for_each(|clock| clock.set_offset(self.clock_offset_secs));
+                tokio::time::sleep(delay / 4).await;
                 self.relay().thaw();
-                tokio::time::sleep(moment).await;
+                tokio::time::sleep(delay).await;
             }
-            Strike::KeysRotate if !self.rotated => {
-                self.rotated = true;
-                tokio::time::sleep(moment / 2).await;
-                for end in ends {
-                    end.rotate(NEW_KEY);
+            RelayFault::KeyRotation if !self.keys_rotated => {
+                self.keys_rotated = true;
+                tokio::time::sleep(delay / 2).await;
+                for destination in destinations {
+                    destination.rotate_key(NEW_KEY);
                 }
-                tokio::time::sleep(moment).await;
+                tokio::time::sleep(delay).await;
                 for (_, value) in self.settings.iter_mut().filter(|(_, value)| value == KEY) {
                     NEW_KEY.clone_into(value);
                 }
-                let (folder, _) = self.take().stop().await;
-                self.start_again(folder).await;
+                let (folder, _) = self.take_relay().stop().await;
+                self.restart(folder).await;
             }
-            Strike::KeysRotate => {
-                tokio::time::sleep(moment).await;
+            RelayFault::KeyRotation => {
+                tokio::time::sleep(delay).await;
                 return false;
             }
-            Strike::Service(service) => panic!("there is no {service} on one machine"),
+            RelayFault::ServiceOutage(service) => panic!("there is no {service} on one machine"),
         }
         true
     }
 
-    async fn mend(&mut self) {
+    async fn clear_faults(&mut self) {
         // What was put off by a clock that was set back since is due.
-        self.clock.iter().for_each(|clock| clock.set(MOVED_BY));
+        self.clock.iter().for_each(|clock| clock.set_offset(CLOCK_JUMP_SECS));
     }
 
     async fn waiting(&self) -> usize {
@@ -212,12 +229,12 @@ impl Form for Local {
             .count()
     }
 
-    fn under_way_at_kills(&self) -> [Vec<Item>; 2] {
-        self.under_way.clone()
+    fn in_flight_at_crashes(&self) -> [Vec<Item>; 2] {
+        self.in_flight_at_crash.clone()
     }
 
     async fn dead_letters(&self) -> [Vec<DeadLetter>; 2] {
-        in_state(&store(self.relay().folder()), "dead").unwrap_or_else(|fault| panic!("{fault}"))
+        deliveries_in_state(&open_store(self.relay().folder()), "dead").unwrap_or_else(|error| panic!("{error}"))
     }
 
     fn log(&self) -> String {

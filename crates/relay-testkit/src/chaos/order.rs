@@ -8,60 +8,61 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::chaos::history::{Came, History, Item, Kind, Outcome};
+use crate::chaos::history::{DestinationOutcome, History, Item, ItemKind, ReceivedItem};
 
 /// What the far end has seen of a contact so far.
 #[derive(Default)]
-struct Seen<'a> {
-    steps: BTreeMap<&'a Item, Step>,
+struct ContactProgress<'a> {
+    steps: BTreeMap<&'a Item, StepProgress>,
     /// How many requests were taken.
-    taken: usize,
+    accepted: usize,
     /// The latest beginning of a step that was taken.
-    newest_begun: Option<Duration>,
+    latest_accepted_start: Option<Duration>,
 }
 
 /// What it has seen of a step.
 #[derive(Default)]
-struct Step {
+struct StepProgress {
     /// How often it was taken.
-    taken: usize,
+    accepted: usize,
     /// In how many goes it came: between two of them, another step was taken.
-    goes: usize,
+    runs: usize,
     /// How many requests of other steps were taken before it came last.
-    others: usize,
+    others_accepted: usize,
     /// Whether it was taken in a go that is over.
-    was_taken: bool,
+    accepted_in_earlier_run: bool,
 }
 
 /// How often an older step went out after a newer one of the same contact was taken.
-pub(super) fn out_of_order(history: &History) -> usize {
-    let mut contacts: BTreeMap<&str, Seen<'_>> = BTreeMap::new();
+pub(super) fn count_out_of_order(history: &History) -> usize {
+    let mut contacts: BTreeMap<&str, ContactProgress<'_>> = BTreeMap::new();
     let mut out_of_order = 0;
-    for came in &history.came {
-        let seen = contacts.entry(&came.item.contact).or_default();
-        out_of_order += usize::from(seen.is_out_of_order(history, came));
+    for received in &history.received {
+        let progress = contacts.entry(&received.item.contact).or_default();
+        out_of_order += usize::from(progress.is_out_of_order(history, received));
     }
     out_of_order
 }
 
-impl<'a> Seen<'a> {
-    fn is_out_of_order(&mut self, history: &'a History, came: &'a Came) -> bool {
-        let told = history.sent.get(&came.item).copied().unwrap_or_default();
-        let step = self.steps.entry(&came.item).or_default();
-        let others = self.taken - step.taken;
-        if step.goes == 0 || others > step.others {
-            step.goes += 1;
-            step.was_taken = step.taken > 0;
+impl<'a> ContactProgress<'a> {
+    fn is_out_of_order(&mut self, history: &'a History, received: &'a ReceivedItem) -> bool {
+        let sent_item = history.sent.get(&received.item).copied().unwrap_or_default();
+        let step = self.steps.entry(&received.item).or_default();
+        let others_accepted = self.accepted - step.accepted;
+        if step.runs == 0 || others_accepted > step.others_accepted {
+            step.runs += 1;
+            step.accepted_in_earlier_run = step.accepted > 0;
         }
-        step.others = others;
-        let is_older = self.newest_begun > Some(told.over);
+        step.others_accepted = others_accepted;
+        let is_older = self.latest_accepted_start > Some(sent_item.finished_at);
         // Of a webhook and of an event, another request brings no other delivery where the first has arrived.
-        let was_passed = step.goes > told.requests || (step.was_taken && came.item.kind != Kind::Contact);
-        if came.outcome == Outcome::Taken {
-            step.taken += 1;
-            self.taken += 1;
-            self.newest_begun = self.newest_begun.max(Some(told.begun));
+        let was_overtaken =
+            step.runs > sent_item.requests || (step.accepted_in_earlier_run && received.item.kind != ItemKind::Contact);
+        if received.outcome == DestinationOutcome::Accepted {
+            step.accepted += 1;
+            self.accepted += 1;
+            self.latest_accepted_start = self.latest_accepted_start.max(Some(sent_item.started_at));
         }
-        came.outcome != Outcome::Failed && (is_older || was_passed)
+        received.outcome != DestinationOutcome::Failed && (is_older || was_overtaken)
     }
 }

@@ -12,32 +12,32 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 use crate::http_server;
-use crate::relay_process::TOKEN;
-use crate::webhook::SECRET;
+use crate::relay_process::RELAY_TOKEN;
+use crate::webhook::SIGNING_SECRET;
 
 /// The running stand-in.
 #[derive(Debug)]
-pub(super) struct Aws {
+pub(super) struct CannedAws {
     address: SocketAddr,
     server: JoinHandle<()>,
 }
 
-impl Drop for Aws {
+impl Drop for CannedAws {
     fn drop(&mut self) {
         self.server.abort();
     }
 }
 
-impl Aws {
+impl CannedAws {
     /// Starts it; the secret's Clay webhook is at this far end.
-    pub(super) async fn start(far_end: &str) -> Self {
-        let webhook = json!({"url": format!("{far_end}/v3/sources/webhook/x"), "auth_token": "example"});
+    pub(super) async fn start(destination_url: &str) -> Self {
+        let webhook = json!({"url": format!("{destination_url}/v3/sources/webhook/x"), "auth_token": "example"});
         let route = json!({"name": "contacts", "events": ["contact.created"], "webhooks": [webhook]});
         let secrets = Secrets {
-            loops_to_clay: json!({"loops_signing_secrets": [SECRET], "clay_routes": [route]}),
-            clay_to_loops: json!({"loops_api_key": "key", "relay_tokens": [TOKEN]}),
+            loops_to_clay: json!({"loops_signing_secrets": [SIGNING_SECRET], "clay_routes": [route]}),
+            clay_to_loops: json!({"loops_api_key": "key", "relay_tokens": [RELAY_TOKEN]}),
         };
-        let app = Router::new().fallback(answer).with_state(Arc::new(secrets));
+        let app = Router::new().fallback(respond).with_state(Arc::new(secrets));
         let (address, server) = http_server::serve(app).await;
         Self { address, server }
     }
@@ -52,10 +52,10 @@ struct Secrets {
     clay_to_loops: Value,
 }
 
-async fn answer(State(secrets): State<Arc<Secrets>>, headers: HeaderMap, body: Bytes) -> impl IntoResponse {
+async fn respond(State(secrets): State<Arc<Secrets>>, headers: HeaderMap, body: Bytes) -> impl IntoResponse {
     let target = headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
-    let (kind, operation) = target.split_once('.').unwrap_or_default();
-    let answer = match operation {
+    let (service, operation) = target.split_once('.').unwrap_or_default();
+    let response = match operation {
         "GetSecretValue" => secret(&secrets, &body),
         "SendMessage" => json!({"MessageId": "d1ae05a7-5b0c-4a6b-9a6a-1c0a5c0b2f11", "SequenceNumber": "1"}),
         "Query" => json!({"Items": [], "Count": 0, "ScannedCount": 0}),
@@ -68,13 +68,14 @@ async fn answer(State(secrets): State<Arc<Secrets>>, headers: HeaderMap, body: B
             return (StatusCode::BAD_REQUEST, [("content-type", "application/x-amz-json-1.0")], error.to_string());
         }
     };
-    let content = if kind == "secretsmanager" { "application/x-amz-json-1.1" } else { "application/x-amz-json-1.0" };
-    (StatusCode::OK, [("content-type", content)], answer.to_string())
+    let content_type =
+        if service == "secretsmanager" { "application/x-amz-json-1.1" } else { "application/x-amz-json-1.0" };
+    (StatusCode::OK, [("content-type", content_type)], response.to_string())
 }
 
-fn secret(secrets: &Secrets, asked: &[u8]) -> Value {
-    let asked: Value = serde_json::from_slice(asked).unwrap_or_default();
-    let arn = asked["SecretId"].as_str().unwrap_or_default();
+fn secret(secrets: &Secrets, request: &[u8]) -> Value {
+    let request: Value = serde_json::from_slice(request).unwrap_or_default();
+    let arn = request["SecretId"].as_str().unwrap_or_default();
     let document = if arn.contains("LoopsToClay") { &secrets.loops_to_clay } else { &secrets.clay_to_loops };
     json!({
         "ARN": arn, "Name": "relay", "SecretString": document.to_string(), "CreatedDate": 1.7954e9,

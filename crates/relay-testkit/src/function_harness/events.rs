@@ -14,49 +14,49 @@ use crate::webhook;
 /// An event for this function.
 pub(super) fn event(function: &str) -> Vec<u8> {
     let event = match function {
-        "loops-to-clay" => sign(file("loops-webhook.json")),
-        "clay-to-loops-contact" | BARE | BARE_THREADED => file("contact-update.json"),
-        "clay-to-loops-event" => file("event-send.json"),
+        "loops-to-clay" => sign(load_event("loops-webhook.json")),
+        "clay-to-loops-contact" | BARE | BARE_THREADED => load_event("contact-update.json"),
+        "clay-to-loops-event" => load_event("event-send.json"),
         "clay-delivery" => {
-            message(DeliveryKind::ClayRow { route: "contacts".to_owned(), webhook_id: "msg_1".to_owned() })
+            batch_event(DeliveryKind::ClayRow { route: "contacts".to_owned(), webhook_id: "msg_1".to_owned() })
         }
-        "loops-delivery" => message(DeliveryKind::LoopsContact),
+        "loops-delivery" => batch_event(DeliveryKind::LoopsContact),
         other => panic!("no event is for {other}"),
     };
     event.to_string().into_bytes()
 }
 
 /// An event that the function answers by itself: it asks nobody, and the far end hears nothing of it.
-pub(super) fn own_event(function: &str) -> Option<Vec<u8>> {
+pub(super) fn self_contained_event(function: &str) -> Option<Vec<u8>> {
     let event = match function {
         // Verified and read, but not selected.
         "loops-to-clay" => {
-            let mut event = file("loops-webhook.json");
+            let mut event = load_event("loops-webhook.json");
             event["body"] = Value::from(text(&event["body"]).replace("contact.created", "contact.changed"));
             sign(event)
         }
         // Authenticated and cleaned, but its last field cannot be sent.
-        "clay-to-loops-contact" => unsendable(file("contact-update.json")),
-        "clay-to-loops-event" => unsendable(file("event-send.json")),
-        BARE | BARE_THREADED => file("contact-update.json"),
+        "clay-to-loops-contact" => with_unsendable_field(load_event("contact-update.json")),
+        "clay-to-loops-event" => with_unsendable_field(load_event("event-send.json")),
+        BARE | BARE_THREADED => load_event("contact-update.json"),
         _ => return None,
     };
     Some(event.to_string().into_bytes())
 }
 
 /// Sees to it that the function answered so.
-pub(super) fn check_own(function: &str, answer: &[u8]) {
-    let given = String::from_utf8_lossy(answer);
-    let answer: Value = serde_json::from_slice(answer).unwrap_or_default();
-    let well = match function {
-        BARE | BARE_THREADED => answer["statusCode"] == 200,
-        "loops-to-clay" => body(&answer)["status"] == "ignored",
-        _ => answer["statusCode"] == 400 && body(&answer)["field"] == "unsendable",
+pub(super) fn check_self_contained(function: &str, response: &[u8]) {
+    let response_text = String::from_utf8_lossy(response);
+    let response: Value = serde_json::from_slice(response).unwrap_or_default();
+    let is_expected = match function {
+        BARE | BARE_THREADED => response["statusCode"] == 200,
+        "loops-to-clay" => body(&response)["status"] == "ignored",
+        _ => response["statusCode"] == 400 && body(&response)["field"] == "unsendable",
     };
-    assert!(well, "{function} answered {given}");
+    assert!(is_expected, "{function} answered {response_text}");
 }
 
-fn unsendable(mut event: Value) -> Value {
+fn with_unsendable_field(mut event: Value) -> Value {
     let row = text(&event["body"]).trim_end().trim_end_matches('}').to_owned();
     event["body"] = Value::from(format!("{row},\"unsendable\":[]}}"));
     event
@@ -67,24 +67,24 @@ fn text(value: &Value) -> &str {
 }
 
 /// Sees to it that the function did what it is for.
-pub(super) fn check(function: &str, answer: &[u8]) {
-    let given = String::from_utf8_lossy(answer);
-    let answer: Value = serde_json::from_slice(answer).unwrap_or_default();
-    let well = match function {
-        BARE | BARE_THREADED => answer["statusCode"] == 200,
-        "clay-delivery" | "loops-delivery" => answer["batchItemFailures"] == json!([]),
-        "loops-to-clay" => answer["statusCode"] == 200 && body(&answer)["status"] == "queued",
+pub(super) fn check_response(function: &str, response: &[u8]) {
+    let response_text = String::from_utf8_lossy(response);
+    let response: Value = serde_json::from_slice(response).unwrap_or_default();
+    let is_expected = match function {
+        BARE | BARE_THREADED => response["statusCode"] == 200,
+        "clay-delivery" | "loops-delivery" => response["batchItemFailures"] == json!([]),
+        "loops-to-clay" => response["statusCode"] == 200 && body(&response)["status"] == "queued",
         // The far end's own answer: the row has not gone into the queue instead.
-        _ => answer["statusCode"] == 200 && body(&answer)["id"] == "c1",
+        _ => response["statusCode"] == 200 && body(&response)["id"] == "c1",
     };
-    assert!(well, "{function} answered {given}");
+    assert!(is_expected, "{function} answered {response_text}");
 }
 
-fn body(answer: &Value) -> Value {
-    serde_json::from_str(answer["body"].as_str().unwrap_or_default()).unwrap_or_default()
+fn body(response: &Value) -> Value {
+    serde_json::from_str(response["body"].as_str().unwrap_or_default()).unwrap_or_default()
 }
 
-fn file(name: &str) -> Value {
+fn load_event(name: &str) -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../events/api-gateway").join(name);
     let text = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     serde_json::from_slice(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
@@ -101,13 +101,13 @@ fn sign(mut event: Value) -> Value {
 }
 
 /// A batch of one delivery.
-fn message(cargo: DeliveryKind) -> Value {
-    let body = file("contact-update.json")["body"].as_str().unwrap_or_default().to_owned();
+fn batch_event(kind: DeliveryKind) -> Value {
+    let body = load_event("contact-update.json")["body"].as_str().unwrap_or_default().to_owned();
     let delivery = Delivery {
         id: DeliveryId::for_webhook("contacts", "msg_1"),
         contact: ContactKey::from_email("alex@example.com"),
         received_at: jiff::Timestamp::now(),
-        kind: cargo,
+        kind,
         body: Bytes::from(body),
     };
     let message = message::encode(&delivery).unwrap_or_else(|error| panic!("{error}"));

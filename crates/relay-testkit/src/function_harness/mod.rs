@@ -12,57 +12,57 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::lambda_fake::sandbox::Sandbox;
-use crate::mock_destination::{FarEnd, Reply};
-use aws::Aws;
+use crate::mock_destination::{MockDestination, Reply};
+use aws::CannedAws;
 use template::Template;
 
 /// The functions of the HTTP API.
-pub const FRONT_DOOR: [&str; 3] = ["loops-to-clay", "clay-to-loops-contact", "clay-to-loops-event"];
+pub const HTTP_FUNCTIONS: [&str; 3] = ["loops-to-clay", "clay-to-loops-contact", "clay-to-loops-event"];
 /// The functions of the queues.
-pub const WORKERS: [&str; 2] = ["clay-delivery", "loops-delivery"];
+pub const QUEUE_FUNCTIONS: [&str; 2] = ["clay-delivery", "loops-delivery"];
 /// A function that does nothing, on one thread as those of the relay.
 pub const BARE: &str = "bare-function";
 /// A function that does nothing, with worker threads as `lambda_http`'s examples.
 pub const BARE_THREADED: &str = "bare-threaded";
 
 /// How long an event may take: the longest time that the template gives a function.
-const PATIENCE: Duration = Duration::from_secs(60);
+const INVOKE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What stands around the functions.
 #[derive(Debug)]
-pub struct Stage {
-    aws: Aws,
-    far_end: FarEnd,
+pub struct FunctionHarness {
+    aws: CannedAws,
+    destination: MockDestination,
     template: Template,
 }
 
-impl Stage {
+impl FunctionHarness {
     /// Sets up the stage that the translated template in this file describes.
     ///
     /// # Panics
     /// When there is no template in it, or no port.
-    pub async fn set(template: &Path) -> Self {
-        let far_end = FarEnd::start(Reply::json(200, r#"{"success":true,"id":"c1"}"#)).await;
-        let aws = Aws::start(&far_end.url("")).await;
-        Self { aws, far_end, template: Template::read(template) }
+    pub async fn from_template(template: &Path) -> Self {
+        let destination = MockDestination::start(Reply::json(200, r#"{"success":true,"id":"c1"}"#)).await;
+        let aws = CannedAws::start(&destination.url("")).await;
+        Self { aws, destination, template: Template::load(template) }
     }
 
     /// The environment that Lambda and the template give a function; what is at the far end is here.
     #[must_use]
     pub fn environment(&self, function: &str) -> BTreeMap<String, String> {
-        let mut environment = lambda();
+        let mut environment = lambda_environment();
         if [BARE, BARE_THREADED].contains(&function) {
             return environment;
         }
         environment.insert("AWS_ENDPOINT_URL".to_owned(), self.aws.url());
         environment.extend(self.template.environment(function, &self.aws.url()));
-        let given = [
-            ("LOOPS_API_URL", self.far_end.url("/api")),
+        let overrides = [
+            ("LOOPS_API_URL", self.destination.url("/api")),
             // The pace costs nothing, but what it does not let pass goes another way: here a hundred events may come at once.
             ("LOOPS_RATE_PER_SECOND", "1000".to_owned()),
             ("CLAY_RATE_PER_SECOND", "1000".to_owned()),
         ];
-        for (name, value) in given {
+        for (name, value) in overrides {
             environment.entry(name.to_owned()).and_modify(|known| *known = value);
         }
         environment
@@ -72,7 +72,7 @@ impl Stage {
     ///
     /// # Panics
     /// When it does not start; the log tells why.
-    pub async fn start(
+    pub async fn start_function(
         &self,
         function: &str,
         binary: &Path,
@@ -87,9 +87,9 @@ impl Stage {
     /// # Panics
     /// When it does not.
     pub async fn invoke(&self, function: &str, sandbox: &mut Sandbox) {
-        let answer = sandbox.invoke(events::event(function), PATIENCE).await;
-        let answer = answer.unwrap_or_else(|error| panic!("{function}: {error:?}"));
-        events::check(function, &answer);
+        let response = sandbox.invoke(events::event(function), INVOKE_TIMEOUT).await;
+        let response = response.unwrap_or_else(|error| panic!("{function}: {error:?}"));
+        events::check_response(function, &response);
     }
 
     /// Hands a function of the front door an event that it answers by itself, without asking anybody; whether there is one
@@ -97,17 +97,17 @@ impl Stage {
     ///
     /// # Panics
     /// When it answers otherwise.
-    pub async fn invoke_alone(&self, function: &str, sandbox: &mut Sandbox) -> bool {
-        let Some(event) = events::own_event(function) else { return false };
-        let answer = sandbox.invoke(event, PATIENCE).await;
-        let answer = answer.unwrap_or_else(|error| panic!("{function}: {error:?}"));
-        events::check_own(function, &answer);
+    pub async fn invoke_self_contained(&self, function: &str, sandbox: &mut Sandbox) -> bool {
+        let Some(event) = events::self_contained_event(function) else { return false };
+        let response = sandbox.invoke(event, INVOKE_TIMEOUT).await;
+        let response = response.unwrap_or_else(|error| panic!("{function}: {error:?}"));
+        events::check_self_contained(function, &response);
         true
     }
 }
 
 /// What Lambda itself sets, besides what the sandbox says.
-fn lambda() -> BTreeMap<String, String> {
+fn lambda_environment() -> BTreeMap<String, String> {
     [
         ("AWS_REGION", template::REGION),
         ("AWS_DEFAULT_REGION", template::REGION),

@@ -16,36 +16,36 @@ use tokio_rustls::TlsAcceptor;
 
 /// The far end.
 #[derive(Debug)]
-pub struct TlsEnd {
+pub struct TlsDestination {
     address: SocketAddr,
-    refused: Arc<AtomicUsize>,
+    rejected_handshakes: Arc<AtomicUsize>,
     server: JoinHandle<()>,
 }
 
-impl Drop for TlsEnd {
+impl Drop for TlsDestination {
     fn drop(&mut self) {
         self.server.abort();
     }
 }
 
-impl TlsEnd {
+impl TlsDestination {
     /// Starts it.
     ///
     /// # Panics
     /// When there is no port, or no certificate can be made.
     pub async fn start() -> Self {
-        let made =
+        let certified =
             rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap_or_else(|error| panic!("{error}"));
-        let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
+        let key = PrivateKeyDer::Pkcs8(certified.signing_key.serialize_der().into());
         let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
             .with_safe_default_protocol_versions()
-            .and_then(|config| config.with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key))
+            .and_then(|config| config.with_no_client_auth().with_single_cert(vec![certified.cert.der().clone()], key))
             .unwrap_or_else(|error| panic!("{error}"));
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap_or_else(|error| panic!("{error}"));
         let address = listener.local_addr().unwrap_or_else(|error| panic!("{error}"));
-        let refused = Arc::new(AtomicUsize::new(0));
-        let count = Arc::clone(&refused);
+        let rejected_handshakes = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&rejected_handshakes);
         let server = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let error = acceptor.accept(stream).await.err();
@@ -55,7 +55,7 @@ impl TlsEnd {
                 }
             }
         });
-        Self { address, refused, server }
+        Self { address, rejected_handshakes, server }
     }
 
     /// Its URL, with a path.
@@ -66,7 +66,7 @@ impl TlsEnd {
 
     /// How many handshakes have come as far as the certificate, which was refused.
     #[must_use]
-    pub fn refused(&self) -> usize {
-        self.refused.load(Ordering::Relaxed)
+    pub fn rejected_handshakes(&self) -> usize {
+        self.rejected_handshakes.load(Ordering::Relaxed)
     }
 }

@@ -6,26 +6,26 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_sqs::types::Message;
 use serde_json::{Value, json};
 
-use super::Cloud;
+use super::FakeStack;
 
 /// Queues and dead letters, and which way they lead.
-const WAYS: [(&str, &str, &str); 2] =
+const DIRECTIONS: [(&str, &str, &str); 2] =
     [("ClayQueue", "ClayDeadLetters", "loops-to-clay"), ("LoopsQueue", "LoopsDeadLetters", "clay-to-loops")];
 
 /// Every delivery in the order of arrival: those on record, dead letters that never were, and, without an id, what is in
 /// a queue and not on record yet. A contact that went directly is on no record.
-pub async fn list(cloud: &Cloud) -> Vec<Value> {
-    let mut all: Vec<Value> = items(cloud).await.iter().filter_map(on_record).collect();
-    for (queue, dead_letters, direction) in WAYS {
-        for message in cloud.messages(dead_letters).await {
-            let letter = dead_letter(&message, direction);
-            if !all.iter().any(|known| known["id"] == letter["id"] && known["state"] == "dead") {
-                all.push(letter);
+pub async fn list(fake_stack: &FakeStack) -> Vec<Value> {
+    let mut all: Vec<Value> = scan_items(fake_stack).await.iter().filter_map(delivery_from_item).collect();
+    for (queue, dead_letters, direction) in DIRECTIONS {
+        for message in fake_stack.messages(dead_letters).await {
+            let dead_letter = dead_letter_to_json(&message, direction);
+            if !all.iter().any(|known| known["id"] == dead_letter["id"] && known["state"] == "dead") {
+                all.push(dead_letter);
             }
         }
         let waiting = all.iter().filter(|known| known["state"] == "waiting" && known["direction"] == direction);
         let known = u64::try_from(waiting.count()).unwrap_or(u64::MAX);
-        for _ in known..cloud.length(queue).await {
+        for _ in known..fake_stack.queue_length(queue).await {
             all.push(json!({"direction": direction, "state": "waiting", "receivedAt": i64::MAX}));
         }
     }
@@ -33,32 +33,33 @@ pub async fn list(cloud: &Cloud) -> Vec<Value> {
     all
 }
 
-async fn items(cloud: &Cloud) -> Vec<HashMap<String, AttributeValue>> {
-    let scan = cloud.stack().account().dynamodb().scan().table_name(cloud.stack().table()).consistent_read(true);
+async fn scan_items(fake_stack: &FakeStack) -> Vec<HashMap<String, AttributeValue>> {
+    let scan =
+        fake_stack.stack().clients().dynamodb().scan().table_name(fake_stack.stack().table()).consistent_read(true);
     scan.into_paginator().items().send().collect::<Result<_, _>>().await.unwrap_or_else(|error| panic!("{error:?}"))
 }
 
-fn on_record(item: &HashMap<String, AttributeValue>) -> Option<Value> {
-    let text = |name: &str| item.get(name).and_then(|value| value.as_s().ok()).map(String::as_str);
-    let number =
+fn delivery_from_item(item: &HashMap<String, AttributeValue>) -> Option<Value> {
+    let string_attr = |name: &str| item.get(name).and_then(|value| value.as_s().ok()).map(String::as_str);
+    let number_attr =
         |name: &str| item.get(name).and_then(|value| value.as_n().ok()).and_then(|text| text.parse::<i64>().ok());
-    let id = text("pk")?.strip_prefix("delivery#")?;
-    let state = match text("standing")? {
+    let id = string_attr("pk")?.strip_prefix("delivery#")?;
+    let state = match string_attr("standing")? {
         "queued" => "waiting",
         "done" => "delivered",
         "dead" => "dead",
         // Its caller waits.
         _ => return None,
     };
-    let direction = if text("cargo") == Some("row") { "loops-to-clay" } else { "clay-to-loops" };
+    let direction = if string_attr("cargo") == Some("row") { "loops-to-clay" } else { "clay-to-loops" };
     Some(json!({
-        "id": id, "direction": direction, "state": state, "attempts": number("attempts").unwrap_or(0),
-        "reason": text("reason"), "status": number("last_status").filter(|status| *status > 0),
-        "receivedAt": number("received_at"),
+        "id": id, "direction": direction, "state": state, "attempts": number_attr("attempts").unwrap_or(0),
+        "reason": string_attr("reason"), "status": number_attr("last_status").filter(|status| *status > 0),
+        "receivedAt": number_attr("received_at"),
     }))
 }
 
-fn dead_letter(message: &Message, direction: &str) -> Value {
+fn dead_letter_to_json(message: &Message, direction: &str) -> Value {
     let attribute = |name: &str| message.message_attributes.as_ref()?.get(name)?.string_value.clone();
     let delivery = message.body.as_deref().and_then(|body| relay_aws::sqs::message::decode(body).ok());
     json!({

@@ -16,11 +16,11 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::lambda_fake::function::Function;
 use crate::lambda_fake::operator;
-use crate::lambda_fake::sandbox::Failed;
+use crate::lambda_fake::sandbox::InvokeError;
 
 /// How often a queue is looked into that was empty. AWS waits in the queue itself; here, whoever has just put something
 /// there also says so.
-const POLL_EVERY: Duration = Duration::from_millis(400);
+const POLL_INTERVAL: Duration = Duration::from_millis(400);
 
 /// A running mapping.
 #[derive(Debug)]
@@ -53,38 +53,38 @@ pub struct Mapping {
 
 /// A message in a function's hands.
 #[derive(Debug, Clone)]
-struct Work {
+struct MessageInProgress {
     queue: String,
     body: String,
 }
 
 /// The messages that were received and not deleted: they are hidden until their time is up.
 #[derive(Debug, Default)]
-pub struct Hidden {
+pub struct InFlightMessages {
     receipts: Mutex<Vec<(String, String)>>,
     /// What a function is working on, by its receipt.
-    under_way: Mutex<BTreeMap<String, Work>>,
+    in_progress: Mutex<BTreeMap<String, MessageInProgress>>,
     /// What functions were working on when their time was over and they were ended.
-    ended: Mutex<Vec<Work>>,
+    timed_out: Mutex<Vec<MessageInProgress>>,
     /// The message of each receipt, and the newest receipt of each message: in a FIFO queue only that one counts.
     messages: Mutex<HashMap<String, String>>,
     newest: Mutex<HashMap<String, String>>,
     /// Held while messages are received, or the time of those ends that rest: what has just been received does not rest.
-    receiving: tokio::sync::Mutex<()>,
-    answers_are_lost: AtomicBool,
-    mappings_are_minded: AtomicBool,
+    receive_lock: tokio::sync::Mutex<()>,
+    drop_responses: AtomicBool,
+    respect_disabled_mappings: AtomicBool,
 }
 
-impl Hidden {
+impl InFlightMessages {
     /// Whether what functions answer is lost, as where Lambda itself fails.
-    pub fn lose_answers(&self, lost: bool) {
-        self.answers_are_lost.store(lost, Ordering::Relaxed);
+    pub fn drop_responses(&self, enabled: bool) {
+        self.drop_responses.store(enabled, Ordering::Relaxed);
     }
 
     /// From now on, a mapping that is disabled in the emulator hands nothing over. Otherwise nobody asks: that spares a call
     /// for each look into a queue.
-    pub fn mind_mappings(&self) {
-        self.mappings_are_minded.store(true, Ordering::Relaxed);
+    pub fn respect_disabled_mappings(&self) {
+        self.respect_disabled_mappings.store(true, Ordering::Relaxed);
     }
 
     /// Whether a message has been received again since it had this receipt.
@@ -95,60 +95,61 @@ impl Hidden {
         messages.get(receipt).and_then(|message| newest.get(message)).is_some_and(|newest| newest != receipt)
     }
 
-    fn received(&self, queue: &str, message: &Message) {
+    fn record_received(&self, queue: &str, message: &Message) {
         let (Some(id), Some(receipt)) = (message.message_id.clone(), message.receipt_handle.clone()) else { return };
         self.messages.lock().unwrap_or_else(PoisonError::into_inner).insert(receipt.clone(), id.clone());
-        let before = self.newest.lock().unwrap_or_else(PoisonError::into_inner).insert(id, receipt.clone());
+        let previous_receipt = self.newest.lock().unwrap_or_else(PoisonError::into_inner).insert(id, receipt.clone());
         let mut hidden = self.lock();
-        hidden.retain(|(_, known)| Some(known) != before.as_ref());
+        hidden.retain(|(_, known)| Some(known) != previous_receipt.as_ref());
         hidden.push((queue.to_owned(), receipt));
     }
 
     /// Ends the time of all of them, as waiting would: they can be received at once.
-    pub async fn show(&self, client: &Client) {
+    pub async fn make_all_visible(&self, client: &Client) {
         let hidden = std::mem::take(&mut *self.lock());
-        Self::end_the_time_of(hidden, client).await;
+        Self::make_visible(hidden, client).await;
     }
 
     /// Ends the time of those that no function is working on.
-    pub async fn show_rested(&self, client: &Client) {
-        let _receiving = self.receiving.lock().await;
-        let rested = {
-            let under_way = self.under_way();
+    pub async fn make_idle_visible(&self, client: &Client) {
+        let _receive_guard = self.receive_lock.lock().await;
+        let idle = {
+            let in_progress = self.in_progress();
             let mut hidden = self.lock();
-            let (busy, rested) = hidden.drain(..).partition(|(_, receipt)| under_way.contains_key(receipt));
+            let (busy, idle) = hidden.drain(..).partition(|(_, receipt)| in_progress.contains_key(receipt));
             *hidden = busy;
-            rested
+            idle
         };
-        Self::end_the_time_of(rested, client).await;
+        Self::make_visible(idle, client).await;
     }
 
     /// How many messages of a queue a function is working on.
     #[must_use]
-    pub fn at_work(&self, queue: &str) -> usize {
-        self.bodies_at_work(queue).len()
+    pub fn in_progress_count(&self, queue: &str) -> usize {
+        self.bodies_in_progress(queue).len()
     }
 
     /// The bodies of the messages of a queue that a function is working on.
     #[must_use]
-    pub fn bodies_at_work(&self, queue: &str) -> Vec<String> {
-        bodies(self.under_way().values(), queue)
+    pub fn bodies_in_progress(&self, queue: &str) -> Vec<String> {
+        bodies(self.in_progress().values(), queue)
     }
 
     /// The bodies of the messages of a queue that a function was working on when its time was over and it was ended.
     #[must_use]
-    pub fn bodies_ended(&self, queue: &str) -> Vec<String> {
-        bodies(self.ended.lock().unwrap_or_else(PoisonError::into_inner).iter(), queue)
+    pub fn bodies_timed_out(&self, queue: &str) -> Vec<String> {
+        bodies(self.timed_out.lock().unwrap_or_else(PoisonError::into_inner).iter(), queue)
     }
 
-    fn note_ended(&self, messages: &[Message]) {
-        let under_way = self.under_way();
-        let work = messages.iter().filter_map(|message| under_way.get(message.receipt_handle.as_ref()?).cloned());
-        self.ended.lock().unwrap_or_else(PoisonError::into_inner).extend(work);
+    fn record_timed_out(&self, messages: &[Message]) {
+        let in_progress = self.in_progress();
+        let timed_out =
+            messages.iter().filter_map(|message| in_progress.get(message.receipt_handle.as_ref()?).cloned());
+        self.timed_out.lock().unwrap_or_else(PoisonError::into_inner).extend(timed_out);
     }
 
-    async fn end_the_time_of(hidden: Vec<(String, String)>, client: &Client) {
-        for (queue, receipt) in hidden {
+    async fn make_visible(receipts: Vec<(String, String)>, client: &Client) {
+        for (queue, receipt) in receipts {
             // A message that was received again has another receipt.
             let _ = client
                 .change_message_visibility()
@@ -161,17 +162,17 @@ impl Hidden {
     }
 
     /// Shows one of them.
-    pub async fn show_one(&self, client: &Client) {
+    pub async fn make_one_visible(&self, client: &Client) {
         let one = self.lock().pop();
         if let Some((queue, receipt)) = one {
-            let show =
+            let request =
                 client.change_message_visibility().queue_url(queue).receipt_handle(receipt).visibility_timeout(0);
-            let _ = show.send().await;
+            let _ = request.send().await;
         }
     }
 
-    fn under_way(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Work>> {
-        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    fn in_progress(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, MessageInProgress>> {
+        self.in_progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(String, String)>> {
@@ -179,8 +180,8 @@ impl Hidden {
     }
 }
 
-fn bodies<'a>(work: impl Iterator<Item = &'a Work>, queue: &str) -> Vec<String> {
-    work.filter(|work| work.queue == queue).map(|work| work.body.clone()).collect()
+fn bodies<'a>(messages: impl Iterator<Item = &'a MessageInProgress>, queue: &str) -> Vec<String> {
+    messages.filter(|work| work.queue == queue).map(|work| work.body.clone()).collect()
 }
 
 #[derive(Debug, Clone)]
@@ -188,7 +189,7 @@ struct Poller {
     client: Client,
     mapping: Mapping,
     function: Arc<Function>,
-    hidden: Arc<Hidden>,
+    in_flight: Arc<InFlightMessages>,
     nudge: Arc<Notify>,
     stopped: Arc<AtomicBool>,
 }
@@ -200,12 +201,12 @@ impl EventSource {
         client: Client,
         mapping: Mapping,
         function: Arc<Function>,
-        hidden: Arc<Hidden>,
+        in_flight: Arc<InFlightMessages>,
         nudge: Arc<Notify>,
     ) -> Self {
         let stopped = Arc::new(AtomicBool::new(false));
         let poller =
-            Poller { client, mapping, function, hidden, nudge: Arc::clone(&nudge), stopped: Arc::clone(&stopped) };
+            Poller { client, mapping, function, in_flight, nudge: Arc::clone(&nudge), stopped: Arc::clone(&stopped) };
         Self { poller: tokio::spawn(poller.run()), stopped, nudge }
     }
 
@@ -219,23 +220,23 @@ impl EventSource {
 
 impl Poller {
     async fn run(self) {
-        let turns = Arc::new(Semaphore::new(self.mapping.concurrency));
+        let permits = Arc::new(Semaphore::new(self.mapping.concurrency));
         // The batches end with the poller.
         let mut batches = JoinSet::new();
-        while let Ok(turn) = Arc::clone(&turns).acquire_owned().await {
+        while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
             if self.stopped.load(Ordering::Relaxed) {
                 break;
             }
             let messages = if self.is_enabled().await { self.receive().await } else { Vec::new() };
             if messages.is_empty() {
-                drop(turn);
-                let _ = tokio::time::timeout(POLL_EVERY, self.nudge.notified()).await;
+                drop(permit);
+                let _ = tokio::time::timeout(POLL_INTERVAL, self.nudge.notified()).await;
                 continue;
             }
             let poller = self.clone();
             batches.spawn(async move {
-                poller.hand_over(&messages).await;
-                drop(turn);
+                poller.process_batch(&messages).await;
+                drop(permit);
                 poller.nudge.notify_waiters();
             });
             while batches.try_join_next().is_some() {}
@@ -244,16 +245,16 @@ impl Poller {
     }
 
     async fn is_enabled(&self) -> bool {
-        if !self.hidden.mappings_are_minded.load(Ordering::Relaxed) {
+        if !self.in_flight.respect_disabled_mappings.load(Ordering::Relaxed) {
             return true;
         }
-        let client = aws_sdk_lambda::Client::new(&operator::config());
+        let client = aws_sdk_lambda::Client::new(&operator::sdk_config());
         let mapping = client.get_event_source_mapping().uuid(&self.mapping.id).send().await;
         mapping.is_ok_and(|mapping| mapping.state() != Some("Disabled"))
     }
 
     async fn receive(&self) -> Vec<Message> {
-        let _receiving = self.hidden.receiving.lock().await;
+        let _receive_guard = self.in_flight.receive_lock.lock().await;
         let received = self
             .client
             .receive_message()
@@ -265,41 +266,42 @@ impl Poller {
             .send()
             .await;
         let messages = received.map(|received| received.messages.unwrap_or_default()).unwrap_or_default();
-        let work = messages.iter().filter_map(|message| {
-            let work = Work { queue: self.mapping.queue.clone(), body: message.body.clone().unwrap_or_default() };
-            Some((message.receipt_handle.clone()?, work))
+        let in_progress = messages.iter().filter_map(|message| {
+            let in_progress =
+                MessageInProgress { queue: self.mapping.queue.clone(), body: message.body.clone().unwrap_or_default() };
+            Some((message.receipt_handle.clone()?, in_progress))
         });
-        self.hidden.under_way().extend(work);
-        messages.iter().for_each(|message| self.hidden.received(&self.mapping.queue, message));
+        self.in_flight.in_progress().extend(in_progress);
+        messages.iter().for_each(|message| self.in_flight.record_received(&self.mapping.queue, message));
         messages
     }
 
-    async fn hand_over(&self, messages: &[Message]) {
-        self.until_answered(messages).await;
+    async fn process_batch(&self, messages: &[Message]) {
+        self.invoke_and_delete(messages).await;
         let receipts: Vec<_> = messages.iter().filter_map(|message| message.receipt_handle.as_ref()).collect();
-        self.hidden.under_way().retain(|receipt, _| !receipts.contains(&receipt));
+        self.in_flight.in_progress().retain(|receipt, _| !receipts.contains(&receipt));
     }
 
-    async fn until_answered(&self, messages: &[Message]) {
-        let event = json!({"Records": messages.iter().map(record).collect::<Vec<_>>()});
+    async fn invoke_and_delete(&self, messages: &[Message]) {
+        let event = json!({"Records": messages.iter().map(to_lambda_record).collect::<Vec<_>>()});
         // A function that fails takes nothing: every message comes back.
-        let answer = match self.function.invoke(event.to_string().into_bytes()).await {
-            Ok(answer) => answer,
-            Err(Failed::TimedOut) => return self.hidden.note_ended(messages),
-            Err(Failed::Error(_) | Failed::Exited) => return,
+        let response = match self.function.invoke(event.to_string().into_bytes()).await {
+            Ok(response) => response,
+            Err(InvokeError::TimedOut) => return self.in_flight.record_timed_out(messages),
+            Err(InvokeError::FunctionError(_) | InvokeError::Exited) => return,
         };
-        if self.hidden.answers_are_lost.load(Ordering::Relaxed) {
+        if self.in_flight.drop_responses.load(Ordering::Relaxed) {
             return;
         }
-        let failed = if self.mapping.reports_failures { failures(&answer) } else { Some(Vec::new()) };
+        let failed_ids = if self.mapping.reports_failures { parse_batch_failures(&response) } else { Some(Vec::new()) };
         // An answer that is no answer is a failure of the whole batch.
-        let Some(failed) = failed else { return };
+        let Some(failed_ids) = failed_ids else { return };
         for message in messages {
-            if message.message_id.as_ref().is_some_and(|id| !failed.contains(id)) {
+            if message.message_id.as_ref().is_some_and(|id| !failed_ids.contains(id)) {
                 let receipt = message.receipt_handle.clone().unwrap_or_default();
                 let delete = self.client.delete_message().queue_url(&self.mapping.queue);
                 if delete.receipt_handle(&receipt).send().await.is_ok() {
-                    self.hidden.lock().retain(|(_, hidden)| *hidden != receipt);
+                    self.in_flight.lock().retain(|(_, hidden)| *hidden != receipt);
                 }
             }
         }
@@ -307,14 +309,14 @@ impl Poller {
 }
 
 /// A message as Lambda hands it to a function.
-pub(crate) fn record(message: &Message) -> Value {
+pub(crate) fn to_lambda_record(message: &Message) -> Value {
     let attributes: Map<String, Value> = message
         .attributes
         .iter()
         .flatten()
         .map(|(name, value)| (name.as_str().to_owned(), Value::from(value.as_str())))
         .collect();
-    let given: Map<String, Value> = message
+    let message_attributes: Map<String, Value> = message
         .message_attributes
         .iter()
         .flatten()
@@ -322,14 +324,14 @@ pub(crate) fn record(message: &Message) -> Value {
         .collect();
     json!({
         "messageId": message.message_id, "receiptHandle": message.receipt_handle, "body": message.body,
-        "attributes": attributes, "messageAttributes": given, "md5OfBody": message.md5_of_body,
+        "attributes": attributes, "messageAttributes": message_attributes, "md5OfBody": message.md5_of_body,
         "eventSource": "aws:sqs", "eventSourceARN": "arn:aws:sqs:eu-west-1:123456789012:queue.fifo",
         "awsRegion": "eu-west-1",
     })
 }
 
-fn failures(answer: &[u8]) -> Option<Vec<String>> {
-    let answer: Value = serde_json::from_slice(answer).ok()?;
-    let failures = answer["batchItemFailures"].as_array()?;
+fn parse_batch_failures(response: &[u8]) -> Option<Vec<String>> {
+    let response: Value = serde_json::from_slice(response).ok()?;
+    let failures = response["batchItemFailures"].as_array()?;
     failures.iter().map(|failure| failure["itemIdentifier"].as_str().map(str::to_owned)).collect()
 }

@@ -9,12 +9,12 @@ use std::time::Duration;
 use rustix::process::Signal;
 use tokio::sync::{Mutex, Notify, Semaphore, watch};
 
-use crate::lambda_fake::sandbox::{Failed, Sandbox};
+use crate::lambda_fake::sandbox::{InvokeError, Sandbox};
 use crate::relay_process::signal;
 
 /// What the template says of a function.
 #[derive(Debug, Clone)]
-pub struct Described {
+pub struct FunctionConfig {
     /// Its name, which is its binary's.
     pub name: String,
     /// Its environment, resolved.
@@ -26,11 +26,11 @@ pub struct Described {
 /// A function that can be invoked.
 #[derive(Debug)]
 pub struct Function {
-    described: Described,
+    config: FunctionConfig,
     binary: PathBuf,
     log: PathBuf,
     idle: Mutex<Vec<Sandbox>>,
-    free: Semaphore,
+    slots: Semaphore,
     killed: watch::Sender<bool>,
     crashed: Notify,
     /// The processes that have an event.
@@ -41,13 +41,13 @@ pub struct Function {
 impl Function {
     /// A function of at most so many sandboxes.
     #[must_use]
-    pub fn new(described: Described, binary: PathBuf, log: PathBuf, sandboxes: usize) -> Self {
+    pub fn new(config: FunctionConfig, binary: PathBuf, log: PathBuf, sandboxes: usize) -> Self {
         Self {
-            described,
+            config,
             binary,
             log,
             idle: Mutex::new(Vec::new()),
-            free: Semaphore::new(sandboxes),
+            slots: Semaphore::new(sandboxes),
             killed: watch::Sender::new(false),
             crashed: Notify::new(),
             busy: std::sync::Mutex::default(),
@@ -58,7 +58,7 @@ impl Function {
     /// Its name.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.described.name
+        &self.config.name
     }
 
     /// How often it was handed an event.
@@ -73,41 +73,41 @@ impl Function {
     ///
     /// # Panics
     /// When a sandbox does not start.
-    pub async fn invoke(&self, event: Vec<u8>) -> Result<Vec<u8>, Failed> {
-        let _turn = self.free.acquire().await.unwrap_or_else(|error| panic!("{error}"));
+    pub async fn invoke(&self, event: Vec<u8>) -> Result<Vec<u8>, InvokeError> {
+        let _permit = self.slots.acquire().await.unwrap_or_else(|error| panic!("{error}"));
         self.invocations.fetch_add(1, Ordering::Relaxed);
         let idle = self.idle.lock().await.pop();
         let mut sandbox = match idle {
             Some(sandbox) => sandbox,
-            None => Sandbox::start(self.name(), &self.binary, &self.described.environment, &self.log).await,
+            None => Sandbox::start(self.name(), &self.binary, &self.config.environment, &self.log).await,
         };
-        let process = sandbox.id();
-        self.busy().extend(process);
+        let pid = sandbox.id();
+        self.busy().extend(pid);
         let mut killed = self.killed.subscribe();
         let crashed = self.crashed.notified();
-        let answer = tokio::select! {
-            answer = sandbox.invoke(event, self.described.timeout) => answer,
-            _ = killed.wait_for(|killed| *killed) => Err(Failed::Exited),
-            () = crashed => Err(Failed::Exited),
+        let response = tokio::select! {
+            response = sandbox.invoke(event, self.config.timeout) => response,
+            _ = killed.wait_for(|killed| *killed) => Err(InvokeError::Exited),
+            () = crashed => Err(InvokeError::Exited),
         };
-        self.busy().retain(|busy| Some(*busy) != process);
-        if sandbox.is_alive() && !matches!(answer, Err(Failed::TimedOut | Failed::Exited)) {
+        self.busy().retain(|busy| Some(*busy) != pid);
+        if sandbox.is_alive() && !matches!(response, Err(InvokeError::TimedOut | InvokeError::Exited)) {
             self.idle.lock().await.push(sandbox);
         }
-        answer.map(|answer| answer.to_vec())
+        response.map(|answer| answer.to_vec())
     }
 
     /// Freezes every sandbox that has an event, in the middle of it; which these are.
     #[must_use]
     pub fn freeze(&self) -> BTreeSet<u32> {
         let busy = self.busy();
-        busy.iter().for_each(|process| signal(*process, Signal::STOP));
+        busy.iter().for_each(|pid| signal(*pid, Signal::STOP));
         busy.clone()
     }
 
     /// Lets those go on that were frozen. One that has no event any more stays as it is.
     pub fn thaw(&self, frozen: &BTreeSet<u32>) {
-        self.busy().intersection(frozen).for_each(|process| signal(*process, Signal::CONT));
+        self.busy().intersection(frozen).for_each(|pid| signal(*pid, Signal::CONT));
     }
 
     fn busy(&self) -> std::sync::MutexGuard<'_, BTreeSet<u32>> {

@@ -19,7 +19,7 @@ use crate::http_server;
 use crate::lambda_fake::function::Function;
 
 /// The largest body that the gateway takes.
-const BODY_BYTES: usize = 10 * 1024 * 1024;
+const MAX_BODY_BYTES: usize = 10 * 1024 * 1024;
 
 /// A running gateway.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ impl Gateway {
         let serve = move |State(routes): State<Arc<Routes>>, request: Request| {
             let nudge = Arc::clone(&nudge);
             async move {
-                let response = pass(&routes, request).await;
+                let response = handle_request(&routes, request).await;
                 nudge.notify_waiters();
                 response
             }
@@ -63,23 +63,23 @@ impl Gateway {
     }
 }
 
-async fn pass(routes: &Routes, request: Request) -> Response<Body> {
+async fn handle_request(routes: &Routes, request: Request) -> Response<Body> {
     let (parts, body) = request.into_parts();
     let (method, path) = (parts.method.to_string(), parts.uri.path().to_owned());
     let Some(function) = routes.get(&(method.clone(), path.clone())) else {
-        return answer(StatusCode::NOT_FOUND, r#"{"message":"Not Found"}"#);
+        return json_response(StatusCode::NOT_FOUND, r#"{"message":"Not Found"}"#);
     };
-    let Ok(body) = to_bytes(body, BODY_BYTES).await else {
-        return answer(StatusCode::PAYLOAD_TOO_LARGE, r#"{"message":"Request Entity Too Large"}"#);
+    let Ok(body) = to_bytes(body, MAX_BODY_BYTES).await else {
+        return json_response(StatusCode::PAYLOAD_TOO_LARGE, r#"{"message":"Request Entity Too Large"}"#);
     };
     let mut headers: BTreeMap<String, String> = BTreeMap::new();
     for (name, value) in &parts.headers {
         let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
         headers.entry(name.to_string()).and_modify(|all| *all = format!("{all},{value}")).or_insert(value);
     }
-    let kind = headers.get("content-type").map_or("application/json", String::as_str);
-    let is_text = kind.starts_with("text/") || kind.starts_with("application/json");
-    let (body, encoded) = match std::str::from_utf8(&body) {
+    let content_type = headers.get("content-type").map_or("application/json", String::as_str);
+    let is_text = content_type.starts_with("text/") || content_type.starts_with("application/json");
+    let (body, is_base64) = match std::str::from_utf8(&body) {
         Ok(text) if is_text => (text.to_owned(), false),
         _ => (STANDARD.encode(&body), true),
     };
@@ -92,31 +92,31 @@ async fn pass(routes: &Routes, request: Request) -> Response<Body> {
             "time": "12/Mar/2026:19:03:58 +0000", "timeEpoch": 1_773_342_238_000_i64,
             "http": {"method": method, "path": path, "protocol": "HTTP/1.1", "sourceIp": "192.0.2.1", "userAgent": "test"},
         },
-        "body": body, "isBase64Encoded": encoded,
+        "body": body, "isBase64Encoded": is_base64,
     });
     match function.invoke(event.to_string().into_bytes()).await {
-        Ok(answered) => translate(&answered),
+        Ok(function_response) => to_http_response(&function_response),
         // What a gateway makes of every failure of a function.
-        Err(_) => answer(StatusCode::INTERNAL_SERVER_ERROR, r#"{"message":"Internal Server Error"}"#),
+        Err(_) => json_response(StatusCode::INTERNAL_SERVER_ERROR, r#"{"message":"Internal Server Error"}"#),
     }
 }
 
-fn translate(answered: &[u8]) -> Response<Body> {
-    let answered: Value = serde_json::from_slice(answered).unwrap_or_default();
-    let status = answered["statusCode"].as_u64().and_then(|status| u16::try_from(status).ok()).unwrap_or(500);
+fn to_http_response(function_response: &[u8]) -> Response<Body> {
+    let function_response: Value = serde_json::from_slice(function_response).unwrap_or_default();
+    let status = function_response["statusCode"].as_u64().and_then(|status| u16::try_from(status).ok()).unwrap_or(500);
     let mut response = Response::builder().status(status);
-    for (name, value) in answered["headers"].as_object().into_iter().flatten() {
+    for (name, value) in function_response["headers"].as_object().into_iter().flatten() {
         response = response.header(name, value.as_str().unwrap_or_default());
     }
-    let text = answered["body"].as_str().unwrap_or_default();
-    let body = match answered["isBase64Encoded"].as_bool() {
+    let text = function_response["body"].as_str().unwrap_or_default();
+    let body = match function_response["isBase64Encoded"].as_bool() {
         Some(true) => STANDARD.decode(text).unwrap_or_default(),
         _ => text.as_bytes().to_vec(),
     };
-    response.body(Body::from(body)).unwrap_or_else(|_| answer(StatusCode::INTERNAL_SERVER_ERROR, "{}"))
+    response.body(Body::from(body)).unwrap_or_else(|_| json_response(StatusCode::INTERNAL_SERVER_ERROR, "{}"))
 }
 
-fn answer(status: StatusCode, body: &'static str) -> Response<Body> {
+fn json_response(status: StatusCode, body: &'static str) -> Response<Body> {
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
     response

@@ -13,7 +13,7 @@ const ITEM_OVERHEAD: u64 = 100;
 
 /// The calls of one kind, by one function.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Billed {
+pub struct BilledCalls {
     /// How many.
     pub calls: u64,
     /// In twice the units of the service, because a read that need not be consistent is half of one.
@@ -23,14 +23,14 @@ pub struct Billed {
 /// Counts calls, once it is told to: finding out the size of items doubles them.
 #[derive(Debug, Default)]
 pub struct Meter {
-    billed: Mutex<Option<BTreeMap<(String, String), Billed>>>,
+    billed: Mutex<Option<BTreeMap<(String, String), BilledCalls>>>,
     /// The size of each item that was written, as it was then.
-    kept: Mutex<BTreeMap<String, u64>>,
+    stored_sizes: Mutex<BTreeMap<String, u64>>,
 }
 
 /// What a call is about, if it is billed by the size of an item.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ItemRead {
+pub struct ItemReadCall {
     /// The call that reads it.
     pub body: Vec<u8>,
 }
@@ -38,77 +38,91 @@ pub struct ItemRead {
 impl Meter {
     /// Counts from now on, from nothing.
     pub fn start(&self) {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.stored_sizes.lock().unwrap_or_else(PoisonError::into_inner).clear();
         *self.billed.lock().unwrap_or_else(PoisonError::into_inner) = Some(BTreeMap::new());
     }
 
     /// What was counted, by function and action.
     #[must_use]
-    pub fn read(&self) -> BTreeMap<(String, String), Billed> {
+    pub fn totals(&self) -> BTreeMap<(String, String), BilledCalls> {
         self.billed.lock().unwrap_or_else(PoisonError::into_inner).clone().unwrap_or_default()
     }
 
     /// The bytes of the items that were written and are still there, as they are paid for.
     #[must_use]
-    pub fn kept_bytes(&self) -> u64 {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).values().map(|bytes| bytes + ITEM_OVERHEAD).sum()
+    pub fn stored_bytes(&self) -> u64 {
+        self.stored_sizes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .map(|bytes| bytes + ITEM_OVERHEAD)
+            .sum()
     }
 
     /// How to read the item that a call is about, where this is counted and its size matters.
     #[must_use]
-    pub fn item_of(&self, action: &str, body: &[u8]) -> Option<ItemRead> {
-        let counts = self.billed.lock().unwrap_or_else(PoisonError::into_inner).is_some();
-        if !counts || !["dynamodb:GetItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"].contains(&action) {
+    pub fn item_read_for(&self, action: &str, body: &[u8]) -> Option<ItemReadCall> {
+        let is_counting = self.billed.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        if !is_counting || !["dynamodb:GetItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"].contains(&action) {
             return None;
         }
         let call: Value = serde_json::from_slice(body).ok()?;
         let read = json!({"TableName": call["TableName"], "Key": call["Key"], "ConsistentRead": true});
-        Some(ItemRead { body: read.to_string().into_bytes() })
+        Some(ItemReadCall { body: read.to_string().into_bytes() })
     }
 
     /// Counts a call. `before` and `after` are the item as [`ItemRead`] finds it.
-    pub fn count(&self, function: &str, action: &str, body: &[u8], before: Option<&Value>, after: Option<&Value>) {
+    pub fn record_call(
+        &self,
+        function: &str,
+        action: &str,
+        body: &[u8],
+        before: Option<&Value>,
+        after: Option<&Value>,
+    ) {
         let mut billed = self.billed.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(billed) = billed.as_mut() else { return };
         let entry = billed.entry((function.to_owned(), action.to_owned())).or_default();
         entry.calls += 1;
         entry.half_units += half_units(action, body, before, after);
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stored_sizes = self.stored_sizes.lock().unwrap_or_else(PoisonError::into_inner);
         let key = |item: &Value| item["pk"]["S"].as_str().unwrap_or_default().to_owned();
         match (before, after) {
-            (_, Some(after)) => drop(kept.insert(key(after), u64::try_from(item_bytes(after)).unwrap_or(u64::MAX))),
-            (Some(before), None) => drop(kept.remove(&key(before))),
+            (_, Some(after)) => {
+                drop(stored_sizes.insert(key(after), u64::try_from(item_bytes(after)).unwrap_or(u64::MAX)))
+            }
+            (Some(before), None) => drop(stored_sizes.remove(&key(before))),
             (None, None) => {}
         }
     }
 }
 
 fn half_units(action: &str, body: &[u8], before: Option<&Value>, after: Option<&Value>) -> u64 {
-    let (was, is) = (before.map_or(0, item_bytes), after.map_or(0, item_bytes));
+    let (before_bytes, after_bytes) = (before.map_or(0, item_bytes), after.map_or(0, item_bytes));
     match action {
         "dynamodb:GetItem" => {
             let call: Value = serde_json::from_slice(body).unwrap_or_default();
             let consistent = call["ConsistentRead"] == true;
-            pieces(was, 4096) * if consistent { 2 } else { 1 }
+            billing_units(before_bytes, 4096) * if consistent { 2 } else { 1 }
         }
         "dynamodb:UpdateItem" | "dynamodb:DeleteItem" => {
             // The index of what is parked has the item as well, where the attribute is there.
-            let parked = |item: Option<&Value>| item.is_some_and(|item| !item["parked"].is_null());
-            let in_index = u64::from(parked(before)) + u64::from(parked(after));
-            (pieces(was.max(is), 1024) + in_index) * 2
+            let is_in_index = |item: Option<&Value>| item.is_some_and(|item| !item["parked"].is_null());
+            let index_writes = u64::from(is_in_index(before)) + u64::from(is_in_index(after));
+            (billing_units(before_bytes.max(after_bytes), 1024) + index_writes) * 2
         }
         // A page of the index, which is as good as empty.
         "dynamodb:Query" => 1,
         "sqs:SendMessage" => {
             let call: Value = serde_json::from_slice(body).unwrap_or_default();
-            pieces(call["MessageBody"].as_str().map_or(0, str::len), 64 * 1024) * 2
+            billing_units(call["MessageBody"].as_str().map_or(0, str::len), 64 * 1024) * 2
         }
         _ => 2,
     }
 }
 
-fn pieces(bytes: usize, of: usize) -> u64 {
-    u64::try_from(bytes.div_ceil(of).max(1)).unwrap_or(u64::MAX)
+fn billing_units(bytes: usize, unit_bytes: usize) -> u64 {
+    u64::try_from(bytes.div_ceil(unit_bytes).max(1)).unwrap_or(u64::MAX)
 }
 
 /// The size of an item: its names and its values.
@@ -131,38 +145,43 @@ fn value_bytes(value: &Value) -> usize {
 mod tests {
     use super::*;
 
-    fn of(length: usize) -> Value {
+    fn item_of_size(length: usize) -> Value {
         json!({"pk": {"S": "x".repeat(length - 2)}})
     }
 
-    fn counted(action: &str, call: &Value, before: Option<&Value>, after: Option<&Value>) -> u64 {
+    fn half_units_of(action: &str, call: &Value, before: Option<&Value>, after: Option<&Value>) -> u64 {
         half_units(action, call.to_string().as_bytes(), before, after)
     }
 
     #[test]
     fn a_write_counts_the_larger_of_the_item_before_and_after_in_kilobytes() {
-        let update =
-            |before: usize, after| counted("dynamodb:UpdateItem", &json!({}), Some(&of(before)), Some(&of(after)));
+        let update = |before: usize, after| {
+            half_units_of("dynamodb:UpdateItem", &json!({}), Some(&item_of_size(before)), Some(&item_of_size(after)))
+        };
         assert_eq!((update(1024, 10), update(10, 1025), update(4096, 4097)), (2, 4, 10));
-        assert_eq!(counted("dynamodb:DeleteItem", &json!({}), None, None), 2, "nothing there is a unit all the same");
+        assert_eq!(
+            half_units_of("dynamodb:DeleteItem", &json!({}), None, None),
+            2,
+            "nothing there is a unit all the same"
+        );
     }
 
     #[test]
     fn an_item_that_is_parked_is_written_to_the_index_too() {
-        let parked = json!({"pk": {"S": "a"}, "parked": {"S": "loops"}});
-        assert_eq!(counted("dynamodb:UpdateItem", &json!({}), None, Some(&parked)), 4);
+        let deferred_item = json!({"pk": {"S": "a"}, "parked": {"S": "loops"}});
+        assert_eq!(half_units_of("dynamodb:UpdateItem", &json!({}), None, Some(&deferred_item)), 4);
     }
 
     #[test]
     fn a_read_counts_four_kilobytes_and_half_where_it_need_not_be_consistent() {
-        let (item, consistent) = (of(4097), json!({"ConsistentRead": true}));
-        assert_eq!(counted("dynamodb:GetItem", &consistent, Some(&item), None), 4);
-        assert_eq!(counted("dynamodb:GetItem", &json!({}), Some(&item), None), 2);
+        let (item, consistent) = (item_of_size(4097), json!({"ConsistentRead": true}));
+        assert_eq!(half_units_of("dynamodb:GetItem", &consistent, Some(&item), None), 4);
+        assert_eq!(half_units_of("dynamodb:GetItem", &json!({}), Some(&item), None), 2);
     }
 
     #[test]
     fn a_message_counts_in_pieces_of_sixty_four_kilobytes() {
-        let send = |length| counted("sqs:SendMessage", &json!({"MessageBody": "x".repeat(length)}), None, None);
+        let send = |length| half_units_of("sqs:SendMessage", &json!({"MessageBody": "x".repeat(length)}), None, None);
         assert_eq!((send(1), send(65_536), send(65_537)), (2, 2, 4));
     }
 
@@ -178,20 +197,20 @@ mod tests {
         meter.start();
         let item = |key: &str, text: &str| json!({"pk": {"S": key}, "a": {"S": text}});
         let (long, short, other) = (item("1", "long"), item("1", "s"), item("2", "s"));
-        meter.count("f", "dynamodb:UpdateItem", b"{}", None, Some(&long));
-        meter.count("f", "dynamodb:UpdateItem", b"{}", Some(&long), Some(&short));
-        meter.count("f", "dynamodb:UpdateItem", b"{}", None, Some(&other));
-        meter.count("f", "dynamodb:DeleteItem", b"{}", Some(&other), None);
-        assert_eq!(meter.kept_bytes(), 3 + 2 + ITEM_OVERHEAD);
+        meter.record_call("f", "dynamodb:UpdateItem", b"{}", None, Some(&long));
+        meter.record_call("f", "dynamodb:UpdateItem", b"{}", Some(&long), Some(&short));
+        meter.record_call("f", "dynamodb:UpdateItem", b"{}", None, Some(&other));
+        meter.record_call("f", "dynamodb:DeleteItem", b"{}", Some(&other), None);
+        assert_eq!(meter.stored_bytes(), 3 + 2 + ITEM_OVERHEAD);
     }
 
     #[test]
     fn nothing_is_counted_before_it_is_told_to() {
         let meter = Meter::default();
-        meter.count("f", "sqs:SendMessage", b"{}", None, None);
-        assert!(meter.read().is_empty() && meter.item_of("dynamodb:GetItem", b"{}").is_none());
+        meter.record_call("f", "sqs:SendMessage", b"{}", None, None);
+        assert!(meter.totals().is_empty() && meter.item_read_for("dynamodb:GetItem", b"{}").is_none());
         meter.start();
-        meter.count("f", "sqs:SendMessage", b"{}", None, None);
-        assert_eq!(meter.read().values().next(), Some(&Billed { calls: 1, half_units: 2 }));
+        meter.record_call("f", "sqs:SendMessage", b"{}", None, None);
+        assert_eq!(meter.totals().values().next(), Some(&BilledCalls { calls: 1, half_units: 2 }));
     }
 }

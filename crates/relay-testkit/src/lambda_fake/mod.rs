@@ -23,19 +23,19 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::Notify;
 
-use event_source::{EventSource, Hidden, Mapping};
-use function::{Described, Function};
+use event_source::{EventSource, InFlightMessages, Mapping};
+use function::{Function, FunctionConfig};
 use gateway::Gateway;
 use services::Services;
-use stack::{Stack, array, text};
+use stack::{Stack, array, expect_str};
 
 /// How many sandboxes a function of the front door may have.
-const FRONT_DOOR_SANDBOXES: usize = 8;
+const MAX_HTTP_SANDBOXES: usize = 8;
 
 /// A deployed stack that runs.
 #[derive(Debug)]
-pub struct Cloud {
-    kept: Kept,
+pub struct FakeStack {
+    state: StackState,
     services: Services,
     functions: BTreeMap<String, Arc<Function>>,
     gateway: Gateway,
@@ -44,9 +44,9 @@ pub struct Cloud {
 
 /// What stays when nothing runs: the stack with everything that it has stored, and the log.
 #[derive(Debug)]
-pub struct Kept {
+pub struct StackState {
     stack: Stack,
-    hidden: Arc<Hidden>,
+    in_flight: Arc<InFlightMessages>,
     folder: TempDir,
 }
 
@@ -63,65 +63,65 @@ pub struct Setup {
     pub environment: Vec<(String, String)>,
 }
 
-impl Cloud {
+impl FakeStack {
     /// Makes a stack and starts it.
     ///
     /// # Panics
     /// When there is no emulator: `make test-lambda` starts one.
     pub async fn start(setup: Setup) -> Self {
-        Self::start_in(Kept::of(Stack::make().await), setup).await
+        Self::start_in(StackState::new(Stack::create().await), setup).await
     }
 
     /// Starts a stack that is there.
     ///
     /// # Panics
     /// When it is not one that can run.
-    pub async fn start_in(kept: Kept, setup: Setup) -> Self {
+    pub async fn start_in(state: StackState, setup: Setup) -> Self {
         let documents = [("LoopsToClaySecret", &setup.loops_to_clay), ("ClayToLoopsSecret", &setup.clay_to_loops)];
         for (secret, document) in documents {
             if let Some(document) = document {
-                kept.stack.put_secret(secret, document).await;
+                state.stack.put_secret(secret, document).await;
             }
         }
-        let described = kept.stack.described();
-        let services = Services::start(stack::endpoint(), described, Arc::clone(&kept.hidden)).await;
-        let functions = functions(described, &setup, &services.url(), kept.folder.path());
+        let description = state.stack.description();
+        let services = Services::start(stack::endpoint(), description, Arc::clone(&state.in_flight)).await;
+        let functions = build_functions(description, &setup, &services.url(), state.folder.path());
         let nudge = Arc::new(Notify::new());
-        let routes = array(&described["routes"]).map(|route| {
+        let routes = array(&description["routes"]).map(|route| {
             assert_eq!(route["permitted"], true, "the gateway may not call {route}");
-            let function = Arc::clone(&functions[text(&route["function"])]);
-            ((text(&route["method"]).to_owned(), text(&route["path"]).to_owned()), function)
+            let function = Arc::clone(&functions[expect_str(&route["function"])]);
+            ((expect_str(&route["method"]).to_owned(), expect_str(&route["path"]).to_owned()), function)
         });
         let gateway = Gateway::start(routes.collect(), Arc::clone(&nudge)).await;
-        let sources = array(&described["event_sources"]).map(|source| {
+        let sources = array(&description["event_sources"]).map(|source| {
             let mapping = Mapping {
-                id: text(&source["id"]).to_owned(),
-                queue: text(&source["queue_url"]).to_owned(),
+                id: expect_str(&source["id"]).to_owned(),
+                queue: expect_str(&source["queue_url"]).to_owned(),
                 batch_size: i32::try_from(source["batch_size"].as_i64().unwrap_or(10)).unwrap_or(10),
-                concurrency: sandboxes(source),
+                concurrency: max_sandboxes(source),
                 reports_failures: source["report_batch_item_failures"] == true,
             };
-            let function = Arc::clone(&functions[text(&source["function"])]);
-            let sqs = kept.stack.account().sqs();
-            EventSource::start(sqs, mapping, function, Arc::clone(&kept.hidden), Arc::clone(&nudge))
+            let function = Arc::clone(&functions[expect_str(&source["function"])]);
+            let sqs = state.stack.clients().sqs();
+            EventSource::start(sqs, mapping, function, Arc::clone(&state.in_flight), Arc::clone(&nudge))
         });
         let sources = sources.collect();
-        Self { kept, services, functions, gateway, sources }
+        Self { state, services, functions, gateway, sources }
     }
 
     /// Kills every sandbox, whatever it is doing, and keeps what is stored.
-    pub async fn kill(mut self) -> Kept {
+    pub async fn kill(mut self) -> StackState {
         for function in self.functions.values() {
             function.kill().await;
         }
         self.stop_workers().await;
-        self.kept
+        self.state
     }
 
     /// Lets what is under way come to its end, and keeps what is stored.
-    pub async fn stop(mut self) -> Kept {
+    pub async fn stop(mut self) -> StackState {
         self.stop_workers().await;
-        self.kept
+        self.state
     }
 
     /// The gateway's address, as `http://…`.
@@ -133,7 +133,7 @@ impl Cloud {
     /// The stack.
     #[must_use]
     pub const fn stack(&self) -> &Stack {
-        &self.kept.stack
+        &self.state.stack
     }
 
     /// The services, as the functions see them.
@@ -159,56 +159,56 @@ impl Cloud {
     }
 
     /// Whether what workers answer is lost on its way back, so that no message is deleted.
-    pub fn lose_answers(&self, lost: bool) {
-        self.kept.hidden.lose_answers(lost);
+    pub fn drop_responses(&self, enabled: bool) {
+        self.state.in_flight.drop_responses(enabled);
     }
 
     /// From now on, a mapping that is disabled in the emulator hands nothing over.
-    pub fn mind_mappings(&self) {
-        self.kept.hidden.mind_mappings();
+    pub fn respect_disabled_mappings(&self) {
+        self.state.in_flight.respect_disabled_mappings();
     }
 
     /// Shows every message that is hidden, as waiting for it would.
-    pub async fn let_time_pass(&self) {
-        self.kept.hidden.show(&self.stack().account().sqs()).await;
+    pub async fn make_all_visible(&self) {
+        self.state.in_flight.make_all_visible(&self.stack().clients().sqs()).await;
     }
 
     /// Shows every message that is hidden and that no function is working on. Where none is working at all, the attempts of
     /// those that were killed are over.
-    pub async fn let_rested_pass(&self) {
-        if ["ClayQueue", "LoopsQueue"].iter().all(|queue| self.at_work(queue) == 0) {
-            self.kept.end_attempts().await;
+    pub async fn make_idle_visible(&self) {
+        if ["ClayQueue", "LoopsQueue"].iter().all(|queue| self.in_progress_count(queue) == 0) {
+            self.state.expire_attempt_leases().await;
         }
-        self.kept.hidden.show_rested(&self.stack().account().sqs()).await;
+        self.state.in_flight.make_idle_visible(&self.stack().clients().sqs()).await;
     }
 
     /// How many messages of a queue a function is working on.
     #[must_use]
-    pub fn at_work(&self, queue: &str) -> usize {
-        self.kept.hidden.at_work(self.stack().queue(queue))
+    pub fn in_progress_count(&self, queue: &str) -> usize {
+        self.state.in_flight.in_progress_count(self.stack().queue(queue))
     }
 
     /// The bodies of the messages of a queue that a function is working on.
     #[must_use]
-    pub fn bodies_at_work(&self, queue: &str) -> Vec<String> {
-        self.kept.hidden.bodies_at_work(self.stack().queue(queue))
+    pub fn bodies_in_progress(&self, queue: &str) -> Vec<String> {
+        self.state.in_flight.bodies_in_progress(self.stack().queue(queue))
     }
 
     /// The bodies of the messages of a queue that a function was working on when its time was over and it was ended.
     #[must_use]
-    pub fn bodies_ended(&self, queue: &str) -> Vec<String> {
-        self.kept.hidden.bodies_ended(self.stack().queue(queue))
+    pub fn bodies_timed_out(&self, queue: &str) -> Vec<String> {
+        self.state.in_flight.bodies_timed_out(self.stack().queue(queue))
     }
 
     /// Shows one of the messages that are hidden.
-    pub async fn let_one_pass(&self) {
-        self.kept.hidden.show_one(&self.stack().account().sqs()).await;
+    pub async fn make_one_visible(&self) {
+        self.state.in_flight.make_one_visible(&self.stack().clients().sqs()).await;
     }
 
     /// What all functions have logged so far.
     #[must_use]
     pub fn log(&self) -> String {
-        std::fs::read_to_string(self.kept.folder.path().join("log")).unwrap_or_default()
+        std::fs::read_to_string(self.state.folder.path().join("log")).unwrap_or_default()
     }
 
     /// The messages that a queue shows now; they stay there.
@@ -218,7 +218,7 @@ impl Cloud {
     pub async fn messages(&self, queue: &str) -> Vec<Message> {
         let received = self
             .stack()
-            .account()
+            .clients()
             .sqs()
             .receive_message()
             .queue_url(self.stack().queue(queue))
@@ -234,7 +234,7 @@ impl Cloud {
     ///
     /// # Panics
     /// When the queue cannot be read or changed.
-    pub async fn take_all(&self, queue: &str) -> Vec<Message> {
+    pub async fn drain_queue(&self, queue: &str) -> Vec<Message> {
         let mut all = Vec::new();
         loop {
             let messages = self.messages(queue).await;
@@ -243,7 +243,7 @@ impl Cloud {
             }
             for message in &messages {
                 let receipt = message.receipt_handle.clone().unwrap_or_default();
-                let delete = self.stack().account().sqs().delete_message().queue_url(self.stack().queue(queue));
+                let delete = self.stack().clients().sqs().delete_message().queue_url(self.stack().queue(queue));
                 delete.receipt_handle(receipt).send().await.unwrap_or_else(|error| panic!("{error:?}"));
             }
             all.extend(messages);
@@ -254,94 +254,95 @@ impl Cloud {
     ///
     /// # Panics
     /// When the queue cannot be read.
-    pub async fn length(&self, queue: &str) -> u64 {
-        self.try_length(queue).await.unwrap_or_else(|error| panic!("{error:?}"))
+    pub async fn queue_length(&self, queue: &str) -> u64 {
+        self.try_queue_length(queue).await.unwrap_or_else(|error| panic!("{error:?}"))
     }
 
     /// The same, where the emulator may have too much to do to say it.
     ///
     /// # Errors
     /// When the queue cannot be read.
-    pub async fn try_length(&self, queue: &str) -> Result<u64, aws_sdk_sqs::Error> {
+    pub async fn try_queue_length(&self, queue: &str) -> Result<u64, aws_sdk_sqs::Error> {
         // The emulator counts one kind after the other: a message that is shown in between is in neither count.
-        match self.counted(queue).await? {
-            0 => self.counted(queue).await,
+        match self.count_messages(queue).await? {
+            0 => self.count_messages(queue).await,
             length => Ok(length),
         }
     }
 
-    async fn counted(&self, queue: &str) -> Result<u64, aws_sdk_sqs::Error> {
+    async fn count_messages(&self, queue: &str) -> Result<u64, aws_sdk_sqs::Error> {
         use aws_sdk_sqs::types::QueueAttributeName as Name;
         let names = [Name::ApproximateNumberOfMessages, Name::ApproximateNumberOfMessagesNotVisible];
-        let request = self.stack().account().sqs().get_queue_attributes().queue_url(self.stack().queue(queue));
-        let answer = request.set_attribute_names(Some(names.to_vec())).send().await?;
-        let attributes = answer.attributes.unwrap_or_default();
+        let request = self.stack().clients().sqs().get_queue_attributes().queue_url(self.stack().queue(queue));
+        let response = request.set_attribute_names(Some(names.to_vec())).send().await?;
+        let attributes = response.attributes.unwrap_or_default();
         Ok(names.iter().filter_map(|name| attributes.get(name)?.parse::<u64>().ok()).sum())
     }
 
     /// The reason of each dead letter.
-    pub async fn dead_letters(&self, queue: &str) -> Vec<String> {
+    pub async fn dead_letter_reasons(&self, queue: &str) -> Vec<String> {
         let messages = self.messages(queue).await;
         let reasons = messages.iter().filter_map(|message| message.message_attributes.as_ref()?.get("reason"));
         reasons.filter_map(|reason| reason.string_value.clone()).collect()
     }
 }
 
-impl Kept {
+impl StackState {
     /// A stack in which nothing has run yet.
     ///
     /// # Panics
     /// When there is no room for a folder.
     #[must_use]
-    pub fn of(stack: Stack) -> Self {
-        Self { stack, hidden: Arc::default(), folder: TempDir::new().unwrap_or_else(|error| panic!("{error}")) }
+    pub fn new(stack: Stack) -> Self {
+        Self { stack, in_flight: Arc::default(), folder: TempDir::new().unwrap_or_else(|error| panic!("{error}")) }
     }
 
     /// Shows every message that is hidden, as waiting for it would. The attempts of whoever was killed are over by then.
-    pub async fn let_time_pass(&self) {
-        self.hidden.show(&self.stack.account().sqs()).await;
-        self.end_attempts().await;
+    pub async fn make_all_visible(&self) {
+        self.in_flight.make_all_visible(&self.stack.clients().sqs()).await;
+        self.expire_attempt_leases().await;
     }
 
     /// Ends the time for which attempts keep others away: none is being made any more.
-    async fn end_attempts(&self) {
-        let (dynamodb, table) = (self.stack.account().dynamodb(), self.stack.table());
+    async fn expire_attempt_leases(&self) {
+        let (dynamodb, table) = (self.stack.clients().dynamodb(), self.stack.table());
         let scan = dynamodb.scan().table_name(table).consistent_read(true);
-        let begun = scan.filter_expression("attribute_exists(attempt_until)").into_paginator().items().send();
-        for item in begun.collect::<Result<Vec<_>, _>>().await.unwrap_or_else(|error| panic!("{error:?}")) {
+        let leased = scan.filter_expression("attribute_exists(attempt_until)").into_paginator().items().send();
+        for item in leased.collect::<Result<Vec<_>, _>>().await.unwrap_or_else(|error| panic!("{error:?}")) {
             let (Some(key), Some(until)) = (item.get("pk"), item.get("attempt_until")) else { continue };
-            let end = dynamodb.update_item().table_name(table).key("pk", key.clone());
-            let end = end.update_expression("REMOVE attempt_until").condition_expression("attempt_until = :until");
+            let update = dynamodb.update_item().table_name(table).key("pk", key.clone());
+            let update =
+                update.update_expression("REMOVE attempt_until").condition_expression("attempt_until = :until");
             // Another one may have been begun meanwhile.
-            let _ = end.expression_attribute_values(":until", until.clone()).send().await;
+            let _ = update.expression_attribute_values(":until", until.clone()).send().await;
         }
     }
 }
 
-fn functions(stack: &Value, setup: &Setup, services: &str, folder: &Path) -> BTreeMap<String, Arc<Function>> {
+fn build_functions(stack: &Value, setup: &Setup, services_url: &str, folder: &Path) -> BTreeMap<String, Arc<Function>> {
     let binaries = stack::binaries();
-    let described = stack["functions"].as_object().into_iter().flatten();
-    described
-        .map(|(name, described)| {
+    let descriptions = stack["functions"].as_object().into_iter().flatten();
+    descriptions
+        .map(|(name, description)| {
             // Its own key, so that its calls are told from those of the others.
-            let mut environment = stack::emulated(services, name);
-            let given = described["environment"].as_object().into_iter().flatten();
-            environment.extend(given.map(|(name, value)| (name.clone(), text(value).to_owned())));
+            let mut environment = stack::lambda_environment(services_url, name);
+            let variables = description["environment"].as_object().into_iter().flatten();
+            environment.extend(variables.map(|(name, value)| (name.clone(), expect_str(value).to_owned())));
             environment.extend(setup.environment.iter().cloned());
             for (setting, value) in &setup.settings {
                 // A setting that a function does not have is not its own.
                 environment.entry(setting.clone()).and_modify(|known| known.clone_from(value));
             }
-            let sources = array(&stack["event_sources"]).find(|source| source["function"] == name.as_str());
-            let sandboxes = sources.map_or(FRONT_DOOR_SANDBOXES, sandboxes);
-            let timeout = Duration::from_secs(described["timeout"].as_u64().unwrap_or(3));
-            let binary = binaries.join(text(&described["binary"]));
-            let described = Described { name: name.clone(), environment, timeout };
-            (name.clone(), Arc::new(Function::new(described, binary, folder.join("log"), sandboxes)))
+            let source = array(&stack["event_sources"]).find(|source| source["function"] == name.as_str());
+            let sandboxes = source.map_or(MAX_HTTP_SANDBOXES, max_sandboxes);
+            let timeout = Duration::from_secs(description["timeout"].as_u64().unwrap_or(3));
+            let binary = binaries.join(expect_str(&description["binary"]));
+            let config = FunctionConfig { name: name.clone(), environment, timeout };
+            (name.clone(), Arc::new(Function::new(config, binary, folder.join("log"), sandboxes)))
         })
         .collect()
 }
 
-fn sandboxes(source: &Value) -> usize {
-    source["maximum_concurrency"].as_u64().and_then(|most| usize::try_from(most).ok()).unwrap_or(2)
+fn max_sandboxes(source: &Value) -> usize {
+    source["maximum_concurrency"].as_u64().and_then(|max| usize::try_from(max).ok()).unwrap_or(2)
 }

@@ -14,60 +14,60 @@ use serde_json::{Map, Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
-use super::{Cloud, Kept, Setup};
+use super::{FakeStack, Setup, StackState};
 use crate::eventually;
-use crate::lambda_fake::operator_guard::Guard;
-use crate::lambda_fake::stack::{self, Stack, text};
-use crate::mock_destination::{FarEnd, Reply};
+use crate::lambda_fake::operator_guard::PermissionProxy;
+use crate::lambda_fake::stack::{self, Stack, expect_str};
+use crate::mock_destination::{MockDestination, Reply};
 use crate::row::{Route, send};
-use crate::webhook::{created, post};
+use crate::webhook::{contact_created, post};
 
 /// The region of the tests.
 const REGION: &str = "us-east-1";
 /// The team of the Loops that takes the key.
-pub const TEAM: &str = r#"{"success":true,"teamName":"Acme"}"#;
+pub const LOOPS_TEAM_BODY: &str = r#"{"success":true,"teamName":"Acme"}"#;
 
 /// A stack that an operator works on, between far ends that take everything.
 #[derive(Debug)]
-pub struct Operated {
+pub struct OperatorHarness {
     /// The stack, running.
-    pub cloud: Cloud,
+    pub fake_stack: FakeStack,
     /// AWS, as the operator's program sees it.
-    pub guard: Guard,
+    pub permission_proxy: PermissionProxy,
     /// Loops.
-    pub loops: FarEnd,
+    pub loops: MockDestination,
     /// Clay.
-    pub clay: FarEnd,
+    pub clay: MockDestination,
     /// The outputs that were changed.
-    changed: Mutex<BTreeMap<String, String>>,
+    changed_outputs: Mutex<BTreeMap<String, String>>,
 }
 
 /// What the program said, and how it ended.
 #[derive(Debug)]
-pub struct Said {
+pub struct CliOutput {
     /// Its exit code.
     pub code: i32,
     /// Standard output.
-    pub out: String,
+    pub stdout: String,
     /// Standard error.
-    pub err: String,
+    pub stderr: String,
 }
 
 /// What a check found: outcome, what was seen and what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
+pub struct Finding {
     /// `ok`, `warn` or `fail`.
     pub outcome: String,
     /// What was seen.
-    pub seen: String,
+    pub observed: String,
     /// What to do.
-    pub to_do: String,
+    pub remedy: String,
 }
 
-impl Said {
-    fn of(output: &Output) -> Self {
+impl CliOutput {
+    fn from_output(output: &Output) -> Self {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Self { code: output.status.code().unwrap_or(-1), out: text(&output.stdout), err: text(&output.stderr) }
+        Self { code: output.status.code().unwrap_or(-1), stdout: text(&output.stdout), stderr: text(&output.stderr) }
     }
 
     /// Standard output as a JSON document.
@@ -76,7 +76,7 @@ impl Said {
     /// When it is none.
     #[must_use]
     pub fn json(&self) -> Value {
-        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
     /// What a check of `doctor --json` found, the worst where there are several of its name.
@@ -84,13 +84,13 @@ impl Said {
     /// # Panics
     /// When there is no such check.
     #[must_use]
-    pub fn found(&self, check: &str) -> Found {
+    pub fn worst_finding(&self, check: &str) -> Finding {
         let document = self.json();
         let findings = stack::array(&document["findings"]).filter(|finding| finding["check"] == check);
         let rank = |finding: &&Value| ["ok", "warn", "fail"].iter().position(|known| finding["outcome"] == *known);
         let finding = findings.max_by_key(rank).unwrap_or_else(|| panic!("no {check}: {document}"));
-        let said = |field: &str| finding[field].as_str().unwrap_or_default().to_owned();
-        Found { outcome: said("outcome"), seen: said("seen"), to_do: said("toDo") }
+        let string_field = |field: &str| finding[field].as_str().unwrap_or_default().to_owned();
+        Finding { outcome: string_field("outcome"), observed: string_field("seen"), remedy: string_field("toDo") }
     }
 }
 
@@ -99,7 +99,7 @@ impl Said {
 /// # Panics
 /// When it is not there.
 #[must_use]
-pub fn program() -> PathBuf {
+pub fn relayctl_path() -> PathBuf {
     let test = std::env::current_exe().unwrap_or_else(|error| panic!("{error}"));
     let mut programs = test.ancestors().skip(1).take(2).map(|folder| folder.join("relayctl"));
     programs.find(|program| program.exists()).unwrap_or_else(|| panic!("relayctl is not built: build the workspace"))
@@ -109,8 +109,8 @@ pub fn program() -> PathBuf {
 ///
 /// # Panics
 /// When it cannot be run.
-pub async fn run(variables: &[(&str, String)], arguments: &[&str], input: &str) -> Said {
-    let mut command = Command::new(program());
+pub async fn run_relayctl(variables: &[(&str, String)], arguments: &[&str], input: &str) -> CliOutput {
+    let mut command = Command::new(relayctl_path());
     command.env_clear().envs(variables.iter().map(|(name, value)| (*name, value.as_str()))).args(arguments);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let mut child = command.spawn().unwrap_or_else(|error| panic!("{error}"));
@@ -118,44 +118,47 @@ pub async fn run(variables: &[(&str, String)], arguments: &[&str], input: &str) 
         // Who reads nothing has closed it.
         let _ = stdin.write_all(input.as_bytes()).await;
     }
-    Said::of(&child.wait_with_output().await.unwrap_or_else(|error| panic!("{error}")))
+    CliOutput::from_output(&child.wait_with_output().await.unwrap_or_else(|error| panic!("{error}")))
 }
 
-impl Operated {
+impl OperatorHarness {
     /// A stack that nobody has set up yet.
-    pub async fn fresh() -> Self {
-        Self::with(|_, _| Setup::default()).await
+    pub async fn without_setup() -> Self {
+        Self::with_setup(|_, _| Setup::default()).await
     }
 
     /// A stack that is set up with these documents, which know the far ends.
-    pub async fn with(setup: impl FnOnce(&FarEnd, &FarEnd) -> Setup) -> Self {
-        Self::on(Stack::make().await, setup).await
+    pub async fn with_setup(setup: impl FnOnce(&MockDestination, &MockDestination) -> Setup) -> Self {
+        Self::on_stack(Stack::create().await, setup).await
     }
 
     /// The same, on a stack that was made for it.
-    pub async fn on(stack: Stack, setup: impl FnOnce(&FarEnd, &FarEnd) -> Setup) -> Self {
-        let (loops, clay) = (FarEnd::start(Reply::json(200, TEAM)).await, FarEnd::start(Reply::json(200, "{}")).await);
+    pub async fn on_stack(stack: Stack, setup: impl FnOnce(&MockDestination, &MockDestination) -> Setup) -> Self {
+        let (loops, clay) = (
+            MockDestination::start(Reply::json(200, LOOPS_TEAM_BODY)).await,
+            MockDestination::start(Reply::json(200, "{}")).await,
+        );
         let mut setup = setup(&loops, &clay);
         let api = loops.url("/api");
         setup.settings.push(("LOOPS_API_URL".to_owned(), api.clone()));
-        let cloud = Cloud::start_in(Kept::of(stack), setup).await;
-        let guard = Guard::start(stack::endpoint()).await;
-        let operated = Self { cloud, guard, loops, clay, changed: Mutex::default() };
-        operated.lead_to(&operated.cloud.base()).await;
-        operated
+        let fake_stack = FakeStack::start_in(StackState::new(stack), setup).await;
+        let permission_proxy = PermissionProxy::start(stack::endpoint()).await;
+        let harness = Self { fake_stack, permission_proxy, loops, clay, changed_outputs: Mutex::default() };
+        harness.point_outputs_to(&harness.fake_stack.base()).await;
+        harness
     }
 
     /// Runs the program on this stack.
-    pub async fn relayctl(&self, arguments: &[&str], input: &str) -> Said {
-        let stack = text(&self.cloud.stack().described()["stack"]);
-        run(&self.variables(), &[&["--stack", stack], arguments].concat(), input).await
+    pub async fn relayctl(&self, arguments: &[&str], input: &str) -> CliOutput {
+        let stack = expect_str(&self.fake_stack.stack().description()["stack"]);
+        run_relayctl(&self.variables(), &[&["--stack", stack], arguments].concat(), input).await
     }
 
     /// What the program's environment has: an account, and nothing of the machine's.
     #[must_use]
     pub fn variables(&self) -> Vec<(&'static str, String)> {
         vec![
-            ("AWS_ENDPOINT_URL", self.guard.url()),
+            ("AWS_ENDPOINT_URL", self.permission_proxy.url()),
             ("AWS_REGION", REGION.to_owned()),
             ("AWS_ACCESS_KEY_ID", "operator".to_owned()),
             ("AWS_SECRET_ACCESS_KEY", "test".to_owned()),
@@ -165,13 +168,13 @@ impl Operated {
     }
 
     /// `doctor --json`.
-    pub async fn doctor(&self) -> Said {
+    pub async fn doctor(&self) -> CliOutput {
         self.relayctl(&["doctor", "--json"], "").await
     }
 
     /// The outputs of the stack lead to this address, and its functions' parameter to this Loops.
-    pub async fn lead_to(&self, base: &str) {
-        self.update(&[
+    pub async fn point_outputs_to(&self, base: &str) {
+        self.update_outputs(&[
             ("ApiUrl", base.to_owned()),
             ("LoopsWebhookUrl", format!("{base}/webhooks/loops")),
             ("ClayContactUrl", format!("{base}/api/v1/contacts/update")),
@@ -184,12 +187,12 @@ impl Operated {
     ///
     /// # Panics
     /// When the emulator does not take it.
-    pub async fn update(&self, changed: &[(&str, String)]) {
-        let described = self.cloud.stack().described();
+    pub async fn update_outputs(&self, changes: &[(&str, String)]) {
+        let described = self.fake_stack.stack().description();
         let mut outputs: Map<String, Value> = described["outputs"].as_object().cloned().unwrap_or_default();
         let all = {
-            let mut all = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
-            all.extend(changed.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+            let mut all = self.changed_outputs.lock().unwrap_or_else(PoisonError::into_inner);
+            all.extend(changes.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
             all.clone()
         };
         for (name, value) in all {
@@ -207,8 +210,8 @@ impl Operated {
             parameters.into_iter().map(|(name, value)| (name, json!({"Type": "String", "Default": value}))).collect();
         let resources = json!({"Handle": {"Type": "AWS::CloudFormation::WaitConditionHandle"}});
         let body = json!({"Parameters": parameters, "Resources": resources, "Outputs": outputs});
-        let client = aws_sdk_cloudformation::Client::new(&config());
-        let update = client.update_stack().stack_name(text(&described["stack"])).template_body(body.to_string());
+        let client = aws_sdk_cloudformation::Client::new(&sdk_config());
+        let update = client.update_stack().stack_name(expect_str(&described["stack"])).template_body(body.to_string());
         update.send().await.unwrap_or_else(|error| panic!("{error:?}"));
     }
 
@@ -216,10 +219,13 @@ impl Operated {
     ///
     /// # Panics
     /// When it does not come in time.
-    pub async fn letters_are(&self, clay: u64, loops: u64) {
+    pub async fn wait_for_dead_letters(&self, clay: u64, loops: u64) {
         eventually(&format!("{clay} and {loops} dead letters"), async || {
-            let there = (self.cloud.length("ClayDeadLetters").await, self.cloud.length("LoopsDeadLetters").await);
-            (there == (clay, loops)).then_some(())
+            let lengths = (
+                self.fake_stack.queue_length("ClayDeadLetters").await,
+                self.fake_stack.queue_length("LoopsDeadLetters").await,
+            );
+            (lengths == (clay, loops)).then_some(())
         })
         .await;
     }
@@ -228,39 +234,39 @@ impl Operated {
     ///
     /// # Panics
     /// When they do not come in time.
-    pub async fn three_letters(&self) {
-        let base = self.cloud.base();
+    pub async fn create_three_dead_letters(&self) {
+        let base = self.fake_stack.base();
         let big = json!({"eventName": "contact.created", "note": "x".repeat(120_000)}).to_string();
         assert_eq!(post(&base, "msg_big", big.as_bytes()).await.json()["status"], "rejected");
-        self.letters_are(1, 0).await;
-        self.clay.then([Reply::status(400)]);
-        assert_eq!(post(&base, "msg_row", &created("ada@example.com")).await.status, 200);
-        self.letters_are(2, 0).await;
-        self.refused_row("eve@example.com").await;
-        self.letters_are(2, 1).await;
+        self.wait_for_dead_letters(1, 0).await;
+        self.clay.enqueue_replies([Reply::status(400)]);
+        assert_eq!(post(&base, "msg_row", &contact_created("ada@example.com")).await.status, 200);
+        self.wait_for_dead_letters(2, 0).await;
+        self.send_rejected_row("eve@example.com").await;
+        self.wait_for_dead_letters(2, 1).await;
     }
 
     /// A row that is stored, and that Loops refuses then.
     ///
     /// # Panics
     /// When it is not stored.
-    pub async fn refused_row(&self, email: &str) {
-        self.loops.then([Reply::json(400, r#"{"success":false,"message":"no"}"#)]);
+    pub async fn send_rejected_row(&self, email: &str) {
+        self.loops.enqueue_replies([Reply::json(400, r#"{"success":false,"message":"no"}"#)]);
         let row = json!({"email": email, "plan": "pro"}).to_string();
-        let later = [("prefer", "respond-async")];
-        assert_eq!(send(&self.cloud.base(), Route::Contact, "", &later, row).await.status, 202);
+        let headers = [("prefer", "respond-async")];
+        assert_eq!(send(&self.fake_stack.base(), Route::Contact, "", &headers, row).await.status, 202);
     }
 
     /// The stack.
     #[must_use]
     pub const fn stack(&self) -> &Stack {
-        self.cloud.stack()
+        self.fake_stack.stack()
     }
 
     /// The stack's name.
     #[must_use]
     pub fn name(&self) -> &str {
-        text(&self.stack().described()["stack"])
+        expect_str(&self.stack().description()["stack"])
     }
 
     /// A secret's document as it is now.
@@ -268,10 +274,10 @@ impl Operated {
     /// # Panics
     /// When it cannot be read.
     pub async fn document(&self, secret: &str) -> Value {
-        let arn = text(&self.stack().described()["secrets"][secret]["arn"]);
-        let got = self.stack().account().secrets_manager().get_secret_value().secret_id(arn).send().await;
-        let got = got.unwrap_or_else(|error| panic!("{error:?}"));
-        serde_json::from_str(got.secret_string().unwrap_or_default()).unwrap_or_else(|error| panic!("{error}"))
+        let arn = expect_str(&self.stack().description()["secrets"][secret]["arn"]);
+        let output = self.stack().clients().secrets_manager().get_secret_value().secret_id(arn).send().await;
+        let output = output.unwrap_or_else(|error| panic!("{error:?}"));
+        serde_json::from_str(output.secret_string().unwrap_or_default()).unwrap_or_else(|error| panic!("{error}"))
     }
 }
 
@@ -280,7 +286,7 @@ impl Operated {
 /// # Panics
 /// When there is no emulator.
 #[must_use]
-pub fn config() -> SdkConfig {
+pub fn sdk_config() -> SdkConfig {
     let client = relay::destination::http_client::build().unwrap_or_else(|error| panic!("{error}"));
     let credentials = Credentials::new("test", "test", None, None, "test");
     SdkConfig::builder()

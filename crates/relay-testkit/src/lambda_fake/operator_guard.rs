@@ -15,11 +15,11 @@ use tokio::task::JoinHandle;
 use crate::http_server;
 
 /// The largest call.
-const CALL_BYTES: usize = 2 * 1024 * 1024;
+const MAX_CALL_BYTES: usize = 2 * 1024 * 1024;
 
 /// The guard.
 #[derive(Debug)]
-pub struct Guard {
+pub struct PermissionProxy {
     address: SocketAddr,
     shared: Arc<Shared>,
     server: JoinHandle<()>,
@@ -30,31 +30,31 @@ struct Shared {
     emulator: String,
     client: HttpClient,
     /// Actions that are refused, with which code, and after how many calls that are not.
-    refused: Mutex<BTreeMap<String, (String, usize)>>,
+    denied: Mutex<BTreeMap<String, (String, usize)>>,
     calls: Mutex<Vec<String>>,
     /// What somebody else writes beside the next write of a secret, and whether that comes after it.
-    other_write: Mutex<Option<(String, bool)>>,
+    concurrent_write: Mutex<Option<(String, bool)>>,
     /// The access keys that calls were signed with.
     signers: Mutex<BTreeSet<String>>,
 }
 
-impl Drop for Guard {
+impl Drop for PermissionProxy {
     fn drop(&mut self) {
         self.server.abort();
     }
 }
 
-impl Guard {
+impl PermissionProxy {
     /// A guard before the emulator.
     ///
     /// # Panics
     /// When there is no port.
     pub async fn start(emulator: String) -> Self {
         let client = relay::destination::http_client::build().unwrap_or_else(|error| panic!("{error}"));
-        let (refused, calls, signers) = (Mutex::default(), Mutex::default(), Mutex::default());
-        let other_write = Mutex::default();
-        let shared = Arc::new(Shared { emulator, client, refused, calls, other_write, signers });
-        let app = axum::Router::new().fallback(pass).with_state(Arc::clone(&shared));
+        let (denied, calls, signers) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let concurrent_write = Mutex::default();
+        let shared = Arc::new(Shared { emulator, client, denied, calls, concurrent_write, signers });
+        let app = axum::Router::new().fallback(handle_call).with_state(Arc::clone(&shared));
         let (address, server) = http_server::serve(app).await;
         Self { address, shared, server }
     }
@@ -66,25 +66,25 @@ impl Guard {
     }
 
     /// From now on, an action (`PutSecretValue`) is refused with this code.
-    pub fn refuse(&self, action: &str, code: &str) {
-        self.refuse_after(action, code, 0);
+    pub fn deny(&self, action: &str, code: &str) {
+        self.deny_after(action, code, 0);
     }
 
     /// From now on, an action is refused with this code, but for its first calls.
-    pub fn refuse_after(&self, action: &str, code: &str, allowed: usize) {
-        let mut refused = self.shared.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        refused.insert(action.to_owned(), (code.to_owned(), allowed));
+    pub fn deny_after(&self, action: &str, code: &str, allowed_calls: usize) {
+        let mut denied = self.shared.denied.lock().unwrap_or_else(PoisonError::into_inner);
+        denied.insert(action.to_owned(), (code.to_owned(), allowed_calls));
     }
 
     /// Everything is allowed again.
-    pub fn allow(&self) {
-        self.shared.refused.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    pub fn allow_all(&self) {
+        self.shared.denied.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// Beside the next write of a secret, just before or just after it, somebody else writes this into the same.
-    pub fn somebody_writes(&self, text: &str, after: bool) {
-        let mut other = self.shared.other_write.lock().unwrap_or_else(PoisonError::into_inner);
-        *other = Some((text.to_owned(), after));
+    pub fn write_concurrently(&self, text: &str, after: bool) {
+        let mut concurrent_write = self.shared.concurrent_write.lock().unwrap_or_else(PoisonError::into_inner);
+        *concurrent_write = Some((text.to_owned(), after));
     }
 
     /// The actions so far.
@@ -95,15 +95,15 @@ impl Guard {
 
     /// The access keys that signed the calls since this was asked last.
     #[must_use]
-    pub fn signers(&self) -> BTreeSet<String> {
+    pub fn take_signers(&self) -> BTreeSet<String> {
         std::mem::take(&mut *self.shared.signers.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 impl Shared {
-    fn refusal_of(&self, action: &str) -> Option<String> {
-        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        let (code, allowed) = refused.get_mut(action)?;
+    fn denial_code(&self, action: &str) -> Option<String> {
+        let mut denied = self.denied.lock().unwrap_or_else(PoisonError::into_inner);
+        let (code, allowed) = denied.get_mut(action)?;
         if *allowed > 0 {
             *allowed -= 1;
             return None;
@@ -111,56 +111,58 @@ impl Shared {
         Some(code.clone())
     }
 
-    fn other_write(&self) -> Option<(String, bool)> {
-        self.other_write.lock().unwrap_or_else(PoisonError::into_inner).take()
+    fn take_concurrent_write(&self) -> Option<(String, bool)> {
+        self.concurrent_write.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// The emulator's answer to a call with this body.
-    async fn send(&self, parts: &Parts, body: Bytes, query: bool) -> Response<Body> {
+    async fn send(&self, parts: &Parts, body: Bytes, is_query_protocol: bool) -> Response<Body> {
         let mut call = self.client.request(parts.method.clone(), &format!("{}{}", self.emulator, parts.uri)).body(body);
         let headers = |headers: &HeaderMap, without: &[&str]| {
-            let kept = headers.iter().filter(|(name, _)| !without.contains(&name.as_str()));
-            kept.map(|(name, value)| (name.clone(), value.clone())).collect::<Vec<_>>()
+            let forwarded = headers.iter().filter(|(name, _)| !without.contains(&name.as_str()));
+            forwarded.map(|(name, value)| (name.clone(), value.clone())).collect::<Vec<_>>()
         };
         for (name, value) in headers(&parts.headers, &["host", "content-length"]) {
             call = call.header(name, value);
         }
-        let Ok(answer) = call.send().await else { return refusal("NoEmulator", query) };
-        let mut response = Response::builder().status(answer.status());
-        for (name, value) in headers(answer.headers(), &["content-length", "transfer-encoding", "connection"]) {
+        let Ok(emulator_response) = call.send().await else { return error_response("NoEmulator", is_query_protocol) };
+        let mut response = Response::builder().status(emulator_response.status());
+        for (name, value) in
+            headers(emulator_response.headers(), &["content-length", "transfer-encoding", "connection"])
+        {
             response = response.header(name, value);
         }
         response
-            .body(Body::from(answer.bytes().await.unwrap_or_default()))
-            .unwrap_or_else(|_| refusal("NoAnswer", query))
+            .body(Body::from(emulator_response.bytes().await.unwrap_or_default()))
+            .unwrap_or_else(|_| error_response("NoAnswer", is_query_protocol))
     }
 }
 
-async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Response<Body> {
+async fn handle_call(State(shared): State<Arc<Shared>>, request: Request) -> Response<Body> {
     let (parts, body) = request.into_parts();
-    let body = to_bytes(body, CALL_BYTES).await.unwrap_or_default();
-    let (action, query) = action(&parts.method, parts.uri.path(), &parts.headers, &body);
+    let body = to_bytes(body, MAX_CALL_BYTES).await.unwrap_or_default();
+    let (action, is_query_protocol) = action_of(&parts.method, parts.uri.path(), &parts.headers, &body);
     shared.calls.lock().unwrap_or_else(PoisonError::into_inner).push(action.clone());
-    shared.signers.lock().unwrap_or_else(PoisonError::into_inner).extend(signer(&parts.headers));
-    if let Some(code) = shared.refusal_of(&action) {
-        return refusal(&code, query);
+    shared.signers.lock().unwrap_or_else(PoisonError::into_inner).extend(access_key_of(&parts.headers));
+    if let Some(code) = shared.denial_code(&action) {
+        return error_response(&code, is_query_protocol);
     }
-    let other = if action == "PutSecretValue" { shared.other_write() } else { None };
-    let (first, second) = match other {
-        Some((text, after)) if after => (body.clone(), Some(other_write(&body, &text))),
-        Some((text, _)) => (other_write(&body, &text), Some(body)),
+    let concurrent_write = if action == "PutSecretValue" { shared.take_concurrent_write() } else { None };
+    let (first, second) = match concurrent_write {
+        Some((text, after)) if after => (body.clone(), Some(with_secret_string(&body, &text))),
+        Some((text, _)) => (with_secret_string(&body, &text), Some(body)),
         None => (body, None),
     };
-    let answer = shared.send(&parts, first, query).await;
+    let response = shared.send(&parts, first, is_query_protocol).await;
     match second {
         // The answer to either tells the name and a version.
-        Some(second) => shared.send(&parts, second, query).await,
-        None => answer,
+        Some(second) => shared.send(&parts, second, is_query_protocol).await,
+        None => response,
     }
 }
 
 /// The same write with another text, as a version of its own.
-fn other_write(body: &Bytes, text: &str) -> Bytes {
+fn with_secret_string(body: &Bytes, text: &str) -> Bytes {
     let mut write: Value = serde_json::from_slice(body).unwrap_or_default();
     write["SecretString"] = text.into();
     let version: String = write["ClientRequestToken"].as_str().unwrap_or_default().chars().rev().collect();
@@ -169,13 +171,13 @@ fn other_write(body: &Bytes, text: &str) -> Bytes {
 }
 
 /// Whose key a call is signed with (Signature Version 4: `Credential=KEY/DATE/…`).
-fn signer(headers: &HeaderMap) -> Option<String> {
+fn access_key_of(headers: &HeaderMap) -> Option<String> {
     let (_, credential) = headers.get("authorization")?.to_str().ok()?.split_once("Credential=")?;
     credential.split('/').next().map(str::to_owned)
 }
 
 /// What a call asks for, by the protocol that its service speaks, and whether that is the one with forms and XML.
-fn action(method: &axum::http::Method, path: &str, headers: &HeaderMap, body: &Bytes) -> (String, bool) {
+fn action_of(method: &axum::http::Method, path: &str, headers: &HeaderMap, body: &Bytes) -> (String, bool) {
     if let Some(target) = headers.get("x-amz-target").and_then(|target| target.to_str().ok()) {
         return (target.rsplit('.').next().unwrap_or_default().to_owned(), false);
     }
@@ -196,16 +198,16 @@ fn action(method: &axum::http::Method, path: &str, headers: &HeaderMap, body: &B
 }
 
 /// A refusal in the words of the protocol; with text that must not be shown to anybody.
-fn refusal(code: &str, query: bool) -> Response<Body> {
-    let body = if query {
+fn error_response(code: &str, is_query_protocol: bool) -> Response<Body> {
+    let body = if is_query_protocol {
         format!(
             "<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code><Message>hidden words</Message></Error></ErrorResponse>"
         )
     } else {
         json!({"__type": code, "message": "hidden words"}).to_string()
     };
-    let kind = if query { "text/xml" } else { "application/x-amz-json-1.1" };
-    let response = Response::builder().status(StatusCode::BAD_REQUEST).header("content-type", kind);
-    let response = if query { response } else { response.header("x-amzn-errortype", code) };
+    let content_type = if is_query_protocol { "text/xml" } else { "application/x-amz-json-1.1" };
+    let response = Response::builder().status(StatusCode::BAD_REQUEST).header("content-type", content_type);
+    let response = if is_query_protocol { response } else { response.header("x-amzn-errortype", code) };
     response.body(Body::from(body)).unwrap_or_default()
 }

@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::{Value, json};
 
-use super::{Cloud, Kept, Setup, deliveries};
-use crate::deliveries::Listing;
+use super::{FakeStack, Setup, StackState, deliveries};
+use crate::deliveries::ListDeliveries;
 use crate::relay_process;
 
 /// The relay as functions.
 #[derive(Debug)]
 pub struct Relay {
-    cloud: Cloud,
+    fake_stack: FakeStack,
     base: String,
 }
 
@@ -23,19 +23,19 @@ impl Relay {
     pub const LOOPS_SIGNING_SECRET: &str = "loops_signing_secrets of the secret";
 
     /// Makes a stack under these settings.
-    pub async fn start(given: &[(&str, &str)]) -> Self {
-        Self::of(Cloud::start(setup(given)).await)
+    pub async fn start(overrides: &[(&str, &str)]) -> Self {
+        Self::from_stack(FakeStack::start(setup(overrides)).await)
     }
 
     /// Starts a stack that was stopped or killed. Its queues do not know of a restart, so the time passes for which they
     /// hide what waits.
-    pub async fn start_in(kept: Kept, given: &[(&str, &str)]) -> Self {
-        kept.let_time_pass().await;
-        Self::of(Cloud::start_in(kept, setup(given)).await)
+    pub async fn start_in(state: StackState, overrides: &[(&str, &str)]) -> Self {
+        state.make_all_visible().await;
+        Self::from_stack(FakeStack::start_in(state, setup(overrides)).await)
     }
 
-    fn of(cloud: Cloud) -> Self {
-        Self { base: cloud.base(), cloud }
+    fn from_stack(fake_stack: FakeStack) -> Self {
+        Self { base: fake_stack.base(), fake_stack }
     }
 
     /// Its address, as `http://…`.
@@ -47,23 +47,23 @@ impl Relay {
     /// What its functions have logged so far.
     #[must_use]
     pub fn log(&self) -> String {
-        self.cloud.log()
+        self.fake_stack.log()
     }
 
     /// Everything that the template says of its stack.
     #[must_use]
-    pub const fn described(&self) -> &Value {
-        self.cloud.stack().described()
+    pub const fn description(&self) -> &Value {
+        self.fake_stack.stack().description()
     }
 
     /// Whether what workers answer is lost on its way back, so that their messages come back.
-    pub fn lose_answers(&self, lost: bool) {
-        self.cloud.lose_answers(lost);
+    pub fn drop_responses(&self, enabled: bool) {
+        self.fake_stack.drop_responses(enabled);
     }
 
     /// Shows every message that is hidden, as waiting for it would.
-    pub async fn let_time_pass(&self) {
-        self.cloud.let_time_pass().await;
+    pub async fn make_all_visible(&self) {
+        self.fake_stack.make_all_visible().await;
     }
 
     /// The texts of an item of a table.
@@ -72,44 +72,49 @@ impl Relay {
     /// When it is not there.
     pub async fn ledger_item(&self, table: &str, key: &str) -> BTreeMap<String, String> {
         let key = AttributeValue::S(key.to_owned());
-        let got = self.cloud.stack().account().dynamodb().get_item().table_name(table).key("pk", key).send().await;
-        let item = got.unwrap_or_else(|error| panic!("{error:?}")).item.unwrap_or_default();
+        let output =
+            self.fake_stack.stack().clients().dynamodb().get_item().table_name(table).key("pk", key).send().await;
+        let item = output.unwrap_or_else(|error| panic!("{error:?}")).item.unwrap_or_default();
         item.into_iter().filter_map(|(name, value)| Some((name, value.as_s().ok()?.clone()))).collect()
     }
 
     /// Kills its functions, whatever they are doing.
-    pub async fn kill(self) -> Kept {
-        self.cloud.kill().await
+    pub async fn kill(self) -> StackState {
+        self.fake_stack.kill().await
     }
 
     /// Stops it as a new version of the functions does: what is under way comes to its end.
-    pub async fn stop(self) -> (Kept, ()) {
-        (self.cloud.stop().await, ())
+    pub async fn stop(self) -> (StackState, ()) {
+        (self.fake_stack.stop().await, ())
     }
 }
 
-impl Listing for Relay {
+impl ListDeliveries for Relay {
     async fn deliveries(&self) -> Vec<Value> {
-        deliveries::list(&self.cloud).await
+        deliveries::list(&self.fake_stack).await
     }
 }
 
 /// The settings of `relay-local` as documents and parameters of a stack.
-fn setup(given: &[(&str, &str)]) -> Setup {
-    let settings = relay_process::settings(given);
-    let text = |name: &str| settings.get(name).map_or("", String::as_str);
-    let list = |name: &str| text(name).split(',').map(str::trim).collect::<Vec<_>>();
-    let relayed = settings.get("RELAYED_EVENTS").map_or("contact.created", String::as_str);
-    let events: Vec<&str> = relayed.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
-    let tokens = list("CLAY_WEBHOOK_AUTH_TOKEN");
-    let webhooks = list("CLAY_WEBHOOK_URL").into_iter().enumerate().map(|(place, url)| {
-        let token = if tokens.len() == 1 { tokens.first() } else { tokens.get(place) };
+fn setup(overrides: &[(&str, &str)]) -> Setup {
+    let settings = relay_process::settings(overrides);
+    let setting = |name: &str| settings.get(name).map_or("", String::as_str);
+    let setting_list = |name: &str| setting(name).split(',').map(str::trim).collect::<Vec<_>>();
+    let relayed_events = settings.get("RELAYED_EVENTS").map_or("contact.created", String::as_str);
+    let events: Vec<&str> = relayed_events.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
+    let tokens = setting_list("CLAY_WEBHOOK_AUTH_TOKEN");
+    let webhooks = setting_list("CLAY_WEBHOOK_URL").into_iter().enumerate().map(|(index, url)| {
+        let token = if tokens.len() == 1 { tokens.first() } else { tokens.get(index) };
         json!({"url": url, "auth_token": token})
     });
     let route = json!({"name": "contacts", "events": events, "webhooks": webhooks.collect::<Vec<_>>()});
     Setup {
-        loops_to_clay: Some(json!({"loops_signing_secrets": list("LOOPS_SIGNING_SECRET"), "clay_routes": [route]})),
-        clay_to_loops: Some(json!({"loops_api_key": text("LOOPS_API_KEY"), "relay_tokens": list("RELAY_TOKEN")})),
+        loops_to_clay: Some(
+            json!({"loops_signing_secrets": setting_list("LOOPS_SIGNING_SECRET"), "clay_routes": [route]}),
+        ),
+        clay_to_loops: Some(
+            json!({"loops_api_key": setting("LOOPS_API_KEY"), "relay_tokens": setting_list("RELAY_TOKEN")}),
+        ),
         settings: settings.into_iter().collect::<BTreeMap<_, _>>().into_iter().collect(),
         ..Setup::default()
     }

@@ -22,16 +22,16 @@ use crate::{http_server, relay_process};
 
 /// How an invocation failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Failed {
+pub enum InvokeError {
     /// The function answered with an error: its text.
-    Error(String),
+    FunctionError(String),
     /// It did not answer in its time, and was ended.
     TimedOut,
     /// Its process ended.
     Exited,
 }
 
-type Answer = Result<Bytes, Failed>;
+type InvokeResult = Result<Bytes, InvokeError>;
 
 struct Invocation {
     id: String,
@@ -41,8 +41,8 @@ struct Invocation {
 
 struct Runtime {
     invocations: tokio::sync::Mutex<mpsc::Receiver<Invocation>>,
-    answers: Mutex<HashMap<String, oneshot::Sender<Answer>>>,
-    asked: mpsc::Sender<()>,
+    pending_responses: Mutex<HashMap<String, oneshot::Sender<InvokeResult>>>,
+    next_requested: mpsc::Sender<()>,
 }
 
 /// A sandbox.
@@ -51,7 +51,7 @@ pub struct Sandbox {
     child: Child,
     invocations: mpsc::Sender<Invocation>,
     runtime: Arc<Runtime>,
-    asked: mpsc::Receiver<()>,
+    next_requested: mpsc::Receiver<()>,
     server: JoinHandle<()>,
     count: u64,
 }
@@ -77,13 +77,14 @@ impl Sandbox {
     /// When it does not start; its log tells why.
     pub async fn start(name: &str, binary: &Path, environment: &BTreeMap<String, String>, log: &Path) -> Self {
         let (invocations, receiver) = mpsc::channel(1);
-        let (asked, mut asked_receiver) = mpsc::channel(16);
-        let answers = Mutex::new(HashMap::new());
-        let runtime = Arc::new(Runtime { invocations: tokio::sync::Mutex::new(receiver), answers, asked });
+        let (next_requested, mut next_requested_receiver) = mpsc::channel(16);
+        let pending_responses = Mutex::new(HashMap::new());
+        let runtime =
+            Arc::new(Runtime { invocations: tokio::sync::Mutex::new(receiver), pending_responses, next_requested });
         let app = Router::new()
-            .route("/2018-06-01/runtime/invocation/next", get(next))
-            .route("/2018-06-01/runtime/invocation/{id}/response", post(response))
-            .route("/2018-06-01/runtime/invocation/{id}/error", post(error))
+            .route("/2018-06-01/runtime/invocation/next", get(next_invocation))
+            .route("/2018-06-01/runtime/invocation/{id}/response", post(invocation_response))
+            .route("/2018-06-01/runtime/invocation/{id}/error", post(invocation_error))
             .route("/2018-06-01/runtime/init/error", post(|| async { StatusCode::ACCEPTED }))
             .with_state(Arc::clone(&runtime));
         let (address, server) = http_server::serve(app).await;
@@ -107,11 +108,11 @@ impl Sandbox {
             .spawn()
             .unwrap_or_else(|error| panic!("{}: {error}", binary.display()));
         tokio::select! {
-            asked = asked_receiver.recv() => assert!(asked.is_some()),
+            first_request = next_requested_receiver.recv() => assert!(first_request.is_some()),
             status = child.wait() => panic!("{name} ended at its start: {status:?}"),
             () = tokio::time::sleep(Duration::from_secs(15)) => panic!("{name} did not ask for an event within its INIT"),
         }
-        let sandbox = Self { child, invocations, runtime, asked: asked_receiver, server, count: 0 };
+        let sandbox = Self { child, invocations, runtime, next_requested: next_requested_receiver, server, count: 0 };
         sandbox.signal(Signal::STOP);
         sandbox
     }
@@ -120,29 +121,33 @@ impl Sandbox {
     ///
     /// # Errors
     /// When it answers with an error, not in time, or not at all.
-    pub async fn invoke(&mut self, event: Vec<u8>, timeout: Duration) -> Answer {
+    pub async fn invoke(&mut self, event: Vec<u8>, timeout: Duration) -> InvokeResult {
         self.count += 1;
         let id = format!("00000000-0000-4000-8000-{:012}", self.count);
-        let (answer, answered) = oneshot::channel();
-        self.runtime.answers.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), answer);
+        let (response_sender, response_receiver) = oneshot::channel();
+        self.runtime
+            .pending_responses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(id.clone(), response_sender);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let deadline = (now + timeout).as_millis();
         self.signal(Signal::CONT);
         if self.invocations.send(Invocation { id, event, deadline }).await.is_err() {
-            return Err(Failed::Exited);
+            return Err(InvokeError::Exited);
         }
         let result = tokio::select! {
-            answer = answered => answer.unwrap_or(Err(Failed::Exited)),
-            _ = self.child.wait() => Err(Failed::Exited),
-            () = tokio::time::sleep(timeout) => Err(Failed::TimedOut),
+            response = response_receiver => response.unwrap_or(Err(InvokeError::Exited)),
+            _ = self.child.wait() => Err(InvokeError::Exited),
+            () = tokio::time::sleep(timeout) => Err(InvokeError::TimedOut),
         };
         match result {
-            Err(Failed::TimedOut | Failed::Exited) => {
+            Err(InvokeError::TimedOut | InvokeError::Exited) => {
                 let _ = self.child.start_kill();
             }
             _ => {
                 // What it still does until it asks again belongs to this invocation.
-                let _ = tokio::time::timeout(Duration::from_secs(5), self.asked.recv()).await;
+                let _ = tokio::time::timeout(Duration::from_secs(5), self.next_requested.recv()).await;
                 self.signal(Signal::STOP);
             }
         }
@@ -172,10 +177,10 @@ impl Sandbox {
     }
 }
 
-async fn next(State(runtime): State<Arc<Runtime>>) -> Response<axum::body::Body> {
-    let _ = runtime.asked.try_send(());
+async fn next_invocation(State(runtime): State<Arc<Runtime>>) -> Response<axum::body::Body> {
+    let _ = runtime.next_requested.try_send(());
     let Some(invocation) = runtime.invocations.lock().await.recv().await else {
-        return empty(StatusCode::GONE);
+        return empty_response(StatusCode::GONE);
     };
     Response::builder()
         .header("Content-Type", "application/json")
@@ -184,25 +189,33 @@ async fn next(State(runtime): State<Arc<Runtime>>) -> Response<axum::body::Body>
         .header("Lambda-Runtime-Invoked-Function-Arn", "arn:aws:lambda:eu-west-1:123456789012:function:relay")
         .header("Lambda-Runtime-Trace-Id", "Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Parent=9a9197af755a6419;Sampled=0")
         .body(axum::body::Body::from(invocation.event))
-        .unwrap_or_else(|_| empty(StatusCode::INTERNAL_SERVER_ERROR))
+        .unwrap_or_else(|_| empty_response(StatusCode::INTERNAL_SERVER_ERROR))
 }
 
-async fn response(State(runtime): State<Arc<Runtime>>, UrlPath(id): UrlPath<String>, body: Bytes) -> StatusCode {
-    settle(&runtime, &id, Ok(body))
+async fn invocation_response(
+    State(runtime): State<Arc<Runtime>>,
+    UrlPath(id): UrlPath<String>,
+    body: Bytes,
+) -> StatusCode {
+    complete(&runtime, &id, Ok(body))
 }
 
-async fn error(State(runtime): State<Arc<Runtime>>, UrlPath(id): UrlPath<String>, body: Bytes) -> StatusCode {
-    settle(&runtime, &id, Err(Failed::Error(String::from_utf8_lossy(&body).into_owned())))
+async fn invocation_error(
+    State(runtime): State<Arc<Runtime>>,
+    UrlPath(id): UrlPath<String>,
+    body: Bytes,
+) -> StatusCode {
+    complete(&runtime, &id, Err(InvokeError::FunctionError(String::from_utf8_lossy(&body).into_owned())))
 }
 
-fn settle(runtime: &Runtime, id: &str, answer: Answer) -> StatusCode {
-    if let Some(waiting) = runtime.answers.lock().unwrap_or_else(PoisonError::into_inner).remove(id) {
-        let _ = waiting.send(answer);
+fn complete(runtime: &Runtime, id: &str, result: InvokeResult) -> StatusCode {
+    if let Some(response_sender) = runtime.pending_responses.lock().unwrap_or_else(PoisonError::into_inner).remove(id) {
+        let _ = response_sender.send(result);
     }
     StatusCode::ACCEPTED
 }
 
-fn empty(status: StatusCode) -> Response<axum::body::Body> {
+fn empty_response(status: StatusCode) -> Response<axum::body::Body> {
     let mut response = Response::new(axum::body::Body::empty());
     *response.status_mut() = status;
     response

@@ -12,34 +12,34 @@ use relay::destination::http_client::HttpClient;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use crate::flaky_proxy::Wire;
+use crate::flaky_proxy::FlakyProxy;
 use crate::http_server;
-use crate::lambda_fake::event_source::Hidden;
-use crate::lambda_fake::meter::{ItemRead, Meter};
-use crate::lambda_fake::stack::{array, text};
+use crate::lambda_fake::event_source::InFlightMessages;
+use crate::lambda_fake::meter::{ItemReadCall, Meter};
+use crate::lambda_fake::stack::{array, expect_str};
 
 /// The largest call.
-const CALL_BYTES: usize = 2 * 1024 * 1024;
+const MAX_CALL_BYTES: usize = 2 * 1024 * 1024;
 
 /// How a service misbehaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Trouble {
+pub enum ServiceFault {
     /// It answers 500.
-    Fails,
+    InternalError,
     /// It asks to be called less often.
-    Throttles,
+    Throttle,
     /// It answers, but after that time.
-    Slow(Duration),
+    Delay(Duration),
     /// It does not answer.
-    Hangs,
+    Hang,
     /// It does what it was asked, and the answer is lost.
-    LosesAnswers,
+    LoseResponse,
 }
 
 /// The services as the functions of one stack see them.
 #[derive(Debug)]
 pub struct Services {
-    wire: Wire,
+    proxy: FlakyProxy,
     shared: Arc<Shared>,
     server: JoinHandle<()>,
 }
@@ -52,12 +52,12 @@ struct Shared {
     allowed: BTreeMap<String, Vec<(String, String)>>,
     /// The names of queues and of the table, as calls have them, and their ARNs.
     arns: BTreeMap<String, String>,
-    hidden: Arc<Hidden>,
-    troubles: Mutex<BTreeMap<String, Trouble>>,
+    in_flight: Arc<InFlightMessages>,
+    faults: Mutex<BTreeMap<String, ServiceFault>>,
     calls: Mutex<Vec<(String, String)>>,
     denied: Mutex<Vec<String>>,
     /// For how long messages were hidden by their receipts, since that was asked last.
-    hidden_for: Mutex<Vec<(String, u64)>>,
+    visibility_changes: Mutex<Vec<(String, u64)>>,
     meter: Meter,
 }
 
@@ -77,45 +77,46 @@ impl Services {
     ///
     /// # Panics
     /// When there is no port.
-    pub async fn start(emulator: String, stack: &Value, hidden: Arc<Hidden>) -> Self {
+    pub async fn start(emulator: String, stack: &Value, in_flight: Arc<InFlightMessages>) -> Self {
         let client = relay::destination::http_client::build().unwrap_or_else(|error| panic!("{error}"));
-        let (allowed, arns) = (allowed(stack), arns(stack));
-        let (troubles, calls, denied) = (Mutex::default(), Mutex::default(), Mutex::default());
-        let (hidden_for, meter) = (Mutex::default(), Meter::default());
-        let shared = Shared { emulator, client, allowed, arns, hidden, troubles, calls, denied, hidden_for, meter };
+        let (allowed, arns) = (allowed_actions(stack), arns_by_name(stack));
+        let (faults, calls, denied) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let (visibility_changes, meter) = (Mutex::default(), Meter::default());
+        let shared =
+            Shared { emulator, client, allowed, arns, in_flight, faults, calls, denied, visibility_changes, meter };
         let shared = Arc::new(shared);
-        let app = axum::Router::new().fallback(pass).with_state(Arc::clone(&shared));
+        let app = axum::Router::new().fallback(handle_call).with_state(Arc::clone(&shared));
         let (address, server) = http_server::serve(app).await;
-        let wire = Wire::to(&format!("http://{address}")).await;
-        Self { wire, shared, server }
+        let proxy = FlakyProxy::start(&format!("http://{address}")).await;
+        Self { proxy, shared, server }
     }
 
     /// Their address, as `http://…`.
     #[must_use]
     pub fn url(&self) -> String {
-        self.wire.url("")
+        self.proxy.url("")
     }
 
     /// What is between the functions and them.
     #[must_use]
-    pub const fn wire(&self) -> &Wire {
-        &self.wire
+    pub const fn proxy(&self) -> &FlakyProxy {
+        &self.proxy
     }
 
     /// From now on, every call of a service (`sqs`) or action (`sqs:SendMessage`) ends like this.
-    pub fn trouble(&self, what: &str, trouble: Trouble) {
-        self.shared.troubles.lock().unwrap_or_else(PoisonError::into_inner).insert(what.to_owned(), trouble);
+    pub fn inject(&self, target: &str, error: ServiceFault) {
+        self.shared.faults.lock().unwrap_or_else(PoisonError::into_inner).insert(target.to_owned(), error);
     }
 
     /// Everything works again.
-    pub fn mend(&self) {
-        self.shared.troubles.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    pub fn clear(&self) {
+        self.shared.faults.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// For how many seconds functions have hidden messages since this was asked last, by their receipts.
     #[must_use]
-    pub fn hidden_for(&self) -> Vec<(String, u64)> {
-        std::mem::take(&mut self.shared.hidden_for.lock().unwrap_or_else(PoisonError::into_inner))
+    pub fn take_visibility_changes(&self) -> Vec<(String, u64)> {
+        std::mem::take(&mut self.shared.visibility_changes.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The calls so far: function and action.
@@ -131,68 +132,74 @@ impl Services {
     }
 }
 
-fn allowed(stack: &Value) -> BTreeMap<String, Vec<(String, String)>> {
+fn allowed_actions(stack: &Value) -> BTreeMap<String, Vec<(String, String)>> {
     let functions = stack["functions"].as_object().into_iter().flatten();
-    let of_role = |role: &Value| {
-        let statements = array(&stack["roles"][text(role)]["statements"]).filter(|each| each["effect"] == "Allow");
+    let actions_of_role = |role: &Value| {
+        let statements =
+            array(&stack["roles"][expect_str(role)]["statements"]).filter(|each| each["effect"] == "Allow");
         let pairs = statements.flat_map(|statement| {
             array(&statement["actions"]).flat_map(|action| {
-                array(&statement["resources"]).map(|resource| (text(action).to_owned(), text(resource).to_owned()))
+                array(&statement["resources"])
+                    .map(|resource| (expect_str(action).to_owned(), expect_str(resource).to_owned()))
             })
         });
         pairs.collect()
     };
-    functions.map(|(name, function)| (name.clone(), of_role(&function["role"]))).collect()
+    functions.map(|(name, function)| (name.clone(), actions_of_role(&function["role"]))).collect()
 }
 
-fn arns(stack: &Value) -> BTreeMap<String, String> {
+fn arns_by_name(stack: &Value) -> BTreeMap<String, String> {
     let queues = stack["queues"].as_object().into_iter().flatten().map(|(_, queue)| (&queue["url"], &queue["arn"]));
     let tables = stack["tables"].as_object().into_iter().flatten().map(|(_, table)| (&table["name"], &table["arn"]));
-    queues.chain(tables).map(|(name, arn)| (text(name).to_owned(), text(arn).to_owned())).collect()
+    queues.chain(tables).map(|(name, arn)| (expect_str(name).to_owned(), expect_str(arn).to_owned())).collect()
 }
 
-async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Response<Body> {
+async fn handle_call(State(shared): State<Arc<Shared>>, request: Request) -> Response<Body> {
     let (parts, body) = request.into_parts();
-    let Ok(body) = to_bytes(body, CALL_BYTES).await else { return failed(StatusCode::PAYLOAD_TOO_LARGE, "TooLarge") };
-    let Some((function, action)) = who_and_what(&parts.headers) else {
-        return failed(StatusCode::BAD_REQUEST, "IncompleteSignature");
+    let Ok(body) = to_bytes(body, MAX_CALL_BYTES).await else {
+        return error_response(StatusCode::PAYLOAD_TOO_LARGE, "TooLarge");
+    };
+    let Some((function, action)) = caller_and_action(&parts.headers) else {
+        return error_response(StatusCode::BAD_REQUEST, "IncompleteSignature");
     };
     shared.calls.lock().unwrap_or_else(PoisonError::into_inner).push((function.clone(), action.clone()));
     let resource = shared.resource(&body);
     if !shared.allowed.get(&function).is_some_and(|all| all.contains(&(action.clone(), resource.clone()))) {
         let call = format!("{function}: {action} on {resource}");
         shared.denied.lock().unwrap_or_else(PoisonError::into_inner).push(call);
-        return failed(StatusCode::BAD_REQUEST, "AccessDeniedException");
+        return error_response(StatusCode::BAD_REQUEST, "AccessDeniedException");
     }
     let service = action.split(':').next().unwrap_or_default();
-    let trouble = {
-        let troubles = shared.troubles.lock().unwrap_or_else(PoisonError::into_inner);
-        troubles.get(&action).or_else(|| troubles.get(service)).copied()
+    let error = {
+        let faults = shared.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        faults.get(&action).or_else(|| faults.get(service)).copied()
     };
-    match trouble {
-        Some(Trouble::Fails) => return failed(StatusCode::INTERNAL_SERVER_ERROR, "InternalServerError"),
-        Some(Trouble::Throttles) => return failed(StatusCode::BAD_REQUEST, throttling(service)),
-        Some(Trouble::Hangs) => return std::future::pending().await,
-        Some(Trouble::Slow(time)) => tokio::time::sleep(time).await,
-        Some(Trouble::LosesAnswers) | None => {}
+    match error {
+        Some(ServiceFault::InternalError) => {
+            return error_response(StatusCode::INTERNAL_SERVER_ERROR, "InternalServerError");
+        }
+        Some(ServiceFault::Throttle) => return error_response(StatusCode::BAD_REQUEST, throttling_code(service)),
+        Some(ServiceFault::Hang) => return std::future::pending().await,
+        Some(ServiceFault::Delay(time)) => tokio::time::sleep(time).await,
+        Some(ServiceFault::LoseResponse) | None => {}
     }
     // The emulator takes any receipt that a message ever had.
-    if action == "sqs:ChangeMessageVisibility" && shared.hidden.is_stale(&receipt(&body)) {
-        return failed(StatusCode::BAD_REQUEST, "ReceiptHandleIsInvalid");
+    if action == "sqs:ChangeMessageVisibility" && shared.in_flight.is_stale(&receipt_in(&body)) {
+        return error_response(StatusCode::BAD_REQUEST, "ReceiptHandleIsInvalid");
     }
     if action == "sqs:ChangeMessageVisibility" {
-        let hidden = (receipt(&body), seconds(&body));
-        shared.hidden_for.lock().unwrap_or_else(PoisonError::into_inner).push(hidden);
+        let change = (receipt_in(&body), visibility_timeout_in(&body));
+        shared.visibility_changes.lock().unwrap_or_else(PoisonError::into_inner).push(change);
     }
-    let item = shared.meter.item_of(&action, &body);
+    let item = shared.meter.item_read_for(&action, &body);
     let before = shared.read_item(item.as_ref(), &parts.headers).await;
-    let answer = shared.forward(&parts, body.clone()).await;
+    let response = shared.forward(&parts, body.clone()).await;
     let after = shared.read_item(item.as_ref(), &parts.headers).await;
-    shared.meter.count(&function, &action, &body, before.as_ref(), after.as_ref());
-    if trouble == Some(Trouble::LosesAnswers) {
-        failed(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable")
+    shared.meter.record_call(&function, &action, &body, before.as_ref(), after.as_ref());
+    if error == Some(ServiceFault::LoseResponse) {
+        error_response(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable")
     } else {
-        answer
+        response
     }
 }
 
@@ -207,7 +214,7 @@ impl Shared {
     }
 
     /// The item as it is, if it is there.
-    async fn read_item(&self, item: Option<&ItemRead>, caller: &HeaderMap) -> Option<Value> {
+    async fn read_item(&self, item: Option<&ItemReadCall>, caller: &HeaderMap) -> Option<Value> {
         let call =
             self.client.request(axum::http::Method::POST, &format!("{}/", self.emulator)).body(item?.body.clone());
         let call = call
@@ -216,11 +223,11 @@ impl Shared {
         // It says the region; the emulator asks nobody who he is.
         let call =
             caller.get("authorization").into_iter().fold(call, |call, value| call.header("authorization", value));
-        let answer = call.send().await.unwrap_or_else(|error| panic!("an item cannot be measured: {error}"));
-        let (status, answer) = (answer.status(), answer.bytes().await.unwrap_or_default());
-        assert!(status.is_success(), "an item cannot be measured: {}", String::from_utf8_lossy(&answer));
-        let answer: Value = serde_json::from_slice(&answer).ok()?;
-        answer.get("Item").cloned()
+        let response = call.send().await.unwrap_or_else(|error| panic!("an item cannot be measured: {error}"));
+        let (status, body) = (response.status(), response.bytes().await.unwrap_or_default());
+        assert!(status.is_success(), "an item cannot be measured: {}", String::from_utf8_lossy(&body));
+        let document: Value = serde_json::from_slice(&body).ok()?;
+        document.get("Item").cloned()
     }
 
     async fn forward(&self, parts: &axum::http::request::Parts, body: Bytes) -> Response<Body> {
@@ -230,30 +237,32 @@ impl Shared {
         {
             call = call.header(name, value);
         }
-        let Ok(answer) = call.send().await else { return failed(StatusCode::BAD_GATEWAY, "NoEmulator") };
-        let mut response = Response::builder().status(answer.status());
+        let Ok(emulator_response) = call.send().await else {
+            return error_response(StatusCode::BAD_GATEWAY, "NoEmulator");
+        };
+        let mut response = Response::builder().status(emulator_response.status());
         for name in ["content-type", "x-amzn-requestid", "x-amz-crc32"] {
-            if let Some(value) = answer.headers().get(name) {
+            if let Some(value) = emulator_response.headers().get(name) {
                 response = response.header(name, value);
             }
         }
-        let body = answer.bytes().await.unwrap_or_default();
-        response.body(Body::from(body)).unwrap_or_else(|_| failed(StatusCode::BAD_GATEWAY, "NoAnswer"))
+        let body = emulator_response.bytes().await.unwrap_or_default();
+        response.body(Body::from(body)).unwrap_or_else(|_| error_response(StatusCode::BAD_GATEWAY, "NoAnswer"))
     }
 }
 
-fn receipt(body: &[u8]) -> String {
+fn receipt_in(body: &[u8]) -> String {
     let body: Value = serde_json::from_slice(body).unwrap_or_default();
     body["ReceiptHandle"].as_str().unwrap_or_default().to_owned()
 }
 
-fn seconds(body: &[u8]) -> u64 {
+fn visibility_timeout_in(body: &[u8]) -> u64 {
     let body: Value = serde_json::from_slice(body).unwrap_or_default();
     body["VisibilityTimeout"].as_u64().unwrap_or_default()
 }
 
 /// The caller's access key, which is the function's name here, and the action as policies call it.
-fn who_and_what(headers: &HeaderMap) -> Option<(String, String)> {
+fn caller_and_action(headers: &HeaderMap) -> Option<(String, String)> {
     let credential = headers.get("authorization")?.to_str().ok()?.split_once("Credential=")?.1;
     let mut scope = credential.split(',').next()?.split('/');
     let (function, service) = (scope.next()?, scope.nth(2)?);
@@ -263,7 +272,7 @@ fn who_and_what(headers: &HeaderMap) -> Option<(String, String)> {
 }
 
 /// How a service says that it is called too often.
-fn throttling(service: &str) -> &'static str {
+fn throttling_code(service: &str) -> &'static str {
     match service {
         "sqs" => "com.amazonaws.sqs#RequestThrottled",
         "dynamodb" => "com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException",
@@ -271,7 +280,7 @@ fn throttling(service: &str) -> &'static str {
     }
 }
 
-fn failed(status: StatusCode, code: &str) -> Response<Body> {
+fn error_response(status: StatusCode, code: &str) -> Response<Body> {
     let mut response = Response::new(Body::from(json!({"__type": code, "message": "as told"}).to_string()));
     *response.status_mut() = status;
     response.headers_mut().insert("content-type", axum::http::HeaderValue::from_static("application/x-amz-json-1.0"));

@@ -11,19 +11,19 @@ use relay_aws::sdk::clients::AwsClients;
 use serde_json::Value;
 
 /// The variable with the emulator's address.
-const EMULATOR: &str = "RELAY_EMULATOR";
+const EMULATOR_VAR: &str = "RELAY_EMULATOR";
 /// The variable with the folder of the functions' binaries.
-const FUNCTIONS: &str = "RELAY_FUNCTIONS";
+const FUNCTIONS_VAR: &str = "RELAY_FUNCTIONS";
 /// The variable with the translated template.
-const TEMPLATE: &str = "RELAY_TEMPLATE";
+const TEMPLATE_VAR: &str = "RELAY_TEMPLATE";
 /// The region of the tests.
 const REGION: &str = "us-east-1";
 
 /// A stack.
 #[derive(Debug)]
 pub struct Stack {
-    described: Value,
-    account: AwsClients,
+    description: Value,
+    clients: AwsClients,
 }
 
 impl Stack {
@@ -31,42 +31,42 @@ impl Stack {
     ///
     /// # Panics
     /// When there is no emulator: `make test-lambda` starts one.
-    pub async fn make() -> Self {
-        Self::named(format!("t{:012x}", rand::random::<u64>() >> 16)).await
+    pub async fn create() -> Self {
+        Self::create_named(format!("t{:012x}", rand::random::<u64>() >> 16)).await
     }
 
     /// Makes a stack of this name, which there is not yet in this emulator.
     ///
     /// # Panics
     /// When there is no emulator.
-    pub async fn named(name: String) -> Self {
-        let described = tokio::task::spawn_blocking(move || Provisioner::get().make(&name)).await;
-        let described = described.unwrap_or_else(|error| panic!("{error}"));
-        Self { described, account: account(&endpoint(), "test") }
+    pub async fn create_named(name: String) -> Self {
+        let description = tokio::task::spawn_blocking(move || Provisioner::get().create(&name)).await;
+        let description = description.unwrap_or_else(|error| panic!("{error}"));
+        Self { description, clients: clients_at(&endpoint(), "test") }
     }
 
     /// Everything that the template says of it.
     #[must_use]
-    pub const fn described(&self) -> &Value {
-        &self.described
+    pub const fn description(&self) -> &Value {
+        &self.description
     }
 
     /// The account that it is in.
     #[must_use]
-    pub const fn account(&self) -> &AwsClients {
-        &self.account
+    pub const fn clients(&self) -> &AwsClients {
+        &self.clients
     }
 
     /// A queue's URL, by its name in the template.
     #[must_use]
     pub fn queue(&self, name: &str) -> &str {
-        text(&self.described["queues"][name]["url"])
+        expect_str(&self.description["queues"][name]["url"])
     }
 
     /// The ledger's name.
     #[must_use]
     pub fn table(&self) -> &str {
-        text(&self.described["tables"]["Ledger"]["name"])
+        expect_str(&self.description["tables"]["Ledger"]["name"])
     }
 
     /// Fills in a secret, by its name in the template.
@@ -74,8 +74,9 @@ impl Stack {
     /// # Panics
     /// When the emulator does not take it.
     pub async fn put_secret(&self, name: &str, document: &Value) {
-        let put = self.account.secrets_manager().put_secret_value();
-        let put = put.secret_id(text(&self.described["secrets"][name]["arn"])).secret_string(document.to_string());
+        let put = self.clients.secrets_manager().put_secret_value();
+        let put =
+            put.secret_id(expect_str(&self.description["secrets"][name]["arn"])).secret_string(document.to_string());
         put.send().await.unwrap_or_else(|error| panic!("{error:?}"));
     }
 }
@@ -83,18 +84,18 @@ impl Stack {
 /// The emulator's address.
 #[must_use]
 pub fn endpoint() -> String {
-    needed(EMULATOR)
+    required_variable(EMULATOR_VAR)
 }
 
 /// Where the functions' binaries are.
 #[must_use]
 pub fn binaries() -> PathBuf {
-    PathBuf::from(needed(FUNCTIONS))
+    PathBuf::from(required_variable(FUNCTIONS_VAR))
 }
 
 /// What Lambda sets for a function, with AWS at this address and this access key.
 #[must_use]
-pub fn emulated(endpoint: &str, key: &str) -> BTreeMap<String, String> {
+pub fn lambda_environment(endpoint: &str, key: &str) -> BTreeMap<String, String> {
     [
         ("AWS_ENDPOINT_URL", endpoint),
         ("AWS_REGION", REGION),
@@ -112,11 +113,11 @@ pub fn emulated(endpoint: &str, key: &str) -> BTreeMap<String, String> {
 /// When it cannot be read.
 #[must_use]
 pub fn template() -> Value {
-    let file = std::fs::read(needed(TEMPLATE)).unwrap_or_else(|error| panic!("{error}"));
+    let file = std::fs::read(required_variable(TEMPLATE_VAR)).unwrap_or_else(|error| panic!("{error}"));
     serde_json::from_slice(&file).unwrap_or_else(|error| panic!("{error}"))
 }
 
-fn needed(variable: &str) -> String {
+fn required_variable(variable: &str) -> String {
     std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set: run `make test-lambda`, which sets it"))
 }
 
@@ -125,11 +126,11 @@ fn needed(variable: &str) -> String {
 /// # Panics
 /// When there can be no HTTP client.
 #[must_use]
-pub fn account(endpoint: &str, key: &str) -> AwsClients {
-    let variables = emulated(endpoint, key);
+pub fn clients_at(endpoint: &str, key: &str) -> AwsClients {
+    let variables = lambda_environment(endpoint, key);
     let client = relay::destination::http_client::build().unwrap_or_else(|error| panic!("{error}"));
     let mut reader = EnvReader::new(&variables);
-    AwsClients::read(&mut reader, client)
+    AwsClients::from_env(&mut reader, client)
 }
 
 /// The program that makes stacks, started once for all tests: a name goes in, a stack comes out.
@@ -149,7 +150,7 @@ impl Provisioner {
         // It ends when its input does, with this process.
         let mut child = Command::new(root.join(".venv/bin/python"))
             .arg(root.join("tools/aws-emulator/provision_stack.py"))
-            .args([&endpoint(), &needed(TEMPLATE), "--names-from-input", "--region", REGION])
+            .args([&endpoint(), &required_variable(TEMPLATE_VAR), "--names-from-input", "--region", REGION])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -159,12 +160,12 @@ impl Provisioner {
         Self { pipes: Mutex::new((input, BufReader::new(output))), _program: child }
     }
 
-    fn make(&self, name: &str) -> Value {
+    fn create(&self, name: &str) -> Value {
         let mut pipes = self.pipes.lock().unwrap_or_else(PoisonError::into_inner);
         let (input, output) = &mut *pipes;
         let mut line = String::new();
-        let told = writeln!(input, "{name}").and_then(|()| output.read_line(&mut line));
-        told.unwrap_or_else(|error| panic!("{error}"));
+        let line_read = writeln!(input, "{name}").and_then(|()| output.read_line(&mut line));
+        line_read.unwrap_or_else(|error| panic!("{error}"));
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("no stack could be made: {error}"))
     }
 }
@@ -174,7 +175,7 @@ impl Provisioner {
 /// # Panics
 /// When it is none.
 #[must_use]
-pub fn text(value: &Value) -> &str {
+pub fn expect_str(value: &Value) -> &str {
     value.as_str().unwrap_or_else(|| panic!("not a text: {value}"))
 }
 

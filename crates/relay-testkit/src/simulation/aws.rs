@@ -27,38 +27,40 @@ use relay_core::row::RowKind;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::{Form, Simulated, keys, settings};
-use crate::aws_fake::{BATCH, Kept, Message, QUEUES, Services, TIMEOUT, invoke, queue, table};
-use crate::simulation::end::{End, State};
+use super::{RelayUnderTest, SimulatedClock, keys, settings};
+use crate::aws_fake::{
+    FakeServices, MAX_BATCH_SIZE, Message, QUEUES, ServiceState, WORKER_TIMEOUT, invoke_worker, queue, table,
+};
+use crate::simulation::end::{DestinationState, SimulatedDestination};
 
-type World = Arc<Simulated>;
+type SharedClock = Arc<SimulatedClock>;
 
 /// How many batches are worked on at once (the template's `MaximumConcurrency`).
-const SANDBOXES: usize = 2;
+const SANDBOXES_PER_QUEUE: usize = 2;
 /// The longest that the mapping waits in an empty queue.
-const LONG_POLL: Duration = Duration::from_secs(20);
+const LONG_POLL_WAIT: Duration = Duration::from_secs(20);
 
 /// A sandbox of the function that takes rows.
-type Rows = ClayRowHandler<
+type RowHandler = ClayRowHandler<
     StaticSecret<ClayToLoopsSecret>,
-    End,
-    ContactFastPath<World>,
-    Arc<DistributedRateLimiter<World>>,
-    World,
+    SimulatedDestination,
+    ContactFastPath<SharedClock>,
+    Arc<DistributedRateLimiter<SharedClock>>,
+    SharedClock,
 >;
 
 /// A relay between two ends.
-pub struct Aws {
-    world: World,
-    webhooks: LoopsWebhookHandler<StaticSecret<LoopsToClaySecret>, SqsQueue, World>,
-    new_sandbox: Box<dyn Fn() -> Rows + Send + Sync>,
+pub struct AwsUnderTest {
+    clock: SharedClock,
+    webhooks: LoopsWebhookHandler<StaticSecret<LoopsToClaySecret>, SqsQueue, SharedClock>,
+    new_sandbox: Box<dyn Fn() -> RowHandler + Send + Sync>,
     /// The sandboxes for rows that have nothing to do. As many are made as have something to do at the same time.
-    idle: Mutex<Vec<Rows>>,
+    idle: Mutex<Vec<RowHandler>>,
     stop: watch::Sender<bool>,
     sandboxes: Vec<JoinHandle<()>>,
 }
 
-impl std::fmt::Debug for Aws {
+impl std::fmt::Debug for AwsUnderTest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Aws")
     }
@@ -66,113 +68,126 @@ impl std::fmt::Debug for Aws {
 
 /// What outlives the functions.
 #[derive(Debug)]
-pub struct Cloud {
-    kept: Arc<Mutex<Kept>>,
-    count: Option<fn() -> usize>,
+pub struct AwsState {
+    services: Arc<Mutex<ServiceState>>,
+    measure_heap: Option<fn() -> usize>,
 }
 
-impl Form for Aws {
-    type Kept = Cloud;
+impl RelayUnderTest for AwsUnderTest {
+    type PersistentState = AwsState;
 
     const NAME: &str = "AWS";
     /// Two sandboxes of a worker, and the function that takes rows.
-    const ASKING: u64 = 3;
+    const PROBING_PROCESSES: u64 = 3;
     /// The webhook's count, there and back, and the way to the delivery's own item: 10 ms each at most.
-    const RECORD_TAKES: Duration = Duration::from_millis(30);
+    const RECORD_LATENCY: Duration = Duration::from_millis(30);
 
-    fn nothing(count: Option<fn() -> usize>) -> Cloud {
-        Cloud { kept: Arc::default(), count }
+    fn empty_state(measure_heap: Option<fn() -> usize>) -> AwsState {
+        AwsState { services: Arc::default(), measure_heap }
     }
 
-    fn held_by_store(cloud: &Cloud) -> usize {
-        cloud.kept.lock().unwrap_or_else(PoisonError::into_inner).held
+    fn store_heap_bytes(state: &AwsState) -> usize {
+        state.services.lock().unwrap_or_else(PoisonError::into_inner).heap_bytes
     }
 
-    fn start(cloud: &Cloud, world: &World, loops: &Arc<Mutex<State>>, clay: &Arc<Mutex<State>>) -> Self {
-        let ambient: Arc<dyn Clock> = Arc::<Simulated>::clone(world);
-        let services = Services::new(Arc::clone(&cloud.kept), ambient).counted(cloud.count);
-        let (shared, world) = (settings(), Arc::clone(world));
+    fn start(
+        state: &AwsState,
+        clock: &SharedClock,
+        loops: &Arc<Mutex<DestinationState>>,
+        clay: &Arc<Mutex<DestinationState>>,
+    ) -> Self {
+        let dyn_clock: Arc<dyn Clock> = Arc::<SimulatedClock>::clone(clock);
+        let services = FakeServices::new(Arc::clone(&state.services), dyn_clock).with_heap_measure(state.measure_heap);
+        let (shared, clock) = (settings(), Arc::clone(clock));
         let keys = keys(&shared);
-        let to_clay = StaticSecret::new(keys.loops_to_clay, named as fn(SecretField) -> &'static str);
-        let to_loops = StaticSecret::new(keys.clay_to_loops, named as fn(SecretField) -> &'static str);
-        let end = |state: &Arc<Mutex<State>>| End::new(Arc::clone(&world), Arc::clone(state));
-        let account = services.account();
-        let queue = |way: usize| queue(&account, way);
-        let table = || table(&account);
+        let to_clay = StaticSecret::new(keys.loops_to_clay, field_name as fn(SecretField) -> &'static str);
+        let to_loops = StaticSecret::new(keys.clay_to_loops, field_name as fn(SecretField) -> &'static str);
+        let destination =
+            |state: &Arc<Mutex<DestinationState>>| SimulatedDestination::new(Arc::clone(&clock), Arc::clone(state));
+        let clients = services.clients();
+        let queue = |direction: usize| queue(&clients, direction);
+        let table = || table(&clients);
         let ledger = || Ledger::new(table());
-        let pace = |item, rate| DistributedRateLimiter::new(item, rate, Arc::clone(&world));
+        let rate_limiter = |item, rate| DistributedRateLimiter::new(item, rate, Arc::clone(&clock));
         let (stop, stopping) = watch::channel(false);
         let mut sandboxes = Vec::new();
-        for _ in 0..SANDBOXES {
+        for _ in 0..SANDBOXES_PER_QUEUE {
             let attempt = ClayDeliverer {
                 secrets: to_clay.clone(),
-                clay: end(clay),
+                clay: destination(clay),
                 ledger: ledger(),
-                pace: pace(DynamoLimiterStore::to_clay(table()), shared.clay_rate),
-                ambient: Arc::clone(&world),
+                pace: rate_limiter(DynamoLimiterStore::for_clay(table()), shared.clay_rate),
+                ambient: Arc::clone(&clock),
                 payload: shared.clay_payload,
                 queue: queue(0),
             };
-            let (parking, ambient) = (EarlyRelease::default(), Arc::clone(&world));
-            let worker = ClayWorker { attempt, ledger: ledger(), parking, ambient };
-            let mapping = Mapping { services: services.clone(), way: 0, world: Arc::clone(&world) };
+            let (early_release, worker_clock) = (EarlyRelease::default(), Arc::clone(&clock));
+            let worker =
+                ClayWorker { deliverer: attempt, ledger: ledger(), parking: early_release, clock: worker_clock };
+            let mapping = EventSourceMapping { services: services.clone(), direction: 0, clock: Arc::clone(&clock) };
             sandboxes.push(tokio::spawn(mapping.run(worker, queue(0), stopping.clone())));
 
             let attempt = LoopsDeliverer {
                 secrets: to_loops.clone(),
-                loops: end(loops),
-                pace: pace(DynamoLimiterStore::to_loops(table()), shared.loops_rate),
-                ambient: Arc::clone(&world),
+                loops: destination(loops),
+                pace: rate_limiter(DynamoLimiterStore::for_loops(table()), shared.loops_rate),
+                ambient: Arc::clone(&clock),
             };
-            let lane = ContactFastPath::new(queue(1), ledger(), Arc::clone(&world));
-            let (parking, ambient) = (EarlyRelease::default(), Arc::clone(&world));
-            let worker = LoopsWorker { attempt, ledger: ledger(), lane, parking, ambient };
-            let mapping = Mapping { services: services.clone(), way: 1, world: Arc::clone(&world) };
+            let fast_path = ContactFastPath::new(queue(1), ledger(), Arc::clone(&clock));
+            let (early_release, worker_clock) = (EarlyRelease::default(), Arc::clone(&clock));
+            let worker = LoopsWorker {
+                deliverer: attempt,
+                ledger: ledger(),
+                fast_path,
+                parking: early_release,
+                clock: worker_clock,
+            };
+            let mapping = EventSourceMapping { services: services.clone(), direction: 1, clock: Arc::clone(&clock) };
             sandboxes.push(tokio::spawn(mapping.run(worker, queue(1), stopping.clone())));
         }
         let webhooks = LoopsWebhookHandler {
             secrets: to_clay,
             queue: queue(0),
-            ambient: Arc::clone(&world),
+            ambient: Arc::clone(&clock),
             settings: LoopsToClaySettings {
                 selection: shared.relayed_events.clone(),
                 tolerance: shared.signature_tolerance,
                 contact_source: shared.contact_source.clone(),
             },
         };
-        let (lane, table) = (ContactFastPath::new(queue(1), ledger(), Arc::clone(&world)), table());
-        let (loops, ambient, rate) = (end(loops), Arc::clone(&world), shared.loops_rate);
+        let (fast_path, table) = (ContactFastPath::new(queue(1), ledger(), Arc::clone(&clock)), table());
+        let (loops, handler_clock, rate) = (destination(loops), Arc::clone(&clock), shared.loops_rate);
         let new_sandbox = Box::new(move || ClayRowHandler {
             secrets: to_loops.clone(),
             loops: loops.clone(),
-            lane: lane.clone(),
+            lane: fast_path.clone(),
             pace: Arc::new(DistributedRateLimiter::new(
-                DynamoLimiterStore::to_loops(table.clone()),
+                DynamoLimiterStore::for_loops(table.clone()),
                 rate,
-                Arc::clone(&ambient),
+                Arc::clone(&handler_clock),
             )),
-            ambient: Arc::clone(&ambient),
+            ambient: Arc::clone(&handler_clock),
             contact_source: shared.contact_source.clone(),
             properties: SchemaCache::new(shared.typed_properties),
         });
-        Self { world, webhooks, new_sandbox, idle: Mutex::default(), stop, sandboxes }
+        Self { clock, webhooks, new_sandbox, idle: Mutex::default(), stop, sandboxes }
     }
 
-    async fn take_webhook(&self, request: Request<Bytes>) -> u16 {
+    async fn handle_webhook(&self, request: Request<Bytes>) -> u16 {
         self.webhooks.handle(request).await.status().as_u16()
     }
 
-    async fn take_event(&self, request: Request<Bytes>) -> u16 {
+    async fn handle_event(&self, request: Request<Bytes>) -> u16 {
         let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let waiting = idle().pop();
-        let sandbox = waiting.unwrap_or_else(|| (self.new_sandbox)());
+        let idle_sandbox = idle().pop();
+        let sandbox = idle_sandbox.unwrap_or_else(|| (self.new_sandbox)());
         let status = sandbox.handle(RowKind::Event, request).await.status().as_u16();
         idle().push(sandbox);
         status
     }
 
-    fn world(&self) -> &Simulated {
-        &self.world
+    fn clock(&self) -> &SimulatedClock {
+        &self.clock
     }
 
     async fn stop(self) {
@@ -183,26 +198,26 @@ impl Form for Aws {
     }
 }
 
-fn named(_: SecretField) -> &'static str {
+fn field_name(_: SecretField) -> &'static str {
     "a secret"
 }
 
 /// What hands batches of one queue to one sandbox.
-struct Mapping {
-    services: Services,
-    way: usize,
-    world: World,
+struct EventSourceMapping {
+    services: FakeServices,
+    direction: usize,
+    clock: SharedClock,
 }
 
-impl Mapping {
+impl EventSourceMapping {
     async fn run<W: MessageWorker>(self, worker: W, queue: SqsQueue, stopping: watch::Receiver<bool>) {
-        let (url, _) = QUEUES[self.way];
+        let (url, _) = QUEUES[self.direction];
         while !*stopping.borrow() {
             let (batch, next) = self.receive(url);
             if batch.is_empty() {
-                let until = |at: Timestamp| Duration::try_from(at.duration_since(self.world.now())).unwrap_or_default();
-                let wait = next.map_or(LONG_POLL, until).clamp(Duration::from_millis(1), LONG_POLL);
-                self.services.shown_within(wait).await;
+                let until = |at: Timestamp| Duration::try_from(at.duration_since(self.clock.now())).unwrap_or_default();
+                let wait = next.map_or(LONG_POLL_WAIT, until).clamp(Duration::from_millis(1), LONG_POLL_WAIT);
+                self.services.wait_for_message(wait).await;
                 continue;
             }
             self.hand_over(&batch, &worker, &queue).await;
@@ -211,22 +226,24 @@ impl Mapping {
 
     /// A batch, and when the next hidden message is shown.
     fn receive(&self, url: &str) -> (Vec<Message>, Option<Timestamp>) {
-        let received = |kept: &mut Kept, now| (kept.queues.receive(url, BATCH, now), kept.queues.next_shown(url));
-        self.services.change(received, |(batch, _)| {
-            batch.iter().map(Message::held).sum::<usize>() + batch.capacity() * size_of::<Message>()
+        let receive = |state: &mut ServiceState, now| {
+            (state.queues.receive(url, MAX_BATCH_SIZE, now), state.queues.next_visible_at(url))
+        };
+        self.services.change(receive, |(batch, _)| {
+            batch.iter().map(Message::heap_bytes).sum::<usize>() + batch.capacity() * size_of::<Message>()
         })
     }
 
     /// One invocation: what is not given back is deleted. Nothing is where it takes too long: all of it comes back.
     async fn hand_over<W: MessageWorker>(&self, batch: &[Message], worker: &W, queue: &SqsQueue) {
-        let invoked = invoke(worker, queue, &self.world, batch);
-        let Ok(back) = tokio::time::timeout(TIMEOUT, invoked).await else { return };
-        let done = batch.iter().filter(|message| !back.contains(&message.id));
+        let invoked = invoke_worker(worker, queue, &self.clock, batch);
+        let Ok(failed_ids) = tokio::time::timeout(WORKER_TIMEOUT, invoked).await else { return };
+        let done = batch.iter().filter(|message| !failed_ids.contains(&message.id));
         self.services.change(
-            |kept, _| done.for_each(|message| kept.queues.delete(QUEUES[self.way].0, &message.receipt)),
+            |state, _| done.for_each(|message| state.queues.delete(QUEUES[self.direction].0, &message.receipt)),
             |()| 0,
         );
         // Its groups are open again.
-        self.services.show();
+        self.services.notify_message_available();
     }
 }

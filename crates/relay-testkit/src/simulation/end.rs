@@ -17,185 +17,185 @@ use relay_core::policy::response::CallOutcome;
 use relay_core::secret::SecretString;
 use relay_core::webhook::route::ClayWebhook;
 
-use super::Simulated;
+use super::SimulatedClock;
 
 /// How many calls it takes in any second.
-const PER_SECOND: u32 = 10;
+const MAX_CALLS_PER_SECOND: u32 = 10;
 /// What a call takes to arrive at most, and its answer to come back, at an end that is prompt.
-const LATENCY_MILLISECONDS: u64 = 100;
+const MAX_LATENCY_MS: u64 = 100;
 
 /// Loops or Clay. Clones share it, and it outlives the relay.
 #[derive(Debug, Clone)]
-pub struct End {
-    world: Arc<Simulated>,
-    state: Arc<Mutex<State>>,
+pub struct SimulatedDestination {
+    clock: Arc<SimulatedClock>,
+    state: Arc<Mutex<DestinationState>>,
 }
 
 /// What an end has seen.
 #[derive(Debug)]
-pub struct State {
+pub struct DestinationState {
     rng: Rng,
     /// When calls were taken, as far back as they count.
     window: VecDeque<Duration>,
     /// How often each row was taken, by its number.
-    taken: Vec<u8>,
+    accepted_counts: Vec<u8>,
     /// The rows that were taken and whose answer is on its way.
-    answering: BTreeSet<usize>,
+    responding: BTreeSet<usize>,
     /// The rows whose answer has come, and when: those of the last second.
-    answered: VecDeque<(Duration, usize)>,
+    responded: VecDeque<(Duration, usize)>,
     /// What it takes over each answer.
-    takes: Duration,
+    response_delay: Duration,
     /// When each row was taken first.
-    taken_at: Vec<Option<Duration>>,
+    accepted_at: Vec<Option<Duration>>,
     /// From when until when it is down.
-    down: (Duration, Duration),
+    outage: (Duration, Duration),
     /// The rows before this one fail whenever they come.
-    poison: usize,
+    poison_rows: usize,
     /// How many calls failed for that.
-    pub poisoned: u64,
+    pub poison_failures: u64,
     /// How many calls came while it was down.
-    pub while_down: u64,
+    pub calls_during_outage: u64,
     /// How many calls it had to refuse because there were too many.
-    pub refused: u64,
+    pub throttled: u64,
     /// When the last row was taken that had not been taken before.
-    pub last_taken: Duration,
+    pub last_accepted_at: Duration,
     /// The keys of events that it knows, as hashes; there is room for all of them from the beginning.
-    keys: HashSet<u64>,
+    idempotency_keys: HashSet<u64>,
 }
 
-impl State {
+impl DestinationState {
     /// An end for so many rows.
     #[must_use]
     pub fn new(rows: usize, seed: u64) -> Arc<Mutex<Self>> {
         Arc::new(Mutex::new(Self {
             rng: Rng::with_seed(seed),
             window: VecDeque::new(),
-            taken: vec![0; rows],
-            taken_at: vec![None; rows],
-            answering: BTreeSet::new(),
-            answered: VecDeque::new(),
-            takes: Duration::ZERO,
-            down: (Duration::ZERO, Duration::ZERO),
-            poison: 0,
-            poisoned: 0,
-            while_down: 0,
-            refused: 0,
-            last_taken: Duration::ZERO,
-            keys: HashSet::with_capacity(rows),
+            accepted_counts: vec![0; rows],
+            accepted_at: vec![None; rows],
+            responding: BTreeSet::new(),
+            responded: VecDeque::new(),
+            response_delay: Duration::ZERO,
+            outage: (Duration::ZERO, Duration::ZERO),
+            poison_rows: 0,
+            poison_failures: 0,
+            calls_during_outage: 0,
+            throttled: 0,
+            last_accepted_at: Duration::ZERO,
+            idempotency_keys: HashSet::with_capacity(rows),
         }))
     }
 
     /// Takes that long over each answer from now on.
-    pub const fn is_late(&mut self, takes: Duration) {
-        self.takes = takes;
+    pub const fn set_response_delay(&mut self, delay: Duration) {
+        self.response_delay = delay;
     }
 
     /// Is down for that time.
-    pub fn goes_down(&mut self, from: Duration, until: Duration) {
-        self.down = (from, until);
+    pub fn set_outage(&mut self, from: Duration, until: Duration) {
+        self.outage = (from, until);
     }
 
     /// Answers each of the first so many rows with 500 whenever it comes.
-    pub fn fails_at(&mut self, rows: usize) {
-        self.poison = rows;
+    pub fn fail_first(&mut self, rows: usize) {
+        self.poison_rows = rows;
     }
 
     /// When a row was taken first.
     #[must_use]
-    pub fn taken_at(&self, number: usize) -> Option<Duration> {
-        self.taken_at.get(number).copied().flatten()
+    pub fn accepted_at(&self, number: usize) -> Option<Duration> {
+        self.accepted_at.get(number).copied().flatten()
     }
 
     /// How many different rows were taken.
     #[must_use]
-    pub fn rows(&self) -> usize {
-        self.taken.iter().filter(|taken| **taken > 0).count()
+    pub fn distinct_rows(&self) -> usize {
+        self.accepted_counts.iter().filter(|taken| **taken > 0).count()
     }
 
     /// The rows that were taken more than once.
     #[must_use]
-    pub fn doubled(&self) -> BTreeSet<usize> {
-        self.taken.iter().enumerate().filter(|(_, taken)| **taken > 1).map(|(number, _)| number).collect()
+    pub fn duplicated(&self) -> BTreeSet<usize> {
+        self.accepted_counts.iter().enumerate().filter(|(_, taken)| **taken > 1).map(|(number, _)| number).collect()
     }
 
     /// The rows that were taken and whose answer nobody has got, now that the relay was killed, or has got so short a time
     /// ago that it may not be on record.
-    pub fn unrecorded(&mut self, now: Duration, record_takes: Duration) -> BTreeSet<usize> {
-        let just_now = self.answered.drain(..).filter(|(at, _)| now.saturating_sub(*at) < record_takes);
-        just_now.map(|(_, number)| number).chain(std::mem::take(&mut self.answering)).collect()
+    pub fn unrecorded(&mut self, now: Duration, record_latency: Duration) -> BTreeSet<usize> {
+        let just_now = self.responded.drain(..).filter(|(at, _)| now.saturating_sub(*at) < record_latency);
+        just_now.map(|(_, number)| number).chain(std::mem::take(&mut self.responding)).collect()
     }
 
-    fn has_answered(&mut self, number: usize, now: Duration) {
-        self.answering.remove(&number);
-        while self.answered.front().is_some_and(|(at, _)| now.saturating_sub(*at) > Duration::from_secs(1)) {
-            self.answered.pop_front();
+    fn record_response(&mut self, number: usize, now: Duration) {
+        self.responding.remove(&number);
+        while self.responded.front().is_some_and(|(at, _)| now.saturating_sub(*at) > Duration::from_secs(1)) {
+            self.responded.pop_front();
         }
-        self.answered.push_back((now, number));
+        self.responded.push_back((now, number));
     }
 
-    fn take(&mut self, number: usize, key: Option<&str>, now: Duration) -> DestinationResponse {
+    fn respond(&mut self, number: usize, key: Option<&str>, now: Duration) -> DestinationResponse {
         while self.window.front().is_some_and(|at| now.saturating_sub(*at) >= Duration::from_secs(1)) {
             self.window.pop_front();
         }
         let used = u32::try_from(self.window.len()).unwrap_or(u32::MAX);
-        let Some(remaining) = PER_SECOND.checked_sub(used.saturating_add(1)) else {
-            self.refused += 1;
-            let room = Some(QuotaHeaders { limit: PER_SECOND, remaining: 0 });
+        let Some(remaining) = MAX_CALLS_PER_SECOND.checked_sub(used.saturating_add(1)) else {
+            self.throttled += 1;
+            let quota = Some(QuotaHeaders { limit: MAX_CALLS_PER_SECOND, remaining: 0 });
             return DestinationResponse {
-                rate_limit: room,
+                rate_limit: quota,
                 ..DestinationResponse::without_response(CallOutcome::Answered(429))
             };
         };
         self.window.push_back(now);
-        let room = Some(QuotaHeaders { limit: PER_SECOND, remaining });
-        if key.is_some_and(|key| !self.keys.insert(hash(key))) {
+        let quota = Some(QuotaHeaders { limit: MAX_CALLS_PER_SECOND, remaining });
+        if key.is_some_and(|key| !self.idempotency_keys.insert(hash(key))) {
             return DestinationResponse {
-                rate_limit: room,
+                rate_limit: quota,
                 ..DestinationResponse::without_response(CallOutcome::Answered(409))
             };
         }
-        if let Some(taken) = self.taken.get_mut(number) {
-            if *taken == 0 {
-                self.last_taken = now;
-                self.taken_at.iter_mut().skip(number).take(1).for_each(|at| *at = Some(now));
+        if let Some(accepted_count) = self.accepted_counts.get_mut(number) {
+            if *accepted_count == 0 {
+                self.last_accepted_at = now;
+                self.accepted_at.iter_mut().skip(number).take(1).for_each(|at| *at = Some(now));
             }
-            *taken = taken.saturating_add(1);
-            self.answering.insert(number);
+            *accepted_count = accepted_count.saturating_add(1);
+            self.responding.insert(number);
         }
         DestinationResponse {
-            rate_limit: room,
+            rate_limit: quota,
             body: Bytes::from_static(b"{}"),
             ..DestinationResponse::without_response(CallOutcome::Answered(200))
         }
     }
 }
 
-impl End {
+impl SimulatedDestination {
     /// The end in this world.
     #[must_use]
-    pub const fn new(world: Arc<Simulated>, state: Arc<Mutex<State>>) -> Self {
-        Self { world, state }
+    pub const fn new(clock: Arc<SimulatedClock>, state: Arc<Mutex<DestinationState>>) -> Self {
+        Self { clock, state }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, DestinationState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn travel(&self) {
-        let milliseconds = self.state().rng.u64(0..LATENCY_MILLISECONDS);
+    async fn network_delay(&self) {
+        let milliseconds = self.state().rng.u64(0..MAX_LATENCY_MS);
         tokio::time::sleep(Duration::from_millis(milliseconds)).await;
     }
 
     async fn call(&self, body: &[u8], key: Option<&str>, timeout: Duration) -> DestinationResponse {
-        self.travel().await;
-        let (now, number) = (self.world.elapsed(), number_in(body));
-        let down = {
+        self.network_delay().await;
+        let (now, number) = (self.clock.elapsed(), row_number(body));
+        let failure_mode = {
             let mut state = self.state();
-            let down = (state.down.0..state.down.1).contains(&now);
-            state.while_down += u64::from(down);
-            down.then(|| state.rng.u8(0..3))
+            let is_down = (state.outage.0..state.outage.1).contains(&now);
+            state.calls_during_outage += u64::from(is_down);
+            is_down.then(|| state.rng.u8(0..3))
         };
-        match down {
+        match failure_mode {
             Some(0) => {
                 tokio::time::sleep(timeout).await;
                 return DestinationResponse::without_response(CallOutcome::TimedOut);
@@ -206,21 +206,21 @@ impl End {
         }
         let poisoned = {
             let mut state = self.state();
-            let poisoned = number < state.poison;
-            state.poisoned += u64::from(poisoned);
+            let poisoned = number < state.poison_rows;
+            state.poison_failures += u64::from(poisoned);
             poisoned
         };
         if poisoned {
-            self.travel().await;
+            self.network_delay().await;
             return DestinationResponse::without_response(CallOutcome::Answered(500));
         }
-        let answer = self.state().take(number, key, now);
-        let takes = self.state().takes;
-        tokio::time::sleep(takes).await;
-        self.travel().await;
-        let now = self.world.elapsed();
-        self.state().has_answered(number, now);
-        answer
+        let response = self.state().respond(number, key, now);
+        let delay = self.state().response_delay;
+        tokio::time::sleep(delay).await;
+        self.network_delay().await;
+        let now = self.clock.elapsed();
+        self.state().record_response(number, now);
+        response
     }
 }
 
@@ -231,20 +231,20 @@ fn hash(key: &str) -> u64 {
 }
 
 /// The number of a row, which its address begins with: `n7@example.com`.
-fn number_in(body: &[u8]) -> usize {
+fn row_number(body: &[u8]) -> usize {
     let text = String::from_utf8_lossy(body);
     let number = text.split("\"n").find_map(|rest| rest.split_once("@example.com")?.0.parse().ok());
     number.unwrap_or(usize::MAX)
 }
 
-impl ClayClient for End {
+impl ClayClient for SimulatedDestination {
     async fn post(&self, _: &ClayWebhook, _: &DeliveryId, row: Bytes, timeout: Duration) -> DestinationResponse {
         // Clay says nothing of its room.
         DestinationResponse { rate_limit: None, ..self.call(&row, None, timeout).await }
     }
 }
 
-impl LoopsApi for End {
+impl LoopsApi for SimulatedDestination {
     async fn call(&self, call: LoopsCall<'_>) -> DestinationResponse {
         let key = match call.cargo {
             DeliveryKind::LoopsEvent { key } => Some(key.as_str()),

@@ -24,39 +24,44 @@ use relay_local::reloading_secrets::Secrets;
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::relay_process::TOKEN;
+use crate::relay_process::RELAY_TOKEN;
 use crate::webhook;
-use end::State;
+use end::DestinationState;
 
 /// A form of the relay, between two ends.
-pub trait Form: Sized {
+pub trait RelayUnderTest: Sized {
     /// What outlives it when it is killed.
-    type Kept;
+    type PersistentState;
 
     /// What it is called in a table.
     const NAME: &str;
     /// How many processes ask an end that is down whether it is back.
-    const ASKING: u64;
+    const PROBING_PROCESSES: u64;
     /// How long after an end's answer it is on record at the latest: who is killed before sends the row again.
-    const RECORD_TAKES: Duration;
+    const RECORD_LATENCY: Duration;
 
     /// Nothing is kept yet. Where the form's store is in this process, `count` tells what the process holds.
-    fn nothing(count: Option<fn() -> usize>) -> Self::Kept;
+    fn empty_state(measure_heap: Option<fn() -> usize>) -> Self::PersistentState;
 
     /// What the store holds of the process's heap, in bytes: it is no part of the relay.
-    fn held_by_store(kept: &Self::Kept) -> usize;
+    fn store_heap_bytes(state: &Self::PersistentState) -> usize;
 
     /// Goes on with what is kept.
-    fn start(kept: &Self::Kept, world: &Arc<Simulated>, loops: &Arc<Mutex<State>>, clay: &Arc<Mutex<State>>) -> Self;
+    fn start(
+        state: &Self::PersistentState,
+        clock: &Arc<SimulatedClock>,
+        loops: &Arc<Mutex<DestinationState>>,
+        clay: &Arc<Mutex<DestinationState>>,
+    ) -> Self;
 
     /// Answers `POST /webhooks/loops`: the status.
-    fn take_webhook(&self, request: Request<Bytes>) -> impl Future<Output = u16> + Send;
+    fn handle_webhook(&self, request: Request<Bytes>) -> impl Future<Output = u16> + Send;
 
     /// Answers `POST /api/v1/events/send`: the status.
-    fn take_event(&self, request: Request<Bytes>) -> impl Future<Output = u16> + Send;
+    fn handle_event(&self, request: Request<Bytes>) -> impl Future<Output = u16> + Send;
 
     /// Its world.
-    fn world(&self) -> &Simulated;
+    fn clock(&self) -> &SimulatedClock;
 
     /// Ends the workers.
     fn stop(self) -> impl Future<Output = ()>;
@@ -66,28 +71,28 @@ pub trait Form: Sized {
 ///
 /// # Panics
 /// When the request cannot be made.
-pub async fn send_webhook<F: Form>(relay: &F, number: usize) -> u16 {
-    let body = webhook::created(&format!("n{number}@example.com"));
+pub async fn send_webhook<F: RelayUnderTest>(relay: &F, number: usize) -> u16 {
+    let body = webhook::contact_created(&format!("n{number}@example.com"));
     let mut request = Request::post("/webhooks/loops");
-    for (name, value) in webhook::headers(&format!("msg_{number}"), relay.world().now().as_second(), &body) {
+    for (name, value) in webhook::headers(&format!("msg_{number}"), relay.clock().now().as_second(), &body) {
         request = request.header(name, value);
     }
     let request = request.body(Bytes::from(body)).unwrap_or_else(|error| panic!("{error}"));
-    relay.take_webhook(request).await
+    relay.handle_webhook(request).await
 }
 
 /// Clay sends the event of the contact with this number; the status.
 ///
 /// # Panics
 /// When the request cannot be made.
-pub async fn send_event<F: Form>(relay: &F, number: usize, prefer: &'static str) -> u16 {
+pub async fn send_event<F: RelayUnderTest>(relay: &F, number: usize, prefer: &'static str) -> u16 {
     let body = json!({"email": format!("n{number}@example.com"), "eventName": "signed-up"}).to_string();
     let request = Request::post("/api/v1/events/send")
-        .header("authorization", format!("Bearer {TOKEN}"))
+        .header("authorization", format!("Bearer {RELAY_TOKEN}"))
         .header("prefer", prefer)
         .body(Bytes::from(body))
         .unwrap_or_else(|error| panic!("{error}"));
-    relay.take_event(request).await
+    relay.handle_event(request).await
 }
 
 fn settings() -> SharedSettings {
@@ -100,56 +105,56 @@ fn keys(shared: &SharedSettings) -> Secrets {
     let url = "https://clay.example.com/v3/sources/webhook/x";
     let webhooks = ClayWebhook::new(url, None).into_iter().collect();
     let routes = vec![ClayRoute { name: "default".to_owned(), events: shared.relayed_events.clone(), webhooks }];
-    let signing_secrets = SigningSecret::parse(webhook::SECRET).into_iter().collect();
+    let signing_secrets = SigningSecret::parse(webhook::SIGNING_SECRET).into_iter().collect();
     Secrets {
         loops_to_clay: LoopsToClaySecret { signing_secrets, routes },
         clay_to_loops: ClayToLoopsSecret {
             api_key: Some(SecretString::from("key")),
-            tokens: RelayTokens::new([TOKEN.to_owned()]),
+            tokens: RelayTokens::new([RELAY_TOKEN.to_owned()]),
         },
     }
 }
 
 /// When the simulation begins.
-const BEGINNING: Timestamp = Timestamp::constant(1_734_425_918, 0);
+const SIMULATION_START: Timestamp = Timestamp::constant(1_734_425_918, 0);
 
 /// The time that tokio's clock says, and chance from a seed.
 #[derive(Debug)]
-pub struct Simulated {
+pub struct SimulatedClock {
     /// How long the simulation had run when this runtime's clock began.
-    before: Duration,
+    elapsed_before: Duration,
     began: Instant,
-    chance: Mutex<Rng>,
+    rng: Mutex<Rng>,
 }
 
-impl Simulated {
+impl SimulatedClock {
     /// The world as it is after that long.
     #[must_use]
-    pub fn after(before: Duration, seed: u64) -> Self {
-        Self { before, began: Instant::now(), chance: Mutex::new(Rng::with_seed(seed)) }
+    pub fn starting_at(elapsed_before: Duration, seed: u64) -> Self {
+        Self { elapsed_before, began: Instant::now(), rng: Mutex::new(Rng::with_seed(seed)) }
     }
 
     /// How long the simulation has run.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
-        self.before + self.began.elapsed()
+        self.elapsed_before + self.began.elapsed()
     }
 
-    fn rng<T>(&self, draw: impl FnOnce(&mut Rng) -> T) -> T {
-        draw(&mut self.chance.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    fn with_rng<T>(&self, draw: impl FnOnce(&mut Rng) -> T) -> T {
+        draw(&mut self.rng.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 }
 
-impl Clock for Simulated {
+impl Clock for SimulatedClock {
     fn now(&self) -> Timestamp {
-        BEGINNING + SignedDuration::try_from(self.elapsed()).unwrap_or_default()
+        SIMULATION_START + SignedDuration::try_from(self.elapsed()).unwrap_or_default()
     }
 
     fn random(&self) -> f64 {
-        self.rng(Rng::f64)
+        self.with_rng(Rng::f64)
     }
 
     fn new_id(&self) -> String {
-        self.rng(|rng| format!("{:032x}", rng.u128(..)))
+        self.with_rng(|rng| format!("{:032x}", rng.u128(..)))
     }
 }

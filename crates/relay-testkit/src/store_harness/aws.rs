@@ -26,74 +26,74 @@ use relay_core::delivery::{Delivery, DeliveryId, Reason};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{AnyStore, Known, Letter, Moment};
-use crate::lambda_fake::event_source::record;
+use super::{CrashPoint, DeadLetterSnapshot, DeliverySnapshot, StoreHarness};
+use crate::lambda_fake::event_source::to_lambda_record;
 use crate::lambda_fake::services::Services;
 use crate::lambda_fake::stack::{self, Stack};
-use crate::store_harness::batches::{Batches, die_in_a_batch, letter, work_on_batches};
-use crate::store_harness::scripted_destination::{End, ManualClock};
+use crate::store_harness::batches::{BatchHarness, crash_in_batch, dead_letter_from_message, drain_batches};
+use crate::store_harness::scripted_destination::{ManualClock, ScriptedDestination};
 
 type SharedClock = Arc<ManualClock>;
 
 /// How long messages are really hidden that are hidden by the test's clock.
-const REALLY_HIDDEN: i32 = 36_000;
+const REAL_VISIBILITY_TIMEOUT_SECS: i32 = 36_000;
 /// How long SQS hides what a worker has that does not come back (the template's `VisibilityTimeout`).
-const VISIBILITY: SignedDuration = SignedDuration::from_secs(360);
+const VISIBILITY_TIMEOUT: SignedDuration = SignedDuration::from_secs(360);
 /// How long SQS knows what was sent (FIFO queues, "deduplication interval").
-const DEDUPLICATION: SignedDuration = SignedDuration::from_mins(5);
+const DEDUPLICATION_INTERVAL: SignedDuration = SignedDuration::from_mins(5);
 /// Both directions: queue, dead letters, the function that drains it.
-const WAYS: [(&str, &str); 2] = [("ClayQueue", "ClayDeadLetters"), ("LoopsQueue", "LoopsDeadLetters")];
+const DIRECTIONS: [(&str, &str); 2] = [("ClayQueue", "ClayDeadLetters"), ("LoopsQueue", "LoopsDeadLetters")];
 
 /// A stack of its own.
 #[derive(Debug)]
-pub struct Aws {
+pub struct AwsHarness {
     clock: SharedClock,
     stack: Stack,
     sqs: Client,
     services: Services,
-    queue: FrontQueue,
-    lane: ContactFastPath<SharedClock>,
-    webhooks: Ledger,
-    parking: Sandboxes,
+    queue: TestClockQueue,
+    fast_path: ContactFastPath<SharedClock>,
+    webhook_usage: Ledger,
+    worker_memory: WorkerMemory,
     /// The messages that were received: their newest receipts, and when they can be received again.
-    hidden: BTreeMap<String, Hidden>,
+    hidden_messages: BTreeMap<String, HiddenMessage>,
     /// How often every message seems to have been received.
-    pub receives: Option<u32>,
+    pub receive_count: Option<u32>,
 }
 
 #[derive(Debug, Clone)]
-struct Hidden {
-    queue: String,
+struct HiddenMessage {
+    queue_url: String,
     receipt: String,
-    until: Timestamp,
+    visible_at: Timestamp,
 }
 
 /// What workers remember as long as they live.
 #[derive(Debug, Default)]
-struct Sandboxes {
+struct WorkerMemory {
     clay: EarlyRelease,
     loops: EarlyRelease,
 }
 
 /// The queue to Clay, which forgets by the test's clock what was sent.
 #[derive(Debug)]
-struct FrontQueue {
+struct TestClockQueue {
     queue: SqsQueue,
     clock: SharedClock,
     sent: Mutex<Vec<(Delivery, Timestamp)>>,
 }
 
-impl Queue for FrontQueue {
+impl Queue for TestClockQueue {
     async fn enqueue(&self, delivery: &Delivery) -> Result<Enqueued, StoreError> {
         let now = self.clock.now();
-        let long_ago = {
+        let dedup_expired = {
             let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
-            let same = |known: &Delivery| known.id == delivery.id && known.body == delivery.body;
-            let before = sent.iter().rev().find(|(known, _)| same(known)).map(|(_, at)| *at);
+            let is_same = |known: &Delivery| known.id == delivery.id && known.body == delivery.body;
+            let last_sent_at = sent.iter().rev().find(|(known, _)| is_same(known)).map(|(_, at)| *at);
             sent.push((delivery.clone(), now));
-            before.is_some_and(|at| now.duration_since(at) >= DEDUPLICATION)
+            last_sent_at.is_some_and(|at| now.duration_since(at) >= DEDUPLICATION_INTERVAL)
         };
-        if !long_ago {
+        if !dedup_expired {
             return self.queue.enqueue(delivery).await;
         }
         let sent = self.queue.send(delivery, &self.clock.new_id()).await;
@@ -105,115 +105,124 @@ impl Queue for FrontQueue {
     }
 }
 
-impl Aws {
+impl AwsHarness {
     /// What a function sees of the account.
-    fn account(&self, function: &str) -> AwsClients {
-        stack::account(&self.services.url(), function)
+    fn clients_for(&self, function: &str) -> AwsClients {
+        stack::clients_at(&self.services.url(), function)
     }
 
-    fn ledger(&self, account: &AwsClients) -> Ledger {
-        Ledger::new(LedgerTable::new(account.dynamodb(), self.stack.table().to_owned()))
+    fn ledger(&self, clients: &AwsClients) -> Ledger {
+        Ledger::new(LedgerTable::new(clients.dynamodb(), self.stack.table().to_owned()))
     }
 
-    fn queue_of(&self, account: &AwsClients, way: usize) -> SqsQueue {
-        let (queue, dead_letters) = WAYS[way];
-        SqsQueue::new(account.clone(), self.stack.queue(queue).to_owned(), self.stack.queue(dead_letters).to_owned())
-    }
-}
-
-impl Batches for Aws {
-    async fn batch_to_clay(&mut self, end: &End, moment: Option<Moment>) -> bool {
-        let account = self.account("clay-delivery");
-        let (attempt, ledger) = (end.clone(), self.ledger(&account));
-        let (parking, ambient) = (std::mem::take(&mut self.parking.clay), Arc::clone(&self.clock));
-        let worker = ClayWorker { attempt, ledger, parking, ambient };
-        let worked = self.batch(0, &account, &worker, end, moment).await;
-        self.parking.clay = worker.parking;
-        worked
-    }
-
-    async fn batch_to_loops(&mut self, end: &End) -> bool {
-        let account = self.account("loops-delivery");
-        let (attempt, ledger) = (end.clone(), self.ledger(&account));
-        let (parking, ambient) = (std::mem::take(&mut self.parking.loops), Arc::clone(&self.clock));
-        let lane = ContactFastPath::new(self.queue_of(&account, 1), ledger.clone(), Arc::clone(&self.clock));
-        let worker = LoopsWorker { attempt, ledger, lane, parking, ambient };
-        let worked = self.batch(1, &account, &worker, end, None).await;
-        self.parking.loops = worker.parking;
-        worked
-    }
-
-    fn forget_workers(&mut self) {
-        self.parking = Sandboxes::default();
+    fn queue_for(&self, clients: &AwsClients, direction: usize) -> SqsQueue {
+        let (queue, dead_letter_queue) = DIRECTIONS[direction];
+        SqsQueue::new(
+            clients.clone(),
+            self.stack.queue(queue).to_owned(),
+            self.stack.queue(dead_letter_queue).to_owned(),
+        )
     }
 }
 
-impl Aws {
+impl BatchHarness for AwsHarness {
+    async fn process_clay_batch(&mut self, destination: &ScriptedDestination, crash_point: Option<CrashPoint>) -> bool {
+        let clients = self.clients_for("clay-delivery");
+        let (attempt, ledger) = (destination.clone(), self.ledger(&clients));
+        let (early_release, clock) = (std::mem::take(&mut self.worker_memory.clay), Arc::clone(&self.clock));
+        let worker = ClayWorker { deliverer: attempt, ledger, parking: early_release, clock };
+        let had_batch = self.process_batch(0, &clients, &worker, destination, crash_point).await;
+        self.worker_memory.clay = worker.parking;
+        had_batch
+    }
+
+    async fn process_loops_batch(&mut self, destination: &ScriptedDestination) -> bool {
+        let clients = self.clients_for("loops-delivery");
+        let (attempt, ledger) = (destination.clone(), self.ledger(&clients));
+        let (early_release, clock) = (std::mem::take(&mut self.worker_memory.loops), Arc::clone(&self.clock));
+        let fast_path = ContactFastPath::new(self.queue_for(&clients, 1), ledger.clone(), Arc::clone(&self.clock));
+        let worker = LoopsWorker { deliverer: attempt, ledger, fast_path, parking: early_release, clock };
+        let had_batch = self.process_batch(1, &clients, &worker, destination, None).await;
+        self.worker_memory.loops = worker.parking;
+        had_batch
+    }
+
+    fn restart_workers(&mut self) {
+        self.worker_memory = WorkerMemory::default();
+    }
+}
+
+impl AwsHarness {
     /// Hands one batch to a worker, as Lambda does; false where there is none.
-    async fn batch<W: MessageWorker>(
+    async fn process_batch<W: MessageWorker>(
         &mut self,
-        way: usize,
-        account: &AwsClients,
+        direction: usize,
+        clients: &AwsClients,
         worker: &W,
-        end: &End,
-        moment: Option<Moment>,
+        destination: &ScriptedDestination,
+        crash_point: Option<CrashPoint>,
     ) -> bool {
-        let url = self.stack.queue(WAYS[way].0).to_owned();
-        self.show_what_is_due(&url).await;
-        let messages = receive(&self.sqs, &url, REALLY_HIDDEN).await;
+        let url = self.stack.queue(DIRECTIONS[direction].0).to_owned();
+        self.release_due_messages(&url).await;
+        let messages = receive(&self.sqs, &url, REAL_VISIBILITY_TIMEOUT_SECS).await;
         if messages.is_empty() {
             return false;
         }
-        let until = self.clock.now().checked_add(VISIBILITY).unwrap_or_default();
+        let visible_at = self.clock.now().checked_add(VISIBILITY_TIMEOUT).unwrap_or_default();
         for message in &messages {
             let receipt = message.receipt_handle.clone().unwrap_or_default();
-            let hidden = Hidden { queue: url.clone(), receipt, until };
-            self.hidden.insert(message.message_id.clone().unwrap_or_default(), hidden);
+            let hidden = HiddenMessage { queue_url: url.clone(), receipt, visible_at };
+            self.hidden_messages.insert(message.message_id.clone().unwrap_or_default(), hidden);
         }
-        let mut records: Vec<Value> = messages.iter().map(record).collect();
-        if let Some(receives) = self.receives {
+        let mut records: Vec<Value> = messages.iter().map(to_lambda_record).collect();
+        if let Some(receive_count) = self.receive_count {
             for record in &mut records {
-                record["attributes"]["ApproximateReceiveCount"] = receives.to_string().into();
+                record["attributes"]["ApproximateReceiveCount"] = receive_count.to_string().into();
             }
         }
         let event = serde_json::from_value(json!({"Records": records})).unwrap_or_else(|error| panic!("{error}"));
-        let (queue, deadline) = (self.queue_of(account, way), Instant::now() + Duration::from_secs(60));
+        let (queue, deadline) = (self.queue_for(clients, direction), Instant::now() + Duration::from_secs(60));
         let response = tokio::select! {
             response = batch::process_batch(worker, &queue, &self.clock, event, deadline) => response,
-            () = end.hangs() => return true,
+            () = destination.wait_until_hung() => return true,
         };
-        if moment == Some(Moment::AfterTheRecord) {
+        if crash_point == Some(CrashPoint::AfterRecord) {
             return true;
         }
-        let back: Vec<&str> = response.batch_item_failures.iter().map(|each| each.item_identifier.as_str()).collect();
+        let failed_ids: Vec<&str> =
+            response.batch_item_failures.iter().map(|each| each.item_identifier.as_str()).collect();
         for message in &messages {
             let id = message.message_id.as_deref().unwrap_or_default();
-            if !back.contains(&id) {
+            if !failed_ids.contains(&id) {
                 let receipt = message.receipt_handle.clone().unwrap_or_default();
                 let deleted = self.sqs.delete_message().queue_url(&url).receipt_handle(receipt).send().await;
                 deleted.unwrap_or_else(|error| panic!("{error:?}"));
-                self.hidden.remove(id);
+                self.hidden_messages.remove(id);
             }
         }
-        self.hide_as_told().await;
+        self.apply_visibility_changes().await;
         true
     }
 
     /// Notes for how long a worker has hidden messages, and hides them until the test's clock says so.
-    async fn hide_as_told(&mut self) {
+    async fn apply_visibility_changes(&mut self) {
         let now = self.clock.now();
-        for (receipt, seconds) in self.services.hidden_for() {
-            let Some(hidden) = self.hidden.values_mut().find(|hidden| hidden.receipt == receipt) else { continue };
+        for (receipt, seconds) in self.services.take_visibility_changes() {
+            let Some(hidden) = self.hidden_messages.values_mut().find(|hidden| hidden.receipt == receipt) else {
+                continue;
+            };
             let wait = SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX));
-            hidden.until = now.checked_add(wait).unwrap_or(now);
-            let (queue, seconds) = (hidden.queue.clone(), if seconds == 0 { 0 } else { REALLY_HIDDEN });
+            hidden.visible_at = now.checked_add(wait).unwrap_or(now);
+            let (queue, seconds) =
+                (hidden.queue_url.clone(), if seconds == 0 { 0 } else { REAL_VISIBILITY_TIMEOUT_SECS });
             self.change_visibility(&queue, &receipt, seconds).await;
         }
     }
 
-    async fn show_what_is_due(&self, url: &str) {
+    async fn release_due_messages(&self, url: &str) {
         let now = self.clock.now();
-        for hidden in self.hidden.values().filter(|hidden| hidden.queue == url && hidden.until <= now) {
+        for hidden in self.hidden_messages.values().filter(|hidden| hidden.queue_url == url && hidden.visible_at <= now)
+        {
             self.change_visibility(url, &hidden.receipt, 0).await;
         }
     }
@@ -222,65 +231,76 @@ impl Aws {
         let change = self.sqs.change_message_visibility().queue_url(url).receipt_handle(receipt);
         let changed = change.visibility_timeout(seconds).send().await;
         // One that was shown meanwhile is not in flight any more.
-        let shown = changed.as_ref().is_err_and(|error| {
+        let no_longer_in_flight = changed.as_ref().is_err_and(|error| {
             error.as_service_error().is_some_and(ChangeMessageVisibilityError::is_message_not_inflight)
         });
-        assert!(shown || changed.is_ok(), "{changed:?}");
+        assert!(no_longer_in_flight || changed.is_ok(), "{changed:?}");
     }
 }
 
 /// What an item says of a delivery.
-pub(super) fn known_in(item: &Item) -> Option<Known> {
-    let text = |name: &str| item.get(name)?.as_s().ok().cloned();
-    let number = |name: &str| item.get(name)?.as_n().ok()?.parse::<i64>().ok();
-    let time = |name: &str| Timestamp::from_millisecond(number(name)?).ok();
-    let state = match text("standing")?.as_str() {
+pub(super) fn snapshot_from_item(item: &Item) -> Option<DeliverySnapshot> {
+    let string_attr = |name: &str| item.get(name)?.as_s().ok().cloned();
+    let number_attr = |name: &str| item.get(name)?.as_n().ok()?.parse::<i64>().ok();
+    let time_attr = |name: &str| Timestamp::from_millisecond(number_attr(name)?).ok();
+    let state = match string_attr("standing")?.as_str() {
         "queued" => "waiting".to_owned(),
         "done" => "delivered".to_owned(),
         other => other.to_owned(),
     };
-    let status = number("last_status").and_then(|status| u16::try_from(status).ok()).filter(|status| *status > 0);
-    Some(Known {
+    let status = number_attr("last_status").and_then(|status| u16::try_from(status).ok()).filter(|status| *status > 0);
+    Some(DeliverySnapshot {
         state,
-        attempts: number("attempts").and_then(|attempts| u32::try_from(attempts).ok()).unwrap_or_default(),
-        reason: text("reason").map(|reason| (reason, status)),
-        first_attempt_at: time("first_attempt_at"),
-        last_attempt_at: time("last_attempt_at"),
+        attempts: number_attr("attempts").and_then(|attempts| u32::try_from(attempts).ok()).unwrap_or_default(),
+        reason: string_attr("reason").map(|reason| (reason, status)),
+        first_attempt_at: time_attr("first_attempt_at"),
+        last_attempt_at: time_attr("last_attempt_at"),
         failures: known_counts(item),
     })
 }
 
-async fn receive(sqs: &Client, url: &str, hidden: i32) -> Vec<Message> {
+async fn receive(sqs: &Client, url: &str, visibility_timeout: i32) -> Vec<Message> {
     let received = sqs
         .receive_message()
         .queue_url(url)
         .max_number_of_messages(10)
         .message_attribute_names("All")
         .message_system_attribute_names(MessageSystemAttributeName::All)
-        .visibility_timeout(hidden)
+        .visibility_timeout(visibility_timeout)
         .send()
         .await;
     received.unwrap_or_else(|error| panic!("{error:?}")).messages.unwrap_or_default()
 }
 
-impl AnyStore for Aws {
+impl StoreHarness for AwsHarness {
     async fn new() -> Self {
-        let (stack, clock) = (Stack::make().await, Arc::new(ManualClock::default()));
-        let services = Services::start(stack::endpoint(), stack.described(), Arc::default()).await;
-        let sqs = stack.account().sqs();
-        let of = |function: &str, (queue, dead_letters): (&str, &str)| {
-            let account = stack::account(&services.url(), function);
-            let ledger = Ledger::new(LedgerTable::new(account.dynamodb(), stack.table().to_owned()));
-            let (queue, dead_letters) = (stack.queue(queue).to_owned(), stack.queue(dead_letters).to_owned());
-            (SqsQueue::new(account, queue, dead_letters), ledger)
+        let (stack, clock) = (Stack::create().await, Arc::new(ManualClock::default()));
+        let services = Services::start(stack::endpoint(), stack.description(), Arc::default()).await;
+        let sqs = stack.clients().sqs();
+        let queue_and_ledger = |function: &str, (queue, dead_letter_queue): (&str, &str)| {
+            let clients = stack::clients_at(&services.url(), function);
+            let ledger = Ledger::new(LedgerTable::new(clients.dynamodb(), stack.table().to_owned()));
+            let (queue, dead_letter_url) = (stack.queue(queue).to_owned(), stack.queue(dead_letter_queue).to_owned());
+            (SqsQueue::new(clients, queue, dead_letter_url), ledger)
         };
-        let (queue, _) = of("loops-to-clay", WAYS[0]);
-        let queue = FrontQueue { queue, clock: Arc::clone(&clock), sent: Mutex::default() };
-        let (loops, ledger) = of("clay-to-loops-event", WAYS[1]);
-        let lane = ContactFastPath::new(loops, ledger, Arc::clone(&clock));
-        let (_, webhooks) = of("clay-delivery", WAYS[0]);
-        let (parking, hidden) = (Sandboxes::default(), BTreeMap::new());
-        Self { clock, stack, sqs, services, queue, lane, webhooks, parking, hidden, receives: None }
+        let (queue, _) = queue_and_ledger("loops-to-clay", DIRECTIONS[0]);
+        let queue = TestClockQueue { queue, clock: Arc::clone(&clock), sent: Mutex::default() };
+        let (loops_queue, ledger) = queue_and_ledger("clay-to-loops-event", DIRECTIONS[1]);
+        let fast_path = ContactFastPath::new(loops_queue, ledger, Arc::clone(&clock));
+        let (_, webhook_usage) = queue_and_ledger("clay-delivery", DIRECTIONS[0]);
+        let (worker_memory, hidden_messages) = (WorkerMemory::default(), BTreeMap::new());
+        Self {
+            clock,
+            stack,
+            sqs,
+            services,
+            queue,
+            fast_path,
+            webhook_usage,
+            worker_memory,
+            hidden_messages,
+            receive_count: None,
+        }
     }
 
     fn clock(&self) -> &Arc<ManualClock> {
@@ -291,58 +311,58 @@ impl AnyStore for Aws {
         &self.queue
     }
 
-    fn lane(&self) -> &impl FastPath {
-        &self.lane
+    fn fast_path(&self) -> &impl FastPath {
+        &self.fast_path
     }
 
-    fn webhooks(&self) -> &impl WebhookLedger {
-        &self.webhooks
+    fn webhook_usage(&self) -> &impl WebhookLedger {
+        &self.webhook_usage
     }
 
-    async fn work(&mut self, end: &End) {
-        work_on_batches(self, end).await;
+    async fn work(&mut self, destination: &ScriptedDestination) {
+        drain_batches(self, destination).await;
     }
 
-    async fn work_and_die(&mut self, end: &End, moment: Moment) {
-        die_in_a_batch(self, end, moment).await;
+    async fn crash_during_work(&mut self, destination: &ScriptedDestination, crash_point: CrashPoint) {
+        crash_in_batch(self, destination, crash_point).await;
     }
 
-    async fn let_pass(&mut self, time: SignedDuration) {
-        self.clock.pass(time);
+    async fn advance(&mut self, duration: SignedDuration) {
+        self.clock.advance(duration);
         // What DynamoDB does by itself.
-        let (dynamodb, table, now) = (self.stack.account().dynamodb(), self.stack.table(), self.clock.now());
+        let (dynamodb, table, now) = (self.stack.clients().dynamodb(), self.stack.table(), self.clock.now());
         let items = dynamodb.scan().table_name(table).consistent_read(true).into_paginator().items().send();
         for item in items.collect::<Result<Vec<_>, _>>().await.unwrap_or_else(|error| panic!("{error:?}")) {
-            let expires = item.get("expires_at").and_then(|at| at.as_n().ok()?.parse::<i64>().ok());
-            if expires.is_some_and(|at| at <= now.as_second()) {
+            let expires_at = item.get("expires_at").and_then(|at| at.as_n().ok()?.parse::<i64>().ok());
+            if expires_at.is_some_and(|at| at <= now.as_second()) {
                 let delete = dynamodb.delete_item().table_name(table).key("pk", item["pk"].clone());
                 delete.send().await.unwrap_or_else(|error| panic!("{error:?}"));
             }
         }
     }
 
-    async fn known(&self, id: &DeliveryId) -> Option<Known> {
-        let get = self.stack.account().dynamodb().get_item().table_name(self.stack.table()).consistent_read(true);
-        let got = get.key("pk", AttributeValue::S(format!("delivery#{id}"))).send().await;
-        known_in(&got.unwrap_or_else(|error| panic!("{error:?}")).item?)
+    async fn snapshot(&self, id: &DeliveryId) -> Option<DeliverySnapshot> {
+        let get = self.stack.clients().dynamodb().get_item().table_name(self.stack.table()).consistent_read(true);
+        let output = get.key("pk", AttributeValue::S(format!("delivery#{id}"))).send().await;
+        snapshot_from_item(&output.unwrap_or_else(|error| panic!("{error:?}")).item?)
     }
 
-    async fn dead_letters(&self) -> Vec<Letter> {
-        let mut letters = Vec::new();
-        for (_, dead_letters) in WAYS {
-            for message in receive(&self.sqs, self.stack.queue(dead_letters), 0).await {
-                letters.push(letter(message.body.as_deref().unwrap_or_default(), |name| {
+    async fn dead_letters(&self) -> Vec<DeadLetterSnapshot> {
+        let mut snapshots = Vec::new();
+        for (_, dead_letter_queue) in DIRECTIONS {
+            for message in receive(&self.sqs, self.stack.queue(dead_letter_queue), 0).await {
+                snapshots.push(dead_letter_from_message(message.body.as_deref().unwrap_or_default(), |name| {
                     message.message_attributes.as_ref()?.get(name)?.string_value.clone()
                 }));
             }
         }
-        letters
+        snapshots
     }
 
-    async fn send_again(&mut self, id: &DeliveryId) {
-        for (queue, dead_letters) in WAYS {
-            let dead_letters = self.stack.queue(dead_letters);
-            for message in receive(&self.sqs, dead_letters, 0).await {
+    async fn redrive(&mut self, id: &DeliveryId) {
+        for (queue, dead_letter_queue) in DIRECTIONS {
+            let dead_letter_url = self.stack.queue(dead_letter_queue);
+            for message in receive(&self.sqs, dead_letter_url, 0).await {
                 let body = message.body.clone().unwrap_or_default();
                 let Some(delivery) = message::decode(&body).ok().filter(|delivery| delivery.id == *id) else {
                     continue;
@@ -354,7 +374,7 @@ impl AnyStore for Aws {
                 let sent = send.message_deduplication_id(self.clock.new_id()).send().await;
                 sent.unwrap_or_else(|error| panic!("{error:?}"));
                 let receipt = message.receipt_handle.unwrap_or_default();
-                let deleted = self.sqs.delete_message().queue_url(dead_letters).receipt_handle(receipt).send().await;
+                let deleted = self.sqs.delete_message().queue_url(dead_letter_url).receipt_handle(receipt).send().await;
                 deleted.unwrap_or_else(|error| panic!("{error:?}"));
                 return;
             }
@@ -363,13 +383,13 @@ impl AnyStore for Aws {
     }
 }
 
-impl Aws {
+impl AwsHarness {
     /// Puts the message of a row into its queue once more.
     ///
     /// # Panics
     /// When it cannot be sent.
-    pub async fn put_again(&self, delivery: &Delivery) {
-        let queue = self.queue_of(&self.account("clay-to-loops-event"), 1);
+    pub async fn resend(&self, delivery: &Delivery) {
+        let queue = self.queue_for(&self.clients_for("clay-to-loops-event"), 1);
         queue.send(delivery, &self.clock.new_id()).await.unwrap_or_else(|error| panic!("{error:?}"));
     }
 }

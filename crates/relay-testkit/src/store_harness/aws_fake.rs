@@ -17,88 +17,95 @@ use relay_aws::sqs::message;
 use relay_aws::sqs::queue::SqsQueue;
 use relay_core::delivery::{Delivery, DeliveryId};
 
-use super::{AnyStore, Known, Letter, Moment};
-use crate::aws_fake::{BATCH, Message, QUEUES, Services, invoke, queue, table};
-use crate::store_harness::aws::known_in;
-use crate::store_harness::batches::{Batches, die_in_a_batch, letter, work_on_batches};
-use crate::store_harness::scripted_destination::{End, ManualClock};
+use super::{CrashPoint, DeadLetterSnapshot, DeliverySnapshot, StoreHarness};
+use crate::aws_fake::{FakeServices, MAX_BATCH_SIZE, Message, QUEUES, invoke_worker, queue, table};
+use crate::store_harness::aws::snapshot_from_item;
+use crate::store_harness::batches::{BatchHarness, crash_in_batch, dead_letter_from_message, drain_batches};
+use crate::store_harness::scripted_destination::{ManualClock, ScriptedDestination};
 
 type SharedClock = Arc<ManualClock>;
 
 /// Services of its own.
 #[derive(Debug)]
-pub struct Emulated {
+pub struct AwsFakeHarness {
     clock: SharedClock,
-    services: Services,
-    account: AwsClients,
+    services: FakeServices,
+    clients: AwsClients,
     queue: SqsQueue,
-    lane: ContactFastPath<SharedClock>,
-    webhooks: Ledger,
+    fast_path: ContactFastPath<SharedClock>,
+    webhook_usage: Ledger,
     /// What the workers remember as long as they live.
-    parking: [EarlyRelease; 2],
+    early_release: [EarlyRelease; 2],
     /// How often every message seems to have been received.
-    pub receives: Option<u32>,
+    pub receive_count: Option<u32>,
 }
 
-fn ledger(account: &AwsClients) -> Ledger {
-    Ledger::new(table(account))
+fn ledger(clients: &AwsClients) -> Ledger {
+    Ledger::new(table(clients))
 }
 
-impl Batches for Emulated {
-    async fn batch_to_clay(&mut self, end: &End, moment: Option<Moment>) -> bool {
-        let parking = std::mem::take(&mut self.parking[0]);
-        let (attempt, ambient) = (end.clone(), Arc::clone(&self.clock));
-        let worker = ClayWorker { attempt, ledger: ledger(&self.account), parking, ambient };
-        let worked = self.batch(0, &worker, end, moment).await;
-        self.parking[0] = worker.parking;
-        worked
+impl BatchHarness for AwsFakeHarness {
+    async fn process_clay_batch(&mut self, destination: &ScriptedDestination, crash_point: Option<CrashPoint>) -> bool {
+        let early_release = std::mem::take(&mut self.early_release[0]);
+        let (attempt, clock) = (destination.clone(), Arc::clone(&self.clock));
+        let worker = ClayWorker { deliverer: attempt, ledger: ledger(&self.clients), parking: early_release, clock };
+        let had_batch = self.process_batch(0, &worker, destination, crash_point).await;
+        self.early_release[0] = worker.parking;
+        had_batch
     }
 
-    async fn batch_to_loops(&mut self, end: &End) -> bool {
-        let parking = std::mem::take(&mut self.parking[1]);
-        let (attempt, ambient) = (end.clone(), Arc::clone(&self.clock));
-        let lane = self.lane.clone();
-        let worker = LoopsWorker { attempt, ledger: ledger(&self.account), lane, parking, ambient };
-        let worked = self.batch(1, &worker, end, None).await;
-        self.parking[1] = worker.parking;
-        worked
+    async fn process_loops_batch(&mut self, destination: &ScriptedDestination) -> bool {
+        let early_release = std::mem::take(&mut self.early_release[1]);
+        let (attempt, clock) = (destination.clone(), Arc::clone(&self.clock));
+        let fast_path = self.fast_path.clone();
+        let worker =
+            LoopsWorker { deliverer: attempt, ledger: ledger(&self.clients), fast_path, parking: early_release, clock };
+        let had_batch = self.process_batch(1, &worker, destination, None).await;
+        self.early_release[1] = worker.parking;
+        had_batch
     }
 
-    fn forget_workers(&mut self) {
-        self.parking = Default::default();
+    fn restart_workers(&mut self) {
+        self.early_release = Default::default();
     }
 }
 
-impl Emulated {
+impl AwsFakeHarness {
     /// Hands one batch to a worker, as Lambda does; false where there is none.
-    async fn batch<W: MessageWorker>(&self, way: usize, worker: &W, end: &End, moment: Option<Moment>) -> bool {
-        let (url, _) = QUEUES[way];
-        let mut messages = self.services.kept().queues.receive(url, BATCH, self.clock.now());
+    async fn process_batch<W: MessageWorker>(
+        &self,
+        direction: usize,
+        worker: &W,
+        destination: &ScriptedDestination,
+        crash_point: Option<CrashPoint>,
+    ) -> bool {
+        let (url, _) = QUEUES[direction];
+        let mut messages = self.services.state().queues.receive(url, MAX_BATCH_SIZE, self.clock.now());
         if messages.is_empty() {
             return false;
         }
         for message in &mut messages {
-            message.receives = self.receives.unwrap_or(message.receives);
+            message.receive_count = self.receive_count.unwrap_or(message.receive_count);
         }
-        let queue = queue(&self.account, way);
-        let back = tokio::select! {
-            back = invoke(worker, &queue, &self.clock, &messages) => back,
-            () = end.hangs() => return true,
+        let queue = queue(&self.clients, direction);
+        let failed_ids = tokio::select! {
+            failed_ids = invoke_worker(worker, &queue, &self.clock, &messages) => failed_ids,
+            () = destination.wait_until_hung() => return true,
         };
-        if moment == Some(Moment::AfterTheRecord) {
+        if crash_point == Some(CrashPoint::AfterRecord) {
             return true;
         }
-        for message in messages.iter().filter(|message| !back.contains(&message.id)) {
-            self.services.kept().queues.delete(url, &message.receipt);
+        for message in messages.iter().filter(|message| !failed_ids.contains(&message.id)) {
+            self.services.state().queues.delete(url, &message.receipt);
         }
         true
     }
 }
 
-impl Emulated {
+impl AwsFakeHarness {
     /// The services, to let them fail.
     #[must_use]
-    pub const fn services(&self) -> &Services {
+    pub const fn services(&self) -> &FakeServices {
         &self.services
     }
 
@@ -106,21 +113,30 @@ impl Emulated {
     ///
     /// # Panics
     /// When it cannot be sent.
-    pub async fn put_again(&self, delivery: &Delivery) {
-        let sent = queue(&self.account, 1).send(delivery, &self.clock.new_id()).await;
+    pub async fn resend(&self, delivery: &Delivery) {
+        let sent = queue(&self.clients, 1).send(delivery, &self.clock.new_id()).await;
         sent.unwrap_or_else(|error| panic!("{error:?}"));
     }
 }
 
-impl AnyStore for Emulated {
+impl StoreHarness for AwsFakeHarness {
     async fn new() -> Self {
         let clock = Arc::new(ManualClock::default());
-        let ambient: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);
-        let services = Services::new(Arc::default(), ambient).at_once();
-        let account = services.account();
-        let lane = ContactFastPath::new(queue(&account, 1), ledger(&account), Arc::clone(&clock));
-        let (queue, webhooks) = (queue(&account, 0), ledger(&account));
-        Self { clock, services, account, queue, lane, webhooks, parking: Default::default(), receives: None }
+        let dyn_clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);
+        let services = FakeServices::new(Arc::default(), dyn_clock).without_latency();
+        let clients = services.clients();
+        let fast_path = ContactFastPath::new(queue(&clients, 1), ledger(&clients), Arc::clone(&clock));
+        let (queue, webhook_usage) = (queue(&clients, 0), ledger(&clients));
+        Self {
+            clock,
+            services,
+            clients,
+            queue,
+            fast_path,
+            webhook_usage,
+            early_release: Default::default(),
+            receive_count: None,
+        }
     }
 
     fn clock(&self) -> &Arc<ManualClock> {
@@ -131,50 +147,53 @@ impl AnyStore for Emulated {
         &self.queue
     }
 
-    fn lane(&self) -> &impl FastPath {
-        &self.lane
+    fn fast_path(&self) -> &impl FastPath {
+        &self.fast_path
     }
 
-    fn webhooks(&self) -> &impl WebhookLedger {
-        &self.webhooks
+    fn webhook_usage(&self) -> &impl WebhookLedger {
+        &self.webhook_usage
     }
 
-    async fn work(&mut self, end: &End) {
-        work_on_batches(self, end).await;
+    async fn work(&mut self, destination: &ScriptedDestination) {
+        drain_batches(self, destination).await;
     }
 
-    async fn work_and_die(&mut self, end: &End, moment: Moment) {
-        die_in_a_batch(self, end, moment).await;
+    async fn crash_during_work(&mut self, destination: &ScriptedDestination, crash_point: CrashPoint) {
+        crash_in_batch(self, destination, crash_point).await;
     }
 
-    async fn let_pass(&mut self, time: SignedDuration) {
-        self.clock.pass(time);
-        self.services.kept().table.forget_old(self.clock.now());
+    async fn advance(&mut self, duration: SignedDuration) {
+        self.clock.advance(duration);
+        self.services.state().table.delete_expired(self.clock.now());
     }
 
-    async fn known(&self, id: &DeliveryId) -> Option<Known> {
-        let get = self.account.dynamodb().get_item().table_name("ledger").consistent_read(true);
-        let got = get.key("pk", AttributeValue::S(format!("delivery#{id}"))).send().await;
-        known_in(&got.unwrap_or_else(|error| panic!("{error:?}")).item?)
+    async fn snapshot(&self, id: &DeliveryId) -> Option<DeliverySnapshot> {
+        let get = self.clients.dynamodb().get_item().table_name("ledger").consistent_read(true);
+        let output = get.key("pk", AttributeValue::S(format!("delivery#{id}"))).send().await;
+        snapshot_from_item(&output.unwrap_or_else(|error| panic!("{error:?}")).item?)
     }
 
-    async fn dead_letters(&self) -> Vec<Letter> {
-        let kept = self.services.kept();
-        let dead = QUEUES.iter().flat_map(|(_, dead)| kept.queues.messages(dead));
-        let letters = dead.map(|message| {
-            letter(&message.body, |name| message.attributes[name]["StringValue"].as_str().map(str::to_owned))
+    async fn dead_letters(&self) -> Vec<DeadLetterSnapshot> {
+        let state = self.services.state();
+        let dead = QUEUES.iter().flat_map(|(_, dead)| state.queues.messages(dead));
+        let snapshots = dead.map(|message| {
+            dead_letter_from_message(&message.body, |name| {
+                message.attributes[name]["StringValue"].as_str().map(str::to_owned)
+            })
         });
-        letters.collect()
+        snapshots.collect()
     }
 
-    async fn send_again(&mut self, id: &DeliveryId) {
+    async fn redrive(&mut self, id: &DeliveryId) {
         let (now, token) = (self.clock.now(), self.clock.new_id());
-        let mut kept = self.services.kept();
-        for (queue, dead) in QUEUES {
-            let is_it = |message: &&Message| message::decode(&message.body).is_ok_and(|delivery| delivery.id == *id);
-            let Some(letter) = kept.queues.messages(dead).find(is_it).cloned() else { continue };
-            kept.queues.take_out(dead, &letter.id);
-            kept.queues.put(queue, letter, token, now);
+        let mut state = self.services.state();
+        for (queue, dead_letter_queue) in QUEUES {
+            let is_wanted =
+                |message: &&Message| message::decode(&message.body).is_ok_and(|delivery| delivery.id == *id);
+            let Some(dead_letter) = state.queues.messages(dead_letter_queue).find(is_wanted).cloned() else { continue };
+            state.queues.remove_by_id(dead_letter_queue, &dead_letter.id);
+            state.queues.enqueue(queue, dead_letter, token, now);
             return;
         }
         panic!("{id} is no dead letter");

@@ -15,23 +15,23 @@ use jiff::{SignedDuration, Timestamp};
 use relay::ports::queue::{FastPath, Queue, WebhookLedger};
 use relay_core::delivery::DeliveryId;
 
-use scripted_destination::{End, ManualClock};
+use scripted_destination::{ManualClock, ScriptedDestination};
 
 /// Reasons, each with the far end's status, and how often each occurred.
-pub type Failures = BTreeMap<(String, Option<u16>), u64>;
+pub type FailureCounts = BTreeMap<(String, Option<u16>), u64>;
 
 /// When a worker is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Moment {
+pub enum CrashPoint {
     /// The far end has the delivery, and that is not recorded.
-    BeforeTheRecord,
+    BeforeRecord,
     /// It is recorded, and nothing else is done.
-    AfterTheRecord,
+    AfterRecord,
 }
 
 /// What a store knows of a delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Known {
+pub struct DeliverySnapshot {
     /// `waiting`, `delivered` or `dead`.
     pub state: String,
     /// How many attempts were begun.
@@ -43,12 +43,12 @@ pub struct Known {
     /// When the last attempt was begun.
     pub last_attempt_at: Option<Timestamp>,
     /// How often each reason occurred.
-    pub failures: Failures,
+    pub failures: FailureCounts,
 }
 
 /// A dead letter.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Letter {
+pub struct DeadLetterSnapshot {
     /// The delivery's id.
     pub id: String,
     /// Why it died.
@@ -64,7 +64,7 @@ pub struct Letter {
 }
 
 /// A store and its worker.
-pub trait AnyStore: Sized {
+pub trait StoreHarness: Sized {
     /// A new one, with nothing in it.
     fn new() -> impl Future<Output = Self>;
 
@@ -75,26 +75,30 @@ pub trait AnyStore: Sized {
     fn queue(&self) -> &impl Queue;
 
     /// The lane past the queue to Loops.
-    fn lane(&self) -> &impl FastPath;
+    fn fast_path(&self) -> &impl FastPath;
 
     /// What Clay's webhooks have taken.
-    fn webhooks(&self) -> &impl WebhookLedger;
+    fn webhook_usage(&self) -> &impl WebhookLedger;
 
     /// Sends what is due, in both directions, until nothing is.
-    fn work(&mut self, end: &End) -> impl Future<Output = ()>;
+    fn work(&mut self, destination: &ScriptedDestination) -> impl Future<Output = ()>;
 
     /// Begins to send what is due, is killed, and starts anew with what is stored.
-    fn work_and_die(&mut self, end: &End, moment: Moment) -> impl Future<Output = ()>;
+    fn crash_during_work(
+        &mut self,
+        destination: &ScriptedDestination,
+        crash_point: CrashPoint,
+    ) -> impl Future<Output = ()>;
 
     /// Lets time pass; what is to be forgotten by then is.
-    fn let_pass(&mut self, time: SignedDuration) -> impl Future<Output = ()>;
+    fn advance(&mut self, duration: SignedDuration) -> impl Future<Output = ()>;
 
     /// What is known of a delivery, if anything is.
-    fn known(&self, id: &DeliveryId) -> impl Future<Output = Option<Known>>;
+    fn snapshot(&self, id: &DeliveryId) -> impl Future<Output = Option<DeliverySnapshot>>;
 
     /// The dead letters, in any order.
-    fn dead_letters(&self) -> impl Future<Output = Vec<Letter>>;
+    fn dead_letters(&self) -> impl Future<Output = Vec<DeadLetterSnapshot>>;
 
     /// Lets a dead letter be sent again, as a person does.
-    fn send_again(&mut self, id: &DeliveryId) -> impl Future<Output = ()>;
+    fn redrive(&mut self, id: &DeliveryId) -> impl Future<Output = ()>;
 }

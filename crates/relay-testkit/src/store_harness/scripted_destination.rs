@@ -16,22 +16,22 @@ use tokio::sync::Notify;
 #[derive(Debug)]
 pub struct ManualClock {
     now: Mutex<Timestamp>,
-    given: AtomicU64,
+    ids_issued: AtomicU64,
 }
 
 impl Default for ManualClock {
     fn default() -> Self {
         // Stores keep milliseconds.
         let now = Timestamp::from_millisecond(Timestamp::now().as_millisecond()).unwrap_or_default();
-        Self { now: Mutex::new(now), given: AtomicU64::new(0) }
+        Self { now: Mutex::new(now), ids_issued: AtomicU64::new(0) }
     }
 }
 
 impl ManualClock {
     /// Moves it.
-    pub fn pass(&self, time: SignedDuration) {
+    pub fn advance(&self, duration: SignedDuration) {
         let mut now = lock(&self.now);
-        *now = now.checked_add(time).unwrap_or(*now);
+        *now = now.checked_add(duration).unwrap_or(*now);
     }
 }
 
@@ -45,97 +45,103 @@ impl Clock for ManualClock {
     }
 
     fn new_id(&self) -> String {
-        format!("u{}x{:x}", self.given.fetch_add(1, Ordering::Relaxed), rand::random::<u64>())
+        format!("u{}x{:x}", self.ids_issued.fetch_add(1, Ordering::Relaxed), rand::random::<u64>())
     }
 }
 
 /// What the far end makes of a delivery.
 #[derive(Debug, Clone, Copy)]
-pub enum Answer {
+pub enum Reply {
     /// It takes it.
-    Takes,
+    Accept,
     /// It takes it, and its answer never comes.
-    TakesAndHangs,
+    AcceptThenHang,
     /// It refuses it for good.
-    Refuses(u16),
+    Reject(u16),
     /// It fails, and asks for so many seconds.
-    AsksFor(u32),
+    RetryAfter(u32),
     /// It fails.
-    Fails(u16),
+    Fail(u16),
     /// A person has to mend something.
-    NeedsMending,
+    NeedsOperator,
 }
 
 /// The far end.
 #[derive(Debug, Clone)]
-pub struct End(Arc<Inner>);
+pub struct ScriptedDestination(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     clock: Arc<ManualClock>,
-    answers: Mutex<(VecDeque<Answer>, Answer)>,
-    got: Mutex<Vec<String>>,
-    hangs: Notify,
+    replies: Mutex<(VecDeque<Reply>, Reply)>,
+    received: Mutex<Vec<String>>,
+    hung: Notify,
 }
 
-impl End {
+impl ScriptedDestination {
     /// One that takes everything.
     #[must_use]
     pub fn new(clock: &Arc<ManualClock>) -> Self {
-        let answers = Mutex::new((VecDeque::new(), Answer::Takes));
-        Self(Arc::new(Inner { clock: Arc::clone(clock), answers, got: Mutex::default(), hangs: Notify::new() }))
+        let replies = Mutex::new((VecDeque::new(), Reply::Accept));
+        Self(Arc::new(Inner { clock: Arc::clone(clock), replies, received: Mutex::default(), hung: Notify::new() }))
     }
 
     /// The next answers.
-    pub fn then(&self, answers: impl IntoIterator<Item = Answer>) {
-        lock(&self.0.answers).0.extend(answers);
+    pub fn enqueue_replies(&self, replies: impl IntoIterator<Item = Reply>) {
+        lock(&self.0.replies).0.extend(replies);
     }
 
     /// What it answers after those.
-    pub fn otherwise(&self, answer: Answer) {
-        lock(&self.0.answers).1 = answer;
+    pub fn set_default_reply(&self, reply: Reply) {
+        lock(&self.0.replies).1 = reply;
     }
 
     /// The bodies that it got so far.
     #[must_use]
-    pub fn got(&self) -> Vec<String> {
-        lock(&self.0.got).clone()
+    pub fn received(&self) -> Vec<String> {
+        lock(&self.0.received).clone()
     }
 
     /// Waits until somebody waits for an answer that never comes.
-    pub async fn hangs(&self) {
-        self.0.hangs.notified().await;
+    pub async fn wait_until_hung(&self) {
+        self.0.hung.notified().await;
     }
 }
 
-impl Deliver for End {
+impl Deliver for ScriptedDestination {
     fn readiness(&self) -> Readiness {
         Readiness::Ready
     }
 
     async fn attempt(&self, delivery: &Delivery, history: AttemptHistory) -> AttemptResult {
-        lock(&self.0.got).push(String::from_utf8_lossy(&delivery.body).into_owned());
-        let answer = {
-            let mut answers = lock(&self.0.answers);
-            answers.0.pop_front().unwrap_or(answers.1)
+        lock(&self.0.received).push(String::from_utf8_lossy(&delivery.body).into_owned());
+        let reply = {
+            let mut replies = lock(&self.0.replies);
+            replies.0.pop_front().unwrap_or(replies.1)
         };
         let now = self.0.clock.now();
-        let failed = |status| Reason { code: ReasonCode::DestinationFailed, status };
-        match answer {
-            Answer::Takes => AttemptResult::Delivered,
-            Answer::TakesAndHangs => {
-                self.0.hangs.notify_one();
+        let failure_reason = |status| Reason { code: ReasonCode::DestinationFailed, status };
+        match reply {
+            Reply::Accept => AttemptResult::Delivered,
+            Reply::AcceptThenHang => {
+                self.0.hung.notify_one();
                 std::future::pending().await
             }
-            Answer::Refuses(status) => {
+            Reply::Reject(status) => {
                 AttemptResult::DeadLetter(Reason { code: ReasonCode::ClayRejected, status: Some(status) })
             }
-            Answer::AsksFor(seconds) => {
-                let asked = Some(std::time::Duration::from_secs(seconds.into()));
-                retry::retry_or_dead_letter(history, Reason::without_status(ReasonCode::TimedOut), asked, now, 0.5)
+            Reply::RetryAfter(seconds) => {
+                let retry_after = Some(std::time::Duration::from_secs(seconds.into()));
+                retry::retry_or_dead_letter(
+                    history,
+                    Reason::without_status(ReasonCode::TimedOut),
+                    retry_after,
+                    now,
+                    0.5,
+                )
             }
-            Answer::Fails(status) => retry::retry_or_dead_letter(history, failed(Some(status)), None, now, 0.5),
-            Answer::NeedsMending => retry::hold(history, Reason::without_status(ReasonCode::NoWebhook), now),
+            Reply::Fail(status) => retry::retry_or_dead_letter(history, failure_reason(Some(status)), None, now, 0.5),
+            Reply::NeedsOperator => retry::hold(history, Reason::without_status(ReasonCode::NoWebhook), now),
         }
     }
 }

@@ -12,22 +12,22 @@ use relay_sqlite::store::{
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use super::{AnyStore, Known, Letter, Moment};
-use crate::store_harness::scripted_destination::{End, ManualClock};
+use super::{CrashPoint, DeadLetterSnapshot, DeliverySnapshot, StoreHarness};
+use crate::store_harness::scripted_destination::{ManualClock, ScriptedDestination};
 
 /// A store in a folder of its own.
 #[derive(Debug)]
-pub struct Sqlite {
+pub struct SqliteHarness {
     folder: TempDir,
     clock: Arc<ManualClock>,
     store: SqliteStore,
 }
 
-impl Sqlite {
+impl SqliteHarness {
     fn open(folder: &TempDir, clock: &Arc<ManualClock>) -> SqliteStore {
         let opened = store::open(folder.path(), clock.now()).unwrap_or_else(|error| panic!("{error}"));
-        let ambient: Arc<dyn Clock> = Arc::<ManualClock>::clone(clock);
-        SqliteStore::new(opened, ambient)
+        let dyn_clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(clock);
+        SqliteStore::new(opened, dyn_clock)
     }
 
     /// What a worker takes next.
@@ -36,17 +36,18 @@ impl Sqlite {
     }
 
     /// The store as an operator opens it beside the relay.
-    fn beside(&self) -> Connection {
+    fn operator_connection(&self) -> Connection {
         let connection = store::open_existing(self.folder.path()).unwrap_or_else(|error| panic!("{error}"));
         connection.unwrap_or_else(|| panic!("there is no store"))
     }
 
     fn list(&self, state: Option<DeliveryState>) -> Vec<DeliveryReport> {
-        store::list(&self.beside(), &ListFilter { state, limit: u32::MAX }).unwrap_or_else(|error| panic!("{error}"))
+        store::list(&self.operator_connection(), &ListFilter { state, limit: u32::MAX })
+            .unwrap_or_else(|error| panic!("{error}"))
     }
 }
 
-impl AnyStore for Sqlite {
+impl StoreHarness for SqliteHarness {
     async fn new() -> Self {
         let folder = TempDir::new().unwrap_or_else(|error| panic!("{error}"));
         let clock = Arc::new(ManualClock::default());
@@ -62,43 +63,43 @@ impl AnyStore for Sqlite {
         &self.store
     }
 
-    fn lane(&self) -> &impl FastPath {
+    fn fast_path(&self) -> &impl FastPath {
         &self.store
     }
 
-    fn webhooks(&self) -> &impl WebhookLedger {
+    fn webhook_usage(&self) -> &impl WebhookLedger {
         &self.store
     }
 
-    async fn work(&mut self, end: &End) {
+    async fn work(&mut self, destination: &ScriptedDestination) {
         for direction in [Direction::LoopsToClay, Direction::ClayToLoops] {
             while let Some(claimed) = self.claim(direction).await {
-                let disposition = end.attempt(&claimed.delivery, claimed.history).await;
+                let disposition = destination.attempt(&claimed.delivery, claimed.history).await;
                 let settled = self.store.finish_attempt(&claimed.delivery.id, disposition).await;
                 settled.unwrap_or_else(|error| panic!("{error}"));
             }
         }
     }
 
-    async fn work_and_die(&mut self, end: &End, moment: Moment) {
+    async fn crash_during_work(&mut self, destination: &ScriptedDestination, crash_point: CrashPoint) {
         let claimed = self.claim(Direction::LoopsToClay).await;
         let claimed = claimed.unwrap_or_else(|| panic!("nothing is due"));
-        let disposition = end.attempt(&claimed.delivery, claimed.history).await;
-        if moment == Moment::AfterTheRecord {
+        let disposition = destination.attempt(&claimed.delivery, claimed.history).await;
+        if crash_point == CrashPoint::AfterRecord {
             let settled = self.store.finish_attempt(&claimed.delivery.id, disposition).await;
             settled.unwrap_or_else(|error| panic!("{error}"));
         }
         self.store = Self::open(&self.folder, &self.clock);
     }
 
-    async fn let_pass(&mut self, time: SignedDuration) {
-        self.clock.pass(time);
+    async fn advance(&mut self, duration: SignedDuration) {
+        self.clock.advance(duration);
         self.store.purge_delivered().await.unwrap_or_else(|error| panic!("{error}"));
     }
 
-    async fn known(&self, id: &DeliveryId) -> Option<Known> {
+    async fn snapshot(&self, id: &DeliveryId) -> Option<DeliverySnapshot> {
         let report = self.list(None).into_iter().find(|report| report.id == id.as_str())?;
-        Some(Known {
+        Some(DeliverySnapshot {
             state: report.state.as_str().to_owned(),
             attempts: report.attempts,
             reason: report.reason.map(|reason| (reason, report.status)),
@@ -108,8 +109,8 @@ impl AnyStore for Sqlite {
         })
     }
 
-    async fn dead_letters(&self) -> Vec<Letter> {
-        let letters = self.list(Some(DeliveryState::Dead)).into_iter().map(|report| Letter {
+    async fn dead_letters(&self) -> Vec<DeadLetterSnapshot> {
+        let snapshots = self.list(Some(DeliveryState::Dead)).into_iter().map(|report| DeadLetterSnapshot {
             id: report.id,
             reason: report.reason.unwrap_or_default(),
             status: report.status,
@@ -117,12 +118,12 @@ impl AnyStore for Sqlite {
             received_at: report.received_at,
             died_at: report.died_at.unwrap_or_default(),
         });
-        letters.collect()
+        snapshots.collect()
     }
 
-    async fn send_again(&mut self, id: &DeliveryId) {
-        let revived = store::redrive(&mut self.beside(), id.as_str(), true, self.clock.now());
-        let revived = revived.unwrap_or_else(|error| panic!("{error}"));
-        assert_eq!(revived, RedriveOutcome::Waits, "{id} is no dead letter");
+    async fn redrive(&mut self, id: &DeliveryId) {
+        let redriven = store::redrive(&mut self.operator_connection(), id.as_str(), true, self.clock.now());
+        let redriven = redriven.unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(redriven, RedriveOutcome::Waits, "{id} is no dead letter");
     }
 }

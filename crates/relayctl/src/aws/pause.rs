@@ -3,7 +3,7 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_lambda::types::EventSourceMappingConfiguration;
 use jiff::Timestamp;
-use relay_aws::ledger::limiter_item::{LOOPS_PACE_KEY, PAUSED_AT};
+use relay_aws::ledger::limiter_item::{LOOPS_LIMITER_KEY, PAUSED_AT};
 use relay_aws::ledger::table::time_attr;
 use relay_core::delivery::Direction;
 
@@ -30,7 +30,7 @@ pub async fn fast_path_paused_since(target: &StackTarget, direction: Direction) 
     match direction {
         Direction::LoopsToClay => Ok(None),
         Direction::ClayToLoops => {
-            Ok(item(target, LOOPS_PACE_KEY.to_owned()).await?.and_then(|item| time_attr(&item, PAUSED_AT)))
+            Ok(item(target, LOOPS_LIMITER_KEY.to_owned()).await?.and_then(|item| time_attr(&item, PAUSED_AT)))
         }
     }
 }
@@ -90,7 +90,7 @@ fn is_enabled(mapping: &EventSourceMappingConfiguration) -> bool {
 
 /// Makes rows join the queue, or pass it again; false where they did so before.
 async fn pause_fast_path(target: &StackTarget, stop: bool) -> Result<bool, Error> {
-    let change = update_item(target, LOOPS_PACE_KEY.to_owned())?.expression_attribute_names("#at", PAUSED_AT);
+    let change = update_item(target, LOOPS_LIMITER_KEY.to_owned())?.expression_attribute_names("#at", PAUSED_AT);
     let change = if stop {
         let now = AttributeValue::N(Timestamp::now().as_millisecond().to_string());
         change

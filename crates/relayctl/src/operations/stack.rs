@@ -6,7 +6,7 @@ use aws_sdk_sqs::types::{ChangeMessageVisibilityBatchRequestEntry, QueueAttribut
 use jiff::{SignedDuration, Timestamp};
 use relay_aws::ledger::deliveries::delivery_key;
 use relay_aws::ledger::failure_counts::all_counts;
-use relay_aws::ledger::table::{Item, KEY, TTL, number_attr, string_attr, time_attr};
+use relay_aws::ledger::table::{Item, PARTITION_KEY, TTL, number_attr, string_attr, time_attr};
 use relay_core::contact::ContactHashKey;
 use relay_core::delivery::{DeliveryId, Direction};
 use relay_sqlite::store::DeliveryState;
@@ -109,7 +109,7 @@ impl<'a> StackOperations<'a> {
 pub async fn item(target: &StackTarget, key: String) -> Result<Option<Item>, Error> {
     let table = target.stack.output(StackOutput::LedgerTableName)?;
     let call = target.session.call("dynamodb:GetItem", table);
-    let get = target.session.dynamodb().get_item().table_name(table).key(KEY, AttributeValue::S(key));
+    let get = target.session.dynamodb().get_item().table_name(table).key(PARTITION_KEY, AttributeValue::S(key));
     let got = get.consistent_read(true).send().await.map_err(|error| call.to_error(&error))?;
     Ok(got.item)
 }
@@ -171,7 +171,7 @@ impl Admin for StackOperations<'_> {
 /// Begins a change of an item of the ledger.
 pub(crate) fn update_item(target: &StackTarget, key: String) -> Result<UpdateItemFluentBuilder, Error> {
     let table = target.stack.output(StackOutput::LedgerTableName)?;
-    Ok(target.session.dynamodb().update_item().table_name(table).key(KEY, AttributeValue::S(key)))
+    Ok(target.session.dynamodb().update_item().table_name(table).key(PARTITION_KEY, AttributeValue::S(key)))
 }
 
 /// Makes a change; false where its condition does not hold.
@@ -241,7 +241,7 @@ pub fn queue_name(url: &str) -> &str {
 
 /// What the ledger's item of a delivery says; nothing where its caller still waits.
 fn record(item: &Item) -> Option<DeliveryRecord> {
-    let id = string_attr(item, KEY)?.strip_prefix("delivery#")?.to_owned();
+    let id = string_attr(item, PARTITION_KEY)?.strip_prefix("delivery#")?.to_owned();
     let kind = string_attr(item, "cargo").unwrap_or_default().to_owned();
     let direction = if kind == "row" { Direction::LoopsToClay } else { Direction::ClayToLoops };
     let changed_at = number_attr(item, "expires_at").and_then(|at| Timestamp::from_second(at).ok()).map(|at| at - TTL);

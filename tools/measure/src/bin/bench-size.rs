@@ -11,37 +11,37 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use relay_testkit::cost::{Cost, median};
-use relay_testkit::function_harness::{BARE, BARE_THREADED, FRONT_DOOR, Stage, WORKERS};
+use relay_testkit::function_harness::{BARE, BARE_THREADED, FunctionHarness, HTTP_FUNCTIONS, QUEUE_FUNCTIONS};
 use tempfile::TempDir;
 
 /// The most that the zip of a function may have, in bytes.
-const ZIP: u64 = 3_500_000;
+const MAX_ZIP_BYTES: u64 = 3_500_000;
 /// The most that the start may cost, in hundredths of what a bare function's costs that is written as `lambda_http`'s
 /// examples are, with worker threads.
-const START: u128 = 160;
+const MAX_START_PERCENT: u128 = 160;
 /// Where it fails: a machine with other work moves the ratio by a tenth.
-const START_FAILS: u128 = 176;
+const START_FAIL_PERCENT: u128 = 176;
 /// The same beside a bare function on one thread, as those of the relay are. A client that reads the system's certificate
 /// authorities again would take it above four.
-const START_ON_ONE_THREAD: u128 = 250;
+const MAX_ONE_THREAD_START_PERCENT: u128 = 250;
 /// The most memory, in bytes.
-const MEMORY: u64 = 12_000_000;
+const MAX_MEMORY_BYTES: u64 = 12_000_000;
 /// What the first event should cost at most, and what a function's own work on a later one. They are shown and do not
 /// fail: so short a time varies by more than the others where a machine has other work.
-const FIRST: Duration = Duration::from_micros(1000);
-const OWN: Duration = Duration::from_micros(150);
+const FIRST_EVENT_BUDGET: Duration = Duration::from_micros(1000);
+const OWN_WORK_BUDGET: Duration = Duration::from_micros(150);
 
 /// How often each function is started.
-const RUNS: usize = 25;
+const DEFAULT_RUNS: usize = 25;
 /// How many events a function gets after its first, in each run.
-const EVENTS: u32 = 40;
+const EVENTS_PER_RUN: u32 = 40;
 
 /// What was measured of one function.
 #[derive(Debug)]
-struct Measured {
+struct Measurements {
     function: &'static str,
     binary: PathBuf,
-    zip: u64,
+    zip_bytes: u64,
     start: Vec<Duration>,
     first: Vec<Duration>,
     later: Vec<Duration>,
@@ -54,7 +54,7 @@ async fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let runs = match arguments.get(3) {
         Some(runs) => runs.parse().ok().filter(|runs| *runs > 0),
-        None => Some(RUNS),
+        None => Some(DEFAULT_RUNS),
     };
     let ([binaries, zips, template, ..], Some(runs)) = (arguments.as_slice(), runs) else {
         eprintln!("usage: size BINARIES ZIPS TEMPLATE [RUNS]");
@@ -65,61 +65,61 @@ async fn main() -> ExitCode {
     let copies = TempDir::new_in(zips).unwrap_or_else(|error| panic!("{zips}: {error}"));
     // Where a function says why it did not start; as on Lambda, it costs a write each time.
     let log = Path::new(zips).join("log");
-    let stage = Stage::set(Path::new(template)).await;
-    let functions = [BARE_THREADED, BARE].into_iter().chain(FRONT_DOOR).chain(WORKERS);
-    let mut measured: Vec<Measured> = functions
+    let harness = FunctionHarness::from_template(Path::new(template)).await;
+    let functions = [BARE_THREADED, BARE].into_iter().chain(HTTP_FUNCTIONS).chain(QUEUE_FUNCTIONS);
+    let mut measured: Vec<Measurements> = functions
         .map(|function| {
             let binary = copies.path().join(function);
             let original = Path::new(binaries).join(function);
             std::fs::copy(&original, &binary).unwrap_or_else(|error| panic!("{}: {error}", original.display()));
-            Measured::new(function, binary, Path::new(zips))
+            Measurements::new(function, binary, Path::new(zips))
         })
         .collect();
     let count = measured.len();
     for run in 0..runs {
-        for turn in 0..count {
+        for position in 0..count {
             // Each function comes first in some run: what the machine does at the same time falls on all of them.
-            if let Some(function) = measured.get_mut((turn + run) % count) {
-                function.run(&stage, &log).await;
+            if let Some(function) = measured.get_mut((position + run) % count) {
+                function.measure_run(&harness, &log).await;
             }
         }
     }
     report(&measured, runs)
 }
 
-impl Measured {
+impl Measurements {
     fn new(function: &'static str, binary: PathBuf, zips: &Path) -> Self {
-        let zip = size_of(&zips.join(function).join("bootstrap.zip"));
+        let zip_bytes = size_of(&zips.join(function).join("bootstrap.zip"));
         let (start, first, later, own, memory) = (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Self { function, binary, zip, start, first, later, own, memory }
+        Self { function, binary, zip_bytes, start, first, later, own, memory }
     }
 
     fn start_in_micros(&self) -> u128 {
         median(&self.start).as_micros()
     }
 
-    async fn run(&mut self, stage: &Stage, log: &Path) {
-        let environment = stage.environment(self.function);
-        let mut sandbox = stage.start(self.function, &self.binary, &environment, log).await;
+    async fn measure_run(&mut self, harness: &FunctionHarness, log: &Path) {
+        let environment = harness.environment(self.function);
+        let mut sandbox = harness.start_function(self.function, &self.binary, &environment, log).await;
         let process = sandbox.id().unwrap_or_else(|| panic!("{} has ended", self.function));
-        let started = Cost::of_stopped(process).await;
-        stage.invoke(self.function, &mut sandbox).await;
-        let once = Cost::of_stopped(process).await;
-        for _ in 0..EVENTS {
-            stage.invoke(self.function, &mut sandbox).await;
+        let started = Cost::measure_stopped(process).await;
+        harness.invoke(self.function, &mut sandbox).await;
+        let after_first = Cost::measure_stopped(process).await;
+        for _ in 0..EVENTS_PER_RUN {
+            harness.invoke(self.function, &mut sandbox).await;
         }
-        let ended = Cost::of_stopped(process).await;
-        let mut alone = 0;
-        while alone < EVENTS && stage.invoke_alone(self.function, &mut sandbox).await {
-            alone += 1;
+        let after_events = Cost::measure_stopped(process).await;
+        let mut self_contained = 0;
+        while self_contained < EVENTS_PER_RUN && harness.invoke_self_contained(self.function, &mut sandbox).await {
+            self_contained += 1;
         }
-        if alone > 0 {
-            self.own.push((Cost::of_stopped(process).await.cpu - ended.cpu) / alone);
+        if self_contained > 0 {
+            self.own.push((Cost::measure_stopped(process).await.cpu - after_events.cpu) / self_contained);
         }
         self.start.push(started.cpu);
-        self.first.push(once.cpu - started.cpu);
-        self.later.push((ended.cpu - once.cpu) / EVENTS);
-        self.memory.push(ended.peak_memory);
+        self.first.push(after_first.cpu - started.cpu);
+        self.later.push((after_events.cpu - after_first.cpu) / EVENTS_PER_RUN);
+        self.memory.push(after_events.peak_memory);
     }
 }
 
@@ -128,15 +128,17 @@ fn size_of(file: &Path) -> u64 {
 }
 
 /// Prints the table, and what is over the budget.
-fn report(measured: &[Measured], runs: usize) -> ExitCode {
-    println!("Median of {runs} starts each, in turns, {EVENTS} events after the first; MB are 1,000,000 bytes.\n");
+fn report(measured: &[Measurements], runs: usize) -> ExitCode {
+    println!(
+        "Median of {runs} starts each, in turns, {EVENTS_PER_RUN} events after the first; MB are 1,000,000 bytes.\n"
+    );
     println!(
         "| function | zip MB | binary MB | start, CPU ms | × bare | × bare on one thread | first event, CPU ms | later event, \
          CPU ms | of it its own work | peak MB |"
     );
     println!("|---|---|---|---|---|---|---|---|---|---|");
     let start_of =
-        |name| measured.iter().find(|each| each.function == name).map_or(1, Measured::start_in_micros).max(1);
+        |name| measured.iter().find(|each| each.function == name).map_or(1, Measurements::start_in_micros).max(1);
     let (threaded, on_one_thread) = (start_of(BARE_THREADED), start_of(BARE));
     let (mut over, mut notes) = (Vec::new(), Vec::new());
     for each in measured {
@@ -147,11 +149,11 @@ fn report(measured: &[Measured], runs: usize) -> ExitCode {
         println!(
             "| `{}` | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
             each.function,
-            megabytes(each.zip),
+            megabytes(each.zip_bytes),
             megabytes(size_of(&each.binary)),
             milliseconds(median(&each.start)),
-            times(share),
-            times(share_on_one_thread),
+            format_ratio(share),
+            format_ratio(share_on_one_thread),
             milliseconds(first),
             milliseconds(later),
             own.map_or_else(|| "–".to_owned(), milliseconds),
@@ -161,32 +163,41 @@ fn report(measured: &[Measured], runs: usize) -> ExitCode {
             continue;
         }
         let budgets = [
-            (each.zip > ZIP, format!("zip: {} MB of {} MB", megabytes(each.zip), megabytes(ZIP))),
-            (share > START_FAILS, format!("start: {} × a bare function's of {}", times(share), times(START))),
             (
-                share_on_one_thread > START_ON_ONE_THREAD,
+                each.zip_bytes > MAX_ZIP_BYTES,
+                format!("zip: {} MB of {} MB", megabytes(each.zip_bytes), megabytes(MAX_ZIP_BYTES)),
+            ),
+            (
+                share > START_FAIL_PERCENT,
+                format!("start: {} × a bare function's of {}", format_ratio(share), format_ratio(MAX_START_PERCENT)),
+            ),
+            (
+                share_on_one_thread > MAX_ONE_THREAD_START_PERCENT,
                 format!(
                     "start: {} × that of a bare function on one thread of {}",
-                    times(share_on_one_thread),
-                    times(START_ON_ONE_THREAD)
+                    format_ratio(share_on_one_thread),
+                    format_ratio(MAX_ONE_THREAD_START_PERCENT)
                 ),
             ),
-            (memory > MEMORY, format!("peak memory: {} MB of {} MB", megabytes(memory), megabytes(MEMORY))),
+            (
+                memory > MAX_MEMORY_BYTES,
+                format!("peak memory: {} MB of {} MB", megabytes(memory), megabytes(MAX_MEMORY_BYTES)),
+            ),
         ];
         over.extend(
             budgets.into_iter().filter(|(over, _)| *over).map(|(_, text)| format!("{}, {text}", each.function)),
         );
-        if share > START {
+        if share > MAX_START_PERCENT {
             notes.push(format!(
                 "{}, start: {} × a bare function's is more than it should be",
                 each.function,
-                times(share)
+                format_ratio(share)
             ));
         }
-        if first > FIRST {
+        if first > FIRST_EVENT_BUDGET {
             notes.push(format!("{}, first event: {} ms is more than it should be", each.function, milliseconds(first)));
         }
-        if let Some(own) = own.filter(|own| *own > OWN) {
+        if let Some(own) = own.filter(|own| *own > OWN_WORK_BUDGET) {
             notes.push(format!("{}, own work: {} ms is more than it should be", each.function, milliseconds(own)));
         }
     }
@@ -200,7 +211,7 @@ fn report(measured: &[Measured], runs: usize) -> ExitCode {
     if over.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn times(hundredths: u128) -> String {
+fn format_ratio(hundredths: u128) -> String {
     format!("{}.{:02}", hundredths / 100, hundredths % 100)
 }
 

@@ -8,57 +8,58 @@
 use std::process::ExitCode;
 
 use futures_util::stream::{self, StreamExt as _};
-use relay_testkit::chaos::functions::Functions;
-use relay_testkit::chaos::kinds::Size;
-use relay_testkit::chaos::local::Local;
-use relay_testkit::chaos::{Form, Line, go_through, table};
+use relay_testkit::chaos::functions::FunctionsUnderTest;
+use relay_testkit::chaos::kinds::WorkloadSize;
+use relay_testkit::chaos::local::LocalUnderTest;
+use relay_testkit::chaos::{RelayUnderTest, ReportRow, format_table, run_scenario};
 
 /// How many faults are gone through side by side.
-const AT_ONCE: usize = 4;
+const MAX_PARALLEL: usize = 4;
 
-struct Wanted {
+struct Options {
     seed: u64,
     only: String,
-    form: String,
+    relay: String,
 }
 
-fn wanted() -> Option<Wanted> {
-    let mut wanted = Wanted { seed: rand::random(), only: String::new(), form: String::new() };
+fn parse_options() -> Option<Options> {
+    let mut options = Options { seed: rand::random(), only: String::new(), relay: String::new() };
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
-            "--seed" => wanted.seed = arguments.next()?.parse().ok()?,
-            "--only" => wanted.only = arguments.next()?,
-            Local::NAME | Functions::NAME => wanted.form = argument,
+            "--seed" => options.seed = arguments.next()?.parse().ok()?,
+            "--only" => options.only = arguments.next()?,
+            LocalUnderTest::NAME | FunctionsUnderTest::NAME => options.relay = argument,
             _ => return None,
         }
     }
-    Some(wanted)
+    Some(options)
 }
 
-async fn go<F: Form>(wanted: &Wanted) -> Vec<Line> {
-    if !wanted.form.is_empty() && wanted.form != F::NAME {
+async fn run_scenarios<F: RelayUnderTest>(options: &Options) -> Vec<ReportRow> {
+    if !options.relay.is_empty() && options.relay != F::NAME {
         return Vec::new();
     }
-    let faults = F::faults().into_iter().enumerate().filter(|(_, fault)| fault.name.contains(&wanted.only));
-    let lines = faults.map(|(place, fault)| async move {
-        let seed = wanted.seed.wrapping_add(u64::try_from(place).unwrap_or_default());
-        let lines = go_through::<F>(&fault, Size::FULL, seed).await;
-        eprintln!("{}: {}: done", F::NAME, fault.name);
-        lines
+    let scenarios =
+        F::scenarios().into_iter().enumerate().filter(|(_, scenario)| scenario.name.contains(&options.only));
+    let report_rows = scenarios.map(|(index, scenario)| async move {
+        let seed = options.seed.wrapping_add(u64::try_from(index).unwrap_or_default());
+        let rows = run_scenario::<F>(&scenario, WorkloadSize::FULL, seed).await;
+        eprintln!("{}: {}: done", F::NAME, scenario.name);
+        rows
     });
-    stream::iter(lines).buffered(AT_ONCE).collect::<Vec<_>>().await.into_iter().flatten().collect()
+    stream::iter(report_rows).buffered(MAX_PARALLEL).collect::<Vec<_>>().await.into_iter().flatten().collect()
 }
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> ExitCode {
-    let Some(wanted) = wanted() else {
+    let Some(wanted) = parse_options() else {
         eprintln!("usage: faults [--seed N] [--only WORDS] [relay-local|functions]");
         return ExitCode::from(2);
     };
-    let mut lines = go::<Local>(&wanted).await;
-    lines.extend(go::<Functions>(&wanted).await);
-    print!("{}", table(&lines, wanted.seed));
-    let well = !lines.is_empty() && lines.iter().all(|line| line.count.faults().is_empty());
-    if well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let mut rows = run_scenarios::<LocalUnderTest>(&wanted).await;
+    rows.extend(run_scenarios::<FunctionsUnderTest>(&wanted).await);
+    print!("{}", format_table(&rows, wanted.seed));
+    let passed = !rows.is_empty() && rows.iter().all(|line| line.totals.violations().is_empty());
+    if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

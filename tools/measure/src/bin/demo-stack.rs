@@ -16,48 +16,54 @@ use std::io::BufRead as _;
 
 use relay_testkit::eventually;
 use relay_testkit::lambda_fake::Setup;
-use relay_testkit::lambda_fake::operator::Operated;
+use relay_testkit::lambda_fake::operator::OperatorHarness;
 use relay_testkit::lambda_fake::stack::Stack;
-use relay_testkit::relay_process::TOKEN;
-use relay_testkit::webhook::{SECRET, created, post};
+use relay_testkit::relay_process::RELAY_TOKEN;
+use relay_testkit::webhook::{SIGNING_SECRET, contact_created, post};
 use serde_json::json;
 
 /// As samconfig.toml calls it.
-const NAME: &str = "loops-clay-relay";
+const STACK_NAME: &str = "loops-clay-relay";
 
 #[tokio::main]
 async fn main() {
-    let operated = Operated::on(Stack::named(NAME.to_owned()).await, |_, _| Setup::default()).await;
+    let harness =
+        OperatorHarness::on_stack(Stack::create_named(STACK_NAME.to_owned()).await, |_, _| Setup::default()).await;
     // The stack has made a token; a fixed one has the same fingerprint each time.
-    let mut document = operated.document("ClayToLoopsSecret").await;
-    document["relay_tokens"] = json!(TOKEN);
-    operated.stack().put_secret("ClayToLoopsSecret", &document).await;
-    let environment: BTreeMap<_, _> = operated.variables().into_iter().collect();
-    let ends = json!({"api": operated.cloud.base(), "clay": operated.clay.url("")});
-    println!("{}", json!({"environment": environment, "ends": ends, "secrets": {"token": TOKEN, "signing": SECRET}}));
+    let mut document = harness.document("ClayToLoopsSecret").await;
+    document["relay_tokens"] = json!(RELAY_TOKEN);
+    harness.stack().put_secret("ClayToLoopsSecret", &document).await;
+    let environment: BTreeMap<_, _> = harness.variables().into_iter().collect();
+    let destinations = json!({"api": harness.fake_stack.base(), "clay": harness.clay.url("")});
+    println!(
+        "{}",
+        json!({"environment": environment, "ends": destinations, "secrets": {"token": RELAY_TOKEN, "signing": SIGNING_SECRET}})
+    );
     for line in std::io::stdin().lock().lines().map_while(Result::ok) {
         match line.split_once(' ').unwrap_or((&line, "")) {
-            ("row", _) => row(&operated).await,
-            ("three-letters", _) => operated.three_letters().await,
-            ("letters", number) => letters(&operated, number.parse().unwrap_or(0)).await,
+            ("row", _) => send_row(&harness).await,
+            ("three-letters", _) => harness.create_three_dead_letters().await,
+            ("letters", number) => create_dead_letters(&harness, number.parse().unwrap_or(0)).await,
             _ => panic!("it does not know how to do {line:?}"),
         }
         println!("done");
     }
 }
 
-async fn row(operated: &Operated) {
-    let before = operated.clay.got().len();
-    assert_eq!(post(&operated.cloud.base(), "msg_first", &created("ada@example.com")).await.status, 200);
-    eventually("a row in Clay", async || (operated.clay.got().len() > before).then_some(())).await;
-    eventually("it is done", async || (operated.cloud.length("ClayQueue").await == 0).then_some(())).await;
+async fn send_row(harness: &OperatorHarness) {
+    let before = harness.clay.received().len();
+    assert_eq!(post(&harness.fake_stack.base(), "msg_first", &contact_created("ada@example.com")).await.status, 200);
+    eventually("a row in Clay", async || (harness.clay.received().len() > before).then_some(())).await;
+    eventually("it is done", async || (harness.fake_stack.queue_length("ClayQueue").await == 0).then_some(())).await;
 }
 
-async fn letters(operated: &Operated, number: u64) {
-    let (clay, loops) =
-        (operated.cloud.length("ClayDeadLetters").await, operated.cloud.length("LoopsDeadLetters").await);
+async fn create_dead_letters(harness: &OperatorHarness, number: u64) {
+    let (clay, loops) = (
+        harness.fake_stack.queue_length("ClayDeadLetters").await,
+        harness.fake_stack.queue_length("LoopsDeadLetters").await,
+    );
     for each in 0..number {
-        operated.refused_row(&format!("contact{each}@example.com")).await;
+        harness.send_rejected_row(&format!("contact{each}@example.com")).await;
     }
-    operated.letters_are(clay, loops + number).await;
+    harness.wait_for_dead_letters(clay, loops + number).await;
 }

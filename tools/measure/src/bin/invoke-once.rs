@@ -8,7 +8,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use relay_testkit::function_harness::{FRONT_DOOR, Stage, WORKERS};
+use relay_testkit::function_harness::{FunctionHarness, HTTP_FUNCTIONS, QUEUE_FUNCTIONS};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -18,11 +18,11 @@ async fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     let folder = Path::new(folder);
-    let stage = Stage::set(Path::new(template)).await;
-    for function in FRONT_DOOR.into_iter().chain(WORKERS) {
-        let (program, environment) = (folder.join(function).join(program), stage.environment(function));
-        let mut sandbox = stage.start(function, &program, &environment, &folder.join("log")).await;
-        stage.invoke(function, &mut sandbox).await;
+    let harness = FunctionHarness::from_template(Path::new(template)).await;
+    for function in HTTP_FUNCTIONS.into_iter().chain(QUEUE_FUNCTIONS) {
+        let (program, environment) = (folder.join(function).join(program), harness.environment(function));
+        let mut sandbox = harness.start_function(function, &program, &environment, &folder.join("log")).await;
+        harness.invoke(function, &mut sandbox).await;
         println!("{function}: started, and did what it is for");
     }
     ExitCode::SUCCESS

@@ -8,10 +8,10 @@
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
-use relay_testkit::http::Answer;
-use relay_testkit::lambda_fake::{Cloud, Setup};
-use relay_testkit::mock_destination::{FarEnd, Got, Reply};
-use relay_testkit::relay_process::TOKEN;
+use relay_testkit::http::Response;
+use relay_testkit::lambda_fake::{FakeStack, Setup};
+use relay_testkit::mock_destination::{MockDestination, ReceivedRequest, Reply};
+use relay_testkit::relay_process::RELAY_TOKEN;
 use relay_testkit::row::{self, Route};
 use relay_testkit::{eventually, webhook};
 use serde_json::{Value, json};
@@ -19,11 +19,11 @@ use serde_json::{Value, json};
 /// How many requests of each kind.
 const REQUESTS: u64 = 50;
 /// What Loops answers, as it is documented.
-const TAKEN: &str = r#"{"success":true,"id":"cmb0123456789abcdefghijkl"}"#;
+const ACCEPTED_BODY: &str = r#"{"success":true,"id":"cmb0123456789abcdefghijkl"}"#;
 
 /// A kind of request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum RequestKind {
     Webhook,
     IgnoredWebhook,
     ForgedWebhook,
@@ -32,17 +32,17 @@ enum Kind {
     Event,
     QueuedEvent,
     RepeatedEvent,
-    RefusedRow,
+    RejectedRow,
 }
 
-use Kind::{
-    Contact, Event, ForgedWebhook, IgnoredWebhook, QueuedContact, QueuedEvent, RefusedRow, RepeatedEvent, Webhook,
+use RequestKind::{
+    Contact, Event, ForgedWebhook, IgnoredWebhook, QueuedContact, QueuedEvent, RejectedRow, RepeatedEvent, Webhook,
 };
 
-const KINDS: [Kind; 9] =
-    [Webhook, IgnoredWebhook, ForgedWebhook, Contact, QueuedContact, Event, QueuedEvent, RepeatedEvent, RefusedRow];
+const KINDS: [RequestKind; 9] =
+    [Webhook, IgnoredWebhook, ForgedWebhook, Contact, QueuedContact, Event, QueuedEvent, RepeatedEvent, RejectedRow];
 
-impl Kind {
+impl RequestKind {
     const fn name(self) -> &'static str {
         match self {
             Webhook => "webhook",
@@ -53,7 +53,7 @@ impl Kind {
             Event => "event",
             QueuedEvent => "event_queued",
             RepeatedEvent => "event_repeated",
-            RefusedRow => "row_refused",
+            RejectedRow => "row_refused",
         }
     }
 
@@ -69,7 +69,7 @@ impl Kind {
     const fn status(self) -> u16 {
         match self {
             ForgedWebhook => 401,
-            RefusedRow => 400,
+            RejectedRow => 400,
             QueuedContact | QueuedEvent => 202,
             _ => 200,
         }
@@ -77,15 +77,15 @@ impl Kind {
 }
 
 /// The ends and what is in between.
-struct Measuring {
-    cloud: Cloud,
-    loops: FarEnd,
-    clay: FarEnd,
+struct CostHarness {
+    fake_stack: FakeStack,
+    loops: MockDestination,
+    clay: MockDestination,
 }
 
 /// What has been used so far.
 #[derive(Debug, Clone, Default)]
-struct Used {
+struct Usage {
     events: BTreeMap<String, u64>,
     log_lines: u64,
     log_bytes: u64,
@@ -95,9 +95,12 @@ struct Used {
 const FUNCTIONS: [&str; 5] =
     ["loops-to-clay", "clay-to-loops-contact", "clay-to-loops-event", "clay-delivery", "loops-delivery"];
 
-impl Measuring {
+impl CostHarness {
     async fn start() -> Self {
-        let (loops, clay) = (FarEnd::start(Reply::json(200, TAKEN)).await, FarEnd::start(Reply::status(200)).await);
+        let (loops, clay) = (
+            MockDestination::start(Reply::json(200, ACCEPTED_BODY)).await,
+            MockDestination::start(Reply::status(200)).await,
+        );
         let webhook = json!({"url": clay.url("/v3/sources/webhook/x"), "auth_token": "token"});
         let route = json!({"name": "contacts", "events": ["contact.created"], "webhooks": [webhook]});
         let api = loops.url("/api");
@@ -109,69 +112,71 @@ impl Measuring {
             ("LOOPS_RATE_PER_SECOND", "1000"),
         ];
         let setup = Setup {
-            loops_to_clay: Some(json!({"loops_signing_secrets": [webhook::SECRET], "clay_routes": [route]})),
-            clay_to_loops: Some(json!({"loops_api_key": "key", "relay_tokens": [TOKEN]})),
+            loops_to_clay: Some(json!({"loops_signing_secrets": [webhook::SIGNING_SECRET], "clay_routes": [route]})),
+            clay_to_loops: Some(json!({"loops_api_key": "key", "relay_tokens": [RELAY_TOKEN]})),
             settings: settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
             ..Setup::default()
         };
-        Self { cloud: Cloud::start(setup).await, loops, clay }
+        Self { fake_stack: FakeStack::start(setup).await, loops, clay }
     }
 
-    fn used(&self) -> Used {
-        let log = self.cloud.log();
-        let of = |got: Vec<Got>| got.iter().map(sent).sum::<u64>();
-        Used {
-            events: FUNCTIONS.map(|name| (name.to_owned(), self.cloud.function(name).invocations())).into(),
-            log_lines: count(log.lines().count()),
-            log_bytes: count(log.len()),
-            sent_bytes: of(self.loops.got()) + of(self.clay.got()),
+    fn usage(&self) -> Usage {
+        let log = self.fake_stack.log();
+        let total_bytes = |requests: Vec<ReceivedRequest>| requests.iter().map(request_bytes).sum::<u64>();
+        Usage {
+            events: FUNCTIONS.map(|name| (name.to_owned(), self.fake_stack.function(name).invocations())).into(),
+            log_lines: to_u64(log.lines().count()),
+            log_bytes: to_u64(log.len()),
+            sent_bytes: total_bytes(self.loops.received()) + total_bytes(self.clay.received()),
         }
     }
 
     /// Sends one request and waits until nothing of it is left to do.
-    async fn send(&self, kind: Kind, number: u64) -> Answer {
-        let base = self.cloud.base();
+    async fn send(&self, kind: RequestKind, number: u64) -> Response {
+        let base = self.fake_stack.base();
         let email = format!("alex.{}{number}@example.com", kind.name());
-        let answer = match kind {
-            Webhook => webhook::post(&base, &format!("msg_{number:027}"), &created(&email)).await,
+        let response = match kind {
+            Webhook => webhook::post(&base, &format!("msg_{number:027}"), &contact_created(&email)).await,
             IgnoredWebhook => {
-                let body = String::from_utf8_lossy(&created(&email)).replace("contact.created", "contact.deleted");
+                let body =
+                    String::from_utf8_lossy(&contact_created(&email)).replace("contact.created", "contact.deleted");
                 webhook::post(&base, &format!("msg_{number:027}"), body.as_bytes()).await
             }
-            ForgedWebhook => webhook::post_at(&base, "msg_forged", 1, &created(&email)).await,
+            ForgedWebhook => webhook::post_at(&base, "msg_forged", 1, &contact_created(&email)).await,
             Contact => row::contact(&base, example("contact", &email)).await,
-            RefusedRow => row::contact(&base, example("contact", "[object Object]")).await,
-            QueuedContact => queued(&base, Route::Contact, example("contact", &email)).await,
+            RejectedRow => row::contact(&base, example("contact", "[object Object]")).await,
+            QueuedContact => send_async(&base, Route::Contact, example("contact", &email)).await,
             Event => row::event(&base, example("event-with-properties", &email)).await,
-            QueuedEvent => queued(&base, Route::Event, example("event-with-properties", &email)).await,
+            QueuedEvent => send_async(&base, Route::Event, example("event-with-properties", &email)).await,
             RepeatedEvent => {
                 let email = format!("alex.{}{}@example.com", Event.name(), number % REQUESTS);
                 row::event(&base, example("event-with-properties", &email)).await
             }
         };
-        assert_eq!(answer.status, kind.status(), "{kind:?}: {}", answer.text());
+        assert_eq!(response.status, kind.status(), "{kind:?}: {}", response.text());
         if let Some(queue) = kind.queue() {
-            eventually("an empty queue", async || (self.cloud.length(queue).await == 0).then_some(())).await;
+            eventually("an empty queue", async || (self.fake_stack.queue_length(queue).await == 0).then_some(())).await;
         }
-        answer
+        response
     }
 
     /// What so many requests of a kind use.
-    async fn measure(&self, kind: Kind) -> Value {
+    async fn measure(&self, kind: RequestKind) -> Value {
         // The first ones start sandboxes, which read secrets.
         for number in 0..3 {
             self.send(kind, 1_000_000 + number).await;
         }
-        let before = self.used();
-        self.cloud.services().meter().start();
-        let mut answered = 0;
+        let before = self.usage();
+        self.fake_stack.services().meter().start();
+        let mut response_bytes = 0;
         for number in 0..REQUESTS {
-            let answer = self.send(kind, number).await;
-            answered += count(answer.body.len());
-            answered += answer.headers.iter().map(|(name, value)| count(name.len() + value.len() + 4)).sum::<u64>();
+            let response = self.send(kind, number).await;
+            response_bytes += to_u64(response.body.len());
+            response_bytes +=
+                response.headers.iter().map(|(name, value)| to_u64(name.len() + value.len() + 4)).sum::<u64>();
         }
-        let meter = self.cloud.services().meter();
-        let (billed, kept, after) = (meter.read(), meter.kept_bytes(), self.used());
+        let meter = self.fake_stack.services().meter();
+        let (billed, stored_bytes, after) = (meter.totals(), meter.stored_bytes(), self.usage());
         let events = after.events.iter().map(|(name, all)| (name.clone(), all - before.events[name]));
         let events: BTreeMap<String, u64> = events.filter(|(_, events)| *events > 0).collect();
         let calls = billed.iter().map(|((function, action), billed)| {
@@ -182,46 +187,46 @@ impl Measuring {
             "calls": calls.collect::<Vec<_>>(),
             "log_lines": after.log_lines - before.log_lines,
             "log_bytes": after.log_bytes - before.log_bytes,
-            "answer_bytes": answered,
-            "kept_bytes": kept,
+            "answer_bytes": response_bytes,
+            "kept_bytes": stored_bytes,
             "sent_bytes": after.sent_bytes - before.sent_bytes,
         })
     }
 }
 
-async fn queued(base: &str, route: Route, row: Vec<u8>) -> Answer {
+async fn send_async(base: &str, route: Route, row: Vec<u8>) -> Response {
     row::send(base, route, "", &[("prefer", "respond-async")], row).await
 }
 
 /// The `contact.created` of the folder `events`, of that address.
-fn created(email: &str) -> Vec<u8> {
-    read("loops/contact.created", email)
+fn contact_created(email: &str) -> Vec<u8> {
+    load_event("loops/contact.created", email)
 }
 
 fn example(name: &str, email: &str) -> Vec<u8> {
-    read(&format!("clay/{name}"), email)
+    load_event(&format!("clay/{name}"), email)
 }
 
-fn read(name: &str, email: &str) -> Vec<u8> {
+fn load_event(name: &str, email: &str) -> Vec<u8> {
     let path = format!("{}/../../events/{name}.json", env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
     let mut event: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{path}: {error}"));
     // A contact that is identified in two ways has one place for each.
-    for place in ["/email", "/contact/email", "/contactIdentity/email"] {
-        if let Some(known) = event.pointer_mut(place) {
-            *known = Value::from(email);
+    for pointer in ["/email", "/contact/email", "/contactIdentity/email"] {
+        if let Some(value) = event.pointer_mut(pointer) {
+            *value = Value::from(email);
         }
     }
     event.to_string().into_bytes()
 }
 
 /// The bytes of a request, but for TLS and TCP.
-fn sent(got: &Got) -> u64 {
-    let headers: usize = got.headers.iter().map(|(name, value)| name.len() + value.len() + 4).sum();
-    count(got.method.len() + got.path.len() + 12 + headers + got.body.len())
+fn request_bytes(request: &ReceivedRequest) -> u64 {
+    let headers: usize = request.headers.iter().map(|(name, value)| name.len() + value.len() + 4).sum();
+    to_u64(request.method.len() + request.path.len() + 12 + headers + request.body.len())
 }
 
-fn count(number: usize) -> u64 {
+fn to_u64(number: usize) -> u64 {
     u64::try_from(number).unwrap_or(u64::MAX)
 }
 
@@ -232,10 +237,10 @@ async fn main() -> ExitCode {
         eprintln!("usage: cost OUTPUT");
         return ExitCode::from(2);
     };
-    let measuring = Measuring::start().await;
+    let harness = CostHarness::start().await;
     let mut kinds = serde_json::Map::new();
     for kind in KINDS {
-        kinds.insert(kind.name().to_owned(), measuring.measure(kind).await);
+        kinds.insert(kind.name().to_owned(), harness.measure(kind).await);
         eprintln!("{}: done", kind.name());
     }
     let measured = json!({"requests": REQUESTS, "kinds": kinds});

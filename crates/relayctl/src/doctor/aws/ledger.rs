@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use relay::ports::secrets::LoopsToClaySecret;
 use relay_aws::ledger::deliveries::delivery_key;
 use relay_aws::ledger::table::{string_attr, time_attr};
-use relay_aws::ledger::webhook_usage::{webhook_key, webhook_use};
+use relay_aws::ledger::webhook_usage::{webhook_key, webhook_usage};
 use relay_core::delivery::DeliveryId;
 
 use crate::aws::stack::StackOutput;
@@ -26,7 +26,7 @@ pub async fn webhook_uses(target: &StackTarget, to_clay: &LoopsToClaySecret) -> 
         let mut uses = Vec::new();
         for webhook in &route.webhooks {
             match item(target, webhook_key(&webhook.fingerprint())).await {
-                Ok(known) => uses.push(webhook_use(&known.unwrap_or_default())),
+                Ok(known) => uses.push(webhook_usage(&known.unwrap_or_default())),
                 Err(error) => return vec![Finding::of(webhook_usage::CHECK, &error)],
             }
         }
