@@ -43,13 +43,13 @@ fn seconds(seconds: i64) -> jiff::SignedDuration {
 fn postponed(store: &Store) -> FastPathResult {
     let at = store.clock().now().checked_add(seconds(30)).unwrap();
     let reason = Reason { code: ReasonCode::DestinationFailed, status: Some(503) };
-    FastPathResult::Deferred { attempts: 2, at, reason, firm: false }
+    FastPathResult::Deferred { attempts: 2, retry_at: at, reason, no_early_retry: false }
 }
 
 /// One that goes first, and one that waits behind it.
 async fn first_and_second(store: &Store) -> [Delivery; 2] {
     let [first, second] = [update(store, "1"), update(store, "2")];
-    assert_eq!(store.fast_path().admit(&first, DeliveryMode::Sync).await.unwrap(), Admission::Direct);
+    assert_eq!(store.fast_path().admit(&first, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
     assert_eq!(store.fast_path().admit(&second, DeliveryMode::Sync).await.unwrap(), Admission::Queued);
     store.fast_path().complete(&first, postponed(store)).await.unwrap();
     [first, second]
@@ -117,7 +117,7 @@ async fn a_lane_that_was_taken_without_an_answer_is_had() {
     let (store, _) = store().await;
     let update = update(&store, "1");
     store.services().inject("UpdateItem", "contact#", ServiceFault::LoseResponse, 1);
-    assert_eq!(store.fast_path().admit(&update, DeliveryMode::Sync).await.unwrap(), Admission::Direct);
+    assert_eq!(store.fast_path().admit(&update, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
 }
 
 #[tokio::test(start_paused = true)]
@@ -126,7 +126,7 @@ async fn an_event_that_was_put_on_record_without_an_answer_is_not_taken_for_its_
     let key = IdempotencyKey::from_stored("key_1".to_owned());
     let event = delivery(&store, DeliveryId::for_event(&key), DeliveryKind::LoopsEvent { key }, "event");
     store.services().inject("UpdateItem", "delivery#", ServiceFault::LoseResponse, 1);
-    assert_eq!(store.fast_path().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::Direct);
+    assert_eq!(store.fast_path().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
     assert_eq!(store.fast_path().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::InFlight);
 }
 
@@ -145,13 +145,13 @@ async fn an_attempt_that_was_begun_without_an_answer_is_made_and_counted_once() 
 async fn a_row_that_has_to_wait_is_stored_though_the_answers_of_the_lane_are_lost() {
     let (mut store, end) = store().await;
     let alone = update(&store, "0");
-    assert_eq!(store.fast_path().admit(&alone, DeliveryMode::Sync).await.unwrap(), Admission::Direct);
+    assert_eq!(store.fast_path().admit(&alone, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
     store.services().inject("UpdateItem", "contact#", ServiceFault::LoseResponse, 1);
     store.fast_path().complete(&alone, postponed(&store)).await.unwrap();
     store.advance(seconds(31)).await;
     store.work(&end).await;
     let [first, second] = [update(&store, "1"), update(&store, "2")];
-    assert_eq!(store.fast_path().admit(&first, DeliveryMode::Sync).await.unwrap(), Admission::Direct);
+    assert_eq!(store.fast_path().admit(&first, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
     assert_eq!(store.fast_path().admit(&second, DeliveryMode::Sync).await.unwrap(), Admission::Queued);
     store.services().inject("UpdateItem", "first_message", ServiceFault::LoseResponse, 1);
     store.fast_path().complete(&first, postponed(&store)).await.unwrap();
@@ -206,7 +206,7 @@ async fn what_was_delivered_is_not_sent_again_where_nothing_can_be_recorded_and_
     store.work(&end).await;
     assert_eq!(end.received(), ["1", "2"]);
     let third = update(&store, "3");
-    assert_eq!(store.fast_path().admit(&third, DeliveryMode::Sync).await.unwrap(), Admission::Direct);
+    assert_eq!(store.fast_path().admit(&third, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
 }
 
 #[tokio::test(start_paused = true)]
@@ -228,7 +228,7 @@ async fn what_a_worker_has_delivered_meanwhile_is_not_forgotten() {
     let (mut store, end) = store().await;
     let key = IdempotencyKey::from_stored("key_1".to_owned());
     let event = delivery(&store, DeliveryId::for_event(&key), DeliveryKind::LoopsEvent { key }, "event");
-    assert_eq!(store.fast_path().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::Direct);
+    assert_eq!(store.fast_path().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
     // The queue took it, did not say so, and a worker was quick.
     store.advance(seconds(41)).await;
     store.resend(&event).await;
@@ -274,7 +274,7 @@ async fn what_comes_while_a_row_is_put_off_does_not_get_into_the_queue_before_it
     for (trouble, later) in [(ServiceFault::Delay(Duration::from_millis(200)), 50), (ServiceFault::InternalError, 1)] {
         let (mut store, end) = store().await;
         let [first, second] = [update(&store, "1"), update(&store, "2")];
-        assert_eq!(store.fast_path().admit(&first, DeliveryMode::Sync).await.unwrap(), Admission::Direct);
+        assert_eq!(store.fast_path().admit(&first, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
         store.services().inject("SendMessage", "", trouble, 1);
         let put_off = postponed(&store);
         let (settled, admitted) = tokio::join!(store.fast_path().complete(&first, put_off), async {

@@ -9,7 +9,7 @@ use relay_testkit::eventually_within;
 use serde_json::Value;
 use tokio::net::TcpListener;
 
-use super::responses::clay::{clay, contact_created};
+use super::responses::clay::{clay, post_contact_created};
 use crate::Relay;
 
 #[tokio::test]
@@ -20,7 +20,7 @@ async fn a_pool_of_three_webhooks_that_take_fifty_rows_each_takes_a_hundred_and_
     let pool = ["first", "second", "third"].map(|name| workspace.webhook_url(name)).join(",");
     let relay = Relay::start(&clay(&pool)).await;
     for number in 0..EVENTS {
-        contact_created(&relay, &format!("n{number}")).await;
+        post_contact_created(&relay, &format!("n{number}")).await;
     }
     eventually_within(Duration::from_secs(60), "every event delivered", async || {
         let deliveries = relay.deliveries().await;

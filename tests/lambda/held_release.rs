@@ -87,7 +87,7 @@ async fn what_is_held_goes_when_a_worker_finds_the_secret_changed() {
 #[tokio::test]
 async fn what_is_held_goes_when_a_new_sandbox_finds_the_secret_changed_and_not_otherwise() {
     let OperatorHarness { fake_stack, clay, .. } = with_three_held().await;
-    let kept = cloud.kill().await;
+    let kept = fake_stack.kill().await;
     let same = FakeStack::start_in(kept, Setup::default()).await;
     let asked = clay.received().len();
     clay.enqueue_replies([Reply::status(400)]);

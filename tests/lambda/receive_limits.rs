@@ -39,7 +39,11 @@ async fn a_message_that_was_received_too_often_is_buried_and_its_event_can_be_ru
     let known = store.snapshot(&event.id).await.unwrap();
     assert_eq!((known.state.as_str(), known.reason), ("dead", Some(("given_up".to_owned(), None))));
     store.receive_count = None;
-    assert_eq!(store.fast_path().admit_without_record(&event).await.unwrap(), Admission::Direct, "nothing of it waits");
+    assert_eq!(
+        store.fast_path().admit_without_record(&event).await.unwrap(),
+        Admission::SendNow,
+        "nothing of it waits"
+    );
     store.fast_path().complete(&event, FastPathResult::Rejected).await.unwrap();
     assert_eq!(store.fast_path().admit(&event, DeliveryMode::Async).await.unwrap(), Admission::Queued);
     store.work(&end).await;
@@ -50,7 +54,7 @@ async fn a_message_that_was_received_too_often_is_buried_and_its_event_can_be_ru
 async fn a_message_that_was_received_often_and_is_done_is_not_buried() {
     let mut store = Store::new().await;
     let (end, event) = (ScriptedDestination::new(store.clock()), event(&store));
-    assert_eq!(store.fast_path().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::Direct);
+    assert_eq!(store.fast_path().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
     store.fast_path().complete(&event, FastPathResult::Delivered).await.unwrap();
     store.resend(&event).await;
     store.receive_count = Some(950);

@@ -97,15 +97,15 @@ async fn reasons(store: &crate::Store) -> Vec<String> {
 async fn a_dead_event_that_is_run_again_is_a_dead_letter_until_that_has_come_to_something_else() {
     let (mut store, end) = store().await;
     let event = dead_mail(&mut store, &end).await;
-    assert_eq!(store.fast_path().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::Direct);
+    assert_eq!(store.fast_path().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
     store.fast_path().complete(&event, FastPathResult::Rejected).await.unwrap();
     assert_eq!(reasons(&store).await, ["clay_rejected"], "refused again");
-    assert_eq!(store.fast_path().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::Direct);
+    assert_eq!(store.fast_path().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
     // Its caller is gone.
     drop(store.fast_path().guard(&event));
     store.advance(seconds(61)).await;
     let other = update(&store, "bob@example.com", "2");
-    assert_eq!(store.fast_path().admit(&other, DeliveryMode::Sync).await.unwrap(), Admission::Direct);
+    assert_eq!(store.fast_path().admit(&other, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
     assert_eq!(reasons(&store).await, ["clay_rejected"], "never ended");
 }
 
@@ -114,7 +114,7 @@ async fn another_event_under_the_key_of_a_dead_one_leaves_its_letter() {
     let (mut store, end) = store().await;
     dead_mail(&mut store, &end).await;
     let other = mail(&store, "free", "Berlin");
-    assert_eq!(store.fast_path().admit(&other, DeliveryMode::Sync).await.unwrap(), Admission::Direct);
+    assert_eq!(store.fast_path().admit(&other, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
     store.fast_path().complete(&other, FastPathResult::Delivered).await.unwrap();
     assert_eq!(reasons(&store).await, ["clay_rejected"]);
     assert_eq!(known(&store, &other).await.state, "delivered");
@@ -125,7 +125,7 @@ async fn an_event_of_which_nobody_knows_what_came_is_sent_when_it_is_run_again()
     let (mut store, _) = store().await;
     let event = mail(&store, "pro", "Berlin");
     for _ in 0..2 {
-        assert_eq!(store.fast_path().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::Direct);
+        assert_eq!(store.fast_path().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
         drop(store.fast_path().guard(&event));
         store.advance(seconds(61)).await;
     }

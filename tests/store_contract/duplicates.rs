@@ -85,7 +85,7 @@ async fn what_is_done_is_forgotten_after_thirty_days() {
 async fn a_repeated_event_is_the_same_delivery_while_it_waits_and_when_it_is_delivered() {
     let (mut store, end) = store().await;
     let event = event(&store, "key_1", "ada@example.com", "event");
-    assert_eq!(store.fast_path().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::Direct);
+    assert_eq!(store.fast_path().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
     assert_eq!(store.fast_path().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::InFlight);
     store.fast_path().complete(&event, FastPathResult::Delivered).await.unwrap();
     assert_eq!(store.fast_path().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::AlreadyDelivered);
@@ -117,7 +117,7 @@ async fn what_is_stored_after_all_is_known_when_it_is_to_be_sent_as_what_is_not(
 async fn an_event_that_was_sent_without_being_stored_is_on_record_as_soon_as_that_can_be() {
     let (store, _) = store().await;
     let event = event(&store, "key_1", "ada@example.com", "event");
-    assert_eq!(store.fast_path().admit_without_record(&event).await.unwrap(), Admission::Direct);
+    assert_eq!(store.fast_path().admit_without_record(&event).await.unwrap(), Admission::SendNow);
     assert_eq!(store.fast_path().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::InFlight);
     store.fast_path().complete(&event, FastPathResult::Delivered).await.unwrap();
     assert_eq!(store.fast_path().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::AlreadyDelivered);

@@ -13,13 +13,13 @@ use crate::Store;
 fn postponed(store: &Store, wait: i64) -> FastPathResult {
     let at: Timestamp = store.clock().now().checked_add(seconds(wait)).unwrap();
     let reason = Reason { code: ReasonCode::DestinationFailed, status: Some(503) };
-    FastPathResult::Deferred { attempts: 2, at, reason, firm: false }
+    FastPathResult::Deferred { attempts: 2, retry_at: at, reason, no_early_retry: false }
 }
 
 /// A row that has to wait after all, and behind it another one of its contact; gives the first.
 async fn put_off_before_another(store: &Store) -> Delivery {
     let first = update(store, "ada@example.com", "1");
-    assert_eq!(store.fast_path().admit(&first, DeliveryMode::Sync).await.unwrap(), Admission::Direct);
+    assert_eq!(store.fast_path().admit(&first, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
     let second = update(store, "ada@example.com", "2");
     assert_eq!(store.fast_path().admit(&second, DeliveryMode::Sync).await.unwrap(), Admission::Queued);
     store.fast_path().complete(&first, postponed(store, 30)).await.unwrap();
@@ -36,21 +36,21 @@ async fn nothing_goes_directly_while_something_of_the_contact_waits() {
     let other = update(&store, "bob@example.com", "bob");
     assert_eq!(
         store.fast_path().admit(&other, DeliveryMode::Sync).await.unwrap(),
-        Admission::Direct,
+        Admission::SendNow,
         "another contact's is free"
     );
     store.fast_path().complete(&other, FastPathResult::Delivered).await.unwrap();
     store.work(&end).await;
     assert_eq!(end.received(), ["1", "2"]);
     let third = update(&store, "ada@example.com", "3");
-    assert_eq!(store.fast_path().admit(&third, DeliveryMode::Sync).await.unwrap(), Admission::Direct);
+    assert_eq!(store.fast_path().admit(&third, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
 }
 
 #[tokio::test]
 async fn one_at_a_time_has_the_lane_of_a_contact() {
     let (store, _) = store().await;
     let first = update(&store, "ada@example.com", "1");
-    assert_eq!(store.fast_path().admit(&first, DeliveryMode::Sync).await.unwrap(), Admission::Direct);
+    assert_eq!(store.fast_path().admit(&first, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
     let second = update(&store, "ada@example.com", "2");
     assert_eq!(store.fast_path().admit(&second, DeliveryMode::Sync).await.unwrap(), Admission::Queued);
 }
@@ -59,7 +59,7 @@ async fn one_at_a_time_has_the_lane_of_a_contact() {
 async fn what_cannot_be_stored_has_the_lane_like_what_is() {
     let (mut store, end) = store().await;
     let first = update(&store, "ada@example.com", "1");
-    assert_eq!(store.fast_path().admit_without_record(&first).await.unwrap(), Admission::Direct);
+    assert_eq!(store.fast_path().admit_without_record(&first).await.unwrap(), Admission::SendNow);
     let other = update(&store, "ada@example.com", "other");
     assert_eq!(store.fast_path().admit_without_record(&other).await.unwrap(), Admission::InFlight, "one at a time");
     let second = update(&store, "ada@example.com", "2");
@@ -71,7 +71,7 @@ async fn what_cannot_be_stored_has_the_lane_like_what_is() {
     store.advance(seconds(3)).await;
     store.work(&end).await;
     assert_eq!(end.received(), ["2"]);
-    assert_eq!(store.fast_path().admit_without_record(&other).await.unwrap(), Admission::Direct);
+    assert_eq!(store.fast_path().admit_without_record(&other).await.unwrap(), Admission::SendNow);
 }
 
 #[tokio::test]
@@ -91,9 +91,11 @@ async fn a_row_that_has_to_wait_after_all_keeps_its_place() {
 async fn a_row_that_is_put_off_as_its_far_end_asked_is_not_tried_before_though_another_one_gets_through() {
     let (mut store, end) = store().await;
     let first = update(&store, "ada@example.com", "1");
-    assert_eq!(store.fast_path().admit(&first, DeliveryMode::Sync).await.unwrap(), Admission::Direct);
-    let FastPathResult::Deferred { attempts, at, reason, .. } = postponed(&store, 600) else { panic!("it is put off") };
-    let put_off = FastPathResult::Deferred { attempts, at, reason, firm: true };
+    assert_eq!(store.fast_path().admit(&first, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
+    let FastPathResult::Deferred { attempts, retry_at, reason, .. } = postponed(&store, 600) else {
+        panic!("it is put off")
+    };
+    let put_off = FastPathResult::Deferred { attempts, retry_at, reason, no_early_retry: true };
     store.fast_path().complete(&first, put_off).await.unwrap();
     end.enqueue_replies([Reply::Fail(503)]);
     let other = update(&store, "bob@example.com", "2");
@@ -124,7 +126,7 @@ async fn a_row_that_dies_in_front_of_a_newer_one_is_not_sent_again_after_it_and_
     let ids: Vec<_> = letters.iter().map(|letter| letter.id.as_str()).collect();
     assert_eq!(ids, [first.id.as_str()]);
     let third = update(&store, "ada@example.com", "3");
-    assert_eq!(store.fast_path().admit(&third, DeliveryMode::Sync).await.unwrap(), Admission::Direct);
+    assert_eq!(store.fast_path().admit(&third, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
 }
 
 #[tokio::test]
@@ -132,7 +134,7 @@ async fn what_its_caller_has_waited_for_counts_as_attempts_and_by_its_reason() {
     let (mut store, end) = store().await;
     let event = event(&store, "key_1", "ada@example.com", "event");
     let began = store.clock().now();
-    assert_eq!(store.fast_path().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::Direct);
+    assert_eq!(store.fast_path().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
     store.fast_path().complete(&event, postponed(&store, 30)).await.unwrap();
     store.advance(seconds(31)).await;
     store.work(&end).await;
@@ -146,10 +148,10 @@ async fn what_its_caller_has_waited_for_counts_as_attempts_and_by_its_reason() {
 async fn what_its_caller_was_refused_is_forgotten() {
     let (store, _) = store().await;
     let event = event(&store, "key_1", "ada@example.com", "event");
-    assert_eq!(store.fast_path().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::Direct);
+    assert_eq!(store.fast_path().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
     store.fast_path().complete(&event, FastPathResult::Rejected).await.unwrap();
     assert_eq!(store.snapshot(&event.id).await, None);
-    assert_eq!(store.fast_path().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::Direct);
+    assert_eq!(store.fast_path().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
 }
 
 #[tokio::test]

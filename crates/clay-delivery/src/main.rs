@@ -43,10 +43,10 @@ async fn run() -> Result<(), Error> {
     let queue = SqsQueue::new(clients, queue_url, dead_letter_url);
     let deliverer = ClayDeliverer {
         secrets,
-        clay: HttpClayClient::new(client, SystemClock),
+        deliverer: HttpClayClient::new(client, SystemClock),
         ledger: ledger.clone(),
-        pace: DistributedRateLimiter::new(DynamoLimiterStore::for_clay(table), shared.clay_rate, SystemClock),
-        ambient: SystemClock,
+        limiter: DistributedRateLimiter::new(DynamoLimiterStore::for_clay(table), shared.clay_rate, SystemClock),
+        clock: SystemClock,
         payload: shared.clay_payload,
         queue: queue.clone(),
     };

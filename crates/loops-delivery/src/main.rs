@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use lambda_runtime::Error;
 use relay::delivery::loops::LoopsDeliverer;
 use relay::destination::http_client;
-use relay::destination::loops::HttpLoops;
+use relay::destination::loops::HttpLoopsClient;
 use relay::ports::clock::SystemClock;
 use relay_aws::lambda::config::{
     CLAY_TO_LOOPS_SECRET_ARN, FunctionSettings, LEDGER_TABLE, LOOPS_DEAD_LETTER_URL, LOOPS_QUEUE_URL,
@@ -44,9 +44,9 @@ async fn run() -> Result<(), Error> {
     let queue = SqsQueue::new(clients, queue_url, dead_letter_url);
     let deliverer = LoopsDeliverer {
         secrets,
-        loops: HttpLoops::new(client, &shared.loops_api_url, SystemClock),
-        pace: DistributedRateLimiter::new(DynamoLimiterStore::for_loops(table), shared.loops_rate, SystemClock),
-        ambient: SystemClock,
+        loops: HttpLoopsClient::new(client, &shared.loops_api_url, SystemClock),
+        limiter: DistributedRateLimiter::new(DynamoLimiterStore::for_loops(table), shared.loops_rate, SystemClock),
+        clock: SystemClock,
     };
     let fast_path = ContactFastPath::new(queue.clone(), ledger.clone(), SystemClock);
     sqs::serve_queue(LoopsWorker { deliverer, ledger, fast_path, parking, clock: SystemClock }, queue, SystemClock)

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use lambda_runtime::Error;
 use relay::destination::http_client;
-use relay::ingress::loops_webhook::{LoopsToClaySettings, LoopsWebhookHandler};
+use relay::ingress::loops_webhook::{LoopsWebhookHandler, LoopsWebhookSettings};
 use relay::ingress::response::Caller;
 use relay::ports::clock::SystemClock;
 use relay_aws::lambda::config::{CLAY_DEAD_LETTER_URL, CLAY_QUEUE_URL, FunctionSettings, LOOPS_TO_CLAY_SECRET_ARN};
@@ -32,8 +32,8 @@ async fn run() -> Result<(), Error> {
     let handler = LoopsWebhookHandler {
         secrets,
         queue: SqsQueue::new(clients, queue_url, dead_letter_url).with_client(),
-        ambient: SystemClock,
-        settings: LoopsToClaySettings {
+        clock: SystemClock,
+        settings: LoopsWebhookSettings {
             selection: shared.relayed_events,
             tolerance: shared.signature_tolerance,
             contact_source: shared.contact_source,

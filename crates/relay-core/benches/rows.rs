@@ -15,9 +15,9 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 /// How long one size is measured.
-const MEASURED_FOR: Duration = Duration::from_millis(1500);
+const MEASURE_DURATION: Duration = Duration::from_millis(1500);
 /// The sizes, each twice the one before.
-const FIELDS: [usize; 4] = [30, 60, 120, 240];
+const FIELD_COUNTS: [usize; 4] = [30, 60, 120, 240];
 
 /// An event with that many fields, half of them inside `eventProperties`: texts, blanks, numbers and booleans, as Clay
 /// sends them.
@@ -50,9 +50,9 @@ fn field(number: usize) -> String {
 }
 
 /// An account that knows every field of the largest row, and as many types.
-fn properties() -> Option<ContactSchema> {
+fn schema() -> Option<ContactSchema> {
     let mut list = r#"[{"key":"firstName","type":"string"}"#.to_owned();
-    for number in 0..FIELDS.iter().copied().max().unwrap_or_default() {
+    for number in 0..FIELD_COUNTS.iter().copied().max().unwrap_or_default() {
         let (name, kind) = match number % 6 {
             0 => ("companyName", "string"),
             1 => ("seats", "number"),
@@ -64,25 +64,25 @@ fn properties() -> Option<ContactSchema> {
         let _ = write!(list, r#",{{"key":"{name}{number}","type":"{kind}"}}"#);
     }
     list.push(']');
-    ContactSchema::read(list.as_bytes())
+    ContactSchema::parse(list.as_bytes())
 }
 
-fn clean_and_derive(row: &[u8], properties: Option<&ContactSchema>) -> Option<(Vec<u8>, IdempotencyKey)> {
-    let row = Row::clean_with_schema(RowKind::Event, row, RowOptions::default(), properties).ok()?;
+fn clean_and_derive(row: &[u8], schema: Option<&ContactSchema>) -> Option<(Vec<u8>, IdempotencyKey)> {
+    let row = Row::clean_with_schema(RowKind::Event, row, RowOptions::default(), schema).ok()?;
     let key = IdempotencyKey::derive(row.event_name()?, row.email(), row.user_id(), row.event_properties());
     Some((row.to_body(), key))
 }
 
 /// The median time of one call in microseconds, its allocations, and their bytes.
-fn measure(row: &[u8], properties: Option<&ContactSchema>) -> (f64, usize, usize) {
+fn measure(row: &[u8], schema: Option<&ContactSchema>) -> (f64, usize, usize) {
     let region = Region::new(ALLOCATOR);
-    drop(black_box(clean_and_derive(black_box(row), properties)));
+    drop(black_box(clean_and_derive(black_box(row), schema)));
     let change = region.change();
     let allocations = change.allocations + change.reallocations;
-    let (mut times, began) = (Vec::new(), Instant::now());
-    while began.elapsed() < MEASURED_FOR {
+    let (mut times, started_at) = (Vec::new(), Instant::now());
+    while started_at.elapsed() < MEASURE_DURATION {
         let start = Instant::now();
-        drop(black_box(clean_and_derive(black_box(row), properties)));
+        drop(black_box(clean_and_derive(black_box(row), schema)));
         times.push(start.elapsed());
     }
     times.sort_unstable();
@@ -92,28 +92,28 @@ fn measure(row: &[u8], properties: Option<&ContactSchema>) -> (f64, usize, usize
 
 fn main() -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
-    let known = properties();
-    for (about, properties) in [("types not known", None), ("types known", known.as_ref())] {
-        writeln!(out, "\nCleaning a row and deriving its key, {about}:\n")?;
+    let full_schema = schema();
+    for (label, schema) in [("types not known", None), ("types known", full_schema.as_ref())] {
+        writeln!(out, "\nCleaning a row and deriving its key, {label}:\n")?;
         writeln!(out, "| fields | row, bytes | microseconds | × | allocations | × | bytes allocated | × |")?;
         writeln!(out, "|---:|---:|---:|---:|---:|---:|---:|---:|")?;
-        let mut before: Option<(f64, usize, usize)> = None;
-        for fields in FIELDS {
+        let mut previous: Option<(f64, usize, usize)> = None;
+        for fields in FIELD_COUNTS {
             let row = row(fields);
-            if clean_and_derive(row.as_bytes(), properties).is_none() {
+            if clean_and_derive(row.as_bytes(), schema).is_none() {
                 return Err(std::io::Error::other("the row is refused, so there is nothing to measure"));
             }
-            let (time, allocations, bytes) = measure(row.as_bytes(), properties);
-            let times = |now: f64, then: Option<f64>| then.map_or(String::new(), |then| format!("{:.2}", now / then));
+            let (time, allocations, bytes) = measure(row.as_bytes(), schema);
+            let growth = |now: f64, then: Option<f64>| then.map_or(String::new(), |then| format!("{:.2}", now / then));
             writeln!(
                 out,
                 "| {fields} | {} | {time:.1} | {} | {allocations} | {} | {bytes} | {} |",
                 row.len(),
-                times(time, before.map(|(time, ..)| time)),
-                times(as_f64(allocations), before.map(|(_, allocations, _)| as_f64(allocations))),
-                times(as_f64(bytes), before.map(|(.., bytes)| as_f64(bytes))),
+                growth(time, previous.map(|(time, ..)| time)),
+                growth(as_f64(allocations), previous.map(|(_, allocations, _)| as_f64(allocations))),
+                growth(as_f64(bytes), previous.map(|(.., bytes)| as_f64(bytes))),
             )?;
-            before = Some((time, allocations, bytes));
+            previous = Some((time, allocations, bytes));
         }
     }
     writeln!(

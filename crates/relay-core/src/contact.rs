@@ -32,27 +32,27 @@ impl ContactKey {
     pub fn log_hash(&self, key: &ContactHashKey) -> String {
         // HMAC takes a key of any length (RFC 2104 §2): there is none that it refuses.
         let Ok(mac) = Hmac::<Sha256>::new_from_slice(key.0.expose_secret().as_bytes()) else { return String::new() };
-        let mut hash = hex::encode(mac.chain_update(&self.0).finalize().into_bytes());
-        hash.truncate(16);
-        hash
+        let mut log_hash = hex::encode(mac.chain_update(&self.0).finalize().into_bytes());
+        log_hash.truncate(16);
+        log_hash
     }
 
     /// The key of a contact known by its address (any case).
     #[must_use]
     pub fn from_email(email: &str) -> Self {
-        Self::hashed("email", &email.trim().to_lowercase())
+        Self::from_identity("email", &email.trim().to_lowercase())
     }
 
     /// The key of a contact known by its user id alone.
     #[must_use]
     pub fn from_user_id(user_id: &str) -> Self {
-        Self::hashed("userId", user_id)
+        Self::from_identity("userId", user_id)
     }
 
     /// The key of something that is about no contact: it waits for nothing and nothing waits for it.
     #[must_use]
-    pub fn anonymous(delivery: &str) -> Self {
-        Self::hashed("nobody", delivery)
+    pub fn anonymous(delivery_id: &str) -> Self {
+        Self::from_identity("nobody", delivery_id)
     }
 
     /// A key that was made before, as a store kept it.
@@ -67,7 +67,7 @@ impl ContactKey {
         &self.0
     }
 
-    fn hashed(kind: &str, identity: &str) -> Self {
+    fn from_identity(kind: &str, identity: &str) -> Self {
         let digest = Sha256::new().chain_update(kind).chain_update([0]).chain_update(identity).finalize();
         let mut key = hex::encode(digest);
         key.truncate(32);
@@ -80,12 +80,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_the_same_contact_in_any_case() {
+    fn email_key_is_case_insensitive() {
         assert_eq!(ContactKey::from_email("Ada@Example.com"), ContactKey::from_email(" ada@example.com"));
     }
 
     #[test]
-    fn a_hash_differs_from_key_to_key_and_tells_nothing() {
+    fn log_hash_depends_on_hash_key_and_hides_secret() {
         let key = |text: &str| ContactHashKey::new(text).unwrap();
         let ada = ContactKey::from_email("ada@example.com");
         // printf %s "$(printf 'email\0ada@example.com' | sha256sum | cut -c1-32)" | openssl dgst -sha256 -hmac key
@@ -97,12 +97,12 @@ mod tests {
     }
 
     #[test]
-    fn a_user_id_keeps_its_case() {
+    fn user_id_key_is_case_sensitive() {
         assert_ne!(ContactKey::from_user_id("u1"), ContactKey::from_user_id("U1"));
     }
 
     #[test]
-    fn an_address_and_a_user_id_of_the_same_text_are_different_contacts() {
+    fn email_and_user_id_with_same_text_have_different_keys() {
         assert_ne!(ContactKey::from_email("a@b.co"), ContactKey::from_user_id("a@b.co"));
     }
 }

@@ -16,25 +16,25 @@ impl DeliveryId {
     /// One event on its way to one route: a repeat of the webhook is the same delivery.
     #[must_use]
     pub fn for_webhook(route: &str, webhook_id: &str) -> Self {
-        Self::derived("clay", &[route, webhook_id])
+        Self::derive("clay", &[route, webhook_id])
     }
 
     /// One Loops event: a repeat with the same key is the same delivery.
     #[must_use]
     pub fn for_event(key: &IdempotencyKey) -> Self {
-        Self::derived("event", &[key.as_str()])
+        Self::derive("event", &[key.as_str()])
     }
 
     /// Something that repeats nothing: each call is a delivery of its own. `unique` comes from outside.
     #[must_use]
-    pub fn random(unique: &str) -> Self {
-        Self(format!("contact_{unique}"))
+    pub fn random(random: &str) -> Self {
+        Self(format!("contact_{random}"))
     }
 
     /// A request that became no delivery: its answer and the log have the id in common. `unique` comes from outside.
     #[must_use]
-    pub fn for_rejected_request(unique: &str) -> Self {
-        Self(format!("refused_{unique}"))
+    pub fn for_rejected_request(new_id: &str) -> Self {
+        Self(format!("refused_{new_id}"))
     }
 
     /// A copy that is kept beside the delivery whose id it shares, told apart by its content.
@@ -55,7 +55,7 @@ impl DeliveryId {
         &self.0
     }
 
-    fn derived(kind: &str, parts: &[&str]) -> Self {
+    fn derive(kind: &str, parts: &[&str]) -> Self {
         let mut hash = Sha256::new();
         for part in parts {
             hash.update(part);
@@ -203,11 +203,11 @@ impl Delivery {
     /// under the key that follows from what it says, so that a person can still send it, and Loops takes it once.
     #[must_use]
     pub fn as_conflicting_event(&self) -> Self {
-        let mut other = self.as_conflict();
+        let mut copy = self.as_conflict();
         if let Some(key) = self.derived_key() {
-            other.kind = DeliveryKind::LoopsEvent { key };
+            copy.kind = DeliveryKind::LoopsEvent { key };
         }
-        other
+        copy
     }
 
     /// The key that follows from an event.
@@ -216,9 +216,9 @@ impl Delivery {
             return None;
         }
         let body: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&self.body).ok()?;
-        let text = |name| body.get(name).and_then(serde_json::Value::as_str);
+        let field = |name| body.get(name).and_then(serde_json::Value::as_str);
         let properties = body.get("eventProperties").and_then(serde_json::Value::as_object);
-        Some(IdempotencyKey::derive(text("eventName")?, text("email"), text("userId"), properties))
+        Some(IdempotencyKey::derive(field("eventName")?, field("email"), field("userId"), properties))
     }
 }
 
@@ -269,7 +269,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_repeat_of_a_webhook_is_the_same_delivery_and_another_route_is_another() {
+    fn webhook_delivery_id_is_stable_per_route() {
         let id = DeliveryId::for_webhook("contacts", "msg_1");
         assert_eq!(id, DeliveryId::for_webhook("contacts", "msg_1"));
         assert_ne!(id, DeliveryId::for_webhook("contact", "smsg_1"));
@@ -277,34 +277,34 @@ mod tests {
     }
 
     #[test]
-    fn an_id_is_short_and_plain() {
+    fn delivery_id_is_short_and_alphanumeric() {
         let id = DeliveryId::for_webhook("contacts", &"✓".repeat(256)).conflicting(&BodyHash::compute(b"x"));
         assert!(id.as_str().len() <= 80 && id.as_str().bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'), "{id}");
     }
 
     #[test]
-    fn an_event_without_properties_overwrites_nothing() {
-        let delivery = |cargo, body| Delivery {
+    fn event_without_contact_properties_does_not_update_contact() {
+        let delivery = |kind, body| Delivery {
             id: DeliveryId::random("1"),
             contact: ContactKey::from_email("ada@example.com"),
             received_at: Timestamp::UNIX_EPOCH,
-            kind: cargo,
+            kind,
             body: Bytes::from_static(body),
         };
         let event = || DeliveryKind::LoopsEvent { key: IdempotencyKey::random("1") };
-        let bare: &[u8] = br#"{"email":"a@b.co","eventName":"signup","eventProperties":{"plan":"pro"}}"#;
-        assert!(!delivery(event(), bare).updates_contact());
+        let without_properties: &[u8] = br#"{"email":"a@b.co","eventName":"signup","eventProperties":{"plan":"pro"}}"#;
+        assert!(!delivery(event(), without_properties).updates_contact());
         assert!(delivery(event(), br#"{"email":"a@b.co","eventName":"signup","plan":"pro"}"#).updates_contact());
         assert!(
             delivery(event(), br#"{"email":"a@b.co","eventName":"signup","mailingLists":{"l":true}}"#)
                 .updates_contact()
         );
-        assert!(delivery(DeliveryKind::LoopsContact, bare).updates_contact());
+        assert!(delivery(DeliveryKind::LoopsContact, without_properties).updates_contact());
         assert!(delivery(event(), b"?").updates_contact());
     }
 
     #[test]
-    fn two_events_under_one_key_are_told_apart_by_what_they_say_to_people() {
+    fn events_with_same_key_are_distinguished_by_content_key() {
         let event = |key, body: &'static str| Delivery {
             id: DeliveryId::for_event(&key),
             contact: ContactKey::from_email("ada@example.com"),
@@ -312,26 +312,26 @@ mod tests {
             kind: DeliveryKind::LoopsEvent { key },
             body: Bytes::from_static(body.as_bytes()),
         };
-        let own = || IdempotencyKey::from_stored("row-7".to_owned());
-        let pro = event(own(), r#"{"email":"a@b.co","eventName":"e","eventProperties":{"plan":"pro","n":1E5}}"#);
+        let caller_key = || IdempotencyKey::from_stored("row-7".to_owned());
+        let pro = event(caller_key(), r#"{"email":"a@b.co","eventName":"e","eventProperties":{"plan":"pro","n":1E5}}"#);
         let enriched = event(
-            own(),
+            caller_key(),
             r#"{"eventProperties":{"n":100000,"plan":"pro"},"email":"A@b.co","eventName":"e","city":"x"}"#,
         );
-        let free = event(own(), r#"{"email":"a@b.co","eventName":"e","eventProperties":{"plan":"free"}}"#);
+        let free = event(caller_key(), r#"{"email":"a@b.co","eventName":"e","eventProperties":{"plan":"free"}}"#);
         assert!(pro.content_key().is_some_and(|hash| enriched.content_key() == Some(hash)));
         assert_ne!(pro.content_key(), free.content_key());
-        let other = free.as_conflicting_event();
-        assert!(other.id != pro.id && other.body == free.body);
+        let conflicting = free.as_conflicting_event();
+        assert!(conflicting.id != pro.id && conflicting.body == free.body);
         // Under that key it is what the relay itself would have derived.
-        assert_eq!(other.content_key(), None);
-        assert_eq!(event(own(), "?").content_key(), None);
+        assert_eq!(conflicting.content_key(), None);
+        assert_eq!(event(caller_key(), "?").content_key(), None);
         let contact = Delivery { kind: DeliveryKind::LoopsContact, ..pro };
         assert_eq!((contact.content_key(), contact.as_conflicting_event().kind), (None, DeliveryKind::LoopsContact));
     }
 
     #[test]
-    fn printing_a_delivery_tells_nothing_of_its_body() {
+    fn delivery_debug_output_hides_body() {
         let delivery = Delivery {
             id: DeliveryId::random("1"),
             contact: ContactKey::from_email("ada@example.com"),

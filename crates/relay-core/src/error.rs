@@ -115,7 +115,7 @@ pub struct RequestError {
     code: ErrorCode,
     message: String,
     field: Option<String>,
-    rests_on_properties: bool,
+    depends_on_schema: bool,
 }
 
 impl RequestError {
@@ -126,7 +126,7 @@ impl RequestError {
             code,
             message: truncate_chars(message.as_ref(), MAX_MESSAGE_CHARS),
             field: None,
-            rests_on_properties: false,
+            depends_on_schema: false,
         }
     }
 
@@ -139,15 +139,15 @@ impl RequestError {
 
     /// The same refusal, resting on what is known of the account's properties.
     #[must_use]
-    pub(crate) const fn with_schema_dependency(mut self, rests: bool) -> Self {
-        self.rests_on_properties = rests;
+    pub(crate) const fn with_schema_dependency(mut self, depends: bool) -> Self {
+        self.depends_on_schema = depends;
         self
     }
 
     /// Whether a property's name or type is a reason for it: then it may be out of date with the list of them.
     #[must_use]
     pub const fn depends_on_schema(&self) -> bool {
-        self.rests_on_properties
+        self.depends_on_schema
     }
 
     /// What it is called.
@@ -174,20 +174,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_fits_into_a_clay_cell() {
-        let refusal = RequestError::new(ErrorCode::InvalidField, "x".repeat(400));
-        assert_eq!(refusal.message().chars().count(), MAX_MESSAGE_CHARS);
+    fn message_is_truncated_to_clay_cell_limit() {
+        let error = RequestError::new(ErrorCode::InvalidField, "x".repeat(400));
+        assert_eq!(error.message().chars().count(), MAX_MESSAGE_CHARS);
     }
 
     #[test]
-    fn the_list_of_codes_is_whole() {
-        assert!(ErrorCode::ALL.iter().enumerate().all(|(place, code)| *code as usize == place));
+    fn error_code_list_is_complete() {
+        assert!(ErrorCode::ALL.iter().enumerate().all(|(index, code)| *code as usize == index));
         assert_eq!(ErrorCode::ALL.last(), Some(&ErrorCode::Internal));
     }
 
     #[test]
-    fn the_field_at_fault_is_named() {
-        let refusal = RequestError::new(ErrorCode::InvalidField, "no").with_field("email");
-        assert_eq!(refusal.field(), Some("email"));
+    fn with_field_sets_field() {
+        let error = RequestError::new(ErrorCode::InvalidField, "no").with_field("email");
+        assert_eq!(error.field(), Some("email"));
     }
 }

@@ -94,8 +94,8 @@ impl IdempotencyKey {
     /// The key of an event that is to be sent whatever was sent before (`dedupe=off`): its attempts still share it.
     /// `unique` comes from outside.
     #[must_use]
-    pub fn random(unique: &str) -> Self {
-        Self(format!("relay-once-{unique}"))
+    pub fn random(random: &str) -> Self {
+        Self(format!("relay-once-{random}"))
     }
 
     /// A key that was made before, as a store kept it.
@@ -142,23 +142,23 @@ fn canonical_number(json: &str) -> String {
         // No two ways of writing such a number are worth knowing for the same.
         return json.to_owned();
     };
-    let zeros = i64::try_from(digits.len() - significant.len()).unwrap_or(i64::MAX);
-    let power = exponent.0.saturating_sub(exponent.1).saturating_add(zeros);
+    let trailing_zeros = i64::try_from(digits.len() - significant.len()).unwrap_or(i64::MAX);
+    let power = exponent.0.saturating_sub(exponent.1).saturating_add(trailing_zeros);
     let length = i64::try_from(significant.len()).unwrap_or(i64::MAX);
     let point = length.saturating_add(power);
     if power.saturating_abs() > MAX_PLAIN_DIGITS || point.saturating_abs() > MAX_PLAIN_DIGITS {
         return format!("{sign}{significant}e{power}");
     }
     if power >= 0 {
-        return format!("{sign}{significant}{}", zeros_of(power));
+        return format!("{sign}{significant}{}", repeat_zeros(power));
     }
     match usize::try_from(point).ok().and_then(|point| significant.split_at_checked(point)) {
         Some((whole, fraction)) if !whole.is_empty() => format!("{sign}{whole}.{fraction}"),
-        _ => format!("{sign}0.{}{significant}", zeros_of(point.saturating_neg())),
+        _ => format!("{sign}0.{}{significant}", repeat_zeros(point.saturating_neg())),
     }
 }
 
-fn zeros_of(count: i64) -> String {
+fn repeat_zeros(count: i64) -> String {
     "0".repeat(usize::try_from(count).unwrap_or_default())
 }
 
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn the_derivation_is_as_documented() {
+    fn derived_key_matches_documentation() {
         let text = r#"["1","signup","ada@example.com","",[["plan","pro"],["seats","5"]]]"#;
         let expected = format!("relay-{}", hex::encode(Sha256::digest(text)));
         assert_eq!(key(r#"{"seats":5,"plan":"pro"}"#).as_str(), expected);
@@ -182,21 +182,21 @@ mod tests {
     }
 
     #[test]
-    fn key_order_and_the_way_a_value_was_typed_do_not_matter() {
+    fn derived_key_ignores_property_order_and_value_spelling() {
         let expected = key(r#"{"seats":5,"plan":"pro","trial":true}"#);
-        for same in [
+        for equivalent in [
             r#"{"plan":"pro","seats":"5","trial":"true"}"#,
             r#"{ "trial" : true, "seats" : 5.0, "plan" : "pro" }"#,
             r#"{"trial":true,"seats":0.5e1,"plan":"pro","note":null}"#,
             r#"{"trial":true,"seats":"5.0","plan":"pro"}"#,
             r#"{"trial":true,"seats":"50e-1","plan":"pro"}"#,
         ] {
-            assert_eq!(key(same), expected, "{same}");
+            assert_eq!(key(equivalent), expected, "{equivalent}");
         }
     }
 
     #[test]
-    fn another_value_name_or_contact_is_another_event() {
+    fn derived_key_differs_by_value_name_or_contact() {
         let key_of = |event, email, user| IdempotencyKey::derive(event, email, user, None);
         let keys = [
             key("{}"),
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_only_resembles_a_number_stays() {
+    fn text_resembling_number_is_not_canonicalized() {
         for (one, other) in
             [("\" 5\"", "5"), ("\"05\"", "5"), ("\"+5\"", "5"), ("\"5.\"", "5"), ("\".5\"", "0.5"), ("\"1,5\"", "1.5")]
         {
@@ -222,14 +222,14 @@ mod tests {
     }
 
     #[test]
-    fn the_case_of_the_address_does_not_matter() {
+    fn derived_key_ignores_email_case() {
         let upper = IdempotencyKey::derive("signup", Some("ADA@Example.com"), None, None);
         assert_eq!(upper, IdempotencyKey::derive("signup", Some("ada@example.com"), None, Some(&Map::new())));
     }
 
     #[test]
-    fn a_number_has_one_plain_form() {
-        for (json, plain) in [
+    fn canonical_number_has_one_form() {
+        for (json, canonical) in [
             ("0", "0"),
             ("-0.0", "0"),
             ("100", "100"),
@@ -249,28 +249,28 @@ mod tests {
             ("0e99999999999999999999", "0"),
             ("1e+2", "100"),
         ] {
-            assert_eq!(canonical_number(json), plain, "{json}");
+            assert_eq!(canonical_number(json), canonical, "{json}");
         }
     }
 
     #[test]
-    fn a_callers_key_is_1_to_100_visible_characters() {
+    fn header_key_must_be_1_to_100_visible_characters() {
         assert!(IdempotencyKey::from_header("k".repeat(100).as_bytes()).is_ok());
-        for wrong in ["", "a b", "é", "a\tb", &"k".repeat(101)] {
-            let refusal = IdempotencyKey::from_header(wrong.as_bytes()).unwrap_err();
-            assert_eq!((refusal.code(), refusal.field()), (ErrorCode::InvalidOption, Some(HEADER)), "{wrong}");
+        for invalid in ["", "a b", "é", "a\tb", &"k".repeat(101)] {
+            let error = IdempotencyKey::from_header(invalid.as_bytes()).unwrap_err();
+            assert_eq!((error.code(), error.field()), (ErrorCode::InvalidOption, Some(HEADER)), "{invalid}");
         }
     }
 
     proptest! {
         #[test]
-        fn a_plain_number_is_the_same_number(number in any::<i64>(), shift in 0u32..30) {
+        fn canonical_number_preserves_value(number in any::<i64>(), shift in 0u32..30) {
             let scaled = format!("{number}{}e-{shift}", "0".repeat(usize::try_from(shift).unwrap()));
             prop_assert_eq!(canonical_number(&scaled), number.to_string());
         }
 
         #[test]
-        fn a_number_gives_one_key_however_it_is_typed(number in "-?(0|[1-9][0-9]{0,20})", zeros in 0usize..5, shift in 0u32..20) {
+        fn derived_key_ignores_number_spelling(number in "-?(0|[1-9][0-9]{0,20})", zeros in 0usize..5, shift in 0u32..20) {
             let expected = key(&format!(r#"{{"a":"x","n":{number}}}"#));
             let zeros = "0".repeat(zeros);
             let shifted = format!("{number}{}e-{shift}", "0".repeat(usize::try_from(shift).unwrap()));
@@ -283,7 +283,7 @@ mod tests {
         }
 
         #[test]
-        fn any_number_has_a_short_plain_form(json in "-?(0|[1-9][0-9]{0,30})(\\.[0-9]{1,30})?([eE][+-]?[0-9]{1,25})?") {
+        fn canonical_number_is_short(json in "-?(0|[1-9][0-9]{0,30})(\\.[0-9]{1,30})?([eE][+-]?[0-9]{1,25})?") {
             prop_assert!(canonical_number(&json).len() < 130);
         }
     }

@@ -91,7 +91,7 @@ impl ReasonCode {
 
     /// The code of this text, if there is one.
     #[must_use]
-    pub fn read(text: &str) -> Option<Self> {
+    pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|code| code.as_str() == text)
     }
 }
@@ -118,9 +118,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_reason_reads_back() {
+    fn reason_code_round_trips() {
         for code in ReasonCode::ALL {
-            assert_eq!(ReasonCode::read(code.as_str()), Some(code));
+            assert_eq!(ReasonCode::parse(code.as_str()), Some(code));
         }
     }
 }

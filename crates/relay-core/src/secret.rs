@@ -47,9 +47,9 @@ impl RelayTokens {
         if !scheme.eq_ignore_ascii_case(b"bearer") || token.is_empty() {
             return false;
         }
-        let given = Sha256::digest(token);
+        let presented_hash = Sha256::digest(token);
         let found = self.0.iter().fold(Choice::from(0), |found, known| {
-            found | Sha256::digest(known.expose_secret().as_bytes()).ct_eq(&given)
+            found | Sha256::digest(known.expose_secret().as_bytes()).ct_eq(&presented_hash)
         });
         found.into()
     }
@@ -71,29 +71,29 @@ mod tests {
     }
 
     #[test]
-    fn each_of_several_tokens_opens() {
+    fn any_configured_token_authorizes() {
         assert!(tokens().authorizes(Some(b"Bearer first-token")));
         assert!(tokens().authorizes(Some(b"Bearer second-token")));
     }
 
     #[test]
-    fn the_case_of_the_scheme_does_not_matter_and_that_of_the_token_does() {
+    fn scheme_is_case_insensitive_and_token_is_case_sensitive() {
         assert!(tokens().authorizes(Some(b"bEARER first-token")));
         assert!(!tokens().authorizes(Some(b"Bearer FIRST-token")));
     }
 
     #[test]
-    fn a_part_of_a_token_or_more_than_a_token_does_not_open() {
-        for wrong in
+    fn partial_or_extended_token_does_not_authorize() {
+        for invalid in
             ["Bearer first", "Bearer first-token2", "Bearer", "Bearer ", "first-token", "Basic first-token", ""]
         {
-            assert!(!tokens().authorizes(Some(wrong.as_bytes())), "{wrong:?}");
+            assert!(!tokens().authorizes(Some(invalid.as_bytes())), "{invalid:?}");
         }
         assert!(!tokens().authorizes(None));
     }
 
     #[test]
-    fn no_token_means_closed_and_a_placeholder_is_no_token() {
+    fn empty_or_placeholder_tokens_authorize_nothing() {
         let closed = RelayTokens::new(["", "  ", "REPLACE-with-a-token"]);
         assert!(closed.is_empty());
         assert!(!closed.authorizes(Some(b"Bearer ")));
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn printing_tokens_tells_none() {
+    fn tokens_debug_output_hides_tokens() {
         assert!(!format!("{:?}", tokens()).contains("first-token"));
     }
 }

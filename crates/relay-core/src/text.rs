@@ -5,15 +5,15 @@ pub const MAX_MESSAGE_CHARS: usize = 300;
 
 /// At most `characters` Unicode characters of `text`, the last being `…` where something was cut.
 #[must_use]
-pub fn truncate_chars(text: &str, characters: usize) -> String {
-    if text.chars().count() <= characters {
+pub fn truncate_chars(text: &str, max_chars: usize) -> String {
+    if text.chars().count() <= max_chars {
         return text.to_owned();
     }
-    let mut short: String = text.chars().take(characters.saturating_sub(1)).collect();
-    if characters > 0 {
-        short.push('…');
+    let mut truncated: String = text.chars().take(max_chars.saturating_sub(1)).collect();
+    if max_chars > 0 {
+        truncated.push('…');
     }
-    short
+    truncated
 }
 
 #[cfg(test)]
@@ -21,12 +21,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_that_fits_is_left_alone() {
+    fn text_within_limit_is_unchanged() {
         assert_eq!(truncate_chars("café", 4), "café");
     }
 
     #[test]
-    fn a_longer_text_is_cut_to_the_exact_number_of_characters() {
+    fn longer_text_is_truncated_to_exact_length() {
         assert_eq!(truncate_chars("cafés", 4), "caf…");
         assert_eq!(truncate_chars("cafés", 0), "");
     }

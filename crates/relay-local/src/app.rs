@@ -9,9 +9,9 @@ use relay::delivery::clay::ClayDeliverer;
 use relay::delivery::loops::LoopsDeliverer;
 use relay::destination::clay::{ClayClient, HttpClayClient};
 use relay::destination::http_client::HttpClient;
-use relay::destination::loops::{HttpLoops, LoopsApi};
+use relay::destination::loops::{HttpLoopsClient, LoopsClient};
 use relay::ingress::clay_row::ClayRowHandler;
-use relay::ingress::loops_webhook::{LoopsToClaySettings, LoopsWebhookHandler};
+use relay::ingress::loops_webhook::{LoopsWebhookHandler, LoopsWebhookSettings};
 use relay::ingress::response::{self, Caller};
 use relay::ingress::schema_cache::{SchemaCache, SchemaRefresher};
 use relay::ports::clock::Clock;
@@ -24,7 +24,7 @@ use relay_sqlite::store::SqliteStore;
 
 /// Time and chance, shared.
 pub type SharedClock = Arc<dyn Clock>;
-type Loops = HttpLoops<SharedClock>;
+type Loops = HttpLoopsClient<SharedClock>;
 type Clay = HttpClayClient<SharedClock>;
 type Pace = Arc<LocalRateLimiter>;
 /// The worker that posts to Clay.
@@ -58,13 +58,13 @@ impl Relay {
         client: &HttpClient,
         ambient: &SharedClock,
     ) -> Self {
-        let loops = HttpLoops::new(client.clone(), &shared.loops_api_url, Arc::clone(ambient));
+        let loops = HttpLoopsClient::new(client.clone(), &shared.loops_api_url, Arc::clone(ambient));
         let clay = HttpClayClient::new(client.clone(), Arc::clone(ambient));
         Self::with_destinations(loops, clay, shared, secrets, store, ambient)
     }
 }
 
-impl<L: LoopsApi + Clone, C: ClayClient> Relay<L, C> {
+impl<L: LoopsClient + Clone, C: ClayClient> Relay<L, C> {
     /// Puts the relay together between these ends.
     #[must_use]
     pub fn with_destinations(
@@ -80,8 +80,8 @@ impl<L: LoopsApi + Clone, C: ClayClient> Relay<L, C> {
             webhooks: LoopsWebhookHandler {
                 secrets: secrets.clone(),
                 queue: store.clone(),
-                ambient: Arc::clone(ambient),
-                settings: LoopsToClaySettings {
+                clock: Arc::clone(ambient),
+                settings: LoopsWebhookSettings {
                     selection: shared.relayed_events.clone(),
                     tolerance: shared.signature_tolerance,
                     contact_source: shared.contact_source.clone(),
@@ -90,22 +90,27 @@ impl<L: LoopsApi + Clone, C: ClayClient> Relay<L, C> {
             rows: ClayRowHandler {
                 secrets: secrets.clone(),
                 loops: loops.clone(),
-                lane: store.clone(),
-                pace: Arc::clone(&loops_pace),
-                ambient: Arc::clone(ambient),
+                fast_path: store.clone(),
+                limiter: Arc::clone(&loops_pace),
+                clock: Arc::clone(ambient),
                 contact_source: shared.contact_source.clone(),
-                properties: SchemaCache::new(shared.typed_properties),
+                schema: SchemaCache::new(shared.typed_properties),
             },
             clay_delivery: Arc::new(ClayDeliverer {
                 secrets: secrets.clone(),
-                clay,
+                deliverer: clay,
                 ledger: store.clone(),
-                pace: Arc::new(LocalRateLimiter::new(shared.clay_rate)),
-                ambient: Arc::clone(ambient),
+                limiter: Arc::new(LocalRateLimiter::new(shared.clay_rate)),
+                clock: Arc::clone(ambient),
                 payload: shared.clay_payload,
                 queue: store.clone(),
             }),
-            loops_delivery: Arc::new(LoopsDeliverer { secrets, loops, pace: loops_pace, ambient: Arc::clone(ambient) }),
+            loops_delivery: Arc::new(LoopsDeliverer {
+                secrets,
+                loops,
+                limiter: loops_pace,
+                clock: Arc::clone(ambient),
+            }),
         }
     }
 
@@ -116,12 +121,12 @@ impl<L: LoopsApi + Clone, C: ClayClient> Relay<L, C> {
 
     /// What reads the list of contact properties for the rows.
     pub fn property_reader(&self) -> LocalProperties<L> {
-        self.rows.property_reader()
+        self.rows.schema_refresher()
     }
 
     /// A refusal that no handler has made: it gets an id like any other, and is told.
     pub fn unhandled_error(&self, caller: Caller, code: ErrorCode, response: Response<Bytes>) -> Response<Bytes> {
-        response::unhandled_error(caller, code, response, &self.rows.ambient.new_id())
+        response::unhandled_error(caller, code, response, &self.rows.clock.new_id())
     }
 
     /// Answers one of the two routes for rows.

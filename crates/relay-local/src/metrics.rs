@@ -126,12 +126,12 @@ impl Metrics {
 
     /// Counts a signal.
     pub fn count(&self, signal: &DeliveryEvent<'_>) {
-        for Metric { name, value, by: (label, of), .. } in metric::metrics_of(signal) {
+        for Metric { name, value, dimension: (label, of), .. } in metric::metrics_of(signal) {
             let mut labels: Labels = vec![(label, of.to_owned())];
             match name {
                 metric::AGE_MS => self.age.get_or_create(&labels).observe(signal.age.unwrap_or_default().as_secs_f64()),
                 metric::DESTINATION_MS => {
-                    let time = signal.tally.far_end.unwrap_or_default();
+                    let time = signal.stats.last_call_duration.unwrap_or_default();
                     self.far_end.get_or_create(&labels).observe(time.as_secs_f64());
                 }
                 metric::POOL_USED => {

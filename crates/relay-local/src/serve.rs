@@ -120,7 +120,7 @@ pub async fn serve(settings: LocalSettings, environment: BTreeMap<String, String
     let (stop, stopping) = watch::channel(false);
     let workers = start_workers(&relay, &store, &stopping);
     // They end with the process.
-    tokio::spawn(properties.keep());
+    tokio::spawn(properties.run());
     tokio::spawn(secrets.keep(store.clone()));
     let app = routes::app(relay).merge(health::routes(HealthRoutes { counts, store: store.clone() }));
     let requests = tokio::spawn(accept::serve(listener, app, stopped(stopping)));

@@ -46,15 +46,17 @@ pub fn install_sink(counts: Metrics, key: Option<ContactHashKey>) {
 
 /// Writes a signal with the fields that [`Signal::fields`] has, and what was measured.
 fn write(signal: &DeliveryEvent<'_>, contact: Option<&str>) {
-    let DeliveryEvent { delivery, webhook_id, event, kind, field, error, tally, .. } = signal;
-    let (direction, outcome, message) = (signal.direction.as_str(), signal.became.as_str(), signal.message());
+    let DeliveryEvent {
+        delivery_id: delivery, webhook_id, loops_event: event, kind, field, error, stats: tally, ..
+    } = signal;
+    let (direction, outcome, message) = (signal.direction.as_str(), signal.outcome.as_str(), signal.message());
     let (code, reason) =
         (signal.code.map(relay_core::error::ErrorCode::as_str), signal.reason.map(|reason| reason.code.as_str()));
     let status = signal.reason.and_then(|reason| reason.status);
     let attempts = (signal.attempts > 0).then_some(signal.attempts);
     let ms = milliseconds(signal.duration);
     let age_ms = signal.age.map(milliseconds);
-    let far_end_ms = tally.far_end.map(milliseconds);
+    let far_end_ms = tally.last_call_duration.map(milliseconds);
     let pool = tally.pool.as_ref();
     let (webhook, submissions) = (pool.map(|pool| pool.webhook.as_str()), pool.map(|pool| pool.submissions));
     let pool_used = pool.map(|pool| pool.used_percent);

@@ -37,18 +37,18 @@ where
         let most = match readiness {
             Readiness::Ready => MAX_CONCURRENCY,
             Readiness::HalfOpen => 1,
-            Readiness::LeftAlone(_) => 0,
+            Readiness::Unavailable(_) => 0,
         };
         match readiness {
-            Readiness::HalfOpen | Readiness::LeftAlone(Unavailable::CircuitOpen(_)) => was_down = true,
+            Readiness::HalfOpen | Readiness::Unavailable(Unavailable::CircuitOpen(_)) => was_down = true,
             Readiness::Ready if was_down => was_down = store.release_on_recovery(direction).await.is_err(),
-            Readiness::Ready | Readiness::LeftAlone(Unavailable::Throttled(_)) => {}
+            Readiness::Ready | Readiness::Unavailable(Unavailable::Throttled(_)) => {}
         }
         while under_way.len() < most {
             let first = match readiness {
                 Readiness::Ready if claims % MAX_CONCURRENCY == 0 => ClaimOrder::Oldest,
                 Readiness::HalfOpen if claims % 2 == 0 => ClaimOrder::NewestNeverFailed,
-                Readiness::Ready | Readiness::HalfOpen | Readiness::LeftAlone(_) => ClaimOrder::NeverFailed,
+                Readiness::Ready | Readiness::HalfOpen | Readiness::Unavailable(_) => ClaimOrder::NeverFailed,
             };
             match store.claim(direction, first).await {
                 Ok(Some(claimed)) => {
@@ -78,7 +78,7 @@ async fn deliver<A: Deliver + 'static>(store: SqliteStore, worker: Arc<A>, claim
     let mends = store.release_epoch();
     let (id, attempts, failed) = (delivery.id.clone(), history.attempts.saturating_add(1), delivery.clone());
     // In a task of its own: a panic is a failed attempt, not a delivery that nobody has any more.
-    let attempted = tokio::spawn(async move { worker.attempt(&delivery, history).await }).await;
+    let attempted = tokio::spawn(async move { worker.deliver(&delivery, history).await }).await;
     let end = attempted.unwrap_or_else(|_| {
         let reason = Reason::without_status(ReasonCode::Internal);
         DeliveryEvent { reason: Some(reason), attempts, ..DeliveryEvent::for_delivery(&failed, EventOutcome::Retried) }
@@ -125,7 +125,7 @@ mod tests {
             Readiness::Ready
         }
 
-        async fn attempt(&self, _: &Delivery, _: AttemptHistory) -> AttemptResult {
+        async fn deliver(&self, _: &Delivery, _: AttemptHistory) -> AttemptResult {
             if self.tries.fetch_add(1, Ordering::SeqCst) > 0 {
                 return AttemptResult::Delivered;
             }

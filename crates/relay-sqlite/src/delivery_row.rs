@@ -99,5 +99,5 @@ pub(crate) fn time(millisecond: i64) -> Timestamp {
 
 /// A stored reason.
 pub(crate) fn reason(code: Option<&str>, status: Option<u16>) -> Option<Reason> {
-    Some(Reason { code: ReasonCode::read(code?)?, status })
+    Some(Reason { code: ReasonCode::parse(code?)?, status })
 }

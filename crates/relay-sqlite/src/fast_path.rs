@@ -48,12 +48,12 @@ impl FastPath for SqliteStore {
                     return Ok((known, other.filter(|_| kept)));
                 }
                 let (state, admission) = if has_lane && may_send(transaction, &delivery.contact)? {
-                    ("direct", Admission::Direct)
+                    ("direct", Admission::SendNow)
                 } else {
                     ("waiting", Admission::Queued)
                 };
                 delivery_row::insert(transaction, &delivery, hash.as_deref(), state, now)?;
-                if let (Existing::Dead(reason, status), Admission::Direct) = (known, admission) {
+                if let (Existing::Dead(reason, status), Admission::SendNow) = (known, admission) {
                     // Until it has ended otherwise, it is still a dead letter: its caller may be gone in the next moment.
                     transaction
                         .prepare_cached("UPDATE deliveries SET reason = ?2, status = ?3 WHERE id = ?1")?
@@ -63,11 +63,14 @@ impl FastPath for SqliteStore {
             })
             .await?;
         if let Some(other) = kept {
-            DeliveryEvent { reason: Some(ID_CONFLICT), ..DeliveryEvent::for_delivery(&other, EventOutcome::Dead) }
-                .emit();
+            DeliveryEvent {
+                reason: Some(ID_CONFLICT),
+                ..DeliveryEvent::for_delivery(&other, EventOutcome::DeadLettered)
+            }
+            .emit();
         }
         match admission {
-            Admission::Direct => taken.into_iter().for_each(ContactLockGuard::release_ownership),
+            Admission::SendNow => taken.into_iter().for_each(ContactLockGuard::release_ownership),
             Admission::Queued => {
                 drop(taken);
                 self.work_available.notify_waiters();
@@ -88,12 +91,12 @@ impl FastPath for SqliteStore {
                     Some(_) if is_another_event(connection, &delivery)? => Admission::InFlight,
                     Some("delivered") => Admission::AlreadyDelivered,
                     Some("waiting" | "sending") => Admission::Queued,
-                    _ if may_send(connection, &delivery.contact)? => Admission::Direct,
+                    _ if may_send(connection, &delivery.contact)? => Admission::SendNow,
                     _ => Admission::InFlight,
                 })
             })
             .await?;
-        if admission == Admission::Direct {
+        if admission == Admission::SendNow {
             taken.release_ownership();
         }
         Ok(admission)
@@ -160,7 +163,7 @@ fn complete(
                 .execute([id])?;
             kept + forgotten
         }
-        FastPathResult::Deferred { attempts, at, reason, firm } => {
+        FastPathResult::Deferred { attempts, retry_at: at, reason, no_early_retry: firm } => {
             let changed = transaction
                 .prepare_cached(
                     "UPDATE deliveries

@@ -19,12 +19,12 @@ impl WebhookLedger for SqliteStore {
             transaction.prepare_cached("INSERT OR IGNORE INTO clay_webhooks (key) VALUES (?1)")?.execute([&webhook])?;
             match submission {
                 // A webhook that takes a row takes rows: what it answered before no longer holds.
-                Submission::Taken => transaction
+                Submission::Accepted => transaction
                     .prepare_cached(
                         "UPDATE clay_webhooks SET taken = taken + 1, refused_at = NULL, refused_status = NULL WHERE key = ?1",
                     )?
                     .execute([&webhook])?,
-                Submission::Refused(status) => transaction
+                Submission::Rejected(status) => transaction
                     .prepare_cached("UPDATE clay_webhooks SET refused_at = ?2, refused_status = ?3 WHERE key = ?1")?
                     .execute(params![webhook, now, status])?,
             };
@@ -45,7 +45,7 @@ pub fn webhook_use(connection: &Connection, key: &str) -> rusqlite::Result<Webho
             let refused_at: Option<i64> = row.get(1)?;
             let refused_status: Option<u16> = row.get(2)?;
             let taken = u64::try_from(row.get::<_, i64>(0)?).unwrap_or_default();
-            Ok(WebhookUsage { taken, refused: refused_at.map(delivery_row::time).zip(refused_status) })
+            Ok(WebhookUsage { accepted: taken, rejected: refused_at.map(delivery_row::time).zip(refused_status) })
         })
         .optional()
         .map(Option::unwrap_or_default)

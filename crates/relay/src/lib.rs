@@ -9,4 +9,4 @@ pub mod rate_limit;
 pub mod telemetry;
 
 /// The largest request that is read, in bytes: 256 KiB.
-pub const REQUEST_BYTES: usize = 256 * 1024;
+pub const MAX_REQUEST_BYTES: usize = 256 * 1024;

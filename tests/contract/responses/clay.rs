@@ -56,7 +56,7 @@ pub(crate) fn passing() -> Vec<Passing> {
 }
 
 /// Posts the webhook of a contact that was created.
-pub(crate) async fn contact_created(relay: &Relay, name: &str) {
+pub(crate) async fn post_contact_created(relay: &Relay, name: &str) {
     let answer = post(relay.base(), &format!("msg_{name}"), &contact_created(&format!("{name}@example.com"))).await;
     assert_eq!((answer.status, answer.json()["status"].as_str()), (200, Some("queued")));
 }
@@ -76,7 +76,7 @@ async fn any_2xx_from_clay_is_delivered_at_the_first_attempt() {
     let replies = [Reply::status(200), Reply::status(201), Reply::status(202), Reply::status(204), Reply::html(200)];
     for (place, reply) in replies.into_iter().enumerate() {
         far.enqueue_replies([reply]);
-        contact_created(&relay, &format!("n{place}")).await;
+        post_contact_created(&relay, &format!("n{place}")).await;
         becomes(&relay, place, json!({"state": "delivered", "attempts": 1, "reason": null})).await;
     }
     assert_eq!(far.received().len(), 5);
@@ -86,7 +86,7 @@ async fn any_2xx_from_clay_is_delivered_at_the_first_attempt() {
 async fn a_200_with_half_a_body_is_delivered_and_not_sent_again() {
     let far = MockDestination::start(Reply::TruncatedBody(200)).await;
     let relay = Relay::start(&clay(&far.url("/hook"))).await;
-    contact_created(&relay, "ada").await;
+    post_contact_created(&relay, "ada").await;
     becomes(&relay, 0, json!({"state": "delivered", "attempts": 1})).await;
     assert_eq!(far.received().len(), 1);
 }
@@ -98,11 +98,11 @@ async fn any_other_4xx_from_clay_is_a_dead_letter_with_its_reason() {
     let statuses = [400, 402, 405, 406, 409, 411, 413, 414, 415, 418, 421, 422, 423, 431, 451, 499];
     for (place, status) in statuses.into_iter().enumerate() {
         far.enqueue_replies([Reply::json(status, r#"{"message":"no"}"#)]);
-        contact_created(&relay, &format!("n{place}")).await;
+        post_contact_created(&relay, &format!("n{place}")).await;
         let dead = json!({"state": "dead", "attempts": 1, "reason": "clay_rejected", "status": status});
         becomes(&relay, place, dead).await;
     }
-    contact_created(&relay, "ada").await;
+    post_contact_created(&relay, "ada").await;
     becomes(&relay, statuses.len(), json!({"state": "delivered"})).await;
     assert_eq!(far.received().len(), statuses.len() + 1);
 }
@@ -114,7 +114,7 @@ async fn what_should_pass_at_clay_is_tried_again_until_the_row_is_taken() {
         cases.spawn(async move {
             let far = MockDestination::start(reply.clone()).await;
             let relay = Relay::start(&clay(&far.url("/hook"))).await;
-            contact_created(&relay, "ada").await;
+            post_contact_created(&relay, "ada").await;
             becomes(&relay, 0, json!({"state": "waiting", "reason": reason, "status": status})).await;
             far.set_default_reply(Reply::status(200));
             becomes(&relay, 0, json!({"state": "delivered", "reason": null, "status": null})).await;
@@ -130,7 +130,7 @@ async fn what_should_pass_at_clay_is_tried_again_until_the_row_is_taken() {
 async fn a_clay_that_is_down_gets_its_rows_when_it_is_up() {
     let down = UnusedPort::new();
     let relay = Relay::start(&clay(&down.url("/hook"))).await;
-    contact_created(&relay, "ada").await;
+    post_contact_created(&relay, "ada").await;
     becomes(&relay, 0, json!({"state": "waiting", "reason": "unreachable", "status": null})).await;
     let far = down.listen(Reply::status(200));
     becomes(&relay, 0, json!({"state": "delivered"})).await;
@@ -145,7 +145,7 @@ async fn clay_is_left_alone_for_as_many_seconds_as_it_asks_for() {
             let far = MockDestination::start(Reply::status(200)).await;
             far.enqueue_replies([Reply::status(status).with_header("Retry-After", "2")]);
             let relay = Relay::start(&clay(&far.url("/hook"))).await;
-            contact_created(&relay, "ada").await;
+            post_contact_created(&relay, "ada").await;
             becomes(&relay, 0, json!({"state": "delivered", "attempts": 2})).await;
             let wait = far.received()[1].received_at - far.received()[0].received_at;
             assert!(wait >= Duration::from_secs(2) - ROUNDING, "{status}: {wait:?}");
@@ -163,7 +163,7 @@ async fn clay_is_left_alone_until_the_date_that_it_gives() {
             let relay = Relay::start(&clay(&far.url("/hook"))).await;
             let (date, earliest) = date_in(Duration::from_secs(3));
             far.enqueue_replies([Reply::status(status).with_header("Retry-After", &date)]);
-            contact_created(&relay, "ada").await;
+            post_contact_created(&relay, "ada").await;
             becomes(&relay, 0, json!({"state": "delivered", "attempts": 2})).await;
             assert!(far.received()[1].received_at >= earliest, "{status}");
         });
@@ -181,7 +181,7 @@ async fn a_redirect_of_clay_is_never_followed() {
             let far = MockDestination::start(Reply::status(200)).await;
             far.enqueue_replies([Reply::status(status).with_header("Location", &location)]);
             let relay = Relay::start(&clay(&far.url("/hook"))).await;
-            contact_created(&relay, "ada").await;
+            post_contact_created(&relay, "ada").await;
             becomes(&relay, 0, json!({"state": "delivered", "attempts": 2})).await;
             let paths: Vec<String> = far.received().into_iter().map(|got| got.path).collect();
             assert_eq!(paths, ["/hook", "/hook"], "{status}");
@@ -197,7 +197,7 @@ async fn a_connection_to_clay_that_died_in_the_pool_is_replaced_at_once() {
     far.enqueue_replies([Reply::RespondThenReset]);
     let relay = Relay::start(&clay(&far.url("/hook"))).await;
     for (place, name) in ["ada", "bob"].into_iter().enumerate() {
-        contact_created(&relay, name).await;
+        post_contact_created(&relay, name).await;
         becomes(&relay, place, json!({"state": "delivered", "attempts": 1})).await;
     }
     assert_eq!(far.received().len(), 2);
@@ -208,9 +208,9 @@ async fn a_row_that_waits_lets_those_of_other_contacts_pass() {
     let far = MockDestination::start(Reply::status(200)).await;
     far.enqueue_replies([Reply::status(503).with_header("Retry-After", "3600")]);
     let relay = Relay::start(&clay(&far.url("/hook"))).await;
-    contact_created(&relay, "ada").await;
+    post_contact_created(&relay, "ada").await;
     becomes(&relay, 0, json!({"state": "waiting", "reason": "far_end_failed"})).await;
-    contact_created(&relay, "bob").await;
+    post_contact_created(&relay, "bob").await;
     becomes(&relay, 1, json!({"state": "delivered"})).await;
     gets(&far, 2).await;
     becomes(&relay, 0, json!({"state": "waiting", "attempts": 1})).await;
@@ -221,7 +221,7 @@ async fn an_end_that_is_down_is_asked_seldom_and_gets_everything_when_it_is_back
     let far = MockDestination::start(Reply::status(503)).await;
     let relay = Relay::start(&clay(&far.url("/hook"))).await;
     for number in 0..20 {
-        contact_created(&relay, &format!("n{number}")).await;
+        post_contact_created(&relay, &format!("n{number}")).await;
     }
     // What is under way when it goes down fails; after that, each of at most two workers asks once in ten seconds.
     gets(&far, 3).await;

@@ -5,7 +5,7 @@ use relay_testkit::mock_destination::{MockDestination, Reply};
 use relay_testkit::webhook::{contact_created, post};
 use serde_json::{Value, json};
 
-use super::clay::{becomes, clay, contact_created, gets};
+use super::clay::{becomes, clay, gets, post_contact_created};
 
 fn urls(pool: &[&MockDestination]) -> String {
     pool.iter().map(|far| far.url("/hook")).collect::<Vec<_>>().join(",")
@@ -24,7 +24,7 @@ async fn a_refused_clay_token_holds_the_rows_until_a_restart_with_the_right_one(
     let mut settings = clay(&url);
     settings.push(("CLAY_WEBHOOK_AUTH_TOKEN", "wrong"));
     let relay = Relay::start(&settings).await;
-    contact_created(&relay, "ada").await;
+    post_contact_created(&relay, "ada").await;
     let held = json!({"state": "waiting", "attempts": 1, "reason": "clay_token_rejected", "status": 401});
     becomes(&relay, 0, held).await;
     // Once, and once more after the secret was read again.
@@ -52,7 +52,7 @@ async fn a_webhook_that_takes_no_more_makes_way_for_the_next_and_is_not_asked_ag
             (MockDestination::start(Reply::status(status)).await, MockDestination::start(Reply::status(200)).await);
         let relay = Relay::start(&clay(&urls(&[&first, &second]))).await;
         for (place, name) in ["ada", "bob"].into_iter().enumerate() {
-            contact_created(&relay, name).await;
+            post_contact_created(&relay, name).await;
             becomes(&relay, place, json!({"state": "delivered", "attempts": 1, "reason": null})).await;
         }
         assert_eq!(addresses(&first), ["ada@example.com"], "{status}");
@@ -66,11 +66,11 @@ async fn a_webhook_that_takes_no_more_is_remembered_after_a_restart() {
         (MockDestination::start(Reply::status(403)).await, MockDestination::start(Reply::status(200)).await);
     let pool = urls(&[&first, &second]);
     let relay = Relay::start(&clay(&pool)).await;
-    contact_created(&relay, "ada").await;
+    post_contact_created(&relay, "ada").await;
     becomes(&relay, 0, json!({"state": "delivered"})).await;
     let (folder, _) = relay.stop().await;
     let relay = Relay::start_in(folder, &clay(&pool)).await;
-    contact_created(&relay, "bob").await;
+    post_contact_created(&relay, "bob").await;
     becomes(&relay, 1, json!({"state": "delivered"})).await;
     assert_eq!((first.received().len(), second.received().len()), (1, 2));
 }
@@ -85,7 +85,7 @@ async fn when_the_whole_pool_is_used_up_rows_are_held_until_there_is_another_web
     let relay = Relay::start(&clay(&urls(&old))).await;
     let names = ["ada", "bob", "cyd"];
     for (place, name) in names.into_iter().enumerate() {
-        contact_created(&relay, name).await;
+        post_contact_created(&relay, name).await;
         let held = json!({"state": "waiting", "attempts": 1, "reason": "clay_webhooks_exhausted"});
         becomes(&relay, place, held).await;
     }
@@ -111,7 +111,7 @@ async fn a_webhook_that_is_full_does_not_make_way_for_the_next() {
         (MockDestination::start(Reply::status(200)).await, MockDestination::start(Reply::status(200)).await);
     first.enqueue_replies([Reply::status(429), Reply::status(503)]);
     let relay = Relay::start(&clay(&urls(&[&first, &second]))).await;
-    contact_created(&relay, "ada").await;
+    post_contact_created(&relay, "ada").await;
     becomes(&relay, 0, json!({"state": "delivered", "attempts": 3})).await;
     assert!(second.received().is_empty());
 }
@@ -119,7 +119,7 @@ async fn a_webhook_that_is_full_does_not_make_way_for_the_next() {
 #[tokio::test]
 async fn rows_wait_for_a_first_webhook() {
     let relay = Relay::start(&clay("")).await;
-    contact_created(&relay, "ada").await;
+    post_contact_created(&relay, "ada").await;
     becomes(&relay, 0, json!({"state": "waiting", "reason": "no_webhook", "status": null})).await;
     let (folder, _) = relay.stop().await;
     let far = MockDestination::start(Reply::status(200)).await;

@@ -219,7 +219,7 @@ async fn errors_in_the_log_and_alarms_that_ring_are_named() {
     logs.create_log_stream().log_group_name(&group).log_stream_name("s").send().await.unwrap();
     let line = json!({"level": "ERROR", "message": "the ledger cannot be written", "x": "hidden"}).to_string();
     let fine = json!({"level": "INFO", "message": "delivered"}).to_string();
-    let event = |text: &str| InputLogEvent::builder().timestamp(now() * 1000).message(expect_str).build().unwrap();
+    let event = |text: &str| InputLogEvent::builder().timestamp(now() * 1000).message(text).build().unwrap();
     let put = logs.put_log_events().log_group_name(&group).log_stream_name("s");
     put.log_events(event(&fine)).log_events(event(&line)).send().await.unwrap();
     let said = finds(&operated, &[("function-errors", "warn")]).await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use relay::config::env::SettingError;
 use relay::destination::http_client::HttpClient;
-use relay::destination::loops::HttpLoops;
+use relay::destination::loops::HttpLoopsClient;
 use relay::ingress::clay_row::ClayRowHandler;
 use relay::ingress::schema_cache::SchemaCache;
 use relay::ports::clock::SystemClock;
@@ -30,7 +30,7 @@ const SCHEMA_TIMEOUT: Duration = Duration::from_secs(1);
 /// The handler of both functions.
 pub type AwsClayRowHandler = ClayRowHandler<
     CachedSecret<ClayToLoopsSecret, SystemClock>,
-    HttpLoops<SystemClock>,
+    HttpLoopsClient<SystemClock>,
     ContactFastPath<SystemClock>,
     Arc<DistributedRateLimiter<SystemClock>>,
     SystemClock,
@@ -51,16 +51,20 @@ pub fn build(
     let ledger = Ledger::new(table.clone()).with_contact_hash_key(shared.contact_hash_key);
     let handler = ClayRowHandler {
         secrets: CachedSecret::new(clients.secrets_manager(), secret_arn, shared.secret_ttl, SystemClock),
-        loops: HttpLoops::new(client.clone(), &shared.loops_api_url, SystemClock),
-        lane: ContactFastPath::new(SqsQueue::new(clients.clone(), queue_url, dead_letter_url), ledger, SystemClock),
-        pace: Arc::new(DistributedRateLimiter::new(
+        loops: HttpLoopsClient::new(client.clone(), &shared.loops_api_url, SystemClock),
+        fast_path: ContactFastPath::new(
+            SqsQueue::new(clients.clone(), queue_url, dead_letter_url),
+            ledger,
+            SystemClock,
+        ),
+        limiter: Arc::new(DistributedRateLimiter::new(
             DynamoLimiterStore::for_loops(table),
             shared.loops_rate,
             SystemClock,
         )),
-        ambient: SystemClock,
+        clock: SystemClock,
         contact_source: shared.contact_source,
-        properties: SchemaCache::new(shared.typed_properties),
+        schema: SchemaCache::new(shared.typed_properties),
     };
     Ok((handler, [shared.loops_api_url, clients.dynamodb_origin()]))
 }
@@ -69,8 +73,8 @@ pub fn build(
 /// then on the list is read by a task beside the rows. It goes on whenever the function runs, and no row waits for it.
 pub async fn init(handler: &AwsClayRowHandler, client: &HttpClient, [loops_url, ledger_url]: &[String; 2]) {
     warm_up(&handler.secrets, client, &[loops_url, ledger_url]).await;
-    let schema_refresher = handler.property_reader();
+    let schema_refresher = handler.schema_refresher();
     // What takes longer is read later, when a row finds it due.
     drop(tokio::time::timeout(SCHEMA_TIMEOUT, schema_refresher.refresh_if_due()).await);
-    tokio::spawn(schema_refresher.keep());
+    tokio::spawn(schema_refresher.run());
 }

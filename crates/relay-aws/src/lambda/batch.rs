@@ -190,11 +190,11 @@ impl<W: MessageWorker, A: Clock> Batch<'_, W, A> {
         }
         match self.worker.readiness() {
             // Not even begun.
-            Readiness::LeftAlone(Unavailable::CircuitOpen(retry_in)) => {
+            Readiness::Unavailable(Unavailable::CircuitOpen(retry_in)) => {
                 self.worker.park(&delivery, BlockedOn::Destination, receipt).await;
                 return Some(retry_in.max(self.receive_backoff(message)));
             }
-            Readiness::LeftAlone(Unavailable::Throttled(retry_in)) => return Some(retry_in),
+            Readiness::Unavailable(Unavailable::Throttled(retry_in)) => return Some(retry_in),
             Readiness::Ready | Readiness::HalfOpen => {}
         }
         let action = self.worker.process(&delivery, context).await;

@@ -44,14 +44,14 @@ impl<const N: usize> FunctionSettings<N> {
         required: [&'static str; N],
     ) -> Result<Self, Vec<SettingError>> {
         let mut reader = EnvReader::new(variables);
-        let shared = SharedSettings::read(&mut reader);
+        let shared = SharedSettings::from_reader(&mut reader);
         let clients = AwsClients::from_env(&mut reader, client.clone());
         let required = required.map(|name| match reader.raw(name) {
             Some(value) if !value.is_empty() => value.to_owned(),
             _ => {
                 reader.push_error(SettingError {
                     name,
-                    form: "set, as the template does",
+                    expected_format: "set, as the template does",
                     example: "the output of the stack",
                 });
                 String::new()

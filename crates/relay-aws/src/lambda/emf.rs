@@ -4,7 +4,7 @@
 //! A metric's value and the value of its dimension stand in the line under their own names, as fields of it. `_aws` says which
 //! of the fields are metrics.
 
-use relay::telemetry::event::{DeliveryEvent, Value};
+use relay::telemetry::event::{DeliveryEvent, FieldValue};
 use relay::telemetry::metric::{self, Metric};
 use serde::Serialize;
 use serde::ser::{SerializeMap as _, Serializer as _};
@@ -73,13 +73,13 @@ fn write_line(
         map.serialize_entry("message", event.message())?;
         for (name, value) in event.fields(contact) {
             match value {
-                Value::Text(text) => map.serialize_entry(name, text)?,
-                Value::Number(number) => map.serialize_entry(name, &number)?,
+                FieldValue::Text(text) => map.serialize_entry(name, text)?,
+                FieldValue::Number(number) => map.serialize_entry(name, &number)?,
             }
         }
         dimensions.push(metric::DIRECTION);
     }
-    for Metric { name, value, by: (dimension, dimension_value), .. } in metrics {
+    for Metric { name, value, dimension: (dimension, dimension_value), .. } in metrics {
         if !dimensions.contains(dimension) {
             dimensions.push(dimension);
             map.serialize_entry(dimension, dimension_value)?;
@@ -95,7 +95,7 @@ fn write_line(
 
 fn directives<'a>(namespace: &'a str, metrics: &[Metric<'_>]) -> Vec<MetricDirective<'a>> {
     let mut directives: Vec<MetricDirective<'a>> = Vec::new();
-    for Metric { name, unit, by: (dimension, _), .. } in metrics {
+    for Metric { name, unit, dimension: (dimension, _), .. } in metrics {
         let definition = MetricDefinition { name, unit: unit.as_str() };
         match directives.iter_mut().find(|known| known.dimensions == [[*dimension]]) {
             Some(directive) => directive.metrics.push(definition),
@@ -119,15 +119,14 @@ mod tests {
 
     fn delivered_event() -> DeliveryEvent<'static> {
         let pool = PoolUsageSample { webhook: "ab".to_owned(), submissions: 7, used_percent: 1 };
-        let stats = CallStats { calls: 1, far_end: Some(Duration::from_millis(5)), duplicate: false, pool: Some(pool) };
+        let stats = CallStats {
+            calls: 1,
+            last_call_duration: Some(Duration::from_millis(5)),
+            duplicate: false,
+            pool: Some(pool),
+        };
         let event = DeliveryEvent::new(Direction::LoopsToClay, Stage::Worker, EventOutcome::Delivered, "clay_1");
-        DeliveryEvent {
-            webhook_id: Some("msg_1"),
-            attempts: 1,
-            duration: Duration::from_millis(6),
-            tally: stats,
-            ..event
-        }
+        DeliveryEvent { webhook_id: Some("msg_1"), attempts: 1, duration: Duration::from_millis(6), stats, ..event }
     }
 
     fn rendered(namespace: Option<&str>, log_enabled: bool) -> Json {
@@ -138,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn one_line_tells_a_person_and_is_counted() {
+    fn rendered_line_has_log_fields_and_metrics() {
         let metrics = |dimension: &str, metrics: &[(&str, &str)]| {
             let metrics: Vec<Json> = metrics.iter().map(|(name, unit)| json!({"Name": name, "Unit": unit})).collect();
             json!({"Namespace": "stack", "Dimensions": [[dimension]], "Metrics": metrics})
@@ -156,14 +155,14 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_not_to_be_heard_is_counted_all_the_same() {
+    fn disabled_log_line_still_carries_metrics() {
         let quiet = rendered(Some("stack"), false);
         assert_eq!((quiet["delivered"].as_u64(), quiet["direction"].as_str()), (Some(1), Some("loops-to-clay")));
         assert!(quiet.get("delivery.id").is_none() && quiet.get("contact").is_none(), "{quiet}");
     }
 
     #[test]
-    fn without_a_namespace_nothing_is_counted() {
+    fn missing_namespace_renders_no_metrics() {
         assert!(rendered(None, true).get("_aws").is_none());
         assert!(
             render(&delivered_event(), None, &EmfOptions { namespace: None, log_enabled: false, timestamp: 1 })

@@ -100,14 +100,14 @@ mod tests {
     const EVENT: &str = include_str!("../../../../events/api-gateway/loops-webhook-base64.json");
 
     #[test]
-    fn a_body_is_the_bytes_that_arrived() {
+    fn parsed_request_keeps_body_bytes() {
         let request = parse_request(EVENT).unwrap();
         assert_eq!((request.method().as_str(), request.uri().path()), ("POST", "/webhooks/loops"));
         assert!(serde_json::from_slice::<serde_json::Value>(request.body()).unwrap()["eventName"].is_string());
     }
 
     #[test]
-    fn what_is_no_request_is_refused_and_breaks_nothing() {
+    fn malformed_event_is_rejected_without_panic() {
         let query = EVENT.replace("\"rawQueryString\": \"\"", "\"rawQueryString\": \"a=<b> c\"");
         assert_ne!(query, EVENT);
         let base64 = EVENT.replace("\"body\": \"", "\"body\": \"*");
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_keeps_its_status_headers_and_bytes() {
+    fn gateway_response_keeps_status_headers_and_bytes() {
         let response = Response::builder().status(202).header("x-a", "b").body(Bytes::from_static(b"\xff{")).unwrap();
         let gateway_response = serde_json::to_value(to_gateway_response(response)).unwrap();
         assert_eq!(

@@ -83,7 +83,7 @@ impl<W: Deliver, A: Clock> MessageWorker for LoopsWorker<W, A> {
             Ok(Blocker::None) => self.send(delivery, context, RetrySource::Message).await,
             Ok(Blocker::Own) => self.send(delivery, context, RetrySource::Lock).await,
             Ok(Blocker::Locked) => {
-                DeliveryEvent::for_delivery(delivery, EventOutcome::Waits).emit();
+                DeliveryEvent::for_delivery(delivery, EventOutcome::Waiting).emit();
                 MessageAction::Later
             }
             Ok(Blocker::Deferred(deferred)) => match self.send_deferred(&deferred, context).await {
@@ -233,7 +233,7 @@ async fn attempt<W: Deliver, A: Clock>(
             return MessageAction::Backoff.into();
         }
     };
-    let result = deliverer.attempt(delivery, history).await;
+    let result = deliverer.deliver(delivery, history).await;
     let waited =
         history.held_since.map(|_| BlockedOn::Operator).or(history.failing_since.map(|_| BlockedOn::Destination));
     if result == AttemptResult::Delivered {
@@ -346,6 +346,10 @@ async fn mark_in_dlq<A: Clock>(ledger: &Ledger, clock: &A, delivery: &Delivery, 
 /// Tells of a death that no attempt tells of.
 fn log_dead(delivery: &Delivery, failure: FailureInfo) {
     let FailureInfo { reason, attempts, .. } = failure;
-    DeliveryEvent { reason: Some(reason), attempts, ..DeliveryEvent::for_delivery(delivery, EventOutcome::Dead) }
-        .emit();
+    DeliveryEvent {
+        reason: Some(reason),
+        attempts,
+        ..DeliveryEvent::for_delivery(delivery, EventOutcome::DeadLettered)
+    }
+    .emit();
 }

@@ -246,7 +246,7 @@ fn is_conflict(item: &Item, delivery: &Delivery, superseded_until: Timestamp) ->
 /// How the delivery of an item died, where it is dead and that is known.
 fn prior(item: &Item) -> Option<PriorDeath> {
     let at = time_attr(item, "died_at").filter(|_| string_attr(item, "standing") == Some("dead"))?;
-    let code = string_attr(item, "reason").and_then(ReasonCode::read).unwrap_or(ReasonCode::Internal);
+    let code = string_attr(item, "reason").and_then(ReasonCode::parse).unwrap_or(ReasonCode::Internal);
     let status = number_attr(item, "last_status").and_then(|status| u16::try_from(status).ok());
     let reason = Reason { code, status: status.filter(|status| *status > 0) };
     Some(PriorDeath {

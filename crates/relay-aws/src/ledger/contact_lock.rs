@@ -152,7 +152,8 @@ impl<A: Clock> ContactFastPath<A> {
         // The letter first: what is on record is not kept again. It dies as it comes, as its letter says.
         self.queue.dead_letter(&conflicting, reason).await?;
         self.ledger.mark_dead(&conflicting, Timestamp::UNIX_EPOCH, reason, conflicting.received_at).await?;
-        DeliveryEvent { reason: Some(reason), ..DeliveryEvent::for_delivery(&conflicting, EventOutcome::Dead) }.emit();
+        DeliveryEvent { reason: Some(reason), ..DeliveryEvent::for_delivery(&conflicting, EventOutcome::DeadLettered) }
+            .emit();
         Ok(())
     }
 
@@ -172,7 +173,7 @@ impl<A: Clock> ContactFastPath<A> {
 
     async fn lock_or_enqueue(&self, delivery: &Delivery, mode: DeliveryMode) -> Result<Admission, StoreError> {
         if mode == DeliveryMode::Sync && self.lock(delivery).await? {
-            return Ok(Admission::Direct);
+            return Ok(Admission::SendNow);
         }
         self.enqueue(delivery).await.map(|()| Admission::Queued)
     }
@@ -184,7 +185,7 @@ impl<A: Clock> ContactFastPath<A> {
         let admission = match self.ledger.state(&delivery.id).await {
             Ok(Some(LedgerState::Delivered)) => Ok(Admission::AlreadyDelivered),
             Ok(Some(LedgerState::Queued)) => Ok(Admission::Queued),
-            Ok(Some(LedgerState::Sending | LedgerState::Dead) | None) if has_lock => return Ok(Admission::Direct),
+            Ok(Some(LedgerState::Sending | LedgerState::Dead) | None) if has_lock => return Ok(Admission::SendNow),
             Ok(Some(LedgerState::Sending | LedgerState::Dead) | None) => Ok(Admission::InFlight),
             Err(error) => Err(error),
         };
@@ -280,7 +281,7 @@ impl<A: Clock> FastPath for ContactFastPath<A> {
             return Ok(admission);
         }
         let admission = self.lock_if_unknown(delivery).await;
-        if !matches!(admission, Ok(Admission::Direct)) {
+        if !matches!(admission, Ok(Admission::SendNow)) {
             self.discard_record(delivery).await?;
         }
         admission
@@ -301,7 +302,7 @@ impl<A: Clock> FastPath for ContactFastPath<A> {
                 self.unlock(delivery, false).await
             }
             // Its message is not parked, so nobody shows it before its time.
-            FastPathResult::Deferred { attempts, at, reason, firm: _ } => {
+            FastPathResult::Deferred { attempts, retry_at: at, reason, no_early_retry: _ } => {
                 self.defer(delivery, Deferred { attempts, retry_at: at, reason }).await
             }
         }

@@ -22,7 +22,7 @@ pub(crate) fn add_failure(update: Update, reason: Reason) -> Update {
 /// How often each reason occurred, by an item's attributes; of the reasons that this relay knows.
 #[must_use]
 pub fn known_counts(item: &Item) -> BTreeMap<(String, Option<u16>), u64> {
-    let known = all_counts(item).filter(|(code, ..)| ReasonCode::read(code).is_some());
+    let known = all_counts(item).filter(|(code, ..)| ReasonCode::parse(code).is_some());
     known.map(|(code, status, count)| ((code.to_owned(), status), count)).collect()
 }
 
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_reason_is_read_with_its_status_and_what_is_no_count_is_passed_over() {
+    fn known_counts_skip_unknown_reasons_and_other_attributes() {
         let number = |value: &str| AttributeValue::N(value.to_owned());
         let item = Item::from([
             ("failed#far_end_failed#503".to_owned(), number("4")),

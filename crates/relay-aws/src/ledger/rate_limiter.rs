@@ -162,7 +162,7 @@ impl<A: Clock, I: LimiterStore> RateLimiter for DistributedRateLimiter<A, I> {
                 Err(error) => warn!(%error, "the pace of all cannot be read: this sandbox keeps its own"),
             }
             // It may have said meanwhile that it is full.
-            if !matches!(self.local_limiter.readiness(), Readiness::LeftAlone(Unavailable::Throttled(_))) {
+            if !matches!(self.local_limiter.readiness(), Readiness::Unavailable(Unavailable::Throttled(_))) {
                 return Ok(());
             }
         }
@@ -187,7 +187,7 @@ impl<A: Clock, I: LimiterStore> RateLimiter for DistributedRateLimiter<A, I> {
     }
 
     async fn record(&self, response: &DestinationResponse) {
-        self.local_limiter.note_outcome(response);
+        self.local_limiter.record_outcome(response);
         // What other sandboxes call is not known here: as many as the pace allows may be the relay's own.
         if let Some(duration) = response.rate_limit.and_then(|quota| quota.throttle_hint(self.max_rps)) {
             self.throttle_all(duration, Some(SLOWDOWN_PERIOD)).await;

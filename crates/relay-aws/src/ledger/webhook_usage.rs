@@ -13,8 +13,10 @@ impl WebhookLedger for Ledger {
 
     async fn record(&self, webhook: &str, submission: Submission, now: Timestamp) -> Result<(), StoreError> {
         let update = match submission {
-            Submission::Taken => Update::new("REMOVE refused_at, refused_status ADD taken :one").number_attr(":one", 1),
-            Submission::Refused(status) => Update::new("SET refused_at = :now, refused_status = :status")
+            Submission::Accepted => {
+                Update::new("REMOVE refused_at, refused_status ADD taken :one").number_attr(":one", 1)
+            }
+            Submission::Rejected(status) => Update::new("SET refused_at = :now, refused_status = :status")
                 .number_attr(":now", now.as_millisecond())
                 .number_attr(":status", i64::from(status)),
         };
@@ -28,8 +30,8 @@ pub fn webhook_usage(item: &Item) -> WebhookUsage {
     let accepted = number_attr(item, "taken").unwrap_or_default();
     let status = number_attr(item, "refused_status").and_then(|status| u16::try_from(status).ok());
     WebhookUsage {
-        taken: u64::try_from(accepted).unwrap_or_default(),
-        refused: time_attr(item, "refused_at").zip(status),
+        accepted: u64::try_from(accepted).unwrap_or_default(),
+        rejected: time_attr(item, "refused_at").zip(status),
     }
 }
 

@@ -35,7 +35,7 @@ impl AwsClients {
         let mut required = |name: &'static str, example: &'static str| match reader.raw(name) {
             Some(value) if !value.is_empty() => value.to_owned(),
             _ => {
-                reader.push_error(SettingError { name, form: "set, as Lambda does", example });
+                reader.push_error(SettingError { name, expected_format: "set, as Lambda does", example });
                 String::new()
             }
         };
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn dynamodb_is_where_its_client_asks_for_it() {
+    fn dynamodb_origin_matches_sdk_endpoint() {
         use aws_sdk_dynamodb::config::endpoint::{DefaultResolver, Params, ResolveEndpoint as _};
         for region in ["eu-west-1", "us-gov-west-1", "cn-north-1"] {
             let params = Params::builder().region(region).build().unwrap();
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn an_emulated_dynamodb_is_where_all_is_emulated() {
+    fn dynamodb_origin_follows_endpoint_override() {
         let variables = [("AWS_REGION", "eu-west-1"), ("AWS_ENDPOINT_URL", "http://127.0.0.1:5000")];
         assert_eq!(clients(&variables).dynamodb_origin(), "http://127.0.0.1:5000");
     }

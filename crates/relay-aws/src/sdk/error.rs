@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refusal_is_told_by_its_code_and_words_and_not_by_the_whole_answer() {
+    fn service_error_shows_code_and_message_without_response() {
         let error =
             SendMessageError::generic(ErrorMetadata::builder().code("AccessDenied").message("Not you.").build());
         let error = SdkError::service_error(error, "the raw answer with ada@example.com");
@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_without_an_answer_is_told_as_such() {
+    fn timeout_is_described_without_request_data() {
         let error: SdkError<SendMessageError, &str> = SdkError::timeout_error("ada@example.com");
         assert_eq!(describe(&error), "AWS did not answer in time");
     }

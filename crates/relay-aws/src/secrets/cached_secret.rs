@@ -40,13 +40,13 @@ pub trait SecretDocument: Unblocks + Sized + Send + Sync + 'static {
 
 impl SecretDocument for LoopsToClaySecret {
     fn parse(json: &str) -> Result<Self, DocumentError> {
-        Self::read(json)
+        Self::parse(json)
     }
 }
 
 impl SecretDocument for ClayToLoopsSecret {
     fn parse(json: &str) -> Result<Self, DocumentError> {
-        Self::read(json)
+        Self::parse(json)
     }
 }
 

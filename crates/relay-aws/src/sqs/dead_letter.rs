@@ -122,12 +122,12 @@ mod tests {
     }
 
     #[test]
-    fn a_letter_that_was_taken_out_outlives_the_death_that_it_tells_of() {
+    fn redriven_message_supersedes_its_own_failure() {
         assert_eq!(superseded_failures_until(&message(1000, Some(999))), at(999));
     }
 
     #[test]
-    fn a_message_without_attributes_outlives_what_was_long_before_it() {
+    fn message_without_attributes_supersedes_old_failures() {
         assert_eq!(superseded_failures_until(&message(1000, None)), at(940));
         assert_eq!(superseded_failures_until(&message(1000, Some(7))), at(940), "an old letter is no worse than none");
         assert_eq!(superseded_failures_until(&SqsMessage::default()), at(0), "what says neither outlives nothing");

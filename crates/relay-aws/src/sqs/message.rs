@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn every_delivery_comes_back_byte_for_byte() {
+    fn every_delivery_kind_round_trips_byte_for_byte() {
         for kind in [
             DeliveryKind::ClayRow { route: "contacts".to_owned(), webhook_id: "msg_\"1".to_owned() },
             DeliveryKind::LoopsContact,
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_delivery_is_not_opened() {
+    fn invalid_message_is_not_decoded() {
         let newer_version =
             encode(&delivery(DeliveryKind::LoopsContact)).unwrap().replace("\"version\":1", "\"version\":2");
         for message in ["", "{}", "null", "hello", newer_version.as_str()] {

@@ -83,19 +83,19 @@ mod tests {
     }
 
     #[test]
-    fn whatever_a_message_waits_for_it_is_not_received_too_often_within_ten_days() {
+    fn receive_limit_is_not_reached_within_ten_days() {
         assert!(earliest_expiry(|_| Duration::ZERO) >= 10 * DAY);
     }
 
     #[test]
-    fn what_waits_for_a_person_is_kept_for_ten_days() {
+    fn held_message_is_kept_for_ten_days() {
         let (start, at) = (Timestamp::UNIX_EPOCH, |passed: Duration| Timestamp::UNIX_EPOCH + passed);
         assert!(earliest_expiry(|passed| retry::held_retry_delay(start, at(passed))) >= 10 * DAY);
         assert!(!is_expired(&message(900, start), at(10 * DAY - Duration::from_secs(1))));
     }
 
     #[test]
-    fn a_message_is_given_up_before_sqs_takes_it_away() {
+    fn message_expires_before_sqs_removes_it() {
         let now = Timestamp::UNIX_EPOCH + 10 * DAY;
         assert!(is_expired(&message(950, now), now) && !is_expired(&message(949, now), now));
         assert!(is_expired(&message(30, Timestamp::UNIX_EPOCH), now));
@@ -103,12 +103,12 @@ mod tests {
     }
 
     #[test]
-    fn what_waited_for_ten_days_because_nobody_worked_is_tried() {
+    fn old_message_received_once_is_not_expired() {
         assert!(!is_expired(&message(1, Timestamp::UNIX_EPOCH), Timestamp::UNIX_EPOCH + 13 * DAY));
     }
 
     #[test]
-    fn what_fails_in_every_attempt_is_given_up_by_that_and_not_by_its_receives() {
+    fn failing_message_expires_by_age_before_receive_limit() {
         let slow_period = 770 * SLOW_DELAY;
         assert!(slow_period >= 4 * DAY, "so long are the receives from the 30th to the 800th");
     }

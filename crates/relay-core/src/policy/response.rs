@@ -6,7 +6,7 @@ use crate::delivery::ReasonCode;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CallOutcome {
     /// It answered with this status.
-    Answered(u16),
+    Responded(u16),
     /// It did not answer in time; whether it did what was asked is not known.
     TimedOut,
     /// The connection failed or broke; whether it did what was asked is not known.
@@ -76,66 +76,66 @@ pub enum AfterRefresh {
 }
 
 struct Rule {
-    meaning: ResponseClass,
+    class: ResponseClass,
     clay_worker: Decision,
-    loops_direct: Decision,
+    loops_fast_path: Decision,
     loops_worker: Decision,
 }
 
 /// The table. Clay: "webhook guide", status codes; Loops: API reference, errors and "Rate limiting".
 const RULES: [Rule; 7] = [
     Rule {
-        meaning: ResponseClass::Accepted,
+        class: ResponseClass::Accepted,
         clay_worker: Decision::Delivered,
-        loops_direct: Decision::Delivered,
+        loops_fast_path: Decision::Delivered,
         loops_worker: Decision::Delivered,
     },
     Rule {
-        meaning: ResponseClass::Duplicate,
+        class: ResponseClass::Duplicate,
         // Clay knows no keys, so this meaning does not arise there.
         clay_worker: Decision::DeadLetter,
-        loops_direct: Decision::Duplicate,
+        loops_fast_path: Decision::Duplicate,
         loops_worker: Decision::Duplicate,
     },
     Rule {
-        meaning: ResponseClass::Unauthorized,
+        class: ResponseClass::Unauthorized,
         clay_worker: Decision::RefreshSecretThen(AfterRefresh::Hold),
-        loops_direct: Decision::RefreshSecretThen(AfterRefresh::KeyRejected),
+        loops_fast_path: Decision::RefreshSecretThen(AfterRefresh::KeyRejected),
         loops_worker: Decision::RefreshSecretThen(AfterRefresh::Hold),
     },
     Rule {
-        meaning: ResponseClass::Gone,
+        class: ResponseClass::Gone,
         clay_worker: Decision::NextWebhook,
-        loops_direct: Decision::Reject,
+        loops_fast_path: Decision::Reject,
         loops_worker: Decision::DeadLetter,
     },
     Rule {
-        meaning: ResponseClass::Rejected,
+        class: ResponseClass::Rejected,
         clay_worker: Decision::DeadLetter,
-        loops_direct: Decision::Reject,
+        loops_fast_path: Decision::Reject,
         loops_worker: Decision::DeadLetter,
     },
     Rule {
-        meaning: ResponseClass::Throttled,
+        class: ResponseClass::Throttled,
         clay_worker: Decision::RetryLater,
-        loops_direct: Decision::RetryThenQueue,
+        loops_fast_path: Decision::RetryThenQueue,
         loops_worker: Decision::RetryLater,
     },
     Rule {
-        meaning: ResponseClass::Transient,
+        class: ResponseClass::Transient,
         clay_worker: Decision::RetryLater,
-        loops_direct: Decision::RetryThenQueue,
+        loops_fast_path: Decision::RetryThenQueue,
         loops_worker: Decision::RetryLater,
     },
 ];
 
 /// What an outcome means. `event`: whether the call carried an event and its key.
 #[must_use]
-pub const fn classify(outcome: CallOutcome, event: bool) -> ResponseClass {
+pub const fn classify(outcome: CallOutcome, is_event: bool) -> ResponseClass {
     match outcome {
-        CallOutcome::Answered(status) => match status {
+        CallOutcome::Responded(status) => match status {
             200..=299 => ResponseClass::Accepted,
-            409 if event => ResponseClass::Duplicate,
+            409 if is_event => ResponseClass::Duplicate,
             401 => ResponseClass::Unauthorized,
             403 | 404 | 410 => ResponseClass::Gone,
             429 => ResponseClass::Throttled,
@@ -151,12 +151,12 @@ pub const fn classify(outcome: CallOutcome, event: bool) -> ResponseClass {
 
 /// What is done with an outcome in a lane.
 #[must_use]
-pub fn decide(lane: SendPath, outcome: CallOutcome, event: bool) -> Decision {
-    let meaning = classify(outcome, event);
-    let rule = RULES.iter().find(|rule| rule.meaning == meaning);
-    match (rule, lane) {
+pub fn decide(path: SendPath, outcome: CallOutcome, is_event: bool) -> Decision {
+    let class = classify(outcome, is_event);
+    let rule = RULES.iter().find(|rule| rule.class == class);
+    match (rule, path) {
         (Some(rule), SendPath::ClayWorker) => rule.clay_worker,
-        (Some(rule), SendPath::LoopsFastPath) => rule.loops_direct,
+        (Some(rule), SendPath::LoopsFastPath) => rule.loops_fast_path,
         (Some(rule), SendPath::LoopsWorker) => rule.loops_worker,
         // Every meaning has its rule (a test counts them); what had none would be tried again, not lost.
         (None, _) => Decision::RetryLater,
@@ -165,23 +165,25 @@ pub fn decide(lane: SendPath, outcome: CallOutcome, event: bool) -> Decision {
 
 /// The word for an outcome that did not deliver, in a lane.
 #[must_use]
-pub const fn reason_for(lane: SendPath, outcome: CallOutcome) -> ReasonCode {
-    let clay = matches!(lane, SendPath::ClayWorker);
+pub const fn reason_for(path: SendPath, outcome: CallOutcome) -> ReasonCode {
+    let to_clay = matches!(path, SendPath::ClayWorker);
     match (outcome, classify(outcome, false)) {
         (CallOutcome::TimedOut, _) => ReasonCode::TimedOut,
         (CallOutcome::Unreachable, _) => ReasonCode::Unreachable,
         (CallOutcome::CertificateUntrusted, _) => ReasonCode::CertificateUntrusted,
-        (CallOutcome::Answered(_), ResponseClass::Throttled) => ReasonCode::DestinationThrottled,
-        (CallOutcome::Answered(_), ResponseClass::Unauthorized) if clay => ReasonCode::ClayTokenRejected,
-        (CallOutcome::Answered(_), ResponseClass::Unauthorized) => ReasonCode::LoopsKeyRejected,
-        (CallOutcome::Answered(_), ResponseClass::Gone) if clay => ReasonCode::ClayWebhooksExhausted,
-        (CallOutcome::Answered(_), ResponseClass::Rejected | ResponseClass::Duplicate) if clay => {
+        (CallOutcome::Responded(_), ResponseClass::Throttled) => ReasonCode::DestinationThrottled,
+        (CallOutcome::Responded(_), ResponseClass::Unauthorized) if to_clay => ReasonCode::ClayTokenRejected,
+        (CallOutcome::Responded(_), ResponseClass::Unauthorized) => ReasonCode::LoopsKeyRejected,
+        (CallOutcome::Responded(_), ResponseClass::Gone) if to_clay => ReasonCode::ClayWebhooksExhausted,
+        (CallOutcome::Responded(_), ResponseClass::Rejected | ResponseClass::Duplicate) if to_clay => {
             ReasonCode::ClayRejected
         }
-        (CallOutcome::Answered(_), ResponseClass::Rejected | ResponseClass::Gone | ResponseClass::Duplicate) => {
+        (CallOutcome::Responded(_), ResponseClass::Rejected | ResponseClass::Gone | ResponseClass::Duplicate) => {
             ReasonCode::LoopsRejected
         }
-        (CallOutcome::Answered(_), ResponseClass::Accepted | ResponseClass::Transient) => ReasonCode::DestinationFailed,
+        (CallOutcome::Responded(_), ResponseClass::Accepted | ResponseClass::Transient) => {
+            ReasonCode::DestinationFailed
+        }
     }
 }
 
@@ -200,63 +202,67 @@ mod tests {
 
     const EVERY_STATUS: std::ops::Range<u16> = 100..1000;
 
-    fn of(lane: SendPath, status: u16) -> Decision {
-        decide(lane, CallOutcome::Answered(status), false)
+    fn decide_status(path: SendPath, status: u16) -> Decision {
+        decide(path, CallOutcome::Responded(status), false)
     }
 
     #[test]
-    fn every_meaning_has_one_rule() {
+    fn response_class_has_exactly_one_rule() {
         for status in EVERY_STATUS {
             for event in [false, true] {
-                let meaning = classify(CallOutcome::Answered(status), event);
-                assert_eq!(RULES.iter().filter(|rule| rule.meaning == meaning).count(), 1, "{status}");
+                let class = classify(CallOutcome::Responded(status), event);
+                assert_eq!(RULES.iter().filter(|rule| rule.class == class).count(), 1, "{status}");
             }
         }
     }
 
     #[test]
-    fn only_2xx_and_a_repeated_event_count_as_delivered() {
+    fn only_2xx_or_event_conflict_is_delivered_or_duplicate() {
         for status in EVERY_STATUS {
-            for lane in [SendPath::ClayWorker, SendPath::LoopsFastPath, SendPath::LoopsWorker] {
-                assert_eq!(of(lane, status) == Decision::Delivered, (200..300).contains(&status), "{status}");
-                assert_ne!(of(lane, status), Decision::Duplicate, "{status}");
+            for path in [SendPath::ClayWorker, SendPath::LoopsFastPath, SendPath::LoopsWorker] {
+                assert_eq!(
+                    decide_status(path, status) == Decision::Delivered,
+                    (200..300).contains(&status),
+                    "{status}"
+                );
+                assert_ne!(decide_status(path, status), Decision::Duplicate, "{status}");
             }
         }
-        for lane in [SendPath::LoopsFastPath, SendPath::LoopsWorker] {
-            assert_eq!(decide(lane, CallOutcome::Answered(409), true), Decision::Duplicate);
+        for path in [SendPath::LoopsFastPath, SendPath::LoopsWorker] {
+            assert_eq!(decide(path, CallOutcome::Responded(409), true), Decision::Duplicate);
         }
     }
 
     #[test]
-    fn a_refused_key_is_read_again_first() {
-        assert_eq!(of(SendPath::ClayWorker, 401), Decision::RefreshSecretThen(AfterRefresh::Hold));
-        assert_eq!(of(SendPath::LoopsWorker, 401), Decision::RefreshSecretThen(AfterRefresh::Hold));
-        assert_eq!(of(SendPath::LoopsFastPath, 401), Decision::RefreshSecretThen(AfterRefresh::KeyRejected));
+    fn unauthorized_key_refreshes_secret_first() {
+        assert_eq!(decide_status(SendPath::ClayWorker, 401), Decision::RefreshSecretThen(AfterRefresh::Hold));
+        assert_eq!(decide_status(SendPath::LoopsWorker, 401), Decision::RefreshSecretThen(AfterRefresh::Hold));
+        assert_eq!(decide_status(SendPath::LoopsFastPath, 401), Decision::RefreshSecretThen(AfterRefresh::KeyRejected));
     }
 
     #[test]
-    fn a_used_up_webhook_makes_way_for_the_next() {
+    fn exhausted_clay_webhook_moves_to_next() {
         for status in [403, 404, 410] {
-            assert_eq!(of(SendPath::ClayWorker, status), Decision::NextWebhook);
-            assert_eq!(of(SendPath::LoopsFastPath, status), Decision::Reject);
-            assert_eq!(of(SendPath::LoopsWorker, status), Decision::DeadLetter);
+            assert_eq!(decide_status(SendPath::ClayWorker, status), Decision::NextWebhook);
+            assert_eq!(decide_status(SendPath::LoopsFastPath, status), Decision::Reject);
+            assert_eq!(decide_status(SendPath::LoopsWorker, status), Decision::DeadLetter);
         }
     }
 
     #[test]
-    fn any_other_refusal_is_final() {
+    fn other_4xx_is_permanent_rejection() {
         for status in (400..500).filter(|status| ![401, 403, 404, 408, 410, 425, 429].contains(status)) {
-            assert_eq!(of(SendPath::ClayWorker, status), Decision::DeadLetter, "{status}");
-            assert_eq!(of(SendPath::LoopsFastPath, status), Decision::Reject, "{status}");
-            assert_eq!(of(SendPath::LoopsWorker, status), Decision::DeadLetter, "{status}");
+            assert_eq!(decide_status(SendPath::ClayWorker, status), Decision::DeadLetter, "{status}");
+            assert_eq!(decide_status(SendPath::LoopsFastPath, status), Decision::Reject, "{status}");
+            assert_eq!(decide_status(SendPath::LoopsWorker, status), Decision::DeadLetter, "{status}");
         }
     }
 
     #[test]
-    fn what_should_pass_is_tried_again() {
-        let passing = (300..400).chain(500..600).chain([408, 425, 429]).map(CallOutcome::Answered);
+    fn transient_outcome_is_retried() {
+        let transient = (300..400).chain(500..600).chain([408, 425, 429]).map(CallOutcome::Responded);
         for outcome in
-            passing.chain([CallOutcome::TimedOut, CallOutcome::Unreachable, CallOutcome::CertificateUntrusted])
+            transient.chain([CallOutcome::TimedOut, CallOutcome::Unreachable, CallOutcome::CertificateUntrusted])
         {
             assert_eq!(decide(SendPath::ClayWorker, outcome, false), Decision::RetryLater, "{outcome:?}");
             assert_eq!(decide(SendPath::LoopsWorker, outcome, true), Decision::RetryLater, "{outcome:?}");
@@ -265,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_reaches_clay_with_a_status_that_it_does_not_retry() {
+    fn rejection_status_for_clay_is_not_retryable() {
         for status in 400..500 {
             assert!([400, 404, 409, 422].contains(&status_for_clay(status)), "{status}");
         }

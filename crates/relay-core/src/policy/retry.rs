@@ -22,8 +22,8 @@ const HELD_FAST_DELAY: Duration = Duration::from_secs(60);
 /// The wait before the attempt after `attempts` failed ones (at least one): as long as the far end asked for, else
 /// exponential with full jitter, from 1 s to 15 min. `random` is in 0..1.
 #[must_use]
-pub fn retry_delay(attempts: u32, asked: Option<Duration>, random: f64) -> Duration {
-    if let Some(asked) = asked {
+pub fn retry_delay(attempts: u32, retry_after: Option<Duration>, random: f64) -> Duration {
+    if let Some(asked) = retry_after {
         return asked.clamp(MIN_DELAY, MAX_RETRY_AFTER);
     }
     let ceiling = Duration::from_secs(1_u64 << attempts.min(20)).min(MAX_DELAY);
@@ -79,8 +79,8 @@ pub fn retry_or_dead_letter(
 
 /// Whether the time of the next attempt is the far end's wish, which no other delivery that gets through ends.
 #[must_use]
-pub const fn pins_next_attempt(asked: Option<Duration>, reason: Reason) -> bool {
-    asked.is_some() || matches!(reason.code, ReasonCode::DestinationThrottled)
+pub const fn pins_next_attempt(retry_after: Option<Duration>, reason: Reason) -> bool {
+    retry_after.is_some() || matches!(reason.code, ReasonCode::DestinationThrottled)
 }
 
 /// What becomes of a delivery that a person has to make possible.
@@ -94,9 +94,9 @@ pub fn hold(history: AttemptHistory, reason: Reason, now: Timestamp) -> AttemptR
 
 /// That long after a moment.
 #[must_use]
-pub fn add_saturating(now: Timestamp, wait: Duration) -> Timestamp {
+pub fn add_saturating(now: Timestamp, delay: Duration) -> Timestamp {
     // Waits are an hour at the most, so only the end of time itself has no such moment.
-    now.checked_add(wait).unwrap_or(Timestamp::MAX)
+    now.checked_add(delay).unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]
@@ -105,70 +105,75 @@ mod tests {
 
     use super::*;
 
-    fn at(second: i64) -> Timestamp {
+    fn unix_time(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
     }
 
     #[test]
-    fn waits_grow_to_a_quarter_of_an_hour() {
-        let longest: Vec<u64> = (1..=12).map(|attempts| retry_delay(attempts, None, 1.0).as_secs()).collect();
-        assert_eq!(longest, [2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900, 900]);
+    fn retry_delay_grows_to_fifteen_minutes() {
+        let max_delays: Vec<u64> = (1..=12).map(|attempts| retry_delay(attempts, None, 1.0).as_secs()).collect();
+        assert_eq!(max_delays, [2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900, 900]);
     }
 
     #[test]
-    fn jitter_is_full_but_for_the_first_second() {
+    fn retry_delay_has_full_jitter_above_one_second() {
         assert_eq!(retry_delay(9, None, 0.0), Duration::from_secs(1));
     }
 
     #[test]
-    fn what_the_far_end_asks_for_is_obeyed_up_to_an_hour() {
+    fn retry_after_is_honoured_up_to_one_hour() {
         assert_eq!(retry_delay(1, Some(Duration::from_secs(120)), 0.5), Duration::from_secs(120));
         assert_eq!(retry_delay(1, Some(Duration::from_secs(9000)), 0.5), Duration::from_secs(3600));
         assert_eq!(retry_delay(1, Some(Duration::ZERO), 0.5), Duration::from_secs(1));
     }
 
     #[test]
-    fn only_a_time_that_the_far_end_asked_for_is_firm() {
-        let firm = |code, asked| {
-            let later =
-                retry_or_dead_letter(AttemptHistory::default(), Reason::without_status(code), asked, at(0), 0.5);
-            matches!(later, AttemptResult::RetryAt { no_early_retry: true, .. })
+    fn only_destination_requested_delay_pins_next_attempt() {
+        let is_pinned = |code, retry_after| {
+            let result = retry_or_dead_letter(
+                AttemptHistory::default(),
+                Reason::without_status(code),
+                retry_after,
+                unix_time(0),
+                0.5,
+            );
+            matches!(result, AttemptResult::RetryAt { no_early_retry: true, .. })
         };
-        assert!(firm(ReasonCode::DestinationFailed, Some(Duration::from_secs(600))));
-        assert!(firm(ReasonCode::DestinationThrottled, None), "its limit is per second");
-        assert!(!firm(ReasonCode::DestinationFailed, None));
+        assert!(is_pinned(ReasonCode::DestinationFailed, Some(Duration::from_secs(600))));
+        assert!(is_pinned(ReasonCode::DestinationThrottled, None), "its limit is per second");
+        assert!(!is_pinned(ReasonCode::DestinationFailed, None));
     }
 
     #[test]
-    fn retry_after_is_seconds_or_a_date() {
-        let now = at(784_111_777);
+    fn retry_after_header_is_seconds_or_http_date() {
+        let now = unix_time(784_111_777);
         assert_eq!(parse_retry_after("7", now), Some(Duration::from_secs(7)));
         assert_eq!(parse_retry_after("Sun, 06 Nov 1994 08:50:07 GMT", now), Some(Duration::from_secs(30)));
         assert_eq!(parse_retry_after("Sun, 06 Nov 1994 08:00:00 GMT", now), Some(Duration::ZERO));
         assert_eq!(parse_retry_after("99999999", now), Some(Duration::from_secs(3600)));
-        for nonsense in ["soon", "-1", "1.5", ""] {
-            assert_eq!(parse_retry_after(nonsense, now), None, "{nonsense}");
+        for invalid in ["soon", "-1", "1.5", ""] {
+            assert_eq!(parse_retry_after(invalid, now), None, "{invalid}");
         }
     }
 
     #[test]
-    fn a_failure_is_given_up_after_more_than_three_days() {
-        assert!(!is_expired(at(0), at(3 * 86_400)));
-        assert!(is_expired(at(0), at(4 * 86_400)));
+    fn failing_delivery_expires_after_four_days() {
+        assert!(!is_expired(unix_time(0), unix_time(3 * 86_400)));
+        assert!(is_expired(unix_time(0), unix_time(4 * 86_400)));
     }
 
     #[test]
-    fn what_is_held_is_tried_every_minute_then_every_quarter_of_an_hour() {
-        assert_eq!(held_retry_delay(at(0), at(0)), Duration::from_secs(60));
-        assert_eq!(held_retry_delay(at(0), at(899)), Duration::from_secs(60));
-        assert_eq!(held_retry_delay(at(0), at(900)), Duration::from_secs(900));
+    fn held_retry_delay_is_one_minute_then_fifteen() {
+        assert_eq!(held_retry_delay(unix_time(0), unix_time(0)), Duration::from_secs(60));
+        assert_eq!(held_retry_delay(unix_time(0), unix_time(899)), Duration::from_secs(60));
+        assert_eq!(held_retry_delay(unix_time(0), unix_time(900)), Duration::from_secs(900));
     }
 
     proptest! {
         #[test]
-        fn every_wait_is_between_a_second_and_an_hour(attempts in any::<u32>(), asked in prop::option::of(any::<u64>()), random in any::<f64>()) {
-            let wait = retry_delay(attempts, asked.map(Duration::from_secs), if random.is_nan() { 0.0 } else { random });
-            prop_assert!(wait >= Duration::from_secs(1) && wait <= Duration::from_secs(3600));
+        fn retry_delay_is_between_one_second_and_one_hour(attempts in any::<u32>(), retry_after in prop::option::of(any::<u64>()), random in any::<f64>()) {
+            let delay = retry_delay(attempts, retry_after.map(Duration::from_secs), if random.is_nan() { 0.0 } else { random });
+            prop_assert!(delay >= Duration::from_secs(1) && delay <= Duration::from_secs(3600));
         }
     }
 }

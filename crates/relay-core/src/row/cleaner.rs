@@ -18,143 +18,142 @@ pub(super) struct RowCleaner<'a> {
     kind: RowKind,
     options: RowOptions,
     /// What is known of the account's properties, if anything is.
-    properties: Option<&'a ContactSchema>,
+    schema: Option<&'a ContactSchema>,
     fields: Map<String, Value>,
     adjusted: Vec<String>,
-    problems: FieldErrors,
+    errors: FieldErrors,
 }
 
 impl<'a> RowCleaner<'a> {
-    pub(super) fn new(kind: RowKind, options: RowOptions, properties: Option<&'a ContactSchema>) -> Self {
-        Self { kind, options, properties, fields: Map::new(), adjusted: Vec::new(), problems: FieldErrors::default() }
+    pub(super) fn new(kind: RowKind, options: RowOptions, schema: Option<&'a ContactSchema>) -> Self {
+        Self { kind, options, schema, fields: Map::new(), adjusted: Vec::new(), errors: FieldErrors::default() }
     }
 
     /// Cleans one field by the rule for its name.
     pub(super) fn clean_field(&mut self, name: String, value: Value) {
-        let outcome = match (name.as_str(), self.kind) {
-            ("email", _) => fields::email(value),
-            ("userId", _) => fields::user_id(value),
-            ("eventName", kind) => fields::event_name(kind, value, self.options),
-            ("subscribed", _) => fields::subscribed(value, self.options),
-            ("mailingLists", _) => self.mailing_lists(value),
-            ("eventProperties", RowKind::Event) => self.event_properties(value),
-            _ => self.property(&name, value),
+        let result = match (name.as_str(), self.kind) {
+            ("email", _) => fields::clean_email(value),
+            ("userId", _) => fields::clean_user_id(value),
+            ("eventName", kind) => fields::clean_event_name(kind, value, self.options),
+            ("subscribed", _) => fields::clean_subscribed(value, self.options),
+            ("mailingLists", _) => self.clean_mailing_lists(value),
+            ("eventProperties", RowKind::Event) => self.clean_event_properties(value),
+            _ => self.clean_property(&name, value),
         };
-        if let Some(value) = self.apply(&name, outcome) {
+        if let Some(value) = self.apply(&name, result) {
             self.fields.insert(name, value);
         }
     }
 
     /// Notes a row that is about nobody. A field that was refused is told of already.
-    pub(super) fn require_a_contact(&mut self) {
-        let known =
-            |name| self.fields.contains_key(name) || self.problems.contains(name) || self.problems.suggests(name);
-        if !known("email") && !known("userId") {
-            self.problems.push("email", FieldError::MissingIdentity);
+    pub(super) fn require_identity(&mut self) {
+        let handled = |name| self.fields.contains_key(name) || self.errors.contains(name) || self.errors.suggests(name);
+        if !handled("email") && !handled("userId") {
+            self.errors.push("email", FieldError::MissingIdentity);
         }
     }
 
     /// Notes an event that has no name.
-    pub(super) fn require_an_event_name(&mut self) {
-        let known = self.fields.contains_key("eventName") || self.problems.contains("eventName");
-        if self.kind == RowKind::Event && !known {
-            self.problems.push("eventName", FieldError::NoEventName);
+    pub(super) fn require_event_name(&mut self) {
+        let handled = self.fields.contains_key("eventName") || self.errors.contains("eventName");
+        if self.kind == RowKind::Event && !handled {
+            self.errors.push("eventName", FieldError::MissingEventName);
         }
     }
 
     /// The fields to send, and the names of those that were left out or cut.
     pub(super) fn into_parts(self) -> Result<(Map<String, Value>, Vec<String>), RequestError> {
-        match self.problems.refusal() {
-            Some(refusal) => Err(refusal),
+        match self.errors.to_request_error() {
+            Some(error) => Err(error),
             None => Ok((self.fields, self.adjusted)),
         }
     }
 
     /// What is sent of a value, once it is noted what was done with it.
-    fn apply(&mut self, path: &str, outcome: Result<Cleaned, FieldError>) -> Option<Value> {
-        match outcome {
+    fn apply(&mut self, path: &str, result: Result<Cleaned, FieldError>) -> Option<Value> {
+        match result {
             Ok(Cleaned::Send(value)) => return Some(value),
-            Ok(Cleaned::Cut(value)) => {
+            Ok(Cleaned::SendTruncated(value)) => {
                 self.adjusted.push(display_name(path));
                 return Some(value);
             }
-            Ok(Cleaned::LeaveOut) => self.adjusted.push(display_name(path)),
-            Err(problem) => self.problems.push(path, problem),
+            Ok(Cleaned::Omit) => self.adjusted.push(display_name(path)),
+            Err(error) => self.errors.push(path, error),
         }
         None
     }
 
     /// A property of the contact: by the rules for all values, and of the type that it has in Loops, where that is known.
-    fn property(&self, name: &str, value: Value) -> Result<Cleaned, FieldError> {
-        let (expected, meant) = match self.properties {
-            Some(properties) => (properties.type_of(name), properties.suggest(name)),
+    fn clean_property(&self, name: &str, value: Value) -> Result<Cleaned, FieldError> {
+        let (expected, suggestion) = match self.schema {
+            Some(schema) => (schema.type_of(name), schema.suggest(name)),
             None => (None, None),
         };
-        if let Some(meant) = meant
+        if let Some(suggestion) = suggestion
             && values::require_value(name, value.clone())?.is_some()
         {
-            return Err(FieldError::Misspelt(display_name(meant)));
+            return Err(FieldError::Misspelt(display_name(suggestion)));
         }
-        let outcome = values::clean_named(name, name, value, self.options)?;
+        let cleaned = values::clean_named(name, name, value, self.options)?;
         match expected {
-            Some(expected) => coerce::coerce(name, outcome, expected),
-            None => Ok(outcome),
+            Some(expected) => coerce::coerce(name, cleaned, expected),
+            None => Ok(cleaned),
         }
     }
 
     /// `eventProperties`: an object whose values follow the same rules as the row's.
-    fn event_properties(&mut self, value: Value) -> Result<Cleaned, FieldError> {
+    fn clean_event_properties(&mut self, value: Value) -> Result<Cleaned, FieldError> {
         let properties = match values::require_value("eventProperties", value)? {
-            None => return Ok(values::blank(self.options)),
+            None => return Ok(values::clean_blank(self.options)),
             Some(Value::Object(properties)) => properties,
-            Some(other) => return Err(FieldError::NotProperties(RedactedValue::of("eventProperties", &other))),
+            Some(other) => return Err(FieldError::NotProperties(RedactedValue::new("eventProperties", &other))),
         };
-        let mut kept = Map::new();
+        let mut cleaned = Map::new();
         for (name, value) in properties {
             let path = format!("eventProperties.{name}");
-            let outcome = values::clean_named(&path, &name, value, self.options);
-            if let Some(value) = self.apply(&path, outcome) {
-                kept.insert(name, value);
+            let result = values::clean_named(&path, &name, value, self.options);
+            if let Some(value) = self.apply(&path, result) {
+                cleaned.insert(name, value);
             }
         }
-        Ok(non_empty(kept))
+        Ok(non_empty(cleaned))
     }
 
     /// `mailingLists`: an object of booleans (Loops API reference, "Update a contact"), or a list of ids to add to.
-    fn mailing_lists(&mut self, value: Value) -> Result<Cleaned, FieldError> {
+    fn clean_mailing_lists(&mut self, value: Value) -> Result<Cleaned, FieldError> {
         match fields::reject_unresolved_column("mailingLists", value)? {
-            None => Ok(values::blank(self.options)),
+            None => Ok(values::clean_blank(self.options)),
             Some(Value::Object(lists)) => Ok(self.parse_list_flags(lists)),
             Some(Value::Array(ids)) => Ok(self.parse_list_ids(ids)),
-            Some(other) => Err(FieldError::NotMailingLists(RedactedValue::of("mailingLists", &other))),
+            Some(other) => Err(FieldError::NotMailingLists(RedactedValue::new("mailingLists", &other))),
         }
     }
 
     fn parse_list_flags(&mut self, lists: Map<String, Value>) -> Cleaned {
-        let mut kept = Map::new();
+        let mut flags = Map::new();
         for (id, flag) in lists {
             let path = list_path(&id);
-            let outcome = list_flag(&path, &id, flag);
-            if let Some(flag) = self.apply(&path, outcome) {
-                kept.insert(id.trim().to_owned(), flag);
+            let result = parse_list_flag(&path, &id, flag);
+            if let Some(flag) = self.apply(&path, result) {
+                flags.insert(id.trim().to_owned(), flag);
             }
         }
-        non_empty(kept)
+        non_empty(flags)
     }
 
     fn parse_list_ids(&mut self, ids: Vec<Value>) -> Cleaned {
-        let mut kept = Map::new();
+        let mut flags = Map::new();
         for id in ids {
-            let blank = list_path(id.as_str().unwrap_or_default());
-            match list_id(id) {
+            let blank_path = list_path(id.as_str().unwrap_or_default());
+            match parse_list_id(id) {
                 // What is blank in the same way is named once, as it would be in an object.
-                Ok(None) if self.adjusted.contains(&blank) => {}
-                Ok(None) => self.adjusted.push(blank),
-                Ok(Some(id)) => drop(kept.insert(id, true.into())),
-                Err(problem) => self.problems.push("mailingLists", problem),
+                Ok(None) if self.adjusted.contains(&blank_path) => {}
+                Ok(None) => self.adjusted.push(blank_path),
+                Ok(Some(id)) => drop(flags.insert(id, true.into())),
+                Err(error) => self.errors.push("mailingLists", error),
             }
         }
-        non_empty(kept)
+        non_empty(flags)
     }
 }
 
@@ -164,31 +163,31 @@ fn list_path(id: &str) -> String {
 }
 
 /// Whether the contact is to be in a list. A blank does not say, and is never sent: Loops takes booleans only.
-fn list_flag(path: &str, id: &str, flag: Value) -> Result<Cleaned, FieldError> {
-    if list_id(id.into())?.is_none() {
-        return Ok(Cleaned::LeaveOut);
+fn parse_list_flag(path: &str, id: &str, flag: Value) -> Result<Cleaned, FieldError> {
+    if parse_list_id(id.into())?.is_none() {
+        return Ok(Cleaned::Omit);
     }
     match fields::reject_unresolved_column(path, flag)? {
-        None => Ok(Cleaned::LeaveOut),
-        Some(flag) => Ok(Cleaned::Send(values::boolean(path, &flag)?.into())),
+        None => Ok(Cleaned::Omit),
+        Some(flag) => Ok(Cleaned::Send(values::parse_boolean(path, &flag)?.into())),
     }
 }
 
 /// The id of a list, unless it is blank. It is never cut: a part of it would be another list.
-fn list_id(id: Value) -> Result<Option<String>, FieldError> {
+fn parse_list_id(id: Value) -> Result<Option<String>, FieldError> {
     match values::require_value("mailingLists", id)? {
         None => Ok(None),
         Some(Value::String(id)) => {
             let id = id.trim();
-            values::check_len(id).map_err(FieldError::TooLongForAName)?;
+            values::check_len(id).map_err(FieldError::TooLongToTruncate)?;
             Ok(Some(id.to_owned()))
         }
         Some(other) => Err(FieldError::NotAListId(json_type_name(&other))),
     }
 }
 
-fn non_empty(kept: Map<String, Value>) -> Cleaned {
-    if kept.is_empty() { Cleaned::LeaveOut } else { Cleaned::Send(Value::Object(kept)) }
+fn non_empty(fields: Map<String, Value>) -> Cleaned {
+    if fields.is_empty() { Cleaned::Omit } else { Cleaned::Send(Value::Object(fields)) }
 }
 
 #[cfg(test)]
@@ -199,16 +198,16 @@ mod tests {
 
     /// What is sent of one field, or the code and the name with which it is refused.
     fn cleaned(name: &str, value: &str) -> Result<Option<String>, (ErrorCode, String)> {
-        let mut cleaning = RowCleaner::new(RowKind::Event, RowOptions::default(), None);
-        cleaning.clean_field(name.to_owned(), lenient_json::parse_lenient(value).unwrap());
-        match cleaning.into_parts() {
+        let mut cleaner = RowCleaner::new(RowKind::Event, RowOptions::default(), None);
+        cleaner.clean_field(name.to_owned(), lenient_json::parse_lenient(value).unwrap());
+        match cleaner.into_parts() {
             Ok((fields, _)) => Ok(fields.get(name).map(Value::to_string)),
-            Err(refusal) => Err((refusal.code(), refusal.field().unwrap_or_default().to_owned())),
+            Err(error) => Err((error.code(), error.field().unwrap_or_default().to_owned())),
         }
     }
 
     #[test]
-    fn mailing_lists_become_an_object_of_booleans() {
+    fn mailing_lists_are_cleaned_to_object_of_booleans() {
         for (json, expected) in [
             (r#"{"a":true,"b":" False","c":"","d":null}"#, Some(r#"{"a":true,"b":false}"#)),
             (r#"["a"," b ","",null,"a"]"#, Some(r#"{"a":true,"b":true}"#)),
@@ -224,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_that_are_blank_are_named_in_either_form() {
+    fn blank_list_ids_are_reported_as_adjusted() {
         for (value, expected) in [
             (
                 r#"{"a":true," ":true,"undefined":true,"b":""}"#,
@@ -232,14 +231,14 @@ mod tests {
             ),
             (r#"["a"," ","undefined",null,""]"#, &["mailingLists.", "mailingLists.undefined"]),
         ] {
-            let mut cleaning = RowCleaner::new(RowKind::Contact, RowOptions::default(), None);
-            cleaning.clean_field("mailingLists".to_owned(), lenient_json::parse_lenient(value).unwrap());
-            assert_eq!(cleaning.into_parts().unwrap().1, expected, "{value}");
+            let mut cleaner = RowCleaner::new(RowKind::Contact, RowOptions::default(), None);
+            cleaner.clean_field("mailingLists".to_owned(), lenient_json::parse_lenient(value).unwrap());
+            assert_eq!(cleaner.into_parts().unwrap().1, expected, "{value}");
         }
     }
 
     #[test]
-    fn mailing_lists_that_say_nothing_clear_are_refused() {
+    fn ambiguous_mailing_lists_are_rejected() {
         for (json, code, field) in [
             (r#"{"a":"yes"}"#, ErrorCode::InvalidField, "mailingLists.a"),
             (r#"{"a":1}"#, ErrorCode::InvalidField, "mailingLists.a"),
@@ -260,16 +259,16 @@ mod tests {
     }
 
     #[test]
-    fn the_id_of_a_list_is_never_cut() {
+    fn list_id_is_never_truncated() {
         let id = "l".repeat(499);
-        let refused = |field: &str| Err((ErrorCode::ValueTooLong, field.to_owned()));
-        assert_eq!(cleaned("mailingLists", &format!(r#"["{id}"]"#)), refused("mailingLists"));
+        let too_long = |field: &str| Err((ErrorCode::ValueTooLong, field.to_owned()));
+        assert_eq!(cleaned("mailingLists", &format!(r#"["{id}"]"#)), too_long("mailingLists"));
         let field = display_name(&format!("mailingLists.{id}"));
-        assert_eq!(cleaned("mailingLists", &format!(r#"{{"{id}":true}}"#)), refused(&field));
+        assert_eq!(cleaned("mailingLists", &format!(r#"{{"{id}":true}}"#)), too_long(&field));
     }
 
     #[test]
-    fn event_properties_follow_the_rules_of_the_row_and_know_no_names() {
+    fn event_properties_follow_row_rules_without_special_names() {
         for (json, expected) in [
             (r#"{"plan":"pro","n":1E5}"#, Some(r#"{"plan":"pro","n":1E5}"#)),
             (
@@ -286,17 +285,17 @@ mod tests {
     }
 
     #[test]
-    fn the_name_of_an_event_property_has_at_most_498_characters() {
+    fn event_property_name_over_498_characters_is_rejected() {
         let longest = format!(r#"{{"{}":1}}"#, "n".repeat(498));
         assert_eq!(cleaned("eventProperties", &longest), Ok(Some(longest)));
         let longer = "n".repeat(499);
-        let refused = cleaned("eventProperties", &format!(r#"{{"{longer}":1}}"#));
-        assert_eq!(refused, Err((ErrorCode::ValueTooLong, display_name(&format!("eventProperties.{longer}")))));
+        let result = cleaned("eventProperties", &format!(r#"{{"{longer}":1}}"#));
+        assert_eq!(result, Err((ErrorCode::ValueTooLong, display_name(&format!("eventProperties.{longer}")))));
         assert_eq!(cleaned("eventProperties", &format!(r#"{{"{longer}":""}}"#)), Ok(None));
     }
 
     #[test]
-    fn event_properties_are_a_flat_object() {
+    fn event_properties_must_be_flat_object() {
         for (json, code, field) in [
             (r#"{"plan":[]}"#, ErrorCode::InvalidField, "eventProperties.plan"),
             (r#"{"plan":{}}"#, ErrorCode::InvalidField, "eventProperties.plan"),

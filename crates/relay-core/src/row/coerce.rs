@@ -19,34 +19,36 @@ const MIN_EPOCH_MILLIS: u64 = 100_000_000_000;
 const EPOCH: DateTime = civil::date(1970, 1, 1).at(0, 0, 0, 0);
 
 /// What is sent of a value for a property of that type.
-pub(super) fn coerce(field: &str, outcome: Cleaned, expected: PropertyType) -> Result<Cleaned, FieldError> {
-    let (Cleaned::Send(value) | Cleaned::Cut(value)) = &outcome else {
-        return Ok(outcome);
+pub(super) fn coerce(field: &str, cleaned: Cleaned, expected: PropertyType) -> Result<Cleaned, FieldError> {
+    let (Cleaned::Send(value) | Cleaned::SendTruncated(value)) = &cleaned else {
+        return Ok(cleaned);
     };
-    let wrong = || FieldError::WrongType(RedactedValue::of(field, value), expected);
-    let fitting = match (expected, value) {
-        (PropertyType::Text, Value::Number(_) | Value::Bool(_)) => Some(text(value)?),
-        (PropertyType::Date, Value::Number(number)) if is_too_short_for_millis(number.as_str()) => return Err(wrong()),
+    let wrong_type = || FieldError::WrongType(RedactedValue::new(field, value), expected);
+    let coerced = match (expected, value) {
+        (PropertyType::Text, Value::Number(_) | Value::Bool(_)) => Some(to_text(value)?),
+        (PropertyType::Date, Value::Number(number)) if is_too_short_for_millis(number.as_str()) => {
+            return Err(wrong_type());
+        }
         (_, Value::Null)
         | (PropertyType::Text | PropertyType::Other, _)
         | (PropertyType::Number | PropertyType::Date, Value::Number(_)) => None,
-        (PropertyType::Boolean, value) => Some(values::boolean(field, value).map_err(|_| wrong())?.into()),
-        (PropertyType::Number, Value::String(text)) => Some(Value::Number(number(text).ok_or_else(wrong)?)),
-        (PropertyType::Date, Value::String(text)) => Some(date(text).ok_or_else(wrong)?),
-        (PropertyType::Number | PropertyType::Date, _) => return Err(wrong()),
+        (PropertyType::Boolean, value) => Some(values::parse_boolean(field, value).map_err(|_| wrong_type())?.into()),
+        (PropertyType::Number, Value::String(text)) => Some(Value::Number(parse_number(text).ok_or_else(wrong_type)?)),
+        (PropertyType::Date, Value::String(text)) => Some(parse_date(text).ok_or_else(wrong_type)?),
+        (PropertyType::Number | PropertyType::Date, _) => return Err(wrong_type()),
     };
-    Ok(fitting.map_or(outcome, Cleaned::Send))
+    Ok(coerced.map_or(cleaned, Cleaned::Send))
 }
 
 /// A number or a boolean as text. It is never cut: a part of a number would be another one.
-fn text(value: &Value) -> Result<Value, FieldError> {
+fn to_text(value: &Value) -> Result<Value, FieldError> {
     let text = value.to_string();
-    values::check_len(&text).map_err(FieldError::TooLongForAName)?;
+    values::check_len(&text).map_err(FieldError::TooLongToTruncate)?;
     Ok(text.into())
 }
 
 /// A text that is a JSON number, digit for digit.
-fn number(text: &str) -> Option<Number> {
+fn parse_number(text: &str) -> Option<Number> {
     match lenient_json::parse_lenient(text.trim()) {
         Ok(Value::Number(number)) => Some(number),
         _ => None,
@@ -56,28 +58,28 @@ fn number(text: &str) -> Option<Number> {
 /// A date in milliseconds since 1970, from any of the forms that Loops reads (Loops docs, "Contact properties": dates):
 /// `2026-01-31`, `2026-01-31 08:30`, with seconds and fractions of them, and with an offset; UTC where there is none.
 /// Milliseconds may come as text.
-fn date(text: &str) -> Option<Value> {
+fn parse_date(text: &str) -> Option<Value> {
     let text = text.trim();
     if text.strip_prefix('-').unwrap_or(text).bytes().all(|byte| byte.is_ascii_digit()) {
-        return number(text).filter(|number| !is_too_short_for_millis(number.as_str())).map(Value::Number);
+        return parse_number(text).filter(|number| !is_too_short_for_millis(number.as_str())).map(Value::Number);
     }
     let day = text.get(..10).filter(|day| day.bytes().filter(|byte| *byte == b'-').count() == 2)?;
     let day: civil::Date = day.parse().ok()?;
     // Not jiff's timestamps: they end a day before the last date that people write.
-    let since = match text.get(10..)? {
+    let since_epoch = match text.get(10..)? {
         "" => day.to_datetime(civil::Time::midnight()).duration_since(EPOCH),
         rest if !rest.starts_with(['T', 't', ' ']) => return None,
         _ => parse_timestamp(&Pieces::parse(text).ok()?)?,
     };
-    Some(i64::try_from(since.as_millis()).ok()?.into())
+    Some(i64::try_from(since_epoch.as_millis()).ok()?.into())
 }
 
 /// The time since 1970 of a day and a time, maybe with an offset. A zone alone is not one that Loops reads.
 fn parse_timestamp(pieces: &Pieces<'_>) -> Option<SignedDuration> {
-    let since = pieces.date().to_datetime(pieces.time()?).duration_since(EPOCH);
+    let since_epoch = pieces.date().to_datetime(pieces.time()?).duration_since(EPOCH);
     match pieces.to_numeric_offset() {
-        Some(offset) => since.checked_sub(SignedDuration::from_secs(offset.seconds().into())),
-        None => pieces.to_time_zone().ok().filter(Option::is_none).map(|_| since),
+        Some(offset) => since_epoch.checked_sub(SignedDuration::from_secs(offset.seconds().into())),
+        None => pieces.to_time_zone().ok().filter(Option::is_none).map(|_| since_epoch),
     }
 }
 
@@ -93,27 +95,27 @@ mod tests {
 
     use super::*;
 
-    fn fitted(value: Value, expected: PropertyType) -> Option<Value> {
+    fn coerced(value: Value, expected: PropertyType) -> Option<Value> {
         match coerce("f", Cleaned::Send(value), expected) {
             Ok(Cleaned::Send(value)) => Some(value),
             Ok(other) => panic!("{other:?}"),
-            Err(FieldError::WrongType(_, told)) if told == expected => None,
+            Err(FieldError::WrongType(_, reported)) if reported == expected => None,
             Err(other) => panic!("{other:?}"),
         }
     }
 
-    fn exactly(json: &str) -> Value {
+    fn parse_json(json: &str) -> Value {
         lenient_json::parse_lenient(json).unwrap()
     }
 
     #[test]
-    fn a_number_may_come_as_text_and_keeps_its_digits() {
-        for (arrives, sent) in [
+    fn number_as_text_is_coerced_with_digits_preserved() {
+        for (input, sent) in [
             (json!("42"), Some("42")),
             (json!(" -1.50 "), Some("-1.50")),
             (json!("123456789012345678901"), Some("123456789012345678901")),
             (json!("1E5"), Some("1E5")),
-            (exactly("1.0"), Some("1.0")),
+            (parse_json("1.0"), Some("1.0")),
             (json!(null), Some("null")),
             (json!("about 40"), None),
             (json!("1,000"), None),
@@ -122,13 +124,13 @@ mod tests {
             (json!("[1]"), None),
             (json!(true), None),
         ] {
-            assert_eq!(fitted(arrives, PropertyType::Number), sent.map(exactly), "{sent:?}");
+            assert_eq!(coerced(input, PropertyType::Number), sent.map(parse_json), "{sent:?}");
         }
     }
 
     #[test]
-    fn a_boolean_may_come_as_text_in_any_case() {
-        for (arrives, sent) in [
+    fn boolean_as_text_is_coerced_in_any_case() {
+        for (input, sent) in [
             (json!("true"), Some(json!(true))),
             (json!(" FALSE "), Some(json!(false))),
             (json!(true), Some(json!(true))),
@@ -136,15 +138,15 @@ mod tests {
             (json!("yes"), None),
             (json!(1), None),
         ] {
-            assert_eq!(fitted(arrives, PropertyType::Boolean), sent);
+            assert_eq!(coerced(input, PropertyType::Boolean), sent);
         }
     }
 
     #[test]
-    fn a_date_becomes_milliseconds_of_its_moment() {
+    fn date_is_coerced_to_epoch_milliseconds() {
         let midnight = 1_769_817_600_000_i64;
         let half_past_eight = midnight + (8 * 60 + 30) * 60_000;
-        for (arrives, sent) in [
+        for (input, sent) in [
             (json!("2026-01-31"), Some(json!(midnight))),
             (json!(" 2026-01-31 "), Some(json!(midnight))),
             (json!("2026-01-31 08:30"), Some(json!(half_past_eight))),
@@ -180,41 +182,41 @@ mod tests {
             (json!("é2026-01-31"), None),
             (json!(true), None),
         ] {
-            let shown = arrives.to_string();
-            assert_eq!(fitted(arrives, PropertyType::Date), sent, "{shown}");
+            let display = input.to_string();
+            assert_eq!(coerced(input, PropertyType::Date), sent, "{display}");
         }
     }
 
     #[test]
-    fn a_text_may_come_as_a_number_or_a_boolean() {
-        for (arrives, sent) in
-            [(exactly("1.50"), json!("1.50")), (json!(true), json!("true")), (json!("x"), json!("x"))]
+    fn number_or_boolean_is_coerced_to_text() {
+        for (input, sent) in
+            [(parse_json("1.50"), json!("1.50")), (json!(true), json!("true")), (json!("x"), json!("x"))]
         {
-            assert_eq!(fitted(arrives, PropertyType::Text), Some(sent));
+            assert_eq!(coerced(input, PropertyType::Text), Some(sent));
         }
     }
 
     #[test]
-    fn a_number_that_becomes_a_text_has_at_most_498_characters_and_is_never_cut() {
-        let digits = |count: usize| exactly(&"9".repeat(count));
-        assert_eq!(fitted(digits(498), PropertyType::Text), Some(json!("9".repeat(498))));
+    fn number_coerced_to_text_over_498_characters_is_rejected() {
+        let digits = |count: usize| parse_json(&"9".repeat(count));
+        assert_eq!(coerced(digits(498), PropertyType::Text), Some(json!("9".repeat(498))));
         for count in [499, 500] {
-            let refused = coerce("f", Cleaned::Send(digits(count)), PropertyType::Text);
-            assert_eq!(refused, Err(FieldError::TooLongForAName(count)));
+            let result = coerce("f", Cleaned::Send(digits(count)), PropertyType::Text);
+            assert_eq!(result, Err(FieldError::TooLongToTruncate(count)));
         }
     }
 
     #[test]
-    fn a_type_that_is_not_known_passes_everything() {
+    fn unknown_property_type_accepts_any_value() {
         for value in [json!("x"), json!(7), json!(false), json!(null)] {
-            assert_eq!(fitted(value.clone(), PropertyType::Other), Some(value));
+            assert_eq!(coerced(value.clone(), PropertyType::Other), Some(value));
         }
     }
 
     #[test]
-    fn what_is_left_out_stays_left_out_and_what_was_cut_stays_cut() {
-        assert_eq!(coerce("f", Cleaned::LeaveOut, PropertyType::Number), Ok(Cleaned::LeaveOut));
-        let cut = || Cleaned::Cut(json!("long…"));
+    fn omitted_and_truncated_values_keep_their_state() {
+        assert_eq!(coerce("f", Cleaned::Omit, PropertyType::Number), Ok(Cleaned::Omit));
+        let cut = || Cleaned::SendTruncated(json!("long…"));
         assert_eq!(coerce("f", cut(), PropertyType::Text), Ok(cut()));
         assert!(coerce("f", cut(), PropertyType::Number).is_err());
     }

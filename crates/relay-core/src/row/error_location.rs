@@ -13,15 +13,15 @@ pub(super) fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
 
 /// The name of the last field that stands, with its colon, before that byte.
 pub(super) fn nearest_field(text: &str, offset: usize) -> Option<String> {
-    let mut opened = 0;
-    let mut string = None;
+    let mut string_start = 0;
+    let mut last_string = None;
     let mut nearest = None;
-    for (at, character, place) in scanner::char_contexts(text).take_while(|(at, ..)| *at < offset) {
-        match (place, character) {
-            (CharContext::Opens, _) => opened = at,
-            (CharContext::Closes, _) => string = text.get(opened..=at),
-            (CharContext::Outside, ':') => nearest = string.take().or(nearest),
-            (CharContext::Outside, _) if !character.is_ascii_whitespace() => string = None,
+    for (at, character, context) in scanner::char_contexts(text).take_while(|(at, ..)| *at < offset) {
+        match (context, character) {
+            (CharContext::OpeningQuote, _) => string_start = at,
+            (CharContext::ClosingQuote, _) => last_string = text.get(string_start..=at),
+            (CharContext::Outside, ':') => nearest = last_string.take().or(nearest),
+            (CharContext::Outside, _) if !character.is_ascii_whitespace() => last_string = None,
             _ => {}
         }
     }
@@ -31,16 +31,16 @@ pub(super) fn nearest_field(text: &str, offset: usize) -> Option<String> {
 /// The byte of `text` at which a byte of the string that it holds is written. `text` is a JSON string, maybe with
 /// white space around it.
 pub(super) fn offset_in_string(text: &str, decoded_offset: usize) -> usize {
-    let mut written = text.find('"').map_or(0, |quote| quote + 1);
-    let mut decoded = 0;
-    while let Some((length, width)) = text.get(written..).and_then(first_char) {
-        if decoded + width > decoded_offset {
+    let mut position = text.find('"').map_or(0, |quote| quote + 1);
+    let mut decoded_len = 0;
+    while let Some((length, width)) = text.get(position..).and_then(first_char) {
+        if decoded_len + width > decoded_offset {
             break;
         }
-        written += length;
-        decoded += width;
+        position += length;
+        decoded_len += width;
     }
-    written
+    position
 }
 
 /// How many bytes the first character of a string's content takes as it is written, and how many it stands for.
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_and_columns_count_characters_from_1() {
+    fn line_and_column_count_characters_from_1() {
         for (text, offset, expected) in [
             ("", 0, (1, 1)),
             ("ab", 1, (1, 2)),
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn the_nearest_field_is_the_last_complete_key_before_the_fault() {
+    fn nearest_field_is_last_complete_key_before_offset() {
         for (text, offset, expected) in [
             (r#"{"a":x}"#, 5, Some("a")),
             (r#"{"a": "b", c}"#, 11, Some("a")),
@@ -106,12 +106,12 @@ mod tests {
     }
 
     #[test]
-    fn a_byte_of_a_string_is_found_where_it_is_written() {
+    fn offset_in_string_maps_decoded_byte_to_source_byte() {
         let text = r#" "a\n\"é\u00e9\ud83d\ude00\u0041z" "#;
         let decoded: String = serde_json::from_str(text).unwrap();
         assert_eq!(decoded, "a\n\"éé😀Az");
-        for (character, written) in [('a', 2), ('\n', 3), ('"', 5), ('😀', 15), ('A', 27), ('z', 33)] {
-            assert_eq!(offset_in_string(text, decoded.find(character).unwrap()), written, "{character:?}");
+        for (character, expected) in [('a', 2), ('\n', 3), ('"', 5), ('😀', 15), ('A', 27), ('z', 33)] {
+            assert_eq!(offset_in_string(text, decoded.find(character).unwrap()), expected, "{character:?}");
         }
         assert_eq!(offset_in_string(text, decoded.len()), 34);
         assert_eq!(offset_in_string("\"a\nb\"", 2), 3);

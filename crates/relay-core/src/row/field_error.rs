@@ -8,9 +8,9 @@ use crate::row::schema::PropertyType;
 use crate::text::{MAX_MESSAGE_CHARS, truncate_chars};
 
 /// The longest name of a field that is shown.
-const NAME_CHARACTERS: usize = 60;
+const MAX_NAME_CHARS: usize = 60;
 /// As many characters of names as fit into a message that tells of several fields.
-const NAMES_CHARACTERS: usize = MAX_MESSAGE_CHARS - 50;
+const MAX_NAME_LIST_CHARS: usize = MAX_MESSAGE_CHARS - 50;
 /// As many faults as a message can name; those of a row with more are not worth their memory.
 const MAX_REPORTED: usize = 100;
 
@@ -18,11 +18,11 @@ const MAX_REPORTED: usize = 100;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum FieldError {
     /// A column's name or `[object Object]` came in place of the column's value.
-    NotInserted(RedactedValue),
+    ColumnNotInserted(RedactedValue),
     /// A text has that many characters.
     TooLong(usize),
     /// The same, where cutting is no way out.
-    TooLongForAName(usize),
+    TooLongToTruncate(usize),
     /// A list or an object, where Loops takes neither.
     NotScalar(&'static str),
     /// Something other than a text, where only a text will do.
@@ -34,7 +34,7 @@ pub(super) enum FieldError {
     /// Neither `email` nor `userId`.
     MissingIdentity,
     /// An event without a name.
-    NoEventName,
+    MissingEventName,
     /// Neither true nor false, and no text for either.
     NotABoolean(RedactedValue),
     /// `mailingLists` that are neither an object nor a list.
@@ -54,9 +54,9 @@ pub(super) enum FieldError {
 impl FieldError {
     const fn code(&self) -> ErrorCode {
         match self {
-            Self::NotInserted(_) => ErrorCode::ColumnNotInserted,
-            Self::TooLong(_) | Self::TooLongForAName(_) | Self::NameTooLong(_) => ErrorCode::ValueTooLong,
-            Self::MissingIdentity | Self::NoEventName => ErrorCode::MissingField,
+            Self::ColumnNotInserted(_) => ErrorCode::ColumnNotInserted,
+            Self::TooLong(_) | Self::TooLongToTruncate(_) | Self::NameTooLong(_) => ErrorCode::ValueTooLong,
+            Self::MissingIdentity | Self::MissingEventName => ErrorCode::MissingField,
             Self::NotScalar(_)
             | Self::NotText(_)
             | Self::NotAnAddress(_)
@@ -71,22 +71,22 @@ impl FieldError {
     }
 
     /// Whether it is one only for what is known of the account's properties.
-    const fn rests_on_properties(&self) -> bool {
+    const fn depends_on_schema(&self) -> bool {
         matches!(self, Self::WrongType(..) | Self::Misspelt(_))
     }
 
     /// What arrived, why that cannot be sent, and what to do in Clay.
-    fn sentence(&self, field: &str) -> String {
+    fn message(&self, field: &str) -> String {
         match self {
-            Self::NotInserted(arrived) => format!(
-                "{field} arrived as {arrived}, a column's name or [object Object] instead of the column's value: in Clay, \
+            Self::ColumnNotInserted(redacted) => format!(
+                "{field} arrived as {redacted}, a column's name or [object Object] instead of the column's value: in Clay, \
                  insert the column with / instead of typing its name."
             ),
             Self::TooLong(length) => format!(
                 "{field} has {length} characters and Loops takes 498: shorten it with a formula column in Clay, or add \
                  long=truncate to the column's endpoint."
             ),
-            Self::TooLongForAName(length) => format!(
+            Self::TooLongToTruncate(length) => format!(
                 "{field} has {length} characters and Loops takes 498: check in Clay that the right column is inserted there, \
                  because it cannot be cut."
             ),
@@ -98,8 +98,8 @@ impl FieldError {
                 "{field} arrived as {kind} and must be a text: in Clay, insert a column that holds a text and put double \
                  quotes around it."
             ),
-            Self::NotAnAddress(arrived) => format!(
-                "{field} arrived as {arrived}, which does not look like an e-mail address (name@example.com): check the \
+            Self::NotAnAddress(redacted) => format!(
+                "{field} arrived as {redacted}, which does not look like an e-mail address (name@example.com): check the \
                  column in Clay, or run this one only if the address is valid."
             ),
             Self::NotAnId(kind) => format!(
@@ -111,28 +111,28 @@ impl FieldError {
                  Clay, insert the email column with /, or run this column only if it is filled."
                     .to_owned()
             }
-            Self::NoEventName => format!(
+            Self::MissingEventName => format!(
                 "{field} is missing or blank, and Loops needs it to know which event to send: in Clay, write it into the Body \
                  between double quotes."
             ),
-            Self::NotABoolean(arrived) => format!(
-                "{field} arrived as {arrived} and must be true or false: in Clay, use a formula column that gives true or \
+            Self::NotABoolean(redacted) => format!(
+                "{field} arrived as {redacted} and must be true or false: in Clay, use a formula column that gives true or \
                  false."
             ),
-            Self::NotMailingLists(arrived) => format!(
-                "{field} arrived as {arrived} and must say which lists: in Clay, write it into the Body as an object of ids \
+            Self::NotMailingLists(redacted) => format!(
+                "{field} arrived as {redacted} and must say which lists: in Clay, write it into the Body as an object of ids \
                  with true or false, such as {{\"listId\": true}}, or as a list of ids."
             ),
             Self::NotAListId(kind) => format!(
                 "{field} holds {kind} among its ids, which are texts: in Clay, put double quotes around each id, or write an \
                  object of ids with true or false."
             ),
-            Self::NotProperties(arrived) => format!(
-                "{field} arrived as {arrived} and must be an object, because Loops knows properties by their names: in Clay, \
+            Self::NotProperties(redacted) => format!(
+                "{field} arrived as {redacted} and must be an object, because Loops knows properties by their names: in Clay, \
                  write it into the Body as one, such as {{\"plan\": \"…\"}}."
             ),
-            Self::WrongType(arrived, expected) => format!(
-                "{field} arrived as {arrived}, and the property of that name in Loops is {}: in Clay, use a formula column \
+            Self::WrongType(redacted, expected) => format!(
+                "{field} arrived as {redacted}, and the property of that name in Loops is {}: in Clay, use a formula column \
                  that gives {}.",
                 expected.description(),
                 expected.expected_format()
@@ -159,13 +159,13 @@ pub(super) struct FieldErrors {
 
 impl FieldErrors {
     /// Notes what is wrong with a field. Only the first problem of a field is told.
-    pub(super) fn push(&mut self, field: &str, problem: FieldError) {
+    pub(super) fn push(&mut self, field: &str, error: FieldError) {
         let field = display_name(field);
         if self.contains(&field) {
             return;
         }
         if self.reported.len() < MAX_REPORTED {
-            self.reported.push((field, problem));
+            self.reported.push((field, error));
         } else {
             self.omitted += 1;
         }
@@ -178,34 +178,38 @@ impl FieldErrors {
 
     /// Whether a misspelt field is told to be that one.
     pub(super) fn suggests(&self, field: &str) -> bool {
-        self.reported.iter().any(|(_, problem)| matches!(problem, FieldError::Misspelt(nearest) if nearest == field))
+        self.reported.iter().any(|(_, error)| matches!(error, FieldError::Misspelt(nearest) if nearest == field))
     }
 
     /// The refusal of the row, if anything is wrong with it: named after the first field, and telling of all.
-    pub(super) fn refusal(&self) -> Option<RequestError> {
-        let (field, problem) = self.reported.first()?;
+    pub(super) fn to_request_error(&self) -> Option<RequestError> {
+        let (field, error) = self.reported.first()?;
         let message = match self.reported.as_slice() {
-            [_] => problem.sentence(field),
-            all => {
-                let sentences: Vec<String> = all.iter().map(|(field, problem)| problem.sentence(field)).collect();
-                let count = all.len() + self.omitted;
-                format!("{count} fields need mending: {}. {}", names(all, count), sentences.join(" "))
+            [_] => error.message(field),
+            errors => {
+                let sentences: Vec<String> = errors.iter().map(|(field, error)| error.message(field)).collect();
+                let count = errors.len() + self.omitted;
+                format!("{count} fields need mending: {}. {}", name_list(errors, count), sentences.join(" "))
             }
         };
-        let rests = self.reported.iter().any(|(_, problem)| problem.rests_on_properties());
-        Some(RequestError::new(problem.code(), message).with_field(field.as_str()).with_schema_dependency(rests))
+        let depends_on_schema = self.reported.iter().any(|(_, error)| error.depends_on_schema());
+        Some(
+            RequestError::new(error.code(), message)
+                .with_field(field.as_str())
+                .with_schema_dependency(depends_on_schema),
+        )
     }
 }
 
 /// The names of all fields at fault. They come first: they are what must not be lost when the message is cut. Where there
 /// are more than the message holds, it says how many.
-fn names(all: &[(String, FieldError)], count: usize) -> String {
+fn name_list(errors: &[(String, FieldError)], count: usize) -> String {
     let mut listed = String::new();
-    for (place, (field, _)) in all.iter().enumerate() {
-        if listed.chars().count() + field.chars().count() > NAMES_CHARACTERS {
-            return format!("{listed} and {} more", count - place);
+    for (index, (field, _)) in errors.iter().enumerate() {
+        if listed.chars().count() + field.chars().count() > MAX_NAME_LIST_CHARS {
+            return format!("{listed} and {} more", count - index);
         }
-        if place > 0 {
+        if index > 0 {
             listed.push_str(", ");
         }
         listed.push_str(field);
@@ -215,7 +219,7 @@ fn names(all: &[(String, FieldError)], count: usize) -> String {
 
 /// The name of a field as it is shown.
 pub(super) fn display_name(field: &str) -> String {
-    truncate_chars(field, NAME_CHARACTERS)
+    truncate_chars(field, MAX_NAME_CHARS)
 }
 
 /// What kind of value it is, for people.
@@ -234,18 +238,18 @@ pub(super) const fn json_type_name(value: &Value) -> &'static str {
 mod tests {
     use super::*;
 
-    fn all() -> [FieldError; 16] {
-        let longest = || RedactedValue::of("bio", &Value::from("é ".repeat(100)));
+    fn all_errors() -> [FieldError; 16] {
+        let longest = || RedactedValue::new("bio", &Value::from("é ".repeat(100)));
         [
-            FieldError::NotInserted(longest()),
+            FieldError::ColumnNotInserted(longest()),
             FieldError::TooLong(262_144),
-            FieldError::TooLongForAName(262_144),
+            FieldError::TooLongToTruncate(262_144),
             FieldError::NotScalar("an object"),
             FieldError::NotText("true or false"),
             FieldError::NotAnAddress(longest()),
             FieldError::NotAnId("true or false"),
             FieldError::MissingIdentity,
-            FieldError::NoEventName,
+            FieldError::MissingEventName,
             FieldError::NotABoolean(longest()),
             FieldError::NotMailingLists(longest()),
             FieldError::NotAListId("true or false"),
@@ -257,68 +261,65 @@ mod tests {
     }
 
     #[test]
-    fn every_sentence_is_one_names_its_field_says_what_to_do_and_fits_with_the_longest_name() {
-        for problem in all() {
-            let field = if problem == FieldError::MissingIdentity {
-                "email".to_owned()
-            } else {
-                display_name(&"n".repeat(100))
-            };
-            let sentence = problem.sentence(&field);
-            assert!(sentence.starts_with(&field), "{sentence}");
-            assert!(sentence.contains("in Clay"), "{sentence}");
-            assert!(sentence.ends_with('.') && sentence.matches(". ").count() == 0, "{sentence}");
-            assert!(sentence.chars().count() <= MAX_MESSAGE_CHARS, "{sentence}");
-            assert!(!sentence.contains("  "), "{sentence}");
+    fn field_error_message_is_one_actionable_sentence_within_limit() {
+        for error in all_errors() {
+            let field =
+                if error == FieldError::MissingIdentity { "email".to_owned() } else { display_name(&"n".repeat(100)) };
+            let message = error.message(&field);
+            assert!(message.starts_with(&field), "{message}");
+            assert!(message.contains("in Clay"), "{message}");
+            assert!(message.ends_with('.') && message.matches(". ").count() == 0, "{message}");
+            assert!(message.chars().count() <= MAX_MESSAGE_CHARS, "{message}");
+            assert!(!message.contains("  "), "{message}");
         }
     }
 
     #[test]
-    fn a_row_without_problems_is_not_refused() {
-        assert_eq!(FieldErrors::default().refusal(), None);
+    fn no_field_errors_give_no_request_error() {
+        assert_eq!(FieldErrors::default().to_request_error(), None);
     }
 
     #[test]
-    fn several_problems_are_named_before_they_are_told() {
-        let mut problems = FieldErrors::default();
-        problems.push("company", FieldError::TooLong(600));
-        problems.push("eventProperties.plan", FieldError::NotScalar("a list"));
-        problems.push("company", FieldError::MissingIdentity);
-        problems.push("email", FieldError::MissingIdentity);
-        let refusal = problems.refusal().unwrap();
-        assert_eq!((refusal.code(), refusal.field()), (ErrorCode::ValueTooLong, Some("company")));
+    fn multiple_field_errors_list_names_before_messages() {
+        let mut errors = FieldErrors::default();
+        errors.push("company", FieldError::TooLong(600));
+        errors.push("eventProperties.plan", FieldError::NotScalar("a list"));
+        errors.push("company", FieldError::MissingIdentity);
+        errors.push("email", FieldError::MissingIdentity);
+        let error = errors.to_request_error().unwrap();
+        assert_eq!((error.code(), error.field()), (ErrorCode::ValueTooLong, Some("company")));
         let start = "3 fields need mending: company, eventProperties.plan, email. company has 600 characters";
-        assert!(refusal.message().starts_with(start), "{refusal:?}");
-        assert_eq!(refusal.message().chars().count(), MAX_MESSAGE_CHARS);
+        assert!(error.message().starts_with(start), "{error:?}");
+        assert_eq!(error.message().chars().count(), MAX_MESSAGE_CHARS);
     }
 
     #[test]
-    fn names_are_cut_to_60_characters() {
-        let mut problems = FieldErrors::default();
-        problems.push(&"é".repeat(61), FieldError::NotAListId("a number"));
-        let refusal = problems.refusal().unwrap();
-        assert_eq!(refusal.field(), Some(format!("{}…", "é".repeat(59)).as_str()));
-        assert!(!refusal.message().contains(&"é".repeat(60)));
+    fn field_name_is_truncated_to_60_characters() {
+        let mut errors = FieldErrors::default();
+        errors.push(&"é".repeat(61), FieldError::NotAListId("a number"));
+        let error = errors.to_request_error().unwrap();
+        assert_eq!(error.field(), Some(format!("{}…", "é".repeat(59)).as_str()));
+        assert!(!error.message().contains(&"é".repeat(60)));
     }
 
     #[test]
-    fn the_problems_of_a_hopeless_row_take_little_memory() {
-        let mut problems = FieldErrors::default();
+    fn reported_field_errors_are_capped() {
+        let mut errors = FieldErrors::default();
         for number in 0..10_000 {
-            problems.push(&format!("mailingLists.{number}"), FieldError::NotAListId("a number"));
+            errors.push(&format!("mailingLists.{number}"), FieldError::NotAListId("a number"));
         }
-        assert_eq!(problems.reported.len(), MAX_REPORTED);
-        assert!(problems.refusal().unwrap().message().starts_with("10000 fields need mending"));
+        assert_eq!(errors.reported.len(), MAX_REPORTED);
+        assert!(errors.to_request_error().unwrap().message().starts_with("10000 fields need mending"));
     }
 
     #[test]
-    fn more_names_than_fit_are_counted() {
-        let mut problems = FieldErrors::default();
+    fn omitted_field_names_are_counted() {
+        let mut errors = FieldErrors::default();
         for number in 0..40 {
-            problems.push(&format!("column{number:04}"), FieldError::NotScalar("a list"));
+            errors.push(&format!("column{number:04}"), FieldError::NotScalar("a list"));
         }
-        let refusal = problems.refusal().unwrap();
-        assert!(refusal.message().starts_with("40 fields need mending: column0000, column0001, "), "{refusal:?}");
-        assert!(refusal.message().contains("column0020 and 19 more. column0000 "), "{refusal:?}");
+        let error = errors.to_request_error().unwrap();
+        assert!(error.message().starts_with("40 fields need mending: column0000, column0001, "), "{error:?}");
+        assert!(error.message().contains("column0020 and 19 more. column0000 "), "{error:?}");
     }
 }

@@ -20,14 +20,14 @@ pub(super) struct JsonError {
     /// The byte at fault: the end of the text where something is missing there.
     pub(super) offset: usize,
     /// What is wrong with it.
-    pub(super) reason: JsonErrorKind,
+    pub(super) kind: JsonErrorKind,
 }
 
 /// What is wrong with a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum JsonErrorKind {
     /// It breaks off or goes on in another way than JSON, in a few words and without anything of the text.
-    Broken(String),
+    Syntax(String),
     /// It is JSON, and nested deeper than is read.
     TooDeep,
 }
@@ -47,20 +47,20 @@ impl JsonError {
             "expected ident" => "expected value",
             reason => reason,
         };
-        Self { offset: text.floor_char_boundary(start + offset), reason: JsonErrorKind::Broken(reason.to_owned()) }
+        Self { offset: text.floor_char_boundary(start + offset), kind: JsonErrorKind::Syntax(reason.to_owned()) }
     }
 }
 
 /// Reads a JSON text; if it is broken, reads it once more with the line breaks, tabs and other control characters
 /// inside its strings escaped.
 pub(super) fn parse_lenient(text: &str) -> Result<Value, JsonError> {
-    let strictly = read(text);
-    if strictly.is_ok() {
-        return strictly;
+    let strict = parse_strict(text);
+    if strict.is_ok() {
+        return strict;
     }
     match scanner::without_raw_controls(text, escape) {
-        None => strictly,
-        Some(escaped) => read(&escaped).map_err(|error| locate_error(text).unwrap_or(error)),
+        None => strict,
+        Some(escaped) => parse_strict(&escaped).map_err(|error| locate_error(text).unwrap_or(error)),
     }
 }
 
@@ -76,30 +76,30 @@ fn escape(text: &mut String, control: char) {
 /// The fault of a text with raw control characters: found with each of them replaced by one byte, so that everything
 /// stays where it was.
 fn locate_error(text: &str) -> Option<JsonError> {
-    read(&scanner::without_raw_controls(text, |text, _| text.push(' '))?).err()
+    parse_strict(&scanner::without_raw_controls(text, |text, _| text.push(' '))?).err()
 }
 
-fn read(text: &str) -> Result<Value, JsonError> {
+fn parse_strict(text: &str) -> Result<Value, JsonError> {
     let raw: &RawValue = serde_json::from_str(text).map_err(|error| JsonError::new(text, text, &error))?;
     if let Some(offset) = scanner::deeper_than(MAX_DEPTH, text) {
-        return Err(JsonError { offset, reason: JsonErrorKind::TooDeep });
+        return Err(JsonError { offset, kind: JsonErrorKind::TooDeep });
     }
-    value(text, raw)
+    parse_value(text, raw)
 }
 
 /// A value of the text. Recursion is bounded by [`LEVELS`].
-fn value(text: &str, raw: &RawValue) -> Result<Value, JsonError> {
+fn parse_value(text: &str, raw: &RawValue) -> Result<Value, JsonError> {
     let json = raw.get();
     let error = |error| JsonError::new(text, json, &error);
     match json.bytes().next() {
         Some(b'{') => {
             let Fields(fields) = serde_json::from_str(json).map_err(error)?;
-            let read = fields.into_iter().map(|(name, raw)| Ok((name, value(text, raw)?)));
-            Ok(Value::Object(read.collect::<Result<Map<_, _>, _>>()?))
+            let parsed = fields.into_iter().map(|(name, raw)| Ok((name, parse_value(text, raw)?)));
+            Ok(Value::Object(parsed.collect::<Result<Map<_, _>, _>>()?))
         }
         Some(b'[') => {
             let items: Vec<&RawValue> = serde_json::from_str(json).map_err(error)?;
-            Ok(Value::Array(items.into_iter().map(|raw| value(text, raw)).collect::<Result<_, _>>()?))
+            Ok(Value::Array(items.into_iter().map(|raw| parse_value(text, raw)).collect::<Result<_, _>>()?))
         }
         Some(b'"') => Ok(Value::String(serde_json::from_str(json).map_err(error)?)),
         Some(b't') => Ok(Value::Bool(true)),
@@ -139,18 +139,18 @@ impl<'de> Deserialize<'de> for Fields<'de> {
 mod tests {
     use super::*;
 
-    fn fault_at(text: &str) -> usize {
+    fn error_offset(text: &str) -> usize {
         parse_lenient(text).unwrap_err().offset
     }
 
     #[test]
-    fn numbers_are_kept_as_they_were_typed() {
+    fn number_spelling_is_preserved() {
         let text = r#"{"a":123456789012345678901,"b":1.0,"c":1E5,"d":-0,"e":1e999,"f":[1E+05]}"#;
         assert_eq!(parse_lenient(text).unwrap().to_string(), text);
     }
 
     #[test]
-    fn no_key_has_a_meaning_of_its_own() {
+    fn serde_json_private_keys_have_no_special_meaning() {
         for text in [
             r#"{"$serde_json::private::Number":"1"}"#,
             r#"{"a":{"$serde_json::private::RawValue":"{\"b\":1}"}}"#,
@@ -161,19 +161,19 @@ mod tests {
     }
 
     #[test]
-    fn the_last_of_a_repeated_key_counts() {
+    fn repeated_key_uses_last_value() {
         assert_eq!(parse_lenient(r#"{"a":1,"b":2,"a":3}"#).unwrap().to_string(), r#"{"a":3,"b":2}"#);
         assert_eq!(parse_lenient(r#"{"a":1,"\u0061":2}"#).unwrap().to_string(), r#"{"a":2}"#);
     }
 
     #[test]
-    fn control_characters_inside_strings_are_read() {
-        let read = parse_lenient("{\n\t\"a\":\"x\ny\tz\r\u{0}\u{1f}\",\"b\nc\":1}").unwrap();
-        assert_eq!(read, serde_json::json!({"a": "x\ny\tz\r\u{0}\u{1f}", "b\nc": 1}));
+    fn raw_control_characters_in_strings_are_accepted() {
+        let parsed = parse_lenient("{\n\t\"a\":\"x\ny\tz\r\u{0}\u{1f}\",\"b\nc\":1}").unwrap();
+        assert_eq!(parsed, serde_json::json!({"a": "x\ny\tz\r\u{0}\u{1f}", "b\nc": 1}));
     }
 
     #[test]
-    fn a_fault_is_found_where_it_stands() {
+    fn error_offset_points_at_offending_byte() {
         for (text, offset) in [
             (r#"{"a":x}"#, 5),
             (r#"{"a":"He said "hi""}"#, 15),
@@ -187,29 +187,29 @@ mod tests {
             ("{\"a\":\"x\ny\",\"b\":x}", 15),
             ("{\"a\":\"x\\\ny\"}", 8),
         ] {
-            assert_eq!(fault_at(text), offset, "{text}");
+            assert_eq!(error_offset(text), offset, "{text}");
         }
     }
 
     #[test]
-    fn what_ends_too_early_is_at_fault_at_its_end() {
+    fn truncated_json_error_is_at_end_of_text() {
         for text in ["{", r#"{"a":"x"#, r#"{"a":[1,"#, "{\"a\":\"x\ny", "{\"a\":1,\n"] {
-            assert_eq!(fault_at(text), text.len(), "{text}");
+            assert_eq!(error_offset(text), text.len(), "{text}");
         }
     }
 
     #[test]
-    fn a_reason_is_words_without_a_position() {
+    fn syntax_error_description_has_no_position() {
         for (text, reason) in [(r#"{"a" 1}"#, "expected `:`"), (r#"{"a": nope}"#, "expected value")] {
-            assert_eq!(parse_lenient(text).unwrap_err().reason, JsonErrorKind::Broken(reason.to_owned()));
+            assert_eq!(parse_lenient(text).unwrap_err().kind, JsonErrorKind::Syntax(reason.to_owned()));
         }
     }
 
     #[test]
-    fn nesting_is_read_to_32_levels() {
+    fn nesting_over_32_levels_is_rejected() {
         let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
         assert!(parse_lenient(&nested(32)).is_ok());
         let error = parse_lenient(&nested(33)).unwrap_err();
-        assert_eq!((error.offset, error.reason), (32, JsonErrorKind::TooDeep));
+        assert_eq!((error.offset, error.kind), (32, JsonErrorKind::TooDeep));
     }
 }

@@ -27,7 +27,7 @@ use crate::contact::ContactKey;
 use crate::error::RequestError;
 use crate::row::schema::ContactSchema;
 use cleaner::RowCleaner;
-pub use options::{Blank, Long, RowOptions};
+pub use options::{BlankPolicy, LongTextPolicy, RowOptions};
 
 /// What a row is to become in Loops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,18 +72,18 @@ impl Row {
         kind: RowKind,
         body: &[u8],
         options: RowOptions,
-        properties: Option<&ContactSchema>,
+        schema: Option<&ContactSchema>,
     ) -> Result<Self, RequestError> {
-        let mut arrived = parse::parse_fields(body)?;
-        nested::parse_embedded_objects(kind, &mut arrived);
-        nested::check_field_count(kind, &arrived)?;
-        let mut cleaning = RowCleaner::new(kind, options, properties);
-        for (name, value) in arrived {
-            cleaning.clean_field(name, value);
+        let mut received_fields = parse::parse_fields(body)?;
+        nested::parse_embedded_objects(kind, &mut received_fields);
+        nested::check_field_count(kind, &received_fields)?;
+        let mut cleaner = RowCleaner::new(kind, options, schema);
+        for (name, value) in received_fields {
+            cleaner.clean_field(name, value);
         }
-        cleaning.require_a_contact();
-        cleaning.require_an_event_name();
-        let (fields, adjusted) = cleaning.into_parts()?;
+        cleaner.require_identity();
+        cleaner.require_event_name();
+        let (fields, adjusted) = cleaner.into_parts()?;
         Ok(Self { kind, fields, adjusted })
     }
 
@@ -96,19 +96,19 @@ impl Row {
     /// The contact's address.
     #[must_use]
     pub fn email(&self) -> Option<&str> {
-        self.text("email")
+        self.get_str("email")
     }
 
     /// The contact's id with the sender.
     #[must_use]
     pub fn user_id(&self) -> Option<&str> {
-        self.text("userId")
+        self.get_str("userId")
     }
 
     /// The event's name.
     #[must_use]
     pub fn event_name(&self) -> Option<&str> {
-        self.text("eventName")
+        self.get_str("eventName")
     }
 
     /// The event's properties.
@@ -145,7 +145,7 @@ impl Row {
         serde_json::to_vec(&self.fields).unwrap_or_default()
     }
 
-    fn text(&self, name: &str) -> Option<&str> {
+    fn get_str(&self, name: &str) -> Option<&str> {
         self.fields.get(name)?.as_str()
     }
 }

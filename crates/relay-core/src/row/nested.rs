@@ -18,8 +18,8 @@ pub(super) fn parse_embedded_objects(kind: RowKind, fields: &mut Map<String, Val
         let Some(Value::String(text)) = fields.get(*name) else {
             continue;
         };
-        let held = lenient_json::parse_lenient(lenient_json::without_byte_order_mark(text));
-        if let (Ok(held @ (Value::Object(_) | Value::Array(_))), Some(field)) = (held, fields.get_mut(*name)) {
+        let embedded = lenient_json::parse_lenient(lenient_json::without_byte_order_mark(text));
+        if let (Ok(held @ (Value::Object(_) | Value::Array(_))), Some(field)) = (embedded, fields.get_mut(*name)) {
             *field = held;
         }
     }
@@ -28,21 +28,21 @@ pub(super) fn parse_embedded_objects(kind: RowKind, fields: &mut Map<String, Val
 /// Refuses a row with more fields than a row can have.
 pub(super) fn check_field_count(kind: RowKind, fields: &Map<String, Value>) -> Result<(), RequestError> {
     let mut count = fields.len();
-    let mut beyond = fields.keys().nth(MAX_FIELDS).map(String::as_str);
+    let mut excess_field = fields.keys().nth(MAX_FIELDS).map(String::as_str);
     for name in nested_fields(kind) {
         count += fields.get(*name).map_or(0, embedded_value);
         if count > MAX_FIELDS {
-            beyond = beyond.or(Some(*name));
+            excess_field = excess_field.or(Some(*name));
         }
     }
-    let Some(beyond) = beyond else {
+    let Some(excess_field) = excess_field else {
         return Ok(());
     };
     let message = format!(
         "The row has {count} fields and the relay takes {MAX_FIELDS}, those in eventProperties and the ids of mailingLists \
          included: in Clay, take the ones that Loops does not know out of the Body of the column."
     );
-    Err(RequestError::new(ErrorCode::InvalidField, message).with_field(display_name(beyond)))
+    Err(RequestError::new(ErrorCode::InvalidField, message).with_field(display_name(excess_field)))
 }
 
 fn embedded_value(value: &Value) -> usize {
@@ -67,33 +67,33 @@ mod tests {
 
     use super::*;
 
-    fn unfolded(kind: RowKind, value: Value) -> Value {
+    fn parse_nested(kind: RowKind, value: Value) -> Value {
         let mut fields = Map::from_iter([("eventProperties".to_owned(), value)]);
         parse_embedded_objects(kind, &mut fields);
         fields.remove("eventProperties").unwrap()
     }
 
     #[test]
-    fn a_text_that_holds_an_object_or_a_list_becomes_it() {
-        for (text, held) in [
+    fn text_with_object_or_list_is_replaced_by_parsed_value() {
+        for (text, expected) in [
             (r#"{"plan":"pro"}"#, json!({"plan": "pro"})),
             ("\u{feff} {\"note\":\"two\nlines\"} ", json!({"note": "two\nlines"})),
             (r#"["a"]"#, json!(["a"])),
         ] {
-            assert_eq!(unfolded(RowKind::Event, json!(text)), held, "{text}");
+            assert_eq!(parse_nested(RowKind::Event, json!(text)), expected, "{text}");
         }
     }
 
     #[test]
-    fn any_other_text_stays() {
+    fn other_text_is_unchanged() {
         for text in ["", "null", "7", "pro", "{plan}", "{{Properties}}", "[object Object]", r#""{}""#] {
-            assert_eq!(unfolded(RowKind::Event, json!(text)), json!(text));
+            assert_eq!(parse_nested(RowKind::Event, json!(text)), json!(text));
         }
-        assert_eq!(unfolded(RowKind::Contact, json!("{}")), json!("{}"));
+        assert_eq!(parse_nested(RowKind::Contact, json!("{}")), json!("{}"));
     }
 
     #[test]
-    fn the_ids_of_lists_count_as_fields_in_either_form() {
+    fn mailing_list_ids_count_towards_field_limit() {
         let object = |count: usize| Value::Object((0..count).map(|n| (format!("l{n}"), json!(true))).collect());
         let list = |count: usize| Value::from((0..count).map(|n| format!("l{n}")).collect::<Vec<_>>());
         for lists in [object, list] as [fn(usize) -> Value; 2] {
@@ -102,15 +102,15 @@ mod tests {
             };
             for kind in [RowKind::Contact, RowKind::Event] {
                 assert!(check_field_count(kind, &row(498)).is_ok());
-                let refusal = check_field_count(kind, &row(499)).unwrap_err();
-                assert_eq!((refusal.code(), refusal.field()), (ErrorCode::InvalidField, Some("mailingLists")));
-                assert!(refusal.message().starts_with("The row has 501 fields"), "{refusal:?}");
+                let error = check_field_count(kind, &row(499)).unwrap_err();
+                assert_eq!((error.code(), error.field()), (ErrorCode::InvalidField, Some("mailingLists")));
+                assert!(error.message().starts_with("The row has 501 fields"), "{error:?}");
             }
         }
     }
 
     #[test]
-    fn a_row_has_at_most_500_fields_with_those_of_its_event() {
+    fn row_over_500_fields_with_nested_ones_is_rejected() {
         let object = |count: usize| (0..count).map(|n| (format!("f{n}"), json!(n))).collect::<Map<_, _>>();
         let with_properties = |top: usize, inner: usize| {
             let mut fields = object(top - 1);
@@ -119,12 +119,12 @@ mod tests {
         };
         assert!(check_field_count(RowKind::Contact, &object(500)).is_ok());
         assert!(check_field_count(RowKind::Event, &with_properties(250, 250)).is_ok());
-        for (kind, fields, beyond) in
+        for (kind, fields, expected_field) in
             [(RowKind::Contact, object(501), "f500"), (RowKind::Event, with_properties(250, 251), "eventProperties")]
         {
-            let refusal = check_field_count(kind, &fields).unwrap_err();
-            assert_eq!((refusal.code(), refusal.field()), (ErrorCode::InvalidField, Some(beyond)));
-            assert!(refusal.message().starts_with("The row has 501 fields"), "{refusal:?}");
+            let error = check_field_count(kind, &fields).unwrap_err();
+            assert_eq!((error.code(), error.field()), (ErrorCode::InvalidField, Some(expected_field)));
+            assert!(error.message().starts_with("The row has 501 fields"), "{error:?}");
         }
     }
 }

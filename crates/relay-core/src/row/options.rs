@@ -4,7 +4,7 @@ use crate::error::{ErrorCode, RequestError};
 
 /// What becomes of a blank value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Blank {
+pub enum BlankPolicy {
     /// It is left out: Loops keeps what it has.
     #[default]
     Omit,
@@ -14,7 +14,7 @@ pub enum Blank {
 
 /// What becomes of a text that is longer than Loops takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Long {
+pub enum LongTextPolicy {
     /// The row is refused.
     #[default]
     Reject,
@@ -26,16 +26,16 @@ pub enum Long {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RowOptions {
     /// `blank=omit|clear`.
-    pub blank: Blank,
+    pub blank: BlankPolicy,
     /// `long=reject|truncate`.
-    pub long: Long,
+    pub long: LongTextPolicy,
     /// Whether an event without a key of its own gets one that follows from what it says; `dedupe=off` turns it off.
     pub dedupe: bool,
 }
 
 impl Default for RowOptions {
     fn default() -> Self {
-        Self { blank: Blank::default(), long: Long::default(), dedupe: true }
+        Self { blank: BlankPolicy::default(), long: LongTextPolicy::default(), dedupe: true }
     }
 }
 
@@ -49,12 +49,12 @@ impl RowOptions {
         let mut options = Self::default();
         match last_param(query, "blank").as_deref() {
             None | Some("omit") => {}
-            Some("clear") => options.blank = Blank::Clear,
+            Some("clear") => options.blank = BlankPolicy::Clear,
             Some(_) => return Err(unknown_option("blank", "blank=omit or blank=clear")),
         }
         match last_param(query, "long").as_deref() {
             None | Some("reject") => {}
-            Some("truncate") => options.long = Long::Truncate,
+            Some("truncate") => options.long = LongTextPolicy::Truncate,
             Some(_) => return Err(unknown_option("long", "long=reject or long=truncate")),
         }
         match last_param(query, "dedupe").as_deref() {
@@ -71,9 +71,9 @@ fn last_param(query: &str, name: &str) -> Option<String> {
     values.last().map(|(_, value)| value.into_owned())
 }
 
-fn unknown_option(option: &str, known: &str) -> RequestError {
+fn unknown_option(option: &str, allowed: &str) -> RequestError {
     let message = format!(
-        "The option {option} in the URL has a value that the relay does not know: write {known} in the endpoint of the \
+        "The option {option} in the URL has a value that the relay does not know: write {allowed} in the endpoint of the \
          Clay column, or leave the option out."
     );
     RequestError::new(ErrorCode::InvalidOption, message).with_field(option)
@@ -84,34 +84,34 @@ mod tests {
     use super::*;
 
     #[test]
-    fn without_a_query_blanks_are_left_out_long_texts_refused_and_repeats_kept_out() {
-        let expected = RowOptions { blank: Blank::Omit, long: Long::Reject, dedupe: true };
+    fn default_options_omit_blank_reject_long_and_deduplicate() {
+        let expected = RowOptions { blank: BlankPolicy::Omit, long: LongTextPolicy::Reject, dedupe: true };
         assert_eq!(RowOptions::from_query("").unwrap(), expected);
         assert_eq!(RowOptions::from_query("blank=omit&long=reject").unwrap(), expected);
         assert_eq!(RowOptions::default(), expected);
     }
 
     #[test]
-    fn every_option_is_read() {
+    fn all_query_options_are_parsed() {
         let options = RowOptions::from_query("blank=clear&long=truncate&dedupe=off").unwrap();
-        assert_eq!(options, RowOptions { blank: Blank::Clear, long: Long::Truncate, dedupe: false });
-        assert_eq!(RowOptions::from_query("bl%61nk=cle%61r").unwrap().blank, Blank::Clear);
+        assert_eq!(options, RowOptions { blank: BlankPolicy::Clear, long: LongTextPolicy::Truncate, dedupe: false });
+        assert_eq!(RowOptions::from_query("bl%61nk=cle%61r").unwrap().blank, BlankPolicy::Clear);
     }
 
     #[test]
-    fn unknown_parameters_are_not_looked_at() {
+    fn unknown_query_parameters_are_ignored() {
         assert_eq!(RowOptions::from_query("utm=x&Blank=clear&&=&dedupes=on").unwrap(), RowOptions::default());
     }
 
     #[test]
-    fn the_last_of_a_repeated_option_counts() {
-        assert_eq!(RowOptions::from_query("blank=clear&blank=omit").unwrap().blank, Blank::Omit);
-        assert_eq!(RowOptions::from_query("blank=typo&blank=clear").unwrap().blank, Blank::Clear);
+    fn repeated_option_uses_last_value() {
+        assert_eq!(RowOptions::from_query("blank=clear&blank=omit").unwrap().blank, BlankPolicy::Omit);
+        assert_eq!(RowOptions::from_query("blank=typo&blank=clear").unwrap().blank, BlankPolicy::Clear);
         assert!(RowOptions::from_query("blank=clear&blank=").is_err());
     }
 
     #[test]
-    fn any_other_value_is_refused_naming_the_option() {
+    fn invalid_option_value_is_rejected_naming_option() {
         for (query, option) in [
             ("blank=", "blank"),
             ("blank", "blank"),
@@ -121,9 +121,9 @@ mod tests {
             ("dedupe=on", "dedupe"),
             ("dedupe=", "dedupe"),
         ] {
-            let refusal = RowOptions::from_query(query).unwrap_err();
-            assert_eq!((refusal.code(), refusal.field()), (ErrorCode::InvalidOption, Some(option)), "{query}");
-            assert!(refusal.message().contains(option), "{query}");
+            let error = RowOptions::from_query(query).unwrap_err();
+            assert_eq!((error.code(), error.field()), (ErrorCode::InvalidOption, Some(option)), "{query}");
+            assert!(error.message().contains(option), "{query}");
         }
     }
 }

@@ -9,34 +9,34 @@ use crate::row::lenient_json::{self, JsonError, JsonErrorKind};
 
 /// The fields of a row: a JSON object, or a JSON string that holds one.
 pub(super) fn parse_fields(body: &[u8]) -> Result<Map<String, Value>, RequestError> {
-    let text = utf8(body)?;
+    let text = decode_utf8(body)?;
     match lenient_json::parse_lenient(text) {
-        _ if text.trim().is_empty() => Err(empty()),
+        _ if text.trim().is_empty() => Err(empty_body()),
         _ if !looks_like_json(text.as_bytes()) => Err(not_json()),
         Ok(Value::Object(fields)) => Ok(fields),
-        Ok(Value::String(held)) => parse_embedded(text, &held),
+        Ok(Value::String(embedded)) => parse_embedded(text, &embedded),
         Ok(other) => Err(not_an_object(&other)),
         Err(error) => {
-            Err(syntax_error(text, error.offset, error_location::nearest_field(text, error.offset), &error.reason))
+            Err(syntax_error(text, error.offset, error_location::nearest_field(text, error.offset), &error.kind))
         }
     }
 }
 
 /// The fields of an object that the text of a JSON string holds.
-fn parse_embedded(text: &str, held: &str) -> Result<Map<String, Value>, RequestError> {
-    let inner = lenient_json::without_byte_order_mark(held);
+fn parse_embedded(text: &str, embedded: &str) -> Result<Map<String, Value>, RequestError> {
+    let inner = lenient_json::without_byte_order_mark(embedded);
     match lenient_json::parse_lenient(inner) {
-        _ if inner.trim().is_empty() => Err(empty()),
+        _ if inner.trim().is_empty() => Err(empty_body()),
         Ok(Value::Object(fields)) => Ok(fields),
         Ok(other) => Err(not_an_object(&other)),
-        Err(JsonError { offset, reason }) => {
-            let written = error_location::offset_in_string(text, held.len() - inner.len() + offset);
-            Err(syntax_error(text, written, error_location::nearest_field(inner, offset), &reason))
+        Err(JsonError { offset, kind }) => {
+            let source_offset = error_location::offset_in_string(text, embedded.len() - inner.len() + offset);
+            Err(syntax_error(text, source_offset, error_location::nearest_field(inner, offset), &kind))
         }
     }
 }
 
-fn utf8(body: &[u8]) -> Result<&str, RequestError> {
+fn decode_utf8(body: &[u8]) -> Result<&str, RequestError> {
     std::str::from_utf8(body).map(lenient_json::without_byte_order_mark).map_err(|error| {
         if !looks_like_json(body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)) {
             return not_json();
@@ -48,7 +48,7 @@ fn utf8(body: &[u8]) -> Result<&str, RequestError> {
             text,
             offset,
             error_location::nearest_field(text, offset),
-            &JsonErrorKind::Broken("not UTF-8".to_owned()),
+            &JsonErrorKind::Syntax("not UTF-8".to_owned()),
         )
     })
 }
@@ -66,7 +66,7 @@ fn not_json() -> RequestError {
     )
 }
 
-fn empty() -> RequestError {
+fn empty_body() -> RequestError {
     RequestError::new(
         ErrorCode::InvalidJson,
         "The body is empty, so there is no contact to send: in Clay, write a JSON object into the Body of the column, such \
@@ -83,25 +83,25 @@ fn not_an_object(value: &Value) -> RequestError {
     RequestError::new(ErrorCode::InvalidJson, message)
 }
 
-fn syntax_error(text: &str, offset: usize, nearest: Option<String>, reason: &JsonErrorKind) -> RequestError {
+fn syntax_error(text: &str, offset: usize, near_field: Option<String>, kind: &JsonErrorKind) -> RequestError {
     let (line, column) = error_location::line_and_column(text, offset);
-    let nearest = nearest.map(|name| display_name(&name));
-    let beside = nearest.as_ref().map(|name| format!(", near the field \"{name}\"")).unwrap_or_default();
-    let message = match reason {
-        JsonErrorKind::Broken(reason) => format!(
-            "The body is not valid JSON at line {line}, column {column}{beside} ({reason}): in Clay, insert each column with \
+    let near_field = near_field.map(|name| display_name(&name));
+    let location_suffix = near_field.as_ref().map(|name| format!(", near the field \"{name}\"")).unwrap_or_default();
+    let message = match kind {
+        JsonErrorKind::Syntax(reason) => format!(
+            "The body is not valid JSON at line {line}, column {column}{location_suffix} ({reason}): in Clay, insert each column with \
              / and put one pair of double quotes around a text column."
         ),
         JsonErrorKind::TooDeep => format!(
-            "The body is nested more than {} levels deep at line {line}, column {column}{beside}, and Loops takes no list or \
+            "The body is nested more than {} levels deep at line {line}, column {column}{location_suffix}, and Loops takes no list or \
              object in a property: in Clay, insert a part of that column instead of all of it.",
             lenient_json::MAX_DEPTH
         ),
     };
-    let refusal = RequestError::new(ErrorCode::InvalidJson, message);
-    match nearest {
-        Some(name) => refusal.with_field(name),
-        None => refusal,
+    let error = RequestError::new(ErrorCode::InvalidJson, message);
+    match near_field {
+        Some(name) => error.with_field(name),
+        None => error,
     }
 }
 
@@ -109,18 +109,18 @@ fn syntax_error(text: &str, offset: usize, nearest: Option<String>, reason: &Jso
 mod tests {
     use super::*;
 
-    fn read(body: &str) -> String {
+    fn parse(body: &str) -> String {
         Value::Object(parse_fields(body.as_bytes()).unwrap()).to_string()
     }
 
-    fn refused(body: impl AsRef<[u8]>) -> RequestError {
-        let refusal = parse_fields(body.as_ref()).unwrap_err();
-        assert_eq!(refusal.code(), ErrorCode::InvalidJson);
-        refusal
+    fn parse_error(body: impl AsRef<[u8]>) -> RequestError {
+        let error = parse_fields(body.as_ref()).unwrap_err();
+        assert_eq!(error.code(), ErrorCode::InvalidJson);
+        error
     }
 
     #[test]
-    fn what_clay_makes_of_an_object_is_read() {
+    fn object_in_any_clay_encoding_is_parsed() {
         for body in [
             r#"{"a":"x\ny"}"#,
             "\u{feff}{\"a\":\"x\\ny\"}",
@@ -130,13 +130,13 @@ mod tests {
             "\"{\\\"a\\\":\\\"x\ny\\\"}\"",
             "\u{feff}\"\u{feff}{\\\"a\\\":\\\"x\\\\ny\\\"}\"",
         ] {
-            assert_eq!(read(body), r#"{"a":"x\ny"}"#, "{body}");
+            assert_eq!(parse(body), r#"{"a":"x\ny"}"#, "{body}");
         }
     }
 
     #[test]
-    fn other_broken_json_is_refused_with_line_column_and_nearest_field() {
-        for (body, at, field) in [
+    fn syntax_error_reports_line_column_and_nearest_field() {
+        for (body, position, field) in [
             ("{\"email\":\"a@b.co\",\n \"bio\":\"He said \"hi\"\"}", "line 2, column 18", Some("bio")),
             ("{\"bio\":\"two\nlines\", \"x\": y}", "line 2, column 14", Some("x")),
             (r#"{"email":,"b":1}"#, "line 1, column 10", Some("email")),
@@ -147,25 +147,25 @@ mod tests {
             ("\"{\\\"a\\\":\\\"é\n\\\",\\n\\\"b\\\":}\"", "line 2, column 12", Some("b")),
             ("\"hello\"", "line 1, column 2", None),
         ] {
-            let refusal = refused(body);
+            let error = parse_error(body);
             assert!(
-                refusal.message().contains(&format!("{at}{}", if field.is_some() { "," } else { " " })),
-                "{refusal:?}"
+                error.message().contains(&format!("{position}{}", if field.is_some() { "," } else { " " })),
+                "{error:?}"
             );
-            assert_eq!(refusal.field(), field, "{refusal:?}");
-            assert!(refusal.message().contains("in Clay, insert each column with /"), "{refusal:?}");
+            assert_eq!(error.field(), field, "{error:?}");
+            assert!(error.message().contains("in Clay, insert each column with /"), "{error:?}");
         }
     }
 
     #[test]
-    fn what_is_not_utf8_is_refused_where_it_stands() {
-        let refusal = refused(b"\xef\xbb\xbf{\"bio\":\"caf\xe9\"}");
-        assert_eq!(refusal.field(), Some("bio"));
-        assert!(refusal.message().contains("line 1, column 12, near the field \"bio\" (not UTF-8)"), "{refusal:?}");
+    fn non_utf8_error_reports_position() {
+        let error = parse_error(b"\xef\xbb\xbf{\"bio\":\"caf\xe9\"}");
+        assert_eq!(error.field(), Some("bio"));
+        assert!(error.message().contains("line 1, column 12, near the field \"bio\" (not UTF-8)"), "{error:?}");
     }
 
     #[test]
-    fn what_is_not_json_at_all_is_told_that_it_must_be() {
+    fn non_json_body_error_says_json_is_required() {
         let utf16 = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
         let bodies: [&[u8]; 9] = [
             b"hello",
@@ -179,25 +179,25 @@ mod tests {
             b"\xe9",
         ];
         for body in bodies {
-            let refusal = refused(body);
-            assert!(refusal.message().starts_with("The body is not JSON but something else"), "{body:?} {refusal:?}");
-            assert!(refusal.message().contains("the Body of the HTTP API column must be JSON"), "{refusal:?}");
-            assert_eq!(refusal.field(), None);
+            let error = parse_error(body);
+            assert!(error.message().starts_with("The body is not JSON but something else"), "{body:?} {error:?}");
+            assert!(error.message().contains("the Body of the HTTP API column must be JSON"), "{error:?}");
+            assert_eq!(error.field(), None);
         }
         for body in [&b"{\"a\":x}"[..], b"[", b"\"", b"-", b"7x", b"tru", b"fals", b"nul", b"\xef\xbb\xbf{\xe9"] {
-            assert!(refused(body).message().starts_with("The body is not valid JSON at line 1"), "{body:?}");
+            assert!(parse_error(body).message().starts_with("The body is not valid JSON at line 1"), "{body:?}");
         }
     }
 
     #[test]
-    fn an_empty_body_has_its_own_sentence() {
+    fn empty_body_has_its_own_error_message() {
         for body in ["", " \n", "\u{feff}", "\"\"", "\" \""] {
-            assert!(refused(body).message().starts_with("The body is empty"), "{body:?}");
+            assert!(parse_error(body).message().starts_with("The body is empty"), "{body:?}");
         }
     }
 
     #[test]
-    fn json_that_is_no_object_is_refused() {
+    fn non_object_json_is_rejected() {
         for (body, kind) in [
             ("[{}]", "a list"),
             ("null", "null"),
@@ -207,36 +207,30 @@ mod tests {
             (r#""\"{}\"""#, "a text"),
         ] {
             assert!(
-                refused(body).message().starts_with(&format!("The body is {kind} and not a JSON object")),
+                parse_error(body).message().starts_with(&format!("The body is {kind} and not a JSON object")),
                 "{body}"
             );
         }
     }
 
     #[test]
-    fn a_long_name_is_cut_in_field_and_message() {
-        let refusal = refused(format!("{{\"{}\":x}}", "n".repeat(1000)));
-        assert_eq!(refusal.field().map(|field| field.chars().count()), Some(60));
-        assert!(refusal.message().ends_with("around a text column."), "{refusal:?}");
+    fn long_field_name_is_truncated_in_field_and_message() {
+        let error = parse_error(format!("{{\"{}\":x}}", "n".repeat(1000)));
+        assert_eq!(error.field().map(|field| field.chars().count()), Some(60));
+        assert!(error.message().ends_with("around a text column."), "{error:?}");
     }
 
     #[test]
-    fn a_body_of_brackets_ends_without_exhausting_the_stack() {
+    fn deeply_nested_body_does_not_overflow_stack() {
         for bracket in ["[", "{\"a\":", "{", "\"["] {
-            refused(bracket.repeat(256 * 1024 / bracket.len()));
+            parse_error(bracket.repeat(256 * 1024 / bracket.len()));
         }
         let (opening, closing) = ("[".repeat(128 * 1024), "]".repeat(128 * 1024));
-        let refusal = refused(format!("{{\"{}\":{opening}{closing}}}", "n".repeat(60)));
-        assert!(
-            refusal.message().contains("nested more than 32 levels deep at line 1, column 96, near"),
-            "{refusal:?}"
-        );
-        assert!(
-            refusal.message().ends_with("in Clay, insert a part of that column instead of all of it."),
-            "{refusal:?}"
-        );
-        assert!(!refusal.message().contains("quotes") && !refusal.message().contains("not valid"), "{refusal:?}");
-        let held = format!("\"{{\\\"a\\\":{opening}{closing}}}\"");
-        assert_eq!(refused(held).field(), Some("a"));
+        let error = parse_error(format!("{{\"{}\":{opening}{closing}}}", "n".repeat(60)));
+        assert!(error.message().contains("nested more than 32 levels deep at line 1, column 96, near"), "{error:?}");
+        assert!(error.message().ends_with("in Clay, insert a part of that column instead of all of it."), "{error:?}");
+        assert!(!error.message().contains("quotes") && !error.message().contains("not valid"), "{error:?}");
+        let embedded = format!("\"{{\\\"a\\\":{opening}{closing}}}\"");
+        assert_eq!(parse_error(embedded).field(), Some("a"));
     }
 }

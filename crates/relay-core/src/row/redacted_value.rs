@@ -20,7 +20,7 @@ pub(super) struct RedactedValue(String);
 
 impl RedactedValue {
     /// That value of that field.
-    pub(super) fn of(field: &str, value: &Value) -> Self {
+    pub(super) fn new(field: &str, value: &Value) -> Self {
         Self(match value {
             Value::String(text) if may_be_secret(field, text) => {
                 format!("a text of {} characters", text.chars().count())
@@ -44,12 +44,12 @@ impl fmt::Display for RedactedValue {
 /// Whether a text may be a key, a token or a password: by the name of its field, or by its looks.
 fn may_be_secret(field: &str, text: &str) -> bool {
     let name: String = field.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
-    let secretive = SENSITIVE_NAMES.iter().any(|part| name.contains(part));
-    secretive
+    let has_sensitive_name = SENSITIVE_NAMES.iter().any(|part| name.contains(part));
+    has_sensitive_name
         || text.contains("whsec_")
         || text.to_ascii_lowercase().contains("bearer ")
         || has_secret_shape(text.trim())
-        || text.split_whitespace().any(looks_like_a_key)
+        || text.split_whitespace().any(looks_like_secret)
 }
 
 /// Whether it has the length and the characters of a key: those of base64, of hexadecimal digits, of a JWT with its
@@ -59,7 +59,7 @@ fn has_secret_shape(word: &str) -> bool {
 }
 
 /// Among other words it may also be a long word, which has no digits.
-fn looks_like_a_key(word: &str) -> bool {
+fn looks_like_secret(word: &str) -> bool {
     has_secret_shape(word) && word.chars().any(|c| c.is_ascii_digit()) && word.chars().any(|c| c.is_ascii_alphabetic())
 }
 
@@ -70,8 +70,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_is_shown_short_and_on_one_line() {
-        for (value, shown) in [
+    fn value_is_shortened_to_one_line() {
+        for (value, expected) in [
             (json!("maybe"), "\"maybe\""),
             (json!(" two\nlines "), "\"two lines\""),
             (json!("é".repeat(25)), &format!("\"{}…\"", "é".repeat(23))),
@@ -84,12 +84,12 @@ mod tests {
             (json!(["a"]), "a list"),
             (json!({"a": 1}), "an object"),
         ] {
-            assert_eq!(RedactedValue::of("company", &value).to_string(), shown);
+            assert_eq!(RedactedValue::new("company", &value).to_string(), expected);
         }
     }
 
     #[test]
-    fn what_may_be_a_secret_is_not_shown() {
+    fn possible_secret_is_redacted() {
         for (field, text) in [
             ("API Key", "k"),
             ("accessToken", "short"),
@@ -102,8 +102,8 @@ mod tests {
             ("company", "name:a_pass-word+of/letters="),
             ("company", "12345678901234567890"),
         ] {
-            let shown = RedactedValue::of(field, &json!(text)).to_string();
-            assert_eq!(shown, format!("a text of {} characters", text.chars().count()));
+            let redacted = RedactedValue::new(field, &json!(text)).to_string();
+            assert_eq!(redacted, format!("a text of {} characters", text.chars().count()));
         }
     }
 }

@@ -6,30 +6,30 @@ pub(super) enum CharContext {
     /// Outside every string.
     Outside,
     /// The quote that opens a string.
-    Opens,
+    OpeningQuote,
     /// Inside a string.
     Inside,
     /// Inside a string, just after a backslash.
     Escaped,
     /// The quote that closes a string.
-    Closes,
+    ClosingQuote,
 }
 
 /// The characters of a text, where they are, and where they stand.
 pub(super) fn char_contexts(text: &str) -> impl Iterator<Item = (usize, char, CharContext)> {
-    let mut last = CharContext::Outside;
-    let mut escapes = false;
+    let mut context = CharContext::Outside;
+    let mut after_backslash = false;
     text.char_indices().map(move |(at, character)| {
-        let within = matches!(last, CharContext::Opens | CharContext::Inside | CharContext::Escaped);
-        last = match (within, character) {
-            (false, '"') => CharContext::Opens,
+        let in_string = matches!(context, CharContext::OpeningQuote | CharContext::Inside | CharContext::Escaped);
+        context = match (in_string, character) {
+            (false, '"') => CharContext::OpeningQuote,
             (false, _) => CharContext::Outside,
-            (true, _) if escapes => CharContext::Escaped,
-            (true, '"') => CharContext::Closes,
+            (true, _) if after_backslash => CharContext::Escaped,
+            (true, '"') => CharContext::ClosingQuote,
             (true, _) => CharContext::Inside,
         };
-        escapes = last == CharContext::Inside && character == '\\';
-        (at, character, last)
+        after_backslash = context == CharContext::Inside && character == '\\';
+        (at, character, context)
     })
 }
 
@@ -37,11 +37,11 @@ pub(super) fn char_contexts(text: &str) -> impl Iterator<Item = (usize, char, Ch
 ///
 /// One that follows a backslash stays: `\` and a line break together are broken JSON, not a line break.
 pub(super) fn without_raw_controls(text: &str, write: fn(&mut String, char)) -> Option<String> {
-    let is_raw = |character: char, place| character < ' ' && place == CharContext::Inside;
-    char_contexts(text).find(|(_, character, place)| is_raw(*character, *place))?;
+    let is_raw = |character: char, context| character < ' ' && context == CharContext::Inside;
+    char_contexts(text).find(|(_, character, context)| is_raw(*character, *context))?;
     let mut rewritten = String::with_capacity(text.len() + 16);
-    for (_, character, place) in char_contexts(text) {
-        if is_raw(character, place) {
+    for (_, character, context) in char_contexts(text) {
+        if is_raw(character, context) {
             write(&mut rewritten, character);
         } else {
             rewritten.push(character);
@@ -52,12 +52,12 @@ pub(super) fn without_raw_controls(text: &str, write: fn(&mut String, char)) -> 
 
 /// Where the first list or object opens that stands inside `levels` others.
 pub(super) fn deeper_than(levels: usize, text: &str) -> Option<usize> {
-    let mut open = 0_usize;
-    for (at, character, place) in char_contexts(text) {
-        match (place, character) {
-            (CharContext::Outside, '[' | '{') if open == levels => return Some(at),
-            (CharContext::Outside, '[' | '{') => open += 1,
-            (CharContext::Outside, ']' | '}') => open = open.saturating_sub(1),
+    let mut depth = 0_usize;
+    for (at, character, context) in char_contexts(text) {
+        match (context, character) {
+            (CharContext::Outside, '[' | '{') if depth == levels => return Some(at),
+            (CharContext::Outside, '[' | '{') => depth += 1,
+            (CharContext::Outside, ']' | '}') => depth = depth.saturating_sub(1),
             _ => {}
         }
     }
@@ -69,21 +69,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn strings_are_told_from_what_is_around_them() {
+    fn string_contents_are_distinguished_from_surroundings() {
         let drawn: String = char_contexts(r#"{"a\"b":"\\"}x"#)
-            .map(|(_, _, place)| match place {
+            .map(|(_, _, context)| match context {
                 CharContext::Outside => '.',
-                CharContext::Opens => '<',
+                CharContext::OpeningQuote => '<',
                 CharContext::Inside => 'i',
                 CharContext::Escaped => 'e',
-                CharContext::Closes => '>',
+                CharContext::ClosingQuote => '>',
             })
             .collect();
         assert_eq!(drawn, ".<iiei>.<ie>..");
     }
 
     #[test]
-    fn control_characters_are_rewritten_inside_strings_only() {
+    fn control_characters_are_rewritten_only_inside_strings() {
         let space = |text: &mut String, _| text.push(' ');
         for (text, rewritten) in [
             ("{\n\"a\":\"x\ny\tz\"}\n", Some("{\n\"a\":\"x y z\"}\n")),
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn brackets_count_outside_strings_only() {
+    fn nesting_depth_ignores_brackets_inside_strings() {
         assert_eq!(deeper_than(2, r#"{"a":[1,2],"b":["[[["]}"#), None);
         assert_eq!(deeper_than(2, r#"{"a":[1,[2]]}"#), Some(8));
         assert_eq!(deeper_than(32, &"[".repeat(32)), None);

@@ -37,7 +37,7 @@ pub enum PropertyType {
 }
 
 impl PropertyType {
-    fn read(text: &str) -> Self {
+    fn parse(text: &str) -> Self {
         match text {
             "string" => Self::Text,
             "number" => Self::Number,
@@ -75,7 +75,7 @@ impl PropertyType {
 pub struct ContactSchema {
     types: BTreeMap<String, PropertyType>,
     /// Their names as they are compared, each with the name itself.
-    folded: Vec<(Vec<char>, String)>,
+    normalized: Vec<(Vec<char>, String)>,
 }
 
 /// A line of Loops' list. Other keys may come; `label` is for people.
@@ -90,16 +90,16 @@ impl ContactSchema {
     /// Reads Loops' list, or nothing where it is none. A list without a property says nothing about names either, and
     /// counts as none.
     #[must_use]
-    pub fn read(body: &[u8]) -> Option<Self> {
-        let listed: Vec<PropertyListItem> = serde_json::from_slice(body).ok()?;
-        if listed.is_empty() {
+    pub fn parse(body: &[u8]) -> Option<Self> {
+        let items: Vec<PropertyListItem> = serde_json::from_slice(body).ok()?;
+        if items.is_empty() {
             return None;
         }
-        let listed = listed.into_iter().filter(|property| !property.key.starts_with(INTERNAL_PREFIX));
+        let items = items.into_iter().filter(|property| !property.key.starts_with(INTERNAL_PREFIX));
         let mut types: BTreeMap<String, PropertyType> = BUILT_IN.map(|(name, kind)| (name.to_owned(), kind)).into();
-        types.extend(listed.map(|property| (property.key, PropertyType::read(&property.kind))));
-        let folded = types.keys().map(|name| (normalize_name(name), name.clone())).collect();
-        Some(Self { types, folded })
+        types.extend(items.map(|property| (property.key, PropertyType::parse(&property.kind))));
+        let normalized = types.keys().map(|name| (normalize_name(name), name.clone())).collect();
+        Some(Self { types, normalized })
     }
 
     /// The type of the property with exactly that name.
@@ -116,10 +116,10 @@ impl ContactSchema {
         if self.types.contains_key(name) {
             return None;
         }
-        let folded = normalize_name(name);
-        let same = self.folded.iter().find(|(known, _)| *known == folded);
-        let slip = || self.folded.iter().find(|(known, _)| is_typo(known, &folded));
-        same.or_else(slip).map(|(_, name)| name.as_str())
+        let normalized = normalize_name(name);
+        let exact = self.normalized.iter().find(|(known, _)| *known == normalized);
+        let typo = || self.normalized.iter().find(|(known, _)| is_typo(known, &normalized));
+        exact.or_else(typo).map(|(_, name)| name.as_str())
     }
 }
 
@@ -129,15 +129,15 @@ fn normalize_name(name: &str) -> Vec<char> {
 }
 
 /// Whether one name is the other with one letter more, less or another, or with two in the wrong order.
-fn is_typo<'a>(one: &'a [char], other: &'a [char]) -> bool {
-    if one.len().min(other.len()) < MIN_TYPO_LEN {
+fn is_typo<'a>(left: &'a [char], right: &'a [char]) -> bool {
+    if left.len().min(right.len()) < MIN_TYPO_LEN {
         return false;
     }
-    let alike = one.iter().zip(other).take_while(|(a, b)| a == b).count();
-    let (one, other) = (one.get(alike..).unwrap_or_default(), other.get(alike..).unwrap_or_default());
-    let alike = one.iter().rev().zip(other.iter().rev()).take_while(|(a, b)| a == b).count();
-    let differing = |rest: &'a [char]| rest.get(..rest.len() - alike).unwrap_or_default();
-    match (differing(one), differing(other)) {
+    let prefix_len = left.iter().zip(right).take_while(|(a, b)| a == b).count();
+    let (left, right) = (left.get(prefix_len..).unwrap_or_default(), right.get(prefix_len..).unwrap_or_default());
+    let suffix_len = left.iter().rev().zip(right.iter().rev()).take_while(|(a, b)| a == b).count();
+    let without_suffix = |rest: &'a [char]| rest.get(..rest.len() - suffix_len).unwrap_or_default();
+    match (without_suffix(left), without_suffix(right)) {
         ([letter], []) | ([], [letter]) => !letter.is_numeric(),
         ([a], [b]) => !a.is_numeric() && !b.is_numeric(),
         ([a, b], [c, d]) => a == d && b == c && !a.is_numeric() && !b.is_numeric(),
@@ -149,8 +149,8 @@ fn is_typo<'a>(one: &'a [char], other: &'a [char]) -> bool {
 mod tests {
     use super::*;
 
-    fn properties() -> ContactSchema {
-        ContactSchema::read(
+    fn schema() -> ContactSchema {
+        ContactSchema::parse(
             br#"[{"key":"companyName","label":"Company name","type":"string"},{"key":"seats","type":"number"},
                  {"key":"address1","type":"string"},{"key":"version12","type":"string"},{"key":"renewsAt","type":"date"},{"key":"vip","type":"boolean"},
                  {"key":"__domain","type":"string"},{"key":"new","type":"colour"},{"key":"firstName","type":"string"}]"#,
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn loops_list_is_read_with_its_types() {
+    fn property_list_is_parsed_with_types() {
         for (name, kind) in [
             ("companyName", Some(PropertyType::Text)),
             ("seats", Some(PropertyType::Number)),
@@ -170,20 +170,20 @@ mod tests {
             ("__domain", None),
             ("Seats", None),
         ] {
-            assert_eq!(properties().type_of(name), kind, "{name}");
+            assert_eq!(schema().type_of(name), kind, "{name}");
         }
     }
 
     #[test]
-    fn what_is_no_list_of_properties_is_none() {
+    fn invalid_property_list_is_none() {
         for body in ["", "{}", "[]", "null", "[1]", r#"[{"type":"string"}]"#, r#"{"success":false}"#, "<html>"] {
-            assert_eq!(ContactSchema::read(body.as_bytes()), None, "{body}");
+            assert_eq!(ContactSchema::parse(body.as_bytes()), None, "{body}");
         }
     }
 
     #[test]
-    fn a_name_that_differs_only_in_case_or_spelling_is_known_again() {
-        for (name, nearest) in [
+    fn misspelt_property_name_suggests_known_name() {
+        for (name, suggestion) in [
             ("CompanyName", Some("companyName")),
             ("company_name", Some("companyName")),
             ("Company Name", Some("companyName")),
@@ -206,7 +206,7 @@ mod tests {
             ("wip", None),
             ("", None),
         ] {
-            assert_eq!(properties().suggest(name), nearest, "{name}");
+            assert_eq!(schema().suggest(name), suggestion, "{name}");
         }
     }
 }

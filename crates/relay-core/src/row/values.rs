@@ -3,15 +3,15 @@
 use serde_json::Value;
 
 use crate::row::field_error::{FieldError, json_type_name};
-use crate::row::options::{Blank, Long, RowOptions};
+use crate::row::options::{BlankPolicy, LongTextPolicy, RowOptions};
 use crate::row::redacted_value::RedactedValue;
 use crate::text::truncate_chars;
 
 /// The longest text that is sent: Loops takes 500 characters of a value, its quotes included (Loops docs, API intro,
 /// "Debugging").
-pub(super) const TEXT_CHARACTERS: usize = 498;
+pub(super) const MAX_TEXT_CHARS: usize = 498;
 /// The longest number that is sent, for the same reason.
-const NUMBER_CHARACTERS: usize = 500;
+const MAX_NUMBER_CHARS: usize = 500;
 
 /// What is done with a value that has nothing wrong with it.
 #[derive(Debug, PartialEq)]
@@ -19,25 +19,27 @@ pub(super) enum Cleaned {
     /// It is sent like this.
     Send(Value),
     /// It is sent like this, and something was cut off.
-    Cut(Value),
+    SendTruncated(Value),
     /// It is blank, and left out.
-    LeaveOut,
+    Omit,
 }
 
 /// What is done with a value for whose field there is no rule.
 pub(super) fn clean_value(field: &str, value: Value, options: RowOptions) -> Result<Cleaned, FieldError> {
     let Some(value) = require_value(field, value)? else {
-        return Ok(blank(options));
+        return Ok(clean_blank(options));
     };
     match value {
         Value::String(text) => match (check_len(&text), options.long) {
             (Ok(()), _) => Ok(Cleaned::Send(Value::String(text))),
-            (Err(_), Long::Truncate) => Ok(Cleaned::Cut(Value::String(truncate_chars(&text, TEXT_CHARACTERS)))),
-            (Err(length), Long::Reject) => Err(FieldError::TooLong(length)),
+            (Err(_), LongTextPolicy::Truncate) => {
+                Ok(Cleaned::SendTruncated(Value::String(truncate_chars(&text, MAX_TEXT_CHARS))))
+            }
+            (Err(length), LongTextPolicy::Reject) => Err(FieldError::TooLong(length)),
         },
         Value::Array(_) | Value::Object(_) => Err(FieldError::NotScalar(json_type_name(&value))),
-        Value::Number(number) if number.as_str().len() > NUMBER_CHARACTERS => {
-            Err(FieldError::TooLongForAName(number.as_str().len()))
+        Value::Number(number) if number.as_str().len() > MAX_NUMBER_CHARS => {
+            Err(FieldError::TooLongToTruncate(number.as_str().len()))
         }
         scalar => Ok(Cleaned::Send(scalar)),
     }
@@ -46,7 +48,7 @@ pub(super) fn clean_value(field: &str, value: Value, options: RowOptions) -> Res
 /// The same for a value with a name of its own: Loops counts the characters of names like those of values.
 pub(super) fn clean_named(path: &str, name: &str, value: Value, options: RowOptions) -> Result<Cleaned, FieldError> {
     match clean_value(path, value, options)? {
-        Cleaned::LeaveOut => Ok(Cleaned::LeaveOut),
+        Cleaned::Omit => Ok(Cleaned::Omit),
         sent => check_len(name).map(|()| sent).map_err(FieldError::NameTooLong),
     }
 }
@@ -56,16 +58,18 @@ pub(super) fn require_value(field: &str, value: Value) -> Result<Option<Value>, 
     match &value {
         Value::Null => Ok(None),
         Value::String(text) if is_blank(text) => Ok(None),
-        Value::String(text) if is_column_name(text) => Err(FieldError::NotInserted(RedactedValue::of(field, &value))),
+        Value::String(text) if is_column_name(text) => {
+            Err(FieldError::ColumnNotInserted(RedactedValue::new(field, &value)))
+        }
         _ => Ok(Some(value)),
     }
 }
 
 /// What is done with a blank value that may be emptied in Loops.
-pub(super) const fn blank(options: RowOptions) -> Cleaned {
+pub(super) const fn clean_blank(options: RowOptions) -> Cleaned {
     match options.blank {
-        Blank::Omit => Cleaned::LeaveOut,
-        Blank::Clear => Cleaned::Send(Value::Null),
+        BlankPolicy::Omit => Cleaned::Omit,
+        BlankPolicy::Clear => Cleaned::Send(Value::Null),
     }
 }
 
@@ -82,23 +86,23 @@ pub(super) fn is_column_name(text: &str) -> bool {
 }
 
 /// A boolean, or a text that says one.
-pub(super) fn boolean(field: &str, value: &Value) -> Result<bool, FieldError> {
+pub(super) fn parse_boolean(field: &str, value: &Value) -> Result<bool, FieldError> {
     match value {
         Value::Bool(boolean) => Ok(*boolean),
         Value::String(text) if text.trim().eq_ignore_ascii_case("true") => Ok(true),
         Value::String(text) if text.trim().eq_ignore_ascii_case("false") => Ok(false),
-        _ => Err(FieldError::NotABoolean(RedactedValue::of(field, value))),
+        _ => Err(FieldError::NotABoolean(RedactedValue::new(field, value))),
     }
 }
 
 /// Whether Loops takes a text of that length, and the length if not.
 pub(super) fn check_len(text: &str) -> Result<(), usize> {
     // Bytes are never fewer than characters, so most texts need no counting.
-    if text.len() <= TEXT_CHARACTERS {
+    if text.len() <= MAX_TEXT_CHARS {
         return Ok(());
     }
     match text.chars().count() {
-        0..=TEXT_CHARACTERS => Ok(()),
+        0..=MAX_TEXT_CHARS => Ok(()),
         length => Err(length),
     }
 }
@@ -110,7 +114,7 @@ mod tests {
     use super::*;
     use crate::row::lenient_json;
 
-    fn options(blank: Blank, long: Long) -> RowOptions {
+    fn options(blank: BlankPolicy, long: LongTextPolicy) -> RowOptions {
         RowOptions { blank, long, ..RowOptions::default() }
     }
 
@@ -119,29 +123,29 @@ mod tests {
     }
 
     #[test]
-    fn blanks_are_left_out_or_sent_as_null() {
-        let clear = options(Blank::Clear, Long::Reject);
+    fn blank_value_is_omitted_or_sent_as_null() {
+        let clear = options(BlankPolicy::Clear, LongTextPolicy::Reject);
         for value in
             [json!(null), json!(""), json!(" \n\t\u{a0}"), json!("null"), json!(" undefined "), json!("undefined")]
         {
-            assert_eq!(cleaned(value.clone()), Ok(Cleaned::LeaveOut), "{value}");
+            assert_eq!(cleaned(value.clone()), Ok(Cleaned::Omit), "{value}");
             assert_eq!(clean_value("f", value.clone(), clear), Ok(Cleaned::Send(Value::Null)), "{value}");
         }
     }
 
     #[test]
-    fn what_only_looks_blank_is_passed_on() {
+    fn value_that_only_resembles_blank_is_sent() {
         for value in [json!("NULL"), json!("null and void"), json!("0"), json!(0), json!(false), json!("-")] {
             assert_eq!(cleaned(value.clone()), Ok(Cleaned::Send(value)));
         }
     }
 
     #[test]
-    fn a_column_that_was_not_inserted_is_noticed() {
+    fn uninserted_column_is_detected() {
         for text in ["[object Object]", " [object Object]\n", "{{Company}}", " {{ Company Name }} ", "{{}}"] {
             assert_eq!(
                 cleaned(json!(text)),
-                Err(FieldError::NotInserted(RedactedValue::of("f", &json!(text)))),
+                Err(FieldError::ColumnNotInserted(RedactedValue::new("f", &json!(text)))),
                 "{text}"
             );
         }
@@ -151,39 +155,42 @@ mod tests {
     }
 
     #[test]
-    fn a_text_has_at_most_498_characters() {
+    fn text_over_498_characters_is_rejected_or_truncated() {
         let longest = "é".repeat(498);
         let longer = format!("{longest}é");
         assert_eq!(cleaned(json!(longest)), Ok(Cleaned::Send(json!(longest))));
         assert_eq!(cleaned(json!(longer)), Err(FieldError::TooLong(499)));
         let cut = format!("{}…", "é".repeat(497));
-        assert_eq!(clean_value("f", json!(longer), options(Blank::Omit, Long::Truncate)), Ok(Cleaned::Cut(json!(cut))));
+        assert_eq!(
+            clean_value("f", json!(longer), options(BlankPolicy::Omit, LongTextPolicy::Truncate)),
+            Ok(Cleaned::SendTruncated(json!(cut)))
+        );
     }
 
     #[test]
-    fn a_number_has_at_most_500_characters() {
+    fn number_over_500_characters_is_rejected() {
         let number = |digits: usize| lenient_json::parse_lenient(&"7".repeat(digits)).unwrap();
         assert_eq!(cleaned(number(500)), Ok(Cleaned::Send(number(500))));
-        assert_eq!(cleaned(number(501)), Err(FieldError::TooLongForAName(501)));
+        assert_eq!(cleaned(number(501)), Err(FieldError::TooLongToTruncate(501)));
     }
 
     #[test]
-    fn lists_and_objects_are_refused() {
+    fn list_or_object_value_is_rejected() {
         assert_eq!(cleaned(json!([])), Err(FieldError::NotScalar("a list")));
         assert_eq!(cleaned(json!({"a": 1})), Err(FieldError::NotScalar("an object")));
     }
 
     #[test]
-    fn a_boolean_may_come_as_text_in_any_case() {
+    fn boolean_as_text_is_parsed_in_any_case() {
         for (value, expected) in [
             (json!(true), Ok(true)),
             (json!(" True\n"), Ok(true)),
             (json!("FALSE"), Ok(false)),
-            (json!("yes"), Err(FieldError::NotABoolean(RedactedValue::of("f", &json!("yes"))))),
-            (json!(1), Err(FieldError::NotABoolean(RedactedValue::of("f", &json!(1))))),
-            (json!([true]), Err(FieldError::NotABoolean(RedactedValue::of("f", &json!([true]))))),
+            (json!("yes"), Err(FieldError::NotABoolean(RedactedValue::new("f", &json!("yes"))))),
+            (json!(1), Err(FieldError::NotABoolean(RedactedValue::new("f", &json!(1))))),
+            (json!([true]), Err(FieldError::NotABoolean(RedactedValue::new("f", &json!([true]))))),
         ] {
-            assert_eq!(boolean("f", &value), expected, "{value}");
+            assert_eq!(parse_boolean("f", &value), expected, "{value}");
         }
     }
 }

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use crate::contact::ContactKey;
 use crate::error::{ErrorCode, RequestError};
 use crate::webhook::json_object::JsonObject;
-use crate::webhook::signature::Verified;
+use crate::webhook::signature::VerifiedWebhook;
 
 /// The event that Loops sends from its settings page to try the endpoint. It is about nobody.
 pub const TEST_EVENT: &str = "testing.testEvent";
@@ -54,11 +54,11 @@ impl LoopsEvent {
     ///
     /// # Errors
     /// [`Code::InvalidBody`] where it is not a JSON object with a text `eventName` that is not empty.
-    pub fn parse(verified: &Verified) -> Result<Self, RequestError> {
+    pub fn parse(verified: &VerifiedWebhook) -> Result<Self, RequestError> {
         let body = verified.body().clone();
-        let Some((name, contact, source)) = JsonObject::read(&body).and_then(|fields| {
-            let name = fields.text("eventName").filter(|name| !name.is_empty())?;
-            let source = fields.object("contact").and_then(|contact| contact.text("source"));
+        let Some((name, contact, source)) = JsonObject::parse(&body).and_then(|fields| {
+            let name = fields.get_string("eventName").filter(|name| !name.is_empty())?;
+            let source = fields.get_object("contact").and_then(|contact| contact.get_string("source"));
             Some((name, contact_key(&fields, verified.webhook_id()), source))
         }) else {
             return Err(RequestError::new(
@@ -111,15 +111,16 @@ impl LoopsEvent {
 /// body is no event's.
 #[must_use]
 pub fn event_name_of(body: &[u8]) -> Option<String> {
-    JsonObject::read(body)?.text("eventName").filter(|name| !name.is_empty())
+    JsonObject::parse(body)?.get_string("eventName").filter(|name| !name.is_empty())
 }
 
 fn contact_key(fields: &JsonObject<'_>, webhook_id: &str) -> ContactKey {
-    let identity = fields.object("contactIdentity").or_else(|| fields.object("contact"));
-    let text = |name| identity.as_ref().and_then(|identity| identity.text(name)).filter(|text| !text.is_empty());
-    text("email")
+    let identity = fields.get_object("contactIdentity").or_else(|| fields.get_object("contact"));
+    let string_field =
+        |name| identity.as_ref().and_then(|identity| identity.get_string(name)).filter(|text| !text.is_empty());
+    string_field("email")
         .map(|email| ContactKey::from_email(&email))
-        .or_else(|| text("userId").or_else(|| text("id")).map(|id| ContactKey::from_user_id(&id)))
+        .or_else(|| string_field("userId").or_else(|| string_field("id")).map(|id| ContactKey::from_user_id(&id)))
         .unwrap_or_else(|| ContactKey::anonymous(webhook_id))
 }
 
@@ -128,24 +129,24 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::webhook::signature::{SigningSecret, Tolerance, Unverified};
+    use crate::webhook::signature::{SigningSecret, Tolerance, UnverifiedWebhook};
 
     fn parse(body: &str) -> Result<LoopsEvent, RequestError> {
         let secret = SigningSecret::parse("c2VjcmV0").unwrap();
         let signature = secret.sign("msg_1", "1", body.as_bytes());
         let body = Bytes::copy_from_slice(body.as_bytes());
-        let unverified = Unverified::new(Some(b"msg_1"), Some(b"1"), Some(signature.as_bytes()), body).unwrap();
+        let unverified = UnverifiedWebhook::new(Some(b"msg_1"), Some(b"1"), Some(signature.as_bytes()), body).unwrap();
         LoopsEvent::parse(&unverified.verify(&[secret], Timestamp::UNIX_EPOCH, Tolerance::Off).unwrap())
     }
 
     #[test]
-    fn a_known_and_an_unknown_event_are_read_alike() {
+    fn documented_and_unknown_events_are_parsed() {
         assert_eq!(parse(r#"{"eventName":"contact.created"}"#).unwrap().name(), "contact.created");
         assert_eq!(parse(r#"{"eventName":"contact.reborn"}"#).unwrap().name(), "contact.reborn");
     }
 
     #[test]
-    fn a_stored_event_has_the_name_that_it_came_with() {
+    fn event_name_of_returns_name_of_stored_body() {
         assert_eq!(event_name_of(br#"{"eventName":"email.opened"}"#).as_deref(), Some("email.opened"));
         for body in ["", "{}", "[]", r#"{"eventName":""}"#, r#"{"eventName":7}"#] {
             assert_eq!(event_name_of(body.as_bytes()), None, "{body}");
@@ -153,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_without_a_text_event_name_is_invalid() {
+    fn body_without_string_event_name_is_invalid() {
         for body in ["{}", "[]", "null", "", "x", r#"{"eventName":""}"#, r#"{"eventName":7}"#, r#"{"eventName":null}"#]
         {
             assert_eq!(parse(body).unwrap_err().code(), ErrorCode::InvalidBody, "{body}");
@@ -161,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn the_contact_is_known_by_address_then_user_id_then_loops_id() {
+    fn contact_key_prefers_email_then_user_id_then_loops_id() {
         let key = |identity: &str| {
             parse(&format!(r#"{{"eventName":"email.opened","contactIdentity":{identity}}}"#)).unwrap().contact().clone()
         };
@@ -172,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn an_echo_is_a_created_contact_with_the_source_that_the_relay_writes() {
+    fn echo_is_contact_created_with_relay_source() {
         let created = parse(r#"{"eventName":"contact.created","contact":{"source":"Clay"}}"#).unwrap();
         assert!(created.is_echo(Some("Clay")));
         assert!(!created.is_echo(Some("clay")));
@@ -182,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn printing_an_event_tells_nobodys_address() {
+    fn event_debug_output_hides_email() {
         let event = parse(r#"{"eventName":"email.opened","contactIdentity":{"email":"ada@example.com"}}"#).unwrap();
         assert!(!format!("{event:?}").contains("ada"));
     }

@@ -17,26 +17,26 @@ pub(crate) struct JsonObject<'a>(BTreeMap<Key<'a>, &'a RawValue>);
 
 impl<'a> JsonObject<'a> {
     /// Reads a JSON object, or nothing where the text is not one.
-    pub(crate) fn read(json: &'a [u8]) -> Option<Self> {
+    pub(crate) fn parse(json: &'a [u8]) -> Option<Self> {
         serde_json::from_slice(json).ok()
     }
 
     /// Whether there is such a field, whatever it holds.
     pub(crate) fn contains_key(&self, name: &str) -> bool {
-        self.raw(name).is_some()
+        self.get_raw(name).is_some()
     }
 
     /// The field as text, where it is a text.
-    pub(crate) fn text(&self, name: &str) -> Option<String> {
-        serde_json::from_str(self.raw(name)?.get()).ok()
+    pub(crate) fn get_string(&self, name: &str) -> Option<String> {
+        serde_json::from_str(self.get_raw(name)?.get()).ok()
     }
 
     /// The field as an object, where it is one.
-    pub(crate) fn object(&self, name: &str) -> Option<JsonObject<'a>> {
-        JsonObject::read(self.raw(name)?.get().as_bytes())
+    pub(crate) fn get_object(&self, name: &str) -> Option<JsonObject<'a>> {
+        JsonObject::parse(self.get_raw(name)?.get().as_bytes())
     }
 
-    fn raw(&self, name: &str) -> Option<&'a RawValue> {
+    fn get_raw(&self, name: &str) -> Option<&'a RawValue> {
         self.0.get(&Key(Cow::Borrowed(name.as_bytes()))).copied()
     }
 }
@@ -77,8 +77,8 @@ impl<'de> Deserialize<'de> for Key<'de> {
 
 impl<'de> Deserialize<'de> for JsonObject<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ObjectVisitor;
-        impl<'de> Visitor<'de> for ObjectVisitor {
+        struct JsonObjectVisitor;
+        impl<'de> Visitor<'de> for JsonObjectVisitor {
             type Value = JsonObject<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -93,7 +93,7 @@ impl<'de> Deserialize<'de> for JsonObject<'de> {
                 Ok(JsonObject(fields))
             }
         }
-        deserializer.deserialize_map(ObjectVisitor)
+        deserializer.deserialize_map(JsonObjectVisitor)
     }
 }
 
@@ -102,32 +102,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_of_a_repeated_key_counts() {
-        assert_eq!(JsonObject::read(br#"{"a":"x","a":"y"}"#).unwrap().text("a").as_deref(), Some("y"));
+    fn repeated_key_uses_last_value() {
+        assert_eq!(JsonObject::parse(br#"{"a":"x","a":"y"}"#).unwrap().get_string("a").as_deref(), Some("y"));
     }
 
     #[test]
-    fn what_is_not_needed_may_be_odd() {
-        let odd = br#"{"\ud800":"\udfff","n":1e999,"m":123456789012345678901,"a":"x"}"#;
-        assert_eq!(JsonObject::read(odd).unwrap().text("a").as_deref(), Some("x"));
+    fn unused_malformed_values_are_ignored() {
+        let malformed = br#"{"\ud800":"\udfff","n":1e999,"m":123456789012345678901,"a":"x"}"#;
+        assert_eq!(JsonObject::parse(malformed).unwrap().get_string("a").as_deref(), Some("x"));
     }
 
     #[test]
-    fn a_key_may_be_written_with_escapes() {
-        assert_eq!(JsonObject::read(br#"{"\u0061":"x"}"#).unwrap().text("a").as_deref(), Some("x"));
+    fn escaped_key_is_found() {
+        assert_eq!(JsonObject::parse(br#"{"\u0061":"x"}"#).unwrap().get_string("a").as_deref(), Some("x"));
     }
 
     #[test]
-    fn deep_nesting_is_passed_over() {
+    fn deeply_nested_value_is_skipped() {
         let deep = format!(r#"{{"d":{}{},"a":"x"}}"#, "[".repeat(50_000), "]".repeat(50_000));
-        assert_eq!(JsonObject::read(deep.as_bytes()).unwrap().text("a").as_deref(), Some("x"));
+        assert_eq!(JsonObject::parse(deep.as_bytes()).unwrap().get_string("a").as_deref(), Some("x"));
     }
 
     #[test]
-    fn what_is_not_an_object_is_none() {
+    fn non_object_is_none() {
         for json in ["[]", "null", "\"a\"", "1", "", "{", "{\"a\":1}x", "{'a':1}"] {
-            assert!(JsonObject::read(json.as_bytes()).is_none(), "{json}");
+            assert!(JsonObject::parse(json.as_bytes()).is_none(), "{json}");
         }
-        assert!(JsonObject::read(b"{\"a\":\"\xff\"}").is_none());
+        assert!(JsonObject::parse(b"{\"a\":\"\xff\"}").is_none());
     }
 }

@@ -26,15 +26,15 @@ impl PayloadFormat {
     pub fn render(self, body: &Bytes, webhook_id: &str, received_at: Timestamp) -> Bytes {
         match self {
             Self::Raw => body.clone(),
-            Self::WithId => with_id(body, webhook_id, received_at)
+            Self::WithId => render_with_id(body, webhook_id, received_at)
                 .filter(|bytes| bytes.len() <= MAX_CLAY_PAYLOAD_BYTES)
                 .unwrap_or_else(|| body.clone()),
         }
     }
 }
 
-fn with_id(body: &Bytes, webhook_id: &str, received_at: Timestamp) -> Option<Bytes> {
-    let fields = JsonObject::read(body)?;
+fn render_with_id(body: &Bytes, webhook_id: &str, received_at: Timestamp) -> Option<Bytes> {
+    let fields = JsonObject::parse(body)?;
     let received_at = received_at.round(Unit::Millisecond).unwrap_or(received_at).to_string();
     let mut added = String::new();
     for (name, value) in [("webhookId", webhook_id), ("receivedAt", &received_at)] {
@@ -52,12 +52,12 @@ mod tests {
     use super::*;
 
     fn render(body: &'static str) -> String {
-        let at = Timestamp::from_millisecond(1_734_425_918_500).unwrap();
-        String::from_utf8(PayloadFormat::WithId.render(&Bytes::from(body), "msg_\"1", at).to_vec()).unwrap()
+        let received_at = Timestamp::from_millisecond(1_734_425_918_500).unwrap();
+        String::from_utf8(PayloadFormat::WithId.render(&Bytes::from(body), "msg_\"1", received_at).to_vec()).unwrap()
     }
 
     #[test]
-    fn two_columns_are_added_and_every_other_byte_stays() {
+    fn with_id_adds_two_fields_and_keeps_other_bytes() {
         assert_eq!(
             render("{ \"eventName\" : \"a}\", \"n\":123456789012345678901 }\n"),
             "{ \"eventName\" : \"a}\", \"n\":123456789012345678901 ,\"webhookId\":\"msg_\\\"1\",\"receivedAt\":\"2024-12-17T08:58:38.5Z\"}\n"
@@ -65,18 +65,18 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_there_is_not_added() {
+    fn with_id_does_not_overwrite_existing_keys() {
         assert_eq!(render(r#"{"webhookId":null,"receivedAt":1}"#), r#"{"webhookId":null,"receivedAt":1}"#);
     }
 
     #[test]
-    fn what_would_become_too_large_goes_without() {
+    fn with_id_is_skipped_if_payload_would_be_too_large() {
         let body = Bytes::from(format!(r#"{{"eventName":"{}"}}"#, "x".repeat(MAX_CLAY_PAYLOAD_BYTES - 20)));
         assert_eq!(PayloadFormat::WithId.render(&body, "msg_1", Timestamp::UNIX_EPOCH), body);
     }
 
     #[test]
-    fn raw_is_raw() {
+    fn raw_format_keeps_body_unchanged() {
         let body = Bytes::from_static(b"{ }");
         assert_eq!(PayloadFormat::Raw.render(&body, "msg_1", Timestamp::UNIX_EPOCH), body);
     }

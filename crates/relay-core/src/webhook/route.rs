@@ -71,9 +71,9 @@ impl ClayWebhook {
     /// By what the webhook is known in stores and logs: 16 hexadecimal characters that do not tell its URL.
     #[must_use]
     pub fn fingerprint(&self) -> String {
-        let mut key = hex::encode(Sha256::digest(self.url.expose_secret()));
-        key.truncate(16);
-        key
+        let mut fingerprint = hex::encode(Sha256::digest(self.url.expose_secret()));
+        fingerprint.truncate(16);
+        fingerprint
     }
 }
 
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_origin_tells_nothing_of_the_path() {
+    fn webhook_origin_omits_path() {
         for (url, origin) in [
             ("https://api.clay.com/v3/sources/webhook/secret", "https://api.clay.com"),
             ("http://127.0.0.1:8787/secret?key=secret", "http://127.0.0.1:8787"),
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn https_and_this_machine_are_taken() {
+    fn https_and_loopback_urls_are_accepted() {
         for url in [
             "https://api.clay.com/v3/sources/webhook/x",
             "http://127.0.0.1:1/x",
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_http_elsewhere_and_other_schemes_are_not() {
+    fn remote_http_and_other_schemes_are_rejected() {
         for url in ["http://api.clay.com/x", "ftp://localhost/x", "http://localhost.example.com/"] {
             assert_eq!(ClayWebhook::new(url, None).unwrap_err(), UrlError::NotHttps, "{url}");
         }
@@ -133,14 +133,14 @@ mod tests {
     }
 
     #[test]
-    fn printing_a_webhook_tells_neither_url_nor_token() {
+    fn webhook_debug_output_hides_url_and_token() {
         let webhook = ClayWebhook::new("https://api.clay.com/v3/sources/webhook/abc", Some("t0ken")).unwrap();
         let printed = format!("{webhook:?} {}", webhook.fingerprint());
         assert!(!printed.contains("abc") && !printed.contains("t0ken"), "{printed}");
     }
 
     #[test]
-    fn a_placeholder_token_is_no_token() {
+    fn placeholder_auth_token_is_ignored() {
         assert!(ClayWebhook::new("https://api.clay.com/x", Some("REPLACE")).unwrap().auth_token().is_none());
     }
 }

@@ -107,14 +107,14 @@ mod tests {
     }
 
     #[test]
-    fn a_name_takes_itself_only() {
+    fn name_pattern_matches_only_itself() {
         assert!(selection("contact.created").selects("contact.created"));
         assert!(!selection("contact.created").selects("contact.created2"));
         assert!(!selection("contact.created").selects("Contact.created"));
     }
 
     #[test]
-    fn a_prefix_takes_what_starts_with_it_and_a_dot() {
+    fn prefix_pattern_matches_names_with_prefix_and_dot() {
         let selection = selection("email.*");
         assert!(selection.selects("email.opened"));
         assert!(!selection.selects("email"));
@@ -123,28 +123,28 @@ mod tests {
     }
 
     #[test]
-    fn a_star_takes_everything_and_an_empty_list_nothing() {
+    fn star_matches_everything_and_empty_list_nothing() {
         assert!(selection("*").selects("anything"));
         assert!(!selection(" , ").selects("anything"));
     }
 
     #[test]
-    fn lists_may_have_spaces() {
+    fn spaces_around_patterns_are_ignored() {
         let selection = selection(" contact.created , contact.mailingList.* ");
         assert!(selection.selects("contact.mailingList.subscribed") && selection.selects("contact.created"));
     }
 
     #[test]
-    fn other_stars_and_inner_spaces_are_refused() {
+    fn misplaced_star_or_inner_space_is_rejected() {
         for text in ["*.created", "contact*", "a.*.b", "a b", ".*", "**"] {
             assert!(text.parse::<EventSelection>().is_err(), "{text}");
         }
     }
 
     #[test]
-    fn a_pattern_that_takes_no_documented_event_is_told() {
-        let unknown: Vec<String> =
+    fn pattern_matching_no_documented_event_is_unrecognized() {
+        let unrecognized: Vec<String> =
             selection("contact.craeted,email.*,*").unrecognized_patterns().map(ToString::to_string).collect();
-        assert_eq!(unknown, ["contact.craeted"]);
+        assert_eq!(unrecognized, ["contact.craeted"]);
     }
 }

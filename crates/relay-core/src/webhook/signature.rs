@@ -120,14 +120,14 @@ pub enum SignatureError {
 
 /// A request on the webhook route whose sender is not known yet.
 #[derive(Debug, Clone)]
-pub struct Unverified {
+pub struct UnverifiedWebhook {
     id: String,
     timestamp: String,
     signatures: String,
     body: Bytes,
 }
 
-impl Unverified {
+impl UnverifiedWebhook {
     /// Takes the three headers, verbatim, and the body.
     ///
     /// # Errors
@@ -138,15 +138,15 @@ impl Unverified {
         signatures: Option<&[u8]>,
         body: Bytes,
     ) -> Result<Self, RequestError> {
-        let id = header(ID_HEADER, id)?;
-        let timestamp = header(TIMESTAMP_HEADER, timestamp)?;
-        let signatures = header(SIGNATURE_HEADER, signatures)?;
+        let id = parse_header(ID_HEADER, id)?;
+        let timestamp = parse_header(TIMESTAMP_HEADER, timestamp)?;
+        let signatures = parse_header(SIGNATURE_HEADER, signatures)?;
         if id.is_empty() || id.chars().count() > MAX_ID_LEN {
-            return Err(malformed(ID_HEADER, "must have 1 to 256 characters"));
+            return Err(malformed_header(ID_HEADER, "must have 1 to 256 characters"));
         }
-        let digits = timestamp.bytes().all(|byte| byte.is_ascii_digit());
-        if !digits || timestamp.is_empty() || timestamp.len() > MAX_TIMESTAMP_DIGITS {
-            return Err(malformed(TIMESTAMP_HEADER, "must be Unix seconds, 1 to 15 digits"));
+        let all_digits = timestamp.bytes().all(|byte| byte.is_ascii_digit());
+        if !all_digits || timestamp.is_empty() || timestamp.len() > MAX_TIMESTAMP_DIGITS {
+            return Err(malformed_header(TIMESTAMP_HEADER, "must be Unix seconds, 1 to 15 digits"));
         }
         Ok(Self { id, timestamp, signatures, body })
     }
@@ -161,12 +161,12 @@ impl Unverified {
         secrets: &[SigningSecret],
         now: Timestamp,
         tolerance: Tolerance,
-    ) -> Result<Verified, SignatureError> {
-        let given: Vec<Vec<u8>> = self.signatures.split(' ').filter_map(v1_signature).collect();
+    ) -> Result<VerifiedWebhook, SignatureError> {
+        let signatures: Vec<Vec<u8>> = self.signatures.split(' ').filter_map(decode_v1_signature).collect();
         let mut matched = subtle::Choice::from(0);
         for secret in secrets {
             let expected = secret.mac(&self.id, &self.timestamp, &self.body);
-            for signature in &given {
+            for signature in &signatures {
                 matched |= expected.ct_eq(signature);
             }
         }
@@ -180,18 +180,18 @@ impl Unverified {
         {
             return Err(SignatureError::OutOfRange(age));
         }
-        Ok(Verified { id: self.id.clone(), body: self.body.clone() })
+        Ok(VerifiedWebhook { id: self.id.clone(), body: self.body.clone() })
     }
 }
 
 /// A request that Loops signed. Only [`Unverified::verify`] makes one.
 #[derive(Debug, Clone)]
-pub struct Verified {
+pub struct VerifiedWebhook {
     id: String,
     body: Bytes,
 }
 
-impl Verified {
+impl VerifiedWebhook {
     /// The id of the message, the same on every attempt of the same message.
     #[must_use]
     pub fn webhook_id(&self) -> &str {
@@ -205,23 +205,23 @@ impl Verified {
     }
 }
 
-fn header(name: &str, value: Option<&[u8]>) -> Result<String, RequestError> {
+fn parse_header(name: &str, value: Option<&[u8]>) -> Result<String, RequestError> {
     let Some(value) = value else {
         let message = format!("The header {name} is missing: only Loops' signed webhooks are taken here.");
         return Err(RequestError::new(ErrorCode::MissingHeader, message).with_field(name));
     };
     match std::str::from_utf8(value) {
         Ok(value) => Ok(value.to_owned()),
-        Err(_) => Err(malformed(name, "must be UTF-8")),
+        Err(_) => Err(malformed_header(name, "must be UTF-8")),
     }
 }
 
-fn malformed(name: &str, form: &str) -> RequestError {
-    let message = format!("The header {name} {form}: send the webhook exactly as Loops made it.");
+fn malformed_header(name: &str, requirement: &str) -> RequestError {
+    let message = format!("The header {name} {requirement}: send the webhook exactly as Loops made it.");
     RequestError::new(ErrorCode::MalformedHeader, message).with_field(name)
 }
 
-fn v1_signature(entry: &str) -> Option<Vec<u8>> {
+fn decode_v1_signature(entry: &str) -> Option<Vec<u8>> {
     SIGNATURE_BASE64.decode(entry.strip_prefix("v1,")?).ok()
 }
 

@@ -8,7 +8,7 @@ use relay_core::row::{Row, RowKind, RowOptions};
 use serde_json::Value;
 
 #[test]
-fn every_published_event_has_its_published_key() {
+fn published_events_have_published_keys() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/event_keys/vectors.json");
     let file: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
     let vectors = file["vectors"].as_array().unwrap();

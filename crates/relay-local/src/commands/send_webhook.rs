@@ -65,7 +65,7 @@ async fn post(signed: &SignedHeaders, url: &str) -> Result<(u16, String), Comman
     }
     let answer = client.send(request, ANSWER_WITHIN, SystemClock.now()).await;
     match answer.outcome {
-        CallOutcome::Answered(status) => Ok((status, String::from_utf8_lossy(&answer.body).into_owned())),
+        CallOutcome::Responded(status) => Ok((status, String::from_utf8_lossy(&answer.body).into_owned())),
         _ => Err(CommandError::NoRelay { url: url.to_owned() }),
     }
 }

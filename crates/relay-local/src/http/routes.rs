@@ -10,7 +10,7 @@ use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use http::Method;
 use http_body_util::BodyExt as _;
-use relay::REQUEST_BYTES;
+use relay::MAX_REQUEST_BYTES;
 use relay::ingress::response::{self, Caller};
 use relay_core::error::{ErrorCode, RequestError};
 use relay_core::row::RowKind;
@@ -119,7 +119,7 @@ async fn read(mut body: Body) -> Option<Bytes> {
         while let Some(frame) = body.frame().await {
             let Ok(data) = frame.ok()?.into_data() else { continue };
             seen = seen.saturating_add(data.len());
-            if bytes.len() <= REQUEST_BYTES {
+            if bytes.len() <= MAX_REQUEST_BYTES {
                 bytes.extend_from_slice(&data);
             }
             if seen > MAX_DISCARDED_BODY {

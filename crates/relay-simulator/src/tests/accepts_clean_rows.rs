@@ -1,7 +1,7 @@
 //! Whatever a row held: once it is clean, Loops has nothing to say against the length or the type of any value.
 
 use proptest::prelude::*;
-use relay_core::row::{Blank, Long, Row, RowKind, RowOptions};
+use relay_core::row::{BlankPolicy, LongTextPolicy, Row, RowKind, RowOptions};
 use serde_json::Value;
 
 use crate::loops::validation as rules;
@@ -43,8 +43,8 @@ fn object(fields: &[(String, String)]) -> String {
 }
 
 fn options() -> impl Strategy<Value = RowOptions> {
-    let blank = proptest::sample::select(vec![Blank::Omit, Blank::Clear]);
-    let long = proptest::sample::select(vec![Long::Reject, Long::Truncate]);
+    let blank = proptest::sample::select(vec![BlankPolicy::Omit, BlankPolicy::Clear]);
+    let long = proptest::sample::select(vec![LongTextPolicy::Reject, LongTextPolicy::Truncate]);
     (blank, long).prop_map(|(blank, long)| RowOptions { blank, long, dedupe: true })
 }
 

@@ -70,19 +70,19 @@ impl LocalSettings {
     /// Every fault that was found.
     pub fn read(variables: &BTreeMap<String, String>) -> Result<Self, Vec<SettingError>> {
         let mut reader = EnvReader::new(variables);
-        let shared = SharedSettings::read(&mut reader);
-        let listen = reader.read(
+        let shared = SharedSettings::from_reader(&mut reader);
+        let listen = reader.parse(
             RELAY_LISTEN,
             SocketAddr::from(([127, 0, 0, 1], 8787)),
             "an IP address and a port",
             DEFAULT_LISTEN,
             |text| text.replace("localhost:", "127.0.0.1:").parse().ok(),
         );
-        let data = reader.read(RELAY_DATA, PathBuf::from(DEFAULT_DATA), "a folder", DEFAULT_DATA, |text| {
+        let data = reader.parse(RELAY_DATA, PathBuf::from(DEFAULT_DATA), "a folder", DEFAULT_DATA, |text| {
             (!text.is_empty()).then(|| PathBuf::from(text))
         });
         let loops_api_key = setting(&reader, LOOPS_API_KEY, secret_if_set);
-        let signing_secrets = reader.read(
+        let signing_secrets = reader.parse(
             LOOPS_SIGNING_SECRET,
             Setting::Unset,
             "one or more signing secrets, comma-separated, each base64 with or without whsec_",
@@ -104,7 +104,7 @@ impl LocalSettings {
             if reader.raw(name).is_some_and(|text| !text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')) {
                 reader.push_error(SettingError {
                     name,
-                    form: "visible ASCII characters only",
+                    expected_format: "visible ASCII characters only",
                     example: "0c1d2e3f4a5b6c7d",
                 });
             }
@@ -133,14 +133,14 @@ fn clay_webhooks(reader: &mut EnvReader<'_>, tokens: &[&str]) -> Setting<Vec<Cla
     if urls.iter().any(|url| is_set(url) && parse_destination_url(url).is_err()) {
         reader.push_error(SettingError {
             name: CLAY_WEBHOOK_URL,
-            form: "one or more https URLs (http only for this machine), comma-separated",
+            expected_format: "one or more https URLs (http only for this machine), comma-separated",
             example: "https://api.clay.com/v3/sources/webhook/pull-in-data-from-a-webhook-0c1d2e3f",
         });
     }
     if tokens.len() > 1 && tokens.len() != urls.len() {
         reader.push_error(SettingError {
             name: CLAY_WEBHOOK_AUTH_TOKEN,
-            form: "one token for all, or as many, comma-separated, as CLAY_WEBHOOK_URL has URLs",
+            expected_format: "one token for all, or as many, comma-separated, as CLAY_WEBHOOK_URL has URLs",
             example: "token-of-the-first,token-of-the-second",
         });
     }

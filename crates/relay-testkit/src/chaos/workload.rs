@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn of_every_second_contact_a_step_is_sent_while_the_one_before_is_unanswered() {
+    async fn every_second_contact_sends_steps_concurrently() {
         let gate = Arc::new(Semaphore::new(0));
         let relay = MockDestination::start(Reply::Gated(Arc::clone(&gate))).await;
         let sent = tokio::spawn(send_rows(context(relay.url(""), None), 1));
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_sender_goes_on_until_everything_has_been_well_for_long_enough() {
+    async fn sender_retries_until_timeout_after_recovery() {
         let relay = UnusedPort::new();
         let context = context(relay.url(""), None);
         let (healthy_since_sender, healthy_since) = watch::channel(None);
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_the_end_refuses_for_good_is_not_sent_again() {
+    async fn rejected_step_is_not_retried() {
         let relay = MockDestination::start(Reply::json(422, r#"{"success":false,"code":"loops_rejected"}"#)).await;
         let sent = send_webhooks(context(relay.url(""), None), 1).await;
         for sent_item in sent.values() {

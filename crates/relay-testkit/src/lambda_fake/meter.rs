@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_write_counts_the_larger_of_the_item_before_and_after_in_kilobytes() {
+    fn write_bills_larger_of_old_and_new_item_per_kilobyte() {
         let update = |before: usize, after| {
             half_units_of("dynamodb:UpdateItem", &json!({}), Some(&item_of_size(before)), Some(&item_of_size(after)))
         };
@@ -167,32 +167,32 @@ mod tests {
     }
 
     #[test]
-    fn an_item_that_is_parked_is_written_to_the_index_too() {
+    fn deferred_item_write_also_bills_index() {
         let deferred_item = json!({"pk": {"S": "a"}, "parked": {"S": "loops"}});
         assert_eq!(half_units_of("dynamodb:UpdateItem", &json!({}), None, Some(&deferred_item)), 4);
     }
 
     #[test]
-    fn a_read_counts_four_kilobytes_and_half_where_it_need_not_be_consistent() {
+    fn read_bills_per_4_kb_and_half_if_eventually_consistent() {
         let (item, consistent) = (item_of_size(4097), json!({"ConsistentRead": true}));
         assert_eq!(half_units_of("dynamodb:GetItem", &consistent, Some(&item), None), 4);
         assert_eq!(half_units_of("dynamodb:GetItem", &json!({}), Some(&item), None), 2);
     }
 
     #[test]
-    fn a_message_counts_in_pieces_of_sixty_four_kilobytes() {
+    fn message_bills_per_64_kb() {
         let send = |length| half_units_of("sqs:SendMessage", &json!({"MessageBody": "x".repeat(length)}), None, None);
         assert_eq!((send(1), send(65_536), send(65_537)), (2, 2, 4));
     }
 
     #[test]
-    fn the_size_of_an_item_is_that_of_its_names_and_values() {
+    fn item_size_is_sum_of_names_and_values() {
         let item = json!({"pk": {"S": "ab"}, "n": {"N": "1234"}, "set": {"SS": ["a", "bc"]}});
         assert_eq!(item_bytes(&item), 4 + (1 + 3) + (3 + 6));
     }
 
     #[test]
-    fn what_is_kept_is_what_was_written_last_and_not_deleted() {
+    fn stored_bytes_counts_last_write_of_undeleted_items() {
         let meter = Meter::default();
         meter.start();
         let item = |key: &str, text: &str| json!({"pk": {"S": key}, "a": {"S": text}});
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_counted_before_it_is_told_to() {
+    fn meter_counts_nothing_before_start() {
         let meter = Meter::default();
         meter.record_call("f", "sqs:SendMessage", b"{}", None, None);
         assert!(meter.totals().is_empty() && meter.item_read_for("dynamodb:GetItem", b"{}").is_none());

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use relay::delivery::clay::ClayDeliverer;
 use relay::delivery::loops::LoopsDeliverer;
 use relay::ingress::clay_row::ClayRowHandler;
-use relay::ingress::loops_webhook::{LoopsToClaySettings, LoopsWebhookHandler};
+use relay::ingress::loops_webhook::{LoopsWebhookHandler, LoopsWebhookSettings};
 use relay::ingress::schema_cache::SchemaCache;
 use relay::ports::clock::Clock;
 use relay::ports::secrets::{ClayToLoopsSecret, LoopsToClaySecret, SecretField, StaticSecret};
@@ -114,10 +114,10 @@ impl RelayUnderTest for AwsUnderTest {
         for _ in 0..SANDBOXES_PER_QUEUE {
             let attempt = ClayDeliverer {
                 secrets: to_clay.clone(),
-                clay: destination(clay),
+                deliverer: destination(clay),
                 ledger: ledger(),
-                pace: rate_limiter(DynamoLimiterStore::for_clay(table()), shared.clay_rate),
-                ambient: Arc::clone(&clock),
+                limiter: rate_limiter(DynamoLimiterStore::for_clay(table()), shared.clay_rate),
+                clock: Arc::clone(&clock),
                 payload: shared.clay_payload,
                 queue: queue(0),
             };
@@ -130,8 +130,8 @@ impl RelayUnderTest for AwsUnderTest {
             let attempt = LoopsDeliverer {
                 secrets: to_loops.clone(),
                 loops: destination(loops),
-                pace: rate_limiter(DynamoLimiterStore::for_loops(table()), shared.loops_rate),
-                ambient: Arc::clone(&clock),
+                limiter: rate_limiter(DynamoLimiterStore::for_loops(table()), shared.loops_rate),
+                clock: Arc::clone(&clock),
             };
             let fast_path = ContactFastPath::new(queue(1), ledger(), Arc::clone(&clock));
             let (early_release, worker_clock) = (EarlyRelease::default(), Arc::clone(&clock));
@@ -148,8 +148,8 @@ impl RelayUnderTest for AwsUnderTest {
         let webhooks = LoopsWebhookHandler {
             secrets: to_clay,
             queue: queue(0),
-            ambient: Arc::clone(&clock),
-            settings: LoopsToClaySettings {
+            clock: Arc::clone(&clock),
+            settings: LoopsWebhookSettings {
                 selection: shared.relayed_events.clone(),
                 tolerance: shared.signature_tolerance,
                 contact_source: shared.contact_source.clone(),
@@ -160,15 +160,15 @@ impl RelayUnderTest for AwsUnderTest {
         let new_sandbox = Box::new(move || ClayRowHandler {
             secrets: to_loops.clone(),
             loops: loops.clone(),
-            lane: fast_path.clone(),
-            pace: Arc::new(DistributedRateLimiter::new(
+            fast_path: fast_path.clone(),
+            limiter: Arc::new(DistributedRateLimiter::new(
                 DynamoLimiterStore::for_loops(table.clone()),
                 rate,
                 Arc::clone(&handler_clock),
             )),
-            ambient: Arc::clone(&handler_clock),
+            clock: Arc::clone(&handler_clock),
             contact_source: shared.contact_source.clone(),
-            properties: SchemaCache::new(shared.typed_properties),
+            schema: SchemaCache::new(shared.typed_properties),
         });
         Self { clock, webhooks, new_sandbox, idle: Mutex::default(), stop, sandboxes }
     }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use fastrand::Rng;
 use relay::destination::clay::ClayClient;
 use relay::destination::http_client::DestinationResponse;
-use relay::destination::loops::{LoopsApi, LoopsCall};
+use relay::destination::loops::{LoopsClient, LoopsRequest};
 use relay::destination::rate_limit_headers::QuotaHeaders;
 use relay_core::delivery::DeliveryId;
 use relay_core::delivery::DeliveryKind;
@@ -143,7 +143,7 @@ impl DestinationState {
             let quota = Some(QuotaHeaders { limit: MAX_CALLS_PER_SECOND, remaining: 0 });
             return DestinationResponse {
                 rate_limit: quota,
-                ..DestinationResponse::without_response(CallOutcome::Answered(429))
+                ..DestinationResponse::without_response(CallOutcome::Responded(429))
             };
         };
         self.window.push_back(now);
@@ -151,7 +151,7 @@ impl DestinationState {
         if key.is_some_and(|key| !self.idempotency_keys.insert(hash(key))) {
             return DestinationResponse {
                 rate_limit: quota,
-                ..DestinationResponse::without_response(CallOutcome::Answered(409))
+                ..DestinationResponse::without_response(CallOutcome::Responded(409))
             };
         }
         if let Some(accepted_count) = self.accepted_counts.get_mut(number) {
@@ -165,7 +165,7 @@ impl DestinationState {
         DestinationResponse {
             rate_limit: quota,
             body: Bytes::from_static(b"{}"),
-            ..DestinationResponse::without_response(CallOutcome::Answered(200))
+            ..DestinationResponse::without_response(CallOutcome::Responded(200))
         }
     }
 }
@@ -201,7 +201,7 @@ impl SimulatedDestination {
                 return DestinationResponse::without_response(CallOutcome::TimedOut);
             }
             Some(1) => return DestinationResponse::without_response(CallOutcome::Unreachable),
-            Some(_) => return DestinationResponse::without_response(CallOutcome::Answered(503)),
+            Some(_) => return DestinationResponse::without_response(CallOutcome::Responded(503)),
             None => {}
         }
         let poisoned = {
@@ -212,7 +212,7 @@ impl SimulatedDestination {
         };
         if poisoned {
             self.network_delay().await;
-            return DestinationResponse::without_response(CallOutcome::Answered(500));
+            return DestinationResponse::without_response(CallOutcome::Responded(500));
         }
         let response = self.state().respond(number, key, now);
         let delay = self.state().response_delay;
@@ -244,16 +244,16 @@ impl ClayClient for SimulatedDestination {
     }
 }
 
-impl LoopsApi for SimulatedDestination {
-    async fn call(&self, call: LoopsCall<'_>) -> DestinationResponse {
-        let key = match call.cargo {
+impl LoopsClient for SimulatedDestination {
+    async fn send(&self, call: LoopsRequest<'_>) -> DestinationResponse {
+        let key = match call.kind {
             DeliveryKind::LoopsEvent { key } => Some(key.as_str()),
             DeliveryKind::LoopsContact | DeliveryKind::ClayRow { .. } => None,
         };
         Self::call(self, call.body, key, call.timeout).await
     }
 
-    async fn properties(&self, _: &SecretString, _: Duration) -> DestinationResponse {
-        DestinationResponse::without_response(CallOutcome::Answered(404))
+    async fn list_contact_properties(&self, _: &SecretString, _: Duration) -> DestinationResponse {
+        DestinationResponse::without_response(CallOutcome::Responded(404))
     }
 }

@@ -98,7 +98,7 @@ pub async fn send_event<F: RelayUnderTest>(relay: &F, number: usize, prefer: &'s
 fn settings() -> SharedSettings {
     let variables = BTreeMap::from([("TYPED_PROPERTIES".to_owned(), "off".to_owned())]);
     let mut reader = EnvReader::new(&variables);
-    SharedSettings::read(&mut reader)
+    SharedSettings::from_reader(&mut reader)
 }
 
 fn keys(shared: &SharedSettings) -> Secrets {

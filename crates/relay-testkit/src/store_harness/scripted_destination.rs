@@ -113,7 +113,7 @@ impl Deliver for ScriptedDestination {
         Readiness::Ready
     }
 
-    async fn attempt(&self, delivery: &Delivery, history: AttemptHistory) -> AttemptResult {
+    async fn deliver(&self, delivery: &Delivery, history: AttemptHistory) -> AttemptResult {
         lock(&self.0.received).push(String::from_utf8_lossy(&delivery.body).into_owned());
         let reply = {
             let mut replies = lock(&self.0.replies);

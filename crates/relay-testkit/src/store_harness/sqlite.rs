@@ -74,7 +74,7 @@ impl StoreHarness for SqliteHarness {
     async fn work(&mut self, destination: &ScriptedDestination) {
         for direction in [Direction::LoopsToClay, Direction::ClayToLoops] {
             while let Some(claimed) = self.claim(direction).await {
-                let disposition = destination.attempt(&claimed.delivery, claimed.history).await;
+                let disposition = destination.deliver(&claimed.delivery, claimed.history).await;
                 let settled = self.store.finish_attempt(&claimed.delivery.id, disposition).await;
                 settled.unwrap_or_else(|error| panic!("{error}"));
             }
@@ -84,7 +84,7 @@ impl StoreHarness for SqliteHarness {
     async fn crash_during_work(&mut self, destination: &ScriptedDestination, crash_point: CrashPoint) {
         let claimed = self.claim(Direction::LoopsToClay).await;
         let claimed = claimed.unwrap_or_else(|| panic!("nothing is due"));
-        let disposition = destination.attempt(&claimed.delivery, claimed.history).await;
+        let disposition = destination.deliver(&claimed.delivery, claimed.history).await;
         if crash_point == CrashPoint::AfterRecord {
             let settled = self.store.finish_attempt(&claimed.delivery.id, disposition).await;
             settled.unwrap_or_else(|error| panic!("{error}"));

@@ -35,20 +35,20 @@ pub const CONTACT_HASH_KEY: &str = "CONTACT_HASH_KEY";
 pub const SECRET_TTL_SECONDS: &str = "SECRET_TTL_SECONDS";
 
 /// The real Loops API.
-const LOOPS_API: &str = "https://app.loops.so/api";
+const DEFAULT_LOOPS_API_URL: &str = "https://app.loops.so/api";
 /// The pace towards each end, below the ten a second that it takes.
-const DEFAULT_RATE: NonZeroU32 = NonZeroU32::MIN.saturating_add(7);
+const DEFAULT_RATE_PER_SECOND: NonZeroU32 = NonZeroU32::MIN.saturating_add(7);
 /// The longest text that Loops takes as a value (Loops API reference, "Debugging"): quotes included, 500.
 const MAX_SOURCE_CHARS: usize = 498;
 
 /// A variable whose value does not have its form.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{name} must be {form}, for example {name}={example}")]
+#[error("{name} must be {expected_format}, for example {name}={example}")]
 pub struct SettingError {
     /// The variable.
     pub name: &'static str,
     /// What its value must be.
-    pub form: &'static str,
+    pub expected_format: &'static str,
     /// A value that has the form.
     pub example: &'static str,
 }
@@ -57,14 +57,14 @@ pub struct SettingError {
 #[derive(Debug)]
 pub struct EnvReader<'a> {
     variables: &'a BTreeMap<String, String>,
-    faults: Vec<SettingError>,
+    errors: Vec<SettingError>,
 }
 
 impl<'a> EnvReader<'a> {
     /// A reader of these variables.
     #[must_use]
     pub const fn new(variables: &'a BTreeMap<String, String>) -> Self {
-        Self { variables, faults: Vec::new() }
+        Self { variables, errors: Vec::new() }
     }
 
     /// The variable as it is set, white space around it removed; also where it is set but empty.
@@ -74,18 +74,18 @@ impl<'a> EnvReader<'a> {
     }
 
     /// The variable read by `read`, or its default where it is not set.
-    pub fn read<T>(
+    pub fn parse<T>(
         &mut self,
         name: &'static str,
         default: T,
-        form: &'static str,
+        expected_format: &'static str,
         example: &'static str,
-        read: impl FnOnce(&str) -> Option<T>,
+        parse: impl FnOnce(&str) -> Option<T>,
     ) -> T {
-        match self.raw(name).map(read) {
+        match self.raw(name).map(parse) {
             Some(Some(value)) => value,
             Some(None) => {
-                self.push_error(SettingError { name, form, example });
+                self.push_error(SettingError { name, expected_format, example });
                 default
             }
             None => default,
@@ -94,7 +94,7 @@ impl<'a> EnvReader<'a> {
 
     /// Notes a fault.
     pub fn push_error(&mut self, error: SettingError) {
-        self.faults.push(error);
+        self.errors.push(error);
     }
 
     /// The settings, if nothing is wrong.
@@ -102,7 +102,7 @@ impl<'a> EnvReader<'a> {
     /// # Errors
     /// Every fault that was found.
     pub fn into_result<T>(self, settings: T) -> Result<T, Vec<SettingError>> {
-        if self.faults.is_empty() { Ok(settings) } else { Err(self.faults) }
+        if self.errors.is_empty() { Ok(settings) } else { Err(self.errors) }
     }
 }
 
@@ -133,50 +133,50 @@ pub struct SharedSettings {
 
 impl SharedSettings {
     /// Reads them; faults are noted in the reader.
-    pub fn read(reader: &mut EnvReader<'_>) -> Self {
+    pub fn from_reader(reader: &mut EnvReader<'_>) -> Self {
         let rate = |text: &str| text.parse().ok().filter(|rate: &NonZeroU32| rate.get() <= 1000);
-        let rate_form = "a whole number from 1 to 1000";
+        let rate_format = "a whole number from 1 to 1000";
         Self {
-            relayed_events: reader.read(
+            relayed_events: reader.parse(
                 RELAYED_EVENTS,
                 EventSelection::new(vec![EventPattern::Name(CONTACT_CREATED.to_owned())]),
                 "a comma-separated list of event names, prefix.* or *",
                 "contact.created,email.*",
                 |text| text.parse().ok(),
             ),
-            signature_tolerance: reader.read(
+            signature_tolerance: reader.parse(
                 SIGNATURE_TOLERANCE_SECONDS,
                 Tolerance::from_secs(300),
                 "a whole number of seconds from 0 (any time is taken) to 4294967295",
                 "300",
                 |text| text.parse().ok().map(Tolerance::from_secs),
             ),
-            clay_payload: reader.read(CLAY_PAYLOAD, PayloadFormat::Raw, "raw or with-id", "raw", |text| match text {
+            clay_payload: reader.parse(CLAY_PAYLOAD, PayloadFormat::Raw, "raw or with-id", "raw", |text| match text {
                 "raw" => Some(PayloadFormat::Raw),
                 "with-id" => Some(PayloadFormat::WithId),
                 _ => None,
             }),
-            clay_rate: reader.read(CLAY_RATE_PER_SECOND, DEFAULT_RATE, rate_form, "8", rate),
-            loops_rate: reader.read(LOOPS_RATE_PER_SECOND, DEFAULT_RATE, rate_form, "8", rate),
-            loops_api_url: reader.read(
+            clay_rate: reader.parse(CLAY_RATE_PER_SECOND, DEFAULT_RATE_PER_SECOND, rate_format, "8", rate),
+            loops_rate: reader.parse(LOOPS_RATE_PER_SECOND, DEFAULT_RATE_PER_SECOND, rate_format, "8", rate),
+            loops_api_url: reader.parse(
                 LOOPS_API_URL,
-                LOOPS_API.to_owned(),
+                DEFAULT_LOOPS_API_URL.to_owned(),
                 "an https URL (http only for this machine) without a query",
-                LOOPS_API,
+                DEFAULT_LOOPS_API_URL,
                 |text| {
                     let url = parse_destination_url(text).ok()?;
                     (url.query().is_none() && url.fragment().is_none()).then(|| url.into())
                 },
             ),
-            contact_source: reader.read(CONTACT_SOURCE, None, "a text of at most 498 characters", "Clay", |text| {
+            contact_source: reader.parse(CONTACT_SOURCE, None, "a text of at most 498 characters", "Clay", |text| {
                 (text.chars().count() <= MAX_SOURCE_CHARS).then(|| (!text.is_empty()).then(|| text.to_owned()))
             }),
-            typed_properties: reader.read(TYPED_PROPERTIES, true, "on or off", "on", |text| match text {
+            typed_properties: reader.parse(TYPED_PROPERTIES, true, "on or off", "on", |text| match text {
                 "on" => Some(true),
                 "off" => Some(false),
                 _ => None,
             }),
-            secret_ttl: reader.read(
+            secret_ttl: reader.parse(
                 SECRET_TTL_SECONDS,
                 Duration::from_secs(300),
                 "a whole number of seconds from 1 to 86400",
@@ -193,16 +193,16 @@ impl SharedSettings {
 mod tests {
     use super::*;
 
-    fn read(variables: &[(&str, &str)]) -> Result<SharedSettings, Vec<SettingError>> {
+    fn parse(variables: &[(&str, &str)]) -> Result<SharedSettings, Vec<SettingError>> {
         let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let mut reader = EnvReader::new(&variables);
-        let settings = SharedSettings::read(&mut reader);
+        let settings = SharedSettings::from_reader(&mut reader);
         reader.into_result(settings)
     }
 
     #[test]
-    fn everything_has_its_default() {
-        let settings = read(&[]).unwrap();
+    fn unset_variables_use_defaults() {
+        let settings = parse(&[]).unwrap();
         assert!(settings.relayed_events.selects("contact.created"));
         assert!(!settings.relayed_events.selects("contact.deleted"));
         assert_eq!(settings.signature_tolerance, Tolerance::Seconds(300));
@@ -213,13 +213,13 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_list_of_events_relays_nothing() {
-        assert!(!read(&[(RELAYED_EVENTS, "")]).unwrap().relayed_events.selects("contact.created"));
+    fn empty_relayed_events_selects_nothing() {
+        assert!(!parse(&[(RELAYED_EVENTS, "")]).unwrap().relayed_events.selects("contact.created"));
     }
 
     #[test]
-    fn every_fault_is_told_at_once_with_an_example() {
-        let faults = read(&[
+    fn all_setting_errors_are_reported_with_examples() {
+        let errors = parse(&[
             (RELAYED_EVENTS, "contact.*.x"),
             (SIGNATURE_TOLERANCE_SECONDS, "5m"),
             (CLAY_PAYLOAD, "json"),
@@ -230,16 +230,16 @@ mod tests {
             (SECRET_TTL_SECONDS, "0"),
         ])
         .unwrap_err();
-        assert_eq!(faults.len(), 8);
+        assert_eq!(errors.len(), 8);
         assert_eq!(
-            faults[3].to_string(),
+            errors[3].to_string(),
             "CLAY_RATE_PER_SECOND must be a whole number from 1 to 1000, for example CLAY_RATE_PER_SECOND=8"
         );
     }
 
     #[test]
-    fn a_fault_does_not_show_the_value() {
-        let faults = read(&[(LOOPS_API_URL, "whsec_hidden")]).unwrap_err();
-        assert!(!format!("{faults:?} {}", faults[0]).contains("hidden"));
+    fn setting_error_hides_the_value() {
+        let errors = parse(&[(LOOPS_API_URL, "whsec_hidden")]).unwrap_err();
+        assert!(!format!("{errors:?} {}", errors[0]).contains("hidden"));
     }
 }

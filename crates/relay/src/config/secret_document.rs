@@ -23,12 +23,12 @@ pub enum DocumentError {
         column: usize,
     },
     /// A place of it is filled in wrongly.
-    #[error("{place} must be {form}")]
+    #[error("{field} must be {expected_format}")]
     Malformed {
         /// Which place.
-        place: String,
+        field: String,
         /// What it must be.
-        form: &'static str,
+        expected_format: &'static str,
     },
 }
 
@@ -87,19 +87,19 @@ impl LoopsToClaySecret {
     ///
     /// # Errors
     /// When it has another form, or a place is filled in wrongly.
-    pub fn read(json: &str) -> Result<Self, DocumentError> {
-        let document: LoopsToClayDocument = read_object(json)?;
+    pub fn parse(json: &str) -> Result<Self, DocumentError> {
+        let document: LoopsToClayDocument = parse_object(json)?;
         let signing_secrets = document
             .loops_signing_secrets
             .iter()
             .enumerate()
             .filter(|(_, text)| is_set(text))
-            .map(|(place, text)| {
+            .map(|(index, text)| {
                 SigningSecret::parse(text)
-                    .map_err(|_| malformed(format!("loops_signing_secrets[{place}]"), "base64, with or without whsec_"))
+                    .map_err(|_| malformed(format!("loops_signing_secrets[{index}]"), "base64, with or without whsec_"))
             })
             .collect::<Result<_, _>>()?;
-        let routes = document.clay_routes.iter().map(route).collect::<Result<_, _>>()?;
+        let routes = document.clay_routes.iter().map(parse_route).collect::<Result<_, _>>()?;
         Ok(Self { signing_secrets, routes })
     }
 }
@@ -109,8 +109,8 @@ impl ClayToLoopsSecret {
     ///
     /// # Errors
     /// When it has another form.
-    pub fn read(json: &str) -> Result<Self, DocumentError> {
-        let document: ClayToLoopsDocument = read_object(json)?;
+    pub fn parse(json: &str) -> Result<Self, DocumentError> {
+        let document: ClayToLoopsDocument = parse_object(json)?;
         let tokens = match document.relay_tokens {
             TokenList::List(tokens) => RelayTokens::new(tokens),
             TokenList::Single(token) => RelayTokens::new([token]),
@@ -120,28 +120,28 @@ impl ClayToLoopsSecret {
 }
 
 /// An object alone: a list of values is taken for the fields in their order otherwise, and nobody would see which is which.
-fn read_object<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, DocumentError> {
+fn parse_object<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, DocumentError> {
     if !json.trim_start().starts_with('{') {
         return Err(DocumentError::InvalidJson { line: 1, column: 1 });
     }
     serde_json::from_str(json).map_err(|error| invalid_json(&error))
 }
 
-fn route(document: &RouteDocument) -> Result<ClayRoute, DocumentError> {
+fn parse_route(document: &RouteDocument) -> Result<ClayRoute, DocumentError> {
     let name = document.name.trim();
-    let place = |field: &str| format!("clay_routes[{name:?}].{field}");
+    let field_path = |field: &str| format!("clay_routes[{name:?}].{field}");
     let events: EventSelection =
-        document.events.join(",").parse().map_err(|_| malformed(place("events"), "event names, prefix.* or *"))?;
-    let set = document.webhooks.iter().filter(|webhook| is_set(&webhook.url));
-    let webhooks = set
+        document.events.join(",").parse().map_err(|_| malformed(field_path("events"), "event names, prefix.* or *"))?;
+    let configured = document.webhooks.iter().filter(|webhook| is_set(&webhook.url));
+    let webhooks = configured
         .map(|webhook| ClayWebhook::new(&webhook.url, webhook.auth_token.as_deref()))
         .collect::<Result<_, _>>()
-        .map_err(|_| malformed(place("webhooks"), "https URLs of Clay webhooks"))?;
+        .map_err(|_| malformed(field_path("webhooks"), "https URLs of Clay webhooks"))?;
     Ok(ClayRoute { name: name.to_owned(), events, webhooks })
 }
 
-fn malformed(place: String, form: &'static str) -> DocumentError {
-    DocumentError::Malformed { place, form }
+fn malformed(field: String, expected_format: &'static str) -> DocumentError {
+    DocumentError::Malformed { field, expected_format }
 }
 
 fn invalid_json(error: &serde_json::Error) -> DocumentError {
@@ -153,8 +153,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_filled_in_document_is_read() {
-        let secret = LoopsToClaySecret::read(
+    fn valid_document_is_parsed() {
+        let secret = LoopsToClaySecret::parse(
             r#"{"loops_signing_secrets": ["whsec_c2VjcmV0", "REPLACE"],
                 "clay_routes": [{"name": "contacts", "events": ["contact.created", "email.*"],
                                  "webhooks": [{"url": "https://api.clay.com/v3/sources/webhook/x", "auth_token": "t"},
@@ -164,48 +164,48 @@ mod tests {
         assert_eq!((secret.signing_secrets.len(), secret.routes.len()), (1, 1));
         assert!(secret.routes[0].events.selects("email.opened"));
         assert_eq!(secret.routes[0].webhooks.len(), 1);
-        let secret = ClayToLoopsSecret::read(r#"{"loops_api_key": "k", "relay_tokens": ["t"]}"#).unwrap();
+        let secret = ClayToLoopsSecret::parse(r#"{"loops_api_key": "k", "relay_tokens": ["t"]}"#).unwrap();
         assert!(secret.api_key.is_some() && secret.tokens.authorizes(Some(b"Bearer t")));
     }
 
     #[test]
-    fn a_generated_token_may_stand_without_a_list() {
-        let secret = ClayToLoopsSecret::read(r#"{"loops_api_key": "k", "relay_tokens": "t"}"#).unwrap();
+    fn single_relay_token_string_is_accepted() {
+        let secret = ClayToLoopsSecret::parse(r#"{"loops_api_key": "k", "relay_tokens": "t"}"#).unwrap();
         assert!(secret.tokens.authorizes(Some(b"Bearer t")));
-        assert!(ClayToLoopsSecret::read(r#"{"relay_tokens": ""}"#).unwrap().tokens.is_empty());
+        assert!(ClayToLoopsSecret::parse(r#"{"relay_tokens": ""}"#).unwrap().tokens.is_empty());
     }
 
     #[test]
-    fn placeholders_and_empty_lists_are_closed() {
+    fn placeholders_count_as_not_configured() {
         let secret =
-            LoopsToClaySecret::read(r#"{"loops_signing_secrets": ["REPLACE-me", ""], "clay_routes": []}"#).unwrap();
+            LoopsToClaySecret::parse(r#"{"loops_signing_secrets": ["REPLACE-me", ""], "clay_routes": []}"#).unwrap();
         assert!(secret.signing_secrets.is_empty() && secret.routes.is_empty());
-        let secret = ClayToLoopsSecret::read(r#"{"loops_api_key": "REPLACE-me", "relay_tokens": []}"#).unwrap();
+        let secret = ClayToLoopsSecret::parse(r#"{"loops_api_key": "REPLACE-me", "relay_tokens": []}"#).unwrap();
         assert!(secret.api_key.is_none() && secret.tokens.is_empty());
     }
 
     #[test]
-    fn a_fault_names_its_place_and_not_its_value() {
-        let error = LoopsToClaySecret::read(r#"{"loops_signing_secrets": ["%hidden%"]}"#).unwrap_err();
+    fn error_names_the_field_but_not_its_value() {
+        let error = LoopsToClaySecret::parse(r#"{"loops_signing_secrets": ["%hidden%"]}"#).unwrap_err();
         assert_eq!(error.to_string(), "loops_signing_secrets[0] must be base64, with or without whsec_");
-        let error = LoopsToClaySecret::read(
+        let error = LoopsToClaySecret::parse(
             r#"{"clay_routes": [{"name": "a", "events": ["*"], "webhooks": [{"url": "http://hidden.example.com"}]}]}"#,
         )
         .unwrap_err();
         assert!(error.to_string().contains(r#"clay_routes["a"].webhooks"#) && !error.to_string().contains("hidden"));
         for json in ["hidden", r#"{"hidden": 1}"#, r#"{"loops_api_key": 7}"#] {
-            let error = ClayToLoopsSecret::read(json).unwrap_err();
+            let error = ClayToLoopsSecret::parse(json).unwrap_err();
             assert!(!error.to_string().contains("hidden"), "{error}");
         }
     }
 
     #[test]
-    fn a_list_in_place_of_the_object_is_not_taken_for_its_fields() {
+    fn non_object_document_is_rejected() {
         let error = DocumentError::InvalidJson { line: 1, column: 1 };
         for list in [r#"["key", ["token"]]"#, " []", "\"text\"", "null", ""] {
-            assert_eq!(ClayToLoopsSecret::read(list).unwrap_err(), error, "{list}");
-            assert_eq!(LoopsToClaySecret::read(list).unwrap_err(), error, "{list}");
+            assert_eq!(ClayToLoopsSecret::parse(list).unwrap_err(), error, "{list}");
+            assert_eq!(LoopsToClaySecret::parse(list).unwrap_err(), error, "{list}");
         }
-        assert!(ClayToLoopsSecret::read("\n {}").is_ok());
+        assert!(ClayToLoopsSecret::parse("\n {}").is_ok());
     }
 }

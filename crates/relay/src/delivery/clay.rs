@@ -33,13 +33,13 @@ pub struct ClayDeliverer<S, C, W, P, A, Q> {
     /// The routes.
     pub secrets: S,
     /// Clay's webhooks.
-    pub clay: C,
+    pub deliverer: C,
     /// What each webhook has taken.
     pub ledger: W,
     /// The pace of calls to Clay, one for the whole workspace.
-    pub pace: P,
+    pub limiter: P,
     /// Time and chance.
-    pub ambient: A,
+    pub clock: A,
     /// What a table gets.
     pub payload: PayloadFormat,
     /// Queue for the deliveries that a redriven event becomes, where it had no route when it arrived.
@@ -48,7 +48,7 @@ pub struct ClayDeliverer<S, C, W, P, A, Q> {
 
 /// What one pass over a pool came to.
 enum PoolResult {
-    Ended(AttemptResult),
+    Finished(AttemptResult),
     /// A person has to mend it: a refused token, a pool that is used up or empty.
     NeedsOperator(Reason),
 }
@@ -63,18 +63,18 @@ where
     Q: Queue,
 {
     fn readiness(&self) -> Readiness {
-        self.pace.readiness()
+        self.limiter.readiness()
     }
 
-    async fn attempt(&self, delivery: &Delivery, history: AttemptHistory) -> AttemptResult {
+    async fn deliver(&self, delivery: &Delivery, history: AttemptHistory) -> AttemptResult {
         if let Some(webhook_id) = webhook_without_route(delivery) {
-            let rerouter = Rerouter { secrets: &self.secrets, clock: &self.ambient, queue: &self.queue };
+            let rerouter = Rerouter { secrets: &self.secrets, clock: &self.clock, queue: &self.queue };
             return rerouter.reroute(delivery, webhook_id, history).await;
         }
-        let (begun, mut tally) = (Instant::now(), CallStats::default());
-        let end = self.try_once(delivery, history, &mut tally).await;
-        log_attempt(delivery, history, end, begun, tally, self.ambient.now());
-        end
+        let (started_at, mut stats) = (Instant::now(), CallStats::default());
+        let result = self.try_deliver(delivery, history, &mut stats).await;
+        log_attempt(delivery, history, result, started_at, stats, self.clock.now());
+        result
     }
 }
 
@@ -86,27 +86,27 @@ where
     P: RateLimiter,
     A: Clock,
 {
-    async fn try_once(&self, delivery: &Delivery, history: AttemptHistory, tally: &mut CallStats) -> AttemptResult {
+    async fn try_deliver(&self, delivery: &Delivery, history: AttemptHistory, stats: &mut CallStats) -> AttemptResult {
         let Ok(secret) = self.secrets.current().await else {
             return self.secret_unavailable(history);
         };
-        let reason = match self.try_pool(delivery, history, &secret, tally).await {
-            PoolResult::Ended(disposition) => return disposition,
+        let reason = match self.try_pool(delivery, history, &secret, stats).await {
+            PoolResult::Finished(result) => return result,
             PoolResult::NeedsOperator(reason) => reason,
         };
-        let refused = reason.code == ReasonCode::ClayTokenRejected;
-        let hold = |reason| retry::hold(history, reason, self.ambient.now());
-        let mended = match self.secrets.refresh().await {
-            Ok(mended) => mended,
-            Err(_) if refused => return self.secret_unavailable(history),
+        let token_rejected = reason.code == ReasonCode::ClayTokenRejected;
+        let hold = |reason| retry::hold(history, reason, self.clock.now());
+        let refreshed = match self.secrets.refresh().await {
+            Ok(refreshed) => refreshed,
+            Err(_) if token_rejected => return self.secret_unavailable(history),
             Err(_) => return hold(reason),
         };
         // A token may have been set anew under the same URL; a pool that is used up needs another URL.
-        if !refused && pool(delivery, &secret) == pool(delivery, &mended) {
+        if !token_rejected && pool_fingerprints(delivery, &secret) == pool_fingerprints(delivery, &refreshed) {
             return hold(reason);
         }
-        match self.try_pool(delivery, history, &mended, tally).await {
-            PoolResult::Ended(disposition) => disposition,
+        match self.try_pool(delivery, history, &refreshed, stats).await {
+            PoolResult::Finished(result) => result,
             PoolResult::NeedsOperator(reason) => hold(reason),
         }
     }
@@ -120,42 +120,45 @@ where
         tally: &mut CallStats,
     ) -> PoolResult {
         let DeliveryKind::ClayRow { route, webhook_id } = &delivery.kind else {
-            return PoolResult::Ended(AttemptResult::DeadLetter(Reason::without_status(ReasonCode::NoRoute)));
+            return PoolResult::Finished(AttemptResult::DeadLetter(Reason::without_status(ReasonCode::NoRoute)));
         };
-        let pool = secret.routes.iter().find(|known| known.name == *route).map(|route| route.webhooks.as_slice());
+        let pool =
+            secret.routes.iter().find(|candidate| candidate.name == *route).map(|route| route.webhooks.as_slice());
         let pool = pool.unwrap_or_default();
         let mut reason = Reason::without_status(ReasonCode::NoWebhook);
-        let mut count = PoolUsage::default();
-        for webhook in self.usable_webhooks(pool, &mut count).await {
-            if let Err(left_alone) = self.pace.acquire().await {
-                return PoolResult::Ended(defer_unavailable(left_alone, self.ambient.now()));
+        let mut pool_usage = PoolUsage::default();
+        for webhook in self.usable_webhooks(pool, &mut pool_usage).await {
+            if let Err(unavailable) = self.limiter.acquire().await {
+                return PoolResult::Finished(defer_unavailable(unavailable, self.clock.now()));
             }
             let row = self.payload.render(&delivery.body, webhook_id, delivery.received_at);
-            let asked = Instant::now();
-            let answer = self.clay.post(webhook, &delivery.id, row, POST_TIMEOUT).await;
-            tally.note(asked.elapsed());
-            self.pace.record(&answer).await;
-            reason = reason_for(SendPath::ClayWorker, answer.outcome);
-            match decide(SendPath::ClayWorker, answer.outcome, false) {
+            let called_at = Instant::now();
+            let response = self.deliverer.post(webhook, &delivery.id, row, POST_TIMEOUT).await;
+            tally.record(called_at.elapsed());
+            self.limiter.record(&response).await;
+            reason = reason_for(SendPath::ClayWorker, response.outcome);
+            match decide(SendPath::ClayWorker, response.outcome, false) {
                 Decision::Delivered | Decision::Duplicate => {
-                    self.note(webhook, Submission::Taken).await;
-                    tally.pool = count.record_accepted(&webhook.fingerprint());
-                    return PoolResult::Ended(AttemptResult::Delivered);
+                    self.record_submission(webhook, Submission::Accepted).await;
+                    tally.pool = pool_usage.record_accepted(&webhook.fingerprint());
+                    return PoolResult::Finished(AttemptResult::Delivered);
                 }
                 Decision::NextWebhook => {
                     let status = reason.status.unwrap_or_default();
                     warn!(webhook = webhook.fingerprint(), status, "this Clay webhook takes no more rows");
-                    self.note(webhook, Submission::Refused(status)).await;
-                    tally.pool = count.record_rejected(&webhook.fingerprint(), status);
+                    self.record_submission(webhook, Submission::Rejected(status)).await;
+                    tally.pool = pool_usage.record_rejected(&webhook.fingerprint(), status);
                 }
                 Decision::RefreshSecretThen(_) => return PoolResult::NeedsOperator(reason),
-                Decision::DeadLetter | Decision::Reject => return PoolResult::Ended(AttemptResult::DeadLetter(reason)),
+                Decision::DeadLetter | Decision::Reject => {
+                    return PoolResult::Finished(AttemptResult::DeadLetter(reason));
+                }
                 Decision::RetryLater | Decision::RetryThenQueue => {
-                    if answer.outcome == CallOutcome::Answered(429) {
-                        self.pace.throttle_for(answer.retry_after.unwrap_or(DEFAULT_THROTTLE)).await;
+                    if response.outcome == CallOutcome::Responded(429) {
+                        self.limiter.throttle_for(response.retry_after.unwrap_or(DEFAULT_THROTTLE)).await;
                     }
-                    let later = self.later(history, reason, answer.retry_after);
-                    return PoolResult::Ended(pin_if_only_failure(later, history, &self.pace, self.ambient.now()));
+                    let retry = self.retry_later(history, reason, response.retry_after);
+                    return PoolResult::Finished(pin_if_only_failure(retry, history, &self.limiter, self.clock.now()));
                 }
             }
         }
@@ -163,48 +166,48 @@ where
     }
 
     /// The webhooks that are not known to refuse; where all are, the last of them, to see whether it still does.
-    async fn usable_webhooks<'a>(&self, pool: &'a [ClayWebhook], count: &mut PoolUsage) -> Vec<&'a ClayWebhook> {
-        let now = self.ambient.now();
-        let mut open = Vec::new();
+    async fn usable_webhooks<'a>(&self, pool: &'a [ClayWebhook], pool_usage: &mut PoolUsage) -> Vec<&'a ClayWebhook> {
+        let now = self.clock.now();
+        let mut usable = Vec::new();
         for webhook in pool {
             // A ledger that cannot be read closes no webhook.
             let usage = self.ledger.usage(&webhook.fingerprint()).await;
-            count.add(webhook.fingerprint(), usage.as_ref().ok().copied());
+            pool_usage.add(webhook.fingerprint(), usage.as_ref().ok().copied());
             let usage = usage.unwrap_or_default();
-            if !is_closed(usage, now) {
-                open.push(webhook);
+            if !is_unusable(usage, now) {
+                usable.push(webhook);
             }
         }
-        if open.is_empty() {
-            open.extend(pool.last());
+        if usable.is_empty() {
+            usable.extend(pool.last());
         }
-        open
+        usable
     }
 
-    async fn note(&self, webhook: &ClayWebhook, submission: Submission) {
-        if let Err(error) = self.ledger.record(&webhook.fingerprint(), submission, self.ambient.now()).await {
+    async fn record_submission(&self, webhook: &ClayWebhook, submission: Submission) {
+        if let Err(error) = self.ledger.record(&webhook.fingerprint(), submission, self.clock.now()).await {
             error!(webhook = webhook.fingerprint(), error = %error, "the use of a Clay webhook was not counted");
         }
     }
 
     fn secret_unavailable(&self, history: AttemptHistory) -> AttemptResult {
-        self.later(history, Reason::without_status(ReasonCode::SecretUnavailable), None)
+        self.retry_later(history, Reason::without_status(ReasonCode::SecretUnavailable), None)
     }
 
-    fn later(&self, history: AttemptHistory, reason: Reason, asked: Option<Duration>) -> AttemptResult {
-        retry::retry_or_dead_letter(history, reason, asked, self.ambient.now(), self.ambient.random())
+    fn retry_later(&self, history: AttemptHistory, reason: Reason, retry_after: Option<Duration>) -> AttemptResult {
+        retry::retry_or_dead_letter(history, reason, retry_after, self.clock.now(), self.clock.random())
     }
 }
 
 /// What is known of the pool of a delivery's route, to see whether it has changed.
-fn pool(delivery: &Delivery, secret: &LoopsToClaySecret) -> Vec<String> {
+fn pool_fingerprints(delivery: &Delivery, secret: &LoopsToClaySecret) -> Vec<String> {
     let DeliveryKind::ClayRow { route, .. } = &delivery.kind else { return Vec::new() };
-    let known = secret.routes.iter().filter(|known| known.name == *route);
-    known.flat_map(|route| route.webhooks.iter().map(ClayWebhook::fingerprint)).collect()
+    let routes = secret.routes.iter().filter(|known| known.name == *route);
+    routes.flat_map(|route| route.webhooks.iter().map(ClayWebhook::fingerprint)).collect()
 }
 
-fn is_closed(usage: WebhookUsage, now: Timestamp) -> bool {
-    match usage.refused {
+fn is_unusable(usage: WebhookUsage, now: Timestamp) -> bool {
+    match usage.rejected {
         Some((_, 403)) => true,
         Some((at, _)) => now.duration_since(at) < GONE_COOLDOWN,
         None => false,

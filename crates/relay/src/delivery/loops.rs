@@ -6,8 +6,8 @@ use relay_core::policy::retry;
 use tokio::time::{Duration, Instant};
 
 use crate::delivery::outcome::{defer_unavailable, log_attempt, pin_if_only_failure, reason_for};
-use crate::destination::loops::{LoopsApi, LoopsCall};
-use crate::ingress::sync_send::FULL_PAUSE;
+use crate::destination::loops::{LoopsClient, LoopsRequest};
+use crate::ingress::sync_send::DEFAULT_THROTTLE;
 use crate::ports::clock::Clock;
 use crate::ports::queue::Deliver;
 use crate::ports::secrets::{ClayToLoopsSecret, SecretSource};
@@ -25,82 +25,83 @@ pub struct LoopsDeliverer<S, L, P, A> {
     /// The Loops API.
     pub loops: L,
     /// The pace of calls to Loops, shared with the direct lane.
-    pub pace: P,
+    pub limiter: P,
     /// Time and chance.
-    pub ambient: A,
+    pub clock: A,
 }
 
 impl<S, L, P, A> Deliver for LoopsDeliverer<S, L, P, A>
 where
     S: SecretSource<ClayToLoopsSecret>,
-    L: LoopsApi,
+    L: LoopsClient,
     P: RateLimiter,
     A: Clock,
 {
     fn readiness(&self) -> Readiness {
-        self.pace.readiness()
+        self.limiter.readiness()
     }
 
-    async fn attempt(&self, delivery: &Delivery, history: AttemptHistory) -> AttemptResult {
-        let (begun, mut tally) = (Instant::now(), CallStats::default());
-        let end = self.try_once(delivery, history, &mut tally).await;
-        log_attempt(delivery, history, end, begun, tally, self.ambient.now());
-        end
+    async fn deliver(&self, delivery: &Delivery, history: AttemptHistory) -> AttemptResult {
+        let (started_at, mut stats) = (Instant::now(), CallStats::default());
+        let result = self.try_deliver(delivery, history, &mut stats).await;
+        log_attempt(delivery, history, result, started_at, stats, self.clock.now());
+        result
     }
 }
 
 impl<S, L, P, A> LoopsDeliverer<S, L, P, A>
 where
     S: SecretSource<ClayToLoopsSecret>,
-    L: LoopsApi,
+    L: LoopsClient,
     P: RateLimiter,
     A: Clock,
 {
-    async fn try_once(&self, delivery: &Delivery, history: AttemptHistory, tally: &mut CallStats) -> AttemptResult {
-        let event = matches!(delivery.kind, DeliveryKind::LoopsEvent { .. });
+    async fn try_deliver(&self, delivery: &Delivery, history: AttemptHistory, stats: &mut CallStats) -> AttemptResult {
+        let is_event = matches!(delivery.kind, DeliveryKind::LoopsEvent { .. });
         let Ok(mut secret) = self.secrets.current().await else {
-            return self.unreadable(history);
+            return self.secret_unavailable(history);
         };
-        let mut reread = false;
+        let mut refreshed = false;
         loop {
             let Some(api_key) = &secret.api_key else {
-                if !reread && let Ok(filled_in) = self.secrets.refresh().await {
-                    (reread, secret) = (true, filled_in);
+                if !refreshed && let Ok(refreshed_secret) = self.secrets.refresh().await {
+                    (refreshed, secret) = (true, refreshed_secret);
                     continue;
                 }
-                return retry::hold(history, Reason::without_status(ReasonCode::NotConfigured), self.ambient.now());
+                return retry::hold(history, Reason::without_status(ReasonCode::NotConfigured), self.clock.now());
             };
-            if let Err(left_alone) = self.pace.acquire().await {
-                return defer_unavailable(left_alone, self.ambient.now());
+            if let Err(unavailable) = self.limiter.acquire().await {
+                return defer_unavailable(unavailable, self.clock.now());
             }
-            let Delivery { id, kind: cargo, body, .. } = delivery;
-            let asked = Instant::now();
-            let answer = self.loops.call(LoopsCall { delivery: id, cargo, body, api_key, timeout: CALL_TIMEOUT }).await;
-            tally.note(asked.elapsed());
-            self.pace.record(&answer).await;
-            let reason = reason_for(SendPath::LoopsWorker, answer.outcome);
-            match decide(SendPath::LoopsWorker, answer.outcome, event) {
+            let Delivery { id, kind, body, .. } = delivery;
+            let called_at = Instant::now();
+            let response =
+                self.loops.send(LoopsRequest { delivery_id: id, kind, body, api_key, timeout: CALL_TIMEOUT }).await;
+            stats.record(called_at.elapsed());
+            self.limiter.record(&response).await;
+            let reason = reason_for(SendPath::LoopsWorker, response.outcome);
+            match decide(SendPath::LoopsWorker, response.outcome, is_event) {
                 decision @ (Decision::Delivered | Decision::Duplicate) => {
-                    tally.duplicate = decision == Decision::Duplicate;
+                    stats.duplicate = decision == Decision::Duplicate;
                     return AttemptResult::Delivered;
                 }
-                Decision::RefreshSecretThen(_) if !reread => {
-                    reread = true;
+                Decision::RefreshSecretThen(_) if !refreshed => {
+                    refreshed = true;
                     secret = match self.secrets.refresh().await {
                         Ok(secret) => secret,
-                        Err(_) => return self.unreadable(history),
+                        Err(_) => return self.secret_unavailable(history),
                     };
                 }
-                Decision::RefreshSecretThen(_) => return retry::hold(history, reason, self.ambient.now()),
+                Decision::RefreshSecretThen(_) => return retry::hold(history, reason, self.clock.now()),
                 Decision::DeadLetter | Decision::Reject | Decision::NextWebhook => {
                     return AttemptResult::DeadLetter(reason);
                 }
                 Decision::RetryLater | Decision::RetryThenQueue => {
-                    if answer.outcome == CallOutcome::Answered(429) {
-                        self.pace.throttle_for(answer.retry_after.unwrap_or(FULL_PAUSE)).await;
+                    if response.outcome == CallOutcome::Responded(429) {
+                        self.limiter.throttle_for(response.retry_after.unwrap_or(DEFAULT_THROTTLE)).await;
                     }
-                    let later = self.later(history, reason, answer.retry_after);
-                    return pin_if_only_failure(later, history, &self.pace, self.ambient.now());
+                    let retry = self.retry_later(history, reason, response.retry_after);
+                    return pin_if_only_failure(retry, history, &self.limiter, self.clock.now());
                 }
             }
         }
@@ -108,11 +109,11 @@ where
 }
 
 impl<S, L, P, A: Clock> LoopsDeliverer<S, L, P, A> {
-    fn unreadable(&self, history: AttemptHistory) -> AttemptResult {
-        self.later(history, Reason::without_status(ReasonCode::SecretUnavailable), None)
+    fn secret_unavailable(&self, history: AttemptHistory) -> AttemptResult {
+        self.retry_later(history, Reason::without_status(ReasonCode::SecretUnavailable), None)
     }
 
-    fn later(&self, history: AttemptHistory, reason: Reason, asked: Option<Duration>) -> AttemptResult {
-        retry::retry_or_dead_letter(history, reason, asked, self.ambient.now(), self.ambient.random())
+    fn retry_later(&self, history: AttemptHistory, reason: Reason, retry_after: Option<Duration>) -> AttemptResult {
+        retry::retry_or_dead_letter(history, reason, retry_after, self.clock.now(), self.clock.random())
     }
 }

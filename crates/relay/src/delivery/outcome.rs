@@ -10,40 +10,40 @@ use crate::rate_limit::limiter::{RateLimiter, Unavailable};
 use crate::telemetry::event::{CallStats, DeliveryEvent, EventOutcome};
 
 /// The reason that an outcome is, in a lane.
-pub(crate) fn reason_for(lane: SendPath, outcome: CallOutcome) -> Reason {
+pub(crate) fn reason_for(path: SendPath, outcome: CallOutcome) -> Reason {
     let status = match outcome {
-        CallOutcome::Answered(status) => Some(status),
+        CallOutcome::Responded(status) => Some(status),
         CallOutcome::TimedOut | CallOutcome::Unreachable | CallOutcome::CertificateUntrusted => None,
     };
-    Reason { code: response::reason_for(lane, outcome), status }
+    Reason { code: response::reason_for(path, outcome), status }
 }
 
 /// What becomes of a delivery whose far end is left alone: it comes back when that is over.
-pub(crate) fn defer_unavailable(left_alone: Unavailable, now: Timestamp) -> AttemptResult {
-    let (left, code, firm) = match left_alone {
-        Unavailable::Throttled(left) => (left, ReasonCode::DestinationThrottled, true),
-        Unavailable::CircuitOpen(left) => (left, ReasonCode::DestinationFailed, false),
+pub(crate) fn defer_unavailable(unavailable: Unavailable, now: Timestamp) -> AttemptResult {
+    let (retry_in, code, no_early_retry) = match unavailable {
+        Unavailable::Throttled(retry_in) => (retry_in, ReasonCode::DestinationThrottled, true),
+        Unavailable::CircuitOpen(retry_in) => (retry_in, ReasonCode::DestinationFailed, false),
     };
     AttemptResult::RetryAt {
-        at: retry::add_saturating(now, left),
+        at: retry::add_saturating(now, retry_in),
         reason: Reason::without_status(code),
-        no_early_retry: firm,
+        no_early_retry,
     }
 }
 
 /// The same, at a firm time where the far end has taken others since this one first failed: then it is not the end that
 /// fails, and that others get through says nothing of this one.
 pub(crate) fn pin_if_only_failure(
-    end: AttemptResult,
+    result: AttemptResult,
     history: AttemptHistory,
-    pace: &impl RateLimiter,
+    limiter: &impl RateLimiter,
     now: Timestamp,
 ) -> AttemptResult {
     let failing_for = history.failing_since.map(|since| now.duration_since(since).try_into().unwrap_or_default());
-    match end {
-        AttemptResult::RetryAt { at, reason, no_early_retry: firm } => {
-            let alone = failing_for.is_some_and(|period| pace.succeeded_within(period));
-            AttemptResult::RetryAt { at, reason, no_early_retry: firm || alone }
+    match result {
+        AttemptResult::RetryAt { at, reason, no_early_retry } => {
+            let only_failure = failing_for.is_some_and(|period| limiter.succeeded_within(period));
+            AttemptResult::RetryAt { at, reason, no_early_retry: no_early_retry || only_failure }
         }
         other => other,
     }
@@ -53,15 +53,15 @@ pub(crate) fn pin_if_only_failure(
 pub(crate) fn log_attempt(
     delivery: &Delivery,
     history: AttemptHistory,
-    end: AttemptResult,
-    begun: Instant,
-    tally: CallStats,
+    result: AttemptResult,
+    started_at: Instant,
+    stats: CallStats,
     now: Timestamp,
 ) {
-    let (became, reason) = match end {
-        AttemptResult::Delivered if tally.duplicate => (EventOutcome::Duplicate, None),
+    let (outcome, reason) = match result {
+        AttemptResult::Delivered if stats.duplicate => (EventOutcome::Duplicate, None),
         AttemptResult::Delivered => (EventOutcome::Delivered, None),
-        AttemptResult::DeadLetter(reason) => (EventOutcome::Dead, Some(reason)),
+        AttemptResult::DeadLetter(reason) => (EventOutcome::DeadLettered, Some(reason)),
         AttemptResult::RetryAt { reason, .. } => (EventOutcome::Retried, Some(reason)),
         AttemptResult::HoldUntil { reason, .. } => (EventOutcome::Held, Some(reason)),
     };
@@ -70,10 +70,10 @@ pub(crate) fn log_attempt(
     DeliveryEvent {
         reason,
         attempts,
-        duration: begun.elapsed(),
+        duration: started_at.elapsed(),
         age,
-        tally,
-        ..DeliveryEvent::for_delivery(delivery, became)
+        stats,
+        ..DeliveryEvent::for_delivery(delivery, outcome)
     }
     .emit();
 }

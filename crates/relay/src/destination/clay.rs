@@ -23,7 +23,7 @@ pub trait ClayClient: Send + Sync {
     fn post(
         &self,
         webhook: &ClayWebhook,
-        delivery: &DeliveryId,
+        delivery_id: &DeliveryId,
         row: Bytes,
         timeout: Duration,
     ) -> impl Future<Output = DestinationResponse> + Send;
@@ -33,13 +33,13 @@ pub trait ClayClient: Send + Sync {
 #[derive(Debug, Clone)]
 pub struct HttpClayClient<A> {
     client: HttpClient,
-    ambient: A,
+    clock: A,
 }
 
 impl<A: Clock> HttpClayClient<A> {
     /// Clay, by this client.
-    pub const fn new(client: HttpClient, ambient: A) -> Self {
-        Self { client, ambient }
+    pub const fn new(client: HttpClient, clock: A) -> Self {
+        Self { client, clock }
     }
 }
 
@@ -47,7 +47,7 @@ impl<A: Clock> ClayClient for HttpClayClient<A> {
     async fn post(
         &self,
         webhook: &ClayWebhook,
-        delivery: &DeliveryId,
+        delivery_id: &DeliveryId,
         row: Bytes,
         timeout: Duration,
     ) -> DestinationResponse {
@@ -56,11 +56,11 @@ impl<A: Clock> ClayClient for HttpClayClient<A> {
             .request(Method::POST, webhook.expose_url())
             // Exactly this: without it Clay answers 400 and makes no row.
             .header(CONTENT_TYPE, "application/json")
-            .header(DELIVERY_ID, delivery.as_str())
+            .header(DELIVERY_ID, delivery_id.as_str())
             .body(row);
         if let Some(token) = webhook.auth_token() {
             request = request.header(AUTH_HEADER, token.expose_secret());
         }
-        self.client.send(request, timeout, self.ambient.now()).await
+        self.client.send(request, timeout, self.clock.now()).await
     }
 }

@@ -31,9 +31,9 @@ const MIN_ELAPSED_TO_BLAME: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct ConnectionPool {
     tls: rustls::ClientConfig,
-    kept: Mutex<PooledClient>,
+    pooled: Mutex<PooledClient>,
     /// Keeps none: what it sends goes out on a new one, which nobody has forgotten.
-    fresh: reqwest::Client,
+    unpooled: reqwest::Client,
 }
 
 #[derive(Debug)]
@@ -46,53 +46,53 @@ struct PooledClient {
 impl ConnectionPool {
     /// None yet.
     pub(crate) fn new(tls: rustls::ClientConfig) -> reqwest::Result<Self> {
-        let kept = PooledClient { client: build_keeping(&tls)?, generation: 0, used_at: SystemTime::now() };
-        let fresh = build(&tls).pool_max_idle_per_host(0).build()?;
-        Ok(Self { tls, kept: Mutex::new(kept), fresh })
+        let pooled = PooledClient { client: build_pooled_client(&tls)?, generation: 0, used_at: SystemTime::now() };
+        let unpooled = client_builder(&tls).pool_max_idle_per_host(0).build()?;
+        Ok(Self { tls, pooled: Mutex::new(pooled), unpooled })
     }
 
     /// The client for a request whose body is too large for a connection that was kept; nothing where it is not.
     pub(crate) fn unpooled_for_large_body(&self, request: &reqwest::Request) -> Option<&reqwest::Client> {
         let body = request.body().and_then(reqwest::Body::as_bytes).unwrap_or_default();
-        (body.len() > MAX_POOLED_BODY).then_some(&self.fresh)
+        (body.len() > MAX_POOLED_BODY).then_some(&self.unpooled)
     }
 
     /// The client with those that are trusted now, and which generation they are of.
     pub(crate) fn current(&self, now: SystemTime) -> (reqwest::Client, u64) {
-        let mut kept = self.lock();
-        if now.duration_since(kept.used_at).is_ok_and(|idle| idle > IDLE_TIMEOUT) {
-            self.rebuild(&mut kept);
+        let mut pooled = self.lock();
+        if now.duration_since(pooled.used_at).is_ok_and(|idle| idle > IDLE_TIMEOUT) {
+            self.rebuild(&mut pooled);
         }
-        kept.used_at = now;
-        (kept.client.clone(), kept.generation)
+        pooled.used_at = now;
+        (pooled.client.clone(), pooled.generation)
     }
 
     /// Trusts none of a generation any more: what one has died of, the others may have died of as well. What is under way on
     /// them goes on.
     fn discard_generation(&self, generation: u64) {
-        let mut kept = self.lock();
-        if kept.generation == generation {
-            self.rebuild(&mut kept);
+        let mut pooled = self.lock();
+        if pooled.generation == generation {
+            self.rebuild(&mut pooled);
         }
     }
 
-    fn rebuild(&self, kept: &mut PooledClient) {
-        match build_keeping(&self.tls) {
+    fn rebuild(&self, pooled: &mut PooledClient) {
+        match build_pooled_client(&self.tls) {
             Ok(client) => {
-                kept.client = client;
-                kept.generation += 1;
+                pooled.client = client;
+                pooled.generation += 1;
             }
             Err(error) => warn!(%error, "connections that may be dead could not be given up"),
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, PooledClient> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+        self.pooled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the one place that builds it")]
-fn build(tls: &rustls::ClientConfig) -> reqwest::ClientBuilder {
+fn client_builder(tls: &rustls::ClientConfig) -> reqwest::ClientBuilder {
     reqwest::Client::builder()
         .tls_backend_preconfigured(tls.clone())
         .user_agent(concat!("loops-clay-relay/", env!("CARGO_PKG_VERSION")))
@@ -104,8 +104,8 @@ fn build(tls: &rustls::ClientConfig) -> reqwest::ClientBuilder {
         .connector_layer(ConnectObserverLayer)
 }
 
-fn build_keeping(tls: &rustls::ClientConfig) -> reqwest::Result<reqwest::Client> {
-    let client = build(tls).pool_idle_timeout(IDLE_TIMEOUT);
+fn build_pooled_client(tls: &rustls::ClientConfig) -> reqwest::Result<reqwest::Client> {
+    let client = client_builder(tls).pool_idle_timeout(IDLE_TIMEOUT);
     #[cfg(target_os = "linux")]
     let client = client.tcp_user_timeout(TCP_USER_TIMEOUT);
     client.build()
@@ -113,40 +113,40 @@ fn build_keeping(tls: &rustls::ClientConfig) -> reqwest::Result<reqwest::Client>
 
 /// Watches over one request, and distrusts the connections that were kept where it came to no answer on one of them.
 pub(crate) struct RequestGuard<'a> {
-    connections: &'a ConnectionPool,
+    pool: &'a ConnectionPool,
     generation: u64,
     opened: Arc<AtomicBool>,
-    begun: Instant,
-    over: bool,
+    started_at: Instant,
+    finished: bool,
 }
 
 impl<'a> RequestGuard<'a> {
     /// Over a request on connections of a generation; `opened` tells whether it opened one.
-    pub(crate) fn start(connections: &'a ConnectionPool, generation: u64, opened: Arc<AtomicBool>) -> Self {
-        Self { connections, generation, opened, begun: Instant::now(), over: false }
+    pub(crate) fn start(pool: &'a ConnectionPool, generation: u64, opened: Arc<AtomicBool>) -> Self {
+        Self { pool, generation, opened, started_at: Instant::now(), finished: false }
     }
 
     /// It was answered.
-    pub(crate) fn answered(mut self) {
-        self.over = true;
+    pub(crate) fn responded(mut self) {
+        self.finished = true;
     }
 
     /// It failed; whether it did so on a connection that had been kept.
     pub(crate) fn failed(mut self) -> bool {
-        self.over = true;
-        let was_kept = !self.opened.load(Ordering::Relaxed);
-        if was_kept {
-            self.connections.discard_generation(self.generation);
+        self.finished = true;
+        let was_reused = !self.opened.load(Ordering::Relaxed);
+        if was_reused {
+            self.pool.discard_generation(self.generation);
         }
-        was_kept
+        was_reused
     }
 }
 
 impl Drop for RequestGuard<'_> {
     fn drop(&mut self) {
         // Nobody waits for it any more.
-        if !self.over && !self.opened.load(Ordering::Relaxed) && self.begun.elapsed() >= MIN_ELAPSED_TO_BLAME {
-            self.connections.discard_generation(self.generation);
+        if !self.finished && !self.opened.load(Ordering::Relaxed) && self.started_at.elapsed() >= MIN_ELAPSED_TO_BLAME {
+            self.pool.discard_generation(self.generation);
         }
     }
 }
@@ -194,67 +194,67 @@ impl<S: tower_service::Service<T>, T> tower_service::Service<T> for ConnectObser
 mod tests {
     use super::*;
 
-    fn connections() -> ConnectionPool {
+    fn new_pool() -> ConnectionPool {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let tls = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
         ConnectionPool::new(tls.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth()).unwrap()
     }
 
-    fn later(seconds: u64) -> SystemTime {
+    fn in_seconds(seconds: u64) -> SystemTime {
         SystemTime::now() + Duration::from_secs(seconds)
     }
 
     #[test]
-    fn connections_are_trusted_while_they_are_used() {
-        let connections = connections();
-        let (_, generation) = connections.current(later(0));
+    fn connections_in_use_stay_pooled() {
+        let pool = new_pool();
+        let (_, generation) = pool.current(in_seconds(0));
         for seconds in [20, 40, 60] {
-            assert_eq!(connections.current(later(seconds)).1, generation);
+            assert_eq!(pool.current(in_seconds(seconds)).1, generation);
         }
     }
 
     #[test]
-    fn after_a_sleep_in_which_no_timer_went_on_no_connection_is_trusted() {
-        let connections = connections();
-        let (_, generation) = connections.current(later(0));
-        assert_ne!(connections.current(later(600)).1, generation);
+    fn suspended_machine_gets_a_fresh_pool() {
+        let pool = new_pool();
+        let (_, generation) = pool.current(in_seconds(0));
+        assert_ne!(pool.current(in_seconds(600)).1, generation);
     }
 
     #[test]
-    fn a_clock_that_goes_back_gives_up_nothing_and_is_counted_from() {
-        let connections = connections();
-        let (_, generation) = connections.current(later(600));
-        assert_eq!(connections.current(later(0)).1, generation);
-        assert_ne!(connections.current(later(60)).1, generation);
+    fn clock_moved_back_keeps_connections_and_resets_idle_time() {
+        let pool = new_pool();
+        let (_, generation) = pool.current(in_seconds(600));
+        assert_eq!(pool.current(in_seconds(0)).1, generation);
+        assert_ne!(pool.current(in_seconds(60)).1, generation);
     }
 
     #[test]
-    fn of_many_requests_that_fail_together_the_first_gives_up_the_connections_and_only_it() {
-        let connections = connections();
-        let (_, generation) = connections.current(later(0));
-        let failed = || RequestGuard::start(&connections, generation, Arc::default()).failed();
-        assert!([failed(), failed(), failed()].into_iter().all(|kept| kept));
-        assert_eq!(connections.current(later(0)).1, generation + 1);
+    fn concurrent_failures_discard_the_pool_once() {
+        let pool = new_pool();
+        let (_, generation) = pool.current(in_seconds(0));
+        let failed = || RequestGuard::start(&pool, generation, Arc::default()).failed();
+        assert!([failed(), failed(), failed()].into_iter().all(|reused| reused));
+        assert_eq!(pool.current(in_seconds(0)).1, generation + 1);
     }
 
     #[test]
-    fn a_request_that_opened_a_connection_says_nothing_of_those_that_were_kept() {
-        let connections = connections();
-        let (_, generation) = connections.current(later(0));
+    fn failure_on_new_connection_keeps_the_pool() {
+        let pool = new_pool();
+        let (_, generation) = pool.current(in_seconds(0));
         let opened = Arc::new(AtomicBool::new(true));
-        assert!(!RequestGuard::start(&connections, generation, opened).failed());
-        assert_eq!(connections.current(later(0)).1, generation);
+        assert!(!RequestGuard::start(&pool, generation, opened).failed());
+        assert_eq!(pool.current(in_seconds(0)).1, generation);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_request_that_was_waited_for_in_vain_gives_up_the_connections_and_one_that_was_not_does_not() {
-        let connections = connections();
-        let (_, generation) = connections.current(later(0));
-        drop(RequestGuard::start(&connections, generation, Arc::default()));
-        assert_eq!(connections.current(later(0)).1, generation);
-        let watch = RequestGuard::start(&connections, generation, Arc::default());
+    async fn request_dropped_after_a_second_discards_the_pool() {
+        let pool = new_pool();
+        let (_, generation) = pool.current(in_seconds(0));
+        drop(RequestGuard::start(&pool, generation, Arc::default()));
+        assert_eq!(pool.current(in_seconds(0)).1, generation);
+        let guard = RequestGuard::start(&pool, generation, Arc::default());
         tokio::time::advance(MIN_ELAPSED_TO_BLAME).await;
-        drop(watch);
-        assert_eq!(connections.current(later(0)).1, generation + 1);
+        drop(guard);
+        assert_eq!(pool.current(in_seconds(0)).1, generation + 1);
     }
 }

@@ -13,15 +13,15 @@ const GRACE: Duration = Duration::from_millis(500);
 
 /// Waits for something until a deadline. A process that was frozen wakes up behind its deadline: then it first looks at what
 /// has arrived.
-pub async fn timeout_at_with_grace<F: Future>(deadline: Instant, work: F) -> Option<F::Output> {
-    let mut work = pin!(work);
-    if let Ok(done) = timeout_at(deadline, work.as_mut()).await {
-        return Some(done);
+pub async fn timeout_at_with_grace<F: Future>(deadline: Instant, future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    if let Ok(output) = timeout_at(deadline, future.as_mut()).await {
+        return Some(output);
     }
     if Instant::now().saturating_duration_since(deadline) < LATE_TIMER {
         return None;
     }
-    timeout(GRACE, work).await.ok()
+    timeout(GRACE, future).await.ok()
 }
 
 #[cfg(test)]
@@ -31,30 +31,30 @@ mod tests {
     const LIMIT: Duration = Duration::from_secs(4);
 
     #[tokio::test(start_paused = true)]
-    async fn what_does_not_come_in_time_is_not_waited_for() {
-        let begun = Instant::now();
-        assert_eq!(timeout_at_with_grace(begun + LIMIT, std::future::pending::<()>()).await, None);
-        assert!(begun.elapsed() < LIMIT + LATE_TIMER);
+    async fn pending_future_times_out_at_the_deadline() {
+        let started_at = Instant::now();
+        assert_eq!(timeout_at_with_grace(started_at + LIMIT, std::future::pending::<()>()).await, None);
+        assert!(started_at.elapsed() < LIMIT + LATE_TIMER);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_came_while_the_process_was_frozen_is_not_too_late() {
-        let (send, answer) = tokio::sync::oneshot::channel();
-        let waiting = tokio::spawn(timeout_at_with_grace(Instant::now() + LIMIT, answer));
+    async fn output_ready_after_freeze_is_returned() {
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        let task = tokio::spawn(timeout_at_with_grace(Instant::now() + LIMIT, receiver));
         tokio::task::yield_now().await;
         // Both at once: the timer, and the answer, which another task has yet to read.
         tokio::time::advance(Duration::from_secs(60)).await;
-        tokio::spawn(async move { send.send("taken") });
-        assert_eq!(waiting.await.unwrap(), Some(Ok("taken")));
+        tokio::spawn(async move { sender.send("taken") });
+        assert_eq!(task.await.unwrap(), Some(Ok("taken")));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn after_a_freeze_what_has_not_come_is_waited_for_a_moment_only() {
-        let begun = Instant::now();
-        let waiting = tokio::spawn(timeout_at_with_grace(begun + LIMIT, std::future::pending::<()>()));
+    async fn pending_future_after_freeze_gets_only_the_grace_period() {
+        let started_at = Instant::now();
+        let task = tokio::spawn(timeout_at_with_grace(started_at + LIMIT, std::future::pending::<()>()));
         tokio::task::yield_now().await;
         tokio::time::advance(Duration::from_secs(60)).await;
-        assert_eq!(waiting.await.unwrap(), None);
-        assert!(begun.elapsed() <= Duration::from_secs(60) + GRACE + LATE_TIMER);
+        assert_eq!(task.await.unwrap(), None);
+        assert!(started_at.elapsed() <= Duration::from_secs(60) + GRACE + LATE_TIMER);
     }
 }

@@ -24,8 +24,8 @@ use crate::destination::deadline;
 use crate::destination::rate_limit_headers::QuotaHeaders;
 
 /// How many calls a second Loops takes, and how many of them are left (Loops API reference, "Rate limiting").
-const LIMIT: &str = "x-ratelimit-limit";
-const REMAINING: &str = "x-ratelimit-remaining";
+const LIMIT_HEADER: &str = "x-ratelimit-limit";
+const REMAINING_HEADER: &str = "x-ratelimit-remaining";
 /// The most that is read of an answer's body.
 const MAX_RESPONSE_BYTES: usize = 64 * 1024;
 
@@ -37,7 +37,7 @@ pub struct BuildError(String);
 /// The client for every far end.
 #[derive(Debug, Clone)]
 pub struct HttpClient {
-    connections: Arc<ConnectionPool>,
+    pool: Arc<ConnectionPool>,
 }
 
 /// What a far end answered.
@@ -66,8 +66,8 @@ impl DestinationResponse {
     /// Its outcome, where that says whether the far end is there.
     #[must_use]
     pub fn health_signal(&self) -> Option<CallOutcome> {
-        let silent = !matches!(self.outcome, CallOutcome::Answered(_));
-        (!(self.reused_connection && silent)).then_some(self.outcome)
+        let no_response = !matches!(self.outcome, CallOutcome::Responded(_));
+        (!(self.reused_connection && no_response)).then_some(self.outcome)
     }
 }
 
@@ -83,14 +83,14 @@ pub fn build() -> Result<HttpClient, BuildError> {
         .map_err(|error| BuildError(error.to_string()))?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let connections = ConnectionPool::new(tls).map_err(|error| BuildError(error.to_string()))?;
-    Ok(HttpClient { connections: Arc::new(connections) })
+    let pool = ConnectionPool::new(tls).map_err(|error| BuildError(error.to_string()))?;
+    Ok(HttpClient { pool: Arc::new(pool) })
 }
 
 impl HttpClient {
     /// A request to fill in and [send](Self::send), or to [execute](Self::execute).
     pub fn request(&self, method: http::Method, url: &str) -> reqwest::RequestBuilder {
-        self.connections.current(SystemTime::now()).0.request(method, url)
+        self.pool.current(SystemTime::now()).0.request(method, url)
     }
 
     /// Sends a request, and again at once where it went into a kept connection that had died. Both together take no longer
@@ -103,12 +103,13 @@ impl HttpClient {
     ) -> DestinationResponse {
         let deadline = Instant::now() + timeout;
         let opened = Arc::default();
-        let answer = match deadline::timeout_at_with_grace(deadline, self.send_with_reconnect(request, &opened)).await {
-            Some(Ok(response)) => read(response, now, deadline).await,
+        let response = match deadline::timeout_at_with_grace(deadline, self.send_with_reconnect(request, &opened)).await
+        {
+            Some(Ok(response)) => read_response(response, now, deadline).await,
             Some(Err(error)) => DestinationResponse::without_response(outcome_of(&error)),
             None => DestinationResponse::without_response(CallOutcome::TimedOut),
         };
-        DestinationResponse { reused_connection: !opened.load(Ordering::Relaxed), ..answer }
+        DestinationResponse { reused_connection: !opened.load(Ordering::Relaxed), ..response }
     }
 
     /// Sends a request, and again at once where it went into a kept connection that had died; for whoever minds the time.
@@ -125,40 +126,42 @@ impl HttpClient {
         opened: &Arc<AtomicBool>,
     ) -> reqwest::Result<reqwest::Response> {
         let request = request.build()?;
-        if let Some(client) = self.connections.unpooled_for_large_body(&request) {
+        if let Some(client) = self.pool.unpooled_for_large_body(&request) {
             return OPENED_NEW.scope(Arc::clone(opened), client.execute(request)).await;
         }
-        let spare = request.try_clone();
-        let (client, generation) = self.connections.current(SystemTime::now());
-        let watch = RequestGuard::start(&self.connections, generation, Arc::clone(opened));
+        let retry = request.try_clone();
+        let (client, generation) = self.pool.current(SystemTime::now());
+        let guard = RequestGuard::start(&self.pool, generation, Arc::clone(opened));
         let error = match OPENED_NEW.scope(Arc::clone(opened), client.execute(request)).await {
             Ok(response) => {
-                watch.answered();
+                guard.responded();
                 return Ok(response);
             }
             Err(error) => error,
         };
-        let died = watch.failed() && error.is_request() && !error.is_connect();
-        match spare {
-            Some(spare) if died => {
+        let connection_died = guard.failed() && error.is_request() && !error.is_connect();
+        match retry {
+            Some(retry) if connection_died => {
                 // Of those that were kept there is none left.
                 opened.store(true, Ordering::Relaxed);
-                self.connections.current(SystemTime::now()).0.execute(spare).await
+                self.pool.current(SystemTime::now()).0.execute(retry).await
             }
             _ => Err(error),
         }
     }
 }
 
-async fn read(mut response: reqwest::Response, now: Timestamp, deadline: Instant) -> DestinationResponse {
-    let outcome = CallOutcome::Answered(response.status().as_u16());
+async fn read_response(mut response: reqwest::Response, now: Timestamp, deadline: Instant) -> DestinationResponse {
+    let outcome = CallOutcome::Responded(response.status().as_u16());
     let retry_after = response
         .headers()
         .get(RETRY_AFTER)
         .and_then(|value| value.to_str().ok())
         .and_then(|value| retry::parse_retry_after(value, now));
-    let number = |name: &str| response.headers().get(name)?.to_str().ok()?.trim().parse().ok();
-    let room = number(LIMIT).zip(number(REMAINING)).map(|(limit, remaining)| QuotaHeaders { limit, remaining });
+    let header_number = |name: &str| response.headers().get(name)?.to_str().ok()?.trim().parse().ok();
+    let quota = header_number(LIMIT_HEADER)
+        .zip(header_number(REMAINING_HEADER))
+        .map(|(limit, remaining)| QuotaHeaders { limit, remaining });
     let mut body = Vec::new();
     while body.len() < MAX_RESPONSE_BYTES {
         match deadline::timeout_at_with_grace(deadline, response.chunk()).await {
@@ -168,7 +171,7 @@ async fn read(mut response: reqwest::Response, now: Timestamp, deadline: Instant
         }
     }
     body.truncate(MAX_RESPONSE_BYTES);
-    DestinationResponse { outcome, retry_after, rate_limit: room, body: body.into(), reused_connection: false }
+    DestinationResponse { outcome, retry_after, rate_limit: quota, body: body.into(), reused_connection: false }
 }
 
 fn outcome_of(error: &reqwest::Error) -> CallOutcome {

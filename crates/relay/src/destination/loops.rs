@@ -16,11 +16,11 @@ use crate::ports::clock::Clock;
 
 /// One call to Loops.
 #[derive(Debug)]
-pub struct LoopsCall<'a> {
+pub struct LoopsRequest<'a> {
     /// The id of the delivery.
-    pub delivery: &'a DeliveryId,
+    pub delivery_id: &'a DeliveryId,
     /// What is sent: a contact, or an event with its key.
-    pub cargo: &'a DeliveryKind,
+    pub kind: &'a DeliveryKind,
     /// The JSON to send, as it is.
     pub body: &'a Bytes,
     /// The account's key.
@@ -30,60 +30,63 @@ pub struct LoopsCall<'a> {
 }
 
 /// Loops' calls (Loops API reference, "Update contact", "Send event" and "List contact properties").
-pub trait LoopsApi: Send + Sync {
+pub trait LoopsClient: Send + Sync {
     /// Makes the call once and tells what came back; it never fails otherwise.
-    fn call(&self, call: LoopsCall<'_>) -> impl Future<Output = DestinationResponse> + Send;
+    fn send(&self, call: LoopsRequest<'_>) -> impl Future<Output = DestinationResponse> + Send;
 
     /// Asks once for the properties of contacts (Loops API reference, "List contact properties").
-    fn properties(&self, api_key: &SecretString, timeout: Duration)
-    -> impl Future<Output = DestinationResponse> + Send;
+    fn list_contact_properties(
+        &self,
+        api_key: &SecretString,
+        timeout: Duration,
+    ) -> impl Future<Output = DestinationResponse> + Send;
 }
 
 /// Loops over HTTP.
 #[derive(Debug, Clone)]
-pub struct HttpLoops<A> {
+pub struct HttpLoopsClient<A> {
     client: HttpClient,
-    update_contact: String,
-    send_event: String,
-    list_properties: String,
-    ambient: A,
+    update_contact_url: String,
+    send_event_url: String,
+    list_properties_url: String,
+    clock: A,
 }
 
-impl<A: Clock> HttpLoops<A> {
+impl<A: Clock> HttpLoopsClient<A> {
     /// The API under this base (`https://app.loops.so/api`).
-    pub fn new(client: HttpClient, base: &str, ambient: A) -> Self {
-        let base = base.trim_end_matches('/');
+    pub fn new(client: HttpClient, base_url: &str, clock: A) -> Self {
+        let base_url = base_url.trim_end_matches('/');
         Self {
             client,
-            update_contact: format!("{base}/v1/contacts/update"),
-            send_event: format!("{base}/v1/events/send"),
-            list_properties: format!("{base}/v1/contacts/properties"),
-            ambient,
+            update_contact_url: format!("{base_url}/v1/contacts/update"),
+            send_event_url: format!("{base_url}/v1/events/send"),
+            list_properties_url: format!("{base_url}/v1/contacts/properties"),
+            clock,
         }
     }
 }
 
-impl<A: Clock> LoopsApi for HttpLoops<A> {
-    async fn call(&self, call: LoopsCall<'_>) -> DestinationResponse {
-        let request = match call.cargo {
+impl<A: Clock> LoopsClient for HttpLoopsClient<A> {
+    async fn send(&self, call: LoopsRequest<'_>) -> DestinationResponse {
+        let request = match call.kind {
             DeliveryKind::LoopsEvent { key } => {
-                self.client.request(Method::POST, &self.send_event).header(idempotency::HEADER, key.as_str())
+                self.client.request(Method::POST, &self.send_event_url).header(idempotency::HEADER, key.as_str())
             }
             DeliveryKind::LoopsContact | DeliveryKind::ClayRow { .. } => {
-                self.client.request(Method::PUT, &self.update_contact)
+                self.client.request(Method::PUT, &self.update_contact_url)
             }
         };
         let request = request
             .header(AUTHORIZATION, format!("Bearer {}", call.api_key.expose_secret()))
             .header(CONTENT_TYPE, "application/json")
-            .header(DELIVERY_ID, call.delivery.as_str())
+            .header(DELIVERY_ID, call.delivery_id.as_str())
             .body(call.body.clone());
-        self.client.send(request, call.timeout, self.ambient.now()).await
+        self.client.send(request, call.timeout, self.clock.now()).await
     }
 
-    async fn properties(&self, api_key: &SecretString, timeout: Duration) -> DestinationResponse {
-        let request = self.client.request(Method::GET, &self.list_properties);
+    async fn list_contact_properties(&self, api_key: &SecretString, timeout: Duration) -> DestinationResponse {
+        let request = self.client.request(Method::GET, &self.list_properties_url);
         let request = request.header(AUTHORIZATION, format!("Bearer {}", api_key.expose_secret()));
-        self.client.send(request, timeout, self.ambient.now()).await
+        self.client.send(request, timeout, self.clock.now()).await
     }
 }

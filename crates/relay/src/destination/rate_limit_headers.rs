@@ -30,9 +30,9 @@ impl QuotaHeaders {
     /// For how long the end is to be left alone, for the sake of others who use it. `own` is the most calls of the relay
     /// that may be among those that were counted; what the relay alone can have used up is no reason.
     #[must_use]
-    pub fn throttle_hint(self, own: u32) -> Option<Duration> {
+    pub fn throttle_hint(self, own_calls: u32) -> Option<Duration> {
         let used = self.limit.saturating_sub(self.remaining);
-        if self.remaining > LOW_REMAINING || used <= own {
+        if self.remaining > LOW_REMAINING || used <= own_calls {
             return None;
         }
         Some(if self.remaining == 0 { EXHAUSTED_PAUSE } else { LOW_PAUSE })
@@ -67,28 +67,31 @@ impl RecentCalls {
 mod tests {
     use super::*;
 
-    const fn left(remaining: u32) -> QuotaHeaders {
+    const fn quota(remaining: u32) -> QuotaHeaders {
         QuotaHeaders { limit: 10, remaining }
     }
 
     #[test]
-    fn what_the_relay_alone_has_used_up_is_no_reason_to_pause() {
-        assert_eq!([left(0).throttle_hint(10), left(1).throttle_hint(9), left(2).throttle_hint(8)], [None, None, None]);
+    fn quota_used_by_own_calls_needs_no_throttle() {
+        assert_eq!(
+            [quota(0).throttle_hint(10), quota(1).throttle_hint(9), quota(2).throttle_hint(8)],
+            [None, None, None]
+        );
     }
 
     #[test]
-    fn where_others_take_part_little_room_is_left_to_them() {
-        assert_eq!(left(2).throttle_hint(7), Some(LOW_PAUSE));
-        assert_eq!(left(0).throttle_hint(9), Some(EXHAUSTED_PAUSE));
+    fn low_quota_shared_with_others_throttles() {
+        assert_eq!(quota(2).throttle_hint(7), Some(LOW_PAUSE));
+        assert_eq!(quota(0).throttle_hint(9), Some(EXHAUSTED_PAUSE));
     }
 
     #[test]
-    fn as_long_as_there_is_room_others_do_not_matter() {
-        assert_eq!(left(3).throttle_hint(0), None);
+    fn sufficient_quota_needs_no_throttle() {
+        assert_eq!(quota(3).throttle_hint(0), None);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn calls_are_counted_over_the_ends_second() {
+    async fn recent_calls_are_counted_within_the_window() {
         let (mut calls, start) = (RecentCalls::default(), Instant::now());
         for number in 0..=16 {
             calls.push(start + Duration::from_millis(125) * number);

@@ -16,8 +16,8 @@ use relay_core::secret::SecretString;
 use tokio::time::{Duration, Instant};
 use tracing::error;
 
-use crate::REQUEST_BYTES;
-use crate::destination::loops::LoopsApi;
+use crate::MAX_REQUEST_BYTES;
+use crate::destination::loops::LoopsClient;
 use crate::ingress::row_outcome::{LoopsResponse, RowContext, RowOutcome};
 use crate::ingress::schema_cache::{SchemaCache, SchemaRefresher};
 use crate::ingress::sync_send::{SyncResult, SyncSender};
@@ -40,21 +40,21 @@ pub struct ClayRowHandler<S, L, D, P, A> {
     /// The Loops API.
     pub loops: L,
     /// The lane past the queue, and the queue.
-    pub lane: D,
+    pub fast_path: D,
     /// The pace of calls to Loops, shared with the worker.
-    pub pace: P,
+    pub limiter: P,
     /// Time and chance.
-    pub ambient: A,
+    pub clock: A,
     /// The `source` that is written into contacts that carry none, if it is set.
     pub contact_source: Option<String>,
     /// What is known of the account's properties.
-    pub properties: SchemaCache,
+    pub schema: SchemaCache,
 }
 
 /// A request that may be sent: authenticated, read and clean.
 struct AcceptedRow {
     delivery: Delivery,
-    wish: DeliveryMode,
+    mode: DeliveryMode,
     api_key: SecretString,
     /// The fields that were left out or cut.
     adjusted: Vec<String>,
@@ -63,40 +63,40 @@ struct AcceptedRow {
 impl<S, L, D, P, A> ClayRowHandler<S, L, D, P, A>
 where
     S: SecretSource<ClayToLoopsSecret>,
-    L: LoopsApi,
+    L: LoopsClient,
     D: FastPath,
     P: RateLimiter,
     A: Clock,
 {
     /// Answers one request of the route for that kind of row.
     pub async fn handle(&self, kind: RowKind, request: Request<Bytes>) -> Response<Bytes> {
-        let (begun, mut tally) = (Instant::now(), CallStats::default());
-        let deadline = begun + RESPONSE_DEADLINE;
-        let (about, ending) = match self.accept(kind, request).await {
-            Ok(mut wanted) => {
-                let id = wanted.delivery.id.clone();
-                let adjusted = std::mem::take(&mut wanted.adjusted);
-                let contact = Some(wanted.delivery.contact.clone());
-                let about = RowContext { id, contact, adjusted, later: wanted.wish == DeliveryMode::Async };
-                (about, self.dispatch(wanted, deadline, &mut tally).await)
+        let (started_at, mut stats) = (Instant::now(), CallStats::default());
+        let deadline = started_at + RESPONSE_DEADLINE;
+        let (context, outcome) = match self.accept(kind, request).await {
+            Ok(mut accepted) => {
+                let id = accepted.delivery.id.clone();
+                let adjusted = std::mem::take(&mut accepted.adjusted);
+                let contact = Some(accepted.delivery.contact.clone());
+                let context = RowContext { id, contact, adjusted, prefers_async: accepted.mode == DeliveryMode::Async };
+                (context, self.dispatch(accepted, deadline, &mut stats).await)
             }
-            Err(refusal) => (RowContext::for_rejected(&self.ambient.new_id()), RowOutcome::Refused(refusal)),
+            Err(error) => (RowContext::for_rejected(&self.clock.new_id()), RowOutcome::Error(error)),
         };
-        ending.log(kind, &about, begun.elapsed(), tally);
-        ending.answer(&about)
+        outcome.log(kind, &context, started_at.elapsed(), stats);
+        outcome.into_response(&context)
     }
 
     async fn accept(&self, kind: RowKind, request: Request<Bytes>) -> Result<AcceptedRow, RequestError> {
         let (parts, body) = request.into_parts();
         let secret = self.authenticate(&parts.headers).await?;
-        if body.len() > REQUEST_BYTES {
+        if body.len() > MAX_REQUEST_BYTES {
             return Err(RequestError::new(
                 ErrorCode::TooLarge,
                 "The row is larger than 256 KiB: take columns out of the body of the HTTP API column.",
             ));
         }
         let options = RowOptions::from_query(parts.uri.query().unwrap_or_default())?;
-        let given_key = match kind {
+        let caller_key = match kind {
             RowKind::Contact => None,
             RowKind::Event => {
                 let keys = parts.headers.get_all(idempotency::HEADER).iter();
@@ -117,29 +117,29 @@ where
             let message = format!("The relay has no Loops API key: put one into {name}, then run the row again.");
             return Err(RequestError::new(ErrorCode::NotConfigured, message));
         };
-        let wish = if wants_async(&parts.headers) { DeliveryMode::Async } else { DeliveryMode::Sync };
-        let delivery = self.delivery(&row, options, given_key);
-        Ok(AcceptedRow { delivery, wish, api_key, adjusted: row.adjusted().to_vec() })
+        let mode = if prefers_async(&parts.headers) { DeliveryMode::Async } else { DeliveryMode::Sync };
+        let delivery = self.build_delivery(&row, options, caller_key);
+        Ok(AcceptedRow { delivery, mode, api_key, adjusted: row.adjusted().to_vec() })
     }
 
     fn clean_row(&self, kind: RowKind, body: &[u8], options: RowOptions) -> Result<Row, RequestError> {
-        let properties = self.properties.get(self.ambient.now());
-        let cleaned = Row::clean_with_schema(kind, body, options, properties.as_deref());
+        let schema = self.schema.get(self.clock.now());
+        let cleaned = Row::clean_with_schema(kind, body, options, schema.as_deref());
         if cleaned.as_ref().is_err_and(RequestError::depends_on_schema) {
-            self.properties.invalidate(self.ambient.now());
+            self.schema.invalidate(self.clock.now());
         }
         cleaned
     }
 
     async fn authenticate(&self, headers: &HeaderMap) -> Result<Arc<ClayToLoopsSecret>, RequestError> {
-        let unreadable = |_| {
+        let tokens_unavailable = |_| {
             RequestError::new(ErrorCode::Unavailable, "The relay's tokens cannot be read now: run the row again later.")
         };
         let authorization = headers.get(http::header::AUTHORIZATION).map(http::HeaderValue::as_bytes);
-        let mut secret = self.secrets.current().await.map_err(unreadable)?;
+        let mut secret = self.secrets.current().await.map_err(tokens_unavailable)?;
         if !secret.tokens.authorizes(authorization) {
             // It may be a token that was set a moment ago.
-            secret = self.secrets.refresh().await.map_err(unreadable)?;
+            secret = self.secrets.refresh().await.map_err(tokens_unavailable)?;
         }
         if secret.tokens.authorizes(authorization) {
             return Ok(secret);
@@ -155,41 +155,41 @@ where
         Err(RequestError::new(ErrorCode::InvalidToken, message))
     }
 
-    fn delivery(&self, row: &Row, options: RowOptions, given_key: Option<IdempotencyKey>) -> Delivery {
-        let (id, cargo) = match row.kind() {
-            RowKind::Contact => (DeliveryId::random(&self.ambient.new_id()), DeliveryKind::LoopsContact),
+    fn build_delivery(&self, row: &Row, options: RowOptions, caller_key: Option<IdempotencyKey>) -> Delivery {
+        let (id, kind) = match row.kind() {
+            RowKind::Contact => (DeliveryId::random(&self.clock.new_id()), DeliveryKind::LoopsContact),
             RowKind::Event => {
-                let key = given_key.unwrap_or_else(|| self.event_key(row, options));
+                let key = caller_key.unwrap_or_else(|| self.event_key(row, options));
                 (DeliveryId::for_event(&key), DeliveryKind::LoopsEvent { key })
             }
         };
-        let received_at = self.ambient.now();
-        Delivery { id, contact: row.contact(), received_at, kind: cargo, body: row.to_body().into() }
+        let received_at = self.clock.now();
+        Delivery { id, contact: row.contact(), received_at, kind, body: row.to_body().into() }
     }
 
     fn event_key(&self, row: &Row, options: RowOptions) -> IdempotencyKey {
         if !options.dedupe {
-            return IdempotencyKey::random(&self.ambient.new_id());
+            return IdempotencyKey::random(&self.clock.new_id());
         }
         let name = row.event_name().unwrap_or_default();
         IdempotencyKey::derive(name, row.email(), row.user_id(), row.event_properties())
     }
 
-    async fn dispatch(&self, wanted: AcceptedRow, deadline: Instant, tally: &mut CallStats) -> RowOutcome {
-        let AcceptedRow { delivery, wish, api_key, adjusted: _ } = wanted;
+    async fn dispatch(&self, accepted: AcceptedRow, deadline: Instant, stats: &mut CallStats) -> RowOutcome {
+        let AcceptedRow { delivery, mode, api_key, adjusted: _ } = accepted;
         // Room is asked for first: a row that finds none is stored in one step. The turn is waited for only after the row
         // has its place in the lane, so that no other of its contact gets past it meanwhile.
-        let preferred = wish == DeliveryMode::Async;
-        let turn = if preferred { None } else { self.pace.try_acquire().await };
-        let wish = if turn.is_some() { DeliveryMode::Sync } else { DeliveryMode::Async };
-        let (admission, turn) = match self.admit(&delivery, wish, deadline).await {
-            Ok(admission) => (admission, turn),
+        let async_preferred = mode == DeliveryMode::Async;
+        let permit = if async_preferred { None } else { self.limiter.try_acquire().await };
+        let mode = if permit.is_some() { DeliveryMode::Sync } else { DeliveryMode::Async };
+        let (admission, permit) = match self.admit(&delivery, mode, deadline).await {
+            Ok(admission) => (admission, permit),
             Err(error) => {
                 error!(delivery.id = %delivery.id, error = %error, "the store cannot be written");
                 // To have it stored was a wish; to have it delivered is as good.
-                let turn = if preferred { self.pace.try_acquire().await } else { turn };
-                match self.admit_unstored(&delivery, turn.is_some()).await {
-                    Some(admission) => (admission, turn),
+                let permit = if async_preferred { self.limiter.try_acquire().await } else { permit };
+                match self.admit_without_record(&delivery, permit.is_some()).await {
+                    Some(admission) => (admission, permit),
                     None => return RowOutcome::unavailable("The row cannot be stored"),
                 }
             }
@@ -198,18 +198,18 @@ where
             Admission::Queued => RowOutcome::Queued,
             Admission::AlreadyDelivered => already_delivered(&delivery),
             Admission::InFlight => RowOutcome::unavailable("The same row is being sent right now"),
-            Admission::Direct => {
-                let _guard = self.lane.guard(&delivery);
+            Admission::SendNow => {
+                let _guard = self.fast_path.guard(&delivery);
                 // Only who has a turn wishes to be admitted; who is admitted all the same sends at once.
-                let turn = turn.unwrap_or_else(|| Permit::at(Instant::now()));
-                self.send_directly(&delivery, turn, api_key, deadline, tally).await
+                let permit = permit.unwrap_or_else(|| Permit::at(Instant::now()));
+                self.send_now(&delivery, permit, api_key, deadline, stats).await
             }
         }
     }
 
-    async fn admit(&self, delivery: &Delivery, wish: DeliveryMode, deadline: Instant) -> Result<Admission, StoreError> {
+    async fn admit(&self, delivery: &Delivery, mode: DeliveryMode, deadline: Instant) -> Result<Admission, StoreError> {
         loop {
-            match self.lane.admit(delivery, wish).await? {
+            match self.fast_path.admit(delivery, mode).await? {
                 Admission::InFlight if Instant::now() < deadline => tokio::time::sleep(BUSY_POLL_INTERVAL).await,
                 admission => return Ok(admission),
             }
@@ -217,45 +217,45 @@ where
     }
 
     fn sync_sender(&self) -> SyncSender<'_, S, L, P, A> {
-        SyncSender { secrets: &self.secrets, loops: &self.loops, pace: &self.pace, ambient: &self.ambient }
+        SyncSender { secrets: &self.secrets, loops: &self.loops, limiter: &self.limiter, clock: &self.clock }
     }
 
-    async fn send_directly(
+    async fn send_now(
         &self,
         delivery: &Delivery,
-        turn: Permit,
+        permit: Permit,
         api_key: SecretString,
         deadline: Instant,
-        tally: &mut CallStats,
+        stats: &mut CallStats,
     ) -> RowOutcome {
-        let attempt = self.sync_sender().attempt(delivery, turn, api_key, deadline, tally).await;
-        let end = match &attempt {
+        let sync_result = self.sync_sender().send(delivery, permit, api_key, deadline, stats).await;
+        let result = match &sync_result {
             SyncResult::Delivered(_) | SyncResult::Duplicate => FastPathResult::Delivered,
             SyncResult::Rejected { .. } | SyncResult::Unauthorized(_) => FastPathResult::Rejected,
-            SyncResult::Failed { attempts, asked, reason } => {
-                let wait = retry::retry_delay(*attempts, *asked, self.ambient.random());
+            SyncResult::Failed { attempts, retry_after, reason } => {
+                let delay = retry::retry_delay(*attempts, *retry_after, self.clock.random());
                 FastPathResult::Deferred {
                     attempts: *attempts,
-                    at: retry::add_saturating(self.ambient.now(), wait),
+                    retry_at: retry::add_saturating(self.clock.now(), delay),
                     reason: *reason,
-                    firm: retry::pins_next_attempt(*asked, *reason),
+                    no_early_retry: retry::pins_next_attempt(*retry_after, *reason),
                 }
             }
         };
-        let settled = self.lane.complete(delivery, end).await;
-        if let Err(error) = &settled {
+        let completed = self.fast_path.complete(delivery, result).await;
+        if let Err(error) = &completed {
             error!(delivery.id = %delivery.id, error = %error, "direct delivery not recorded");
         }
-        outcome_of(attempt, settled.is_ok())
+        outcome_of(sync_result, completed.is_ok())
     }
 
     /// The store cannot be written. Loops may still take the row, if nothing of its contact waits, and nothing newer can get
     /// past it meanwhile; and it may be stored all the same, because only the answer to that was lost.
-    async fn admit_unstored(&self, delivery: &Delivery, has_turn: bool) -> Option<Admission> {
-        if !has_turn {
+    async fn admit_without_record(&self, delivery: &Delivery, has_permit: bool) -> Option<Admission> {
+        if !has_permit {
             return None;
         }
-        match self.lane.admit_without_record(delivery).await {
+        match self.fast_path.admit_without_record(delivery).await {
             Ok(Admission::InFlight) => None,
             Ok(admission) => Some(admission),
             Err(error) => {
@@ -277,13 +277,13 @@ fn already_delivered(delivery: &Delivery) -> RowOutcome {
 }
 
 /// How a row ends that was tried; `kept` where it is stored should it have failed.
-fn outcome_of(attempt: SyncResult, kept: bool) -> RowOutcome {
-    match attempt {
-        SyncResult::Delivered(answer) => RowOutcome::Delivered(answer),
+fn outcome_of(result: SyncResult, stored: bool) -> RowOutcome {
+    match result {
+        SyncResult::Delivered(response) => RowOutcome::Delivered(response),
         SyncResult::Duplicate => RowOutcome::Duplicate,
         SyncResult::Rejected { status, message } => RowOutcome::LoopsRejected { status, message },
-        SyncResult::Unauthorized(refusal) => RowOutcome::Refused(refusal),
-        SyncResult::Failed { .. } if kept => RowOutcome::Queued,
+        SyncResult::Unauthorized(error) => RowOutcome::Error(error),
+        SyncResult::Failed { .. } if stored => RowOutcome::Queued,
         SyncResult::Failed { .. } => RowOutcome::unavailable("Loops has no room and the row cannot be stored"),
     }
 }
@@ -291,20 +291,20 @@ fn outcome_of(attempt: SyncResult, kept: bool) -> RowOutcome {
 impl<S: Clone, L: Clone, D, P: Clone, A: Clone> ClayRowHandler<S, L, D, P, A> {
     /// What reads the list of properties for this handler.
     #[must_use]
-    pub fn property_reader(&self) -> SchemaRefresher<S, L, P, A> {
+    pub fn schema_refresher(&self) -> SchemaRefresher<S, L, P, A> {
         SchemaRefresher {
-            list: self.properties.clone(),
+            cache: self.schema.clone(),
             secrets: self.secrets.clone(),
             loops: self.loops.clone(),
-            pace: self.pace.clone(),
-            ambient: self.ambient.clone(),
+            limiter: self.limiter.clone(),
+            clock: self.clock.clone(),
         }
     }
 }
 
 /// Whether the caller asks for an answer at once (RFC 7240 §4.1). Preferences that are not known are not minded (§2), and
 /// what stands behind a `;` is a parameter of the preference before it.
-fn wants_async(headers: &HeaderMap) -> bool {
+fn prefers_async(headers: &HeaderMap) -> bool {
     headers
         .get_all("prefer")
         .iter()

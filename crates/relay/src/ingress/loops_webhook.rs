@@ -10,12 +10,13 @@ use relay_core::webhook::event::LoopsEvent;
 use relay_core::webhook::payload::MAX_CLAY_PAYLOAD_BYTES;
 use relay_core::webhook::selection::EventSelection;
 use relay_core::webhook::signature::{
-    ID_HEADER, SIGNATURE_HEADER, SignatureError, SigningSecret, TIMESTAMP_HEADER, Tolerance, Unverified, Verified,
+    ID_HEADER, SIGNATURE_HEADER, SignatureError, SigningSecret, TIMESTAMP_HEADER, Tolerance, UnverifiedWebhook,
+    VerifiedWebhook,
 };
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::REQUEST_BYTES;
+use crate::MAX_REQUEST_BYTES;
 use crate::ingress::response::{self, Caller};
 use crate::ports::clock::Clock;
 use crate::ports::queue::{Enqueued, Queue, StoreError};
@@ -24,7 +25,7 @@ use crate::telemetry::event::{DeliveryEvent, EventOutcome, Stage};
 
 /// What the settings say about this route.
 #[derive(Debug, Clone)]
-pub struct LoopsToClaySettings {
+pub struct LoopsWebhookSettings {
     /// Which events are relayed.
     pub selection: EventSelection,
     /// How far the time of a signed request may be off.
@@ -41,9 +42,9 @@ pub struct LoopsWebhookHandler<S, Q, A> {
     /// Where deliveries wait for `clay-delivery`.
     pub queue: Q,
     /// Time and chance.
-    pub ambient: A,
+    pub clock: A,
     /// The settings.
-    pub settings: LoopsToClaySettings,
+    pub settings: LoopsWebhookSettings,
 }
 
 /// What was done with a verified event.
@@ -80,18 +81,18 @@ where
 {
     /// Answers one request.
     pub async fn handle(&self, request: Request<Bytes>) -> Response<Bytes> {
-        let begun = Instant::now();
+        let started_at = Instant::now();
         let (parts, body) = request.into_parts();
         match self.verify(&parts.headers, body).await {
             Ok((verified, secret)) => match LoopsEvent::parse(&verified) {
                 Ok(event) => {
                     let mut ids = Vec::new();
-                    let taken = self.process(&event, &secret, &mut ids).await;
-                    respond(&event, &taken, &ids, begun)
+                    let result = self.process(&event, &secret, &mut ids).await;
+                    respond(&event, &result, &ids, started_at)
                 }
-                Err(refusal) => self.reject(&refusal, begun),
+                Err(error) => self.reject(&error, started_at),
             },
-            Err(refusal) => self.reject(&refusal, begun),
+            Err(error) => self.reject(&error, started_at),
         }
     }
 
@@ -99,19 +100,20 @@ where
         &self,
         headers: &HeaderMap,
         body: Bytes,
-    ) -> Result<(Verified, std::sync::Arc<LoopsToClaySecret>), RequestError> {
-        if body.len() > REQUEST_BYTES {
+    ) -> Result<(VerifiedWebhook, std::sync::Arc<LoopsToClaySecret>), RequestError> {
+        if body.len() > MAX_REQUEST_BYTES {
             return Err(RequestError::new(
                 ErrorCode::TooLarge,
                 "The webhook is larger than 256 KiB: nothing was relayed.",
             ));
         }
         let header = |name: &str| headers.get(name).map(http::HeaderValue::as_bytes);
-        let unverified = Unverified::new(header(ID_HEADER), header(TIMESTAMP_HEADER), header(SIGNATURE_HEADER), body)?;
-        let mut secret = self.secrets.current().await.map_err(|_| self.unavailable())?;
+        let unverified =
+            UnverifiedWebhook::new(header(ID_HEADER), header(TIMESTAMP_HEADER), header(SIGNATURE_HEADER), body)?;
+        let mut secret = self.secrets.current().await.map_err(|_| self.secret_unavailable())?;
         if secret.signing_secrets.is_empty() {
             // It may have been filled in a moment ago.
-            secret = self.secrets.refresh().await.map_err(|_| self.unavailable())?;
+            secret = self.secrets.refresh().await.map_err(|_| self.secret_unavailable())?;
         }
         if secret.signing_secrets.is_empty() {
             return Err(RequestError::new(
@@ -125,18 +127,22 @@ where
         match self.verify_signature(&unverified, &secret.signing_secrets) {
             // It may be signed with a secret that was set a moment ago.
             Err(SignatureError::NoMatch) => {
-                let secret = self.secrets.refresh().await.map_err(|_| self.unavailable())?;
+                let secret = self.secrets.refresh().await.map_err(|_| self.secret_unavailable())?;
                 let verified = self
                     .verify_signature(&unverified, &secret.signing_secrets)
                     .map_err(|error| self.signature_error(error))?;
                 Ok((verified, secret))
             }
-            checked => checked.map(|verified| (verified, secret)).map_err(|error| self.signature_error(error)),
+            result => result.map(|verified| (verified, secret)).map_err(|error| self.signature_error(error)),
         }
     }
 
-    fn verify_signature(&self, unverified: &Unverified, secrets: &[SigningSecret]) -> Result<Verified, SignatureError> {
-        unverified.verify(secrets, self.ambient.now(), self.settings.tolerance)
+    fn verify_signature(
+        &self,
+        unverified: &UnverifiedWebhook,
+        secrets: &[SigningSecret],
+    ) -> Result<VerifiedWebhook, SignatureError> {
+        unverified.verify(secrets, self.clock.now(), self.settings.tolerance)
     }
 
     fn signature_error(&self, error: SignatureError) -> RequestError {
@@ -159,7 +165,7 @@ where
         }
     }
 
-    fn unavailable(&self) -> RequestError {
+    fn secret_unavailable(&self) -> RequestError {
         RequestError::new(
             ErrorCode::Unavailable,
             "The signing secrets cannot be read now: send the webhook again later.",
@@ -176,23 +182,23 @@ where
         if event.is_test() {
             return Ok(WebhookOutcome::Test);
         }
-        let wanted = self.settings.selection.selects(event.name());
-        if !wanted || event.is_echo(self.settings.contact_source.as_deref()) {
+        let selected = self.settings.selection.selects(event.name());
+        if !selected || event.is_echo(self.settings.contact_source.as_deref()) {
             return Ok(WebhookOutcome::Ignored);
         }
         if event.body().len() > MAX_CLAY_PAYLOAD_BYTES {
             return self.dead_letter(event, ReasonCode::TooLarge, ids).await;
         }
-        let taken = match self.enqueue_for_routes(event, secret, ids).await? {
-            Some(taken) => Some(taken),
+        let outcome = match self.enqueue_for_routes(event, secret, ids).await? {
+            Some(outcome) => Some(outcome),
             // The route may have been made a moment ago.
             None => match self.secrets.refresh().await {
                 Ok(secret) => self.enqueue_for_routes(event, &secret, ids).await?,
                 Err(_) => None,
             },
         };
-        match taken {
-            Some(taken) => Ok(taken),
+        match outcome {
+            Some(outcome) => Ok(outcome),
             None => self.dead_letter(event, ReasonCode::NoRoute, ids).await,
         }
     }
@@ -204,28 +210,28 @@ where
         secret: &LoopsToClaySecret,
         ids: &mut Vec<DeliveryId>,
     ) -> Result<Option<WebhookOutcome>, StoreError> {
-        let mut taken = None;
+        let mut outcome = None;
         for route in secret.routes.iter().filter(|route| route.events.selects(event.name())) {
-            let delivery = self.delivery(event, &route.name);
+            let delivery = self.build_delivery(event, &route.name);
             ids.push(delivery.id.clone());
-            let now = match self.queue.enqueue_or_dead_letter_conflict(&delivery).await? {
+            let route_outcome = match self.queue.enqueue_or_dead_letter_conflict(&delivery).await? {
                 Enqueued::New => WebhookOutcome::Queued,
                 Enqueued::Duplicate => WebhookOutcome::Duplicate,
                 Enqueued::Conflict => WebhookOutcome::Rejected(ReasonCode::IdConflict),
             };
-            taken = match taken {
-                Some(known) if now == WebhookOutcome::Duplicate => Some(known),
-                _ => Some(now),
+            outcome = match outcome {
+                Some(previous) if route_outcome == WebhookOutcome::Duplicate => Some(previous),
+                _ => Some(route_outcome),
             };
         }
-        Ok(taken)
+        Ok(outcome)
     }
 
-    fn delivery(&self, event: &LoopsEvent, route: &str) -> Delivery {
+    fn build_delivery(&self, event: &LoopsEvent, route: &str) -> Delivery {
         Delivery {
             id: DeliveryId::for_webhook(route, event.webhook_id()),
             contact: event.contact().clone(),
-            received_at: self.ambient.now(),
+            received_at: self.clock.now(),
             kind: DeliveryKind::ClayRow { route: route.to_owned(), webhook_id: event.webhook_id().to_owned() },
             body: event.body().clone(),
         }
@@ -237,26 +243,26 @@ where
         code: ReasonCode,
         ids: &mut Vec<DeliveryId>,
     ) -> Result<WebhookOutcome, StoreError> {
-        let delivery = self.delivery(event, "");
+        let delivery = self.build_delivery(event, "");
         ids.push(delivery.id.clone());
         self.queue.dead_letter(&delivery, Reason::without_status(code)).await?;
         Ok(WebhookOutcome::Rejected(code))
     }
 
-    fn reject(&self, refusal: &RequestError, begun: Instant) -> Response<Bytes> {
-        let id = DeliveryId::for_rejected_request(&self.ambient.new_id());
-        let signal = DeliveryEvent::new(Direction::LoopsToClay, Stage::Request, EventOutcome::Refused, id.as_str());
-        DeliveryEvent { code: Some(refusal.code()), field: refusal.field(), duration: begun.elapsed(), ..signal }
+    fn reject(&self, error: &RequestError, started_at: Instant) -> Response<Bytes> {
+        let id = DeliveryId::for_rejected_request(&self.clock.new_id());
+        let event = DeliveryEvent::new(Direction::LoopsToClay, Stage::Request, EventOutcome::Refused, id.as_str());
+        DeliveryEvent { code: Some(error.code()), field: error.field(), duration: started_at.elapsed(), ..event }
             .emit();
-        response::with_delivery_id(response::error_response(Caller::Loops, refusal), id.as_str())
+        response::with_delivery_id(response::error_response(Caller::Loops, error), id.as_str())
     }
 }
 
 fn respond(
     event: &LoopsEvent,
-    taken: &Result<WebhookOutcome, StoreError>,
+    result: &Result<WebhookOutcome, StoreError>,
     ids: &[DeliveryId],
-    begun: Instant,
+    started_at: Instant,
 ) -> Response<Bytes> {
     let ids: Vec<&str> = ids.iter().map(DeliveryId::as_str).collect();
     let id = match ids.as_slice() {
@@ -264,7 +270,7 @@ fn respond(
         [] => DeliveryId::for_webhook("", event.webhook_id()).as_str().to_owned(),
         ids => ids.join(", "),
     };
-    let (became, reason, code) = match taken {
+    let (outcome, reason, code) = match result {
         Ok(WebhookOutcome::Queued) => (EventOutcome::Queued, None, None),
         Ok(WebhookOutcome::Duplicate) => (EventOutcome::Duplicate, None, None),
         Ok(WebhookOutcome::Ignored) => (EventOutcome::Ignored, None, None),
@@ -272,20 +278,20 @@ fn respond(
         Ok(WebhookOutcome::Rejected(code)) => (EventOutcome::Rejected, Some(Reason::without_status(*code)), None),
         Err(_) => (EventOutcome::Refused, None, Some(ErrorCode::Unavailable)),
     };
-    let error = taken.as_ref().err().map(ToString::to_string);
+    let error = result.as_ref().err().map(ToString::to_string);
     DeliveryEvent {
         webhook_id: Some(event.webhook_id()),
-        event: Some(event.name()),
+        loops_event: Some(event.name()),
         contact: Some(event.contact()),
         code,
         reason,
         error: error.as_deref(),
-        duration: begun.elapsed(),
-        ..DeliveryEvent::new(Direction::LoopsToClay, Stage::Request, became, &id)
+        duration: started_at.elapsed(),
+        ..DeliveryEvent::new(Direction::LoopsToClay, Stage::Request, outcome, &id)
     }
     .emit();
-    let response = match taken {
-        Ok(taken) => response::json(StatusCode::OK, &json!({"success": true, "status": taken.status()})),
+    let response = match result {
+        Ok(outcome) => response::json(StatusCode::OK, &json!({"success": true, "status": outcome.status()})),
         Err(_) => {
             let message = "The webhook cannot be stored now: send it again later.";
             response::error_response(Caller::Loops, &RequestError::new(ErrorCode::Unavailable, message))

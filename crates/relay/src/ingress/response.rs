@@ -18,7 +18,7 @@ pub const ADJUSTED: HeaderName = HeaderName::from_static("x-relay-adjusted");
 pub const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
 /// The longest list of names in a header: gateways and clients take 8 to 10 KiB of headers altogether.
-const ADJUSTED_BYTES: usize = 2000;
+const MAX_ADJUSTED_HEADER_BYTES: usize = 2000;
 
 /// Whom an answer goes to: the two callers read statuses differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,10 +41,10 @@ impl Caller {
 
 /// The answer of a refusal that no handler has made: it gets an id like any other, and is told. `unique` comes from outside.
 #[must_use]
-pub fn unhandled_error(caller: Caller, code: ErrorCode, response: Response<Bytes>, unique: &str) -> Response<Bytes> {
-    let id = DeliveryId::for_rejected_request(unique);
-    let signal = DeliveryEvent::new(caller.direction(), Stage::Request, EventOutcome::Refused, id.as_str());
-    DeliveryEvent { code: Some(code), ..signal }.emit();
+pub fn unhandled_error(caller: Caller, code: ErrorCode, response: Response<Bytes>, random_id: &str) -> Response<Bytes> {
+    let id = DeliveryId::for_rejected_request(random_id);
+    let event = DeliveryEvent::new(caller.direction(), Stage::Request, EventOutcome::Refused, id.as_str());
+    DeliveryEvent { code: Some(code), ..event }.emit();
     with_delivery_id(response, id.as_str())
 }
 
@@ -65,19 +65,19 @@ pub fn json_bytes(status: StatusCode, body: Bytes) -> Response<Bytes> {
 
 /// A refusal as the caller gets it.
 #[must_use]
-pub fn error_response(caller: Caller, refusal: &RequestError) -> Response<Bytes> {
-    error_response_with_status(status(caller, refusal.code()), caller, refusal)
+pub fn error_response(caller: Caller, error: &RequestError) -> Response<Bytes> {
+    error_response_with_status(status(caller, error.code()), caller, error)
 }
 
 /// A refusal under a status that came from the far end.
 #[must_use]
-pub fn error_response_with_status(status: StatusCode, caller: Caller, refusal: &RequestError) -> Response<Bytes> {
-    let mut body = json!({"success": false, "message": refusal.message(), "code": refusal.code().as_str()});
-    if let (Some(field), Some(object)) = (refusal.field(), body.as_object_mut()) {
+pub fn error_response_with_status(status: StatusCode, caller: Caller, error: &RequestError) -> Response<Bytes> {
+    let mut body = json!({"success": false, "message": error.message(), "code": error.code().as_str()});
+    if let (Some(field), Some(object)) = (error.field(), body.as_object_mut()) {
         object.insert("field".to_owned(), Value::from(field));
     }
     let mut response = json(status, &body);
-    if let Some(seconds) = retry_after(caller, refusal.code()) {
+    if let Some(seconds) = retry_after(caller, error.code()) {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(seconds));
     }
     response
@@ -96,17 +96,17 @@ pub fn with_delivery_id(mut response: Response<Bytes>, id: &str) -> Response<Byt
 /// The names of fields as a header: separated by `, `, with everything but visible ASCII characters, and `%` and `,`,
 /// percent-encoded. What does not fit is counted at the end, as in `+12`. Nothing where there is no name.
 pub(crate) fn adjusted_header(names: &[String]) -> Option<HeaderValue> {
-    let (listed, beyond) = fit_header(names);
+    let (listed, omitted) = fit_header(names);
     let mut parts: Vec<String> = listed.iter().map(|name| percent_encoded(name)).collect();
-    parts.extend(beyond);
+    parts.extend(omitted);
     let header = parts.join(", ");
     if header.is_empty() { None } else { HeaderValue::from_str(&header).ok() }
 }
 
 /// The same names as a list in a body. Nothing where there is no name.
 pub(crate) fn adjusted_list(names: &[String]) -> Option<Value> {
-    let (listed, beyond) = fit_header(names);
-    let list: Vec<&str> = listed.iter().map(String::as_str).chain(beyond.as_deref()).collect();
+    let (listed, omitted) = fit_header(names);
+    let list: Vec<&str> = listed.iter().map(String::as_str).chain(omitted.as_deref()).collect();
     if list.is_empty() { None } else { Some(list.into()) }
 }
 
@@ -116,17 +116,17 @@ fn fit_header(names: &[String]) -> (&[String], Option<String>) {
     let fits = |name: &&String| {
         let separator = if length == 0 { 0 } else { ", ".len() };
         length += separator + percent_encoded(name).len();
-        length <= ADJUSTED_BYTES
+        length <= MAX_ADJUSTED_HEADER_BYTES
     };
     let count = names.iter().take_while(fits).count();
-    let (listed, beyond) = names.split_at_checked(count).unwrap_or((names, &[]));
-    (listed, (!beyond.is_empty()).then(|| format!("+{}", beyond.len())))
+    let (listed, omitted) = names.split_at_checked(count).unwrap_or((names, &[]));
+    (listed, (!omitted.is_empty()).then(|| format!("+{}", omitted.len())))
 }
 
 fn percent_encoded(name: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_graphic() && !b"%,+".contains(&byte);
-    let write = |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
-    name.bytes().map(write).collect()
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && !b"%,+".contains(&byte);
+    let encode = |byte: u8| if is_plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    name.bytes().map(encode).collect()
 }
 
 /// The answer to a method that a known path does not take.
@@ -189,14 +189,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn clay_is_never_answered_with_a_status_that_it_mistakes() {
+    fn clay_never_receives_408_413_or_503() {
         for code in ErrorCode::ALL {
             assert!(![408, 413, 503].contains(&status(Caller::Clay, code).as_u16()), "{code}");
         }
     }
 
     #[test]
-    fn every_code_is_in_the_contract_and_in_the_schema() {
+    fn every_error_code_is_in_contract_and_openapi() {
         let contract = include_str!("../../../../docs/contract.md");
         let schema = include_str!("../../../../openapi.yaml");
         for code in ErrorCode::ALL {
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_told_as_json_with_the_field_at_fault() {
+    fn error_response_is_json_with_the_invalid_field() {
         let response =
             error_response(Caller::Clay, &RequestError::new(ErrorCode::InvalidField, "No.").with_field("email"));
         assert_eq!(response.status(), 400);
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_be_tried_again_says_when() {
+    fn unavailable_response_has_retry_after() {
         assert_eq!(
             error_response(Caller::Loops, &RequestError::new(ErrorCode::Unavailable, "")).headers()[RETRY_AFTER],
             "5"
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_fields_are_told_in_a_header() {
+    fn adjusted_header_percent_encodes_field_names() {
         let header = |names: &[&str]| {
             let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
             adjusted_header(&names).map(|header| header.to_str().unwrap().to_owned())
@@ -243,34 +243,34 @@ mod tests {
     }
 
     #[test]
-    fn names_are_listed_in_a_body_as_far_as_in_a_header() {
+    fn adjusted_list_has_the_same_limit_as_the_header() {
         assert_eq!(adjusted_list(&[]), None);
         let names: Vec<String> = (0..500).map(|number| format!("né {number:07}")).collect();
-        for few in [1, 50, 500] {
-            let names = &names[..few];
+        for count in [1, 50, 500] {
+            let names = &names[..count];
             let list = adjusted_list(names).unwrap();
             let list: Vec<&str> = list.as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
             let header = adjusted_header(names).unwrap();
             assert_eq!(list.len(), header.to_str().unwrap().split(", ").count());
             assert_eq!(
                 (list[0], list.last() == header.to_str().unwrap().split(", ").last().as_ref()),
-                ("né 0000000", few == 500)
+                ("né 0000000", count == 500)
             );
         }
     }
 
     #[test]
-    fn names_that_do_not_fit_into_a_header_are_counted() {
+    fn adjusted_header_counts_omitted_names() {
         let names: Vec<String> = (0..500).map(|number| format!("mailingLists.{number:07}")).collect();
         let header = adjusted_header(&names).unwrap();
         let listed: Vec<&str> = header.to_str().unwrap().split(", ").collect();
         assert_eq!(listed[0], "mailingLists.0000000");
         assert_eq!(listed.last().copied(), Some(format!("+{}", 500 - (listed.len() - 1)).as_str()));
-        assert!((ADJUSTED_BYTES - 50..ADJUSTED_BYTES + 10).contains(&header.len()));
+        assert!((MAX_ADJUSTED_HEADER_BYTES - 50..MAX_ADJUSTED_HEADER_BYTES + 10).contains(&header.len()));
     }
 
     #[test]
-    fn a_wrong_method_is_told_the_right_one() {
+    fn method_not_allowed_names_the_allowed_method() {
         let response = method_not_allowed(Caller::Clay, "PUT");
         assert_eq!((response.status().as_u16(), &response.headers()[ALLOW]), (405, &HeaderValue::from_static("PUT")));
     }

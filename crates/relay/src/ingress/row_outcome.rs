@@ -32,13 +32,18 @@ pub(crate) struct RowContext {
     /// The fields that were left out or cut.
     pub(crate) adjusted: Vec<String>,
     /// Whether the caller preferred to have it stored.
-    pub(crate) later: bool,
+    pub(crate) prefers_async: bool,
 }
 
 impl RowContext {
     /// A request that became no delivery. `unique` comes from outside.
-    pub(crate) fn for_rejected(unique: &str) -> Self {
-        Self { id: DeliveryId::for_rejected_request(unique), contact: None, adjusted: Vec::new(), later: false }
+    pub(crate) fn for_rejected(random_id: &str) -> Self {
+        Self {
+            id: DeliveryId::for_rejected_request(random_id),
+            contact: None,
+            adjusted: Vec::new(),
+            prefers_async: false,
+        }
     }
 }
 
@@ -59,28 +64,28 @@ pub(crate) enum RowOutcome {
         message: String,
     },
     /// The relay refuses it.
-    Refused(RequestError),
+    Error(RequestError),
 }
 
 impl RowOutcome {
     /// Nothing could be done now, and nothing is kept.
-    pub(crate) fn unavailable(what: &str) -> Self {
-        Self::Refused(RequestError::new(ErrorCode::Unavailable, format!("{what}: run the row again in a moment.")))
+    pub(crate) fn unavailable(problem: &str) -> Self {
+        Self::Error(RequestError::new(ErrorCode::Unavailable, format!("{problem}: run the row again in a moment.")))
     }
 
-    pub(crate) fn answer(self, about: &RowContext) -> Response<Bytes> {
+    pub(crate) fn into_response(self, context: &RowContext) -> Response<Bytes> {
         let queued = matches!(self, Self::Queued);
-        let mut response = self.body(about);
-        if queued && about.later {
+        let mut response = self.base_response(context);
+        if queued && context.prefers_async {
             response.headers_mut().insert(response::PREFERENCE_APPLIED, HeaderValue::from_static("respond-async"));
         }
-        if !queued && let Some(adjusted) = response::adjusted_header(&about.adjusted) {
+        if !queued && let Some(adjusted) = response::adjusted_header(&context.adjusted) {
             response.headers_mut().insert(response::ADJUSTED, adjusted);
         }
-        response::with_delivery_id(response, about.id.as_str())
+        response::with_delivery_id(response, context.id.as_str())
     }
 
-    fn body(self, about: &RowContext) -> Response<Bytes> {
+    fn base_response(self, context: &RowContext) -> Response<Bytes> {
         match self {
             Self::Delivered(LoopsResponse { status, body }) => {
                 if serde_json::from_slice::<serde::de::IgnoredAny>(&body).is_ok() {
@@ -91,8 +96,9 @@ impl RowOutcome {
             }
             Self::Duplicate => response::json(StatusCode::OK, &json!({"success": true, "duplicate": true})),
             Self::Queued => {
-                let mut body = json!({"success": true, "status": "queued", "deliveryId": about.id.as_str()});
-                if let (Some(adjusted), Some(object)) = (response::adjusted_list(&about.adjusted), body.as_object_mut())
+                let mut body = json!({"success": true, "status": "queued", "deliveryId": context.id.as_str()});
+                if let (Some(adjusted), Some(object)) =
+                    (response::adjusted_list(&context.adjusted), body.as_object_mut())
                 {
                     object.insert("adjusted".to_owned(), adjusted);
                 }
@@ -103,32 +109,32 @@ impl RowOutcome {
                 Caller::Clay,
                 &RequestError::new(ErrorCode::LoopsRejected, message),
             ),
-            Self::Refused(refusal) => response::error_response(Caller::Clay, &refusal),
+            Self::Error(error) => response::error_response(Caller::Clay, &error),
         }
     }
 
     /// Tells it, with what was measured meanwhile.
-    pub(crate) fn log(&self, kind: RowKind, about: &RowContext, took: Duration, tally: CallStats) {
-        let (became, code) = match self {
+    pub(crate) fn log(&self, kind: RowKind, context: &RowContext, duration: Duration, stats: CallStats) {
+        let (outcome, code) = match self {
             Self::Delivered(_) => (EventOutcome::Delivered, None),
             Self::Duplicate => (EventOutcome::Duplicate, None),
             Self::Queued => (EventOutcome::Queued, None),
             Self::LoopsRejected { .. } => (EventOutcome::Refused, Some(ErrorCode::LoopsRejected)),
-            Self::Refused(refusal) => (EventOutcome::Refused, Some(refusal.code())),
+            Self::Error(error) => (EventOutcome::Refused, Some(error.code())),
         };
-        let signal = DeliveryEvent::new(Direction::ClayToLoops, Stage::Request, became, about.id.as_str());
+        let event = DeliveryEvent::new(Direction::ClayToLoops, Stage::Request, outcome, context.id.as_str());
         let kind = match kind {
             RowKind::Contact => "contact",
             RowKind::Event => "event",
         };
         DeliveryEvent {
             kind: Some(kind),
-            contact: about.contact.as_ref(),
+            contact: context.contact.as_ref(),
             code,
-            attempts: tally.calls,
-            duration: took,
-            tally,
-            ..signal
+            attempts: stats.calls,
+            duration,
+            stats,
+            ..event
         }
         .emit();
     }

@@ -12,8 +12,8 @@ use relay_core::row::schema::ContactSchema;
 use tokio::sync::Notify;
 use tracing::{debug, warn};
 
-use crate::destination::loops::LoopsApi;
-use crate::ingress::sync_send::FULL_PAUSE;
+use crate::destination::loops::LoopsClient;
+use crate::ingress::sync_send::DEFAULT_THROTTLE;
 use crate::ports::clock::Clock;
 use crate::ports::secrets::{ClayToLoopsSecret, SecretSource};
 use crate::rate_limit::limiter::RateLimiter;
@@ -26,25 +26,25 @@ const MAX_STALE: SignedDuration = SignedDuration::from_hours(1);
 /// is due, and a refused row is a reason to read one that is there: somebody may just have made the property.
 const MIN_REFRESH_INTERVAL: SignedDuration = SignedDuration::from_mins(1);
 /// The longest that reading it may take.
-const TIMEOUT: Duration = Duration::from_secs(5);
+const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The list as it is known. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct SchemaCache(Option<Arc<Shared>>);
+pub struct SchemaCache(Option<Arc<CacheInner>>);
 
 #[derive(Debug)]
-struct Shared {
-    state: Mutex<State>,
-    wanted: Notify,
+struct CacheInner {
+    state: Mutex<CacheState>,
+    refresh_requested: Notify,
 }
 
 #[derive(Debug)]
-struct State {
-    known: Option<(Arc<ContactSchema>, Timestamp)>,
+struct CacheState {
+    cached: Option<(Arc<ContactSchema>, Timestamp)>,
     /// From when on it is worth reading.
-    due: Timestamp,
+    refresh_at: Timestamp,
     /// Until when it is not read, whatever is doubted.
-    not_before: Timestamp,
+    no_refresh_before: Timestamp,
 }
 
 impl SchemaCache {
@@ -57,8 +57,9 @@ impl SchemaCache {
     /// A list that is read when it is first wanted.
     #[must_use]
     pub fn enabled() -> Self {
-        let state = Mutex::new(State { known: None, due: Timestamp::MIN, not_before: Timestamp::MIN });
-        Self(Some(Arc::new(Shared { state, wanted: Notify::new() })))
+        let state =
+            Mutex::new(CacheState { cached: None, refresh_at: Timestamp::MIN, no_refresh_before: Timestamp::MIN });
+        Self(Some(Arc::new(CacheInner { state, refresh_requested: Notify::new() })))
     }
 
     /// The list as the settings want it.
@@ -71,28 +72,28 @@ impl SchemaCache {
     pub(crate) fn get(&self, now: Timestamp) -> Option<Arc<ContactSchema>> {
         let shared = self.0.as_ref()?;
         let state = shared.state();
-        if state.due <= now {
-            shared.wanted.notify_one();
+        if state.refresh_at <= now {
+            shared.refresh_requested.notify_one();
         }
-        let (known, read_at) = state.known.as_ref()?;
-        (now.duration_since(*read_at) < MAX_STALE).then(|| Arc::clone(known))
+        let (cached, fetched_at) = state.cached.as_ref()?;
+        (now.duration_since(*fetched_at) < MAX_STALE).then(|| Arc::clone(cached))
     }
 
     /// A row was refused for what is known: it may have changed a moment ago.
     pub(crate) fn invalidate(&self, now: Timestamp) {
         let Some(shared) = &self.0 else { return };
         let mut state = shared.state();
-        if state.known.is_some() {
-            state.due = state.due.min(state.not_before);
+        if state.cached.is_some() {
+            state.refresh_at = state.refresh_at.min(state.no_refresh_before);
         }
-        if state.due <= now {
-            shared.wanted.notify_one();
+        if state.refresh_at <= now {
+            shared.refresh_requested.notify_one();
         }
     }
 }
 
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
+impl CacheInner {
+    fn state(&self) -> MutexGuard<'_, CacheState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -101,53 +102,53 @@ impl Shared {
 #[derive(Debug)]
 pub struct SchemaRefresher<S, L, P, A> {
     /// Where the list is kept.
-    pub list: SchemaCache,
+    pub cache: SchemaCache,
     /// The Loops key.
     pub secrets: S,
     /// The Loops API.
     pub loops: L,
     /// The pace of calls to Loops: the list is read where there is room.
-    pub pace: P,
+    pub limiter: P,
     /// The time.
-    pub ambient: A,
+    pub clock: A,
 }
 
 impl<S, L, P, A> SchemaRefresher<S, L, P, A>
 where
     S: SecretSource<ClayToLoopsSecret>,
-    L: LoopsApi,
+    L: LoopsClient,
     P: RateLimiter,
     A: Clock,
 {
     /// Reads the list once, if it is due, and tells whether Loops was asked for it.
     pub async fn refresh_if_due(&self) -> bool {
-        let Some(shared) = &self.list.0 else { return false };
-        if shared.state().due > self.ambient.now() {
+        let Some(shared) = &self.cache.0 else { return false };
+        if shared.state().refresh_at > self.clock.now() {
             return false;
         }
-        let read = self.fetch().await;
-        let asked = !matches!(read, FetchResult::NoKey);
-        let now = self.ambient.now();
+        let result = self.fetch().await;
+        let requested = !matches!(result, FetchResult::NoApiKey);
+        let now = self.clock.now();
         let mut state = shared.state();
-        let next = match read {
-            FetchResult::Listed(properties) => {
-                state.known = Some((Arc::new(properties), now));
+        let interval = match result {
+            FetchResult::Fetched(schema) => {
+                state.cached = Some((Arc::new(schema), now));
                 TTL
             }
-            FetchResult::NoList => TTL,
-            FetchResult::Nothing | FetchResult::NoKey => MIN_REFRESH_INTERVAL,
+            FetchResult::Unsupported => TTL,
+            FetchResult::Failed | FetchResult::NoApiKey => MIN_REFRESH_INTERVAL,
         };
-        let after = |time| now.saturating_add(time).unwrap_or(Timestamp::MAX);
-        state.due = after(next);
-        state.not_before = after(MIN_REFRESH_INTERVAL);
-        asked
+        let from_now = |time| now.saturating_add(time).unwrap_or(Timestamp::MAX);
+        state.refresh_at = from_now(interval);
+        state.no_refresh_before = from_now(MIN_REFRESH_INTERVAL);
+        requested
     }
 
     /// Reads the list whenever a row finds it due, without end.
-    pub async fn keep(self) {
-        let Some(shared) = self.list.0.clone() else { return };
+    pub async fn run(self) {
+        let Some(shared) = self.cache.0.clone() else { return };
         loop {
-            shared.wanted.notified().await;
+            shared.refresh_requested.notified().await;
             self.refresh_if_due().await;
         }
     }
@@ -155,31 +156,31 @@ where
     async fn fetch(&self) -> FetchResult {
         // A placeholder is no key, and is not sent.
         let Some(api_key) = self.secrets.current().await.ok().and_then(|secret| secret.api_key.clone()) else {
-            return FetchResult::NoKey;
+            return FetchResult::NoApiKey;
         };
         // Rows go first: where there is no room, the list is read later.
-        let Some(turn) = self.pace.try_acquire().await else { return FetchResult::Nothing };
-        turn.wait().await;
+        let Some(permit) = self.limiter.try_acquire().await else { return FetchResult::Failed };
+        permit.wait().await;
         // What comes of it is not noted at the pace: rows may pass where the list cannot be had.
-        let answer = self.loops.properties(&api_key, TIMEOUT).await;
-        match answer.outcome {
-            CallOutcome::Answered(200) => match ContactSchema::read(&answer.body) {
-                Some(properties) => {
+        let response = self.loops.list_contact_properties(&api_key, FETCH_TIMEOUT).await;
+        match response.outcome {
+            CallOutcome::Responded(200) => match ContactSchema::parse(&response.body) {
+                Some(schema) => {
                     debug!("the list of contact properties was read");
-                    FetchResult::Listed(properties)
+                    FetchResult::Fetched(schema)
                 }
-                None => FetchResult::NoList,
+                None => FetchResult::Unsupported,
             },
-            CallOutcome::Answered(429) => {
-                self.pace.throttle_for(answer.retry_after.unwrap_or(FULL_PAUSE)).await;
-                FetchResult::Nothing
+            CallOutcome::Responded(429) => {
+                self.limiter.throttle_for(response.retry_after.unwrap_or(DEFAULT_THROTTLE)).await;
+                FetchResult::Failed
             }
-            CallOutcome::Answered(status) if (400..500).contains(&status) && !matches!(status, 401 | 408 | 425) => {
-                FetchResult::NoList
+            CallOutcome::Responded(status) if (400..500).contains(&status) && !matches!(status, 401 | 408 | 425) => {
+                FetchResult::Unsupported
             }
             outcome => {
                 warn!(?outcome, "the list of contact properties could not be read; rows pass as they are");
-                FetchResult::Nothing
+                FetchResult::Failed
             }
         }
     }
@@ -188,11 +189,11 @@ where
 /// What came of asking for the list.
 enum FetchResult {
     /// The list.
-    Listed(ContactSchema),
+    Fetched(ContactSchema),
     /// The API answers, and has no such list.
-    NoList,
+    Unsupported,
     /// Nothing that says anything about the list.
-    Nothing,
+    Failed,
     /// There is no key to ask with.
-    NoKey,
+    NoApiKey,
 }

@@ -11,7 +11,7 @@ use tokio::time::{Duration, Instant};
 
 use crate::delivery::outcome::reason_for;
 use crate::destination::http_client::DestinationResponse;
-use crate::destination::loops::{LoopsApi, LoopsCall};
+use crate::destination::loops::{LoopsClient, LoopsRequest};
 use crate::ingress::row_outcome::LoopsResponse;
 use crate::ports::clock::Clock;
 use crate::ports::secrets::{ClayToLoopsSecret, SecretField, SecretSource};
@@ -27,14 +27,14 @@ const MIN_TRY_TIME: Duration = Duration::from_secs(1);
 /// The longest pause before the second try; who asks for more gets it from the queue.
 const MAX_PAUSE: Duration = Duration::from_secs(1);
 /// How long Loops is left alone after a 429 that does not say how long (its limit is per second).
-pub(crate) const FULL_PAUSE: Duration = Duration::from_secs(1);
+pub(crate) const DEFAULT_THROTTLE: Duration = Duration::from_secs(1);
 
 /// The ports of a direct attempt.
 pub(crate) struct SyncSender<'a, S, L, P, A> {
     pub(crate) secrets: &'a S,
     pub(crate) loops: &'a L,
-    pub(crate) pace: &'a P,
-    pub(crate) ambient: &'a A,
+    pub(crate) limiter: &'a P,
+    pub(crate) clock: &'a A,
 }
 
 /// What a direct attempt came to.
@@ -57,7 +57,7 @@ pub(crate) enum SyncResult {
         /// How many tries were made.
         attempts: u32,
         /// How long Loops asks to be left alone.
-        asked: Option<Duration>,
+        retry_after: Option<Duration>,
         /// Why.
         reason: Reason,
     },
@@ -66,83 +66,85 @@ pub(crate) enum SyncResult {
 impl<S, L, P, A> SyncSender<'_, S, L, P, A>
 where
     S: SecretSource<ClayToLoopsSecret>,
-    L: LoopsApi,
+    L: LoopsClient,
     P: RateLimiter,
     A: Clock,
 {
     /// Tries it; the turn for the first try is taken already.
-    pub(crate) async fn attempt(
+    pub(crate) async fn send(
         &self,
         delivery: &Delivery,
-        turn: Permit,
-        mut key: SecretString,
+        permit: Permit,
+        mut api_key: SecretString,
         deadline: Instant,
-        tally: &mut CallStats,
+        stats: &mut CallStats,
     ) -> SyncResult {
-        let full = |readiness| matches!(readiness, Readiness::LeftAlone(Unavailable::Throttled(_)));
-        if !self.wait_for_permit(turn, deadline).await || full(self.pace.readiness()) {
+        let is_throttled = |readiness| matches!(readiness, Readiness::Unavailable(Unavailable::Throttled(_)));
+        if !self.wait_for_permit(permit, deadline).await || is_throttled(self.limiter.readiness()) {
             // Loops has said meanwhile that it is full, or others have taken what room there was; or the caller's time is up.
             return SyncResult::Failed {
                 attempts: 0,
-                asked: None,
+                retry_after: None,
                 reason: Reason::without_status(ReasonCode::DestinationThrottled),
             };
         }
-        let event = matches!(delivery.kind, DeliveryKind::LoopsEvent { .. });
-        let (mut tries, mut reread) = (0, false);
+        let is_event = matches!(delivery.kind, DeliveryKind::LoopsEvent { .. });
+        let (mut tries, mut refreshed) = (0, false);
         loop {
             tries += 1;
-            let answer = self.call(delivery, &key, deadline, tally).await;
-            self.pace.record(&answer).await;
-            match decide(SendPath::LoopsFastPath, answer.outcome, event) {
-                Decision::Delivered => return to_delivered(answer),
+            let response = self.call(delivery, &api_key, deadline, stats).await;
+            self.limiter.record(&response).await;
+            match decide(SendPath::LoopsFastPath, response.outcome, is_event) {
+                Decision::Delivered => return to_delivered(response),
                 Decision::Duplicate => return SyncResult::Duplicate,
-                Decision::RefreshSecretThen(_) if !reread => {
-                    reread = true;
+                Decision::RefreshSecretThen(_) if !refreshed => {
+                    refreshed = true;
                     match self.secrets.refresh().await.ok().and_then(|secret| secret.api_key.clone()) {
-                        Some(read) => key = read,
-                        None => return self.key_rejected(),
+                        Some(refreshed_key) => api_key = refreshed_key,
+                        None => return self.unauthorized(),
                     }
                     // The second call is part of the same try, and takes room like any other.
                     tries -= 1;
-                    let left = deadline.saturating_duration_since(Instant::now() + TRY_TIMEOUT);
-                    if left.is_zero() || !matches!(tokio::time::timeout(left, self.pace.acquire()).await, Ok(Ok(()))) {
-                        return to_failed(1, &answer);
+                    let time_left = deadline.saturating_duration_since(Instant::now() + TRY_TIMEOUT);
+                    if time_left.is_zero()
+                        || !matches!(tokio::time::timeout(time_left, self.limiter.acquire()).await, Ok(Ok(())))
+                    {
+                        return to_failed(1, &response);
                     }
                 }
-                Decision::RefreshSecretThen(_) => return self.key_rejected(),
+                Decision::RefreshSecretThen(_) => return self.unauthorized(),
                 Decision::RetryThenQueue | Decision::RetryLater => {
-                    let asked = answer.retry_after;
-                    let pause = if answer.outcome == CallOutcome::Answered(429) {
-                        let pause = asked.unwrap_or(FULL_PAUSE);
-                        self.pace.throttle_for(pause).await;
+                    let retry_after = response.retry_after;
+                    let pause = if response.outcome == CallOutcome::Responded(429) {
+                        let pause = retry_after.unwrap_or(DEFAULT_THROTTLE);
+                        self.limiter.throttle_for(pause).await;
                         pause
                     } else {
-                        asked.unwrap_or_else(|| short_pause(self.ambient.random()))
+                        retry_after.unwrap_or_else(|| short_pause(self.clock.random()))
                     };
-                    let again =
+                    let can_retry =
                         tries < MAX_TRIES && pause <= MAX_PAUSE && Instant::now() + pause + TRY_TIMEOUT < deadline;
-                    if again {
+                    if can_retry {
                         tokio::time::sleep(pause).await;
                     }
-                    let turn = if again { self.pace.try_acquire().await } else { None };
-                    let Some(turn) = turn else { return to_failed(tries, &answer) };
-                    if !self.wait_for_permit(turn, deadline).await {
-                        return to_failed(tries, &answer);
+                    let permit = if can_retry { self.limiter.try_acquire().await } else { None };
+                    let Some(permit) = permit else { return to_failed(tries, &response) };
+                    if !self.wait_for_permit(permit, deadline).await {
+                        return to_failed(tries, &response);
                     }
                 }
-                Decision::Reject | Decision::DeadLetter | Decision::NextWebhook => return to_rejected(&answer),
+                Decision::Reject | Decision::DeadLetter | Decision::NextWebhook => return to_rejected(&response),
             }
         }
     }
 
     /// Waits for a turn. One that is over by then, because the process was frozen or the store slow, is taken anew; false
     /// where there is none, or no time for a try.
-    async fn wait_for_permit(&self, turn: Permit, deadline: Instant) -> bool {
-        turn.wait().await;
-        if turn.is_expired() {
-            let Some(turn) = self.pace.try_acquire().await else { return false };
-            turn.wait().await;
+    async fn wait_for_permit(&self, permit: Permit, deadline: Instant) -> bool {
+        permit.wait().await;
+        if permit.is_expired() {
+            let Some(permit) = self.limiter.try_acquire().await else { return false };
+            permit.wait().await;
         }
         Instant::now() + MIN_TRY_TIME <= deadline
     }
@@ -152,17 +154,17 @@ where
         delivery: &Delivery,
         api_key: &SecretString,
         deadline: Instant,
-        tally: &mut CallStats,
+        stats: &mut CallStats,
     ) -> DestinationResponse {
-        let begun = Instant::now();
-        let timeout = TRY_TIMEOUT.min(deadline.saturating_duration_since(begun));
-        let Delivery { id, kind: cargo, body, .. } = delivery;
-        let answer = self.loops.call(LoopsCall { delivery: id, cargo, body, api_key, timeout }).await;
-        tally.note(begun.elapsed());
-        answer
+        let started_at = Instant::now();
+        let timeout = TRY_TIMEOUT.min(deadline.saturating_duration_since(started_at));
+        let Delivery { id, kind, body, .. } = delivery;
+        let response = self.loops.send(LoopsRequest { delivery_id: id, kind, body, api_key, timeout }).await;
+        stats.record(started_at.elapsed());
+        response
     }
 
-    fn key_rejected(&self) -> SyncResult {
+    fn unauthorized(&self) -> SyncResult {
         let name = self.secrets.describe_field(SecretField::LoopsApiKey);
         let message =
             format!("Loops refuses the relay's API key: put a valid one into {name}, then run the row again.");
@@ -170,28 +172,28 @@ where
     }
 }
 
-fn to_failed(attempts: u32, answer: &DestinationResponse) -> SyncResult {
+fn to_failed(attempts: u32, response: &DestinationResponse) -> SyncResult {
     SyncResult::Failed {
         attempts,
-        asked: answer.retry_after,
-        reason: reason_for(SendPath::LoopsFastPath, answer.outcome),
+        retry_after: response.retry_after,
+        reason: reason_for(SendPath::LoopsFastPath, response.outcome),
     }
 }
 
-fn to_delivered(answer: DestinationResponse) -> SyncResult {
-    let status = match answer.outcome {
-        CallOutcome::Answered(status) => StatusCode::from_u16(status).unwrap_or(StatusCode::OK),
+fn to_delivered(response: DestinationResponse) -> SyncResult {
+    let status = match response.outcome {
+        CallOutcome::Responded(status) => StatusCode::from_u16(status).unwrap_or(StatusCode::OK),
         _ => StatusCode::OK,
     };
-    SyncResult::Delivered(LoopsResponse { status, body: answer.body })
+    SyncResult::Delivered(LoopsResponse { status, body: response.body })
 }
 
-fn to_rejected(answer: &DestinationResponse) -> SyncResult {
-    let status = match answer.outcome {
-        CallOutcome::Answered(status) => status,
+fn to_rejected(response: &DestinationResponse) -> SyncResult {
+    let status = match response.outcome {
+        CallOutcome::Responded(status) => status,
         _ => 400,
     };
-    let message = loops_message(&answer.body).unwrap_or_else(|| {
+    let message = loops_error_message(&response.body).unwrap_or_else(|| {
         format!("Loops refuses the row with status {status} and no reason: compare the row with Loops' API reference.")
     });
     let status = StatusCode::from_u16(status_for_clay(status)).unwrap_or(StatusCode::BAD_REQUEST);
@@ -199,7 +201,7 @@ fn to_rejected(answer: &DestinationResponse) -> SyncResult {
 }
 
 /// What Loops says in an error: `message`, or the older `error` (Loops API reference, errors).
-pub(crate) fn loops_message(body: &Bytes) -> Option<String> {
+pub(crate) fn loops_error_message(body: &Bytes) -> Option<String> {
     let body: Value = serde_json::from_slice(body).ok()?;
     let text = |value: &Value| value.as_str().filter(|text| !text.trim().is_empty()).map(str::to_owned);
     body.get("message").and_then(text).or_else(|| {
@@ -208,6 +210,6 @@ pub(crate) fn loops_message(body: &Bytes) -> Option<String> {
     })
 }
 
-fn short_pause(chance: f64) -> Duration {
-    Duration::from_millis(100) + Duration::from_millis(200).mul_f64(chance.clamp(0.0, 1.0))
+fn short_pause(random: f64) -> Duration {
+    Duration::from_millis(100) + Duration::from_millis(200).mul_f64(random.clamp(0.0, 1.0))
 }

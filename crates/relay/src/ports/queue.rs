@@ -37,11 +37,11 @@ pub trait Queue: Send + Sync {
         delivery: &Delivery,
     ) -> impl Future<Output = Result<Enqueued, StoreError>> + Send {
         async move {
-            let stored = self.enqueue(delivery).await?;
-            if stored == Enqueued::Conflict {
+            let enqueued = self.enqueue(delivery).await?;
+            if enqueued == Enqueued::Conflict {
                 self.dead_letter(&delivery.as_conflict(), Reason::without_status(ReasonCode::IdConflict)).await?;
             }
-            Ok(stored)
+            Ok(enqueued)
         }
     }
 
@@ -62,7 +62,7 @@ pub enum DeliveryMode {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admission {
     /// It has the lane to its contact: send it, then [settle](DirectLane::settle_direct) it.
-    Direct,
+    SendNow,
     /// It waits in the queue, now or since an earlier call.
     Queued,
     /// It was delivered before.
@@ -83,11 +83,11 @@ pub enum FastPathResult {
         /// How many attempts were made.
         attempts: u32,
         /// When a worker may try it.
-        at: Timestamp,
+        retry_at: Timestamp,
         /// Why it was not delivered.
         reason: Reason,
         /// Whether it is never tried before that, whatever else gets through.
-        firm: bool,
+        no_early_retry: bool,
     },
 }
 
@@ -101,7 +101,7 @@ pub trait FastPath: Send + Sync {
     fn admit(
         &self,
         delivery: &Delivery,
-        wish: DeliveryMode,
+        mode: DeliveryMode,
     ) -> impl Future<Output = Result<Admission, StoreError>> + Send;
 
     /// Asks for the lane of a delivery that could not be stored: [`Admission::Queued`] where it is stored after all, and
@@ -113,26 +113,29 @@ pub trait FastPath: Send + Sync {
     fn guard(&self, delivery: &Delivery) -> Self::Guard;
 
     /// Gives the lane back.
-    fn complete(&self, delivery: &Delivery, end: FastPathResult)
-    -> impl Future<Output = Result<(), StoreError>> + Send;
+    fn complete(
+        &self,
+        delivery: &Delivery,
+        result: FastPathResult,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
 /// What is known of a Clay webhook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct WebhookUsage {
     /// How many rows it has taken.
-    pub taken: u64,
+    pub accepted: u64,
     /// When it last answered that it takes no more, with this status.
-    pub refused: Option<(Timestamp, u16)>,
+    pub rejected: Option<(Timestamp, u16)>,
 }
 
 /// What a webhook answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Submission {
     /// It took the row.
-    Taken,
+    Accepted,
     /// It takes no more: this status.
-    Refused(u16),
+    Rejected(u16),
 }
 
 /// The ledger of Clay webhooks: each takes 50,000 rows in its life, and only the relay counts them.
@@ -152,7 +155,7 @@ pub trait WebhookLedger: Send + Sync {
 /// What a queue's worker loop needs to know of an attempt.
 pub trait Deliver: Send + Sync {
     /// Tries a delivery once and says what its queue does with it.
-    fn attempt(
+    fn deliver(
         &self,
         delivery: &Delivery,
         history: relay_core::delivery::AttemptHistory,

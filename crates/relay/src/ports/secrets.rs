@@ -60,13 +60,13 @@ pub enum SecretField {
 #[derive(Debug, Clone)]
 pub struct StaticSecret<T> {
     secret: Arc<T>,
-    names: fn(SecretField) -> &'static str,
+    field_names: fn(SecretField) -> &'static str,
 }
 
 impl<T> StaticSecret<T> {
     /// This secret; `names` tells the setting behind each part.
-    pub fn new(secret: T, names: fn(SecretField) -> &'static str) -> Self {
-        Self { secret: Arc::new(secret), names }
+    pub fn new(secret: T, field_names: fn(SecretField) -> &'static str) -> Self {
+        Self { secret: Arc::new(secret), field_names }
     }
 }
 
@@ -80,6 +80,6 @@ impl<T: Send + Sync> SecretSource<T> for StaticSecret<T> {
     }
 
     fn describe_field(&self, field: SecretField) -> String {
-        (self.names)(field).to_owned()
+        (self.field_names)(field).to_owned()
     }
 }

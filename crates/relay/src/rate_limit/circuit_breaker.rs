@@ -17,16 +17,16 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(10);
 /// A breaker of one end, in one process.
 #[derive(Debug, Default)]
 pub(crate) struct CircuitBreaker {
-    state: Mutex<State>,
+    state: Mutex<BreakerState>,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
-struct State {
+struct BreakerState {
     failures: u32,
     /// When the next caller may see whether the end is back.
     probe_at: Option<Instant>,
     /// When the end last took something.
-    taken_at: Option<Instant>,
+    last_success_at: Option<Instant>,
 }
 
 impl CircuitBreaker {
@@ -34,7 +34,7 @@ impl CircuitBreaker {
     pub(crate) fn try_acquire(&self) -> Result<(), Duration> {
         let mut state = self.lock();
         match state.retry_in() {
-            Some(left) => Err(left),
+            Some(retry_in) => Err(retry_in),
             None => {
                 state.probe_at = state.probe_at.map(|_| Instant::now() + PROBE_INTERVAL);
                 Ok(())
@@ -54,15 +54,15 @@ impl CircuitBreaker {
 
     /// Whether the end has taken something within that period.
     pub(crate) fn succeeded_within(&self, period: Duration) -> bool {
-        self.lock().taken_at.is_some_and(|at| at.elapsed() < period)
+        self.lock().last_success_at.is_some_and(|at| at.elapsed() < period)
     }
 
     /// Notes what came of a call.
     pub(crate) fn record(&self, outcome: CallOutcome) {
         let mut state = self.lock();
         if is_reachable(outcome) {
-            let taken_at = if is_success(outcome) { Some(Instant::now()) } else { state.taken_at };
-            *state = State { taken_at, ..State::default() };
+            let last_success_at = if is_success(outcome) { Some(Instant::now()) } else { state.last_success_at };
+            *state = BreakerState { last_success_at, ..BreakerState::default() };
             return;
         }
         state.failures = state.failures.saturating_add(1);
@@ -71,14 +71,14 @@ impl CircuitBreaker {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, BreakerState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl BreakerState {
     fn retry_in(self) -> Option<Duration> {
-        Some(self.probe_at?.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero())
+        Some(self.probe_at?.saturating_duration_since(Instant::now())).filter(|remaining| !remaining.is_zero())
     }
 }
 
@@ -86,23 +86,23 @@ impl State {
 /// long it is left alone is its own affair.
 const fn is_reachable(outcome: CallOutcome) -> bool {
     match outcome {
-        CallOutcome::Answered(status) => status < 500,
+        CallOutcome::Responded(status) => status < 500,
         CallOutcome::TimedOut | CallOutcome::Unreachable | CallOutcome::CertificateUntrusted => false,
     }
 }
 
 /// Whether an outcome shows that the end takes what it is sent.
 const fn is_success(outcome: CallOutcome) -> bool {
-    matches!(outcome, CallOutcome::Answered(200..=299))
+    matches!(outcome, CallOutcome::Responded(200..=299))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const DOWN: CallOutcome = CallOutcome::Answered(503);
+    const DOWN: CallOutcome = CallOutcome::Responded(503);
 
-    fn open() -> CircuitBreaker {
+    fn open_breaker() -> CircuitBreaker {
         let breaker = CircuitBreaker::default();
         for _ in 0..FAILURE_THRESHOLD {
             breaker.record(DOWN);
@@ -111,50 +111,50 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_few_failures_stop_nobody() {
+    async fn failures_below_threshold_keep_breaker_closed() {
         let breaker = CircuitBreaker::default();
         for _ in 1..FAILURE_THRESHOLD {
             breaker.record(DOWN);
         }
         assert_eq!(breaker.try_acquire(), Ok(()));
-        breaker.record(CallOutcome::Answered(200));
+        breaker.record(CallOutcome::Responded(200));
         breaker.record(DOWN);
         assert_eq!(breaker.try_acquire(), Ok(()), "only failures in a row count");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_end_that_is_down_is_asked_once_in_ten_seconds() {
-        let breaker = open();
-        let mut asked = 0;
+    async fn open_breaker_allows_one_probe_per_interval() {
+        let breaker = open_breaker();
+        let mut probes = 0;
         for _ in 0..600 {
             tokio::time::advance(Duration::from_millis(100)).await;
             if breaker.try_acquire().is_ok() {
-                asked += 1;
+                probes += 1;
                 breaker.record(CallOutcome::TimedOut);
             }
         }
-        assert!((5..=6).contains(&asked), "{asked} in a minute");
+        assert!((5..=6).contains(&probes), "{probes} in a minute");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn it_is_known_how_long_ago_the_end_took_something() {
+    async fn succeeded_within_uses_time_of_last_success() {
         let (breaker, second) = (CircuitBreaker::default(), Duration::from_secs(1));
-        breaker.record(CallOutcome::Answered(401));
+        breaker.record(CallOutcome::Responded(401));
         assert!(!breaker.succeeded_within(60 * second), "it was there, and took nothing");
-        breaker.record(CallOutcome::Answered(200));
+        breaker.record(CallOutcome::Responded(200));
         tokio::time::advance(10 * second).await;
         breaker.record(DOWN);
         assert!(breaker.succeeded_within(11 * second) && !breaker.succeeded_within(10 * second));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_first_answer_lets_everybody_through() {
-        let breaker = open();
+    async fn first_response_closes_the_breaker() {
+        let breaker = open_breaker();
         assert!(breaker.try_acquire().is_err() && breaker.is_open());
         tokio::time::advance(PROBE_INTERVAL).await;
         assert_eq!(breaker.try_acquire(), Ok(()));
         assert!(breaker.try_acquire().is_err(), "one at a time");
-        breaker.record(CallOutcome::Answered(401));
+        breaker.record(CallOutcome::Responded(401));
         assert!(breaker.try_acquire().is_ok() && !breaker.is_open());
     }
 }

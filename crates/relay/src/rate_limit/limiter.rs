@@ -86,11 +86,11 @@ pub trait RateLimiter: Send + Sync {
     fn try_acquire(&self) -> impl Future<Output = Option<Permit>> + Send;
 
     /// Leaves the end alone for that long: it said that it is full.
-    fn throttle_for(&self, pause: Duration) -> impl Future<Output = ()> + Send;
+    fn throttle_for(&self, throttle_for: Duration) -> impl Future<Output = ()> + Send;
 
     /// Notes what came of a call: an end that is down is asked less often, and one whose room others need as well more
     /// slowly.
-    fn record(&self, answer: &DestinationResponse) -> impl Future<Output = ()> + Send;
+    fn record(&self, response: &DestinationResponse) -> impl Future<Output = ()> + Send;
 
     /// Whether a worker may begin something, as far as is known here without asking anybody.
     fn readiness(&self) -> Readiness;
@@ -107,7 +107,7 @@ pub enum Readiness {
     /// One delivery may be tried, to see whether an end that was down is back.
     HalfOpen,
     /// Nothing is begun.
-    LeftAlone(Unavailable),
+    Unavailable(Unavailable),
 }
 
 impl<P: RateLimiter> RateLimiter for std::sync::Arc<P> {
@@ -123,8 +123,8 @@ impl<P: RateLimiter> RateLimiter for std::sync::Arc<P> {
         (**self).throttle_for(pause).await;
     }
 
-    async fn record(&self, answer: &DestinationResponse) {
-        (**self).record(answer).await;
+    async fn record(&self, response: &DestinationResponse) {
+        (**self).record(response).await;
     }
 
     fn readiness(&self) -> Readiness {
@@ -163,10 +163,10 @@ pub struct LocalRateLimiter {
 struct LimiterState {
     next_at: Instant,
     /// Until when nothing is sent, until when nobody is served out of turn, until when the pace is half of what it is.
-    paused_until: Instant,
-    full_until: Instant,
-    slow_until: Instant,
-    calls: RecentCalls,
+    throttled_until: Instant,
+    rejecting_until: Instant,
+    slowed_until: Instant,
+    recent_calls: RecentCalls,
 }
 
 impl LocalRateLimiter {
@@ -174,28 +174,28 @@ impl LocalRateLimiter {
     #[must_use]
     pub fn new(per_second: NonZeroU32) -> Self {
         let interval = Duration::from_secs(1) / per_second.get();
-        let ahead = interval * burst_size(per_second).get().saturating_sub(1);
+        let burst_tolerance = interval * burst_size(per_second).get().saturating_sub(1);
         let now = Instant::now();
         let state = LimiterState {
             next_at: now,
-            paused_until: now,
-            full_until: now,
-            slow_until: now,
-            calls: RecentCalls::default(),
+            throttled_until: now,
+            rejecting_until: now,
+            slowed_until: now,
+            recent_calls: RecentCalls::default(),
         };
-        Self { interval, burst_tolerance: ahead, breaker: CircuitBreaker::default(), state: Mutex::new(state) }
+        Self { interval, burst_tolerance, breaker: CircuitBreaker::default(), state: Mutex::new(state) }
     }
 
     /// Notes whether the end is up, and nothing of its room: for who keeps account of that elsewhere.
-    pub fn note_outcome(&self, answer: &DestinationResponse) {
-        if let Some(outcome) = answer.health_signal() {
+    pub fn record_outcome(&self, response: &DestinationResponse) {
+        if let Some(outcome) = response.health_signal() {
             self.breaker.record(outcome);
         }
     }
 
     /// For how long the end is left alone.
     fn throttled_for(&self) -> Duration {
-        self.state().paused_until.saturating_duration_since(Instant::now())
+        self.state().throttled_until.saturating_duration_since(Instant::now())
     }
 
     fn state(&self) -> MutexGuard<'_, LimiterState> {
@@ -205,38 +205,38 @@ impl LocalRateLimiter {
 
 impl LimiterState {
     /// When the next request may be sent.
-    fn next_slot(&self, now: Instant, ahead: Duration) -> Instant {
-        self.next_at.checked_sub(ahead).unwrap_or(now).max(now).max(self.paused_until)
+    fn next_slot(&self, now: Instant, burst_tolerance: Duration) -> Instant {
+        self.next_at.checked_sub(burst_tolerance).unwrap_or(now).max(now).max(self.throttled_until)
     }
 
     /// Takes the turn at that time.
-    fn reserve(&mut self, from: Instant, interval: Duration) -> Permit {
-        let interval = if from < self.slow_until { interval * 2 } else { interval };
-        self.next_at = self.next_at.max(from) + interval;
-        Permit(from)
+    fn reserve(&mut self, at: Instant, interval: Duration) -> Permit {
+        let interval = if at < self.slowed_until { interval * 2 } else { interval };
+        self.next_at = self.next_at.max(at) + interval;
+        Permit(at)
     }
 }
 
 impl RateLimiter for LocalRateLimiter {
     async fn acquire(&self) -> Result<(), Unavailable> {
         loop {
-            if let Some(left) = self.breaker.retry_in() {
-                return Err(Unavailable::CircuitOpen(left));
+            if let Some(retry_in) = self.breaker.retry_in() {
+                return Err(Unavailable::CircuitOpen(retry_in));
             }
-            let paused = self.throttled_for();
-            if paused > MAX_WORKER_WAIT {
-                return Err(Unavailable::Throttled(paused));
+            let throttled_for = self.throttled_for();
+            if throttled_for > MAX_WORKER_WAIT {
+                return Err(Unavailable::Throttled(throttled_for));
             }
-            let turn = {
+            let permit = {
                 let (now, mut state) = (Instant::now(), self.state());
-                let from = state.next_slot(now, self.burst_tolerance);
-                state.reserve(from, self.interval)
+                let at = state.next_slot(now, self.burst_tolerance);
+                state.reserve(at, self.interval)
             };
-            turn.wait().await;
+            permit.wait().await;
             // It may have said meanwhile that it is full.
-            if self.throttled_for().is_zero() && !turn.is_expired() {
+            if self.throttled_for().is_zero() && !permit.is_expired() {
                 self.breaker.try_acquire().map_err(Unavailable::CircuitOpen)?;
-                self.state().calls.push(Instant::now());
+                self.state().recent_calls.push(Instant::now());
                 return Ok(());
             }
         }
@@ -244,12 +244,12 @@ impl RateLimiter for LocalRateLimiter {
 
     async fn try_acquire(&self) -> Option<Permit> {
         let (now, mut state) = (Instant::now(), self.state());
-        let from = state.next_slot(now, self.burst_tolerance);
-        if now < state.full_until {
+        let at = state.next_slot(now, self.burst_tolerance);
+        if now < state.rejecting_until {
             return None;
         }
-        if from > now + MAX_PERMIT_WAIT {
-            state.full_until = now + REJECT_WINDOW;
+        if at > now + MAX_PERMIT_WAIT {
+            state.rejecting_until = now + REJECT_WINDOW;
             return None;
         }
         // Where an end is down, a row is safer in the queue. But in a process that has no worker, nobody else would ever see
@@ -257,32 +257,32 @@ impl RateLimiter for LocalRateLimiter {
         if self.breaker.try_acquire().is_err() {
             return None;
         }
-        state.calls.push(from);
-        Some(state.reserve(from, self.interval))
+        state.recent_calls.push(at);
+        Some(state.reserve(at, self.interval))
     }
 
     async fn throttle_for(&self, pause: Duration) {
         let (until, mut state) = (Instant::now() + pause, self.state());
-        state.paused_until = state.paused_until.max(until);
+        state.throttled_until = state.throttled_until.max(until);
     }
 
-    async fn record(&self, answer: &DestinationResponse) {
-        self.note_outcome(answer);
+    async fn record(&self, response: &DestinationResponse) {
+        self.record_outcome(response);
         let (now, mut state) = (Instant::now(), self.state());
-        let own = state.calls.count(now);
-        if let Some(pause) = answer.rate_limit.and_then(|room| room.throttle_hint(own)) {
-            state.paused_until = state.paused_until.max(now + pause);
-            state.slow_until = now + SLOWDOWN;
+        let own_calls = state.recent_calls.count(now);
+        if let Some(pause) = response.rate_limit.and_then(|quota| quota.throttle_hint(own_calls)) {
+            state.throttled_until = state.throttled_until.max(now + pause);
+            state.slowed_until = now + SLOWDOWN;
         }
     }
 
     fn readiness(&self) -> Readiness {
-        let paused = self.throttled_for();
-        if !paused.is_zero() {
-            return Readiness::LeftAlone(Unavailable::Throttled(paused));
+        let throttled_for = self.throttled_for();
+        if !throttled_for.is_zero() {
+            return Readiness::Unavailable(Unavailable::Throttled(throttled_for));
         }
         match self.breaker.retry_in() {
-            Some(left) => Readiness::LeftAlone(Unavailable::CircuitOpen(left)),
+            Some(retry_in) => Readiness::Unavailable(Unavailable::CircuitOpen(retry_in)),
             None if self.breaker.is_open() => Readiness::HalfOpen,
             None => Readiness::Ready,
         }

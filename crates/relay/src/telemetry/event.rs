@@ -33,9 +33,9 @@ pub enum EventOutcome {
     /// A person has to mend something first.
     Held,
     /// It will never be taken.
-    Dead,
+    DeadLettered,
     /// Its turn has not come.
-    Waits,
+    Waiting,
 }
 
 impl EventOutcome {
@@ -52,8 +52,8 @@ impl EventOutcome {
             Self::Duplicate => "duplicate",
             Self::Retried => "retried",
             Self::Held => "held",
-            Self::Dead => "dead",
-            Self::Waits => "waits",
+            Self::DeadLettered => "dead",
+            Self::Waiting => "waits",
         }
     }
 }
@@ -84,7 +84,7 @@ pub struct CallStats {
     /// How often the far end was called.
     pub calls: u32,
     /// How long the last call took.
-    pub far_end: Option<Duration>,
+    pub last_call_duration: Option<Duration>,
     /// Whether the far end said that it had it before.
     pub duplicate: bool,
     /// How the pool stands.
@@ -93,9 +93,9 @@ pub struct CallStats {
 
 impl CallStats {
     /// Notes a call.
-    pub fn note(&mut self, took: Duration) {
+    pub fn record(&mut self, duration: Duration) {
         self.calls = self.calls.saturating_add(1);
-        self.far_end = Some(took);
+        self.last_call_duration = Some(duration);
     }
 }
 
@@ -105,15 +105,15 @@ pub struct DeliveryEvent<'a> {
     /// Which way.
     pub direction: Direction,
     /// Where.
-    pub place: Stage,
+    pub stage: Stage,
     /// What.
-    pub became: EventOutcome,
+    pub outcome: EventOutcome,
     /// The id of the delivery, or the one that a refusal has: it is in the answer, and goes to the far end.
-    pub delivery: &'a str,
+    pub delivery_id: &'a str,
     /// The `webhook-id` of a verified webhook.
     pub webhook_id: Option<&'a str>,
     /// The name of a verified event of Loops.
-    pub event: Option<&'a str>,
+    pub loops_event: Option<&'a str>,
     /// What a row becomes in Loops: a `contact` or an `event`.
     pub kind: Option<&'static str>,
     /// Whom it is about; told as a keyed hash.
@@ -133,12 +133,12 @@ pub struct DeliveryEvent<'a> {
     /// How long ago the relay took the delivery.
     pub age: Option<Duration>,
     /// What was measured.
-    pub tally: CallStats,
+    pub stats: CallStats,
 }
 
 /// A text or a number of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Value<'a> {
+pub enum FieldValue<'a> {
     /// A text.
     Text(&'a str),
     /// A whole number.
@@ -148,14 +148,14 @@ pub enum Value<'a> {
 impl<'a> DeliveryEvent<'a> {
     /// A signal of which nothing else is known.
     #[must_use]
-    pub fn new(direction: Direction, place: Stage, became: EventOutcome, delivery: &'a str) -> Self {
+    pub fn new(direction: Direction, stage: Stage, outcome: EventOutcome, delivery_id: &'a str) -> Self {
         Self {
             direction,
-            place,
-            became,
-            delivery,
+            stage,
+            outcome,
+            delivery_id,
             webhook_id: None,
-            event: None,
+            loops_event: None,
             kind: None,
             contact: None,
             code: None,
@@ -165,26 +165,26 @@ impl<'a> DeliveryEvent<'a> {
             attempts: 0,
             duration: Duration::ZERO,
             age: None,
-            tally: CallStats::default(),
+            stats: CallStats::default(),
         }
     }
 
     /// A signal of what a worker did with a delivery.
     #[must_use]
-    pub fn for_delivery(delivery: &'a Delivery, became: EventOutcome) -> Self {
+    pub fn for_delivery(delivery: &'a Delivery, outcome: EventOutcome) -> Self {
         let (kind, webhook_id) = match &delivery.kind {
             DeliveryKind::ClayRow { webhook_id, .. } => (None, Some(webhook_id.as_str())),
             DeliveryKind::LoopsContact | DeliveryKind::LoopsEvent { .. } => (Some(delivery.kind.as_str()), None),
         };
-        let signal = Self::new(delivery.kind.direction(), Stage::Worker, became, delivery.id.as_str());
-        Self { webhook_id, kind, contact: Some(&delivery.contact), ..signal }
+        let event = Self::new(delivery.kind.direction(), Stage::Worker, outcome, delivery.id.as_str());
+        Self { webhook_id, kind, contact: Some(&delivery.contact), ..event }
     }
 
     /// How loud its line is.
     #[must_use]
     pub const fn level(&self) -> Level {
-        match self.became {
-            EventOutcome::Held | EventOutcome::Dead => Level::ERROR,
+        match self.outcome {
+            EventOutcome::Held | EventOutcome::DeadLettered => Level::ERROR,
             EventOutcome::Refused if matches!(self.code, Some(ErrorCode::Unavailable | ErrorCode::Internal)) => {
                 Level::ERROR
             }
@@ -194,14 +194,14 @@ impl<'a> DeliveryEvent<'a> {
             | EventOutcome::Test
             | EventOutcome::Delivered
             | EventOutcome::Duplicate
-            | EventOutcome::Waits => Level::INFO,
+            | EventOutcome::Waiting => Level::INFO,
         }
     }
 
     /// What its line says to a person.
     #[must_use]
     pub const fn message(&self) -> &'static str {
-        match (self.place, self.direction, self.became) {
+        match (self.stage, self.direction, self.outcome) {
             (Stage::Request, Direction::LoopsToClay, EventOutcome::Refused) => "webhook refused",
             (Stage::Request, Direction::LoopsToClay, EventOutcome::Rejected) => "webhook kept as a dead letter",
             (Stage::Request, Direction::LoopsToClay, _) => "webhook taken",
@@ -210,8 +210,8 @@ impl<'a> DeliveryEvent<'a> {
             (Stage::Worker, _, EventOutcome::Duplicate) => "delivered before",
             (Stage::Worker, _, EventOutcome::Retried) => "to be tried again",
             (Stage::Worker, _, EventOutcome::Held) => "held: somebody has to mend this",
-            (Stage::Worker, _, EventOutcome::Dead) => "dead letter",
-            (Stage::Worker, _, EventOutcome::Waits) => "not its turn yet",
+            (Stage::Worker, _, EventOutcome::DeadLettered) => "dead letter",
+            (Stage::Worker, _, EventOutcome::Waiting) => "not its turn yet",
             (Stage::Worker, _, EventOutcome::Queued) => "stored for the routes that there are now",
             (Stage::Worker, _, _) => "delivered",
         }
@@ -219,15 +219,15 @@ impl<'a> DeliveryEvent<'a> {
 
     /// The fields of its line, besides level and message. The contact is the hash that the listener has made of it.
     #[must_use]
-    pub fn fields(&self, contact: Option<&'a str>) -> Vec<(&'static str, Value<'a>)> {
+    pub fn fields(&self, contact: Option<&'a str>) -> Vec<(&'static str, FieldValue<'a>)> {
         let mut fields = vec![
-            ("direction", Value::Text(self.direction.as_str())),
-            ("outcome", Value::Text(self.became.as_str())),
-            ("delivery.id", Value::Text(self.delivery)),
+            ("direction", FieldValue::Text(self.direction.as_str())),
+            ("outcome", FieldValue::Text(self.outcome.as_str())),
+            ("delivery.id", FieldValue::Text(self.delivery_id)),
         ];
         let texts = [
             ("webhook.id", self.webhook_id),
-            ("loops.event", self.event),
+            ("loops.event", self.loops_event),
             ("row", self.kind),
             ("contact", contact),
             ("code", self.code.map(ErrorCode::as_str)),
@@ -235,21 +235,21 @@ impl<'a> DeliveryEvent<'a> {
             ("reason", self.reason.map(|reason| reason.code.as_str())),
             ("fault", self.error),
         ];
-        fields.extend(texts.into_iter().filter_map(|(name, text)| Some((name, Value::Text(text?)))));
+        fields.extend(texts.into_iter().filter_map(|(name, text)| Some((name, FieldValue::Text(text?)))));
         if let Some(status) = self.reason.and_then(|reason| reason.status) {
-            fields.push(("status", Value::Number(status.into())));
+            fields.push(("status", FieldValue::Number(status.into())));
         }
         if self.attempts > 0 {
-            fields.push(("attempts", Value::Number(self.attempts.into())));
+            fields.push(("attempts", FieldValue::Number(self.attempts.into())));
         }
-        fields.push(("ms", Value::Number(milliseconds(self.duration))));
+        fields.push(("ms", FieldValue::Number(milliseconds(self.duration))));
         fields
     }
 
     /// Tells it to whoever listens.
     pub fn emit(&self) {
-        if let Some(listener) = SINK.get() {
-            listener(self);
+        if let Some(sink) = SINK.get() {
+            sink(self);
         }
     }
 }
@@ -260,8 +260,8 @@ type Sink = Box<dyn Fn(&DeliveryEvent<'_>) + Send + Sync>;
 static SINK: OnceLock<Sink> = OnceLock::new();
 
 /// Says who is told of every signal from now on. A second one is not minded: a process has one log.
-pub fn set_sink(listener: impl Fn(&DeliveryEvent<'_>) + Send + Sync + 'static) {
-    let _ = SINK.set(Box::new(listener));
+pub fn set_sink(sink: impl Fn(&DeliveryEvent<'_>) + Send + Sync + 'static) {
+    let _ = SINK.set(Box::new(sink));
 }
 
 /// A time in whole milliseconds.

@@ -39,9 +39,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_level_is_the_least_that_is_heard() {
-        for (text, heard) in [(" WARN ", LevelFilter::WARN), ("debug", LevelFilter::DEBUG), ("off", LevelFilter::OFF)] {
-            assert_eq!(parse_level(Some(text)), (heard, true));
+    fn valid_rust_log_sets_the_level() {
+        for (text, level) in [(" WARN ", LevelFilter::WARN), ("debug", LevelFilter::DEBUG), ("off", LevelFilter::OFF)] {
+            assert_eq!(parse_level(Some(text)), (level, true));
         }
         for text in [None, Some(""), Some(" ")] {
             assert_eq!(parse_level(text), (LevelFilter::INFO, true), "{text:?}");
@@ -49,7 +49,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_level_is_info_and_known_as_none() {
+    fn invalid_rust_log_falls_back_to_info() {
         for text in ["loud", "relay=debug", "info,hyper=warn", "9"] {
             assert_eq!(parse_level(Some(text)), (LevelFilter::INFO, false), "{text}");
         }

@@ -77,7 +77,7 @@ pub struct Metric<'a> {
     /// How much.
     pub value: u64,
     /// The name and the value of its dimension.
-    pub by: (&'static str, &'a str),
+    pub dimension: (&'static str, &'a str),
 }
 
 /// Whose matter a refusal is.
@@ -106,39 +106,39 @@ pub const fn refusal_cause(code: ErrorCode) -> &'static str {
 
 /// What is counted and measured of a signal.
 #[must_use]
-pub fn metrics_of<'a>(signal: &'a DeliveryEvent<'_>) -> Vec<Metric<'a>> {
-    let by_direction = (DIRECTION, signal.direction.as_str());
+pub fn metrics_of<'a>(event: &'a DeliveryEvent<'_>) -> Vec<Metric<'a>> {
+    let by_direction = (DIRECTION, event.direction.as_str());
     let mut metrics = Vec::new();
-    let mut add = |name, unit, value, by| metrics.push(Metric { name, unit, value, by });
-    let mut count = |name, by| add(name, Unit::Count, 1, by);
-    if signal.place == Stage::Request
-        && matches!(signal.became, EventOutcome::Queued | EventOutcome::Delivered | EventOutcome::Duplicate)
+    let mut add = |name, unit, value, dimension| metrics.push(Metric { name, unit, value, dimension });
+    let mut count = |name, dimension| add(name, Unit::Count, 1, dimension);
+    if event.stage == Stage::Request
+        && matches!(event.outcome, EventOutcome::Queued | EventOutcome::Delivered | EventOutcome::Duplicate)
     {
         count(ACCEPTED, by_direction);
     }
-    match signal.became {
-        EventOutcome::Refused => count(REFUSED, (CAUSE, signal.code.map_or(RELAY, refusal_cause))),
-        EventOutcome::Rejected | EventOutcome::Dead => count(DEAD, by_direction),
+    match event.outcome {
+        EventOutcome::Refused => count(REFUSED, (CAUSE, event.code.map_or(RELAY, refusal_cause))),
+        EventOutcome::Rejected | EventOutcome::DeadLettered => count(DEAD, by_direction),
         EventOutcome::Delivered => count(DELIVERED, by_direction),
         EventOutcome::Duplicate => count(DUPLICATE, by_direction),
         EventOutcome::Retried => count(RETRIED, by_direction),
         EventOutcome::Held => count(HELD, by_direction),
         // It was tried while its caller waited, and is tried again by a worker.
-        EventOutcome::Queued if signal.tally.calls > 0 => count(RETRIED, by_direction),
-        EventOutcome::Queued | EventOutcome::Ignored | EventOutcome::Test | EventOutcome::Waits => {}
+        EventOutcome::Queued if event.stats.calls > 0 => count(RETRIED, by_direction),
+        EventOutcome::Queued | EventOutcome::Ignored | EventOutcome::Test | EventOutcome::Waiting => {}
     }
-    if signal.code == Some(ErrorCode::LoopsKeyRejected)
-        || signal.reason.is_some_and(|reason| reason.code == ReasonCode::LoopsKeyRejected)
+    if event.code == Some(ErrorCode::LoopsKeyRejected)
+        || event.reason.is_some_and(|reason| reason.code == ReasonCode::LoopsKeyRejected)
     {
         count(LOOPS_KEY_REFUSED, by_direction);
     }
-    if let Some(age) = signal.age {
+    if let Some(age) = event.age {
         add(AGE_MS, Unit::Milliseconds, milliseconds(age), by_direction);
     }
-    if let Some(time) = signal.tally.far_end {
-        add(DESTINATION_MS, Unit::Milliseconds, milliseconds(time), by_direction);
+    if let Some(duration) = event.stats.last_call_duration {
+        add(DESTINATION_MS, Unit::Milliseconds, milliseconds(duration), by_direction);
     }
-    if let Some(pool) = &signal.tally.pool {
+    if let Some(pool) = &event.stats.pool {
         add(POOL_USED, Unit::Percent, pool.used_percent, by_direction);
         add(SUBMISSIONS, Unit::Count, pool.submissions, (WEBHOOK, &pool.webhook));
     }
@@ -154,47 +154,47 @@ mod tests {
     use super::*;
     use crate::telemetry::event::{CallStats, PoolUsageSample};
 
-    fn names(signal: &DeliveryEvent<'_>) -> Vec<&'static str> {
-        metrics_of(signal).iter().map(|metric| metric.name).collect()
+    fn names(event: &DeliveryEvent<'_>) -> Vec<&'static str> {
+        metrics_of(event).iter().map(|metric| metric.name).collect()
     }
 
-    fn at_the_door(became: EventOutcome) -> DeliveryEvent<'static> {
-        DeliveryEvent::new(Direction::ClayToLoops, Stage::Request, became, "contact_1")
-    }
-
-    #[test]
-    fn a_row_that_loops_took_at_once_is_accepted_and_delivered_with_its_latency() {
-        let tally = CallStats { calls: 1, far_end: Some(Duration::from_millis(7)), ..CallStats::default() };
-        let signal = DeliveryEvent { tally, ..at_the_door(EventOutcome::Delivered) };
-        assert_eq!(names(&signal), [ACCEPTED, DELIVERED, DESTINATION_MS]);
-        assert_eq!(metrics_of(&signal)[2].value, 7);
+    fn request_event(outcome: EventOutcome) -> DeliveryEvent<'static> {
+        DeliveryEvent::new(Direction::ClayToLoops, Stage::Request, outcome, "contact_1")
     }
 
     #[test]
-    fn a_refusal_counts_by_whose_matter_it_is() {
-        let refused = |code| DeliveryEvent { code: Some(code), ..at_the_door(EventOutcome::Refused) };
-        let by = |code| (CAUSE, refusal_cause(code));
-        assert_eq!(by(ErrorCode::InvalidSignature), (CAUSE, "signature"));
-        assert_eq!(by(ErrorCode::InvalidField), (CAUSE, "request"));
-        assert_eq!(metrics_of(&refused(ErrorCode::InvalidToken))[0].by, (CAUSE, "token"));
+    fn synchronous_delivery_emits_accepted_delivered_and_latency() {
+        let stats = CallStats { calls: 1, last_call_duration: Some(Duration::from_millis(7)), ..CallStats::default() };
+        let event = DeliveryEvent { stats, ..request_event(EventOutcome::Delivered) };
+        assert_eq!(names(&event), [ACCEPTED, DELIVERED, DESTINATION_MS]);
+        assert_eq!(metrics_of(&event)[2].value, 7);
+    }
+
+    #[test]
+    fn refused_request_is_counted_by_cause() {
+        let refused = |code| DeliveryEvent { code: Some(code), ..request_event(EventOutcome::Refused) };
+        let dimension = |code| (CAUSE, refusal_cause(code));
+        assert_eq!(dimension(ErrorCode::InvalidSignature), (CAUSE, "signature"));
+        assert_eq!(dimension(ErrorCode::InvalidField), (CAUSE, "request"));
+        assert_eq!(metrics_of(&refused(ErrorCode::InvalidToken))[0].dimension, (CAUSE, "token"));
         assert_eq!(names(&refused(ErrorCode::LoopsKeyRejected)), [REFUSED, LOOPS_KEY_REFUSED]);
     }
 
     #[test]
-    fn what_is_not_wanted_is_told_and_not_counted() {
-        assert!(names(&at_the_door(EventOutcome::Ignored)).is_empty());
+    fn ignored_event_emits_no_metric() {
+        assert!(names(&request_event(EventOutcome::Ignored)).is_empty());
     }
 
     #[test]
-    fn a_pool_is_measured_as_a_whole_and_by_the_webhook_that_took_the_row() {
+    fn pool_metrics_have_pool_usage_and_webhook_submissions() {
         let pool = PoolUsageSample { webhook: "ab".to_owned(), submissions: 40_000, used_percent: 80 };
-        let tally = CallStats { pool: Some(pool), ..CallStats::default() };
-        let signal = DeliveryEvent { tally, ..at_the_door(EventOutcome::Delivered) };
-        let measured = metrics_of(&signal);
+        let stats = CallStats { pool: Some(pool), ..CallStats::default() };
+        let event = DeliveryEvent { stats, ..request_event(EventOutcome::Delivered) };
+        let metrics = metrics_of(&event);
         assert_eq!(
-            (measured[2].name, measured[2].value, measured[2].by),
+            (metrics[2].name, metrics[2].value, metrics[2].dimension),
             (POOL_USED, 80, (DIRECTION, "clay-to-loops"))
         );
-        assert_eq!((measured[3].name, measured[3].value, measured[3].by), (SUBMISSIONS, 40_000, (WEBHOOK, "ab")));
+        assert_eq!((metrics[3].name, metrics[3].value, metrics[3].dimension), (SUBMISSIONS, 40_000, (WEBHOOK, "ab")));
     }
 }

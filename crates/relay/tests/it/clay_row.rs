@@ -16,167 +16,183 @@ use relay_core::secret::{RelayTokens, SecretString};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::destinations::{FakeLoops, asking, saying, status};
-use crate::fake_store::FakeLane;
-use crate::harness::{FakePace, FakeSecrets, Still, because, now};
+use crate::destinations::{FakeLoops, reply, reply_with_body, reply_with_retry_after};
+use crate::fake_store::FakeFastPath;
+use crate::harness::{FakeRateLimiter, FakeSecrets, FixedClock, now, reason_with_status};
 
-const TAKEN: &str = r#"{"success":true,"id":"c1"}"#;
+const LOOPS_SUCCESS: &str = r#"{"success":true,"id":"c1"}"#;
 
-type Handler = ClayRowHandler<FakeSecrets<ClayToLoopsSecret>, FakeLoops, FakeLane, FakePace, Still>;
+type Handler = ClayRowHandler<FakeSecrets<ClayToLoopsSecret>, FakeLoops, FakeFastPath, FakeRateLimiter, FixedClock>;
 
 fn secret(key: &str) -> ClayToLoopsSecret {
     ClayToLoopsSecret { api_key: Some(SecretString::from(key)), tokens: RelayTokens::new(["token"]) }
 }
 
-fn handler(lane: FakeLane, loops: FakeLoops) -> Handler {
+fn handler(fast_path: FakeFastPath, loops: FakeLoops) -> Handler {
     ClayRowHandler {
-        secrets: FakeSecrets::of(secret("key")),
+        secrets: FakeSecrets::new(secret("key")),
         loops,
-        lane,
-        pace: FakePace::default(),
-        ambient: Still::default(),
+        fast_path,
+        limiter: FakeRateLimiter::default(),
+        clock: FixedClock::default(),
         contact_source: None,
-        properties: SchemaCache::disabled(),
+        schema: SchemaCache::disabled(),
     }
 }
 
-fn always(answer: DestinationResponse) -> FakeLoops {
-    FakeLoops::new(move |_, _| answer.clone())
+fn always_replying(response: DestinationResponse) -> FakeLoops {
+    FakeLoops::new(move |_, _| response.clone())
 }
 
-fn free() -> FakeLane {
-    FakeLane::admitting(Admission::Direct)
+fn unlocked() -> FakeFastPath {
+    FakeFastPath::admitting(Admission::SendNow)
 }
 
-async fn event(handler: &Handler, prefer: &str) -> (Response<Bytes>, Value) {
+async fn post_event(handler: &Handler, prefer: &str) -> (Response<Bytes>, Value) {
     let request = Request::post("/api/v1/events/send")
         .header("authorization", "Bearer token")
         .header("prefer", prefer)
         .body(Bytes::from_static(br#"{"email":"ada@example.com","eventName":"signup"}"#))
         .unwrap();
     let response = handler.handle(RowKind::Event, request).await;
-    let told = serde_json::from_slice(response.body()).unwrap();
-    (response, told)
+    let json = serde_json::from_slice(response.body()).unwrap();
+    (response, json)
 }
 
-fn is_to_be_run_again((response, told): &(Response<Bytes>, Value)) {
-    assert_eq!((response.status().as_u16(), told["code"].as_str()), (429, Some("unavailable")));
+fn assert_unavailable((response, json): &(Response<Bytes>, Value)) {
+    assert_eq!((response.status().as_u16(), json["code"].as_str()), (429, Some("unavailable")));
     assert_eq!(response.headers()["retry-after"], "1");
 }
 
 /// Every answer that should pass, and why it is not delivered.
-fn passing() -> Vec<(DestinationResponse, Reason)> {
-    let answers =
-        [302, 408, 425, 500, 503].map(|answered| (status(answered), because(ReasonCode::DestinationFailed, answered)));
-    let nothing = DestinationResponse::without_response(CallOutcome::Unreachable);
-    answers.into_iter().chain([(nothing, Reason::without_status(ReasonCode::Unreachable))]).collect()
+fn transient_responses() -> Vec<(DestinationResponse, Reason)> {
+    let responses = [302, 408, 425, 500, 503]
+        .map(|http_status| (reply(http_status), reason_with_status(ReasonCode::DestinationFailed, http_status)));
+    let unreachable = DestinationResponse::without_response(CallOutcome::Unreachable);
+    responses.into_iter().chain([(unreachable, Reason::without_status(ReasonCode::Unreachable))]).collect()
 }
 
 #[tokio::test]
-async fn what_loops_takes_is_answered_with_its_own_words_and_recorded() {
-    let handler = handler(free(), always(saying(200, TAKEN)));
-    let (response, _) = event(&handler, "").await;
-    assert_eq!((response.status().as_u16(), response.body().as_ref()), (200, TAKEN.as_bytes()));
-    assert_eq!(handler.lane.ends(), [FastPathResult::Delivered]);
+async fn delivered_row_returns_loops_body_and_is_recorded() {
+    let handler = handler(unlocked(), always_replying(reply_with_body(200, LOOPS_SUCCESS)));
+    let (response, _) = post_event(&handler, "").await;
+    assert_eq!((response.status().as_u16(), response.body().as_ref()), (200, LOOPS_SUCCESS.as_bytes()));
+    assert_eq!(handler.fast_path.results(), [FastPathResult::Delivered]);
     assert_eq!(handler.loops.calls()[0].api_key, "key");
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_should_pass_is_tried_twice_with_one_key_and_then_stored() {
-    for (answer, reason) in passing() {
-        let handler = handler(free(), always(answer));
-        let (response, told) = event(&handler, "").await;
-        assert_eq!((response.status().as_u16(), told["status"].as_str()), (202, Some("queued")));
+async fn transient_failure_is_tried_twice_with_one_key_then_queued() {
+    for (response, reason) in transient_responses() {
+        let handler = handler(unlocked(), always_replying(response));
+        let (response, json) = post_event(&handler, "").await;
+        assert_eq!((response.status().as_u16(), json["status"].as_str()), (202, Some("queued")));
         let calls = handler.loops.calls();
         assert_eq!(calls.len(), 2, "{reason:?}");
-        assert_eq!(calls[0].cargo, calls[1].cargo);
-        assert!(matches!(calls[0].cargo, DeliveryKind::LoopsEvent { .. }));
+        assert_eq!(calls[0].kind, calls[1].kind);
+        assert!(matches!(calls[0].kind, DeliveryKind::LoopsEvent { .. }));
         // Two attempts: at most four seconds, with a chance of one half two and a half.
-        let at = now() + Duration::from_millis(2500);
-        assert_eq!(handler.lane.ends(), [FastPathResult::Deferred { attempts: 2, at, reason, firm: false }]);
+        let retry_at = now() + Duration::from_millis(2500);
+        assert_eq!(
+            handler.fast_path.results(),
+            [FastPathResult::Deferred { attempts: 2, retry_at, reason, no_early_retry: false }]
+        );
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_second_try_may_succeed() {
-    for (answer, reason) in passing() {
-        let loops = FakeLoops::new(move |_, calls| if calls == 0 { answer.clone() } else { saying(200, TAKEN) });
-        let handler = handler(free(), loops);
-        assert_eq!(event(&handler, "").await.0.status(), 200, "{reason:?}");
-        assert_eq!(handler.lane.ends(), [FastPathResult::Delivered]);
+async fn transient_failure_succeeds_on_second_try() {
+    for (response, reason) in transient_responses() {
+        let loops = FakeLoops::new(
+            move |_, calls| if calls == 0 { response.clone() } else { reply_with_body(200, LOOPS_SUCCESS) },
+        );
+        let handler = handler(unlocked(), loops);
+        assert_eq!(post_event(&handler, "").await.0.status(), 200, "{reason:?}");
+        assert_eq!(handler.fast_path.results(), [FastPathResult::Delivered]);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_loops_that_hangs_is_given_up_within_the_callers_time() {
-    let (began, handler) = (Instant::now(), handler(free(), FakeLoops::hanging()));
-    assert_eq!(event(&handler, "").await.0.status(), 202);
+async fn hanging_loops_is_queued_within_the_caller_deadline() {
+    let (started_at, handler) = (Instant::now(), handler(unlocked(), FakeLoops::never_replying()));
+    assert_eq!(post_event(&handler, "").await.0.status(), 202);
     assert_eq!(handler.loops.calls().len(), 2);
-    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    assert!(started_at.elapsed() < Duration::from_secs(10), "{:?}", started_at.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_asks_for_longer_than_the_caller_waits_gets_the_row_from_the_queue_then() {
-    for (asked, wait) in [(30, 30), (90_000, 3600)] {
-        let (began, handler) = (Instant::now(), handler(free(), always(asking(503, asked))));
-        assert_eq!(event(&handler, "").await.0.status(), 202);
-        assert!(began.elapsed() < Duration::from_secs(1));
-        let (at, reason) = (now() + Duration::from_secs(wait), because(ReasonCode::DestinationFailed, 503));
-        assert_eq!(handler.lane.ends(), [FastPathResult::Deferred { attempts: 1, at, reason, firm: true }]);
+async fn long_retry_after_defers_the_row_to_the_queue() {
+    for (retry_after, delay) in [(30, 30), (90_000, 3600)] {
+        let (started_at, handler) =
+            (Instant::now(), handler(unlocked(), always_replying(reply_with_retry_after(503, retry_after))));
+        assert_eq!(post_event(&handler, "").await.0.status(), 202);
+        assert!(started_at.elapsed() < Duration::from_secs(1));
+        let (retry_at, reason) =
+            (now() + Duration::from_secs(delay), reason_with_status(ReasonCode::DestinationFailed, 503));
+        assert_eq!(
+            handler.fast_path.results(),
+            [FastPathResult::Deferred { attempts: 1, retry_at, reason, no_early_retry: true }]
+        );
     }
 }
 
 #[tokio::test]
-async fn a_409_on_an_event_is_a_duplicate() {
-    let handler = handler(free(), always(status(409)));
-    let (response, told) = event(&handler, "").await;
-    assert_eq!((response.status().as_u16(), told), (200, json!({"success": true, "duplicate": true})));
-    assert_eq!(handler.lane.ends(), [FastPathResult::Delivered]);
+async fn event_answered_409_is_duplicate() {
+    let handler = handler(unlocked(), always_replying(reply(409)));
+    let (response, json) = post_event(&handler, "").await;
+    assert_eq!((response.status().as_u16(), json), (200, json!({"success": true, "duplicate": true})));
+    assert_eq!(handler.fast_path.results(), [FastPathResult::Delivered]);
 }
 
 #[tokio::test]
-async fn a_refusal_is_passed_on_and_nothing_is_kept() {
-    for (answered, told_as) in [(400, 400), (402, 400), (403, 400), (404, 404), (410, 400), (413, 400), (422, 422)] {
-        let handler = handler(free(), always(saying(answered, r#"{"success":false,"message":"Because."}"#)));
-        let (response, told) = event(&handler, "").await;
-        assert_eq!((response.status().as_u16(), told["code"].as_str()), (told_as, Some("loops_rejected")));
-        assert_eq!(told["message"], "Because.");
-        assert_eq!((handler.lane.ends(), handler.loops.calls().len()), (vec![FastPathResult::Rejected], 1));
+async fn loops_rejection_is_passed_on_and_not_stored() {
+    for (http_status, expected_status) in
+        [(400, 400), (402, 400), (403, 400), (404, 404), (410, 400), (413, 400), (422, 422)]
+    {
+        let handler = handler(
+            unlocked(),
+            always_replying(reply_with_body(http_status, r#"{"success":false,"message":"Because."}"#)),
+        );
+        let (response, json) = post_event(&handler, "").await;
+        assert_eq!((response.status().as_u16(), json["code"].as_str()), (expected_status, Some("loops_rejected")));
+        assert_eq!(json["message"], "Because.");
+        assert_eq!((handler.fast_path.results(), handler.loops.calls().len()), (vec![FastPathResult::Rejected], 1));
     }
 }
 
 #[tokio::test]
-async fn a_key_that_is_read_again_and_new_makes_the_second_call_succeed() {
-    let loops = FakeLoops::new(|call, _| if call.api_key == "new" { saying(200, TAKEN) } else { status(401) });
-    let mut handler = handler(free(), loops);
-    handler.secrets = FakeSecrets::changing(secret("old"), secret("new"));
-    assert_eq!(event(&handler, "").await.0.status(), 200);
-    assert_eq!((handler.loops.calls().len(), handler.secrets.rereads()), (2, 1));
+async fn rotated_key_succeeds_on_second_call() {
+    let loops =
+        FakeLoops::new(|call, _| if call.api_key == "new" { reply_with_body(200, LOOPS_SUCCESS) } else { reply(401) });
+    let mut handler = handler(unlocked(), loops);
+    handler.secrets = FakeSecrets::rotating(secret("old"), secret("new"));
+    assert_eq!(post_event(&handler, "").await.0.status(), 200);
+    assert_eq!((handler.loops.calls().len(), handler.secrets.refreshes()), (2, 1));
 }
 
 #[tokio::test]
-async fn a_key_that_is_refused_twice_is_named() {
-    let handler = handler(free(), always(status(401)));
-    let (response, told) = event(&handler, "").await;
-    assert_eq!((response.status().as_u16(), told["code"].as_str()), (502, Some("loops_key_rejected")));
-    assert!(told["message"].as_str().unwrap().contains("the document's LoopsApiKey"), "{told}");
-    assert_eq!((handler.loops.calls().len(), handler.lane.ends()), (2, vec![FastPathResult::Rejected]));
+async fn twice_unauthorized_key_is_named_in_the_error() {
+    let handler = handler(unlocked(), always_replying(reply(401)));
+    let (response, json) = post_event(&handler, "").await;
+    assert_eq!((response.status().as_u16(), json["code"].as_str()), (502, Some("loops_key_rejected")));
+    assert!(json["message"].as_str().unwrap().contains("the document's LoopsApiKey"), "{json}");
+    assert_eq!((handler.loops.calls().len(), handler.fast_path.results()), (2, vec![FastPathResult::Rejected]));
 }
 
 #[tokio::test]
-async fn a_row_that_finds_no_room_or_may_wait_is_stored_untried() {
-    let mut full = handler(FakeLane::admitting(Admission::Queued), always(status(200)));
-    full.pace = FakePace::full();
-    let async_wanted = handler(FakeLane::admitting(Admission::Queued), always(status(200)));
-    for (handler, prefer) in [(full, ""), (async_wanted, "respond-async")] {
-        assert_eq!(event(&handler, prefer).await.0.status(), 202);
-        assert_eq!(handler.lane.wishes(), [DeliveryMode::Async]);
+async fn rate_limited_or_async_row_is_queued_without_a_call() {
+    let mut exhausted = handler(FakeFastPath::admitting(Admission::Queued), always_replying(reply(200)));
+    exhausted.limiter = FakeRateLimiter::exhausted();
+    let async_preferred = handler(FakeFastPath::admitting(Admission::Queued), always_replying(reply(200)));
+    for (handler, prefer) in [(exhausted, ""), (async_preferred, "respond-async")] {
+        assert_eq!(post_event(&handler, prefer).await.0.status(), 202);
+        assert_eq!(handler.fast_path.modes(), [DeliveryMode::Async]);
         assert!(handler.loops.calls().is_empty());
     }
 }
 
 #[tokio::test]
-async fn only_a_preference_of_its_own_is_one_for_an_answer_at_once() {
+async fn only_a_separate_respond_async_preference_queues_the_row() {
     for (prefer, stored) in [
         ("wait=10, respond-async", true),
         ("Respond-Async; x=1", true),
@@ -186,116 +202,134 @@ async fn only_a_preference_of_its_own_is_one_for_an_answer_at_once() {
         ("respond-asynchronously", false),
         ("", false),
     ] {
-        let handler = handler(free(), always(saying(200, TAKEN)));
-        event(&handler, prefer).await;
-        assert_eq!(handler.lane.wishes(), [if stored { DeliveryMode::Async } else { DeliveryMode::Sync }], "{prefer}");
+        let handler = handler(unlocked(), always_replying(reply_with_body(200, LOOPS_SUCCESS)));
+        post_event(&handler, prefer).await;
+        assert_eq!(
+            handler.fast_path.modes(),
+            [if stored { DeliveryMode::Async } else { DeliveryMode::Sync }],
+            "{prefer}"
+        );
     }
 }
 
 #[tokio::test]
-async fn an_event_with_two_keys_is_refused_and_a_contact_has_none() {
+async fn event_with_two_idempotency_keys_is_rejected() {
     for (kind, status) in [(RowKind::Event, 400), (RowKind::Contact, 200)] {
-        let handler = handler(free(), always(saying(200, TAKEN)));
+        let handler = handler(unlocked(), always_replying(reply_with_body(200, LOOPS_SUCCESS)));
         let request = Request::post("/").header("authorization", "Bearer token");
         let request = request.header("idempotency-key", "one").header("Idempotency-Key", "other");
         let body = Bytes::from_static(br#"{"email":"ada@example.com","eventName":"signup"}"#);
         let response = handler.handle(kind, request.body(body).unwrap()).await;
         assert_eq!(response.status(), status);
-        let told: Value = serde_json::from_slice(response.body()).unwrap();
-        let named = (told["code"].as_str(), told["field"].as_str());
+        let json: Value = serde_json::from_slice(response.body()).unwrap();
+        let named = (json["code"].as_str(), json["field"].as_str());
         let expected = (Some("invalid_option"), Some("Idempotency-Key"));
         assert_eq!(named, if status == 400 { expected } else { (None, None) });
     }
 }
 
 #[tokio::test]
-async fn a_row_goes_directly_where_the_store_can_be_read_but_not_written() {
-    for (answer, status) in [(saying(200, TAKEN), 200), (status(409), 200), (status(422), 422), (status(401), 502)] {
-        let handler = handler(FakeLane::unwritable(Some(Admission::Direct)), always(answer));
-        assert_eq!(event(&handler, "").await.0.status(), status);
+async fn unwritable_store_still_sends_row_synchronously() {
+    for (response, status) in
+        [(reply_with_body(200, LOOPS_SUCCESS), 200), (reply(409), 200), (reply(422), 422), (reply(401), 502)]
+    {
+        let handler = handler(FakeFastPath::unwritable(Some(Admission::SendNow)), always_replying(response));
+        assert_eq!(post_event(&handler, "").await.0.status(), status);
         assert!(!handler.loops.calls().is_empty());
     }
 }
 
 #[tokio::test]
-async fn a_row_does_not_overtake_an_older_one_where_the_store_cannot_be_written() {
-    for unstored in [Some(Admission::InFlight), None] {
-        let handler = handler(FakeLane::unwritable(unstored), always(saying(200, TAKEN)));
-        is_to_be_run_again(&event(&handler, "").await);
+async fn unwritable_store_does_not_let_row_overtake_older_one() {
+    for unrecorded_admission in [Some(Admission::InFlight), None] {
+        let handler = handler(
+            FakeFastPath::unwritable(unrecorded_admission),
+            always_replying(reply_with_body(200, LOOPS_SUCCESS)),
+        );
+        assert_unavailable(&post_event(&handler, "").await);
         assert!(handler.loops.calls().is_empty());
     }
 }
 
 #[tokio::test]
-async fn a_row_that_was_stored_without_an_answer_is_answered_as_what_has_become_of_it_and_not_sent() {
+async fn row_stored_despite_lost_response_is_not_sent_again() {
     let expected = [(Admission::AlreadyDelivered, 200), (Admission::Queued, 202)];
-    for (unstored, status) in expected {
-        let handler = handler(FakeLane::unwritable(Some(unstored)), always(saying(200, TAKEN)));
+    for (unrecorded_admission, status) in expected {
+        let handler = handler(
+            FakeFastPath::unwritable(Some(unrecorded_admission)),
+            always_replying(reply_with_body(200, LOOPS_SUCCESS)),
+        );
         for (kind, path) in [(RowKind::Event, "/api/v1/events/send"), (RowKind::Contact, "/api/v1/contacts/update")] {
             let request = Request::post(path).header("authorization", "Bearer token");
             let body = Bytes::from_static(br#"{"email":"ada@example.com","eventName":"signup"}"#);
             let response = handler.handle(kind, request.body(body).unwrap()).await;
-            let told: Value = serde_json::from_slice(response.body()).unwrap();
-            assert_eq!((response.status().as_u16(), &told["success"]), (status, &Value::Bool(true)), "{told}");
+            let json: Value = serde_json::from_slice(response.body()).unwrap();
+            assert_eq!((response.status().as_u16(), &json["success"]), (status, &Value::Bool(true)), "{json}");
         }
         assert!(handler.loops.calls().is_empty());
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_row_that_can_be_neither_sent_nor_stored_is_to_be_run_again() {
-    let lane = || FakeLane::unwritable(Some(Admission::Direct));
-    for loops in [always(status(503)), always(status(429)), always(asking(429, 60)), FakeLoops::hanging()] {
-        is_to_be_run_again(&event(&handler(lane(), loops), "").await);
+async fn row_neither_sent_nor_stored_is_unavailable() {
+    let fast_path = || FakeFastPath::unwritable(Some(Admission::SendNow));
+    for loops in [
+        always_replying(reply(503)),
+        always_replying(reply(429)),
+        always_replying(reply_with_retry_after(429, 60)),
+        FakeLoops::never_replying(),
+    ] {
+        assert_unavailable(&post_event(&handler(fast_path(), loops), "").await);
     }
-    let mut full = handler(lane(), always(saying(200, TAKEN)));
-    full.pace = FakePace::full();
-    is_to_be_run_again(&event(&full, "").await);
+    let mut exhausted = handler(fast_path(), always_replying(reply_with_body(200, LOOPS_SUCCESS)));
+    exhausted.limiter = FakeRateLimiter::exhausted();
+    assert_unavailable(&post_event(&exhausted, "").await);
     // The lane was to be had, and the store broke after that.
-    let breaking = handler(FakeLane::breaking(), always(status(503)));
-    is_to_be_run_again(&event(&breaking, "").await);
+    let failing_on_complete = handler(FakeFastPath::failing_on_complete(), always_replying(reply(503)));
+    assert_unavailable(&post_event(&failing_on_complete, "").await);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_turn_that_is_over_when_the_row_has_its_lane_is_taken_anew_or_the_row_is_stored() {
-    for (turns, status, calls) in [(2, 200, 1), (1, 202, 0)] {
-        let mut late = handler(free(), always(saying(200, TAKEN)));
-        late.lane.takes = Duration::from_secs(1);
-        late.pace = FakePace::with_turns(turns);
-        assert_eq!(event(&late, "").await.0.status(), status);
-        assert_eq!((late.pace.taken(), late.loops.calls().len()), (turns, calls));
+async fn expired_permit_is_reacquired_or_row_is_queued() {
+    for (permits, status, calls) in [(2, 200, 1), (1, 202, 0)] {
+        let mut slow = handler(unlocked(), always_replying(reply_with_body(200, LOOPS_SUCCESS)));
+        slow.fast_path.delay = Duration::from_secs(1);
+        slow.limiter = FakeRateLimiter::with_permits(permits);
+        assert_eq!(post_event(&slow, "").await.0.status(), status);
+        assert_eq!((slow.limiter.permits_taken(), slow.loops.calls().len()), (permits, calls));
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_row_whose_callers_time_is_up_when_it_has_its_lane_is_stored_and_not_sent() {
-    for (late, status, calls) in [(8_900, 200, 1), (9_100, 202, 0), (20_000, 202, 0)] {
-        let mut handler = handler(free(), always(saying(200, TAKEN)));
-        handler.lane.takes = Duration::from_millis(late);
-        assert_eq!(event(&handler, "").await.0.status(), status, "{late}");
-        assert_eq!(handler.loops.calls().len(), calls, "{late}");
+async fn row_admitted_after_the_deadline_is_queued_and_not_sent() {
+    for (delay, status, calls) in [(8_900, 200, 1), (9_100, 202, 0), (20_000, 202, 0)] {
+        let mut handler = handler(unlocked(), always_replying(reply_with_body(200, LOOPS_SUCCESS)));
+        handler.fast_path.delay = Duration::from_millis(delay);
+        assert_eq!(post_event(&handler, "").await.0.status(), status, "{delay}");
+        assert_eq!(handler.loops.calls().len(), calls, "{delay}");
     }
 }
 
 #[tokio::test]
-async fn a_row_that_loops_took_is_taken_even_if_that_cannot_be_recorded() {
-    let handler = handler(FakeLane::breaking(), always(saying(200, TAKEN)));
-    assert_eq!(event(&handler, "").await.0.status(), 200);
+async fn delivered_but_unrecorded_row_is_reported_delivered() {
+    let handler = handler(FakeFastPath::failing_on_complete(), always_replying(reply_with_body(200, LOOPS_SUCCESS)));
+    assert_eq!(post_event(&handler, "").await.0.status(), 200);
 }
 
 #[tokio::test]
-async fn without_the_relays_secret_a_row_is_to_be_run_again() {
-    let mut handler = handler(free(), always(saying(200, TAKEN)));
-    handler.secrets = FakeSecrets::unreadable();
-    is_to_be_run_again(&event(&handler, "").await);
+async fn unavailable_relay_secret_makes_row_unavailable() {
+    let mut handler = handler(unlocked(), always_replying(reply_with_body(200, LOOPS_SUCCESS)));
+    handler.secrets = FakeSecrets::unavailable();
+    assert_unavailable(&post_event(&handler, "").await);
     assert!(handler.loops.calls().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_row_whose_twin_is_being_sent_waits_for_it_no_longer_than_its_caller() {
-    let began = Instant::now();
-    let handler = handler(FakeLane::admitting(Admission::InFlight), always(saying(200, TAKEN)));
-    is_to_be_run_again(&event(&handler, "").await);
-    assert!(began.elapsed() < Duration::from_secs(12));
+async fn row_with_duplicate_in_flight_waits_until_the_deadline() {
+    let started_at = Instant::now();
+    let handler =
+        handler(FakeFastPath::admitting(Admission::InFlight), always_replying(reply_with_body(200, LOOPS_SUCCESS)));
+    assert_unavailable(&post_event(&handler, "").await);
+    assert!(started_at.elapsed() < Duration::from_secs(12));
     assert!(handler.loops.calls().is_empty());
 }

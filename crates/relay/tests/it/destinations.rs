@@ -6,33 +6,33 @@ use std::time::Duration;
 use bytes::Bytes;
 use relay::destination::clay::ClayClient;
 use relay::destination::http_client::DestinationResponse;
-use relay::destination::loops::{LoopsApi, LoopsCall};
+use relay::destination::loops::{LoopsClient, LoopsRequest};
 use relay_core::delivery::{DeliveryId, DeliveryKind};
 use relay_core::policy::response::CallOutcome;
 use relay_core::secret::{ExposeSecret as _, SecretString};
 use relay_core::webhook::route::ClayWebhook;
 
 /// An answer with this status.
-pub(crate) fn status(status: u16) -> DestinationResponse {
-    DestinationResponse::without_response(CallOutcome::Answered(status))
+pub(crate) fn reply(status: u16) -> DestinationResponse {
+    DestinationResponse::without_response(CallOutcome::Responded(status))
 }
 
 /// An answer with this status, after which the far end wants to be left alone for that long.
-pub(crate) fn asking(answered: u16, seconds: u64) -> DestinationResponse {
-    DestinationResponse { retry_after: Some(Duration::from_secs(seconds)), ..status(answered) }
+pub(crate) fn reply_with_retry_after(status: u16, seconds: u64) -> DestinationResponse {
+    DestinationResponse { retry_after: Some(Duration::from_secs(seconds)), ..reply(status) }
 }
 
 /// An answer with this status and body.
-pub(crate) fn saying(answered: u16, body: &'static str) -> DestinationResponse {
-    DestinationResponse { body: Bytes::from_static(body.as_bytes()), ..status(answered) }
+pub(crate) fn reply_with_body(status: u16, body: &'static str) -> DestinationResponse {
+    DestinationResponse { body: Bytes::from_static(body.as_bytes()), ..reply(status) }
 }
 
 /// What is asked, and how often something was asked before, make the answer.
-type Answers<Q> = Box<dyn Fn(&Q, usize) -> DestinationResponse + Send + Sync>;
+type Replies<Q> = Box<dyn Fn(&Q, usize) -> DestinationResponse + Send + Sync>;
 
 /// A post to Clay.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Post {
+pub(crate) struct RecordedPost {
     pub(crate) url: String,
     pub(crate) token: Option<String>,
     pub(crate) row: Bytes,
@@ -40,24 +40,24 @@ pub(crate) struct Post {
 
 /// Clay.
 pub(crate) struct FakeClay {
-    answers: Answers<Post>,
-    posts: Mutex<Vec<Post>>,
+    replies: Replies<RecordedPost>,
+    posts: Mutex<Vec<RecordedPost>>,
 }
 
 impl FakeClay {
     /// One that answers so.
-    pub(crate) fn new(answers: impl Fn(&Post, usize) -> DestinationResponse + Send + Sync + 'static) -> Self {
-        Self { answers: Box::new(answers), posts: Mutex::default() }
+    pub(crate) fn new(replies: impl Fn(&RecordedPost, usize) -> DestinationResponse + Send + Sync + 'static) -> Self {
+        Self { replies: Box::new(replies), posts: Mutex::default() }
     }
 
     /// What was posted.
-    pub(crate) fn posts(&self) -> Vec<Post> {
+    pub(crate) fn posts(&self) -> Vec<RecordedPost> {
         self.posts.lock().unwrap().clone()
     }
 
     /// The paths that were posted to.
-    pub(crate) fn asked(&self) -> Vec<String> {
-        let name = |post: Post| post.url.rsplit('/').next().unwrap_or_default().to_owned();
+    pub(crate) fn posted_webhooks(&self) -> Vec<String> {
+        let name = |post: RecordedPost| post.url.rsplit('/').next().unwrap_or_default().to_owned();
         self.posts().into_iter().map(name).collect()
     }
 }
@@ -65,18 +65,18 @@ impl FakeClay {
 impl ClayClient for FakeClay {
     async fn post(&self, webhook: &ClayWebhook, _: &DeliveryId, row: Bytes, _: Duration) -> DestinationResponse {
         let token = webhook.auth_token().map(|token| token.expose_secret().to_owned());
-        let post = Post { url: webhook.expose_url().to_owned(), token, row };
+        let post = RecordedPost { url: webhook.expose_url().to_owned(), token, row };
         let mut posts = self.posts.lock().unwrap();
-        let answer = (self.answers)(&post, posts.len());
+        let response = (self.replies)(&post, posts.len());
         posts.push(post);
-        answer
+        response
     }
 }
 
 /// A call to Loops.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Call {
-    pub(crate) cargo: DeliveryKind,
+pub(crate) struct RecordedCall {
+    pub(crate) kind: DeliveryKind,
     pub(crate) api_key: String,
     pub(crate) body: Bytes,
     pub(crate) timeout: Duration,
@@ -84,66 +84,68 @@ pub(crate) struct Call {
 
 /// Loops.
 pub(crate) struct FakeLoops {
-    answers: Answers<Call>,
-    slow: bool,
-    calls: Mutex<Vec<Call>>,
-    list: Box<dyn Fn(usize) -> DestinationResponse + Send + Sync>,
-    lists: Mutex<Vec<String>>,
+    replies: Replies<RecordedCall>,
+    hangs: bool,
+    calls: Mutex<Vec<RecordedCall>>,
+    schema_reply: Box<dyn Fn(usize) -> DestinationResponse + Send + Sync>,
+    schema_requests: Mutex<Vec<String>>,
 }
 
 impl FakeLoops {
     /// One that answers so.
-    pub(crate) fn new(answers: impl Fn(&Call, usize) -> DestinationResponse + Send + Sync + 'static) -> Self {
+    pub(crate) fn new(replies: impl Fn(&RecordedCall, usize) -> DestinationResponse + Send + Sync + 'static) -> Self {
         Self {
-            answers: Box::new(answers),
-            slow: false,
+            replies: Box::new(replies),
+            hangs: false,
             calls: Mutex::default(),
-            list: Box::new(|_| status(404)),
-            lists: Mutex::default(),
+            schema_reply: Box::new(|_| reply(404)),
+            schema_requests: Mutex::default(),
         }
     }
 
     /// One that answers so when it is asked for its properties, for the first time and later.
-    pub(crate) fn listing(list: impl Fn(usize) -> DestinationResponse + Send + Sync + 'static) -> Self {
-        Self { list: Box::new(list), ..Self::new(|_, _| saying(200, r#"{"success":true}"#)) }
+    pub(crate) fn with_schema_reply(
+        schema_reply: impl Fn(usize) -> DestinationResponse + Send + Sync + 'static,
+    ) -> Self {
+        Self { schema_reply: Box::new(schema_reply), ..Self::new(|_, _| reply_with_body(200, r#"{"success":true}"#)) }
     }
 
     /// The keys under which it was asked for its properties.
-    pub(crate) fn lists(&self) -> Vec<String> {
-        self.lists.lock().unwrap().clone()
+    pub(crate) fn schema_requests(&self) -> Vec<String> {
+        self.schema_requests.lock().unwrap().clone()
     }
 
     /// One that never answers in time.
-    pub(crate) fn hanging() -> Self {
-        Self { slow: true, ..Self::new(|_, _| DestinationResponse::without_response(CallOutcome::TimedOut)) }
+    pub(crate) fn never_replying() -> Self {
+        Self { hangs: true, ..Self::new(|_, _| DestinationResponse::without_response(CallOutcome::TimedOut)) }
     }
 
     /// The calls.
-    pub(crate) fn calls(&self) -> Vec<Call> {
+    pub(crate) fn calls(&self) -> Vec<RecordedCall> {
         self.calls.lock().unwrap().clone()
     }
 }
 
-impl LoopsApi for FakeLoops {
-    async fn call(&self, call: LoopsCall<'_>) -> DestinationResponse {
-        let call = Call {
-            cargo: call.cargo.clone(),
+impl LoopsClient for FakeLoops {
+    async fn send(&self, call: LoopsRequest<'_>) -> DestinationResponse {
+        let call = RecordedCall {
+            kind: call.kind.clone(),
             api_key: call.api_key.expose_secret().to_owned(),
             body: call.body.clone(),
             timeout: call.timeout,
         };
-        if self.slow {
+        if self.hangs {
             tokio::time::sleep(call.timeout).await;
         }
         let mut calls = self.calls.lock().unwrap();
-        let answer = (self.answers)(&call, calls.len());
+        let response = (self.replies)(&call, calls.len());
         calls.push(call);
-        answer
+        response
     }
 
-    async fn properties(&self, api_key: &SecretString, _: Duration) -> DestinationResponse {
-        let mut lists = self.lists.lock().unwrap();
-        lists.push(api_key.expose_secret().to_owned());
-        (self.list)(lists.len() - 1)
+    async fn list_contact_properties(&self, api_key: &SecretString, _: Duration) -> DestinationResponse {
+        let mut schema_requests = self.schema_requests.lock().unwrap();
+        schema_requests.push(api_key.expose_secret().to_owned());
+        (self.schema_reply)(schema_requests.len() - 1)
     }
 }

@@ -13,58 +13,58 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 use crate::harness::now;
-use crate::server::{Server, Step, answer};
+use crate::server::{Server, Step, respond};
 
 /// As long as one try of a caller's row.
-const A_TRY: Duration = Duration::from_secs(4);
+const TRY_TIMEOUT: Duration = Duration::from_secs(4);
 /// The kernel drops what reaches a socket with this filter before TCP sees it: nothing is confirmed, nothing is reset.
 const DROP_ALL: [SockFilter; 1] = [SockFilter::new(0x06, 0, 0, 0)];
 
 /// How the connections of a road end that are open.
 #[derive(Debug, Clone, Copy)]
-enum End {
+enum Disconnect {
     /// They are closed, as an end does with who is idle.
     Closed,
     /// They are reset.
     Reset,
     /// They are forgotten, as an address translator does: what is sent arrives nowhere, and nobody says so.
-    Forgotten,
+    SilentlyDropped,
     /// What is sent is confirmed, and goes no further, as with a proxy that hangs.
-    Swallowed,
+    AcknowledgedOnly,
 }
 
 /// A connection that is open: the client's end of the road, and what carries its bytes on.
-type Open = (Socket, JoinHandle<()>);
+type OpenConnection = (Socket, JoinHandle<()>);
 
 /// The road to a server.
 #[derive(Debug)]
-struct Road {
+struct FlakyProxy {
     address: SocketAddr,
-    open: Arc<Mutex<Vec<Open>>>,
+    open: Arc<Mutex<Vec<OpenConnection>>>,
     /// What is kept open for the client's side alone.
-    dead: Mutex<Vec<Socket>>,
+    held_open: Mutex<Vec<Socket>>,
 }
 
-impl Road {
-    async fn to(server: SocketAddr) -> Self {
+impl FlakyProxy {
+    async fn start(server: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let open = Arc::new(Mutex::new(Vec::new()));
         let shared = Arc::clone(&open);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let near = stream.into_std().unwrap();
-                let handle = near.try_clone().unwrap();
-                let mut near = TcpStream::from_std(near).unwrap();
+                let client_side = stream.into_std().unwrap();
+                let handle = client_side.try_clone().unwrap();
+                let mut client_side = TcpStream::from_std(client_side).unwrap();
                 let forwarding = tokio::spawn(async move {
-                    let mut far = TcpStream::connect(server).await.unwrap();
+                    let mut server_side = TcpStream::connect(server).await.unwrap();
                     // However it ends, it has ended.
-                    let _ = copy_bidirectional(&mut near, &mut far).await;
+                    let _ = copy_bidirectional(&mut client_side, &mut server_side).await;
                 });
                 shared.lock().unwrap().push((handle, forwarding));
             }
         });
-        Self { address, open, dead: Mutex::default() }
+        Self { address, open, held_open: Mutex::default() }
     }
 
     fn url(&self) -> String {
@@ -72,28 +72,28 @@ impl Road {
     }
 
     /// Ends every connection that is open; those that are opened from now on are well.
-    async fn end(&self, how: End) {
+    async fn disconnect(&self, kind: Disconnect) {
         let open = std::mem::take(&mut *self.open.lock().unwrap());
         assert!(!open.is_empty(), "there is a connection to end");
         for (socket, forwarding) in open {
-            match how {
+            match kind {
                 // A linger of zero turns the close into a reset.
-                End::Reset => SockRef::from(&socket).set_linger(Some(Duration::ZERO)).unwrap(),
-                End::Forgotten => SockRef::from(&socket).attach_filter(&DROP_ALL).unwrap(),
-                End::Closed | End::Swallowed => {}
+                Disconnect::Reset => SockRef::from(&socket).set_linger(Some(Duration::ZERO)).unwrap(),
+                Disconnect::SilentlyDropped => SockRef::from(&socket).attach_filter(&DROP_ALL).unwrap(),
+                Disconnect::Closed | Disconnect::AcknowledgedOnly => {}
             }
             forwarding.abort();
             // The socket is closed when the last who has it lets it go.
             let _ = forwarding.await;
-            if matches!(how, End::Forgotten | End::Swallowed) {
-                self.dead.lock().unwrap().push(socket);
+            if matches!(kind, Disconnect::SilentlyDropped | Disconnect::AcknowledgedOnly) {
+                self.held_open.lock().unwrap().push(socket);
             }
         }
     }
 }
 
-async fn post(client: &HttpClient, road: &Road, timeout: Duration) -> DestinationResponse {
-    send(client, &road.url(), b"{}".to_vec(), timeout).await
+async fn post(client: &HttpClient, proxy: &FlakyProxy, timeout: Duration) -> DestinationResponse {
+    send(client, &proxy.url(), b"{}".to_vec(), timeout).await
 }
 
 async fn send(client: &HttpClient, url: &str, row: Vec<u8>, timeout: Duration) -> DestinationResponse {
@@ -101,99 +101,103 @@ async fn send(client: &HttpClient, url: &str, row: Vec<u8>, timeout: Duration) -
 }
 
 /// A client that has a connection to a server, and the road there.
-async fn connected() -> (HttpClient, Road, Server) {
+async fn connected() -> (HttpClient, FlakyProxy, Server) {
     connected_to(Server::start([]).await).await
 }
 
-async fn connected_to(server: Server) -> (HttpClient, Road, Server) {
-    let (client, road) = (build().unwrap(), Road::to(server.address()).await);
-    assert_eq!(post(&client, &road, A_TRY).await.outcome, CallOutcome::Answered(200));
-    (client, road, server)
+async fn connected_to(server: Server) -> (HttpClient, FlakyProxy, Server) {
+    let (client, proxy) = (build().unwrap(), FlakyProxy::start(server.address()).await);
+    assert_eq!(post(&client, &proxy, TRY_TIMEOUT).await.outcome, CallOutcome::Responded(200));
+    (client, proxy, server)
 }
 
 #[tokio::test]
-async fn after_its_connection_was_closed_or_reset_a_request_is_answered_and_arrives_once() {
-    for how in [End::Closed, End::Reset] {
-        let (client, road, server) = connected().await;
-        road.end(how).await;
-        assert_eq!(post(&client, &road, A_TRY).await.outcome, CallOutcome::Answered(200), "{how:?}");
-        assert_eq!((server.connections(), server.requests().len()), (2, 2), "{how:?}");
+async fn closed_or_reset_connection_is_replaced_and_sent_once() {
+    for kind in [Disconnect::Closed, Disconnect::Reset] {
+        let (client, proxy, server) = connected().await;
+        proxy.disconnect(kind).await;
+        assert_eq!(post(&client, &proxy, TRY_TIMEOUT).await.outcome, CallOutcome::Responded(200), "{kind:?}");
+        assert_eq!((server.connections(), server.requests().len()), (2, 2), "{kind:?}");
     }
 }
 
 #[tokio::test]
-async fn after_its_connection_was_forgotten_on_the_way_a_request_is_answered_within_a_try_and_arrives_once() {
-    let (client, road, server) = connected().await;
-    road.end(End::Forgotten).await;
-    let begun = Instant::now();
-    assert_eq!(post(&client, &road, A_TRY).await.outcome, CallOutcome::Answered(200));
-    assert!(begun.elapsed() < A_TRY);
+async fn silently_dropped_connection_is_replaced_within_one_try() {
+    let (client, proxy, server) = connected().await;
+    proxy.disconnect(Disconnect::SilentlyDropped).await;
+    let started_at = Instant::now();
+    assert_eq!(post(&client, &proxy, TRY_TIMEOUT).await.outcome, CallOutcome::Responded(200));
+    assert!(started_at.elapsed() < TRY_TIMEOUT);
     assert_eq!((server.connections(), server.requests().len()), (2, 2));
 }
 
 #[tokio::test]
-async fn a_large_row_is_answered_as_well_and_arrives_once() {
-    for how in [End::Closed, End::Reset, End::Forgotten, End::Swallowed] {
-        let (client, road, server) = connected().await;
-        road.end(how).await;
-        let answer = send(&client, &road.url(), vec![b'1'; relay::REQUEST_BYTES], A_TRY).await;
-        assert_eq!(answer.outcome, CallOutcome::Answered(200), "{how:?}");
-        assert_eq!((server.connections(), server.requests().len()), (2, 2), "{how:?}");
+async fn large_row_survives_dead_connection_and_arrives_once() {
+    for kind in [Disconnect::Closed, Disconnect::Reset, Disconnect::SilentlyDropped, Disconnect::AcknowledgedOnly] {
+        let (client, proxy, server) = connected().await;
+        proxy.disconnect(kind).await;
+        let response = send(&client, &proxy.url(), vec![b'1'; relay::MAX_REQUEST_BYTES], TRY_TIMEOUT).await;
+        assert_eq!(response.outcome, CallOutcome::Responded(200), "{kind:?}");
+        assert_eq!((server.connections(), server.requests().len()), (2, 2), "{kind:?}");
     }
 }
 
 #[tokio::test]
-async fn the_search_for_a_connection_and_the_wait_for_an_answer_together_keep_the_time_of_a_try() {
-    let server = Server::start([vec![answer(200, "", "")], vec![Step::Silence]]).await;
-    let (client, road, server) = connected_to(server).await;
-    road.end(End::Forgotten).await;
-    let begun = Instant::now();
-    assert_eq!(post(&client, &road, A_TRY).await.outcome, CallOutcome::TimedOut);
-    assert!(begun.elapsed() < A_TRY + Duration::from_secs(1), "{:?}", begun.elapsed());
+async fn reconnect_and_response_share_one_timeout() {
+    let server = Server::start([vec![respond(200, "", "")], vec![Step::Hang]]).await;
+    let (client, proxy, server) = connected_to(server).await;
+    proxy.disconnect(Disconnect::SilentlyDropped).await;
+    let started_at = Instant::now();
+    assert_eq!(post(&client, &proxy, TRY_TIMEOUT).await.outcome, CallOutcome::TimedOut);
+    assert!(started_at.elapsed() < TRY_TIMEOUT + Duration::from_secs(1), "{:?}", started_at.elapsed());
     assert_eq!((server.connections(), server.requests().len()), (2, 2));
 }
 
 #[tokio::test]
-async fn what_was_confirmed_and_not_answered_may_have_arrived_and_is_not_sent_again() {
-    let (client, road, server) = connected().await;
-    road.end(End::Swallowed).await;
-    assert_eq!(post(&client, &road, A_TRY).await.outcome, CallOutcome::TimedOut);
+async fn acknowledged_but_unanswered_request_is_not_resent() {
+    let (client, proxy, server) = connected().await;
+    proxy.disconnect(Disconnect::AcknowledgedOnly).await;
+    assert_eq!(post(&client, &proxy, TRY_TIMEOUT).await.outcome, CallOutcome::TimedOut);
     assert_eq!(server.requests().len(), 1);
-    assert_eq!(post(&client, &road, A_TRY).await.outcome, CallOutcome::Answered(200), "nobody else waits for it");
+    assert_eq!(
+        post(&client, &proxy, TRY_TIMEOUT).await.outcome,
+        CallOutcome::Responded(200),
+        "nobody else waits for it"
+    );
     assert_eq!((server.connections(), server.requests().len()), (2, 2));
 }
 
 #[tokio::test]
-async fn a_time_that_is_shorter_than_the_wait_for_a_confirmation_is_kept() {
-    let (client, road, server) = connected().await;
-    road.end(End::Forgotten).await;
+async fn timeout_shorter_than_tcp_user_timeout_is_kept() {
+    let (client, proxy, server) = connected().await;
+    proxy.disconnect(Disconnect::SilentlyDropped).await;
     let short = Duration::from_millis(300);
-    assert_eq!(post(&client, &road, short).await.outcome, CallOutcome::TimedOut);
+    assert_eq!(post(&client, &proxy, short).await.outcome, CallOutcome::TimedOut);
     assert_eq!(server.requests().len(), 1);
 }
 
 #[tokio::test]
-async fn who_is_slow_in_reading_a_large_row_has_not_forgotten_the_connection() {
+async fn slow_reader_of_large_row_is_not_a_dead_connection() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     // It has room for a small part of the row only, and reads nothing for longer than a confirmation is waited for.
     SockRef::from(&listener).set_recv_buffer_size(4096).unwrap();
     let url = format!("http://{}/hook", listener.local_addr().unwrap());
-    let row = vec![b'1'; relay::REQUEST_BYTES];
-    let slow = tokio::spawn(async move {
+    let row = vec![b'1'; relay::MAX_REQUEST_BYTES];
+    let slow_server = tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
         tokio::time::sleep(Duration::from_secs(3)).await;
         let (mut read, mut buffer) = (0, vec![0; 65_536]);
-        while read < relay::REQUEST_BYTES {
+        while read < relay::MAX_REQUEST_BYTES {
             match stream.read(&mut buffer).await.unwrap() {
                 0 => return false,
-                more => read += more,
+                count => read += count,
             }
         }
         stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}").await.unwrap();
         // Nobody else is to come.
         tokio::time::timeout(Duration::from_millis(200), listener.accept()).await.is_err()
     });
-    let answer = send(&build().unwrap(), &url, row, Duration::from_secs(10)).await;
-    assert_eq!(answer.outcome, CallOutcome::Answered(200));
-    assert!(slow.await.unwrap(), "it came once, and whole");
+    let response = send(&build().unwrap(), &url, row, Duration::from_secs(10)).await;
+    assert_eq!(response.outcome, CallOutcome::Responded(200));
+    assert!(slow_server.await.unwrap(), "it came once, and whole");
 }

@@ -18,14 +18,14 @@ fn error() -> StoreError {
 /// The ledger of webhooks.
 #[derive(Debug, Default)]
 pub(crate) struct FakeLedger {
-    known: Mutex<BTreeMap<String, WebhookUsage>>,
+    usages: Mutex<BTreeMap<String, WebhookUsage>>,
     broken: bool,
 }
 
 impl FakeLedger {
     /// One that knows this already.
-    pub(crate) fn knowing(known: impl IntoIterator<Item = (String, WebhookUsage)>) -> Self {
-        Self { known: Mutex::new(known.into_iter().collect()), broken: false }
+    pub(crate) fn with_usages(known: impl IntoIterator<Item = (String, WebhookUsage)>) -> Self {
+        Self { usages: Mutex::new(known.into_iter().collect()), broken: false }
     }
 
     /// One that can be neither read nor written.
@@ -34,25 +34,25 @@ impl FakeLedger {
     }
 
     /// What is known of a webhook.
-    pub(crate) fn of(&self, webhook: &str) -> WebhookUsage {
-        self.known.lock().unwrap().get(webhook).copied().unwrap_or_default()
+    pub(crate) fn usage_of(&self, webhook: &str) -> WebhookUsage {
+        self.usages.lock().unwrap().get(webhook).copied().unwrap_or_default()
     }
 }
 
 impl WebhookLedger for FakeLedger {
     async fn usage(&self, webhook: &str) -> Result<WebhookUsage, StoreError> {
-        if self.broken { Err(error()) } else { Ok(self.of(webhook)) }
+        if self.broken { Err(error()) } else { Ok(self.usage_of(webhook)) }
     }
 
     async fn record(&self, webhook: &str, submission: Submission, now: Timestamp) -> Result<(), StoreError> {
         if self.broken {
             return Err(error());
         }
-        let mut known = self.known.lock().unwrap();
-        let usage = known.entry(webhook.to_owned()).or_default();
+        let mut usages = self.usages.lock().unwrap();
+        let usage = usages.entry(webhook.to_owned()).or_default();
         match submission {
-            Submission::Taken => *usage = WebhookUsage { taken: usage.taken + 1, refused: None },
-            Submission::Refused(status) => usage.refused = Some((now, status)),
+            Submission::Accepted => *usage = WebhookUsage { accepted: usage.accepted + 1, rejected: None },
+            Submission::Rejected(status) => usage.rejected = Some((now, status)),
         }
         Ok(())
     }
@@ -63,8 +63,8 @@ impl WebhookLedger for FakeLedger {
 pub(crate) struct FakeQueue {
     pub(crate) broken: bool,
     /// What it knows: another body under the same id is a conflict.
-    known: Mutex<Vec<Delivery>>,
-    dead: Mutex<Vec<(Delivery, Reason)>>,
+    stored: Mutex<Vec<Delivery>>,
+    dead_letters: Mutex<Vec<(Delivery, Reason)>>,
 }
 
 impl FakeQueue {
@@ -75,12 +75,12 @@ impl FakeQueue {
 
     /// What was stored.
     pub(crate) fn stored(&self) -> Vec<Delivery> {
-        self.known.lock().unwrap().clone()
+        self.stored.lock().unwrap().clone()
     }
 
     /// What was stored as a dead letter.
-    pub(crate) fn dead(&self) -> Vec<(Delivery, Reason)> {
-        self.dead.lock().unwrap().clone()
+    pub(crate) fn dead_letters(&self) -> Vec<(Delivery, Reason)> {
+        self.dead_letters.lock().unwrap().clone()
     }
 }
 
@@ -89,12 +89,12 @@ impl Queue for FakeQueue {
         if self.broken {
             return Err(error());
         }
-        let mut known = self.known.lock().unwrap();
-        match known.iter().find(|known| known.id == delivery.id) {
-            Some(known) if known.body == delivery.body => Ok(Enqueued::Duplicate),
+        let mut stored = self.stored.lock().unwrap();
+        match stored.iter().find(|known| known.id == delivery.id) {
+            Some(existing) if existing.body == delivery.body => Ok(Enqueued::Duplicate),
             Some(_) => Ok(Enqueued::Conflict),
             None => {
-                known.push(delivery.clone());
+                stored.push(delivery.clone());
                 Ok(Enqueued::New)
             }
         }
@@ -104,76 +104,76 @@ impl Queue for FakeQueue {
         if self.broken {
             return Err(error());
         }
-        self.dead.lock().unwrap().push((delivery.clone(), reason));
+        self.dead_letters.lock().unwrap().push((delivery.clone(), reason));
         Ok(())
     }
 }
 
 /// The lane past the queue towards Loops, and what of it works.
 #[derive(Debug)]
-pub(crate) struct FakeLane {
+pub(crate) struct FakeFastPath {
     /// Who is admitted; nothing where that cannot be written.
     admission: Option<Admission>,
     /// Who is admitted that cannot be stored; nothing where that cannot be told.
-    unstored: Option<Admission>,
+    unrecorded_admission: Option<Admission>,
     /// Whether the end can be written.
-    settles: bool,
+    completes: bool,
     /// How long an admission takes.
-    pub(crate) takes: Duration,
-    ends: Mutex<Vec<FastPathResult>>,
-    wishes: Mutex<Vec<DeliveryMode>>,
+    pub(crate) delay: Duration,
+    results: Mutex<Vec<FastPathResult>>,
+    modes: Mutex<Vec<DeliveryMode>>,
 }
 
-impl FakeLane {
+impl FakeFastPath {
     /// One that works and admits so.
     pub(crate) fn admitting(admission: Admission) -> Self {
         Self {
             admission: Some(admission),
-            unstored: Some(Admission::Direct),
-            settles: true,
-            takes: Duration::ZERO,
-            ends: Mutex::default(),
-            wishes: Mutex::default(),
+            unrecorded_admission: Some(Admission::SendNow),
+            completes: true,
+            delay: Duration::ZERO,
+            results: Mutex::default(),
+            modes: Mutex::default(),
         }
     }
 
     /// One that cannot store anything, and that admits so what is not stored.
-    pub(crate) fn unwritable(unstored: Option<Admission>) -> Self {
-        Self { admission: None, unstored, settles: false, ..Self::admitting(Admission::Direct) }
+    pub(crate) fn unwritable(unrecorded_admission: Option<Admission>) -> Self {
+        Self { admission: None, unrecorded_admission, completes: false, ..Self::admitting(Admission::SendNow) }
     }
 
     /// One that admits, and breaks after that.
-    pub(crate) fn breaking() -> Self {
-        Self { settles: false, ..Self::admitting(Admission::Direct) }
+    pub(crate) fn failing_on_complete() -> Self {
+        Self { completes: false, ..Self::admitting(Admission::SendNow) }
     }
 
     /// How direct attempts ended.
-    pub(crate) fn ends(&self) -> Vec<FastPathResult> {
-        self.ends.lock().unwrap().clone()
+    pub(crate) fn results(&self) -> Vec<FastPathResult> {
+        self.results.lock().unwrap().clone()
     }
 
     /// What was wished for.
-    pub(crate) fn wishes(&self) -> Vec<DeliveryMode> {
-        self.wishes.lock().unwrap().clone()
+    pub(crate) fn modes(&self) -> Vec<DeliveryMode> {
+        self.modes.lock().unwrap().clone()
     }
 }
 
-impl FastPath for FakeLane {
+impl FastPath for FakeFastPath {
     type Guard = ();
 
-    async fn admit(&self, _: &Delivery, wish: DeliveryMode) -> Result<Admission, StoreError> {
-        tokio::time::sleep(self.takes).await;
-        self.wishes.lock().unwrap().push(wish);
+    async fn admit(&self, _: &Delivery, mode: DeliveryMode) -> Result<Admission, StoreError> {
+        tokio::time::sleep(self.delay).await;
+        self.modes.lock().unwrap().push(mode);
         self.admission.ok_or_else(error)
     }
 
-    async fn complete(&self, _: &Delivery, end: FastPathResult) -> Result<(), StoreError> {
-        self.ends.lock().unwrap().push(end);
-        if self.settles { Ok(()) } else { Err(error()) }
+    async fn complete(&self, _: &Delivery, result: FastPathResult) -> Result<(), StoreError> {
+        self.results.lock().unwrap().push(result);
+        if self.completes { Ok(()) } else { Err(error()) }
     }
 
     async fn admit_without_record(&self, _: &Delivery) -> Result<Admission, StoreError> {
-        self.unstored.ok_or_else(error)
+        self.unrecorded_admission.ok_or_else(error)
     }
 
     fn guard(&self, _: &Delivery) {}

@@ -31,9 +31,9 @@ pub(crate) fn in_seconds(seconds: i64) -> Timestamp {
 
 /// A clock that stands, a coin that lands on its edge, and ids in a row.
 #[derive(Debug, Default)]
-pub(crate) struct Still(AtomicUsize);
+pub(crate) struct FixedClock(AtomicUsize);
 
-impl Clock for Still {
+impl Clock for FixedClock {
     fn now(&self) -> Timestamp {
         now()
     }
@@ -50,47 +50,47 @@ impl Clock for Still {
 /// A secret that may change when it is read again, or not be readable.
 #[derive(Debug)]
 pub(crate) struct FakeSecrets<T> {
-    known: Option<Arc<T>>,
-    read_again: Option<Arc<T>>,
-    rereads: AtomicUsize,
+    current: Option<Arc<T>>,
+    refreshed: Option<Arc<T>>,
+    refreshes: AtomicUsize,
 }
 
 impl<T> FakeSecrets<T> {
     /// A secret that stays.
-    pub(crate) fn of(secret: T) -> Self {
+    pub(crate) fn new(secret: T) -> Self {
         let secret = Arc::new(secret);
-        Self { known: Some(Arc::clone(&secret)), read_again: Some(secret), rereads: AtomicUsize::new(0) }
+        Self { current: Some(Arc::clone(&secret)), refreshed: Some(secret), refreshes: AtomicUsize::new(0) }
     }
 
     /// A secret that is another one when it is read again.
-    pub(crate) fn changing(known: T, read_again: T) -> Self {
-        Self { read_again: Some(Arc::new(read_again)), ..Self::of(known) }
+    pub(crate) fn rotating(current: T, refreshed: T) -> Self {
+        Self { refreshed: Some(Arc::new(refreshed)), ..Self::new(current) }
     }
 
     /// A secret that cannot be read again.
-    pub(crate) fn lost(known: T) -> Self {
-        Self { read_again: None, ..Self::of(known) }
+    pub(crate) fn failing_refresh(current: T) -> Self {
+        Self { refreshed: None, ..Self::new(current) }
     }
 
     /// A secret that cannot be read at all.
-    pub(crate) fn unreadable() -> Self {
-        Self { known: None, read_again: None, rereads: AtomicUsize::new(0) }
+    pub(crate) fn unavailable() -> Self {
+        Self { current: None, refreshed: None, refreshes: AtomicUsize::new(0) }
     }
 
     /// How often it was read again.
-    pub(crate) fn rereads(&self) -> usize {
-        self.rereads.load(Ordering::Relaxed)
+    pub(crate) fn refreshes(&self) -> usize {
+        self.refreshes.load(Ordering::Relaxed)
     }
 }
 
 impl<T: Send + Sync> SecretSource<T> for FakeSecrets<T> {
     async fn current(&self) -> Result<Arc<T>, SecretError> {
-        self.known.clone().ok_or(SecretError)
+        self.current.clone().ok_or(SecretError)
     }
 
     async fn refresh(&self) -> Result<Arc<T>, SecretError> {
-        self.rereads.fetch_add(1, Ordering::Relaxed);
-        self.read_again.clone().ok_or(SecretError)
+        self.refreshes.fetch_add(1, Ordering::Relaxed);
+        self.refreshed.clone().ok_or(SecretError)
     }
 
     fn describe_field(&self, field: SecretField) -> String {
@@ -100,70 +100,70 @@ impl<T: Send + Sync> SecretSource<T> for FakeSecrets<T> {
 
 /// A pace that always, or never, has room, and remembers for how long it was asked to pause, and what it was told.
 #[derive(Debug, Default)]
-pub(crate) struct FakePace {
-    full: bool,
+pub(crate) struct FakeRateLimiter {
+    exhausted: bool,
     /// How many turns there are, if not any number.
-    turns: Option<usize>,
-    taken: AtomicUsize,
+    permits: Option<usize>,
+    permits_taken: AtomicUsize,
     /// How long ago its end took something.
-    pub(crate) taken_ago: Option<Duration>,
-    waits: AtomicUsize,
-    pauses: Mutex<Vec<Duration>>,
-    notes: Mutex<Vec<CallOutcome>>,
+    pub(crate) last_success_ago: Option<Duration>,
+    acquires: AtomicUsize,
+    throttles: Mutex<Vec<Duration>>,
+    recorded: Mutex<Vec<CallOutcome>>,
 }
 
-impl FakePace {
+impl FakeRateLimiter {
     /// One without room for who does not wait.
-    pub(crate) fn full() -> Self {
-        Self { full: true, ..Self::default() }
+    pub(crate) fn exhausted() -> Self {
+        Self { exhausted: true, ..Self::default() }
     }
 
     /// One with so many turns for who does not wait.
-    pub(crate) fn with_turns(turns: usize) -> Self {
-        Self { turns: Some(turns), ..Self::default() }
+    pub(crate) fn with_permits(turns: usize) -> Self {
+        Self { permits: Some(turns), ..Self::default() }
     }
 
     /// How many turns were taken.
-    pub(crate) fn taken(&self) -> usize {
-        self.taken.load(Ordering::Relaxed)
+    pub(crate) fn permits_taken(&self) -> usize {
+        self.permits_taken.load(Ordering::Relaxed)
     }
 
     /// How often somebody waited for room.
-    pub(crate) fn waits(&self) -> usize {
-        self.waits.load(Ordering::Relaxed)
+    pub(crate) fn acquires(&self) -> usize {
+        self.acquires.load(Ordering::Relaxed)
     }
 
     /// What came of calls.
-    pub(crate) fn notes(&self) -> Vec<CallOutcome> {
-        self.notes.lock().unwrap().clone()
+    pub(crate) fn recorded(&self) -> Vec<CallOutcome> {
+        self.recorded.lock().unwrap().clone()
     }
 
     /// The pauses.
-    pub(crate) fn pauses(&self) -> Vec<Duration> {
-        self.pauses.lock().unwrap().clone()
+    pub(crate) fn throttles(&self) -> Vec<Duration> {
+        self.throttles.lock().unwrap().clone()
     }
 }
 
-impl RateLimiter for FakePace {
+impl RateLimiter for FakeRateLimiter {
     async fn acquire(&self) -> Result<(), Unavailable> {
-        self.waits.fetch_add(1, Ordering::Relaxed);
+        self.acquires.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 
     async fn try_acquire(&self) -> Option<Permit> {
-        if self.full || self.turns.is_some_and(|turns| self.taken() >= turns) {
+        if self.exhausted || self.permits.is_some_and(|permits| self.permits_taken() >= permits) {
             return None;
         }
-        self.taken.fetch_add(1, Ordering::Relaxed);
+        self.permits_taken.fetch_add(1, Ordering::Relaxed);
         Some(Permit::at(tokio::time::Instant::now()))
     }
 
     async fn throttle_for(&self, pause: Duration) {
-        self.pauses.lock().unwrap().push(pause);
+        self.throttles.lock().unwrap().push(pause);
     }
 
-    async fn record(&self, answer: &DestinationResponse) {
-        self.notes.lock().unwrap().push(answer.outcome);
+    async fn record(&self, response: &DestinationResponse) {
+        self.recorded.lock().unwrap().push(response.outcome);
     }
 
     fn readiness(&self) -> Readiness {
@@ -171,22 +171,22 @@ impl RateLimiter for FakePace {
     }
 
     fn succeeded_within(&self, period: Duration) -> bool {
-        self.taken_ago.is_some_and(|ago| ago < period)
+        self.last_success_ago.is_some_and(|ago| ago < period)
     }
 }
 
 /// A delivery about Ada.
-pub(crate) fn delivery(cargo: DeliveryKind, body: &'static str) -> Delivery {
+pub(crate) fn delivery(kind: DeliveryKind, body: &'static str) -> Delivery {
     Delivery {
         id: DeliveryId::random("1"),
         contact: ContactKey::from_email("ada@example.com"),
         received_at: now(),
-        kind: cargo,
+        kind,
         body: Bytes::from_static(body.as_bytes()),
     }
 }
 
 /// A reason with the far end's status.
-pub(crate) const fn because(code: ReasonCode, status: u16) -> Reason {
+pub(crate) const fn reason_with_status(code: ReasonCode, status: u16) -> Reason {
     Reason { code, status: Some(status) }
 }

@@ -12,12 +12,12 @@ use relay_core::idempotency::IdempotencyKey;
 use relay_core::policy::response::CallOutcome;
 use relay_core::secret::{RelayTokens, SecretString};
 
-use crate::destinations::{Call, FakeLoops, asking, status};
-use crate::harness::{FakePace, FakeSecrets, Still, ago, because, delivery, in_seconds, now};
+use crate::destinations::{FakeLoops, RecordedCall, reply, reply_with_retry_after};
+use crate::harness::{FakeRateLimiter, FakeSecrets, FixedClock, ago, delivery, in_seconds, now, reason_with_status};
 
 const ROW: &str = r#"{"email":"ada@example.com"}"#;
 
-type Worker = LoopsDeliverer<FakeSecrets<ClayToLoopsSecret>, FakeLoops, FakePace, Still>;
+type Worker = LoopsDeliverer<FakeSecrets<ClayToLoopsSecret>, FakeLoops, FakeRateLimiter, FixedClock>;
 
 fn secret(key: Option<&str>) -> ClayToLoopsSecret {
     ClayToLoopsSecret { api_key: key.map(SecretString::from), tokens: RelayTokens::default() }
@@ -29,164 +29,175 @@ fn event() -> DeliveryKind {
 
 fn worker(
     secrets: FakeSecrets<ClayToLoopsSecret>,
-    answers: impl Fn(&Call, usize) -> DestinationResponse + Send + Sync + 'static,
+    replies: impl Fn(&RecordedCall, usize) -> DestinationResponse + Send + Sync + 'static,
 ) -> Worker {
-    LoopsDeliverer { secrets, loops: FakeLoops::new(answers), pace: FakePace::default(), ambient: Still::default() }
+    LoopsDeliverer {
+        secrets,
+        loops: FakeLoops::new(replies),
+        limiter: FakeRateLimiter::default(),
+        clock: FixedClock::default(),
+    }
 }
 
-fn answering(answer: DestinationResponse) -> Worker {
-    worker(FakeSecrets::of(secret(Some("key"))), move |_, _| answer.clone())
+fn worker_replying(response: DestinationResponse) -> Worker {
+    worker(FakeSecrets::new(secret(Some("key"))), move |_, _| response.clone())
 }
 
-async fn attempt(worker: &Worker, cargo: DeliveryKind, history: AttemptHistory) -> AttemptResult {
-    worker.attempt(&delivery(cargo, ROW), history).await
+async fn deliver(worker: &Worker, kind: DeliveryKind, history: AttemptHistory) -> AttemptResult {
+    worker.deliver(&delivery(kind, ROW), history).await
 }
 
 #[tokio::test]
-async fn a_2xx_is_delivered_and_so_is_a_409_on_an_event() {
-    for (cargo, answered) in
+async fn response_2xx_and_409_on_event_are_delivered() {
+    for (kind, http_status) in
         [(DeliveryKind::LoopsContact, 200), (DeliveryKind::LoopsContact, 204), (event(), 201), (event(), 409)]
     {
-        let worker = answering(status(answered));
-        assert_eq!(attempt(&worker, cargo.clone(), AttemptHistory::default()).await, AttemptResult::Delivered);
+        let worker = worker_replying(reply(http_status));
+        assert_eq!(deliver(&worker, kind.clone(), AttemptHistory::default()).await, AttemptResult::Delivered);
         let calls = worker.loops.calls();
-        assert_eq!((calls.len(), worker.pace.waits()), (1, 1));
-        assert_eq!(
-            (&calls[0].cargo, calls[0].body.as_ref(), calls[0].api_key.as_str()),
-            (&cargo, ROW.as_bytes(), "key")
-        );
+        assert_eq!((calls.len(), worker.limiter.acquires()), (1, 1));
+        assert_eq!((&calls[0].kind, calls[0].body.as_ref(), calls[0].api_key.as_str()), (&kind, ROW.as_bytes(), "key"));
     }
 }
 
 #[tokio::test]
-async fn a_refusal_is_a_dead_letter() {
+async fn permanent_rejection_is_dead_lettered() {
     let statuses = [400, 402, 403, 404, 405, 410, 413, 418, 422, 499];
-    let events = statuses.map(|answered| (event(), answered));
-    let contacts = statuses.map(|answered| (DeliveryKind::LoopsContact, answered));
-    for (cargo, answered) in events.into_iter().chain(contacts).chain([(DeliveryKind::LoopsContact, 409)]) {
-        let worker = answering(status(answered));
-        let dead = AttemptResult::DeadLetter(because(ReasonCode::LoopsRejected, answered));
-        assert_eq!(attempt(&worker, cargo, AttemptHistory::default()).await, dead);
+    let events = statuses.map(|http_status| (event(), http_status));
+    let contacts = statuses.map(|http_status| (DeliveryKind::LoopsContact, http_status));
+    for (kind, http_status) in events.into_iter().chain(contacts).chain([(DeliveryKind::LoopsContact, 409)]) {
+        let worker = worker_replying(reply(http_status));
+        let dead = AttemptResult::DeadLetter(reason_with_status(ReasonCode::LoopsRejected, http_status));
+        assert_eq!(deliver(&worker, kind, AttemptHistory::default()).await, dead);
         assert_eq!(worker.loops.calls().len(), 1);
     }
 }
 
 #[tokio::test]
-async fn a_key_that_is_read_again_and_new_makes_the_second_call_succeed() {
-    let secrets = FakeSecrets::changing(secret(Some("old")), secret(Some("new")));
-    let worker = worker(secrets, |call, _| status(if call.api_key == "new" { 200 } else { 401 }));
-    assert_eq!(attempt(&worker, event(), AttemptHistory::default()).await, AttemptResult::Delivered);
+async fn rotated_key_succeeds_on_second_call() {
+    let secrets = FakeSecrets::rotating(secret(Some("old")), secret(Some("new")));
+    let worker = worker(secrets, |call, _| reply(if call.api_key == "new" { 200 } else { 401 }));
+    assert_eq!(deliver(&worker, event(), AttemptHistory::default()).await, AttemptResult::Delivered);
     let calls = worker.loops.calls();
     let keys: Vec<&str> = calls.iter().map(|call| call.api_key.as_str()).collect();
     assert_eq!(keys, ["old", "new"]);
-    assert_eq!((calls[0].cargo.clone(), worker.secrets.rereads()), (calls[1].cargo.clone(), 1));
+    assert_eq!((calls[0].kind.clone(), worker.secrets.refreshes()), (calls[1].kind.clone(), 1));
 }
 
 #[tokio::test]
-async fn a_key_that_is_refused_twice_holds_the_row_for_a_minute_then_for_a_quarter_of_an_hour() {
+async fn twice_unauthorized_key_holds_with_backoff() {
     let minutes = SignedDuration::from_mins;
     for (held_for, seconds) in
         [(None, 60), (Some(minutes(14)), 60), (Some(minutes(15)), 900), (Some(minutes(9999)), 900)]
     {
-        let worker = answering(status(401));
+        let worker = worker_replying(reply(401));
         let history = AttemptHistory { attempts: 3, failing_since: None, held_since: held_for.map(ago) };
-        let held =
-            AttemptResult::HoldUntil { at: in_seconds(seconds), reason: because(ReasonCode::LoopsKeyRejected, 401) };
-        assert_eq!(attempt(&worker, DeliveryKind::LoopsContact, history).await, held);
-        assert_eq!((worker.loops.calls().len(), worker.secrets.rereads()), (2, 1));
+        let held = AttemptResult::HoldUntil {
+            at: in_seconds(seconds),
+            reason: reason_with_status(ReasonCode::LoopsKeyRejected, 401),
+        };
+        assert_eq!(deliver(&worker, DeliveryKind::LoopsContact, history).await, held);
+        assert_eq!((worker.loops.calls().len(), worker.secrets.refreshes()), (2, 1));
     }
 }
 
 #[tokio::test]
-async fn a_key_that_is_not_set_holds_the_row() {
+async fn missing_api_key_holds_the_row() {
     let held =
         AttemptResult::HoldUntil { at: in_seconds(60), reason: Reason::without_status(ReasonCode::NotConfigured) };
-    let unset = worker(FakeSecrets::of(secret(None)), |_, _| status(200));
-    assert_eq!(attempt(&unset, event(), AttemptHistory::default()).await, held);
+    let unset = worker(FakeSecrets::new(secret(None)), |_, _| reply(200));
+    assert_eq!(deliver(&unset, event(), AttemptHistory::default()).await, held);
     assert!(unset.loops.calls().is_empty());
     // Also where it is gone when it is read again.
-    let removed = worker(FakeSecrets::changing(secret(Some("old")), secret(None)), |_, _| status(401));
-    assert_eq!(attempt(&removed, event(), AttemptHistory::default()).await, held);
+    let removed = worker(FakeSecrets::rotating(secret(Some("old")), secret(None)), |_, _| reply(401));
+    assert_eq!(deliver(&removed, event(), AttemptHistory::default()).await, held);
 }
 
 #[tokio::test]
-async fn a_secret_that_cannot_be_read_is_tried_later() {
-    let later = AttemptResult::RetryAt {
+async fn unavailable_secret_is_retried() {
+    let retry = AttemptResult::RetryAt {
         at: now() + Duration::from_millis(1500),
         reason: Reason::without_status(ReasonCode::SecretUnavailable),
         no_early_retry: false,
     };
-    let unread = worker(FakeSecrets::unreadable(), |_, _| status(200));
-    assert_eq!(attempt(&unread, event(), AttemptHistory::default()).await, later);
-    let lost = worker(FakeSecrets::lost(secret(Some("old"))), |_, _| status(401));
-    assert_eq!(attempt(&lost, event(), AttemptHistory::default()).await, later);
+    let never_readable = worker(FakeSecrets::unavailable(), |_, _| reply(200));
+    assert_eq!(deliver(&never_readable, event(), AttemptHistory::default()).await, retry);
+    let failing_refresh = worker(FakeSecrets::failing_refresh(secret(Some("old"))), |_, _| reply(401));
+    assert_eq!(deliver(&failing_refresh, event(), AttemptHistory::default()).await, retry);
 }
 
 #[tokio::test]
-async fn waits_double_up_to_a_quarter_of_an_hour() {
+async fn retry_delay_doubles_up_to_fifteen_minutes() {
     for (attempts, milliseconds) in [(0, 1500), (1, 2500), (2, 4500), (5, 32_500), (9, 450_500), (4000, 450_500)] {
-        let worker = answering(DestinationResponse::without_response(CallOutcome::Unreachable));
+        let worker = worker_replying(DestinationResponse::without_response(CallOutcome::Unreachable));
         let history = AttemptHistory { attempts, ..AttemptHistory::default() };
-        let later = AttemptResult::RetryAt {
+        let retry = AttemptResult::RetryAt {
             at: now() + Duration::from_millis(milliseconds),
             reason: Reason::without_status(ReasonCode::Unreachable),
             no_early_retry: false,
         };
-        assert_eq!(attempt(&worker, event(), history).await, later, "{attempts}");
+        assert_eq!(deliver(&worker, event(), history).await, retry, "{attempts}");
     }
 }
 
 #[tokio::test]
-async fn what_should_pass_is_tried_later_and_dead_after_four_days() {
-    let answers = [301, 302, 307, 408, 425, 429, 500, 502, 503].map(|answered| {
-        let code = if answered == 429 { ReasonCode::DestinationThrottled } else { ReasonCode::DestinationFailed };
-        (status(answered), because(code, answered))
+async fn transient_failure_is_dead_lettered_after_four_days() {
+    let answers = [301, 302, 307, 408, 425, 429, 500, 502, 503].map(|http_status| {
+        let code = if http_status == 429 { ReasonCode::DestinationThrottled } else { ReasonCode::DestinationFailed };
+        (reply(http_status), reason_with_status(code, http_status))
     });
-    let nothing = [(CallOutcome::TimedOut, ReasonCode::TimedOut), (CallOutcome::Unreachable, ReasonCode::Unreachable)];
-    let nothing =
-        nothing.map(|(outcome, code)| (DestinationResponse::without_response(outcome), Reason::without_status(code)));
+    let no_response =
+        [(CallOutcome::TimedOut, ReasonCode::TimedOut), (CallOutcome::Unreachable, ReasonCode::Unreachable)];
+    let no_response = no_response
+        .map(|(outcome, code)| (DestinationResponse::without_response(outcome), Reason::without_status(code)));
     let four_days = SignedDuration::from_hours(4 * 24);
     let failing = |since| AttemptHistory { attempts: 400, failing_since: Some(ago(since)), held_since: None };
-    for (answer, reason) in answers.into_iter().chain(nothing) {
-        for cargo in [DeliveryKind::LoopsContact, event()] {
-            let worker = answering(answer.clone());
-            let almost = attempt(&worker, cargo.clone(), failing(four_days - SignedDuration::from_secs(1))).await;
-            assert!(matches!(almost, AttemptResult::RetryAt { reason: why, .. } if why == reason), "{almost:?}");
-            assert_eq!(attempt(&worker, cargo, failing(four_days)).await, AttemptResult::DeadLetter(reason));
+    for (response, reason) in answers.into_iter().chain(no_response) {
+        for kind in [DeliveryKind::LoopsContact, event()] {
+            let worker = worker_replying(response.clone());
+            let last_retry = deliver(&worker, kind.clone(), failing(four_days - SignedDuration::from_secs(1))).await;
+            assert!(
+                matches!(last_retry, AttemptResult::RetryAt { reason: actual, .. } if actual == reason),
+                "{last_retry:?}"
+            );
+            assert_eq!(deliver(&worker, kind, failing(four_days)).await, AttemptResult::DeadLetter(reason));
         }
     }
 }
 
 #[tokio::test]
-async fn what_fails_while_others_get_through_has_a_firm_time() {
+async fn failure_while_others_succeed_pins_the_next_attempt() {
     let failing =
         AttemptHistory { attempts: 1, failing_since: Some(ago(SignedDuration::from_mins(1))), held_since: None };
-    for (taken_seconds_ago, history, alone) in
+    for (success_seconds_ago, history, expected) in
         [(59, failing, true), (61, failing, false), (59, AttemptHistory::default(), false)]
     {
-        let mut worker = answering(status(500));
-        worker.pace.taken_ago = Some(Duration::from_secs(taken_seconds_ago));
-        let end = attempt(&worker, event(), history).await;
-        assert!(matches!(end, AttemptResult::RetryAt { no_early_retry, .. } if no_early_retry == alone), "{end:?}");
+        let mut worker = worker_replying(reply(500));
+        worker.limiter.last_success_ago = Some(Duration::from_secs(success_seconds_ago));
+        let result = deliver(&worker, event(), history).await;
+        assert!(
+            matches!(result, AttemptResult::RetryAt { no_early_retry, .. } if no_early_retry == expected),
+            "{result:?}"
+        );
     }
 }
 
 #[tokio::test]
-async fn loops_says_how_long_up_to_an_hour_and_a_429_pauses_every_call() {
-    for (answer, seconds, pauses) in [
-        (asking(503, 0), 1, vec![]),
-        (asking(503, 90_000), 3600, vec![]),
-        (asking(429, 7), 7, vec![Duration::from_secs(7)]),
+async fn retry_after_is_honoured_and_429_throttles_all_calls() {
+    for (response, seconds, throttles) in [
+        (reply_with_retry_after(503, 0), 1, vec![]),
+        (reply_with_retry_after(503, 90_000), 3600, vec![]),
+        (reply_with_retry_after(429, 7), 7, vec![Duration::from_secs(7)]),
     ] {
-        let worker = answering(answer);
-        let disposition = attempt(&worker, event(), AttemptHistory::default()).await;
+        let worker = worker_replying(response);
+        let result = deliver(&worker, event(), AttemptHistory::default()).await;
         assert!(
-            matches!(disposition, AttemptResult::RetryAt { at, no_early_retry: true, .. } if at == in_seconds(seconds)),
-            "{disposition:?}"
+            matches!(result, AttemptResult::RetryAt { at, no_early_retry: true, .. } if at == in_seconds(seconds)),
+            "{result:?}"
         );
-        assert_eq!(worker.pace.pauses(), pauses);
+        assert_eq!(worker.limiter.throttles(), throttles);
     }
-    let worker = answering(status(429));
-    attempt(&worker, event(), AttemptHistory::default()).await;
-    assert_eq!(worker.pace.pauses(), [Duration::from_secs(1)]);
+    let worker = worker_replying(reply(429));
+    deliver(&worker, event(), AttemptHistory::default()).await;
+    assert_eq!(worker.limiter.throttles(), [Duration::from_secs(1)]);
 }

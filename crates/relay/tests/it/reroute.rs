@@ -9,13 +9,14 @@ use relay_core::webhook::payload::{MAX_CLAY_PAYLOAD_BYTES, PayloadFormat};
 use relay_core::webhook::route::{ClayRoute, ClayWebhook};
 use relay_core::webhook::selection::EventSelection;
 
-use crate::destinations::{FakeClay, status};
+use crate::destinations::{FakeClay, reply};
 use crate::fake_store::{FakeLedger, FakeQueue};
-use crate::harness::{FakePace, FakeSecrets, Still, delivery};
+use crate::harness::{FakeRateLimiter, FakeSecrets, FixedClock, delivery};
 
 const ROW: &str = r#"{"eventName":"contact.created"}"#;
 
-type Worker = ClayDeliverer<FakeSecrets<LoopsToClaySecret>, FakeClay, FakeLedger, FakePace, Still, FakeQueue>;
+type Worker =
+    ClayDeliverer<FakeSecrets<LoopsToClaySecret>, FakeClay, FakeLedger, FakeRateLimiter, FixedClock, FakeQueue>;
 
 /// A secret with these routes, each for one event.
 fn routes(routes: &[(&str, &str)]) -> LoopsToClaySecret {
@@ -30,103 +31,103 @@ fn routes(routes: &[(&str, &str)]) -> LoopsToClaySecret {
 fn worker(secrets: FakeSecrets<LoopsToClaySecret>, broken: bool) -> Worker {
     ClayDeliverer {
         secrets,
-        clay: FakeClay::new(|_, _| status(200)),
+        deliverer: FakeClay::new(|_, _| reply(200)),
         ledger: FakeLedger::default(),
-        pace: FakePace::default(),
-        ambient: Still::default(),
+        limiter: FakeRateLimiter::default(),
+        clock: FixedClock::default(),
         payload: PayloadFormat::Raw,
         queue: FakeQueue::new(broken),
     }
 }
 
-fn letter(route: &str) -> Delivery {
-    let cargo = DeliveryKind::ClayRow { route: route.to_owned(), webhook_id: "msg_1".to_owned() };
-    Delivery { id: DeliveryId::for_webhook(route, "msg_1"), ..delivery(cargo, ROW) }
+fn dead_letter(route: &str) -> Delivery {
+    let kind = DeliveryKind::ClayRow { route: route.to_owned(), webhook_id: "msg_1".to_owned() };
+    Delivery { id: DeliveryId::for_webhook(route, "msg_1"), ..delivery(kind, ROW) }
 }
 
-async fn attempt(worker: &Worker, delivery: &Delivery) -> AttemptResult {
-    worker.attempt(delivery, AttemptHistory::default()).await
+async fn deliver(worker: &Worker, delivery: &Delivery) -> AttemptResult {
+    worker.deliver(delivery, AttemptHistory::default()).await
 }
 
 #[tokio::test]
-async fn it_becomes_a_delivery_for_every_route_that_takes_it_now_and_is_done() {
+async fn redriven_event_is_enqueued_for_every_matching_route() {
     let secret = routes(&[("a", "contact.created"), ("b", "contact.*"), ("c", "email.opened")]);
-    let (worker, letter) = (worker(FakeSecrets::of(secret), false), letter(""));
-    assert_eq!(attempt(&worker, &letter).await, AttemptResult::Delivered);
+    let (worker, letter) = (worker(FakeSecrets::new(secret), false), dead_letter(""));
+    assert_eq!(deliver(&worker, &letter).await, AttemptResult::Delivered);
     let stored = ["a", "b"].map(|route| Delivery {
         id: DeliveryId::for_webhook(route, "msg_1"),
         kind: DeliveryKind::ClayRow { route: route.to_owned(), webhook_id: "msg_1".to_owned() },
         ..letter.clone()
     });
     assert_eq!(worker.queue.stored(), stored);
-    assert!(worker.clay.posts().is_empty(), "they are sent in their turn");
-    assert_eq!(attempt(&worker, &letter).await, AttemptResult::Delivered);
+    assert!(worker.deliverer.posts().is_empty(), "they are sent in their turn");
+    assert_eq!(deliver(&worker, &letter).await, AttemptResult::Delivered);
     assert_eq!(worker.queue.stored().len(), 2, "sent again, they are repeats");
 }
 
 #[tokio::test]
-async fn where_there_is_still_no_route_it_dies_again_after_the_secret_was_read_again() {
-    let worker = worker(FakeSecrets::of(routes(&[("c", "email.opened")])), false);
+async fn event_without_route_is_dead_lettered_after_refresh() {
+    let worker = worker(FakeSecrets::new(routes(&[("c", "email.opened")])), false);
     let dead = AttemptResult::DeadLetter(Reason::without_status(ReasonCode::NoRoute));
-    assert_eq!(attempt(&worker, &letter("")).await, dead);
-    assert_eq!(worker.secrets.rereads(), 1);
+    assert_eq!(deliver(&worker, &dead_letter("")).await, dead);
+    assert_eq!(worker.secrets.refreshes(), 1);
 }
 
 #[tokio::test]
-async fn a_route_that_was_made_a_moment_ago_is_found() {
-    let secrets = FakeSecrets::changing(routes(&[]), routes(&[("a", "contact.created")]));
+async fn route_added_by_secret_refresh_is_found() {
+    let secrets = FakeSecrets::rotating(routes(&[]), routes(&[("a", "contact.created")]));
     let worker = worker(secrets, false);
-    assert_eq!(attempt(&worker, &letter("")).await, AttemptResult::Delivered);
+    assert_eq!(deliver(&worker, &dead_letter("")).await, AttemptResult::Delivered);
     assert_eq!(worker.queue.stored().len(), 1);
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_or_stored_now_is_tried_later() {
-    let known = routes(&[("a", "contact.created")]);
+async fn unavailable_secret_or_store_is_retried() {
+    let matching = routes(&[("a", "contact.created")]);
     let cases = [
-        (FakeSecrets::unreadable(), false, ReasonCode::SecretUnavailable),
-        (FakeSecrets::lost(routes(&[])), false, ReasonCode::SecretUnavailable),
-        (FakeSecrets::of(known), true, ReasonCode::Internal),
+        (FakeSecrets::unavailable(), false, ReasonCode::SecretUnavailable),
+        (FakeSecrets::failing_refresh(routes(&[])), false, ReasonCode::SecretUnavailable),
+        (FakeSecrets::new(matching), true, ReasonCode::Internal),
     ];
     for (secrets, broken, code) in cases {
-        let end = attempt(&worker(secrets, broken), &letter("")).await;
+        let result = deliver(&worker(secrets, broken), &dead_letter("")).await;
         assert!(
-            matches!(end, AttemptResult::RetryAt { reason, .. } if reason == Reason::without_status(code)),
-            "{end:?}"
+            matches!(result, AttemptResult::RetryAt { reason, .. } if reason == Reason::without_status(code)),
+            "{result:?}"
         );
     }
 }
 
 #[tokio::test]
-async fn what_is_known_with_another_body_is_kept_beside_it() {
-    let (worker, letter) = (worker(FakeSecrets::of(routes(&[("a", "contact.created")])), false), letter(""));
+async fn conflicting_body_is_dead_lettered() {
+    let (worker, letter) = (worker(FakeSecrets::new(routes(&[("a", "contact.created")])), false), dead_letter(""));
     let id = DeliveryId::for_webhook("a", "msg_1");
     worker
         .queue
         .enqueue(&Delivery { id: id.clone(), body: Bytes::from_static(b"{}"), ..letter.clone() })
         .await
         .unwrap();
-    assert_eq!(attempt(&worker, &letter).await, AttemptResult::Delivered);
-    let dead = worker.queue.dead();
-    let [(kept, reason)] = dead.as_slice() else { panic!("{dead:?}") };
-    assert_eq!((&kept.body, *reason), (&letter.body, Reason::without_status(ReasonCode::IdConflict)));
-    assert_ne!(kept.id, id);
+    assert_eq!(deliver(&worker, &letter).await, AttemptResult::Delivered);
+    let dead = worker.queue.dead_letters();
+    let [(conflicting, reason)] = dead.as_slice() else { panic!("{dead:?}") };
+    assert_eq!((&conflicting.body, *reason), (&letter.body, Reason::without_status(ReasonCode::IdConflict)));
+    assert_ne!(conflicting.id, id);
 }
 
 #[tokio::test]
-async fn what_is_too_large_for_clay_or_no_event_dies_again() {
-    let worker = worker(FakeSecrets::of(routes(&[("a", "*")])), false);
+async fn oversized_or_invalid_event_is_dead_lettered_again() {
+    let worker = worker(FakeSecrets::new(routes(&[("a", "*")])), false);
     let cases = [(vec![b' '; MAX_CLAY_PAYLOAD_BYTES + 1], ReasonCode::TooLarge), (b"{}".to_vec(), ReasonCode::NoRoute)];
     for (body, code) in cases {
-        let letter = Delivery { body: body.into(), ..letter("") };
-        assert_eq!(attempt(&worker, &letter).await, AttemptResult::DeadLetter(Reason::without_status(code)));
+        let dead_letter = Delivery { body: body.into(), ..dead_letter("") };
+        assert_eq!(deliver(&worker, &dead_letter).await, AttemptResult::DeadLetter(Reason::without_status(code)));
     }
     assert!(worker.queue.stored().is_empty());
 }
 
 #[tokio::test]
-async fn what_has_a_route_is_sent() {
-    let worker = worker(FakeSecrets::of(routes(&[("a", "contact.created")])), false);
-    assert_eq!(attempt(&worker, &letter("a")).await, AttemptResult::Delivered);
-    assert_eq!((worker.clay.posts().len(), worker.queue.stored().len()), (1, 0));
+async fn delivery_with_route_is_sent() {
+    let worker = worker(FakeSecrets::new(routes(&[("a", "contact.created")])), false);
+    assert_eq!(deliver(&worker, &dead_letter("a")).await, AttemptResult::Delivered);
+    assert_eq!((worker.deliverer.posts().len(), worker.queue.stored().len()), (1, 0));
 }

@@ -15,9 +15,9 @@ use relay::ports::secrets::ClayToLoopsSecret;
 use relay_core::row::RowKind;
 use relay_core::secret::{RelayTokens, SecretString};
 
-use crate::destinations::{FakeLoops, asking, saying, status};
-use crate::fake_store::FakeLane;
-use crate::harness::{FakePace, FakeSecrets, now};
+use crate::destinations::{FakeLoops, reply, reply_with_body, reply_with_retry_after};
+use crate::fake_store::FakeFastPath;
+use crate::harness::{FakeRateLimiter, FakeSecrets, now};
 
 const LIST: &str = r#"[{"key":"seats","label":"Seats","type":"number"}]"#;
 const TYPED: &str = r#"{"email":"a@b.co","seats":42}"#;
@@ -28,7 +28,7 @@ const UNTYPED: &str = r#"{"email":"a@b.co","seats":"42"}"#;
 struct FakeClock(Arc<AtomicI64>);
 
 impl FakeClock {
-    fn pass(&self, time: SignedDuration) {
+    fn advance(&self, time: SignedDuration) {
         self.0.fetch_add(time.as_secs(), Ordering::Relaxed);
     }
 }
@@ -47,33 +47,35 @@ impl Clock for FakeClock {
     }
 }
 
-type Reader = SchemaRefresher<FakeSecrets<ClayToLoopsSecret>, FakeLoops, FakePace, FakeClock>;
-type Handler = ClayRowHandler<FakeSecrets<ClayToLoopsSecret>, FakeLoops, FakeLane, FakePace, FakeClock>;
+type Refresher = SchemaRefresher<FakeSecrets<ClayToLoopsSecret>, FakeLoops, FakeRateLimiter, FakeClock>;
+type Handler = ClayRowHandler<FakeSecrets<ClayToLoopsSecret>, FakeLoops, FakeFastPath, FakeRateLimiter, FakeClock>;
 
 fn secret(key: Option<&str>) -> ClayToLoopsSecret {
     ClayToLoopsSecret { api_key: key.map(SecretString::from), tokens: RelayTokens::new(["token"]) }
 }
 
 /// A handler and what reads its list.
-fn pair(list: impl Fn(usize) -> DestinationResponse + Send + Sync + 'static) -> (Handler, Reader, FakeClock) {
+fn handler_and_refresher(
+    list: impl Fn(usize) -> DestinationResponse + Send + Sync + 'static,
+) -> (Handler, Refresher, FakeClock) {
     let clock = FakeClock::default();
     let handler = ClayRowHandler {
-        secrets: FakeSecrets::of(secret(Some("key"))),
-        loops: FakeLoops::new(|_, _| saying(200, "{}")),
-        lane: FakeLane::admitting(Admission::Direct),
-        pace: FakePace::default(),
-        ambient: clock.clone(),
+        secrets: FakeSecrets::new(secret(Some("key"))),
+        loops: FakeLoops::new(|_, _| reply_with_body(200, "{}")),
+        fast_path: FakeFastPath::admitting(Admission::SendNow),
+        limiter: FakeRateLimiter::default(),
+        clock: clock.clone(),
         contact_source: None,
-        properties: SchemaCache::enabled(),
+        schema: SchemaCache::enabled(),
     };
-    let reader = SchemaRefresher {
-        list: handler.properties.clone(),
-        secrets: FakeSecrets::of(secret(Some("key"))),
-        loops: FakeLoops::listing(list),
-        pace: FakePace::default(),
-        ambient: clock.clone(),
+    let refresher = SchemaRefresher {
+        cache: handler.schema.clone(),
+        secrets: FakeSecrets::new(secret(Some("key"))),
+        loops: FakeLoops::with_schema_reply(list),
+        limiter: FakeRateLimiter::default(),
+        clock: clock.clone(),
     };
-    (handler, reader, clock)
+    (handler, refresher, clock)
 }
 
 async fn status_of(handler: &Handler, row: &'static str) -> u16 {
@@ -82,157 +84,167 @@ async fn status_of(handler: &Handler, row: &'static str) -> u16 {
 }
 
 /// What Loops gets of a row whose property may be a number.
-async fn sent(handler: &Handler) -> String {
+async fn sent_body(handler: &Handler) -> String {
     assert_eq!(status_of(handler, UNTYPED).await, 200);
     String::from_utf8(handler.loops.calls().last().unwrap().body.to_vec()).unwrap()
 }
 
 #[tokio::test]
-async fn rows_pass_as_they_are_until_the_list_is_there() {
-    let (handler, reader, _) = pair(|_| saying(200, LIST));
-    assert_eq!(sent(&handler).await, UNTYPED);
-    assert!(reader.refresh_if_due().await);
-    assert_eq!(sent(&handler).await, TYPED);
-    assert_eq!(reader.loops.lists(), ["key"]);
+async fn rows_pass_unchanged_until_schema_is_fetched() {
+    let (handler, refresher, _) = handler_and_refresher(|_| reply_with_body(200, LIST));
+    assert_eq!(sent_body(&handler).await, UNTYPED);
+    assert!(refresher.refresh_if_due().await);
+    assert_eq!(sent_body(&handler).await, TYPED);
+    assert_eq!(refresher.loops.schema_requests(), ["key"]);
 }
 
 #[tokio::test]
-async fn where_loops_has_no_room_the_list_is_read_later_and_rows_go_first() {
-    let (_, mut reader, clock) = pair(|_| saying(200, LIST));
-    reader.pace = FakePace::full();
-    reader.refresh_if_due().await;
-    assert_eq!((reader.loops.lists().len(), reader.pace.waits()), (0, 0));
-    reader.pace = FakePace::default();
-    clock.pass(SignedDuration::from_secs(60));
-    assert!(reader.refresh_if_due().await);
+async fn rate_limited_schema_refresh_is_postponed() {
+    let (_, mut refresher, clock) = handler_and_refresher(|_| reply_with_body(200, LIST));
+    refresher.limiter = FakeRateLimiter::exhausted();
+    refresher.refresh_if_due().await;
+    assert_eq!((refresher.loops.schema_requests().len(), refresher.limiter.acquires()), (0, 0));
+    refresher.limiter = FakeRateLimiter::default();
+    clock.advance(SignedDuration::from_secs(60));
+    assert!(refresher.refresh_if_due().await);
 }
 
 #[tokio::test]
-async fn the_list_is_read_once_in_a_quarter_of_an_hour_and_used_until_the_next_is_there() {
-    let (handler, reader, clock) = pair(|times| if times == 0 { saying(200, LIST) } else { status(500) });
-    reader.refresh_if_due().await;
-    clock.pass(SignedDuration::from_secs(15 * 60 - 1));
-    assert!(!reader.refresh_if_due().await);
-    clock.pass(SignedDuration::from_secs(1));
-    assert_eq!(sent(&handler).await, TYPED);
-    assert!(reader.refresh_if_due().await, "it is due");
-    assert_eq!(sent(&handler).await, TYPED, "what is known serves on");
-    clock.pass(SignedDuration::from_secs(59));
-    assert!(!reader.refresh_if_due().await, "what failed is not asked again at once");
-    clock.pass(SignedDuration::from_secs(1));
-    assert!(reader.refresh_if_due().await);
-    clock.pass(SignedDuration::from_mins(44));
-    assert_eq!(sent(&handler).await, UNTYPED, "what is an hour old is not known any more");
+async fn schema_is_refreshed_after_ttl_and_used_up_to_max_age() {
+    let (handler, refresher, clock) =
+        handler_and_refresher(|attempt| if attempt == 0 { reply_with_body(200, LIST) } else { reply(500) });
+    refresher.refresh_if_due().await;
+    clock.advance(SignedDuration::from_secs(15 * 60 - 1));
+    assert!(!refresher.refresh_if_due().await);
+    clock.advance(SignedDuration::from_secs(1));
+    assert_eq!(sent_body(&handler).await, TYPED);
+    assert!(refresher.refresh_if_due().await, "it is due");
+    assert_eq!(sent_body(&handler).await, TYPED, "what is known serves on");
+    clock.advance(SignedDuration::from_secs(59));
+    assert!(!refresher.refresh_if_due().await, "what failed is not asked again at once");
+    clock.advance(SignedDuration::from_secs(1));
+    assert!(refresher.refresh_if_due().await);
+    clock.advance(SignedDuration::from_mins(44));
+    assert_eq!(sent_body(&handler).await, UNTYPED, "what is an hour old is not known any more");
 }
 
 #[tokio::test]
-async fn where_the_list_cannot_be_had_nothing_changes() {
-    for answer in [status(401), status(403), status(404), status(500), saying(200, "<html>"), saying(200, "[]")] {
-        let (handler, reader, _) = pair(move |_| answer.clone());
-        reader.refresh_if_due().await;
-        assert_eq!(sent(&handler).await, UNTYPED);
+async fn unavailable_schema_leaves_rows_unchanged() {
+    for response in
+        [reply(401), reply(403), reply(404), reply(500), reply_with_body(200, "<html>"), reply_with_body(200, "[]")]
+    {
+        let (handler, refresher, _) = handler_and_refresher(move |_| response.clone());
+        refresher.refresh_if_due().await;
+        assert_eq!(sent_body(&handler).await, UNTYPED);
     }
 }
 
 #[tokio::test]
-async fn an_api_without_the_list_is_asked_as_seldom_as_one_with_it() {
-    let (_, reader, clock) = pair(|_| status(404));
-    reader.refresh_if_due().await;
-    clock.pass(SignedDuration::from_mins(14));
-    assert!(!reader.refresh_if_due().await);
-    clock.pass(SignedDuration::from_mins(1));
-    assert!(reader.refresh_if_due().await);
+async fn unsupported_schema_is_requested_once_per_ttl() {
+    let (_, refresher, clock) = handler_and_refresher(|_| reply(404));
+    refresher.refresh_if_due().await;
+    clock.advance(SignedDuration::from_mins(14));
+    assert!(!refresher.refresh_if_due().await);
+    clock.advance(SignedDuration::from_mins(1));
+    assert!(refresher.refresh_if_due().await);
 }
 
 #[tokio::test]
-async fn a_429_for_the_list_pauses_the_rows_as_well() {
-    let (_, reader, _) = pair(|_| asking(429, 7));
-    reader.refresh_if_due().await;
-    assert_eq!(reader.pace.pauses(), [std::time::Duration::from_secs(7)]);
+async fn schema_request_answered_429_throttles_rows() {
+    let (_, refresher, _) = handler_and_refresher(|_| reply_with_retry_after(429, 7));
+    refresher.refresh_if_due().await;
+    assert_eq!(refresher.limiter.throttles(), [std::time::Duration::from_secs(7)]);
 }
 
 #[tokio::test]
-async fn without_a_key_or_without_the_wish_nobody_is_asked() {
-    let (_, reader, _) = pair(|_| saying(200, LIST));
-    let no_key = SchemaRefresher { secrets: FakeSecrets::of(secret(None)), ..reader };
+async fn missing_key_or_disabled_cache_makes_no_request() {
+    let (_, refresher, _) = handler_and_refresher(|_| reply_with_body(200, LIST));
+    let no_key = SchemaRefresher { secrets: FakeSecrets::new(secret(None)), ..refresher };
     assert!(!no_key.refresh_if_due().await);
-    let unreadable = SchemaRefresher { secrets: FakeSecrets::unreadable(), list: SchemaCache::enabled(), ..no_key };
+    let unreadable = SchemaRefresher { secrets: FakeSecrets::unavailable(), cache: SchemaCache::enabled(), ..no_key };
     assert!(!unreadable.refresh_if_due().await);
-    let key = FakeSecrets::of(secret(Some("key")));
-    let off = SchemaRefresher { list: SchemaCache::disabled(), secrets: key, ..unreadable };
+    let key = FakeSecrets::new(secret(Some("key")));
+    let off = SchemaRefresher { cache: SchemaCache::disabled(), secrets: key, ..unreadable };
     assert!(!off.refresh_if_due().await);
-    assert!(off.loops.lists().is_empty());
+    assert!(off.loops.schema_requests().is_empty());
 }
 
 #[tokio::test]
-async fn a_row_that_is_refused_for_an_old_list_has_it_read_again() {
-    let (handler, reader, clock) = pair(|times| {
+async fn row_rejected_by_stale_schema_triggers_refresh() {
+    let (handler, refresher, clock) = handler_and_refresher(|attempt| {
         let grown = r#"[{"key":"companyName","type":"string"},{"key":"company_name","type":"string"}]"#;
-        if times == 0 { saying(200, r#"[{"key":"companyName","type":"string"}]"#) } else { saying(200, grown) }
+        if attempt == 0 {
+            reply_with_body(200, r#"[{"key":"companyName","type":"string"}]"#)
+        } else {
+            reply_with_body(200, grown)
+        }
     });
     let row = r#"{"email":"a@b.co","company_name":"Ltd"}"#;
-    reader.refresh_if_due().await;
+    refresher.refresh_if_due().await;
     assert_eq!(status_of(&handler, row).await, 400);
-    assert!(!reader.refresh_if_due().await, "a list of this minute is not doubted");
-    clock.pass(SignedDuration::from_mins(1));
+    assert!(!refresher.refresh_if_due().await, "a list of this minute is not doubted");
+    clock.advance(SignedDuration::from_mins(1));
     assert_eq!(status_of(&handler, row).await, 400);
-    assert!(reader.refresh_if_due().await);
+    assert!(refresher.refresh_if_due().await);
     assert_eq!(status_of(&handler, row).await, 200);
 }
 
 #[tokio::test]
-async fn a_list_that_failed_is_asked_for_a_minute_later_at_the_earliest_however_many_rows_are_refused() {
-    for failed in [status(500), status(404), saying(200, "[]")] {
-        let (handler, reader, clock) = pair(move |times| if times == 0 { saying(200, LIST) } else { failed.clone() });
+async fn failed_refresh_is_not_repeated_within_a_minute() {
+    for failure in [reply(500), reply(404), reply_with_body(200, "[]")] {
+        let (handler, refresher, clock) =
+            handler_and_refresher(
+                move |attempt| if attempt == 0 { reply_with_body(200, LIST) } else { failure.clone() },
+            );
         let row = r#"{"email":"a@b.co","seats":"many"}"#;
-        reader.refresh_if_due().await;
-        clock.pass(SignedDuration::from_mins(2));
+        refresher.refresh_if_due().await;
+        clock.advance(SignedDuration::from_mins(2));
         assert_eq!(status_of(&handler, row).await, 400);
-        assert!(reader.refresh_if_due().await, "an old list is doubted");
+        assert!(refresher.refresh_if_due().await, "an old list is doubted");
         for _ in 0..59 {
-            clock.pass(SignedDuration::from_secs(1));
+            clock.advance(SignedDuration::from_secs(1));
             assert_eq!(status_of(&handler, row).await, 400);
-            assert!(!reader.refresh_if_due().await, "what failed is not asked again at once");
+            assert!(!refresher.refresh_if_due().await, "what failed is not asked again at once");
         }
-        clock.pass(SignedDuration::from_secs(1));
+        clock.advance(SignedDuration::from_secs(1));
         assert_eq!(status_of(&handler, row).await, 400);
-        assert!(reader.refresh_if_due().await);
+        assert!(refresher.refresh_if_due().await);
     }
 }
 
 #[tokio::test]
-async fn a_row_that_is_refused_for_something_else_says_nothing_of_the_list() {
-    let (handler, reader, clock) = pair(|_| saying(200, LIST));
-    reader.refresh_if_due().await;
-    clock.pass(SignedDuration::from_mins(2));
+async fn row_rejected_for_other_reason_keeps_the_schema() {
+    let (handler, refresher, clock) = handler_and_refresher(|_| reply_with_body(200, LIST));
+    refresher.refresh_if_due().await;
+    clock.advance(SignedDuration::from_mins(2));
     for row in [r#"{"email":"ada"}"#, r#"{"email":"a@b.co","tags":[]}"#, r#"{"email":"a@b.co","subscribed":"yes"}"#] {
         assert_eq!(status_of(&handler, row).await, 400);
-        assert!(!reader.refresh_if_due().await, "{row}");
+        assert!(!refresher.refresh_if_due().await, "{row}");
     }
     assert_eq!(status_of(&handler, r#"{"email":"ada","seats":"many"}"#).await, 400);
-    assert!(reader.refresh_if_due().await, "the type of one of several fields");
+    assert!(refresher.refresh_if_due().await, "the type of one of several fields");
 }
 
 #[tokio::test]
-async fn what_comes_of_the_list_opens_no_circuit_for_the_rows() {
-    let (_, reader, clock) = pair(|_| status(500));
+async fn failed_schema_requests_do_not_trip_breaker() {
+    let (_, refresher, clock) = handler_and_refresher(|_| reply(500));
     for _ in 0..3 {
-        assert!(reader.refresh_if_due().await);
-        clock.pass(SignedDuration::from_mins(1));
+        assert!(refresher.refresh_if_due().await);
+        clock.advance(SignedDuration::from_mins(1));
     }
-    assert_eq!(reader.pace.notes(), []);
+    assert_eq!(refresher.limiter.recorded(), []);
 }
 
 #[tokio::test]
-async fn a_row_that_finds_the_list_due_wakes_its_reader_and_does_not_wait() {
-    let (handler, reader, _) = pair(|_| saying(200, LIST));
-    let asked = tokio::spawn(reader.keep());
-    assert_eq!(sent(&handler).await, UNTYPED);
+async fn row_finding_stale_schema_triggers_refresh_without_waiting() {
+    let (handler, refresher, _) = handler_and_refresher(|_| reply_with_body(200, LIST));
+    let task = tokio::spawn(refresher.run());
+    assert_eq!(sent_body(&handler).await, UNTYPED);
     let typed = async {
-        while sent(&handler).await != TYPED {
+        while sent_body(&handler).await != TYPED {
             tokio::task::yield_now().await;
         }
     };
     tokio::time::timeout(std::time::Duration::from_secs(10), typed).await.unwrap();
-    asked.abort();
+    task.abort();
 }

@@ -11,37 +11,37 @@ use tokio::sync::Barrier;
 #[derive(Debug, Clone)]
 pub(crate) enum Step {
     /// It is answered with these bytes.
-    Answer(String),
+    Respond(String),
     /// It is answered with these bytes, and nothing more is ever sent.
-    AnswerThenSilence(String),
+    RespondThenHang(String),
     /// It is answered with these bytes, and the connection is closed.
-    AnswerThenClose(String),
+    RespondThenClose(String),
     /// It is answered when as many connections have one as the barrier wants.
-    Together(Arc<Barrier>),
+    RespondTogether(Arc<Barrier>),
     /// The connection is reset.
     Reset,
     /// It is closed without an answer.
     Close,
     /// There is no answer.
-    Silence,
+    Hang,
 }
 
 /// A whole answer.
-pub(crate) fn answer(status: u16, headers: &str, body: &str) -> Step {
-    Step::Answer(text(status, headers, body, body.len()))
+pub(crate) fn respond(status: u16, headers: &str, body: &str) -> Step {
+    Step::Respond(http_response(status, headers, body, body.len()))
 }
 
 /// An answer of which only half the body comes.
-pub(crate) fn half(status: u16) -> String {
-    text(status, "", r#"{"success":tr"#, 1000)
+pub(crate) fn truncated_response(status: u16) -> String {
+    http_response(status, "", r#"{"success":tr"#, 1000)
 }
 
-fn text(status: u16, headers: &str, body: &str, length: usize) -> String {
+fn http_response(status: u16, headers: &str, body: &str, length: usize) -> String {
     format!("HTTP/1.1 {status} Status\r\n{headers}Content-Length: {length}\r\n\r\n{body}")
 }
 
 #[derive(Debug, Default)]
-struct Seen {
+struct Observed {
     connections: usize,
     requests: Vec<String>,
 }
@@ -50,7 +50,7 @@ struct Seen {
 #[derive(Debug)]
 pub(crate) struct Server {
     address: SocketAddr,
-    seen: Arc<Mutex<Seen>>,
+    observed: Arc<Mutex<Observed>>,
 }
 
 impl Server {
@@ -58,8 +58,8 @@ impl Server {
     pub(crate) async fn start<const N: usize>(scripts: [Vec<Step>; N]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let seen = Arc::new(Mutex::new(Seen::default()));
-        let shared = Arc::clone(&seen);
+        let observed = Arc::new(Mutex::new(Observed::default()));
+        let shared = Arc::clone(&observed);
         tokio::spawn(async move {
             let mut scripts = scripts.into_iter();
             while let Ok((stream, _)) = listener.accept().await {
@@ -67,7 +67,7 @@ impl Server {
                 tokio::spawn(serve(stream, scripts.next().unwrap_or_default(), Arc::clone(&shared)));
             }
         });
-        Self { address, seen }
+        Self { address, observed }
     }
 
     /// Its URL.
@@ -82,42 +82,42 @@ impl Server {
 
     /// How many connections were opened.
     pub(crate) fn connections(&self) -> usize {
-        self.seen.lock().unwrap().connections
+        self.observed.lock().unwrap().connections
     }
 
     /// The first lines of the requests that were read.
     pub(crate) fn requests(&self) -> Vec<String> {
-        self.seen.lock().unwrap().requests.clone()
+        self.observed.lock().unwrap().requests.clone()
     }
 }
 
-async fn serve(stream: TcpStream, script: Vec<Step>, seen: Arc<Mutex<Seen>>) {
+async fn serve(stream: TcpStream, script: Vec<Step>, observed: Arc<Mutex<Observed>>) {
     let mut stream = BufReader::new(stream);
     let mut script = script.into_iter();
-    while let Some(line) = request(&mut stream).await {
-        seen.lock().unwrap().requests.push(line);
-        let (bytes, after) = match script.next().unwrap_or_else(|| answer(200, "", "{}")) {
-            Step::Answer(bytes) => (bytes, None),
-            Step::AnswerThenSilence(bytes) => (bytes, Some(Step::Silence)),
-            Step::AnswerThenClose(bytes) => (bytes, Some(Step::Close)),
-            Step::Together(barrier) => {
+    while let Some(line) = read_request(&mut stream).await {
+        observed.lock().unwrap().requests.push(line);
+        let (bytes, then) = match script.next().unwrap_or_else(|| respond(200, "", "{}")) {
+            Step::Respond(bytes) => (bytes, None),
+            Step::RespondThenHang(bytes) => (bytes, Some(Step::Hang)),
+            Step::RespondThenClose(bytes) => (bytes, Some(Step::Close)),
+            Step::RespondTogether(barrier) => {
                 barrier.wait().await;
-                (text(200, "", "{}", 2), None)
+                (http_response(200, "", "{}", 2), None)
             }
-            end => (String::new(), Some(end)),
+            step => (String::new(), Some(step)),
         };
         let written = stream.get_mut().write_all(bytes.as_bytes()).await;
-        match after {
+        match then {
             None if written.is_ok() => {}
             // A linger of zero turns the close into a reset.
             Some(Step::Reset) => return stream.get_ref().set_zero_linger().unwrap_or_default(),
-            Some(Step::Silence) => std::future::pending().await,
+            Some(Step::Hang) => std::future::pending().await,
             _ => return,
         }
     }
 }
 
-async fn request(stream: &mut BufReader<TcpStream>) -> Option<String> {
+async fn read_request(stream: &mut BufReader<TcpStream>) -> Option<String> {
     let (mut head, mut length) = (Vec::new(), 0);
     loop {
         let mut line = String::new();

@@ -103,7 +103,7 @@ pub struct BulkOptions {
 /// A reason, as it is typed.
 fn reason(text: &str) -> Result<String, String> {
     use relay_core::delivery::ReasonCode;
-    let known = ReasonCode::read(text).is_some() || [MALFORMED, REASON_NONE].contains(&text);
+    let known = ReasonCode::parse(text).is_some() || [MALFORMED, REASON_NONE].contains(&text);
     known
         .then(|| text.to_owned())
         .ok_or_else(|| "no dead letter has such a reason: `dead-letters list` tells them".to_owned())

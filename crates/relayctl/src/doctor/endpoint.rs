@@ -92,7 +92,7 @@ impl<'a> EndpointChecks<'a> {
         }
         let request = self.client.request(Method::GET, &origin);
         match self.client.send(request, TIMEOUT, Timestamp::now()).await.outcome {
-            Heard::Answered(_) => (Finding::ok(CHECK, format!("{origin} answers")), true),
+            Heard::Responded(_) => (Finding::ok(CHECK, format!("{origin} answers")), true),
             Heard::CertificateUntrusted => {
                 let to_do = "something in between breaks TLS open: try from another network";
                 (Finding::fail(CHECK, format!("the certificate of {origin} is not trusted"), to_do), false)
@@ -151,15 +151,15 @@ impl<'a> EndpointChecks<'a> {
             let answer = self.webhook(&secret, &new_id(), TEST_EVENT).await;
             let code = string_field(&answer, "code");
             match answer.outcome {
-                Heard::Answered(200) if string_field(&answer, "status") == "test" => {}
-                Heard::Answered(401) if code == "timestamp_out_of_range" => {
+                Heard::Responded(200) if string_field(&answer, "status") == "test" => {}
+                Heard::Responded(401) if code == "timestamp_out_of_range" => {
                     return Finding::fail(
                         CHECK,
                         "a signed test event is refused for its time",
                         "set this machine's clock by a time server",
                     );
                 }
-                Heard::Answered(401 | 503) if code == "invalid_signature" || code == NOT_CONFIGURED => {
+                Heard::Responded(401 | 503) if code == "invalid_signature" || code == NOT_CONFIGURED => {
                     let what = format!("a test event signed with {known}");
                     return self.pending_refresh(CHECK, &what, self.written.signing_secrets).unwrap_or_else(|| {
                         Finding::fail(
@@ -183,13 +183,13 @@ impl<'a> EndpointChecks<'a> {
         };
         let answer = self.webhook(&secret, &new_id(), TEST_EVENT).await;
         match answer.outcome {
-            Heard::Answered(401) => Finding::ok(CHECK, "a forged test event is refused"),
-            Heard::Answered(200..=299) => Finding::fail(
+            Heard::Responded(401) => Finding::ok(CHECK, "a forged test event is refused"),
+            Heard::Responded(200..=299) => Finding::fail(
                 CHECK,
                 "a forged test event is taken: anybody can add rows",
                 "something in front of the relay answers for it: look at what LoopsWebhookUrl leads to",
             ),
-            Heard::Answered(503) if string_field(&answer, "code") == NOT_CONFIGURED => self
+            Heard::Responded(503) if string_field(&answer, "code") == NOT_CONFIGURED => self
                 .pending_refresh(CHECK, "every webhook", self.written.signing_secrets)
                 .unwrap_or_else(|| unexpected(CHECK, "a forged test event", &answer)),
             _ => unexpected(CHECK, "a forged test event", &answer),
@@ -203,8 +203,8 @@ impl<'a> EndpointChecks<'a> {
         for (method, url) in self.rows() {
             let answer = self.row(method, url, &token, ROW_WITHOUT_CONTACT).await;
             match answer.outcome {
-                Heard::Answered(401) => {}
-                Heard::Answered(200..=299 | 400) => {
+                Heard::Responded(401) => {}
+                Heard::Responded(200..=299 | 400) => {
                     let to_do = "something in front of the relay answers for it: look at what ClayContactUrl and ClayEventUrl lead to";
                     return Finding::fail(
                         CHECK,
@@ -232,8 +232,8 @@ impl<'a> EndpointChecks<'a> {
             for (method, url) in self.rows() {
                 let answer = self.row(method, url, token, ROW_WITHOUT_CONTACT).await;
                 match answer.outcome {
-                    Heard::Answered(400) => {}
-                    Heard::Answered(401) => {
+                    Heard::Responded(400) => {}
+                    Heard::Responded(401) => {
                         let what = format!("a row with the relay token {}", fingerprint(token.expose_secret()));
                         return self.pending_refresh(CHECK, &what, self.written.relay_tokens).unwrap_or_else(|| {
                             Finding::fail(
@@ -295,17 +295,17 @@ pub(crate) fn unexpected(check: Check, what: &str, answer: &DestinationResponse)
     let code = string_field(answer, "code");
     let with = if code.is_empty() { String::new() } else { format!(" ({code})") };
     let (seen, to_do) = match answer.outcome {
-        Heard::Answered(status @ 404) => {
+        Heard::Responded(status @ 404) => {
             (format!("{status}{with}"), "no such route is there: deploy the stack again with `make deploy`")
         }
-        Heard::Answered(status @ 429) => {
+        Heard::Responded(status @ 429) => {
             (format!("{status}{with}"), "it asks to come back later: run doctor again in a minute")
         }
-        Heard::Answered(status @ (502 | 503)) if !code.is_empty() => (
+        Heard::Responded(status @ (502 | 503)) if !code.is_empty() => (
             format!("{status}{with}"),
             "the relay says that a secret is missing or a service fails: see the other findings",
         ),
-        Heard::Answered(status) => (format!("{status}{with}"), "see function-errors, and the log of the function"),
+        Heard::Responded(status) => (format!("{status}{with}"), "see function-errors, and the log of the function"),
         _ => ("nothing".to_owned(), "run doctor again, and see function-errors"),
     };
     Finding::fail(check, format!("{what} is answered with {seen}"), to_do)

@@ -53,13 +53,13 @@ pub async fn to_clay(
     });
     let answer = door.webhook(&secret, &id, &event.to_string()).await;
     match (answer.outcome, string_field(&answer, "status").as_str()) {
-        (Heard::Answered(200), "queued") => wait_for_delivery(CHECK, &name, &id, delivered).await,
-        (Heard::Answered(200), "rejected") => Finding::fail(
+        (Heard::Responded(200), "queued") => wait_for_delivery(CHECK, &name, &id, delivered).await,
+        (Heard::Responded(200), "rejected") => Finding::fail(
             CHECK,
             format!("the relay takes {name} and makes a dead letter of it ({id})"),
             "see `relayctl dead-letters list` for why: no_route means that no route of the secret takes this event",
         ),
-        (Heard::Answered(200), _) => Finding::warn(
+        (Heard::Responded(200), _) => Finding::warn(
             CHECK,
             format!("the relay ignores {name}"),
             "look at RelayedEvents: it does not have this event",
@@ -101,13 +101,13 @@ pub async fn to_loops(door: &EndpointChecks<'_>, token: Option<&SecretString>, a
     let row = json!({"email": address}).to_string();
     let answer = door.row(Method::PUT, &door.paste().clay_contact_url, token, &row).await;
     match answer.outcome {
-        Heard::Answered(200) => Finding::ok(CHECK, "Loops has taken the contact"),
-        Heard::Answered(202) => Finding::warn(
+        Heard::Responded(200) => Finding::ok(CHECK, "Loops has taken the contact"),
+        Heard::Responded(202) => Finding::warn(
             CHECK,
             "the contact is stored, because Loops had no room or did not answer",
             "see `relayctl deliveries --direction clay-to-loops` for what becomes of it",
         ),
-        Heard::Answered(503) if string_field(&answer, "code") == NOT_CONFIGURED => door
+        Heard::Responded(503) if string_field(&answer, "code") == NOT_CONFIGURED => door
             .pending_refresh(CHECK, "a row with that address", door.written().api_key)
             .unwrap_or_else(|| unexpected(CHECK, "a row with that address", &answer)),
         _ => unexpected(CHECK, "a row with that address", &answer),

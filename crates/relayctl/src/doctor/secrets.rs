@@ -87,7 +87,7 @@ async fn document(
 }
 
 fn to_clay(check: Check, name: &str, text: &str, relayed: &str, keys: &mut LoadedSecrets) -> Finding {
-    let secret = match LoopsToClaySecret::read(text) {
+    let secret = match LoopsToClaySecret::parse(text) {
         Ok(secret) => secret,
         Err(error) => {
             keys.unread.push(check);
@@ -124,7 +124,7 @@ fn to_clay(check: Check, name: &str, text: &str, relayed: &str, keys: &mut Loade
 }
 
 fn to_loops(check: Check, name: &str, text: &str, keys: &mut LoadedSecrets) -> Finding {
-    let secret = match ClayToLoopsSecret::read(text) {
+    let secret = match ClayToLoopsSecret::parse(text) {
         Ok(secret) => secret,
         Err(error) => {
             keys.unread.push(check);

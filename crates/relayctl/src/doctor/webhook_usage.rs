@@ -16,14 +16,14 @@ const WARN_AT: u64 = WEBHOOK_ROW_LIMIT / 100 * 80;
 #[must_use]
 pub fn findings_for(route: &ClayRoute, uses: &[WebhookUsage]) -> Vec<Finding> {
     let spent =
-        |used: &WebhookUsage| used.taken >= WEBHOOK_ROW_LIMIT || matches!(used.refused, Some((_, 403 | 404 | 410)));
+        |used: &WebhookUsage| used.accepted >= WEBHOOK_ROW_LIMIT || matches!(used.rejected, Some((_, 403 | 404 | 410)));
     let all_spent = !uses.is_empty() && uses.iter().all(spent);
     let pairs = route.webhooks.iter().zip(uses);
     pairs
         .map(|(webhook, used)| {
             let name = format!("{} {}", route.name, webhook.fingerprint());
-            let taken = format!("{name} has taken {} of {WEBHOOK_ROW_LIMIT}", used.taken);
-            match used.refused {
+            let taken = format!("{name} has taken {} of {WEBHOOK_ROW_LIMIT}", used.accepted);
+            match used.rejected {
                 Some((_, 401)) => Finding::fail(
                     CHECK,
                     format!("{name} refuses its token (401), and deliveries wait"),
@@ -39,7 +39,7 @@ pub fn findings_for(route: &ClayRoute, uses: &[WebhookUsage]) -> Vec<Finding> {
                     format!("{taken} and takes no more; the next one of the pool does"),
                     "add another webhook to the pool with `relayctl setup --add-clay-webhook`, before the next one is used up",
                 ),
-                _ if used.taken >= WARN_AT => Finding::warn(
+                _ if used.accepted >= WARN_AT => Finding::warn(
                     CHECK,
                     taken,
                     "make another webhook in Clay and add it to the pool with `relayctl setup --add-clay-webhook`",
@@ -78,8 +78,8 @@ mod tests {
         let webhooks = (0..uses.len()).map(webhook).collect();
         let route = ClayRoute { name: "contacts".to_owned(), events: "*".parse().unwrap(), webhooks };
         let of = |(taken, status): &(u64, Option<u16>)| WebhookUsage {
-            taken: *taken,
-            refused: status.map(|status| (Timestamp::UNIX_EPOCH, status)),
+            accepted: *taken,
+            rejected: status.map(|status| (Timestamp::UNIX_EPOCH, status)),
         };
         findings_for(&route, &uses.iter().map(of).collect::<Vec<_>>())
     }

@@ -163,8 +163,8 @@ impl Documents {
     pub fn parse_as_relay(&self, names: [&str; 2]) -> Result<(LoopsToClaySecret, ClayToLoopsSecret), Error> {
         let [clay, loops] = names;
         let unusable = |name: &str, error| Error::UnusableSecret { name: name.to_owned(), error };
-        let to_clay = LoopsToClaySecret::read(&self.to_clay.to_string()).map_err(|error| unusable(clay, error))?;
-        let to_loops = ClayToLoopsSecret::read(&self.to_loops.to_string()).map_err(|error| unusable(loops, error))?;
+        let to_clay = LoopsToClaySecret::parse(&self.to_clay.to_string()).map_err(|error| unusable(clay, error))?;
+        let to_loops = ClayToLoopsSecret::parse(&self.to_loops.to_string()).map_err(|error| unusable(loops, error))?;
         Ok((to_clay, to_loops))
     }
 

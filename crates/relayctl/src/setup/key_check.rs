@@ -35,15 +35,15 @@ pub async fn check_key(client: &HttpClient, api: &str, key: &SecretString) -> Ke
     let request = request.header(AUTHORIZATION, format!("Bearer {}", key.expose_secret()));
     let answer = client.send(request, WITHIN, Timestamp::now()).await;
     match answer.outcome {
-        CallOutcome::Answered(200) => {
+        CallOutcome::Responded(200) => {
             let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
             match body.get("teamName").and_then(Value::as_str) {
                 Some(team) => KeyCheck::Valid(shown(team)),
                 None => KeyCheck::Unclear(200),
             }
         }
-        CallOutcome::Answered(401) => KeyCheck::Refused,
-        CallOutcome::Answered(status) => KeyCheck::Unclear(status),
+        CallOutcome::Responded(401) => KeyCheck::Refused,
+        CallOutcome::Responded(status) => KeyCheck::Unclear(status),
         _ => KeyCheck::NoAnswer,
     }
 }

@@ -90,13 +90,13 @@ impl FakeLoops {
             let quota = Some(QuotaHeaders { limit: 10, remaining: 0 });
             return DestinationResponse {
                 rate_limit: quota,
-                ..DestinationResponse::without_response(CallOutcome::Answered(429))
+                ..DestinationResponse::without_response(CallOutcome::Responded(429))
             };
         };
         calls.push(now);
         DestinationResponse {
             rate_limit: Some(QuotaHeaders { limit: 10, remaining }),
-            ..DestinationResponse::without_response(CallOutcome::Answered(200))
+            ..DestinationResponse::without_response(CallOutcome::Responded(200))
         }
     }
 
@@ -123,7 +123,7 @@ async fn send_until(
         }
         let response = loops.call().await;
         limiter.record(&response).await;
-        if response.outcome == CallOutcome::Answered(429) {
+        if response.outcome == CallOutcome::Responded(429) {
             limiter.throttle_for(Duration::from_secs(1)).await;
             throttled += 1;
         }
@@ -132,7 +132,7 @@ async fn send_until(
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_workers_and_direct_rows_keep_eight_a_second_together_without_a_429() {
+async fn workers_and_sync_rows_share_rate_without_429() {
     const SECONDS: u64 = 300;
     let (store, loops, start) = (InMemoryStore::default(), FakeLoops::default(), Instant::now());
     let deadline = start + Duration::from_secs(SECONDS);
@@ -151,7 +151,7 @@ async fn two_workers_and_direct_rows_keep_eight_a_second_together_without_a_429(
                 tokio::time::sleep(Duration::from_millis(fastrand::u64(100..3000))).await;
                 let Some(permit) = limiter.try_acquire().await else { continue };
                 permit.wait().await;
-                throttled += usize::from(loops.call().await.outcome == CallOutcome::Answered(429));
+                throttled += usize::from(loops.call().await.outcome == CallOutcome::Responded(429));
             }
             throttled
         });
@@ -162,7 +162,7 @@ async fn two_workers_and_direct_rows_keep_eight_a_second_together_without_a_429(
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_a_hundred_sandboxes_ask_at_once_each_asks_at_most_three_times() {
+async fn hundred_concurrent_sandboxes_make_at_most_three_calls_each() {
     let (store, start) = (InMemoryStore::default(), Instant::now());
     let mut rows = tokio::task::JoinSet::new();
     for _ in 0..100 {
@@ -176,7 +176,7 @@ async fn where_a_hundred_sandboxes_ask_at_once_each_asks_at_most_three_times() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_sandbox_whose_clock_was_minutes_ahead_holds_up_nobody_else() {
+async fn clock_minutes_ahead_does_not_delay_other_sandboxes() {
     let (store, start) = (InMemoryStore::default(), Instant::now());
     let ahead = start.checked_sub(Duration::from_secs(600)).unwrap();
     assert!(sandbox(&store, ahead).try_acquire().await.is_some());
@@ -187,7 +187,7 @@ async fn a_sandbox_whose_clock_was_minutes_ahead_holds_up_nobody_else() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_clock_that_goes_back_a_few_seconds_does_not_make_the_pace_faster() {
+async fn clock_stepping_back_does_not_raise_rate() {
     let (store, loops, start) = (InMemoryStore::default(), FakeLoops::default(), Instant::now());
     let later = start + Duration::from_secs(5);
     tokio::time::advance(Duration::from_secs(5)).await;
@@ -200,12 +200,12 @@ async fn a_clock_that_goes_back_a_few_seconds_does_not_make_the_pace_faster() {
     let limiter_after = sandbox(&store, later - Duration::from_secs(2));
     for _ in 0..16 {
         limiter_after.acquire().await.unwrap();
-        assert_ne!(loops.call().await.outcome, CallOutcome::Answered(429));
+        assert_ne!(loops.call().await.outcome, CallOutcome::Responded(429));
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_others_use_the_teams_second_all_sandboxes_leave_them_room() {
+async fn limiter_yields_quota_to_other_team_clients() {
     const SECONDS: u64 = 100;
     let (store, loops, start) = (InMemoryStore::default(), FakeLoops::default(), Instant::now());
     let deadline = start + Duration::from_secs(SECONDS);

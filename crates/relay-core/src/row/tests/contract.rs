@@ -5,86 +5,86 @@ use serde_json::Value;
 use super::super::*;
 use crate::error::{ErrorCode, RequestError};
 
-const OMIT: RowOptions = RowOptions { blank: Blank::Omit, long: Long::Reject, dedupe: true };
-const CLEAR: RowOptions = RowOptions { blank: Blank::Clear, long: Long::Reject, dedupe: true };
-const TRUNCATE: RowOptions = RowOptions { blank: Blank::Omit, long: Long::Truncate, dedupe: true };
+const OMIT: RowOptions = RowOptions { blank: BlankPolicy::Omit, long: LongTextPolicy::Reject, dedupe: true };
+const CLEAR: RowOptions = RowOptions { blank: BlankPolicy::Clear, long: LongTextPolicy::Reject, dedupe: true };
+const TRUNCATE: RowOptions = RowOptions { blank: BlankPolicy::Omit, long: LongTextPolicy::Truncate, dedupe: true };
 
 fn row(kind: RowKind, body: &str, options: RowOptions) -> Row {
-    Row::clean(kind, body.as_bytes(), options).unwrap_or_else(|refusal| panic!("{body}: {refusal:?}"))
+    Row::clean(kind, body.as_bytes(), options).unwrap_or_else(|error| panic!("{body}: {error:?}"))
 }
 
-fn sent(row: &Row) -> String {
+fn body_string(row: &Row) -> String {
     String::from_utf8(row.to_body()).unwrap()
 }
 
 /// A contact's row with these fields after its address; without the address in what is sent.
 fn contact(fields: &str, options: RowOptions) -> String {
     let row = row(RowKind::Contact, &format!(r#"{{"email":"a@b.co",{fields}}}"#), options);
-    sent(&row).replacen(r#""email":"a@b.co""#, "", 1).replacen("{,", "{", 1)
+    body_string(&row).replacen(r#""email":"a@b.co""#, "", 1).replacen("{,", "{", 1)
 }
 
-fn refused(kind: RowKind, body: &str) -> RequestError {
+fn clean_error(kind: RowKind, body: &str) -> RequestError {
     Row::clean(kind, body.as_bytes(), OMIT).unwrap_err()
 }
 
 /// The code and the field of the refusal of a row with this field.
 fn error(kind: RowKind, field: &str) -> (ErrorCode, String) {
-    let refusal = refused(kind, &format!(r#"{{"email":"a@b.co","eventName":"e",{field}}}"#));
-    (refusal.code(), refusal.field().unwrap_or_default().to_owned())
+    let error = clean_error(kind, &format!(r#"{{"email":"a@b.co","eventName":"e",{field}}}"#));
+    (error.code(), error.field().unwrap_or_default().to_owned())
 }
 
 #[test]
-fn what_needs_no_cleaning_is_passed_on_untouched_and_in_order() {
+fn clean_row_is_sent_unchanged_in_field_order() {
     let body = r#"{"z":" x ","email":"a@b.co","a":true,"n":1.50,"firstName":"Ada \"A\" é\n","notes":"/home"}"#;
-    assert_eq!(sent(&row(RowKind::Contact, body, OMIT)), body);
+    assert_eq!(body_string(&row(RowKind::Contact, body, OMIT)), body);
 }
 
 #[test]
-fn numbers_are_kept_digit_for_digit() {
+fn number_digits_are_preserved() {
     let fields = r#""a":123456789012345678901,"b":1.0,"c":1E5,"d":-0,"e":1e999,"f":0.10"#;
     assert_eq!(contact(fields, OMIT), format!("{{{fields}}}"));
     assert_eq!(contact(r#""userId":123456789012345678901"#, OMIT), r#"{"userId":"123456789012345678901"}"#);
 }
 
 #[test]
-fn blanks_are_left_out_and_named() {
+fn blank_fields_are_omitted_and_reported_as_adjusted() {
     let body = r#"{"email":"a@b.co","userId":"","a":null,"b":" ","c":"null","d":"undefined","e":0}"#;
     let row = row(RowKind::Contact, body, OMIT);
-    assert_eq!(sent(&row), r#"{"email":"a@b.co","e":0}"#);
+    assert_eq!(body_string(&row), r#"{"email":"a@b.co","e":0}"#);
     assert_eq!(row.adjusted(), ["userId", "a", "b", "c", "d"]);
 }
 
 #[test]
-fn blanks_are_sent_as_null_where_the_caller_wants_them_emptied() {
+fn blank_fields_are_sent_as_null_with_blank_clear() {
     let body = r#"{"email":"a@b.co","userId":null,"eventName":"e","a":"","subscribed":"","mailingLists":{"l":null,"m":true},
                    "eventProperties":{"plan":"null","seats":3}}"#;
     let row = row(RowKind::Event, body, CLEAR);
     let expected = r#"{"email":"a@b.co","eventName":"e","a":null,"subscribed":null,"mailingLists":{"m":true},"eventProperties":{"plan":null,"seats":3}}"#;
-    assert_eq!(sent(&row), expected);
+    assert_eq!(body_string(&row), expected);
     assert_eq!(row.adjusted(), ["userId", "mailingLists.l"]);
 }
 
 #[test]
-fn subscribed_becomes_a_boolean_and_is_never_added() {
+fn subscribed_is_coerced_to_boolean_and_never_added() {
     assert_eq!(contact(r#""subscribed":"FALSE""#, OMIT), r#"{"subscribed":false}"#);
     assert_eq!(error(RowKind::Contact, r#""subscribed":"yes""#), (ErrorCode::InvalidField, "subscribed".to_owned()));
 }
 
 #[test]
-fn fields_that_hold_others_may_be_held_by_a_text() {
-    for (arrived, expected) in [
+fn nested_fields_are_accepted_as_json_text() {
+    for (input, expected) in [
         (r#""mailingLists":"{\"a\":\"true\"}""#, r#""mailingLists":{"a":true}"#),
         (r#""mailingLists":"[\"a\"]""#, r#""mailingLists":{"a":true}"#),
         (r#""eventProperties":"{\"plan\":\"pro\"}""#, r#""eventProperties":{"plan":"pro"}"#),
     ] {
         let start = r#"{"email":"a@b.co","eventName":"e","#;
-        let row = row(RowKind::Event, &format!("{start}{arrived}}}"), OMIT);
-        assert_eq!(sent(&row), format!("{start}{expected}}}"));
+        let row = row(RowKind::Event, &format!("{start}{input}}}"), OMIT);
+        assert_eq!(body_string(&row), format!("{start}{expected}}}"));
     }
 }
 
 #[test]
-fn event_properties_of_a_contact_are_a_field_like_any_other() {
+fn contact_event_properties_are_an_ordinary_field() {
     assert_eq!(contact(r#""eventProperties":"{}""#, OMIT), r#"{"eventProperties":"{}"}"#);
     assert_eq!(
         error(RowKind::Contact, r#""eventProperties":{"a":1}"#),
@@ -93,7 +93,7 @@ fn event_properties_of_a_contact_are_a_field_like_any_other() {
 }
 
 #[test]
-fn lists_and_objects_in_other_fields_are_refused() {
+fn list_or_object_in_ordinary_field_is_rejected() {
     for value in ["[]", r#"{"a":1}"#, r#"{"$serde_json::private::Number":"1"}"#] {
         assert_eq!(
             error(RowKind::Contact, &format!(r#""tags":{value}"#)),
@@ -103,22 +103,22 @@ fn lists_and_objects_in_other_fields_are_refused() {
 }
 
 #[test]
-fn long_texts_are_refused_with_their_length_or_cut_to_exactly_498() {
+fn long_text_is_rejected_with_length_or_truncated_to_498() {
     let long = "é".repeat(600);
     let body = format!(r#"{{"email":"a@b.co","eventName":"e","bio":"{long}","eventProperties":{{"bio":"{long}"}}}}"#);
-    let refusal = refused(RowKind::Event, &body);
-    assert_eq!((refusal.code(), refusal.field()), (ErrorCode::ValueTooLong, Some("bio")));
-    assert!(refusal.message().contains("bio has 600 characters"), "{refusal:?}");
+    let error = clean_error(RowKind::Event, &body);
+    assert_eq!((error.code(), error.field()), (ErrorCode::ValueTooLong, Some("bio")));
+    assert!(error.message().contains("bio has 600 characters"), "{error:?}");
 
     let row = row(RowKind::Event, &body, TRUNCATE);
-    let cut = format!("{}…", "é".repeat(497));
-    assert_eq!(row.text("bio"), Some(cut.as_str()));
-    assert_eq!(row.event_properties().unwrap().get("bio"), Some(&Value::from(cut)));
+    let truncated = format!("{}…", "é".repeat(497));
+    assert_eq!(row.get_str("bio"), Some(truncated.as_str()));
+    assert_eq!(row.event_properties().unwrap().get("bio"), Some(&Value::from(truncated)));
     assert_eq!(row.adjusted(), ["bio", "eventProperties.bio"]);
 }
 
 #[test]
-fn what_tells_rows_apart_is_never_cut() {
+fn identity_fields_are_never_truncated() {
     let long = "x".repeat(600);
     for body in [
         format!(r#"{{"email":"{long}@b.co","eventName":"e"}}"#),
@@ -126,38 +126,38 @@ fn what_tells_rows_apart_is_never_cut() {
         format!(r#"{{"userId":{},"eventName":"e"}}"#, "7".repeat(600)),
         format!(r#"{{"email":"a@b.co","eventName":"{long}"}}"#),
     ] {
-        let refusal = Row::clean(RowKind::Event, body.as_bytes(), TRUNCATE).unwrap_err();
-        assert_eq!(refusal.code(), ErrorCode::ValueTooLong, "{refusal:?}");
+        let error = Row::clean(RowKind::Event, body.as_bytes(), TRUNCATE).unwrap_err();
+        assert_eq!(error.code(), ErrorCode::ValueTooLong, "{error:?}");
     }
 }
 
 #[test]
-fn a_row_is_about_somebody() {
+fn row_without_identity_is_rejected() {
     for body in ["{}", r#"{"email":""}"#, r#"{"email":null,"userId":"undefined"}"#, r#"{"email":"a@b.co","email":" "}"#]
     {
-        let refusal = refused(RowKind::Contact, body);
-        assert_eq!((refusal.code(), refusal.field()), (ErrorCode::MissingField, Some("email")), "{body}");
+        let error = clean_error(RowKind::Contact, body);
+        assert_eq!((error.code(), error.field()), (ErrorCode::MissingField, Some("email")), "{body}");
     }
-    let refusal = refused(RowKind::Contact, r#"{"email":"/Email"}"#);
-    assert_eq!((refusal.code(), refusal.field()), (ErrorCode::ColumnNotInserted, Some("email")));
-    assert!(!refusal.message().contains("missing"), "a field that was refused is not missing as well: {refusal:?}");
+    let error = clean_error(RowKind::Contact, r#"{"email":"/Email"}"#);
+    assert_eq!((error.code(), error.field()), (ErrorCode::ColumnNotInserted, Some("email")));
+    assert!(!error.message().contains("missing"), "a field that was refused is not missing as well: {error:?}");
 }
 
 #[test]
-fn a_contact_under_a_misspelt_name_is_misspelt_and_not_missing_as_well() {
-    let properties = ContactSchema::read(br#"[{"key":"plan","type":"string"}]"#).unwrap();
-    for (name, meant) in [("Email", "email"), ("user_id", "userId")] {
+fn misspelt_identity_field_is_not_also_reported_missing() {
+    let schema = ContactSchema::parse(br#"[{"key":"plan","type":"string"}]"#).unwrap();
+    for (name, suggestion) in [("Email", "email"), ("user_id", "userId")] {
         let body = format!(r#"{{"{name}":"a@b.co"}}"#);
-        let refusal = Row::clean_with_schema(RowKind::Contact, body.as_bytes(), OMIT, Some(&properties)).unwrap_err();
-        assert_eq!((refusal.code(), refusal.field()), (ErrorCode::InvalidField, Some(name)));
-        let told = format!("{name} is not a property of contacts in Loops, but {meant} is");
-        assert!(refusal.message().starts_with(&told), "{refusal:?}");
-        assert!(!refusal.message().contains("missing"), "{refusal:?}");
+        let error = Row::clean_with_schema(RowKind::Contact, body.as_bytes(), OMIT, Some(&schema)).unwrap_err();
+        assert_eq!((error.code(), error.field()), (ErrorCode::InvalidField, Some(name)));
+        let expected = format!("{name} is not a property of contacts in Loops, but {suggestion} is");
+        assert!(error.message().starts_with(&expected), "{error:?}");
+        assert!(!error.message().contains("missing"), "{error:?}");
     }
 }
 
 #[test]
-fn an_event_has_a_name() {
+fn event_without_valid_name_is_rejected() {
     for (name, code) in [
         ("", ErrorCode::MissingField),
         (r#","eventName":" ""#, ErrorCode::MissingField),
@@ -165,28 +165,32 @@ fn an_event_has_a_name() {
         (r#","eventName":7"#, ErrorCode::InvalidField),
         (r#","eventName":"/Event""#, ErrorCode::ColumnNotInserted),
     ] {
-        let refusal = refused(RowKind::Event, &format!(r#"{{"email":"a@b.co"{name}}}"#));
-        assert_eq!((refusal.code(), refusal.field()), (code, Some("eventName")), "{name}");
+        let error = clean_error(RowKind::Event, &format!(r#"{{"email":"a@b.co"{name}}}"#));
+        assert_eq!((error.code(), error.field()), (code, Some("eventName")), "{name}");
     }
 }
 
 #[test]
-fn all_faults_are_named_and_the_first_names_the_refusal() {
-    let refusal = refused(RowKind::Event, r#"{"tags":[],"email":"ada lovelace","eventProperties":{"plan":{}},"ok":1}"#);
-    assert_eq!((refusal.code(), refusal.field()), (ErrorCode::InvalidField, Some("tags")));
-    assert!(refusal.message().contains("tags, email, eventProperties.plan, eventName."), "{refusal:?}");
-    assert!(refusal.message().contains("tags arrived as a list"), "{refusal:?}");
+fn error_lists_all_fields_and_uses_code_of_first() {
+    let error =
+        clean_error(RowKind::Event, r#"{"tags":[],"email":"ada lovelace","eventProperties":{"plan":{}},"ok":1}"#);
+    assert_eq!((error.code(), error.field()), (ErrorCode::InvalidField, Some("tags")));
+    assert!(error.message().contains("tags, email, eventProperties.plan, eventName."), "{error:?}");
+    assert!(error.message().contains("tags arrived as a list"), "{error:?}");
 }
 
 #[test]
-fn the_same_contact_has_the_same_key() {
-    let of = |body| row(RowKind::Contact, body, OMIT).contact();
-    assert_eq!(of(r#"{"email":" Ada@Example.com ","userId":"u1"}"#), ContactKey::from_email("ada@example.com"));
-    assert_eq!(of(r#"{"email":"","userId":7}"#), ContactKey::from_user_id("7"));
+fn same_contact_has_same_key() {
+    let contact_key = |body| row(RowKind::Contact, body, OMIT).contact();
+    assert_eq!(
+        contact_key(r#"{"email":" Ada@Example.com ","userId":"u1"}"#),
+        ContactKey::from_email("ada@example.com")
+    );
+    assert_eq!(contact_key(r#"{"email":"","userId":7}"#), ContactKey::from_user_id("7"));
 }
 
 #[test]
-fn a_source_is_added_only_where_the_row_has_none() {
+fn source_is_added_only_if_absent() {
     for (body, options, expected) in [
         (r#"{"email":"a@b.co"}"#, OMIT, r#"{"email":"a@b.co","source":"Clay"}"#),
         (r#"{"source":"mine","email":"a@b.co"}"#, OMIT, r#"{"source":"mine","email":"a@b.co"}"#),
@@ -195,26 +199,26 @@ fn a_source_is_added_only_where_the_row_has_none() {
     ] {
         let mut row = row(RowKind::Contact, body, options);
         row.add_source("Clay");
-        assert_eq!(sent(&row), expected);
+        assert_eq!(body_string(&row), expected);
     }
 }
 
 #[test]
-fn printing_a_row_tells_nobodys_data() {
+fn row_debug_output_hides_field_values() {
     let row = row(RowKind::Contact, r#"{"email":"ada@example.com","company":"Analytical"}"#, OMIT);
     assert_eq!(format!("{row:?}"), "Row { kind: Contact, fields: 2, .. }");
 }
 
 #[test]
-fn a_row_of_the_largest_size_is_judged_at_once() {
+fn largest_invalid_row_is_rejected_without_delay() {
     let fields = |value: &str| (0..8_000).map(|n| format!(r#""f{n}":{value},"#)).collect::<String>();
     for lists in [format!(r#"{{{}"z":7}}"#, fields(r#""maybe""#)), format!("[{}7]", "7,".repeat(100_000))] {
         let row = format!(r#"{{"mailingLists":{lists},"email":"a@b.co"}}"#);
-        let refusal = refused(RowKind::Contact, &row);
-        assert_eq!((refusal.code(), refusal.field()), (ErrorCode::InvalidField, Some("mailingLists")));
+        let error = clean_error(RowKind::Contact, &row);
+        assert_eq!((error.code(), error.field()), (ErrorCode::InvalidField, Some("mailingLists")));
     }
     let many = format!(r#"{{{}"email":"a@b.co"}}"#, fields("[[[]]]"));
-    assert_eq!(refused(RowKind::Contact, &many).code(), ErrorCode::InvalidField);
+    assert_eq!(clean_error(RowKind::Contact, &many).code(), ErrorCode::InvalidField);
     let deep = format!(r#"{{"a":{}"{}"{}}}"#, "[".repeat(31), "x".repeat(250_000), "]".repeat(31));
-    assert_eq!(refused(RowKind::Contact, &deep).field(), Some("a"));
+    assert_eq!(clean_error(RowKind::Contact, &deep).field(), Some("a"));
 }

@@ -91,10 +91,10 @@ fn body() -> impl Strategy<Value = String> {
         vec![("userId", "7"), ("eventName", "\" e \"")],
     ]);
     let field = prop_oneof![4 => suitable_field(), 1 => (name(), value())];
-    (identity, proptest::collection::vec(field, 0..6), 0..6).prop_map(|(identity, mut fields, held)| {
+    (identity, proptest::collection::vec(field, 0..6), 0..6).prop_map(|(identity, mut fields, selector)| {
         fields.extend(identity.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())));
         let body = object(&fields);
-        if held == 0 { Value::from(body).to_string() } else { body }
+        if selector == 0 { Value::from(body).to_string() } else { body }
     })
 }
 
@@ -103,24 +103,24 @@ fn kind() -> impl Strategy<Value = RowKind> {
 }
 
 fn options() -> impl Strategy<Value = RowOptions> {
-    let blank = proptest::sample::select(vec![Blank::Omit, Blank::Clear]);
-    let long = proptest::sample::select(vec![Long::Reject, Long::Truncate]);
+    let blank = proptest::sample::select(vec![BlankPolicy::Omit, BlankPolicy::Clear]);
+    let long = proptest::sample::select(vec![LongTextPolicy::Reject, LongTextPolicy::Truncate]);
     (blank, long, any::<bool>()).prop_map(|(blank, long, dedupe)| RowOptions { blank, long, dedupe })
 }
 
 /// What is known of the account: nothing, or types for some of the fields above.
-fn account() -> impl Strategy<Value = Option<ContactSchema>> {
+fn schema() -> impl Strategy<Value = Option<ContactSchema>> {
     let kinds = || proptest::sample::select(vec!["string", "number", "boolean", "date", "colour"]);
     let list = (kinds(), kinds(), kinds(), kinds()).prop_map(|(plan, company, seats, bio)| {
-        let listed = [("plan", plan), ("company", company), ("seats", seats), ("bio", bio)];
-        let listed = listed.map(|(name, kind)| format!(r#"{{"key":"{name}","type":"{kind}"}}"#));
-        ContactSchema::read(format!("[{}]", listed.join(",")).as_bytes())
+        let items = [("plan", plan), ("company", company), ("seats", seats), ("bio", bio)];
+        let items = items.map(|(name, kind)| format!(r#"{{"key":"{name}","type":"{kind}"}}"#));
+        ContactSchema::parse(format!("[{}]", items.join(",")).as_bytes())
     });
     prop_oneof![1 => Just(None), 2 => list]
 }
 
 /// A property of an event, as it may be typed in two rows that say the same.
-fn property_typed_twice() -> impl Strategy<Value = (String, String)> {
+fn equivalent_property_pair() -> impl Strategy<Value = (String, String)> {
     let blanks = || proptest::sample::select(vec!["null", "\"\"", "\" \"", "\"null\"", "\"undefined\""]);
     let number = "-?(0|[1-9][0-9]{0,18})".prop_flat_map(|number| {
         let forms = vec![
@@ -141,13 +141,15 @@ fn property_typed_twice() -> impl Strategy<Value = (String, String)> {
 }
 
 /// The key of an event with these properties, written in this order, with this between the tokens.
-fn key_of(properties: &[(String, String)], between: &str, more: &str) -> IdempotencyKey {
+fn key_of(properties: &[(String, String)], whitespace: &str, extra_fields: &str) -> IdempotencyKey {
     let properties: Vec<String> = properties
         .iter()
-        .map(|(name, value)| format!("{between}{}{between}:{between}{value}{between}", Value::from(name.as_str())))
+        .map(|(name, value)| {
+            format!("{whitespace}{}{whitespace}:{whitespace}{value}{whitespace}", Value::from(name.as_str()))
+        })
         .collect();
     let body = format!(
-        "{{{more}\"eventProperties\":{between}{{{}}},\"email\":\"A@b.co\",{between}\"eventName\":\"e\"}}",
+        "{{{extra_fields}\"eventProperties\":{whitespace}{{{}}},\"email\":\"A@b.co\",{whitespace}\"eventName\":\"e\"}}",
         properties.join(",")
     );
     let row = Row::clean(RowKind::Event, body.as_bytes(), RowOptions::default()).unwrap();
@@ -155,11 +157,11 @@ fn key_of(properties: &[(String, String)], between: &str, more: &str) -> Idempot
 }
 
 /// The length of the longest text in a value.
-fn longest_text(value: &Value) -> usize {
+fn max_text_len(value: &Value) -> usize {
     match value {
         Value::String(text) => text.chars().count(),
-        Value::Array(items) => items.iter().map(longest_text).max().unwrap_or_default(),
-        Value::Object(fields) => fields.values().map(longest_text).max().unwrap_or_default(),
+        Value::Array(items) => items.iter().map(max_text_len).max().unwrap_or_default(),
+        Value::Object(fields) => fields.values().map(max_text_len).max().unwrap_or_default(),
         _ => 0,
     }
 }
@@ -168,27 +170,27 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_bytes_are_cleaned_or_refused(bytes: Vec<u8>, kind in kind(), options in options(), account in account()) {
+    fn arbitrary_bytes_are_cleaned_or_rejected(bytes: Vec<u8>, kind in kind(), options in options(), account in schema()) {
         let _ = Row::clean_with_schema(kind, &bytes, options, account.as_ref());
     }
 
     #[test]
-    fn any_text_that_resembles_json_is_cleaned_or_refused(text in "[\\[\\]{}:,\"\\\\u0-9a-fé\n\t tr]{0,60}", kind in kind()) {
+    fn json_like_text_is_cleaned_or_rejected(text in "[\\[\\]{}:,\"\\\\u0-9a-fé\n\t tr]{0,60}", kind in kind()) {
         for body in [format!("{{\"a\":{text}"), format!("{{\"a\":{text}}}"), format!("\"{{\\\"a\\\":{text}}}\""), text] {
             let _ = Row::clean(kind, body.as_bytes(), RowOptions::default());
         }
     }
 
     #[test]
-    fn a_refusal_is_short(body in body(), kind in kind(), options in options(), account in account()) {
-        if let Err(refusal) = Row::clean_with_schema(kind, body.as_bytes(), options, account.as_ref()) {
-            prop_assert!(refusal.message().chars().count() <= MAX_MESSAGE_CHARS);
-            prop_assert!(refusal.field().is_none_or(|field| field.chars().count() <= 60));
+    fn request_error_message_and_field_are_short(body in body(), kind in kind(), options in options(), account in schema()) {
+        if let Err(error) = Row::clean_with_schema(kind, body.as_bytes(), options, account.as_ref()) {
+            prop_assert!(error.message().chars().count() <= MAX_MESSAGE_CHARS);
+            prop_assert!(error.field().is_none_or(|field| field.chars().count() <= 60));
         }
     }
 
     #[test]
-    fn cleaning_what_was_cleaned_changes_nothing(body in body(), kind in kind(), options in options(), account in account()) {
+    fn cleaning_is_idempotent(body in body(), kind in kind(), options in options(), account in schema()) {
         if let Ok(row) = Row::clean_with_schema(kind, body.as_bytes(), options, account.as_ref()) {
             let again = Row::clean_with_schema(kind, &row.to_body(), options, account.as_ref());
             prop_assert_eq!(again.map(|again| again.to_body()), Ok(row.to_body()));
@@ -196,26 +198,26 @@ proptest! {
     }
 
     #[test]
-    fn no_field_is_invented(body in body(), kind in kind(), options in options(), account in account()) {
+    fn cleaned_row_has_only_received_fields(body in body(), kind in kind(), options in options(), account in schema()) {
         if let Ok(row) = Row::clean_with_schema(kind, body.as_bytes(), options, account.as_ref()) {
-            let arrived = parse::parse_fields(body.as_bytes()).unwrap();
+            let parsed = parse::parse_fields(body.as_bytes()).unwrap();
             for name in row.fields.keys() {
-                prop_assert!(arrived.contains_key(name), "{}", name);
+                prop_assert!(parsed.contains_key(name), "{}", name);
             }
         }
     }
 
     #[test]
-    fn no_text_is_longer_than_loops_takes(body in body(), kind in kind(), options in options(), account in account()) {
+    fn cleaned_text_is_within_loops_limit(body in body(), kind in kind(), options in options(), account in schema()) {
         if let Ok(row) = Row::clean_with_schema(kind, body.as_bytes(), options, account.as_ref()) {
             for value in row.fields.values() {
-                prop_assert!(longest_text(value) <= values::TEXT_CHARACTERS);
+                prop_assert!(max_text_len(value) <= values::MAX_TEXT_CHARS);
             }
         }
     }
 
     #[test]
-    fn a_clean_row_is_about_somebody_and_an_event_has_a_name(body in body(), kind in kind(), options in options(), account in account()) {
+    fn clean_row_has_identity_and_clean_event_has_name(body in body(), kind in kind(), options in options(), account in schema()) {
         if let Ok(row) = Row::clean_with_schema(kind, body.as_bytes(), options, account.as_ref()) {
             prop_assert!(row.email().is_some() || row.user_id().is_some());
             prop_assert!(kind == RowKind::Contact || row.event_name().is_some());
@@ -223,27 +225,27 @@ proptest! {
     }
 
     #[test]
-    fn the_key_of_an_event_does_not_change_with_order_spacing_or_the_way_a_value_was_typed(
-        properties in proptest::collection::btree_map("[a-zA-Zé ]{1,6}", property_typed_twice(), 0..6),
-        turn in 0usize..6,
-        between in "[ \n\t]{0,2}",
+    fn event_key_ignores_order_whitespace_and_value_spelling(
+        properties in proptest::collection::btree_map("[a-zA-Zé ]{1,6}", equivalent_property_pair(), 0..6),
+        rotation in 0usize..6,
+        whitespace in "[ \n\t]{0,2}",
     ) {
         let one: Vec<(String, String)> = properties.iter().map(|(name, (one, _))| (name.clone(), one.clone())).collect();
         let mut other: Vec<(String, String)> = properties.iter().map(|(name, (_, other))| (name.clone(), other.clone())).collect();
-        other.rotate_left(turn.min(properties.len()));
+        other.rotate_left(rotation.min(properties.len()));
         other.push(("blank in one row only".to_owned(), "null".to_owned()));
-        let more = r#""company":"Ltd","mailingLists":["a"],"#;
-        prop_assert_eq!(key_of(&one, "", ""), key_of(&other, &between, more));
+        let extra_fields = r#""company":"Ltd","mailingLists":["a"],"#;
+        prop_assert_eq!(key_of(&one, "", ""), key_of(&other, &whitespace, extra_fields));
     }
 
     #[test]
-    fn a_property_more_is_another_event(
-        properties in proptest::collection::btree_map("[a-zA-Z]{1,6}", property_typed_twice(), 0..6),
+    fn additional_property_changes_event_key(
+        properties in proptest::collection::btree_map("[a-zA-Z]{1,6}", equivalent_property_pair(), 0..6),
         value in "[a-z]{1,6}x",
     ) {
         let one: Vec<(String, String)> = properties.into_iter().map(|(name, (one, _))| (name, one)).collect();
-        let mut more = one.clone();
-        more.push(("a name of its own".to_owned(), format!("\"{value}\"")));
-        prop_assert_ne!(key_of(&one, "", ""), key_of(&more, "", ""));
+        let mut extended = one.clone();
+        extended.push(("a name of its own".to_owned(), format!("\"{value}\"")));
+        prop_assert_ne!(key_of(&one, "", ""), key_of(&extended, "", ""));
     }
 }

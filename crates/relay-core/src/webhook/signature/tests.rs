@@ -44,26 +44,26 @@ fn secret(text: &str) -> SigningSecret {
     SigningSecret::parse(text).unwrap()
 }
 
-fn request(id: &str, timestamp: &str, signatures: &str, body: &[u8]) -> Unverified {
+fn request(id: &str, timestamp: &str, signatures: &str, body: &[u8]) -> UnverifiedWebhook {
     let body = Bytes::copy_from_slice(body);
-    Unverified::new(Some(id.as_bytes()), Some(timestamp.as_bytes()), Some(signatures.as_bytes()), body).unwrap()
+    UnverifiedWebhook::new(Some(id.as_bytes()), Some(timestamp.as_bytes()), Some(signatures.as_bytes()), body).unwrap()
 }
 
-fn at(second: i64) -> Timestamp {
+fn unix_time(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
 }
 
-fn verify(request: &Unverified, secrets: &[SigningSecret]) -> Result<Verified, SignatureError> {
-    request.verify(secrets, at(NOW), Tolerance::Off)
+fn verify(request: &UnverifiedWebhook, secrets: &[SigningSecret]) -> Result<VerifiedWebhook, SignatureError> {
+    request.verify(secrets, unix_time(NOW), Tolerance::Off)
 }
 
-fn signed(body: &[u8]) -> (String, Unverified) {
+fn signed(body: &[u8]) -> (String, UnverifiedWebhook) {
     let signature = secret(SECRET).sign("msg_1", "1734425918", body);
     (signature.clone(), request("msg_1", "1734425918", &signature, body))
 }
 
 #[test]
-fn the_published_vectors_are_signed_byte_for_byte_and_verified() {
+fn published_vectors_are_signed_and_verified_exactly() {
     for (key, id, timestamp, body, signature) in VECTORS {
         assert_eq!(secret(key).sign(id, timestamp, body.as_bytes()), signature);
         let verified = verify(&request(id, timestamp, signature, body.as_bytes()), &[secret(key)]).unwrap();
@@ -73,7 +73,7 @@ fn the_published_vectors_are_signed_byte_for_byte_and_verified() {
 }
 
 #[test]
-fn a_secret_comes_with_or_without_prefix_and_padding() {
+fn secret_prefix_and_padding_are_optional() {
     let signature = secret("whsec_c3VwZXItc2VjcmV0LWtleS1ieXRlcw==").sign("msg_1", "1734425918", b"{}");
     let request = request("msg_1", "1734425918", &signature, b"{}");
     for text in
@@ -84,28 +84,28 @@ fn a_secret_comes_with_or_without_prefix_and_padding() {
 }
 
 #[test]
-fn an_empty_or_broken_secret_is_refused() {
+fn empty_or_malformed_secret_is_rejected() {
     for text in ["", "whsec_", "whsec_%%%", "not base64!"] {
         assert_eq!(SigningSecret::parse(text).unwrap_err(), MalformedSecret, "{text}");
     }
 }
 
 #[test]
-fn any_of_several_secrets_and_any_of_several_signatures_will_do() {
+fn any_secret_matching_any_signature_verifies() {
     let (signature, _) = signed(b"{}");
-    let several = request("msg_1", "1734425918", &format!("v1,AAAA v1a,{} {signature}", &signature[3..]), b"{}");
-    assert!(verify(&several, &[secret("b3RoZXI="), secret(SECRET)]).is_ok());
+    let webhook = request("msg_1", "1734425918", &format!("v1,AAAA v1a,{} {signature}", &signature[3..]), b"{}");
+    assert!(verify(&webhook, &[secret("b3RoZXI="), secret(SECRET)]).is_ok());
 }
 
 #[test]
-fn entries_that_are_not_v1_or_not_base64_match_nothing() {
+fn non_v1_or_non_base64_signatures_match_nothing() {
     let (signature, _) = signed(b"{}");
-    let bare = &signature[3..];
+    let encoded = &signature[3..];
     for entry in [
-        format!("v1a,{bare}"),
-        format!("v2,{bare}"),
-        bare.to_owned(),
-        format!("v1{bare}"),
+        format!("v1a,{encoded}"),
+        format!("v2,{encoded}"),
+        encoded.to_owned(),
+        format!("v1{encoded}"),
         "v1,%%%".into(),
         String::new(),
     ] {
@@ -115,22 +115,22 @@ fn entries_that_are_not_v1_or_not_base64_match_nothing() {
 }
 
 #[test]
-fn without_a_secret_nothing_matches() {
+fn verification_without_secrets_fails() {
     let (_, request) = signed(b"{}");
     assert_eq!(verify(&request, &[]).unwrap_err(), SignatureError::NoMatch);
 }
 
 #[test]
-fn the_header_strings_are_signed_verbatim() {
+fn header_strings_are_signed_verbatim() {
     let signature = secret(SECRET).sign("msg_1", "01734425918", b"{}");
     assert!(verify(&request("msg_1", "01734425918", &signature, b"{}"), &[secret(SECRET)]).is_ok());
     assert!(verify(&request("msg_1", "1734425918", &signature, b"{}"), &[secret(SECRET)]).is_err());
 }
 
 #[test]
-fn exactly_the_tolerance_passes_in_both_directions_and_a_second_more_does_not() {
+fn timestamp_tolerance_is_inclusive_in_both_directions() {
     let (_, request) = signed(b"{}");
-    let verify = |now, tolerance| request.verify(&[secret(SECRET)], at(now), tolerance).map(|_| ());
+    let verify = |now, tolerance| request.verify(&[secret(SECRET)], unix_time(now), tolerance).map(|_| ());
     let five_minutes = Tolerance::from_secs(300);
     assert_eq!(verify(NOW + 300, five_minutes), Ok(()));
     assert_eq!(verify(NOW - 300, five_minutes), Ok(()));
@@ -140,27 +140,29 @@ fn exactly_the_tolerance_passes_in_both_directions_and_a_second_more_does_not() 
 }
 
 #[test]
-fn a_wrong_signature_is_told_before_a_wrong_time() {
+fn signature_mismatch_is_reported_before_stale_timestamp() {
     let request = request("msg_1", "1", "v1,AAAA", b"{}");
     assert_eq!(
-        request.verify(&[secret(SECRET)], at(NOW), Tolerance::from_secs(300)).unwrap_err(),
+        request.verify(&[secret(SECRET)], unix_time(NOW), Tolerance::from_secs(300)).unwrap_err(),
         SignatureError::NoMatch
     );
 }
 
 #[test]
-fn a_missing_header_is_named() {
-    let some = Some(b"1".as_slice());
-    for (id, timestamp, signature, name) in
-        [(None, some, some, ID_HEADER), (some, None, some, TIMESTAMP_HEADER), (some, some, None, SIGNATURE_HEADER)]
-    {
-        let refusal = Unverified::new(id, timestamp, signature, Bytes::new()).unwrap_err();
-        assert_eq!((refusal.code(), refusal.field()), (ErrorCode::MissingHeader, Some(name)));
+fn missing_header_error_names_header() {
+    let value = Some(b"1".as_slice());
+    for (id, timestamp, signature, name) in [
+        (None, value, value, ID_HEADER),
+        (value, None, value, TIMESTAMP_HEADER),
+        (value, value, None, SIGNATURE_HEADER),
+    ] {
+        let error = UnverifiedWebhook::new(id, timestamp, signature, Bytes::new()).unwrap_err();
+        assert_eq!((error.code(), error.field()), (ErrorCode::MissingHeader, Some(name)));
     }
 }
 
 #[test]
-fn a_malformed_header_is_named() {
+fn malformed_header_error_names_header() {
     let long_id = "i".repeat(257);
     let cases: [(&str, &str, &str); 6] = [
         ("", "1", ID_HEADER),
@@ -171,22 +173,25 @@ fn a_malformed_header_is_named() {
         ("id", "1.5", TIMESTAMP_HEADER),
     ];
     for (id, timestamp, name) in cases {
-        let refusal =
-            Unverified::new(Some(id.as_bytes()), Some(timestamp.as_bytes()), Some(b"v1,"), Bytes::new()).unwrap_err();
-        assert_eq!((refusal.code(), refusal.field()), (ErrorCode::MalformedHeader, Some(name)), "{id} {timestamp}");
+        let error = UnverifiedWebhook::new(Some(id.as_bytes()), Some(timestamp.as_bytes()), Some(b"v1,"), Bytes::new())
+            .unwrap_err();
+        assert_eq!((error.code(), error.field()), (ErrorCode::MalformedHeader, Some(name)), "{id} {timestamp}");
     }
-    let longest = "é".repeat(256);
-    assert!(Unverified::new(Some(longest.as_bytes()), Some(b"999999999999999"), Some(b""), Bytes::new()).is_ok());
+    let max_length_id = "é".repeat(256);
+    assert!(
+        UnverifiedWebhook::new(Some(max_length_id.as_bytes()), Some(b"999999999999999"), Some(b""), Bytes::new())
+            .is_ok()
+    );
 }
 
 #[test]
-fn printing_a_secret_tells_nothing() {
+fn signing_secret_debug_output_is_redacted() {
     assert_eq!(format!("{:?}", secret(SECRET)), "SigningSecret([redacted])");
 }
 
 proptest! {
     #[test]
-    fn what_is_signed_is_verified(key in prop::collection::vec(any::<u8>(), 1..64), id in "[!-~]{1,40}", timestamp in 0u64..999_999_999_999_999, body in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn signed_message_verifies(key in prop::collection::vec(any::<u8>(), 1..64), id in "[!-~]{1,40}", timestamp in 0u64..999_999_999_999_999, body in prop::collection::vec(any::<u8>(), 0..200)) {
         let key = SigningSecret(key);
         let timestamp = timestamp.to_string();
         let signature = key.sign(&id, &timestamp, &body);
@@ -194,27 +199,27 @@ proptest! {
     }
 
     #[test]
-    fn any_changed_byte_of_the_body_is_refused(body in prop::collection::vec(any::<u8>(), 1..200), at in any::<prop::sample::Index>(), flip in 1u8..) {
+    fn changed_body_byte_is_rejected(body in prop::collection::vec(any::<u8>(), 1..200), position in any::<prop::sample::Index>(), flip in 1u8..) {
         let (signature, _) = signed(&body);
         let mut changed = body.clone();
-        changed[at.index(body.len())] ^= flip;
+        changed[position.index(body.len())] ^= flip;
         prop_assert!(verify(&request("msg_1", "1734425918", &signature, &changed), &[secret(SECRET)]).is_err());
     }
 
     #[test]
-    fn any_changed_character_of_the_signature_is_refused(at in 0usize..46, with in "[A-Za-z0-9+/,=]") {
+    fn changed_signature_character_is_rejected(position in 0usize..46, replacement in "[A-Za-z0-9+/,=]") {
         let (signature, _) = signed(b"body");
         let mut changed: Vec<char> = signature.chars().collect();
-        changed[at] = with.chars().next().unwrap();
+        changed[position] = replacement.chars().next().unwrap();
         let changed: String = changed.into_iter().collect();
         prop_assume!(changed != signature);
         prop_assert!(verify(&request("msg_1", "1734425918", &changed, b"body"), &[secret(SECRET)]).is_err());
     }
 
     #[test]
-    fn any_headers_are_answered(id in prop::option::of(prop::collection::vec(any::<u8>(), 0..300)), timestamp in prop::option::of("[ -~]{0,20}"), signatures in prop::option::of(prop::collection::vec(any::<u8>(), 0..200))) {
-        if let Ok(request) = Unverified::new(id.as_deref(), timestamp.as_deref().map(str::as_bytes), signatures.as_deref(), Bytes::from_static(b"{}")) {
-            prop_assert!(request.verify(&[secret(SECRET)], at(NOW), Tolerance::from_secs(300)).is_err());
+    fn arbitrary_headers_never_verify(id in prop::option::of(prop::collection::vec(any::<u8>(), 0..300)), timestamp in prop::option::of("[ -~]{0,20}"), signatures in prop::option::of(prop::collection::vec(any::<u8>(), 0..200))) {
+        if let Ok(request) = UnverifiedWebhook::new(id.as_deref(), timestamp.as_deref().map(str::as_bytes), signatures.as_deref(), Bytes::from_static(b"{}")) {
+            prop_assert!(request.verify(&[secret(SECRET)], unix_time(NOW), Tolerance::from_secs(300)).is_err());
         }
     }
 }

@@ -58,7 +58,7 @@ fn assert_violations(history: &History, violations: &[&str]) {
 }
 
 #[test]
-fn what_arrives_once_and_in_order_is_no_fault() {
+fn ordered_exactly_once_delivery_has_no_violations() {
     for kind in [ItemKind::Webhook, ItemKind::Contact, ItemKind::Event] {
         let totals = Totals::from_history(&good_history(kind));
         assert_eq!((totals.sent, totals.acknowledged, totals.delivered), (3, 3, 3));
@@ -67,14 +67,14 @@ fn what_arrives_once_and_in_order_is_no_fault() {
 }
 
 #[test]
-fn what_was_acknowledged_and_never_arrived_is_lost() {
+fn acknowledged_but_undelivered_item_is_lost() {
     let mut history = good_history(ItemKind::Webhook);
     history.received.remove(1);
     assert_violations(&history, &["1 acknowledged and never delivered"]);
 }
 
 #[test]
-fn what_was_never_acknowledged_is_a_fault_whether_it_is_there_or_not() {
+fn unacknowledged_item_is_violation_even_if_delivered() {
     let mut history = good_history(ItemKind::Webhook);
     let unacknowledged = SentItem { acknowledged: 0, unanswered: 1, ..sent_item(30, 35) };
     history.sent.insert(item(3, ItemKind::Webhook), unacknowledged);
@@ -84,7 +84,7 @@ fn what_was_never_acknowledged_is_a_fault_whether_it_is_there_or_not() {
 }
 
 #[test]
-fn what_arrives_and_was_never_sent_is_a_fault() {
+fn delivered_item_never_sent_is_violation() {
     let mut history = good_history(ItemKind::Webhook);
     history.sent.remove(&item(3, ItemKind::Webhook));
     assert_eq!(Totals::from_history(&history).never_sent, 1);
@@ -92,7 +92,7 @@ fn what_arrives_and_was_never_sent_is_a_fault() {
 }
 
 #[test]
-fn what_the_end_refused_is_not_lost_where_a_dead_letter_says_so() {
+fn rejected_item_with_matching_dead_letter_is_not_lost() {
     assert_violations(&rejected_history(), &[]);
     let mut history = rejected_history();
     history.dead_letters.clear();
@@ -106,7 +106,7 @@ fn what_the_end_refused_is_not_lost_where_a_dead_letter_says_so() {
 }
 
 #[test]
-fn what_the_end_refused_is_not_lost_where_the_last_answer_says_so() {
+fn rejected_item_is_not_lost_if_last_response_reports_it() {
     let mut history = rejected_history();
     history.dead_letters.clear();
     let rejected = SentItem { requests: 2, rejected: 1, last_rejected: true, ..sent_item(20, 25) };
@@ -117,7 +117,7 @@ fn what_the_end_refused_is_not_lost_where_the_last_answer_says_so() {
 }
 
 #[test]
-fn what_the_end_took_is_neither_buried_nor_answered_as_refused() {
+fn accepted_item_reported_as_rejected_is_violation() {
     let mut history = good_history(ItemKind::Contact);
     history.dead_letters.push(dead_letter(2, "loops_rejected"));
     assert_violations(&history, &["1 given up though the end did not refuse them"]);
@@ -127,7 +127,7 @@ fn what_the_end_took_is_neither_buried_nor_answered_as_refused() {
 }
 
 #[test]
-fn an_item_has_no_more_dead_letters_than_requests() {
+fn more_dead_letters_than_requests_is_violation() {
     let mut history = rejected_history();
     history.dead_letters.push(dead_letter(2, "loops_rejected"));
     assert_violations(&history, &["1 dead letters too many"]);
@@ -136,7 +136,7 @@ fn an_item_has_no_more_dead_letters_than_requests() {
 }
 
 #[test]
-fn what_arrives_twice_is_doubled_unless_the_end_did_not_say_that_it_had_that_very_item() {
+fn duplicate_is_violation_unless_first_accept_was_silent() {
     for kind in [ItemKind::Webhook, ItemKind::Contact] {
         let mut history = good_history(kind);
         history.received.push(accepted(3, kind));
@@ -155,7 +155,7 @@ fn what_arrives_twice_is_doubled_unless_the_end_did_not_say_that_it_had_that_ver
 }
 
 #[test]
-fn what_was_under_way_at_a_kill_may_come_once_more_for_each_kill() {
+fn in_flight_item_may_be_duplicated_once_per_crash() {
     let mut history = good_history(ItemKind::Webhook);
     history.received.extend([accepted(3, ItemKind::Webhook), accepted(3, ItemKind::Webhook)]);
     history.in_flight_at_crash.extend([item(1, ItemKind::Webhook), item(3, ItemKind::Webhook)]);
@@ -165,7 +165,7 @@ fn what_was_under_way_at_a_kill_may_come_once_more_for_each_kill() {
 }
 
 #[test]
-fn an_event_is_never_processed_twice() {
+fn event_accepted_twice_is_violation() {
     let mut history = good_history(ItemKind::Event);
     history.received.push(accepted(3, ItemKind::Event));
     history.accepted_silently.push(item(3, ItemKind::Event));
@@ -173,7 +173,7 @@ fn an_event_is_never_processed_twice() {
 }
 
 #[test]
-fn an_update_that_was_sent_again_for_want_of_an_answer_is_another_one() {
+fn resent_unanswered_update_counts_as_separate_update() {
     let mut history = good_history(ItemKind::Contact);
     history.received.push(accepted(3, ItemKind::Contact));
     history.sent.insert(item(3, ItemKind::Contact), SentItem { requests: 2, unanswered: 1, ..sent_item(30, 35) });
@@ -181,7 +181,7 @@ fn an_update_that_was_sent_again_for_want_of_an_answer_is_another_one() {
 }
 
 #[test]
-fn an_older_step_after_a_newer_one_is_out_of_order_also_when_it_comes_again() {
+fn older_step_after_newer_is_out_of_order_even_if_repeated() {
     let mut history = good_history(ItemKind::Contact);
     history.received.swap(0, 1);
     assert_violations(&history, &["1 delivered out of order"]);
@@ -195,7 +195,7 @@ fn an_older_step_after_a_newer_one_is_out_of_order_also_when_it_comes_again() {
 }
 
 #[test]
-fn what_is_refused_again_after_a_newer_one_was_taken_is_out_of_order() {
+fn rejection_after_newer_step_accepted_is_out_of_order() {
     let mut history = rejected_history();
     history.received.push(received(2, ItemKind::Contact, DestinationOutcome::Rejected));
     assert_violations(&history, &["1 delivered out of order"]);
@@ -205,7 +205,7 @@ fn what_is_refused_again_after_a_newer_one_was_taken_is_out_of_order() {
 }
 
 #[test]
-fn steps_that_were_under_way_at_the_same_time_come_in_any_order() {
+fn concurrent_steps_may_arrive_in_any_order() {
     for kind in [ItemKind::Webhook, ItemKind::Contact, ItemKind::Event] {
         assert_violations(&overlapping_history(kind, vec![accepted(1, kind), accepted(2, kind)]), &[]);
         assert_violations(&overlapping_history(kind, vec![accepted(2, kind), accepted(1, kind)]), &[]);
@@ -213,7 +213,7 @@ fn steps_that_were_under_way_at_the_same_time_come_in_any_order() {
 }
 
 #[test]
-fn but_none_is_passed_while_it_is_neither_taken_nor_given_up() {
+fn unfinished_step_overtaken_by_newer_is_out_of_order() {
     let kind = ItemKind::Contact;
     let failed = received(1, kind, DestinationOutcome::Failed);
     let mut history = overlapping_history(kind, vec![failed.clone(), accepted(2, kind), accepted(1, kind)]);
@@ -230,7 +230,7 @@ fn but_none_is_passed_while_it_is_neither_taken_nor_given_up() {
 }
 
 #[test]
-fn of_a_webhook_or_event_that_arrived_another_request_brings_nothing_after_a_newer_one() {
+fn resent_delivered_webhook_after_newer_is_out_of_order() {
     let kind = ItemKind::Webhook;
     let mut history = overlapping_history(kind, vec![accepted(1, kind), accepted(2, kind), accepted(1, kind)]);
     history.sent.insert(item(1, kind), SentItem { requests: 2, acknowledged: 2, ..sent_item(10, 30) });
@@ -239,7 +239,7 @@ fn of_a_webhook_or_event_that_arrived_another_request_brings_nothing_after_a_new
 }
 
 #[test]
-fn the_steps_of_two_contacts_have_no_order() {
+fn steps_of_different_contacts_are_unordered() {
     let mut history = good_history(ItemKind::Contact);
     let bobs_item = Item { contact: "bob".to_owned(), ..item(1, ItemKind::Contact) };
     history.received.push(ReceivedItem { item: bobs_item.clone(), ..accepted(1, ItemKind::Contact) });
@@ -248,7 +248,7 @@ fn the_steps_of_two_contacts_have_no_order() {
 }
 
 #[test]
-fn a_history_of_nothing_proves_nothing() {
+fn empty_or_faultless_history_is_violation() {
     assert_eq!(Totals::from_history(&History::default()).violations().len(), 1);
     let mut history = History { is_faulty: true, ..good_history(ItemKind::Webhook) };
     assert_violations(&history, &["the fault never came, so nothing was tried"]);
@@ -257,7 +257,7 @@ fn a_history_of_nothing_proves_nothing() {
 }
 
 #[test]
-fn what_waits_for_ever_and_what_follows_a_redirect_is_a_fault() {
+fn undelivered_items_and_followed_redirects_are_violations() {
     let history = History { waiting: 2, redirects_followed: 1, ..good_history(ItemKind::Contact) };
     assert_violations(&history, &["1 sent where a redirect led", "2 still waiting"]);
 }
