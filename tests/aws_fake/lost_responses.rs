@@ -153,7 +153,7 @@ async fn a_row_that_has_to_wait_is_stored_though_the_answers_of_the_lane_are_los
     let [first, second] = [update(&store, "1"), update(&store, "2")];
     assert_eq!(store.fast_path().admit(&first, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
     assert_eq!(store.fast_path().admit(&second, DeliveryMode::Sync).await.unwrap(), Admission::Queued);
-    store.services().inject("UpdateItem", "first_message", ServiceFault::LoseResponse, 1);
+    store.services().inject("UpdateItem", "deferred_message", ServiceFault::LoseResponse, 1);
     store.fast_path().complete(&first, postponed(&store)).await.unwrap();
     store.advance(seconds(31)).await;
     store.work(&end).await;
@@ -182,7 +182,7 @@ async fn what_was_delivered_is_recorded_as_soon_as_it_can_be() {
     assert_eq!(store.fast_path().admit(&update, DeliveryMode::Async).await.unwrap(), Admission::Queued);
     for delivery in [&row, &update] {
         // The SDK asks three times.
-        store.services().inject("UpdateItem", ":standing", ServiceFault::InternalError, 4);
+        store.services().inject("UpdateItem", ":state", ServiceFault::InternalError, 4);
         store.work(&end).await;
         assert_eq!(store.snapshot(&delivery.id).await.unwrap().state, "delivered");
     }
@@ -194,7 +194,7 @@ async fn what_was_delivered_is_not_sent_again_where_nothing_can_be_recorded_and_
     let (mut store, end) = store().await;
     let first = update(&store, "1");
     assert_eq!(store.fast_path().admit(&first, DeliveryMode::Async).await.unwrap(), Admission::Queued);
-    store.services().inject("UpdateItem", ":standing", ServiceFault::InternalError, 1000);
+    store.services().inject("UpdateItem", ":state", ServiceFault::InternalError, 1000);
     store.services().inject("UpdateItem", "delivered_through", ServiceFault::InternalError, 1000);
     store.work(&end).await;
     store.services().clear();
@@ -214,7 +214,7 @@ async fn what_goes_first_and_cannot_be_recorded_lets_nothing_past_it() {
     let (mut store, end) = store().await;
     first_and_second(&store).await;
     store.advance(seconds(31)).await;
-    store.services().inject("UpdateItem", ":standing", ServiceFault::InternalError, 1000);
+    store.services().inject("UpdateItem", ":state", ServiceFault::InternalError, 1000);
     store.work(&end).await;
     assert_eq!(end.received(), ["1"]);
     store.services().clear();
@@ -260,7 +260,7 @@ async fn what_was_delivered_and_not_recorded_is_deleted_though_it_cannot_be_seen
     assert_eq!(store.fast_path().admit(&update(&store, "1"), DeliveryMode::Async).await.unwrap(), Admission::Queued);
     store.work(&end).await;
     store.advance(seconds(60)).await;
-    store.services().inject("UpdateItem", ":standing", ServiceFault::InternalError, 1000);
+    store.services().inject("UpdateItem", ":state", ServiceFault::InternalError, 1000);
     store.services().inject("", "", ServiceFault::Delay(Duration::from_millis(5500)), 1000);
     store.work(&end).await;
     store.services().clear();

@@ -34,7 +34,7 @@ async fn a_webhook_keeps_its_id_until_clay_has_the_row() {
     for line in [&stored, &delivered] {
         assert!(line["ms"].is_u64(), "{line}");
     }
-    assert!(delivered["far_end_ms"].is_u64() && delivered["age_ms"].is_u64(), "{delivered}");
+    assert!(delivered["destination_ms"].is_u64() && delivered["age_ms"].is_u64(), "{delivered}");
     let repeat = post(relay.base(), "msg_1", &contact_created("ada@example.com")).await;
     assert_eq!(repeat.headers[HEADER], id, "a repeat is the same delivery");
 }

@@ -79,8 +79,8 @@ async fn no_line_of_the_log_tells_whom_it_is_about_or_what_is_secret() {
         "clay_token_rejected",
         "clay_webhooks_exhausted",
         "clay_rejected",
-        "far_end_full",
-        "far_end_failed",
+        "destination_throttled",
+        "destination_failed",
         "id_conflict",
     ] {
         assert!(seen.contains(expected), "{expected} did not happen: {seen:?}");

@@ -35,9 +35,9 @@ async fn a_message_that_was_received_too_often_is_buried_and_its_event_can_be_ru
     store.receive_count = Some(950);
     store.work(&end).await;
     assert!(end.received().is_empty());
-    assert_eq!(reasons(&store).await, [("given_up".to_owned(), 0)]);
+    assert_eq!(reasons(&store).await, [("expired".to_owned(), 0)]);
     let known = store.snapshot(&event.id).await.unwrap();
-    assert_eq!((known.state.as_str(), known.reason), ("dead", Some(("given_up".to_owned(), None))));
+    assert_eq!((known.state.as_str(), known.reason), ("dead", Some(("expired".to_owned(), None))));
     store.receive_count = None;
     assert_eq!(
         store.fast_path().admit_without_record(&event).await.unwrap(),
@@ -77,5 +77,5 @@ async fn what_waits_for_a_person_is_kept_for_ten_days_and_then_given_up() {
     store.advance(SignedDuration::from_mins(1)).await;
     store.work(&end).await;
     assert_eq!(end.received().len(), 40);
-    assert_eq!(reasons(&store).await, [("given_up".to_owned(), 40)]);
+    assert_eq!(reasons(&store).await, [("expired".to_owned(), 40)]);
 }

@@ -112,7 +112,7 @@ async fn a_dead_letter_is_listed_with_why_when_and_how_often() {
         .iter()
         .map(|each| (&each["reason"], &each["status"], &each["count"]))
         .collect();
-    let expected = [("clay_rejected", 422), ("far_end_failed", 500)]
+    let expected = [("clay_rejected", 422), ("destination_failed", 500)]
         .map(|(reason, status)| (Value::from(reason), Value::from(status)));
     let one = Value::from(1);
     assert_eq!(failures, expected.each_ref().map(|(reason, status)| (reason, status, &one)));

@@ -63,7 +63,7 @@ async fn metrics_count_what_was_sent() {
         (r#"relay_refused_total{cause="request",code="missing_field"}"#, 1.0),
         (r#"relay_accepted_total{direction="loops-to-clay"}"#, 1.0),
         (r#"relay_delivered_total{direction="loops-to-clay"}"#, 1.0),
-        (r#"relay_far_end_seconds_count{direction="clay-to-loops"}"#, 3.0),
+        (r#"relay_destination_seconds_count{direction="clay-to-loops"}"#, 3.0),
         (r#"relay_delivery_age_seconds_count{direction="loops-to-clay"}"#, 1.0),
         (r#"relay_clay_pool_used{direction="loops-to-clay"}"#, 0.0),
     ] {
@@ -89,7 +89,7 @@ async fn metrics_have_every_series_before_anything_happens() {
     for name in [
         r#"relay_loops_key_refused_total{direction="clay-to-loops"}"#,
         r#"relay_refused_total{cause="signature",code="invalid_signature"}"#,
-        r#"relay_far_end_seconds_count{direction="loops-to-clay"}"#,
+        r#"relay_destination_seconds_count{direction="loops-to-clay"}"#,
         r#"relay_delivery_age_seconds_count{direction="clay-to-loops"}"#,
     ] {
         assert_eq!(samples.get(name), Some(&0.0), "{name}: {samples:#?}");

@@ -132,8 +132,8 @@ async fn each_reason_is_counted_and_the_first_and_last_attempt_are_known() {
     let known = known(&store, &row).await;
     let count = |code: &str, status, count| ((code.to_owned(), status), count);
     let expected = [
-        count("far_end_failed", Some(503), 2),
-        count("far_end_failed", Some(500), 1),
+        count("destination_failed", Some(503), 2),
+        count("destination_failed", Some(500), 1),
         count("no_webhook", None, 1),
         count("timed_out", None, 1),
     ];
@@ -158,7 +158,7 @@ async fn what_fails_for_four_days_is_given_up_and_not_before() {
     let known = known(&store, &row).await;
     assert_eq!(
         (known.state.as_str(), known.attempts, known.reason),
-        ("dead", 9, Some(("far_end_failed".to_owned(), Some(503))))
+        ("dead", 9, Some(("destination_failed".to_owned(), Some(503))))
     );
     assert_eq!(store.dead_letters().await.len(), 1);
 }

@@ -140,7 +140,7 @@ async fn what_its_caller_has_waited_for_counts_as_attempts_and_by_its_reason() {
     store.work(&end).await;
     let known = known(&store, &event).await;
     assert_eq!((known.state.as_str(), known.attempts), ("delivered", 3));
-    assert_eq!(known.failures, [(("far_end_failed".to_owned(), Some(503)), 1)].into());
+    assert_eq!(known.failures, [(("destination_failed".to_owned(), Some(503)), 1)].into());
     assert_eq!((known.first_attempt_at, known.last_attempt_at), (Some(began), Some(store.clock().now())));
 }
 

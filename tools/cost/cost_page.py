@@ -157,7 +157,7 @@ def milliseconds_of(facts, kind, function, busy):
             calls[call["action"].split(":")[0]] += call["calls"] / facts.measured["requests"]
     waits = calls["sqs"] * assumed["sqs_call_ms"] + calls["dynamodb"] * assumed["dynamodb_call_ms"]
     if function in CALLS_FAR_END.get(kind, ()):
-        waits += assumed["far_end_ms"]
+        waits += assumed["destination_ms"]
     return math.ceil(facts.cpu_ms[function] / share + waits)
 
 
@@ -345,7 +345,7 @@ A line of the gateway's log ({access_log_bytes(facts)} bytes) comes to each requ
 
 - Measured is the time of the processor for a later event (`make bench-size`, x86_64, services that answer at once). With {assumed["memory_mb"]} MB a
   function has {share:.1%} of a processor: AWS gives a whole one at {assumed["memory_mb_of_one_processor"]:,} MB. That arm64 takes as long is assumed.
-- A call to SQS takes {assumed["sqs_call_ms"]} ms and one to DynamoDB {assumed["dynamodb_call_ms"]} ms, one after another; Loops and Clay answer within {assumed["far_end_ms"]} ms.
+- A call to SQS takes {assumed["sqs_call_ms"]} ms and one to DynamoDB {assumed["dynamodb_call_ms"]} ms, one after another; Loops and Clay answer within {assumed["destination_ms"]} ms.
   All three are assumed. Each 100 ms more add ${facts.price("lambda_gb_second", 0.1 * assumed["memory_mb"] / 1024 * MILLION):.2f} to a million.
 - Starts are left out. If one event in a hundred started a sandbox, reading the secret would add
   ${facts.price("secret_read", MILLION / 100):.2f} to a million, and the time of the start less than a cent.

@@ -79,12 +79,12 @@ impl ReasonCode {
             Self::LoopsRejected => "loops_rejected",
             Self::NotConfigured => "not_configured",
             Self::SecretUnavailable => "secret_unavailable",
-            Self::DestinationThrottled => "far_end_full",
-            Self::DestinationFailed => "far_end_failed",
+            Self::DestinationThrottled => "destination_throttled",
+            Self::DestinationFailed => "destination_failed",
             Self::TimedOut => "timed_out",
             Self::Unreachable => "unreachable",
             Self::CertificateUntrusted => "certificate_untrusted",
-            Self::Expired => "given_up",
+            Self::Expired => "expired",
             Self::Internal => "internal",
         }
     }

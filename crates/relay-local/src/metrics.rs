@@ -85,7 +85,12 @@ impl Metrics {
             Unit::Seconds,
             age.clone(),
         );
-        registry.register_with_unit("far_end", "How long the far end took to answer", Unit::Seconds, far_end.clone());
+        registry.register_with_unit(
+            "destination",
+            "How long the destination took to respond",
+            Unit::Seconds,
+            far_end.clone(),
+        );
         let (pool_used, submissions) = (Family::default(), Family::default());
         registry.register("clay_pool_used", "How much of a pool of Clay webhooks is used", pool_used.clone());
         registry.register("clay_webhook_submissions", "Rows that a Clay webhook has taken", submissions.clone());

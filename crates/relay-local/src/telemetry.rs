@@ -56,7 +56,7 @@ fn write(signal: &DeliveryEvent<'_>, contact: Option<&str>) {
     let attempts = (signal.attempts > 0).then_some(signal.attempts);
     let ms = milliseconds(signal.duration);
     let age_ms = signal.age.map(milliseconds);
-    let far_end_ms = tally.last_call_duration.map(milliseconds);
+    let destination_ms = tally.last_call_duration.map(milliseconds);
     let pool = tally.pool.as_ref();
     let (webhook, submissions) = (pool.map(|pool| pool.webhook.as_str()), pool.map(|pool| pool.submissions));
     let pool_used = pool.map(|pool| pool.used_percent);
@@ -79,7 +79,7 @@ fn write(signal: &DeliveryEvent<'_>, contact: Option<&str>) {
                 attempts,
                 ms,
                 age_ms,
-                far_end_ms,
+                destination_ms,
                 webhook,
                 submissions,
                 pool_used,

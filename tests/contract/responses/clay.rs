@@ -43,12 +43,12 @@ pub(crate) type Passing = (Reply, &'static str, Option<u16>);
 pub(crate) fn passing() -> Vec<Passing> {
     let answers = [301, 302, 303, 307, 308, 408, 425, 429, 500, 501, 503, 504];
     let told = |status| {
-        if status == 429 { "far_end_full" } else { "far_end_failed" }
+        if status == 429 { "destination_throttled" } else { "destination_failed" }
     };
     let answers = answers.map(|status| (Reply::status(status), told(status), Some(status)));
     let others = [
-        (Reply::html(502), "far_end_failed", Some(502)),
-        (Reply::TruncatedBody(500), "far_end_failed", Some(500)),
+        (Reply::html(502), "destination_failed", Some(502)),
+        (Reply::TruncatedBody(500), "destination_failed", Some(500)),
         (Reply::Reset, "unreachable", None),
         (Reply::Hang, "timed_out", None),
     ];
@@ -209,7 +209,7 @@ async fn a_row_that_waits_lets_those_of_other_contacts_pass() {
     far.enqueue_replies([Reply::status(503).with_header("Retry-After", "3600")]);
     let relay = Relay::start(&clay(&far.url("/hook"))).await;
     post_contact_created(&relay, "ada").await;
-    becomes(&relay, 0, json!({"state": "waiting", "reason": "far_end_failed"})).await;
+    becomes(&relay, 0, json!({"state": "waiting", "reason": "destination_failed"})).await;
     post_contact_created(&relay, "bob").await;
     becomes(&relay, 1, json!({"state": "delivered"})).await;
     gets(&far, 2).await;

@@ -216,7 +216,7 @@ async fn stored_rows_wait_for_a_loops_key() {
     let api = far.url("/api");
     let relay = Relay::start(&loops(&api, "key")).await;
     stored(&relay, What::Contact, 0).await;
-    becomes(&relay, 0, json!({"state": "waiting", "reason": "far_end_failed"})).await;
+    becomes(&relay, 0, json!({"state": "waiting", "reason": "destination_failed"})).await;
     let (folder, _) = relay.stop().await;
     far.set_default_reply(Reply::status(200));
     let called = far.received().len();

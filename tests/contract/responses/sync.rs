@@ -37,7 +37,7 @@ async fn is_tried_twice_and_stored((reply, reason, status): Passing) {
 #[tokio::test]
 async fn what_should_pass_is_tried_twice_then_stored_and_delivered_with_the_same_key() {
     let mut cases = JoinSet::new();
-    for passing in passing().into_iter().filter(|(_, reason, _)| *reason != "far_end_full") {
+    for passing in passing().into_iter().filter(|(_, reason, _)| *reason != "destination_throttled") {
         cases.spawn(is_tried_twice_and_stored(passing));
     }
     cases.join_all().await;
@@ -45,7 +45,7 @@ async fn what_should_pass_is_tried_twice_then_stored_and_delivered_with_the_same
 
 #[tokio::test]
 async fn a_loops_that_is_full_is_tried_twice_then_the_row_is_stored() {
-    is_tried_twice_and_stored((Reply::status(429), "far_end_full", Some(429))).await;
+    is_tried_twice_and_stored((Reply::status(429), "destination_throttled", Some(429))).await;
 }
 
 #[tokio::test]

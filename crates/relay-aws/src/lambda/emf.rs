@@ -142,11 +142,11 @@ mod tests {
             let metrics: Vec<Json> = metrics.iter().map(|(name, unit)| json!({"Name": name, "Unit": unit})).collect();
             json!({"Namespace": "stack", "Dimensions": [[dimension]], "Metrics": metrics})
         };
-        let by_direction = [("delivered", "Count"), ("far_end_ms", "Milliseconds"), ("pool_used", "Percent")];
+        let by_direction = [("delivered", "Count"), ("destination_ms", "Milliseconds"), ("pool_used", "Percent")];
         let expected = json!({
             "level": "INFO", "message": "delivered", "direction": "loops-to-clay", "outcome": "delivered",
             "delivery.id": "clay_1", "webhook.id": "msg_1", "contact": "0123456789abcdef", "attempts": 1, "ms": 6,
-            "delivered": 1, "far_end_ms": 5, "pool_used": 1, "webhook": "ab", "submissions": 7,
+            "delivered": 1, "destination_ms": 5, "pool_used": 1, "webhook": "ab", "submissions": 7,
             "_aws": {"Timestamp": 1, "CloudWatchMetrics": [
                 metrics("direction", &by_direction), metrics("webhook", &[("submissions", "Count")])
             ]},

@@ -21,10 +21,10 @@ const ATTEMPT_LEASE: SignedDuration = SignedDuration::from_secs(FUNCTION_TIMEOUT
 /// under the id, is not. An event that died and was mended has the same key, and another body. [`of_message`] has its values.
 macro_rules! may_process_message {
     () => {
-        "(attribute_not_exists(standing) OR standing <> :done) \
-         AND (attribute_not_exists(standing) OR standing <> :dead \
+        "(attribute_not_exists(#state) OR #state <> :delivered) \
+         AND (attribute_not_exists(#state) OR #state <> :dead \
               OR attribute_not_exists(died_at) OR died_at <= :outlives) \
-         AND (attribute_not_exists(body_hash) OR body_hash = :hash OR (standing = :dead AND cargo = :event))"
+         AND (attribute_not_exists(body_hash) OR body_hash = :hash OR (#state = :dead AND kind = :event))"
     };
 }
 
@@ -78,8 +78,8 @@ impl Ledger {
         now: Timestamp,
     ) -> Result<BeginAttempt, StoreError> {
         let update = Update::new(
-            "SET standing = if_not_exists(standing, :queued), body_hash = :hash, \
-             received_at = if_not_exists(received_at, :received), cargo = if_not_exists(cargo, :cargo), \
+            "SET #state = if_not_exists(#state, :queued), body_hash = :hash, \
+             received_at = if_not_exists(received_at, :received), kind = if_not_exists(kind, :kind), \
              first_attempt_at = if_not_exists(first_attempt_at, :now), last_attempt_at = :now, \
              attempt_until = :lease, attempt_id = :attempt REMOVE not_before, parked, receipt ADD attempts :one",
         )
@@ -103,7 +103,7 @@ impl Ledger {
             // It was begun, the answer was lost, and the SDK has asked once more.
             Err(item) if string_attr(&item, "attempt_id") == Some(attempt_id) => item,
             Err(item) if is_conflict(&item, delivery, superseded_until) => return Ok(BeginAttempt::Conflict),
-            Err(item) if string_attr(&item, "standing") == Some("done") => return Ok(BeginAttempt::AlreadyDelivered),
+            Err(item) if string_attr(&item, "state") == Some("delivered") => return Ok(BeginAttempt::AlreadyDelivered),
             Err(item) => {
                 let not_before = time_attr(&item, "not_before").max(time_attr(&item, "attempt_until"));
                 return Ok(match prior(&item).filter(|died| died.info.at > superseded_until) {
@@ -112,7 +112,7 @@ impl Ledger {
                 });
             }
         };
-        Ok(BeginAttempt::Proceed(match string_attr(&item, "standing") {
+        Ok(BeginAttempt::Proceed(match string_attr(&item, "state") {
             // A person has taken it out of the dead letters.
             Some("dead") => AttemptHistory::default(),
             _ => AttemptHistory {
@@ -136,9 +136,9 @@ impl Ledger {
         now: Timestamp,
     ) -> Result<DeadLettered, StoreError> {
         let update = Update::new(
-            "SET standing = :dead, body_hash = :hash, received_at = if_not_exists(received_at, :received), \
-             cargo = if_not_exists(cargo, :cargo), reason = :reason, last_status = :status, died_at = :now \
-             REMOVE failing_since, held_since, not_before, attempt_until, parked, receipt, letter_of",
+            "SET #state = :dead, body_hash = :hash, received_at = if_not_exists(received_at, :received), \
+             kind = if_not_exists(kind, :kind), reason = :reason, last_status = :status, died_at = :now \
+             REMOVE failing_since, held_since, not_before, attempt_until, parked, receipt, dead_letter_of",
         )
         .condition(may_process_message!())
         .number_attr(":now", now.as_millisecond());
@@ -161,7 +161,7 @@ impl Ledger {
     /// # Errors
     /// When the table cannot be written.
     pub async fn in_dlq(&self, id: &DeliveryId, failure: FailureInfo, now: Timestamp) -> Result<(), StoreError> {
-        let update = Update::new("SET letter_of = :died").condition("standing = :dead AND died_at = :died");
+        let update = Update::new("SET dead_letter_of = :died").condition("#state = :dead AND died_at = :died");
         let update = update.string_attr(":dead", "dead").number_attr(":died", failure.at.as_millisecond());
         self.table().update(&delivery_key(id), update, now).await.map(drop)
     }
@@ -180,41 +180,41 @@ impl Ledger {
     ) -> Result<Option<u32>, StoreError> {
         let (expression, state, reason) = match finish_attempt {
             AttemptResult::Delivered => (
-                "SET standing = :standing REMOVE reason, last_status, failing_since, held_since, not_before, \
+                "SET #state = :state REMOVE reason, last_status, failing_since, held_since, not_before, \
                  lease_until, attempt_until",
-                "done",
+                "delivered",
                 None,
             ),
             AttemptResult::DeadLetter(reason) => (
-                "SET standing = :standing, reason = :reason, last_status = :status, died_at = :now \
-                 REMOVE failing_since, held_since, attempt_until, letter_of ADD #failed :failure",
+                "SET #state = :state, reason = :reason, last_status = :status, died_at = :now \
+                 REMOVE failing_since, held_since, attempt_until, dead_letter_of ADD #failed :failure",
                 "dead",
                 Some(reason),
             ),
             AttemptResult::RetryAt { reason, .. } => (
-                "SET standing = :standing, reason = :reason, last_status = :status, \
+                "SET #state = :state, reason = :reason, last_status = :status, \
                  failing_since = if_not_exists(failing_since, :now) REMOVE held_since, attempt_until \
                  ADD #failed :failure",
                 "queued",
                 Some(reason),
             ),
             AttemptResult::HoldUntil { reason, .. } => (
-                "SET standing = :standing, reason = :reason, last_status = :status, \
+                "SET #state = :state, reason = :reason, last_status = :status, \
                  held_since = if_not_exists(held_since, :now) REMOVE failing_since, attempt_until \
                  ADD #failed :failure",
                 "queued",
                 Some(reason),
             ),
         };
-        let mut item_update = Update::new(expression).string_attr(":standing", state);
+        let mut item_update = Update::new(expression).string_attr(":state", state);
         if let Some(reason) = reason {
             item_update = add_failure(bind_reason(item_update, reason), reason)
                 .condition(
                     "(attribute_not_exists(attempt_id) OR attempt_id = :attempt) \
-                     AND (attribute_not_exists(standing) OR standing <> :done)",
+                     AND (attribute_not_exists(#state) OR #state <> :delivered)",
                 )
                 .string_attr(":attempt", attempt_id)
-                .string_attr(":done", "done");
+                .string_attr(":delivered", "delivered");
         }
         // Also where the message comes back before its time, because its worker was killed.
         if let AttemptResult::RetryAt { at, no_early_retry: true, .. } = finish_attempt {
@@ -229,7 +229,8 @@ impl Ledger {
 
 /// The values of a message that outlives every death up to then; `:hash` is that of its body.
 fn bind_message(update: Update, superseded_until: Timestamp) -> Update {
-    let update = update.string_attr(":done", "done").string_attr(":dead", "dead").string_attr(":event", "event");
+    let update =
+        update.string_attr(":delivered", "delivered").string_attr(":dead", "dead").string_attr(":event", "event");
     update.number_attr(":outlives", superseded_until.as_millisecond())
 }
 
@@ -239,19 +240,19 @@ fn is_conflict(item: &Item, delivery: &Delivery, superseded_until: Timestamp) ->
         string_attr(item, "body_hash").is_some_and(|known| known != BodyHash::compute(&delivery.body).as_str());
     let is_event = matches!(delivery.kind, DeliveryKind::LoopsEvent { .. });
     let is_superseded = time_attr(item, "died_at").is_none_or(|at| at <= superseded_until);
-    let is_rerun_event = string_attr(item, "standing") == Some("dead") && is_event && is_superseded;
+    let is_rerun_event = string_attr(item, "state") == Some("dead") && is_event && is_superseded;
     other_body && !is_rerun_event
 }
 
 /// How the delivery of an item died, where it is dead and that is known.
 fn prior(item: &Item) -> Option<PriorDeath> {
-    let at = time_attr(item, "died_at").filter(|_| string_attr(item, "standing") == Some("dead"))?;
+    let at = time_attr(item, "died_at").filter(|_| string_attr(item, "state") == Some("dead"))?;
     let code = string_attr(item, "reason").and_then(ReasonCode::parse).unwrap_or(ReasonCode::Internal);
     let status = number_attr(item, "last_status").and_then(|status| u16::try_from(status).ok());
     let reason = Reason { code, status: status.filter(|status| *status > 0) };
     Some(PriorDeath {
         info: FailureInfo { reason, attempts: attempt_count(item), at },
-        in_dlq: time_attr(item, "letter_of") == Some(at),
+        in_dlq: time_attr(item, "dead_letter_of") == Some(at),
     })
 }
 

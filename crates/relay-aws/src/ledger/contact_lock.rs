@@ -64,10 +64,10 @@ impl<A: Clock> ContactFastPath<A> {
         if is_locked(&item, self.clock.now()) {
             return Ok(Blocker::Locked);
         }
-        match string_attr(&item, "first_id") {
+        match string_attr(&item, "deferred_id") {
             Some(id) if id == delivery.id.as_str() => Ok(Blocker::Own),
             Some(_) => {
-                let deferred = string_attr(&item, "first_message").and_then(|first| message::decode(first).ok());
+                let deferred = string_attr(&item, "deferred_message").and_then(|first| message::decode(first).ok());
                 Ok(deferred.map_or(Blocker::None, |deferred| Blocker::Deferred(Box::new(deferred))))
             }
             None => Ok(Blocker::None),
@@ -91,11 +91,12 @@ impl<A: Clock> ContactFastPath<A> {
         let (key, id, entry) = (contact_key(&delivery.contact), delivery.id.as_str(), arrival_key(delivery));
         let now = self.clock.now();
         let update = Update::new(if delivered {
-            "SET delivered_through = :through REMOVE first_id, first_message DELETE waiting :ids"
+            "SET delivered_through = :through REMOVE deferred_id, deferred_message DELETE waiting :ids"
         } else {
-            "REMOVE first_id, first_message DELETE waiting :ids"
+            "REMOVE deferred_id, deferred_message DELETE waiting :ids"
         });
-        let update = update.condition("first_id = :id").string_attr(":id", id).bind_string_set(":ids", [entry.clone()]);
+        let update =
+            update.condition("deferred_id = :id").string_attr(":id", id).bind_string_set(":ids", [entry.clone()]);
         let update = if delivered { set_delivered_through(update, delivery) } else { update };
         let mut item = self.ledger.table().update(&key, update, now).await?;
         if item.is_none() && delivered {
@@ -159,11 +160,11 @@ impl<A: Clock> ContactFastPath<A> {
 
     async fn lock(&self, delivery: &Delivery) -> Result<bool, StoreError> {
         let now = self.clock.now();
-        let update = Update::new("SET holder = :id, lease_until = :until")
+        let update = Update::new("SET lock_holder = :id, lease_until = :until")
             // Who has it already is this one: it was taken, the answer was lost, and the SDK has asked once more.
             .condition(
                 "attribute_not_exists(waiting) \
-                 AND (attribute_not_exists(holder) OR lease_until < :now OR holder = :id)",
+                 AND (attribute_not_exists(lock_holder) OR lease_until < :now OR lock_holder = :id)",
             )
             .string_attr(":id", delivery.id.as_str())
             .number_attr(":until", lease_end(now).as_millisecond())
@@ -203,11 +204,11 @@ impl<A: Clock> ContactFastPath<A> {
 
     async fn unlock(&self, delivery: &Delivery, delivered: bool) -> Result<(), StoreError> {
         let update = Update::new(if delivered {
-            "SET delivered_through = :through REMOVE holder, lease_until"
+            "SET delivered_through = :through REMOVE lock_holder, lease_until"
         } else {
-            "REMOVE holder, lease_until"
+            "REMOVE lock_holder, lease_until"
         });
-        let update = update.condition("holder = :id").string_attr(":id", delivery.id.as_str());
+        let update = update.condition("lock_holder = :id").string_attr(":id", delivery.id.as_str());
         let update = if delivered { set_delivered_through(update, delivery) } else { update };
         self.ledger.table().update(&contact_key(&delivery.contact), update, self.clock.now()).await.map(drop)
     }
@@ -238,12 +239,13 @@ impl<A: Clock> ContactFastPath<A> {
         self.ledger.mark_deferred(delivery, deferral, now).await?;
         // In front also where nothing waits yet: what comes from here on may be in the queue before this one is.
         let message = message::encode(delivery).map_err(|error| StoreError(error.to_string()))?;
-        let update =
-            Update::new("SET first_id = :id, first_message = :first REMOVE holder, lease_until ADD waiting :ids")
-                .condition("holder = :id")
-                .string_attr(":id", id)
-                .string_attr(":first", &message)
-                .bind_string_set(":ids", [arrival_key(delivery)]);
+        let update = Update::new(
+            "SET deferred_id = :id, deferred_message = :first REMOVE lock_holder, lease_until ADD waiting :ids",
+        )
+        .condition("lock_holder = :id")
+        .string_attr(":id", id)
+        .string_attr(":first", &message)
+        .bind_string_set(":ids", [arrival_key(delivery)]);
         let updated = self.ledger.table().update_or_current(&contact_key(&delivery.contact), update, now).await?;
         // What waits already has only lost the answer to the change.
         if updated.is_err_and(|item| !waiting_entries(&item).any(|entry| *entry == arrival_key(delivery))) {
@@ -315,7 +317,8 @@ fn is_idempotent(delivery: &Delivery) -> bool {
 }
 
 fn is_locked(item: &Item, now: Timestamp) -> bool {
-    string_attr(item, "holder").is_some() && time_attr(item, "lease_until").is_some_and(|lease_end| lease_end > now)
+    string_attr(item, "lock_holder").is_some()
+        && time_attr(item, "lease_until").is_some_and(|lease_end| lease_end > now)
 }
 
 /// Until when a lane that is taken now may be held.
@@ -338,7 +341,7 @@ pub fn arrival_key(delivery: &Delivery) -> String {
 fn stale_entries(item: &Item, delivery: &Delivery) -> Vec<String> {
     let cutoff_ms =
         delivery.received_at.as_millisecond().saturating_sub(REORDER_WINDOW.as_millis().try_into().unwrap_or(i64::MAX));
-    let deferred_id = string_attr(item, "first_id");
+    let deferred_id = string_attr(item, "deferred_id");
     let stale = waiting_entries(item).filter(|entry| {
         let (at, id) = entry.split_once('#').unwrap_or_default();
         at.parse().is_ok_and(|at: i64| at < cutoff_ms) && deferred_id != Some(id)

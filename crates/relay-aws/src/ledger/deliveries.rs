@@ -80,17 +80,17 @@ impl Ledger {
         now: Timestamp,
     ) -> Result<bool, StoreError> {
         let update = Update::new(
-            "SET standing = :direct, lease_until = :until, body_hash = :hash, received_at = :received, cargo = :cargo, \
+            "SET #state = :sending, lease_until = :until, body_hash = :hash, received_at = :received, kind = :kind, \
              attempts = :none, caller = :caller, event_hash = :said REMOVE reason, last_status, failing_since, held_since, \
              not_before, first_attempt_at, last_attempt_at",
         )
         .condition(
-            "attribute_not_exists(standing) OR standing = :dead \
-             OR (standing = :direct AND (lease_until < :now OR caller = :caller))",
+            "attribute_not_exists(#state) OR #state = :dead \
+             OR (#state = :sending AND (lease_until < :now OR caller = :caller))",
         )
         .string_attr(":caller", caller_id)
         .string_attr(":dead", "dead")
-        .string_attr(":direct", "direct")
+        .string_attr(":sending", "sending")
         .string_attr(":said", &delivery.content_key().unwrap_or_default())
         .number_attr(":none", 0)
         .number_attr(":until", lease_until.as_millisecond())
@@ -105,11 +105,11 @@ impl Ledger {
     pub async fn mark_queued(&self, delivery: &Delivery, now: Timestamp) -> Result<(), StoreError> {
         // A worker may have been faster: what it has noted stands.
         let update = Update::new(
-            "SET standing = :queued, body_hash = :hash, received_at = :received, cargo = :cargo REMOVE lease_until",
+            "SET #state = :queued, body_hash = :hash, received_at = :received, kind = :kind REMOVE lease_until",
         )
-        .condition("attribute_not_exists(standing) OR standing = :direct")
+        .condition("attribute_not_exists(#state) OR #state = :sending")
         .string_attr(":queued", "queued")
-        .string_attr(":direct", "direct");
+        .string_attr(":sending", "sending");
         self.table.update(&delivery_key(&delivery.id), self.bind_delivery(update, delivery), now).await.map(drop)
     }
 
@@ -124,11 +124,11 @@ impl Ledger {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let change = Update::new(
-            "SET standing = :direct, body_hash = :hash, received_at = :received, cargo = :cargo, \
+            "SET #state = :sending, body_hash = :hash, received_at = :received, kind = :kind, \
              attempts = :attempts, not_before = :at, failing_since = :now, reason = :reason, last_status = :status, \
              first_attempt_at = if_not_exists(first_attempt_at, :now), last_attempt_at = :now ADD #failed :failure",
         )
-        .string_attr(":direct", "direct")
+        .string_attr(":sending", "sending")
         .number_attr(":attempts", i64::from(deferral.attempts))
         .number_attr(":at", deferral.retry_at.as_millisecond())
         .number_attr(":now", now.as_millisecond());
@@ -142,11 +142,11 @@ impl Ledger {
     /// When the table cannot be written.
     pub async fn mark_delivered_directly(&self, id: &DeliveryId, now: Timestamp) -> Result<(), StoreError> {
         let update = Update::new(
-            "SET standing = :done, first_attempt_at = if_not_exists(first_attempt_at, :now), last_attempt_at = :now \
+            "SET #state = :delivered, first_attempt_at = if_not_exists(first_attempt_at, :now), last_attempt_at = :now \
              REMOVE reason, last_status, failing_since, held_since, not_before, lease_until, attempt_until \
              ADD attempts :one",
         )
-        .string_attr(":done", "done")
+        .string_attr(":delivered", "delivered")
         .number_attr(":now", now.as_millisecond())
         .number_attr(":one", 1);
         self.table.update(&delivery_key(id), update, now).await.map(drop)
@@ -157,9 +157,8 @@ impl Ledger {
     /// # Errors
     /// When the table cannot be written.
     pub async fn delete_if_unclaimed(&self, id: &DeliveryId) -> Result<(), StoreError> {
-        let condition =
-            "attribute_not_exists(standing) OR (standing = :direct AND attribute_not_exists(attempt_until))";
-        self.table.delete_if(&delivery_key(id), condition, (":direct", "direct")).await
+        let condition = "attribute_not_exists(#state) OR (#state = :sending AND attribute_not_exists(attempt_until))";
+        self.table.delete_if(&delivery_key(id), condition, (":sending", "sending")).await
     }
 
     /// Notes by which receipt the message of a delivery that waits can be shown again before its time.
@@ -174,9 +173,9 @@ impl Ledger {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let change = Update::new(
-            "SET parked = :parked, receipt = :receipt, standing = if_not_exists(standing, :queued), \
+            "SET parked = :parked, receipt = :receipt, #state = if_not_exists(#state, :queued), \
              body_hash = if_not_exists(body_hash, :hash), received_at = if_not_exists(received_at, :received), \
-             cargo = if_not_exists(cargo, :cargo)",
+             kind = if_not_exists(kind, :kind)",
         )
         .string_attr(":parked", place)
         .string_attr(":queued", "queued")
@@ -199,7 +198,7 @@ impl Ledger {
         let update = update
             .string_attr(":hash", BodyHash::compute(&delivery.body).as_str())
             .number_attr(":received", delivery.received_at.as_millisecond())
-            .string_attr(":cargo", delivery.kind.as_str());
+            .string_attr(":kind", delivery.kind.as_str());
         match &self.contact_hash_key {
             Some(key) => update
                 .and_set("contact_hash = if_not_exists(contact_hash, :contact_hash)")
@@ -210,10 +209,10 @@ impl Ledger {
 }
 
 fn state_of(item: &Item) -> Option<LedgerState> {
-    match string_attr(item, "standing")? {
-        "direct" => Some(LedgerState::Sending),
+    match string_attr(item, "state")? {
+        "sending" => Some(LedgerState::Sending),
         "queued" => Some(LedgerState::Queued),
-        "done" => Some(LedgerState::Delivered),
+        "delivered" => Some(LedgerState::Delivered),
         "dead" => Some(LedgerState::Dead),
         _ => None,
     }

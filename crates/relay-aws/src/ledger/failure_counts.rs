@@ -45,12 +45,12 @@ mod tests {
     fn known_counts_skip_unknown_reasons_and_other_attributes() {
         let number = |value: &str| AttributeValue::N(value.to_owned());
         let item = Item::from([
-            ("failed#far_end_failed#503".to_owned(), number("4")),
+            ("failed#destination_failed#503".to_owned(), number("4")),
             ("failed#timed_out#0".to_owned(), number("2")),
             ("failed#of another relay#1".to_owned(), number("2")),
             ("attempts".to_owned(), number("7")),
         ]);
-        let expected = [(("far_end_failed".to_owned(), Some(503)), 4), (("timed_out".to_owned(), None), 2)];
+        let expected = [(("destination_failed".to_owned(), Some(503)), 4), (("timed_out".to_owned(), None), 2)];
         assert_eq!(known_counts(&item), BTreeMap::from(expected));
     }
 }

@@ -22,6 +22,12 @@ const PAGE_SIZE: i32 = 100;
 /// How long an item is kept after its last change.
 pub const TTL: SignedDuration = SignedDuration::from_hours(30 * 24);
 
+/// Attribute with the state of a delivery. Its name is reserved in DynamoDB's expressions, which say [`STATE_NAME`] instead
+/// (DynamoDB Developer Guide, "Reserved words").
+pub const STATE: &str = "state";
+/// Placeholder for [`STATE`] in an expression.
+pub const STATE_NAME: &str = "#state";
+
 /// An item's attributes.
 pub type Item = HashMap<String, AttributeValue>;
 
@@ -138,6 +144,13 @@ impl LedgerTable {
             .return_values(ReturnValue::AllNew)
             .return_values_on_condition_check_failure(on_condition_failure)
             .set_condition_expression(item_update.condition.map(str::to_owned));
+        if [Some(item_update.expression), item_update.condition]
+            .into_iter()
+            .flatten()
+            .any(|text| text.contains(STATE_NAME))
+        {
+            request = request.expression_attribute_names(STATE_NAME, STATE);
+        }
         if let Some((placeholder, name)) = item_update.name {
             request = request.expression_attribute_names(placeholder, name);
         }
@@ -191,7 +204,7 @@ impl LedgerTable {
     ) -> Result<(), StoreError> {
         let request =
             self.client.delete_item().table_name(&self.name).key(PARTITION_KEY, AttributeValue::S(key.to_owned()));
-        let request = request.condition_expression(condition);
+        let request = request.condition_expression(condition).expression_attribute_names(STATE_NAME, STATE);
         let request = request.expression_attribute_values(placeholder, AttributeValue::S(value.to_owned()));
         match request.send().await {
             Err(error)

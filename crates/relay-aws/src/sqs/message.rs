@@ -20,14 +20,13 @@ struct Envelope {
     contact: String,
     /// Unix milliseconds.
     received_at: i64,
-    #[serde(rename = "cargo")]
     kind: MessageKind,
     /// The bytes to send; they are JSON, and so text.
     body: String,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", tag = "kind", deny_unknown_fields)]
+#[serde(rename_all = "camelCase", tag = "type", deny_unknown_fields)]
 enum MessageKind {
     #[serde(rename_all = "camelCase")]
     Row {

@@ -44,14 +44,14 @@ fn delivery_from_item(item: &HashMap<String, AttributeValue>) -> Option<Value> {
     let number_attr =
         |name: &str| item.get(name).and_then(|value| value.as_n().ok()).and_then(|text| text.parse::<i64>().ok());
     let id = string_attr("pk")?.strip_prefix("delivery#")?;
-    let state = match string_attr("standing")? {
+    let state = match string_attr("state")? {
         "queued" => "waiting",
-        "done" => "delivered",
+        "delivered" => "delivered",
         "dead" => "dead",
         // Its caller waits.
         _ => return None,
     };
-    let direction = if string_attr("cargo") == Some("row") { "loops-to-clay" } else { "clay-to-loops" };
+    let direction = if string_attr("kind") == Some("row") { "loops-to-clay" } else { "clay-to-loops" };
     Some(json!({
         "id": id, "direction": direction, "state": state, "attempts": number_attr("attempts").unwrap_or(0),
         "reason": string_attr("reason"), "status": number_attr("last_status").filter(|status| *status > 0),

@@ -243,9 +243,9 @@ pub(super) fn snapshot_from_item(item: &Item) -> Option<DeliverySnapshot> {
     let string_attr = |name: &str| item.get(name)?.as_s().ok().cloned();
     let number_attr = |name: &str| item.get(name)?.as_n().ok()?.parse::<i64>().ok();
     let time_attr = |name: &str| Timestamp::from_millisecond(number_attr(name)?).ok();
-    let state = match string_attr("standing")?.as_str() {
+    let state = match string_attr("state")?.as_str() {
         "queued" => "waiting".to_owned(),
-        "done" => "delivered".to_owned(),
+        "delivered" => "delivered".to_owned(),
         other => other.to_owned(),
     };
     let status = number_attr("last_status").and_then(|status| u16::try_from(status).ok()).filter(|status| *status > 0);

@@ -233,7 +233,7 @@ impl<'a> DeliveryEvent<'a> {
             ("code", self.code.map(ErrorCode::as_str)),
             ("field", self.field),
             ("reason", self.reason.map(|reason| reason.code.as_str())),
-            ("fault", self.error),
+            ("error", self.error),
         ];
         fields.extend(texts.into_iter().filter_map(|(name, text)| Some((name, FieldValue::Text(text?)))));
         if let Some(status) = self.reason.and_then(|reason| reason.status) {

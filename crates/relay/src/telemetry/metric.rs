@@ -33,7 +33,7 @@ pub const HELD: &str = "held";
 /// How long ago the relay took what a worker has tried: the age of the queue.
 pub const AGE_MS: &str = "age_ms";
 /// How long the far end took to answer.
-pub const DESTINATION_MS: &str = "far_end_ms";
+pub const DESTINATION_MS: &str = "destination_ms";
 /// Calls under a key that Loops refuses.
 pub const LOOPS_KEY_REFUSED: &str = "loops_key_refused";
 /// How much of a pool of Clay webhooks is used, in percent.

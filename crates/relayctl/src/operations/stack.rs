@@ -86,8 +86,8 @@ impl<'a> StackOperations<'a> {
             let row = AttributeValue::S("row".to_owned());
             scan = scan.expression_attribute_values(":row", row);
             filter.push_str(match direction {
-                Direction::LoopsToClay => " AND cargo = :row",
-                Direction::ClayToLoops => " AND cargo <> :row",
+                Direction::LoopsToClay => " AND kind = :row",
+                Direction::ClayToLoops => " AND kind <> :row",
             });
         }
         let spinner = progress::spinner(self.quiet, "reading the ledger");
@@ -242,16 +242,16 @@ pub fn queue_name(url: &str) -> &str {
 /// What the ledger's item of a delivery says; nothing where its caller still waits.
 fn record(item: &Item) -> Option<DeliveryRecord> {
     let id = string_attr(item, PARTITION_KEY)?.strip_prefix("delivery#")?.to_owned();
-    let kind = string_attr(item, "cargo").unwrap_or_default().to_owned();
+    let kind = string_attr(item, "kind").unwrap_or_default().to_owned();
     let direction = if kind == "row" { Direction::LoopsToClay } else { Direction::ClayToLoops };
     let changed_at = number_attr(item, "expires_at").and_then(|at| Timestamp::from_second(at).ok()).map(|at| at - TTL);
     let last_attempt_at = time_attr(item, "last_attempt_at");
     // What an operator has done since the last attempt is in the item beside where the delivery stands, which is left as it
     // is: a worker that takes it begins anew because it says dead.
     let since = |name| time_attr(item, name).filter(|at| Some(*at) > last_attempt_at);
-    let state = match string_attr(item, "standing")? {
+    let state = match string_attr(item, "state")? {
         "queued" => DeliveryState::Waiting,
-        "done" => DeliveryState::Delivered,
+        "delivered" => DeliveryState::Delivered,
         "dead" if since("retried_at").is_some_and(|at| Some(at + SignedDuration::from_secs(1)) > changed_at) => {
             DeliveryState::Waiting
         }
@@ -313,7 +313,7 @@ mod tests {
 
     #[test]
     fn what_was_sent_again_waits_until_it_is_tried() {
-        let dead = [("standing", text("dead")), ("last_attempt_at", number(5_000))];
+        let dead = [("state", text("dead")), ("last_attempt_at", number(5_000))];
         assert_eq!(record(&item(&dead)).unwrap().state, DeliveryState::Dead);
         let sent = [dead.as_slice(), &[("retried_at", number(6_000))]].concat();
         assert_eq!(record(&item(&sent)).unwrap().state, DeliveryState::Waiting);
@@ -323,13 +323,13 @@ mod tests {
 
     #[test]
     fn what_a_caller_waits_for_is_not_listed() {
-        assert!(record(&item(&[("standing", text("direct"))])).is_none());
+        assert!(record(&item(&[("state", text("sending"))])).is_none());
     }
 
     #[test]
     fn reasons_are_counted_the_most_frequent_first() {
-        let item = item(&[("failed#far_end_full#429", number(2)), ("failed#timed_out#0", number(7))]);
+        let item = item(&[("failed#destination_throttled#429", number(2)), ("failed#timed_out#0", number(7))]);
         let counted: Vec<_> = failures(&item).into_iter().map(|each| (each.reason, each.status, each.count)).collect();
-        assert_eq!(counted, [("timed_out".to_owned(), None, 7), ("far_end_full".to_owned(), Some(429), 2)]);
+        assert_eq!(counted, [("timed_out".to_owned(), None, 7), ("destination_throttled".to_owned(), Some(429), 2)]);
     }
 }

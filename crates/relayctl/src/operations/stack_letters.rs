@@ -97,7 +97,7 @@ impl<'a> StackLetters<'a> {
             .update_expression("ADD waiting :places")
             .expression_attribute_values(":places", set)
             .expression_attribute_values(":now", now);
-        let mut condition = "(attribute_not_exists(holder) OR lease_until < :now)".to_owned();
+        let mut condition = "(attribute_not_exists(lock_holder) OR lease_until < :now)".to_owned();
         match waiting(contact).count() {
             0 => condition.push_str(" AND attribute_not_exists(waiting)"),
             waiting => {
@@ -233,9 +233,9 @@ impl DeadLetterQueue for StackLetters<'_> {
 fn existing_outcome(known: &Item, delivery: &Delivery, key: &str) -> Option<RedriveOutcome> {
     let hash = BodyHash::compute(&delivery.body);
     let same = string_attr(known, "body_hash").is_none_or(|known| known == hash.as_str());
-    match string_attr(known, "standing") {
+    match string_attr(known, "state") {
         _ if string_attr(known, "retried") == Some(key) => Some(RedriveOutcome::AlreadyRedriven),
-        Some("done") if same => Some(RedriveOutcome::AlreadyDelivered),
+        Some("delivered") if same => Some(RedriveOutcome::AlreadyDelivered),
         // An event that was mended and died again has another body, and may be sent.
         Some("dead") => None,
         Some(_) if !same => Some(RedriveOutcome::Conflict),
@@ -245,7 +245,9 @@ fn existing_outcome(known: &Item, delivery: &Delivery, key: &str) -> Option<Redr
 
 /// Whether a letter fits behind what is known of its contact.
 fn is_superseded(contact: &Item, delivery: &Delivery, even_if_older: bool, now: Timestamp) -> RedriveOutcome {
-    if string_attr(contact, "holder").is_some() && time_attr(contact, "lease_until").is_some_and(|until| until > now) {
+    if string_attr(contact, "lock_holder").is_some()
+        && time_attr(contact, "lease_until").is_some_and(|until| until > now)
+    {
         return RedriveOutcome::Busy;
     }
     let taken_at = delivery.received_at.as_millisecond();

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use relay::ports::secrets::LoopsToClaySecret;
 use relay_aws::ledger::deliveries::delivery_key;
-use relay_aws::ledger::table::{string_attr, time_attr};
+use relay_aws::ledger::table::{STATE, STATE_NAME, string_attr, time_attr};
 use relay_aws::ledger::webhook_usage::{webhook_key, webhook_usage};
 use relay_core::delivery::DeliveryId;
 
@@ -61,8 +61,8 @@ pub async fn delivered(
     let mut sent = SendStatus::Delivered;
     for route in to_clay.routes.iter().filter(|route| route.events.selects(event)) {
         let known = item(target, delivery_key(&DeliveryId::for_webhook(&route.name, id))).await?.unwrap_or_default();
-        match string_attr(&known, "standing") {
-            Some("done") => {}
+        match string_attr(&known, "state") {
+            Some("delivered") => {}
             Some("dead") => return Ok(SendStatus::Dead),
             _ => sent = SendStatus::Waiting,
         }
@@ -77,13 +77,14 @@ async fn latest(target: &StackTarget) -> Result<(Option<(Timestamp, &'static str
     let (mut latest, mut from) = (None, None);
     for _ in 0..PAGES {
         let scan = target.session.dynamodb().scan().table_name(table).set_exclusive_start_key(from);
-        let scan = scan.projection_expression("pk, standing, received_at, cargo");
+        let scan =
+            scan.projection_expression("pk, #state, received_at, kind").expression_attribute_names(STATE_NAME, STATE);
         let page = scan.send().await.map_err(|error| call.to_error(&error))?;
         for item in page.items.unwrap_or_default() {
-            if string_attr(&item, "standing") != Some("done") {
+            if string_attr(&item, "state") != Some("delivered") {
                 continue;
             }
-            let direction = if string_attr(&item, "cargo") == Some("row") { "loops-to-clay" } else { "clay-to-loops" };
+            let direction = if string_attr(&item, "kind") == Some("row") { "loops-to-clay" } else { "clay-to-loops" };
             latest = latest.max(time_attr(&item, "received_at").map(|at| (at, direction)));
         }
         from = page.last_evaluated_key.filter(|key| !key.is_empty());
