@@ -48,20 +48,20 @@ impl SqliteStore {
                 Direction::LoopsToClay => "[]".to_owned(),
             };
             let order = match first {
-                ClaimOrder::Oldest | ClaimOrder::NeverFailed => "next_at, place",
-                ClaimOrder::NewestNeverFailed => "next_at DESC, place DESC",
+                ClaimOrder::Oldest | ClaimOrder::NeverFailed => "next_at, seq",
+                ClaimOrder::NewestNeverFailed => "next_at DESC, seq DESC",
             };
             let due = |unfailed: bool| {
                 transaction
                     .prepare_cached(&format!(
-                        "SELECT place FROM deliveries AS due
+                        "SELECT seq FROM deliveries AS due
                      WHERE settled_at IS NULL AND direction = ?1 AND state = 'waiting' AND next_at <= ?2
                        AND NOT (?3 AND (failing_since IS NOT NULL OR held_since IS NOT NULL))
                        AND NOT EXISTS (SELECT 1 FROM paused WHERE paused.direction = ?1)
                        AND NOT EXISTS
                          (SELECT 1 FROM deliveries AS earlier
                           WHERE earlier.settled_at IS NULL AND earlier.direction = ?1
-                            AND earlier.contact = due.contact AND earlier.place < due.place
+                            AND earlier.contact = due.contact AND earlier.seq < due.seq
                             -- Whose lane nobody has is left of a caller who is gone.
                             AND earlier.state <> 'direct')
                        AND due.contact NOT IN (SELECT value FROM json_each(?4))
@@ -70,25 +70,25 @@ impl SqliteStore {
                     .query_row(params![direction.as_str(), now, unfailed, held], |row| row.get::<_, i64>(0))
                     .optional()
             };
-            let mut place = due(first != ClaimOrder::Oldest)?;
-            if place.is_none() && first != ClaimOrder::Oldest {
-                place = due(false)?;
+            let mut seq = due(first != ClaimOrder::Oldest)?;
+            if seq.is_none() && first != ClaimOrder::Oldest {
+                seq = due(false)?;
             }
-            let Some(place) = place else { return Ok(None) };
+            let Some(seq) = seq else { return Ok(None) };
             transaction
                 .prepare_cached(
                     "UPDATE deliveries
                      SET state = 'sending', attempts = attempts + 1, last_attempt_at = ?2,
                          first_attempt_at = coalesce(first_attempt_at, ?2)
-                     WHERE place = ?1",
+                     WHERE seq = ?1",
                 )?
-                .execute([place, now])?;
+                .execute([seq, now])?;
             transaction
                 .prepare_cached(&format!(
-                    "SELECT {}, attempts, failing_since, held_since FROM deliveries WHERE place = ?1",
+                    "SELECT {}, attempts, failing_since, held_since FROM deliveries WHERE seq = ?1",
                     delivery_row::COLUMNS
                 ))?
-                .query_row([place], |row| {
+                .query_row([seq], |row| {
                     let optional =
                         |column: &str| row.get::<_, Option<i64>>(column).map(|at| at.map(delivery_row::time));
                     let history = AttemptHistory {

@@ -1,4 +1,4 @@
-//! The lane past the queue. Who is admitted gets a place in the order of arrival before anything is sent, so that a
+//! The lane past the queue. Who is admitted gets a position in the order of arrival before anything is sent, so that a
 //! row that has to wait after all waits in front of everything that came later.
 
 use std::sync::Arc;

@@ -1,9 +1,11 @@
-//! What newer relays have added to the tables.
+//! Upgrades of a store that an older relay has written.
 //!
-//! It is added to a file where it is missing, and nothing that was there is changed: an older relay can go on with the
-//! file, and only does not fill in what it does not know. So the version of the tables stays.
+//! Version 2 renamed the column `place` to `seq` and an index, and holds everything that was added to version 1 over time.
 
 use rusqlite::{Connection, TransactionBehavior};
+
+/// The version of the tables (`PRAGMA user_version`).
+pub(crate) const VERSION: i64 = 2;
 
 /// How often each reason occurred at a delivery. `status` is 0 where no answer came, `last_at` in Unix milliseconds. The
 /// counts stay where a row that died is run again.
@@ -24,9 +26,9 @@ const PAUSED: &str = "CREATE TABLE IF NOT EXISTS paused (direction TEXT PRIMARY 
 /// By what a person finds the deliveries of a contact.
 const CONTACTS: &str = "CREATE INDEX IF NOT EXISTS deliveries_of_contact ON deliveries (contact_hash)";
 
-/// The columns of `deliveries` that it did not have at first: whom it is about, as a hash; when the first and the last attempt
-/// were begun; what an event under a caller's own key says to people, as a hash; before when it is not tried, whatever else gets
-/// through. Such a time that is over means nothing.
+/// The columns of `deliveries` that were added over time: the hash of its contact; when the first and the last attempt were
+/// begun; the content key of an event under a caller's own key; before when it is not attempted. Such a time in the past means
+/// nothing.
 const COLUMNS: [(&str, &str); 5] = [
     ("contact_hash", "TEXT"),
     ("first_attempt_at", "INTEGER"),
@@ -35,13 +37,29 @@ const COLUMNS: [(&str, &str); 5] = [
     ("not_before", "INTEGER"),
 ];
 
-/// Adds what is missing, all of it or nothing.
+/// The renames of version 2.
+const RENAMES: &str = "
+ALTER TABLE deliveries RENAME COLUMN place TO seq;
+DROP INDEX deliveries_lane;
+CREATE INDEX deliveries_of_contact_due ON deliveries (direction, contact, seq) WHERE settled_at IS NULL;
+";
+
+/// Returns whether the tables are of an older version.
+pub(crate) fn is_outdated(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0)).map(|version| version < VERSION)
+}
+
+/// Upgrades the tables to this version, wholly or not at all.
 pub(crate) fn upgrade(connection: &mut Connection) -> rusqlite::Result<()> {
-    if missing(connection)?.is_empty() && has_tables(connection)? {
+    if !is_outdated(connection)? && missing(connection)?.is_empty() && has_tables(connection)? {
         return Ok(());
     }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     // Another process may have been faster.
+    if is_outdated(&transaction)? {
+        transaction.execute_batch(RENAMES)?;
+        transaction.pragma_update(None, "user_version", VERSION)?;
+    }
     for (column, kind) in missing(&transaction)? {
         transaction.execute_batch(&format!("ALTER TABLE deliveries ADD COLUMN {column} {kind}"))?;
     }
@@ -71,6 +89,8 @@ fn has_tables(connection: &Connection) -> rusqlite::Result<bool> {
 mod tests {
     use jiff::Timestamp;
 
+    use crate::data_dir::DataDir;
+    use crate::schema::OpenError;
     use crate::store::{ListFilter, list, open, open_existing};
 
     /// A store as it was before anything was added, with a delivery.
@@ -78,6 +98,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let opened = open(folder.path(), Timestamp::UNIX_EPOCH).unwrap();
         let old = "
+            ALTER TABLE deliveries RENAME COLUMN seq TO place;
+            DROP INDEX deliveries_of_contact_due;
+            CREATE INDEX deliveries_lane ON deliveries (direction, contact, place) WHERE settled_at IS NULL;
+            PRAGMA user_version = 1;
             DROP TABLE failures;
             DROP TABLE paused;
             DROP INDEX deliveries_of_contact;
@@ -123,5 +147,14 @@ mod tests {
         assert_eq!(schema(upgraded.path()), schema(made.path()));
         assert!(schema(made.path()).contains(&"failures.count".to_owned()));
         assert!(schema(made.path()).contains(&"paused.since".to_owned()));
+    }
+
+    #[test]
+    fn older_store_in_use_is_left_as_it_is() {
+        let folder = old();
+        let lock = DataDir::new(folder.path().to_owned()).lock().unwrap();
+        assert!(matches!(open_existing(folder.path()).unwrap_err(), OpenError::Older { .. }));
+        lock.release();
+        assert!(open_existing(folder.path()).unwrap().is_some());
     }
 }

@@ -7,16 +7,15 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+use crate::data_dir::DataDir;
 use crate::fast_path::remove_abandoned;
-use crate::migrations::upgrade;
+use crate::migrations::{self, VERSION, upgrade};
 
 /// The name of the file in the data folder.
 pub const STORE_FILE: &str = "relay.db";
 
 /// Marks the file as a relay's (`PRAGMA application_id`): "LCRs".
 const APPLICATION_ID: i64 = 0x4c43_5273;
-/// The version of the tables (`PRAGMA user_version`).
-const VERSION: i64 = 1;
 /// The size of a page, and so of the smallest file with anything in it.
 const PAGE: u64 = 4096;
 /// How long a statement waits for another process to finish writing.
@@ -25,7 +24,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 const TABLES: &str = "
 CREATE TABLE deliveries (
     -- The order of arrival; deliveries of one contact go in this order.
-    place           INTEGER PRIMARY KEY AUTOINCREMENT,
+    seq             INTEGER PRIMARY KEY AUTOINCREMENT,
     id              TEXT    NOT NULL UNIQUE,
     direction       TEXT    NOT NULL,
     -- waiting: for a worker. sending: a worker has it. direct: a caller waits for it. delivered, dead: settled.
@@ -48,8 +47,8 @@ CREATE TABLE deliveries (
     reason          TEXT,
     status          INTEGER
 ) STRICT;
-CREATE INDEX deliveries_due ON deliveries (direction, state, next_at, place) WHERE settled_at IS NULL;
-CREATE INDEX deliveries_lane ON deliveries (direction, contact, place) WHERE settled_at IS NULL;
+CREATE INDEX deliveries_due ON deliveries (direction, state, next_at, seq) WHERE settled_at IS NULL;
+CREATE INDEX deliveries_of_contact_due ON deliveries (direction, contact, seq) WHERE settled_at IS NULL;
 CREATE INDEX deliveries_settled ON deliveries (state, settled_at) WHERE settled_at IS NOT NULL;
 CREATE TABLE clay_webhooks (
     key            TEXT    PRIMARY KEY,
@@ -85,6 +84,12 @@ pub enum OpenError {
     /// It is some other program's database.
     #[error("{path} is the database of another program: set RELAY_DATA to another folder; nothing was changed")]
     NotOurs {
+        /// The file.
+        path: String,
+    },
+    /// An older relay is using it, which would not know it any more after an upgrade.
+    #[error("{path} is in use by an older relay: stop that relay and start this version")]
+    Older {
         /// The file.
         path: String,
     },
@@ -157,6 +162,11 @@ pub fn open_existing(folder: &Path) -> Result<Option<Connection>, OpenError> {
     let mut connection = Connection::open_with_flags(&path, flags).map_err(|error| to_open_error(&path, &error))?;
     if !check_schema(&path, &connection)? {
         return Ok(None);
+    }
+    if migrations::is_outdated(&connection).map_err(|error| to_open_error(&path, &error))?
+        && DataDir::new(folder.to_owned()).is_in_use()
+    {
+        return Err(OpenError::Older { path: path.display().to_string() });
     }
     upgrade(&mut connection).map_err(|error| to_open_error(&path, &error))?;
     Ok(Some(connection))

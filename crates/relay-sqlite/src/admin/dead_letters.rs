@@ -9,7 +9,7 @@ use crate::delivery_row;
 /// What came of sending a dead letter again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RedriveOutcome {
-    /// It waits for a worker, in the place in the order that it had.
+    /// It waits for a worker, with the position in the order of arrival that it had.
     Waits,
     /// It is no dead letter any more.
     Gone,
@@ -47,16 +47,16 @@ pub fn redrive(
 /// # Errors
 /// When the file cannot be read.
 pub fn plan_redrive(connection: &Connection, id: &str, even_if_older: bool) -> rusqlite::Result<RedriveOutcome> {
-    let Some((place, delivery)) = find_dead(connection, id)? else { return Ok(RedriveOutcome::Gone) };
+    let Some((seq, delivery)) = find_dead(connection, id)? else { return Ok(RedriveOutcome::Gone) };
     if even_if_older || !delivery.updates_contact() {
         return Ok(RedriveOutcome::Waits);
     }
-    // What waits behind it goes after it: it keeps its place.
+    // What waits behind it goes after it: it keeps its position.
     let newer: bool = connection.query_row(
         "SELECT EXISTS (SELECT 1 FROM deliveries
-                        WHERE direction = ?1 AND contact = ?2 AND place > ?3
+                        WHERE direction = ?1 AND contact = ?2 AND seq > ?3
                           AND state IN ('delivered', 'sending', 'direct'))",
-        params![delivery.kind.direction().as_str(), delivery.contact.as_str(), place],
+        params![delivery.kind.direction().as_str(), delivery.contact.as_str(), seq],
         |row| row.get(0),
     )?;
     Ok(if newer { RedriveOutcome::Outdated } else { RedriveOutcome::Waits })
@@ -81,8 +81,8 @@ pub fn delete(connection: &mut Connection, id: &str) -> rusqlite::Result<bool> {
 fn find_dead(connection: &Connection, id: &str) -> rusqlite::Result<Option<(i64, Delivery)>> {
     let columns = delivery_row::COLUMNS;
     connection
-        .query_row(&format!("SELECT place, {columns} FROM deliveries WHERE id = ?1 AND state = 'dead'"), [id], |row| {
-            Ok((row.get("place")?, delivery_row::from_row(row)?))
+        .query_row(&format!("SELECT seq, {columns} FROM deliveries WHERE id = ?1 AND state = 'dead'"), [id], |row| {
+            Ok((row.get("seq")?, delivery_row::from_row(row)?))
         })
         .optional()
 }

@@ -109,7 +109,7 @@ pub(crate) const fn state_condition(state: Option<DeliveryState>) -> &'static st
 pub fn list(connection: &Connection, filter: &ListFilter) -> rusqlite::Result<Vec<DeliveryReport>> {
     let states = state_condition(filter.state);
     let mut statement = connection.prepare(&format!(
-        "SELECT * FROM (SELECT * FROM deliveries WHERE {states} ORDER BY place DESC LIMIT ?1) ORDER BY place"
+        "SELECT * FROM (SELECT * FROM deliveries WHERE {states} ORDER BY seq DESC LIMIT ?1) ORDER BY seq"
     ))?;
     let rows = statement.query_map(params![filter.limit], |row| {
         let stored: String = row.get("state")?;

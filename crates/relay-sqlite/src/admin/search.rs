@@ -66,7 +66,7 @@ pub fn search(connection: &Connection, search: &Search) -> rusqlite::Result<Vec<
         ":hash IS NULL OR contact_hash = :hash",
     ];
     let mut statement = connection.prepare(&format!(
-        "SELECT * FROM (SELECT * FROM deliveries WHERE ({}) ORDER BY place DESC LIMIT :limit) ORDER BY place",
+        "SELECT * FROM (SELECT * FROM deliveries WHERE ({}) ORDER BY seq DESC LIMIT :limit) ORDER BY seq",
         conditions.join(") AND (")
     ))?;
     let rows = statement.query_map(

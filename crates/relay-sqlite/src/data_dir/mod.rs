@@ -99,6 +99,15 @@ impl DataDir {
         }
     }
 
+    /// Returns whether a relay is using the folder.
+    #[must_use]
+    pub fn is_in_use(&self) -> bool {
+        match File::open(self.path.join(LOCK_FILE)) {
+            Ok(file) => matches!(file.try_lock(), Err(fs::TryLockError::WouldBlock)),
+            Err(_) => false,
+        }
+    }
+
     /// The generated signing secret, made once and kept.
     ///
     /// # Errors
