@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -110,35 +109,6 @@ fn fail(message: &str) -> ExitCode {
     // Where even standard error is gone, the exit code is all that is left to tell.
     let _ = writeln!(io::stderr(), "relay-local: {message}");
     ExitCode::from(EXIT_CONFIG)
-}
-
-/// A file's path, `-` being standard input.
-#[derive(Debug, Clone)]
-pub struct Input(PathBuf);
-
-impl From<&str> for Input {
-    fn from(path: &str) -> Self {
-        Self(PathBuf::from(path))
-    }
-}
-
-impl Input {
-    /// Reads all of it.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub fn read(&self) -> Result<Vec<u8>, commands::CommandError> {
-        let bytes = if self.0.as_os_str() == "-" {
-            let mut bytes = Vec::new();
-            io::Read::read_to_end(&mut io::stdin().lock(), &mut bytes).map(|_| bytes)
-        } else {
-            std::fs::read(&self.0)
-        };
-        bytes.map_err(|error| commands::CommandError::Input {
-            path: self.0.display().to_string(),
-            detail: error.to_string(),
-        })
-    }
 }
 
 #[cfg(test)]

@@ -39,7 +39,8 @@ use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-pub use clay::server::{Clay, ClayOptions, ClayRow};
+pub use clay::server::Clay;
+pub use clay::state::{ClayOptions, ClayRow};
 pub use loops::server::{Loops, LoopsOptions};
 pub use loops::state::{ReceivedCall, ReceivedEvent};
 

@@ -5,7 +5,6 @@ use relay_core::delivery::Reason;
 use rusqlite::{Connection, Transaction, params};
 use serde::Serialize;
 
-use crate::admin::report::as_text;
 use crate::delivery_row;
 
 /// A reason that occurred.
@@ -19,7 +18,6 @@ pub struct FailureCount {
     /// How often.
     pub count: u32,
     /// When it occurred last.
-    #[serde(serialize_with = "as_text")]
     pub last_at: Timestamp,
 }
 

@@ -1,6 +1,7 @@
 //! The commands beside `serve`.
 
 pub mod deliveries;
+pub mod input;
 pub mod send_webhook;
 pub mod sign;
 

@@ -7,7 +7,7 @@ use relay::ports::clock::{Clock as _, SystemClock};
 use relay_core::webhook::signature::{ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER};
 
 use super::{CommandError, CommandStatus, signing_secret};
-use crate::cli::Input;
+use crate::commands::input::Input;
 use relay_sqlite::data_dir::config::LocalSettings;
 
 /// What `sign` is told.

@@ -14,12 +14,11 @@ use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::net::TcpListener;
 
-use crate::clay::state::{ClayError, Workspace, raw};
+use crate::clay::state::{ClayError, ClayOptions, ClayRow, Workspace, raw};
 use crate::{Refusals, Simulator};
 
 /// How long `GET /rows?wait=…` waits for rows.
@@ -32,34 +31,6 @@ const ABOUT: &str = "A simulated Clay workspace. POST a row to /v3/sources/webho
 pub struct Clay {
     server: Simulator,
     workspace: Arc<Workspace>,
-}
-
-/// What a simulated workspace allows. The defaults are Clay's own figures.
-#[derive(Clone)]
-pub struct ClayOptions {
-    /// The token that every webhook asks for in `x-clay-webhook-auth`; none by default (Clay, webhook guide:
-    /// authentication is optional).
-    pub auth_token: Option<String>,
-    /// Rows a second, shared by all webhooks of the workspace: 10 (Clay, webhook guide: limits). At least 1;
-    /// `u32::MAX` is no limit.
-    pub per_second: u32,
-    /// Rows at once after a pause: 20 (Clay, webhook guide: limits). At least 1.
-    pub burst: u32,
-    /// Rows that one webhook accepts in its life: 50,000 (Clay, webhook guide: limits).
-    pub cap: u64,
-    /// The largest row in bytes: 100 KB (Clay, webhook guide: limits), read as 100,000.
-    pub limit_bytes: usize,
-}
-
-/// A row that was accepted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ClayRow {
-    /// The name of the webhook, the last part of its URL.
-    pub webhook: String,
-    /// The body, byte for byte.
-    pub body: Bytes,
-    /// When it was accepted.
-    pub received_at: Timestamp,
 }
 
 impl Clay {
@@ -102,24 +73,6 @@ impl Clay {
 impl fmt::Debug for Clay {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Clay").field("address", &self.server.address).finish_non_exhaustive()
-    }
-}
-
-impl Default for ClayOptions {
-    fn default() -> Self {
-        Self { auth_token: None, per_second: 10, burst: 20, cap: 50_000, limit_bytes: 100_000 }
-    }
-}
-
-impl fmt::Debug for ClayOptions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClayOptions")
-            .field("auth_token", &self.auth_token.as_ref().map(|_| "[redacted]"))
-            .field("per_second", &self.per_second)
-            .field("burst", &self.burst)
-            .field("cap", &self.cap)
-            .field("limit_bytes", &self.limit_bytes)
-            .finish()
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a simulated Clay workspace holds, and what it takes.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Mutex;
 
 use axum::Json;
@@ -13,9 +14,54 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use tokio::sync::watch;
 
-use crate::clay::server::{ClayOptions, ClayRow};
 use crate::rate_limit::TokenBucket;
 use crate::{Refusals, lock};
+
+/// What a simulated workspace allows. The defaults are Clay's own figures.
+#[derive(Clone)]
+pub struct ClayOptions {
+    /// The token that every webhook asks for in `x-clay-webhook-auth`; none by default (Clay, webhook guide:
+    /// authentication is optional).
+    pub auth_token: Option<String>,
+    /// Rows a second, shared by all webhooks of the workspace: 10 (Clay, webhook guide: limits). At least 1;
+    /// `u32::MAX` is no limit.
+    pub per_second: u32,
+    /// Rows at once after a pause: 20 (Clay, webhook guide: limits). At least 1.
+    pub burst: u32,
+    /// Rows that one webhook accepts in its life: 50,000 (Clay, webhook guide: limits).
+    pub cap: u64,
+    /// The largest row in bytes: 100 KB (Clay, webhook guide: limits), read as 100,000.
+    pub limit_bytes: usize,
+}
+
+/// A row that was accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClayRow {
+    /// The name of the webhook, the last part of its URL.
+    pub webhook: String,
+    /// The body, byte for byte.
+    pub body: Bytes,
+    /// When it was accepted.
+    pub received_at: Timestamp,
+}
+
+impl Default for ClayOptions {
+    fn default() -> Self {
+        Self { auth_token: None, per_second: 10, burst: 20, cap: 50_000, limit_bytes: 100_000 }
+    }
+}
+
+impl fmt::Debug for ClayOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClayOptions")
+            .field("auth_token", &self.auth_token.as_ref().map(|_| "[redacted]"))
+            .field("per_second", &self.per_second)
+            .field("burst", &self.burst)
+            .field("cap", &self.cap)
+            .field("limit_bytes", &self.limit_bytes)
+            .finish()
+    }
+}
 
 /// The header that carries a webhook's token (Clay, webhook guide: authentication).
 const AUTH_HEADER: &str = "x-clay-webhook-auth";

@@ -62,22 +62,16 @@ pub struct DeliveryReport {
     /// The webhook id of a row.
     pub webhook_id: Option<String>,
     /// When the relay took it.
-    #[serde(serialize_with = "as_text")]
     pub received_at: Timestamp,
     /// When it is tried next.
-    #[serde(serialize_with = "as_optional_text")]
     pub next_attempt_at: Option<Timestamp>,
     /// When it was delivered or died.
-    #[serde(serialize_with = "as_optional_text")]
     pub settled_at: Option<Timestamp>,
     /// When it died, if it did.
-    #[serde(serialize_with = "as_optional_text")]
     pub died_at: Option<Timestamp>,
     /// When the first attempt was begun.
-    #[serde(serialize_with = "as_optional_text")]
     pub first_attempt_at: Option<Timestamp>,
     /// When the last attempt was begun.
-    #[serde(serialize_with = "as_optional_text")]
     pub last_attempt_at: Option<Timestamp>,
     /// How often each reason occurred.
     pub failures: Vec<FailureCount>,
@@ -158,15 +152,4 @@ pub fn webhook_state(connection: &Connection, webhook_id: &str) -> rusqlite::Res
         )
         .optional()?;
     Ok(state.as_deref().map(DeliveryState::read))
-}
-
-pub(crate) fn as_text<S: serde::Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(at)
-}
-
-fn as_optional_text<S: serde::Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
-    match at {
-        Some(at) => serializer.collect_str(at),
-        None => serializer.serialize_none(),
-    }
 }

@@ -7,9 +7,9 @@ use relay_aws::ledger::limiter_item::{LOOPS_LIMITER_KEY, PAUSED_AT};
 use relay_aws::ledger::table::time_attr;
 use relay_core::delivery::Direction;
 
+use crate::aws::ledger_item::{item, update_if, update_item};
 use crate::error::Error;
 use crate::operations::record::PauseResult;
-use crate::operations::stack::{item, update_if, update_item};
 use crate::target::StackTarget;
 
 /// Whether a direction is paused, and since when, where that is known.

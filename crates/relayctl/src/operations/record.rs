@@ -32,22 +32,16 @@ pub struct DeliveryRecord {
     /// The hash of its contact.
     pub contact_hash: Option<String>,
     /// When the relay took it.
-    #[serde(serialize_with = "moment")]
     pub received_at: Option<Timestamp>,
     /// When it was tried first.
-    #[serde(serialize_with = "moment")]
     pub first_attempt_at: Option<Timestamp>,
     /// When it was tried last.
-    #[serde(serialize_with = "moment")]
     pub last_attempt_at: Option<Timestamp>,
     /// When it is tried next.
-    #[serde(serialize_with = "moment")]
     pub next_attempt_at: Option<Timestamp>,
     /// When it was delivered or died.
-    #[serde(serialize_with = "moment")]
     pub settled_at: Option<Timestamp>,
     /// When a person dropped its dead letter.
-    #[serde(serialize_with = "moment")]
     pub dropped_at: Option<Timestamp>,
     /// How often which reason occurred; only where one delivery is shown.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -79,7 +73,6 @@ pub struct QueueRecord {
     /// Whether a person has paused it.
     pub paused: bool,
     /// Since when, where that is known.
-    #[serde(serialize_with = "moment")]
     pub paused_since: Option<Timestamp>,
 }
 
@@ -118,10 +111,8 @@ pub struct DeadLetterRecord {
     /// The webhook id of a row.
     pub webhook_id: Option<String>,
     /// When the relay took it.
-    #[serde(serialize_with = "moment")]
     pub received_at: Option<Timestamp>,
     /// When it died.
-    #[serde(serialize_with = "moment")]
     pub died_at: Option<Timestamp>,
     /// How long its body is, in bytes.
     pub bytes: u64,
@@ -135,7 +126,6 @@ pub struct DeadLetterRecord {
 #[serde(rename_all = "camelCase")]
 pub struct DeliveryChange {
     /// When.
-    #[serde(serialize_with = "text")]
     pub at: Timestamp,
     /// The direction.
     pub direction: String,
@@ -161,15 +151,4 @@ pub fn short(at: Option<Timestamp>) -> String {
 
 fn direction<S: Serializer>(direction: &Direction, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(direction.as_str())
-}
-
-fn text<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(at)
-}
-
-fn moment<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
-    match at {
-        Some(at) => serializer.collect_str(at),
-        None => serializer.serialize_none(),
-    }
 }

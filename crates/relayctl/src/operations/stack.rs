@@ -1,6 +1,5 @@
 //! The deliveries of a stack: its ledger in DynamoDB, its queues in SQS.
 
-use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_sqs::types::{ChangeMessageVisibilityBatchRequestEntry, QueueAttributeName};
 use jiff::{SignedDuration, Timestamp};
@@ -12,6 +11,7 @@ use relay_core::delivery::{DeliveryId, Direction};
 use relay_sqlite::store::DeliveryState;
 
 use super::{Admin, DIRECTIONS, DeliveryQuery};
+use crate::aws::ledger_item::item;
 use crate::aws::pause;
 use crate::aws::stack::StackOutput;
 use crate::error::Error;
@@ -102,18 +102,6 @@ impl<'a> StackOperations<'a> {
     }
 }
 
-/// An item of the ledger, as it is now.
-///
-/// # Errors
-/// When the ledger cannot be read.
-pub async fn item(target: &StackTarget, key: String) -> Result<Option<Item>, Error> {
-    let table = target.stack.output(StackOutput::LedgerTableName)?;
-    let call = target.session.call("dynamodb:GetItem", table);
-    let get = target.session.dynamodb().get_item().table_name(table).key(PARTITION_KEY, AttributeValue::S(key));
-    let got = get.consistent_read(true).send().await.map_err(|error| call.to_error(&error))?;
-    Ok(got.item)
-}
-
 impl Admin for StackOperations<'_> {
     async fn deliveries(&self, wanted: &DeliveryQuery) -> Result<Vec<DeliveryRecord>, Error> {
         let mut records = match &wanted.webhook_id {
@@ -165,24 +153,6 @@ impl Admin for StackOperations<'_> {
     /// The last part of the stack's id, as the template has it.
     fn contact_hash_key(&self) -> Result<Option<ContactHashKey>, Error> {
         Ok(self.target.stack.id.split('/').nth(2).and_then(ContactHashKey::new))
-    }
-}
-
-/// Begins a change of an item of the ledger.
-pub(crate) fn update_item(target: &StackTarget, key: String) -> Result<UpdateItemFluentBuilder, Error> {
-    let table = target.stack.output(StackOutput::LedgerTableName)?;
-    Ok(target.session.dynamodb().update_item().table_name(table).key(PARTITION_KEY, AttributeValue::S(key)))
-}
-
-/// Makes a change; false where its condition does not hold.
-pub(crate) async fn update_if(target: &StackTarget, change: UpdateItemFluentBuilder) -> Result<bool, Error> {
-    let call = target.session.call("dynamodb:UpdateItem", target.stack.output(StackOutput::LedgerTableName)?);
-    match change.send().await {
-        Ok(_) => Ok(true),
-        Err(error) => match error.as_service_error() {
-            Some(refused) if refused.is_conditional_check_failed_exception() => Ok(false),
-            _ => Err(call.to_error(&error)),
-        },
     }
 }
 

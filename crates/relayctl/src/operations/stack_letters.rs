@@ -15,9 +15,10 @@ use relay_aws::sqs::message;
 use relay_core::delivery::{BodyHash, Delivery, Direction};
 
 use super::DIRECTIONS;
+use crate::aws::ledger_item::{item, update_if, update_item};
 use crate::error::Error;
 use crate::operations::letter_box::{DeadLetter, DeadLetterQueue, RedriveOutcome};
-use crate::operations::stack::{SQS_BATCH, approximate_len, item, make_visible, queue_urls, update_if, update_item};
+use crate::operations::stack::{SQS_BATCH, approximate_len, make_visible, queue_urls};
 use crate::target::StackTarget;
 
 /// How long what is read stays hidden, should this program be killed. Given back, it is not.

@@ -7,13 +7,13 @@ use relay_aws::ledger::table::{STATE, STATE_NAME, string_attr, time_attr};
 use relay_aws::ledger::webhook_usage::{webhook_key, webhook_usage};
 use relay_core::delivery::DeliveryId;
 
+use crate::aws::ledger_item::item;
 use crate::aws::stack::StackOutput;
 use crate::doctor::check::Check;
 use crate::doctor::finding::Finding;
 use crate::doctor::live_send::SendStatus;
 use crate::doctor::webhook_usage;
 use crate::error::Error;
-use crate::operations::stack::item;
 use crate::target::StackTarget;
 
 /// How many pages of the table are looked at for the last delivery: 1 MB each.
