@@ -8,7 +8,6 @@ mod contact_order;
 mod contract;
 mod faults;
 mod freeze;
-mod held_release;
 mod receive_limits;
 mod relayctl;
 mod reroute;

@@ -16,7 +16,7 @@ use crate::contract::signals::{begin, line_with, lines};
 use crate::contract::webhooks::{self, clay};
 
 /// Where an alarm's description leads.
-const RUNBOOK: &str = "https://github.com/loops-clay-relay/loops-clay-relay/blob/main/docs/operations.md#";
+const RUNBOOK: &str = "https://github.com/loops-clay-relay/loops-clay-relay/blob/main/docs/runbook.md#";
 
 /// What AWS reports by itself (its user guides of Lambda, SQS, API Gateway, DynamoDB and CloudWatch Logs): metric and dimension.
 const OF_AWS: [(&str, &str, &[&str]); 5] = [

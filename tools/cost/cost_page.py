@@ -2,7 +2,7 @@
 
 usage: cost_page.py [--check]
 
-Everything on that page comes from docs/cost-measured.json (made by `make cost-measure`), docs/prices.json, the table of docs/aws.md
+Everything on that page comes from docs/cost-measured.json (made by `make cost-measure`), docs/prices.json, the table of docs/deployment.md
 that `make bench-size` prints, and template.yaml. With --check nothing is written: it ends with 1 where the page is another one.
 """
 
@@ -77,7 +77,7 @@ class Facts:
         self.resources = translate.translate(str(ROOT / "template.yaml"), {})["Resources"]
         parameters = translate.translate(str(ROOT / "template.yaml"), {})["Parameters"]
         self.rate = int(parameters["ClayRatePerSecond"]["Default"])
-        self.cpu_ms = cpu_of_a_later_event((ROOT / "docs" / "aws.md").read_text())
+        self.cpu_ms = cpu_of_a_later_event((ROOT / "docs" / "deployment.md").read_text())
 
     def of_type(self, kind):
         return [each["Properties"] for each in self.resources.values() if each["Type"] == kind]
@@ -92,7 +92,7 @@ def cpu_of_a_later_event(text):
     lines = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
     header = next((line for line in lines if "later event, CPU ms" in line), None)
     if header is None:
-        sys.exit("docs/aws.md has no table with the column `later event, CPU ms`: paste what `make bench-size` prints")
+        sys.exit("docs/deployment.md has no table with the column `later event, CPU ms`: paste what `make bench-size` prints")
     column = header.index("later event, CPU ms")
     rows = [line for line in lines if len(line) == len(header) and re.fullmatch(r"`[a-z-]+`", line[0])]
     return {row[0].strip("`"): float(row[column]) for row in rows}
@@ -293,7 +293,7 @@ def page(facts):
     reads = facts.price("secret_read", assumed["warm_sandbox_reads_a_month"])
     return f"""# What it costs on AWS
 
-<!-- Made by `make cost-measure` and `tools/cost/cost_page.py` from cost-measured.json, prices.json, aws.md and template.yaml. -->
+<!-- Made by `make cost-measure` and `tools/cost/cost_page.py` from cost-measured.json, prices.json, deployment.md and template.yaml. -->
 
 A million webhooks or rows cost **${low:.2f} to ${high:.2f}**, and a month in which nothing comes **${full:.2f}**, at list
 prices in {facts.price_list["region"]}, as of {facts.price_list["as_of"]}, without free tiers. Calls, bytes of log and bytes that go out are
@@ -356,7 +356,7 @@ A line of the gateway's log ({access_log_bytes(facts)} bytes) comes to each requ
 {price_table(facts)}
 
 `make cost-measure` measures anew. After a change of a price in `docs/prices.json`, of the alarms in `template.yaml` or of the table in
-[aws.md](aws.md), `make cost-render` writes this page; `make test` fails where it is not what they say.
+[deployment.md](deployment.md), `make cost-render` writes this page; `make test` fails where it is not what they say.
 """
 
 

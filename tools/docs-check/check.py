@@ -73,18 +73,18 @@ def merges(papers):
 def links_to_the_runbook(papers):
     """Alarms and the operator's program name sections of the runbook."""
     sources = [papers.root / "template.yaml", *sorted((papers.root / "crates").glob("*/src/**/*.rs"))]
-    known = anchors(papers.read("docs/operations.md"))
+    known = anchors(papers.read("docs/runbook.md"))
     for source in sources:
         for anchor in re.findall(r"docs/operations\.md#([a-z0-9-]+)", source.read_text(encoding="utf-8")):
             if anchor not in known:
-                papers.say(source, f"docs/operations.md has no section #{anchor}")
+                papers.say(source, f"docs/runbook.md has no section #{anchor}")
 
 
 def lines_of_doctor(papers):
     """Each line that `relayctl doctor` prints has a section of the runbook, and each such section a line."""
     checks = papers.read("crates/relayctl/src/doctor/check.rs")
     names = re.findall(r'^    [A-Z]\w+ => "([a-z-]+)",$', checks, flags=re.MULTILINE)
-    page = papers.root / "docs" / "operations.md"
+    page = papers.root / "docs" / "runbook.md"
     sections = re.findall(r"^### doctor: (\S+)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
     if not names:
         papers.say("crates/relayctl/src/doctor/check.rs", "no check of doctor is found in it")

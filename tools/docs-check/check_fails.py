@@ -18,10 +18,10 @@ LEFT_OUT = shutil.ignore_patterns("target", ".git", ".venv*", ".ci", ".relay", "
 BREAKAGES = [
     ("README.md", "docs/limits.md", "docs/limit.md", "leads nowhere"),
     ("docs/decisions.md", "## Network", "<<<<<<< HEAD\n## Network", "half done"),
-    ("docs/operations.md", "](#doctor)", "](#docter)", "no such heading"),
-    ("template.yaml", "Transform:", "# docs/operations.md#no-such-name\nTransform:", "no section #no-such-name"),
-    ("docs/operations.md", "### doctor: clay-queue", "### doctor: clay-row", "the line clay-queue of doctor has no section"),
-    ("docs/operations.md", "### doctor: folder", "### doctor: drawer", "doctor prints no line drawer"),
+    ("docs/runbook.md", "](#doctor)", "](#docter)", "no such heading"),
+    ("template.yaml", "Transform:", "# docs/runbook.md#no-such-name\nTransform:", "no section #no-such-name"),
+    ("docs/runbook.md", "### doctor: clay-queue", "### doctor: clay-row", "the line clay-queue of doctor has no section"),
+    ("docs/runbook.md", "### doctor: folder", "### doctor: drawer", "doctor prints no line drawer"),
     ("crates/relayctl/src/doctor/check.rs", '"far-ends"', '"ends"', "the line ends of doctor has no section"),
     ("crates/relayctl/src/doctor/check.rs", ' => "', ' = "', "no check of doctor is found"),
     ("docs/upgrade.md", "make deploy ", "make deplay ", "no `make deplay`"),
@@ -39,7 +39,7 @@ BREAKAGES = [
     ("README.md", "(docs/images/doctor.svg)", "(docs/images/setup.svg)", "no paper shows it"),
     ("README.md", "![`relayctl doctor`", "![](docs/images/doctor.svg) [`relayctl doctor`", "without words"),
     ("tools/screenshots/take.py", '.run("doctor"', '.run("examine"', "`make screenshots` draws it anew"),
-    ("docs/limits.md", "`CLAY_BYTES`", "`CLAY_KILOBYTES`", "no CLAY_KILOBYTES"),
+    ("docs/limits.md", "`MAX_CLAY_PAYLOAD_BYTES`", "`CLAY_KILOBYTES`", "no CLAY_KILOBYTES"),
 ]
 
 

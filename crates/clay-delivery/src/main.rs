@@ -11,7 +11,7 @@ use relay_aws::lambda::config::{
     CLAY_DEAD_LETTER_URL, CLAY_QUEUE_URL, FunctionSettings, LEDGER_TABLE, LOOPS_TO_CLAY_SECRET_ARN,
 };
 use relay_aws::lambda::init::{self, ConfigError, warm_up_to_clay};
-use relay_aws::lambda::worker::ClayWorker;
+use relay_aws::lambda::worker::{QueueOrder, QueueWorker};
 use relay_aws::lambda::{sqs, telemetry};
 use relay_aws::ledger::deliveries::Ledger;
 use relay_aws::ledger::limiter_item::DynamoLimiterStore;
@@ -19,7 +19,6 @@ use relay_aws::ledger::rate_limiter::DistributedRateLimiter;
 use relay_aws::ledger::table::LedgerTable;
 use relay_aws::sdk::clients::environment;
 use relay_aws::secrets::cached_secret::CachedSecret;
-use relay_aws::sqs::early_release::EarlyRelease;
 use relay_aws::sqs::queue::SqsQueue;
 
 #[tokio::main(flavor = "current_thread")]
@@ -37,7 +36,6 @@ async fn run() -> Result<(), Error> {
 
     let secrets = CachedSecret::for_worker(clients.secrets_manager(), secret_arn, shared.secret_ttl, SystemClock);
     warm_up_to_clay(&secrets, &client, &[&clients.dynamodb_origin()]).await;
-    let parking = EarlyRelease::with_rotations(secrets.rotations());
     let table = LedgerTable::new(clients.dynamodb(), table_name);
     let ledger = Ledger::new(table.clone()).with_contact_hash_key(shared.contact_hash_key);
     let queue = SqsQueue::new(clients, queue_url, dead_letter_url);
@@ -50,5 +48,5 @@ async fn run() -> Result<(), Error> {
         payload: shared.clay_payload,
         queue: queue.clone(),
     };
-    sqs::serve_queue(ClayWorker { deliverer, ledger, parking, clock: SystemClock }, queue, SystemClock).await
+    sqs::serve_queue(QueueWorker { deliverer, ledger, order: QueueOrder, queue, clock: SystemClock }).await
 }

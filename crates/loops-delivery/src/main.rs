@@ -11,7 +11,7 @@ use relay_aws::lambda::config::{
     CLAY_TO_LOOPS_SECRET_ARN, FunctionSettings, LEDGER_TABLE, LOOPS_DEAD_LETTER_URL, LOOPS_QUEUE_URL,
 };
 use relay_aws::lambda::init::{self, ConfigError, warm_up};
-use relay_aws::lambda::worker::LoopsWorker;
+use relay_aws::lambda::worker::QueueWorker;
 use relay_aws::lambda::{sqs, telemetry};
 use relay_aws::ledger::contact_lock::ContactFastPath;
 use relay_aws::ledger::deliveries::Ledger;
@@ -20,7 +20,6 @@ use relay_aws::ledger::rate_limiter::DistributedRateLimiter;
 use relay_aws::ledger::table::LedgerTable;
 use relay_aws::sdk::clients::environment;
 use relay_aws::secrets::cached_secret::CachedSecret;
-use relay_aws::sqs::early_release::EarlyRelease;
 use relay_aws::sqs::queue::SqsQueue;
 
 #[tokio::main(flavor = "current_thread")]
@@ -38,7 +37,6 @@ async fn run() -> Result<(), Error> {
 
     let secrets = CachedSecret::for_worker(clients.secrets_manager(), secret_arn, shared.secret_ttl, SystemClock);
     warm_up(&secrets, &client, &[&shared.loops_api_url, &clients.dynamodb_origin()]).await;
-    let parking = EarlyRelease::with_rotations(secrets.rotations());
     let table = LedgerTable::new(clients.dynamodb(), table_name);
     let ledger = Ledger::new(table.clone()).with_contact_hash_key(shared.contact_hash_key);
     let queue = SqsQueue::new(clients, queue_url, dead_letter_url);
@@ -49,6 +47,5 @@ async fn run() -> Result<(), Error> {
         clock: SystemClock,
     };
     let fast_path = ContactFastPath::new(queue.clone(), ledger.clone(), SystemClock);
-    sqs::serve_queue(LoopsWorker { deliverer, ledger, fast_path, parking, clock: SystemClock }, queue, SystemClock)
-        .await
+    sqs::serve_queue(QueueWorker { deliverer, ledger, order: fast_path, queue, clock: SystemClock }).await
 }

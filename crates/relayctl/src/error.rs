@@ -267,7 +267,7 @@ pub enum Error {
     },
     /// A part of the stack is gone.
     #[error(
-        "{what} is not there: the stack has lost it; docs/operations.md, \"A part of the stack is gone\", says how it comes back"
+        "{what} is not there: the stack has lost it; docs/runbook.md, \"A part of the stack is gone\", says how it comes back"
     )]
     ResourceMissing {
         /// The part.

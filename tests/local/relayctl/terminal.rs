@@ -150,7 +150,7 @@ async fn without_colours_lines_still_fit_the_terminal_and_no_word_of_the_runbook
         String::from_utf8(output.stdout).unwrap()
     };
     let plain = shown("1").await;
-    assert!(plain.contains("see docs/operations.md#doctor-running") && !plain.contains('\u{1b}'), "{plain}");
+    assert!(plain.contains("see docs/runbook.md#doctor-running") && !plain.contains('\u{1b}'), "{plain}");
     let (relay, findings) = plain.split_once("\r\n").unwrap();
     assert!(relay.starts_with("The relay of ") && findings.lines().all(|line| line.chars().count() <= 72), "{plain}");
     let coloured = shown("").await;

@@ -1,5 +1,6 @@
 //! What Lambda asks of a function: HTTP events, SQS batches, start-up, configuration and telemetry.
 
+pub(crate) mod attempt;
 pub mod batch;
 pub mod config;
 pub mod emf;

@@ -6,11 +6,12 @@ use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use jiff::Timestamp;
 use lambda_runtime::{Diagnostic, Error, LambdaEvent, service_fn};
 use relay::ports::clock::Clock;
+use relay::ports::queue::Deliver;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
-use crate::lambda::batch::{self, MessageWorker};
-use crate::sqs::queue::SqsQueue;
+use crate::lambda::batch;
+use crate::lambda::worker::{ContactOrder, QueueWorker};
 
 /// The time that the template gives a worker.
 pub(crate) const FUNCTION_TIMEOUT: Duration = Duration::from_secs(60);
@@ -19,11 +20,16 @@ pub(crate) const FUNCTION_TIMEOUT: Duration = Duration::from_secs(60);
 ///
 /// # Errors
 /// When the runtime fails.
-pub async fn serve_queue<W: MessageWorker, A: Clock>(worker: W, queue: SqsQueue, clock: A) -> Result<(), Error> {
-    let (worker, queue, clock) = (&worker, &queue, &clock);
+pub async fn serve_queue<D, O, C>(worker: QueueWorker<D, O, C>) -> Result<(), Error>
+where
+    D: Deliver,
+    O: ContactOrder,
+    C: Clock,
+{
+    let worker = &worker;
     // Read here and not by the runtime, which may quote the event where it cannot read it.
     lambda_runtime::run(service_fn(|event: LambdaEvent<Box<RawValue>>| async move {
-        handle_batch_event(worker, queue, clock, event.payload.get(), event.context.deadline).await
+        handle_batch_event(worker, event.payload.get(), event.context.deadline).await
     }))
     .await
 }
@@ -32,16 +38,14 @@ pub async fn serve_queue<W: MessageWorker, A: Clock>(worker: W, queue: SqsQueue,
 ///
 /// # Errors
 /// When it is no batch.
-pub async fn handle_batch_event<W: MessageWorker, A: Clock>(
-    worker: &W,
-    queue: &SqsQueue,
-    clock: &A,
+pub async fn handle_batch_event<D: Deliver, O: ContactOrder, C: Clock>(
+    worker: &QueueWorker<D, O, C>,
     payload: &str,
     deadline: u64,
 ) -> Result<SqsBatchResponse, NotAnSqsEvent> {
-    let deadline = Instant::now() + time_left(deadline, clock.now(), FUNCTION_TIMEOUT);
+    let deadline = Instant::now() + time_left(deadline, worker.clock.now(), FUNCTION_TIMEOUT);
     let batch: SqsEvent = serde_json::from_str(payload).map_err(|_| NotAnSqsEvent)?;
-    Ok(batch::process_batch(worker, queue, clock, batch, deadline).await)
+    Ok(batch::process_batch(worker, batch, deadline).await)
 }
 
 /// An event that is no batch of a queue: it is not this function's. Its content is not told.

@@ -1,355 +1,261 @@
-//! What is done with one message: the ledger is asked first and told afterwards.
+//! The worker of a queue: it processes one message, and says what becomes of it.
 
+use std::future::Future;
+use std::time::Duration;
+
+use aws_lambda_events::sqs::SqsMessage;
 use jiff::Timestamp;
 use relay::ports::clock::Clock;
 use relay::ports::queue::{Deliver, StoreError};
-use relay::rate_limit::limiter::Readiness;
+use relay::rate_limit::limiter::{Readiness, Unavailable};
 use relay::telemetry::event::{DeliveryEvent, EventOutcome};
-use relay_core::delivery::{AttemptResult, Delivery, Reason, ReasonCode};
+use relay_core::delivery::Delivery;
 use relay_core::policy::retry;
 use tokio::time::Instant;
-use tracing::{error, warn};
+use tracing::error;
 
-use crate::lambda::batch::{MessageAction, MessageContext, MessageWorker};
-use crate::ledger::attempts::{BeginAttempt, DeadLettered, PriorDeath};
+use crate::lambda::attempt::{AttemptContext, Attempter, Outcome};
 use crate::ledger::contact_lock::{Blocker, ContactFastPath};
 use crate::ledger::deliveries::Ledger;
-use crate::sqs::dead_letter::FailureInfo;
-use crate::sqs::early_release::{BlockedOn, EarlyRelease};
+use crate::sqs::dead_letter::{self, DeadLetterAttributes, MALFORMED};
+use crate::sqs::message;
+use crate::sqs::queue::SqsQueue;
+use crate::sqs::receive_limits;
 
-/// A worker of the queue to Clay.
+/// The least time that must be left for an attempt to begin: a permit, a call, and its record.
+pub(crate) const MIN_ATTEMPT_TIME: Duration = Duration::from_secs(30);
+/// Reserved at the end of the function's time for the response to Lambda.
+pub(crate) const RESPONSE_RESERVE: Duration = Duration::from_secs(4);
+/// Reserved before that for recording the result of an attempt.
+const RECORD_RESERVE: Duration = Duration::from_secs(1);
+/// The delay before a message is processed again that another delivery comes before.
+const RETRY_SOON_DELAY: Duration = Duration::from_secs(2);
+
+/// What becomes of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MessageAction {
+    /// It is deleted: its delivery is settled.
+    Delete,
+    /// It becomes visible again after this time.
+    RetryAfter(Duration),
+}
+
+/// The order of the deliveries of one contact.
+pub trait ContactOrder: Send + Sync {
+    /// Returns what has to come before a delivery.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    fn blocker(&self, delivery: &Delivery) -> impl Future<Output = Result<Blocker, StoreError>> + Send;
+
+    /// Lets the next delivery of the contact go, after this one was settled.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    fn finish(&self, delivery: &Delivery, delivered: bool) -> impl Future<Output = Result<(), StoreError>> + Send;
+}
+
+/// No order beyond that of the queue: rows to Clay are never sent past it.
+#[derive(Debug, Clone, Copy)]
+pub struct QueueOrder;
+
+impl ContactOrder for QueueOrder {
+    async fn blocker(&self, _: &Delivery) -> Result<Blocker, StoreError> {
+        Ok(Blocker::None)
+    }
+
+    async fn finish(&self, _: &Delivery, _: bool) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+impl<C: Clock> ContactOrder for ContactFastPath<C> {
+    async fn blocker(&self, delivery: &Delivery) -> Result<Blocker, StoreError> {
+        Self::blocker(self, delivery).await
+    }
+
+    async fn finish(&self, delivery: &Delivery, delivered: bool) -> Result<(), StoreError> {
+        Self::finish(self, delivery, delivered).await
+    }
+}
+
+/// What would send a delivery again that is delivered but not recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Resend {
+    /// Its message, and nothing else.
+    ByMessage,
+    /// The contact lock, which has it as the deferred delivery.
+    ByLock,
+}
+
+/// The worker of one queue.
 #[derive(Debug)]
-pub struct ClayWorker<W, A> {
-    /// One try of a delivery.
-    pub deliverer: W,
-    /// What is known of it.
+pub struct QueueWorker<D, O, C> {
+    /// Makes one attempt.
+    pub deliverer: D,
+    /// What is known of deliveries.
     pub ledger: Ledger,
-    /// What is hidden until its time.
-    pub parking: EarlyRelease,
-    /// Time and chance.
-    pub clock: A,
+    /// What comes first of a contact.
+    pub order: O,
+    /// The queue, and its dead-letter queue.
+    pub queue: SqsQueue,
+    /// Time and random numbers.
+    pub clock: C,
 }
 
-impl<W: Deliver, A: Clock> MessageWorker for ClayWorker<W, A> {
-    async fn process(&self, delivery: &Delivery, context: MessageContext) -> MessageAction {
-        // What cannot be recorded as delivered has no message any more, and so nobody sends it again.
-        attempt(&self.deliverer, &self.ledger, &self.clock, delivery, context).await.action
+impl<D: Deliver, O: ContactOrder, C: Clock> QueueWorker<D, O, C> {
+    /// Processes one message. The result is to be recorded a moment before the deadline.
+    pub(crate) async fn process(&self, group: &str, message: &SqsMessage, deadline: Instant) -> MessageAction {
+        let body = message.body.as_deref().unwrap_or_default();
+        let Ok(delivery) = message::decode(body) else { return self.dead_letter_malformed(group, message).await };
+        let context = AttemptContext {
+            redriven_until: dead_letter::superseded_failures_until(message),
+            deadline: deadline.checked_sub(RECORD_RESERVE).unwrap_or(deadline),
+        };
+        let outcome = if receive_limits::is_expired(message, self.clock.now()) {
+            let outcome = self.attempter().expire(&delivery, context).await;
+            self.finish_if_final(&delivery, outcome, context).await
+        } else {
+            match self.deliverer.readiness() {
+                Readiness::Unavailable(Unavailable::CircuitOpen(retry_in)) => {
+                    return MessageAction::RetryAfter(retry_in.max(self.backoff(message)));
+                }
+                Readiness::Unavailable(Unavailable::Throttled(retry_in)) => return MessageAction::RetryAfter(retry_in),
+                Readiness::Ready | Readiness::HalfOpen => self.deliver(&delivery, context).await,
+            }
+        };
+        match outcome {
+            Outcome::Delivered { .. } | Outcome::AlreadyDeadLettered => MessageAction::Delete,
+            Outcome::DeadLetter(_) | Outcome::DeadLetterConflict(_) => {
+                let stored = self.store_dead_letter(&delivery, outcome).await;
+                self.delete_if(stored, message)
+            }
+            Outcome::RetryAt(at) => {
+                let delay = at.duration_since(self.clock.now());
+                MessageAction::RetryAfter(Duration::try_from(delay).unwrap_or_default())
+            }
+            Outcome::RetrySoon => MessageAction::RetryAfter(RETRY_SOON_DELAY),
+            Outcome::RetryWithBackoff => self.retry_with_backoff(message),
+        }
     }
 
-    async fn expire(&self, delivery: &Delivery, context: MessageContext) -> MessageAction {
-        dead_letter_unattempted(&self.ledger, &self.clock, delivery, context, ReasonCode::Expired).await
+    /// Returns the action for a message that failed for a reason of the relay's own: SQS counts how often it was received, so
+    /// the delay grows.
+    pub(crate) fn retry_with_backoff(&self, message: &SqsMessage) -> MessageAction {
+        MessageAction::RetryAfter(self.backoff(message))
     }
 
-    async fn mark_in_dlq(&self, delivery: &Delivery, failure: FailureInfo) {
-        mark_in_dlq(&self.ledger, &self.clock, delivery, failure).await;
-    }
-
-    fn readiness(&self) -> Readiness {
-        self.deliverer.readiness()
-    }
-
-    async fn park(&self, delivery: &Delivery, waits_for: BlockedOn, receipt: &str) {
-        let end = self.deliverer.readiness();
-        self.parking.defer(&self.ledger, &self.clock, delivery, waits_for, end, receipt).await;
-    }
-
-    async fn freed_by(&self, delivery: &Delivery, waited: Option<BlockedOn>) -> Vec<String> {
-        self.parking.release_after_success(&self.ledger, delivery, waited).await
-    }
-
-    async fn freed_by_mending(&self) -> Vec<String> {
-        self.parking.release_after_rotation(&self.ledger, &self.clock).await
-    }
-}
-
-/// A worker of the queue to Loops: it minds who has the lane to a contact, and what goes first.
-#[derive(Debug)]
-pub struct LoopsWorker<W, A> {
-    /// One try of a delivery.
-    pub deliverer: W,
-    /// What is known of it.
-    pub ledger: Ledger,
-    /// The lanes.
-    pub fast_path: ContactFastPath<A>,
-    /// What is hidden until its time.
-    pub parking: EarlyRelease,
-    /// Time and chance.
-    pub clock: A,
-}
-
-impl<W: Deliver, A: Clock> MessageWorker for LoopsWorker<W, A> {
-    async fn process(&self, delivery: &Delivery, context: MessageContext) -> MessageAction {
-        match self.fast_path.blocker(delivery).await {
-            Ok(Blocker::None) => self.send(delivery, context, RetrySource::Message).await,
-            Ok(Blocker::Own) => self.send(delivery, context, RetrySource::Lock).await,
+    /// Delivers what comes first of the contact, and then this delivery.
+    async fn deliver(&self, delivery: &Delivery, context: AttemptContext) -> Outcome {
+        match self.order.blocker(delivery).await {
+            Ok(Blocker::None) => self.attempt(delivery, context, Resend::ByMessage).await,
+            Ok(Blocker::Own) => self.attempt(delivery, context, Resend::ByLock).await,
             Ok(Blocker::Locked) => {
                 DeliveryEvent::for_delivery(delivery, EventOutcome::Waiting).emit();
-                MessageAction::Later
+                Outcome::RetrySoon
             }
-            Ok(Blocker::Deferred(deferred)) => match self.send_deferred(&deferred, context).await {
-                action if action.is_final() && context.has_time_for_attempt() => {
-                    self.send(delivery, context, RetrySource::Message).await
-                }
-                // Broken off in the middle of a call, it would be sent once more.
-                action if action.is_final() => MessageAction::Later,
-                action => action,
+            Ok(Blocker::Deferred(deferred)) => match self.deliver_deferred(&deferred, context).await {
+                // An attempt that is cut off in the middle of a call would be sent once more.
+                outcome if outcome.is_final() && !has_time_for_attempt(context) => Outcome::RetrySoon,
+                outcome if outcome.is_final() => self.attempt(delivery, context, Resend::ByMessage).await,
+                outcome => outcome,
             },
             Err(error) => {
-                error!(delivery.id = %delivery.id, %error, "the lane cannot be read");
-                MessageAction::Backoff
+                error!(delivery.id = %delivery.id, %error, "the contact lock cannot be read");
+                Outcome::RetryWithBackoff
             }
         }
     }
 
-    async fn expire(&self, delivery: &Delivery, context: MessageContext) -> MessageAction {
-        let action = dead_letter_unattempted(&self.ledger, &self.clock, delivery, context, ReasonCode::Expired).await;
-        self.finish_if_ended(delivery, action, context).await
-    }
-
-    async fn mark_in_dlq(&self, delivery: &Delivery, failure: FailureInfo) {
-        mark_in_dlq(&self.ledger, &self.clock, delivery, failure).await;
-    }
-
-    fn readiness(&self) -> Readiness {
-        self.deliverer.readiness()
-    }
-
-    async fn park(&self, delivery: &Delivery, waits_for: BlockedOn, receipt: &str) {
-        let end = self.deliverer.readiness();
-        self.parking.defer(&self.ledger, &self.clock, delivery, waits_for, end, receipt).await;
-    }
-
-    async fn freed_by(&self, delivery: &Delivery, waited: Option<BlockedOn>) -> Vec<String> {
-        self.parking.release_after_success(&self.ledger, delivery, waited).await
-    }
-
-    async fn freed_by_mending(&self) -> Vec<String> {
-        self.parking.release_after_rotation(&self.ledger, &self.clock).await
-    }
-}
-
-impl<W: Deliver, A: Clock> LoopsWorker<W, A> {
-    async fn send(&self, delivery: &Delivery, context: MessageContext, retry_source: RetrySource) -> MessageAction {
-        let AttemptOutcome { action, unrecorded } =
-            attempt(&self.deliverer, &self.ledger, &self.clock, delivery, context).await;
-        match self.finish_if_ended(delivery, action, context).await {
-            // Nothing can be recorded: without its message, nobody sends it again. The lane stays closed until a row has
-            // ended that came ten minutes later.
-            MessageAction::Backoff if unrecorded && retry_source == RetrySource::Message => action,
+    async fn attempt(&self, delivery: &Delivery, context: AttemptContext, resend: Resend) -> Outcome {
+        let outcome = self.attempter().attempt(delivery, context).await;
+        let is_unrecorded = outcome == (Outcome::Delivered { recorded: false });
+        match self.finish_if_final(delivery, outcome, context).await {
+            // Nothing can be recorded. Without its message nothing sends it again. The contact stays locked until a row is
+            // settled that came ten minutes later.
+            Outcome::RetryWithBackoff if is_unrecorded && resend == Resend::ByMessage => outcome,
             finished => finished,
         }
     }
 
-    /// Sends what goes before the message that is at hand. Nobody else keeps it where it dies.
-    async fn send_deferred(&self, deferred: &Delivery, context: MessageContext) -> MessageAction {
-        // It goes first because it has not ended: what died in it before is over, and no letter that a person took out.
-        let context = MessageContext { redriven_until: Timestamp::UNIX_EPOCH, ..context };
-        let AttemptOutcome { action, unrecorded } =
-            attempt(&self.deliverer, &self.ledger, &self.clock, deferred, context).await;
-        if unrecorded {
-            // Its own message is still to come, and would send it after the others. So it keeps its place before them: should
-            // it be sent again, it overwrites nothing.
-            return MessageAction::Backoff;
+    /// Delivers the deferred delivery of a contact, whose own message is still hidden.
+    async fn deliver_deferred(&self, deferred: &Delivery, context: AttemptContext) -> Outcome {
+        // No operator has redriven it, so no earlier failure of it is superseded.
+        let context = AttemptContext { redriven_until: Timestamp::UNIX_EPOCH, ..context };
+        let outcome = self.attempter().attempt(deferred, context).await;
+        if outcome == (Outcome::Delivered { recorded: false }) {
+            // Its own message is still to come and would send it after the others. So it stays first: if it is sent again, it
+            // overwrites nothing newer.
+            return Outcome::RetryWithBackoff;
         }
-        let dead_letter = match action {
-            MessageAction::DeadLetter(failure) => Some((deferred.clone(), failure)),
-            MessageAction::DeadLetterConflict(failure) => Some((deferred.as_conflict(), failure)),
-            _ => None,
-        };
-        if let Some((dead_letter, failure)) = dead_letter {
-            if let Err(error) = self.fast_path.dead_letter(&dead_letter, failure).await {
-                error!(delivery.id = %deferred.id, %error, "a dead letter cannot be stored");
-                return MessageAction::Backoff;
-            }
-            self.mark_in_dlq(&dead_letter, failure).await;
-        }
-        self.finish_if_ended(deferred, action, context).await
-    }
-
-    async fn finish_if_ended(
-        &self,
-        delivery: &Delivery,
-        action: MessageAction,
-        context: MessageContext,
-    ) -> MessageAction {
-        if action.is_final() { self.finish(delivery, action, context).await } else { action }
-    }
-
-    async fn finish(&self, delivery: &Delivery, action: MessageAction, context: MessageContext) -> MessageAction {
-        let finish = self.fast_path.finish(delivery, matches!(action, MessageAction::Delivered { .. }));
-        let timed_out = || StoreError("the time of the worker is over".to_owned());
-        let result = tokio::time::timeout_at(context.deadline, finish).await.unwrap_or_else(|_| Err(timed_out()));
-        match result {
-            Ok(()) => action,
-            Err(error) => {
-                error!(delivery.id = %delivery.id, %error, "the lane cannot be left");
-                MessageAction::Backoff
-            }
-        }
-    }
-}
-
-/// What would send a delivery again of which nothing can be recorded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum RetrySource {
-    /// Its message, and nothing else.
-    Message,
-    /// The lane, which has it as the one that goes first.
-    Lock,
-}
-
-/// What came of trying.
-struct AttemptOutcome {
-    action: MessageAction,
-    /// The far end has it, and that could not be recorded.
-    unrecorded: bool,
-}
-
-impl From<MessageAction> for AttemptOutcome {
-    fn from(action: MessageAction) -> Self {
-        Self { action, unrecorded: false }
-    }
-}
-
-async fn attempt<W: Deliver, A: Clock>(
-    deliverer: &W,
-    ledger: &Ledger,
-    clock: &A,
-    delivery: &Delivery,
-    context: MessageContext,
-) -> AttemptOutcome {
-    let attempt_id = clock.new_id();
-    let history = match ledger.begin_attempt(delivery, &attempt_id, context.redriven_until, clock.now()).await {
-        Ok(BeginAttempt::Proceed(history)) => history,
-        Ok(BeginAttempt::AlreadyDelivered) => {
-            DeliveryEvent::for_delivery(delivery, EventOutcome::Duplicate).emit();
-            return MessageAction::Delivered { waited: None }.into();
-        }
-        Ok(BeginAttempt::NotBefore(at)) => return MessageAction::RetryAt(at).into(),
-        Ok(BeginAttempt::AlreadyDead(prior)) => return to_dead_letter(prior, MessageAction::DeadLetter).into(),
-        Ok(BeginAttempt::Conflict) => return dead_letter_conflict(ledger, clock, delivery, context).await.into(),
-        Err(error) => {
-            error!(delivery.id = %delivery.id, %error, "the ledger cannot be written: nothing is sent");
-            return MessageAction::Backoff.into();
-        }
-    };
-    let result = deliverer.deliver(delivery, history).await;
-    let waited =
-        history.held_since.map(|_| BlockedOn::Operator).or(history.failing_since.map(|_| BlockedOn::Destination));
-    if result == AttemptResult::Delivered {
-        let recorded = record_delivered(ledger, clock, delivery, &attempt_id, context.deadline).await;
-        return AttemptOutcome { action: MessageAction::Delivered { waited }, unrecorded: !recorded };
-    }
-    let now = clock.now();
-    let attempts = match ledger.finish_attempt(&delivery.id, &attempt_id, result, now).await {
-        Ok(Some(attempts)) => attempts,
-        Ok(None) => {
-            warn!(delivery.id = %delivery.id, "another attempt was begun meanwhile, and what it comes to counts");
-            return MessageAction::Later.into();
-        }
-        Err(error) => {
-            error!(delivery.id = %delivery.id, %error, "the end of an attempt cannot be recorded");
-            return MessageAction::Backoff.into();
-        }
-    };
-    let action = match result {
-        AttemptResult::Delivered => MessageAction::Delivered { waited },
-        AttemptResult::DeadLetter(reason) => MessageAction::DeadLetter(FailureInfo { reason, attempts, at: now }),
-        AttemptResult::RetryAt { at, no_early_retry: true, .. } => MessageAction::RetryAt(at),
-        AttemptResult::RetryAt { at, no_early_retry: false, .. } => MessageAction::Defer(at, BlockedOn::Destination),
-        AttemptResult::HoldUntil { at, .. } => MessageAction::Defer(at, BlockedOn::Operator),
-    };
-    action.into()
-}
-
-/// Records that the far end has a delivery: again and again, because it must not be sent again for want of a record. A part of
-/// the time is left for the lane. Whether it is recorded.
-async fn record_delivered<A: Clock>(
-    ledger: &Ledger,
-    clock: &A,
-    delivery: &Delivery,
-    attempt_id: &str,
-    deadline: Instant,
-) -> bool {
-    let recorded = async {
-        let mut attempts = 0;
-        while let Err(error) =
-            ledger.finish_attempt(&delivery.id, attempt_id, AttemptResult::Delivered, clock.now()).await
+        if matches!(outcome, Outcome::DeadLetter(_) | Outcome::DeadLetterConflict(_))
+            && let Err(error) = self.store_dead_letter(deferred, outcome).await
         {
-            attempts += 1;
-            error!(delivery.id = %delivery.id, attempts, %error, "the end of an attempt cannot be recorded");
-            tokio::time::sleep(retry::retry_delay(attempts, None, clock.random())).await;
+            error!(delivery.id = %deferred.id, %error, "a dead letter cannot be stored");
+            return Outcome::RetryWithBackoff;
         }
-    };
-    let remaining = deadline.saturating_duration_since(Instant::now());
-    tokio::time::timeout(remaining * 3 / 4, recorded).await.is_ok()
-}
+        self.finish_if_final(deferred, outcome, context).await
+    }
 
-/// Ends a delivery without an attempt: on record first, so that an event that is run again is stored anew.
-async fn dead_letter_unattempted<A: Clock>(
-    ledger: &Ledger,
-    clock: &A,
-    delivery: &Delivery,
-    context: MessageContext,
-    code: ReasonCode,
-) -> MessageAction {
-    match ledger.mark_dead(delivery, context.redriven_until, Reason::without_status(code), clock.now()).await {
-        Ok(DeadLettered::Marked(death)) => {
-            log_dead(delivery, death);
-            MessageAction::DeadLetter(death)
+    async fn finish_if_final(&self, delivery: &Delivery, outcome: Outcome, context: AttemptContext) -> Outcome {
+        if !outcome.is_final() {
+            return outcome;
         }
-        Ok(DeadLettered::AlreadyDelivered) => MessageAction::Delivered { waited: None },
-        Ok(DeadLettered::AlreadyDeadLettered(prior)) => to_dead_letter(prior, MessageAction::DeadLetter),
-        Ok(DeadLettered::Conflict) => dead_letter_conflict(ledger, clock, delivery, context).await,
-        Err(error) => {
-            error!(delivery.id = %delivery.id, %error, "a dead letter cannot be recorded");
-            MessageAction::Backoff
+        let finish = self.order.finish(delivery, matches!(outcome, Outcome::Delivered { .. }));
+        let timed_out = || StoreError("the time of the worker is over".to_owned());
+        let finished = tokio::time::timeout_at(context.deadline, finish).await.unwrap_or_else(|_| Err(timed_out()));
+        match finished {
+            Ok(()) => outcome,
+            Err(error) => {
+                error!(delivery.id = %delivery.id, %error, "the contact lock cannot be released");
+                Outcome::RetryWithBackoff
+            }
         }
+    }
+
+    /// Sends a dead letter to the dead-letter queue, and records that.
+    async fn store_dead_letter(&self, delivery: &Delivery, outcome: Outcome) -> Result<(), StoreError> {
+        let (delivery, failure) = match outcome {
+            Outcome::DeadLetter(failure) => (delivery.clone(), failure),
+            Outcome::DeadLetterConflict(failure) => (delivery.as_conflict(), failure),
+            _ => return Ok(()),
+        };
+        self.queue.dead_letter_delivery(&delivery, failure).await?;
+        self.attempter().mark_in_dlq(&delivery, failure).await;
+        Ok(())
+    }
+
+    async fn dead_letter_malformed(&self, group: &str, message: &SqsMessage) -> MessageAction {
+        let id = message.message_id.as_deref().unwrap_or_default();
+        error!(message.id = id, "a message that is no delivery goes to the dead letters");
+        let (received_at, died_at) = (receive_limits::sent_at(message), self.clock.now());
+        let attributes = DeadLetterAttributes { reason: MALFORMED, status: None, attempts: 0, received_at, died_at };
+        let body = message.body.as_deref().unwrap_or_default();
+        let stored = self.queue.dead_letter_message(body, group, id, attributes).await;
+        self.delete_if(stored, message)
+    }
+
+    /// A message whose dead letter is stored is deleted; another one comes back.
+    fn delete_if(&self, stored: Result<(), StoreError>, message: &SqsMessage) -> MessageAction {
+        match stored {
+            Ok(()) => MessageAction::Delete,
+            Err(error) => {
+                error!(message.id = message.message_id, %error, "a dead letter cannot be stored");
+                self.retry_with_backoff(message)
+            }
+        }
+    }
+
+    fn backoff(&self, message: &SqsMessage) -> Duration {
+        retry::retry_delay(receive_limits::receive_count(message), None, self.clock.random())
+    }
+
+    const fn attempter(&self) -> Attempter<'_, D, C> {
+        Attempter { deliverer: &self.deliverer, ledger: &self.ledger, clock: &self.clock }
     }
 }
 
-/// Ends another body under a known id, under an id of its own: what is known of the first one stays.
-async fn dead_letter_conflict<A: Clock>(
-    ledger: &Ledger,
-    clock: &A,
-    delivery: &Delivery,
-    context: MessageContext,
-) -> MessageAction {
-    let reason = Reason::without_status(ReasonCode::IdConflict);
-    match ledger.mark_dead(&delivery.as_conflict(), context.redriven_until, reason, clock.now()).await {
-        Ok(DeadLettered::Marked(death)) => {
-            log_dead(delivery, death);
-            MessageAction::DeadLetterConflict(death)
-        }
-        Ok(DeadLettered::AlreadyDeadLettered(prior)) => to_dead_letter(prior, MessageAction::DeadLetterConflict),
-        // The same other body was kept before, and a person has sent it since.
-        Ok(DeadLettered::AlreadyDelivered | DeadLettered::Conflict) => MessageAction::Delivered { waited: None },
-        Err(error) => {
-            error!(delivery.id = %delivery.id, %error, "a dead letter cannot be recorded");
-            MessageAction::Backoff
-        }
-    }
-}
-
-/// What becomes of the message of something that died before: its letter is stored once more where it may be missing.
-fn to_dead_letter(prior: PriorDeath, to_action: impl FnOnce(FailureInfo) -> MessageAction) -> MessageAction {
-    if prior.in_dlq { MessageAction::Drop } else { to_action(prior.info) }
-}
-
-async fn mark_in_dlq<A: Clock>(ledger: &Ledger, clock: &A, delivery: &Delivery, failure: FailureInfo) {
-    if let Err(error) = ledger.in_dlq(&delivery.id, failure, clock.now()).await {
-        // Should its message come once more, it is stored once more.
-        warn!(delivery.id = %delivery.id, %error, "a dead letter that is stored could not be recorded as such");
-    }
-}
-
-/// Tells of a death that no attempt tells of.
-fn log_dead(delivery: &Delivery, failure: FailureInfo) {
-    let FailureInfo { reason, attempts, .. } = failure;
-    DeliveryEvent {
-        reason: Some(reason),
-        attempts,
-        ..DeliveryEvent::for_delivery(delivery, EventOutcome::DeadLettered)
-    }
-    .emit();
+fn has_time_for_attempt(context: AttemptContext) -> bool {
+    let remaining = context.deadline.saturating_duration_since(Instant::now());
+    remaining + RECORD_RESERVE + RESPONSE_RESERVE >= MIN_ATTEMPT_TIME
 }

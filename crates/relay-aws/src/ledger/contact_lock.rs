@@ -303,7 +303,6 @@ impl<A: Clock> FastPath for ContactFastPath<A> {
                 self.discard_record(delivery).await?;
                 self.unlock(delivery, false).await
             }
-            // Its message is not parked, so nobody shows it before its time.
             FastPathResult::Deferred { attempts, retry_at: at, reason, no_early_retry: _ } => {
                 self.defer(delivery, Deferred { attempts, retry_at: at, reason }).await
             }

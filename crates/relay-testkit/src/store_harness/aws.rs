@@ -12,14 +12,13 @@ use aws_sdk_sqs::types::{Message, MessageSystemAttributeName};
 use jiff::{SignedDuration, Timestamp};
 use relay::ports::clock::Clock;
 use relay::ports::queue::{Enqueued, FastPath, Queue, StoreError, WebhookLedger};
-use relay_aws::lambda::batch::{self, MessageWorker};
-use relay_aws::lambda::worker::{ClayWorker, LoopsWorker};
+use relay_aws::lambda::batch;
+use relay_aws::lambda::worker::{ContactOrder, QueueOrder, QueueWorker};
 use relay_aws::ledger::contact_lock::ContactFastPath;
 use relay_aws::ledger::deliveries::Ledger;
 use relay_aws::ledger::failure_counts::known_counts;
 use relay_aws::ledger::table::{Item, LedgerTable};
 use relay_aws::sdk::clients::AwsClients;
-use relay_aws::sqs::early_release::EarlyRelease;
 use relay_aws::sqs::message;
 use relay_aws::sqs::queue::SqsQueue;
 use relay_core::delivery::{Delivery, DeliveryId, Reason};
@@ -54,7 +53,6 @@ pub struct AwsHarness {
     queue: TestClockQueue,
     fast_path: ContactFastPath<SharedClock>,
     webhook_usage: Ledger,
-    worker_memory: WorkerMemory,
     /// The messages that were received: their newest receipts, and when they can be received again.
     hidden_messages: BTreeMap<String, HiddenMessage>,
     /// How often every message seems to have been received.
@@ -66,13 +64,6 @@ struct HiddenMessage {
     queue_url: String,
     receipt: String,
     visible_at: Timestamp,
-}
-
-/// What workers remember as long as they live.
-#[derive(Debug, Default)]
-struct WorkerMemory {
-    clay: EarlyRelease,
-    loops: EarlyRelease,
 }
 
 /// The queue to Clay, which forgets by the test's clock what was sent.
@@ -128,37 +119,28 @@ impl AwsHarness {
 impl BatchHarness for AwsHarness {
     async fn process_clay_batch(&mut self, destination: &ScriptedDestination, crash_point: Option<CrashPoint>) -> bool {
         let clients = self.clients_for("clay-delivery");
-        let (attempt, ledger) = (destination.clone(), self.ledger(&clients));
-        let (early_release, clock) = (std::mem::take(&mut self.worker_memory.clay), Arc::clone(&self.clock));
-        let worker = ClayWorker { deliverer: attempt, ledger, parking: early_release, clock };
-        let had_batch = self.process_batch(0, &clients, &worker, destination, crash_point).await;
-        self.worker_memory.clay = worker.parking;
-        had_batch
+        let (ledger, queue) = (self.ledger(&clients), self.queue_for(&clients, 0));
+        let (deliverer, clock) = (destination.clone(), Arc::clone(&self.clock));
+        let worker = QueueWorker { deliverer, ledger, order: QueueOrder, queue, clock };
+        self.process_batch(0, &worker, destination, crash_point).await
     }
 
     async fn process_loops_batch(&mut self, destination: &ScriptedDestination) -> bool {
         let clients = self.clients_for("loops-delivery");
-        let (attempt, ledger) = (destination.clone(), self.ledger(&clients));
-        let (early_release, clock) = (std::mem::take(&mut self.worker_memory.loops), Arc::clone(&self.clock));
-        let fast_path = ContactFastPath::new(self.queue_for(&clients, 1), ledger.clone(), Arc::clone(&self.clock));
-        let worker = LoopsWorker { deliverer: attempt, ledger, fast_path, parking: early_release, clock };
-        let had_batch = self.process_batch(1, &clients, &worker, destination, None).await;
-        self.worker_memory.loops = worker.parking;
-        had_batch
-    }
-
-    fn restart_workers(&mut self) {
-        self.worker_memory = WorkerMemory::default();
+        let (ledger, queue) = (self.ledger(&clients), self.queue_for(&clients, 1));
+        let order = ContactFastPath::new(queue.clone(), ledger.clone(), Arc::clone(&self.clock));
+        let (deliverer, clock) = (destination.clone(), Arc::clone(&self.clock));
+        let worker = QueueWorker { deliverer, ledger, order, queue, clock };
+        self.process_batch(1, &worker, destination, None).await
     }
 }
 
 impl AwsHarness {
     /// Hands one batch to a worker, as Lambda does; false where there is none.
-    async fn process_batch<W: MessageWorker>(
+    async fn process_batch<O: ContactOrder>(
         &mut self,
         direction: usize,
-        clients: &AwsClients,
-        worker: &W,
+        worker: &QueueWorker<ScriptedDestination, O, Arc<ManualClock>>,
         destination: &ScriptedDestination,
         crash_point: Option<CrashPoint>,
     ) -> bool {
@@ -181,9 +163,9 @@ impl AwsHarness {
             }
         }
         let event = serde_json::from_value(json!({"Records": records})).unwrap_or_else(|error| panic!("{error}"));
-        let (queue, deadline) = (self.queue_for(clients, direction), Instant::now() + Duration::from_secs(60));
+        let deadline = Instant::now() + Duration::from_secs(60);
         let response = tokio::select! {
-            response = batch::process_batch(worker, &queue, &self.clock, event, deadline) => response,
+            response = batch::process_batch(worker, event, deadline) => response,
             () = destination.wait_until_hung() => return true,
         };
         if crash_point == Some(CrashPoint::AfterRecord) {
@@ -288,19 +270,8 @@ impl StoreHarness for AwsHarness {
         let (loops_queue, ledger) = queue_and_ledger("clay-to-loops-event", DIRECTIONS[1]);
         let fast_path = ContactFastPath::new(loops_queue, ledger, Arc::clone(&clock));
         let (_, webhook_usage) = queue_and_ledger("clay-delivery", DIRECTIONS[0]);
-        let (worker_memory, hidden_messages) = (WorkerMemory::default(), BTreeMap::new());
-        Self {
-            clock,
-            stack,
-            sqs,
-            services,
-            queue,
-            fast_path,
-            webhook_usage,
-            worker_memory,
-            hidden_messages,
-            receive_count: None,
-        }
+        let hidden_messages = BTreeMap::new();
+        Self { clock, stack, sqs, services, queue, fast_path, webhook_usage, hidden_messages, receive_count: None }
     }
 
     fn clock(&self) -> &Arc<ManualClock> {

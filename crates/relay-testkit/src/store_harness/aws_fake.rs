@@ -7,12 +7,10 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::SignedDuration;
 use relay::ports::clock::Clock;
 use relay::ports::queue::{FastPath, Queue, WebhookLedger};
-use relay_aws::lambda::batch::MessageWorker;
-use relay_aws::lambda::worker::{ClayWorker, LoopsWorker};
+use relay_aws::lambda::worker::{ContactOrder, QueueOrder, QueueWorker};
 use relay_aws::ledger::contact_lock::ContactFastPath;
 use relay_aws::ledger::deliveries::Ledger;
 use relay_aws::sdk::clients::AwsClients;
-use relay_aws::sqs::early_release::EarlyRelease;
 use relay_aws::sqs::message;
 use relay_aws::sqs::queue::SqsQueue;
 use relay_core::delivery::{Delivery, DeliveryId};
@@ -34,8 +32,6 @@ pub struct AwsFakeHarness {
     queue: SqsQueue,
     fast_path: ContactFastPath<SharedClock>,
     webhook_usage: Ledger,
-    /// What the workers remember as long as they live.
-    early_release: [EarlyRelease; 2],
     /// How often every message seems to have been received.
     pub receive_count: Option<u32>,
 }
@@ -46,36 +42,26 @@ fn ledger(clients: &AwsClients) -> Ledger {
 
 impl BatchHarness for AwsFakeHarness {
     async fn process_clay_batch(&mut self, destination: &ScriptedDestination, crash_point: Option<CrashPoint>) -> bool {
-        let early_release = std::mem::take(&mut self.early_release[0]);
-        let (attempt, clock) = (destination.clone(), Arc::clone(&self.clock));
-        let worker = ClayWorker { deliverer: attempt, ledger: ledger(&self.clients), parking: early_release, clock };
-        let had_batch = self.process_batch(0, &worker, destination, crash_point).await;
-        self.early_release[0] = worker.parking;
-        had_batch
+        let (deliverer, ledger) = (destination.clone(), ledger(&self.clients));
+        let (queue, clock) = (queue(&self.clients, 0), Arc::clone(&self.clock));
+        let worker = QueueWorker { deliverer, ledger, order: QueueOrder, queue, clock };
+        self.process_batch(0, &worker, destination, crash_point).await
     }
 
     async fn process_loops_batch(&mut self, destination: &ScriptedDestination) -> bool {
-        let early_release = std::mem::take(&mut self.early_release[1]);
-        let (attempt, clock) = (destination.clone(), Arc::clone(&self.clock));
-        let fast_path = self.fast_path.clone();
-        let worker =
-            LoopsWorker { deliverer: attempt, ledger: ledger(&self.clients), fast_path, parking: early_release, clock };
-        let had_batch = self.process_batch(1, &worker, destination, None).await;
-        self.early_release[1] = worker.parking;
-        had_batch
-    }
-
-    fn restart_workers(&mut self) {
-        self.early_release = Default::default();
+        let (deliverer, ledger) = (destination.clone(), ledger(&self.clients));
+        let (queue, clock) = (queue(&self.clients, 1), Arc::clone(&self.clock));
+        let worker = QueueWorker { deliverer, ledger, order: self.fast_path.clone(), queue, clock };
+        self.process_batch(1, &worker, destination, None).await
     }
 }
 
 impl AwsFakeHarness {
     /// Hands one batch to a worker, as Lambda does; false where there is none.
-    async fn process_batch<W: MessageWorker>(
+    async fn process_batch<O: ContactOrder>(
         &self,
         direction: usize,
-        worker: &W,
+        worker: &QueueWorker<ScriptedDestination, O, SharedClock>,
         destination: &ScriptedDestination,
         crash_point: Option<CrashPoint>,
     ) -> bool {
@@ -87,9 +73,8 @@ impl AwsFakeHarness {
         for message in &mut messages {
             message.receive_count = self.receive_count.unwrap_or(message.receive_count);
         }
-        let queue = queue(&self.clients, direction);
         let failed_ids = tokio::select! {
-            failed_ids = invoke_worker(worker, &queue, &self.clock, &messages) => failed_ids,
+            failed_ids = invoke_worker(worker, &messages) => failed_ids,
             () = destination.wait_until_hung() => return true,
         };
         if crash_point == Some(CrashPoint::AfterRecord) {
@@ -127,16 +112,7 @@ impl StoreHarness for AwsFakeHarness {
         let clients = services.clients();
         let fast_path = ContactFastPath::new(queue(&clients, 1), ledger(&clients), Arc::clone(&clock));
         let (queue, webhook_usage) = (queue(&clients, 0), ledger(&clients));
-        Self {
-            clock,
-            services,
-            clients,
-            queue,
-            fast_path,
-            webhook_usage,
-            early_release: Default::default(),
-            receive_count: None,
-        }
+        Self { clock, services, clients, queue, fast_path, webhook_usage, receive_count: None }
     }
 
     fn clock(&self) -> &Arc<ManualClock> {

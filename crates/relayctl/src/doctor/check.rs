@@ -5,9 +5,9 @@ use std::fmt;
 use serde::{Serialize, Serializer};
 
 /// Where the runbook is, as the descriptions of the alarms have it.
-const RUNBOOK: &str = "https://github.com/loops-clay-relay/loops-clay-relay/blob/main/docs/operations.md";
+const RUNBOOK: &str = "https://github.com/loops-clay-relay/loops-clay-relay/blob/main/docs/runbook.md";
 /// Where it is in the repository.
-const IN_THE_REPOSITORY: &str = "docs/operations.md";
+const IN_THE_REPOSITORY: &str = "docs/runbook.md";
 
 /// Makes the checks, the list of them and their names out of one list.
 macro_rules! checks {
@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn a_section_is_found_in_the_repository_and_where_the_repository_is_published() {
-        assert_eq!(Check::ClayQueue.page(), "docs/operations.md#doctor-clay-queue");
+        assert_eq!(Check::ClayQueue.page(), "docs/runbook.md#doctor-clay-queue");
         assert!(Check::ClayQueue.runbook().ends_with(&format!("/blob/main/{}", Check::ClayQueue.page())));
     }
 

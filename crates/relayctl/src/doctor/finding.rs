@@ -230,9 +230,9 @@ mod tests {
         let examination = Report::new("A relay".to_owned(), vec![ok, warn]);
         let json = serde_json::to_value(&examination).unwrap();
         assert!(json["findings"][0].get("runbook").is_none(), "{json}");
-        assert!(json["findings"][1]["runbook"].as_str().unwrap().ends_with("/docs/operations.md#doctor-clock"));
+        assert!(json["findings"][1]["runbook"].as_str().unwrap().ends_with("/docs/runbook.md#doctor-clock"));
         let text = examination.text(Output::new(false));
-        assert!(text.contains("it is late") && text.contains("see docs/operations.md#doctor-clock"), "{text}");
+        assert!(text.contains("it is late") && text.contains("see docs/runbook.md#doctor-clock"), "{text}");
         assert!(!text.contains("#doctor-account"), "{text}");
     }
 }

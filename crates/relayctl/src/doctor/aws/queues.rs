@@ -100,7 +100,7 @@ pub async fn worker(target: &StackTarget, way: QueueChecks) -> Finding {
         None => Finding::fail(
             way.paused,
             format!("nothing hands the queue to {function}"),
-            "docs/operations.md, \"A part of the stack is gone\", says how it comes back",
+            "docs/runbook.md, \"A part of the stack is gone\", says how it comes back",
         ),
     }
 }
