@@ -9,10 +9,10 @@ use relay_testkit::eventually;
 use relay_testkit::function_harness::{HTTP_FUNCTIONS, QUEUE_FUNCTIONS};
 use tempfile::TempDir;
 
-use crate::{binary, stage, text};
+use crate::{function_binary, load_harness, read_file};
 
 /// Where certificate authorities are, on Amazon Linux, Debian and wherever else `openssl-probe` looks on Linux.
-const AUTHORITIES: [&str; 14] = [
+const CA_PATHS: [&str; 14] = [
     "/etc/ssl",
     "/etc/pki",
     "/etc/certs",
@@ -30,11 +30,11 @@ const AUTHORITIES: [&str; 14] = [
 ];
 
 /// A program that writes down each file that it touches.
-struct Traced {
+struct TracedProgram {
     folder: TempDir,
 }
 
-impl Traced {
+impl TracedProgram {
     fn new(program: &Path) -> Self {
         let tracer = Command::new("strace").arg("-V").output();
         assert!(tracer.is_ok_and(|tracer| tracer.status.success()), "this needs strace: apt-get install strace");
@@ -84,57 +84,57 @@ fn quoted(line: &str) -> impl Iterator<Item = &str> {
 }
 
 /// Those of the paths under which certificate authorities are, or that `SSL_CERT_FILE` and `SSL_CERT_DIR` name.
-fn authorities<'a>(paths: &'a [String], environment: &BTreeMap<String, String>) -> Vec<&'a String> {
+fn ca_paths_among<'a>(paths: &'a [String], environment: &BTreeMap<String, String>) -> Vec<&'a String> {
     let named = ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().filter_map(|name| environment.get(name).map(Path::new));
-    let all: Vec<&Path> = AUTHORITIES.iter().map(Path::new).chain(named).collect();
-    paths.iter().filter(|path| all.iter().any(|authority| Path::new(path).starts_with(authority))).collect()
+    let ca_paths: Vec<&Path> = CA_PATHS.iter().map(Path::new).chain(named).collect();
+    paths.iter().filter(|path| ca_paths.iter().any(|ca_path| Path::new(path).starts_with(ca_path))).collect()
 }
 
 #[tokio::test]
-async fn no_function_reads_certificate_authorities_at_its_start_or_for_an_event() {
-    let stage = stage().await;
+async fn functions_read_no_ca_files_at_start_or_on_an_event() {
+    let harness = load_harness().await;
     for function in HTTP_FUNCTIONS.into_iter().chain(QUEUE_FUNCTIONS) {
-        let environment = stage.environment(function);
+        let environment = harness.environment(function);
         assert!(
             environment.contains_key("SSL_CERT_FILE"),
             "the template should give {function} a file to fall back to"
         );
-        let traced = Traced::new(&binary(function));
-        let mut sandbox = stage.start_function(function, &traced.script(), &environment, &traced.log()).await;
-        stage.invoke(function, &mut sandbox).await;
+        let traced = TracedProgram::new(&function_binary(function));
+        let mut sandbox = harness.start_function(function, &traced.script(), &environment, &traced.log()).await;
+        harness.invoke(function, &mut sandbox).await;
         sandbox.kill().await;
         let paths = traced.paths().await;
-        let found = authorities(&paths, &environment);
+        let found = ca_paths_among(&paths, &environment);
         assert!(found.is_empty(), "{function} looks for certificate authorities: {found:?}");
         assert!(
-            text(&traced.log()).is_empty() || !text(&traced.log()).contains("\"ERROR\""),
+            read_file(&traced.log()).is_empty() || !read_file(&traced.log()).contains("\"ERROR\""),
             "{}",
-            text(&traced.log())
+            read_file(&traced.log())
         );
     }
 }
 
 /// Runs what does read them, with this environment, and gives what the guard finds.
-async fn found_of_a_reader(environment: &BTreeMap<String, String>) -> Vec<String> {
-    let traced = Traced::new(Path::new(env!("CARGO_BIN_EXE_reads-ca-files")));
+async fn ca_paths_read_by_helper(environment: &BTreeMap<String, String>) -> Vec<String> {
+    let traced = TracedProgram::new(Path::new(env!("CARGO_BIN_EXE_reads-ca-files")));
     let status =
         Command::new(traced.script()).env_clear().envs(environment).env("PATH", "/usr/bin:/bin").status().unwrap();
     assert!(status.success());
     let paths = traced.paths().await;
-    authorities(&paths, environment).into_iter().cloned().collect()
+    ca_paths_among(&paths, environment).into_iter().cloned().collect()
 }
 
 #[tokio::test]
-async fn the_guard_sees_a_program_that_reads_the_folder_of_authorities() {
-    let found = found_of_a_reader(&BTreeMap::new()).await;
+async fn guard_detects_a_program_that_reads_the_ca_folder() {
+    let found = ca_paths_read_by_helper(&BTreeMap::new()).await;
     assert!(!found.is_empty());
 }
 
 #[tokio::test]
-async fn the_guard_sees_a_program_that_reads_the_file_that_is_named() {
+async fn guard_detects_a_program_that_reads_the_named_ca_file() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("authorities.pem").display().to_string();
     std::fs::write(&file, "").unwrap();
-    let found = found_of_a_reader(&BTreeMap::from([("SSL_CERT_FILE".to_owned(), file.clone())])).await;
+    let found = ca_paths_read_by_helper(&BTreeMap::from([("SSL_CERT_FILE".to_owned(), file.clone())])).await;
     assert!(found.contains(&file), "{found:?}");
 }

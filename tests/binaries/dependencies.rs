@@ -10,7 +10,7 @@ use relay_testkit::function_harness::{HTTP_FUNCTIONS, QUEUE_FUNCTIONS};
 const TARGETS: [&str; 2] = ["x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu"];
 
 /// What must not be in a function, as `name` or `name version` begin.
-const FORBIDDEN: [(&str, &str); 9] = [
+const FORBIDDEN_PACKAGES: [(&str, &str); 9] = [
     ("aws-lc-rs v", "it gathers entropy from the processor's jitter; ring does not"),
     ("aws-lc-sys v", "it is the library under aws-lc-rs"),
     ("aws-lc-fips-sys v", "it is the library under aws-lc-rs"),
@@ -22,7 +22,7 @@ const FORBIDDEN: [(&str, &str); 9] = [
     ("aws-config v", "it looks for credentials in places that a function does not have"),
 ];
 
-fn tree(arguments: &[&str]) -> Vec<String> {
+fn cargo_tree(arguments: &[&str]) -> Vec<String> {
     let mut command = Command::new(env!("CARGO"));
     command.args(["tree", "--locked", "--offline", "--edges", "normal", "--prefix", "none"]);
     for function in HTTP_FUNCTIONS.into_iter().chain(QUEUE_FUNCTIONS) {
@@ -43,21 +43,21 @@ fn tree(arguments: &[&str]) -> Vec<String> {
 }
 
 /// Who needs this package directly.
-fn needed_by(package: &str, target: &str) -> Vec<String> {
-    let mut packages = tree(&["--target", target, "--invert", package, "--depth", "1"]);
-    packages.retain(|needed| !needed.starts_with(&format!("{package} v")));
+fn dependents_of(package: &str, target: &str) -> Vec<String> {
+    let mut packages = cargo_tree(&["--target", target, "--invert", package, "--depth", "1"]);
+    packages.retain(|dependent| !dependent.starts_with(&format!("{package} v")));
     packages.iter().map(|package| package.split(' ').next().unwrap().to_owned()).collect()
 }
 
 #[test]
-fn the_functions_have_one_tls_stack_and_one_http_stack() {
+fn functions_have_one_tls_stack_and_one_http_stack() {
     for target in TARGETS {
-        let packages = tree(&["--target", target]);
+        let packages = cargo_tree(&["--target", target]);
         // Where these are not seen, nothing is.
         for expected in ["ring v", "rustls v0.23", "hyper v1", "webpki-roots v", "clay-delivery v"] {
             assert!(packages.iter().any(|package| package.starts_with(expected)), "no {expected}: {packages:?}");
         }
-        for (forbidden, reason) in FORBIDDEN {
+        for (forbidden, reason) in FORBIDDEN_PACKAGES {
             let found: Vec<&String> = packages.iter().filter(|package| package.starts_with(forbidden)).collect();
             assert!(found.is_empty(), "{target}: {found:?} is in a function, but {reason}");
         }
@@ -67,10 +67,10 @@ fn the_functions_have_one_tls_stack_and_one_http_stack() {
 /// reqwest has no feature for TLS without them. Handed a finished configuration, it never calls them, which the guard of the
 /// certificate authorities proves; here it is proved that nobody else could.
 #[test]
-fn only_reqwest_brings_along_what_could_read_certificate_authorities() {
+fn only_reqwest_depends_on_crates_that_read_ca_files() {
     for target in TARGETS {
-        assert_eq!(needed_by("openssl-probe", target), ["rustls-native-certs"]);
-        assert_eq!(needed_by("rustls-native-certs", target), ["rustls-platform-verifier"]);
-        assert_eq!(needed_by("rustls-platform-verifier", target), ["reqwest"]);
+        assert_eq!(dependents_of("openssl-probe", target), ["rustls-native-certs"]);
+        assert_eq!(dependents_of("rustls-native-certs", target), ["rustls-platform-verifier"]);
+        assert_eq!(dependents_of("rustls-platform-verifier", target), ["reqwest"]);
     }
 }

@@ -8,40 +8,43 @@ use relay_testkit::eventually;
 use relay_testkit::function_harness::FunctionHarness;
 use relay_testkit::function_harness::tls::TlsDestination;
 
-use crate::{binary, stage};
+use crate::{function_binary, load_harness};
 
 /// The function that is looked at: at its start it opens a connection to where `LOOPS_API_URL` says.
 const FUNCTION: &str = "clay-to-loops-contact";
 /// How often it is started each way.
-const RUNS: usize = 7;
+const RUNS_PER_VARIANT: usize = 7;
 /// How often a start shakes hands with an end that it does not trust: for the connection, and for the list of properties.
-const HANDSHAKES: usize = 2;
+const HANDSHAKES_PER_START: usize = 2;
 /// The most that a handshake may cost. It is processor time, and a tenfold of what one does cost.
-const HANDSHAKE: Duration = Duration::from_millis(10);
+const MAX_HANDSHAKE_CPU: Duration = Duration::from_millis(10);
 
-async fn cost_of_start(stage: &FunctionHarness, far_end: Option<&TlsDestination>) -> Duration {
-    let mut environment = stage.environment(FUNCTION);
-    if let Some(far_end) = far_end {
+async fn cpu_time_of_start(harness: &FunctionHarness, destination: Option<&TlsDestination>) -> Duration {
+    let mut environment = harness.environment(FUNCTION);
+    if let Some(far_end) = destination {
         environment.insert("LOOPS_API_URL".to_owned(), far_end.url("/api"));
     }
     let log = tempfile::NamedTempFile::new().unwrap();
-    let sandbox = stage.start_function(FUNCTION, &binary(FUNCTION), &environment, log.path()).await;
+    let sandbox = harness.start_function(FUNCTION, &function_binary(FUNCTION), &environment, log.path()).await;
     Cost::measure_stopped(sandbox.id().unwrap()).await.cpu
 }
 
 #[tokio::test]
-async fn a_tls_handshake_at_the_start_costs_little_processor_time() {
-    let (stage, far_end) = (stage().await, TlsDestination::start().await);
+async fn tls_handshake_at_start_costs_little_cpu_time() {
+    let (harness, destination) = (load_harness().await, TlsDestination::start().await);
     let (mut plain, mut with_tls) = (Vec::new(), Vec::new());
-    for _ in 0..RUNS {
-        plain.push(cost_of_start(&stage, None).await);
-        with_tls.push(cost_of_start(&stage, Some(&far_end)).await);
+    for _ in 0..RUNS_PER_VARIANT {
+        plain.push(cpu_time_of_start(&harness, None).await);
+        with_tls.push(cpu_time_of_start(&harness, Some(&destination)).await);
     }
     // Each start has shaken hands: otherwise nothing was measured.
-    let all = RUNS * HANDSHAKES;
-    eventually("every handshake of each start", async || (far_end.rejected_handshakes() == all).then_some(())).await;
+    let expected_handshakes = RUNS_PER_VARIANT * HANDSHAKES_PER_START;
+    eventually("every handshake of each start", async || {
+        (destination.rejected_handshakes() == expected_handshakes).then_some(())
+    })
+    .await;
     let (plain, with_tls) = (median(&plain), median(&with_tls));
     println!("a start costs {plain:?} with http and {with_tls:?} with https");
-    let handshake = with_tls.saturating_sub(plain) / u32::try_from(HANDSHAKES).unwrap();
-    assert!(handshake < HANDSHAKE, "a handshake costs {handshake:?}: http {plain:?}, https {with_tls:?}");
+    let handshake = with_tls.saturating_sub(plain) / u32::try_from(HANDSHAKES_PER_START).unwrap();
+    assert!(handshake < MAX_HANDSHAKE_CPU, "a handshake costs {handshake:?}: http {plain:?}, https {with_tls:?}");
 }

@@ -9,23 +9,23 @@ use std::path::{Path, PathBuf};
 use relay_testkit::function_harness::FunctionHarness;
 
 /// Something that `make check-binaries` sets.
-fn given(variable: &str) -> PathBuf {
+fn required_path(variable: &str) -> PathBuf {
     std::env::var_os(variable)
         .unwrap_or_else(|| panic!("{variable} is not set: run `make check-binaries`, which sets it"))
         .into()
 }
 
 /// The stage that the template describes.
-async fn stage() -> FunctionHarness {
-    FunctionHarness::from_template(&given("RELAY_TEMPLATE")).await
+async fn load_harness() -> FunctionHarness {
+    FunctionHarness::from_template(&required_path("RELAY_TEMPLATE")).await
 }
 
 /// A function as it is released.
-fn binary(function: &str) -> PathBuf {
-    given("RELAY_FUNCTIONS").join(function)
+fn function_binary(function: &str) -> PathBuf {
+    required_path("RELAY_FUNCTIONS").join(function)
 }
 
 /// What is in the file, for a message.
-fn text(file: &Path) -> String {
+fn read_file(file: &Path) -> String {
     std::fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
 }

@@ -6,25 +6,25 @@ use relay_testkit::webhook::{contact_created, post};
 use relay_testkit::{eventually, http};
 use serde_json::Value;
 
-use super::rows::{loops, relay_to, row_of};
-use super::signals::line_with;
-use super::webhooks::{self, clay};
+use super::rows::{row_for, start_loops, start_relay};
+use super::signals::wait_for_line;
+use super::webhooks::{self, start_clay};
 
-const HEADER: &str = "x-relay-delivery-id";
+const DELIVERY_ID_HEADER: &str = "x-relay-delivery-id";
 
-async fn first(got: impl Fn() -> Vec<ReceivedRequest>) -> ReceivedRequest {
-    eventually("a call at the far end", async || got().into_iter().next()).await
+async fn first_request(requests: impl Fn() -> Vec<ReceivedRequest>) -> ReceivedRequest {
+    eventually("a call at the far end", async || requests().into_iter().next()).await
 }
 
 #[tokio::test]
-async fn a_webhook_keeps_its_id_until_clay_has_the_row() {
-    let clay = clay().await;
-    let relay = webhooks::relay_to(&clay, &[]).await;
-    let answer = post(relay.base(), "msg_1", &contact_created("ada@example.com")).await;
-    let id = answer.headers[HEADER].clone();
-    assert_eq!(first(|| clay.received()).await.header(HEADER), id);
-    let stored = line_with(&relay, &[("delivery.id", &id), ("outcome", "queued")]).await;
-    let delivered = line_with(&relay, &[("delivery.id", &id), ("outcome", "delivered")]).await;
+async fn webhook_keeps_its_delivery_id_until_clay() {
+    let clay = start_clay().await;
+    let relay = webhooks::start_relay(&clay, &[]).await;
+    let response = post(relay.base(), "msg_1", &contact_created("ada@example.com")).await;
+    let id = response.headers[DELIVERY_ID_HEADER].clone();
+    assert_eq!(first_request(|| clay.received()).await.header(DELIVERY_ID_HEADER), id);
+    let stored = wait_for_line(&relay, &[("delivery.id", &id), ("outcome", "queued")]).await;
+    let delivered = wait_for_line(&relay, &[("delivery.id", &id), ("outcome", "delivered")]).await;
     assert_eq!((&stored["webhook.id"], &delivered["webhook.id"]), (&"msg_1".into(), &"msg_1".into()));
     assert_eq!((&stored["loops.event"], &delivered["attempts"]), (&"contact.created".into(), &1.into()));
     // Whom it is about is the same hash in both, and not the unkeyed one.
@@ -36,36 +36,43 @@ async fn a_webhook_keeps_its_id_until_clay_has_the_row() {
     }
     assert!(delivered["destination_ms"].is_u64() && delivered["age_ms"].is_u64(), "{delivered}");
     let repeat = post(relay.base(), "msg_1", &contact_created("ada@example.com")).await;
-    assert_eq!(repeat.headers[HEADER], id, "a repeat is the same delivery");
+    assert_eq!(repeat.headers[DELIVERY_ID_HEADER], id, "a repeat is the same delivery");
 }
 
 #[tokio::test]
-async fn a_row_keeps_its_id_on_either_way_to_loops() {
-    let loops = loops().await;
-    let relay = relay_to(&loops, &[]).await;
-    let direct = contact(relay.base(), row_of("ada@example.com")).await;
-    assert_eq!(first(|| loops.received()).await.header(HEADER), direct.headers[HEADER]);
-    let line = line_with(&relay, &[("delivery.id", &direct.headers[HEADER]), ("outcome", "delivered")]).await;
+async fn row_keeps_its_delivery_id_on_fast_path_and_queue() {
+    let loops = start_loops().await;
+    let relay = start_relay(&loops, &[]).await;
+    let direct_response = contact(relay.base(), row_for("ada@example.com")).await;
+    assert_eq!(
+        first_request(|| loops.received()).await.header(DELIVERY_ID_HEADER),
+        direct_response.headers[DELIVERY_ID_HEADER]
+    );
+    let line = wait_for_line(
+        &relay,
+        &[("delivery.id", &direct_response.headers[DELIVERY_ID_HEADER]), ("outcome", "delivered")],
+    )
+    .await;
     assert_eq!((&line["row"], &line["attempts"]), (&Value::from("contact"), &1.into()));
-    let stored = send(relay.base(), Route::Event, "", &[("prefer", "respond-async")], row_of("bob@example.com")).await;
-    let id = &stored.headers[HEADER];
+    let stored = send(relay.base(), Route::Event, "", &[("prefer", "respond-async")], row_for("bob@example.com")).await;
+    let id = &stored.headers[DELIVERY_ID_HEADER];
     eventually("the stored row at Loops", async || {
-        loops.received().iter().find(|got| got.header(HEADER) == id).map(drop)
+        loops.received().iter().find(|request| request.header(DELIVERY_ID_HEADER) == id).map(drop)
     })
     .await;
-    line_with(&relay, &[("delivery.id", id), ("outcome", "queued")]).await;
-    line_with(&relay, &[("delivery.id", id), ("outcome", "delivered"), ("row", "event")]).await;
+    wait_for_line(&relay, &[("delivery.id", id), ("outcome", "queued")]).await;
+    wait_for_line(&relay, &[("delivery.id", id), ("outcome", "delivered"), ("row", "event")]).await;
 }
 
 #[tokio::test]
-async fn every_refusal_has_an_id_under_which_the_log_tells_why() {
-    let loops = loops().await;
-    let relay = relay_to(&loops, &[]).await;
+async fn every_rejection_has_a_delivery_id_found_in_the_log() {
+    let loops = start_loops().await;
+    let relay = start_relay(&loops, &[]).await;
     let unsigned = http::send("POST", &format!("{}/webhooks/loops", relay.base()), &[], "{}").await;
-    let nobody = contact(relay.base(), "{}").await;
-    for (answer, code) in [(unsigned, "missing_header"), (nobody, "missing_field")] {
-        let id = &answer.headers[HEADER];
-        let line = line_with(&relay, &[("delivery.id", id), ("outcome", "refused")]).await;
-        assert_eq!((&line["code"], answer.status_and_code().1.as_str()), (&Value::from(code), code));
+    let no_contact = contact(relay.base(), "{}").await;
+    for (response, code) in [(unsigned, "missing_header"), (no_contact, "missing_field")] {
+        let id = &response.headers[DELIVERY_ID_HEADER];
+        let line = wait_for_line(&relay, &[("delivery.id", id), ("outcome", "refused")]).await;
+        assert_eq!((&line["code"], response.status_and_code().1.as_str()), (&Value::from(code), code));
     }
 }

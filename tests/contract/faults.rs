@@ -4,12 +4,12 @@ use relay_testkit::chaos::kinds::{FaultScenario, WorkloadSize};
 use relay_testkit::chaos::{RelayUnderTest, format_table, run_scenario};
 
 /// Goes through a fault, briefly and with a new seed, which is printed; `RELAY_FAULT_SEED` gives one that failed before.
-pub(crate) async fn goes_through<F: RelayUnderTest>(fault: FaultScenario) {
+pub(crate) async fn assert_survives<F: RelayUnderTest>(scenario: FaultScenario) {
     let seed = std::env::var("RELAY_FAULT_SEED").map_or_else(|_| rand::random(), |seed| seed.parse().unwrap());
-    let lines = run_scenario::<F>(&fault, WorkloadSize::SHORT, seed).await;
-    println!("{}", format_table(&lines, seed));
-    for line in lines {
-        let faults = line.totals.violations();
-        assert!(faults.is_empty(), "seed {seed}: {}, {}: {}", line.scenario, line.direction, faults.join("; "));
+    let report_rows = run_scenario::<F>(&scenario, WorkloadSize::SHORT, seed).await;
+    println!("{}", format_table(&report_rows, seed));
+    for row in report_rows {
+        let violations = row.totals.violations();
+        assert!(violations.is_empty(), "seed {seed}: {}, {}: {}", row.scenario, row.direction, violations.join("; "));
     }
 }

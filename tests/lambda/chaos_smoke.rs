@@ -3,16 +3,16 @@
 use relay_testkit::chaos::functions::FunctionsUnderTest;
 use relay_testkit::chaos::kinds::{DestinationFault, FaultScenario, RelayFault};
 
-use crate::contract::faults::goes_through;
+use crate::contract::faults::assert_survives;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn between_ends_that_ail_the_functions_lose_nothing_and_keep_the_order() {
-    goes_through::<FunctionsUnderTest>(FaultScenario::all_destination_faults()).await;
+async fn faulty_destinations_lose_and_reorder_nothing() {
+    assert_survives::<FunctionsUnderTest>(FaultScenario::all_destination_faults()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn with_a_ledger_in_trouble_the_functions_acknowledge_nothing_that_is_lost() {
-    goes_through::<FunctionsUnderTest>(FaultScenario::relay(
+async fn failing_ledger_loses_no_acknowledged_delivery() {
+    assert_survives::<FunctionsUnderTest>(FaultScenario::relay(
         "DynamoDB in trouble",
         RelayFault::ServiceOutage("dynamodb"),
     ))
@@ -20,16 +20,16 @@ async fn with_a_ledger_in_trouble_the_functions_acknowledge_nothing_that_is_lost
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn frozen_again_and_again_the_functions_lose_nothing_and_keep_the_order() {
-    goes_through::<FunctionsUnderTest>(FaultScenario::relay("relay frozen", RelayFault::Freeze)).await;
+async fn repeated_freezes_lose_and_reorder_nothing() {
+    assert_survives::<FunctionsUnderTest>(FaultScenario::relay("relay frozen", RelayFault::Freeze)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_end_that_takes_a_row_and_resets_the_connection_gets_it_twice_at_the_most() {
-    goes_through::<FunctionsUnderTest>(FaultScenario::destination(DestinationFault::AcceptThenReset)).await;
+async fn accept_then_reset_delivers_at_most_twice() {
+    assert_survives::<FunctionsUnderTest>(FaultScenario::destination(DestinationFault::AcceptThenReset)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_an_end_refuses_for_good_is_kept_or_answered_so_and_what_is_behind_it_goes_on() {
-    goes_through::<FunctionsUnderTest>(FaultScenario::destination(DestinationFault::RejectSome)).await;
+async fn permanent_rejection_is_dead_lettered_and_unblocks_contact() {
+    assert_survives::<FunctionsUnderTest>(FaultScenario::destination(DestinationFault::RejectSome)).await;
 }

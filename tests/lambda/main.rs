@@ -26,14 +26,14 @@ use relay_testkit::webhook::SIGNING_SECRET;
 use serde_json::{Value, json};
 
 /// The document with these Clay webhooks.
-fn to_clay(webhooks: &[&MockDestination]) -> Value {
+fn loops_to_clay_document(webhooks: &[&MockDestination]) -> Value {
     let webhooks: Vec<Value> = webhooks.iter().map(|clay| json!({"url": clay.url("/v3/sources/webhook/x")})).collect();
     let route = json!({"name": "contacts", "events": ["contact.*"], "webhooks": webhooks});
     json!({"loops_signing_secrets": [SIGNING_SECRET], "clay_routes": [route]})
 }
 
 /// The document with a key and a token.
-fn to_loops() -> Value {
+fn clay_to_loops_document() -> Value {
     json!({"loops_api_key": "key", "relay_tokens": [RELAY_TOKEN]})
 }
 
@@ -50,7 +50,7 @@ fn settings(loops: &MockDestination) -> Vec<(String, String)> {
 }
 
 /// A stack between these far ends.
-async fn between(loops: &MockDestination, clay: &MockDestination) -> FakeStack {
-    let (loops_to_clay, clay_to_loops) = (Some(to_clay(&[clay])), Some(to_loops()));
+async fn start_stack(loops: &MockDestination, clay: &MockDestination) -> FakeStack {
+    let (loops_to_clay, clay_to_loops) = (Some(loops_to_clay_document(&[clay])), Some(clay_to_loops_document()));
     FakeStack::start(Setup { loops_to_clay, clay_to_loops, settings: settings(loops), ..Setup::default() }).await
 }

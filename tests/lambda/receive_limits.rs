@@ -23,21 +23,21 @@ fn event(store: &Store) -> Delivery {
     }
 }
 
-async fn reasons(store: &Store) -> Vec<(String, u32)> {
-    store.dead_letters().await.into_iter().map(|letter| (letter.reason, letter.attempts)).collect()
+async fn dead_letter_reasons(store: &Store) -> Vec<(String, u32)> {
+    store.dead_letters().await.into_iter().map(|dead_letter| (dead_letter.reason, dead_letter.attempts)).collect()
 }
 
 #[tokio::test]
-async fn a_message_that_was_received_too_often_is_buried_and_its_event_can_be_run_again() {
+async fn message_over_receive_limit_is_dead_lettered_and_rerunnable() {
     let mut store = Store::new().await;
-    let (end, event) = (ScriptedDestination::new(store.clock()), event(&store));
+    let (destination, event) = (ScriptedDestination::new(store.clock()), event(&store));
     assert_eq!(store.fast_path().admit(&event, DeliveryMode::Async).await.unwrap(), Admission::Queued);
     store.receive_count = Some(950);
-    store.work(&end).await;
-    assert!(end.received().is_empty());
-    assert_eq!(reasons(&store).await, [("expired".to_owned(), 0)]);
-    let known = store.snapshot(&event.id).await.unwrap();
-    assert_eq!((known.state.as_str(), known.reason), ("dead", Some(("expired".to_owned(), None))));
+    store.work(&destination).await;
+    assert!(destination.received().is_empty());
+    assert_eq!(dead_letter_reasons(&store).await, [("expired".to_owned(), 0)]);
+    let snapshot = store.snapshot(&event.id).await.unwrap();
+    assert_eq!((snapshot.state.as_str(), snapshot.reason), ("dead", Some(("expired".to_owned(), None))));
     store.receive_count = None;
     assert_eq!(
         store.fast_path().admit_without_record(&event).await.unwrap(),
@@ -46,36 +46,36 @@ async fn a_message_that_was_received_too_often_is_buried_and_its_event_can_be_ru
     );
     store.fast_path().complete(&event, FastPathResult::Rejected).await.unwrap();
     assert_eq!(store.fast_path().admit(&event, DeliveryMode::Async).await.unwrap(), Admission::Queued);
-    store.work(&end).await;
-    assert_eq!(end.received(), ["event"]);
+    store.work(&destination).await;
+    assert_eq!(destination.received(), ["event"]);
 }
 
 #[tokio::test]
-async fn a_message_that_was_received_often_and_is_done_is_not_buried() {
+async fn delivered_message_over_receive_limit_is_not_dead_lettered() {
     let mut store = Store::new().await;
-    let (end, event) = (ScriptedDestination::new(store.clock()), event(&store));
+    let (destination, event) = (ScriptedDestination::new(store.clock()), event(&store));
     assert_eq!(store.fast_path().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
     store.fast_path().complete(&event, FastPathResult::Delivered).await.unwrap();
     store.resend(&event).await;
     store.receive_count = Some(950);
-    store.work(&end).await;
-    assert!(reasons(&store).await.is_empty() && end.received().is_empty());
+    store.work(&destination).await;
+    assert!(dead_letter_reasons(&store).await.is_empty() && destination.received().is_empty());
     assert_eq!(store.snapshot(&event.id).await.unwrap().state, "delivered");
 }
 
 #[tokio::test]
-async fn what_waits_for_a_person_is_kept_for_ten_days_and_then_given_up() {
+async fn held_message_expires_after_ten_days() {
     let mut store = Store::new().await;
-    let (end, event) = (ScriptedDestination::new(store.clock()), event(&store));
-    end.set_default_reply(Reply::NeedsOperator);
+    let (destination, event) = (ScriptedDestination::new(store.clock()), event(&store));
+    destination.set_default_reply(Reply::NeedsOperator);
     assert_eq!(store.fast_path().admit(&event, DeliveryMode::Async).await.unwrap(), Admission::Queued);
     for _ in 0..40 {
-        store.work(&end).await;
+        store.work(&destination).await;
         assert_eq!(store.snapshot(&event.id).await.unwrap().state, "waiting");
         store.advance(SignedDuration::from_hours(6)).await;
     }
     store.advance(SignedDuration::from_mins(1)).await;
-    store.work(&end).await;
-    assert_eq!(end.received().len(), 40);
-    assert_eq!(reasons(&store).await, [("expired".to_owned(), 40)]);
+    store.work(&destination).await;
+    assert_eq!(destination.received().len(), 40);
+    assert_eq!(dead_letter_reasons(&store).await, [("expired".to_owned(), 40)]);
 }

@@ -6,7 +6,7 @@ use relay_testkit::mock_destination::{MockDestination, Reply};
 use relay_testkit::webhook::{self, contact_created, post};
 use serde_json::{Value, json};
 
-use crate::{settings, to_loops};
+use crate::{clay_to_loops_document, settings};
 
 fn document(clay: &MockDestination, routes: &[(&str, &str)]) -> Value {
     let route = |(name, event): &(&str, &str)| json!({"name": name, "events": [event], "webhooks": [{"url": clay.url(&format!("/{name}"))}]});
@@ -14,50 +14,51 @@ fn document(clay: &MockDestination, routes: &[(&str, &str)]) -> Value {
 }
 
 /// Moves the only dead letter back to its queue, as SQS' own redrive does.
-async fn redrive(cloud: &FakeStack, token: &str) {
-    let (sqs, stack) = (cloud.stack().clients().sqs(), cloud.stack());
-    let letters = sqs.receive_message().queue_url(stack.queue("ClayDeadLetters")).message_attribute_names("All");
-    let letter = letters.send().await.unwrap().messages.unwrap().remove(0);
-    let send = sqs.send_message().queue_url(stack.queue("ClayQueue")).message_body(letter.body.unwrap());
-    let send = send.set_message_attributes(letter.message_attributes);
+async fn redrive(fake_stack: &FakeStack, token: &str) {
+    let (sqs, stack) = (fake_stack.stack().clients().sqs(), fake_stack.stack());
+    let receive = sqs.receive_message().queue_url(stack.queue("ClayDeadLetters")).message_attribute_names("All");
+    let dead_letter = receive.send().await.unwrap().messages.unwrap().remove(0);
+    let send = sqs.send_message().queue_url(stack.queue("ClayQueue")).message_body(dead_letter.body.unwrap());
+    let send = send.set_message_attributes(dead_letter.message_attributes);
     send.message_group_id("g").message_deduplication_id(token).send().await.unwrap();
-    let receipt = letter.receipt_handle.unwrap();
+    let receipt = dead_letter.receipt_handle.unwrap();
     sqs.delete_message().queue_url(stack.queue("ClayDeadLetters")).receipt_handle(receipt).send().await.unwrap();
 }
 
-async fn settled(cloud: &FakeStack, dead: u64) {
+async fn wait_until_settled(fake_stack: &FakeStack, expected_dead_letters: u64) {
     eventually("an empty queue", async || {
-        let (waiting, kept) = (cloud.queue_length("ClayQueue").await, cloud.queue_length("ClayDeadLetters").await);
-        (waiting == 0 && kept == dead).then_some(())
+        let (waiting, dead_letters) =
+            (fake_stack.queue_length("ClayQueue").await, fake_stack.queue_length("ClayDeadLetters").await);
+        (waiting == 0 && dead_letters == expected_dead_letters).then_some(())
     })
     .await;
 }
 
 #[tokio::test]
-async fn it_dies_again_where_there_is_still_no_route_and_goes_to_every_route_that_there_is() {
+async fn redriven_event_is_dead_lettered_until_routes_exist() {
     let (loops, clay) =
         (MockDestination::start(Reply::status(200)).await, MockDestination::start(Reply::status(200)).await);
     let mut settings = settings(&loops);
     settings.push(("RELAYED_EVENTS".to_owned(), "contact.*".to_owned()));
     let setup = |routes: &[(&str, &str)]| Setup {
         loops_to_clay: Some(document(&clay, routes)),
-        clay_to_loops: Some(to_loops()),
+        clay_to_loops: Some(clay_to_loops_document()),
         settings: settings.clone(),
         ..Setup::default()
     };
-    let cloud = FakeStack::start(setup(&[("other", "contact.deleted")])).await;
-    let answer = post(&cloud.base(), "msg_1", &contact_created("ada@example.com")).await;
-    assert_eq!(answer.json()["status"], "rejected");
-    redrive(&cloud, "first").await;
-    settled(&cloud, 1).await;
-    assert_eq!(cloud.dead_letter_reasons("ClayDeadLetters").await, ["no_route"]);
+    let fake_stack = FakeStack::start(setup(&[("other", "contact.deleted")])).await;
+    let response = post(&fake_stack.base(), "msg_1", &contact_created("ada@example.com")).await;
+    assert_eq!(response.json()["status"], "rejected");
+    redrive(&fake_stack, "first").await;
+    wait_until_settled(&fake_stack, 1).await;
+    assert_eq!(fake_stack.dead_letter_reasons("ClayDeadLetters").await, ["no_route"]);
     assert!(clay.received().is_empty());
 
-    let cloud =
-        FakeStack::start_in(cloud.stop().await, setup(&[("one", "contact.created"), ("two", "contact.*")])).await;
-    redrive(&cloud, "second").await;
-    settled(&cloud, 0).await;
-    let mut paths: Vec<String> = clay.received().into_iter().map(|got| got.path).collect();
+    let fake_stack =
+        FakeStack::start_in(fake_stack.stop().await, setup(&[("one", "contact.created"), ("two", "contact.*")])).await;
+    redrive(&fake_stack, "second").await;
+    wait_until_settled(&fake_stack, 0).await;
+    let mut paths: Vec<String> = clay.received().into_iter().map(|request| request.path).collect();
     paths.sort();
-    assert_eq!(paths, ["/one", "/two"], "{}", cloud.log());
+    assert_eq!(paths, ["/one", "/two"], "{}", fake_stack.log());
 }

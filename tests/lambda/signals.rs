@@ -11,15 +11,15 @@ use relay_testkit::webhook::{contact_created, post};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::contract::rows::{loops, relay_to, row_of};
-use crate::contract::signals::{begin, line_with, lines};
-use crate::contract::webhooks::{self, clay};
+use crate::contract::rows::{row_for, start_loops, start_relay};
+use crate::contract::signals::{log_lines, start_run, wait_for_line};
+use crate::contract::webhooks::{self, start_clay};
 
 /// Where an alarm's description leads.
-const RUNBOOK: &str = "https://github.com/loops-clay-relay/loops-clay-relay/blob/main/docs/runbook.md#";
+const RUNBOOK_URL: &str = "https://github.com/loops-clay-relay/loops-clay-relay/blob/main/docs/runbook.md#";
 
 /// What AWS reports by itself (its user guides of Lambda, SQS, API Gateway, DynamoDB and CloudWatch Logs): metric and dimension.
-const OF_AWS: [(&str, &str, &[&str]); 5] = [
+const AWS_METRICS: [(&str, &str, &[&str]); 5] = [
     ("AWS/Lambda", "FunctionName", &["Errors", "Throttles", "Invocations", "Duration"]),
     (
         "AWS/SQS",
@@ -48,7 +48,7 @@ fn metric(parts: [&str; 4]) -> Metric {
 }
 
 /// What the lines of a log report.
-fn reported(lines: &[Value]) -> BTreeSet<Metric> {
+fn reported_metrics(lines: &[Value]) -> BTreeSet<Metric> {
     let mut reported = BTreeSet::new();
     for line in lines {
         for directive in array(&line["_aws"]["CloudWatchMetrics"]) {
@@ -68,14 +68,14 @@ fn reported(lines: &[Value]) -> BTreeSet<Metric> {
 }
 
 /// What the alarms look at.
-fn of_alarms(stack: &Value) -> BTreeSet<Metric> {
+fn alarm_metrics(stack: &Value) -> BTreeSet<Metric> {
     let alarms = stack["alarms"].as_object().into_iter().flatten().map(|(_, alarm)| alarm);
-    let looked = alarms.flat_map(|alarm| {
+    let used_metrics = alarms.flat_map(|alarm| {
         let parts =
             array(&alarm["Metrics"]).map(|part| &part["MetricStat"]["Metric"]).filter(|metric| !metric.is_null());
         parts.chain([alarm]).filter(|each| each["MetricName"].is_string()).collect::<Vec<_>>()
     });
-    looked
+    used_metrics
         .map(|each| {
             let [dimension] = array(&each["Dimensions"]).collect::<Vec<_>>()[..] else { panic!("{each}") };
             let named = [&each["Namespace"], &each["MetricName"], &dimension["Name"], &dimension["Value"]];
@@ -85,8 +85,8 @@ fn of_alarms(stack: &Value) -> BTreeSet<Metric> {
 }
 
 /// What the dashboard looks at.
-fn of_dashboard(stack: &Value) -> BTreeSet<Metric> {
-    let mut looked = BTreeSet::new();
+fn dashboard_metrics(stack: &Value) -> BTreeSet<Metric> {
+    let mut used_metrics = BTreeSet::new();
     let widgets = array(&stack["dashboards"]["Dashboard"]["body"]["widgets"]);
     for part in widgets.flat_map(|widget| array(&widget["properties"]["metrics"])) {
         let parts: Vec<&Value> = array(part).collect();
@@ -97,78 +97,80 @@ fn of_dashboard(stack: &Value) -> BTreeSet<Metric> {
                 if let Some(search) = expression.strip_prefix("SEARCH('{") {
                     let (schema, rest) = search.split_once("} MetricName=\"").unwrap();
                     let (namespace, dimension) = schema.split_once(',').unwrap();
-                    looked.insert(metric([namespace, rest.split_once('"').unwrap().0, dimension, "*"]));
+                    used_metrics.insert(metric([namespace, rest.split_once('"').unwrap().0, dimension, "*"]));
                 }
             }
             [namespace, name, dimension, value, ..] => {
-                looked.insert(metric([namespace, name, dimension, value].map(|part| expect_str(part))));
+                used_metrics.insert(metric([namespace, name, dimension, value].map(|part| expect_str(part))));
             }
             _ => panic!("{part}"),
         }
     }
-    looked
+    used_metrics
 }
 
-fn is_of_aws((namespace, name, dimension, _): &Metric) -> bool {
-    OF_AWS.iter().any(|(known, by, names)| known == namespace && by == dimension && names.contains(&name.as_str()))
+fn is_aws_metric((namespace, name, dimension, _): &Metric) -> bool {
+    AWS_METRICS.iter().any(|(aws_namespace, aws_dimension, names)| {
+        aws_namespace == namespace && aws_dimension == dimension && names.contains(&name.as_str())
+    })
 }
 
 #[tokio::test]
-async fn the_alarms_and_the_dashboard_look_at_what_is_reported() {
-    let run = begin("info").await;
+async fn alarms_and_dashboard_use_exactly_the_reported_metrics() {
+    let run = start_run("info").await;
     let relay = &run.relay;
     // What a worker has delivered and could not take off the queue comes back.
     relay.drop_responses(true);
     assert_eq!(post(relay.base(), "msg_1", &contact_created("probe@example.com")).await.status, 200);
-    line_with(relay, &[("webhook.id", "msg_1"), ("outcome", "delivered")]).await;
+    wait_for_line(relay, &[("webhook.id", "msg_1"), ("outcome", "delivered")]).await;
     eventually("a repeat that is known", async || {
         relay.make_all_visible().await;
-        let known = |line: &Value| line["webhook.id"] == "msg_1" && line["outcome"] == "duplicate";
-        lines(relay).iter().any(known).then_some(())
+        let is_duplicate = |line: &Value| line["webhook.id"] == "msg_1" && line["outcome"] == "duplicate";
+        log_lines(relay).iter().any(is_duplicate).then_some(())
     })
     .await;
     relay.drop_responses(false);
     relay.make_all_visible().await;
-    run.everything().await;
+    run.produce_every_outcome().await;
     let stack = relay.description();
-    let reported = reported(&lines(relay));
-    for looked in [of_alarms(stack), of_dashboard(stack)] {
-        let own = looked.iter().filter(|metric| metric.0 == expect_str(&stack["stack"])).count();
-        assert!(own >= 4 && looked.len() > own, "{looked:#?}");
-        for metric in looked {
-            assert!(is_of_aws(&metric) || reported.contains(&metric), "nobody reports {metric:?}: {reported:#?}");
+    let reported = reported_metrics(&log_lines(relay));
+    for used_metrics in [alarm_metrics(stack), dashboard_metrics(stack)] {
+        let own_count = used_metrics.iter().filter(|metric| metric.0 == expect_str(&stack["stack"])).count();
+        assert!(own_count >= 4 && used_metrics.len() > own_count, "{used_metrics:#?}");
+        for metric in used_metrics {
+            assert!(is_aws_metric(&metric) || reported.contains(&metric), "nobody reports {metric:?}: {reported:#?}");
         }
     }
     // Every one of them has its price.
     assert!(reported.len() <= 24, "{} metrics: {reported:#?}", reported.len());
     // And nothing is reported that nobody looks at.
     for metric in reported {
-        assert!(of_dashboard(stack).contains(&metric), "nobody looks at {metric:?}");
+        assert!(dashboard_metrics(stack).contains(&metric), "nobody looks at {metric:?}");
     }
 }
 
 #[tokio::test]
-async fn what_is_not_to_be_heard_is_reported_all_the_same() {
-    let loops = loops().await;
-    let relay = relay_to(&loops, &[("RUST_LOG", "error")]).await;
-    assert_eq!(contact(relay.base(), row_of("ada@example.com")).await.status, 200);
-    let line = eventually("a line that counts", async || lines(&relay).into_iter().next()).await;
+async fn metrics_are_reported_even_at_log_level_error() {
+    let loops = start_loops().await;
+    let relay = start_relay(&loops, &[("RUST_LOG", "error")]).await;
+    assert_eq!(contact(relay.base(), row_for("ada@example.com")).await.status, 200);
+    let line = eventually("a line that counts", async || log_lines(&relay).into_iter().next()).await;
     assert_eq!((line["delivered"].as_u64(), expect_str(&line["direction"])), (Some(1), "clay-to-loops"));
     assert!(line.get("delivery.id").is_none() && line.get("contact").is_none(), "{line}");
 }
 
 #[tokio::test]
-async fn a_pool_that_is_used_up_is_reported_as_full() {
+async fn exhausted_pool_is_reported_as_fully_used() {
     let clay = MockDestination::start(Reply::status(403)).await;
-    let relay = webhooks::relay_to(&clay, &[]).await;
+    let relay = webhooks::start_relay(&clay, &[]).await;
     assert_eq!(post(relay.base(), "msg_1", &contact_created("ada@example.com")).await.status, 200);
-    let held = line_with(&relay, &[("reason", "clay_webhooks_exhausted")]).await;
+    let held = wait_for_line(&relay, &[("reason", "clay_webhooks_exhausted")]).await;
     assert_eq!((held["pool_used"].as_u64(), held["submissions"].as_u64()), (Some(100), Some(50_000)));
 }
 
 #[tokio::test]
-async fn each_alarm_rings_when_the_runbook_says_and_tells_whoever_is_to_be_told() {
-    let rings = [
+async fn alarms_match_runbook_thresholds_and_notify_topic() {
+    let expected_alarms = [
         ("ClayDeadLettersAlarm", "Maximum", 300, "GreaterThanThreshold", json!(0)),
         ("LoopsDeadLettersAlarm", "Maximum", 300, "GreaterThanThreshold", json!(0)),
         ("ClayQueueAgeAlarm", "Maximum", 300, "GreaterThanThreshold", json!({"Ref": "QueueAgeAlarmSeconds"})),
@@ -189,11 +191,11 @@ async fn each_alarm_rings_when_the_runbook_says_and_tells_whoever_is_to_be_told(
         .filter(|(_, resource)| resource["Type"] == "AWS::CloudWatch::Alarm")
         .map(|(name, _)| name.as_str())
         .collect();
-    assert_eq!(alarms, rings.iter().map(|(name, ..)| *name).collect());
-    let told = json!({"Fn::If": ["HasAlarmEmail", [{"Ref": "AlarmTopic"}], {"Ref": "AWS::NoValue"}]});
-    for (name, statistic, period, operator, threshold) in rings {
+    assert_eq!(alarms, expected_alarms.iter().map(|(name, ..)| *name).collect());
+    let alarm_actions = json!({"Fn::If": ["HasAlarmEmail", [{"Ref": "AlarmTopic"}], {"Ref": "AWS::NoValue"}]});
+    for (name, statistic, period, operator, threshold) in expected_alarms {
         let alarm = &resources[name]["Properties"];
-        let looks = if alarm["Metrics"].is_array() {
+        let stats = if alarm["Metrics"].is_array() {
             array(&alarm["Metrics"])
                 .filter(|part| part["MetricStat"].is_object())
                 .map(|part| &part["MetricStat"])
@@ -201,9 +203,9 @@ async fn each_alarm_rings_when_the_runbook_says_and_tells_whoever_is_to_be_told(
         } else {
             vec![alarm]
         };
-        for looked in looks {
-            let asked = if looked["Stat"].is_string() { &looked["Stat"] } else { &looked["Statistic"] };
-            assert_eq!((asked, &looked["Period"]), (&json!(statistic), &json!(period)), "{name}");
+        for stat in stats {
+            let actual_statistic = if stat["Stat"].is_string() { &stat["Stat"] } else { &stat["Statistic"] };
+            assert_eq!((actual_statistic, &stat["Period"]), (&json!(statistic), &json!(period)), "{name}");
         }
         assert_eq!((&alarm["ComparisonOperator"], &alarm["Threshold"]), (&json!(operator), &threshold), "{name}");
         assert_eq!(
@@ -211,14 +213,17 @@ async fn each_alarm_rings_when_the_runbook_says_and_tells_whoever_is_to_be_told(
             (&json!(1), &json!("notBreaching")),
             "{name}"
         );
-        assert_eq!(alarm["AlarmActions"], told, "{name}");
+        assert_eq!(alarm["AlarmActions"], alarm_actions, "{name}");
     }
-    let spike = &resources["SignaturesRefusedAlarm"]["Properties"];
-    assert_eq!((&spike["MetricName"], &spike["Dimensions"][0]["Value"]), (&json!("refused"), &json!("signature")));
+    let signature_alarm = &resources["SignaturesRefusedAlarm"]["Properties"];
+    assert_eq!(
+        (&signature_alarm["MetricName"], &signature_alarm["Dimensions"][0]["Value"]),
+        (&json!("refused"), &json!("signature"))
+    );
 }
 
 #[tokio::test]
-async fn each_alarm_says_what_to_do_and_leads_to_its_section_of_the_runbook() {
+async fn alarm_descriptions_give_advice_and_link_the_runbook() {
     let stack = Stack::create().await.description().clone();
     let alarms = stack["alarms"].as_object().unwrap();
     assert_eq!(alarms.len(), 12);
@@ -227,20 +232,21 @@ async fn each_alarm_says_what_to_do_and_leads_to_its_section_of_the_runbook() {
             expect_str(&alarm["AlarmName"]).strip_prefix(expect_str(&stack["stack"])).unwrap().trim_start_matches('-');
         let description = expect_str(&alarm["AlarmDescription"]);
         // The most that CloudWatch takes is 1,024.
-        let advice = description.strip_suffix(&format!(": {RUNBOOK}{name}")).unwrap_or_else(|| panic!("{description}"));
+        let advice =
+            description.strip_suffix(&format!(": {RUNBOOK_URL}{name}")).unwrap_or_else(|| panic!("{description}"));
         assert!((80..700).contains(&advice.len()), "{advice}");
         assert_eq!(alarm["TreatMissingData"], "notBreaching", "{name}");
     }
 }
 
 #[tokio::test]
-async fn the_dashboard_shows_every_alarm_and_its_sums_add_up_metrics_that_are_there() {
+async fn dashboard_shows_every_alarm_and_sums_known_metrics() {
     let stack = Stack::create().await.description().clone();
     let dashboard = &stack["dashboards"]["Dashboard"];
     assert!(expect_str(&stack["outputs"]["DashboardUrl"]).ends_with(expect_str(&dashboard["name"])));
     let widgets: Vec<&Value> = array(&dashboard["body"]["widgets"]).collect();
-    let shown = widgets.iter().flat_map(|widget| array(&widget["properties"]["alarms"])).count();
-    assert_eq!(shown, stack["alarms"].as_object().unwrap().len());
+    let alarm_count = widgets.iter().flat_map(|widget| array(&widget["properties"]["alarms"])).count();
+    assert_eq!(alarm_count, stack["alarms"].as_object().unwrap().len());
     for widget in widgets {
         let metrics = || array(&widget["properties"]["metrics"]);
         let ids: BTreeSet<&str> = metrics().filter_map(|part| array(part).last()?["id"].as_str()).collect();
@@ -248,32 +254,32 @@ async fn the_dashboard_shows_every_alarm_and_its_sums_add_up_metrics_that_are_th
             metrics().filter_map(|part| array(part).last()).filter(|options| options["expression"].is_string())
         {
             let expression = expect_str(&options["expression"]);
-            let words = expression.split(|letter: char| !letter.is_ascii_alphanumeric());
-            let used = words.filter(|word| word.starts_with(|first: char| first.is_ascii_lowercase()));
-            let unknown: Vec<&str> = used.filter(|word| !ids.contains(word)).collect();
+            let tokens = expression.split(|character: char| !character.is_ascii_alphanumeric());
+            let used = tokens.filter(|token| token.starts_with(|first: char| first.is_ascii_lowercase()));
+            let unknown: Vec<&str> = used.filter(|token| !ids.contains(token)).collect();
             assert!(expression.starts_with("SEARCH(") || unknown.is_empty(), "{unknown:?} in {expression}");
         }
     }
 }
 
 #[tokio::test]
-async fn the_ledger_knows_a_contact_by_the_hash_of_the_log() {
-    let clay = clay().await;
-    let relay = webhooks::relay_to(&clay, &[]).await;
+async fn ledger_stores_the_contact_hash_of_the_log() {
+    let clay = start_clay().await;
+    let relay = webhooks::start_relay(&clay, &[]).await;
     assert_eq!(post(relay.base(), "msg_1", &contact_created("ada@example.com")).await.status, 200);
-    let delivered = line_with(&relay, &[("outcome", "delivered")]).await;
+    let delivered = wait_for_line(&relay, &[("outcome", "delivered")]).await;
     let table = expect_str(&relay.description()["tables"]["Ledger"]["name"]).to_owned();
     let key = format!("delivery#{}", expect_str(&delivered["delivery.id"]));
-    let known = async || relay.ledger_item(&table, &key).await.get("contact_hash").cloned();
-    assert_eq!(known().await.as_deref(), delivered["contact"].as_str());
+    let stored_hash = async || relay.ledger_item(&table, &key).await.get("contact_hash").cloned();
+    assert_eq!(stored_hash().await.as_deref(), delivered["contact"].as_str());
     // Somebody else under the same id is not who was delivered.
     assert_eq!(post(relay.base(), "msg_1", &contact_created("bob@example.com")).await.status, 200);
-    line_with(&relay, &[("reason", "id_conflict")]).await;
-    assert_eq!(known().await.as_deref(), delivered["contact"].as_str());
+    wait_for_line(&relay, &[("reason", "id_conflict")]).await;
+    assert_eq!(stored_hash().await.as_deref(), delivered["contact"].as_str());
 }
 
 #[tokio::test]
-async fn a_function_that_cannot_start_says_why_in_lines_of_the_log() {
+async fn function_that_fails_to_start_logs_the_reason_as_json() {
     let mut environment = lambda_environment("http://127.0.0.1:9", "loops-to-clay");
     environment.insert("LOOPS_API_URL".to_owned(), "http://private.example/private-path".to_owned());
     environment.insert("RUST_LOG".to_owned(), "private-level".to_owned());
@@ -285,7 +291,7 @@ async fn a_function_that_cannot_start_says_why_in_lines_of_the_log() {
     let lines: Vec<Value> =
         log.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"))).collect();
     assert!(lines.iter().all(Value::is_object) && !log.contains("private"), "{log}");
-    for told in ["RUST_LOG", "LOOPS_API_URL", "LOOPS_TO_CLAY_SECRET_ARN"] {
-        assert!(log.contains(told), "{told} is not in {log}");
+    for setting in ["RUST_LOG", "LOOPS_API_URL", "LOOPS_TO_CLAY_SECRET_ARN"] {
+        assert!(log.contains(setting), "{setting} is not in {log}");
     }
 }

@@ -9,20 +9,21 @@ async fn stack() -> Value {
     Stack::create().await.description().clone()
 }
 
-fn all<'a>(stack: &'a Value, kind: &str) -> impl Iterator<Item = (&'a String, &'a Value)> {
+fn entries<'a>(stack: &'a Value, kind: &str) -> impl Iterator<Item = (&'a String, &'a Value)> {
     stack[kind].as_object().into_iter().flatten()
 }
 
-fn seconds(value: &Value) -> u64 {
+fn parse_seconds(value: &Value) -> u64 {
     expect_str(value).parse().unwrap()
 }
 
 #[tokio::test]
-async fn each_function_has_a_role_of_its_own_that_names_exact_resources() {
+async fn each_function_has_its_own_role_with_exact_resources() {
     let stack = stack().await;
-    let roles: BTreeSet<&str> = all(&stack, "functions").map(|(_, function)| expect_str(&function["role"])).collect();
+    let roles: BTreeSet<&str> =
+        entries(&stack, "functions").map(|(_, function)| expect_str(&function["role"])).collect();
     assert_eq!(roles.len(), 5);
-    for (name, role) in all(&stack, "roles") {
+    for (name, role) in entries(&stack, "roles") {
         assert!(array(&role["managed_policies"]).next().is_none(), "{name}");
         for statement in array(&role["statements"]) {
             for action in array(&statement["actions"]) {
@@ -38,12 +39,12 @@ async fn each_function_has_a_role_of_its_own_that_names_exact_resources() {
 }
 
 #[tokio::test]
-async fn every_function_is_the_binary_of_its_name_on_the_newest_runtime() {
+async fn functions_use_their_own_binary_on_the_newest_runtime() {
     let stack = stack().await;
-    let names: BTreeSet<&str> = all(&stack, "functions").map(|(name, _)| name.as_str()).collect();
+    let names: BTreeSet<&str> = entries(&stack, "functions").map(|(name, _)| name.as_str()).collect();
     let expected = ["clay-delivery", "clay-to-loops-contact", "clay-to-loops-event", "loops-delivery", "loops-to-clay"];
     assert_eq!(names, expected.into());
-    for (name, function) in all(&stack, "functions") {
+    for (name, function) in entries(&stack, "functions") {
         assert_eq!(
             (expect_str(&function["binary"]), expect_str(&function["runtime"])),
             (name.as_str(), "provided.al2023")
@@ -55,15 +56,15 @@ async fn every_function_is_the_binary_of_its_name_on_the_newest_runtime() {
         // By it, relayctl tells which version is deployed.
         assert_eq!(function["environment"]["RELAY_VERSION"], env!("CARGO_PKG_VERSION"), "{name}");
         let group = &function["logging"]["LogGroup"];
-        assert!(all(&stack, "log_groups").any(|(_, known)| known["name"] == *group), "{name}: {group}");
+        assert!(entries(&stack, "log_groups").any(|(_, log_group)| log_group["name"] == *group), "{name}: {group}");
     }
-    for (name, group) in all(&stack, "log_groups") {
+    for (name, group) in entries(&stack, "log_groups") {
         assert!(group["retention_days"].as_u64().is_some_and(|days| days > 0), "{name}");
     }
 }
 
 #[tokio::test]
-async fn the_three_routes_lead_to_their_functions() {
+async fn routes_lead_to_their_functions() {
     let stack = stack().await;
     let mut routes: Vec<[&str; 3]> = array(&stack["routes"])
         .map(|route| [expect_str(&route["method"]), expect_str(&route["path"]), expect_str(&route["function"])])
@@ -88,32 +89,32 @@ async fn the_three_routes_lead_to_their_functions() {
 }
 
 #[tokio::test]
-async fn queues_keep_what_waits_for_as_long_as_the_contract_says() {
+async fn queue_retention_and_receive_limits_match_the_contract() {
     let stack = stack().await;
     for source in array(&stack["event_sources"]) {
         let queue = &stack["queues"][expect_str(&source["queue"])];
         let function = &stack["functions"][expect_str(&source["function"])];
-        let visibility = seconds(&queue["attributes"]["VisibilityTimeout"]);
+        let visibility = parse_seconds(&queue["attributes"]["VisibilityTimeout"]);
         assert!(visibility >= 6 * function["timeout"].as_u64().unwrap(), "AWS asks for six times the timeout");
         assert_eq!(queue["attributes"]["FifoQueue"], "true");
-        assert_eq!(seconds(&queue["attributes"]["MessageRetentionPeriod"]), 14 * 86_400);
+        assert_eq!(parse_seconds(&queue["attributes"]["MessageRetentionPeriod"]), 14 * 86_400);
         // A delivery that is held is received once a minute for a quarter of an hour, then every fifteen minutes.
         let receives = queue["redrive"]["max_receive_count"].as_u64().unwrap();
         assert!((15 + 10 * 24 * 4..=1000).contains(&receives), "{receives} receives are fewer than ten days have");
-        let dead = &stack["queues"][expect_str(&queue["redrive"]["dead_letters"])];
-        assert_eq!(seconds(&dead["attributes"]["MessageRetentionPeriod"]), 14 * 86_400);
+        let dead_letter_queue = &stack["queues"][expect_str(&queue["redrive"]["dead_letters"])];
+        assert_eq!(parse_seconds(&dead_letter_queue["attributes"]["MessageRetentionPeriod"]), 14 * 86_400);
         assert_eq!(
             (source["maximum_concurrency"].as_u64(), &source["report_batch_item_failures"]),
             (Some(2), &Value::Bool(true))
         );
     }
-    for (name, queue) in all(&stack, "queues") {
+    for (name, queue) in entries(&stack, "queues") {
         assert_eq!(queue["attributes"]["SqsManagedSseEnabled"], "true", "{name} is encrypted");
     }
 }
 
 #[tokio::test]
-async fn the_ledger_forgets_in_time_and_can_be_restored() {
+async fn ledger_expires_items_and_has_point_in_time_recovery() {
     let stack = stack().await;
     let ledger = &stack["tables"]["Ledger"];
     assert_eq!((&ledger["billing"], &ledger["ttl"]), (&"PAY_PER_REQUEST".into(), &"expires_at".into()));
@@ -121,7 +122,7 @@ async fn the_ledger_forgets_in_time_and_can_be_restored() {
 }
 
 #[tokio::test]
-async fn the_relay_token_is_generated_and_everything_else_a_placeholder() {
+async fn relay_token_is_generated_and_other_secrets_placeholders() {
     let stack = stack().await;
     let secrets = &stack["secrets"];
     let token = expect_str(&secrets["ClayToLoopsSecret"]["document"]["relay_tokens"]);
@@ -133,24 +134,24 @@ async fn the_relay_token_is_generated_and_everything_else_a_placeholder() {
 }
 
 #[test]
-fn no_update_of_the_stack_writes_over_what_a_person_has_filled_in() {
+fn stack_update_overwrites_no_secret_value() {
     // CloudFormation writes a value again only where its text has changed: so nothing in it may come from a parameter.
     let template = template();
-    let parameters: Vec<&String> = all(&template, "Parameters").map(|(name, _)| name).collect();
+    let parameters: Vec<&String> = entries(&template, "Parameters").map(|(name, _)| name).collect();
     assert!(!parameters.is_empty());
     for (name, resource) in
-        all(&template, "Resources").filter(|(_, each)| each["Type"] == "AWS::SecretsManager::Secret")
+        entries(&template, "Resources").filter(|(_, resource)| resource["Type"] == "AWS::SecretsManager::Secret")
     {
         let properties = resource["Properties"].to_string();
         for parameter in &parameters {
-            let (taken, put_in) = (format!("\"{parameter}\""), format!("${{{parameter}}}"));
-            assert!(!properties.contains(&taken) && !properties.contains(&put_in), "{name} has {parameter}");
+            let (reference, substitution) = (format!("\"{parameter}\""), format!("${{{parameter}}}"));
+            assert!(!properties.contains(&reference) && !properties.contains(&substitution), "{name} has {parameter}");
         }
     }
 }
 
 #[tokio::test]
-async fn outputs_give_the_three_urls_and_the_names_of_the_secrets() {
+async fn outputs_list_three_urls_and_secret_names() {
     let stack = stack().await;
     let outputs = &stack["outputs"];
     for (output, path) in [
@@ -166,33 +167,35 @@ async fn outputs_give_the_three_urls_and_the_names_of_the_secrets() {
 }
 
 #[tokio::test]
-async fn alarms_watch_every_queue_and_every_dead_letter() {
+async fn every_queue_and_dead_letter_queue_has_an_alarm() {
     let stack = stack().await;
-    for (name, queue) in all(&stack, "queues") {
-        let watched = all(&stack, "alarms")
+    for (name, queue) in entries(&stack, "queues") {
+        let watched = entries(&stack, "alarms")
             .any(|(_, alarm)| array(&alarm["Dimensions"]).any(|dimension| dimension["Value"] == queue["name"]));
         assert!(watched, "{name} has no alarm");
     }
 }
 
 #[test]
-fn tracing_is_a_parameter_and_the_right_to_it_goes_with_it() {
+fn tracing_parameter_also_grants_the_xray_permission() {
     let template = template();
     assert_eq!(template["Parameters"]["Tracing"]["Default"], "PassThrough");
     assert_eq!(template["Conditions"]["IsTraced"], json!({"Fn::Equals": [{"Ref": "Tracing"}, "Active"]}));
-    let of = |kind: &'static str| all(&template, "Resources").filter(move |(_, each)| each["Type"] == kind);
-    for (name, function) in of("AWS::Lambda::Function") {
+    let resources_of_type =
+        |kind: &'static str| entries(&template, "Resources").filter(move |(_, resource)| resource["Type"] == kind);
+    for (name, function) in resources_of_type("AWS::Lambda::Function") {
         assert_eq!(function["Properties"]["TracingConfig"]["Mode"], json!({"Ref": "Tracing"}), "{name}");
     }
-    assert_eq!(of("AWS::IAM::Role").count(), 5);
-    for (name, role) in of("AWS::IAM::Role") {
+    assert_eq!(resources_of_type("AWS::IAM::Role").count(), 5);
+    for (name, role) in resources_of_type("AWS::IAM::Role") {
         let mut statements = array(&role["Properties"]["Policies"][0]["PolicyDocument"]["Statement"]);
-        let [condition, traced, otherwise] =
-            array(&statements.find(|each| each.get("Fn::If").is_some()).unwrap()["Fn::If"]).collect::<Vec<_>>()[..]
+        let [condition, traced, untraced] =
+            array(&statements.find(|resource| resource.get("Fn::If").is_some()).unwrap()["Fn::If"]).collect::<Vec<_>>()
+                [..]
         else {
             panic!("{name}");
         };
-        assert_eq!((condition, otherwise), (&json!("IsTraced"), &json!({"Ref": "AWS::NoValue"})), "{name}");
+        assert_eq!((condition, untraced), (&json!("IsTraced"), &json!({"Ref": "AWS::NoValue"})), "{name}");
         assert_eq!(traced["Action"], json!(["xray:PutTraceSegments", "xray:PutTelemetryRecords"]), "{name}");
     }
 }

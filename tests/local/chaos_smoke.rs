@@ -3,11 +3,11 @@
 use relay_testkit::chaos::kinds::{DestinationFault, FaultScenario, RelayFault};
 use relay_testkit::chaos::local::LocalUnderTest;
 
-use crate::contract::faults::goes_through;
+use crate::contract::faults::assert_survives;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_between_ends_that_ail_the_relay_loses_nothing_and_keeps_the_order() {
-    goes_through::<LocalUnderTest>(FaultScenario::relay_with_faulty_destinations(
+async fn kills_and_faulty_destinations_lose_and_reorder_nothing() {
+    assert_survives::<LocalUnderTest>(FaultScenario::relay_with_faulty_destinations(
         "relay killed, all",
         RelayFault::Kill,
     ))
@@ -15,21 +15,21 @@ async fn killed_between_ends_that_ail_the_relay_loses_nothing_and_keeps_the_orde
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn with_a_full_store_the_relay_acknowledges_nothing_that_is_lost() {
-    goes_through::<LocalUnderTest>(FaultScenario::relay("store full", RelayFault::StoreUnwritable)).await;
+async fn unwritable_store_loses_no_acknowledged_delivery() {
+    assert_survives::<LocalUnderTest>(FaultScenario::relay("store full", RelayFault::StoreUnwritable)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn frozen_again_and_again_the_relay_loses_nothing_and_keeps_the_order() {
-    goes_through::<LocalUnderTest>(FaultScenario::relay("relay frozen", RelayFault::Freeze)).await;
+async fn repeated_freezes_lose_and_reorder_nothing() {
+    assert_survives::<LocalUnderTest>(FaultScenario::relay("relay frozen", RelayFault::Freeze)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_end_that_takes_a_row_and_resets_the_connection_gets_it_twice_at_the_most() {
-    goes_through::<LocalUnderTest>(FaultScenario::destination(DestinationFault::AcceptThenReset)).await;
+async fn accept_then_reset_delivers_at_most_twice() {
+    assert_survives::<LocalUnderTest>(FaultScenario::destination(DestinationFault::AcceptThenReset)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_an_end_refuses_for_good_is_kept_or_answered_so_and_what_is_behind_it_goes_on() {
-    goes_through::<LocalUnderTest>(FaultScenario::destination(DestinationFault::RejectSome)).await;
+async fn permanent_rejection_is_dead_lettered_and_unblocks_contact() {
+    assert_survives::<LocalUnderTest>(FaultScenario::destination(DestinationFault::RejectSome)).await;
 }

@@ -12,88 +12,89 @@ use relay_testkit::relay_process::{DataFolder, RELAY_TOKEN, Relay, command, sett
 use relay_testkit::{eventually, webhook};
 use serde_json::Value;
 
-fn events(path: &str) -> PathBuf {
+fn event_path(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../events").join(path)
 }
 
-async fn run(relay: &Relay, arguments: &[&str]) -> Output {
+async fn run_relay_local(relay: &Relay, arguments: &[&str]) -> Output {
     let listen = relay.base().trim_start_matches("http://").to_owned();
     let mut settings = settings(&[("RELAY_LISTEN", &listen)]);
     settings.insert("RELAY_DATA".to_owned(), relay.folder().display().to_string());
     command(&settings).args(arguments).output().await.unwrap()
 }
 
-fn out(output: &Output) -> String {
+fn stdout_of(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
 #[tokio::test]
-async fn send_webhook_signs_posts_and_follows_an_event_to_clay() {
+async fn send_webhook_signs_posts_and_waits_for_delivery_to_clay() {
     let relay = Relay::start(&[]).await;
-    let file = events("loops/contact.created.json");
-    let output = run(&relay, &["send-webhook", file.to_str().unwrap()]).await;
+    let file = event_path("loops/contact.created.json");
+    let output = run_relay_local(&relay, &["send-webhook", file.to_str().unwrap()]).await;
     assert!(output.status.success(), "{output:?}");
-    assert_eq!(out(&output), "200 {\"success\":true,\"status\":\"queued\"}\ndelivered to Clay\n");
+    assert_eq!(stdout_of(&output), "200 {\"success\":true,\"status\":\"queued\"}\ndelivered to Clay\n");
     let rows = send("GET", &format!("{}/rows", relay.simulator_url("Clay")), &[], "").await.json();
     assert_eq!(rows[0]["body"], serde_json::from_slice::<Value>(&std::fs::read(file).unwrap()).unwrap());
 }
 
 #[tokio::test]
-async fn send_webhook_of_the_test_event_is_taken_and_goes_no_further() {
+async fn send_webhook_accepts_test_event_without_a_delivery() {
     let relay = Relay::start(&[]).await;
-    let file = events("loops/testing.testEvent.json");
-    let output = run(&relay, &["send-webhook", file.to_str().unwrap()]).await;
-    assert_eq!(out(&output), "200 {\"success\":true,\"status\":\"test\"}\n");
+    let file = event_path("loops/testing.testEvent.json");
+    let output = run_relay_local(&relay, &["send-webhook", file.to_str().unwrap()]).await;
+    assert_eq!(stdout_of(&output), "200 {\"success\":true,\"status\":\"test\"}\n");
     assert!(relay.deliveries().await.is_empty());
 }
 
 #[tokio::test]
-async fn send_webhook_says_what_is_missing() {
+async fn send_webhook_names_missing_relay_file_or_secret() {
     let folder = DataFolder::new();
     let data = folder.path().display().to_string();
-    let file = events("loops/contact.created.json");
-    let complain = async |given: &[(&str, &str)], file: &str| {
-        let output = command(&settings(given)).args(["send-webhook", file]).output().await.unwrap();
+    let file = event_path("loops/contact.created.json");
+    let stderr_of = async |overrides: &[(&str, &str)], file: &str| {
+        let output = command(&settings(overrides)).args(["send-webhook", file]).output().await.unwrap();
         assert_eq!(output.status.code(), Some(2), "{output:?}");
         String::from_utf8(output.stderr).unwrap()
     };
-    let nobody = [("RELAY_DATA", data.as_str()), ("RELAY_LISTEN", "127.0.0.1:9")];
-    assert!(complain(&nobody, file.to_str().unwrap()).await.contains("no relay answers at http://127.0.0.1:9"));
-    assert!(complain(&nobody, "no/such/file.json").await.contains("no/such/file.json cannot be read"));
-    let closed = [("RELAY_DATA", data.as_str()), ("LOOPS_SIGNING_SECRET", "")];
-    assert!(complain(&closed, file.to_str().unwrap()).await.contains("there is no signing secret"));
+    let no_relay = [("RELAY_DATA", data.as_str()), ("RELAY_LISTEN", "127.0.0.1:9")];
+    assert!(stderr_of(&no_relay, file.to_str().unwrap()).await.contains("no relay answers at http://127.0.0.1:9"));
+    assert!(stderr_of(&no_relay, "no/such/file.json").await.contains("no/such/file.json cannot be read"));
+    let no_signing_secret = [("RELAY_DATA", data.as_str()), ("LOOPS_SIGNING_SECRET", "")];
+    assert!(stderr_of(&no_signing_secret, file.to_str().unwrap()).await.contains("there is no signing secret"));
 }
 
 #[tokio::test]
-async fn the_headers_that_sign_prints_are_those_of_the_public_library_and_open_the_door() {
+async fn sign_prints_standard_webhooks_headers_that_the_relay_accepts() {
     let relay = Relay::start(&[]).await;
-    let file = events("loops/contact.created.utf8.json");
+    let file = event_path("loops/contact.created.utf8.json");
     let body = std::fs::read(&file).unwrap();
     let now = webhook::now();
     let timestamp = now.to_string();
-    let output = run(&relay, &["sign", "--id", "msg_1", "--timestamp", &timestamp, file.to_str().unwrap()]).await;
-    let printed = out(&output);
+    let output =
+        run_relay_local(&relay, &["sign", "--id", "msg_1", "--timestamp", &timestamp, file.to_str().unwrap()]).await;
+    let printed = stdout_of(&output);
     let headers: Vec<(&str, &str)> = printed.lines().map(|line| line.split_once(": ").unwrap()).collect();
     let library = standardwebhooks::Webhook::new(webhook::SIGNING_SECRET).unwrap().sign("msg_1", now, &body).unwrap();
     assert_eq!(headers, [("webhook-id", "msg_1"), ("webhook-timestamp", &timestamp), ("webhook-signature", &library)]);
-    let answer = send("POST", &format!("{}/webhooks/loops", relay.base()), &headers, body).await;
-    assert_eq!(answer.status, 200, "{}", answer.text());
+    let response = send("POST", &format!("{}/webhooks/loops", relay.base()), &headers, body).await;
+    assert_eq!(response.status, 200, "{}", response.text());
 }
 
 #[tokio::test]
-async fn deliveries_shows_a_table_with_reasons() {
+async fn deliveries_prints_a_table_with_reasons() {
     let relay = Relay::start(&[("CLAY_WEBHOOK_URL", "")]).await;
     webhook::post(relay.base(), "msg_1", &webhook::contact_created("ada@example.com")).await;
     relay.wait_for_reason("no_webhook").await;
-    let table = out(&run(&relay, &["deliveries"]).await);
+    let table = stdout_of(&run_relay_local(&relay, &["deliveries"]).await);
     assert!(table.contains("waiting") && table.contains("no_webhook") && table.contains("loops-to-clay"), "{table}");
     assert!(!table.contains("ada"), "{table}");
-    let none = out(&run(&relay, &["deliveries", "--state", "dead"]).await);
+    let none = stdout_of(&run_relay_local(&relay, &["deliveries", "--state", "dead"]).await);
     assert!(none.starts_with("There are no deliveries"), "{none}");
 }
 
 #[tokio::test]
-async fn a_dead_letter_is_listed_with_why_when_and_how_often() {
+async fn dead_letter_listing_has_reason_times_and_attempts() {
     let clay = MockDestination::start(Reply::status(422)).await;
     clay.enqueue_replies([Reply::status(500)]);
     let relay = Relay::start(&[("CLAY_WEBHOOK_URL", &clay.url("/hook"))]).await;
@@ -123,14 +124,14 @@ async fn deliveries_of_a_folder_without_a_store_is_an_empty_list() {
     let folder = DataFolder::new();
     let data = folder.path().display().to_string();
     let output = command(&settings(&[("RELAY_DATA", &data)])).args(["deliveries", "--json"]).output().await.unwrap();
-    assert_eq!(out(&output).trim(), "[]");
+    assert_eq!(stdout_of(&output).trim(), "[]");
 }
 
 #[tokio::test]
-async fn a_folder_that_is_not_there_is_not_taken_for_an_empty_one() {
+async fn missing_folder_is_an_error_not_an_empty_store() {
     let folder = DataFolder::new();
-    let file = events("loops/contact.created.json");
-    for (arguments, complaint) in [
+    let file = event_path("loops/contact.created.json");
+    for (arguments, message) in [
         (vec!["deliveries"], "is not a data folder"),
         (vec!["sign", file.to_str().unwrap()], "there is no signing secret in"),
     ] {
@@ -139,13 +140,13 @@ async fn a_folder_that_is_not_there_is_not_taken_for_an_empty_one() {
         settings.remove("LOOPS_SIGNING_SECRET");
         let output = command(&settings).args(arguments).output().await.unwrap();
         assert_eq!(output.status.code(), Some(2), "{output:?}");
-        assert!(String::from_utf8_lossy(&output.stderr).contains(complaint), "{output:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains(message), "{output:?}");
     }
 }
 
 /// Sends what a gateway's event file holds, as the gateway got it.
-async fn replay(relay: &Relay, file: &str) -> Response {
-    let event: Value = serde_json::from_slice(&std::fs::read(events("api-gateway").join(file)).unwrap()).unwrap();
+async fn replay_gateway_event(relay: &Relay, file: &str) -> Response {
+    let event: Value = serde_json::from_slice(&std::fs::read(event_path("api-gateway").join(file)).unwrap()).unwrap();
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let headers: BTreeMap<String, String> = event["headers"]
         .as_object()
@@ -165,11 +166,11 @@ async fn replay(relay: &Relay, file: &str) -> Response {
 }
 
 #[tokio::test]
-async fn the_gateway_events_of_every_route_are_taken() {
+async fn gateway_event_files_of_every_route_are_accepted() {
     let relay = Relay::start(&[("RELAY_TOKEN", RELAY_TOKEN), ("SIGNATURE_TOLERANCE_SECONDS", "0")]).await;
     for file in ["loops-webhook.json", "loops-webhook-base64.json", "contact-update.json", "event-send.json"] {
-        let answer = replay(&relay, file).await;
-        assert_eq!(answer.status, 200, "{file}: {}", answer.text());
+        let response = replay_gateway_event(&relay, file).await;
+        assert_eq!(response.status, 200, "{file}: {}", response.text());
     }
 }
 
@@ -185,9 +186,9 @@ async fn every_row_in_the_events_folder_reaches_loops() {
         ("event.json", "POST", "events/send"),
         ("event-with-properties.json", "POST", "events/send"),
     ] {
-        let row = std::fs::read(events("clay").join(file)).unwrap();
-        let answer = send(method, &format!("{}/api/v1/{path}", relay.base()), &headers, row).await;
-        assert!([200, 202].contains(&answer.status), "{file}: {}", answer.text());
+        let row = std::fs::read(event_path("clay").join(file)).unwrap();
+        let response = send(method, &format!("{}/api/v1/{path}", relay.base()), &headers, row).await;
+        assert!([200, 202].contains(&response.status), "{file}: {}", response.text());
     }
     let (contacts, events) =
         (format!("{}/contacts", relay.simulator_url("Loops")), format!("{}/events", relay.simulator_url("Loops")));
@@ -201,14 +202,14 @@ async fn every_row_in_the_events_folder_reaches_loops() {
 }
 
 #[tokio::test]
-async fn the_simulated_loops_lists_what_was_made_there() {
+async fn simulated_loops_lists_created_properties() {
     let relay = Relay::start(&[]).await;
     let api = relay.simulator_url("Loops");
     let headers = [("authorization", "Bearer simulated"), ("content-type", "application/json")];
-    let made =
+    let created =
         send("POST", &format!("{api}/api/v1/contacts/properties"), &headers, r#"{"name":"planSeats","type":"number"}"#)
             .await;
-    assert_eq!((made.status, made.text().as_str()), (200, r#"{"success":true}"#));
+    assert_eq!((created.status, created.text().as_str()), (200, r#"{"success":true}"#));
     let listed = send("GET", &format!("{api}/api/v1/contacts/properties?list=custom"), &headers, "").await;
     assert_eq!(listed.text(), r#"[{"key":"planSeats","label":"Plan seats","type":"number"}]"#);
 }

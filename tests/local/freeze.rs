@@ -11,40 +11,42 @@ use relay_testkit::row::{Route, send};
 use relay_testkit::webhook;
 use serde_json::json;
 
-const TAKEN: &str = r#"{"success":true,"id":"c1"}"#;
+const ACCEPTED_BODY: &str = r#"{"success":true,"id":"c1"}"#;
 /// For so long it sleeps, by the clock.
-const TEN_MINUTES: i64 = 600;
+const TEN_MINUTES_SECS: i64 = 600;
 
 /// A relay whose every connection goes through a wire.
 struct Laptop {
     loops: MockDestination,
     clay: MockDestination,
-    wires: [FlakyProxy; 2],
+    proxies: [FlakyProxy; 2],
     relay: Relay,
     clock: FakeClock,
 }
 
 impl Laptop {
     async fn start(timers: TimerBehavior) -> Self {
-        let (loops, clay) =
-            (MockDestination::start(Reply::json(200, TAKEN)).await, MockDestination::start(Reply::status(200)).await);
-        let wires = [FlakyProxy::start(&loops.url("")).await, FlakyProxy::start(&clay.url("")).await];
-        let [to_loops, to_clay] = &wires;
+        let (loops, clay) = (
+            MockDestination::start(Reply::json(200, ACCEPTED_BODY)).await,
+            MockDestination::start(Reply::status(200)).await,
+        );
+        let proxies = [FlakyProxy::start(&loops.url("")).await, FlakyProxy::start(&clay.url("")).await];
+        let [to_loops, to_clay] = &proxies;
         let clock = FakeClock::new(timers);
         let mut settings = clock.environment();
-        let given = [
+        let urls = [
             ("LOOPS_API_URL", to_loops.url("/api")),
             ("LOOPS_API_KEY", "key".to_owned()),
             ("CLAY_WEBHOOK_URL", to_clay.url("/v3/sources/webhook/x")),
         ];
-        settings.extend(given.map(|(name, value)| (name.to_owned(), value)));
+        settings.extend(urls.map(|(name, value)| (name.to_owned(), value)));
         let settings: Vec<(&str, &str)> =
             settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let relay = Relay::start(&settings).await;
-        Self { loops, clay, wires, relay, clock }
+        Self { loops, clay, proxies, relay, clock }
     }
 
-    async fn row(&self, route: Route, step: u32) -> Response {
+    async fn send_row(&self, route: Route, step: u32) -> Response {
         let email = format!("n{step}@example.com");
         let row = match route {
             Route::Contact => json!({"email": email, "step": step}),
@@ -54,24 +56,24 @@ impl Laptop {
     }
 
     /// Sends one of everything at that time, and waits until all of it has arrived.
-    async fn once_at(&self, time: i64, step: u32) {
+    async fn send_and_deliver_all_at(&self, time: i64, step: u32) {
         let body = webhook::contact_created(&format!("n{step}@example.com"));
-        let answer = webhook::post_at(self.relay.base(), &format!("msg_{step}"), time, &body).await;
-        assert_eq!(answer.status, 200, "{}", answer.text());
+        let response = webhook::post_at(self.relay.base(), &format!("msg_{step}"), time, &body).await;
+        assert_eq!(response.status, 200, "{}", response.text());
         for route in [Route::Contact, Route::Event] {
-            let answer = self.row(route, step).await;
-            assert_eq!((answer.status, answer.text().as_str()), (200, TAKEN));
+            let response = self.send_row(route, step).await;
+            assert_eq!((response.status, response.text().as_str()), (200, ACCEPTED_BODY));
         }
         eventually("everything delivered", async || {
-            self.relay.deliveries().await.iter().all(|one| one["state"] == "delivered").then_some(())
+            self.relay.deliveries().await.iter().all(|delivery| delivery["state"] == "delivered").then_some(())
         })
         .await;
     }
 
-    fn sleep(&self, cut: Disconnect) {
+    fn sleep(&self, kind: Disconnect) {
         self.relay.freeze();
-        for wire in &self.wires {
-            assert!(wire.disconnect(cut) > 0, "no connection was kept, so nothing is tried");
+        for proxy in &self.proxies {
+            assert!(proxy.disconnect(kind) > 0, "no connection was kept, so nothing is tried");
         }
     }
 
@@ -81,34 +83,34 @@ impl Laptop {
 }
 
 #[tokio::test]
-async fn connections_that_died_while_the_computer_slept_harm_nothing() {
-    for cut in [Disconnect::Closed, Disconnect::Reset, Disconnect::PacketsDropped] {
+async fn connections_lost_during_sleep_harm_no_delivery() {
+    for kind in [Disconnect::Closed, Disconnect::Reset, Disconnect::PacketsDropped] {
         let laptop = Laptop::start(TimerBehavior::Unaffected).await;
-        laptop.once_at(webhook::now(), 1).await;
-        laptop.sleep(cut);
+        laptop.send_and_deliver_all_at(webhook::now(), 1).await;
+        laptop.sleep(kind);
         laptop.relay.thaw();
-        laptop.once_at(webhook::now(), 2).await;
+        laptop.send_and_deliver_all_at(webhook::now(), 2).await;
         laptop.assert_each_arrived_once(2);
     }
 }
 
 #[tokio::test]
-async fn after_a_sleep_of_ten_minutes_no_connection_is_used_that_was_kept() {
+async fn pooled_connections_are_not_reused_after_ten_minute_sleep() {
     for timers in [TimerBehavior::Unaffected, TimerBehavior::Shifted] {
         let laptop = Laptop::start(timers).await;
-        laptop.once_at(webhook::now(), 1).await;
+        laptop.send_and_deliver_all_at(webhook::now(), 1).await;
         laptop.sleep(Disconnect::Blackholed);
-        laptop.clock.set_offset(TEN_MINUTES);
+        laptop.clock.set_offset(TEN_MINUTES_SECS);
         laptop.relay.thaw();
-        laptop.once_at(webhook::now() + TEN_MINUTES, 2).await;
+        laptop.send_and_deliver_all_at(webhook::now() + TEN_MINUTES_SECS, 2).await;
         laptop.assert_each_arrived_once(2);
-        let swallowed = laptop.wires.each_ref().map(FlakyProxy::blackholed_bytes);
-        assert_eq!(swallowed, [0; 2], "{timers:?}: something was sent into a connection that is ten minutes old");
+        let blackholed = laptop.proxies.each_ref().map(FlakyProxy::blackholed_bytes);
+        assert_eq!(blackholed, [0; 2], "{timers:?}: something was sent into a connection that is ten minutes old");
     }
 }
 
 #[tokio::test]
-async fn an_answer_that_came_while_the_computer_slept_is_not_too_late() {
+async fn response_received_during_sleep_is_not_timed_out() {
     let laptop = Laptop::start(TimerBehavior::Shifted).await;
     let gate = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
     laptop.clay.enqueue_replies([Reply::Gated(std::sync::Arc::clone(&gate))]);
@@ -116,31 +118,31 @@ async fn an_answer_that_came_while_the_computer_slept_is_not_too_late() {
     assert_eq!(webhook::post(laptop.relay.base(), "msg_1", &body).await.status, 200);
     eventually("the row at Clay", async || (laptop.clay.received().len() == 1).then_some(())).await;
     laptop.relay.freeze();
-    let answered = laptop.wires[1].response_bytes();
+    let responded = laptop.proxies[1].response_bytes();
     gate.add_permits(1);
-    eventually("the answer on its way", async || (laptop.wires[1].response_bytes() > answered).then_some(())).await;
-    laptop.clock.set_offset(TEN_MINUTES);
+    eventually("the answer on its way", async || (laptop.proxies[1].response_bytes() > responded).then_some(())).await;
+    laptop.clock.set_offset(TEN_MINUTES_SECS);
     laptop.relay.thaw();
     let delivery = laptop.relay.wait_for_state("delivered").await;
     assert_eq!((laptop.clay.received().len(), delivery["attempts"].as_i64()), (1, Some(1)), "{}", laptop.relay.log());
 }
 
 #[tokio::test]
-async fn a_clock_that_is_set_back_at_waking_loses_and_doubles_nothing() {
+async fn clock_set_back_on_wake_loses_and_duplicates_nothing() {
     let laptop = Laptop::start(TimerBehavior::Unaffected).await;
     laptop.clock.set_offset(10);
-    laptop.once_at(webhook::now(), 1).await;
+    laptop.send_and_deliver_all_at(webhook::now(), 1).await;
     laptop.relay.freeze();
     laptop.clock.set_offset(0);
     laptop.relay.thaw();
     let body = webhook::contact_created("n1@example.com");
     assert_eq!(webhook::post(laptop.relay.base(), "msg_1", &body).await.status, 200);
-    laptop.once_at(webhook::now(), 2).await;
+    laptop.send_and_deliver_all_at(webhook::now(), 2).await;
     laptop.assert_each_arrived_once(2);
 }
 
 #[tokio::test]
-async fn a_row_that_is_being_sent_keeps_its_place_however_far_the_clock_is_set() {
+async fn contact_lock_survives_clock_jump_during_a_send() {
     let laptop = Laptop::start(TimerBehavior::Unaffected).await;
     let gate = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
     laptop.loops.enqueue_replies([Reply::Gated(std::sync::Arc::clone(&gate))]);
@@ -148,20 +150,20 @@ async fn a_row_that_is_being_sent_keeps_its_place_however_far_the_clock_is_set()
     let base = laptop.relay.base().to_owned();
     let older = tokio::spawn(async move { send(&base, Route::Contact, "", &[], row(1)).await });
     eventually("the older row at Loops", async || (laptop.loops.received().len() == 1).then_some(())).await;
-    laptop.clock.set_offset(TEN_MINUTES);
+    laptop.clock.set_offset(TEN_MINUTES_SECS);
     let newer = send(laptop.relay.base(), Route::Contact, "", &[], row(2)).await;
     assert_eq!(newer.status, 202, "{}", newer.text());
-    assert_eq!(laptop.row(Route::Contact, 3).await.status, 200, "another contact is sent");
+    assert_eq!(laptop.send_row(Route::Contact, 3).await.status, 200, "another contact is sent");
     gate.add_permits(1);
     assert_eq!(older.await.unwrap().status, 200);
     eventually("all three on record as delivered", async || {
         let all = laptop.relay.deliveries().await;
-        (all.len() == 3 && all.iter().all(|one| one["state"] == "delivered")).then_some(())
+        (all.len() == 3 && all.iter().all(|delivery| delivery["state"] == "delivered")).then_some(())
     })
     .await;
-    let got: Vec<String> =
+    let body: Vec<String> =
         laptop.loops.received().iter().map(relay_testkit::mock_destination::ReceivedRequest::text).collect();
     let steps: Vec<bool> =
-        [1, 3, 2].iter().zip(&got).map(|(step, got)| got.contains(&format!("\"step\":{step}"))).collect();
-    assert_eq!(steps, [true; 3], "{got:?}");
+        [1, 3, 2].iter().zip(&body).map(|(step, got)| got.contains(&format!("\"step\":{step}"))).collect();
+    assert_eq!(steps, [true; 3], "{body:?}");
 }

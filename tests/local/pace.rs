@@ -8,10 +8,10 @@ use relay_testkit::{eventually_within, webhook};
 use serde_json::{Value, json};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_webhooks_are_stored_as_fast_as_they_come_and_reach_clay_at_its_pace() {
+async fn thousand_webhooks_are_stored_and_reach_clay_at_its_rate() {
     let relay = Relay::start(&[("RUST_LOG", "warn")]).await;
     let client = relay::destination::http_client::build().unwrap();
-    let began = Instant::now();
+    let started_at = Instant::now();
     let posts: Vec<_> = (0..1000)
         .map(|number| {
             let (url, client) = (format!("{}/webhooks/loops", relay.base()), client.clone());
@@ -19,14 +19,14 @@ async fn a_thousand_webhooks_are_stored_as_fast_as_they_come_and_reach_clay_at_i
                 let body = webhook::contact_created(&format!("n{number}@example.com"));
                 let headers = webhook::headers(&format!("msg_{number}"), webhook::now(), &body);
                 let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-                try_send_with(&client, "POST", &url, &headers, body).await.map(|answer| answer.status)
+                try_send_with(&client, "POST", &url, &headers, body).await.map(|response| response.status)
             })
         })
         .collect();
     for post in posts {
         assert_eq!(post.await.unwrap(), Some(200));
     }
-    println!("1,000 webhooks were stored in {:?}", began.elapsed());
+    println!("1,000 webhooks were stored in {:?}", started_at.elapsed());
 
     let clay = relay.simulator_url("Clay");
     let rows = eventually_within(Duration::from_secs(240), "a thousand rows at Clay", async || {
@@ -35,18 +35,18 @@ async fn a_thousand_webhooks_are_stored_as_fast_as_they_come_and_reach_clay_at_i
         rows.as_array().filter(|rows| rows.len() >= 1000).cloned()
     })
     .await;
-    println!("they reached Clay in {:?}", began.elapsed());
+    println!("they reached Clay in {:?}", started_at.elapsed());
     assert_eq!(rows.len(), 1000);
     assert!(!relay.log().contains("\"status\":429"), "Clay answered 429: {}", relay.log());
     // Over any two seconds, so that a row that was under way for long does not count for two.
-    let at: Vec<f64> = rows.iter().map(received_at).collect();
-    for (place, start) in at.iter().enumerate() {
-        let within = at.iter().skip(place).take_while(|at| **at < start + 2.0).count();
-        assert!(within <= 20, "{within} rows within two seconds");
+    let arrival_times: Vec<f64> = rows.iter().map(seconds_of_day).collect();
+    for (index, start) in arrival_times.iter().enumerate() {
+        let count = arrival_times.iter().skip(index).take_while(|time| **time < start + 2.0).count();
+        assert!(count <= 20, "{count} rows within two seconds");
     }
 }
 
-fn received_at(row: &Value) -> f64 {
+fn seconds_of_day(row: &Value) -> f64 {
     let text = row["receivedAt"].as_str().unwrap();
     let (_, time) = text.trim_end_matches('Z').split_once('T').unwrap();
     let mut parts = time.split(':').map(|part| part.parse::<f64>().unwrap());
@@ -56,7 +56,7 @@ fn received_at(row: &Value) -> f64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_burst_of_rows_is_answered_200_or_202_and_all_of_it_reaches_loops_without_a_429() {
+async fn burst_of_rows_reaches_loops_without_a_429() {
     let relay = Relay::start(&[]).await;
     let client = relay::destination::http_client::build().unwrap();
     let posts: Vec<_> = (0..60)
@@ -66,7 +66,7 @@ async fn a_burst_of_rows_is_answered_200_or_202_and_all_of_it_reaches_loops_with
                 let authorization = format!("Bearer {RELAY_TOKEN}");
                 let row = json!({"email": format!("n{number}@example.com")}).to_string();
                 let headers = [("authorization", authorization.as_str())];
-                try_send_with(&client, "PUT", &url, &headers, row.into_bytes()).await.map(|answer| answer.status)
+                try_send_with(&client, "PUT", &url, &headers, row.into_bytes()).await.map(|response| response.status)
             })
         })
         .collect();

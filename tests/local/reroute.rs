@@ -14,32 +14,33 @@ use relay_testkit::relay_process::{DataFolder, Relay};
 use relay_testkit::{eventually, webhook};
 
 #[tokio::test]
-async fn an_event_that_found_no_route_reaches_the_route_that_there_is_when_it_is_sent_again() {
+async fn redriven_unrouted_event_reaches_the_new_route() {
     let (folder, clay) = (DataFolder::new(), MockDestination::start(Reply::status(200)).await);
     let body = webhook::contact_created("ada@example.com");
-    let letter = Delivery {
+    let dead_letter = Delivery {
         id: DeliveryId::for_webhook("", "msg_1"),
         contact: ContactKey::from_email("ada@example.com"),
         received_at: SystemClock.now(),
         kind: DeliveryKind::ClayRow { route: String::new(), webhook_id: "msg_1".to_owned() },
         body: Bytes::from(body.clone()),
     };
-    let ambient: Arc<dyn Clock> = Arc::new(SystemClock);
-    let store = SqliteStore::new(store::open(folder.path(), SystemClock.now()).unwrap(), ambient);
-    store.dead_letter(&letter, Reason::without_status(ReasonCode::NoRoute)).await.unwrap();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let store = SqliteStore::new(store::open(folder.path(), SystemClock.now()).unwrap(), clock);
+    store.dead_letter(&dead_letter, Reason::without_status(ReasonCode::NoRoute)).await.unwrap();
     drop(store);
-    let mut beside = store::open_existing(folder.path()).unwrap().unwrap();
-    let mut revive = || store::redrive(&mut beside, letter.id.as_str(), false, SystemClock.now()).unwrap();
-    assert_eq!([revive(), revive()], [RedriveOutcome::Waits, RedriveOutcome::Gone]);
-    drop(beside);
+    let mut operator_connection = store::open_existing(folder.path()).unwrap().unwrap();
+    let mut redrive =
+        || store::redrive(&mut operator_connection, dead_letter.id.as_str(), false, SystemClock.now()).unwrap();
+    assert_eq!([redrive(), redrive()], [RedriveOutcome::Requeued, RedriveOutcome::NotFound]);
+    drop(operator_connection);
 
     let relay = Relay::start_in(folder, &[("CLAY_WEBHOOK_URL", &clay.url("/hook"))]).await;
     let delivered = eventually("both delivered", async || {
         let all = relay.deliveries().await;
-        (all.len() == 2 && all.iter().all(|one| one["state"] == "delivered")).then_some(all)
+        (all.len() == 2 && all.iter().all(|delivery| delivery["state"] == "delivered")).then_some(all)
     })
     .await;
-    assert_eq!(clay.received().iter().map(|got| got.body.clone()).collect::<Vec<_>>(), [body]);
+    assert_eq!(clay.received().iter().map(|request| request.body.clone()).collect::<Vec<_>>(), [body]);
     assert_ne!(delivered[0]["id"], delivered[1]["id"]);
     // The same webhook, should Loops send it once more, is known.
     webhook::post(relay.base(), "msg_1", &webhook::contact_created("ada@example.com")).await;

@@ -6,24 +6,24 @@ use std::process::Output;
 use relay_testkit::EVENTUALLY_TIMEOUT;
 use relay_testkit::relay_process::{DataFolder, Relay, command, settings};
 
-async fn start(given: &[(&str, &str)]) -> Output {
-    let output = tokio::time::timeout(EVENTUALLY_TIMEOUT, command(&settings(given)).output()).await;
+async fn start_expecting_failure(overrides: &[(&str, &str)]) -> Output {
+    let output = tokio::time::timeout(EVENTUALLY_TIMEOUT, command(&settings(overrides)).output()).await;
     output.expect("the relay started, and should not have").unwrap()
 }
 
-fn complaint(output: &Output) -> String {
+fn error_message(output: &Output) -> String {
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     assert!(output.stdout.is_empty(), "{output:?}");
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-fn in_folder(folder: &Path) -> [(&'static str, &str); 1] {
+fn data_folder_setting(folder: &Path) -> [(&'static str, &str); 1] {
     [("RELAY_DATA", folder.to_str().unwrap())]
 }
 
 #[tokio::test]
-async fn every_wrong_setting_is_listed_with_its_form_and_an_example() {
-    let output = start(&[
+async fn invalid_settings_are_listed_with_format_and_example() {
+    let output = start_expecting_failure(&[
         ("RELAY_LISTEN", "everywhere"),
         ("LOOPS_RATE_PER_SECOND", "fast"),
         ("CLAY_PAYLOAD", "xml"),
@@ -31,52 +31,49 @@ async fn every_wrong_setting_is_listed_with_its_form_and_an_example() {
         ("CLAY_WEBHOOK_URL", "http://api.clay.com/v3/sources/webhook/x"),
     ])
     .await;
-    let complaint = complaint(&output);
+    let message = error_message(&output);
     for name in ["RELAY_LISTEN", "LOOPS_RATE_PER_SECOND", "CLAY_PAYLOAD", "RELAYED_EVENTS", "CLAY_WEBHOOK_URL"] {
-        let line = complaint.lines().find(|line| line.trim_start().starts_with(name)).unwrap_or_default();
-        assert!(line.contains("must be") && line.contains(&format!("for example {name}=")), "{name}: {complaint}");
+        let line = message.lines().find(|line| line.trim_start().starts_with(name)).unwrap_or_default();
+        assert!(line.contains("must be") && line.contains(&format!("for example {name}=")), "{name}: {message}");
     }
+    assert!(!message.contains("everywhere") && !message.contains("api.clay.com/v3/sources/webhook/x "), "{message}");
+}
+
+#[tokio::test]
+async fn port_in_use_is_reported() {
+    let occupied = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (folder, address) = (DataFolder::new(), occupied.local_addr().unwrap().to_string());
+    let output = start_expecting_failure(&[data_folder_setting(folder.path())[0], ("RELAY_LISTEN", &address)]).await;
+    let message = error_message(&output);
     assert!(
-        !complaint.contains("everywhere") && !complaint.contains("api.clay.com/v3/sources/webhook/x "),
-        "{complaint}"
+        message.contains(&address) && message.contains("RELAY_LISTEN") && message.lines().count() == 1,
+        "{message}"
     );
 }
 
 #[tokio::test]
-async fn a_port_in_use_is_told() {
-    let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (folder, address) = (DataFolder::new(), taken.local_addr().unwrap().to_string());
-    let output = start(&[in_folder(folder.path())[0], ("RELAY_LISTEN", &address)]).await;
-    let complaint = complaint(&output);
-    assert!(
-        complaint.contains(&address) && complaint.contains("RELAY_LISTEN") && complaint.lines().count() == 1,
-        "{complaint}"
-    );
-}
-
-#[tokio::test]
-async fn a_data_folder_that_cannot_be_written_is_told() {
+async fn unwritable_data_folder_is_reported() {
     let folder = DataFolder::new();
     let file = folder.path().join("file");
     std::fs::write(&file, "mine").unwrap();
     for path in [file.clone(), file.join("below"), "/proc/relay".into()] {
-        let complaint = complaint(&start(&in_folder(&path)).await);
-        assert!(complaint.contains(path.to_str().unwrap()) && complaint.contains("RELAY_DATA"), "{complaint}");
-        assert_eq!(complaint.lines().count(), 1, "{complaint}");
+        let message = error_message(&start_expecting_failure(&data_folder_setting(&path)).await);
+        assert!(message.contains(path.to_str().unwrap()) && message.contains("RELAY_DATA"), "{message}");
+        assert_eq!(message.lines().count(), 1, "{message}");
     }
     assert_eq!(std::fs::read(file).unwrap(), b"mine");
 }
 
 #[tokio::test]
-async fn a_second_relay_on_the_same_folder_is_told() {
+async fn second_relay_on_the_same_folder_is_rejected() {
     let relay = Relay::start(&[]).await;
-    let complaint = complaint(&start(&in_folder(relay.folder())).await);
-    assert!(complaint.contains("in use by another relay-local"), "{complaint}");
+    let message = error_message(&start_expecting_failure(&data_folder_setting(relay.folder())).await);
+    assert!(message.contains("in use by another relay-local"), "{message}");
 }
 
 /// A store that a relay has made and left, all of it in the one file: what is still in the log beside it would mend what
 /// these tests break.
-async fn left_store() -> DataFolder {
+async fn stopped_store() -> DataFolder {
     let folder = Relay::start(&[]).await.stop().await.0;
     let connection = rusqlite::Connection::open(folder.path().join("relay.db")).unwrap();
     connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
@@ -85,44 +82,44 @@ async fn left_store() -> DataFolder {
     folder
 }
 
-async fn refused_store(folder: &DataFolder) -> String {
+async fn start_on_rejected_store(folder: &DataFolder) -> String {
     let store = folder.path().join("relay.db");
     let before = std::fs::read(&store).unwrap();
-    let complaint = complaint(&start(&in_folder(folder.path())).await);
+    let message = error_message(&start_expecting_failure(&data_folder_setting(folder.path())).await);
     assert_eq!(std::fs::read(&store).unwrap(), before, "the file was changed");
-    assert!(complaint.contains("relay.db") && complaint.lines().count() == 1, "{complaint}");
-    complaint
+    assert!(message.contains("relay.db") && message.lines().count() == 1, "{message}");
+    message
 }
 
 #[tokio::test]
-async fn a_damaged_store_is_told_and_left_as_it_is() {
-    let folder = left_store().await;
+async fn damaged_store_is_reported_and_unchanged() {
+    let folder = stopped_store().await;
     std::fs::write(folder.path().join("relay.db"), b"this is not a database, whatever its name says").unwrap();
-    assert!(refused_store(&folder).await.contains("is damaged"));
+    assert!(start_on_rejected_store(&folder).await.contains("is damaged"));
 }
 
 #[tokio::test]
-async fn a_store_with_broken_pages_is_told_and_left_as_it_is() {
-    let folder = left_store().await;
+async fn store_with_broken_pages_is_reported_and_unchanged() {
+    let folder = stopped_store().await;
     let store = folder.path().join("relay.db");
     let mut bytes = std::fs::read(&store).unwrap();
     let middle = 4096..bytes.len();
     bytes[middle].fill(0xAB);
     std::fs::write(&store, bytes).unwrap();
-    assert!(refused_store(&folder).await.contains("is damaged"));
+    assert!(start_on_rejected_store(&folder).await.contains("is damaged"));
 }
 
 #[tokio::test]
-async fn a_store_that_was_cut_off_is_told_and_left_as_it_is() {
-    let folder = left_store().await;
+async fn truncated_store_is_reported_and_unchanged() {
+    let folder = stopped_store().await;
     let store = folder.path().join("relay.db");
     let bytes = std::fs::read(&store).unwrap();
     std::fs::write(&store, &bytes[..2000]).unwrap();
-    assert!(refused_store(&folder).await.contains("is damaged"));
+    assert!(start_on_rejected_store(&folder).await.contains("is damaged"));
 }
 
 #[tokio::test]
-async fn the_store_is_for_its_owner_alone() {
+async fn store_files_are_readable_only_by_owner() {
     use std::os::unix::fs::PermissionsExt as _;
     let relay = Relay::start(&[]).await;
     for file in ["relay.db", "relay.db-wal", "lock"] {
@@ -132,7 +129,7 @@ async fn the_store_is_for_its_owner_alone() {
 }
 
 #[tokio::test]
-async fn what_is_set_but_empty_is_shown_as_closed() {
+async fn empty_settings_are_reported_at_start() {
     let relay = Relay::start(&[("RELAY_TOKEN", ""), ("LOOPS_API_KEY", "REPLACE-me")]).await;
     for part in ["RELAY_TOKEN is empty, so nobody gets in", "LOOPS_API_KEY is empty, so nothing is sent there"] {
         assert!(relay.banner().contains(part), "{}", relay.banner());
@@ -140,34 +137,34 @@ async fn what_is_set_but_empty_is_shown_as_closed() {
 }
 
 #[tokio::test]
-async fn a_store_of_a_newer_relay_is_told_and_left_as_it_is() {
-    let folder = left_store().await;
+async fn store_of_newer_version_is_reported_and_unchanged() {
+    let folder = stopped_store().await;
     rusqlite::Connection::open(folder.path().join("relay.db"))
         .unwrap()
         .pragma_update(None, "user_version", 999)
         .unwrap();
-    assert!(refused_store(&folder).await.contains("written by a newer relay"));
+    assert!(start_on_rejected_store(&folder).await.contains("written by a newer relay"));
 }
 
 #[tokio::test]
-async fn another_programs_database_is_told_and_left_as_it_is() {
+async fn foreign_database_is_reported_and_unchanged() {
     let folder = DataFolder::new();
     let connection = rusqlite::Connection::open(folder.path().join("relay.db")).unwrap();
     connection.execute_batch("CREATE TABLE theirs (x); INSERT INTO theirs VALUES (1);").unwrap();
     drop(connection);
-    assert!(refused_store(&folder).await.contains("another program"));
+    assert!(start_on_rejected_store(&folder).await.contains("another program"));
 }
 
 #[tokio::test]
-async fn what_is_not_set_is_generated_and_kept_and_not_printed_into_a_pipe() {
+async fn generated_secrets_persist_and_are_not_printed_to_a_pipe() {
     let folder = DataFolder::new();
     let keys =
         || ["relay-token", "signing-secret"].map(|file| std::fs::read_to_string(folder.path().join(file)).unwrap());
-    let mut first = settings(&in_folder(folder.path()));
-    first.remove("RELAY_TOKEN");
-    first.remove("LOOPS_SIGNING_SECRET");
+    let mut unset_settings = settings(&data_folder_setting(folder.path()));
+    unset_settings.remove("RELAY_TOKEN");
+    unset_settings.remove("LOOPS_SIGNING_SECRET");
     let banner = async || {
-        let mut child = command(&first).stdout(std::process::Stdio::piped()).spawn().unwrap();
+        let mut child = command(&unset_settings).stdout(std::process::Stdio::piped()).spawn().unwrap();
         let mut lines = tokio::io::AsyncBufReadExt::lines(tokio::io::BufReader::new(child.stdout.take().unwrap()));
         let mut text = String::new();
         while let Ok(Some(line)) = lines.next_line().await {
@@ -180,16 +177,16 @@ async fn what_is_not_set_is_generated_and_kept_and_not_printed_into_a_pipe() {
         text
     };
     let text = banner().await;
-    let kept = keys();
-    assert!(kept[0].starts_with("relay_") && kept[1].starts_with("whsec_"));
+    let generated = keys();
+    assert!(generated[0].starts_with("relay_") && generated[1].starts_with("whsec_"));
     assert!(text.contains("setup --local --list --show-token"), "{text}");
-    assert!(kept.iter().all(|key| !text.contains(key.trim())), "{text}");
+    assert!(generated.iter().all(|key| !text.contains(key.trim())), "{text}");
     banner().await;
-    assert_eq!(keys(), kept);
+    assert_eq!(keys(), generated);
 }
 
 #[tokio::test]
-async fn the_start_shows_the_urls_and_which_sides_are_simulated() {
+async fn start_prints_urls_and_simulated_sides() {
     let relay = Relay::start(&[("CLAY_WEBHOOK_URL", "https://api.clay.com/v3/sources/webhook/x")]).await;
     let banner = relay.banner();
     for path in ["/webhooks/loops", "/api/v1/contacts/update", "/api/v1/events/send"] {
@@ -203,7 +200,7 @@ async fn the_start_shows_the_urls_and_which_sides_are_simulated() {
 }
 
 #[tokio::test]
-async fn help_and_settings_are_told_by_the_program() {
+async fn help_lists_commands_and_settings() {
     let output = command(&settings(&[])).arg("--help").output().await.unwrap();
     let help = String::from_utf8(output.stdout).unwrap();
     for name in
@@ -214,7 +211,7 @@ async fn help_and_settings_are_told_by_the_program() {
 }
 
 #[tokio::test]
-async fn a_level_of_the_log_that_is_none_is_told_and_prevents_no_start() {
+async fn invalid_log_level_is_reported_and_start_continues() {
     let relay = Relay::start(&[("RUST_LOG", "very-loud")]).await;
     let log = relay.log();
     assert!(log.contains("RUST_LOG is not a level") && !log.contains("very-loud"), "{log}");

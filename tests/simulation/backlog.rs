@@ -8,122 +8,122 @@ use relay_testkit::simulation::end::DestinationState;
 use relay_testkit::simulation::local::LocalUnderTest;
 use relay_testkit::simulation::{RelayUnderTest, SimulatedClock};
 
-use crate::{Way, alone, held, resident, runtime, until};
+use crate::{Direction, heap_bytes, lock_exclusively, paused_runtime, resident_bytes, wait_until};
 
 /// What the settings' rate is where they name none.
-const RATE: f64 = 8.0;
+const RATE_PER_SECOND: f64 = 8.0;
 
 /// The most memory that the process had while it drained a backlog, in bytes: what it held without what its store holds, and
 /// what was resident.
 #[derive(Debug, Default)]
-struct Memory {
-    held: usize,
-    resident: usize,
+struct PeakMemory {
+    heap_bytes: usize,
+    resident_bytes: usize,
 }
 
 /// Stores so many events at once, and drains them.
-fn drain<F: RelayUnderTest>(way: Way, events: usize) -> Memory {
-    drain_late::<F>(way, events, Duration::ZERO)
+fn drain<F: RelayUnderTest>(direction: Direction, events: usize) -> PeakMemory {
+    drain_with_latency::<F>(direction, events, Duration::ZERO)
 }
 
 /// The same, where the end takes so long over each answer.
-fn drain_late<F: RelayUnderTest>(way: Way, events: usize, takes: Duration) -> Memory {
-    let (kept, runtime) = (F::empty_state(Some(held)), runtime());
+fn drain_with_latency<F: RelayUnderTest>(direction: Direction, events: usize, latency: Duration) -> PeakMemory {
+    let (state, runtime) = (F::empty_state(Some(heap_bytes)), paused_runtime());
     let (loops, clay) = (DestinationState::new(events, 1), DestinationState::new(events, 2));
-    let end = way.end(&loops, &clay);
-    end.lock().unwrap().set_response_delay(takes);
-    let before = held();
-    let (began, most) = runtime.block_on(async {
-        let world = Arc::new(SimulatedClock::starting_at(Duration::ZERO, 3));
-        let relay = F::start(&kept, &world, &loops, &clay);
-        let began = world.elapsed();
+    let destination = direction.destination(&loops, &clay);
+    destination.lock().unwrap().set_response_delay(latency);
+    let before = heap_bytes();
+    let (started_at, peak) = runtime.block_on(async {
+        let clock = Arc::new(SimulatedClock::starting_at(Duration::ZERO, 3));
+        let relay = F::start(&state, &clock, &loops, &clay);
+        let started_at = clock.elapsed();
         for number in 0..events {
-            way.store(&relay, number).await;
+            direction.store_delivery(&relay, number).await;
         }
-        let mut most = Memory::default();
-        until(|| {
-            most.held = most.held.max(held().saturating_sub(before + F::store_heap_bytes(&kept)));
-            most.resident = most.resident.max(resident());
-            end.lock().unwrap().distinct_rows() == events
+        let mut peak = PeakMemory::default();
+        wait_until(|| {
+            peak.heap_bytes = peak.heap_bytes.max(heap_bytes().saturating_sub(before + F::store_heap_bytes(&state)));
+            peak.resident_bytes = peak.resident_bytes.max(resident_bytes());
+            destination.lock().unwrap().distinct_rows() == events
         })
         .await;
         relay.stop().await;
-        (began, most)
+        (started_at, peak)
     });
-    let end: &Mutex<DestinationState> = &end;
-    let end = end.lock().unwrap();
-    assert_eq!(end.throttled, 0, "the end had to refuse something");
-    assert!(end.duplicated().is_empty(), "something came twice: {:?}", end.duplicated());
-    let took = (end.last_accepted_at - began).as_secs_f64();
-    let pace = f64::from(u32::try_from(events).unwrap()) / took / RATE;
-    println!("{}: {events} events {way:?}: {:.2} % of the pace, {most:?}", F::NAME, pace * 100.0);
-    assert!(pace >= 0.98, "{pace} of the pace");
-    most
+    let destination: &Mutex<DestinationState> = &destination;
+    let destination = destination.lock().unwrap();
+    assert_eq!(destination.throttled, 0, "the end had to refuse something");
+    assert!(destination.duplicated().is_empty(), "something came twice: {:?}", destination.duplicated());
+    let elapsed = (destination.last_accepted_at - started_at).as_secs_f64();
+    let rate_ratio = f64::from(u32::try_from(events).unwrap()) / elapsed / RATE_PER_SECOND;
+    println!("{}: {events} events {direction:?}: {:.2} % of the pace, {peak:?}", F::NAME, rate_ratio * 100.0);
+    assert!(rate_ratio >= 0.98, "{rate_ratio} of the pace");
+    peak
 }
 
 /// Drains a small backlog and one five times as large; `store_apart` where the store is not in the process's memory.
-fn drain_both<F: RelayUnderTest>(way: Way, events: usize, store_apart: bool) {
-    let (small, large) = (drain::<F>(way, events / 5), drain::<F>(way, events));
-    let grown = large.held.saturating_sub(small.held);
+fn drain_both<F: RelayUnderTest>(direction: Direction, events: usize, has_separate_store: bool) {
+    let (small, large) = (drain::<F>(direction, events / 5), drain::<F>(direction, events));
+    let growth = large.heap_bytes.saturating_sub(small.heap_bytes);
     // A hundred are under way at the most, more or less; 1,200 events more that were kept would be 600,000 bytes.
-    assert!(grown < 200_000, "{grown} bytes more are held for {events} events than for a fifth of them");
-    if store_apart {
+    assert!(growth < 200_000, "{growth} bytes more are held for {events} events than for a fifth of them");
+    if has_separate_store {
         // Pages come and go in bulk, and a backlog of 50,000 is 50 MB of rows.
-        let grown = large.resident.saturating_sub(small.resident);
-        assert!(grown < 8_000_000, "{grown} bytes more are resident for {events} events than for a fifth of them");
+        let growth = large.resident_bytes.saturating_sub(small.resident_bytes);
+        assert!(growth < 8_000_000, "{growth} bytes more are resident for {events} events than for a fifth of them");
     }
 }
 
 #[test]
-fn a_backlog_of_events_reaches_clay_at_the_pace_with_no_429_and_no_more_memory() {
-    let _alone = alone();
-    drain_both::<LocalUnderTest>(Way::ToClay, 5_000, true);
+fn clay_backlog_drains_at_rate_limit_in_constant_memory() {
+    let _exclusive = lock_exclusively();
+    drain_both::<LocalUnderTest>(Direction::ToClay, 5_000, true);
 }
 
 #[test]
-fn a_backlog_of_events_reaches_loops_at_the_pace_with_no_429_and_no_more_memory() {
-    let _alone = alone();
-    drain_both::<LocalUnderTest>(Way::ToLoops, 5_000, true);
+fn loops_backlog_drains_at_rate_limit_in_constant_memory() {
+    let _exclusive = lock_exclusively();
+    drain_both::<LocalUnderTest>(Direction::ToLoops, 5_000, true);
 }
 
 #[test]
-fn on_aws_a_backlog_of_events_reaches_clay_at_the_pace_with_no_429_and_no_more_memory() {
-    let _alone = alone();
-    drain_both::<AwsUnderTest>(Way::ToClay, 1_500, false);
+fn aws_clay_backlog_drains_at_rate_limit_in_constant_memory() {
+    let _exclusive = lock_exclusively();
+    drain_both::<AwsUnderTest>(Direction::ToClay, 1_500, false);
 }
 
 #[test]
-fn on_aws_a_backlog_of_events_reaches_loops_at_the_pace_with_no_429_and_no_more_memory() {
-    let _alone = alone();
-    drain_both::<AwsUnderTest>(Way::ToLoops, 1_500, false);
+fn aws_loops_backlog_drains_at_rate_limit_in_constant_memory() {
+    let _exclusive = lock_exclusively();
+    drain_both::<AwsUnderTest>(Direction::ToLoops, 1_500, false);
 }
 
 #[test]
-fn on_aws_a_backlog_is_drained_at_the_pace_also_where_an_end_takes_half_a_second_to_answer() {
-    let _alone = alone();
-    for way in [Way::ToClay, Way::ToLoops] {
-        drain_late::<AwsUnderTest>(way, 1_500, Duration::from_millis(500));
+fn aws_backlog_drains_at_rate_limit_with_slow_destination() {
+    let _exclusive = lock_exclusively();
+    for direction in [Direction::ToClay, Direction::ToLoops] {
+        drain_with_latency::<AwsUnderTest>(direction, 1_500, Duration::from_millis(500));
     }
 }
 
 #[test]
 #[ignore = "it takes minutes: `make soak`"]
-fn fifty_thousand_events_reach_either_end_at_the_pace_with_no_429_and_no_more_memory() {
-    let _alone = alone();
-    drain_both::<LocalUnderTest>(Way::ToClay, 50_000, true);
-    drain_both::<LocalUnderTest>(Way::ToLoops, 50_000, true);
+fn backlog_of_50k_drains_at_rate_limit_in_constant_memory() {
+    let _exclusive = lock_exclusively();
+    drain_both::<LocalUnderTest>(Direction::ToClay, 50_000, true);
+    drain_both::<LocalUnderTest>(Direction::ToLoops, 50_000, true);
 }
 
 #[test]
 #[ignore = "it takes minutes: `make soak`"]
-fn on_aws_fifty_thousand_events_reach_clay_at_the_pace_with_no_429_and_no_more_memory() {
-    let _alone = alone();
-    drain_both::<AwsUnderTest>(Way::ToClay, 50_000, false);
+fn aws_clay_backlog_of_50k_drains_in_constant_memory() {
+    let _exclusive = lock_exclusively();
+    drain_both::<AwsUnderTest>(Direction::ToClay, 50_000, false);
 }
 
 #[test]
 #[ignore = "it takes minutes: `make soak`"]
-fn on_aws_fifty_thousand_events_reach_loops_at_the_pace_with_no_429_and_no_more_memory() {
-    let _alone = alone();
-    drain_both::<AwsUnderTest>(Way::ToLoops, 50_000, false);
+fn aws_loops_backlog_of_50k_drains_in_constant_memory() {
+    let _exclusive = lock_exclusively();
+    drain_both::<AwsUnderTest>(Direction::ToLoops, 50_000, false);
 }

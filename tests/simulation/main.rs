@@ -18,22 +18,22 @@ use tokio::runtime::{Builder, Runtime};
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 /// Tests of this program run one after another, so that what is counted is theirs.
-static ALONE: Mutex<()> = Mutex::new(());
+static TEST_LOCK: Mutex<()> = Mutex::new(());
 
-fn alone() -> MutexGuard<'static, ()> {
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock_exclusively() -> MutexGuard<'static, ()> {
+    TEST_LOCK.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Which way deliveries go.
 #[derive(Debug, Clone, Copy)]
-enum Way {
+enum Direction {
     ToClay,
     ToLoops,
 }
 
-impl Way {
+impl Direction {
     /// Where they go to.
-    fn end(
+    fn destination(
         self,
         loops: &Arc<Mutex<DestinationState>>,
         clay: &Arc<Mutex<DestinationState>>,
@@ -45,7 +45,7 @@ impl Way {
     }
 
     /// Has one stored.
-    async fn store<F: RelayUnderTest>(self, relay: &F, number: usize) {
+    async fn store_delivery<F: RelayUnderTest>(self, relay: &F, number: usize) {
         match self {
             Self::ToClay => assert_eq!(send_webhook(relay, number).await, 200),
             Self::ToLoops => assert_eq!(send_event(relay, number, "respond-async").await, 202),
@@ -54,26 +54,26 @@ impl Way {
 }
 
 /// What the process holds, in bytes.
-fn held() -> usize {
+fn heap_bytes() -> usize {
     let stats = ALLOCATOR.stats();
     stats.bytes_allocated.saturating_sub(stats.bytes_deallocated)
 }
 
 /// What the process has in memory, in bytes: the store's own memory is in it as well.
-fn resident() -> usize {
+fn resident_bytes() -> usize {
     let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
     let pages: usize = pages.split_whitespace().nth(1).and_then(|pages| pages.parse().ok()).unwrap();
     pages * 4096
 }
 
 /// A clock that stands until everybody waits.
-fn runtime() -> Runtime {
+fn paused_runtime() -> Runtime {
     Builder::new_current_thread().enable_time().start_paused(true).build().unwrap()
 }
 
 /// Waits until `come` says so.
-async fn until(mut come: impl FnMut() -> bool) {
-    while !come() {
+async fn wait_until(mut condition: impl FnMut() -> bool) {
+    while !condition() {
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }

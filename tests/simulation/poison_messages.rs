@@ -8,76 +8,78 @@ use relay_testkit::simulation::end::DestinationState;
 use relay_testkit::simulation::local::LocalUnderTest;
 use relay_testkit::simulation::{RelayUnderTest, SimulatedClock};
 
-use crate::{Way, alone, runtime, until};
+use crate::{Direction, lock_exclusively, paused_runtime, wait_until};
 
-const POISON: usize = 20;
-const GOOD: usize = 100;
+const POISON_ROWS: usize = 20;
+const GOOD_ROWS: usize = 100;
 
 /// Twenty rows come that always fail, and after them a hundred good ones, one in so long a time; the longest that a good one
 /// is under way.
-fn longest_wait<F: RelayUnderTest>(way: Way, every: Duration, seed: u64) -> Duration {
-    const ROWS: usize = POISON + GOOD;
-    let (kept, runtime) = (F::empty_state(None), runtime());
+fn longest_wait<F: RelayUnderTest>(direction: Direction, interval: Duration, seed: u64) -> Duration {
+    const ROWS: usize = POISON_ROWS + GOOD_ROWS;
+    let (state, runtime) = (F::empty_state(None), paused_runtime());
     let (loops, clay) = (DestinationState::new(ROWS, seed + 1), DestinationState::new(ROWS, seed + 2));
-    let end = way.end(&loops, &clay);
-    end.lock().unwrap().fail_first(POISON);
+    let destination = direction.destination(&loops, &clay);
+    destination.lock().unwrap().fail_first(POISON_ROWS);
     let sent_at = runtime.block_on(async {
-        let world = Arc::new(SimulatedClock::starting_at(Duration::ZERO, seed));
-        let relay = F::start(&kept, &world, &loops, &clay);
+        let clock = Arc::new(SimulatedClock::starting_at(Duration::ZERO, seed));
+        let relay = F::start(&state, &clock, &loops, &clay);
         let mut sent_at = Vec::new();
         for number in 0..ROWS {
-            if number >= POISON {
-                tokio::time::sleep(every).await;
+            if number >= POISON_ROWS {
+                tokio::time::sleep(interval).await;
             }
-            sent_at.push(world.elapsed());
-            way.store(&relay, number).await;
+            sent_at.push(clock.elapsed());
+            direction.store_delivery(&relay, number).await;
         }
-        until(|| end.lock().unwrap().distinct_rows() == GOOD).await;
+        wait_until(|| destination.lock().unwrap().distinct_rows() == GOOD_ROWS).await;
         relay.stop().await;
         sent_at
     });
-    let end = end.lock().unwrap();
-    let waits = (POISON..ROWS).map(|number| end.accepted_at(number).unwrap() - sent_at[number]);
+    let destination = destination.lock().unwrap();
+    let waits = (POISON_ROWS..ROWS).map(|number| destination.accepted_at(number).unwrap() - sent_at[number]);
     let longest = waits.max().unwrap();
-    println!("{} {way:?}: one good row in {every:?}: the longest wait is {longest:.1?}", F::NAME);
-    assert!((POISON..ROWS).all(|number| end.accepted_at(number).is_some()) && end.poison_failures > 0);
+    println!("{} {direction:?}: one good row in {interval:?}: the longest wait is {longest:.1?}", F::NAME);
+    assert!(
+        (POISON_ROWS..ROWS).all(|number| destination.accepted_at(number).is_some()) && destination.poison_failures > 0
+    );
     longest
 }
 
 /// A hundred good rows behind twenty that always fail. Each of these is asked for once while the end counts as down, which is
 /// 200 s; what is hidden on AWS comes later, and is shown when one gets through.
-fn at_once<F: RelayUnderTest>(way: Way) {
-    let longest = longest_wait::<F>(way, Duration::ZERO, 1);
+fn assert_good_rows_wait_briefly<F: RelayUnderTest>(direction: Direction) {
+    let longest = longest_wait::<F>(direction, Duration::ZERO, 1);
     assert!(longest <= Duration::from_secs(15 * 60), "a good row waited {longest:?}");
 }
 
 #[test]
-fn good_rows_behind_twenty_that_always_fail_are_soon_at_clay() {
-    let _alone = alone();
-    at_once::<LocalUnderTest>(Way::ToClay);
+fn good_rows_behind_poison_rows_reach_clay_soon() {
+    let _exclusive = lock_exclusively();
+    assert_good_rows_wait_briefly::<LocalUnderTest>(Direction::ToClay);
 }
 
 #[test]
-fn good_rows_behind_twenty_that_always_fail_are_soon_at_loops() {
-    let _alone = alone();
-    at_once::<LocalUnderTest>(Way::ToLoops);
+fn good_rows_behind_poison_rows_reach_loops_soon() {
+    let _exclusive = lock_exclusively();
+    assert_good_rows_wait_briefly::<LocalUnderTest>(Direction::ToLoops);
 }
 
 #[test]
-fn on_aws_good_rows_behind_twenty_that_always_fail_are_soon_at_clay() {
-    let _alone = alone();
-    at_once::<AwsUnderTest>(Way::ToClay);
+fn aws_good_rows_behind_poison_rows_reach_clay_soon() {
+    let _exclusive = lock_exclusively();
+    assert_good_rows_wait_briefly::<AwsUnderTest>(Direction::ToClay);
 }
 
 #[test]
-fn on_aws_good_rows_behind_twenty_that_always_fail_are_soon_at_loops() {
-    let _alone = alone();
-    at_once::<AwsUnderTest>(Way::ToLoops);
+fn aws_good_rows_behind_poison_rows_reach_loops_soon() {
+    let _exclusive = lock_exclusively();
+    assert_good_rows_wait_briefly::<AwsUnderTest>(Direction::ToLoops);
 }
 
 #[test]
-fn a_row_that_never_failed_is_the_one_that_shows_that_the_end_is_well() {
-    let _alone = alone();
-    let longest = longest_wait::<LocalUnderTest>(Way::ToClay, Duration::from_secs(36), 1);
+fn never_failed_row_is_used_as_the_breaker_probe() {
+    let _exclusive = lock_exclusively();
+    let longest = longest_wait::<LocalUnderTest>(Direction::ToClay, Duration::from_secs(36), 1);
     assert!(longest <= Duration::from_secs(120), "a good row waited {longest:?}");
 }

@@ -6,18 +6,18 @@ use relay_core::delivery::{Delivery, Reason, ReasonCode};
 use relay_testkit::store_harness::scripted_destination::Reply;
 use relay_testkit::store_harness::{DeadLetterSnapshot, StoreHarness as _};
 
-use super::{known, mail, row, seconds, store, take, update};
+use super::{accept_webhook, clay_row, contact_update, event_with_caller_key, new_store, seconds, snapshot_of};
 
 #[tokio::test]
-async fn a_dead_letter_says_why_when_and_after_how_many_attempts() {
-    let (mut store, end) = store().await;
-    let row = row(&store, "msg_1", "ada@example.com", "one");
-    end.enqueue_replies([Reply::Fail(503), Reply::Reject(422)]);
-    take(&store, &row).await;
-    store.work(&end).await;
+async fn dead_letter_has_reason_times_and_attempt_count() {
+    let (mut store, destination) = new_store().await;
+    let row = clay_row(&store, "msg_1", "ada@example.com", "one");
+    destination.enqueue_replies([Reply::Fail(503), Reply::Reject(422)]);
+    accept_webhook(&store, &row).await;
+    store.work(&destination).await;
     store.advance(seconds(900)).await;
-    store.work(&end).await;
-    let letter = DeadLetterSnapshot {
+    store.work(&destination).await;
+    let expected = DeadLetterSnapshot {
         id: row.id.as_str().to_owned(),
         reason: "clay_rejected".to_owned(),
         status: Some(422),
@@ -25,19 +25,19 @@ async fn a_dead_letter_says_why_when_and_after_how_many_attempts() {
         received_at: row.received_at,
         died_at: store.clock().now(),
     };
-    assert_eq!(store.dead_letters().await, [letter]);
-    let known = known(&store, &row).await;
-    assert_eq!((known.state.as_str(), known.reason), ("dead", Some(("clay_rejected".to_owned(), Some(422)))));
+    assert_eq!(store.dead_letters().await, [expected]);
+    let snapshot = snapshot_of(&store, &row).await;
+    assert_eq!((snapshot.state.as_str(), snapshot.reason), ("dead", Some(("clay_rejected".to_owned(), Some(422)))));
 }
 
 #[tokio::test]
-async fn what_dies_as_it_comes_is_kept_once_however_often_it_comes() {
-    let (store, _) = store().await;
-    let row = row(&store, "msg_1", "ada@example.com", "one");
+async fn repeated_rejected_delivery_is_dead_lettered_once() {
+    let (store, _) = new_store().await;
+    let row = clay_row(&store, "msg_1", "ada@example.com", "one");
     for _ in 0..2 {
         store.queue().dead_letter(&row, Reason::without_status(ReasonCode::NoRoute)).await.unwrap();
     }
-    let letter = DeadLetterSnapshot {
+    let expected = DeadLetterSnapshot {
         id: row.id.as_str().to_owned(),
         reason: "no_route".to_owned(),
         status: None,
@@ -45,85 +45,85 @@ async fn what_dies_as_it_comes_is_kept_once_however_often_it_comes() {
         received_at: row.received_at,
         died_at: store.clock().now(),
     };
-    assert_eq!(store.dead_letters().await, [letter]);
+    assert_eq!(store.dead_letters().await, [expected]);
 }
 
 #[tokio::test]
-async fn a_dead_letter_that_is_sent_again_and_dies_again_tells_of_all_its_attempts() {
-    let (mut store, end) = store().await;
-    let row = row(&store, "msg_1", "ada@example.com", "one");
-    end.set_default_reply(Reply::Reject(422));
-    take(&store, &row).await;
-    store.work(&end).await;
+async fn redriven_dead_letter_that_fails_counts_all_attempts() {
+    let (mut store, destination) = new_store().await;
+    let row = clay_row(&store, "msg_1", "ada@example.com", "one");
+    destination.set_default_reply(Reply::Reject(422));
+    accept_webhook(&store, &row).await;
+    store.work(&destination).await;
     store.advance(seconds(60)).await;
     store.redrive(&row.id).await;
-    store.work(&end).await;
-    let letters = store.dead_letters().await;
-    let told: Vec<_> = letters.iter().map(|letter| (letter.attempts, letter.died_at)).collect();
-    assert_eq!(told, [(2, store.clock().now())]);
-    assert_eq!(known(&store, &row).await.failures, [(("clay_rejected".to_owned(), Some(422)), 2)].into());
+    store.work(&destination).await;
+    let dead_letters = store.dead_letters().await;
+    let attempts: Vec<_> = dead_letters.iter().map(|dead_letter| (dead_letter.attempts, dead_letter.died_at)).collect();
+    assert_eq!(attempts, [(2, store.clock().now())]);
+    assert_eq!(snapshot_of(&store, &row).await.failures, [(("clay_rejected".to_owned(), Some(422)), 2)].into());
 }
 
 #[tokio::test]
-async fn a_dead_letter_that_is_sent_again_and_taken_is_done() {
-    let (mut store, end) = store().await;
-    let row = row(&store, "msg_1", "ada@example.com", "one");
-    end.enqueue_replies([Reply::Reject(422)]);
-    take(&store, &row).await;
-    store.work(&end).await;
+async fn redriven_dead_letter_that_is_delivered_is_removed() {
+    let (mut store, destination) = new_store().await;
+    let row = clay_row(&store, "msg_1", "ada@example.com", "one");
+    destination.enqueue_replies([Reply::Reject(422)]);
+    accept_webhook(&store, &row).await;
+    store.work(&destination).await;
     store.redrive(&row.id).await;
-    store.work(&end).await;
-    assert_eq!(known(&store, &row).await.state, "delivered");
+    store.work(&destination).await;
+    assert_eq!(snapshot_of(&store, &row).await.state, "delivered");
     assert!(store.dead_letters().await.is_empty());
 }
 
 /// Stores an event that its end refuses.
-async fn dead_mail(
+async fn store_dead_event(
     store: &mut crate::Store,
-    end: &relay_testkit::store_harness::scripted_destination::ScriptedDestination,
+    destination: &relay_testkit::store_harness::scripted_destination::ScriptedDestination,
 ) -> Delivery {
-    let event = mail(store, "pro", "Berlin");
+    let event = event_with_caller_key(store, "pro", "Berlin");
     assert_eq!(store.fast_path().admit(&event, DeliveryMode::Async).await.unwrap(), Admission::Queued);
-    end.enqueue_replies([Reply::Reject(422)]);
-    store.work(end).await;
+    destination.enqueue_replies([Reply::Reject(422)]);
+    store.work(destination).await;
     event
 }
 
-async fn reasons(store: &crate::Store) -> Vec<String> {
-    store.dead_letters().await.into_iter().map(|letter| letter.reason).collect()
+async fn dead_letter_reasons(store: &crate::Store) -> Vec<String> {
+    store.dead_letters().await.into_iter().map(|dead_letter| dead_letter.reason).collect()
 }
 
 #[tokio::test]
-async fn a_dead_event_that_is_run_again_is_a_dead_letter_until_that_has_come_to_something_else() {
-    let (mut store, end) = store().await;
-    let event = dead_mail(&mut store, &end).await;
+async fn rerun_dead_event_stays_dead_lettered_until_delivered() {
+    let (mut store, destination) = new_store().await;
+    let event = store_dead_event(&mut store, &destination).await;
     assert_eq!(store.fast_path().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
     store.fast_path().complete(&event, FastPathResult::Rejected).await.unwrap();
-    assert_eq!(reasons(&store).await, ["clay_rejected"], "refused again");
+    assert_eq!(dead_letter_reasons(&store).await, ["clay_rejected"], "refused again");
     assert_eq!(store.fast_path().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
     // Its caller is gone.
     drop(store.fast_path().guard(&event));
     store.advance(seconds(61)).await;
-    let other = update(&store, "bob@example.com", "2");
+    let other = contact_update(&store, "bob@example.com", "2");
     assert_eq!(store.fast_path().admit(&other, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
-    assert_eq!(reasons(&store).await, ["clay_rejected"], "never ended");
+    assert_eq!(dead_letter_reasons(&store).await, ["clay_rejected"], "never ended");
 }
 
 #[tokio::test]
-async fn another_event_under_the_key_of_a_dead_one_leaves_its_letter() {
-    let (mut store, end) = store().await;
-    dead_mail(&mut store, &end).await;
-    let other = mail(&store, "free", "Berlin");
+async fn other_event_under_the_key_of_a_dead_letter_keeps_it() {
+    let (mut store, destination) = new_store().await;
+    store_dead_event(&mut store, &destination).await;
+    let other = event_with_caller_key(&store, "free", "Berlin");
     assert_eq!(store.fast_path().admit(&other, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
     store.fast_path().complete(&other, FastPathResult::Delivered).await.unwrap();
-    assert_eq!(reasons(&store).await, ["clay_rejected"]);
-    assert_eq!(known(&store, &other).await.state, "delivered");
+    assert_eq!(dead_letter_reasons(&store).await, ["clay_rejected"]);
+    assert_eq!(snapshot_of(&store, &other).await.state, "delivered");
 }
 
 #[tokio::test]
-async fn an_event_of_which_nobody_knows_what_came_is_sent_when_it_is_run_again() {
-    let (mut store, _) = store().await;
-    let event = mail(&store, "pro", "Berlin");
+async fn event_with_unknown_outcome_is_sent_when_rerun() {
+    let (mut store, _) = new_store().await;
+    let event = event_with_caller_key(&store, "pro", "Berlin");
     for _ in 0..2 {
         assert_eq!(store.fast_path().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
         drop(store.fast_path().guard(&event));

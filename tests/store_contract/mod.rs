@@ -19,52 +19,52 @@ use relay_testkit::store_harness::{DeliverySnapshot, StoreHarness};
 
 use crate::Store;
 
-async fn store() -> (Store, ScriptedDestination) {
+async fn new_store() -> (Store, ScriptedDestination) {
     let store = Store::new().await;
-    let end = ScriptedDestination::new(store.clock());
-    (store, end)
+    let destination = ScriptedDestination::new(store.clock());
+    (store, destination)
 }
 
-fn delivery(store: &Store, id: DeliveryId, contact: &str, cargo: DeliveryKind, body: &str) -> Delivery {
+fn delivery(store: &Store, id: DeliveryId, contact: &str, kind: DeliveryKind, body: &str) -> Delivery {
     let (contact, received_at) = (ContactKey::from_email(contact), store.clock().now());
-    Delivery { id, contact, received_at, kind: cargo, body: Bytes::from(body.to_owned()) }
+    Delivery { id, contact, received_at, kind, body: Bytes::from(body.to_owned()) }
 }
 
 /// An event of Loops about a contact, on its way to a table of Clay.
-fn row(store: &Store, webhook_id: &str, contact: &str, body: &str) -> Delivery {
-    let cargo = DeliveryKind::ClayRow { route: "contacts".to_owned(), webhook_id: webhook_id.to_owned() };
-    delivery(store, DeliveryId::for_webhook("contacts", webhook_id), contact, cargo, body)
+fn clay_row(store: &Store, webhook_id: &str, contact: &str, body: &str) -> Delivery {
+    let kind = DeliveryKind::ClayRow { route: "contacts".to_owned(), webhook_id: webhook_id.to_owned() };
+    delivery(store, DeliveryId::for_webhook("contacts", webhook_id), contact, kind, body)
 }
 
 /// An update of a contact for Loops: never the same as another.
-fn update(store: &Store, contact: &str, body: &str) -> Delivery {
+fn contact_update(store: &Store, contact: &str, body: &str) -> Delivery {
     let id = DeliveryId::random(&store.clock().new_id());
     delivery(store, id, contact, DeliveryKind::LoopsContact, body)
 }
 
 /// An event for Loops with this key.
-fn event(store: &Store, key: &str, contact: &str, body: &str) -> Delivery {
+fn loops_event(store: &Store, key: &str, contact: &str, body: &str) -> Delivery {
     let key = IdempotencyKey::from_stored(key.to_owned());
     delivery(store, DeliveryId::for_event(&key), contact, DeliveryKind::LoopsEvent { key }, body)
 }
 
 /// An event under a key of its caller's own.
-fn mail(store: &Store, plan: &str, city: &str) -> Delivery {
+fn event_with_caller_key(store: &Store, plan: &str, city: &str) -> Delivery {
     let properties = format!(r#"{{"plan":"{plan}"}}"#);
     let body =
         format!(r#"{{"email":"ada@example.com","eventName":"e","city":"{city}","eventProperties":{properties}}}"#);
-    event(store, "row-7", "ada@example.com", &body)
+    loops_event(store, "row-7", "ada@example.com", &body)
 }
 
 /// Stores an event as the front door does: another body under a known id is kept beside it.
-async fn take(store: &Store, delivery: &Delivery) {
+async fn accept_webhook(store: &Store, delivery: &Delivery) {
     if store.queue().enqueue(delivery).await.unwrap() == Enqueued::Conflict {
         let reason = Reason::without_status(ReasonCode::IdConflict);
         store.queue().dead_letter(&delivery.as_conflict(), reason).await.unwrap();
     }
 }
 
-async fn known(store: &Store, delivery: &Delivery) -> DeliverySnapshot {
+async fn snapshot_of(store: &Store, delivery: &Delivery) -> DeliverySnapshot {
     store.snapshot(&delivery.id).await.unwrap_or_else(|| panic!("{} is not known", delivery.id))
 }
 

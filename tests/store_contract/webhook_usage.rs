@@ -4,11 +4,11 @@ use relay::ports::clock::Clock as _;
 use relay::ports::queue::{Submission, WebhookLedger as _, WebhookUsage};
 use relay_testkit::store_harness::StoreHarness as _;
 
-use super::{days, store};
+use super::{days, new_store};
 
 #[tokio::test]
-async fn what_a_webhook_has_taken_is_counted_and_never_forgotten() {
-    let (mut store, _) = store().await;
+async fn accepted_rows_of_a_webhook_are_counted_without_expiry() {
+    let (mut store, _) = new_store().await;
     for _ in 0..3 {
         store.webhook_usage().record("a", Submission::Accepted, store.clock().now()).await.unwrap();
     }
@@ -18,13 +18,13 @@ async fn what_a_webhook_has_taken_is_counted_and_never_forgotten() {
 }
 
 #[tokio::test]
-async fn a_webhook_that_refuses_is_remembered_until_it_takes_a_row_again() {
-    let (store, _) = store().await;
+async fn webhook_rejection_is_remembered_until_next_acceptance() {
+    let (store, _) = new_store().await;
     let now = store.clock().now();
     store.webhook_usage().record("a", Submission::Accepted, now).await.unwrap();
     store.webhook_usage().record("a", Submission::Rejected(403), now).await.unwrap();
-    let refused = WebhookUsage { accepted: 1, rejected: Some((now, 403)) };
-    assert_eq!(store.webhook_usage().usage("a").await.unwrap(), refused);
+    let rejected = WebhookUsage { accepted: 1, rejected: Some((now, 403)) };
+    assert_eq!(store.webhook_usage().usage("a").await.unwrap(), rejected);
     store.webhook_usage().record("a", Submission::Accepted, now).await.unwrap();
     assert_eq!(store.webhook_usage().usage("a").await.unwrap(), WebhookUsage { accepted: 2, rejected: None });
 }

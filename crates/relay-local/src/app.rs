@@ -24,22 +24,24 @@ use relay_sqlite::store::SqliteStore;
 
 /// Time and chance, shared.
 pub type SharedClock = Arc<dyn Clock>;
-type Loops = HttpLoopsClient<SharedClock>;
-type Clay = HttpClayClient<SharedClock>;
-type Pace = Arc<LocalRateLimiter>;
+type DefaultLoopsClient = HttpLoopsClient<SharedClock>;
+type DefaultClayClient = HttpClayClient<SharedClock>;
+type SharedLimiter = Arc<LocalRateLimiter>;
 /// The worker that posts to Clay.
-pub type LocalClayDeliverer<C = Clay> = ClayDeliverer<ReloadingSecrets, C, SqliteStore, Pace, SharedClock, SqliteStore>;
+pub type LocalClayDeliverer<C = DefaultClayClient> =
+    ClayDeliverer<ReloadingSecrets, C, SqliteStore, SharedLimiter, SharedClock, SqliteStore>;
 /// What reads the list of contact properties.
-pub type LocalProperties<L = Loops> = SchemaRefresher<ReloadingSecrets, L, Pace, SharedClock>;
+pub type LocalSchemaRefresher<L = DefaultLoopsClient> =
+    SchemaRefresher<ReloadingSecrets, L, SharedLimiter, SharedClock>;
 
 /// The three routes and the two workers, between a Loops and a Clay.
-pub struct Relay<L = Loops, C = Clay> {
-    webhooks: LoopsWebhookHandler<ReloadingSecrets, SqliteStore, SharedClock>,
-    rows: ClayRowHandler<ReloadingSecrets, L, SqliteStore, Pace, SharedClock>,
+pub struct Relay<L = DefaultLoopsClient, C = DefaultClayClient> {
+    webhook_handler: LoopsWebhookHandler<ReloadingSecrets, SqliteStore, SharedClock>,
+    row_handler: ClayRowHandler<ReloadingSecrets, L, SqliteStore, SharedLimiter, SharedClock>,
     /// The worker that posts to Clay.
-    pub clay_delivery: Arc<LocalClayDeliverer<C>>,
+    pub clay_deliverer: Arc<LocalClayDeliverer<C>>,
     /// The worker that calls Loops.
-    pub loops_delivery: Arc<LoopsDeliverer<ReloadingSecrets, L, Pace, SharedClock>>,
+    pub loops_deliverer: Arc<LoopsDeliverer<ReloadingSecrets, L, SharedLimiter, SharedClock>>,
 }
 
 impl<L, C> std::fmt::Debug for Relay<L, C> {
@@ -56,11 +58,11 @@ impl Relay {
         secrets: ReloadingSecrets,
         store: &SqliteStore,
         client: &HttpClient,
-        ambient: &SharedClock,
+        clock: &SharedClock,
     ) -> Self {
-        let loops = HttpLoopsClient::new(client.clone(), &shared.loops_api_url, Arc::clone(ambient));
-        let clay = HttpClayClient::new(client.clone(), Arc::clone(ambient));
-        Self::with_destinations(loops, clay, shared, secrets, store, ambient)
+        let loops = HttpLoopsClient::new(client.clone(), &shared.loops_api_url, Arc::clone(clock));
+        let clay = HttpClayClient::new(client.clone(), Arc::clone(clock));
+        Self::with_destinations(loops, clay, shared, secrets, store, clock)
     }
 }
 
@@ -73,64 +75,64 @@ impl<L: LoopsClient + Clone, C: ClayClient> Relay<L, C> {
         shared: &SharedSettings,
         secrets: ReloadingSecrets,
         store: &SqliteStore,
-        ambient: &SharedClock,
+        clock: &SharedClock,
     ) -> Self {
-        let loops_pace = Arc::new(LocalRateLimiter::new(shared.loops_rate));
+        let loops_limiter = Arc::new(LocalRateLimiter::new(shared.loops_rate));
         Self {
-            webhooks: LoopsWebhookHandler {
+            webhook_handler: LoopsWebhookHandler {
                 secrets: secrets.clone(),
                 queue: store.clone(),
-                clock: Arc::clone(ambient),
+                clock: Arc::clone(clock),
                 settings: LoopsWebhookSettings {
                     selection: shared.relayed_events.clone(),
                     tolerance: shared.signature_tolerance,
                     contact_source: shared.contact_source.clone(),
                 },
             },
-            rows: ClayRowHandler {
+            row_handler: ClayRowHandler {
                 secrets: secrets.clone(),
                 loops: loops.clone(),
                 fast_path: store.clone(),
-                limiter: Arc::clone(&loops_pace),
-                clock: Arc::clone(ambient),
+                limiter: Arc::clone(&loops_limiter),
+                clock: Arc::clone(clock),
                 contact_source: shared.contact_source.clone(),
                 schema: SchemaCache::new(shared.typed_properties),
             },
-            clay_delivery: Arc::new(ClayDeliverer {
+            clay_deliverer: Arc::new(ClayDeliverer {
                 secrets: secrets.clone(),
                 deliverer: clay,
                 ledger: store.clone(),
                 limiter: Arc::new(LocalRateLimiter::new(shared.clay_rate)),
-                clock: Arc::clone(ambient),
+                clock: Arc::clone(clock),
                 payload: shared.clay_payload,
                 queue: store.clone(),
             }),
-            loops_delivery: Arc::new(LoopsDeliverer {
+            loops_deliverer: Arc::new(LoopsDeliverer {
                 secrets,
                 loops,
-                limiter: loops_pace,
-                clock: Arc::clone(ambient),
+                limiter: loops_limiter,
+                clock: Arc::clone(clock),
             }),
         }
     }
 
     /// Answers `POST /webhooks/loops`.
     pub async fn handle_webhook(&self, request: Request<Bytes>) -> Response<Bytes> {
-        self.webhooks.handle(request).await
+        self.webhook_handler.handle(request).await
     }
 
     /// What reads the list of contact properties for the rows.
-    pub fn property_reader(&self) -> LocalProperties<L> {
-        self.rows.schema_refresher()
+    pub fn schema_refresher(&self) -> LocalSchemaRefresher<L> {
+        self.row_handler.schema_refresher()
     }
 
     /// A refusal that no handler has made: it gets an id like any other, and is told.
     pub fn unhandled_error(&self, caller: Caller, code: ErrorCode, response: Response<Bytes>) -> Response<Bytes> {
-        response::unhandled_error(caller, code, response, &self.rows.clock.new_id())
+        response::unhandled_error(caller, code, response, &self.row_handler.clock.new_id())
     }
 
     /// Answers one of the two routes for rows.
     pub async fn handle_row(&self, kind: RowKind, request: Request<Bytes>) -> Response<Bytes> {
-        self.rows.handle(kind, request).await
+        self.row_handler.handle(kind, request).await
     }
 }

@@ -61,17 +61,17 @@ keys, URLs and tokens may also be kept in the data folder: `relayctl setup --loc
 #[must_use]
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
-    let mut variables: BTreeMap<String, String> = std::env::vars_os()
+    let mut env: BTreeMap<String, String> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())))
         .collect();
-    let environment = variables.clone();
-    let stored = match secrets_file::merge_into_env(&mut variables) {
-        Ok(stored) => stored,
+    let environment = env.clone();
+    let stored_names = match secrets_file::merge_into_env(&mut env) {
+        Ok(stored_names) => stored_names,
         Err(error) => return fail(&error.to_string()),
     };
-    let settings = match LocalSettings::read(&variables) {
-        Ok(settings) => LocalSettings { stored, ..settings },
-        Err(faults) => return report_config_errors(&faults),
+    let settings = match LocalSettings::from_env(&env) {
+        Ok(settings) => LocalSettings { stored_names, ..settings },
+        Err(errors) => return report_config_errors(&errors),
     };
     telemetry::start();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -93,16 +93,16 @@ pub fn run() -> ExitCode {
 
 fn exit_code(result: Result<commands::CommandStatus, commands::CommandError>) -> ExitCode {
     match result {
-        Ok(commands::CommandStatus::Well) => ExitCode::SUCCESS,
-        Ok(commands::CommandStatus::Refused) => ExitCode::FAILURE,
+        Ok(commands::CommandStatus::Succeeded) => ExitCode::SUCCESS,
+        Ok(commands::CommandStatus::Rejected) => ExitCode::FAILURE,
         Err(error) => fail(&error.to_string()),
     }
 }
 
-fn report_config_errors(faults: &[SettingError]) -> ExitCode {
-    let lines: Vec<String> = faults.iter().map(|error| format!("  {error}")).collect();
-    let what = if faults.len() == 1 { "a setting is wrong" } else { "several settings are wrong" };
-    fail(&format!("{what}; correct and start again:\n{}", lines.join("\n")))
+fn report_config_errors(errors: &[SettingError]) -> ExitCode {
+    let lines: Vec<String> = errors.iter().map(|error| format!("  {error}")).collect();
+    let summary = if errors.len() == 1 { "a setting is wrong" } else { "several settings are wrong" };
+    fail(&format!("{summary}; correct and start again:\n{}", lines.join("\n")))
 }
 
 fn fail(message: &str) -> ExitCode {
@@ -118,12 +118,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_consistent() {
+    fn clap_definition_is_valid() {
         Cli::command().debug_assert();
     }
 
     #[test]
-    fn without_a_command_the_relay_is_served() {
+    fn missing_command_defaults_to_serve() {
         assert!(Cli::try_parse_from(["relay-local"]).unwrap().command.is_none());
     }
 }

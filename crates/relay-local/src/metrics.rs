@@ -17,14 +17,14 @@ use relay_core::error::ErrorCode;
 
 /// The names and values of a metric's labels.
 type Labels = Vec<(&'static str, String)>;
-type Timing = Family<Labels, Histogram, fn() -> Histogram>;
+type HistogramFamily = Family<Labels, Histogram, fn() -> Histogram>;
 
 /// The bounds of times, in seconds: from a far end on this machine to a delivery that waited for days.
-const SECONDS: [f64; 14] =
+const DURATION_BUCKETS_SECS: [f64; 14] =
     [0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 600.0, 3_600.0, 86_400.0, 259_200.0];
 
 /// The label of a refusal's code.
-const CODE: &str = "code";
+const CODE_LABEL: &str = "code";
 
 /// What is counted for each direction.
 const DIRECTION_COUNTERS: [&str; 6] =
@@ -47,17 +47,17 @@ const COUNTERS: [(&str, &str); 8] = [
 pub struct Metrics {
     registry: Arc<Registry>,
     counters: Arc<BTreeMap<&'static str, Family<Labels, Counter>>>,
-    age: Timing,
-    far_end: Timing,
+    delivery_age: HistogramFamily,
+    destination_time: HistogramFamily,
     pool_used: Family<Labels, Gauge<f64, AtomicU64>>,
     submissions: Family<Labels, Gauge>,
-    waiting: Family<Labels, Gauge>,
-    oldest: Family<Labels, Gauge<f64, AtomicU64>>,
+    queue_waiting: Family<Labels, Gauge>,
+    queue_oldest: Family<Labels, Gauge<f64, AtomicU64>>,
 }
 
 /// A queue as it stands when it is asked about.
 #[derive(Debug, Clone, Copy)]
-pub struct Queued {
+pub struct QueueSample {
     /// Its direction.
     pub direction: &'static str,
     /// How many deliveries wait.
@@ -77,30 +77,45 @@ impl Metrics {
             registry.register(name, help, family.clone());
             counters.insert(name, family);
         }
-        let timing: fn() -> Histogram = || Histogram::new(SECONDS);
-        let (age, far_end) = (Timing::new_with_constructor(timing), Timing::new_with_constructor(timing));
+        let histogram: fn() -> Histogram = || Histogram::new(DURATION_BUCKETS_SECS);
+        let (delivery_age, destination_time) =
+            (HistogramFamily::new_with_constructor(histogram), HistogramFamily::new_with_constructor(histogram));
         registry.register_with_unit(
             "delivery_age",
             "How long ago a delivery came that was tried",
             Unit::Seconds,
-            age.clone(),
+            delivery_age.clone(),
         );
         registry.register_with_unit(
             "destination",
             "How long the destination took to respond",
             Unit::Seconds,
-            far_end.clone(),
+            destination_time.clone(),
         );
         let (pool_used, submissions) = (Family::default(), Family::default());
         registry.register("clay_pool_used", "How much of a pool of Clay webhooks is used", pool_used.clone());
         registry.register("clay_webhook_submissions", "Rows that a Clay webhook has taken", submissions.clone());
-        let (waiting, oldest) = (Family::default(), Family::default());
-        registry.register("queue_waiting", "Deliveries that wait", waiting.clone());
-        registry.register_with_unit("queue_oldest", "How long the oldest has waited", Unit::Seconds, oldest.clone());
+        let (queue_waiting, queue_oldest) = (Family::default(), Family::default());
+        registry.register("queue_waiting", "Deliveries that wait", queue_waiting.clone());
+        registry.register_with_unit(
+            "queue_oldest",
+            "How long the oldest has waited",
+            Unit::Seconds,
+            queue_oldest.clone(),
+        );
         let (registry, counters) = (Arc::new(registry), Arc::new(counters));
-        let counts = Self { registry, counters, age, far_end, pool_used, submissions, waiting, oldest };
-        counts.register_zero();
-        counts
+        let metrics = Self {
+            registry,
+            counters,
+            delivery_age,
+            destination_time,
+            pool_used,
+            submissions,
+            queue_waiting,
+            queue_oldest,
+        };
+        metrics.register_zero();
+        metrics
     }
 
     /// Makes every series that is known beforehand: one that begins with its first event hides that event from a rate
@@ -109,35 +124,37 @@ impl Metrics {
         for direction in [Direction::LoopsToClay, Direction::ClayToLoops] {
             let labels = vec![(metric::DIRECTION, direction.as_str().to_owned())];
             for name in DIRECTION_COUNTERS {
-                self.begin_counter(name, &labels);
+                self.register_counter(name, &labels);
             }
-            drop(self.age.get_or_create(&labels));
-            drop(self.far_end.get_or_create(&labels));
+            drop(self.delivery_age.get_or_create(&labels));
+            drop(self.destination_time.get_or_create(&labels));
         }
-        let loops = (metric::DIRECTION, Direction::ClayToLoops.as_str().to_owned());
-        self.begin_counter(metric::LOOPS_KEY_REFUSED, &vec![loops]);
+        let direction_label = (metric::DIRECTION, Direction::ClayToLoops.as_str().to_owned());
+        self.register_counter(metric::LOOPS_KEY_REFUSED, &vec![direction_label]);
         for code in ErrorCode::ALL {
             let labels =
-                vec![(metric::CAUSE, metric::refusal_cause(*code).to_owned()), (CODE, code.as_str().to_owned())];
-            self.begin_counter(metric::REFUSED, &labels);
+                vec![(metric::CAUSE, metric::refusal_cause(*code).to_owned()), (CODE_LABEL, code.as_str().to_owned())];
+            self.register_counter(metric::REFUSED, &labels);
         }
     }
 
-    fn begin_counter(&self, name: &str, labels: &Labels) {
+    fn register_counter(&self, name: &str, labels: &Labels) {
         if let Some(counter) = self.counters.get(name) {
             drop(counter.get_or_create(labels));
         }
     }
 
     /// Counts a signal.
-    pub fn count(&self, signal: &DeliveryEvent<'_>) {
-        for Metric { name, value, dimension: (label, of), .. } in metric::metrics_of(signal) {
-            let mut labels: Labels = vec![(label, of.to_owned())];
+    pub fn record(&self, event: &DeliveryEvent<'_>) {
+        for Metric { name, value, dimension: (label, label_value), .. } in metric::metrics_of(event) {
+            let mut labels: Labels = vec![(label, label_value.to_owned())];
             match name {
-                metric::AGE_MS => self.age.get_or_create(&labels).observe(signal.age.unwrap_or_default().as_secs_f64()),
+                metric::AGE_MS => {
+                    self.delivery_age.get_or_create(&labels).observe(event.age.unwrap_or_default().as_secs_f64())
+                }
                 metric::DESTINATION_MS => {
-                    let time = signal.stats.last_call_duration.unwrap_or_default();
-                    self.far_end.get_or_create(&labels).observe(time.as_secs_f64());
+                    let duration = event.stats.last_call_duration.unwrap_or_default();
+                    self.destination_time.get_or_create(&labels).observe(duration.as_secs_f64());
                 }
                 metric::POOL_USED => {
                     // At most a hundred.
@@ -148,8 +165,8 @@ impl Metrics {
                     self.submissions.get_or_create(&labels).set(i64::try_from(value).unwrap_or(i64::MAX));
                 }
                 _ => {
-                    if let Some(code) = signal.code.filter(|_| name == metric::REFUSED) {
-                        labels.push((CODE, code.as_str().to_owned()));
+                    if let Some(code) = event.code.filter(|_| name == metric::REFUSED) {
+                        labels.push((CODE_LABEL, code.as_str().to_owned()));
                     }
                     if let Some(counter) = self.counters.get(name) {
                         counter.get_or_create(&labels).inc_by(value);
@@ -161,11 +178,11 @@ impl Metrics {
 
     /// Everything as text (OpenMetrics 1.0), with the queues as they stand.
     #[must_use]
-    pub fn text(&self, queues: &[Queued]) -> String {
+    pub fn to_openmetrics(&self, queues: &[QueueSample]) -> String {
         for queue in queues {
             let labels = vec![(metric::DIRECTION, queue.direction.to_owned())];
-            self.waiting.get_or_create(&labels).set(queue.waiting.into());
-            self.oldest.get_or_create(&labels).set(queue.oldest_seconds);
+            self.queue_waiting.get_or_create(&labels).set(queue.waiting.into());
+            self.queue_oldest.get_or_create(&labels).set(queue.oldest_seconds);
         }
         let mut text = String::new();
         // A text takes whatever is written to it.
@@ -181,11 +198,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refusal_is_counted_by_its_code() {
-        let counts = Metrics::new();
-        let signal = DeliveryEvent::new(Direction::ClayToLoops, Stage::Request, EventOutcome::Refused, "refused_1");
-        counts.count(&DeliveryEvent { code: Some(ErrorCode::InvalidToken), ..signal });
-        let text = counts.text(&[Queued { direction: "loops-to-clay", waiting: 2, oldest_seconds: 1.5 }]);
+    fn rejected_request_is_counted_by_cause_and_code() {
+        let metrics = Metrics::new();
+        let event = DeliveryEvent::new(Direction::ClayToLoops, Stage::Request, EventOutcome::Refused, "refused_1");
+        metrics.record(&DeliveryEvent { code: Some(ErrorCode::InvalidToken), ..event });
+        let text =
+            metrics.to_openmetrics(&[QueueSample { direction: "loops-to-clay", waiting: 2, oldest_seconds: 1.5 }]);
         for line in [
             r#"relay_refused_total{cause="token",code="invalid_token"} 1"#,
             r#"relay_queue_waiting{direction="loops-to-clay"} 2"#,

@@ -19,14 +19,14 @@ use tracing::{error, info, warn};
 use relay_sqlite::data_dir::config::{
     CLAY_WEBHOOK_AUTH_TOKEN, CLAY_WEBHOOK_URL, LOOPS_API_KEY, LOOPS_SIGNING_SECRET, LocalSettings, RELAY_TOKEN, Setting,
 };
-use relay_sqlite::data_dir::secrets_file::{STORED_SETTINGS_FILE, SecretsFileError, merge_into_env};
+use relay_sqlite::data_dir::secrets_file::{SECRETS_FILE, SecretsFileError, merge_into_env};
 use relay_sqlite::data_dir::{DataDir, DataDirError};
 use relay_sqlite::store::SqliteStore;
 
 /// The name of the one route that the settings describe.
-const ROUTE: &str = "default";
+const DEFAULT_ROUTE_NAME: &str = "default";
 /// The key of the simulated Loops.
-pub const SIMULATED_KEY: &str = "simulated";
+pub const SIMULATED_API_KEY: &str = "simulated";
 /// How often the file is looked at.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -53,30 +53,32 @@ impl Secrets {
     ///
     /// # Errors
     /// When what the folder generates can be neither read nor written.
-    pub fn of(
+    pub fn from_settings(
         settings: &LocalSettings,
-        folder: &DataDir,
+        data_dir: &DataDir,
         simulated: &SimulatedDestinations,
     ) -> Result<Self, DataDirError> {
         let signing_secrets = match &settings.signing_secrets {
             Setting::Set(secrets) => secrets.clone(),
-            Setting::Unset => SigningSecret::parse(&folder.signing_secret()?).into_iter().collect(),
+            Setting::Unset => SigningSecret::parse(&data_dir.signing_secret()?).into_iter().collect(),
         };
         let webhooks = match (&settings.clay_webhooks, &simulated.clay) {
             (Setting::Set(webhooks), _) => webhooks.clone(),
-            (Setting::Unset, Some(url)) => ClayWebhook::new(url, settings.clay_token.as_deref()).into_iter().collect(),
+            (Setting::Unset, Some(url)) => {
+                ClayWebhook::new(url, settings.simulated_clay_token.as_deref()).into_iter().collect()
+            }
             (Setting::Unset, None) => Vec::new(),
         };
         let api_key = match &settings.loops_api_key {
             Setting::Set(key) if !simulated.loops => key.clone(),
-            _ => Some(SecretString::from(SIMULATED_KEY)),
+            _ => Some(SecretString::from(SIMULATED_API_KEY)),
         };
         let tokens = match &settings.relay_tokens {
             Setting::Set(tokens) => RelayTokens::new(tokens),
-            Setting::Unset => RelayTokens::new([folder.relay_token()?]),
+            Setting::Unset => RelayTokens::new([data_dir.relay_token()?]),
         };
         let events = settings.shared.relayed_events.clone();
-        let routes = vec![ClayRoute { name: ROUTE.to_owned(), events, webhooks }];
+        let routes = vec![ClayRoute { name: DEFAULT_ROUTE_NAME.to_owned(), events, webhooks }];
         Ok(Self {
             loops_to_clay: LoopsToClaySecret { signing_secrets, routes },
             clay_to_loops: ClayToLoopsSecret { api_key, tokens },
@@ -88,9 +90,9 @@ impl Secrets {
 #[derive(Debug, thiserror::Error)]
 enum ReloadError {
     #[error(transparent)]
-    Stored(#[from] SecretsFileError),
+    SecretsFile(#[from] SecretsFileError),
     #[error(transparent)]
-    Folder(#[from] DataDirError),
+    DataDir(#[from] DataDirError),
     #[error("{0}")]
     Setting(SettingError),
     #[error("{0} was taken out of it, which counts from the next start on: restart the relay, or store it again")]
@@ -100,12 +102,12 @@ enum ReloadError {
 /// Where secrets are stored while the relay runs, and what they were when they were read last.
 #[derive(Debug)]
 pub struct SecretsFileWatcher {
-    folder: DataDir,
+    data_dir: DataDir,
     environment: BTreeMap<String, String>,
     simulated: SimulatedDestinations,
     /// The settings that were stored.
-    names: Vec<&'static str>,
-    seen: Option<FileVersion>,
+    stored_names: Vec<&'static str>,
+    last_version: Option<FileVersion>,
 }
 
 /// By what a file that was replaced is told from the one before.
@@ -113,30 +115,30 @@ pub struct SecretsFileWatcher {
 struct FileVersion {
     inode: u64,
     length: u64,
-    changed_at: (i64, i64),
+    modified_at: (i64, i64),
 }
 
 impl SecretsFileWatcher {
     /// What is stored in a folder beside this environment, where `names` were stored at the start.
     #[must_use]
     pub const fn new(
-        folder: DataDir,
+        data_dir: DataDir,
         environment: BTreeMap<String, String>,
         simulated: SimulatedDestinations,
-        names: Vec<&'static str>,
+        stored_names: Vec<&'static str>,
     ) -> Self {
-        Self { folder, environment, simulated, names, seen: None }
+        Self { data_dir, environment, simulated, stored_names, last_version: None }
     }
 
     /// What is stored now, where that has changed since this was asked last, and can be used; the first time, what is there.
-    pub fn changed(&mut self) -> Option<Secrets> {
-        let version = version_of(&self.folder.path().join(STORED_SETTINGS_FILE));
-        if version == self.seen {
+    pub fn reload_if_changed(&mut self) -> Option<Secrets> {
+        let version = file_version(&self.data_dir.path().join(SECRETS_FILE));
+        if version == self.last_version {
             return None;
         }
-        self.seen = version;
-        match self.read() {
-            Ok(keys) => Some(keys),
+        self.last_version = version;
+        match self.load() {
+            Ok(secrets) => Some(secrets),
             Err(error) => {
                 warn!(%error, "what is stored in the data folder is not taken up: what was known serves on");
                 None
@@ -144,30 +146,33 @@ impl SecretsFileWatcher {
         }
     }
 
-    fn read(&mut self) -> Result<Secrets, ReloadError> {
+    fn load(&mut self) -> Result<Secrets, ReloadError> {
         let mut variables = self.environment.clone();
-        let names = merge_into_env(&mut variables)?;
+        let stored_names = merge_into_env(&mut variables)?;
         // An end that is real does not become a simulated one under way, and no secret a generated one.
-        if let Some(gone) = self.names.iter().find(|name| **name != CLAY_WEBHOOK_AUTH_TOKEN && !names.contains(name)) {
-            return Err(ReloadError::Removed(gone));
+        if let Some(removed) =
+            self.stored_names.iter().find(|name| **name != CLAY_WEBHOOK_AUTH_TOKEN && !stored_names.contains(name))
+        {
+            return Err(ReloadError::Removed(removed));
         }
-        let settings = LocalSettings::read(&variables).map_err(|faults| match faults.into_iter().next() {
+        let settings = LocalSettings::from_env(&variables).map_err(|errors| match errors.into_iter().next() {
             Some(error) => ReloadError::Setting(error),
             None => ReloadError::Removed(RELAY_TOKEN),
         })?;
-        let keys = Secrets::of(&settings, &self.folder, &self.simulated)?;
-        if self.simulated.loops && names.contains(&LOOPS_API_KEY) && !self.names.contains(&LOOPS_API_KEY) {
+        let secrets = Secrets::from_settings(&settings, &self.data_dir, &self.simulated)?;
+        if self.simulated.loops && stored_names.contains(&LOOPS_API_KEY) && !self.stored_names.contains(&LOOPS_API_KEY)
+        {
             warn!("{LOOPS_API_KEY} is stored, but Loops is simulated until the relay is started again");
         }
-        self.names = names;
-        Ok(keys)
+        self.stored_names = stored_names;
+        Ok(secrets)
     }
 }
 
-fn version_of(path: &Path) -> Option<FileVersion> {
+fn file_version(path: &Path) -> Option<FileVersion> {
     let metadata = fs::metadata(path).ok()?;
-    let changed_at = (metadata.mtime(), metadata.mtime_nsec());
-    Some(FileVersion { inode: metadata.ino(), length: metadata.len(), changed_at })
+    let modified_at = (metadata.mtime(), metadata.mtime_nsec());
+    Some(FileVersion { inode: metadata.ino(), length: metadata.len(), modified_at })
 }
 
 /// The secrets as they are used now.
@@ -175,10 +180,10 @@ fn version_of(path: &Path) -> Option<FileVersion> {
 pub struct ReloadingSecrets(Arc<Shared>);
 
 struct Shared {
-    in_use: RwLock<ActiveSecrets>,
-    stored: Option<Mutex<SecretsFileWatcher>>,
+    active: RwLock<ActiveSecrets>,
+    watcher: Option<Mutex<SecretsFileWatcher>>,
     /// How often they have changed.
-    changes: watch::Sender<u64>,
+    change_count: watch::Sender<u64>,
 }
 
 struct ActiveSecrets {
@@ -193,29 +198,29 @@ impl std::fmt::Debug for ReloadingSecrets {
 }
 
 impl From<Secrets> for ActiveSecrets {
-    fn from(keys: Secrets) -> Self {
-        Self { loops_to_clay: Arc::new(keys.loops_to_clay), clay_to_loops: Arc::new(keys.clay_to_loops) }
+    fn from(secrets: Secrets) -> Self {
+        Self { loops_to_clay: Arc::new(secrets.loops_to_clay), clay_to_loops: Arc::new(secrets.clay_to_loops) }
     }
 }
 
 /// Keys that do not change.
 impl From<Secrets> for ReloadingSecrets {
-    fn from(keys: Secrets) -> Self {
-        Self::new(keys, None)
+    fn from(secrets: Secrets) -> Self {
+        Self::new(secrets, None)
     }
 }
 
 impl ReloadingSecrets {
     /// These, until something else is stored.
     #[must_use]
-    pub fn new(keys: Secrets, stored: Option<SecretsFileWatcher>) -> Self {
-        let in_use = RwLock::new(ActiveSecrets::from(keys));
-        Self(Arc::new(Shared { in_use, stored: stored.map(Mutex::new), changes: watch::Sender::new(0) }))
+    pub fn new(secrets: Secrets, watcher: Option<SecretsFileWatcher>) -> Self {
+        let active = RwLock::new(ActiveSecrets::from(secrets));
+        Self(Arc::new(Shared { active, watcher: watcher.map(Mutex::new), change_count: watch::Sender::new(0) }))
     }
 
     /// Takes up what is stored, again and again, and lets what is held be tried when that has changed. It does not end.
-    pub async fn keep(self, store: SqliteStore) {
-        let mut changes = self.0.changes.subscribe();
+    pub async fn run(self, store: SqliteStore) {
+        let mut changes = self.0.change_count.subscribe();
         loop {
             tokio::select! {
                 _ = changes.changed() => {
@@ -232,7 +237,7 @@ impl ReloadingSecrets {
 
     /// Takes up what is stored, if that has changed.
     async fn poll(&self) {
-        if self.0.stored.is_none() {
+        if self.0.watcher.is_none() {
             return;
         }
         let shared = Arc::clone(&self.0);
@@ -243,35 +248,35 @@ impl ReloadingSecrets {
 
 impl Shared {
     fn poll(&self) {
-        let Some(stored) = &self.stored else { return };
-        let mut stored = stored.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(keys) = stored.changed() {
-            *self.in_use.write().unwrap_or_else(PoisonError::into_inner) = ActiveSecrets::from(keys);
-            self.changes.send_modify(|changes| *changes += 1);
+        let Some(watcher) = &self.watcher else { return };
+        let mut watcher = watcher.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(secrets) = watcher.reload_if_changed() {
+            *self.active.write().unwrap_or_else(PoisonError::into_inner) = ActiveSecrets::from(secrets);
+            self.change_count.send_modify(|count| *count += 1);
         }
     }
 }
 
 /// What is read of the secrets in use.
 trait SecretPart: Send + Sync + Sized {
-    fn of(in_use: &ActiveSecrets) -> &Arc<Self>;
+    fn from_active(active: &ActiveSecrets) -> &Arc<Self>;
 }
 
 impl SecretPart for LoopsToClaySecret {
-    fn of(in_use: &ActiveSecrets) -> &Arc<Self> {
-        &in_use.loops_to_clay
+    fn from_active(active: &ActiveSecrets) -> &Arc<Self> {
+        &active.loops_to_clay
     }
 }
 
 impl SecretPart for ClayToLoopsSecret {
-    fn of(in_use: &ActiveSecrets) -> &Arc<Self> {
-        &in_use.clay_to_loops
+    fn from_active(active: &ActiveSecrets) -> &Arc<Self> {
+        &active.clay_to_loops
     }
 }
 
 impl<T: SecretPart> SecretSource<T> for ReloadingSecrets {
     async fn current(&self) -> Result<Arc<T>, SecretError> {
-        Ok(Arc::clone(T::of(&self.0.in_use.read().unwrap_or_else(PoisonError::into_inner))))
+        Ok(Arc::clone(T::from_active(&self.0.active.read().unwrap_or_else(PoisonError::into_inner))))
     }
 
     async fn refresh(&self) -> Result<Arc<T>, SecretError> {
@@ -280,11 +285,11 @@ impl<T: SecretPart> SecretSource<T> for ReloadingSecrets {
     }
 
     fn describe_field(&self, field: SecretField) -> String {
-        setting_of(field).to_owned()
+        setting_name(field).to_owned()
     }
 }
 
-const fn setting_of(field: SecretField) -> &'static str {
+const fn setting_name(field: SecretField) -> &'static str {
     match field {
         SecretField::SigningSecrets => LOOPS_SIGNING_SECRET,
         SecretField::ClayRoutes => CLAY_WEBHOOK_URL,

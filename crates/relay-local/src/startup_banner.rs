@@ -19,25 +19,25 @@ pub enum KeySource<'a> {
     /// It is kept in the data folder.
     Stored,
     /// What was set is empty: nobody gets in.
-    Closed,
+    Empty,
 }
 
 impl KeySource<'_> {
     /// A key that was set, to something or to nothing, in the environment or in the data folder.
     #[must_use]
-    pub const fn of(something: bool, stored: bool) -> Self {
-        match (something, stored) {
+    pub const fn from_setting(is_nonempty: bool, is_stored: bool) -> Self {
+        match (is_nonempty, is_stored) {
             (true, false) => Self::Set,
             (true, true) => Self::Stored,
-            (false, _) => Self::Closed,
+            (false, _) => Self::Empty,
         }
     }
 
     /// The same, shown only on a terminal.
     #[must_use]
-    pub const fn hide_unless(self, terminal: bool) -> Self {
+    pub const fn hide_unless(self, is_terminal: bool) -> Self {
         match self {
-            Self::Generated(_) if !terminal => Self::Hidden,
+            Self::Generated(_) if !is_terminal => Self::Hidden,
             key => key,
         }
     }
@@ -48,7 +48,7 @@ impl KeySource<'_> {
             Self::Hidden => format!("generated, and kept in the data folder  ({setting} sets another)"),
             Self::Set => format!("as set in {setting}"),
             Self::Stored => "as kept in the data folder  (`relayctl setup --local --list` lists it)".to_owned(),
-            Self::Closed => format!("none: {setting} is empty, so nobody gets in"),
+            Self::Empty => format!("none: {setting} is empty, so nobody gets in"),
         }
     }
 }
@@ -61,7 +61,7 @@ pub enum DestinationSource {
     /// The one that was set.
     Set,
     /// What was set is empty: nothing is sent.
-    Closed,
+    Empty,
 }
 
 impl DestinationSource {
@@ -69,7 +69,7 @@ impl DestinationSource {
         match self {
             Self::Simulated(address) => format!("simulated at http://{address}  ({setting} takes you to the real one)"),
             Self::Set => format!("as set in {setting}"),
-            Self::Closed => format!("none: {setting} is empty, so nothing is sent there"),
+            Self::Empty => format!("none: {setting} is empty, so nothing is sent there"),
         }
     }
 
@@ -77,7 +77,7 @@ impl DestinationSource {
     fn inspect_command(self, path: &str) -> String {
         match self {
             Self::Simulated(address) => format!(" &&\n  curl -sS 'http://{address}{path}'"),
-            Self::Set | Self::Closed => String::new(),
+            Self::Set | Self::Empty => String::new(),
         }
     }
 }
@@ -88,7 +88,7 @@ pub struct Banner<'a> {
     /// Where the relay listens.
     pub address: SocketAddr,
     /// The data folder.
-    pub data: &'a Path,
+    pub data_dir: &'a Path,
     /// What Loops signs with.
     pub signing_secret: KeySource<'a>,
     /// What Clay sends.
@@ -104,7 +104,7 @@ pub struct Banner<'a> {
 impl Banner<'_> {
     /// The text.
     #[must_use]
-    pub fn text(&self) -> String {
+    pub fn render(&self) -> String {
         let mut text = String::new();
         // Writing to a string cannot fail.
         let _ = self.write(&mut text);
@@ -113,7 +113,7 @@ impl Banner<'_> {
 
     fn write(&self, out: &mut String) -> std::fmt::Result {
         let base = format!("http://{}", loopback_address(self.address));
-        writeln!(out, "\nThe relay is running; its data is in {}.\n", self.data.display())?;
+        writeln!(out, "\nThe relay is running; its data is in {}.\n", self.data_dir.display())?;
         writeln!(out, "  Loops webhook     POST {base}{WEBHOOK_PATH}")?;
         writeln!(out, "  Clay, contacts    PUT  {base}{CONTACT_PATH}")?;
         writeln!(out, "  Clay, events      POST {base}{EVENT_PATH}\n")?;
@@ -127,20 +127,25 @@ impl Banner<'_> {
     fn write_commands(&self, out: &mut String, base: &str) -> std::fmt::Result {
         let token = match self.relay_token {
             KeySource::Generated(token) => token,
-            KeySource::Set | KeySource::Stored | KeySource::Hidden | KeySource::Closed => "${RELAY_TOKEN%%,*}",
+            KeySource::Set | KeySource::Stored | KeySource::Hidden | KeySource::Empty => "${RELAY_TOKEN%%,*}",
         };
-        let row = |method: &str, path: &str, file: &str| {
+        let curl_command = |method: &str, path: &str, file: &str| {
             format!(
                 "curl -sS -w ' %{{http_code}}\\n' -X {method} {base}{path} \\\n    -H \"Authorization: Bearer {token}\" -H 'Content-Type: application/json' -d @{file}"
             )
         };
         writeln!(out, "Try it: paste these into another terminal in the same folder.\n")?;
-        let set: Vec<&str> = [("RELAY_TOKEN", self.relay_token), ("LOOPS_SIGNING_SECRET", self.signing_secret)]
-            .into_iter()
-            .filter_map(|(setting, key)| matches!(key, KeySource::Set | KeySource::Closed).then_some(setting))
-            .collect();
-        if !set.is_empty() {
-            writeln!(out, "That terminal needs what this one has in {}: export it there first.\n", set.join(" and "))?;
+        let unshared_settings: Vec<&str> =
+            [("RELAY_TOKEN", self.relay_token), ("LOOPS_SIGNING_SECRET", self.signing_secret)]
+                .into_iter()
+                .filter_map(|(setting, key)| matches!(key, KeySource::Set | KeySource::Empty).then_some(setting))
+                .collect();
+        if !unshared_settings.is_empty() {
+            writeln!(
+                out,
+                "That terminal needs what this one has in {}: export it there first.\n",
+                unshared_settings.join(" and ")
+            )?;
         }
         if matches!(self.relay_token, KeySource::Stored | KeySource::Hidden) {
             writeln!(
@@ -149,29 +154,30 @@ impl Banner<'_> {
             )?;
         }
         writeln!(out, "1. A signed Loops webhook becomes a row in Clay:\n")?;
-        let webhook = format!("{}{} send-webhook events/loops/contact.created.json", self.variables(), self.program);
-        writeln!(out, "  {webhook}{}\n", self.clay.inspect_command("/rows?wait=1"))?;
+        let webhook_command =
+            format!("{}{} send-webhook events/loops/contact.created.json", self.env_prefix(), self.program);
+        writeln!(out, "  {webhook_command}{}\n", self.clay.inspect_command("/rows?wait=1"))?;
         writeln!(out, "2. A row in Clay becomes a contact in Loops:\n")?;
-        let contact = row("PUT", CONTACT_PATH, "events/clay/contact.json");
-        writeln!(out, "  {contact}{}\n", self.loops.inspect_command("/contacts"))?;
+        let contact_command = curl_command("PUT", CONTACT_PATH, "events/clay/contact.json");
+        writeln!(out, "  {contact_command}{}\n", self.loops.inspect_command("/contacts"))?;
         writeln!(out, "3. A row in Clay becomes an event in Loops, once, however often it is sent:\n")?;
-        let event = row("POST", EVENT_PATH, "events/clay/event.json");
-        writeln!(out, "  {event}{}\n", self.loops.inspect_command("/events"))?;
-        writeln!(out, "What is waiting, delivered or dead:  {}{} deliveries", self.variables(), self.program)?;
+        let event_command = curl_command("POST", EVENT_PATH, "events/clay/event.json");
+        writeln!(out, "  {event_command}{}\n", self.loops.inspect_command("/events"))?;
+        writeln!(out, "What is waiting, delivered or dead:  {}{} deliveries", self.env_prefix(), self.program)?;
         writeln!(out, "Stop with Ctrl-C.\n")
     }
 
     /// The settings that another terminal must have too.
-    fn variables(&self) -> String {
-        let mut variables = String::new();
+    fn env_prefix(&self) -> String {
+        let mut prefix = String::new();
         let listen = loopback_address(self.address).to_string();
-        if self.data != Path::new(DEFAULT_DATA) {
-            let _ = write!(variables, "{RELAY_DATA}='{}' ", self.data.display());
+        if self.data_dir != Path::new(DEFAULT_DATA) {
+            let _ = write!(prefix, "{RELAY_DATA}='{}' ", self.data_dir.display());
         }
         if listen != DEFAULT_LISTEN {
-            let _ = write!(variables, "{RELAY_LISTEN}={listen} ");
+            let _ = write!(prefix, "{RELAY_LISTEN}={listen} ");
         }
-        variables
+        prefix
     }
 }
 
@@ -189,9 +195,9 @@ pub fn loopback_address(address: SocketAddr) -> SocketAddr {
 mod tests {
     use super::*;
 
-    fn banner(fresh: bool) -> String {
-        let end = |port: u16| {
-            if fresh {
+    fn banner(simulated: bool) -> String {
+        let destination = |port: u16| {
+            if simulated {
                 DestinationSource::Simulated(SocketAddr::from(([127, 0, 0, 1], port)))
             } else {
                 DestinationSource::Set
@@ -199,18 +205,18 @@ mod tests {
         };
         Banner {
             address: SocketAddr::from(([0, 0, 0, 0], 8787)),
-            data: Path::new(DEFAULT_DATA),
-            signing_secret: if fresh { KeySource::Generated("whsec_x") } else { KeySource::Set },
-            relay_token: if fresh { KeySource::Generated("relay_x") } else { KeySource::Closed },
-            clay: end(8788),
-            loops: end(8789),
+            data_dir: Path::new(DEFAULT_DATA),
+            signing_secret: if simulated { KeySource::Generated("whsec_x") } else { KeySource::Set },
+            relay_token: if simulated { KeySource::Generated("relay_x") } else { KeySource::Empty },
+            clay: destination(8788),
+            loops: destination(8789),
             program: "relay-local",
         }
-        .text()
+        .render()
     }
 
     #[test]
-    fn a_first_start_shows_urls_keys_simulated_ends_and_three_commands() {
+    fn first_start_banner_shows_urls_keys_and_three_commands() {
         let text = banner(true);
         for part in [
             "POST http://127.0.0.1:8787/webhooks/loops",
@@ -228,12 +234,21 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_in_the_folder_need_not_be_set_elsewhere() {
+    fn stored_keys_need_no_export_in_the_other_terminal() {
         let mut text = String::new();
         let address = SocketAddr::from(([127, 0, 0, 1], 8787));
-        let (key, ends, data) = (KeySource::of(true, true), DestinationSource::Set, Path::new(DEFAULT_DATA));
+        let (key, destination, data_dir) =
+            (KeySource::from_setting(true, true), DestinationSource::Set, Path::new(DEFAULT_DATA));
         let program = "relay-local";
-        let banner = Banner { address, data, signing_secret: key, relay_token: key, clay: ends, loops: ends, program };
+        let banner = Banner {
+            address,
+            data_dir,
+            signing_secret: key,
+            relay_token: key,
+            clay: destination,
+            loops: destination,
+            program,
+        };
         banner.write(&mut text).unwrap();
         assert!(
             text.contains("as kept in the data folder") && text.contains("export it there as RELAY_TOKEN"),
@@ -243,14 +258,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_generated_is_shown_on_a_terminal_alone() {
-        let banner = |terminal| {
+    fn generated_keys_are_shown_only_on_a_terminal() {
+        let banner = |is_terminal| {
             let address = SocketAddr::from(([127, 0, 0, 1], 8787));
             let [signing_secret, relay_token] =
-                ["whsec_x", "relay_x"].map(|key| KeySource::Generated(key).hide_unless(terminal));
-            let (clay, loops, data, program) =
+                ["whsec_x", "relay_x"].map(|key| KeySource::Generated(key).hide_unless(is_terminal));
+            let (clay, loops, data_dir, program) =
                 (DestinationSource::Set, DestinationSource::Set, Path::new(DEFAULT_DATA), "relay-local");
-            Banner { address, data, signing_secret, relay_token, clay, loops, program }.text()
+            Banner { address, data_dir, signing_secret, relay_token, clay, loops, program }.render()
         };
         assert!(banner(true).contains("Bearer relay_x") && banner(true).contains("whsec_x"));
         let text = banner(false);
@@ -260,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_set_is_not_shown() {
+    fn configured_secrets_are_not_shown() {
         let text = banner(false);
         assert!(text.contains("as set in LOOPS_SIGNING_SECRET") && text.contains("RELAY_TOKEN is empty"), "{text}");
         assert!(text.contains("\"Authorization: Bearer ${RELAY_TOKEN%%,*}\""), "{text}");

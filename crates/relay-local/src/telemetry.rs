@@ -19,45 +19,47 @@ use crate::metrics::Metrics;
 
 /// Starts the log.
 pub fn start() {
-    let (level, understood) = log::parse_level(std::env::var(RUST_LOG).ok().as_deref());
-    let form: Box<dyn tracing_subscriber::Layer<Registry> + Send + Sync> = if std::io::stderr().is_terminal() {
+    let (level, is_valid) = log::parse_level(std::env::var(RUST_LOG).ok().as_deref());
+    let format_layer: Box<dyn tracing_subscriber::Layer<Registry> + Send + Sync> = if std::io::stderr().is_terminal() {
         fmt::layer().with_writer(std::io::stderr).with_ansi(true).with_target(false).boxed()
     } else {
         let json = fmt::layer().json().flatten_event(true).with_current_span(false).with_span_list(false);
         json.with_writer(std::io::stderr).with_target(false).boxed()
     };
-    let lines = form.with_filter(FilterFn::new(log::is_enabled)).with_filter(level);
+    let lines = format_layer.with_filter(FilterFn::new(log::is_enabled)).with_filter(level);
     // A second start, as in tests, changes nothing.
     let _ = tracing_subscriber::registry().with(lines).try_init();
     log::log_panics();
-    if !understood {
+    if !is_valid {
         warn!("{INVALID_LEVEL}");
     }
 }
 
 /// Has every signal counted and written from now on, contacts as their hash under this key.
-pub fn install_sink(counts: Metrics, key: Option<ContactHashKey>) {
+pub fn install_sink(metrics: Metrics, contact_hash_key: Option<ContactHashKey>) {
     event::set_sink(move |signal| {
-        counts.count(signal);
-        let contact = signal.contact.zip(key.as_ref()).map(|(contact, key)| contact.log_hash(key));
-        write(signal, contact.as_deref());
+        metrics.record(signal);
+        let contact = signal.contact.zip(contact_hash_key.as_ref()).map(|(contact, key)| contact.log_hash(key));
+        log_event(signal, contact.as_deref());
     });
 }
 
 /// Writes a signal with the fields that [`Signal::fields`] has, and what was measured.
-fn write(signal: &DeliveryEvent<'_>, contact: Option<&str>) {
-    let DeliveryEvent {
-        delivery_id: delivery, webhook_id, loops_event: event, kind, field, error, stats: tally, ..
-    } = signal;
-    let (direction, outcome, message) = (signal.direction.as_str(), signal.outcome.as_str(), signal.message());
-    let (code, reason) =
-        (signal.code.map(relay_core::error::ErrorCode::as_str), signal.reason.map(|reason| reason.code.as_str()));
-    let status = signal.reason.and_then(|reason| reason.status);
-    let attempts = (signal.attempts > 0).then_some(signal.attempts);
-    let ms = milliseconds(signal.duration);
-    let age_ms = signal.age.map(milliseconds);
-    let destination_ms = tally.last_call_duration.map(milliseconds);
-    let pool = tally.pool.as_ref();
+fn log_event(delivery_event: &DeliveryEvent<'_>, contact: Option<&str>) {
+    let DeliveryEvent { delivery_id: delivery, webhook_id, loops_event: event, kind, field, error, stats, .. } =
+        delivery_event;
+    let (direction, outcome, message) =
+        (delivery_event.direction.as_str(), delivery_event.outcome.as_str(), delivery_event.message());
+    let (code, reason) = (
+        delivery_event.code.map(relay_core::error::ErrorCode::as_str),
+        delivery_event.reason.map(|reason| reason.code.as_str()),
+    );
+    let status = delivery_event.reason.and_then(|reason| reason.status);
+    let attempts = (delivery_event.attempts > 0).then_some(delivery_event.attempts);
+    let ms = milliseconds(delivery_event.duration);
+    let age_ms = delivery_event.age.map(milliseconds);
+    let destination_ms = stats.last_call_duration.map(milliseconds);
+    let pool = stats.pool.as_ref();
     let (webhook, submissions) = (pool.map(|pool| pool.webhook.as_str()), pool.map(|pool| pool.submissions));
     let pool_used = pool.map(|pool| pool.used_percent);
     macro_rules! line {
@@ -87,7 +89,7 @@ fn write(signal: &DeliveryEvent<'_>, contact: Option<&str>) {
             )
         };
     }
-    match signal.level() {
+    match delivery_event.level() {
         Level::ERROR => line!(ERROR),
         Level::WARN => line!(WARN),
         _ => line!(INFO),

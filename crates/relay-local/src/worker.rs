@@ -26,34 +26,36 @@ const STORE_RETRY_DELAY: Duration = Duration::from_secs(1);
 /// What has never failed goes first: what fails whenever it comes must not keep it from an end that is well, least of all as
 /// the one that is to show whether the end is back. Every eighth is what has been due longest, so that what has failed has
 /// its turn as well.
-pub async fn run<A>(store: SqliteStore, direction: Direction, worker: Arc<A>, mut stop: watch::Receiver<bool>)
+pub async fn run<D>(store: SqliteStore, direction: Direction, deliverer: Arc<D>, mut stop: watch::Receiver<bool>)
 where
-    A: Deliver + 'static,
+    D: Deliver + 'static,
 {
-    let mut under_way = JoinSet::new();
-    let (mut was_down, mut claims) = (false, 0);
+    let mut in_flight = JoinSet::new();
+    let (mut was_unavailable, mut claim_count) = (false, 0);
     while !*stop.borrow() {
-        let readiness = worker.readiness();
-        let most = match readiness {
+        let readiness = deliverer.readiness();
+        let max_in_flight = match readiness {
             Readiness::Ready => MAX_CONCURRENCY,
             Readiness::HalfOpen => 1,
             Readiness::Unavailable(_) => 0,
         };
         match readiness {
-            Readiness::HalfOpen | Readiness::Unavailable(Unavailable::CircuitOpen(_)) => was_down = true,
-            Readiness::Ready if was_down => was_down = store.release_on_recovery(direction).await.is_err(),
+            Readiness::HalfOpen | Readiness::Unavailable(Unavailable::CircuitOpen(_)) => was_unavailable = true,
+            Readiness::Ready if was_unavailable => {
+                was_unavailable = store.release_on_recovery(direction).await.is_err()
+            }
             Readiness::Ready | Readiness::Unavailable(Unavailable::Throttled(_)) => {}
         }
-        while under_way.len() < most {
-            let first = match readiness {
-                Readiness::Ready if claims % MAX_CONCURRENCY == 0 => ClaimOrder::Oldest,
-                Readiness::HalfOpen if claims % 2 == 0 => ClaimOrder::NewestNeverFailed,
+        while in_flight.len() < max_in_flight {
+            let order = match readiness {
+                Readiness::Ready if claim_count % MAX_CONCURRENCY == 0 => ClaimOrder::Oldest,
+                Readiness::HalfOpen if claim_count % 2 == 0 => ClaimOrder::NewestNeverFailed,
                 Readiness::Ready | Readiness::HalfOpen | Readiness::Unavailable(_) => ClaimOrder::NeverFailed,
             };
-            match store.claim(direction, first).await {
+            match store.claim(direction, order).await {
                 Ok(Some(claimed)) => {
-                    claims += 1;
-                    under_way.spawn(deliver(store.clone(), Arc::clone(&worker), claimed));
+                    claim_count += 1;
+                    in_flight.spawn(deliver(store.clone(), Arc::clone(&deliverer), claimed));
                 }
                 Ok(None) => break,
                 Err(error) => {
@@ -66,33 +68,37 @@ where
         tokio::select! {
             _ = stop.changed() => {}
             () = store.wait_for_work() => {}
-            Some(_) = under_way.join_next() => {}
+            Some(_) = in_flight.join_next() => {}
             () = tokio::time::sleep(POLL_INTERVAL) => {}
         }
     }
-    while under_way.join_next().await.is_some() {}
+    while in_flight.join_next().await.is_some() {}
 }
 
-async fn deliver<A: Deliver + 'static>(store: SqliteStore, worker: Arc<A>, claimed: ClaimedDelivery) {
+async fn deliver<D: Deliver + 'static>(store: SqliteStore, deliverer: Arc<D>, claimed: ClaimedDelivery) {
     let ClaimedDelivery { delivery, history } = claimed;
-    let mends = store.release_epoch();
-    let (id, attempts, failed) = (delivery.id.clone(), history.attempts.saturating_add(1), delivery.clone());
+    let release_epoch = store.release_epoch();
+    let (id, attempts, panicked_delivery) = (delivery.id.clone(), history.attempts.saturating_add(1), delivery.clone());
     // In a task of its own: a panic is a failed attempt, not a delivery that nobody has any more.
-    let attempted = tokio::spawn(async move { worker.deliver(&delivery, history).await }).await;
-    let end = attempted.unwrap_or_else(|_| {
+    let attempt_result = tokio::spawn(async move { deliverer.deliver(&delivery, history).await }).await;
+    let result = attempt_result.unwrap_or_else(|_| {
         let reason = Reason::without_status(ReasonCode::Internal);
-        DeliveryEvent { reason: Some(reason), attempts, ..DeliveryEvent::for_delivery(&failed, EventOutcome::Retried) }
-            .emit();
-        retry::retry_or_dead_letter(history, reason, None, store.now(), store.chance())
+        DeliveryEvent {
+            reason: Some(reason),
+            attempts,
+            ..DeliveryEvent::for_delivery(&panicked_delivery, EventOutcome::Retried)
+        }
+        .emit();
+        retry::retry_or_dead_letter(history, reason, None, store.now(), store.random())
     });
     // What the far end did must be known before anything else is sent, however long the store takes.
-    while let Err(error) = store.finish_attempt(&id, end).await {
+    while let Err(error) = store.finish_attempt(&id, result).await {
         error!(delivery.id = %id, error = %error, "the end of an attempt cannot be recorded");
         tokio::time::sleep(STORE_RETRY_DELAY).await;
     }
     // Its attempt may have begun before what it is held for was mended.
-    if matches!(end, AttemptResult::HoldUntil { .. })
-        && store.release_epoch() != mends
+    if matches!(result, AttemptResult::HoldUntil { .. })
+        && store.release_epoch() != release_epoch
         && let Err(error) = store.release_held(&id).await
     {
         error!(delivery.id = %id, error = %error, "what is held could not be freed: it is tried within 15 minutes");
@@ -114,22 +120,22 @@ mod tests {
     use relay_sqlite::store::open;
 
     /// Held the first time; and while it is under way, what it is held for is mended, or not.
-    struct HeldOnce {
+    struct HeldOnFirstAttempt {
         store: SqliteStore,
-        mended: bool,
-        tries: AtomicU32,
+        release_meanwhile: bool,
+        attempts: AtomicU32,
     }
 
-    impl Deliver for HeldOnce {
+    impl Deliver for HeldOnFirstAttempt {
         fn readiness(&self) -> Readiness {
             Readiness::Ready
         }
 
         async fn deliver(&self, _: &Delivery, _: AttemptHistory) -> AttemptResult {
-            if self.tries.fetch_add(1, Ordering::SeqCst) > 0 {
+            if self.attempts.fetch_add(1, Ordering::SeqCst) > 0 {
                 return AttemptResult::Delivered;
             }
-            if self.mended {
+            if self.release_meanwhile {
                 self.store.release_all_held().await.unwrap();
             }
             let at = SystemClock.now() + SignedDuration::from_hours(1);
@@ -138,7 +144,7 @@ mod tests {
     }
 
     /// How often a delivery was tried that was held, once nothing more happens to it by itself.
-    async fn tries(mended: bool) -> u32 {
+    async fn attempts_of_held(release_meanwhile: bool) -> u32 {
         let folder = tempfile::tempdir().unwrap();
         let opened = open(folder.path(), Timestamp::UNIX_EPOCH).unwrap();
         let store = SqliteStore::new(opened, Arc::new(SystemClock));
@@ -150,18 +156,19 @@ mod tests {
             received_at: SystemClock.now(),
         };
         store.enqueue(&delivery).await.unwrap();
-        let attempt = Arc::new(HeldOnce { store: store.clone(), mended, tries: AtomicU32::new(0) });
+        let deliverer =
+            Arc::new(HeldOnFirstAttempt { store: store.clone(), release_meanwhile, attempts: AtomicU32::new(0) });
         let claimed = store.claim(Direction::LoopsToClay, ClaimOrder::Oldest).await.unwrap().unwrap();
-        deliver(store.clone(), Arc::clone(&attempt), claimed).await;
-        if let Some(again) = store.claim(Direction::LoopsToClay, ClaimOrder::Oldest).await.unwrap() {
-            deliver(store.clone(), Arc::clone(&attempt), again).await;
+        deliver(store.clone(), Arc::clone(&deliverer), claimed).await;
+        if let Some(claimed_again) = store.claim(Direction::LoopsToClay, ClaimOrder::Oldest).await.unwrap() {
+            deliver(store.clone(), Arc::clone(&deliverer), claimed_again).await;
         }
-        attempt.tries.load(Ordering::SeqCst)
+        deliverer.attempts.load(Ordering::SeqCst)
     }
 
     #[tokio::test]
-    async fn what_is_mended_while_a_delivery_is_under_way_is_not_waited_for() {
-        assert_eq!(tries(true).await, 2);
-        assert_eq!(tries(false).await, 1);
+    async fn release_during_attempt_retries_held_delivery_at_once() {
+        assert_eq!(attempts_of_held(true).await, 2);
+        assert_eq!(attempts_of_held(false).await, 1);
     }
 }

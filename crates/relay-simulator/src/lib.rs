@@ -75,20 +75,20 @@ impl Drop for Simulator {
 
 /// The statuses of everything that was refused, in order.
 #[derive(Debug, Clone, Default)]
-struct Refusals(Arc<Mutex<Vec<u16>>>);
+struct Rejections(Arc<Mutex<Vec<u16>>>);
 
-impl Refusals {
-    fn list(&self) -> Vec<u16> {
+impl Rejections {
+    fn statuses(&self) -> Vec<u16> {
         lock(&self.0).clone()
     }
 
     /// Middleware: notes whatever was not answered with a 2xx, the answers of the router itself included.
-    async fn note(State(refusals): State<Self>, request: Request, next: Next) -> Response {
-        let answer = next.run(request).await;
-        if !answer.status().is_success() {
-            lock(&refusals.0).push(answer.status().as_u16());
+    async fn record(State(rejections): State<Self>, request: Request, next: Next) -> Response {
+        let response = next.run(request).await;
+        if !response.status().is_success() {
+            lock(&rejections.0).push(response.status().as_u16());
         }
-        answer
+        response
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 
 /// Above this a limit cannot be told from none, and the bucket's clock counts whole nanoseconds.
-const NO_LIMIT: u32 = 1_000_000;
+const UNLIMITED_PER_SECOND: u32 = 1_000_000;
 
 /// Clay's limit: a sustained rate with room for a burst (Clay, webhook guide: limits).
 #[derive(Debug)]
@@ -23,7 +23,7 @@ impl TokenBucket {
     }
 
     /// Whether there was room for one more.
-    pub(crate) fn take(&self) -> bool {
+    pub(crate) fn try_acquire(&self) -> bool {
         self.0.check().is_ok()
     }
 }
@@ -34,15 +34,15 @@ impl TokenBucket {
 #[derive(Debug)]
 pub(crate) struct FixedWindow {
     limit: u32,
-    started: Option<Instant>,
+    window_start: Option<Instant>,
     used: u32,
 }
 
 impl FixedWindow {
-    const LENGTH: Duration = Duration::from_secs(1);
+    const WINDOW: Duration = Duration::from_secs(1);
 
     pub(crate) fn new(per_second: u32) -> Self {
-        Self { limit: per_second.max(1), started: None, used: 0 }
+        Self { limit: per_second.max(1), window_start: None, used: 0 }
     }
 
     pub(crate) fn limit(&self) -> u32 {
@@ -50,20 +50,21 @@ impl FixedWindow {
     }
 
     /// Takes one call and says how many are left, or nothing if there was no room.
-    pub(crate) fn take(&mut self, now: Instant) -> Option<u32> {
-        let over = self.started.is_none_or(|started| now.saturating_duration_since(started) >= Self::LENGTH);
-        if over {
-            self.started = Some(now);
+    pub(crate) fn try_acquire(&mut self, now: Instant) -> Option<u32> {
+        let has_expired =
+            self.window_start.is_none_or(|started| now.saturating_duration_since(started) >= Self::WINDOW);
+        if has_expired {
+            self.window_start = Some(now);
             self.used = 0;
         }
-        let left = self.limit.checked_sub(self.used)?.checked_sub(1)?;
+        let remaining = self.limit.checked_sub(self.used)?.checked_sub(1)?;
         self.used = self.used.saturating_add(1);
-        Some(left)
+        Some(remaining)
     }
 }
 
 fn at_least_one(value: u32) -> NonZeroU32 {
-    NonZeroU32::new(value.min(NO_LIMIT)).unwrap_or(NonZeroU32::MIN)
+    NonZeroU32::new(value.min(UNLIMITED_PER_SECOND)).unwrap_or(NonZeroU32::MIN)
 }
 
 #[cfg(test)]
@@ -71,34 +72,37 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_window_counts_down_and_then_refuses() {
+    fn fixed_window_counts_down_then_rejects() {
         let mut window = FixedWindow::new(3);
         let start = Instant::now();
-        assert_eq!([window.take(start), window.take(start), window.take(start)], [Some(2), Some(1), Some(0)]);
-        assert_eq!(window.take(start + Duration::from_millis(999)), None);
+        assert_eq!(
+            [window.try_acquire(start), window.try_acquire(start), window.try_acquire(start)],
+            [Some(2), Some(1), Some(0)]
+        );
+        assert_eq!(window.try_acquire(start + Duration::from_millis(999)), None);
     }
 
     #[test]
-    fn a_new_window_begins_with_the_first_call_after_a_second() {
+    fn fixed_window_restarts_with_first_call_after_a_second() {
         let mut window = FixedWindow::new(1);
         let start = Instant::now();
-        assert_eq!(window.take(start), Some(0));
-        assert_eq!(window.take(start + Duration::from_secs(1)), Some(0));
-        assert_eq!(window.take(start + Duration::from_millis(1_999)), None);
-        assert_eq!(window.take(start + Duration::from_secs(2)), Some(0));
+        assert_eq!(window.try_acquire(start), Some(0));
+        assert_eq!(window.try_acquire(start + Duration::from_secs(1)), Some(0));
+        assert_eq!(window.try_acquire(start + Duration::from_millis(1_999)), None);
+        assert_eq!(window.try_acquire(start + Duration::from_secs(2)), Some(0));
     }
 
     #[test]
-    fn a_limit_of_zero_counts_as_one() {
-        assert_eq!(FixedWindow::new(0).take(Instant::now()), Some(0));
+    fn zero_limit_allows_one_call() {
+        assert_eq!(FixedWindow::new(0).try_acquire(Instant::now()), Some(0));
         let bucket = TokenBucket::new(0, 0);
-        assert!(bucket.take());
-        assert!(!bucket.take());
+        assert!(bucket.try_acquire());
+        assert!(!bucket.try_acquire());
     }
 
     #[test]
-    fn a_huge_limit_is_none() {
+    fn max_limit_is_unlimited() {
         let bucket = TokenBucket::new(u32::MAX, u32::MAX);
-        assert!((0..1_000).all(|_| bucket.take()));
+        assert!((0..1_000).all(|_| bucket.try_acquire()));
     }
 }

@@ -39,19 +39,23 @@ impl SqliteStore {
     ///
     /// # Errors
     /// When the store is unavailable.
-    pub async fn claim(&self, direction: Direction, first: ClaimOrder) -> Result<Option<ClaimedDelivery>, StoreError> {
-        let (now, lanes) = (self.now().as_millisecond(), Arc::clone(&self.lanes));
+    pub async fn claim(
+        &self,
+        direction: Direction,
+        claim_order: ClaimOrder,
+    ) -> Result<Option<ClaimedDelivery>, StoreError> {
+        let (now, locks) = (self.now().as_millisecond(), Arc::clone(&self.locks));
         self.write(move |transaction| {
             // Who takes a lane from here on sees what is taken here.
-            let held = match direction {
-                Direction::ClayToLoops => lanes.contacts(),
+            let locked = match direction {
+                Direction::ClayToLoops => locks.locked_contacts(),
                 Direction::LoopsToClay => "[]".to_owned(),
             };
-            let order = match first {
+            let order = match claim_order {
                 ClaimOrder::Oldest | ClaimOrder::NeverFailed => "next_at, seq",
                 ClaimOrder::NewestNeverFailed => "next_at DESC, seq DESC",
             };
-            let due = |unfailed: bool| {
+            let find_due = |never_failed: bool| {
                 transaction
                     .prepare_cached(&format!(
                         "SELECT seq FROM deliveries AS due
@@ -67,12 +71,12 @@ impl SqliteStore {
                        AND due.contact NOT IN (SELECT value FROM json_each(?4))
                      ORDER BY {order} LIMIT 1",
                     ))?
-                    .query_row(params![direction.as_str(), now, unfailed, held], |row| row.get::<_, i64>(0))
+                    .query_row(params![direction.as_str(), now, never_failed, locked], |row| row.get::<_, i64>(0))
                     .optional()
             };
-            let mut seq = due(first != ClaimOrder::Oldest)?;
-            if seq.is_none() && first != ClaimOrder::Oldest {
-                seq = due(false)?;
+            let mut seq = find_due(claim_order != ClaimOrder::Oldest)?;
+            if seq.is_none() && claim_order != ClaimOrder::Oldest {
+                seq = find_due(false)?;
             }
             let Some(seq) = seq else { return Ok(None) };
             transaction
@@ -89,12 +93,12 @@ impl SqliteStore {
                     delivery_row::COLUMNS
                 ))?
                 .query_row([seq], |row| {
-                    let optional =
-                        |column: &str| row.get::<_, Option<i64>>(column).map(|at| at.map(delivery_row::time));
+                    let timestamp =
+                        |column: &str| row.get::<_, Option<i64>>(column).map(|at| at.map(delivery_row::timestamp));
                     let history = AttemptHistory {
                         attempts: row.get::<_, u32>("attempts")?.saturating_sub(1),
-                        failing_since: optional("failing_since")?,
-                        held_since: optional("held_since")?,
+                        failing_since: timestamp("failing_since")?,
+                        held_since: timestamp("held_since")?,
                     };
                     Ok(Some(ClaimedDelivery { delivery: delivery_row::from_row(row)?, history }))
                 })
@@ -106,16 +110,16 @@ impl SqliteStore {
     ///
     /// # Errors
     /// When the store is unavailable: it must be told again before anything else is sent.
-    pub async fn finish_attempt(&self, id: &DeliveryId, end: AttemptResult) -> Result<(), StoreError> {
+    pub async fn finish_attempt(&self, id: &DeliveryId, result: AttemptResult) -> Result<(), StoreError> {
         let (id, now) = (id.as_str().to_owned(), self.now().as_millisecond());
         self.write(move |transaction| {
-            match end {
+            match result {
                 AttemptResult::Delivered => 0,
                 AttemptResult::DeadLetter(reason)
                 | AttemptResult::RetryAt { reason, .. }
                 | AttemptResult::HoldUntil { reason, .. } => failure_counts::increment(transaction, &id, reason, now)?,
             };
-            match end {
+            match result {
                 AttemptResult::Delivered => {
                     release_others(transaction, &id, now)?;
                     transaction
@@ -131,14 +135,21 @@ impl SqliteStore {
                         "UPDATE deliveries SET state = 'dead', reason = ?3, status = ?4, settled_at = ?2 WHERE id = ?1",
                     )?
                     .execute(params![id, now, code.as_str(), status])?,
-                AttemptResult::RetryAt { at, reason, no_early_retry: firm } => transaction
+                AttemptResult::RetryAt { at, reason, no_early_retry } => transaction
                     .prepare_cached(
                         "UPDATE deliveries
                          SET state = 'waiting', next_at = ?3, reason = ?4, status = ?5, not_before = iif(?6, ?3, NULL),
                              failing_since = coalesce(failing_since, ?2), held_since = NULL
                          WHERE id = ?1",
                     )?
-                    .execute(params![id, now, at.as_millisecond(), reason.code.as_str(), reason.status, firm])?,
+                    .execute(params![
+                        id,
+                        now,
+                        at.as_millisecond(),
+                        reason.code.as_str(),
+                        reason.status,
+                        no_early_retry
+                    ])?,
                 AttemptResult::HoldUntil { at, reason } => transaction
                     .prepare_cached(
                         "UPDATE deliveries
@@ -180,14 +191,14 @@ impl SqliteStore {
     /// # Errors
     /// When the store is unavailable.
     pub async fn purge_delivered(&self) -> Result<usize, StoreError> {
-        let before = self.now().checked_sub(RETENTION).unwrap_or(Timestamp::UNIX_EPOCH).as_millisecond();
+        let cutoff = self.now().checked_sub(RETENTION).unwrap_or(Timestamp::UNIX_EPOCH).as_millisecond();
         self.write(move |transaction| {
-            let forgotten = transaction.execute(
+            let deleted = transaction.execute(
                 "DELETE FROM deliveries WHERE settled_at IS NOT NULL AND state = 'delivered' AND settled_at < ?1",
-                [before],
+                [cutoff],
             )?;
             failure_counts::delete_orphans(transaction)?;
-            Ok(forgotten)
+            Ok(deleted)
         })
         .await
     }

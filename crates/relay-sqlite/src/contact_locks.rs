@@ -12,42 +12,42 @@ use relay_core::delivery::{Delivery, DeliveryId};
 
 /// The lanes that somebody has.
 #[derive(Debug, Default)]
-pub(crate) struct ContactLocks(Mutex<State>);
+pub(crate) struct ContactLocks(Mutex<LockTable>);
 
 #[derive(Debug, Default)]
-struct State {
+struct LockTable {
     holders: HashMap<ContactKey, Holder>,
-    taken: u64,
+    next_token: u64,
 }
 
 #[derive(Debug)]
 struct Holder {
     id: DeliveryId,
     /// Which taking it was: the same event can have the lane again.
-    number: u64,
+    token: u64,
 }
 
 /// The lane of a contact, for as long as this lives.
 #[derive(Debug)]
 pub struct ContactLockGuard {
-    lanes: Arc<ContactLocks>,
+    locks: Arc<ContactLocks>,
     /// Nothing where the lane was settled, or passed on to who settles it.
-    held: Option<(ContactKey, u64)>,
+    owned: Option<(ContactKey, u64)>,
 }
 
 impl ContactLockGuard {
     /// Leaves the lane taken: who was told so settles it.
     pub(crate) fn release_ownership(mut self) {
-        self.held = None;
+        self.owned = None;
     }
 }
 
 impl Drop for ContactLockGuard {
     fn drop(&mut self) {
-        let Some((contact, number)) = self.held.take() else { return };
-        let mut state = self.lanes.state();
-        if state.holders.get(&contact).is_some_and(|holder| holder.number == number) {
-            state.holders.remove(&contact);
+        let Some((contact, token)) = self.owned.take() else { return };
+        let mut table = self.locks.table();
+        if table.holders.get(&contact).is_some_and(|holder| holder.token == token) {
+            table.holders.remove(&contact);
         }
     }
 }
@@ -55,42 +55,42 @@ impl Drop for ContactLockGuard {
 impl ContactLocks {
     /// Takes the lane of the delivery's contact; nothing where somebody has it.
     pub(crate) fn try_lock(self: &Arc<Self>, delivery: &Delivery) -> Option<ContactLockGuard> {
-        let mut state = self.state();
-        if state.holders.contains_key(&delivery.contact) {
+        let mut table = self.table();
+        if table.holders.contains_key(&delivery.contact) {
             return None;
         }
-        let number = state.taken;
-        state.taken = number.wrapping_add(1);
-        state.holders.insert(delivery.contact.clone(), Holder { id: delivery.id.clone(), number });
-        Some(ContactLockGuard { lanes: Arc::clone(self), held: Some((delivery.contact.clone(), number)) })
+        let token = table.next_token;
+        table.next_token = token.wrapping_add(1);
+        table.holders.insert(delivery.contact.clone(), Holder { id: delivery.id.clone(), token });
+        Some(ContactLockGuard { locks: Arc::clone(self), owned: Some((delivery.contact.clone(), token)) })
     }
 
     /// The guard of the lane that this delivery has; one of nothing where it has none.
     pub(crate) fn guard(self: &Arc<Self>, delivery: &Delivery) -> ContactLockGuard {
-        let state = self.state();
-        let holder = state.holders.get(&delivery.contact).filter(|holder| holder.id == delivery.id);
+        let table = self.table();
+        let holder = table.holders.get(&delivery.contact).filter(|holder| holder.id == delivery.id);
         ContactLockGuard {
-            lanes: Arc::clone(self),
-            held: holder.map(|holder| (delivery.contact.clone(), holder.number)),
+            locks: Arc::clone(self),
+            owned: holder.map(|holder| (delivery.contact.clone(), holder.token)),
         }
     }
 
     /// Whether this delivery has the lane of its contact.
     pub(crate) fn is_locked_by(&self, delivery: &Delivery) -> bool {
-        self.state().holders.get(&delivery.contact).is_some_and(|holder| holder.id == delivery.id)
+        self.table().holders.get(&delivery.contact).is_some_and(|holder| holder.id == delivery.id)
     }
 
     /// The contacts whose lane somebody has, as a JSON array.
-    pub(crate) fn contacts(&self) -> String {
-        serde_json::Value::from_iter(self.state().holders.keys().map(ContactKey::as_str)).to_string()
+    pub(crate) fn locked_contacts(&self) -> String {
+        serde_json::Value::from_iter(self.table().holders.keys().map(ContactKey::as_str)).to_string()
     }
 
     /// The deliveries that have a lane, as a JSON array.
-    pub(crate) fn deliveries(&self) -> String {
-        serde_json::Value::from_iter(self.state().holders.values().map(|holder| holder.id.as_str())).to_string()
+    pub(crate) fn locked_deliveries(&self) -> String {
+        serde_json::Value::from_iter(self.table().holders.values().map(|holder| holder.id.as_str())).to_string()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn table(&self) -> MutexGuard<'_, LockTable> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -18,7 +18,7 @@ pub(crate) fn insert(
     state: &str,
     next_at: Timestamp,
 ) -> rusqlite::Result<bool> {
-    let (route, webhook_id, key) = match &delivery.kind {
+    let (route, webhook_id, idempotency_key) = match &delivery.kind {
         DeliveryKind::ClayRow { route, webhook_id } => (Some(route), Some(webhook_id), None),
         DeliveryKind::LoopsContact => (None, None, None),
         DeliveryKind::LoopsEvent { key } => (None, None, Some(key.as_str())),
@@ -41,7 +41,7 @@ pub(crate) fn insert(
             ":kind": delivery.kind.as_str(),
             ":route": route,
             ":webhook_id": webhook_id,
-            ":key": key,
+            ":key": idempotency_key,
             ":body": delivery.body.as_ref(),
             ":hash": BodyHash::compute(&delivery.body).as_str(),
             ":received_at": delivery.received_at.as_millisecond(),
@@ -71,8 +71,8 @@ pub(crate) fn insert_dead(
 
 /// Reads a delivery from a row of [`COLUMNS`].
 pub(crate) fn from_row(row: &Row<'_>) -> rusqlite::Result<Delivery> {
-    let kind: String = row.get("kind")?;
-    let cargo = match kind.as_str() {
+    let kind_name: String = row.get("kind")?;
+    let kind = match kind_name.as_str() {
         "row" => DeliveryKind::ClayRow {
             route: row.get::<_, Option<String>>("route")?.unwrap_or_default(),
             webhook_id: row.get::<_, Option<String>>("webhook_id")?.unwrap_or_default(),
@@ -86,18 +86,18 @@ pub(crate) fn from_row(row: &Row<'_>) -> rusqlite::Result<Delivery> {
     Ok(Delivery {
         id: DeliveryId::from_stored(row.get("id")?),
         contact: ContactKey::from_stored(row.get("contact")?),
-        received_at: time(row.get("received_at")?),
-        kind: cargo,
+        received_at: timestamp(row.get("received_at")?),
+        kind,
         body: Bytes::from(row.get::<_, Option<Vec<u8>>>("body")?.unwrap_or_default()),
     })
 }
 
 /// A stored time.
-pub(crate) fn time(millisecond: i64) -> Timestamp {
-    Timestamp::from_millisecond(millisecond).unwrap_or_default()
+pub(crate) fn timestamp(milliseconds: i64) -> Timestamp {
+    Timestamp::from_millisecond(milliseconds).unwrap_or_default()
 }
 
 /// A stored reason.
-pub(crate) fn reason(code: Option<&str>, status: Option<u16>) -> Option<Reason> {
+pub(crate) fn parse_reason(code: Option<&str>, status: Option<u16>) -> Option<Reason> {
     Some(Reason { code: ReasonCode::parse(code?)?, status })
 }

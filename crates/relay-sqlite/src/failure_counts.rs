@@ -40,7 +40,7 @@ pub(crate) fn delete_orphans(transaction: &Transaction<'_>) -> rusqlite::Result<
 ///
 /// # Errors
 /// When the file cannot be read.
-pub fn failures_of(connection: &Connection, id: &str) -> rusqlite::Result<Vec<FailureCount>> {
+pub fn load_failure_counts(connection: &Connection, id: &str) -> rusqlite::Result<Vec<FailureCount>> {
     let mut statement = connection.prepare_cached(
         "SELECT reason, status, count, last_at FROM failures WHERE delivery_id = ?1 ORDER BY count DESC, last_at DESC",
     )?;
@@ -49,7 +49,7 @@ pub fn failures_of(connection: &Connection, id: &str) -> rusqlite::Result<Vec<Fa
             reason: row.get("reason")?,
             status: Some(row.get("status")?).filter(|status| *status > 0),
             count: row.get("count")?,
-            last_at: delivery_row::time(row.get("last_at")?),
+            last_at: delivery_row::timestamp(row.get("last_at")?),
         })
     })?;
     rows.collect()

@@ -24,36 +24,36 @@ const ID_CONFLICT: Reason = Reason::without_status(ReasonCode::IdConflict);
 impl FastPath for SqliteStore {
     type Guard = ContactLockGuard;
 
-    async fn admit(&self, delivery: &Delivery, wish: DeliveryMode) -> Result<Admission, StoreError> {
+    async fn admit(&self, delivery: &Delivery, mode: DeliveryMode) -> Result<Admission, StoreError> {
         // In memory first: what cannot be recorded has its lane there as well.
-        let taken = if wish == DeliveryMode::Sync { self.lanes.try_lock(delivery) } else { None };
-        let (has_lane, lanes) = (taken.is_some(), Arc::clone(&self.lanes));
-        let (delivery, hash, now) = (delivery.clone(), self.contact_hash(delivery), self.now());
-        let (admission, kept) = self
+        let guard = if mode == DeliveryMode::Sync { self.locks.try_lock(delivery) } else { None };
+        let (has_lock, locks) = (guard.is_some(), Arc::clone(&self.locks));
+        let (delivery, contact_hash, now) = (delivery.clone(), self.contact_hash(delivery), self.now());
+        let (admission, conflict) = self
             .write_within(WRITE_TIMEOUT, move |transaction| {
-                if !has_lane && lanes.is_locked_by(&delivery) {
+                if !has_lock && locks.is_locked_by(&delivery) {
                     return Ok((Admission::InFlight, None));
                 }
-                remove_abandoned(transaction, &lanes.deliveries(), now)?;
-                let known = lookup(transaction, &delivery, has_lane)?;
-                if let Existing::As(known) = known {
-                    let other = known != Admission::InFlight && is_another_event(transaction, &delivery)?;
-                    let other = other.then(|| delivery.as_conflicting_event());
-                    let kept = match &other {
-                        Some(other) => {
-                            delivery_row::insert_dead(transaction, other, hash.as_deref(), ID_CONFLICT, now)?
+                remove_abandoned(transaction, &locks.locked_deliveries(), now)?;
+                let existing = lookup(transaction, &delivery, has_lock)?;
+                if let Existing::Admission(known) = existing {
+                    let is_conflict = known != Admission::InFlight && is_conflicting_event(transaction, &delivery)?;
+                    let conflict = is_conflict.then(|| delivery.as_conflicting_event());
+                    let inserted = match &conflict {
+                        Some(conflict) => {
+                            delivery_row::insert_dead(transaction, conflict, contact_hash.as_deref(), ID_CONFLICT, now)?
                         }
                         None => false,
                     };
-                    return Ok((known, other.filter(|_| kept)));
+                    return Ok((known, conflict.filter(|_| inserted)));
                 }
-                let (state, admission) = if has_lane && may_send(transaction, &delivery.contact)? {
+                let (state, admission) = if has_lock && may_send(transaction, &delivery.contact)? {
                     ("direct", Admission::SendNow)
                 } else {
                     ("waiting", Admission::Queued)
                 };
-                delivery_row::insert(transaction, &delivery, hash.as_deref(), state, now)?;
-                if let (Existing::Dead(reason, status), Admission::SendNow) = (known, admission) {
+                delivery_row::insert(transaction, &delivery, contact_hash.as_deref(), state, now)?;
+                if let (Existing::DeadLetter(reason, status), Admission::SendNow) = (existing, admission) {
                     // Until it has ended otherwise, it is still a dead letter: its caller may be gone in the next moment.
                     transaction
                         .prepare_cached("UPDATE deliveries SET reason = ?2, status = ?3 WHERE id = ?1")?
@@ -62,17 +62,17 @@ impl FastPath for SqliteStore {
                 Ok((admission, None))
             })
             .await?;
-        if let Some(other) = kept {
+        if let Some(conflict) = conflict {
             DeliveryEvent {
                 reason: Some(ID_CONFLICT),
-                ..DeliveryEvent::for_delivery(&other, EventOutcome::DeadLettered)
+                ..DeliveryEvent::for_delivery(&conflict, EventOutcome::DeadLettered)
             }
             .emit();
         }
         match admission {
-            Admission::SendNow => taken.into_iter().for_each(ContactLockGuard::release_ownership),
+            Admission::SendNow => guard.into_iter().for_each(ContactLockGuard::release_ownership),
             Admission::Queued => {
-                drop(taken);
+                drop(guard);
                 self.work_available.notify_waiters();
             }
             Admission::AlreadyDelivered | Admission::InFlight => {}
@@ -81,14 +81,14 @@ impl FastPath for SqliteStore {
     }
 
     async fn admit_without_record(&self, delivery: &Delivery) -> Result<Admission, StoreError> {
-        let Some(taken) = self.lanes.try_lock(delivery) else { return Ok(Admission::InFlight) };
+        let Some(guard) = self.locks.try_lock(delivery) else { return Ok(Admission::InFlight) };
         let delivery = delivery.clone();
         // What is stored from here on finds the lane taken.
         let admission = self
             .read(move |connection| {
-                Ok(match state_of(connection, &delivery.id)?.as_deref() {
+                Ok(match stored_state(connection, &delivery.id)?.as_deref() {
                     // Another event under its key would have to be kept.
-                    Some(_) if is_another_event(connection, &delivery)? => Admission::InFlight,
+                    Some(_) if is_conflicting_event(connection, &delivery)? => Admission::InFlight,
                     Some("delivered") => Admission::AlreadyDelivered,
                     Some("waiting" | "sending") => Admission::Queued,
                     _ if may_send(connection, &delivery.contact)? => Admission::SendNow,
@@ -97,41 +97,41 @@ impl FastPath for SqliteStore {
             })
             .await?;
         if admission == Admission::SendNow {
-            taken.release_ownership();
+            guard.release_ownership();
         }
         Ok(admission)
     }
 
     fn guard(&self, delivery: &Delivery) -> ContactLockGuard {
-        self.lanes.guard(delivery)
+        self.locks.guard(delivery)
     }
 
-    async fn complete(&self, delivery: &Delivery, end: FastPathResult) -> Result<(), StoreError> {
-        let lane = self.lanes.guard(delivery);
-        if !self.lanes.is_locked_by(delivery) {
+    async fn complete(&self, delivery: &Delivery, result: FastPathResult) -> Result<(), StoreError> {
+        let guard = self.locks.guard(delivery);
+        if !self.locks.is_locked_by(delivery) {
             return Err(StoreError("the lane was given to somebody else".to_owned()));
         }
-        let (delivery, hash, now) = (delivery.clone(), self.contact_hash(delivery), self.now());
-        let settled = self
+        let (delivery, contact_hash, now) = (delivery.clone(), self.contact_hash(delivery), self.now());
+        let completed = self
             .write_within(WRITE_TIMEOUT, move |transaction| {
-                if complete(transaction, &delivery.id, end, now)? {
+                if complete(transaction, &delivery.id, result, now)? {
                     return Ok(true);
                 }
                 // It could not be recorded when it came. It joins the queue only where nothing has joined it since.
-                match end {
+                match result {
                     FastPathResult::Rejected => return Ok(true),
                     FastPathResult::Deferred { .. } if !has_no_pending(transaction, &delivery.contact)? => {
                         return Ok(false);
                     }
                     FastPathResult::Deferred { .. } | FastPathResult::Delivered => {}
                 }
-                delivery_row::insert(transaction, &delivery, hash.as_deref(), "direct", now)?;
-                complete(transaction, &delivery.id, end, now)
+                delivery_row::insert(transaction, &delivery, contact_hash.as_deref(), "direct", now)?;
+                complete(transaction, &delivery.id, result, now)
             })
             .await;
-        drop(lane);
+        drop(guard);
         self.work_available.notify_waiters();
-        if settled? { Ok(()) } else { Err(StoreError("others have joined the queue before it".to_owned())) }
+        if completed? { Ok(()) } else { Err(StoreError("others have joined the queue before it".to_owned())) }
     }
 }
 
@@ -139,11 +139,11 @@ impl FastPath for SqliteStore {
 fn complete(
     transaction: &Transaction<'_>,
     id: &DeliveryId,
-    end: FastPathResult,
+    result: FastPathResult,
     now: Timestamp,
 ) -> rusqlite::Result<bool> {
     let (id, now) = (id.as_str(), now.as_millisecond());
-    let changed = match end {
+    let changed = match result {
         FastPathResult::Delivered => transaction
             .prepare_cached(
                 "UPDATE deliveries SET state = 'delivered', body = NULL, attempts = 1, settled_at = ?2, first_attempt_at = ?2,
@@ -152,18 +152,18 @@ fn complete(
             )?
             .execute(params![id, now])?,
         FastPathResult::Rejected => {
-            let kept = transaction
+            let restored = transaction
                 .prepare_cached(
                     "UPDATE deliveries SET state = 'dead', settled_at = ?2
                      WHERE id = ?1 AND state = 'direct' AND reason IS NOT NULL",
                 )?
                 .execute(params![id, now])?;
-            let forgotten = transaction
+            let deleted = transaction
                 .prepare_cached("DELETE FROM deliveries WHERE id = ?1 AND state = 'direct'")?
                 .execute([id])?;
-            kept + forgotten
+            restored + deleted
         }
-        FastPathResult::Deferred { attempts, retry_at: at, reason, no_early_retry: firm } => {
+        FastPathResult::Deferred { attempts, retry_at, reason, no_early_retry } => {
             let changed = transaction
                 .prepare_cached(
                     "UPDATE deliveries
@@ -171,7 +171,7 @@ fn complete(
                          status = ?6, first_attempt_at = ?2, last_attempt_at = ?2, not_before = iif(?7, ?4, NULL)
                      WHERE id = ?1 AND state = 'direct'",
                 )?
-                .execute(params![id, now, attempts, at.as_millisecond(), reason.code.as_str(), reason.status, firm])?;
+                .execute(params![id, now, attempts, retry_at.as_millisecond(), reason.code.as_str(), reason.status, no_early_retry])?;
             // What the caller has waited for counts once, by its last reason.
             if changed == 1 {
                 failure_counts::increment(transaction, id, reason, now)?;
@@ -187,19 +187,19 @@ enum Existing {
     /// Nothing.
     New,
     /// This is how it is answered.
-    As(Admission),
+    Admission(Admission),
     /// It was a dead letter, for this reason and with this status of the far end's: somebody runs the row again, and it gets
     /// another chance, in the place of its letter.
-    Dead(String, Option<u16>),
+    DeadLetter(String, Option<u16>),
 }
 
-fn lookup(transaction: &Transaction<'_>, delivery: &Delivery, has_lane: bool) -> rusqlite::Result<Existing> {
+fn lookup(transaction: &Transaction<'_>, delivery: &Delivery, has_lock: bool) -> rusqlite::Result<Existing> {
     let id = delivery.id.as_str();
-    Ok(match state_of(transaction, &delivery.id)?.as_deref() {
+    Ok(match stored_state(transaction, &delivery.id)?.as_deref() {
         None => Existing::New,
-        Some("delivered") => Existing::As(Admission::AlreadyDelivered),
-        Some("direct") if !has_lane => Existing::As(Admission::InFlight),
-        Some("dead") if is_another_event(transaction, delivery)? => {
+        Some("delivered") => Existing::Admission(Admission::AlreadyDelivered),
+        Some("direct") if !has_lock => Existing::Admission(Admission::InFlight),
+        Some("dead") if is_conflicting_event(transaction, delivery)? => {
             rename_conflicting(transaction, id)?;
             Existing::New
         }
@@ -209,30 +209,30 @@ fn lookup(transaction: &Transaction<'_>, delivery: &Delivery, has_lane: bool) ->
                 .prepare_cached("SELECT reason, status FROM deliveries WHERE id = ?1")?
                 .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))?;
             transaction.prepare_cached("DELETE FROM deliveries WHERE id = ?1")?.execute([id])?;
-            reason.map_or(Existing::New, |reason| Existing::Dead(reason, status))
+            reason.map_or(Existing::New, |reason| Existing::DeadLetter(reason, status))
         }
-        Some(_) => Existing::As(Admission::Queued),
+        Some(_) => Existing::Admission(Admission::Queued),
     })
 }
 
 /// Gives the dead letter of an event an id of its own, now that another event comes under its key; once.
 fn rename_conflicting(transaction: &Transaction<'_>, id: &str) -> rusqlite::Result<()> {
-    let letter = transaction
+    let dead_letter = transaction
         .prepare_cached(&format!("SELECT {} FROM deliveries WHERE id = ?1", delivery_row::COLUMNS))?
         .query_row([id], delivery_row::from_row)?
         .as_conflicting_event();
-    let key = match &letter.kind {
+    let key = match &dead_letter.kind {
         DeliveryKind::LoopsEvent { key } => Some(key.as_str()),
         DeliveryKind::ClayRow { .. } | DeliveryKind::LoopsContact => None,
     };
     transaction
         .prepare_cached("UPDATE OR IGNORE deliveries SET id = ?2, idempotency_key = ?3 WHERE id = ?1")?
-        .execute(params![id, letter.id.as_str(), key])?;
+        .execute(params![id, dead_letter.id.as_str(), key])?;
     // The same is kept there already.
     transaction.prepare_cached("DELETE FROM deliveries WHERE id = ?1")?.execute([id]).map(drop)
 }
 
-fn state_of(connection: &Connection, id: &DeliveryId) -> rusqlite::Result<Option<String>> {
+fn stored_state(connection: &Connection, id: &DeliveryId) -> rusqlite::Result<Option<String>> {
     connection
         .prepare_cached("SELECT state FROM deliveries WHERE id = ?1")?
         .query_row([id.as_str()], |row| row.get(0))
@@ -240,14 +240,14 @@ fn state_of(connection: &Connection, id: &DeliveryId) -> rusqlite::Result<Option
 }
 
 /// Whether what is on record under the id of an event says something else to people than it does.
-fn is_another_event(connection: &Connection, delivery: &Delivery) -> rusqlite::Result<bool> {
-    let Some(hash) = delivery.content_key() else { return Ok(false) };
-    let known: Option<String> = connection
+fn is_conflicting_event(connection: &Connection, delivery: &Delivery) -> rusqlite::Result<bool> {
+    let Some(content_key) = delivery.content_key() else { return Ok(false) };
+    let stored_key: Option<String> = connection
         .prepare_cached("SELECT event_hash FROM deliveries WHERE id = ?1")?
         .query_row([delivery.id.as_str()], |row| row.get(0))
         .optional()?
         .flatten();
-    Ok(known.is_some_and(|known| known != hash))
+    Ok(stored_key.is_some_and(|known| known != content_key))
 }
 
 /// Whether who has the lane of a contact may use it.
@@ -268,20 +268,20 @@ fn has_no_pending(connection: &Connection, contact: &ContactKey) -> rusqlite::Re
 
 /// Forgets what was never acknowledged, and whose callers are gone; `held` are those that are not. What was a dead letter
 /// before is one again.
-pub(crate) fn remove_abandoned(connection: &Connection, held: &str, now: Timestamp) -> rusqlite::Result<()> {
+pub(crate) fn remove_abandoned(connection: &Connection, locked: &str, now: Timestamp) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
             "UPDATE deliveries SET state = 'dead', settled_at = ?3
              WHERE settled_at IS NULL AND direction = ?1 AND state = 'direct' AND reason IS NOT NULL
                AND id NOT IN (SELECT value FROM json_each(?2))",
         )?
-        .execute(params![Direction::ClayToLoops.as_str(), held, now.as_millisecond()])?;
+        .execute(params![Direction::ClayToLoops.as_str(), locked, now.as_millisecond()])?;
     connection
         .prepare_cached(
             "DELETE FROM deliveries
              WHERE settled_at IS NULL AND direction = ?1 AND state = 'direct'
                AND id NOT IN (SELECT value FROM json_each(?2))",
         )?
-        .execute(params![Direction::ClayToLoops.as_str(), held])?;
+        .execute(params![Direction::ClayToLoops.as_str(), locked])?;
     Ok(())
 }

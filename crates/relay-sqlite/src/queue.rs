@@ -13,27 +13,33 @@ const ENQUEUE_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Queue for SqliteStore {
     async fn enqueue(&self, delivery: &Delivery) -> Result<Enqueued, StoreError> {
-        let (delivery, hash) = (delivery.clone(), self.contact_hash(delivery));
-        let stored = self
+        let (delivery, contact_hash) = (delivery.clone(), self.contact_hash(delivery));
+        let enqueued = self
             .write_within(ENQUEUE_TIMEOUT, move |transaction| {
-                if delivery_row::insert(transaction, &delivery, hash.as_deref(), "waiting", delivery.received_at)? {
+                if delivery_row::insert(
+                    transaction,
+                    &delivery,
+                    contact_hash.as_deref(),
+                    "waiting",
+                    delivery.received_at,
+                )? {
                     return Ok(Enqueued::New);
                 }
-                let known: String = transaction
+                let stored_hash: String = transaction
                     .prepare_cached("SELECT body_hash FROM deliveries WHERE id = ?1")?
                     .query_row([delivery.id.as_str()], |row| row.get(0))?;
-                let same = known == BodyHash::compute(&delivery.body).as_str();
-                Ok(if same { Enqueued::Duplicate } else { Enqueued::Conflict })
+                let is_same_body = stored_hash == BodyHash::compute(&delivery.body).as_str();
+                Ok(if is_same_body { Enqueued::Duplicate } else { Enqueued::Conflict })
             })
             .await?;
         self.work_available.notify_waiters();
-        Ok(stored)
+        Ok(enqueued)
     }
 
     async fn dead_letter(&self, delivery: &Delivery, reason: Reason) -> Result<(), StoreError> {
-        let (delivery, hash, now) = (delivery.clone(), self.contact_hash(delivery), self.now());
+        let (delivery, contact_hash, now) = (delivery.clone(), self.contact_hash(delivery), self.now());
         self.write_within(ENQUEUE_TIMEOUT, move |transaction| {
-            delivery_row::insert_dead(transaction, &delivery, hash.as_deref(), reason, now).map(drop)
+            delivery_row::insert_dead(transaction, &delivery, contact_hash.as_deref(), reason, now).map(drop)
         })
         .await
     }

@@ -12,7 +12,7 @@ impl SqliteStore {
     /// How often what is held was freed.
     #[must_use]
     pub fn release_epoch(&self) -> u64 {
-        self.mends.load(Ordering::SeqCst)
+        self.release_epoch.load(Ordering::SeqCst)
     }
 
     /// Lets everything that waits for a person be tried now.
@@ -20,7 +20,7 @@ impl SqliteStore {
     /// # Errors
     /// When the store is unavailable.
     pub async fn release_all_held(&self) -> Result<usize, StoreError> {
-        self.mends.fetch_add(1, Ordering::SeqCst);
+        self.release_epoch.fetch_add(1, Ordering::SeqCst);
         self.release(None).await
     }
 
@@ -35,7 +35,7 @@ impl SqliteStore {
     /// Lets one that is held be tried now, or all of them.
     async fn release(&self, id: Option<String>) -> Result<usize, StoreError> {
         let now = self.now().as_millisecond();
-        let freed = self
+        let released = self
             .write(move |transaction| {
                 transaction.execute(
                     "UPDATE deliveries SET next_at = ?1
@@ -46,6 +46,6 @@ impl SqliteStore {
             })
             .await?;
         self.work_available.notify_waiters();
-        Ok(freed)
+        Ok(released)
     }
 }

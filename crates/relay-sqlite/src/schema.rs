@@ -17,7 +17,7 @@ pub const STORE_FILE: &str = "relay.db";
 /// Marks the file as a relay's (`PRAGMA application_id`): "LCRs".
 const APPLICATION_ID: i64 = 0x4c43_5273;
 /// The size of a page, and so of the smallest file with anything in it.
-const PAGE: u64 = 4096;
+const MIN_FILE_BYTES: u64 = 4096;
 /// How long a statement waits for another process to finish writing.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -119,16 +119,16 @@ pub struct Connections {
 ///
 /// # Errors
 /// [`OpenError`]; nothing is changed then.
-pub fn open(folder: &Path, now: jiff::Timestamp) -> Result<Connections, OpenError> {
-    let path = folder.join(STORE_FILE);
+pub fn open(dir: &Path, now: jiff::Timestamp) -> Result<Connections, OpenError> {
+    let path = dir.join(STORE_FILE);
     create_private_file(&path)?;
     let mut connection = Connection::open(&path).map_err(|error| to_open_error(&path, &error))?;
-    let prepared = check_schema(&path, &connection)?;
-    let mut set_up = || -> rusqlite::Result<()> {
+    let has_schema = check_schema(&path, &connection)?;
+    let mut initialize = || -> rusqlite::Result<()> {
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "secure_delete", true)?;
-        if !prepared {
+        if !has_schema {
             connection.execute_batch(&format!(
                 "BEGIN IMMEDIATE; {TABLES} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; COMMIT;"
             ))?;
@@ -144,7 +144,7 @@ pub fn open(folder: &Path, now: jiff::Timestamp) -> Result<Connections, OpenErro
         )?;
         Ok(())
     };
-    set_up().map_err(|error| to_open_error(&path, &error))?;
+    initialize().map_err(|error| to_open_error(&path, &error))?;
     let reader = Connection::open(&path).and_then(|reader| reader.busy_timeout(BUSY_TIMEOUT).map(|()| reader));
     Ok(Connections { writer: connection, reader: reader.map_err(|error| to_open_error(&path, &error))? })
 }
@@ -153,8 +153,8 @@ pub fn open(folder: &Path, now: jiff::Timestamp) -> Result<Connections, OpenErro
 ///
 /// # Errors
 /// [`OpenError`].
-pub fn open_existing(folder: &Path) -> Result<Option<Connection>, OpenError> {
-    let path = folder.join(STORE_FILE);
+pub fn open_existing(dir: &Path) -> Result<Option<Connection>, OpenError> {
+    let path = dir.join(STORE_FILE);
     if !path.exists() {
         return Ok(None);
     }
@@ -164,7 +164,7 @@ pub fn open_existing(folder: &Path) -> Result<Option<Connection>, OpenError> {
         return Ok(None);
     }
     if migrations::is_outdated(&connection).map_err(|error| to_open_error(&path, &error))?
-        && DataDir::new(folder.to_owned()).is_in_use()
+        && DataDir::new(dir.to_owned()).is_in_use()
     {
         return Err(OpenError::Older { path: path.display().to_string() });
     }
@@ -179,40 +179,46 @@ fn create_private_file(path: &Path) -> Result<(), OpenError> {
         |error: std::io::Error| OpenError::Unwritable { path: path.display().to_string(), detail: error.to_string() };
     let mut options = OpenOptions::new();
     let file = options.create(true).truncate(false).write(true).mode(0o600).open(path).map_err(unwritable)?;
-    let log = std::fs::metadata(path.with_extension("db-wal")).map_or(0, |log| log.len());
+    let wal_bytes = std::fs::metadata(path.with_extension("db-wal")).map_or(0, |log| log.len());
     match file.metadata().map_err(unwritable)?.len() {
         // SQLite would drop a log without its file, and with it what was acknowledged.
-        0 if log > 0 => {
+        0 if wal_bytes > 0 => {
             Err(OpenError::Damaged { path: path.display().to_string(), detail: "only its log is left".to_owned() })
         }
-        1..PAGE => Err(OpenError::Damaged { path: path.display().to_string(), detail: "it is cut off".to_owned() }),
+        1..MIN_FILE_BYTES => {
+            Err(OpenError::Damaged { path: path.display().to_string(), detail: "it is cut off".to_owned() })
+        }
         _ => Ok(()),
     }
 }
 
 /// Whether the tables are there; a file without anything in it is one to make them in.
 fn check_schema(path: &Path, connection: &Connection) -> Result<bool, OpenError> {
-    let shown = || path.display().to_string();
-    let number = |pragma: &str| connection.query_row(&format!("PRAGMA {pragma}"), [], |row| row.get::<_, i64>(0));
-    let looked = || -> rusqlite::Result<(i64, i64, i64)> {
+    let display_path = || path.display().to_string();
+    let pragma_value = |pragma: &str| connection.query_row(&format!("PRAGMA {pragma}"), [], |row| row.get::<_, i64>(0));
+    let inspect = || -> rusqlite::Result<(i64, i64, i64)> {
         connection.busy_timeout(BUSY_TIMEOUT)?;
         let tables = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-        Ok((number("application_id")?, number("user_version")?, tables))
+        Ok((pragma_value("application_id")?, pragma_value("user_version")?, tables))
     };
-    let (application, version, tables) = looked().map_err(|error| to_open_error(path, &error))?;
+    let (application_id, version, tables) = inspect().map_err(|error| to_open_error(path, &error))?;
     if tables == 0 {
         return Ok(false);
     }
-    if application != APPLICATION_ID {
-        return Err(OpenError::NotOurs { path: shown() });
+    if application_id != APPLICATION_ID {
+        return Err(OpenError::NotOurs { path: display_path() });
     }
     if version > VERSION {
-        return Err(OpenError::Newer { path: shown(), found: version });
+        return Err(OpenError::Newer { path: display_path(), found: version });
     }
-    let health: String = connection
+    let integrity: String = connection
         .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
         .map_err(|error| to_open_error(path, &error))?;
-    if health == "ok" { Ok(true) } else { Err(OpenError::Damaged { path: shown(), detail: health.replace('\n', " ") }) }
+    if integrity == "ok" {
+        Ok(true)
+    } else {
+        Err(OpenError::Damaged { path: display_path(), detail: integrity.replace('\n', " ") })
+    }
 }
 
 fn to_open_error(path: &Path, error: &rusqlite::Error) -> OpenError {

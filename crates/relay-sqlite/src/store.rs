@@ -19,17 +19,17 @@ use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
 
 use crate::contact_locks::ContactLocks;
 
-pub use crate::admin::counts::{Count, counts, last_delivered};
+pub use crate::admin::counts::{DeliveryCount, delivery_counts, last_delivered_at};
 pub use crate::admin::dead_letters::{RedriveOutcome, delete, plan_redrive, redrive};
 pub use crate::admin::pause::{pause, paused_since, resume};
 pub use crate::admin::queue_state::QueueStatus;
-pub use crate::admin::report::{DeliveryReport, ListFilter, list, webhook_state};
-pub use crate::admin::search::{Found, Search, queue_status, search};
+pub use crate::admin::report::{DeliveryListItem, ListFilter, list, webhook_state};
+pub use crate::admin::search::{StoreQuery, StoredDelivery, query, queue_status};
 pub use crate::claim::{ClaimOrder, ClaimedDelivery};
 pub use crate::contact_locks::ContactLockGuard;
-pub use crate::failure_counts::{FailureCount, failures_of};
+pub use crate::failure_counts::{FailureCount, load_failure_counts};
 pub use crate::schema::{Connections, OpenError, STORE_FILE, open, open_existing};
-pub use crate::webhook_usage::webhook_use;
+pub use crate::webhook_usage::webhook_usage;
 pub use relay_core::delivery_state::DeliveryState;
 
 /// The store of a running relay.
@@ -38,11 +38,11 @@ pub struct SqliteStore {
     pub(crate) writer: Arc<Mutex<Connection>>,
     /// Reads go past whoever writes.
     pub(crate) reader: Arc<Mutex<Connection>>,
-    pub(crate) ambient: Arc<dyn Clock>,
+    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) work_available: Arc<Notify>,
-    pub(crate) lanes: Arc<ContactLocks>,
+    pub(crate) locks: Arc<ContactLocks>,
     /// How often a person has mended what deliveries were held for.
-    pub(crate) mends: Arc<AtomicU64>,
+    pub(crate) release_epoch: Arc<AtomicU64>,
     pub(crate) contact_hash_key: Option<ContactHashKey>,
 }
 
@@ -55,14 +55,14 @@ impl std::fmt::Debug for SqliteStore {
 impl SqliteStore {
     /// A store on an [open](open()) file.
     #[must_use]
-    pub fn new(opened: Connections, ambient: Arc<dyn Clock>) -> Self {
+    pub fn new(connections: Connections, clock: Arc<dyn Clock>) -> Self {
         Self {
-            writer: Arc::new(Mutex::new(opened.writer)),
-            reader: Arc::new(Mutex::new(opened.reader)),
-            ambient,
+            writer: Arc::new(Mutex::new(connections.writer)),
+            reader: Arc::new(Mutex::new(connections.reader)),
+            clock,
             work_available: Arc::new(Notify::new()),
-            lanes: Arc::default(),
-            mends: Arc::default(),
+            locks: Arc::default(),
+            release_epoch: Arc::default(),
             contact_hash_key: None,
         }
     }
@@ -85,13 +85,13 @@ impl SqliteStore {
     /// The time now.
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        self.ambient.now()
+        self.clock.now()
     }
 
     /// A random number from 0 to 1.
     #[must_use]
-    pub fn chance(&self) -> f64 {
-        self.ambient.random()
+    pub fn random(&self) -> f64 {
+        self.clock.random()
     }
 
     /// Runs one transaction, off the threads that serve requests, in the order of the calls; however long it takes to
@@ -101,17 +101,17 @@ impl SqliteStore {
         T: Send + 'static,
         F: FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
     {
-        run(Arc::clone(&self.writer).lock_owned().await, work).await
+        run_transaction(Arc::clone(&self.writer).lock_owned().await, work).await
     }
 
     /// The same for a caller who waits: who does not have the turn in time has a fault, and nothing was done.
-    pub(crate) async fn write_within<T, F>(&self, patience: Duration, work: F) -> Result<T, StoreError>
+    pub(crate) async fn write_within<T, F>(&self, timeout: Duration, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
     {
-        let turn = tokio::time::timeout(patience, Arc::clone(&self.writer).lock_owned()).await;
-        run(turn.map_err(|_| StoreError("too many writes are waiting".to_owned()))?, work).await
+        let writer = tokio::time::timeout(timeout, Arc::clone(&self.writer).lock_owned()).await;
+        run_transaction(writer.map_err(|_| StoreError("too many writes are waiting".to_owned()))?, work).await
     }
 
     /// Runs queries that write nothing.
@@ -125,22 +125,22 @@ impl SqliteStore {
     }
 }
 
-async fn run<T, F>(mut connection: OwnedMutexGuard<Connection>, work: F) -> Result<T, StoreError>
+async fn run_transaction<T, F>(mut connection: OwnedMutexGuard<Connection>, work: F) -> Result<T, StoreError>
 where
     T: Send + 'static,
     F: FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
 {
-    let done = tokio::task::spawn_blocking(move || {
+    let task = tokio::task::spawn_blocking(move || {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let value = work(&transaction)?;
         transaction.commit()?;
         Ok(value)
     });
-    join(done.await)
+    join(task.await)
 }
 
-fn join<T>(done: Result<rusqlite::Result<T>, tokio::task::JoinError>) -> Result<T, StoreError> {
-    match done {
+fn join<T>(joined: Result<rusqlite::Result<T>, tokio::task::JoinError>) -> Result<T, StoreError> {
+    match joined {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(StoreError(error.to_string())),
         Err(error) => Err(StoreError(error.to_string())),

@@ -10,7 +10,7 @@ use crate::store::SqliteStore;
 impl WebhookLedger for SqliteStore {
     async fn usage(&self, webhook: &str) -> Result<WebhookUsage, StoreError> {
         let webhook = webhook.to_owned();
-        self.read(move |connection| webhook_use(connection, &webhook)).await
+        self.read(move |connection| webhook_usage(connection, &webhook)).await
     }
 
     async fn record(&self, webhook: &str, submission: Submission, now: Timestamp) -> Result<(), StoreError> {
@@ -38,14 +38,14 @@ impl WebhookLedger for SqliteStore {
 ///
 /// # Errors
 /// When the store cannot be read.
-pub fn webhook_use(connection: &Connection, key: &str) -> rusqlite::Result<WebhookUsage> {
+pub fn webhook_usage(connection: &Connection, key: &str) -> rusqlite::Result<WebhookUsage> {
     connection
         .prepare_cached("SELECT taken, refused_at, refused_status FROM clay_webhooks WHERE key = ?1")?
         .query_row([key], |row| {
-            let refused_at: Option<i64> = row.get(1)?;
-            let refused_status: Option<u16> = row.get(2)?;
-            let taken = u64::try_from(row.get::<_, i64>(0)?).unwrap_or_default();
-            Ok(WebhookUsage { accepted: taken, rejected: refused_at.map(delivery_row::time).zip(refused_status) })
+            let rejected_at: Option<i64> = row.get(1)?;
+            let rejected_status: Option<u16> = row.get(2)?;
+            let accepted = u64::try_from(row.get::<_, i64>(0)?).unwrap_or_default();
+            Ok(WebhookUsage { accepted, rejected: rejected_at.map(delivery_row::timestamp).zip(rejected_status) })
         })
         .optional()
         .map(Option::unwrap_or_default)

@@ -61,7 +61,7 @@ Exit codes:
 pub fn run() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) if error.kind() == ErrorKind::DisplayVersion && asks_for_json() => return version(),
+        Err(error) if error.kind() == ErrorKind::DisplayVersion && asks_for_json() => return print_version_json(),
         Err(error) if error.use_stderr() && asks_for_json() => {
             return print_usage_error_json(&add_local_hint(error, &raw_args()));
         }
@@ -72,7 +72,7 @@ pub fn run() -> ExitCode {
         Err(error) => return print_error(&cli.options, &Error::Print(error)),
     };
     match runtime.block_on(execute(&cli)) {
-        Ok(ending) => ending.into(),
+        Ok(exit_status) => exit_status.into(),
         // Who reads has gone: there is nobody to tell.
         Err(Error::Print(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitStatus::Ok.into(),
         Err(error) => print_error(&cli.options, &error),
@@ -92,8 +92,8 @@ async fn execute(cli: &Cli) -> Result<ExitStatus, Error> {
         Command::Pause(arguments) => pause::run(options, arguments, true, output).await,
         Command::Resume(arguments) => pause::run(options, arguments, false, output).await,
         Command::Tail(arguments) => tail::run(options, arguments, output).await,
-        Command::Completions(_) if options.json => Err(Error::NoJson { command: "completions" }),
-        Command::Man(_) if options.json => Err(Error::NoJson { command: "man" }),
+        Command::Completions(_) if options.json => Err(Error::JsonUnsupported { command: "completions" }),
+        Command::Man(_) if options.json => Err(Error::JsonUnsupported { command: "man" }),
         Command::Completions(arguments) => shell::completions(arguments, Cli::command()),
         Command::Man(arguments) => shell::man(arguments, Cli::command()),
     }
@@ -101,27 +101,27 @@ async fn execute(cli: &Cli) -> Result<ExitStatus, Error> {
 
 /// Tells a fault: a sentence on standard error, or a document `{"error": …}` on standard output.
 fn print_error(options: &Options, error: &Error) -> ExitCode {
-    let told = options.addressed(&error.to_string());
+    let message = options.with_command_line(&error.to_string());
     // Where even that is gone, the exit code is all that is left to tell.
     let _ = if options.json {
-        writeln!(io::stdout(), "{}", json!({"error": told}))
+        writeln!(io::stdout(), "{}", json!({"error": message}))
     } else {
-        writeln!(io::stderr(), "relayctl: {told}")
+        writeln!(io::stderr(), "relayctl: {message}")
     };
-    error.ending().into()
+    error.exit_status().into()
 }
 
 /// The options and other words of the command line.
 fn raw_args() -> Vec<String> {
-    let words = std::env::args_os().skip(1).take_while(|word| word != "--");
-    words.map(|word| word.to_string_lossy().into_owned()).collect()
+    let args = std::env::args_os().skip(1).take_while(|arg| arg != "--");
+    args.map(|arg| arg.to_string_lossy().into_owned()).collect()
 }
 
 /// Checks that one folder is named. clap takes the last one where another stands before the command.
-fn check_single_data_dir(words: &[String]) -> Result<(), Error> {
-    let mut named = words.iter().filter(|word| *word == "--local" || word.starts_with("--local="));
-    let Some(one) = named.next() else { return Ok(()) };
-    match named.find(|other| *other != one) {
+fn check_single_data_dir(args: &[String]) -> Result<(), Error> {
+    let mut local_options = args.iter().filter(|arg| *arg == "--local" || arg.starts_with("--local="));
+    let Some(first) = local_options.next() else { return Ok(()) };
+    match local_options.find(|other| *other != first) {
         Some(_) => Err(Error::ConflictingTargets { option: "another --local" }),
         None => Ok(()),
     }
@@ -129,47 +129,48 @@ fn check_single_data_dir(words: &[String]) -> Result<(), Error> {
 
 /// Whether JSON is wanted, on a command line that cannot be read otherwise.
 fn asks_for_json() -> bool {
-    raw_args().iter().any(|word| word == "--json")
+    raw_args().iter().any(|arg| arg == "--json")
 }
 
 /// Tells the version in JSON.
-fn version() -> ExitCode {
-    let told = writeln!(io::stdout(), "{}", json!({"version": env!("CARGO_PKG_VERSION")}));
-    told.map_or_else(|error| Error::Print(error).ending(), |()| ExitStatus::Ok).into()
+fn print_version_json() -> ExitCode {
+    let result = writeln!(io::stdout(), "{}", json!({"version": env!("CARGO_PKG_VERSION")}));
+    result.map_or_else(|error| Error::Print(error).exit_status(), |()| ExitStatus::Ok).into()
 }
 
 /// A folder behind `--local` and a space is taken for a word of its own; whoever wrote it so is told.
-fn add_local_hint(mut error: clap::Error, words: &[String]) -> clap::Error {
-    let behind = words.iter().zip(words.iter().skip(1)).find(|(option, _)| *option == "--local").map(|(_, word)| word);
-    let puzzling = matches!(error.kind(), ErrorKind::InvalidSubcommand | ErrorKind::UnknownArgument);
-    if let Some(folder) = behind.filter(|word| puzzling && !word.starts_with('-') && !is_command(word)) {
-        let tip = format!("a folder stands behind an equals sign: --local={folder}");
+fn add_local_hint(mut error: clap::Error, args: &[String]) -> clap::Error {
+    let following_arg =
+        args.iter().zip(args.iter().skip(1)).find(|(option, _)| *option == "--local").map(|(_, arg)| arg);
+    let is_unrecognized = matches!(error.kind(), ErrorKind::InvalidSubcommand | ErrorKind::UnknownArgument);
+    if let Some(data_dir) = following_arg.filter(|arg| is_unrecognized && !arg.starts_with('-') && !is_command(arg)) {
+        let tip = format!("a folder stands behind an equals sign: --local={data_dir}");
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
     }
     error
 }
 
 /// Whether a word is the name of a command, or of a command's own.
-fn is_command(word: &str) -> bool {
-    fn has(command: &clap::Command, word: &str) -> bool {
-        command.get_subcommands().any(|command| command.get_name() == word || has(command, word))
+fn is_command(name: &str) -> bool {
+    fn has_subcommand(command: &clap::Command, name: &str) -> bool {
+        command.get_subcommands().any(|command| command.get_name() == name || has_subcommand(command, name))
     }
-    has(&Cli::command(), word)
+    has_subcommand(&Cli::command(), name)
 }
 
 /// Tells in JSON that the command line cannot be read.
 fn print_usage_error_json(error: &clap::Error) -> ExitCode {
-    let told = match error.kind() {
+    let message = match error.kind() {
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => "a command is missing: --help lists them".to_owned(),
         _ => clap_message(&error.to_string()),
     };
-    let _ = writeln!(io::stdout(), "{}", json!({"error": told}));
+    let _ = writeln!(io::stdout(), "{}", json!({"error": message}));
     ExitStatus::Usage.into()
 }
 
 /// What clap says, without the usage and in one line.
-fn clap_message(told: &str) -> String {
-    let lines = told.lines().take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
+fn clap_message(text: &str) -> String {
+    let lines = text.lines().take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
     let words: Vec<&str> = lines.flat_map(str::split_whitespace).collect();
     words.join(" ").trim_start_matches("error: ").replace(" tip: ", "; ")
 }
@@ -179,12 +180,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_consistent() {
+    fn clap_definition_is_consistent() {
         Cli::command().debug_assert();
     }
 
     #[test]
-    fn a_word_behind_local_is_not_its_folder() {
+    fn argument_after_local_is_not_its_data_dir() {
         let cli = Cli::try_parse_from(["relayctl", "--local", "doctor"]).unwrap();
         assert_eq!(cli.options.local, Some(None));
         let cli = Cli::try_parse_from(["relayctl", "doctor", "--local=there"]).unwrap();
@@ -192,11 +193,11 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_behind_a_space_is_told_how_to_be_written() {
-        let told = |line: &str| {
-            let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
-            let error = Cli::try_parse_from([&["relayctl".to_owned()], &words[..]].concat()).unwrap_err();
-            clap_message(&add_local_hint(error, &words).to_string())
+    fn data_dir_after_space_yields_equals_sign_hint() {
+        let message = |line: &str| {
+            let args: Vec<String> = line.split(' ').map(str::to_owned).collect();
+            let error = Cli::try_parse_from([&["relayctl".to_owned()], &args[..]].concat()).unwrap_err();
+            clap_message(&add_local_hint(error, &args).to_string())
         };
         for line in [
             "--local there doctor",
@@ -204,30 +205,30 @@ mod tests {
             "show --local there clay_1",
             "dead-letters --local there list",
         ] {
-            let told = told(line);
-            assert!(told.ends_with("; a folder stands behind an equals sign: --local=there"), "{line}: {told}");
+            let message = message(line);
+            assert!(message.ends_with("; a folder stands behind an equals sign: --local=there"), "{line}: {message}");
         }
         for line in ["--local doctor there", "doctor --local --lcoal", "--local dead-letters lost"] {
-            assert!(!told(line).contains("equals sign"), "{line}");
+            assert!(!message(line).contains("equals sign"), "{line}");
         }
     }
 
     #[test]
-    fn two_folders_cannot_both_be_meant() {
-        let checked = |line: &str| check_single_data_dir(&line.split(' ').map(str::to_owned).collect::<Vec<_>>());
+    fn two_different_data_dirs_are_rejected() {
+        let check = |line: &str| check_single_data_dir(&line.split(' ').map(str::to_owned).collect::<Vec<_>>());
         for line in ["--local=a setup --local", "--local doctor --local=a", "--local=a doctor --local=b"] {
-            let error = checked(line).unwrap_err();
-            assert_eq!(error.ending().code(), 2, "{line}: {error}");
+            let error = check(line).unwrap_err();
+            assert_eq!(error.exit_status().code(), 2, "{line}: {error}");
         }
         for line in ["setup", "--local=a doctor --local=a", "--local doctor", "doctor --local"] {
-            checked(line).unwrap();
+            check(line).unwrap();
         }
     }
 
     #[test]
-    fn a_stack_and_a_folder_cannot_both_be_meant() {
-        for words in [["--local", "doctor", "--stack=relay"], ["--stack=relay", "doctor", "--local"]] {
-            let cli = Cli::try_parse_from([&["relayctl"], &words[..]].concat()).unwrap();
+    fn stack_and_data_dir_together_are_rejected() {
+        for args in [["--local", "doctor", "--stack=relay"], ["--stack=relay", "doctor", "--local"]] {
+            let cli = Cli::try_parse_from([&["relayctl"], &args[..]].concat()).unwrap();
             assert!(matches!(cli.options.check_conflicts(), Err(Error::ConflictingTargets { option: "--stack" })));
         }
     }

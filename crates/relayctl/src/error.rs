@@ -9,7 +9,7 @@ pub enum Error {
     // ---- Wrong use ----
     /// A file that was named cannot be read.
     #[error("{path} cannot be read ({detail}): give the path of a file, or - for standard input")]
-    Input {
+    UnreadableInput {
         /// The file.
         path: String,
         /// What the system says.
@@ -17,7 +17,7 @@ pub enum Error {
     },
     /// A configuration file of SAM is not one.
     #[error("{path} is not a configuration of SAM (line {line}): correct it, or name the stack with --stack")]
-    SamConfig {
+    InvalidSamConfig {
         /// The file.
         path: String,
         /// Where it breaks.
@@ -35,7 +35,7 @@ pub enum Error {
     },
     /// A command has no JSON to print.
     #[error("{command} prints no JSON: leave --json out")]
-    NoJson {
+    JsonUnsupported {
         /// The command.
         command: &'static str,
     },
@@ -52,7 +52,7 @@ pub enum Error {
     },
     /// There is no record of a contact, and need not be one.
     #[error("{id} is on no record. {hint}")]
-    NotOnRecord {
+    NotRecorded {
         /// What was looked for.
         id: String,
         /// Where else it is found.
@@ -62,7 +62,7 @@ pub enum Error {
     #[error(
         "there is no dead letter {id}: `relayctl dead-letters list` tells those that there are; nothing was changed"
     )]
-    NoSuchLetter {
+    NoSuchDeadLetter {
         /// What was looked for.
         id: String,
     },
@@ -76,13 +76,13 @@ pub enum Error {
     },
     /// A delivery's body is not kept.
     #[error("no body of {id} can be shown: it is kept of dead letters only, until they are sent again or dropped")]
-    NoBody {
+    BodyNotStored {
         /// The delivery.
         id: String,
     },
     /// A body cannot be written.
     #[error("the body cannot be written to {path} ({detail}): name a file that is not there yet, in a folder that is")]
-    BodyFile {
+    BodyFileNotWritable {
         /// The file.
         path: String,
         /// What the system says.
@@ -90,7 +90,7 @@ pub enum Error {
     },
     /// Manual pages cannot be written.
     #[error("the manual pages cannot be written into {path} ({detail}): name a folder that is there")]
-    Pages {
+    ManPagesNotWritable {
         /// The folder.
         path: String,
         /// What the system says.
@@ -110,24 +110,24 @@ pub enum Error {
     /// What was given is not a document of values.
     #[error(
         "what was given breaks at line {line}: give a JSON object of texts, or lines NAME=VALUE, named {}",
-        crate::setup::input::NAMES.join(", ")
+        crate::setup::input::INPUT_NAMES.join(", ")
     )]
-    ValuesDocument {
+    InvalidInputDocument {
         /// Where it breaks.
         line: usize,
     },
     /// A name is not known.
-    #[error("{name} is no value that setup takes: it takes {}", crate::setup::input::NAMES.join(", "))]
+    #[error("{name} is no value that setup takes: it takes {}", crate::setup::input::INPUT_NAMES.join(", "))]
     UnknownValue {
         /// The name.
         name: String,
     },
     /// A signing secret is not one.
     #[error("LOOPS_SIGNING_SECRET must be what Loops shows under Settings, Webhooks: base64, with or without whsec_")]
-    SigningSecret,
+    InvalidSigningSecret,
     /// A URL is not one.
     #[error("CLAY_WEBHOOK_URL must be https URLs of Clay webhooks, comma-separated (http only for this machine)")]
-    ClayUrl,
+    InvalidClayUrl,
     /// A value cannot be sent in a header.
     #[error("{name} must have visible ASCII characters only: copy it again, without spaces or line breaks")]
     NotHeaderSafe {
@@ -136,7 +136,7 @@ pub enum Error {
     },
     /// Tokens and URLs do not match.
     #[error("{tokens} Clay tokens are given for {urls} URLs: give one for all, or one for each, comma-separated")]
-    TokenCount {
+    TokenCountMismatch {
         /// How many tokens.
         tokens: usize,
         /// How many URLs.
@@ -144,7 +144,7 @@ pub enum Error {
     },
     /// It is not clear which route is meant.
     #[error("name the route that the Clay webhooks belong to with --route: there are {routes}")]
-    WhichRoute {
+    AmbiguousRoute {
         /// Those that there are.
         routes: String,
     },
@@ -160,7 +160,7 @@ pub enum Error {
     #[error(
         "Loops refuses this API key, so nothing was written: make a key in Loops under Settings, API, and give that"
     )]
-    LoopsKeyRefused,
+    LoopsKeyRejected,
     /// What setup does not take.
     #[error(transparent)]
     Setup(#[from] crate::setup::error::SetupError),
@@ -188,7 +188,7 @@ pub enum Error {
     // ---- Surroundings ----
     /// A secret is not a document.
     #[error("the secret {name} is not a JSON object (line {line}): mend it where it is kept, as the README shows it")]
-    SecretDocument {
+    InvalidSecretDocument {
         /// The secret.
         name: String,
         /// Where it breaks.
@@ -222,7 +222,7 @@ pub enum Error {
     #[error(
         "the AWS profile gives no credentials: sign in with `aws sso login`, look into ~/.aws/config, or name another one with --profile"
     )]
-    Profile,
+    UnusableProfile,
     /// There is no such profile.
     #[error(
         "there is no AWS profile {profile}: `aws configure list-profiles` lists those there are; give one with --profile, or correct samconfig.toml"
@@ -236,7 +236,7 @@ pub enum Error {
     ExpiredCredentials,
     /// AWS does not know the credentials.
     #[error("AWS does not accept the credentials: check the keys of the profile, and this machine's clock")]
-    WrongCredentials,
+    InvalidCredentials,
     /// A permission is missing.
     #[error(
         "these AWS credentials may not do {action} on {on}: have that permission added, or use others with --profile"
@@ -321,10 +321,10 @@ pub enum Error {
     Setting(#[from] relay::config::env::SettingError),
     /// The data folder is not to be had.
     #[error(transparent)]
-    Folder(#[from] relay_sqlite::data_dir::DataDirError),
+    DataDir(#[from] relay_sqlite::data_dir::DataDirError),
     /// What the folder keeps of keys is not to be had.
     #[error(transparent)]
-    Stored(#[from] relay_sqlite::data_dir::secrets_file::SecretsFileError),
+    SecretsFile(#[from] relay_sqlite::data_dir::secrets_file::SecretsFileError),
     /// What is kept is in another's hand, or of no use.
     #[error(transparent)]
     SecretStore(#[from] crate::setup::secret_store::SecretStoreError),
@@ -347,7 +347,7 @@ pub enum Error {
     Interrupted,
     /// A letter cannot be put into a message again.
     #[error("the dead letter {key} cannot be sent again, because it is no text: drop it")]
-    UnreadableLetter {
+    UnreadableDeadLetter {
         /// By what it is known.
         key: String,
     },
@@ -358,5 +358,5 @@ pub enum Error {
     Json(#[from] serde_json::Error),
     /// The HTTP client cannot be built.
     #[error(transparent)]
-    Client(#[from] relay::destination::http_client::BuildError),
+    HttpClient(#[from] relay::destination::http_client::BuildError),
 }

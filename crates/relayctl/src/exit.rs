@@ -34,46 +34,46 @@ impl ExitStatus {
 }
 
 impl From<ExitStatus> for ExitCode {
-    fn from(ending: ExitStatus) -> Self {
-        Self::from(ending.code())
+    fn from(status: ExitStatus) -> Self {
+        Self::from(status.code())
     }
 }
 
 impl Error {
     /// The exit code that it leads to.
     #[must_use]
-    pub const fn ending(&self) -> ExitStatus {
+    pub const fn exit_status(&self) -> ExitStatus {
         match self {
-            Self::Input { .. }
-            | Self::SamConfig { .. }
+            Self::UnreadableInput { .. }
+            | Self::InvalidSamConfig { .. }
             | Self::NoSuchEnvironment { .. }
-            | Self::NoJson { .. }
+            | Self::JsonUnsupported { .. }
             | Self::NoStackNamed
             | Self::Setting(_)
             | Self::NoTerminal
             | Self::ConflictingTargets { .. }
-            | Self::ValuesDocument { .. }
+            | Self::InvalidInputDocument { .. }
             | Self::UnknownValue { .. }
-            | Self::SigningSecret
-            | Self::ClayUrl
+            | Self::InvalidSigningSecret
+            | Self::InvalidClayUrl
             | Self::NotHeaderSafe { .. }
-            | Self::TokenCount { .. }
-            | Self::WhichRoute { .. }
+            | Self::TokenCountMismatch { .. }
+            | Self::AmbiguousRoute { .. }
             | Self::NoSuchSecret { .. }
-            | Self::LoopsKeyRefused
+            | Self::LoopsKeyRejected
             | Self::Setup(_)
             | Self::NoSuchDelivery { .. }
-            | Self::NotOnRecord { .. }
-            | Self::NoSuchLetter { .. }
+            | Self::NotRecorded { .. }
+            | Self::NoSuchDeadLetter { .. }
             | Self::DeadLetterBlocked { .. }
-            | Self::NoBody { .. }
-            | Self::BodyFile { .. }
-            | Self::Pages { .. } => ExitStatus::Usage,
+            | Self::BodyNotStored { .. }
+            | Self::BodyFileNotWritable { .. }
+            | Self::ManPagesNotWritable { .. } => ExitStatus::Usage,
             Self::LastSecret { .. }
             | Self::Interrupted
-            | Self::UnreadableLetter { .. }
+            | Self::UnreadableDeadLetter { .. }
             | Self::Json(_)
-            | Self::Client(_) => ExitStatus::Failed,
+            | Self::HttpClient(_) => ExitStatus::Failed,
             _ => ExitStatus::Unavailable,
         }
     }

@@ -11,28 +11,28 @@ use crate::error::Error;
 #[derive(Debug, Clone, Copy)]
 pub struct Output {
     json: bool,
-    terminal: bool,
-    coloured: bool,
+    is_terminal: bool,
+    use_color: bool,
 }
 
 /// A colour with a meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Severity {
     /// Well.
-    Green,
+    Ok,
     /// Worth a look.
-    Yellow,
+    Warn,
     /// Broken.
-    Red,
+    Fail,
 }
 
 impl Output {
     /// An output in JSON, or for people; coloured on a terminal, unless `NO_COLOR` is set (no-color.org).
     #[must_use]
     pub fn new(json: bool) -> Self {
-        let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let terminal = !json && io::stdout().is_terminal();
-        Self { json, terminal, coloured: terminal && !plain }
+        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let is_terminal = !json && io::stdout().is_terminal();
+        Self { json, is_terminal, use_color: is_terminal && !no_color }
     }
 
     /// Whether a JSON document is wanted.
@@ -70,7 +70,7 @@ impl Output {
         let mut table = Table::new();
         table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
         table.set_header(header);
-        if !self.terminal {
+        if !self.is_terminal {
             table.force_no_tty();
         }
         table
@@ -79,10 +79,10 @@ impl Output {
     /// Lines in columns without a frame, two spaces apart; the last column takes what the terminal has left, in as many
     /// lines as it needs.
     #[must_use]
-    pub fn columns<const N: usize>(self, lines: impl IntoIterator<Item = [String; N]>) -> String {
+    pub fn columns<const N: usize>(self, rows: impl IntoIterator<Item = [String; N]>) -> String {
         let mut table = Table::new();
-        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).add_rows(lines);
-        if !self.terminal {
+        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).add_rows(rows);
+        if !self.is_terminal {
             table.force_no_tty();
         }
         for column in table.column_iter_mut() {
@@ -96,22 +96,22 @@ impl Output {
     ///
     /// # Errors
     /// When nothing can be printed.
-    pub fn print_table(self, mut table: Table, first: &[usize]) -> Result<(), Error> {
+    pub fn print_table(self, mut table: Table, head_columns: &[usize]) -> Result<(), Error> {
         match fit_columns(&mut table) {
             Ok(()) => self.print(table),
-            Err(room) => self.print(as_blocks(&table, first, room)),
+            Err(table_width) => self.print(as_blocks(&table, head_columns, table_width)),
         }
     }
 
     /// A text in a colour, where there are colours.
     #[must_use]
-    pub fn colorize(self, colour: Severity, text: &str) -> String {
-        let code = match colour {
-            Severity::Green => 32,
-            Severity::Yellow => 33,
-            Severity::Red => 31,
+    pub fn colorize(self, severity: Severity, text: &str) -> String {
+        let code = match severity {
+            Severity::Ok => 32,
+            Severity::Warn => 33,
+            Severity::Fail => 31,
         };
-        if self.coloured { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+        if self.use_color { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
     }
 }
 
@@ -119,19 +119,19 @@ impl Output {
 const COLUMN_GAP: usize = 3;
 
 /// The rows of a table below one another, in this many characters.
-fn as_blocks(table: &Table, first: &[usize], room: usize) -> String {
+fn as_blocks(table: &Table, head_columns: &[usize], table_width: usize) -> String {
     let titles: Vec<String> = table.header().into_iter().flat_map(Row::cell_iter).map(Cell::content).collect();
     let rows = table.row_iter().map(|row| {
         let cells: Vec<String> = row.cell_iter().map(Cell::content).collect();
-        let head: Vec<&str> = first.iter().filter_map(|place| cells.get(*place)).map(String::as_str).collect();
+        let head: Vec<&str> = head_columns.iter().filter_map(|index| cells.get(*index)).map(String::as_str).collect();
         let rest = titles.iter().zip(&cells).enumerate();
-        let rest = rest.filter(|(place, (_, cell))| !first.contains(place) && !cell.is_empty());
+        let rest = rest.filter(|(index, (_, cell))| !head_columns.contains(index) && !cell.is_empty());
         let rest: Vec<String> = rest.map(|(_, (title, cell))| format!("{title} {cell}")).collect();
         let mut lines = vec![head.join("  ")];
         let mut line = String::new();
         for pair in rest {
             // Two spaces before, and two signs between the pairs or one behind.
-            if !line.is_empty() && line.chars().count() + pair.chars().count() + 5 > room {
+            if !line.is_empty() && line.chars().count() + pair.chars().count() + 5 > table_width {
                 lines.push(format!("  {line},"));
                 line.clear();
             }
@@ -147,19 +147,19 @@ fn as_blocks(table: &Table, first: &[usize], room: usize) -> String {
 /// Keeps the words of a table whole, or tells in how many characters there is no room for that.
 fn fit_columns(table: &mut Table) -> Result<(), usize> {
     // A pipe has no width, and gets everything in one line.
-    let Some(room) = table.width().map(usize::from) else { return Ok(()) };
+    let Some(table_width) = table.width().map(usize::from) else { return Ok(()) };
     let longest_word = |text: &str| text.split_whitespace().map(|word| word.chars().count()).max().unwrap_or_default();
     let titles: Vec<String> = table.header().into_iter().flat_map(Row::cell_iter).map(Cell::content).collect();
     let cells = |column| table.column_cells_iter(column).flatten().map(Cell::content);
-    let needed: Vec<usize> = titles
+    let min_widths: Vec<usize> = titles
         .iter()
         .enumerate()
         .map(|(column, title)| cells(column).map(|cell| longest_word(&cell)).fold(longest_word(title), usize::max))
         .collect();
-    if needed.iter().map(|width| width + COLUMN_GAP).sum::<usize>() > room {
-        return Err(room);
+    if min_widths.iter().map(|width| width + COLUMN_GAP).sum::<usize>() > table_width {
+        return Err(table_width);
     }
-    for (column, width) in needed.into_iter().enumerate() {
+    for (column, width) in min_widths.into_iter().enumerate() {
         // The column's own spaces count.
         let width = Width::Fixed(u16::try_from(width + COLUMN_GAP - 1).unwrap_or(u16::MAX));
         if let Some(column) = table.column_mut(column) {
@@ -177,8 +177,8 @@ mod tests {
     const CELLS: [&str; 5] =
         ["2026-01-15 09:30:00Z", "clay-to-loops", "contact", ID, "leave: it is no delivery (drop it)"];
 
-    fn drawn(width: Option<u16>) -> String {
-        let output = Output { json: false, terminal: false, coloured: false };
+    fn render_table(width: Option<u16>) -> String {
+        let output = Output { json: false, is_terminal: false, use_color: false };
         let mut table = output.table(["died", "direction", "what", "id", "outcome"]);
         table.add_row(CELLS);
         if let Some(width) = width {
@@ -186,28 +186,28 @@ mod tests {
         }
         match fit_columns(&mut table) {
             Ok(()) => table.to_string(),
-            Err(room) => as_blocks(&table, &[3, 4], room),
+            Err(table_width) => as_blocks(&table, &[3, 4], table_width),
         }
     }
 
     #[test]
-    fn at_any_width_an_id_can_be_copied_and_nothing_is_left_out() {
+    fn table_at_any_width_keeps_ids_whole_and_every_cell() {
         for (width, is_table) in [(140, true), (100, true), (80, false), (60, false)] {
-            let drawn = drawn(Some(width));
-            assert!(drawn.contains(ID), "{width}: {drawn}");
-            assert_eq!(drawn.contains("direction  "), is_table, "{width}: {drawn}");
+            let rendered = render_table(Some(width));
+            assert!(rendered.contains(ID), "{width}: {rendered}");
+            assert_eq!(rendered.contains("direction  "), is_table, "{width}: {rendered}");
             for word in CELLS.iter().flat_map(|cell| cell.split(' ')) {
-                assert!(drawn.contains(word), "{width}, {word}: {drawn}");
+                assert!(rendered.contains(word), "{width}, {word}: {rendered}");
             }
-            let room = if is_table { usize::from(width) } else { usize::from(width).max(76) };
-            assert!(drawn.lines().all(|line| line.chars().count() <= room), "{width}: {drawn}");
+            let max_width = if is_table { usize::from(width) } else { usize::from(width).max(76) };
+            assert!(rendered.lines().all(|line| line.chars().count() <= max_width), "{width}: {rendered}");
         }
     }
 
     #[test]
-    fn what_is_piped_has_everything_in_one_line() {
-        let drawn = drawn(None);
-        let row = drawn.lines().find(|line| line.contains(ID)).unwrap();
-        assert!(CELLS.iter().all(|cell| row.contains(cell)), "{drawn}");
+    fn piped_table_has_each_row_on_one_line() {
+        let rendered = render_table(None);
+        let row = rendered.lines().find(|line| line.contains(ID)).unwrap();
+        assert!(CELLS.iter().all(|cell| row.contains(cell)), "{rendered}");
     }
 }

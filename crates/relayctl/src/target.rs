@@ -70,13 +70,13 @@ impl Options {
     /// When a stack and a folder are.
     pub fn check_conflicts(&self) -> Result<(), Error> {
         // clap's own conflicts do not reach from before a command to behind it.
-        let stack = [
+        let stack_options = [
             ("--stack", self.stack.is_some()),
             ("--config", self.config.is_some()),
             ("--region", self.region.is_some()),
             ("--profile", self.profile.is_some()),
         ];
-        match stack.into_iter().find(|(_, given)| *given) {
+        match stack_options.into_iter().find(|(_, is_set)| *is_set) {
             Some((option, _)) if self.local.is_some() => Err(Error::ConflictingTargets { option }),
             _ => Ok(()),
         }
@@ -87,11 +87,11 @@ impl Options {
     /// # Errors
     /// When nothing says which, or it is not there.
     pub async fn target(&self) -> Result<Target, Error> {
-        if let Some(folder) = self.local_folder() {
-            if !folder.is_dir() {
-                return Err(Error::NotADataDir { folder: folder.display().to_string() });
+        if let Some(data_dir) = self.local_data_dir() {
+            if !data_dir.is_dir() {
+                return Err(Error::NotADataDir { folder: data_dir.display().to_string() });
             }
-            return Ok(Target::Local(DataDir::new(folder)));
+            return Ok(Target::Local(DataDir::new(data_dir)));
         }
         let name = self.stack_name()?;
         let session = self.session().await?;
@@ -101,10 +101,10 @@ impl Options {
 
     /// The data folder, where `--local` is given; it need not exist.
     #[must_use]
-    pub fn local_folder(&self) -> Option<PathBuf> {
-        let named = self.local.as_ref()?;
-        let set = || std::env::var_os(RELAY_DATA).filter(|folder| !folder.is_empty()).map(PathBuf::from);
-        Some(named.clone().or_else(set).unwrap_or_else(|| PathBuf::from(DEFAULT_DATA)))
+    pub fn local_data_dir(&self) -> Option<PathBuf> {
+        let option = self.local.as_ref()?;
+        let from_env = || std::env::var_os(RELAY_DATA).filter(|path| !path.is_empty()).map(PathBuf::from);
+        Some(option.clone().or_else(from_env).unwrap_or_else(|| PathBuf::from(DEFAULT_DATA)))
     }
 
     /// The name of the stack.
@@ -114,17 +114,17 @@ impl Options {
     pub fn stack_name(&self) -> Result<String, Error> {
         match &self.stack {
             Some(name) => Ok(name.clone()),
-            None => self.sam()?.stack_name.ok_or(Error::NoStackNamed),
+            None => self.sam_parameters()?.stack_name.ok_or(Error::NoStackNamed),
         }
     }
 
     /// How the program is called for this relay, from here.
     #[must_use]
     pub fn command_line(&self) -> String {
-        let mut words = vec!["relayctl".to_owned()];
-        if let Some(folder) = self.local_folder() {
-            words.push(format!("--local={}", shell_quote(&folder.display().to_string())));
-            return words.join(" ");
+        let mut args = vec!["relayctl".to_owned()];
+        if let Some(data_dir) = self.local_data_dir() {
+            args.push(format!("--local={}", shell_quote(&data_dir.display().to_string())));
+            return args.join(" ");
         }
         let config = self.config.as_ref().map(|file| file.display().to_string());
         let environment = (self.config_env != DEFAULT_ENVIRONMENT).then(|| self.config_env.clone());
@@ -135,14 +135,14 @@ impl Options {
             ("--region", self.region.clone()),
             ("--profile", self.profile.clone()),
         ] {
-            words.extend(value.map(|value| format!("{option} {}", shell_quote(&value))));
+            args.extend(value.map(|value| format!("{option} {}", shell_quote(&value))));
         }
-        words.join(" ")
+        args.join(" ")
     }
 
     /// A text whose commands act on this relay, wherever they are pasted.
     #[must_use]
-    pub fn addressed(&self, text: &str) -> String {
+    pub fn with_command_line(&self, text: &str) -> String {
         text.replace("`relayctl ", &format!("`{} ", self.command_line()))
     }
 
@@ -151,21 +151,21 @@ impl Options {
     /// # Errors
     /// When there is no region, or no credentials.
     pub async fn session(&self) -> Result<Session, Error> {
-        let sam = self.sam()?;
-        let profile = self.profile.clone().or(sam.profile);
-        let region = self.region.clone().or(sam.region);
+        let sam_parameters = self.sam_parameters()?;
+        let profile = self.profile.clone().or(sam_parameters.profile);
+        let region = self.region.clone().or(sam_parameters.region);
         Session::open(profile.as_deref(), region.as_deref()).await
     }
 
-    fn sam(&self) -> Result<SamParameters, Error> {
-        SamParameters::read(self.config.as_deref(), &self.config_env)
+    fn sam_parameters(&self) -> Result<SamParameters, Error> {
+        SamParameters::load(self.config.as_deref(), &self.config_env)
     }
 }
 
 /// A word as a shell takes it.
 fn shell_quote(word: &str) -> String {
-    let plain = |letter: char| letter.is_alphanumeric() || "/._-~+@:".contains(letter);
-    if !word.is_empty() && word.chars().all(plain) {
+    let is_plain = |ch: char| ch.is_alphanumeric() || "/._-~+@:".contains(ch);
+    if !word.is_empty() && word.chars().all(is_plain) {
         word.to_owned()
     } else {
         format!("'{}'", word.replace('\'', r"'\''"))
@@ -179,18 +179,18 @@ mod tests {
     use super::*;
 
     #[derive(Debug, Parser)]
-    struct Line {
+    struct TestCli {
         #[command(flatten)]
         options: Options,
     }
 
-    fn addressed(words: &[&str], text: &str) -> String {
-        Line::try_parse_from([&["relayctl"], words].concat()).unwrap().options.addressed(text)
+    fn rendered(args: &[&str], text: &str) -> String {
+        TestCli::try_parse_from([&["relayctl"], args].concat()).unwrap().options.with_command_line(text)
     }
 
     #[test]
-    fn a_command_that_is_suggested_names_the_relay_that_was_meant() {
-        for (words, told) in [
+    fn suggested_command_names_the_same_target() {
+        for (args, expected) in [
             (&["--local=run"][..], "`relayctl --local=run resume x`"),
             (&["--local=my folder"], "`relayctl --local='my folder' resume x`"),
             (&["--stack", "relay"], "`relayctl --stack relay resume x`"),
@@ -199,7 +199,7 @@ mod tests {
                 "`relayctl --stack relay --region eu-west-1 --profile prod resume x`",
             ),
         ] {
-            assert_eq!(addressed(words, "`relayctl resume x`"), told);
+            assert_eq!(rendered(args, "`relayctl resume x`"), expected);
         }
     }
 }

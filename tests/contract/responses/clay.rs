@@ -14,228 +14,228 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 /// What the store's milliseconds cut off a wait.
-const ROUNDING: Duration = Duration::from_millis(2);
+const STORE_ROUNDING: Duration = Duration::from_millis(2);
 
 /// The settings of a relay whose Clay is these webhooks, and that has no Loops.
-pub(crate) fn clay(urls: &str) -> Vec<(&'static str, &str)> {
+pub(crate) fn clay_settings(urls: &str) -> Vec<(&'static str, &str)> {
     vec![("CLAY_WEBHOOK_URL", urls), ("CLAY_RATE_PER_SECOND", "1000"), ("LOOPS_API_KEY", "")]
 }
 
 /// Waits until the delivery that came as number `place` has all of these fields.
-pub(crate) async fn becomes(relay: &Relay, place: usize, fields: Value) -> Value {
-    eventually(&format!("delivery {place} with {fields}"), async || {
-        let delivery = relay.deliveries().await.into_iter().nth(place)?;
-        let same = |(name, value): (&String, &Value)| delivery[name] == *value;
-        fields.as_object()?.iter().all(same).then_some(delivery)
+pub(crate) async fn wait_for_delivery(relay: &Relay, index: usize, fields: Value) -> Value {
+    eventually(&format!("delivery {index} with {fields}"), async || {
+        let delivery = relay.deliveries().await.into_iter().nth(index)?;
+        let matches = |(name, value): (&String, &Value)| delivery[name] == *value;
+        fields.as_object()?.iter().all(matches).then_some(delivery)
     })
     .await
 }
 
 /// Waits until the far end got that many requests.
-pub(crate) async fn gets(far: &MockDestination, count: usize) {
-    eventually(&format!("{count} requests"), async || (far.received().len() >= count).then_some(())).await;
+pub(crate) async fn wait_for_requests(destination: &MockDestination, count: usize) {
+    eventually(&format!("{count} requests"), async || (destination.received().len() >= count).then_some(())).await;
 }
 
 /// An answer after which the same is tried again, with the reason and the status that are shown meanwhile.
-pub(crate) type Passing = (Reply, &'static str, Option<u16>);
+pub(crate) type TransientFailure = (Reply, &'static str, Option<u16>);
 
 /// The answers after which the same is tried again.
-pub(crate) fn passing() -> Vec<Passing> {
-    let answers = [301, 302, 303, 307, 308, 408, 425, 429, 500, 501, 503, 504];
-    let told = |status| {
+pub(crate) fn transient_failures() -> Vec<TransientFailure> {
+    let statuses = [301, 302, 303, 307, 308, 408, 425, 429, 500, 501, 503, 504];
+    let reason_for = |status| {
         if status == 429 { "destination_throttled" } else { "destination_failed" }
     };
-    let answers = answers.map(|status| (Reply::status(status), told(status), Some(status)));
-    let others = [
+    let failures = statuses.map(|status| (Reply::status(status), reason_for(status), Some(status)));
+    let other_failures = [
         (Reply::html(502), "destination_failed", Some(502)),
         (Reply::TruncatedBody(500), "destination_failed", Some(500)),
         (Reply::Reset, "unreachable", None),
         (Reply::Hang, "timed_out", None),
     ];
-    answers.into_iter().chain(others).collect()
+    failures.into_iter().chain(other_failures).collect()
 }
 
 /// Posts the webhook of a contact that was created.
 pub(crate) async fn post_contact_created(relay: &Relay, name: &str) {
-    let answer = post(relay.base(), &format!("msg_{name}"), &contact_created(&format!("{name}@example.com"))).await;
-    assert_eq!((answer.status, answer.json()["status"].as_str()), (200, Some("queued")));
+    let response = post(relay.base(), &format!("msg_{name}"), &contact_created(&format!("{name}@example.com"))).await;
+    assert_eq!((response.status, response.json()["status"].as_str()), (200, Some("queued")));
 }
 
 /// An HTTP date that far ahead, and when at the earliest that is.
-pub(crate) fn date_in(wait: Duration) -> (String, Instant) {
+pub(crate) fn http_date_in(wait: Duration) -> (String, Instant) {
     let (now, date) = (SystemClock.now(), retry::add_saturating(SystemClock.now(), wait));
     let text = date.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
-    let until = u64::try_from(date.as_second() * 1000 - now.as_millisecond()).unwrap();
-    (text, Instant::now() + Duration::from_millis(until) - ROUNDING)
+    let wait_millis = u64::try_from(date.as_second() * 1000 - now.as_millisecond()).unwrap();
+    (text, Instant::now() + Duration::from_millis(wait_millis) - STORE_ROUNDING)
 }
 
 #[tokio::test]
-async fn any_2xx_from_clay_is_delivered_at_the_first_attempt() {
-    let far = MockDestination::start(Reply::status(500)).await;
-    let relay = Relay::start(&clay(&far.url("/hook"))).await;
+async fn any_2xx_of_clay_is_delivered_on_the_first_attempt() {
+    let destination = MockDestination::start(Reply::status(500)).await;
+    let relay = Relay::start(&clay_settings(&destination.url("/hook"))).await;
     let replies = [Reply::status(200), Reply::status(201), Reply::status(202), Reply::status(204), Reply::html(200)];
-    for (place, reply) in replies.into_iter().enumerate() {
-        far.enqueue_replies([reply]);
-        post_contact_created(&relay, &format!("n{place}")).await;
-        becomes(&relay, place, json!({"state": "delivered", "attempts": 1, "reason": null})).await;
+    for (index, reply) in replies.into_iter().enumerate() {
+        destination.enqueue_replies([reply]);
+        post_contact_created(&relay, &format!("n{index}")).await;
+        wait_for_delivery(&relay, index, json!({"state": "delivered", "attempts": 1, "reason": null})).await;
     }
-    assert_eq!(far.received().len(), 5);
+    assert_eq!(destination.received().len(), 5);
 }
 
 #[tokio::test]
-async fn a_200_with_half_a_body_is_delivered_and_not_sent_again() {
-    let far = MockDestination::start(Reply::TruncatedBody(200)).await;
-    let relay = Relay::start(&clay(&far.url("/hook"))).await;
+async fn truncated_200_of_clay_is_delivered_and_not_resent() {
+    let destination = MockDestination::start(Reply::TruncatedBody(200)).await;
+    let relay = Relay::start(&clay_settings(&destination.url("/hook"))).await;
     post_contact_created(&relay, "ada").await;
-    becomes(&relay, 0, json!({"state": "delivered", "attempts": 1})).await;
-    assert_eq!(far.received().len(), 1);
+    wait_for_delivery(&relay, 0, json!({"state": "delivered", "attempts": 1})).await;
+    assert_eq!(destination.received().len(), 1);
 }
 
 #[tokio::test]
-async fn any_other_4xx_from_clay_is_a_dead_letter_with_its_reason() {
-    let far = MockDestination::start(Reply::status(200)).await;
-    let relay = Relay::start(&clay(&far.url("/hook"))).await;
+async fn permanent_4xx_of_clay_is_dead_lettered_with_its_reason() {
+    let destination = MockDestination::start(Reply::status(200)).await;
+    let relay = Relay::start(&clay_settings(&destination.url("/hook"))).await;
     let statuses = [400, 402, 405, 406, 409, 411, 413, 414, 415, 418, 421, 422, 423, 431, 451, 499];
-    for (place, status) in statuses.into_iter().enumerate() {
-        far.enqueue_replies([Reply::json(status, r#"{"message":"no"}"#)]);
-        post_contact_created(&relay, &format!("n{place}")).await;
+    for (index, status) in statuses.into_iter().enumerate() {
+        destination.enqueue_replies([Reply::json(status, r#"{"message":"no"}"#)]);
+        post_contact_created(&relay, &format!("n{index}")).await;
         let dead = json!({"state": "dead", "attempts": 1, "reason": "clay_rejected", "status": status});
-        becomes(&relay, place, dead).await;
+        wait_for_delivery(&relay, index, dead).await;
     }
     post_contact_created(&relay, "ada").await;
-    becomes(&relay, statuses.len(), json!({"state": "delivered"})).await;
-    assert_eq!(far.received().len(), statuses.len() + 1);
+    wait_for_delivery(&relay, statuses.len(), json!({"state": "delivered"})).await;
+    assert_eq!(destination.received().len(), statuses.len() + 1);
 }
 
 #[tokio::test]
-async fn what_should_pass_at_clay_is_tried_again_until_the_row_is_taken() {
+async fn transient_failure_of_clay_is_retried_until_accepted() {
     let mut cases = JoinSet::new();
-    for (reply, reason, status) in passing() {
+    for (reply, reason, status) in transient_failures() {
         cases.spawn(async move {
-            let far = MockDestination::start(reply.clone()).await;
-            let relay = Relay::start(&clay(&far.url("/hook"))).await;
+            let destination = MockDestination::start(reply.clone()).await;
+            let relay = Relay::start(&clay_settings(&destination.url("/hook"))).await;
             post_contact_created(&relay, "ada").await;
-            becomes(&relay, 0, json!({"state": "waiting", "reason": reason, "status": status})).await;
-            far.set_default_reply(Reply::status(200));
-            becomes(&relay, 0, json!({"state": "delivered", "reason": null, "status": null})).await;
-            let got = far.received();
-            assert!(got.len() >= 2, "{reply:?}");
-            assert!(got.iter().all(|got| got.body == contact_created("ada@example.com")), "{reply:?}");
+            wait_for_delivery(&relay, 0, json!({"state": "waiting", "reason": reason, "status": status})).await;
+            destination.set_default_reply(Reply::status(200));
+            wait_for_delivery(&relay, 0, json!({"state": "delivered", "reason": null, "status": null})).await;
+            let requests = destination.received();
+            assert!(requests.len() >= 2, "{reply:?}");
+            assert!(requests.iter().all(|request| request.body == contact_created("ada@example.com")), "{reply:?}");
         });
     }
     cases.join_all().await;
 }
 
 #[tokio::test]
-async fn a_clay_that_is_down_gets_its_rows_when_it_is_up() {
-    let down = UnusedPort::new();
-    let relay = Relay::start(&clay(&down.url("/hook"))).await;
+async fn rows_are_delivered_after_clay_comes_up() {
+    let unused_port = UnusedPort::new();
+    let relay = Relay::start(&clay_settings(&unused_port.url("/hook"))).await;
     post_contact_created(&relay, "ada").await;
-    becomes(&relay, 0, json!({"state": "waiting", "reason": "unreachable", "status": null})).await;
-    let far = down.listen(Reply::status(200));
-    becomes(&relay, 0, json!({"state": "delivered"})).await;
-    assert_eq!(far.received().len(), 1);
+    wait_for_delivery(&relay, 0, json!({"state": "waiting", "reason": "unreachable", "status": null})).await;
+    let destination = unused_port.listen(Reply::status(200));
+    wait_for_delivery(&relay, 0, json!({"state": "delivered"})).await;
+    assert_eq!(destination.received().len(), 1);
 }
 
 #[tokio::test]
-async fn clay_is_left_alone_for_as_many_seconds_as_it_asks_for() {
+async fn retry_after_seconds_of_clay_are_honoured() {
     let mut cases = JoinSet::new();
     for status in [408, 425, 429, 302, 503] {
         cases.spawn(async move {
-            let far = MockDestination::start(Reply::status(200)).await;
-            far.enqueue_replies([Reply::status(status).with_header("Retry-After", "2")]);
-            let relay = Relay::start(&clay(&far.url("/hook"))).await;
+            let destination = MockDestination::start(Reply::status(200)).await;
+            destination.enqueue_replies([Reply::status(status).with_header("Retry-After", "2")]);
+            let relay = Relay::start(&clay_settings(&destination.url("/hook"))).await;
             post_contact_created(&relay, "ada").await;
-            becomes(&relay, 0, json!({"state": "delivered", "attempts": 2})).await;
-            let wait = far.received()[1].received_at - far.received()[0].received_at;
-            assert!(wait >= Duration::from_secs(2) - ROUNDING, "{status}: {wait:?}");
+            wait_for_delivery(&relay, 0, json!({"state": "delivered", "attempts": 2})).await;
+            let wait = destination.received()[1].received_at - destination.received()[0].received_at;
+            assert!(wait >= Duration::from_secs(2) - STORE_ROUNDING, "{status}: {wait:?}");
         });
     }
     cases.join_all().await;
 }
 
 #[tokio::test]
-async fn clay_is_left_alone_until_the_date_that_it_gives() {
+async fn retry_after_date_of_clay_is_honoured() {
     let mut cases = JoinSet::new();
     for status in [429, 503] {
         cases.spawn(async move {
-            let far = MockDestination::start(Reply::status(200)).await;
-            let relay = Relay::start(&clay(&far.url("/hook"))).await;
-            let (date, earliest) = date_in(Duration::from_secs(3));
-            far.enqueue_replies([Reply::status(status).with_header("Retry-After", &date)]);
+            let destination = MockDestination::start(Reply::status(200)).await;
+            let relay = Relay::start(&clay_settings(&destination.url("/hook"))).await;
+            let (date, earliest) = http_date_in(Duration::from_secs(3));
+            destination.enqueue_replies([Reply::status(status).with_header("Retry-After", &date)]);
             post_contact_created(&relay, "ada").await;
-            becomes(&relay, 0, json!({"state": "delivered", "attempts": 2})).await;
-            assert!(far.received()[1].received_at >= earliest, "{status}");
+            wait_for_delivery(&relay, 0, json!({"state": "delivered", "attempts": 2})).await;
+            assert!(destination.received()[1].received_at >= earliest, "{status}");
         });
     }
     cases.join_all().await;
 }
 
 #[tokio::test]
-async fn a_redirect_of_clay_is_never_followed() {
-    let elsewhere = MockDestination::start(Reply::status(200)).await;
+async fn redirect_of_clay_is_never_followed() {
+    let redirect_target = MockDestination::start(Reply::status(200)).await;
     let mut cases = JoinSet::new();
     for status in [301, 302, 303, 307, 308] {
-        let location = elsewhere.url("/elsewhere");
+        let location = redirect_target.url("/elsewhere");
         cases.spawn(async move {
-            let far = MockDestination::start(Reply::status(200)).await;
-            far.enqueue_replies([Reply::status(status).with_header("Location", &location)]);
-            let relay = Relay::start(&clay(&far.url("/hook"))).await;
+            let destination = MockDestination::start(Reply::status(200)).await;
+            destination.enqueue_replies([Reply::status(status).with_header("Location", &location)]);
+            let relay = Relay::start(&clay_settings(&destination.url("/hook"))).await;
             post_contact_created(&relay, "ada").await;
-            becomes(&relay, 0, json!({"state": "delivered", "attempts": 2})).await;
-            let paths: Vec<String> = far.received().into_iter().map(|got| got.path).collect();
+            wait_for_delivery(&relay, 0, json!({"state": "delivered", "attempts": 2})).await;
+            let paths: Vec<String> = destination.received().into_iter().map(|request| request.path).collect();
             assert_eq!(paths, ["/hook", "/hook"], "{status}");
         });
     }
     cases.join_all().await;
-    assert!(elsewhere.received().is_empty());
+    assert!(redirect_target.received().is_empty());
 }
 
 #[tokio::test]
-async fn a_connection_to_clay_that_died_in_the_pool_is_replaced_at_once() {
-    let far = MockDestination::start(Reply::status(200)).await;
-    far.enqueue_replies([Reply::RespondThenReset]);
-    let relay = Relay::start(&clay(&far.url("/hook"))).await;
-    for (place, name) in ["ada", "bob"].into_iter().enumerate() {
+async fn dead_pooled_connection_to_clay_is_replaced_at_once() {
+    let destination = MockDestination::start(Reply::status(200)).await;
+    destination.enqueue_replies([Reply::RespondThenReset]);
+    let relay = Relay::start(&clay_settings(&destination.url("/hook"))).await;
+    for (index, name) in ["ada", "bob"].into_iter().enumerate() {
         post_contact_created(&relay, name).await;
-        becomes(&relay, place, json!({"state": "delivered", "attempts": 1})).await;
+        wait_for_delivery(&relay, index, json!({"state": "delivered", "attempts": 1})).await;
     }
-    assert_eq!(far.received().len(), 2);
+    assert_eq!(destination.received().len(), 2);
 }
 
 #[tokio::test]
-async fn a_row_that_waits_lets_those_of_other_contacts_pass() {
-    let far = MockDestination::start(Reply::status(200)).await;
-    far.enqueue_replies([Reply::status(503).with_header("Retry-After", "3600")]);
-    let relay = Relay::start(&clay(&far.url("/hook"))).await;
+async fn retrying_row_does_not_block_other_contacts() {
+    let destination = MockDestination::start(Reply::status(200)).await;
+    destination.enqueue_replies([Reply::status(503).with_header("Retry-After", "3600")]);
+    let relay = Relay::start(&clay_settings(&destination.url("/hook"))).await;
     post_contact_created(&relay, "ada").await;
-    becomes(&relay, 0, json!({"state": "waiting", "reason": "destination_failed"})).await;
+    wait_for_delivery(&relay, 0, json!({"state": "waiting", "reason": "destination_failed"})).await;
     post_contact_created(&relay, "bob").await;
-    becomes(&relay, 1, json!({"state": "delivered"})).await;
-    gets(&far, 2).await;
-    becomes(&relay, 0, json!({"state": "waiting", "attempts": 1})).await;
+    wait_for_delivery(&relay, 1, json!({"state": "delivered"})).await;
+    wait_for_requests(&destination, 2).await;
+    wait_for_delivery(&relay, 0, json!({"state": "waiting", "attempts": 1})).await;
 }
 
 #[tokio::test]
-async fn an_end_that_is_down_is_asked_seldom_and_gets_everything_when_it_is_back() {
-    let far = MockDestination::start(Reply::status(503)).await;
-    let relay = Relay::start(&clay(&far.url("/hook"))).await;
+async fn destination_outage_is_probed_rarely_and_then_drained() {
+    let destination = MockDestination::start(Reply::status(503)).await;
+    let relay = Relay::start(&clay_settings(&destination.url("/hook"))).await;
     for number in 0..20 {
         post_contact_created(&relay, &format!("n{number}")).await;
     }
     // What is under way when it goes down fails; after that, each of at most two workers asks once in ten seconds.
-    gets(&far, 3).await;
+    wait_for_requests(&destination, 3).await;
     tokio::time::sleep(Duration::from_secs(14)).await;
-    let lately = Instant::now() - Duration::from_secs(9);
-    let asked = far.received().iter().filter(|got| got.received_at > lately).count();
-    assert!(asked <= 2, "{asked} requests in nine seconds");
+    let recent_from = Instant::now() - Duration::from_secs(9);
+    let probe_count = destination.received().iter().filter(|request| request.received_at > recent_from).count();
+    assert!(probe_count <= 2, "{probe_count} requests in nine seconds");
 
-    far.set_default_reply(Reply::status(200));
+    destination.set_default_reply(Reply::status(200));
     eventually_within(Duration::from_secs(40), "everything delivered", async || {
         let all = relay.deliveries().await;
-        (all.len() == 20 && all.iter().all(|one| one["state"] == "delivered")).then_some(())
+        (all.len() == 20 && all.iter().all(|delivery| delivery["state"] == "delivered")).then_some(())
     })
     .await;
-    let taken: BTreeSet<String> = far.received().iter().map(ReceivedRequest::text).collect();
-    assert_eq!(taken.len(), 20);
+    let delivered_bodies: BTreeSet<String> = destination.received().iter().map(ReceivedRequest::text).collect();
+    assert_eq!(delivered_bodies.len(), 20);
 }

@@ -3,10 +3,10 @@
 use relay_testkit::row::{Route, send};
 use serde_json::Value;
 
-use super::{loops, relay_to};
+use super::{start_loops, start_relay};
 
 /// What a column of the page holds in this test.
-fn column(name: &str) -> &'static str {
+fn sample_value(name: &str) -> &'static str {
     match name {
         "/Email" => "ada@example.com",
         "/Seats" => "5",
@@ -17,26 +17,26 @@ fn column(name: &str) -> &'static str {
 }
 
 /// The body as Clay sends it: each column is its value, as a JSON text.
-fn filled_in(value: &mut Value) {
+fn fill_in_columns(value: &mut Value) {
     match value {
-        Value::String(text) if text.starts_with('/') => *text = column(text).to_owned(),
-        Value::Object(fields) => fields.values_mut().for_each(filled_in),
+        Value::String(text) if text.starts_with('/') => *text = sample_value(text).to_owned(),
+        Value::Object(fields) => fields.values_mut().for_each(fill_in_columns),
         _ => {}
     }
 }
 
 #[tokio::test]
-async fn every_body_to_paste_is_a_row_that_loops_takes() {
+async fn every_documented_body_is_accepted_by_loops() {
     let page = include_str!("../../../docs/clay-columns.md");
     let bodies: Vec<&str> = page.split("```json\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    let loops = loops().await;
-    let relay = relay_to(&loops, &[]).await;
+    let loops = start_loops().await;
+    let relay = start_relay(&loops, &[]).await;
     for body in &bodies {
         let mut body: Value = serde_json::from_str(body).unwrap();
-        filled_in(&mut body);
+        fill_in_columns(&mut body);
         let route = if body.get("eventName").is_some() { Route::Event } else { Route::Contact };
-        let answer = send(relay.base(), route, "", &[], body.to_string()).await;
-        assert_eq!(answer.status, 200, "{body}: {}", answer.text());
+        let response = send(relay.base(), route, "", &[], body.to_string()).await;
+        assert_eq!(response.status, 200, "{body}: {}", response.text());
         let sent: Value = serde_json::from_slice(&loops.received().last().unwrap().body).unwrap();
         let lists = sent["mailingLists"].as_object();
         assert!(lists.is_none_or(|lists| !lists.is_empty() && lists.values().all(Value::is_boolean)), "{sent}");
@@ -45,9 +45,9 @@ async fn every_body_to_paste_is_a_row_that_loops_takes() {
 }
 
 #[test]
-fn every_status_and_code_that_a_cell_may_show_is_explained() {
+fn every_documented_status_and_code_is_explained() {
     let page = include_str!("../../../docs/clay-columns.md");
-    for shown in [
+    for code in [
         "column_not_inserted",
         "invalid_json",
         "invalid_field",
@@ -64,6 +64,6 @@ fn every_status_and_code_that_a_cell_may_show_is_explained() {
         "\"duplicate\":true",
         "\"adjusted\"",
     ] {
-        assert!(page.contains(shown), "{shown}");
+        assert!(page.contains(code), "{code}");
     }
 }

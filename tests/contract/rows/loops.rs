@@ -6,17 +6,17 @@ use relay_testkit::mock_destination::{MockDestination, Reply};
 use relay_testkit::row::{Route, contact, event, send};
 use serde_json::{Value, json};
 
-use super::{ROUTES, assert_answer, assert_queued, bodies, loops, relay_to, row_of};
+use super::{ROUTES, assert_queued, assert_response, row_for, start_loops, start_relay, wait_for_bodies};
 use crate::Relay;
 
-fn refusal_of(message: &str) -> String {
+fn rejection_body(message: &str) -> String {
     json!({"success": false, "message": message}).to_string()
 }
 
 #[tokio::test]
-async fn a_refusal_of_loops_comes_back_with_its_words_and_a_status_that_clay_takes_as_final() {
-    let loops = loops().await;
-    let relay = relay_to(&loops, &[]).await;
+async fn rejection_by_loops_returns_its_message_and_a_final_status() {
+    let loops = start_loops().await;
+    let relay = start_relay(&loops, &[]).await;
     for route in ROUTES {
         for (status, expected) in [
             (400, 400),
@@ -38,10 +38,10 @@ async fn a_refusal_of_loops_comes_back_with_its_words_and_a_status_that_clay_tak
             if route == Route::Event && status == 409 {
                 continue;
             }
-            loops.enqueue_replies([Reply::json(status, &refusal_of(&format!("Loops says {status}.")))]);
-            let answer = send(relay.base(), route, "", &[], row_of(&format!("n{status}@example.com"))).await;
-            answer.assert_error_response(expected, "loops_rejected", None);
-            assert_eq!(answer.json()["message"], format!("Loops says {status}."));
+            loops.enqueue_replies([Reply::json(status, &rejection_body(&format!("Loops says {status}.")))]);
+            let response = send(relay.base(), route, "", &[], row_for(&format!("n{status}@example.com"))).await;
+            response.assert_error_response(expected, "loops_rejected", None);
+            assert_eq!(response.json()["message"], format!("Loops says {status}."));
         }
     }
     assert_eq!(loops.received().len(), 29, "each was called once");
@@ -49,25 +49,25 @@ async fn a_refusal_of_loops_comes_back_with_its_words_and_a_status_that_clay_tak
 }
 
 #[tokio::test]
-async fn a_long_message_of_loops_is_cut_to_300_characters() {
-    let loops = loops().await;
-    let relay = relay_to(&loops, &[]).await;
+async fn long_message_of_loops_is_cut_to_300_chars() {
+    let loops = start_loops().await;
+    let relay = start_relay(&loops, &[]).await;
     let exact = "é".repeat(MAX_MESSAGE_CHARS);
-    loops.enqueue_replies([Reply::json(400, &refusal_of(&exact))]);
-    assert_eq!(contact(relay.base(), row_of("ada@example.com")).await.json()["message"], exact);
+    loops.enqueue_replies([Reply::json(400, &rejection_body(&exact))]);
+    assert_eq!(contact(relay.base(), row_for("ada@example.com")).await.json()["message"], exact);
 
-    loops.enqueue_replies([Reply::json(422, &refusal_of(&"é".repeat(5000)))]);
-    let answer = contact(relay.base(), row_of("ada@example.com")).await;
-    answer.assert_error_response(422, "loops_rejected", None);
-    let message = answer.json()["message"].as_str().unwrap().to_owned();
+    loops.enqueue_replies([Reply::json(422, &rejection_body(&"é".repeat(5000)))]);
+    let response = contact(relay.base(), row_for("ada@example.com")).await;
+    response.assert_error_response(422, "loops_rejected", None);
+    let message = response.json()["message"].as_str().unwrap().to_owned();
     assert_eq!(message.chars().count(), MAX_MESSAGE_CHARS);
     assert!(message.starts_with(&"é".repeat(MAX_MESSAGE_CHARS - 1)));
 }
 
 #[tokio::test]
-async fn a_refusal_without_words_of_loops_gets_a_sentence() {
-    let loops = loops().await;
-    let relay = relay_to(&loops, &[]).await;
+async fn rejection_without_message_gets_a_default_message() {
+    let loops = start_loops().await;
+    let relay = start_relay(&loops, &[]).await;
     for (number, reply) in [
         Reply::html(404),
         Reply::status(403),
@@ -83,17 +83,17 @@ async fn a_refusal_without_words_of_loops_gets_a_sentence() {
     .enumerate()
     {
         loops.enqueue_replies([reply]);
-        let answer = event(relay.base(), row_of(&format!("n{number}@example.com"))).await;
-        answer.assert_error_response(if number == 0 { 404 } else { 400 }, "loops_rejected", None);
-        let message = answer.json()["message"].as_str().unwrap().to_owned();
+        let response = event(relay.base(), row_for(&format!("n{number}@example.com"))).await;
+        response.assert_error_response(if number == 0 { 404 } else { 400 }, "loops_rejected", None);
+        let message = response.json()["message"].as_str().unwrap().to_owned();
         assert!(!message.contains('<') && message.split(' ').count() > 5 && message.ends_with('.'), "{message}");
     }
 }
 
 #[tokio::test]
-async fn the_older_form_of_loops_errors_is_read_as_well() {
-    let loops = loops().await;
-    let relay = relay_to(&loops, &[]).await;
+async fn older_error_format_of_loops_is_parsed() {
+    let loops = start_loops().await;
+    let relay = start_relay(&loops, &[]).await;
     for body in [
         r#"{"success":false,"error":"It is blocked."}"#,
         r#"{"success":false,"error":{"path":"email","message":"It is blocked."}}"#,
@@ -101,7 +101,7 @@ async fn the_older_form_of_loops_errors_is_read_as_well() {
     ] {
         loops.enqueue_replies([Reply::json(400, body)]);
         assert_eq!(
-            contact(relay.base(), row_of("ada@example.com")).await.json()["message"],
+            contact(relay.base(), row_for("ada@example.com")).await.json()["message"],
             "It is blocked.",
             "{body}"
         );
@@ -109,15 +109,15 @@ async fn the_older_form_of_loops_errors_is_read_as_well() {
 }
 
 #[tokio::test]
-async fn without_a_loops_key_every_row_is_502_and_the_secret_is_named() {
+async fn row_without_a_loops_key_is_502_and_names_the_secret() {
     for key in ["", " ", "REPLACE-with-your-key"] {
-        let loops = loops().await;
-        let relay = relay_to(&loops, &[("LOOPS_API_KEY", key)]).await;
+        let loops = start_loops().await;
+        let relay = start_relay(&loops, &[("LOOPS_API_KEY", key)]).await;
         for route in ROUTES {
             for headers in [&[][..], &[("prefer", "respond-async")]] {
-                let answer = send(relay.base(), route, "", headers, row_of("ada@example.com")).await;
-                answer.assert_error_response(502, "not_configured", None);
-                assert!(answer.text().contains(Relay::LOOPS_API_KEY), "{}", answer.text());
+                let response = send(relay.base(), route, "", headers, row_for("ada@example.com")).await;
+                response.assert_error_response(502, "not_configured", None);
+                assert!(response.text().contains(Relay::LOOPS_API_KEY), "{}", response.text());
             }
         }
         assert!(loops.received().is_empty() && relay.deliveries().await.is_empty());
@@ -125,74 +125,75 @@ async fn without_a_loops_key_every_row_is_502_and_the_secret_is_named() {
 }
 
 #[tokio::test]
-async fn a_key_that_loops_refuses_is_tried_exactly_once_more_and_named() {
+async fn unauthorized_loops_key_is_retried_once_and_named() {
     let loops = MockDestination::start(Reply::json(401, r#"{"success":false,"message":"Invalid API key"}"#)).await;
-    let relay = relay_to(&loops, &[]).await;
+    let relay = start_relay(&loops, &[]).await;
     for (number, route) in ROUTES.into_iter().enumerate() {
-        let answer = send(relay.base(), route, "", &[], row_of("ada@example.com")).await;
-        answer.assert_error_response(502, "loops_key_rejected", None);
-        assert!(answer.text().contains(Relay::LOOPS_API_KEY), "{}", answer.text());
+        let response = send(relay.base(), route, "", &[], row_for("ada@example.com")).await;
+        response.assert_error_response(502, "loops_key_rejected", None);
+        assert!(response.text().contains(Relay::LOOPS_API_KEY), "{}", response.text());
         assert_eq!(loops.received().len(), 2 * (number + 1));
     }
     assert!(relay.deliveries().await.is_empty(), "what was refused does not wait");
     loops.enqueue_replies([Reply::status(401), Reply::json(201, r#"{"success":true,"id":"c1"}"#)]);
-    let mended = contact(relay.base(), row_of("ada@example.com")).await;
-    assert_answer(&mended, 201, &json!({"success": true, "id": "c1"}));
+    let accepted = contact(relay.base(), row_for("ada@example.com")).await;
+    assert_response(&accepted, 201, &json!({"success": true, "id": "c1"}));
 }
 
 #[tokio::test]
-async fn a_redirect_is_not_followed() {
-    let elsewhere = loops().await;
+async fn redirect_is_not_followed() {
+    let redirect_target = start_loops().await;
     for status in [301, 302, 303, 307, 308] {
         let loops = MockDestination::start(
-            Reply::status(status).with_header("Location", &elsewhere.url("/api/v1/contacts/update")),
+            Reply::status(status).with_header("Location", &redirect_target.url("/api/v1/contacts/update")),
         )
         .await;
-        let relay = relay_to(&loops, &[]).await;
-        assert_queued(&contact(relay.base(), row_of("ada@example.com")).await);
+        let relay = start_relay(&loops, &[]).await;
+        assert_queued(&contact(relay.base(), row_for("ada@example.com")).await);
         assert_eq!(relay.wait_for_state("waiting").await["direction"], "clay-to-loops");
         loops.set_default_reply(Reply::json(200, "{}"));
         relay.wait_for_state("delivered").await;
     }
-    assert!(elsewhere.received().is_empty(), "neither a row nor a key goes where nobody sent it");
+    assert!(redirect_target.received().is_empty(), "neither a row nor a key goes where nobody sent it");
 }
 
 #[tokio::test]
-async fn a_source_is_added_to_contacts_and_events_that_carry_none() {
-    let loops = loops().await;
-    let relay = relay_to(&loops, &[("CONTACT_SOURCE", "Clay")]).await;
+async fn contact_source_is_added_where_none_is_set() {
+    let loops = start_loops().await;
+    let relay = start_relay(&loops, &[("CONTACT_SOURCE", "Clay")]).await;
     for (number, route) in ROUTES.into_iter().enumerate() {
-        for (given, expected) in [("", "Clay"), (r#","source":"mine""#, "mine"), (r#","source":" ""#, "Clay")] {
-            let row = format!(r#"{{"email":"ada@example.com","eventName":"{number} {}"{given}}}"#, given.len());
+        for (source_field, expected) in [("", "Clay"), (r#","source":"mine""#, "mine"), (r#","source":" ""#, "Clay")] {
+            let row =
+                format!(r#"{{"email":"ada@example.com","eventName":"{number} {}"{source_field}}}"#, source_field.len());
             assert_eq!(send(relay.base(), route, "", &[], row).await.status, 200);
-            let got = loops.received();
-            let body: Value = serde_json::from_slice(&got.last().unwrap().body).unwrap();
-            assert_eq!(body["source"], expected, "{route:?} {given}");
+            let requests = loops.received();
+            let body: Value = serde_json::from_slice(&requests.last().unwrap().body).unwrap();
+            assert_eq!(body["source"], expected, "{route:?} {source_field}");
         }
     }
     let queued =
-        send(relay.base(), Route::Contact, "", &[("prefer", "respond-async")], row_of("bob@example.com")).await;
+        send(relay.base(), Route::Contact, "", &[("prefer", "respond-async")], row_for("bob@example.com")).await;
     assert_queued(&queued);
-    let last: Value = serde_json::from_str(&bodies(&loops, 7).await[6]).unwrap();
+    let last: Value = serde_json::from_str(&wait_for_bodies(&loops, 7).await[6]).unwrap();
     assert_eq!((&last["source"], &last["email"]), (&json!("Clay"), &json!("bob@example.com")));
 }
 
 #[tokio::test]
-async fn without_a_contact_source_none_is_added() {
-    let loops = loops().await;
-    let relay = relay_to(&loops, &[("CONTACT_SOURCE", "")]).await;
+async fn no_source_is_added_without_a_contact_source() {
+    let loops = start_loops().await;
+    let relay = start_relay(&loops, &[("CONTACT_SOURCE", "")]).await;
     assert_eq!(contact(relay.base(), r#"{"email":"ada@example.com"}"#).await.status, 200);
     assert_eq!(loops.received()[0].text(), r#"{"email":"ada@example.com"}"#);
 }
 
 #[tokio::test]
-async fn the_key_of_an_event_does_not_depend_on_the_source() {
-    let loops = loops().await;
-    let relay = relay_to(&loops, &[]).await;
-    assert_eq!(event(relay.base(), row_of("ada@example.com")).await.status, 200);
+async fn event_key_does_not_depend_on_the_source() {
+    let loops = start_loops().await;
+    let relay = start_relay(&loops, &[]).await;
+    assert_eq!(event(relay.base(), row_for("ada@example.com")).await.status, 200);
     let api = loops.url("/api");
     let settings = [("LOOPS_API_URL", api.as_str()), ("LOOPS_API_KEY", "loops-key"), ("CONTACT_SOURCE", "Clay")];
     let relay = Relay::start_in(relay.kill().await, &settings).await;
-    let again = event(relay.base(), row_of("ada@example.com")).await;
-    assert_answer(&again, 200, &json!({"success": true, "duplicate": true}));
+    let repeat = event(relay.base(), row_for("ada@example.com")).await;
+    assert_response(&repeat, 200, &json!({"success": true, "duplicate": true}));
 }

@@ -22,60 +22,61 @@ use crate::Relay;
 pub(crate) const ROUTES: [Route; 2] = [Route::Contact, Route::Event];
 
 /// The largest request that is read.
-const REQUEST_BYTES: usize = 256 * 1024;
+const MAX_REQUEST_BYTES: usize = 256 * 1024;
 
 /// A Loops that takes everything.
-pub(crate) async fn loops() -> MockDestination {
+pub(crate) async fn start_loops() -> MockDestination {
     MockDestination::start(Reply::json(200, r#"{"success":true}"#)).await
 }
 
 /// A relay to that Loops, with these settings besides, and so much room that rows which come one after another find some.
-pub(crate) async fn relay_to(loops: &MockDestination, given: &[(&str, &str)]) -> Relay {
+pub(crate) async fn start_relay(loops: &MockDestination, overrides: &[(&str, &str)]) -> Relay {
     let url = loops.url("/api");
     let mut settings =
         vec![("LOOPS_API_URL", url.as_str()), ("LOOPS_API_KEY", "loops-key"), ("LOOPS_RATE_PER_SECOND", "1000")];
-    settings.extend(given);
+    settings.extend(overrides);
     Relay::start(&settings).await
 }
 
 /// A row that both routes take.
-pub(crate) fn row_of(email: &str) -> String {
+pub(crate) fn row_for(email: &str) -> String {
     json!({"email": email, "eventName": "enriched"}).to_string()
 }
 
 /// Checks that the answer is this and nothing else.
 #[track_caller]
-pub(crate) fn assert_answer(answer: &Response, status: u16, body: &Value) {
-    assert_eq!((answer.status, &answer.json()), (status, body));
+pub(crate) fn assert_response(response: &Response, status: u16, body: &Value) {
+    assert_eq!((response.status, &response.json()), (status, body));
 }
 
 /// Checks that an answer says that the row is stored, and gives the delivery's id.
 #[track_caller]
-pub(crate) fn assert_queued(answer: &Response) -> String {
-    let id = answer.json()["deliveryId"].as_str().unwrap_or_default().to_owned();
-    assert!(!id.is_empty(), "{}", answer.text());
+pub(crate) fn assert_queued(response: &Response) -> String {
+    let id = response.json()["deliveryId"].as_str().unwrap_or_default().to_owned();
+    assert!(!id.is_empty(), "{}", response.text());
     let mut expected = json!({"success": true, "status": "queued", "deliveryId": id});
-    if let Some(adjusted) = answer.json().get("adjusted") {
+    if let Some(adjusted) = response.json().get("adjusted") {
         expected["adjusted"] = adjusted.clone();
     }
-    assert_answer(answer, 202, &expected);
-    assert_eq!(answer.headers.get("x-relay-delivery-id"), Some(&id));
+    assert_response(response, 202, &expected);
+    assert_eq!(response.headers.get("x-relay-delivery-id"), Some(&id));
     id
 }
 
 /// The bodies that Loops got, once there are that many.
-pub(crate) async fn bodies(loops: &MockDestination, count: usize) -> Vec<String> {
+pub(crate) async fn wait_for_bodies(loops: &MockDestination, count: usize) -> Vec<String> {
     eventually(&format!("{count} calls at Loops"), async || {
-        let got = loops.received();
-        (got.len() >= count).then(|| got.iter().map(relay_testkit::mock_destination::ReceivedRequest::text).collect())
+        let requests = loops.received();
+        (requests.len() >= count)
+            .then(|| requests.iter().map(relay_testkit::mock_destination::ReceivedRequest::text).collect())
     })
     .await
 }
 
 #[tokio::test]
-async fn what_loops_answers_comes_back_with_its_status_and_byte_for_byte() {
-    let loops = loops().await;
-    let relay = relay_to(&loops, &[]).await;
+async fn response_of_loops_is_returned_byte_for_byte() {
+    let loops = start_loops().await;
+    let relay = start_relay(&loops, &[]).await;
     for (status, body) in [
         (200, r#"{"success":true,"id":"cm4itta800003ow9hhekzk94o"}"#),
         (201, " { \"success\" :true,\r\n\t\"n\":1.0, \"m\":1E5, \"é\":\"\\u00e9\\/\", \"n\":123456789012345678901 }\n"),
@@ -85,37 +86,37 @@ async fn what_loops_answers_comes_back_with_its_status_and_byte_for_byte() {
     ] {
         for route in ROUTES {
             loops.enqueue_replies([Reply::json(status, body)]);
-            let row = row_of(&format!("{status}-{}@example.com", body.len()));
-            let answer = send(relay.base(), route, "", &[], row).await;
-            assert_eq!((answer.status, answer.text().as_str()), (status, body), "{route:?}");
+            let row = row_for(&format!("{status}-{}@example.com", body.len()));
+            let response = send(relay.base(), route, "", &[], row).await;
+            assert_eq!((response.status, response.text().as_str()), (status, body), "{route:?}");
         }
     }
 }
 
 #[tokio::test]
-async fn loops_gets_its_own_call_with_its_own_key() {
-    let loops = loops().await;
-    let relay = relay_to(&loops, &[]).await;
+async fn loops_call_uses_its_own_path_and_api_key() {
+    let loops = start_loops().await;
+    let relay = start_relay(&loops, &[]).await;
     assert_eq!(contact(relay.base(), r#"{"email":"ada@example.com"}"#).await.status, 200);
     assert_eq!(event(relay.base(), r#"{"email":"ada@example.com","eventName":"x"}"#).await.status, 200);
-    let got = loops.received();
-    assert_eq!((got[0].method.as_str(), got[0].path.as_str()), ("PUT", "/api/v1/contacts/update"));
-    assert_eq!((got[1].method.as_str(), got[1].path.as_str()), ("POST", "/api/v1/events/send"));
-    for call in &got {
+    let requests = loops.received();
+    assert_eq!((requests[0].method.as_str(), requests[0].path.as_str()), ("PUT", "/api/v1/contacts/update"));
+    assert_eq!((requests[1].method.as_str(), requests[1].path.as_str()), ("POST", "/api/v1/events/send"));
+    for call in &requests {
         assert_eq!(
             (call.header("authorization"), call.header("content-type")),
             ("Bearer loops-key", "application/json")
         );
         assert!(!format!("{call:?}").contains(RELAY_TOKEN), "the relay's token is not for Loops");
     }
-    assert_eq!(got[0].header("idempotency-key"), "");
-    assert_ne!(got[1].header("idempotency-key"), "");
+    assert_eq!(requests[0].header("idempotency-key"), "");
+    assert_ne!(requests[1].header("idempotency-key"), "");
 }
 
 #[tokio::test]
-async fn a_2xx_without_json_is_answered_as_a_plain_success() {
-    let loops = loops().await;
-    let relay = relay_to(&loops, &[]).await;
+async fn success_without_json_is_answered_with_plain_success() {
+    let loops = start_loops().await;
+    let relay = start_relay(&loops, &[]).await;
     let replies = [
         Reply::status(200),
         Reply::Respond(204, Vec::new(), String::new()),
@@ -127,16 +128,16 @@ async fn a_2xx_without_json_is_answered_as_a_plain_success() {
     for (number, reply) in replies.into_iter().enumerate() {
         for route in ROUTES {
             loops.enqueue_replies([reply.clone()]);
-            let answer = send(relay.base(), route, "", &[], row_of(&format!("n{number}@example.com"))).await;
-            assert_answer(&answer, 200, &json!({"success": true}));
+            let response = send(relay.base(), route, "", &[], row_for(&format!("n{number}@example.com"))).await;
+            assert_response(&response, 200, &json!({"success": true}));
         }
     }
 }
 
 #[tokio::test]
-async fn a_missing_or_wrong_token_is_401_and_nothing_is_sent() {
-    let loops = loops().await;
-    let relay = relay_to(&loops, &[]).await;
+async fn missing_or_wrong_token_is_401_and_sends_nothing() {
+    let loops = start_loops().await;
+    let relay = start_relay(&loops, &[]).await;
     let wrong = [
         String::new(),
         "Bearer".to_owned(),
@@ -156,72 +157,73 @@ async fn a_missing_or_wrong_token_is_401_and_nothing_is_sent() {
     ];
     for route in ROUTES {
         for wrong in &wrong {
-            let answer =
-                send_without_token(relay.base(), route, "", &[("authorization", wrong)], row_of("ada@example.com"))
+            let response =
+                send_without_token(relay.base(), route, "", &[("authorization", wrong)], row_for("ada@example.com"))
                     .await;
-            answer.assert_error_response(401, "invalid_token", None);
+            response.assert_error_response(401, "invalid_token", None);
         }
-        let none = send_without_token(relay.base(), route, "", &[], row_of("ada@example.com")).await;
-        none.assert_error_response(401, "invalid_token", None);
-        let elsewhere = [("x-api-key", RELAY_TOKEN)];
-        let elsewhere =
-            send_without_token(relay.base(), route, &format!("token={RELAY_TOKEN}"), &elsewhere, "{}").await;
-        elsewhere.assert_error_response(401, "invalid_token", None);
+        let missing = send_without_token(relay.base(), route, "", &[], row_for("ada@example.com")).await;
+        missing.assert_error_response(401, "invalid_token", None);
+        let misplaced = [("x-api-key", RELAY_TOKEN)];
+        let misplaced =
+            send_without_token(relay.base(), route, &format!("token={RELAY_TOKEN}"), &misplaced, "{}").await;
+        misplaced.assert_error_response(401, "invalid_token", None);
     }
     assert!(loops.received().is_empty() && relay.deliveries().await.is_empty());
 }
 
 #[tokio::test]
-async fn each_of_several_tokens_opens_whatever_the_case_of_the_scheme() {
-    let loops = loops().await;
-    let relay = relay_to(&loops, &[("RELAY_TOKEN", "first-token , second-token,,REPLACE-me")]).await;
+async fn any_configured_token_works_in_any_scheme_case() {
+    let loops = start_loops().await;
+    let relay = start_relay(&loops, &[("RELAY_TOKEN", "first-token , second-token,,REPLACE-me")]).await;
     for authorization in ["Bearer first-token", "bearer second-token", "BEARER first-token", "bEaReR second-token"] {
         let headers = [("authorization", authorization)];
-        let answer = send_without_token(relay.base(), Route::Contact, "", &headers, row_of("ada@example.com")).await;
-        assert_eq!(answer.status, 200, "{authorization}: {}", answer.text());
+        let response = send_without_token(relay.base(), Route::Contact, "", &headers, row_for("ada@example.com")).await;
+        assert_eq!(response.status, 200, "{authorization}: {}", response.text());
     }
     for authorization in ["Bearer first-token , second-token", "Bearer REPLACE-me", "Bearer ", "Bearer ,"] {
         let headers = [("authorization", authorization)];
-        let answer = send_without_token(relay.base(), Route::Contact, "", &headers, row_of("ada@example.com")).await;
-        answer.assert_error_response(401, "invalid_token", None);
+        let response = send_without_token(relay.base(), Route::Contact, "", &headers, row_for("ada@example.com")).await;
+        response.assert_error_response(401, "invalid_token", None);
     }
 }
 
 #[tokio::test]
-async fn without_a_token_the_relay_is_closed() {
+async fn requests_are_rejected_without_a_configured_token() {
     for tokens in ["", " , ", "REPLACE-with-a-token"] {
-        let loops = loops().await;
-        let relay = relay_to(&loops, &[("RELAY_TOKEN", tokens)]).await;
+        let loops = start_loops().await;
+        let relay = start_relay(&loops, &[("RELAY_TOKEN", tokens)]).await;
         for authorization in ["Bearer ", "Bearer", "", &format!("Bearer {tokens}")] {
             let headers = [("authorization", authorization)];
-            let answer = send_without_token(relay.base(), Route::Event, "", &headers, row_of("ada@example.com")).await;
-            answer.assert_error_response(401, "invalid_token", None);
+            let response =
+                send_without_token(relay.base(), Route::Event, "", &headers, row_for("ada@example.com")).await;
+            response.assert_error_response(401, "invalid_token", None);
         }
         assert!(loops.received().is_empty());
     }
 }
 
 #[tokio::test]
-async fn more_than_256_kib_are_400_and_exactly_256_are_read() {
-    let loops = loops().await;
-    let relay = relay_to(&loops, &[]).await;
+async fn body_over_256_kib_is_400_and_exactly_256_kib_is_read() {
+    let loops = start_loops().await;
+    let relay = start_relay(&loops, &[]).await;
     for route in ROUTES {
-        let mut row = row_of(&format!("{}@example.com", route.method()));
-        row.extend(std::iter::repeat_n(' ', REQUEST_BYTES - row.len()));
+        let mut row = row_for(&format!("{}@example.com", route.method()));
+        row.extend(std::iter::repeat_n(' ', MAX_REQUEST_BYTES - row.len()));
         assert_eq!(send(relay.base(), route, "", &[], row.clone()).await.status, 200);
         row.push(' ');
         send(relay.base(), route, "", &[], row.clone()).await.assert_error_response(400, "too_large", None);
         send(relay.base(), route, "", &[], row.repeat(8)).await.assert_error_response(400, "too_large", None);
-        let unknown = send_without_token(relay.base(), route, "", &[], row).await;
-        unknown.assert_error_response(401, "invalid_token", None);
+        let unauthorized = send_without_token(relay.base(), route, "", &[], row).await;
+        unauthorized.assert_error_response(401, "invalid_token", None);
     }
     assert_eq!(loops.received().len(), 2);
 }
 
 #[tokio::test]
-async fn an_option_with_an_unknown_value_is_400_and_named() {
-    let loops = loops().await;
-    let relay = relay_to(&loops, &[]).await;
+async fn unknown_option_value_is_400_and_named() {
+    let loops = start_loops().await;
+    let relay = start_relay(&loops, &[]).await;
     for route in ROUTES {
         for (query, option) in [
             ("blank=", "blank"),
@@ -235,11 +237,11 @@ async fn an_option_with_an_unknown_value_is_400_and_named() {
             ("dedupe=", "dedupe"),
             ("dedupe=OFF", "dedupe"),
         ] {
-            let answer = send(relay.base(), route, query, &[], row_of("ada@example.com")).await;
-            assert_eq!(answer.status, 400, "{query}");
-            let code = answer.status_and_code().1;
-            answer.assert_error_response(400, &code, Some(option));
-            assert!(answer.text().contains(option));
+            let response = send(relay.base(), route, query, &[], row_for("ada@example.com")).await;
+            assert_eq!(response.status, 400, "{query}");
+            let code = response.status_and_code().1;
+            response.assert_error_response(400, &code, Some(option));
+            assert!(response.text().contains(option));
         }
     }
     assert!(loops.received().is_empty());
@@ -249,18 +251,18 @@ async fn an_option_with_an_unknown_value_is_400_and_named() {
         (Route::Contact, "utm_source=clay&Blank=x"),
         (Route::Event, "blank=omit&long=truncate&dedupe=off"),
     ] {
-        assert_eq!(send(relay.base(), route, query, &[], row_of("ada@example.com")).await.status, 200, "{query}");
+        assert_eq!(send(relay.base(), route, query, &[], row_for("ada@example.com")).await.status, 200, "{query}");
     }
 }
 
 #[tokio::test]
-async fn nothing_that_a_request_contains_is_answered_5xx_or_with_what_clay_mistakes() {
-    let loops = loops().await;
-    let relay = relay_to(&loops, &[]).await;
-    let brackets = "[".repeat(REQUEST_BYTES);
+async fn no_request_content_causes_a_5xx_response() {
+    let loops = start_loops().await;
+    let relay = start_relay(&loops, &[]).await;
+    let brackets = "[".repeat(MAX_REQUEST_BYTES);
     let deep = format!("{{\"email\":\"a@example.com\",\"x\":{}1{}}}", "[".repeat(9000), "]".repeat(9000));
-    let many: String = (0..20_000).map(|number| format!("\"f{number}\":1,")).collect();
-    let many = format!("{{{many}\"email\":\"b@example.com\"}}");
+    let many_fields: String = (0..20_000).map(|number| format!("\"f{number}\":1,")).collect();
+    let many_fields = format!("{{{many_fields}\"email\":\"b@example.com\"}}");
     let bodies: [&[u8]; 9] = [
         b"",
         b"\0",
@@ -270,7 +272,7 @@ async fn nothing_that_a_request_contains_is_answered_5xx_or_with_what_clay_mista
         b"{\"email\":1e999999999999,\"userId\":-0}",
         brackets.as_bytes(),
         deep.as_bytes(),
-        many.as_bytes(),
+        many_fields.as_bytes(),
     ];
     for route in ROUTES {
         for body in bodies {
@@ -281,10 +283,10 @@ async fn nothing_that_a_request_contains_is_answered_5xx_or_with_what_clay_mista
                 ("prefer", ";;,=,\"respond-async"),
                 ("x-forwarded-for", "é, \"'"),
             ] {
-                let answer = send(relay.base(), route, "%zz&=&blank=omit&%00", &[(name, value)], body).await;
-                assert!(answer.status == 200 || answer.status == 400, "{}: {}", answer.status, answer.text());
+                let response = send(relay.base(), route, "%zz&=&blank=omit&%00", &[(name, value)], body).await;
+                assert!(response.status == 200 || response.status == 400, "{}: {}", response.status, response.text());
             }
         }
     }
-    assert_eq!(contact(relay.base(), row_of("ada@example.com")).await.status, 200, "and it still runs");
+    assert_eq!(contact(relay.base(), row_for("ada@example.com")).await.status, 200, "and it still runs");
 }

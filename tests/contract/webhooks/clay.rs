@@ -6,25 +6,25 @@ use relay_testkit::mock_destination::{MockDestination, ReceivedRequest};
 use relay_testkit::webhook::{self, post};
 use serde_json::{Value, json};
 
-use super::{assert_taken, clay, relay_to, rows};
+use super::{assert_accepted, start_clay, start_relay, wait_for_rows};
 
 /// The files of `events/loops`: name and bytes.
-fn events() -> Vec<(String, Vec<u8>)> {
+fn event_files() -> Vec<(String, Vec<u8>)> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../events/loops");
     let files = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
     files.map(|path| (path.file_name().unwrap().display().to_string(), std::fs::read(path).unwrap())).collect()
 }
 
 async fn first_row(clay: &MockDestination) -> ReceivedRequest {
-    rows(clay, 1).await;
+    wait_for_rows(clay, 1).await;
     clay.received().remove(0)
 }
 
 #[tokio::test]
-async fn every_event_arrives_byte_for_byte_but_for_the_test_event() {
-    let clay = clay().await;
-    let relay = relay_to(&clay, &[("RELAYED_EVENTS", "*")]).await;
-    let events = events();
+async fn every_event_except_the_test_event_arrives_byte_for_byte() {
+    let clay = start_clay().await;
+    let relay = start_relay(&clay, &[("RELAYED_EVENTS", "*")]).await;
+    let events = event_files();
     for name in ["contact.created.odd.json", "contact.created.utf8.json", "unknown.event.json", "email.opened.json"] {
         assert!(events.iter().any(|(file, _)| file == name), "{name}");
     }
@@ -32,37 +32,37 @@ async fn every_event_arrives_byte_for_byte_but_for_the_test_event() {
     let mut sent = Vec::new();
     for (file, body) in events {
         let status = if file == "testing.testEvent.json" { "test" } else { "queued" };
-        assert_taken(&post(relay.base(), &file, &body).await, status);
+        assert_accepted(&post(relay.base(), &file, &body).await, status);
         if status == "queued" {
             sent.push(body);
         }
     }
-    rows(&clay, sent.len()).await;
-    let mut got: Vec<Vec<u8>> = clay.received().into_iter().map(|got| got.body).collect();
+    wait_for_rows(&clay, sent.len()).await;
+    let mut received: Vec<Vec<u8>> = clay.received().into_iter().map(|got| got.body).collect();
     sent.sort();
-    got.sort();
-    assert!(sent == got, "some event did not arrive as it was sent");
+    received.sort();
+    assert!(sent == received, "some event did not arrive as it was sent");
 }
 
 #[tokio::test]
-async fn whatever_json_an_event_holds_arrives_byte_for_byte() {
-    let clay = clay().await;
-    let relay = relay_to(&clay, &[]).await;
+async fn unusual_json_arrives_byte_for_byte() {
+    let clay = start_clay().await;
+    let relay = start_relay(&clay, &[]).await;
     let deep = format!("{}{}", "[".repeat(2000), "]".repeat(2000));
     let body = format!(
         "\t{{ \"eventName\" :\"contact.created\" , \"half\":\"\\ud83d\", \"\\udc00\":1, \"n\":1E999, \"m\":-0.0,
         \"z\":123456789012345678901.10, \"z\":null, \"eventTime\":\"\", \"contact\":[], \"path\":\"a\\/b\",
         \"nul\":\"\\u0000\", \"deep\":{deep}, \"contactIdentity\":{{\"email\":7}} }}\r\n\n"
     );
-    assert_taken(&post(relay.base(), "msg_1", body.as_bytes()).await, "queued");
-    assert_eq!(rows(&clay, 1).await, [body]);
+    assert_accepted(&post(relay.base(), "msg_1", body.as_bytes()).await, "queued");
+    assert_eq!(wait_for_rows(&clay, 1).await, [body]);
 }
 
 #[tokio::test]
-async fn a_row_is_posted_as_json_with_the_tables_token() {
-    let clay = clay().await;
-    let relay = relay_to(&clay, &[("CLAY_WEBHOOK_AUTH_TOKEN", "clay-token")]).await;
-    assert_taken(&post(relay.base(), "msg_1", &webhook::contact_created("ada@example.com")).await, "queued");
+async fn row_is_posted_as_json_with_the_table_token() {
+    let clay = start_clay().await;
+    let relay = start_relay(&clay, &[("CLAY_WEBHOOK_AUTH_TOKEN", "clay-token")]).await;
+    assert_accepted(&post(relay.base(), "msg_1", &webhook::contact_created("ada@example.com")).await, "queued");
     let row = first_row(&clay).await;
     assert_eq!((row.method.as_str(), row.path.as_str()), ("POST", "/v3/sources/webhook/pull-in-data"));
     assert_eq!((row.header("content-type"), row.header("x-clay-webhook-auth")), ("application/json", "clay-token"));
@@ -70,24 +70,24 @@ async fn a_row_is_posted_as_json_with_the_tables_token() {
 }
 
 #[tokio::test]
-async fn a_table_without_a_token_gets_none() {
+async fn no_token_header_is_sent_without_a_table_token() {
     for token in [None, Some(""), Some("REPLACE-me")] {
-        let clay = clay().await;
+        let clay = start_clay().await;
         let setting = token.map(|token| ("CLAY_WEBHOOK_AUTH_TOKEN", token));
-        let relay = relay_to(&clay, setting.as_slice()).await;
-        assert_taken(&post(relay.base(), "msg_1", &webhook::contact_created("ada@example.com")).await, "queued");
+        let relay = start_relay(&clay, setting.as_slice()).await;
+        assert_accepted(&post(relay.base(), "msg_1", &webhook::contact_created("ada@example.com")).await, "queued");
         let row = first_row(&clay).await;
         assert!(!row.headers.contains_key("x-clay-webhook-auth"), "{token:?}: {row:?}");
     }
 }
 
 #[tokio::test]
-async fn with_id_adds_the_id_and_the_time_and_changes_nothing_else() {
-    let clay = clay().await;
-    let relay = relay_to(&clay, &[("CLAY_PAYLOAD", "with-id")]).await;
+async fn with_id_adds_id_and_time_and_nothing_else() {
+    let clay = start_clay().await;
+    let relay = start_relay(&clay, &[("CLAY_PAYLOAD", "with-id")]).await;
     let body = "{ \"eventName\":\"contact.created\", \"n\":123456789012345678901, \"x\":\"}\" }";
     let before = webhook::now();
-    assert_taken(&post(relay.base(), "msg_\"1", body.as_bytes()).await, "queued");
+    assert_accepted(&post(relay.base(), "msg_\"1", body.as_bytes()).await, "queued");
     let text = first_row(&clay).await.text();
     let row: Value = serde_json::from_str(&text).unwrap();
     let received_at = row["receivedAt"].as_str().unwrap();
@@ -110,14 +110,14 @@ fn unix_seconds(text: &str) -> i64 {
 }
 
 #[tokio::test]
-async fn with_id_overwrites_nothing() {
-    let clay = clay().await;
-    let relay = relay_to(&clay, &[("CLAY_PAYLOAD", "with-id")]).await;
+async fn with_id_overwrites_no_existing_field() {
+    let clay = start_clay().await;
+    let relay = start_relay(&clay, &[("CLAY_PAYLOAD", "with-id")]).await;
     let body = r#"{"eventName":"contact.created","webhookId":null,"receivedAt":7}"#;
-    assert_taken(&post(relay.base(), "msg_1", body.as_bytes()).await, "queued");
+    assert_accepted(&post(relay.base(), "msg_1", body.as_bytes()).await, "queued");
     assert_eq!(first_row(&clay).await.text(), body);
-    let one = r#"{"eventName":"contact.created","receivedAt":"never"}"#;
-    assert_taken(&post(relay.base(), "msg_2", one.as_bytes()).await, "queued");
+    let partial_body = r#"{"eventName":"contact.created","receivedAt":"never"}"#;
+    assert_accepted(&post(relay.base(), "msg_2", partial_body.as_bytes()).await, "queued");
     let expected = r#"{"eventName":"contact.created","receivedAt":"never","webhookId":"msg_2"}"#;
-    assert_eq!(rows(&clay, 2).await[1], expected);
+    assert_eq!(wait_for_rows(&clay, 2).await[1], expected);
 }

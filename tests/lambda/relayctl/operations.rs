@@ -12,16 +12,16 @@ use std::process::Stdio;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
 
-use crate::{to_clay, to_loops};
+use crate::{clay_to_loops_document, loops_to_clay_document};
 
-pub(crate) const LATER: [(&str, &str); 1] = [("prefer", "respond-async")];
-pub(crate) const NO: &str = r#"{"success":false,"message":"no"}"#;
+pub(crate) const RESPOND_ASYNC: [(&str, &str); 1] = [("prefer", "respond-async")];
+pub(crate) const REJECTED_BODY: &str = r#"{"success":false,"message":"no"}"#;
 
-pub(crate) async fn operated() -> OperatorHarness {
+pub(crate) async fn start_harness() -> OperatorHarness {
     let rates = ["CLAY_RATE_PER_SECOND", "LOOPS_RATE_PER_SECOND"].map(|name| (name.to_owned(), "200".to_owned()));
     OperatorHarness::with_setup(|_, clay| Setup {
-        loops_to_clay: Some(to_clay(&[clay])),
-        clay_to_loops: Some(to_loops()),
+        loops_to_clay: Some(loops_to_clay_document(&[clay])),
+        clay_to_loops: Some(clay_to_loops_document()),
         settings: rates.into(),
         ..Setup::default()
     })
@@ -29,32 +29,32 @@ pub(crate) async fn operated() -> OperatorHarness {
 }
 
 /// What a command printed as JSON; it ended well.
-pub(crate) async fn ok(operated: &OperatorHarness, arguments: &[&str]) -> Value {
-    let said = operated.relayctl(&[arguments, &["--json"]].concat(), "").await;
-    assert_eq!(said.code, 0, "{arguments:?}: {said:?}");
-    said.json()
+pub(crate) async fn relayctl_json(harness: &OperatorHarness, arguments: &[&str]) -> Value {
+    let output = harness.relayctl(&[arguments, &["--json"]].concat(), "").await;
+    assert_eq!(output.code, 0, "{arguments:?}: {output:?}");
+    output.json()
 }
 
-pub(crate) async fn letters(operated: &OperatorHarness, options: &[&str]) -> Vec<Value> {
-    ok(operated, &[&["dead-letters", "list"], options].concat()).await["letters"].as_array().unwrap().clone()
+pub(crate) async fn list_dead_letters(harness: &OperatorHarness, options: &[&str]) -> Vec<Value> {
+    relayctl_json(harness, &[&["dead-letters", "list"], options].concat()).await["letters"].as_array().unwrap().clone()
 }
 
-pub(crate) async fn drained(operated: &OperatorHarness, queue: &str) {
+pub(crate) async fn wait_until_drained(harness: &OperatorHarness, queue: &str) {
     eventually(&format!("an empty {queue}"), async || {
-        (operated.fake_stack.queue_length(queue).await == 0).then_some(())
+        (harness.fake_stack.queue_length(queue).await == 0).then_some(())
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_paused_direction_stores_what_comes_and_delivers_it_when_it_goes_on() {
-    let operated = operated().await;
-    operated.fake_stack.respect_disabled_mappings();
-    let base = operated.fake_stack.base();
+async fn paused_direction_stores_deliveries_until_resumed() {
+    let harness = start_harness().await;
+    harness.fake_stack.respect_disabled_mappings();
+    let base = harness.fake_stack.base();
     for direction in ["loops-to-clay", "clay-to-loops"] {
         for changed in [true, false] {
-            let said = ok(&operated, &["pause", direction]).await;
-            assert_eq!(said, json!({"direction": direction, "paused": true, "changed": changed}));
+            let output = relayctl_json(&harness, &["pause", direction]).await;
+            assert_eq!(output, json!({"direction": direction, "paused": true, "changed": changed}));
         }
     }
     assert_eq!(post(&base, "msg_1", &contact_created("ada@example.com")).await.json()["status"], "queued");
@@ -62,21 +62,21 @@ async fn a_paused_direction_stores_what_comes_and_delivers_it_when_it_goes_on() 
         let row = contact(&base, row).await;
         assert_eq!((row.status, row.json()["status"].clone()), (202, json!("queued")));
     }
-    let queues = ok(&operated, &["deliveries"]).await["queues"].clone();
+    let queues = relayctl_json(&harness, &["deliveries"]).await["queues"].clone();
     assert_eq!((&queues[0]["paused"], &queues[0]["waiting"]), (&json!(true), &json!(1)), "{queues}");
     assert_eq!((&queues[1]["paused"], &queues[1]["waiting"]), (&json!(true), &json!(2)), "{queues}");
-    assert!(operated.relayctl(&["deliveries"], "").await.stdout.contains("paused since"));
-    assert_eq!((operated.clay.received().len(), operated.loops.received().len()), (0, 0));
+    assert!(harness.relayctl(&["deliveries"], "").await.stdout.contains("paused since"));
+    assert_eq!((harness.clay.received().len(), harness.loops.received().len()), (0, 0));
     for direction in ["loops-to-clay", "clay-to-loops"] {
-        assert_eq!(ok(&operated, &["resume", direction]).await["changed"], true);
+        assert_eq!(relayctl_json(&harness, &["resume", direction]).await["changed"], true);
     }
     eventually("both ways drained", async || {
-        (operated.clay.received().len() == 1 && operated.loops.received().len() == 2).then_some(())
+        (harness.clay.received().len() == 1 && harness.loops.received().len() == 2).then_some(())
     })
     .await;
-    drained(&operated, "LoopsQueue").await;
-    let said = operated.relayctl(&["resume", "clay-to-loops"], "").await;
-    assert!(said.code == 0 && said.stdout.contains("was not paused"), "{said:?}");
+    wait_until_drained(&harness, "LoopsQueue").await;
+    let output = harness.relayctl(&["resume", "clay-to-loops"], "").await;
+    assert!(output.code == 0 && output.stdout.contains("was not paused"), "{output:?}");
     eventually("a row that goes directly", async || {
         (contact(&base, r#"{"email":"joe@example.com"}"#).await.status == 200).then_some(())
     })
@@ -84,14 +84,14 @@ async fn a_paused_direction_stores_what_comes_and_delivers_it_when_it_goes_on() 
 }
 
 #[tokio::test]
-async fn deliveries_are_found_by_state_direction_contact_and_webhook() {
-    let operated = operated().await;
-    operated.create_three_dead_letters().await;
-    assert_eq!(post(&operated.fake_stack.base(), "msg_ok", &contact_created("ada@example.com")).await.status, 200);
-    drained(&operated, "ClayQueue").await;
+async fn deliveries_filter_by_state_direction_contact_and_webhook() {
+    let harness = start_harness().await;
+    harness.create_three_dead_letters().await;
+    assert_eq!(post(&harness.fake_stack.base(), "msg_ok", &contact_created("ada@example.com")).await.status, 200);
+    wait_until_drained(&harness, "ClayQueue").await;
     let count = async |options: &[&str]| {
-        let found = ok(&operated, &[&["deliveries"], options].concat()).await;
-        found["deliveries"].as_array().unwrap().len()
+        let listed = relayctl_json(&harness, &[&["deliveries"], options].concat()).await;
+        listed["deliveries"].as_array().unwrap().len()
     };
     // What was refused at the door is on no record.
     assert_eq!(count(&[]).await, 3);
@@ -105,52 +105,61 @@ async fn deliveries_are_found_by_state_direction_contact_and_webhook() {
 }
 
 #[tokio::test]
-async fn one_delivery_is_shown_also_where_its_letter_is_all_there_is() {
-    let operated = operated().await;
-    operated.create_three_dead_letters().await;
-    for letter in letters(&operated, &[]).await {
-        let id = letter["id"].as_str().unwrap();
-        let shown = operated.relayctl(&["show", id], "").await;
-        assert!(shown.code == 0 && shown.stdout.contains(letter["reason"].as_str().unwrap()), "{shown:?}");
-        assert!(!shown.stdout.contains("example.com"), "{shown:?}");
-        let told = ok(&operated, &["show", id]).await;
-        assert_eq!((&told["webhookId"], &told["route"]), (&letter["webhookId"], &letter["route"]), "{told}");
+async fn show_finds_a_delivery_that_is_only_a_dead_letter() {
+    let harness = start_harness().await;
+    harness.create_three_dead_letters().await;
+    for dead_letter in list_dead_letters(&harness, &[]).await {
+        let id = dead_letter["id"].as_str().unwrap();
+        let show_output = harness.relayctl(&["show", id], "").await;
+        assert!(
+            show_output.code == 0 && show_output.stdout.contains(dead_letter["reason"].as_str().unwrap()),
+            "{show_output:?}"
+        );
+        assert!(!show_output.stdout.contains("example.com"), "{show_output:?}");
+        let delivery = relayctl_json(&harness, &["show", id]).await;
+        assert_eq!(
+            (&delivery["webhookId"], &delivery["route"]),
+            (&dead_letter["webhookId"], &dead_letter["route"]),
+            "{delivery}"
+        );
     }
-    let row =
-        ok(&operated, &["show", letters(&operated, &["--reason", "clay_rejected"]).await[0]["id"].as_str().unwrap()])
-            .await;
+    let row = relayctl_json(
+        &harness,
+        &["show", list_dead_letters(&harness, &["--reason", "clay_rejected"]).await[0]["id"].as_str().unwrap()],
+    )
+    .await;
     assert_eq!((&row["webhookId"], &row["route"]), (&json!("msg_row"), &json!("contacts")), "{row}");
-    let dead = ok(&operated, &["deliveries", "--state", "dead"]).await;
+    let dead = relayctl_json(&harness, &["deliveries", "--state", "dead"]).await;
     assert_eq!((array(&dead["deliveries"]).count(), &dead["lettersBeside"]), (2, &json!(1)), "{dead}");
-    let id = letters(&operated, &["--reason", "loops_rejected"]).await[0]["id"].as_str().unwrap().to_owned();
-    let body = ok(&operated, &["show", &id, "--body"]).await["body"].clone();
+    let id = list_dead_letters(&harness, &["--reason", "loops_rejected"]).await[0]["id"].as_str().unwrap().to_owned();
+    let body = relayctl_json(&harness, &["show", &id, "--body"]).await["body"].clone();
     assert!(body.as_str().unwrap().contains("eve@example.com"));
-    assert_eq!(letters(&operated, &[]).await.len(), 3, "some are still hidden");
+    assert_eq!(list_dead_letters(&harness, &[]).await.len(), 3, "some are still hidden");
 }
 
 #[tokio::test]
-async fn tail_tells_what_the_functions_log_and_ends_well_when_it_is_stopped() {
-    let operated = operated().await;
+async fn tail_follows_function_logs_and_exits_cleanly_on_interrupt() {
+    let harness = start_harness().await;
     let logs = aws_sdk_cloudwatchlogs::Client::new(&sdk_config());
-    let group = format!("/aws/lambda/{}-clay-delivery", operated.name());
+    let group = format!("/aws/lambda/{}-clay-delivery", harness.name());
     logs.create_log_stream().log_group_name(&group).log_stream_name("s").send().await.unwrap();
     let mut child = Command::new(relayctl_path())
         .env_clear()
-        .envs(operated.variables())
-        .args(["--stack", operated.name(), "--json", "tail"])
+        .envs(harness.variables())
+        .args(["--stack", harness.name(), "--json", "tail"])
         .stdout(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     eventually("the first look", async || {
-        operated.permission_proxy.calls().iter().any(|call| call == "FilterLogEvents").then_some(())
+        harness.permission_proxy.calls().iter().any(|call| call == "FilterLogEvents").then_some(())
     })
     .await;
-    assert_eq!(post(&operated.fake_stack.base(), "msg_1", &contact_created("ada@example.com")).await.status, 200);
+    assert_eq!(post(&harness.fake_stack.base(), "msg_1", &contact_created("ada@example.com")).await.status, 200);
     // What the function really logs goes where Lambda would put it.
     let line = eventually("its line", async || {
-        let log = operated.fake_stack.log();
+        let log = harness.fake_stack.log();
         let mut lines = log.lines().filter(|line| line.contains("\"outcome\":\"delivered\""));
         lines.next().map(str::to_owned)
     })
@@ -158,11 +167,11 @@ async fn tail_tells_what_the_functions_log_and_ends_well_when_it_is_stopped() {
     let logged = InputLogEvent::builder().timestamp(now() * 1000 + 999).message(line).build().unwrap();
     let put = logs.put_log_events().log_group_name(&group).log_stream_name("s").log_events(logged);
     put.send().await.unwrap();
-    let told =
+    let tailed =
         tokio::time::timeout(relay_testkit::EVENTUALLY_TIMEOUT, lines.next_line()).await.unwrap().unwrap().unwrap();
-    let told: Value = serde_json::from_str(&told).unwrap();
-    let fields = ["direction", "state", "webhookId", "attempts"].map(|field| told[field].clone());
-    assert_eq!(fields, [json!("loops-to-clay"), json!("delivered"), json!("msg_1"), json!(1)], "{told}");
+    let tailed: Value = serde_json::from_str(&tailed).unwrap();
+    let fields = ["direction", "state", "webhookId", "attempts"].map(|field| tailed[field].clone());
+    assert_eq!(fields, [json!("loops-to-clay"), json!("delivered"), json!("msg_1"), json!(1)], "{tailed}");
     let id = child.id().unwrap().to_string();
     assert!(Command::new("kill").args(["-INT", &id]).status().await.unwrap().success());
     let status = tokio::time::timeout(relay_testkit::EVENTUALLY_TIMEOUT, child.wait()).await.unwrap().unwrap();
@@ -170,17 +179,17 @@ async fn tail_tells_what_the_functions_log_and_ends_well_when_it_is_stopped() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_done_is_told_in_a_sentence_and_changes_nothing() {
-    let operated = operated().await;
-    operated.create_three_dead_letters().await;
+async fn invalid_command_fails_without_side_effects() {
+    let harness = start_harness().await;
+    harness.create_three_dead_letters().await;
     for (arguments, part) in [
         (&["show", "clay_nothing"][..], "no delivery clay_nothing"),
         (&["dead-letters", "retry", "--id", "clay_nothing", "--yes"], "no dead letter clay_nothing"),
         (&["dead-letters", "drop", "--reason", "bad_luck", "--yes"], "no dead letter has such a reason"),
         (&["dead-letters", "drop", "--yes"], "--all"),
     ] {
-        let said = operated.relayctl(arguments, "").await;
-        assert!(said.code == 2 && said.stderr.contains(part), "{arguments:?}: {said:?}");
+        let output = harness.relayctl(arguments, "").await;
+        assert!(output.code == 2 && output.stderr.contains(part), "{arguments:?}: {output:?}");
     }
     for (action, permission, arguments) in [
         ("Scan", "dynamodb:Scan", &["deliveries"][..]),
@@ -193,64 +202,64 @@ async fn what_cannot_be_done_is_told_in_a_sentence_and_changes_nothing() {
         ("FilterLogEvents", "logs:FilterLogEvents", &["tail"]),
         ("DescribeStacks", "cloudformation:DescribeStacks", &["resume", "loops-to-clay"]),
     ] {
-        operated.permission_proxy.deny(action, "AccessDeniedException");
-        let said = operated.relayctl(arguments, "").await;
-        assert!(said.code == 3 && said.stderr.contains(permission), "{arguments:?}: {said:?}");
-        assert!(!said.stderr.contains("hidden") && said.stderr.chars().count() <= 320, "{said:?}");
-        operated.permission_proxy.allow_all();
+        harness.permission_proxy.deny(action, "AccessDeniedException");
+        let output = harness.relayctl(arguments, "").await;
+        assert!(output.code == 3 && output.stderr.contains(permission), "{arguments:?}: {output:?}");
+        assert!(!output.stderr.contains("hidden") && output.stderr.chars().count() <= 320, "{output:?}");
+        harness.permission_proxy.allow_all();
     }
-    operated.permission_proxy.deny("GetItem", "ExpiredTokenException");
-    let said = operated.relayctl(&["show", "clay_1"], "").await;
-    assert!(said.code == 3 && said.stderr.contains("have expired"), "{said:?}");
-    operated.permission_proxy.allow_all();
-    let said = run_relayctl(&operated.variables(), &["--stack", "nowhere", "deliveries"], "").await;
-    assert!(said.code == 3 && said.stderr.contains("there is no stack nowhere"), "{said:?}");
+    harness.permission_proxy.deny("GetItem", "ExpiredTokenException");
+    let output = harness.relayctl(&["show", "clay_1"], "").await;
+    assert!(output.code == 3 && output.stderr.contains("have expired"), "{output:?}");
+    harness.permission_proxy.allow_all();
+    let output = run_relayctl(&harness.variables(), &["--stack", "nowhere", "deliveries"], "").await;
+    assert!(output.code == 3 && output.stderr.contains("there is no stack nowhere"), "{output:?}");
     // Nothing was lost, and nothing is hidden.
-    assert_eq!(letters(&operated, &[]).await.len(), 3);
+    assert_eq!(list_dead_letters(&harness, &[]).await.len(), 3);
 }
 
 #[tokio::test]
-async fn dead_ones_without_a_record_are_counted_and_dropped_ones_left_out() {
-    let operated = operated().await;
-    operated.create_three_dead_letters().await;
-    let beside = format!("1 more: `relayctl --stack {} dead-letters list`", operated.name());
-    let said = operated.relayctl(&["deliveries", "--state", "dead"], "").await;
-    assert!(said.stdout.contains("clay_rejected") && said.stdout.contains(&beside), "{said:?}");
+async fn dead_deliveries_count_unrecorded_and_omit_dropped() {
+    let harness = start_harness().await;
+    harness.create_three_dead_letters().await;
+    let more_hint = format!("1 more: `relayctl --stack {} dead-letters list`", harness.name());
+    let output = harness.relayctl(&["deliveries", "--state", "dead"], "").await;
+    assert!(output.stdout.contains("clay_rejected") && output.stdout.contains(&more_hint), "{output:?}");
     let drop = ["dead-letters", "drop", "--reason", "clay_rejected", "--yes"];
-    assert_eq!(operated.relayctl(&drop, "").await.code, 0);
-    let said = operated.relayctl(&["deliveries", "--state", "dead"], "").await;
-    assert!(!said.stdout.contains("clay_rejected") && said.stdout.contains("loops_rejected"), "{said:?}");
-    assert!(said.stdout.contains(&beside), "{said:?}");
-    let said = operated.relayctl(&["deliveries", "--state", "dead", "--direction", "clay-to-loops"], "").await;
-    assert!(!said.stdout.contains(" more: "), "{said:?}");
+    assert_eq!(harness.relayctl(&drop, "").await.code, 0);
+    let output = harness.relayctl(&["deliveries", "--state", "dead"], "").await;
+    assert!(!output.stdout.contains("clay_rejected") && output.stdout.contains("loops_rejected"), "{output:?}");
+    assert!(output.stdout.contains(&more_hint), "{output:?}");
+    let output = harness.relayctl(&["deliveries", "--state", "dead", "--direction", "clay-to-loops"], "").await;
+    assert!(!output.stdout.contains(" more: "), "{output:?}");
 }
 
 #[tokio::test]
-async fn a_contact_that_was_sent_directly_is_said_to_be_in_the_log_only() {
-    let operated = operated().await;
-    let answer = contact(&operated.fake_stack.base(), r#"{"email":"ada@example.com"}"#).await;
-    assert_eq!(answer.status, 200);
-    let id = answer.headers["x-relay-delivery-id"].clone();
-    let group = format!("/aws/lambda/{}-clay-to-loops-contact", operated.name());
-    let said = operated.relayctl(&["show", &id], "").await;
-    assert!(said.code == 2 && said.stderr.contains(&group) && said.stderr.chars().count() <= 320, "{said:?}");
-    assert!(said.stderr.contains(&format!("`delivery.id` = \"{id}\"")), "{said:?}");
-    let said = operated.relayctl(&["deliveries", "--contact", "ada@example.com"], "").await;
-    let hash = said.stdout.split("`contact` = \"").nth(1).and_then(|rest| rest.get(..16)).unwrap_or_default();
-    assert!(said.code == 0 && said.stdout.contains(&group), "{said:?}");
+async fn show_points_to_the_log_for_contact_sent_directly() {
+    let harness = start_harness().await;
+    let response = contact(&harness.fake_stack.base(), r#"{"email":"ada@example.com"}"#).await;
+    assert_eq!(response.status, 200);
+    let id = response.headers["x-relay-delivery-id"].clone();
+    let group = format!("/aws/lambda/{}-clay-to-loops-contact", harness.name());
+    let output = harness.relayctl(&["show", &id], "").await;
+    assert!(output.code == 2 && output.stderr.contains(&group) && output.stderr.chars().count() <= 320, "{output:?}");
+    assert!(output.stderr.contains(&format!("`delivery.id` = \"{id}\"")), "{output:?}");
+    let output = harness.relayctl(&["deliveries", "--contact", "ada@example.com"], "").await;
+    let hash = output.stdout.split("`contact` = \"").nth(1).and_then(|rest| rest.get(..16)).unwrap_or_default();
+    assert!(output.code == 0 && output.stdout.contains(&group), "{output:?}");
     // It is found there by what was said.
-    let log = operated.fake_stack.log();
+    let log = harness.fake_stack.log();
     let mut lines = log.lines().filter(|line| line.contains(&id));
     assert!(lines.any(|line| line.contains(&format!("\"contact\":\"{hash}\""))), "{hash}: {log}");
 }
 
 #[tokio::test]
-async fn the_command_that_ends_a_pause_names_the_stack() {
-    let operated = operated().await;
-    operated.fake_stack.respect_disabled_mappings();
-    let ends = format!("`relayctl --stack {} resume loops-to-clay`", operated.name());
-    let said = operated.relayctl(&["pause", "loops-to-clay"], "").await;
-    assert!(said.code == 0 && said.stdout.contains(&ends), "{said:?}");
-    let found = operated.doctor().await.worst_finding("clay-worker");
-    assert!(found.remedy.contains(&ends), "{found:?}");
+async fn resume_command_of_a_pause_names_the_stack() {
+    let harness = start_harness().await;
+    harness.fake_stack.respect_disabled_mappings();
+    let resume_command = format!("`relayctl --stack {} resume loops-to-clay`", harness.name());
+    let output = harness.relayctl(&["pause", "loops-to-clay"], "").await;
+    assert!(output.code == 0 && output.stdout.contains(&resume_command), "{output:?}");
+    let finding = harness.doctor().await.worst_finding("clay-worker");
+    assert!(finding.remedy.contains(&resume_command), "{finding:?}");
 }

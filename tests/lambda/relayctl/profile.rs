@@ -14,36 +14,36 @@ fn profiles(folder: &std::path::Path) -> [(&'static str, String); 2] {
 }
 
 #[tokio::test]
-async fn a_profile_that_is_named_wins_over_keys_in_the_environment() {
-    let operated = OperatorHarness::without_setup().await;
+async fn named_profile_overrides_environment_credentials() {
+    let harness = OperatorHarness::without_setup().await;
     let folder = tempfile::tempdir().unwrap();
-    let variables = [operated.variables(), profiles(folder.path()).to_vec()].concat();
+    let variables = [harness.variables(), profiles(folder.path()).to_vec()].concat();
     let config = folder.path().join("samconfig.toml");
-    let deploy = format!("[default.deploy.parameters]\nstack_name = \"{}\"\nprofile = \"prod\"\n", operated.name());
+    let deploy = format!("[default.deploy.parameters]\nstack_name = \"{}\"\nprofile = \"prod\"\n", harness.name());
     fs::write(&config, deploy).unwrap();
-    let (config, name) = (config.to_str().unwrap(), operated.name());
+    let (config, name) = (config.to_str().unwrap(), harness.name());
     for (options, key) in [
         (&["--stack", name][..], "operator"),
         (&["--stack", name, "--profile", "prod"], "of-prod"),
         (&["--config", config], "of-prod"),
     ] {
-        let said = run_relayctl(&variables, &[options, &["deliveries"]].concat(), "").await;
-        assert_eq!(said.code, 0, "{said:?}");
-        assert_eq!(operated.permission_proxy.take_signers().into_iter().collect::<Vec<_>>(), [key], "{options:?}");
+        let output = run_relayctl(&variables, &[options, &["deliveries"]].concat(), "").await;
+        assert_eq!(output.code, 0, "{output:?}");
+        assert_eq!(harness.permission_proxy.take_signers().into_iter().collect::<Vec<_>>(), [key], "{options:?}");
     }
 }
 
 #[tokio::test]
-async fn a_profile_that_is_not_there_or_has_no_credentials_asks_nothing_of_aws() {
-    let operated = OperatorHarness::without_setup().await;
+async fn unusable_profile_fails_without_calling_aws() {
+    let harness = OperatorHarness::without_setup().await;
     let folder = tempfile::tempdir().unwrap();
-    let variables = [operated.variables(), profiles(folder.path()).to_vec()].concat();
+    let variables = [harness.variables(), profiles(folder.path()).to_vec()].concat();
     for (profile, part) in [("prdo", "there is no AWS profile prdo"), ("bare", "the AWS profile gives no credentials")]
     {
-        let drop = ["--stack", operated.name(), "--profile", profile, "dead-letters", "drop", "--all", "--yes"];
-        let said = run_relayctl(&variables, &drop, "").await;
-        assert_eq!((said.code, said.stderr.lines().count()), (3, 1), "{said:?}");
-        assert!(said.stderr.contains(part) && said.stderr.chars().count() <= 300, "{said:?}");
+        let drop = ["--stack", harness.name(), "--profile", profile, "dead-letters", "drop", "--all", "--yes"];
+        let output = run_relayctl(&variables, &drop, "").await;
+        assert_eq!((output.code, output.stderr.lines().count()), (3, 1), "{output:?}");
+        assert!(output.stderr.contains(part) && output.stderr.chars().count() <= 300, "{output:?}");
     }
-    assert!(operated.permission_proxy.calls().is_empty());
+    assert!(harness.permission_proxy.calls().is_empty());
 }

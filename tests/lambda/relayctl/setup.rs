@@ -6,65 +6,65 @@ use relay_testkit::webhook::SIGNING_SECRET;
 use serde_json::json;
 
 /// What a person gives.
-fn values(operated: &OperatorHarness) -> String {
-    let url = operated.clay.url("/v3/sources/webhook/hidden");
+fn setup_input(harness: &OperatorHarness) -> String {
+    let url = harness.clay.url("/v3/sources/webhook/hidden");
     format!(
         "LOOPS_API_KEY=hidden-key\nLOOPS_SIGNING_SECRET={SIGNING_SECRET}\nCLAY_WEBHOOK_URL={url}\nCLAY_WEBHOOK_AUTH_TOKEN=hidden-token\n"
     )
 }
 
 /// Nothing of what was given, and no token, is in what was said.
-fn assert_hidden(said: &CliOutput, secrets: &[&str]) {
+fn assert_no_secrets_in(output: &CliOutput, secrets: &[&str]) {
     for secret in secrets.iter().chain(&["hidden", SIGNING_SECRET]) {
-        assert!(!said.stdout.contains(secret) && !said.stderr.contains(secret), "{secret} in {said:?}");
+        assert!(!output.stdout.contains(secret) && !output.stderr.contains(secret), "{secret} in {output:?}");
     }
 }
 
 #[tokio::test]
-async fn setup_fills_in_both_secrets_and_doctor_finds_everything_well() {
-    let operated = OperatorHarness::without_setup().await;
-    let token = operated.document("ClayToLoopsSecret").await["relay_tokens"].as_str().unwrap().to_owned();
-    let said = operated.relayctl(&["setup", "--from", "-"], &values(&operated)).await;
-    assert_eq!(said.code, 0, "{said:?}");
-    assert_hidden(&said, &[&token]);
+async fn setup_fills_in_both_secrets_and_doctor_passes() {
+    let harness = OperatorHarness::without_setup().await;
+    let token = harness.document("ClayToLoopsSecret").await["relay_tokens"].as_str().unwrap().to_owned();
+    let output = harness.relayctl(&["setup", "--from", "-"], &setup_input(&harness)).await;
+    assert_eq!(output.code, 0, "{output:?}");
+    assert_no_secrets_in(&output, &[&token]);
     for part in
         ["the team \"Acme\"", "/webhooks/loops", "PUT   http://", "setup --list --show-token", "contact.created"]
     {
-        assert!(said.stdout.contains(part), "{part} in {}", said.stdout);
+        assert!(output.stdout.contains(part), "{part} in {}", output.stdout);
     }
-    let to_clay = operated.document("LoopsToClaySecret").await;
+    let to_clay = harness.document("LoopsToClaySecret").await;
     assert_eq!(to_clay["loops_signing_secrets"], json!([SIGNING_SECRET]));
     assert_eq!(to_clay["clay_routes"][0]["name"], "contacts");
     assert_eq!(to_clay["clay_routes"][0]["webhooks"][0]["auth_token"], "hidden-token");
-    let to_loops = operated.document("ClayToLoopsSecret").await;
+    let to_loops = harness.document("ClayToLoopsSecret").await;
     assert_eq!(to_loops, json!({"loops_api_key": "hidden-key", "relay_tokens": token}));
-    let said = operated.relayctl(&["doctor"], "").await;
-    assert_eq!(said.code, 0, "{said:?}");
-    assert!(said.stdout.contains(" ok, 0 to look at, 0 broken"), "{}", said.stdout);
-    assert_hidden(&said, &[&token]);
+    let output = harness.relayctl(&["doctor"], "").await;
+    assert_eq!(output.code, 0, "{output:?}");
+    assert!(output.stdout.contains(" ok, 0 to look at, 0 broken"), "{}", output.stdout);
+    assert_no_secrets_in(&output, &[&token]);
     // It has asked for the key twice, and written nothing: neither there nor at Clay.
-    assert!(operated.loops.received().iter().all(|got| got.method == "GET"), "{:?}", operated.loops.received());
-    assert!(operated.clay.received().is_empty());
+    assert!(harness.loops.received().iter().all(|got| got.method == "GET"), "{:?}", harness.loops.received());
+    assert!(harness.clay.received().is_empty());
 }
 
 #[tokio::test]
-async fn setup_again_keeps_what_is_not_given() {
-    let operated = OperatorHarness::without_setup().await;
-    operated.relayctl(&["setup", "--from", "-"], &values(&operated)).await;
-    let before = [operated.document("LoopsToClaySecret").await, operated.document("ClayToLoopsSecret").await];
-    let said = operated.relayctl(&["setup", "--from", "-", "--json"], "LOOPS_API_KEY=hidden-other\n").await;
-    assert_eq!(said.json()["written"], json!([format!("{}/clay-to-loops", operated.name())]));
-    assert_eq!(operated.document("LoopsToClaySecret").await, before[0]);
-    let said = operated.relayctl(&["setup", "--from", "-", "--json"], "LOOPS_API_KEY=hidden-other\n").await;
-    assert_eq!(said.json()["written"], json!([]));
-    let after = operated.document("ClayToLoopsSecret").await;
+async fn repeated_setup_keeps_values_not_in_its_input() {
+    let harness = OperatorHarness::without_setup().await;
+    harness.relayctl(&["setup", "--from", "-"], &setup_input(&harness)).await;
+    let before = [harness.document("LoopsToClaySecret").await, harness.document("ClayToLoopsSecret").await];
+    let output = harness.relayctl(&["setup", "--from", "-", "--json"], "LOOPS_API_KEY=hidden-other\n").await;
+    assert_eq!(output.json()["written"], json!([format!("{}/clay-to-loops", harness.name())]));
+    assert_eq!(harness.document("LoopsToClaySecret").await, before[0]);
+    let output = harness.relayctl(&["setup", "--from", "-", "--json"], "LOOPS_API_KEY=hidden-other\n").await;
+    assert_eq!(output.json()["written"], json!([]));
+    let after = harness.document("ClayToLoopsSecret").await;
     assert_eq!((&after["relay_tokens"], &after["loops_api_key"]), (&before[1]["relay_tokens"], &json!("hidden-other")));
 }
 
 #[tokio::test]
-async fn what_is_wrong_is_told_in_a_sentence_and_nothing_is_written() {
-    let operated = OperatorHarness::without_setup().await;
-    let before = [operated.document("LoopsToClaySecret").await, operated.document("ClayToLoopsSecret").await];
+async fn invalid_setup_input_is_rejected_and_writes_nothing() {
+    let harness = OperatorHarness::without_setup().await;
+    let before = [harness.document("LoopsToClaySecret").await, harness.document("ClayToLoopsSecret").await];
     let secret = "LOOPS_API_KEY=hidden-key\nLOOPS_SIGNING_SECRET=";
     for (input, code, part) in [
         ("hidden", 2, "line 1"),
@@ -75,129 +75,137 @@ async fn what_is_wrong_is_told_in_a_sentence_and_nothing_is_written() {
         ("CLAY_WEBHOOK_URL=https://a.example/hidden\nCLAY_WEBHOOK_AUTH_TOKEN=hidden,hidden", 2, "2 Clay tokens"),
         (&format!("{secret}hidden-%"), 2, "LOOPS_SIGNING_SECRET"),
     ] {
-        let said = operated.relayctl(&["setup", "--from", "-"], input).await;
-        assert_eq!(said.code, code, "{said:?}");
-        assert!(said.stderr.contains(part) && said.stderr.lines().count() == 1 && said.stderr.len() <= 320, "{said:?}");
-        assert_hidden(&said, &[]);
+        let output = harness.relayctl(&["setup", "--from", "-"], input).await;
+        assert_eq!(output.code, code, "{output:?}");
+        assert!(
+            output.stderr.contains(part) && output.stderr.lines().count() == 1 && output.stderr.len() <= 320,
+            "{output:?}"
+        );
+        assert_no_secrets_in(&output, &[]);
     }
-    operated.loops.set_default_reply(Reply::json(401, r#"{"success":false,"message":"Invalid API key"}"#));
-    let said = operated.relayctl(&["setup", "--from", "-"], &values(&operated)).await;
-    assert_eq!(said.code, 2);
-    assert!(said.stderr.contains("Loops refuses this API key, so nothing was written"), "{said:?}");
-    operated.loops.set_default_reply(Reply::status(503));
-    let said = operated.relayctl(&["setup", "--from", "-"], &values(&operated)).await;
-    assert_eq!(said.code, 3);
-    assert!(said.stderr.contains("503") && said.stderr.contains("nothing was written"), "{said:?}");
-    let said = operated.relayctl(&["setup", "--from", "/no/such/file"], "").await;
-    assert_eq!((said.code, said.stderr.contains("/no/such/file")), (2, true), "{said:?}");
-    assert_eq!(operated.document("LoopsToClaySecret").await, before[0]);
-    assert_eq!(operated.document("ClayToLoopsSecret").await, before[1]);
-    assert!(!operated.permission_proxy.calls().contains(&"PutSecretValue".to_owned()));
+    harness.loops.set_default_reply(Reply::json(401, r#"{"success":false,"message":"Invalid API key"}"#));
+    let output = harness.relayctl(&["setup", "--from", "-"], &setup_input(&harness)).await;
+    assert_eq!(output.code, 2);
+    assert!(output.stderr.contains("Loops refuses this API key, so nothing was written"), "{output:?}");
+    harness.loops.set_default_reply(Reply::status(503));
+    let output = harness.relayctl(&["setup", "--from", "-"], &setup_input(&harness)).await;
+    assert_eq!(output.code, 3);
+    assert!(output.stderr.contains("503") && output.stderr.contains("nothing was written"), "{output:?}");
+    let output = harness.relayctl(&["setup", "--from", "/no/such/file"], "").await;
+    assert_eq!((output.code, output.stderr.contains("/no/such/file")), (2, true), "{output:?}");
+    assert_eq!(harness.document("LoopsToClaySecret").await, before[0]);
+    assert_eq!(harness.document("ClayToLoopsSecret").await, before[1]);
+    assert!(!harness.permission_proxy.calls().contains(&"PutSecretValue".to_owned()));
 }
 
 #[tokio::test]
-async fn a_second_write_that_fails_is_told_and_completed_by_running_again() {
-    let operated = OperatorHarness::without_setup().await;
-    operated.permission_proxy.deny("PutSecretValue", "AccessDeniedException");
-    let said = operated.relayctl(&["setup", "--from", "-"], &values(&operated)).await;
-    assert_eq!(said.code, 3);
-    assert!(said.stderr.contains("may not do secretsmanager:PutSecretValue"), "{said:?}");
-    assert_hidden(&said, &[]);
-    operated.permission_proxy.allow_all();
+async fn failed_second_write_is_reported_and_completed_by_rerun() {
+    let harness = OperatorHarness::without_setup().await;
+    harness.permission_proxy.deny("PutSecretValue", "AccessDeniedException");
+    let output = harness.relayctl(&["setup", "--from", "-"], &setup_input(&harness)).await;
+    assert_eq!(output.code, 3);
+    assert!(output.stderr.contains("may not do secretsmanager:PutSecretValue"), "{output:?}");
+    assert_no_secrets_in(&output, &[]);
+    harness.permission_proxy.allow_all();
     // The first write goes through, the second does not.
-    operated.permission_proxy.deny_after("PutSecretValue", "AccessDeniedException", 1);
-    let said = operated.relayctl(&["setup", "--from", "-"], &values(&operated)).await;
-    let name = operated.name();
-    assert_eq!(said.code, 3);
+    harness.permission_proxy.deny_after("PutSecretValue", "AccessDeniedException", 1);
+    let output = harness.relayctl(&["setup", "--from", "-"], &setup_input(&harness)).await;
+    let name = harness.name();
+    assert_eq!(output.code, 3);
     let part = format!("{name}/loops-to-clay is written, {name}/clay-to-loops is not");
-    assert!(said.stderr.contains(&part) && said.stderr.len() <= 320, "{said:?}");
-    operated.permission_proxy.allow_all();
-    let said = operated.relayctl(&["setup", "--from", "-", "--json"], &values(&operated)).await;
-    assert_eq!(said.json()["written"], json!([format!("{name}/clay-to-loops")]));
+    assert!(output.stderr.contains(&part) && output.stderr.len() <= 320, "{output:?}");
+    harness.permission_proxy.allow_all();
+    let output = harness.relayctl(&["setup", "--from", "-", "--json"], &setup_input(&harness)).await;
+    assert_eq!(output.json()["written"], json!([format!("{name}/clay-to-loops")]));
 }
 
 #[tokio::test]
-async fn tokens_and_secrets_are_rotated_without_a_gap() {
-    let operated = OperatorHarness::without_setup().await;
-    operated.relayctl(&["setup", "--from", "-"], &values(&operated)).await;
-    let first = operated.document("ClayToLoopsSecret").await["relay_tokens"].as_str().unwrap().to_owned();
-    let said = operated.relayctl(&["setup", "--add-relay-token", "--json"], "").await;
-    let tokens = operated.document("ClayToLoopsSecret").await["relay_tokens"].clone();
+async fn tokens_and_secrets_rotate_without_downtime() {
+    let harness = OperatorHarness::without_setup().await;
+    harness.relayctl(&["setup", "--from", "-"], &setup_input(&harness)).await;
+    let first = harness.document("ClayToLoopsSecret").await["relay_tokens"].as_str().unwrap().to_owned();
+    let output = harness.relayctl(&["setup", "--add-relay-token", "--json"], "").await;
+    let tokens = harness.document("ClayToLoopsSecret").await["relay_tokens"].clone();
     assert_eq!((tokens.as_array().unwrap().len(), tokens[0].as_str()), (2, Some(first.as_str())));
-    assert_hidden(&said, &[&first, tokens[1].as_str().unwrap()]);
-    let doctor = operated.doctor().await;
+    assert_no_secrets_in(&output, &[&first, tokens[1].as_str().unwrap()]);
+    let doctor = harness.doctor().await;
     assert_eq!(doctor.worst_finding("relay-token").observed, "rows get in with each of 2 relay tokens", "{doctor:?}");
     // Shown where it is asked for.
-    let shown = operated.relayctl(&["setup", "--list", "--show-token", "--json"], "").await.json();
-    assert_eq!(shown["relayTokens"][1]["token"], tokens[1]);
-    let fingerprint = shown["relayTokens"][0]["fingerprint"].as_str().unwrap().to_owned();
-    assert_eq!(operated.relayctl(&["setup", "--retire-relay-token", &fingerprint], "").await.code, 0);
-    assert_eq!(operated.document("ClayToLoopsSecret").await["relay_tokens"], json!([tokens[1]]));
-    let last = operated.relayctl(&["setup", "--retire-relay-token", "1"], "").await;
-    assert_eq!((last.code, last.stderr.contains("--force")), (1, true), "{last:?}");
-    let added = "LOOPS_SIGNING_SECRET=whsec_c3VwZXItc2VjcmV0LWtleS1ieXRlcw==\n";
-    assert_eq!(operated.relayctl(&["setup", "--add-signing-secret", "--from", "-"], added).await.code, 0);
-    assert_eq!(operated.document("LoopsToClaySecret").await["loops_signing_secrets"].as_array().unwrap().len(), 2);
-    assert_eq!(operated.relayctl(&["setup", "--retire-signing-secret", "1"], "").await.code, 0);
-    let none = operated.relayctl(&["setup", "--retire-signing-secret", "7"], "").await;
-    assert_eq!((none.code, none.stderr.contains("no signing secret number 7")), (2, true), "{none:?}");
+    let listed = harness.relayctl(&["setup", "--list", "--show-token", "--json"], "").await.json();
+    assert_eq!(listed["relayTokens"][1]["token"], tokens[1]);
+    let fingerprint = listed["relayTokens"][0]["fingerprint"].as_str().unwrap().to_owned();
+    assert_eq!(harness.relayctl(&["setup", "--retire-relay-token", &fingerprint], "").await.code, 0);
+    assert_eq!(harness.document("ClayToLoopsSecret").await["relay_tokens"], json!([tokens[1]]));
+    let last_retired = harness.relayctl(&["setup", "--retire-relay-token", "1"], "").await;
+    assert_eq!((last_retired.code, last_retired.stderr.contains("--force")), (1, true), "{last_retired:?}");
+    let input = "LOOPS_SIGNING_SECRET=whsec_c3VwZXItc2VjcmV0LWtleS1ieXRlcw==\n";
+    assert_eq!(harness.relayctl(&["setup", "--add-signing-secret", "--from", "-"], input).await.code, 0);
+    assert_eq!(harness.document("LoopsToClaySecret").await["loops_signing_secrets"].as_array().unwrap().len(), 2);
+    assert_eq!(harness.relayctl(&["setup", "--retire-signing-secret", "1"], "").await.code, 0);
+    let unknown_number = harness.relayctl(&["setup", "--retire-signing-secret", "7"], "").await;
+    assert_eq!(
+        (unknown_number.code, unknown_number.stderr.contains("no signing secret number 7")),
+        (2, true),
+        "{unknown_number:?}"
+    );
 }
 
 #[tokio::test]
-async fn a_change_that_another_setup_overwrites_or_that_overwrites_anothers_is_told() {
-    let operated = OperatorHarness::without_setup().await;
+async fn setup_reports_a_concurrent_secret_write() {
+    let harness = OperatorHarness::without_setup().await;
     for after in [true, false] {
-        operated.permission_proxy.write_concurrently(&format!(r#"{{"relay_tokens": ["other-{after}"]}}"#), after);
-        let said = operated.relayctl(&["setup", "--add-relay-token"], "").await;
-        assert_eq!(said.code, 3, "{said:?}");
-        assert!(said.stderr.contains("somebody else wrote the secret") && said.stderr.len() <= 320, "{said:?}");
-        assert!(said.stderr.lines().count() == 1 && said.stdout.is_empty(), "{said:?}");
+        harness.permission_proxy.write_concurrently(&format!(r#"{{"relay_tokens": ["other-{after}"]}}"#), after);
+        let output = harness.relayctl(&["setup", "--add-relay-token"], "").await;
+        assert_eq!(output.code, 3, "{output:?}");
+        assert!(output.stderr.contains("somebody else wrote the secret") && output.stderr.len() <= 320, "{output:?}");
+        assert!(output.stderr.lines().count() == 1 && output.stdout.is_empty(), "{output:?}");
     }
-    assert_eq!(operated.relayctl(&["setup", "--add-relay-token"], "").await.code, 0);
+    assert_eq!(harness.relayctl(&["setup", "--add-relay-token"], "").await.code, 0);
 }
 
 #[tokio::test]
-async fn a_pool_of_a_stack_is_added_to_and_taken_from_and_not_thrown_away() {
-    let operated = OperatorHarness::without_setup().await;
-    operated.relayctl(&["setup", "--from", "-"], &values(&operated)).await;
-    let pool = async || operated.document("LoopsToClaySecret").await["clay_routes"][0]["webhooks"].clone();
+async fn pool_shrinks_only_with_retire_or_force() {
+    let harness = OperatorHarness::without_setup().await;
+    harness.relayctl(&["setup", "--from", "-"], &setup_input(&harness)).await;
+    let pool = async || harness.document("LoopsToClaySecret").await["clay_routes"][0]["webhooks"].clone();
     let first = pool().await[0].clone();
     let second = json!({"url": "https://api.clay.com/hidden-second", "auth_token": "hidden-second-token"});
-    let given = "CLAY_WEBHOOK_URL=https://api.clay.com/hidden-second\nCLAY_WEBHOOK_AUTH_TOKEN=hidden-second-token\n";
-    let refused = operated.relayctl(&["setup", "--from", "-"], given).await;
-    assert_eq!((refused.code, refused.stderr.contains("1 of the 1 Clay webhooks")), (2, true), "{refused:?}");
+    let input = "CLAY_WEBHOOK_URL=https://api.clay.com/hidden-second\nCLAY_WEBHOOK_AUTH_TOKEN=hidden-second-token\n";
+    let rejected = harness.relayctl(&["setup", "--from", "-"], input).await;
+    assert_eq!((rejected.code, rejected.stderr.contains("1 of the 1 Clay webhooks")), (2, true), "{rejected:?}");
     assert_eq!(pool().await, json!([first]));
-    let said = operated.relayctl(&["setup", "--add-clay-webhook", "--from", "-"], given).await;
-    assert!(said.code == 0 && said.stdout.contains("2. https://api.clay.com ("), "{said:?}");
-    assert_hidden(&said, &[]);
+    let output = harness.relayctl(&["setup", "--add-clay-webhook", "--from", "-"], input).await;
+    assert!(output.code == 0 && output.stdout.contains("2. https://api.clay.com ("), "{output:?}");
+    assert_no_secrets_in(&output, &[]);
     assert_eq!(pool().await, json!([first, second]));
-    let again = operated.relayctl(&["setup", "--add-clay-webhook", "--from", "-"], given).await;
-    assert_eq!((again.code, again.stderr.contains("already, as number 2")), (2, true), "{again:?}");
-    let listed = operated.relayctl(&["setup", "--list", "--json"], "").await.json();
+    let repeated = harness.relayctl(&["setup", "--add-clay-webhook", "--from", "-"], input).await;
+    assert_eq!((repeated.code, repeated.stderr.contains("already, as number 2")), (2, true), "{repeated:?}");
+    let listed = harness.relayctl(&["setup", "--list", "--json"], "").await.json();
     let key = listed["clayRoutes"][0]["webhooks"][0]["key"].as_str().unwrap().to_owned();
-    assert_eq!(operated.relayctl(&["setup", "--retire-clay-webhook", &key], "").await.code, 0);
+    assert_eq!(harness.relayctl(&["setup", "--retire-clay-webhook", &key], "").await.code, 0);
     assert_eq!(pool().await, json!([second]));
-    let last = operated.relayctl(&["setup", "--retire-clay-webhook", "1"], "").await;
-    assert_eq!((last.code, last.stderr.contains("--force")), (1, true), "{last:?}");
+    let last_retired = harness.relayctl(&["setup", "--retire-clay-webhook", "1"], "").await;
+    assert_eq!((last_retired.code, last_retired.stderr.contains("--force")), (1, true), "{last_retired:?}");
 }
 
 #[tokio::test]
-async fn without_a_stack_credentials_or_a_terminal_it_says_what_to_do() {
-    let operated = OperatorHarness::without_setup().await;
+async fn missing_stack_credentials_or_region_gets_a_remedy() {
+    let harness = OperatorHarness::without_setup().await;
     let cases: [(&[&str], &[&str], i32, &str); 4] = [
         (&["--stack", "no-such-stack"], &[], 3, "there is no stack no-such-stack in us-east-1"),
         (&[], &[], 2, "no stack is named"),
         (&["--stack", "x"], &["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"], 3, "no AWS credentials"),
         (&["--stack", "x"], &["AWS_REGION"], 3, "no AWS region"),
     ];
-    for (arguments, without, code, part) in cases {
-        let variables: Vec<_> = operated.variables().into_iter().filter(|(name, _)| !without.contains(name)).collect();
+    for (arguments, removed_variables, code, part) in cases {
+        let variables: Vec<_> =
+            harness.variables().into_iter().filter(|(name, _)| !removed_variables.contains(name)).collect();
         for command in ["setup", "doctor"] {
-            let said = run_relayctl(&variables, &[arguments, &[command]].concat(), "").await;
-            assert_eq!(said.code, code, "{said:?}");
-            assert!(said.stderr.contains(part) && said.stderr.lines().count() == 1, "{said:?}");
-            let said = run_relayctl(&variables, &[arguments, &["--json", command]].concat(), "").await;
-            assert!(said.json()["error"].as_str().unwrap().contains(part), "{said:?}");
+            let output = run_relayctl(&variables, &[arguments, &[command]].concat(), "").await;
+            assert_eq!(output.code, code, "{output:?}");
+            assert!(output.stderr.contains(part) && output.stderr.lines().count() == 1, "{output:?}");
+            let output = run_relayctl(&variables, &[arguments, &["--json", command]].concat(), "").await;
+            assert!(output.json()["error"].as_str().unwrap().contains(part), "{output:?}");
         }
     }
     for (code, part) in [
@@ -206,14 +214,14 @@ async fn without_a_stack_credentials_or_a_terminal_it_says_what_to_do() {
         ("InvalidClientTokenId", "does not accept the credentials"),
         ("Throttling", "less often"),
     ] {
-        operated.permission_proxy.deny("DescribeStacks", code);
-        let said = operated.relayctl(&["doctor"], "").await;
-        assert_eq!(said.code, 3, "{said:?}");
-        assert!(said.stderr.contains(part) && !said.stderr.contains("hidden words"), "{said:?}");
+        harness.permission_proxy.deny("DescribeStacks", code);
+        let output = harness.relayctl(&["doctor"], "").await;
+        assert_eq!(output.code, 3, "{output:?}");
+        assert!(output.stderr.contains(part) && !output.stderr.contains("hidden words"), "{output:?}");
     }
-    operated.permission_proxy.allow_all();
-    let mut variables = operated.variables();
+    harness.permission_proxy.allow_all();
+    let mut variables = harness.variables();
     variables[0].1 = "http://127.0.0.1:9".to_owned();
-    let said = run_relayctl(&variables, &["--stack", "x", "doctor"], "").await;
-    assert_eq!((said.code, said.stderr.contains("AWS cannot be reached")), (3, true), "{said:?}");
+    let output = run_relayctl(&variables, &["--stack", "x", "doctor"], "").await;
+    assert_eq!((output.code, output.stderr.contains("AWS cannot be reached")), (3, true), "{output:?}");
 }

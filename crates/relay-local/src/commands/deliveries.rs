@@ -7,7 +7,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 
 use super::{CommandError, CommandStatus};
 use relay_sqlite::data_dir::config::LocalSettings;
-use relay_sqlite::store::{self, DeliveryReport, DeliveryState, ListFilter};
+use relay_sqlite::store::{self, DeliveryListItem, DeliveryState, ListFilter};
 
 /// How many deliveries a table shows unless it is told otherwise.
 const TABLE_LIMIT: u32 = 50;
@@ -52,44 +52,44 @@ impl From<State> for DeliveryState {
 /// # Errors
 /// When the store cannot be read.
 pub fn run(settings: &LocalSettings, arguments: &DeliveriesArguments) -> Result<CommandStatus, CommandError> {
-    if !settings.data.is_dir() {
-        return Err(CommandError::NoFolder { folder: settings.data.display().to_string() });
+    if !settings.data_dir.is_dir() {
+        return Err(CommandError::NoDataDir { folder: settings.data_dir.display().to_string() });
     }
     let limit = arguments.limit.unwrap_or(if arguments.json { u32::MAX } else { TABLE_LIMIT });
     let filter = ListFilter { state: arguments.state.map(DeliveryState::from), limit };
-    let reports = match store::open_existing(&settings.data)? {
+    let items = match store::open_existing(&settings.data_dir)? {
         Some(connection) => store::list(&connection, &filter)?,
         None => Vec::new(),
     };
     let mut out = io::stdout().lock();
     if arguments.json {
-        serde_json::to_writer_pretty(&mut out, &reports)?;
+        serde_json::to_writer_pretty(&mut out, &items)?;
         writeln!(out)?;
-    } else if reports.is_empty() {
-        writeln!(out, "There are no deliveries in {}.", settings.data.display())?;
+    } else if items.is_empty() {
+        writeln!(out, "There are no deliveries in {}.", settings.data_dir.display())?;
     } else {
-        writeln!(out, "{}", table(&reports))?;
-        if reports.len() == limit as usize {
+        writeln!(out, "{}", table(&items))?;
+        if items.len() == limit as usize {
             writeln!(out, "These are the latest {limit}; --limit shows more.")?;
         }
     }
-    Ok(CommandStatus::Well)
+    Ok(CommandStatus::Succeeded)
 }
 
-fn table(reports: &[DeliveryReport]) -> Table {
+fn table(items: &[DeliveryListItem]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(["received", "direction", "what", "state", "attempts", "reason", "next attempt", "id"]);
-    for report in reports {
+    for item in items {
         table.add_row([
-            format_time(report.received_at),
-            report.direction.clone(),
-            report.kind.clone(),
-            report.state.as_str().to_owned(),
-            report.attempts.to_string(),
-            format_reason(report.reason.as_deref(), report.status),
-            report.next_attempt_at.map(format_time).unwrap_or_default(),
-            report.id.clone(),
+            format_time(item.received_at),
+            item.direction.clone(),
+            item.kind.clone(),
+            item.state.as_str().to_owned(),
+            item.attempts.to_string(),
+            format_reason(item.reason.as_deref(), item.status),
+            item.next_attempt_at.map(format_time).unwrap_or_default(),
+            item.id.clone(),
         ]);
     }
     table

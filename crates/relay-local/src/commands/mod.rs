@@ -18,9 +18,9 @@ use relay_sqlite::store::OpenError;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CommandStatus {
     /// As it should.
-    Well,
+    Succeeded,
     /// The relay refused what was sent.
-    Refused,
+    Rejected,
 }
 
 /// Why a command could not run.
@@ -47,7 +47,7 @@ pub enum CommandError {
     },
     /// There is no data folder.
     #[error("{folder} is not a data folder: start the relay first, or set RELAY_DATA to where it keeps its data")]
-    NoFolder {
+    NoDataDir {
         /// Where it was looked for.
         folder: String,
     },
@@ -59,7 +59,7 @@ pub enum CommandError {
     },
     /// The data folder is not to be had.
     #[error(transparent)]
-    Folder(#[from] DataDirError),
+    DataDir(#[from] DataDirError),
     /// The store is not to be had.
     #[error(transparent)]
     Store(#[from] OpenError),
@@ -82,11 +82,11 @@ fn signing_secret(settings: &LocalSettings) -> Result<SigningSecret, CommandErro
     match &settings.signing_secrets {
         Setting::Set(secrets) => secrets.first().cloned().ok_or(CommandError::NoSecret),
         Setting::Unset => {
-            let folder = DataDir::new(settings.data.clone());
-            if !folder.path().is_dir() {
-                return Err(CommandError::NoSecretYet { folder: settings.data.display().to_string() });
+            let data_dir = DataDir::new(settings.data_dir.clone());
+            if !data_dir.path().is_dir() {
+                return Err(CommandError::NoSecretYet { folder: settings.data_dir.display().to_string() });
             }
-            SigningSecret::parse(&folder.signing_secret()?).map_err(|_| CommandError::NoSecret)
+            SigningSecret::parse(&data_dir.signing_secret()?).map_err(|_| CommandError::NoSecret)
         }
     }
 }

@@ -18,9 +18,9 @@ use relay_sqlite::data_dir::config::LocalSettings;
 use relay_sqlite::store::{self, DeliveryState};
 
 /// How long the relay may take to answer.
-const ANSWER_WITHIN: Duration = Duration::from_secs(15);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(15);
 /// How often the store is asked what became of it.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// What `send-webhook` is told.
 #[derive(Debug, Clone, Args)]
@@ -44,16 +44,16 @@ pub async fn run(settings: &LocalSettings, arguments: &SendWebhookArguments) -> 
     let signed = sign::sign(settings, &arguments.sign)?;
     let url =
         arguments.to.clone().unwrap_or_else(|| format!("http://{}{WEBHOOK_PATH}", loopback_address(settings.listen)));
-    let (status, answer) = post(&signed, &url).await?;
+    let (status, body) = post(&signed, &url).await?;
     let mut out = io::stdout().lock();
-    writeln!(out, "{status} {answer}")?;
+    writeln!(out, "{status} {body}")?;
     if !(200..300).contains(&status) {
-        return Ok(CommandStatus::Refused);
+        return Ok(CommandStatus::Rejected);
     }
-    if arguments.to.is_none() && answer.contains("\"queued\"") {
+    if arguments.to.is_none() && body.contains("\"queued\"") {
         writeln!(out, "{}", follow(settings, signed.id(), Duration::from_secs(arguments.wait)).await?)?;
     }
-    Ok(CommandStatus::Well)
+    Ok(CommandStatus::Succeeded)
 }
 
 async fn post(signed: &SignedHeaders, url: &str) -> Result<(u16, String), CommandError> {
@@ -63,18 +63,18 @@ async fn post(signed: &SignedHeaders, url: &str) -> Result<(u16, String), Comman
     for (name, value) in &signed.headers {
         request = request.header(*name, value);
     }
-    let answer = client.send(request, ANSWER_WITHIN, SystemClock.now()).await;
-    match answer.outcome {
-        CallOutcome::Responded(status) => Ok((status, String::from_utf8_lossy(&answer.body).into_owned())),
+    let response = client.send(request, RESPONSE_TIMEOUT, SystemClock.now()).await;
+    match response.outcome {
+        CallOutcome::Responded(status) => Ok((status, String::from_utf8_lossy(&response.body).into_owned())),
         _ => Err(CommandError::NoRelay { url: url.to_owned() }),
     }
 }
 
-async fn follow(settings: &LocalSettings, webhook_id: &str, patience: Duration) -> Result<String, CommandError> {
-    let Some(connection) = store::open_existing(&settings.data)? else {
+async fn follow(settings: &LocalSettings, webhook_id: &str, max_wait: Duration) -> Result<String, CommandError> {
+    let Some(connection) = store::open_existing(&settings.data_dir)? else {
         return Ok("its delivery is not in RELAY_DATA: this relay has another data folder".to_owned());
     };
-    let began = Instant::now();
+    let started_at = Instant::now();
     loop {
         let state = store::webhook_state(&connection, webhook_id)?;
         match state {
@@ -82,7 +82,9 @@ async fn follow(settings: &LocalSettings, webhook_id: &str, patience: Duration) 
             Some(DeliveryState::Dead) => {
                 return Ok("kept as a dead letter: `relay-local deliveries` tells why".to_owned());
             }
-            Some(DeliveryState::Waiting) | None if began.elapsed() < patience => tokio::time::sleep(LOOK_EVERY).await,
+            Some(DeliveryState::Waiting) | None if started_at.elapsed() < max_wait => {
+                tokio::time::sleep(POLL_INTERVAL).await
+            }
             Some(DeliveryState::Waiting) => return Ok("still waiting: `relay-local deliveries` tells why".to_owned()),
             None => return Ok("its delivery is not in RELAY_DATA: this relay has another data folder".to_owned()),
         }

@@ -56,5 +56,5 @@ pub fn run(settings: &LocalSettings, arguments: &SignArguments) -> Result<Comman
     for (name, value) in sign(settings, arguments)?.headers {
         writeln!(out, "{name}: {value}")?;
     }
-    Ok(CommandStatus::Well)
+    Ok(CommandStatus::Succeeded)
 }

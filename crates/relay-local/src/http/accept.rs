@@ -17,21 +17,21 @@ const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the listener waits when the system gives it no more connections.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(200);
 
-/// Serves until `stopped`; then what is under way is answered, and nothing new is taken.
-pub async fn serve(listener: TcpListener, app: Router, stopped: impl Future<Output = ()>) {
+/// Serves until `shutdown` resolves. Requests in progress are then answered, and no new connection is accepted.
+pub async fn serve(listener: TcpListener, app: Router, shutdown: impl Future<Output = ()>) {
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEADER_READ_TIMEOUT);
-    let under_way = GracefulShutdown::new();
-    tokio::pin!(stopped);
+    let graceful = GracefulShutdown::new();
+    tokio::pin!(shutdown);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = &mut stopped => break,
+            () = &mut shutdown => break,
         };
         match accepted {
             Ok((stream, _)) => {
                 let service = TowerToHyperService::new(app.clone());
-                let connection = under_way.watch(builder.serve_connection(TokioIo::new(stream), service));
+                let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service));
                 // A connection that breaks is its caller's affair; what it asked for is logged by its handler.
                 tokio::spawn(async move { drop(connection.await) });
             }
@@ -41,5 +41,5 @@ pub async fn serve(listener: TcpListener, app: Router, stopped: impl Future<Outp
             }
         }
     }
-    under_way.shutdown().await;
+    graceful.shutdown().await;
 }

@@ -10,45 +10,47 @@ use jiff::Timestamp;
 use relay_core::delivery::Direction;
 use tracing::error;
 
-use crate::metrics::{Metrics, Queued};
+use crate::metrics::{Metrics, QueueSample};
 use relay_sqlite::store::SqliteStore;
 
 /// The form of the answer to `/metrics` (OpenMetrics 1.0, "Protocol negotiation").
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const OPENMETRICS_CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// What is known of the running relay.
 #[derive(Debug, Clone)]
 pub struct HealthRoutes {
     /// What was counted.
-    pub counts: Metrics,
+    pub metrics: Metrics,
     /// What waits.
     pub store: SqliteStore,
 }
 
 /// The two paths.
-pub fn routes(monitor: HealthRoutes) -> Router {
-    Router::new().route("/metrics", get(metrics)).route("/healthz", get(healthz)).with_state(monitor)
+pub fn routes(state: HealthRoutes) -> Router {
+    Router::new().route("/metrics", get(metrics)).route("/healthz", get(healthz)).with_state(state)
 }
 
-async fn metrics(State(monitor): State<HealthRoutes>) -> Response {
+async fn metrics(State(state): State<HealthRoutes>) -> Response {
     let mut queues = Vec::new();
     for direction in [Direction::LoopsToClay, Direction::ClayToLoops] {
-        match monitor.store.queue_status(direction).await {
-            Ok(state) => {
-                let age = state.oldest.map(|oldest| Timestamp::now().duration_since(oldest).as_secs_f64().max(0.0));
+        match state.store.queue_status(direction).await {
+            Ok(status) => {
+                let age = status
+                    .oldest_received_at
+                    .map(|oldest| Timestamp::now().duration_since(oldest).as_secs_f64().max(0.0));
                 let (direction, oldest_seconds) = (direction.as_str(), age.unwrap_or_default());
-                queues.push(Queued { direction, waiting: state.waiting, oldest_seconds });
+                queues.push(QueueSample { direction, waiting: status.waiting, oldest_seconds });
             }
             // What was counted is told all the same; the store's own state is asked at `/healthz`.
             Err(error) => error!(%error, "the queue cannot be measured"),
         }
     }
-    ([(CONTENT_TYPE, OPEN_METRICS)], monitor.counts.text(&queues)).into_response()
+    ([(CONTENT_TYPE, OPENMETRICS_CONTENT_TYPE)], state.metrics.to_openmetrics(&queues)).into_response()
 }
 
-async fn healthz(State(monitor): State<HealthRoutes>) -> Response {
+async fn healthz(State(state): State<HealthRoutes>) -> Response {
     let json = [(CONTENT_TYPE, "application/json")];
-    match monitor.store.check_health().await {
+    match state.store.check_health().await {
         Ok(()) => (json, r#"{"success":true}"#).into_response(),
         Err(error) => {
             error!(%error, "the store cannot be written");

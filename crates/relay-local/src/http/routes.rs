@@ -32,12 +32,12 @@ const MAX_DISCARDED_BODY: usize = 10 * 1024 * 1024;
 
 /// What answers a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Route {
+enum Endpoint {
     Webhook,
     Row(RowKind),
 }
 
-impl Route {
+impl Endpoint {
     const fn method(self) -> Method {
         match self {
             Self::Row(RowKind::Contact) => Method::PUT,
@@ -45,7 +45,7 @@ impl Route {
         }
     }
 
-    const fn allowed(self) -> &'static str {
+    const fn allow_header(self) -> &'static str {
         match self {
             Self::Row(RowKind::Contact) => "PUT",
             Self::Webhook | Self::Row(RowKind::Event) => "POST",
@@ -62,67 +62,66 @@ impl Route {
 
 /// The relay as a service.
 pub fn app(relay: Arc<Relay>) -> Router {
-    let at = |route: Route| {
-        axum::routing::any(move |State(relay): State<Arc<Relay>>, request: Request| handle(relay, route, request))
+    let handler_for = |endpoint: Endpoint| {
+        axum::routing::any(move |State(relay): State<Arc<Relay>>, request: Request| handle(relay, endpoint, request))
     };
     Router::new()
-        .route(WEBHOOK_PATH, at(Route::Webhook))
-        .route(CONTACT_PATH, at(Route::Row(RowKind::Contact)))
-        .route(EVENT_PATH, at(Route::Row(RowKind::Event)))
+        .route(WEBHOOK_PATH, handler_for(Endpoint::Webhook))
+        .route(CONTACT_PATH, handler_for(Endpoint::Row(RowKind::Contact)))
+        .route(EVENT_PATH, handler_for(Endpoint::Row(RowKind::Event)))
         .fallback(|State(relay): State<Arc<Relay>>| async move {
             relay.unhandled_error(Caller::Clay, ErrorCode::NotFound, response::not_found()).map(Body::from)
         })
         .with_state(relay)
 }
 
-async fn handle(relay: Arc<Relay>, route: Route, request: Request) -> Response {
-    let caller = route.caller();
-    let refuse = |refusal: &RequestError| {
-        relay.unhandled_error(caller, refusal.code(), response::error_response(caller, refusal)).map(Body::from)
+async fn handle(relay: Arc<Relay>, endpoint: Endpoint, request: Request) -> Response {
+    let caller = endpoint.caller();
+    let reject = |error: &RequestError| {
+        relay.unhandled_error(caller, error.code(), response::error_response(caller, error)).map(Body::from)
     };
-    if request.method() != route.method() {
-        let response = response::method_not_allowed(caller, route.allowed());
+    if request.method() != endpoint.method() {
+        let response = response::method_not_allowed(caller, endpoint.allow_header());
         return relay.unhandled_error(caller, ErrorCode::MethodNotAllowed, response).map(Body::from);
     }
     let (parts, body) = request.into_parts();
-    let Some(body) = read(body).await else {
-        let refusal = RequestError::new(
+    let Some(body) = read_body(body).await else {
+        let error = RequestError::new(
             ErrorCode::InvalidBody,
             "The request broke off before its body was complete: send it again.",
         );
-        return refuse(&refusal);
+        return reject(&error);
     };
     let request = Request::from_parts(parts, body);
     // In a task of its own: what was begun is ended and recorded, also when the caller has hung up.
     let handler = Arc::clone(&relay);
-    let answered = tokio::spawn(async move {
-        match route {
-            Route::Webhook => handler.handle_webhook(request).await,
-            Route::Row(kind) => handler.handle_row(kind, request).await,
+    let handled = tokio::spawn(async move {
+        match endpoint {
+            Endpoint::Webhook => handler.handle_webhook(request).await,
+            Endpoint::Row(kind) => handler.handle_row(kind, request).await,
         }
     });
-    match answered.await {
+    match handled.await {
         Ok(response) => response.map(Body::from),
         Err(_) => {
             error!("a handler panicked");
-            let refusal =
-                RequestError::new(ErrorCode::Internal, "The relay failed on this request: look into its log.");
-            refuse(&refusal)
+            let error = RequestError::new(ErrorCode::Internal, "The relay failed on this request: look into its log.");
+            reject(&error)
         }
     }
 }
 
 /// Reads a body; of one that is too large only so much that it shows. `None` where the caller broke off.
-async fn read(mut body: Body) -> Option<Bytes> {
+async fn read_body(mut body: Body) -> Option<Bytes> {
     let collect = async {
-        let (mut bytes, mut seen) = (BytesMut::new(), 0_usize);
+        let (mut bytes, mut received_bytes) = (BytesMut::new(), 0_usize);
         while let Some(frame) = body.frame().await {
             let Ok(data) = frame.ok()?.into_data() else { continue };
-            seen = seen.saturating_add(data.len());
+            received_bytes = received_bytes.saturating_add(data.len());
             if bytes.len() <= MAX_REQUEST_BYTES {
                 bytes.extend_from_slice(&data);
             }
-            if seen > MAX_DISCARDED_BODY {
+            if received_bytes > MAX_DISCARDED_BODY {
                 break;
             }
         }

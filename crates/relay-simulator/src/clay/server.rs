@@ -18,11 +18,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::net::TcpListener;
 
-use crate::clay::state::{ClayError, ClayOptions, ClayRow, Workspace, raw};
-use crate::{Refusals, Simulator};
+use crate::clay::state::{ClayError, ClayOptions, ClayRow, Workspace, parse_raw_json};
+use crate::{Rejections, Simulator};
 
 /// How long `GET /rows?wait=…` waits for rows.
-const LONGEST_WAIT: Duration = Duration::from_secs(10);
+const MAX_ROWS_WAIT: Duration = Duration::from_secs(10);
 
 const ABOUT: &str = "A simulated Clay workspace. POST a row to /v3/sources/webhook/{name}; \
                      GET /rows shows what arrived, GET /rows?wait=1 waits for the first row.\n";
@@ -65,8 +65,8 @@ impl Clay {
 
     /// The status of every refusal, in order.
     #[must_use]
-    pub fn refused(&self) -> Vec<u16> {
-        self.workspace.refusals.list()
+    pub fn rejected_statuses(&self) -> Vec<u16> {
+        self.workspace.rejections.statuses()
     }
 }
 
@@ -79,10 +79,10 @@ impl fmt::Debug for Clay {
 fn routes(workspace: &Arc<Workspace>) -> Router {
     let webhooks = Router::new()
         .route("/v3/sources/webhook/{name}", post(receive))
-        .layer(from_fn_with_state(workspace.refusals.clone(), Refusals::note));
+        .layer(from_fn_with_state(workspace.rejections.clone(), Rejections::record));
     Router::new()
         .route("/", get(|| async { ABOUT }))
-        .route("/rows", get(show))
+        .route("/rows", get(show_rows))
         .fallback(|| async { StatusCode::NOT_FOUND })
         .merge(webhooks)
         .with_state(Arc::clone(workspace))
@@ -95,34 +95,35 @@ async fn receive(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<&'static str, ClayError> {
-    let body = body.map_err(|_| ClayError::BadRow("Payload could not be read"))?;
+    let body = body.map_err(|_| ClayError::InvalidRow("Payload could not be read"))?;
     workspace.accept(webhook, &headers, body)?;
     Ok("OK")
 }
 
 #[derive(Deserialize)]
-struct Wait {
+struct WaitQuery {
     #[serde(default)]
     wait: usize,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Shown<'a> {
+struct RowView<'a> {
     webhook: &'a str,
     received_at: String,
     body: &'a RawValue,
 }
 
-async fn show(State(workspace): State<Arc<Workspace>>, Query(Wait { wait }): Query<Wait>) -> Response {
+async fn show_rows(State(workspace): State<Arc<Workspace>>, Query(WaitQuery { wait }): Query<WaitQuery>) -> Response {
     // Rows or not, what is there is shown.
-    let _ = tokio::time::timeout(LONGEST_WAIT, workspace.wait_for(wait)).await;
-    let rows: Vec<String> = workspace.rows().iter().filter_map(line).collect();
+    let _ = tokio::time::timeout(MAX_ROWS_WAIT, workspace.wait_for_rows(wait)).await;
+    let rows: Vec<String> = workspace.rows().iter().filter_map(to_json_line).collect();
     let list = if rows.is_empty() { "[]\n".to_owned() } else { format!("[\n{}\n]\n", rows.join(",\n")) };
     ([(CONTENT_TYPE, "application/json")], list).into_response()
 }
 
-fn line(row: &ClayRow) -> Option<String> {
-    let shown = Shown { webhook: &row.webhook, received_at: row.received_at.to_string(), body: raw(&row.body)? };
-    serde_json::to_string(&shown).ok()
+fn to_json_line(row: &ClayRow) -> Option<String> {
+    let view =
+        RowView { webhook: &row.webhook, received_at: row.received_at.to_string(), body: parse_raw_json(&row.body)? };
+    serde_json::to_string(&view).ok()
 }

@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 use tokio::sync::watch;
 
 use crate::rate_limit::TokenBucket;
-use crate::{Refusals, lock};
+use crate::{Rejections, lock};
 
 /// What a simulated workspace allows. The defaults are Clay's own figures.
 #[derive(Clone)]
@@ -72,22 +72,22 @@ pub(crate) struct Workspace {
     bucket: TokenBucket,
     table: Mutex<Table>,
     /// How many rows there are, for those who wait for some.
-    arrived: watch::Sender<usize>,
-    pub(crate) refusals: Refusals,
+    row_count: watch::Sender<usize>,
+    pub(crate) rejections: Rejections,
 }
 
 #[derive(Default)]
 struct Table {
     rows: Vec<ClayRow>,
-    used: HashMap<String, u64>,
+    rows_accepted: HashMap<String, u64>,
 }
 
 /// Why a row was not taken (Clay, webhook guide: responses).
 pub(crate) enum ClayError {
-    WrongToken,
-    TooFast,
-    BadRow(&'static str),
-    UsedUp,
+    Unauthorized,
+    RateLimited,
+    InvalidRow(&'static str),
+    RowLimitReached,
 }
 
 impl Workspace {
@@ -96,8 +96,8 @@ impl Workspace {
             bucket: TokenBucket::new(options.per_second, options.burst),
             options,
             table: Mutex::default(),
-            arrived: watch::Sender::new(0),
-            refusals: Refusals::default(),
+            row_count: watch::Sender::new(0),
+            rejections: Rejections::default(),
         }
     }
 
@@ -107,40 +107,40 @@ impl Workspace {
     }
 
     /// Waits until there are so many rows.
-    pub(crate) async fn wait_for(&self, rows: usize) {
-        let mut arrived = self.arrived.subscribe();
+    pub(crate) async fn wait_for_rows(&self, min_rows: usize) {
+        let mut row_count = self.row_count.subscribe();
         // The sender lives as long as the workspace: this ends with the rows or not at all.
-        let _ = arrived.wait_for(|there| *there >= rows).await;
+        let _ = row_count.wait_for(|count| *count >= min_rows).await;
     }
 
     /// Takes a row or says why not. The order of the checks is not stated.
     pub(crate) fn accept(&self, webhook: String, headers: &HeaderMap, body: Bytes) -> Result<(), ClayError> {
         let token = headers.get(AUTH_HEADER).map(HeaderValue::as_bytes);
-        if self.options.auth_token.as_ref().is_some_and(|wanted| token != Some(wanted.as_bytes())) {
-            return Err(ClayError::WrongToken);
+        if self.options.auth_token.as_ref().is_some_and(|expected| token != Some(expected.as_bytes())) {
+            return Err(ClayError::Unauthorized);
         }
-        if !self.bucket.take() {
-            return Err(ClayError::TooFast);
+        if !self.bucket.try_acquire() {
+            return Err(ClayError::RateLimited);
         }
         if !is_json(headers) {
-            return Err(ClayError::BadRow("Content-Type must be application/json"));
+            return Err(ClayError::InvalidRow("Content-Type must be application/json"));
         }
         if body.len() > self.options.limit_bytes {
-            return Err(ClayError::BadRow("Payload is larger than 100 KB"));
+            return Err(ClayError::InvalidRow("Payload is larger than 100 KB"));
         }
-        if raw(&body).is_none() {
-            return Err(ClayError::BadRow("Body is not valid JSON"));
+        if parse_raw_json(&body).is_none() {
+            return Err(ClayError::InvalidRow("Body is not valid JSON"));
         }
         let mut table = lock(&self.table);
         // Only what was accepted counts (Clay, webhook guide: limits).
-        let used = table.used.entry(webhook.clone()).or_default();
-        if *used >= self.options.cap {
-            return Err(ClayError::UsedUp);
+        let accepted = table.rows_accepted.entry(webhook.clone()).or_default();
+        if *accepted >= self.options.cap {
+            return Err(ClayError::RowLimitReached);
         }
-        *used = used.saturating_add(1);
+        *accepted = accepted.saturating_add(1);
         // One row per POST, whatever the shape: a list is not split (Clay, webhook guide: body).
         table.rows.push(ClayRow { webhook, body, received_at: Timestamp::now() });
-        self.arrived.send_replace(table.rows.len());
+        self.row_count.send_replace(table.rows.len());
         Ok(())
     }
 }
@@ -149,12 +149,12 @@ impl IntoResponse for ClayError {
     fn into_response(self) -> Response {
         // Only the 429's body and the 403's words are stated; the others are dressed alike.
         let (status, kind, message) = match self {
-            Self::WrongToken => (StatusCode::UNAUTHORIZED, "Unauthorized", "Unauthorized"),
-            Self::TooFast => {
+            Self::Unauthorized => (StatusCode::UNAUTHORIZED, "Unauthorized", "Unauthorized"),
+            Self::RateLimited => {
                 (StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", "Too many requests. Wait a bit and retry.")
             }
-            Self::BadRow(message) => (StatusCode::BAD_REQUEST, "BadRequest", message),
-            Self::UsedUp => (StatusCode::FORBIDDEN, "Forbidden", "Record limit reached for webhook"),
+            Self::InvalidRow(message) => (StatusCode::BAD_REQUEST, "BadRequest", message),
+            Self::RowLimitReached => (StatusCode::FORBIDDEN, "Forbidden", "Record limit reached for webhook"),
         };
         let body = Json(json!({"type": kind, "message": message, "details": null}));
         if status == StatusCode::TOO_MANY_REQUESTS {
@@ -166,7 +166,7 @@ impl IntoResponse for ClayError {
 }
 
 /// A body as JSON text, if it is any.
-pub(crate) fn raw(body: &[u8]) -> Option<&RawValue> {
+pub(crate) fn parse_raw_json(body: &[u8]) -> Option<&RawValue> {
     serde_json::from_str(std::str::from_utf8(body).ok()?).ok()
 }
 

@@ -69,29 +69,29 @@ impl Contact {
 
     /// The contact as Loops shows it: custom properties at the root, and only those that are set (Loops, API
     /// reference: find a contact).
-    pub(crate) fn show(&self) -> Value {
-        let standard = |key: &str, otherwise: Value| self.properties.get(key).cloned().unwrap_or(otherwise);
-        let mut shown = Map::new();
-        shown.insert("id".to_owned(), json!(self.id));
-        shown.insert("email".to_owned(), json!(self.email));
-        shown.insert("firstName".to_owned(), standard("firstName", Value::Null));
-        shown.insert("lastName".to_owned(), standard("lastName", Value::Null));
-        shown.insert("source".to_owned(), standard("source", json!(DEFAULT_SOURCE)));
-        shown.insert("subscribed".to_owned(), json!(self.subscribed));
-        shown.insert("userGroup".to_owned(), standard("userGroup", json!("")));
-        shown.insert("userId".to_owned(), json!(self.user_id));
-        for (key, value) in self.custom() {
-            shown.insert(key.clone(), value.clone());
+    pub(crate) fn to_json(&self) -> Value {
+        let standard_property = |key: &str, default: Value| self.properties.get(key).cloned().unwrap_or(default);
+        let mut contact = Map::new();
+        contact.insert("id".to_owned(), json!(self.id));
+        contact.insert("email".to_owned(), json!(self.email));
+        contact.insert("firstName".to_owned(), standard_property("firstName", Value::Null));
+        contact.insert("lastName".to_owned(), standard_property("lastName", Value::Null));
+        contact.insert("source".to_owned(), standard_property("source", json!(DEFAULT_SOURCE)));
+        contact.insert("subscribed".to_owned(), json!(self.subscribed));
+        contact.insert("userGroup".to_owned(), standard_property("userGroup", json!("")));
+        contact.insert("userId".to_owned(), json!(self.user_id));
+        for (key, value) in self.custom_properties() {
+            contact.insert(key.clone(), value.clone());
         }
         let lists: Map<String, Value> = self.lists.iter().map(|list| (list.clone(), Value::Bool(true))).collect();
-        shown.insert("mailingLists".to_owned(), Value::Object(lists));
+        contact.insert("mailingLists".to_owned(), Value::Object(lists));
         // Only contacts that came through a form with double opt-in have one.
-        shown.insert("optInStatus".to_owned(), Value::Null);
-        Value::Object(shown)
+        contact.insert("optInStatus".to_owned(), Value::Null);
+        Value::Object(contact)
     }
 
     /// The properties that Loops does not bring along.
-    pub(crate) fn custom(&self) -> impl Iterator<Item = (&String, &Value)> {
+    pub(crate) fn custom_properties(&self) -> impl Iterator<Item = (&String, &Value)> {
         const STANDARD: [&str; 4] = ["firstName", "lastName", "source", "userGroup"];
         self.properties.iter().filter(|(key, _)| !STANDARD.contains(&key.as_str()))
     }

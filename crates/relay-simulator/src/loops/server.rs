@@ -24,7 +24,7 @@ use crate::loops::error::LoopsError;
 use crate::loops::state::{ReceivedCall, ReceivedEvent, Team};
 use crate::loops::validation as rules;
 use crate::rate_limit::FixedWindow;
-use crate::{Refusals, Simulator, lock};
+use crate::{Rejections, Simulator, lock};
 
 const ABOUT: &str =
     "A simulated Loops team. Its API is under /api/v1; GET /contacts and GET /events show what it holds.\n";
@@ -32,7 +32,7 @@ const ABOUT: &str =
 /// A simulated Loops team on a socket of its own. It stops when it is dropped.
 pub struct Loops {
     server: Simulator,
-    state: Arc<Account>,
+    account: Arc<Account>,
 }
 
 /// What a simulated team asks for and allows.
@@ -52,14 +52,14 @@ impl Loops {
     ///
     /// If the socket has no address.
     pub async fn start(listener: TcpListener, options: LoopsOptions) -> std::io::Result<Self> {
-        let state = Arc::new(Account {
+        let account = Arc::new(Account {
             window: Mutex::new(FixedWindow::new(options.per_second)),
             api_key: options.api_key,
             team: Mutex::default(),
-            refusals: Refusals::default(),
+            rejections: Rejections::default(),
         });
-        let server = Simulator::start(listener, routes(&state))?;
-        Ok(Self { server, state })
+        let server = Simulator::start(listener, routes(&account))?;
+        Ok(Self { server, account })
     }
 
     /// What takes the place of `https://app.loops.so/api`.
@@ -77,25 +77,25 @@ impl Loops {
     /// Every contact, the oldest first, as Loops shows it (Loops, API reference: find a contact).
     #[must_use]
     pub fn contacts(&self) -> Vec<Value> {
-        lock(&self.state.team).contacts.iter().map(Contact::show).collect()
+        lock(&self.account.team).contacts.iter().map(Contact::to_json).collect()
     }
 
     /// Every accepted event, in order.
     #[must_use]
     pub fn events(&self) -> Vec<ReceivedEvent> {
-        lock(&self.state.team).events.clone()
+        lock(&self.account.team).events.clone()
     }
 
     /// Every call that was answered with a 2xx, in the order in which it took effect.
     #[must_use]
     pub fn calls(&self) -> Vec<ReceivedCall> {
-        lock(&self.state.team).calls.clone()
+        lock(&self.account.team).calls.clone()
     }
 
     /// The status of every refusal, in order.
     #[must_use]
-    pub fn refused(&self) -> Vec<u16> {
-        self.state.refusals.list()
+    pub fn rejected_statuses(&self) -> Vec<u16> {
+        self.account.rejections.statuses()
     }
 }
 
@@ -121,22 +121,22 @@ struct Account {
     api_key: String,
     window: Mutex<FixedWindow>,
     team: Mutex<Team>,
-    refusals: Refusals,
+    rejections: Rejections,
 }
 
-type Answer = Result<Json<Value>, LoopsError>;
+type LoopsResult = Result<Json<Value>, LoopsError>;
 
 impl Account {
     /// Does what a call asks for and notes the call, as one step, so that both are in the same order.
     fn apply(
         &self,
         call: ReceivedCall,
-        work: impl FnOnce(&mut Team, &ReceivedCall) -> Result<Value, LoopsError>,
-    ) -> Answer {
+        operation: impl FnOnce(&mut Team, &ReceivedCall) -> Result<Value, LoopsError>,
+    ) -> LoopsResult {
         let mut team = lock(&self.team);
-        let answer = work(&mut team, &call)?;
+        let body = operation(&mut team, &call)?;
         team.calls.push(call);
-        Ok(Json(answer))
+        Ok(Json(body))
     }
 
     fn is_authorized(&self, headers: &HeaderMap) -> bool {
@@ -168,7 +168,7 @@ fn routes(account: &Arc<Account>) -> Router {
         .route("/api/v1/lists", get(lists))
         .route("/api/{*rest}", any(|| async { LoopsError::not_found() }))
         .layer(from_fn_with_state(Arc::clone(account), authorize_and_limit))
-        .layer(from_fn_with_state(account.refusals.clone(), Refusals::note));
+        .layer(from_fn_with_state(account.rejections.clone(), Rejections::record));
     Router::new()
         .route("/", get(|| async { ABOUT }))
         .route("/contacts", get(show_contacts))
@@ -184,35 +184,35 @@ async fn authorize_and_limit(State(account): State<Arc<Account>>, request: Reque
     if !account.is_authorized(request.headers()) {
         return LoopsError::invalid_api_key();
     }
-    let (limit, left) = {
+    let (limit, remaining) = {
         let mut window = lock(&account.window);
-        (window.limit(), window.take(Instant::now()))
+        (window.limit(), window.try_acquire(Instant::now()))
     };
-    let mut answer = match left {
+    let mut response = match remaining {
         Some(_) => next.run(request).await,
         None => LoopsError::too_many_requests().into_response(),
     };
-    let headers = answer.headers_mut();
+    let headers = response.headers_mut();
     headers.insert("x-ratelimit-limit", HeaderValue::from(limit));
-    headers.insert("x-ratelimit-remaining", HeaderValue::from(left.unwrap_or(0)));
-    answer
+    headers.insert("x-ratelimit-remaining", HeaderValue::from(remaining.unwrap_or(0)));
+    response
 }
 
-async fn update(State(account): State<Arc<Account>>, call: ReceivedCall) -> Answer {
+async fn update(State(account): State<Arc<Account>>, call: ReceivedCall) -> LoopsResult {
     account.apply(call, |team, call| {
-        let id = team.update(rules::contact(&call.body)?)?;
+        let id = team.update(rules::parse_contact(&call.body)?)?;
         Ok(json!({"success": true, "id": id}))
     })
 }
 
-async fn create(State(account): State<Arc<Account>>, call: ReceivedCall) -> Answer {
+async fn create(State(account): State<Arc<Account>>, call: ReceivedCall) -> LoopsResult {
     account.apply(call, |team, call| {
-        let id = team.create(rules::contact(&call.body)?)?;
+        let id = team.create(rules::parse_contact(&call.body)?)?;
         Ok(json!({"success": true, "id": id}))
     })
 }
 
-async fn send(State(account): State<Arc<Account>>, call: ReceivedCall) -> Answer {
+async fn send(State(account): State<Arc<Account>>, call: ReceivedCall) -> LoopsResult {
     account.apply(call, |team, call| {
         team.send(call, Timestamp::now())?;
         Ok(json!({"success": true}))
@@ -221,48 +221,49 @@ async fn send(State(account): State<Arc<Account>>, call: ReceivedCall) -> Answer
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Find {
+struct FindQuery {
     email: Option<String>,
     user_id: Option<String>,
 }
 
 async fn find(
     State(account): State<Arc<Account>>,
-    query: Result<Query<Find>, QueryRejection>,
+    query: Result<Query<FindQuery>, QueryRejection>,
     call: ReceivedCall,
-) -> Answer {
-    let Query(Find { email, user_id }) = query.map_err(|rejection| LoopsError::bad_request(rejection.body_text()))?;
+) -> LoopsResult {
+    let Query(FindQuery { email, user_id }) =
+        query.map_err(|rejection| LoopsError::bad_request(rejection.body_text()))?;
     account.apply(call, |team, _| team.find(email.as_deref(), user_id.as_deref()))
 }
 
 #[derive(Deserialize)]
-struct Properties {
+struct PropertiesQuery {
     list: Option<String>,
 }
 
 async fn properties(
     State(account): State<Arc<Account>>,
-    query: Result<Query<Properties>, QueryRejection>,
+    query: Result<Query<PropertiesQuery>, QueryRejection>,
     call: ReceivedCall,
-) -> Answer {
-    let Query(Properties { list }) = query.map_err(|rejection| LoopsError::bad_request(rejection.body_text()))?;
+) -> LoopsResult {
+    let Query(PropertiesQuery { list }) = query.map_err(|rejection| LoopsError::bad_request(rejection.body_text()))?;
     account.apply(call, |team, _| Ok(team.properties(list.as_deref() == Some("custom"))))
 }
 
-async fn create_property(State(account): State<Arc<Account>>, call: ReceivedCall) -> Answer {
+async fn create_property(State(account): State<Arc<Account>>, call: ReceivedCall) -> LoopsResult {
     account.apply(call, |team, call| {
-        team.create_property(rules::new_property(&call.body)?)?;
+        team.create_property(rules::parse_new_property(&call.body)?)?;
         Ok(json!({"success": true}))
     })
 }
 
 /// The team's name comes with its key (Loops, API reference: API key).
-async fn api_key(State(account): State<Arc<Account>>, call: ReceivedCall) -> Answer {
+async fn api_key(State(account): State<Arc<Account>>, call: ReceivedCall) -> LoopsResult {
     account.apply(call, |_, _| Ok(json!({"success": true, "teamName": "Simulated team"})))
 }
 
 /// One list of each kind, as in Loops' examples (Loops, API reference: list mailing lists).
-async fn lists(State(account): State<Arc<Account>>, call: ReceivedCall) -> Answer {
+async fn lists(State(account): State<Arc<Account>>, call: ReceivedCall) -> LoopsResult {
     account.apply(call, |_, _| {
         Ok(json!([
             {
@@ -277,16 +278,16 @@ async fn lists(State(account): State<Arc<Account>>, call: ReceivedCall) -> Answe
 }
 
 async fn show_contacts(State(account): State<Arc<Account>>) -> Json<Vec<Value>> {
-    Json(lock(&account.team).contacts.iter().map(Contact::show).collect())
+    Json(lock(&account.team).contacts.iter().map(Contact::to_json).collect())
 }
 
 async fn show_events(State(account): State<Arc<Account>>) -> Json<Vec<Value>> {
-    let show = |event: &ReceivedEvent| {
+    let to_json = |event: &ReceivedEvent| {
         json!({
             "idempotencyKey": event.idempotency_key,
             "receivedAt": event.received_at.to_string(),
             "body": event.body,
         })
     };
-    Json(lock(&account.team).events.iter().map(show).collect())
+    Json(lock(&account.team).events.iter().map(to_json).collect())
 }

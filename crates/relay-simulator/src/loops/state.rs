@@ -11,10 +11,10 @@ use crate::loops::error::LoopsError;
 use crate::loops::validation::{self as rules, ContactFields};
 
 /// How long a key is remembered (Loops, API reference: send an event).
-const KEY_LIFE: SignedDuration = SignedDuration::from_hours(24);
+const IDEMPOTENCY_KEY_TTL: SignedDuration = SignedDuration::from_hours(24);
 
 /// The longest key (Loops, API reference: send an event).
-const LONGEST_KEY: usize = 100;
+const MAX_KEY_LEN: usize = 100;
 
 /// An event that was accepted.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,18 +44,18 @@ pub(crate) struct Team {
     pub(crate) contacts: Vec<Contact>,
     pub(crate) events: Vec<ReceivedEvent>,
     pub(crate) calls: Vec<ReceivedCall>,
-    keys: HashMap<String, Timestamp>,
+    used_keys: HashMap<String, Timestamp>,
     /// Names and types of the properties that were made before any contact had them.
-    declared: Vec<(String, String)>,
+    created_properties: Vec<(String, String)>,
 }
 
 impl Team {
     /// Makes a property (Loops, API reference: create a contact property).
     pub(crate) fn create_property(&mut self, (name, kind): (String, String)) -> Result<(), LoopsError> {
-        if self.declared.iter().any(|(declared, _)| *declared == name) {
+        if self.created_properties.iter().any(|(declared, _)| *declared == name) {
             return Err(LoopsError::bad_request(format!("Property {name} already exists")));
         }
-        self.declared.push((name, kind));
+        self.created_properties.push((name, kind));
         Ok(())
     }
 
@@ -73,7 +73,7 @@ impl Team {
                 contact.apply(fields);
                 Ok(contact.id().to_owned())
             }
-            (None, _) => self.add(fields),
+            (None, _) => self.insert_contact(fields),
         }
     }
 
@@ -82,26 +82,26 @@ impl Team {
         let Some(email) = &fields.email else {
             return Err(LoopsError::bad_request("email is required"));
         };
-        let known = |contact: &Contact| {
+        let is_duplicate = |contact: &Contact| {
             contact.has_email(email) || fields.user_id.as_deref().is_some_and(|id| contact.has_user_id(id))
         };
-        if self.contacts.iter().any(known) {
+        if self.contacts.iter().any(is_duplicate) {
             return Err(LoopsError::conflict("Email or userId is already on list"));
         }
-        self.add(fields)
+        self.insert_contact(fields)
     }
 
     /// The contact with the address or the user id, or an empty list (Loops, API reference: find a contact).
     pub(crate) fn find(&self, email: Option<&str>, user_id: Option<&str>) -> Result<Value, LoopsError> {
         let found = match (email, user_id) {
             (Some(email), None) => {
-                rules::email(email)?;
+                rules::validate_email(email)?;
                 self.contacts.iter().find(|contact| contact.has_email(email))
             }
             (None, Some(user_id)) => self.contacts.iter().find(|contact| contact.has_user_id(user_id)),
             _ => return Err(LoopsError::bad_request("Exactly one of email and userId is required")),
         };
-        Ok(found.map(Contact::show).into_iter().collect())
+        Ok(found.map(Contact::to_json).into_iter().collect())
     }
 
     /// Takes an event and updates its contact on the way (Loops, API reference: send an event).
@@ -110,20 +110,20 @@ impl Team {
     /// here only a 200 does, because then somebody may have been e-mailed.
     pub(crate) fn send(&mut self, call: &ReceivedCall, now: Timestamp) -> Result<(), LoopsError> {
         let key = call.idempotency_key.as_deref();
-        self.keys.retain(|_, used| now.duration_since(*used) < KEY_LIFE);
+        self.used_keys.retain(|_, used_at| now.duration_since(*used_at) < IDEMPOTENCY_KEY_TTL);
         if let Some(key) = key {
-            if key.chars().count() > LONGEST_KEY {
+            if key.chars().count() > MAX_KEY_LEN {
                 return Err(LoopsError::bad_request("Idempotency-Key is longer than 100 characters"));
             }
-            if self.keys.contains_key(key) {
+            if self.used_keys.contains_key(key) {
                 let message = format!("Request with idempotency key {key} has already been processed.");
                 return Err(LoopsError::conflict(message));
             }
         }
-        let (fields, body) = rules::event(&call.body)?;
+        let (fields, body) = rules::parse_event(&call.body)?;
         self.update(fields)?;
         if let Some(key) = key {
-            self.keys.insert(key.to_owned(), now);
+            self.used_keys.insert(key.to_owned(), now);
         }
         self.events.push(ReceivedEvent { body, idempotency_key: call.idempotency_key.clone(), received_at: now });
         Ok(())
@@ -148,24 +148,24 @@ impl Team {
         ];
         let mut listed = Map::new();
         if !custom_only {
-            listed.extend(STANDARD.iter().map(|(key, kind)| ((*key).to_owned(), property(key, kind))));
+            listed.extend(STANDARD.iter().map(|(key, kind)| ((*key).to_owned(), property_json(key, kind))));
         }
-        for (key, kind) in &self.declared {
-            listed.insert(key.clone(), property(key, kind));
+        for (key, kind) in &self.created_properties {
+            listed.insert(key.clone(), property_json(key, kind));
         }
-        for (key, value) in self.contacts.iter().flat_map(Contact::custom) {
+        for (key, value) in self.contacts.iter().flat_map(Contact::custom_properties) {
             let kind = match value {
                 Value::Number(_) => "number",
                 Value::Bool(_) => "boolean",
                 _ => "string",
             };
-            listed.entry(key.clone()).or_insert_with(|| property(key, kind));
+            listed.entry(key.clone()).or_insert_with(|| property_json(key, kind));
         }
         listed.into_iter().map(|(_, property)| property).collect()
     }
 
     /// A contact needs an address: a `userId` that nobody has makes none (Loops, API reference: update a contact).
-    fn add(&mut self, fields: ContactFields) -> Result<String, LoopsError> {
+    fn insert_contact(&mut self, fields: ContactFields) -> Result<String, LoopsError> {
         let Some(email) = fields.email.clone() else {
             return Err(LoopsError::bad_request("Contact not found."));
         };
@@ -176,21 +176,21 @@ impl Team {
     }
 }
 
-fn property(key: &str, kind: &str) -> Value {
+fn property_json(key: &str, kind: &str) -> Value {
     json!({"key": key, "label": label(key), "type": kind})
 }
 
 /// `favoriteColor` is labelled "Favorite color" (Loops, API reference: list contact properties).
 fn label(key: &str) -> String {
     let mut label = String::new();
-    for (at, letter) in key.chars().enumerate() {
-        if at == 0 {
-            label.extend(letter.to_uppercase());
-        } else if letter.is_uppercase() {
+    for (index, character) in key.chars().enumerate() {
+        if index == 0 {
+            label.extend(character.to_uppercase());
+        } else if character.is_uppercase() {
             label.push(' ');
-            label.extend(letter.to_lowercase());
+            label.extend(character.to_lowercase());
         } else {
-            label.push(letter);
+            label.push(character);
         }
     }
     label
@@ -210,19 +210,19 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_remembered_for_a_day_and_no_longer() {
+    fn idempotency_key_expires_after_24_hours() {
         let mut team = Team::default();
         let signup = call(r#"{"email":"alex@example.com","eventName":"signup"}"#, "one");
         let start = Timestamp::UNIX_EPOCH;
         assert_eq!(team.send(&signup, start), Ok(()));
-        let used = LoopsError::conflict("Request with idempotency key one has already been processed.");
-        assert_eq!(team.send(&signup, start + SignedDuration::from_secs(86_399)), Err(used));
+        let conflict = LoopsError::conflict("Request with idempotency key one has already been processed.");
+        assert_eq!(team.send(&signup, start + SignedDuration::from_secs(86_399)), Err(conflict));
         assert_eq!(team.send(&signup, start + SignedDuration::from_hours(24)), Ok(()));
         assert_eq!(team.events.len(), 2);
     }
 
     #[test]
-    fn a_refused_event_leaves_its_key_unused() {
+    fn rejected_event_does_not_consume_its_key() {
         let mut team = Team::default();
         let now = Timestamp::UNIX_EPOCH;
         assert!(team.send(&call(r#"{"userId":"nobody","eventName":"signup"}"#, "one"), now).is_err());

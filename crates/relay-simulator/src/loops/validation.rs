@@ -5,11 +5,11 @@ use serde_json::{Map, Value};
 use crate::loops::error::LoopsError;
 
 /// The longest value, "including the quotes" around a text (Loops, API introduction: debugging).
-const LONGEST_VALUE: usize = 500;
+const MAX_VALUE_CHARS: usize = 500;
 
 /// Keys of a contact that no call sets: `id` and `optInStatus` are Loops' own, `notes` has no API name (Loops,
 /// contact properties).
-const NOT_SETTABLE: [&str; 3] = ["id", "optInStatus", "notes"];
+const READ_ONLY_FIELDS: [&str; 3] = ["id", "optInStatus", "notes"];
 
 /// What a call says about a contact. `null` for an id, `subscribed` or `mailingLists` is not stated; it counts as
 /// not said.
@@ -25,36 +25,36 @@ pub(crate) struct ContactFields {
 }
 
 /// Reads the body of a contact call (Loops, API reference: update a contact, create a contact).
-pub(crate) fn contact(body: &[u8]) -> Result<ContactFields, LoopsError> {
-    fields(object(body)?)
+pub(crate) fn parse_contact(body: &[u8]) -> Result<ContactFields, LoopsError> {
+    parse_fields(parse_object(body)?)
 }
 
 /// Reads the body of an event call: the contact it is about, and the whole body as it was understood (Loops, API
 /// reference: send an event).
-pub(crate) fn event(body: &[u8]) -> Result<(ContactFields, Value), LoopsError> {
-    let mut root = object(body)?;
-    let whole = Value::Object(root.clone());
+pub(crate) fn parse_event(body: &[u8]) -> Result<(ContactFields, Value), LoopsError> {
+    let mut root = parse_object(body)?;
+    let full_body = Value::Object(root.clone());
     match root.shift_remove("eventName") {
-        Some(Value::String(name)) if !name.trim().is_empty() => fits("eventName", &Value::String(name))?,
+        Some(Value::String(name)) if !name.trim().is_empty() => check_len("eventName", &Value::String(name))?,
         Some(Value::Null) | None => return Err(LoopsError::bad_request("eventName is required")),
         Some(_) => return Err(LoopsError::bad_request("eventName must be a non-empty string")),
     }
     match root.shift_remove("eventProperties") {
-        Some(Value::Object(properties)) => properties.iter().try_for_each(|(key, value)| scalar(key, value))?,
+        Some(Value::Object(properties)) => properties.iter().try_for_each(|(key, value)| check_scalar(key, value))?,
         Some(Value::Null) | None => {}
         Some(_) => return Err(LoopsError::bad_request("eventProperties must be an object")),
     }
-    Ok((fields(root)?, whole))
+    Ok((parse_fields(root)?, full_body))
 }
 
 /// Reads the body of a call that makes a property: its name in camel case, and its type (Loops, API reference: create a
 /// contact property).
-pub(crate) fn new_property(body: &[u8]) -> Result<(String, String), LoopsError> {
-    let mut root = object(body)?;
-    let name = text(&mut root, "name")?.unwrap_or_default();
+pub(crate) fn parse_new_property(body: &[u8]) -> Result<(String, String), LoopsError> {
+    let mut root = parse_object(body)?;
+    let name = take_string(&mut root, "name")?.unwrap_or_default();
     let camel_case =
         name.starts_with(|c: char| c.is_ascii_lowercase()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    let kind = text(&mut root, "type")?.unwrap_or_default();
+    let kind = take_string(&mut root, "type")?.unwrap_or_default();
     if !camel_case {
         return Err(LoopsError::bad_request("name must be in camel case"));
     }
@@ -65,14 +65,14 @@ pub(crate) fn new_property(body: &[u8]) -> Result<(String, String), LoopsError> 
 }
 
 /// An address with something on both sides of its `@` and no spaces. How closely Loops looks is not stated.
-pub(crate) fn email(text: &str) -> Result<(), LoopsError> {
+pub(crate) fn validate_email(text: &str) -> Result<(), LoopsError> {
     let plausible = text
         .rsplit_once('@')
         .is_some_and(|(name, host)| !name.is_empty() && !host.is_empty() && !text.contains(char::is_whitespace));
     if plausible { Ok(()) } else { Err(LoopsError::bad_request("Invalid email address.")) }
 }
 
-fn object(body: &[u8]) -> Result<Map<String, Value>, LoopsError> {
+fn parse_object(body: &[u8]) -> Result<Map<String, Value>, LoopsError> {
     match serde_json::from_slice(body) {
         Ok(Value::Object(root)) => Ok(root),
         Ok(_) => Err(LoopsError::bad_request("Body must be a JSON object")),
@@ -80,13 +80,13 @@ fn object(body: &[u8]) -> Result<Map<String, Value>, LoopsError> {
     }
 }
 
-fn fields(mut root: Map<String, Value>) -> Result<ContactFields, LoopsError> {
-    let mut contact = ContactFields { email: text(&mut root, "email")?, ..ContactFields::default() };
+fn parse_fields(mut root: Map<String, Value>) -> Result<ContactFields, LoopsError> {
+    let mut contact = ContactFields { email: take_string(&mut root, "email")?, ..ContactFields::default() };
     if let Some(address) = &contact.email {
-        email(address)?;
+        validate_email(address)?;
     }
     // Whether an empty text is an id is not stated; if it were, all who have none would be one contact.
-    contact.user_id = text(&mut root, "userId")?.filter(|id| !id.is_empty());
+    contact.user_id = take_string(&mut root, "userId")?.filter(|id| !id.is_empty());
     if contact.email.is_none() && contact.user_id.is_none() {
         return Err(LoopsError::bad_request("email or userId is required"));
     }
@@ -95,17 +95,17 @@ fn fields(mut root: Map<String, Value>) -> Result<ContactFields, LoopsError> {
         Some(Value::Null) | None => None,
         Some(_) => return Err(LoopsError::bad_request("subscribed must be a boolean")),
     };
-    contact.lists = lists(root.shift_remove("mailingLists"))?;
-    root.retain(|key, _| !NOT_SETTABLE.contains(&key.as_str()));
-    root.iter().try_for_each(|(key, value)| scalar(key, value))?;
+    contact.lists = parse_lists(root.shift_remove("mailingLists"))?;
+    root.retain(|key, _| !READ_ONLY_FIELDS.contains(&key.as_str()));
+    root.iter().try_for_each(|(key, value)| check_scalar(key, value))?;
     contact.properties = root;
     Ok(contact)
 }
 
-fn text(root: &mut Map<String, Value>, key: &'static str) -> Result<Option<String>, LoopsError> {
+fn take_string(root: &mut Map<String, Value>, key: &'static str) -> Result<Option<String>, LoopsError> {
     match root.shift_remove(key) {
         Some(value @ Value::String(_)) => {
-            fits(key, &value)?;
+            check_len(key, &value)?;
             Ok(value.as_str().map(str::to_owned))
         }
         Some(Value::Null) | None => Ok(None),
@@ -115,34 +115,34 @@ fn text(root: &mut Map<String, Value>, key: &'static str) -> Result<Option<Strin
 
 /// List ids with `true` to join and `false` to leave (Loops, API reference: update a contact). What happens with an
 /// id that is no list's is not stated; it is taken.
-fn lists(value: Option<Value>) -> Result<Vec<(String, bool)>, LoopsError> {
-    let wrong = || LoopsError::bad_request("mailingLists must be an object of booleans");
+fn parse_lists(value: Option<Value>) -> Result<Vec<(String, bool)>, LoopsError> {
+    let invalid = || LoopsError::bad_request("mailingLists must be an object of booleans");
     match value {
         Some(Value::Object(lists)) => {
-            lists.into_iter().map(|(id, joined)| Ok((id, joined.as_bool().ok_or_else(wrong)?))).collect()
+            lists.into_iter().map(|(id, joined)| Ok((id, joined.as_bool().ok_or_else(invalid)?))).collect()
         }
         Some(Value::Null) | None => Ok(Vec::new()),
-        Some(_) => Err(wrong()),
+        Some(_) => Err(invalid()),
     }
 }
 
 /// Properties are texts, numbers, booleans and dates (Loops, contact properties; Loops, event properties).
-fn scalar(key: &str, value: &Value) -> Result<(), LoopsError> {
+fn check_scalar(key: &str, value: &Value) -> Result<(), LoopsError> {
     if value.is_object() || value.is_array() {
         return Err(LoopsError::bad_request(format!("{key} must be a string, a number, a boolean or null")));
     }
-    fits(key, value)
+    check_len(key, value)
 }
 
 /// Both keys and values have an end (Loops, API introduction: debugging). Characters are counted as typed: whether
 /// escapes count double is not stated.
-fn fits(key: &str, value: &Value) -> Result<(), LoopsError> {
-    let quoted = |text: &str| text.chars().count().saturating_add(2);
+fn check_len(key: &str, value: &Value) -> Result<(), LoopsError> {
+    let quoted_len = |text: &str| text.chars().count().saturating_add(2);
     let length = match value {
-        Value::String(text) => quoted(text),
+        Value::String(text) => quoted_len(text),
         other => other.to_string().len(),
     };
-    if length > LONGEST_VALUE || quoted(key) > LONGEST_VALUE {
+    if length > MAX_VALUE_CHARS || quoted_len(key) > MAX_VALUE_CHARS {
         return Err(LoopsError::bad_request("Some body key or value is longer than allowable"));
     }
     Ok(())

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::loops::validation as rules;
 
-fn cell() -> impl Strategy<Value = String> {
+fn any_value() -> impl Strategy<Value = String> {
     let text = prop_oneof![
         4 => "[ a-zé@./\n\"]{0,20}",
         1 => ("[aé😀 \"\\\\]", 495_usize..505).prop_map(|(text, times)| text.repeat(times)),
@@ -22,12 +22,12 @@ fn cell() -> impl Strategy<Value = String> {
     leaf.prop_recursive(1, 6, 3, |inner| {
         prop_oneof![
             proptest::collection::vec(inner.clone(), 0..3).prop_map(|items| format!("[{}]", items.join(","))),
-            proptest::collection::vec((name(), inner), 0..3).prop_map(|fields| object(&fields)),
+            proptest::collection::vec((any_name(), inner), 0..3).prop_map(|fields| to_json_object(&fields)),
         ]
     })
 }
 
-fn name() -> impl Strategy<Value = String> {
+fn any_name() -> impl Strategy<Value = String> {
     let known = vec!["userId", "subscribed", "mailingLists", "eventProperties", "source", "plan", "firstName"];
     prop_oneof![
         8 => proptest::sample::select(known).prop_map(str::to_owned),
@@ -36,13 +36,13 @@ fn name() -> impl Strategy<Value = String> {
     ]
 }
 
-fn object(fields: &[(String, String)]) -> String {
+fn to_json_object(fields: &[(String, String)]) -> String {
     let fields: Vec<String> =
         fields.iter().map(|(name, value)| format!("{}:{value}", Value::from(name.as_str()))).collect();
     format!("{{{}}}", fields.join(","))
 }
 
-fn options() -> impl Strategy<Value = RowOptions> {
+fn any_options() -> impl Strategy<Value = RowOptions> {
     let blank = proptest::sample::select(vec![BlankPolicy::Omit, BlankPolicy::Clear]);
     let long = proptest::sample::select(vec![LongTextPolicy::Reject, LongTextPolicy::Truncate]);
     (blank, long).prop_map(|(blank, long)| RowOptions { blank, long, dedupe: true })
@@ -52,19 +52,19 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, cases: 2000, ..ProptestConfig::default() })]
 
     #[test]
-    fn loops_takes_every_clean_row(
-        fields in proptest::collection::vec((name(), cell()), 0..4),
+    fn loops_accepts_every_clean_row(
+        fields in proptest::collection::vec((any_name(), any_value()), 0..4),
         event: bool,
-        options in options(),
+        options in any_options(),
     ) {
         let mut fields = fields;
         fields.push(("email".to_owned(), "\" Ada@example.com\"".to_owned()));
         fields.push(("eventName".to_owned(), "\"e\"".to_owned()));
         let kind = if event { RowKind::Event } else { RowKind::Contact };
-        if let Ok(row) = Row::clean(kind, object(&fields).as_bytes(), options) {
+        if let Ok(row) = Row::clean(kind, to_json_object(&fields).as_bytes(), options) {
             let body = row.to_body();
-            let refused = if event { rules::event(&body).err() } else { rules::contact(&body).err() };
-            prop_assert!(refused.is_none(), "{refused:?}: {}", String::from_utf8_lossy(&body));
+            let error = if event { rules::parse_event(&body).err() } else { rules::parse_contact(&body).err() };
+            prop_assert!(error.is_none(), "{error:?}: {}", String::from_utf8_lossy(&body));
         }
     }
 }

@@ -10,44 +10,45 @@ use standardwebhooks::Webhook;
 use super::{call, start_clay, start_loops};
 use crate::ClayOptions;
 
-fn files(folder: &str) -> Vec<(String, Vec<u8>)> {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../events").join(folder);
+fn files(dir: &str) -> Vec<(String, Vec<u8>)> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../events").join(dir);
     let read = |entry: std::io::Result<std::fs::DirEntry>| {
         let entry = entry.expect("an entry");
         (entry.file_name().into_string().expect("a plain name"), std::fs::read(entry.path()).expect("a file"))
     };
-    let mut files: Vec<_> = std::fs::read_dir(&folder).expect("the folder").map(read).collect();
+    let mut files: Vec<_> = std::fs::read_dir(&path).expect("the folder").map(read).collect();
     files.sort();
     files
 }
 
 #[tokio::test]
-async fn clay_takes_every_event_of_loops() {
+async fn clay_accepts_every_example_loops_event() {
     let clay = start_clay(ClayOptions { burst: 100, ..ClayOptions::default() }).await;
     let events = files("loops");
     for (name, body) in &events {
         let headers = [("content-type", "application/json")];
-        let answer = call(clay.address(), "POST /v3/sources/webhook/events", &headers, body).await;
-        assert_eq!(answer.status, 200, "{name}");
+        let response = call(clay.address(), "POST /v3/sources/webhook/events", &headers, body).await;
+        assert_eq!(response.status, 200, "{name}");
     }
-    let arrived: Vec<_> = clay.rows().into_iter().map(|row| row.body.to_vec()).collect();
-    assert_eq!(arrived, events.into_iter().map(|(_, body)| body).collect::<Vec<_>>());
+    let received: Vec<_> = clay.rows().into_iter().map(|row| row.body.to_vec()).collect();
+    assert_eq!(received, events.into_iter().map(|(_, body)| body).collect::<Vec<_>>());
 }
 
 #[tokio::test]
-async fn loops_takes_every_tidy_row_of_clay_and_refuses_the_untidy_one() {
+async fn loops_accepts_example_rows_and_rejects_the_untidy_one() {
     let loops = start_loops().await;
     for (name, body) in files("clay") {
         let headers = [("authorization", "Bearer simulated")];
-        let line = if name.starts_with("event") { "POST /api/v1/events/send" } else { "PUT /api/v1/contacts/update" };
-        let answer = call(loops.address(), line, &headers, body).await;
-        assert_eq!(answer.status, if name.contains("untidy") { 400 } else { 200 }, "{name}");
+        let request_line =
+            if name.starts_with("event") { "POST /api/v1/events/send" } else { "PUT /api/v1/contacts/update" };
+        let response = call(loops.address(), request_line, &headers, body).await;
+        assert_eq!(response.status, if name.contains("untidy") { 400 } else { 200 }, "{name}");
     }
     assert_eq!((loops.contacts().len(), loops.events().len()), (1, 2));
 }
 
 #[test]
-fn the_webhooks_of_an_http_api_are_signed_with_the_published_example_secret() {
+fn api_gateway_example_webhooks_have_valid_signatures() {
     let signer = Webhook::new("whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD").expect("a secret");
     for name in ["loops-webhook.json", "loops-webhook-base64.json"] {
         let (_, event) = files("api-gateway").into_iter().find(|(file, _)| file == name).expect("the file");

@@ -2,43 +2,49 @@
 
 use serde_json::{Value, json};
 
-use super::{KEY, call, get, listener, send, start_loops, update};
+use super::{AUTHORIZATION, call, get, listener, send, start_loops, update};
 use crate::{Loops, LoopsOptions};
 
 #[tokio::test]
-async fn a_call_without_the_key_is_a_401_and_takes_nothing_from_the_rate() {
+async fn unauthorized_call_returns_401_without_using_quota() {
     let loops = Loops::start(listener().await, LoopsOptions::default()).await.expect("an address");
     for headers in [vec![], vec![("authorization", "Bearer other")], vec![("authorization", "simulated")]] {
-        let answer = call(loops.address(), "GET /api/v1/api-key", &headers, "").await;
-        assert_eq!(answer.status, 401);
-        assert_eq!(answer.body, r#"{"success":false,"message":"Invalid API key","error":"Invalid API key"}"#);
-        assert_eq!((answer.header("x-ratelimit-limit"), answer.header("x-ratelimit-remaining")), (None, None));
+        let response = call(loops.address(), "GET /api/v1/api-key", &headers, "").await;
+        assert_eq!(response.status, 401);
+        assert_eq!(response.body, r#"{"success":false,"message":"Invalid API key","error":"Invalid API key"}"#);
+        assert_eq!((response.header("x-ratelimit-limit"), response.header("x-ratelimit-remaining")), (None, None));
     }
-    let answer = get(&loops, "api-key").await;
-    assert_eq!(answer.json(), json!({"success": true, "teamName": "Simulated team"}));
-    assert_eq!((answer.header("x-ratelimit-limit"), answer.header("x-ratelimit-remaining")), (Some("10"), Some("9")));
-    assert_eq!(loops.refused(), [401; 3]);
+    let response = get(&loops, "api-key").await;
+    assert_eq!(response.json(), json!({"success": true, "teamName": "Simulated team"}));
+    assert_eq!(
+        (response.header("x-ratelimit-limit"), response.header("x-ratelimit-remaining")),
+        (Some("10"), Some("9"))
+    );
+    assert_eq!(loops.rejected_statuses(), [401; 3]);
 }
 
 #[tokio::test]
-async fn above_the_rate_a_call_is_a_429() {
+async fn call_above_rate_limit_returns_429() {
     let options = LoopsOptions { per_second: 1, ..LoopsOptions::default() };
     let loops = Loops::start(listener().await, options).await.expect("an address");
-    let refused = loop {
-        let answer = get(&loops, "api-key").await;
-        if answer.status != 200 {
-            break answer;
+    let rejected = loop {
+        let response = get(&loops, "api-key").await;
+        if response.status != 200 {
+            break response;
         }
     };
-    assert_eq!((refused.status, refused.message().as_str()), (429, "Rate limit exceeded"));
-    assert_eq!((refused.header("x-ratelimit-limit"), refused.header("x-ratelimit-remaining")), (Some("1"), Some("0")));
-    assert_eq!(loops.refused(), [429]);
+    assert_eq!((rejected.status, rejected.message().as_str()), (429, "Rate limit exceeded"));
+    assert_eq!(
+        (rejected.header("x-ratelimit-limit"), rejected.header("x-ratelimit-remaining")),
+        (Some("1"), Some("0"))
+    );
+    assert_eq!(loops.rejected_statuses(), [429]);
 }
 
 #[tokio::test]
-async fn the_wrong_method_and_an_unknown_path_are_refused_with_rate_headers() {
+async fn wrong_method_or_path_returns_rate_limit_headers() {
     let loops = start_loops().await;
-    for (line, status) in [
+    for (request_line, status) in [
         ("POST /api/v1/contacts/update", 405),
         ("PUT /api/v1/contacts/create", 405),
         ("POST /api/v1/contacts/find", 405),
@@ -48,15 +54,15 @@ async fn the_wrong_method_and_an_unknown_path_are_refused_with_rate_headers() {
         ("POST /api/v1/lists", 405),
         ("GET /api/v1/nothing", 404),
     ] {
-        let answer = call(loops.address(), line, &[KEY], "{}").await;
-        assert_eq!(answer.status, status, "{line}");
-        assert!(answer.header("x-ratelimit-remaining").is_some(), "{line}");
+        let response = call(loops.address(), request_line, &[AUTHORIZATION], "{}").await;
+        assert_eq!(response.status, status, "{request_line}");
+        assert!(response.header("x-ratelimit-remaining").is_some(), "{request_line}");
     }
-    assert_eq!(loops.refused(), [405, 405, 405, 405, 405, 405, 405, 404]);
+    assert_eq!(loops.rejected_statuses(), [405, 405, 405, 405, 405, 405, 405, 404]);
 }
 
 #[tokio::test]
-async fn properties_and_lists_can_be_read() {
+async fn properties_and_lists_endpoints_return_their_items() {
     let loops = start_loops().await;
     update(&loops, json!({"email": "a@example.com", "favoriteColor": "blue", "seats": 3})).await;
     let custom = json!([
@@ -64,14 +70,15 @@ async fn properties_and_lists_can_be_read() {
         {"key": "seats", "label": "Seats", "type": "number"},
     ]);
     assert_eq!(get(&loops, "contacts/properties?list=custom").await.json(), custom);
-    let all = get(&loops, "contacts/properties").await.json();
-    let keys: Vec<&str> = all.as_array().expect("a list").iter().filter_map(|one| one["key"].as_str()).collect();
+    let all_properties = get(&loops, "contacts/properties").await.json();
+    let keys: Vec<&str> =
+        all_properties.as_array().expect("a list").iter().filter_map(|one| one["key"].as_str()).collect();
     assert!(["firstName", "email", "createdAt", "favoriteColor"].iter().all(|key| keys.contains(key)), "{keys:?}");
     assert_eq!(get(&loops, "lists").await.json()[1]["description"], Value::Null);
 }
 
 #[tokio::test]
-async fn every_accepted_call_is_noted_in_order() {
+async fn accepted_calls_are_recorded_in_order() {
     let loops = start_loops().await;
     let body = json!({"email": "a@example.com", "eventName": "signup"});
     send(&loops, body.clone(), Some("k")).await;
@@ -84,7 +91,7 @@ async fn every_accepted_call_is_noted_in_order() {
 }
 
 #[tokio::test]
-async fn contacts_and_events_are_there_to_be_looked_at() {
+async fn contacts_and_events_pages_list_accepted_items() {
     let loops = start_loops().await;
     send(&loops, json!({"email": "a@example.com", "eventName": "signup"}), Some("k")).await;
     let contacts = call(loops.address(), "GET /contacts", &[], "").await.json();
@@ -95,8 +102,8 @@ async fn contacts_and_events_are_there_to_be_looked_at() {
 }
 
 #[tokio::test]
-async fn what_is_outside_the_api_is_no_refusal() {
+async fn request_outside_api_is_not_recorded_as_rejected() {
     let loops = start_loops().await;
     assert_eq!(call(loops.address(), "GET /favicon.ico", &[], "").await.status, 404);
-    assert!(loops.refused().is_empty());
+    assert!(loops.rejected_statuses().is_empty());
 }

@@ -2,16 +2,16 @@
 
 use serde_json::{Value, json};
 
-use super::{KEY, call, create, get, send, start_loops, update};
+use super::{AUTHORIZATION, call, create, get, send, start_loops, update};
 
 #[tokio::test]
-async fn a_new_contact_has_the_shape_that_loops_shows() {
+async fn new_contact_has_documented_loops_fields() {
     let loops = start_loops().await;
     let lists = json!({"joined": true, "left": false});
     let body = json!({"email": "alex@example.com", "userId": "u1", "companyRole": "Developer", "mailingLists": lists});
-    let answer = update(&loops, body).await;
-    assert_eq!(answer.status, 200);
-    let id = answer.json()["id"].as_str().expect("an id").to_owned();
+    let response = update(&loops, body).await;
+    assert_eq!(response.status, 200);
+    let id = response.json()["id"].as_str().expect("an id").to_owned();
     assert!(id.len() >= 24 && id.starts_with('c') && id.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit()));
     let contact = json!({
         "id": id, "email": "alex@example.com", "firstName": null, "lastName": null, "source": "API",
@@ -23,7 +23,7 @@ async fn a_new_contact_has_the_shape_that_loops_shows() {
 }
 
 #[tokio::test]
-async fn an_update_matches_by_either_id_and_overwrites_the_other() {
+async fn update_matches_either_id_and_overwrites_the_other() {
     let loops = start_loops().await;
     let first = update(&loops, json!({"email": "alex@example.com", "firstName": "Alex"})).await.json();
     assert_eq!(update(&loops, json!({"email": "ALEX@example.com", "userId": "u1"})).await.json(), first);
@@ -34,25 +34,25 @@ async fn an_update_matches_by_either_id_and_overwrites_the_other() {
 }
 
 #[tokio::test]
-async fn two_contacts_that_match_are_refused() {
+async fn update_matching_two_contacts_returns_400() {
     let loops = start_loops().await;
     update(&loops, json!({"email": "a@example.com", "userId": "u1"})).await;
     update(&loops, json!({"email": "b@example.com", "userId": "u2"})).await;
-    let answer = update(&loops, json!({"email": "a@example.com", "userId": "u2"})).await;
-    assert_eq!((answer.status, answer.message().as_str()), (400, "Multiple contacts found for the given criteria"));
+    let response = update(&loops, json!({"email": "a@example.com", "userId": "u2"})).await;
+    assert_eq!((response.status, response.message().as_str()), (400, "Multiple contacts found for the given criteria"));
 }
 
 #[tokio::test]
-async fn a_user_id_that_nobody_has_makes_no_contact() {
+async fn unknown_user_id_without_email_creates_no_contact() {
     let loops = start_loops().await;
     assert_eq!(update(&loops, json!({"userId": "u1"})).await.status, 400);
     assert_eq!(send(&loops, json!({"userId": "u1", "eventName": "signup"}), None).await.status, 400);
     assert!(loops.contacts().is_empty() && loops.events().is_empty() && loops.calls().is_empty());
-    assert_eq!(loops.refused(), [400, 400]);
+    assert_eq!(loops.rejected_statuses(), [400, 400]);
 }
 
 #[tokio::test]
-async fn null_empties_a_property_and_silence_leaves_it() {
+async fn null_clears_property_and_omission_preserves_it() {
     let loops = start_loops().await;
     update(&loops, json!({"email": "a@example.com", "firstName": "Al", "source": "Clay", "plan": "pro", "n": 1})).await;
     update(&loops, json!({"email": "a@example.com", "firstName": null, "source": null, "plan": null})).await;
@@ -62,16 +62,16 @@ async fn null_empties_a_property_and_silence_leaves_it() {
 }
 
 #[tokio::test]
-async fn numbers_are_kept_digit_for_digit() {
+async fn numbers_are_stored_digit_for_digit() {
     let loops = start_loops().await;
     let body = r#"{"email":"a@example.com","big":123456789012345678901,"price":1.10}"#;
-    call(loops.address(), "PUT /api/v1/contacts/update", &[KEY], body).await;
-    let shown = get(&loops, "contacts/find?email=a@example.com").await.body;
-    assert!(shown.contains(r#""big":123456789012345678901,"price":1.10"#), "{shown}");
+    call(loops.address(), "PUT /api/v1/contacts/update", &[AUTHORIZATION], body).await;
+    let found = get(&loops, "contacts/find?email=a@example.com").await.body;
+    assert!(found.contains(r#""big":123456789012345678901,"price":1.10"#), "{found}");
 }
 
 #[tokio::test]
-async fn create_makes_a_contact_once() {
+async fn duplicate_create_returns_409() {
     let loops = start_loops().await;
     assert_eq!(create(&loops, json!({"userId": "u1"})).await.status, 400);
     assert_eq!(create(&loops, json!({"email": "a@example.com", "userId": "u1"})).await.status, 200);
@@ -81,19 +81,19 @@ async fn create_makes_a_contact_once() {
 }
 
 #[tokio::test]
-async fn find_takes_exactly_one_id() {
+async fn find_requires_exactly_one_id() {
     let loops = start_loops().await;
     assert_eq!(get(&loops, "contacts/find?userId=u1").await.body, "[]");
-    for wrong in ["", "?email=a@example.com&userId=u1", "?email=a@example.com&email=b@example.com", "?email=nobody"] {
-        assert_eq!(get(&loops, &format!("contacts/find{wrong}")).await.status, 400, "{wrong}");
+    for invalid in ["", "?email=a@example.com&userId=u1", "?email=a@example.com&email=b@example.com", "?email=nobody"] {
+        assert_eq!(get(&loops, &format!("contacts/find{invalid}")).await.status, 400, "{invalid}");
     }
 }
 
 #[tokio::test]
-async fn what_is_of_the_wrong_type_or_too_long_is_a_400() {
+async fn contact_with_wrong_type_or_too_long_value_returns_400() {
     let loops = start_loops().await;
-    let long = |characters: usize| "ë".repeat(characters);
-    for wrong in [
+    let text_of = |characters: usize| "ë".repeat(characters);
+    for invalid in [
         json!([]),
         json!("{}"),
         json!({}),
@@ -105,16 +105,16 @@ async fn what_is_of_the_wrong_type_or_too_long_is_a_400() {
         json!({"email": "a@example.com", "mailingLists": ["one"]}),
         json!({"email": "a@example.com", "mailingLists": {"one": "true"}}),
         json!({"email": "a@example.com", "tags": ["one"]}),
-        json!({"email": "a@example.com", "bio": long(499)}),
-        json!({"email": "a@example.com", long(499): 1}),
+        json!({"email": "a@example.com", "bio": text_of(499)}),
+        json!({"email": "a@example.com", text_of(499): 1}),
     ] {
-        let answer = update(&loops, wrong.clone()).await;
-        assert_eq!(answer.status, 400, "{wrong}");
-        assert!(!answer.message().is_empty());
-        assert_eq!(answer.header("x-ratelimit-limit"), Some("10000"));
+        let response = update(&loops, invalid.clone()).await;
+        assert_eq!(response.status, 400, "{invalid}");
+        assert!(!response.message().is_empty());
+        assert_eq!(response.header("x-ratelimit-limit"), Some("10000"));
     }
-    let broken = call(loops.address(), "PUT /api/v1/contacts/update", &[KEY], "{").await;
-    assert_eq!(broken.status, 400);
+    let malformed = call(loops.address(), "PUT /api/v1/contacts/update", &[AUTHORIZATION], "{").await;
+    assert_eq!(malformed.status, 400);
     assert!(loops.contacts().is_empty());
-    assert_eq!(update(&loops, json!({"email": "a@example.com", "bio": long(498)})).await.status, 200);
+    assert_eq!(update(&loops, json!({"email": "a@example.com", "bio": text_of(498)})).await.status, 200);
 }

@@ -31,13 +31,13 @@ async fn start_loops() -> Loops {
 }
 
 #[derive(Debug)]
-struct Answer {
+struct HttpResponse {
     status: u16,
     headers: Vec<(String, String)>,
     body: String,
 }
 
-impl Answer {
+impl HttpResponse {
     fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
@@ -54,74 +54,81 @@ impl Answer {
 }
 
 /// One request on a connection of its own. `line` is the method and the target.
-async fn call(to: SocketAddr, line: &str, headers: &[(&str, &str)], body: impl AsRef<[u8]>) -> Answer {
+async fn call(
+    address: SocketAddr,
+    request_line: &str,
+    headers: &[(&str, &str)],
+    body: impl AsRef<[u8]>,
+) -> HttpResponse {
     let body = body.as_ref();
-    let mut request =
-        format!("{line} HTTP/1.1\r\nhost: {to}\r\nconnection: close\r\ncontent-length: {}\r\n", body.len());
+    let mut request = format!(
+        "{request_line} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: {}\r\n",
+        body.len()
+    );
     for (name, value) in headers {
         request.push_str(&format!("{name}: {value}\r\n"));
     }
     let mut request = format!("{request}\r\n").into_bytes();
     request.extend_from_slice(body);
-    let answer = tokio::task::spawn_blocking(move || exchange(to, &request)).await;
-    parse(&answer.expect("no panic").expect("an answer"))
+    let response = tokio::task::spawn_blocking(move || exchange(address, &request)).await;
+    parse(&response.expect("no panic").expect("an answer"))
 }
 
-fn exchange(to: SocketAddr, request: &[u8]) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect(to)?;
+fn exchange(address: SocketAddr, request: &[u8]) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(Duration::from_secs(30)))?;
     stream.write_all(request)?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    Ok(answer)
+    let mut response = String::new();
+    stream.read_to_string(&mut response)?;
+    Ok(response)
 }
 
-fn parse(answer: &str) -> Answer {
-    let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+fn parse(response: &str) -> HttpResponse {
+    let (head, body) = response.split_once("\r\n\r\n").expect("a head and a body");
     let mut lines = head.lines();
     let status = lines.next().and_then(|line| line.split(' ').nth(1)).expect("a status");
     let headers =
         lines.filter_map(|line| line.split_once(": ")).map(|(name, value)| (name.to_lowercase(), value.to_owned()));
-    Answer { status: status.parse().expect("a number"), headers: headers.collect(), body: body.to_owned() }
+    HttpResponse { status: status.parse().expect("a number"), headers: headers.collect(), body: body.to_owned() }
 }
 
 /// What a simulated team wants to see.
-const KEY: (&str, &str) = ("authorization", "Bearer simulated");
+const AUTHORIZATION: (&str, &str) = ("authorization", "Bearer simulated");
 
-async fn get(loops: &Loops, target: &str) -> Answer {
-    call(loops.address(), &format!("GET /api/v1/{target}"), &[KEY], "").await
+async fn get(loops: &Loops, target: &str) -> HttpResponse {
+    call(loops.address(), &format!("GET /api/v1/{target}"), &[AUTHORIZATION], "").await
 }
 
-async fn update(loops: &Loops, body: Value) -> Answer {
-    call(loops.address(), "PUT /api/v1/contacts/update", &[KEY], body.to_string()).await
+async fn update(loops: &Loops, body: Value) -> HttpResponse {
+    call(loops.address(), "PUT /api/v1/contacts/update", &[AUTHORIZATION], body.to_string()).await
 }
 
-async fn create(loops: &Loops, body: Value) -> Answer {
-    call(loops.address(), "POST /api/v1/contacts/create", &[KEY], body.to_string()).await
+async fn create(loops: &Loops, body: Value) -> HttpResponse {
+    call(loops.address(), "POST /api/v1/contacts/create", &[AUTHORIZATION], body.to_string()).await
 }
 
-async fn send(loops: &Loops, body: Value, idempotency_key: Option<&str>) -> Answer {
-    let mut headers = vec![KEY];
+async fn send(loops: &Loops, body: Value, idempotency_key: Option<&str>) -> HttpResponse {
+    let mut headers = vec![AUTHORIZATION];
     headers.extend(idempotency_key.map(|key| ("idempotency-key", key)));
     call(loops.address(), "POST /api/v1/events/send", &headers, body.to_string()).await
 }
 
 #[tokio::test]
-async fn a_dropped_simulator_takes_no_more_connections() {
+async fn dropped_simulator_closes_its_port() {
     let clay = start_clay(ClayOptions::default()).await;
     let address = clay.address();
     assert_eq!(call(address, "GET /", &[], "").await.status, 200);
     drop(clay);
-    let gone = async {
+    let port_closed = async {
         while TcpStream::connect(address).is_ok() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), gone).await.expect("the port to be closed");
+    tokio::time::timeout(Duration::from_secs(10), port_closed).await.expect("the port to be closed");
 }
 
 #[test]
-fn options_print_no_secret() {
+fn options_debug_output_has_no_secrets() {
     let clay = ClayOptions { auth_token: Some("clay-token".to_owned()), ..ClayOptions::default() };
     let loops = LoopsOptions { api_key: "loops-key".to_owned(), ..LoopsOptions::default() };
     let printed = format!("{clay:?} {loops:?}");

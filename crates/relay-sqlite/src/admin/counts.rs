@@ -9,7 +9,7 @@ use crate::delivery_row;
 
 /// The deliveries of a direction in one state.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Count {
+pub struct DeliveryCount {
     /// `loops-to-clay` or `clay-to-loops`.
     pub direction: String,
     /// Where they stand.
@@ -17,14 +17,14 @@ pub struct Count {
     /// How many there are.
     pub deliveries: u64,
     /// When the first of them arrived.
-    pub oldest: Timestamp,
+    pub oldest_received_at: Timestamp,
 }
 
 /// Counts the deliveries.
 ///
 /// # Errors
 /// When the store cannot be read.
-pub fn counts(connection: &Connection) -> rusqlite::Result<Vec<Count>> {
+pub fn delivery_counts(connection: &Connection) -> rusqlite::Result<Vec<DeliveryCount>> {
     let mut statement = connection.prepare(
         "SELECT direction, CASE WHEN state IN ('delivered', 'dead') THEN state ELSE 'waiting' END AS stands,
                 count(*), min(received_at)
@@ -32,11 +32,11 @@ pub fn counts(connection: &Connection) -> rusqlite::Result<Vec<Count>> {
     )?;
     let rows = statement.query_map([], |row| {
         let (state, deliveries): (String, i64) = (row.get(1)?, row.get(2)?);
-        Ok(Count {
+        Ok(DeliveryCount {
             direction: row.get(0)?,
             state: state_from_stored(&state),
             deliveries: u64::try_from(deliveries).unwrap_or_default(),
-            oldest: delivery_row::time(row.get(3)?),
+            oldest_received_at: delivery_row::timestamp(row.get(3)?),
         })
     })?;
     rows.collect()
@@ -46,9 +46,9 @@ pub fn counts(connection: &Connection) -> rusqlite::Result<Vec<Count>> {
 ///
 /// # Errors
 /// When the store cannot be read.
-pub fn last_delivered(connection: &Connection) -> rusqlite::Result<Option<Timestamp>> {
-    let last: Option<i64> =
+pub fn last_delivered_at(connection: &Connection) -> rusqlite::Result<Option<Timestamp>> {
+    let settled_at: Option<i64> =
         connection
             .query_row("SELECT max(settled_at) FROM deliveries WHERE state = 'delivered'", [], |row| row.get(0))?;
-    Ok(last.map(delivery_row::time))
+    Ok(settled_at.map(delivery_row::timestamp))
 }

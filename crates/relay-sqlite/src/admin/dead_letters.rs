@@ -10,11 +10,11 @@ use crate::delivery_row;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RedriveOutcome {
     /// It waits for a worker, with the position in the order of arrival that it had.
-    Waits,
+    Requeued,
     /// It is no dead letter any more.
-    Gone,
+    NotFound,
     /// Something newer of its contact has been delivered, or is being sent: it would overwrite that.
-    Outdated,
+    Superseded,
 }
 
 /// Makes a dead letter a delivery that waits; `even_if_older` also where it would overwrite something newer.
@@ -28,8 +28,8 @@ pub fn redrive(
     now: Timestamp,
 ) -> rusqlite::Result<RedriveOutcome> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let revival = plan_redrive(&transaction, id, even_if_older)?;
-    if revival == RedriveOutcome::Waits {
+    let outcome = plan_redrive(&transaction, id, even_if_older)?;
+    if outcome == RedriveOutcome::Requeued {
         transaction.execute(
             "UPDATE deliveries
              SET state = 'waiting', next_at = ?2, settled_at = NULL, failing_since = NULL, held_since = NULL,
@@ -39,7 +39,7 @@ pub fn redrive(
         )?;
     }
     transaction.commit()?;
-    Ok(revival)
+    Ok(outcome)
 }
 
 /// What [`revive`] would come to.
@@ -47,9 +47,9 @@ pub fn redrive(
 /// # Errors
 /// When the file cannot be read.
 pub fn plan_redrive(connection: &Connection, id: &str, even_if_older: bool) -> rusqlite::Result<RedriveOutcome> {
-    let Some((seq, delivery)) = find_dead(connection, id)? else { return Ok(RedriveOutcome::Gone) };
+    let Some((seq, delivery)) = find_dead(connection, id)? else { return Ok(RedriveOutcome::NotFound) };
     if even_if_older || !delivery.updates_contact() {
-        return Ok(RedriveOutcome::Waits);
+        return Ok(RedriveOutcome::Requeued);
     }
     // What waits behind it goes after it: it keeps its position.
     let newer: bool = connection.query_row(
@@ -59,7 +59,7 @@ pub fn plan_redrive(connection: &Connection, id: &str, even_if_older: bool) -> r
         params![delivery.kind.direction().as_str(), delivery.contact.as_str(), seq],
         |row| row.get(0),
     )?;
-    Ok(if newer { RedriveOutcome::Outdated } else { RedriveOutcome::Waits })
+    Ok(if newer { RedriveOutcome::Superseded } else { RedriveOutcome::Requeued })
 }
 
 /// Forgets a dead letter, and its body with it. False where it is none any more.
@@ -70,12 +70,12 @@ pub fn delete(connection: &mut Connection, id: &str) -> rusqlite::Result<bool> {
     // What is dropped is not to be found in the file's free pages either.
     connection.pragma_update(None, "secure_delete", true)?;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let dropped = transaction.execute("DELETE FROM deliveries WHERE id = ?1 AND state = 'dead'", [id])? == 1;
-    if dropped {
+    let deleted = transaction.execute("DELETE FROM deliveries WHERE id = ?1 AND state = 'dead'", [id])? == 1;
+    if deleted {
         transaction.execute("DELETE FROM failures WHERE delivery_id = ?1", [id])?;
     }
     transaction.commit()?;
-    Ok(dropped)
+    Ok(deleted)
 }
 
 fn find_dead(connection: &Connection, id: &str) -> rusqlite::Result<Option<(i64, Delivery)>> {

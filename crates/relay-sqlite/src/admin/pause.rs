@@ -13,7 +13,7 @@ use crate::delivery_row;
 pub fn paused_since(connection: &Connection, direction: Direction) -> rusqlite::Result<Option<Timestamp>> {
     connection
         .prepare_cached("SELECT since FROM paused WHERE direction = ?1")?
-        .query_row([direction.as_str()], |row| row.get(0).map(delivery_row::time))
+        .query_row([direction.as_str()], |row| row.get(0).map(delivery_row::timestamp))
         .optional()
 }
 
@@ -22,8 +22,8 @@ pub fn paused_since(connection: &Connection, direction: Direction) -> rusqlite::
 /// # Errors
 /// When the file cannot be written.
 pub fn pause(connection: &Connection, direction: Direction, now: Timestamp) -> rusqlite::Result<bool> {
-    let paused = "INSERT INTO paused (direction, since) VALUES (?1, ?2) ON CONFLICT (direction) DO NOTHING";
-    Ok(connection.execute(paused, params![direction.as_str(), now.as_millisecond()])? == 1)
+    let sql = "INSERT INTO paused (direction, since) VALUES (?1, ?2) ON CONFLICT (direction) DO NOTHING";
+    Ok(connection.execute(sql, params![direction.as_str(), now.as_millisecond()])? == 1)
 }
 
 /// Ends the pause of a direction. False where it was not paused.
@@ -40,9 +40,9 @@ mod tests {
     use crate::schema::open;
 
     #[test]
-    fn a_pause_is_of_one_direction_and_begins_once() {
-        let folder = tempfile::tempdir().unwrap();
-        let connection = open(folder.path(), Timestamp::UNIX_EPOCH).unwrap().writer;
+    fn pause_affects_one_direction_and_keeps_its_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let connection = open(dir.path(), Timestamp::UNIX_EPOCH).unwrap().writer;
         let at = |second| Timestamp::from_second(second).unwrap();
         assert_eq!(paused_since(&connection, Direction::LoopsToClay).unwrap(), None);
         assert!(pause(&connection, Direction::LoopsToClay, at(1)).unwrap());

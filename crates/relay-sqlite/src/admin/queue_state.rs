@@ -19,18 +19,18 @@ pub struct QueueStatus {
     /// How many deliveries.
     pub waiting: u32,
     /// When the relay took the oldest of them.
-    pub oldest: Option<Timestamp>,
+    pub oldest_received_at: Option<Timestamp>,
 }
 
 /// What waits in a direction.
-pub(crate) fn waiting(connection: &Connection, direction: Direction) -> rusqlite::Result<QueueStatus> {
+pub(crate) fn waiting_status(connection: &Connection, direction: Direction) -> rusqlite::Result<QueueStatus> {
     let mut statement = connection.prepare_cached(
         "SELECT count(*), min(received_at) FROM deliveries
          WHERE direction = ?1 AND settled_at IS NULL AND state IN ('waiting', 'sending')",
     )?;
     statement.query_row([direction.as_str()], |row| {
-        let oldest: Option<i64> = row.get(1)?;
-        Ok(QueueStatus { waiting: row.get(0)?, oldest: oldest.map(delivery_row::time) })
+        let oldest_received_at: Option<i64> = row.get(1)?;
+        Ok(QueueStatus { waiting: row.get(0)?, oldest_received_at: oldest_received_at.map(delivery_row::timestamp) })
     })
 }
 
@@ -40,7 +40,7 @@ impl SqliteStore {
     /// # Errors
     /// When the store cannot be read.
     pub async fn queue_status(&self, direction: Direction) -> Result<QueueStatus, StoreError> {
-        self.read(move |connection| waiting(connection, direction)).await
+        self.read(move |connection| waiting_status(connection, direction)).await
     }
 
     /// Whether something could be stored now: the file is where it was, and can be written.

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use serde::Serialize;
 
 use crate::delivery_row;
-use crate::failure_counts::{FailureCount, failures_of};
+use crate::failure_counts::{FailureCount, load_failure_counts};
 
 /// Returns the state that is shown for a stored one. A delivery that is being sent is waiting too.
 pub(crate) fn state_from_stored(stored: &str) -> DeliveryState {
@@ -16,7 +16,7 @@ pub(crate) fn state_from_stored(stored: &str) -> DeliveryState {
 /// One delivery, as it is listed.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct DeliveryReport {
+pub struct DeliveryListItem {
     /// Its id.
     pub id: String,
     /// `loops-to-clay` or `clay-to-loops`.
@@ -74,21 +74,21 @@ pub(crate) const fn state_condition(state: Option<DeliveryState>) -> &'static st
 ///
 /// # Errors
 /// When the file cannot be read.
-pub fn list(connection: &Connection, filter: &ListFilter) -> rusqlite::Result<Vec<DeliveryReport>> {
-    let states = state_condition(filter.state);
+pub fn list(connection: &Connection, filter: &ListFilter) -> rusqlite::Result<Vec<DeliveryListItem>> {
+    let condition = state_condition(filter.state);
     let mut statement = connection.prepare(&format!(
-        "SELECT * FROM (SELECT * FROM deliveries WHERE {states} ORDER BY seq DESC LIMIT ?1) ORDER BY seq"
+        "SELECT * FROM (SELECT * FROM deliveries WHERE {condition} ORDER BY seq DESC LIMIT ?1) ORDER BY seq"
     ))?;
     let rows = statement.query_map(params![filter.limit], |row| {
         let stored: String = row.get("state")?;
         let state = state_from_stored(&stored);
-        let time = |column: &str| row.get::<_, Option<i64>>(column).map(|at| at.map(delivery_row::time));
-        let settled_at = time("settled_at")?;
+        let timestamp = |column: &str| row.get::<_, Option<i64>>(column).map(|at| at.map(delivery_row::timestamp));
+        let settled_at = timestamp("settled_at")?;
         let id: String = row.get("id")?;
         let reason: Option<String> = row.get("reason")?;
         let status: Option<u16> = row.get("status")?;
-        let reason = delivery_row::reason(reason.as_deref(), status);
-        Ok(DeliveryReport {
+        let reason = delivery_row::parse_reason(reason.as_deref(), status);
+        Ok(DeliveryListItem {
             direction: row.get("direction")?,
             state,
             attempts: row.get("attempts")?,
@@ -97,16 +97,16 @@ pub fn list(connection: &Connection, filter: &ListFilter) -> rusqlite::Result<Ve
             kind: row.get("kind")?,
             route: row.get::<_, Option<String>>("route")?.filter(|route| !route.is_empty()),
             webhook_id: row.get("webhook_id")?,
-            received_at: delivery_row::time(row.get("received_at")?),
+            received_at: delivery_row::timestamp(row.get("received_at")?),
             next_attempt_at: match stored.as_str() {
-                "waiting" => Some(delivery_row::time(row.get("next_at")?)),
+                "waiting" => Some(delivery_row::timestamp(row.get("next_at")?)),
                 _ => None,
             },
             settled_at,
             died_at: settled_at.filter(|_| state == DeliveryState::Dead),
-            first_attempt_at: time("first_attempt_at")?,
-            last_attempt_at: time("last_attempt_at")?,
-            failures: failures_of(connection, &id)?,
+            first_attempt_at: timestamp("first_attempt_at")?,
+            last_attempt_at: timestamp("last_attempt_at")?,
+            failures: load_failure_counts(connection, &id)?,
             id,
         })
     })?;

@@ -5,13 +5,13 @@ use relay_core::delivery::{Delivery, Direction};
 use relay_core::delivery_state::DeliveryState;
 use rusqlite::{Connection, Row, named_params};
 
-use crate::admin::queue_state::{QueueStatus, waiting};
+use crate::admin::queue_state::{QueueStatus, waiting_status};
 use crate::admin::report::{state_condition, state_from_stored};
 use crate::delivery_row;
 
 /// Which deliveries are looked for; what is not given does not matter.
 #[derive(Debug, Clone, Default)]
-pub struct Search {
+pub struct StoreQuery {
     /// Only this one.
     pub id: Option<String>,
     /// Only those in this state.
@@ -30,7 +30,7 @@ pub struct Search {
 
 /// A delivery with everything that the store knows of it.
 #[derive(Debug, Clone)]
-pub struct Found {
+pub struct StoredDelivery {
     /// What was to be delivered; without a body where it is delivered.
     pub delivery: Delivery,
     /// Where it stands.
@@ -44,7 +44,7 @@ pub struct Found {
     /// Its contact's hash.
     pub contact_hash: Option<String>,
     /// When it is tried next.
-    pub next_at: Option<Timestamp>,
+    pub next_attempt_at: Option<Timestamp>,
     /// When it was delivered or died.
     pub settled_at: Option<Timestamp>,
     /// When it was tried first.
@@ -57,7 +57,7 @@ pub struct Found {
 ///
 /// # Errors
 /// When the file cannot be read.
-pub fn search(connection: &Connection, search: &Search) -> rusqlite::Result<Vec<Found>> {
+pub fn query(connection: &Connection, search: &StoreQuery) -> rusqlite::Result<Vec<StoredDelivery>> {
     let conditions = [
         state_condition(search.state),
         ":id IS NULL OR id = :id",
@@ -80,7 +80,7 @@ pub fn search(connection: &Connection, search: &Search) -> rusqlite::Result<Vec<
             // SQLite takes a negative number for no limit.
             ":limit": search.limit.map_or(-1, i64::from),
         },
-        read,
+        from_row,
     )?;
     rows.collect()
 }
@@ -90,23 +90,23 @@ pub fn search(connection: &Connection, search: &Search) -> rusqlite::Result<Vec<
 /// # Errors
 /// When the file cannot be read.
 pub fn queue_status(connection: &Connection, direction: Direction) -> rusqlite::Result<(QueueStatus, u32)> {
-    let dead = "SELECT count(*) FROM deliveries WHERE direction = ?1 AND state = 'dead'";
-    Ok((waiting(connection, direction)?, connection.query_row(dead, [direction.as_str()], |row| row.get(0))?))
+    let sql = "SELECT count(*) FROM deliveries WHERE direction = ?1 AND state = 'dead'";
+    Ok((waiting_status(connection, direction)?, connection.query_row(sql, [direction.as_str()], |row| row.get(0))?))
 }
 
-fn read(row: &Row<'_>) -> rusqlite::Result<Found> {
+fn from_row(row: &Row<'_>) -> rusqlite::Result<StoredDelivery> {
     let stored: String = row.get("state")?;
-    let time = |column: &str| row.get::<_, Option<i64>>(column).map(|at| at.map(delivery_row::time));
-    Ok(Found {
+    let timestamp = |column: &str| row.get::<_, Option<i64>>(column).map(|at| at.map(delivery_row::timestamp));
+    Ok(StoredDelivery {
         delivery: delivery_row::from_row(row)?,
         state: state_from_stored(&stored),
         attempts: row.get("attempts")?,
         reason: row.get("reason")?,
         status: row.get("status")?,
         contact_hash: row.get("contact_hash")?,
-        next_at: if stored == "waiting" { time("next_at")? } else { None },
-        settled_at: time("settled_at")?,
-        first_attempt_at: time("first_attempt_at")?,
-        last_attempt_at: time("last_attempt_at")?,
+        next_attempt_at: if stored == "waiting" { timestamp("next_at")? } else { None },
+        settled_at: timestamp("settled_at")?,
+        first_attempt_at: timestamp("first_attempt_at")?,
+        last_attempt_at: timestamp("last_attempt_at")?,
     })
 }

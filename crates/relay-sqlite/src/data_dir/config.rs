@@ -46,21 +46,21 @@ pub struct LocalSettings {
     /// Where the relay listens.
     pub listen: SocketAddr,
     /// The data folder.
-    pub data: PathBuf,
+    pub data_dir: PathBuf,
     /// The Loops key; `None` inside is closed.
     pub loops_api_key: Setting<Option<SecretString>>,
     /// Whether [`LOOPS_API_URL`] was set: then Loops is not simulated, key or no key.
-    pub loops_api_url_given: bool,
+    pub loops_api_url_is_set: bool,
     /// The signing secrets; none is closed.
     pub signing_secrets: Setting<Vec<SigningSecret>>,
     /// The pool of Clay webhooks; none is closed.
     pub clay_webhooks: Setting<Vec<ClayWebhook>>,
     /// The first token for Clay, for the simulated one to ask for.
-    pub clay_token: Option<String>,
+    pub simulated_clay_token: Option<String>,
     /// The relay tokens; none is closed.
     pub relay_tokens: Setting<Vec<String>>,
     /// Which of them come from the data folder instead of the environment.
-    pub stored: Vec<&'static str>,
+    pub stored_names: Vec<&'static str>,
 }
 
 impl LocalSettings {
@@ -68,21 +68,21 @@ impl LocalSettings {
     ///
     /// # Errors
     /// Every fault that was found.
-    pub fn read(variables: &BTreeMap<String, String>) -> Result<Self, Vec<SettingError>> {
-        let mut reader = EnvReader::new(variables);
-        let shared = SharedSettings::from_reader(&mut reader);
-        let listen = reader.parse(
+    pub fn from_env(env: &BTreeMap<String, String>) -> Result<Self, Vec<SettingError>> {
+        let mut env_reader = EnvReader::new(env);
+        let shared = SharedSettings::from_reader(&mut env_reader);
+        let listen = env_reader.parse(
             RELAY_LISTEN,
             SocketAddr::from(([127, 0, 0, 1], 8787)),
             "an IP address and a port",
             DEFAULT_LISTEN,
             |text| text.replace("localhost:", "127.0.0.1:").parse().ok(),
         );
-        let data = reader.parse(RELAY_DATA, PathBuf::from(DEFAULT_DATA), "a folder", DEFAULT_DATA, |text| {
+        let data_dir = env_reader.parse(RELAY_DATA, PathBuf::from(DEFAULT_DATA), "a folder", DEFAULT_DATA, |text| {
             (!text.is_empty()).then(|| PathBuf::from(text))
         });
-        let loops_api_key = setting(&reader, LOOPS_API_KEY, secret_if_set);
-        let signing_secrets = reader.parse(
+        let loops_api_key = setting(&env_reader, LOOPS_API_KEY, secret_if_set);
+        let signing_secrets = env_reader.parse(
             LOOPS_SIGNING_SECRET,
             Setting::Unset,
             "one or more signing secrets, comma-separated, each base64 with or without whsec_",
@@ -96,13 +96,16 @@ impl LocalSettings {
                     .map(Setting::Set)
             },
         );
-        let tokens: Vec<&str> =
-            reader.raw(CLAY_WEBHOOK_AUTH_TOKEN).map(|text| split_list(text).collect()).unwrap_or_default();
-        let clay_webhooks = clay_webhooks(&mut reader, &tokens);
+        let auth_tokens: Vec<&str> =
+            env_reader.raw(CLAY_WEBHOOK_AUTH_TOKEN).map(|text| split_list(text).collect()).unwrap_or_default();
+        let clay_webhooks = clay_webhooks(&mut env_reader, &auth_tokens);
         for name in [LOOPS_API_KEY, CLAY_WEBHOOK_AUTH_TOKEN, RELAY_TOKEN] {
             // They are sent, or come, in a header.
-            if reader.raw(name).is_some_and(|text| !text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')) {
-                reader.push_error(SettingError {
+            if env_reader
+                .raw(name)
+                .is_some_and(|text| !text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' '))
+            {
+                env_reader.push_error(SettingError {
                     name,
                     expected_format: "visible ASCII characters only",
                     example: "0c1d2e3f4a5b6c7d",
@@ -112,48 +115,48 @@ impl LocalSettings {
         let settings = Self {
             shared,
             listen,
-            data,
+            data_dir,
             loops_api_key,
-            loops_api_url_given: reader.raw(LOOPS_API_URL).is_some(),
+            loops_api_url_is_set: env_reader.raw(LOOPS_API_URL).is_some(),
             signing_secrets,
             clay_webhooks,
-            clay_token: tokens.first().filter(|token| is_set(token)).map(|token| (*token).to_owned()),
-            relay_tokens: setting(&reader, RELAY_TOKEN, |text| split_list(text).map(str::to_owned).collect()),
-            stored: Vec::new(),
+            simulated_clay_token: auth_tokens.first().filter(|token| is_set(token)).map(|token| (*token).to_owned()),
+            relay_tokens: setting(&env_reader, RELAY_TOKEN, |text| split_list(text).map(str::to_owned).collect()),
+            stored_names: Vec::new(),
         };
-        reader.into_result(settings)
+        env_reader.into_result(settings)
     }
 }
 
-fn clay_webhooks(reader: &mut EnvReader<'_>, tokens: &[&str]) -> Setting<Vec<ClayWebhook>> {
-    let Some(text) = reader.raw(CLAY_WEBHOOK_URL) else {
+fn clay_webhooks(env_reader: &mut EnvReader<'_>, auth_tokens: &[&str]) -> Setting<Vec<ClayWebhook>> {
+    let Some(text) = env_reader.raw(CLAY_WEBHOOK_URL) else {
         return Setting::Unset;
     };
     let urls: Vec<&str> = split_list(text).collect();
     if urls.iter().any(|url| is_set(url) && parse_destination_url(url).is_err()) {
-        reader.push_error(SettingError {
+        env_reader.push_error(SettingError {
             name: CLAY_WEBHOOK_URL,
             expected_format: "one or more https URLs (http only for this machine), comma-separated",
             example: "https://api.clay.com/v3/sources/webhook/pull-in-data-from-a-webhook-0c1d2e3f",
         });
     }
-    if tokens.len() > 1 && tokens.len() != urls.len() {
-        reader.push_error(SettingError {
+    if auth_tokens.len() > 1 && auth_tokens.len() != urls.len() {
+        env_reader.push_error(SettingError {
             name: CLAY_WEBHOOK_AUTH_TOKEN,
             expected_format: "one token for all, or as many, comma-separated, as CLAY_WEBHOOK_URL has URLs",
             example: "token-of-the-first,token-of-the-second",
         });
     }
-    let token_of = |place: usize| match tokens {
+    let token_at = |index: usize| match auth_tokens {
         [single] => Some(*single),
-        several => several.get(place).copied(),
+        several => several.get(index).copied(),
     };
-    let set = urls.iter().enumerate().filter(|(_, url)| is_set(url));
-    Setting::Set(set.filter_map(|(place, url)| ClayWebhook::new(url, token_of(place)).ok()).collect())
+    let set_urls = urls.iter().enumerate().filter(|(_, url)| is_set(url));
+    Setting::Set(set_urls.filter_map(|(index, url)| ClayWebhook::new(url, token_at(index)).ok()).collect())
 }
 
-fn setting<T>(reader: &EnvReader<'_>, name: &str, read: impl FnOnce(&str) -> T) -> Setting<T> {
-    reader.raw(name).map_or(Setting::Unset, |text| Setting::Set(read(text)))
+fn setting<T>(env_reader: &EnvReader<'_>, name: &str, parse: impl FnOnce(&str) -> T) -> Setting<T> {
+    env_reader.raw(name).map_or(Setting::Unset, |text| Setting::Set(parse(text)))
 }
 
 fn split_list(text: &str) -> impl Iterator<Item = &str> {
@@ -164,23 +167,25 @@ fn split_list(text: &str) -> impl Iterator<Item = &str> {
 mod tests {
     use super::*;
 
-    fn read(variables: &[(&str, &str)]) -> Result<LocalSettings, Vec<SettingError>> {
-        LocalSettings::read(&variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
+    fn parse(variables: &[(&str, &str)]) -> Result<LocalSettings, Vec<SettingError>> {
+        LocalSettings::from_env(
+            &variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+        )
     }
 
     fn webhooks(variables: &[(&str, &str)]) -> Vec<ClayWebhook> {
-        match read(variables).unwrap().clay_webhooks {
+        match parse(variables).unwrap().clay_webhooks {
             Setting::Set(webhooks) => webhooks,
             Setting::Unset => panic!("not set"),
         }
     }
 
     #[test]
-    fn what_is_not_set_is_told_from_what_is_empty() {
-        let nothing = read(&[]).unwrap();
-        assert!(matches!(nothing.loops_api_key, Setting::Unset) && matches!(nothing.signing_secrets, Setting::Unset));
+    fn unset_setting_differs_from_empty_setting() {
+        let unset = parse(&[]).unwrap();
+        assert!(matches!(unset.loops_api_key, Setting::Unset) && matches!(unset.signing_secrets, Setting::Unset));
         let empty =
-            read(&[(LOOPS_API_KEY, ""), (LOOPS_SIGNING_SECRET, " "), (CLAY_WEBHOOK_URL, ""), (RELAY_TOKEN, "")])
+            parse(&[(LOOPS_API_KEY, ""), (LOOPS_SIGNING_SECRET, " "), (CLAY_WEBHOOK_URL, ""), (RELAY_TOKEN, "")])
                 .unwrap();
         assert!(matches!(empty.loops_api_key, Setting::Set(None)));
         assert!(matches!(empty.signing_secrets, Setting::Set(secrets) if secrets.is_empty()));
@@ -188,14 +193,14 @@ mod tests {
     }
 
     #[test]
-    fn a_placeholder_counts_as_empty() {
-        let settings = read(&[(LOOPS_API_KEY, "REPLACE-me"), (LOOPS_SIGNING_SECRET, "REPLACE-me")]).unwrap();
+    fn placeholder_value_counts_as_empty() {
+        let settings = parse(&[(LOOPS_API_KEY, "REPLACE-me"), (LOOPS_SIGNING_SECRET, "REPLACE-me")]).unwrap();
         assert!(matches!(settings.loops_api_key, Setting::Set(None)));
         assert!(matches!(settings.signing_secrets, Setting::Set(secrets) if secrets.is_empty()));
     }
 
     #[test]
-    fn tokens_go_by_position_and_a_single_one_serves_all() {
+    fn webhook_tokens_match_urls_by_position_or_apply_to_all() {
         let urls = (CLAY_WEBHOOK_URL, "https://api.clay.com/a , https://api.clay.com/b");
         assert!(webhooks(&[urls, (CLAY_WEBHOOK_AUTH_TOKEN, "t")]).iter().all(|webhook| webhook.auth_token().is_some()));
         let by_position = webhooks(&[urls, (CLAY_WEBHOOK_AUTH_TOKEN, ",t")]);
@@ -204,16 +209,16 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_no_header_can_carry_is_a_fault() {
+    fn key_with_non_ascii_or_control_chars_is_rejected() {
         for name in [LOOPS_API_KEY, CLAY_WEBHOOK_AUTH_TOKEN, RELAY_TOKEN] {
-            assert_eq!(read(&[(name, "k\ney")]).unwrap_err()[0].name, name);
-            assert_eq!(read(&[(name, "kéy")]).unwrap_err()[0].name, name);
+            assert_eq!(parse(&[(name, "k\ney")]).unwrap_err()[0].name, name);
+            assert_eq!(parse(&[(name, "kéy")]).unwrap_err()[0].name, name);
         }
     }
 
     #[test]
-    fn every_fault_is_told_at_once_without_its_value() {
-        let faults = read(&[
+    fn all_setting_errors_are_reported_without_values() {
+        let errors = parse(&[
             (RELAY_LISTEN, "8787"),
             (LOOPS_SIGNING_SECRET, "whsec_%oops%"),
             (CLAY_WEBHOOK_URL, "http://api.clay.com/oops,https://api.clay.com/b"),
@@ -221,12 +226,12 @@ mod tests {
             ("LOOPS_RATE_PER_SECOND", "fast"),
         ])
         .unwrap_err();
-        let mut names: Vec<&str> = faults.iter().map(|error| error.name).collect();
+        let mut names: Vec<&str> = errors.iter().map(|error| error.name).collect();
         names.sort_unstable();
         assert_eq!(
             names,
             [CLAY_WEBHOOK_AUTH_TOKEN, CLAY_WEBHOOK_URL, "LOOPS_RATE_PER_SECOND", LOOPS_SIGNING_SECRET, RELAY_LISTEN]
         );
-        assert!(!format!("{faults:?}").contains("oops"));
+        assert!(!format!("{errors:?}").contains("oops"));
     }
 }

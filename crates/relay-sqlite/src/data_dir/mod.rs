@@ -54,9 +54,9 @@ pub struct DataDir {
 
 /// The right to run a relay on a folder, for as long as it is kept.
 #[derive(Debug)]
-pub struct FolderLock(File);
+pub struct DataDirLock(File);
 
-impl FolderLock {
+impl DataDirLock {
     /// Gives the folder back.
     pub fn release(self) {
         // The lock goes with the file; there is nothing to be done about a failure.
@@ -81,7 +81,7 @@ impl DataDir {
     ///
     /// # Errors
     /// When nothing can be written there, or another relay has it.
-    pub fn lock(&self) -> Result<FolderLock, DataDirError> {
+    pub fn lock(&self) -> Result<DataDirLock, DataDirError> {
         let unwritable = |error: io::Error| self.unwritable(&error);
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.path).map_err(unwritable)?;
         let mut options = OpenOptions::new();
@@ -93,7 +93,7 @@ impl DataDir {
             .open(self.path.join(LOCK_FILE))
             .map_err(unwritable)?;
         match file.try_lock() {
-            Ok(()) => Ok(FolderLock(file)),
+            Ok(()) => Ok(DataDirLock(file)),
             Err(fs::TryLockError::WouldBlock) => Err(DataDirError::InUse { path: self.path.display().to_string() }),
             Err(fs::TryLockError::Error(error)) => Err(self.unwritable(&error)),
         }
@@ -145,7 +145,7 @@ impl DataDir {
     /// # Errors
     /// When it cannot be written.
     pub fn write_address(&self, address: SocketAddr) -> Result<(), DataDirError> {
-        self.keep(ADDRESS_FILE, &address.to_string())
+        self.write(ADDRESS_FILE, &address.to_string())
     }
 
     /// The address that the relay listens on which runs on the folder, or listened on which ran there last.
@@ -156,30 +156,30 @@ impl DataDir {
         Ok(self.read(ADDRESS_FILE)?.and_then(|address| address.parse().ok()))
     }
 
-    fn read_or_generate(&self, name: &str, make: impl FnOnce() -> String) -> Result<String, DataDirError> {
-        if let Some(kept) = self.read(name)? {
-            return Ok(kept);
+    fn read_or_generate(&self, name: &str, generate: impl FnOnce() -> String) -> Result<String, DataDirError> {
+        if let Some(existing) = self.read(name)? {
+            return Ok(existing);
         }
-        let made = make();
-        self.keep(name, &made)?;
-        Ok(made)
+        let value = generate();
+        self.write(name, &value)?;
+        Ok(value)
     }
 
-    fn keep(&self, name: &str, text: &str) -> Result<(), DataDirError> {
+    fn write(&self, name: &str, text: &str) -> Result<(), DataDirError> {
         let path = self.path.join(name);
-        let write = || -> io::Result<()> {
-            let fresh = self.path.join(format!("{name}.new"));
-            let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&fresh)?;
+        let replace_file = || -> io::Result<()> {
+            let temporary = self.path.join(format!("{name}.new"));
+            let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&temporary)?;
             file.write_all(text.as_bytes())?;
             file.sync_all()?;
-            fs::rename(fresh, path)
+            fs::rename(temporary, path)
         };
-        write().map_err(|error| self.unwritable(&error))
+        replace_file().map_err(|error| self.unwritable(&error))
     }
 
     fn read(&self, name: &str) -> Result<Option<String>, DataDirError> {
         match fs::read_to_string(self.path.join(name)) {
-            Ok(kept) => Ok(Some(kept.trim().to_owned()).filter(|kept| !kept.is_empty())),
+            Ok(kept) => Ok(Some(kept.trim().to_owned()).filter(|read| !read.is_empty())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(self.unwritable(&error)),
         }
@@ -196,15 +196,15 @@ mod tests {
 
     use super::*;
 
-    fn folder() -> (tempfile::TempDir, DataDir) {
+    fn data_dir() -> (tempfile::TempDir, DataDir) {
         let parent = tempfile::tempdir().unwrap();
-        let folder = DataDir::new(parent.path().join("deep/.relay"));
-        (parent, folder)
+        let data_dir = DataDir::new(parent.path().join("deep/.relay"));
+        (parent, data_dir)
     }
 
     #[test]
-    fn generated_keys_are_kept_and_for_the_owner_alone() {
-        let (_parent, folder) = folder();
+    fn generated_keys_are_persisted_with_mode_0600() {
+        let (_parent, folder) = data_dir();
         let _lock = folder.lock().unwrap();
         let token = folder.relay_token().unwrap();
         assert_eq!(folder.relay_token().unwrap(), token);
@@ -214,8 +214,8 @@ mod tests {
     }
 
     #[test]
-    fn a_second_relay_is_kept_out_until_the_first_is_gone() {
-        let (_parent, folder) = folder();
+    fn second_lock_fails_until_the_first_is_released() {
+        let (_parent, folder) = data_dir();
         let first = folder.lock().unwrap();
         assert!(matches!(folder.lock(), Err(DataDirError::InUse { .. })));
         first.release();
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_in_the_folders_place_is_told() {
+    fn file_at_data_dir_path_is_unwritable_error() {
         let parent = tempfile::tempdir().unwrap();
         let path = parent.path().join("file");
         fs::write(&path, "x").unwrap();

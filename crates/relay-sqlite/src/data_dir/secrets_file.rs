@@ -15,7 +15,7 @@ use crate::data_dir::config::{
 };
 
 /// The file: a JSON object of texts.
-pub const STORED_SETTINGS_FILE: &str = "secrets.json";
+pub const SECRETS_FILE: &str = "secrets.json";
 /// What may be in it.
 pub const ALLOWED_KEYS: [&str; 5] =
     [LOOPS_API_KEY, LOOPS_SIGNING_SECRET, CLAY_WEBHOOK_URL, CLAY_WEBHOOK_AUTH_TOKEN, RELAY_TOKEN];
@@ -51,7 +51,7 @@ pub enum SecretsFileError {
     #[error(
         "{path} is not a JSON object of texts: mend it at line {line}, and do not delete it, because the keys that are kept there would be lost"
     )]
-    NotSettings {
+    InvalidJson {
         /// The file.
         path: String,
         /// Where it breaks.
@@ -59,7 +59,7 @@ pub enum SecretsFileError {
     },
     /// It has something that is not kept there.
     #[error("{path} has a name that is not kept there: take it out, and leave {}", ALLOWED_KEYS.join(", "))]
-    OtherSetting {
+    UnknownKey {
         /// The file.
         path: String,
     },
@@ -80,22 +80,22 @@ impl SecretsFile {
     ///
     /// # Errors
     /// When it cannot be read, or is something else.
-    pub fn read(folder: &Path) -> Result<Self, SecretsFileError> {
-        let path = folder.join(STORED_SETTINGS_FILE);
-        let shown = path.display().to_string();
+    pub fn load(dir: &Path) -> Result<Self, SecretsFileError> {
+        let path = dir.join(SECRETS_FILE);
+        let display_path = path.display().to_string();
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound || error.kind() == io::ErrorKind::NotADirectory => {
                 return Ok(Self::default());
             }
-            Err(error) => return Err(SecretsFileError::Unreadable { path: shown, detail: error.kind() }),
+            Err(error) => return Err(SecretsFileError::Unreadable { path: display_path, detail: error.kind() }),
         };
-        let stored: BTreeMap<String, String> = serde_json::from_str(&text)
-            .map_err(|error| SecretsFileError::NotSettings { path: shown.clone(), line: error.line() })?;
-        if stored.keys().any(|name| !ALLOWED_KEYS.contains(&name.as_str())) {
-            return Err(SecretsFileError::OtherSetting { path: shown });
+        let values: BTreeMap<String, String> = serde_json::from_str(&text)
+            .map_err(|error| SecretsFileError::InvalidJson { path: display_path.clone(), line: error.line() })?;
+        if values.keys().any(|name| !ALLOWED_KEYS.contains(&name.as_str())) {
+            return Err(SecretsFileError::UnknownKey { path: display_path });
         }
-        Ok(Self(stored))
+        Ok(Self(values))
     }
 
     /// Stores it in place of `known`, as a whole or not at all.
@@ -103,34 +103,34 @@ impl SecretsFile {
     /// # Errors
     /// When something else is stored by now, somebody else writes, or it cannot be written; what was stored is still there
     /// then.
-    pub fn compare_and_write(&self, known: &Self, folder: &Path) -> Result<(), SecretsFileError> {
-        let path = folder.join(STORED_SETTINGS_FILE);
+    pub fn compare_and_write(&self, expected: &Self, dir: &Path) -> Result<(), SecretsFileError> {
+        let path = dir.join(SECRETS_FILE);
         let unwritable =
             |error: io::Error| SecretsFileError::Unwritable { path: path.display().to_string(), detail: error.kind() };
         let busy = || SecretsFileError::Busy { path: path.display().to_string() };
         // The folder's own lock, which goes with the handle: a running relay has that of a file in it.
-        let handle = File::open(folder).map_err(unwritable)?;
-        match handle.try_lock() {
+        let dir_handle = File::open(dir).map_err(unwritable)?;
+        match dir_handle.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(busy()),
             Err(TryLockError::Error(error)) => return Err(unwritable(error)),
         }
-        if Self::read(folder)? != *known {
+        if Self::load(dir)? != *expected {
             return Err(busy());
         }
-        let write = || -> io::Result<()> {
-            let fresh = folder.join(format!("{STORED_SETTINGS_FILE}.new"));
+        let replace_file = || -> io::Result<()> {
+            let temporary = dir.join(format!("{SECRETS_FILE}.new"));
             // One that a killed program has left may have other rights.
-            match fs::remove_file(&fresh) {
+            match fs::remove_file(&temporary) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
-            let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&fresh)?;
+            let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&temporary)?;
             file.write_all(serde_json::to_string_pretty(&self.0)?.as_bytes())?;
             file.sync_all()?;
-            fs::rename(fresh, &path)
+            fs::rename(temporary, &path)
         };
-        write().map_err(unwritable)
+        replace_file().map_err(unwritable)
     }
 }
 
@@ -138,20 +138,20 @@ impl SecretsFile {
 ///
 /// # Errors
 /// When what is stored cannot be used.
-pub fn merge_into_env(variables: &mut BTreeMap<String, String>) -> Result<Vec<&'static str>, SecretsFileError> {
-    let folder = variables.get(RELAY_DATA).map(|text| text.trim()).filter(|text| !text.is_empty());
-    let stored = SecretsFile::read(&PathBuf::from(folder.unwrap_or(DEFAULT_DATA)))?;
+pub fn merge_into_env(env: &mut BTreeMap<String, String>) -> Result<Vec<&'static str>, SecretsFileError> {
+    let data_dir = env.get(RELAY_DATA).map(|text| text.trim()).filter(|text| !text.is_empty());
+    let secrets_file = SecretsFile::load(&PathBuf::from(data_dir.unwrap_or(DEFAULT_DATA)))?;
     // A token belongs to the URLs that it was stored with, and is sent to no other.
-    let other_clay = variables.contains_key(CLAY_WEBHOOK_URL);
-    let mut filled = Vec::new();
+    let clay_url_in_env = env.contains_key(CLAY_WEBHOOK_URL);
+    let mut merged = Vec::new();
     for name in ALLOWED_KEYS {
-        let Some(value) = stored.0.get(name) else { continue };
-        if !(variables.contains_key(name) || (other_clay && name == CLAY_WEBHOOK_AUTH_TOKEN)) {
-            variables.insert(name.to_owned(), value.clone());
-            filled.push(name);
+        let Some(value) = secrets_file.0.get(name) else { continue };
+        if !(env.contains_key(name) || (clay_url_in_env && name == CLAY_WEBHOOK_AUTH_TOKEN)) {
+            env.insert(name.to_owned(), value.clone());
+            merged.push(name);
         }
     }
-    Ok(filled)
+    Ok(merged)
 }
 
 #[cfg(test)]
@@ -160,84 +160,87 @@ mod tests {
 
     use super::*;
 
-    fn stored(settings: &[(&str, &str)]) -> tempfile::TempDir {
+    fn dir_with_secrets(settings: &[(&str, &str)]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         SecretsFile(settings).compare_and_write(&SecretsFile::default(), folder.path()).unwrap();
         folder
     }
 
-    fn variables(folder: &Path, more: &[(&str, &str)]) -> BTreeMap<String, String> {
-        let mut variables = BTreeMap::from([(RELAY_DATA.to_owned(), folder.display().to_string())]);
+    fn variables(dir: &Path, more: &[(&str, &str)]) -> BTreeMap<String, String> {
+        let mut variables = BTreeMap::from([(RELAY_DATA.to_owned(), dir.display().to_string())]);
         variables.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         merge_into_env(&mut variables).unwrap();
         variables
     }
 
     #[test]
-    fn what_the_environment_does_not_set_is_filled_in() {
-        let folder = stored(&[(LOOPS_API_KEY, "stored"), (RELAY_TOKEN, "t")]);
+    fn unset_environment_variables_come_from_secrets_file() {
+        let folder = dir_with_secrets(&[(LOOPS_API_KEY, "stored"), (RELAY_TOKEN, "t")]);
         assert_eq!(variables(folder.path(), &[])[LOOPS_API_KEY], "stored");
         let set = variables(folder.path(), &[(LOOPS_API_KEY, "")]);
         assert_eq!((set[LOOPS_API_KEY].as_str(), set[RELAY_TOKEN].as_str()), ("", "t"));
     }
 
     #[test]
-    fn a_stored_token_is_not_sent_to_a_url_of_the_environment() {
-        let folder = stored(&[(CLAY_WEBHOOK_URL, "https://api.clay.com/a"), (CLAY_WEBHOOK_AUTH_TOKEN, "t")]);
+    fn stored_token_is_ignored_when_url_comes_from_environment() {
+        let folder = dir_with_secrets(&[(CLAY_WEBHOOK_URL, "https://api.clay.com/a"), (CLAY_WEBHOOK_AUTH_TOKEN, "t")]);
         assert_eq!(variables(folder.path(), &[])[CLAY_WEBHOOK_AUTH_TOKEN], "t");
-        let other = variables(folder.path(), &[(CLAY_WEBHOOK_URL, "https://api.clay.com/b")]);
-        assert!(!other.contains_key(CLAY_WEBHOOK_AUTH_TOKEN));
+        let overridden = variables(folder.path(), &[(CLAY_WEBHOOK_URL, "https://api.clay.com/b")]);
+        assert!(!overridden.contains_key(CLAY_WEBHOOK_AUTH_TOKEN));
     }
 
     #[test]
-    fn the_file_is_for_its_owner_alone_and_replaced_as_a_whole() {
-        let folder = stored(&[(RELAY_TOKEN, "t")]);
-        let path = folder.path().join(STORED_SETTINGS_FILE);
+    fn secrets_file_has_mode_0600_and_is_replaced_atomically() {
+        let folder = dir_with_secrets(&[(RELAY_TOKEN, "t")]);
+        let path = folder.path().join(SECRETS_FILE);
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        let known = SecretsFile::read(folder.path()).unwrap();
-        SecretsFile::default().compare_and_write(&known, folder.path()).unwrap();
-        assert_eq!(SecretsFile::read(folder.path()).unwrap(), SecretsFile::default());
+        let expected = SecretsFile::load(folder.path()).unwrap();
+        SecretsFile::default().compare_and_write(&expected, folder.path()).unwrap();
+        assert_eq!(SecretsFile::load(folder.path()).unwrap(), SecretsFile::default());
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]
-    fn what_another_writes_or_has_written_is_not_overwritten() {
-        let folder = stored(&[(RELAY_TOKEN, "first")]);
-        let known = SecretsFile::read(folder.path()).unwrap();
+    fn concurrent_write_is_detected_and_not_overwritten() {
+        let folder = dir_with_secrets(&[(RELAY_TOKEN, "first")]);
+        let expected = SecretsFile::load(folder.path()).unwrap();
         let second = SecretsFile(BTreeMap::from([(RELAY_TOKEN.to_owned(), "first,second".to_owned())]));
         let third = SecretsFile(BTreeMap::from([(RELAY_TOKEN.to_owned(), "first,third".to_owned())]));
-        let held = File::open(folder.path()).unwrap();
-        held.lock().unwrap();
-        let told = second.compare_and_write(&known, folder.path()).unwrap_err().to_string();
-        assert!(told.contains("another setup is changing") && !told.contains("first"), "{told}");
-        held.unlock().unwrap();
-        second.compare_and_write(&known, folder.path()).unwrap();
-        assert!(matches!(third.compare_and_write(&known, folder.path()), Err(SecretsFileError::Busy { .. })));
-        assert_eq!(SecretsFile::read(folder.path()).unwrap(), second);
+        let dir_lock = File::open(folder.path()).unwrap();
+        dir_lock.lock().unwrap();
+        let message = second.compare_and_write(&expected, folder.path()).unwrap_err().to_string();
+        assert!(message.contains("another setup is changing") && !message.contains("first"), "{message}");
+        dir_lock.unlock().unwrap();
+        second.compare_and_write(&expected, folder.path()).unwrap();
+        assert!(matches!(third.compare_and_write(&expected, folder.path()), Err(SecretsFileError::Busy { .. })));
+        assert_eq!(SecretsFile::load(folder.path()).unwrap(), second);
     }
 
     #[test]
-    fn anything_else_in_its_place_is_told_without_its_content() {
+    fn invalid_secrets_file_error_hides_the_content() {
         for text in ["hidden", "[]", r#"{"RELAY_LISTEN": "hidden"}"#, r#"{"RELAY_TOKEN": ["hidden"]}"#] {
             let folder = tempfile::tempdir().unwrap();
-            fs::write(folder.path().join(STORED_SETTINGS_FILE), text).unwrap();
-            let error = SecretsFile::read(folder.path()).unwrap_err();
+            fs::write(folder.path().join(SECRETS_FILE), text).unwrap();
+            let error = SecretsFile::load(folder.path()).unwrap_err();
             assert!(!error.to_string().contains("hidden"), "{error}");
         }
     }
 
     #[test]
-    fn a_file_with_a_slip_is_mended_and_not_deleted() {
+    fn json_syntax_error_names_the_line_and_warns_of_deletion() {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join(STORED_SETTINGS_FILE), "{\n\"RELAY_TOKEN\": \"t\",\n}").unwrap();
-        let told = SecretsFile::read(folder.path()).unwrap_err().to_string();
-        assert!(told.contains("mend it at line 3, and do not delete it") && !told.contains("--local"), "{told}");
-        assert!(told.len() <= 300, "{told}");
+        fs::write(folder.path().join(SECRETS_FILE), "{\n\"RELAY_TOKEN\": \"t\",\n}").unwrap();
+        let message = SecretsFile::load(folder.path()).unwrap_err().to_string();
+        assert!(
+            message.contains("mend it at line 3, and do not delete it") && !message.contains("--local"),
+            "{message}"
+        );
+        assert!(message.len() <= 300, "{message}");
     }
 
     #[test]
-    fn what_is_stored_does_not_print() {
+    fn secrets_file_debug_output_hides_values() {
         let stored = SecretsFile(BTreeMap::from([(RELAY_TOKEN.to_owned(), "hidden".to_owned())]));
         assert!(!format!("{stored:?}").contains("hidden"));
     }

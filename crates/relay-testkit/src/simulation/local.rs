@@ -69,8 +69,8 @@ impl RelayUnderTest for LocalUnderTest {
             &dyn_clock,
         );
         let (stop, stopping) = watch::channel(false);
-        let clay = Arc::clone(&relay.clay_delivery);
-        let loops = Arc::clone(&relay.loops_delivery);
+        let clay = Arc::clone(&relay.clay_deliverer);
+        let loops = Arc::clone(&relay.loops_deliverer);
         let to_clay = worker::run(store.clone(), Direction::LoopsToClay, clay, stopping.clone());
         let to_loops = worker::run(store, Direction::ClayToLoops, loops, stopping);
         let workers = vec![tokio::spawn(to_clay), tokio::spawn(to_loops)];

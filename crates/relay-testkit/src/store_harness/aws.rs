@@ -255,6 +255,8 @@ async fn receive(sqs: &Client, url: &str, visibility_timeout: i32) -> Vec<Messag
 }
 
 impl StoreHarness for AwsHarness {
+    const RELEASES_EARLY: bool = false;
+
     async fn new() -> Self {
         let (stack, clock) = (Stack::create().await, Arc::new(ManualClock::default()));
         let services = Services::start(stack::endpoint(), stack.description(), Arc::default()).await;

@@ -105,6 +105,8 @@ impl AwsFakeHarness {
 }
 
 impl StoreHarness for AwsFakeHarness {
+    const RELEASES_EARLY: bool = false;
+
     async fn new() -> Self {
         let clock = Arc::new(ManualClock::default());
         let dyn_clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);

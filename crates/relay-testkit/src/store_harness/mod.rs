@@ -65,6 +65,10 @@ pub struct DeadLetterSnapshot {
 
 /// A store and its worker.
 pub trait StoreHarness: Sized {
+    /// Whether waiting deliveries go out early when another one of their destination gets through. On AWS they wait for their
+    /// visibility timeout.
+    const RELEASES_EARLY: bool;
+
     /// A new one, with nothing in it.
     fn new() -> impl Future<Output = Self>;
 

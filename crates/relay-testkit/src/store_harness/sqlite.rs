@@ -7,7 +7,7 @@ use relay::ports::clock::Clock;
 use relay::ports::queue::{Deliver as _, FastPath, Queue, WebhookLedger};
 use relay_core::delivery::{DeliveryId, Direction};
 use relay_sqlite::store::{
-    self, ClaimOrder, ClaimedDelivery, DeliveryReport, DeliveryState, ListFilter, RedriveOutcome, SqliteStore,
+    self, ClaimOrder, ClaimedDelivery, DeliveryListItem, DeliveryState, ListFilter, RedriveOutcome, SqliteStore,
 };
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -41,13 +41,15 @@ impl SqliteHarness {
         connection.unwrap_or_else(|| panic!("there is no store"))
     }
 
-    fn list(&self, state: Option<DeliveryState>) -> Vec<DeliveryReport> {
+    fn list(&self, state: Option<DeliveryState>) -> Vec<DeliveryListItem> {
         store::list(&self.operator_connection(), &ListFilter { state, limit: u32::MAX })
             .unwrap_or_else(|error| panic!("{error}"))
     }
 }
 
 impl StoreHarness for SqliteHarness {
+    const RELEASES_EARLY: bool = true;
+
     async fn new() -> Self {
         let folder = TempDir::new().unwrap_or_else(|error| panic!("{error}"));
         let clock = Arc::new(ManualClock::default());
@@ -124,6 +126,6 @@ impl StoreHarness for SqliteHarness {
     async fn redrive(&mut self, id: &DeliveryId) {
         let redriven = store::redrive(&mut self.operator_connection(), id.as_str(), true, self.clock.now());
         let redriven = redriven.unwrap_or_else(|error| panic!("{error}"));
-        assert_eq!(redriven, RedriveOutcome::Waits, "{id} is no dead letter");
+        assert_eq!(redriven, RedriveOutcome::Requeued, "{id} is no dead letter");
     }
 }

@@ -16,7 +16,7 @@ pub struct AwsCall {
     /// The permission: `sqs:SendMessage`.
     pub action: &'static str,
     /// The resource: its name or URL.
-    pub on: String,
+    pub resource: String,
     /// The region.
     pub region: String,
 }
@@ -34,10 +34,10 @@ impl AwsCall {
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
         match error {
-            SdkError::ServiceError(refused) => {
-                self.classify(refused.err().code().unwrap_or_default(), refused.raw().status().as_u16())
+            SdkError::ServiceError(service_error) => {
+                self.classify(service_error.err().code().unwrap_or_default(), service_error.raw().status().as_u16())
             }
-            SdkError::DispatchFailure(failure) => match failure.as_connector_error().map(credentials_fault) {
+            SdkError::DispatchFailure(failure) => match failure.as_connector_error().map(find_credentials_error) {
                 Some(Some(credentials)) => credentials,
                 _ => self.unreachable(),
             },
@@ -65,14 +65,14 @@ impl AwsCall {
             | "MissingAuthenticationToken"
             | "MissingAuthenticationTokenException"
             | "IncompleteSignature"
-            | "InvalidToken" => Error::WrongCredentials,
+            | "InvalidToken" => Error::InvalidCredentials,
             "AccessDenied"
             | "AccessDeniedException"
             | "AuthorizationError"
             | "AuthorizationErrorException"
             | "UnauthorizedOperation"
             | "NotAuthorized"
-            | "OptInRequired" => Error::AccessDenied { action: self.action, on: self.on.clone() },
+            | "OptInRequired" => Error::AccessDenied { action: self.action, on: self.resource.clone() },
             "Throttling"
             | "ThrottlingException"
             | "ThrottledException"
@@ -86,15 +86,15 @@ impl AwsCall {
             "ResourceNotFoundException"
             | "ResourceNotFound"
             | "QueueDoesNotExist"
-            | "AWS.SimpleQueueService.NonExistentQueue" => Error::ResourceMissing { what: self.on.clone() },
+            | "AWS.SimpleQueueService.NonExistentQueue" => Error::ResourceMissing { what: self.resource.clone() },
             // What is said of a secret that is scheduled for deletion (Secrets Manager, API reference, "GetSecretValue").
             "InvalidRequestException" if self.action.starts_with("secretsmanager:") => {
-                DeletedSecret(self.on.clone()).into()
+                DeletedSecret(self.resource.clone()).into()
             }
-            _ if status >= 500 => Error::AwsInternal { action: self.action, on: self.on.clone() },
+            _ if status >= 500 => Error::AwsInternal { action: self.action, on: self.resource.clone() },
             _ => Error::AwsRejected {
                 action: self.action,
-                on: self.on.clone(),
+                on: self.resource.clone(),
                 code: if code.is_empty() { status.to_string() } else { sanitize_code(code) },
             },
         }
@@ -103,10 +103,10 @@ impl AwsCall {
 
 /// A code as it can be shown: what is not one is cut to what a code may have.
 fn sanitize_code(code: &str) -> String {
-    code.chars().filter(|letter| letter.is_ascii_alphanumeric() || *letter == '.').take(60).collect()
+    code.chars().filter(|ch| ch.is_ascii_alphanumeric() || *ch == '.').take(60).collect()
 }
 
-fn credentials_fault(failure: &aws_smithy_runtime_api::client::result::ConnectorError) -> Option<Error> {
+fn find_credentials_error(failure: &aws_smithy_runtime_api::client::result::ConnectorError) -> Option<Error> {
     let mut source: Option<&(dyn std::error::Error + 'static)> = Some(failure);
     while let Some(cause) = source {
         if let Some(error) = cause.downcast_ref::<CredentialsError>() {
@@ -129,7 +129,7 @@ pub fn credentials_error(error: &CredentialsError) -> Error {
         source = cause.source();
     }
     match error {
-        CredentialsError::InvalidConfiguration(_) => Error::Profile,
+        CredentialsError::InvalidConfiguration(_) => Error::UnusableProfile,
         _ => Error::NoCredentials,
     }
 }
@@ -139,11 +139,11 @@ mod tests {
     use super::*;
 
     fn call() -> AwsCall {
-        AwsCall { action: "sqs:SendMessage", on: "a queue".to_owned(), region: "eu-west-1".to_owned() }
+        AwsCall { action: "sqs:SendMessage", resource: "a queue".to_owned(), region: "eu-west-1".to_owned() }
     }
 
     #[test]
-    fn each_kind_of_refusal_has_its_own_remedy() {
+    fn each_aws_error_code_has_its_own_remedy() {
         for (code, part) in [
             ("ExpiredTokenException", "have expired"),
             ("UnrecognizedClientException", "does not accept the credentials"),
@@ -152,24 +152,25 @@ mod tests {
             ("AWS.SimpleQueueService.NonExistentQueue", "a queue is not there"),
             ("Odd", "refuses sqs:SendMessage on a queue with Odd"),
         ] {
-            let told = call().classify(code, 400).to_string();
-            assert!(told.contains(part), "{told}");
+            let message = call().classify(code, 400).to_string();
+            assert!(message.contains(part), "{message}");
         }
         assert!(matches!(call().classify("InternalFailure", 500), Error::AwsInternal { .. }));
     }
 
     #[test]
-    fn a_secret_that_was_deleted_is_told_with_what_brings_it_back() {
-        let call = AwsCall { action: "secretsmanager:GetSecretValue", on: "relay/x".to_owned(), region: String::new() };
-        let told = call.classify("InvalidRequestException", 400).to_string();
+    fn secret_scheduled_for_deletion_names_restore_command() {
+        let call =
+            AwsCall { action: "secretsmanager:GetSecretValue", resource: "relay/x".to_owned(), region: String::new() };
+        let message = call.classify("InvalidRequestException", 400).to_string();
         assert!(
-            told.contains("scheduled for deletion") && told.contains("restore-secret --secret-id relay/x`"),
-            "{told}"
+            message.contains("scheduled for deletion") && message.contains("restore-secret --secret-id relay/x`"),
+            "{message}"
         );
     }
 
     #[test]
-    fn what_is_not_a_code_is_not_repeated() {
+    fn error_code_is_stripped_of_other_characters() {
         assert_eq!(sanitize_code("<b>ada@example.com</b>"), "badaexample.comb");
     }
 }

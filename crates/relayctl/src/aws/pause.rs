@@ -16,10 +16,10 @@ use crate::target::StackTarget;
 ///
 /// # Errors
 /// When it cannot be asked.
-pub async fn state(target: &StackTarget, direction: Direction) -> Result<(bool, Option<Timestamp>), Error> {
+pub async fn pause_state(target: &StackTarget, direction: Direction) -> Result<(bool, Option<Timestamp>), Error> {
     let mapping = event_source_mapping(target, direction).await?;
-    let stopped = fast_path_paused_since(target, direction).await?;
-    Ok((!is_enabled(&mapping) || stopped.is_some(), stopped))
+    let paused_since = fast_path_paused_since(target, direction).await?;
+    Ok((!is_enabled(&mapping) || paused_since.is_some(), paused_since))
 }
 
 /// Since when rows join the queue by a person's will: the item of the pace says so. Towards Clay they always do.
@@ -42,7 +42,7 @@ pub async fn fast_path_paused_since(target: &StackTarget, direction: Direction) 
 ///
 /// # Errors
 /// When it cannot be done.
-pub async fn set(target: &StackTarget, direction: Direction, paused: bool) -> Result<PauseResult, Error> {
+pub async fn set_paused(target: &StackTarget, direction: Direction, paused: bool) -> Result<PauseResult, Error> {
     let mapping = event_source_mapping(target, direction).await?;
     let mut changed = false;
     if paused && direction == Direction::ClayToLoops {
@@ -50,7 +50,7 @@ pub async fn set(target: &StackTarget, direction: Direction, paused: bool) -> Re
     }
     if is_enabled(&mapping) == paused {
         let id = mapping.uuid().unwrap_or_default();
-        let call = target.session.call("lambda:UpdateEventSourceMapping", worker(target, direction));
+        let call = target.session.call("lambda:UpdateEventSourceMapping", worker_function(target, direction));
         let update = target.session.lambda().update_event_source_mapping().uuid(id).enabled(!paused);
         update.send().await.map_err(|error| call.to_error(&error))?;
         changed = true;
@@ -63,8 +63,8 @@ pub async fn set(target: &StackTarget, direction: Direction, paused: bool) -> Re
 
 /// The function that delivers in a direction.
 #[must_use]
-pub fn worker(target: &StackTarget, direction: Direction) -> String {
-    target.stack.function(match direction {
+pub fn worker_function(target: &StackTarget, direction: Direction) -> String {
+    target.stack.function_name(match direction {
         Direction::LoopsToClay => "clay-delivery",
         Direction::ClayToLoops => "loops-delivery",
     })
@@ -75,12 +75,12 @@ async fn event_source_mapping(
     target: &StackTarget,
     direction: Direction,
 ) -> Result<EventSourceMappingConfiguration, Error> {
-    let worker = worker(target, direction);
-    let call = target.session.call("lambda:ListEventSourceMappings", worker.clone());
-    let listed = target.session.lambda().list_event_source_mappings().function_name(&worker).send().await;
-    let listed = listed.map_err(|error| call.to_error(&error))?;
-    let missing = || Error::ResourceMissing { what: format!("the event source of {worker}") };
-    listed.event_source_mappings.unwrap_or_default().into_iter().next().ok_or_else(missing)
+    let function_name = worker_function(target, direction);
+    let call = target.session.call("lambda:ListEventSourceMappings", function_name.clone());
+    let response = target.session.lambda().list_event_source_mappings().function_name(&function_name).send().await;
+    let response = response.map_err(|error| call.to_error(&error))?;
+    let not_found = || Error::ResourceMissing { what: format!("the event source of {function_name}") };
+    response.event_source_mappings.unwrap_or_default().into_iter().next().ok_or_else(not_found)
 }
 
 /// Whether it hands messages over, or is just about to.
@@ -89,16 +89,16 @@ fn is_enabled(mapping: &EventSourceMappingConfiguration) -> bool {
 }
 
 /// Makes rows join the queue, or pass it again; false where they did so before.
-async fn pause_fast_path(target: &StackTarget, stop: bool) -> Result<bool, Error> {
-    let change = update_item(target, LOOPS_LIMITER_KEY.to_owned())?.expression_attribute_names("#at", PAUSED_AT);
-    let change = if stop {
+async fn pause_fast_path(target: &StackTarget, pause: bool) -> Result<bool, Error> {
+    let update = update_item(target, LOOPS_LIMITER_KEY.to_owned())?.expression_attribute_names("#at", PAUSED_AT);
+    let update = if pause {
         let now = AttributeValue::N(Timestamp::now().as_millisecond().to_string());
-        change
+        update
             .update_expression("SET #at = :now")
             .condition_expression("attribute_not_exists(#at)")
             .expression_attribute_values(":now", now)
     } else {
-        change.update_expression("REMOVE #at").condition_expression("attribute_exists(#at)")
+        update.update_expression("REMOVE #at").condition_expression("attribute_exists(#at)")
     };
-    update_if(target, change).await
+    update_if(target, update).await
 }

@@ -29,9 +29,9 @@ pub struct SamParameters {
 #[derive(Debug, PartialEq, Eq)]
 enum ParseError {
     /// It is no TOML from this line on.
-    Line(usize),
+    InvalidToml(usize),
     /// It has other environments only: these.
-    Environment(String),
+    NoSuchEnvironment(String),
 }
 
 impl SamParameters {
@@ -39,17 +39,19 @@ impl SamParameters {
     ///
     /// # Errors
     /// When it cannot be read, or is not TOML.
-    pub fn read(file: Option<&Path>, environment: &str) -> Result<Self, Error> {
+    pub fn load(file: Option<&Path>, environment: &str) -> Result<Self, Error> {
         let path = file.unwrap_or(Path::new(SAM_CONFIG));
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && file.is_none() => return Ok(Self::default()),
-            Err(error) => return Err(Error::Input { path: path.display().to_string(), detail: error.kind() }),
+            Err(error) => {
+                return Err(Error::UnreadableInput { path: path.display().to_string(), detail: error.kind() });
+            }
         };
         let path = path.display().to_string();
-        Self::parse(&text, environment).map_err(|broken| match broken {
-            ParseError::Line(line) => Error::SamConfig { path, line },
-            ParseError::Environment(names) => {
+        Self::parse(&text, environment).map_err(|error| match error {
+            ParseError::InvalidToml(line) => Error::InvalidSamConfig { path, line },
+            ParseError::NoSuchEnvironment(names) => {
                 Error::NoSuchEnvironment { path, environment: environment.to_owned(), names }
             }
         })
@@ -57,21 +59,22 @@ impl SamParameters {
 
     /// Reads a text. A file need not have the environment that nobody has named.
     fn parse(text: &str, environment: &str) -> Result<Self, ParseError> {
-        let line_of = |error: &toml::de::Error| {
+        let line_number = |error: &toml::de::Error| {
             let start = error.span().map_or(0, |span| span.start);
-            text.get(..start).map_or(1, |before| before.matches('\n').count() + 1)
+            text.get(..start).map_or(1, |prefix| prefix.matches('\n').count() + 1)
         };
-        let table: toml::Table = toml::from_str(text).map_err(|error| ParseError::Line(line_of(&error)))?;
+        let table: toml::Table = toml::from_str(text).map_err(|error| ParseError::InvalidToml(line_number(&error)))?;
         if environment != DEFAULT_ENVIRONMENT && !table.get(environment).is_some_and(toml::Value::is_table) {
-            let names = table.iter().filter(|(_, of)| of.is_table()).map(|(name, _)| name.clone());
-            return Err(ParseError::Environment(names.collect::<Vec<_>>().join(", ")));
+            let names = table.iter().filter(|(_, value)| value.is_table()).map(|(name, _)| name.clone());
+            return Err(ParseError::NoSuchEnvironment(names.collect::<Vec<_>>().join(", ")));
         }
 
-        let of = |command: &str| {
+        let command_parameters = |command: &str| {
             let parameters = table.get(environment)?.get(command)?.get("parameters")?.clone();
             Self::deserialize(parameters).ok()
         };
-        let (deploy, global) = (of("deploy").unwrap_or_default(), of("global").unwrap_or_default());
+        let (deploy, global) =
+            (command_parameters("deploy").unwrap_or_default(), command_parameters("global").unwrap_or_default());
         Ok(Self {
             stack_name: deploy.stack_name.or(global.stack_name),
             region: deploy.region.or(global.region),
@@ -85,32 +88,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_said_for_deploying_wins_over_what_is_said_for_all() {
+    fn deploy_parameters_override_global_ones() {
         let text = "version = 0.1\n[default.global.parameters]\nstack_name = \"relay\"\nregion = \"eu-west-1\"\n\
                     [default.deploy.parameters]\nregion = \"us-east-1\"\ncapabilities = \"CAPABILITY_IAM\"\n\
                     [prod.deploy.parameters]\nstack_name = \"relay-prod\"\n";
         let default = SamParameters::parse(text, "default").unwrap();
         assert_eq!((default.stack_name.as_deref(), default.region.as_deref()), (Some("relay"), Some("us-east-1")));
         assert_eq!(SamParameters::parse(text, "prod").unwrap().stack_name.as_deref(), Some("relay-prod"));
-        let missing = SamParameters::parse(text, "none").unwrap_err();
-        assert_eq!(missing, ParseError::Environment("default, prod".to_owned()));
+        let error = SamParameters::parse(text, "none").unwrap_err();
+        assert_eq!(error, ParseError::NoSuchEnvironment("default, prod".to_owned()));
         assert_eq!(SamParameters::parse("version = 0.1\n", "default").unwrap(), SamParameters::default());
     }
 
     #[test]
-    fn the_projects_own_file_names_the_stack() {
+    fn project_samconfig_names_the_stack() {
         let text = include_str!("../../../../samconfig.toml");
         assert_eq!(SamParameters::parse(text, "default").unwrap().stack_name.as_deref(), Some("loops-clay-relay"));
     }
 
     #[test]
-    fn a_broken_file_is_told_with_its_line() {
-        assert_eq!(SamParameters::parse("version = 0.1\n[default\n", "default").unwrap_err(), ParseError::Line(2));
+    fn invalid_toml_reports_its_line() {
+        assert_eq!(
+            SamParameters::parse("version = 0.1\n[default\n", "default").unwrap_err(),
+            ParseError::InvalidToml(2)
+        );
     }
 
     #[test]
-    fn a_file_that_is_not_there_is_a_fault_only_where_it_was_named() {
+    fn missing_file_is_an_error_only_when_named() {
         let path = Path::new("/no/such/samconfig.toml");
-        assert!(matches!(SamParameters::read(Some(path), "default"), Err(Error::Input { .. })));
+        assert!(matches!(SamParameters::load(Some(path), "default"), Err(Error::UnreadableInput { .. })));
     }
 }

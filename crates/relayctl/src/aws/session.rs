@@ -17,9 +17,9 @@ use crate::aws::error::{AwsCall, credentials_error};
 use crate::error::Error;
 
 /// The longest that one attempt at a call may take.
-const ATTEMPT: Duration = Duration::from_secs(8);
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(8);
 /// The longest that a call may take, its repetitions included.
-const CALL: Duration = Duration::from_secs(20);
+const CALL_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// An account that can be asked.
 #[derive(Debug, Clone)]
@@ -39,31 +39,37 @@ impl Session {
         let http = http_client::build()?;
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .http_client(SdkHttpConnector::new(http.clone()))
-            .timeout_config(TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT).operation_timeout(CALL).build())
+            .timeout_config(
+                TimeoutConfig::builder()
+                    .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+                    .operation_timeout(CALL_TIMEOUT)
+                    .build(),
+            )
             .stalled_stream_protection(aws_config::stalled_stream_protection::StalledStreamProtectionConfig::disabled())
             .retry_config(RetryConfig::standard().with_reconnect_mode(ReconnectMode::ReuseAllConnections));
         if let Some(region) = region {
             loader = loader.region(Region::new(region.to_owned()));
         }
         if let Some(profile) = profile {
-            check(profile).await?;
+            check_profile_exists(profile).await?;
             loader = loader.profile_name(profile);
         }
         let mut config = loader.load().await;
         let region = config.region().ok_or(Error::NoRegion)?.clone();
         if let Some(profile) = profile {
             // The loader's own chain would ask the environment first.
-            let known = ProviderConfig::without_region().with_http_client(SdkHttpConnector::new(http.clone()));
+            let provider_config =
+                ProviderConfig::without_region().with_http_client(SdkHttpConnector::new(http.clone()));
             let provider =
-                ProfileFileCredentialsProvider::builder().configure(&known.with_region(Some(region.clone())));
+                ProfileFileCredentialsProvider::builder().configure(&provider_config.with_region(Some(region.clone())));
             let provider = SharedCredentialsProvider::new(provider.profile_name(profile).build());
             config = config.into_builder().credentials_provider(provider).build();
         }
         let credentials = config.credentials_provider().ok_or(Error::NoCredentials)?;
         match (credentials.provide_credentials().await, profile) {
             (Ok(_), _) => Ok(Self { config, region: region.to_string(), http }),
-            (Err(error), named) => Err(match credentials_error(&error) {
-                Error::NoCredentials if named.is_some() => Error::Profile,
+            (Err(error), profile_name) => Err(match credentials_error(&error) {
+                Error::NoCredentials if profile_name.is_some() => Error::UnusableProfile,
                 other => other,
             }),
         }
@@ -82,8 +88,8 @@ impl Session {
     }
 
     /// A call in this account, to tell what its failure means.
-    pub fn call(&self, action: &'static str, on: impl Into<String>) -> AwsCall {
-        AwsCall { action, on: on.into(), region: self.region.clone() }
+    pub fn call(&self, action: &'static str, resource: impl Into<String>) -> AwsCall {
+        AwsCall { action, resource: resource.into(), region: self.region.clone() }
     }
 
     /// A client of CloudFormation.
@@ -136,10 +142,10 @@ impl Session {
 }
 
 /// Looks whether a profile is in the files.
-async fn check(profile: &str) -> Result<(), Error> {
+async fn check_profile_exists(profile: &str) -> Result<(), Error> {
     let (fs, env) = (Fs::real(), Env::real());
-    let files = profile::load(&fs, &env, &Default::default(), None).await.map_err(|_| Error::Profile)?;
-    match files.get_profile(profile) {
+    let profiles = profile::load(&fs, &env, &Default::default(), None).await.map_err(|_| Error::UnusableProfile)?;
+    match profiles.get_profile(profile) {
         Some(_) => Ok(()),
         None => Err(Error::NoProfile { profile: profile.to_owned() }),
     }

@@ -95,13 +95,15 @@ impl Stack {
     pub async fn find(session: &Session, name: &str) -> Result<Self, Error> {
         let call = session.call("cloudformation:DescribeStacks", name);
         let no_stack = || Error::NoStack { name: name.to_owned(), region: session.region().to_owned() };
-        let answer = session.cloudformation().describe_stacks().stack_name(name).send().await;
-        let answer = answer.map_err(|error| match &error {
+        let response = session.cloudformation().describe_stacks().stack_name(name).send().await;
+        let response = response.map_err(|error| match &error {
             // CloudFormation has no code of its own for this (API reference, "DescribeStacks": errors).
-            SdkError::ServiceError(refused) if refused.err().code() == Some("ValidationError") => no_stack(),
+            SdkError::ServiceError(service_error) if service_error.err().code() == Some("ValidationError") => {
+                no_stack()
+            }
             _ => call.to_error(&error),
         })?;
-        let stack = answer.stacks.unwrap_or_default().into_iter().next().ok_or_else(no_stack)?;
+        let stack = response.stacks.unwrap_or_default().into_iter().next().ok_or_else(no_stack)?;
         let outputs = stack.outputs.unwrap_or_default().into_iter();
         let parameters = stack.parameters.unwrap_or_default().into_iter();
         Ok(Self {
@@ -109,7 +111,9 @@ impl Stack {
             id: stack.stack_id.unwrap_or_default(),
             status: stack.stack_status.map_or_else(String::new, |status| status.as_str().to_owned()),
             outputs: outputs.filter_map(|output| output.output_key.zip(output.output_value)).collect(),
-            parameters: parameters.filter_map(|given| given.parameter_key.zip(given.parameter_value)).collect(),
+            parameters: parameters
+                .filter_map(|parameter| parameter.parameter_key.zip(parameter.parameter_value))
+                .collect(),
         })
     }
 
@@ -130,7 +134,7 @@ impl Stack {
 
     /// What a function is called, by its binary's name.
     #[must_use]
-    pub fn function(&self, binary: &str) -> String {
+    pub fn function_name(&self, binary: &str) -> String {
         format!("{}-{binary}", self.name)
     }
 }

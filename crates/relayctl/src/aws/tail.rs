@@ -20,14 +20,14 @@ pub struct LogTail<'a> {
     target: &'a StackTarget,
     since: Timestamp,
     /// The lines that were told already and may be found again.
-    told: BTreeSet<(i64, String)>,
+    seen_events: BTreeSet<(i64, String)>,
 }
 
 impl<'a> LogTail<'a> {
     /// A look at what is logged from then on.
     #[must_use]
     pub const fn new(target: &'a StackTarget, since: Timestamp) -> Self {
-        Self { target, since, told: BTreeSet::new() }
+        Self { target, since, seen_events: BTreeSet::new() }
     }
 
     /// What has happened since the last look.
@@ -36,36 +36,36 @@ impl<'a> LogTail<'a> {
     /// When the logs cannot be read.
     pub async fn poll(&mut self) -> Result<Vec<DeliveryChange>, Error> {
         let now = Timestamp::now();
-        let from = self.since.max(now.checked_sub(INGESTION_DELAY).unwrap_or(now)).as_millisecond();
+        let start_ms = self.since.max(now.checked_sub(INGESTION_DELAY).unwrap_or(now)).as_millisecond();
         let mut changes = Vec::new();
         for function in FUNCTIONS {
-            let group = format!("/aws/lambda/{}", self.target.stack.function(function));
+            let group = format!("/aws/lambda/{}", self.target.stack.function_name(function));
             let call = self.target.session.call("logs:FilterLogEvents", group.clone());
-            let lines = self.target.session.logs().filter_log_events().log_group_name(group).start_time(from);
+            let request = self.target.session.logs().filter_log_events().log_group_name(group).start_time(start_ms);
             // What has an outcome; SQS and Lambda say other things in between.
-            let mut pages = lines.filter_pattern("outcome").into_paginator().send();
+            let mut pages = request.filter_pattern("outcome").into_paginator().send();
             while let Some(page) = pages.next().await {
                 let page = page.map_err(|error| call.to_error(&error))?;
-                for line in page.events.unwrap_or_default() {
-                    let at = line.timestamp.unwrap_or_default();
-                    if self.told.insert((at, line.event_id.unwrap_or_default())) {
-                        changes.extend(change(at, line.message.as_deref().unwrap_or_default()));
+                for event in page.events.unwrap_or_default() {
+                    let timestamp_ms = event.timestamp.unwrap_or_default();
+                    if self.seen_events.insert((timestamp_ms, event.event_id.unwrap_or_default())) {
+                        changes.extend(parse_change(timestamp_ms, event.message.as_deref().unwrap_or_default()));
                     }
                 }
             }
         }
-        self.told.retain(|(at, _)| *at >= from);
+        self.seen_events.retain(|(timestamp_ms, _)| *timestamp_ms >= start_ms);
         changes.sort_by_key(|change| change.at);
         Ok(changes)
     }
 }
 
 /// What a line tells of a delivery; nothing where it tells of something else.
-fn change(at: i64, line: &str) -> Option<DeliveryChange> {
-    let line: Value = serde_json::from_str(line).ok()?;
-    let text = |name: &str| line.get(name).and_then(Value::as_str).map(str::to_owned);
-    let number = |name: &str| line.get(name).and_then(Value::as_u64);
-    let state = match line.get("outcome")?.as_str()? {
+fn parse_change(timestamp_ms: i64, line: &str) -> Option<DeliveryChange> {
+    let fields: Value = serde_json::from_str(line).ok()?;
+    let string_field = |name: &str| fields.get(name).and_then(Value::as_str).map(str::to_owned);
+    let u64_field = |name: &str| fields.get(name).and_then(Value::as_u64);
+    let state = match fields.get("outcome")?.as_str()? {
         "queued" | "retried" | "held" | "waits" => DeliveryState::Waiting,
         "delivered" | "duplicate" => DeliveryState::Delivered,
         "dead" | "rejected" => DeliveryState::Dead,
@@ -73,14 +73,14 @@ fn change(at: i64, line: &str) -> Option<DeliveryChange> {
         _ => return None,
     };
     Some(DeliveryChange {
-        at: Timestamp::from_millisecond(at).ok()?,
-        direction: text("direction").unwrap_or_default(),
-        id: text("delivery.id")?,
+        at: Timestamp::from_millisecond(timestamp_ms).ok()?,
+        direction: string_field("direction").unwrap_or_default(),
+        id: string_field("delivery.id")?,
         state,
-        reason: text("reason").or_else(|| text("code")),
-        status: number("status").and_then(|status| u16::try_from(status).ok()),
-        attempts: number("attempts").and_then(|attempts| u32::try_from(attempts).ok()),
-        webhook_id: text("webhook.id"),
+        reason: string_field("reason").or_else(|| string_field("code")),
+        status: u64_field("status").and_then(|status| u16::try_from(status).ok()),
+        attempts: u64_field("attempts").and_then(|attempts| u32::try_from(attempts).ok()),
+        webhook_id: string_field("webhook.id"),
     })
 }
 
@@ -89,17 +89,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_of_a_worker_is_read() {
+    fn worker_log_line_becomes_a_change() {
         let line = r#"{"level":"ERROR","message":"dead letter","direction":"loops-to-clay","outcome":"dead",
             "delivery.id":"clay_1","webhook.id":"msg_1","reason":"clay_rejected","status":400,"attempts":3,"ms":12}"#;
-        let read = change(1_734_425_918_123, line).unwrap();
-        assert_eq!((read.id.as_str(), read.state), ("clay_1", DeliveryState::Dead));
-        assert_eq!((read.reason.as_deref(), read.status, read.attempts), (Some("clay_rejected"), Some(400), Some(3)));
+        let change = parse_change(1_734_425_918_123, line).unwrap();
+        assert_eq!((change.id.as_str(), change.state), ("clay_1", DeliveryState::Dead));
+        assert_eq!(
+            (change.reason.as_deref(), change.status, change.attempts),
+            (Some("clay_rejected"), Some(400), Some(3))
+        );
     }
 
     #[test]
-    fn what_became_no_delivery_is_not_told() {
-        assert!(change(0, r#"{"outcome":"refused","delivery.id":"refused_1"}"#).is_none());
-        assert!(change(0, "START RequestId outcome").is_none());
+    fn log_line_without_delivery_is_ignored() {
+        assert!(parse_change(0, r#"{"outcome":"refused","delivery.id":"refused_1"}"#).is_none());
+        assert!(parse_change(0, "START RequestId outcome").is_none());
     }
 }

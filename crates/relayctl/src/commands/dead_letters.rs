@@ -10,14 +10,14 @@ use crate::commands::show::{self, ShowArguments};
 use crate::error::Error;
 use crate::exit::ExitStatus;
 use crate::operations::letter_box::{DeadLetter, DeadLetterQueue};
-use crate::operations::local_letters::LocalLetters;
-use crate::operations::record::{format_reason, short};
-use crate::operations::stack_letters::StackLetters;
+use crate::operations::local_letters::LocalDeadLetters;
+use crate::operations::record::{format_reason, format_time};
+use crate::operations::stack_letters::StackDeadLetters;
 use crate::output::Output;
 use crate::target::{Options, StackTarget, Target};
 
 /// How many letters a second are acted on unless it is told otherwise, where the relay's own rate is not known: half of it.
-const PER_SECOND: u32 = 4;
+const DEFAULT_RATE_PER_SECOND: u32 = 4;
 
 /// What is typed for the letters without a reason, which the queue itself has taken away.
 const REASON_NONE: &str = "none";
@@ -39,7 +39,7 @@ pub enum DeadLettersCommand {
 #[derive(Debug, Clone, Args)]
 pub struct ListArguments {
     /// Only those that died for this reason (none: without one)
-    #[arg(long, value_name = "CODE", value_parser = reason)]
+    #[arg(long, value_name = "CODE", value_parser = parse_reason)]
     pub reason: Option<String>,
     /// Only those of this direction
     #[arg(long)]
@@ -54,7 +54,7 @@ pub struct DeadLetterFilter {
     #[arg(long, value_name = "ID", num_args = 1.., group = "which", conflicts_with = "all")]
     pub id: Vec<String>,
     /// Those that died for this reason (none: without one)
-    #[arg(long, value_name = "CODE", value_parser = reason, group = "which", conflicts_with = "all")]
+    #[arg(long, value_name = "CODE", value_parser = parse_reason, group = "which", conflicts_with = "all")]
     pub reason: Option<String>,
     /// All of them
     #[arg(long, group = "which")]
@@ -66,10 +66,10 @@ pub struct DeadLetterFilter {
 pub struct RetryArguments {
     /// Which letters
     #[command(flatten)]
-    pub selection: DeadLetterFilter,
+    pub filter: DeadLetterFilter,
     /// Whether and how fast
     #[command(flatten)]
-    pub pace: BulkOptions,
+    pub bulk: BulkOptions,
     /// Also what would overwrite something newer that was delivered of the same contact
     #[arg(long)]
     pub even_if_older: bool,
@@ -80,10 +80,10 @@ pub struct RetryArguments {
 pub struct DropArguments {
     /// Which letters
     #[command(flatten)]
-    pub selection: DeadLetterFilter,
+    pub filter: DeadLetterFilter,
     /// Whether and how fast
     #[command(flatten)]
-    pub pace: BulkOptions,
+    pub bulk: BulkOptions,
 }
 
 /// Whether and how fast it is done.
@@ -101,10 +101,10 @@ pub struct BulkOptions {
 }
 
 /// A reason, as it is typed.
-fn reason(text: &str) -> Result<String, String> {
+fn parse_reason(text: &str) -> Result<String, String> {
     use relay_core::delivery::ReasonCode;
-    let known = ReasonCode::parse(text).is_some() || [MALFORMED, REASON_NONE].contains(&text);
-    known
+    let is_known = ReasonCode::parse(text).is_some() || [MALFORMED, REASON_NONE].contains(&text);
+    is_known
         .then(|| text.to_owned())
         .ok_or_else(|| "no dead letter has such a reason: `dead-letters list` tells them".to_owned())
 }
@@ -118,132 +118,142 @@ pub async fn run(options: &Options, command: &DeadLettersCommand, output: Output
         return show::run(options, arguments, output).await;
     }
     match options.target().await? {
-        Target::Local(folder) => open_queue(LocalLetters::open(&folder)?, PER_SECOND, command, output).await,
-        Target::Stack(stack) => {
-            open_queue(StackLetters::new(&stack, direction_of(command)), default_rate(&stack), command, output).await
+        Target::Local(data_dir) => {
+            open_queue(LocalDeadLetters::open(&data_dir)?, DEFAULT_RATE_PER_SECOND, command, output).await
+        }
+        Target::Stack(stack_target) => {
+            open_queue(
+                StackDeadLetters::new(&stack_target, direction_filter(command)),
+                default_rate(&stack_target),
+                command,
+                output,
+            )
+            .await
         }
     }
 }
 
 /// Half of the slower of the stack's own rates.
-fn default_rate(stack: &StackTarget) -> u32 {
+fn default_rate(stack_target: &StackTarget) -> u32 {
     let rates = ["ClayRatePerSecond", "LoopsRatePerSecond"].into_iter();
-    let rates = rates.filter_map(|name| stack.stack.parameter(name)?.parse::<u32>().ok());
-    rates.min().map_or(PER_SECOND, |rate| (rate / 2).max(1))
+    let rates = rates.filter_map(|name| stack_target.stack.parameter(name)?.parse::<u32>().ok());
+    rates.min().map_or(DEFAULT_RATE_PER_SECOND, |rate| (rate / 2).max(1))
 }
 
-fn direction_of(command: &DeadLettersCommand) -> Option<relay_core::delivery::Direction> {
-    let way = match command {
+fn direction_filter(command: &DeadLettersCommand) -> Option<relay_core::delivery::Direction> {
+    let direction = match command {
         DeadLettersCommand::List(arguments) => arguments.direction,
-        DeadLettersCommand::Retry(arguments) => arguments.pace.direction,
-        DeadLettersCommand::Drop(arguments) => arguments.pace.direction,
+        DeadLettersCommand::Retry(arguments) => arguments.bulk.direction,
+        DeadLettersCommand::Drop(arguments) => arguments.bulk.direction,
         DeadLettersCommand::Show(_) => None,
     };
-    way.map(Into::into)
+    direction.map(Into::into)
 }
 
-async fn open_queue<B: DeadLetterQueue>(
-    mut letters: B,
+async fn open_queue<Q: DeadLetterQueue>(
+    mut queue: Q,
     rate: u32,
     command: &DeadLettersCommand,
     output: Output,
 ) -> Result<ExitStatus, Error> {
     // Whatever happens, what was read is given back.
-    let ended = tokio::select! {
-        ended = apply_to_selected(&mut letters, rate, command, output) => ended,
+    let result = tokio::select! {
+        ended = apply_to_selected(&mut queue, rate, command, output) => ended,
         _ = tokio::signal::ctrl_c() => Err(Error::Interrupted),
     };
-    letters.release().await;
-    ended
+    queue.release().await;
+    result
 }
 
-async fn apply_to_selected<B: DeadLetterQueue>(
-    letters: &mut B,
+async fn apply_to_selected<Q: DeadLetterQueue>(
+    queue: &mut Q,
     rate: u32,
     command: &DeadLettersCommand,
     output: Output,
 ) -> Result<ExitStatus, Error> {
-    let direction = direction_of(command);
-    let (selection, pace, action) = match command {
+    let direction = direction_filter(command);
+    let (filter, bulk, action) = match command {
         DeadLettersCommand::Retry(arguments) => {
-            (&arguments.selection, &arguments.pace, BulkAction::Retry { even_if_older: arguments.even_if_older })
+            (&arguments.filter, &arguments.bulk, BulkAction::Retry { even_if_older: arguments.even_if_older })
         }
-        DeadLettersCommand::Drop(arguments) => (&arguments.selection, &arguments.pace, BulkAction::Drop),
+        DeadLettersCommand::Drop(arguments) => (&arguments.filter, &arguments.bulk, BulkAction::Drop),
         DeadLettersCommand::List(ListArguments { reason, .. }) => {
-            let selected = |letter: &DeadLetter| {
-                direction.is_none_or(|direction| letter.direction == direction) && died_for(letter, reason.as_deref())
+            let matches = |dead_letter: &DeadLetter| {
+                direction.is_none_or(|direction| dead_letter.direction == direction)
+                    && has_reason(dead_letter, reason.as_deref())
             };
-            let (found, behind) = receive_matching(letters, output, selected).await?;
-            let records: Vec<_> = found.iter().map(|letter| letter.record(None)).collect();
-            output.print_json(&json!({"letters": records, "behind": behind}))?;
-            return list(&found, behind, output).map(|()| ExitStatus::Ok);
+            let (found, blocked) = receive_matching(queue, output, matches).await?;
+            let records: Vec<_> = found.iter().map(|dead_letter| dead_letter.to_record(None)).collect();
+            output.print_json(&json!({"letters": records, "behind": blocked}))?;
+            return print_list(&found, blocked, output).map(|()| ExitStatus::Ok);
         }
         DeadLettersCommand::Show(_) => return Ok(ExitStatus::Ok),
     };
-    let selected =
-        |letter: &DeadLetter| direction.is_none_or(|direction| letter.direction == direction) && selection.has(letter);
-    let (found, behind) = receive_matching(letters, output, selected).await?;
-    if let Some(id) = selection.id.iter().find(|id| !found.iter().any(|letter| letter.id() == id.as_str())) {
-        return Err(if behind > 0 {
+    let matches = |dead_letter: &DeadLetter| {
+        direction.is_none_or(|direction| dead_letter.direction == direction) && filter.matches(dead_letter)
+    };
+    let (found, blocked) = receive_matching(queue, output, matches).await?;
+    if let Some(id) = filter.id.iter().find(|id| !found.iter().any(|dead_letter| dead_letter.id() == id.as_str())) {
+        return Err(if blocked > 0 {
             Error::DeadLetterBlocked { id: id.clone() }
         } else {
-            Error::NoSuchLetter { id: id.clone() }
+            Error::NoSuchDeadLetter { id: id.clone() }
         });
     }
-    let per_second = pace.per_second.unwrap_or(rate);
-    run_action(letters, &found, action, pace.yes.then_some(per_second), behind, output).await
+    let per_second = bulk.per_second.unwrap_or(rate);
+    run_action(queue, &found, action, bulk.yes.then_some(per_second), blocked, output).await
 }
 
 impl DeadLetterFilter {
     /// Whether a letter is one of those that are meant: by every option that is given.
-    fn has(&self, letter: &DeadLetter) -> bool {
-        (self.id.is_empty() || self.id.iter().any(|id| letter.id() == id.as_str()))
-            && died_for(letter, self.reason.as_deref())
+    fn matches(&self, dead_letter: &DeadLetter) -> bool {
+        (self.id.is_empty() || self.id.iter().any(|id| dead_letter.id() == id.as_str()))
+            && has_reason(dead_letter, self.reason.as_deref())
     }
 }
 
 /// Whether a letter died for a reason, where one is given.
-fn died_for(letter: &DeadLetter, reason: Option<&str>) -> bool {
+fn has_reason(dead_letter: &DeadLetter, reason: Option<&str>) -> bool {
     match reason {
         None => true,
-        Some(REASON_NONE) => letter.reason.is_none(),
-        Some(_) => letter.reason.as_deref() == reason,
+        Some(REASON_NONE) => dead_letter.reason.is_none(),
+        Some(_) => dead_letter.reason.as_deref() == reason,
     }
 }
 
-fn list(letters: &[DeadLetter], behind: u64, output: Output) -> Result<(), Error> {
-    if letters.is_empty() {
+fn print_list(dead_letters: &[DeadLetter], blocked: u64, output: Output) -> Result<(), Error> {
+    if dead_letters.is_empty() {
         output.print("There are no such dead letters.")?;
     } else {
         let mut table = output.table(["died", "direction", "what", "reason", "attempts", "received", "bytes", "id"]);
-        for letter in letters {
-            let record = letter.record(None);
+        for dead_letter in dead_letters {
+            let record = dead_letter.to_record(None);
             table.add_row([
-                short(record.died_at),
-                letter.direction.as_str().to_owned(),
+                format_time(record.died_at),
+                dead_letter.direction.as_str().to_owned(),
                 record.kind.unwrap_or_default(),
                 format_reason(record.reason.as_deref(), record.status),
                 record.attempts.map(|attempts| attempts.to_string()).unwrap_or_default(),
-                short(record.received_at),
+                format_time(record.received_at),
                 record.bytes.to_string(),
                 record.id,
             ]);
         }
         output.print_table(table, &[7])?;
     }
-    print_blocked(behind, output)
+    print_blocked(blocked, output)
 }
 
 /// Tells of the letters that could not be read.
-pub(crate) fn print_blocked(behind: u64, output: Output) -> Result<(), Error> {
-    if behind == 0 {
+pub(crate) fn print_blocked(blocked: u64, output: Output) -> Result<(), Error> {
+    if blocked == 0 {
         return Ok(());
     }
-    output.print(if behind == 1 {
+    output.print(if blocked == 1 {
         "1 more cannot be read now: it stands behind another of its contact, or somebody else has it.".to_owned()
     } else {
         format!(
-            "{behind} more cannot be read now: they stand behind others of their contacts, or somebody else has them."
+            "{blocked} more cannot be read now: they stand behind others of their contacts, or somebody else has them."
         )
     })
 }

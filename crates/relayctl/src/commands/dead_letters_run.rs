@@ -9,7 +9,7 @@ use crate::commands::dead_letters::print_blocked;
 use crate::error::Error;
 use crate::exit::ExitStatus;
 use crate::operations::letter_box::{DeadLetter, DeadLetterQueue, RedriveOutcome};
-use crate::operations::record::{DeadLetterRecord, format_reason, short};
+use crate::operations::record::{DeadLetterRecord, format_reason, format_time};
 use crate::output::Output;
 use crate::progress;
 
@@ -35,71 +35,71 @@ pub(crate) enum BulkAction {
 }
 
 /// Reads all letters that can be read, and keeps those that are meant; tells how many could not be read.
-pub(crate) async fn receive_matching<B: DeadLetterQueue>(
-    letters: &mut B,
+pub(crate) async fn receive_matching<Q: DeadLetterQueue>(
+    queue: &mut Q,
     output: Output,
-    selected: impl Fn(&DeadLetter) -> bool,
+    matches: impl Fn(&DeadLetter) -> bool,
 ) -> Result<(Vec<DeadLetter>, u64), Error> {
-    let there = letters.count().await?;
-    let bar = progress::bar(output.is_json(), there, "reading the dead letters");
-    let (mut found, mut read) = (Vec::new(), 0);
+    let total = queue.count().await?;
+    let bar = progress::bar(output.is_json(), total, "reading the dead letters");
+    let (mut matching, mut received) = (Vec::new(), 0);
     loop {
-        let page = letters.read().await?;
+        let page = queue.next_page().await?;
         if page.is_empty() {
             break;
         }
-        read += u64::try_from(page.len()).unwrap_or(u64::MAX);
-        bar.set_position(read);
-        found.extend(page.into_iter().filter(|letter| selected(letter)));
+        received += u64::try_from(page.len()).unwrap_or(u64::MAX);
+        bar.set_position(received);
+        matching.extend(page.into_iter().filter(|dead_letter| matches(dead_letter)));
     }
     bar.finish_and_clear();
-    Ok((found, there.saturating_sub(read)))
+    Ok((matching, total.saturating_sub(received)))
 }
 
 /// Does it with these letters, so many a second; or tells what would be done, where that is not given.
 ///
 /// The letters are read anew, because what was read is hidden for a time only. Only those that were found before are acted
 /// on: one that dies again meanwhile is another letter.
-pub(crate) async fn run_action<B: DeadLetterQueue>(
-    letters: &mut B,
-    found: &[DeadLetter],
+pub(crate) async fn run_action<Q: DeadLetterQueue>(
+    queue: &mut Q,
+    selected: &[DeadLetter],
     action: BulkAction,
     per_second: Option<u32>,
-    behind: u64,
+    blocked: u64,
     output: Output,
 ) -> Result<ExitStatus, Error> {
     let mut records = Vec::new();
     let Some(per_second) = per_second else {
-        for letter in found {
-            records.push(letter.record(Some(planned(letters, letter, action).await?)));
+        for dead_letter in selected {
+            records.push(dead_letter.to_record(Some(planned(queue, dead_letter, action).await?)));
         }
-        output.print_json(&json!({"dryRun": true, "letters": records, "behind": behind}))?;
-        tell(&records, false, behind, output)?;
+        output.print_json(&json!({"dryRun": true, "letters": records, "behind": blocked}))?;
+        print_outcomes(&records, false, blocked, output)?;
         if !records.is_empty() {
             output.print("Nothing was changed: this was a dry run. The same command with --yes does it.")?;
         }
         return Ok(ExitStatus::Ok);
     };
-    letters.release().await;
-    let mut wanted: BTreeSet<&str> = found.iter().map(|letter| letter.key.as_str()).collect();
-    let bar = progress::bar(output.is_json(), u64::try_from(wanted.len()).unwrap_or(u64::MAX), "dead letters");
-    let mut turns = tokio::time::interval(Duration::from_secs(1) / per_second);
+    queue.release().await;
+    let mut remaining: BTreeSet<&str> = selected.iter().map(|dead_letter| dead_letter.key.as_str()).collect();
+    let bar = progress::bar(output.is_json(), u64::try_from(remaining.len()).unwrap_or(u64::MAX), "dead letters");
+    let mut ticks = tokio::time::interval(Duration::from_secs(1) / per_second);
     let mut error = None;
-    'letters: while !wanted.is_empty() {
-        let page = letters.read().await?;
+    'letters: while !remaining.is_empty() {
+        let page = queue.next_page().await?;
         if page.is_empty() {
             break;
         }
-        for letter in page {
-            if !wanted.remove(letter.key.as_str()) {
+        for dead_letter in page {
+            if !remaining.remove(dead_letter.key.as_str()) {
                 continue;
             }
-            turns.tick().await;
-            match done(letters, &letter, action).await {
-                Ok(outcome) => records.push(letter.record(Some(outcome))),
-                Err(failed) => {
-                    records.push(letter.record(Some(FAILED)));
-                    error = Some(failed);
+            ticks.tick().await;
+            match apply_action(queue, &dead_letter, action).await {
+                Ok(outcome) => records.push(dead_letter.to_record(Some(outcome))),
+                Err(cause) => {
+                    records.push(dead_letter.to_record(Some(FAILED)));
+                    error = Some(cause);
                     break 'letters;
                 }
             }
@@ -107,31 +107,34 @@ pub(crate) async fn run_action<B: DeadLetterQueue>(
         }
     }
     bar.finish_and_clear();
-    let left = wanted.len();
-    let gone = left + records.iter().filter(|record| was_gone(record.outcome)).count();
-    let done = records.iter().filter(|record| !was_skipped(record.outcome) && !was_gone(record.outcome)).count();
+    let unprocessed = remaining.len();
+    let missing = unprocessed + records.iter().filter(|record| was_gone(record.outcome)).count();
+    let done_count = records.iter().filter(|record| !was_skipped(record.outcome) && !was_gone(record.outcome)).count();
     if let Some(error) = error {
         output.print(format!(
-            "{done} of {} {} done before this failed; doing it again goes on with the rest.",
-            found.len(),
-            if done == 1 { "was" } else { "were" }
+            "{done_count} of {} {} done before this failed; doing it again goes on with the rest.",
+            selected.len(),
+            if done_count == 1 { "was" } else { "were" }
         ))?;
         return Err(error);
     }
-    output.print_json(&json!({"dryRun": false, "letters": records, "behind": behind, "notFoundAgain": left}))?;
-    tell(&records, true, behind, output)?;
-    output.print(format!("{done} of {} {} done.", found.len(), if done == 1 { "is" } else { "are" }))?;
-    if gone > 0 {
-        let were = if gone == 1 { "was" } else { "were" };
-        output.print(format!("{gone} {were} not there any more: somebody else has them, or has done them."))?;
+    output
+        .print_json(&json!({"dryRun": false, "letters": records, "behind": blocked, "notFoundAgain": unprocessed}))?;
+    print_outcomes(&records, true, blocked, output)?;
+    output.print(format!("{done_count} of {} {} done.", selected.len(), if done_count == 1 { "is" } else { "are" }))?;
+    if missing > 0 {
+        let verb = if missing == 1 { "was" } else { "were" };
+        output.print(format!("{missing} {verb} not there any more: somebody else has them, or has done them."))?;
     }
-    Ok(if done == found.len() && behind == 0 { ExitStatus::Ok } else { ExitStatus::Failed })
+    Ok(if done_count == selected.len() && blocked == 0 { ExitStatus::Ok } else { ExitStatus::Failed })
 }
 
 /// Whether a letter is where it was.
 fn was_skipped(outcome: Option<&'static str>) -> bool {
     outcome == Some(FAILED)
-        || RedriveOutcome::ALL.into_iter().any(|verdict| verdict.stays_in_dlq() && outcome == Some(verdict.as_str()))
+        || RedriveOutcome::ALL
+            .into_iter()
+            .any(|candidate| candidate.stays_in_dlq() && outcome == Some(candidate.as_str()))
 }
 
 /// Whether a letter was gone before anything was done with it.
@@ -139,63 +142,63 @@ fn was_gone(outcome: Option<&'static str>) -> bool {
     outcome == Some(RedriveOutcome::NotFound.as_str())
 }
 
-async fn planned<B: DeadLetterQueue>(
-    letters: &B,
-    letter: &DeadLetter,
+async fn planned<Q: DeadLetterQueue>(
+    queue: &Q,
+    dead_letter: &DeadLetter,
     action: BulkAction,
 ) -> Result<&'static str, Error> {
     let BulkAction::Retry { even_if_older } = action else { return Ok(WOULD_DROP) };
-    match letter.not_redrivable() {
-        Some(verdict) => Ok(verdict.as_str()),
-        None => Ok(match letters.plan_redrive(letter, even_if_older).await? {
+    match dead_letter.not_redrivable() {
+        Some(outcome) => Ok(outcome.as_str()),
+        None => Ok(match queue.plan_redrive(dead_letter, even_if_older).await? {
             RedriveOutcome::Redriven => WOULD_SEND,
-            verdict => verdict.as_str(),
+            outcome => outcome.as_str(),
         }),
     }
 }
 
-async fn done<B: DeadLetterQueue>(
-    letters: &mut B,
-    letter: &DeadLetter,
+async fn apply_action<Q: DeadLetterQueue>(
+    queue: &mut Q,
+    dead_letter: &DeadLetter,
     action: BulkAction,
 ) -> Result<&'static str, Error> {
     let BulkAction::Retry { even_if_older } = action else {
-        return Ok(if letters.delete(letter).await? { DROPPED } else { RedriveOutcome::NotFound.as_str() });
+        return Ok(if queue.delete(dead_letter).await? { DROPPED } else { RedriveOutcome::NotFound.as_str() });
     };
-    match letter.not_redrivable() {
-        Some(verdict) => Ok(verdict.as_str()),
-        None => Ok(letters.retry(letter, even_if_older).await?.as_str()),
+    match dead_letter.not_redrivable() {
+        Some(outcome) => Ok(outcome.as_str()),
+        None => Ok(queue.redrive(dead_letter, even_if_older).await?.as_str()),
     }
 }
 
-fn tell(records: &[DeadLetterRecord], done: bool, behind: u64, output: Output) -> Result<(), Error> {
+fn print_outcomes(records: &[DeadLetterRecord], applied: bool, blocked: u64, output: Output) -> Result<(), Error> {
     if records.is_empty() {
         output.print("There are no such dead letters.")?;
     } else {
         let mut table = output.table(["died", "direction", "what", "reason", "id", "outcome"]);
         for record in records {
             table.add_row([
-                short(record.died_at),
+                format_time(record.died_at),
                 record.direction.as_str().to_owned(),
                 record.kind.clone().unwrap_or_default(),
                 format_reason(record.reason.as_deref(), record.status),
                 record.id.clone(),
-                describe(record.outcome, done),
+                describe(record.outcome, applied),
             ]);
         }
         output.print_table(table, &[4, 5])?;
     }
-    print_blocked(behind, output)
+    print_blocked(blocked, output)
 }
 
 /// An outcome for people: what would be done, or what was.
-fn describe(outcome: Option<&'static str>, done: bool) -> String {
+fn describe(outcome: Option<&'static str>, applied: bool) -> String {
     match outcome.unwrap_or_default() {
         WOULD_DROP => "drop".to_owned(),
-        WOULD_SEND => RedriveOutcome::Redriven.explained(done),
+        WOULD_SEND => RedriveOutcome::Redriven.description(applied),
         outcome => {
-            let verdict = RedriveOutcome::ALL.into_iter().find(|verdict| verdict.as_str() == outcome);
-            verdict.map_or_else(|| outcome.to_owned(), |verdict| verdict.explained(done))
+            let known_outcome = RedriveOutcome::ALL.into_iter().find(|verdict| verdict.as_str() == outcome);
+            known_outcome.map_or_else(|| outcome.to_owned(), |redrive_outcome| redrive_outcome.description(applied))
         }
     }
 }
@@ -209,24 +212,24 @@ mod tests {
     use super::*;
 
     /// Letters of which somebody else has sent the first ones meanwhile.
-    struct Shared {
-        letters: Vec<DeadLetter>,
-        gone: usize,
-        read: bool,
+    struct SharedQueue {
+        dead_letters: Vec<DeadLetter>,
+        taken_count: usize,
+        was_read: bool,
     }
 
-    impl DeadLetterQueue for Shared {
-        async fn read(&mut self) -> Result<Vec<DeadLetter>, Error> {
-            Ok(if std::mem::replace(&mut self.read, true) { Vec::new() } else { self.letters.clone() })
+    impl DeadLetterQueue for SharedQueue {
+        async fn next_page(&mut self) -> Result<Vec<DeadLetter>, Error> {
+            Ok(if std::mem::replace(&mut self.was_read, true) { Vec::new() } else { self.dead_letters.clone() })
         }
 
         async fn plan_redrive(&self, _: &DeadLetter, _: bool) -> Result<RedriveOutcome, Error> {
             Ok(RedriveOutcome::Redriven)
         }
 
-        async fn retry(&mut self, letter: &DeadLetter, _: bool) -> Result<RedriveOutcome, Error> {
-            let place = self.letters.iter().position(|known| known.key == letter.key).unwrap();
-            Ok(if place < self.gone { RedriveOutcome::NotFound } else { RedriveOutcome::Redriven })
+        async fn redrive(&mut self, dead_letter: &DeadLetter, _: bool) -> Result<RedriveOutcome, Error> {
+            let index = self.dead_letters.iter().position(|candidate| candidate.key == dead_letter.key).unwrap();
+            Ok(if index < self.taken_count { RedriveOutcome::NotFound } else { RedriveOutcome::Redriven })
         }
 
         async fn delete(&mut self, _: &DeadLetter) -> Result<bool, Error> {
@@ -234,7 +237,7 @@ mod tests {
         }
 
         async fn release(&mut self) {
-            self.read = false;
+            self.was_read = false;
         }
 
         async fn count(&self) -> Result<u64, Error> {
@@ -242,40 +245,41 @@ mod tests {
         }
     }
 
-    fn letter(number: usize) -> DeadLetter {
+    fn dead_letter(index: usize) -> DeadLetter {
         let delivery = Delivery {
-            id: DeliveryId::random(&number.to_string()),
+            id: DeliveryId::random(&index.to_string()),
             contact: ContactKey::from_email("ada@example.com"),
             received_at: jiff::Timestamp::UNIX_EPOCH,
             kind: DeliveryKind::LoopsContact,
             body: Bytes::from_static(b"{}"),
         };
         DeadLetter {
-            key: number.to_string(),
-            receipt: None,
+            key: index.to_string(),
+            receipt_handle: None,
             direction: Direction::ClayToLoops,
             delivery: Some(delivery),
             raw_body: None,
-            bytes: 2,
+            body_len: 2,
             reason: None,
             status: None,
             attempts: None,
-            died_at: None,
+            dead_lettered_at: None,
         }
     }
 
     #[tokio::test]
-    async fn what_somebody_else_has_done_is_not_counted_as_done() {
-        let letters: Vec<DeadLetter> = (0..2).map(letter).collect();
-        let retry = BulkAction::Retry { even_if_older: false };
-        for (gone, ending) in [(0, ExitStatus::Ok), (1, ExitStatus::Failed), (2, ExitStatus::Failed)] {
-            let mut shared = Shared { letters: letters.clone(), gone, read: false };
-            let ended = run_action(&mut shared, &letters, retry, Some(1000), 0, Output::new(true)).await.unwrap();
-            assert_eq!(ended, ending, "{gone} gone");
+    async fn dead_letters_taken_by_others_are_not_counted_done() {
+        let dead_letters: Vec<DeadLetter> = (0..2).map(dead_letter).collect();
+        let action = BulkAction::Retry { even_if_older: false };
+        for (taken_count, expected) in [(0, ExitStatus::Ok), (1, ExitStatus::Failed), (2, ExitStatus::Failed)] {
+            let mut queue = SharedQueue { dead_letters: dead_letters.clone(), taken_count, was_read: false };
+            let exit_status =
+                run_action(&mut queue, &dead_letters, action, Some(1000), 0, Output::new(true)).await.unwrap();
+            assert_eq!(exit_status, expected, "{taken_count} gone");
         }
-        let mut shared = Shared { letters: letters.clone(), gone: 2, read: false };
+        let mut queue = SharedQueue { dead_letters: dead_letters.clone(), taken_count: 2, was_read: false };
         assert_eq!(
-            run_action(&mut shared, &letters, BulkAction::Drop, Some(1000), 0, Output::new(true)).await.unwrap(),
+            run_action(&mut queue, &dead_letters, BulkAction::Drop, Some(1000), 0, Output::new(true)).await.unwrap(),
             ExitStatus::Failed
         );
     }

@@ -8,10 +8,10 @@ use serde_json::json;
 
 use crate::error::Error;
 use crate::exit::ExitStatus;
-use crate::operations::local::LocalOperations;
-use crate::operations::record::{DeliveryRecord, QueueRecord, format_reason, short};
-use crate::operations::stack::StackOperations;
-use crate::operations::{Admin, DeliveryQuery, contact_hash};
+use crate::operations::local::LocalAdmin;
+use crate::operations::record::{DeliveryRecord, QueueRecord, format_reason, format_time};
+use crate::operations::stack::StackAdmin;
+use crate::operations::{Admin, DeliveryQuery, resolve_contact_hash};
 use crate::output::{Output, Severity};
 use crate::target::{Options, Target};
 
@@ -28,8 +28,8 @@ pub enum DirectionArg {
 }
 
 impl From<DirectionArg> for Direction {
-    fn from(way: DirectionArg) -> Self {
-        match way {
+    fn from(direction: DirectionArg) -> Self {
+        match direction {
             DirectionArg::LoopsToClay => Self::LoopsToClay,
             DirectionArg::ClayToLoops => Self::ClayToLoops,
         }
@@ -65,22 +65,22 @@ pub struct DeliveriesArguments {
 /// When they cannot be read.
 pub async fn run(options: &Options, arguments: &DeliveriesArguments, output: Output) -> Result<ExitStatus, Error> {
     match options.target().await? {
-        Target::Local(folder) => print(&LocalOperations::open(folder)?, options, arguments, output).await,
-        Target::Stack(stack) => {
-            print(&StackOperations::new(&stack, output.is_json()), options, arguments, output).await
+        Target::Local(data_dir) => print_deliveries(&LocalAdmin::open(data_dir)?, options, arguments, output).await,
+        Target::Stack(stack_target) => {
+            print_deliveries(&StackAdmin::new(&stack_target, output.is_json()), options, arguments, output).await
         }
     }
 }
 
-async fn print(
-    operations: &impl Admin,
+async fn print_deliveries(
+    admin: &impl Admin,
     options: &Options,
     arguments: &DeliveriesArguments,
     output: Output,
 ) -> Result<ExitStatus, Error> {
     let limit = arguments.limit.or((!output.is_json()).then_some(TABLE_LIMIT));
-    let contact_hash = arguments.contact.as_deref().map(|contact| contact_hash(operations, contact)).transpose()?;
-    let wanted = DeliveryQuery {
+    let contact_hash = arguments.contact.as_deref().map(|contact| resolve_contact_hash(admin, contact)).transpose()?;
+    let query = DeliveryQuery {
         state: arguments.state.map(DeliveryState::from),
         direction: arguments.direction.map(Direction::from),
         contact_hash,
@@ -88,10 +88,10 @@ async fn print(
         routes: arguments.route.clone(),
         limit,
     };
-    let deliveries = operations.deliveries(&wanted).await?;
-    let queues = operations.queues().await?;
-    let more = extra_dead_letters(&wanted, &deliveries, &queues);
-    output.print_json(&json!({"deliveries": deliveries, "queues": queues, "lettersBeside": more}))?;
+    let deliveries = admin.deliveries(&query).await?;
+    let queues = admin.queues().await?;
+    let extra = extra_dead_letters(&query, &deliveries, &queues);
+    output.print_json(&json!({"deliveries": deliveries, "queues": queues, "lettersBeside": extra}))?;
     if deliveries.is_empty() {
         output.print("No such delivery is on record.")?;
     } else {
@@ -100,13 +100,13 @@ async fn print(
     if limit.and_then(|limit| usize::try_from(limit).ok()) == Some(deliveries.len()) {
         output.print(format!("These are the latest {}; --limit shows more.", deliveries.len()))?;
     }
-    if more > 0 {
-        output.print(options.addressed(&format!("{more} more: `relayctl dead-letters list`")))?;
+    if extra > 0 {
+        output.print(options.with_command_line(&format!("{extra} more: `relayctl dead-letters list`")))?;
     }
-    if let (true, Some(contact), Some(functions)) =
-        (deliveries.is_empty(), &wanted.contact_hash, operations.log_group_prefix())
+    if let (true, Some(contact), Some(log_group_prefix)) =
+        (deliveries.is_empty(), &query.contact_hash, admin.log_group_prefix())
     {
-        output.print(log_hint(functions, "contact", contact))?;
+        output.print(log_hint(log_group_prefix, "contact", contact))?;
     }
     for queue in &queues {
         output.print(queue_summary(queue, output))?;
@@ -115,18 +115,19 @@ async fn print(
 }
 
 /// How many dead letters the queues have beside these deliveries: those that were refused at the door are on no record.
-fn extra_dead_letters(wanted: &DeliveryQuery, deliveries: &[DeliveryRecord], queues: &[QueueRecord]) -> u64 {
-    let all = wanted.state == Some(DeliveryState::Dead) && wanted.contact_hash.is_none() && wanted.webhook_id.is_none();
-    let queues = queues.iter().filter(|queue| wanted.direction.is_none_or(|direction| queue.direction == direction));
-    let letters: u64 = queues.map(|queue| queue.dead_letters).sum();
-    if all { letters.saturating_sub(u64::try_from(deliveries.len()).unwrap_or(u64::MAX)) } else { 0 }
+fn extra_dead_letters(query: &DeliveryQuery, deliveries: &[DeliveryRecord], queues: &[QueueRecord]) -> u64 {
+    let covers_all_dead =
+        query.state == Some(DeliveryState::Dead) && query.contact_hash.is_none() && query.webhook_id.is_none();
+    let queues = queues.iter().filter(|queue| query.direction.is_none_or(|direction| queue.direction == direction));
+    let dead_letters: u64 = queues.map(|queue| queue.dead_letters).sum();
+    if covers_all_dead { dead_letters.saturating_sub(u64::try_from(deliveries.len()).unwrap_or(u64::MAX)) } else { 0 }
 }
 
 /// Where a contact is found that a stack has no record of; the field and its value are those of the log.
 #[must_use]
-pub fn log_hint(functions: &str, field: &str, value: &str) -> String {
+pub fn log_hint(log_group_prefix: &str, field: &str, value: &str) -> String {
     format!(
-        "A contact that Loops took while Clay waited is in the log only: Logs Insights, /aws/lambda/{functions}-clay-to-loops-contact, filter `{field}` = \"{value}\""
+        "A contact that Loops took while Clay waited is in the log only: Logs Insights, /aws/lambda/{log_group_prefix}-clay-to-loops-contact, filter `{field}` = \"{value}\""
     )
 }
 
@@ -135,13 +136,13 @@ fn table(deliveries: &[DeliveryRecord], output: Output) -> comfy_table::Table {
         output.table(["received", "direction", "what", "state", "attempts", "reason", "next attempt", "id"]);
     for record in deliveries {
         table.add_row([
-            short(record.received_at),
+            format_time(record.received_at),
             record.direction.as_str().to_owned(),
             record.kind.clone(),
             format_state(record).to_owned(),
             record.attempts.to_string(),
             format_reason(record.reason.as_deref(), record.status),
-            short(record.next_attempt_at),
+            format_time(record.next_attempt_at),
             record.id.clone(),
         ]);
     }
@@ -160,8 +161,8 @@ fn queue_summary(queue: &QueueRecord, output: Output) -> String {
     let direction = direction.as_str();
     let paused = match (paused, paused_since) {
         (false, _) => String::new(),
-        (true, None) => output.colorize(Severity::Yellow, ", paused"),
-        (true, since) => output.colorize(Severity::Yellow, &format!(", paused since {}", short(*since))),
+        (true, None) => output.colorize(Severity::Warn, ", paused"),
+        (true, since) => output.colorize(Severity::Warn, &format!(", paused since {}", format_time(*since))),
     };
     format!("{direction}: waiting {waiting}, dead letters {dead_letters}{paused}")
 }

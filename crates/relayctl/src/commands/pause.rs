@@ -7,9 +7,9 @@ use crate::commands::deliveries::DirectionArg;
 use crate::error::Error;
 use crate::exit::ExitStatus;
 use crate::operations::Admin;
-use crate::operations::local::LocalOperations;
+use crate::operations::local::LocalAdmin;
 use crate::operations::record::PauseResult;
-use crate::operations::stack::StackOperations;
+use crate::operations::stack::StackAdmin;
 use crate::output::Output;
 use crate::target::{Options, Target};
 
@@ -31,18 +31,20 @@ pub async fn run(
     output: Output,
 ) -> Result<ExitStatus, Error> {
     let direction = Direction::from(arguments.direction);
-    let record = match options.target().await? {
-        Target::Local(folder) => LocalOperations::open(folder)?.set_paused(direction, paused).await?,
-        Target::Stack(stack) => StackOperations::new(&stack, output.is_json()).set_paused(direction, paused).await?,
+    let result = match options.target().await? {
+        Target::Local(data_dir) => LocalAdmin::open(data_dir)?.set_paused(direction, paused).await?,
+        Target::Stack(stack_target) => {
+            StackAdmin::new(&stack_target, output.is_json()).set_paused(direction, paused).await?
+        }
     };
-    output.print_json(&record)?;
-    output.print(options.addressed(&said(&record)))?;
+    output.print_json(&result)?;
+    output.print(options.with_command_line(&describe(&result)))?;
     Ok(ExitStatus::Ok)
 }
 
-fn said(record: &PauseResult) -> String {
-    let direction = record.direction.as_str();
-    match (record.paused, record.changed) {
+fn describe(result: &PauseResult) -> String {
+    let direction = result.direction.as_str();
+    match (result.paused, result.changed) {
         (true, true) => format!(
             "{direction} is paused: what comes is stored, what is under way comes to its end. `relayctl resume {direction}` ends this."
         ),

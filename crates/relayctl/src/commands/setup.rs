@@ -12,12 +12,12 @@ use crate::exit::ExitStatus;
 use crate::local::relay::LocalRelay;
 use crate::output::Output;
 use crate::progress;
-use crate::setup::documents::{Documents, SecretList, SecretSelector, fingerprint};
+use crate::setup::documents::{SecretDocuments, SecretList, SecretSelector, fingerprint};
 use crate::setup::error::SetupError;
-use crate::setup::input::{NAMES, SetupInput};
+use crate::setup::input::{INPUT_NAMES, SetupInput};
 use crate::setup::key_check::{KeyCheck, check_key};
 use crate::setup::prompt;
-use crate::setup::report::{CopyPaste, MissingText, SetupReport, shown};
+use crate::setup::report::{CopyPaste, MissingText, SetupReport, summarize_secrets};
 use crate::setup::secret_store::SecretStore;
 use crate::target::{Options, Target};
 
@@ -79,7 +79,7 @@ const LOCAL_ROUTE: &str = "default";
 /// What was done beside the documents.
 #[derive(Debug, Default)]
 struct SideEffects {
-    team: Option<String>,
+    loops_team: Option<String>,
     new_token: Option<SecretString>,
     notes: Vec<String>,
 }
@@ -90,132 +90,140 @@ struct SideEffects {
 /// When what was given is wrong, or something cannot be read or written; nothing is written then, or it says what is.
 pub async fn run(options: &Options, arguments: &SetupArguments, output: Output) -> Result<ExitStatus, Error> {
     // What only looks or takes out needs a folder that is there.
-    let makes = arguments.retire_relay_token.is_none()
+    let creates_data_dir = arguments.retire_relay_token.is_none()
         && arguments.retire_signing_secret.is_none()
         && arguments.retire_clay_webhook.is_none()
         && !arguments.list;
-    match options.local_folder().filter(|_| makes) {
-        Some(folder) => {
-            let local = LocalRelay::load_for_repair(LocalRelay::create_data_dir(folder)?)?;
+    match options.local_data_dir().filter(|_| creates_data_dir) {
+        Some(data_dir) => {
+            let local = LocalRelay::load_for_repair(LocalRelay::create_data_dir(data_dir)?)?;
             apply_setup(SecretStore::Local(&local), options, arguments, output).await
         }
         None => match options.target().await? {
             Target::Stack(target) => apply_setup(SecretStore::Stack(&target), options, arguments, output).await,
-            Target::Local(folder) => {
-                apply_setup(SecretStore::Local(&LocalRelay::load_for_repair(folder)?), options, arguments, output).await
+            Target::Local(data_dir) => {
+                apply_setup(SecretStore::Local(&LocalRelay::load_for_repair(data_dir)?), options, arguments, output)
+                    .await
             }
         },
     }
 }
 
 async fn apply_setup(
-    keeping: SecretStore<'_>,
+    secret_store: SecretStore<'_>,
     options: &Options,
     arguments: &SetupArguments,
     output: Output,
 ) -> Result<ExitStatus, Error> {
-    let names = keeping.names()?;
+    let names = secret_store.secret_names()?;
     let names = [names[0].as_str(), names[1].as_str()];
-    let paste = CopyPaste::of(keeping)?;
-    let mut done = SideEffects::default();
+    let paste = CopyPaste::for_store(secret_store)?;
+    let mut side_effects = SideEffects::default();
     if !arguments.list {
-        keeping.generate()?;
+        secret_store.ensure_relay_token()?;
     }
-    let known = keeping.read().await?;
-    let given = collect_input(&known, arguments, keeping, &mut done, output).await?;
+    let current = secret_store.load().await?;
+    let input = collect_input(&current, arguments, secret_store, &mut side_effects, output).await?;
     // Read again: somebody may have changed it while it was typed.
-    let before = keeping.read().await?;
+    let before = secret_store.load().await?;
     let mut after = before.clone();
-    change(&mut after, &given, arguments, keeping, &mut done)?;
+    apply_changes(&mut after, &input, arguments, secret_store, &mut side_effects)?;
     let written = if before == after {
         Vec::new()
     } else {
         after.parse_as_relay(names)?;
-        keeping.write(&before, &after).await?
+        secret_store.save(&before, &after).await?
     };
-    let first_key = before.api_key().is_none() && after.api_key().is_some();
-    follow_up_notes(keeping, &written, first_key, &mut done)?;
+    let is_first_key = before.api_key().is_none() && after.api_key().is_some();
+    follow_up_notes(secret_store, &written, is_first_key, &mut side_effects)?;
     // The new one on a terminal, all of them where that was asked for: a log or a pipe gets none by accident.
-    let terminal = std::io::stdout().is_terminal();
-    let made =
-        |token: &SecretString| done.new_token.as_ref().is_some_and(|new| new.expose_secret() == token.expose_secret());
-    let relay_tokens =
-        shown(&after, SecretList::RelayTokens, |token| arguments.show_token || (terminal && made(token)));
+    let is_terminal = std::io::stdout().is_terminal();
+    let is_new_token = |token: &SecretString| {
+        side_effects.new_token.as_ref().is_some_and(|new| new.expose_secret() == token.expose_secret())
+    };
+    let relay_tokens = summarize_secrets(&after, SecretList::RelayTokens, |token| {
+        arguments.show_token || (is_terminal && is_new_token(token))
+    });
     let report = SetupReport {
         written,
         loops_api_key: after.api_key().is_some(),
-        signing_secrets: shown(&after, SecretList::SigningSecrets, |_| false),
+        signing_secrets: summarize_secrets(&after, SecretList::SigningSecrets, |_| false),
         relay_tokens,
         clay_routes: after.routes(),
-        loops_team: done.team,
+        loops_team: side_effects.loops_team,
         paste,
-        notes: done.notes,
-        program: options.command_line(),
-        absent: MissingText::of(keeping),
+        notes: side_effects.notes,
+        command_line: options.command_line(),
+        missing_text: MissingText::for_store(secret_store),
     };
     output.print_json(&report)?;
-    output.print(report.text())?;
+    output.print(report.render())?;
     Ok(ExitStatus::Ok)
 }
 
 /// What is to be put in: nothing, where something is only listed, made or taken out.
 async fn collect_input(
-    known: &Documents,
+    current: &SecretDocuments,
     arguments: &SetupArguments,
-    keeping: SecretStore<'_>,
-    done: &mut SideEffects,
+    secret_store: SecretStore<'_>,
+    side_effects: &mut SideEffects,
     output: Output,
 ) -> Result<SetupInput, Error> {
-    let (option, taken) = accepted_values(arguments);
-    let asks_nothing = arguments.list
+    let (option, accepted) = accepted_values(arguments);
+    let prompts_nothing = arguments.list
         || arguments.add_relay_token
         || arguments.retire_relay_token.is_some()
         || arguments.retire_signing_secret.is_some()
         || arguments.retire_clay_webhook.is_some();
-    let key = known.api_key();
+    let stored_key = current.api_key();
     match &arguments.from {
-        _ if asks_nothing => Ok(SetupInput::default()),
+        _ if prompts_nothing => Ok(SetupInput::default()),
         Some(path) => {
-            let given = SetupInput::from_file(path)?;
-            if given.is_empty() {
-                return Err(SetupError::NothingGiven.into());
+            let input = SetupInput::from_file(path)?;
+            if input.is_empty() {
+                return Err(SetupError::NoInput.into());
             }
-            given.check_allowed(option, taken)?;
-            given.check_not_api_key(key.as_ref())?;
-            check_api_key(keeping, &given, done, output).await?;
-            Ok(given)
+            input.check_allowed(option, accepted)?;
+            input.check_not_api_key(stored_key.as_ref())?;
+            check_api_key(secret_store, &input, side_effects, output).await?;
+            Ok(input)
         }
         None => {
-            let tried = |given: &SetupInput| {
-                let mut after = known.clone();
-                change(&mut after, given, arguments, keeping, &mut SideEffects::default()).map(|()| after)
+            let preview = |input: &SetupInput| {
+                let mut after = current.clone();
+                apply_changes(&mut after, input, arguments, secret_store, &mut SideEffects::default()).map(|()| after)
             };
-            let hint =
-                |name: &str, given: &SetupInput| prompt_hint(name, tried(given).as_ref().unwrap_or(known), arguments);
+            let hint = |name: &str, input: &SetupInput| {
+                prompt_hint(name, preview(input).as_ref().unwrap_or(current), arguments)
+            };
             let check = async |name: &str, given: &SetupInput| {
-                given.check_not_api_key(key.as_ref())?;
-                tried(given)?;
-                if name == LOOPS_API_KEY { check_api_key(keeping, given, done, output).await } else { Ok(()) }
+                given.check_not_api_key(stored_key.as_ref())?;
+                preview(given)?;
+                if name == LOOPS_API_KEY {
+                    check_api_key(secret_store, given, side_effects, output).await
+                } else {
+                    Ok(())
+                }
             };
-            prompt::prompt_values(taken, hint, check).await
+            prompt::prompt_values(accepted, hint, check).await
         }
     }
 }
 
 /// What there is of a value.
-fn prompt_hint(name: &str, known: &Documents, arguments: &SetupArguments) -> &'static str {
-    let routes = known.routes();
+fn prompt_hint(name: &str, current: &SecretDocuments, arguments: &SetupArguments) -> &'static str {
+    let routes = current.routes();
     let mut webhooks = routes.iter().flat_map(|route| &route.webhooks);
-    let filled = match name {
-        LOOPS_API_KEY => known.api_key().is_some(),
-        LOOPS_SIGNING_SECRET => !known.list(SecretList::SigningSecrets).is_empty(),
+    let is_configured = match name {
+        LOOPS_API_KEY => current.api_key().is_some(),
+        LOOPS_SIGNING_SECRET => !current.list(SecretList::SigningSecrets).is_empty(),
         CLAY_WEBHOOK_URL => webhooks.next().is_some(),
-        _ => webhooks.any(|webhook| webhook.token),
+        _ => webhooks.any(|webhook| webhook.has_token),
     };
     match name {
         CLAY_WEBHOOK_AUTH_TOKEN if arguments.add_clay_webhook => "Enter for none",
         _ if arguments.add_signing_secret || arguments.add_clay_webhook => "a new one",
-        _ if filled => "filled in; Enter keeps it",
+        _ if is_configured => "filled in; Enter keeps it",
         _ => "not filled in",
     }
 }
@@ -227,134 +235,136 @@ const fn accepted_values(arguments: &SetupArguments) -> (&'static str, &'static 
     } else if arguments.add_clay_webhook {
         (ADD_CLAY_WEBHOOK, &[CLAY_WEBHOOK_URL, CLAY_WEBHOOK_AUTH_TOKEN])
     } else {
-        ("setup", &NAMES)
+        ("setup", &INPUT_NAMES)
     }
 }
 
 async fn check_api_key(
-    keeping: SecretStore<'_>,
-    given: &SetupInput,
-    done: &mut SideEffects,
+    secret_store: SecretStore<'_>,
+    input: &SetupInput,
+    side_effects: &mut SideEffects,
     output: Output,
 ) -> Result<(), Error> {
-    let Some(key) = &given.api_key else { return Ok(()) };
+    let Some(key) = &input.api_key else { return Ok(()) };
     let client = relay::destination::http_client::build()?;
     let spinner = progress::spinner(output.is_json(), "Loops checks the API key");
-    let standing = check_key(&client, keeping.loops_api(), key).await;
+    let key_check = check_key(&client, secret_store.loops_api_url(), key).await;
     spinner.finish_and_clear();
-    let unclear = |what: String| Error::LoopsUnreachable { what };
-    match standing {
-        KeyCheck::Valid(team) => done.team = Some(team),
-        KeyCheck::Refused => return Err(Error::LoopsKeyRefused),
-        KeyCheck::Unclear(status) => return Err(unclear(format!("it answered {status}"))),
-        KeyCheck::NoAnswer => return Err(unclear("it did not answer".to_owned())),
+    let unreachable = |what: String| Error::LoopsUnreachable { what };
+    match key_check {
+        KeyCheck::Valid(team) => side_effects.loops_team = Some(team),
+        KeyCheck::Rejected => return Err(Error::LoopsKeyRejected),
+        KeyCheck::UnexpectedStatus(status) => return Err(unreachable(format!("it answered {status}"))),
+        KeyCheck::NoResponse => return Err(unreachable("it did not answer".to_owned())),
     }
     Ok(())
 }
 
-fn change(
-    documents: &mut Documents,
-    given: &SetupInput,
+fn apply_changes(
+    documents: &mut SecretDocuments,
+    input: &SetupInput,
     arguments: &SetupArguments,
-    keeping: SecretStore<'_>,
-    done: &mut SideEffects,
+    secret_store: SecretStore<'_>,
+    side_effects: &mut SideEffects,
 ) -> Result<(), Error> {
     if arguments.list {
         return Ok(());
     }
-    for (list, which) in [
+    for (list, selector) in [
         (SecretList::RelayTokens, &arguments.retire_relay_token),
         (SecretList::SigningSecrets, &arguments.retire_signing_secret),
     ] {
-        if let Some(which) = which {
+        if let Some(which) = selector {
             let retired = documents.retire(list, which, arguments.force)?;
-            done.notes.push(format!("The {} {retired} is retired.", list.singular()));
+            side_effects.notes.push(format!("The {} {retired} is retired.", list.singular()));
             return Ok(());
         }
     }
     // A data folder has one route, which has no name there.
-    let route = arguments.route.as_deref().or(matches!(keeping, SecretStore::Local(_)).then_some(LOCAL_ROUTE));
-    for secret in given.unprefixed_signing_secrets() {
-        let known = fingerprint(secret.expose_secret());
-        done.notes.push(format!(
-            "The signing secret {known} has no whsec_ before it, as Loops shows them: see that it is one, with a test event."
+    let route = arguments.route.as_deref().or(matches!(secret_store, SecretStore::Local(_)).then_some(LOCAL_ROUTE));
+    for secret in input.unprefixed_signing_secrets() {
+        let secret_fingerprint = fingerprint(secret.expose_secret());
+        side_effects.notes.push(format!(
+            "The signing secret {secret_fingerprint} has no whsec_ before it, as Loops shows them: see that it is one, with a test event."
         ));
     }
-    if let Some(which) = &arguments.retire_clay_webhook {
-        let retired = documents.retire_webhook(route, which, arguments.force)?;
-        done.notes.push(format!("The Clay webhook {retired} is retired."));
+    if let Some(selector) = &arguments.retire_clay_webhook {
+        let retired = documents.retire_webhook(route, selector, arguments.force)?;
+        side_effects.notes.push(format!("The Clay webhook {retired} is retired."));
         return Ok(());
     }
     if arguments.add_clay_webhook {
-        let wanted = SetupError::MissingValue { option: ADD_CLAY_WEBHOOK, name: CLAY_WEBHOOK_URL };
-        let urls = given.urls.as_deref().ok_or(wanted)?;
-        return documents.add_webhooks(route, urls, given.tokens.as_deref(), &keeping.events());
+        let missing = SetupError::MissingValue { option: ADD_CLAY_WEBHOOK, name: CLAY_WEBHOOK_URL };
+        let urls = input.urls.as_deref().ok_or(missing)?;
+        return documents.add_webhooks(route, urls, input.tokens.as_deref(), &secret_store.events());
     }
     if arguments.add_signing_secret {
-        let wanted = SetupError::MissingValue { option: ADD_SIGNING_SECRET, name: LOOPS_SIGNING_SECRET };
-        for secret in given.signing_secrets.as_deref().ok_or(wanted)? {
+        let missing = SetupError::MissingValue { option: ADD_SIGNING_SECRET, name: LOOPS_SIGNING_SECRET };
+        for secret in input.signing_secrets.as_deref().ok_or(missing)? {
             documents.add(SecretList::SigningSecrets, secret);
         }
         return Ok(());
     }
-    if let Some(key) = &given.api_key {
+    if let Some(key) = &input.api_key {
         documents.set_api_key(key);
     }
-    if let Some(secrets) = &given.signing_secrets {
+    if let Some(secrets) = &input.signing_secrets {
         for replaced in documents.set_signing_secrets(secrets, arguments.force)? {
-            done.notes.push(format!(
+            side_effects.notes.push(format!(
                 "The signing secret {replaced} is replaced: what Loops still signs with it is refused from now on."
             ));
         }
     }
-    let (urls, tokens) = (given.urls.as_deref(), given.tokens.as_deref());
-    documents.set_webhooks(route, urls, tokens, &keeping.events(), arguments.force)?;
-    if arguments.add_relay_token || (!given.is_empty() && documents.list(SecretList::RelayTokens).is_empty()) {
+    let (urls, tokens) = (input.urls.as_deref(), input.tokens.as_deref());
+    documents.set_webhooks(route, urls, tokens, &secret_store.events(), arguments.force)?;
+    if arguments.add_relay_token || (!input.is_empty() && documents.list(SecretList::RelayTokens).is_empty()) {
         let token = SecretString::from(format!("relay_{}", hex::encode(rand::random::<[u8; 24]>())));
         documents.add(SecretList::RelayTokens, &token);
-        let known = fingerprint(token.expose_secret());
-        done.notes
-            .push(format!("The relay token {known} is new: put it into Clay's columns, then retire the old one."));
-        done.new_token = Some(token);
+        let token_fingerprint = fingerprint(token.expose_secret());
+        side_effects.notes.push(format!(
+            "The relay token {token_fingerprint} is new: put it into Clay's columns, then retire the old one."
+        ));
+        side_effects.new_token = Some(token);
     }
     Ok(())
 }
 
 fn follow_up_notes(
-    keeping: SecretStore<'_>,
+    secret_store: SecretStore<'_>,
     written: &[String],
-    first_key: bool,
-    done: &mut SideEffects,
+    is_first_key: bool,
+    side_effects: &mut SideEffects,
 ) -> Result<(), Error> {
-    match keeping {
+    match secret_store {
         SecretStore::Stack(target) if !written.is_empty() => {
             let seconds = target.stack.parameter("SecretTtlSeconds").unwrap_or("300");
-            done.notes.push(format!("The functions read the secrets again within {seconds} seconds."));
-            done.notes.push("A new key, token or signing secret works within half a minute.".to_owned());
-            done.notes.push("Held deliveries are tried again within 15 minutes.".to_owned());
+            side_effects.notes.push(format!("The functions read the secrets again within {seconds} seconds."));
+            side_effects.notes.push("A new key, token or signing secret works within half a minute.".to_owned());
+            side_effects.notes.push("Held deliveries are tried again within 15 minutes.".to_owned());
         }
         SecretStore::Local(local) => {
             if !written.is_empty() && local.is_running()? {
-                done.notes.push(
+                side_effects.notes.push(
                     "A relay is running on this folder: it takes it up within a second, and tries what is held at once."
                         .to_owned(),
                 );
-                if first_key {
-                    done.notes.push(
+                if is_first_key {
+                    side_effects.notes.push(
                         "Where it was started without a key, it simulates Loops until it is started again.".to_owned(),
                     );
                 }
             }
             if !local.is_public() {
-                done.notes.push(format!(
+                side_effects.notes.push(format!(
                     "Loops and Clay cannot reach {}, an address of this machine or its own network: lead a tunnel or a proxy \
                      with a public https address to it, and paste that address in its place, with the same paths.",
-                    local.base()
+                    local.base_url()
                 ));
             }
-            if !local.environment.is_empty() {
-                let names = local.environment.join(", ");
-                done.notes
+            if !local.env_overrides.is_empty() {
+                let names = local.env_overrides.join(", ");
+                side_effects
+                    .notes
                     .push(format!("The environment sets {names} as well, and wins: unset it to use what is stored."));
             }
         }

@@ -42,8 +42,8 @@ pub fn completions(arguments: &CompletionsArguments, mut command: Command) -> Re
 /// When nothing can be printed or written.
 pub fn man(arguments: &ManArguments, command: Command) -> Result<ExitStatus, Error> {
     match &arguments.to {
-        Some(folder) => clap_mangen::generate_to(command, folder)
-            .map_err(|error| Error::Pages { path: folder.display().to_string(), detail: error.kind() })?,
+        Some(dir) => clap_mangen::generate_to(command, dir)
+            .map_err(|error| Error::ManPagesNotWritable { path: dir.display().to_string(), detail: error.kind() })?,
         None => {
             let mut page = Vec::new();
             let mut command = command.disable_help_subcommand(true);

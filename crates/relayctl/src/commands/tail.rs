@@ -18,9 +18,9 @@ use crate::output::{Output, Severity};
 use crate::target::{Options, Target};
 
 /// How often a store is looked into.
-const STORE_EVERY: Duration = Duration::from_millis(300);
+const STORE_POLL_INTERVAL: Duration = Duration::from_millis(300);
 /// How often the logs are: CloudWatch takes five of these calls a second, and there are five logs.
-const LOGS_EVERY: Duration = Duration::from_secs(2);
+const LOGS_POLL_INTERVAL: Duration = Duration::from_secs(2);
 
 /// What `tail` is told.
 #[derive(Debug, Clone, Args)]
@@ -37,26 +37,26 @@ pub struct TailArguments {
 pub async fn run(options: &Options, arguments: &TailArguments, output: Output) -> Result<ExitStatus, Error> {
     let target = options.target().await?;
     if !output.is_json() {
-        let relay = match &target {
-            Target::Local(folder) => folder.path().display().to_string(),
-            Target::Stack(stack) => stack.stack.name.clone(),
+        let target_name = match &target {
+            Target::Local(data_dir) => data_dir.path().display().to_string(),
+            Target::Stack(stack_target) => stack_target.stack.name.clone(),
         };
-        writeln!(io::stderr(), "following {relay}; Ctrl-C ends")?;
+        writeln!(io::stderr(), "following {target_name}; Ctrl-C ends")?;
     }
     let follow = async {
         match &target {
-            Target::Local(folder) => {
-                let mut tail = StoreTail::open(folder, Timestamp::now())?;
+            Target::Local(data_dir) => {
+                let mut tail = StoreTail::open(data_dir, Timestamp::now())?;
                 loop {
-                    tell(&tail.poll()?, arguments, output)?;
-                    tokio::time::sleep(STORE_EVERY).await;
+                    print_changes(&tail.poll()?, arguments, output)?;
+                    tokio::time::sleep(STORE_POLL_INTERVAL).await;
                 }
             }
-            Target::Stack(stack) => {
-                let mut tail = LogTail::new(stack, Timestamp::now());
+            Target::Stack(stack_target) => {
+                let mut tail = LogTail::new(stack_target, Timestamp::now());
                 loop {
-                    tell(&tail.poll().await?, arguments, output)?;
-                    tokio::time::sleep(LOGS_EVERY).await;
+                    print_changes(&tail.poll().await?, arguments, output)?;
+                    tokio::time::sleep(LOGS_POLL_INTERVAL).await;
                 }
             }
         }
@@ -68,30 +68,30 @@ pub async fn run(options: &Options, arguments: &TailArguments, output: Output) -
 }
 
 /// One line for each, in both forms: a document would have an end.
-fn tell(changes: &[DeliveryChange], arguments: &TailArguments, output: Output) -> Result<(), Error> {
-    let way = arguments.direction.map(|way| Direction::from(way).as_str());
+fn print_changes(changes: &[DeliveryChange], arguments: &TailArguments, output: Output) -> Result<(), Error> {
+    let direction = arguments.direction.map(|way| Direction::from(way).as_str());
     let mut out = io::stdout().lock();
-    for change in changes.iter().filter(|change| way.is_none_or(|way| change.direction == way)) {
+    for change in changes.iter().filter(|change| direction.is_none_or(|direction| change.direction == direction)) {
         if output.is_json() {
             writeln!(out, "{}", serde_json::to_string(change)?)?;
         } else {
-            writeln!(out, "{}", line(change, output))?;
+            writeln!(out, "{}", format_change(change, output))?;
         }
     }
     out.flush()?;
     Ok(())
 }
 
-fn line(change: &DeliveryChange, output: Output) -> String {
+fn format_change(change: &DeliveryChange, output: Output) -> String {
     let state = format!("{:<9}", change.state.as_str());
     let state = match change.state {
-        DeliveryState::Delivered => output.colorize(Severity::Green, &state),
-        DeliveryState::Waiting => output.colorize(Severity::Yellow, &state),
-        DeliveryState::Dead => output.colorize(Severity::Red, &state),
+        DeliveryState::Delivered => output.colorize(Severity::Ok, &state),
+        DeliveryState::Waiting => output.colorize(Severity::Warn, &state),
+        DeliveryState::Dead => output.colorize(Severity::Fail, &state),
     };
     let attempts = change.attempts.map(|attempts| format!("attempts {attempts}")).unwrap_or_default();
-    let because = format_reason(change.reason.as_deref(), change.status);
+    let reason = format_reason(change.reason.as_deref(), change.status);
     let at = change.at.strftime("%H:%M:%S%.3fZ");
-    let line = format!("{at}  {:<13}  {state}  {}  {because}  {attempts}", change.direction, change.id);
+    let line = format!("{at}  {:<13}  {state}  {}  {reason}  {attempts}", change.direction, change.id);
     line.trim_end().to_owned()
 }

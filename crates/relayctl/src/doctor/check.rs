@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 /// Where the runbook is, as the descriptions of the alarms have it.
 const RUNBOOK: &str = "https://github.com/loops-clay-relay/loops-clay-relay/blob/main/docs/runbook.md";
 /// Where it is in the repository.
-const IN_THE_REPOSITORY: &str = "docs/runbook.md";
+const REPOSITORY_PATH: &str = "docs/runbook.md";
 
 /// Makes the checks, the list of them and their names out of one list.
 macro_rules! checks {
@@ -77,7 +77,7 @@ checks! {
     /// What Loops will not have.
     LoopsDeadLetters => "loops-dead-letters",
     /// How much each Clay webhook has taken.
-    ClayWebhookUse => "clay-webhook-use",
+    ClayWebhookUsage => "clay-webhook-use",
     /// The last delivery.
     LastDelivery => "last-delivery",
     /// What the functions logged as an error.
@@ -89,7 +89,7 @@ checks! {
     /// A relay runs on it.
     Running => "running",
     /// Which ends are real.
-    FarEnds => "far-ends",
+    Destinations => "far-ends",
     /// The store can be read.
     Store => "store",
     /// What a person has paused.
@@ -103,18 +103,18 @@ checks! {
 impl Check {
     /// Its section of the runbook, as a link.
     #[must_use]
-    pub fn runbook(self) -> String {
-        format!("{RUNBOOK}#{}", self.section())
+    pub fn runbook_url(self) -> String {
+        format!("{RUNBOOK}#{}", self.anchor())
     }
 
     /// Its section of the runbook, as it is found in the repository.
     #[must_use]
-    pub fn page(self) -> String {
-        format!("{IN_THE_REPOSITORY}#{}", self.section())
+    pub fn runbook_path(self) -> String {
+        format!("{REPOSITORY_PATH}#{}", self.anchor())
     }
 
     /// The anchor. Alarms have sections of their own, some under the same name.
-    fn section(self) -> String {
+    fn anchor(self) -> String {
         format!("doctor-{}", self.name())
     }
 }
@@ -136,18 +136,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_section_is_found_in_the_repository_and_where_the_repository_is_published() {
-        assert_eq!(Check::ClayQueue.page(), "docs/runbook.md#doctor-clay-queue");
-        assert!(Check::ClayQueue.runbook().ends_with(&format!("/blob/main/{}", Check::ClayQueue.page())));
+    fn runbook_path_and_url_share_the_same_anchor() {
+        assert_eq!(Check::ClayQueue.runbook_path(), "docs/runbook.md#doctor-clay-queue");
+        assert!(Check::ClayQueue.runbook_url().ends_with(&format!("/blob/main/{}", Check::ClayQueue.runbook_path())));
     }
 
     #[test]
-    fn the_template_links_to_the_same_runbook() {
+    fn template_links_to_the_same_runbook() {
         assert!(include_str!("../../../../template.yaml").contains(&format!("{RUNBOOK}#clay-held")));
     }
 
     #[test]
-    fn no_two_checks_have_one_name() {
+    fn check_names_are_unique() {
         let names: std::collections::BTreeSet<_> = Check::ALL.iter().map(|check| check.name()).collect();
         assert_eq!(names.len(), Check::ALL.len());
     }

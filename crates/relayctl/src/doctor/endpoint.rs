@@ -31,7 +31,7 @@ pub(crate) const NOT_CONFIGURED: &str = "not_configured";
 const UNKNOWN_SECRET_REMEDY: &str =
     "a relay-local may have others in its environment: run doctor there; on AWS, see function-errors";
 /// From how many seconds on a clock that is off is worth a word.
-const SKEW_SECONDS: i64 = 30;
+const MAX_CLOCK_SKEW_SECS: i64 = 30;
 
 /// The front door.
 #[derive(Debug)]
@@ -39,8 +39,8 @@ pub struct EndpointChecks<'a> {
     client: &'a HttpClient,
     paste: &'a CopyPaste,
     /// How far the door's clock is ahead of this machine's.
-    ahead: SignedDuration,
-    written: SecretTimestamps,
+    clock_offset: SignedDuration,
+    secret_timestamps: SecretTimestamps,
 }
 
 /// When what functions keep in mind was written; nothing where it is not filled in, or is taken up by the relay at once.
@@ -57,26 +57,31 @@ pub struct SecretTimestamps {
 impl<'a> EndpointChecks<'a> {
     /// The door at these addresses.
     #[must_use]
-    pub const fn new(client: &'a HttpClient, paste: &'a CopyPaste, written: SecretTimestamps) -> Self {
-        Self { client, paste, ahead: SignedDuration::ZERO, written }
+    pub const fn new(client: &'a HttpClient, paste: &'a CopyPaste, secret_timestamps: SecretTimestamps) -> Self {
+        Self { client, paste, clock_offset: SignedDuration::ZERO, secret_timestamps }
     }
 
     /// A refusal that is over soon: what a secret was before it was written is used on, until something does not work with
     /// it, and then it is read again, at most so often.
-    pub(crate) fn pending_refresh(&self, check: Check, what: &str, written: Option<Timestamp>) -> Option<Finding> {
-        let age = (Timestamp::now() + self.ahead).duration_since(written?).max(SignedDuration::ZERO);
-        let left = SignedDuration::try_from(MIN_REFRESH_INTERVAL).ok()? - age;
-        left.is_positive().then(|| {
+    pub(crate) fn pending_refresh(
+        &self,
+        check: Check,
+        subject: &str,
+        written_at: Option<Timestamp>,
+    ) -> Option<Finding> {
+        let age = (Timestamp::now() + self.clock_offset).duration_since(written_at?).max(SignedDuration::ZERO);
+        let remaining = SignedDuration::try_from(MIN_REFRESH_INTERVAL).ok()? - age;
+        remaining.is_positive().then(|| {
             Finding::warn(
                 check,
-                format!("{what} is refused: the functions have not read the secret yet that was just written"),
-                format!("run doctor again in {} s: by then they read it when they need it", left.as_secs() + 1),
+                format!("{subject} is refused: the functions have not read the secret yet that was just written"),
+                format!("run doctor again in {} s: by then they read it when they need it", remaining.as_secs() + 1),
             )
         })
     }
 
     /// `endpoint`: its name resolves, and it answers; over TLS where it should. None, where nothing answers.
-    pub async fn endpoint(&self) -> (Finding, bool) {
+    pub async fn check_endpoint(&self) -> (Finding, bool) {
         const CHECK: Check = Check::Endpoint;
         let url = &self.paste.loops_webhook_url;
         let Ok(parsed) = Url::parse(url) else {
@@ -86,50 +91,51 @@ impl<'a> EndpointChecks<'a> {
         if let Some(Host::Domain(domain)) = parsed.host() {
             let port = parsed.port_or_known_default().unwrap_or(443);
             if tokio::net::lookup_host((domain, port)).await.is_err() {
-                let to_do = "look at this machine's DNS, and whether the stack was deleted";
-                return (Finding::fail(CHECK, format!("the name {domain} does not resolve"), to_do), false);
+                let remedy = "look at this machine's DNS, and whether the stack was deleted";
+                return (Finding::fail(CHECK, format!("the name {domain} does not resolve"), remedy), false);
             }
         }
         let request = self.client.request(Method::GET, &origin);
         match self.client.send(request, TIMEOUT, Timestamp::now()).await.outcome {
             Heard::Responded(_) => (Finding::ok(CHECK, format!("{origin} answers")), true),
             Heard::CertificateUntrusted => {
-                let to_do = "something in between breaks TLS open: try from another network";
-                (Finding::fail(CHECK, format!("the certificate of {origin} is not trusted"), to_do), false)
+                let remedy = "something in between breaks TLS open: try from another network";
+                (Finding::fail(CHECK, format!("the certificate of {origin} is not trusted"), remedy), false)
             }
             Heard::TimedOut | Heard::Unreachable => {
-                let to_do = "look at the network; for a relay-local, start it, or set RELAY_LISTEN to where it listens";
-                (Finding::fail(CHECK, format!("nothing answers at {origin}"), to_do), false)
+                let remedy =
+                    "look at the network; for a relay-local, start it, or set RELAY_LISTEN to where it listens";
+                (Finding::fail(CHECK, format!("nothing answers at {origin}"), remedy), false)
             }
         }
     }
 
     /// `clock`: this machine's clock is that of the door, as far as signatures need it. `tolerance` is in seconds, 0 = any.
-    pub async fn clock(&mut self, tolerance: i64) -> Finding {
+    pub async fn check_clock(&mut self, tolerance_secs: i64) -> Finding {
         const CHECK: Check = Check::Clock;
-        let began = Instant::now();
+        let started_at = Instant::now();
         let request = self.client.request(Method::GET, &self.paste.loops_webhook_url).timeout(TIMEOUT);
-        let date = request.send().await.ok().and_then(|answer| {
-            let date = answer.headers().get(DATE)?.to_str().ok()?.to_owned();
+        let date = request.send().await.ok().and_then(|response| {
+            let date = response.headers().get(DATE)?.to_str().ok()?.to_owned();
             httpdate::parse_http_date(&date).ok().and_then(|date| Timestamp::try_from(date).ok())
         });
         let Some(date) = date else {
             return Finding::warn(CHECK, "the endpoint does not say its time", "look at this machine's clock yourself");
         };
         // The date was written somewhere in between, and has whole seconds.
-        let here = Timestamp::now() - SignedDuration::try_from(began.elapsed() / 2).unwrap_or_default();
-        let seconds = date.duration_since(here).as_secs();
-        if seconds.abs() <= SKEW_SECONDS {
+        let local_now = Timestamp::now() - SignedDuration::try_from(started_at.elapsed() / 2).unwrap_or_default();
+        let skew_secs = date.duration_since(local_now).as_secs();
+        if skew_secs.abs() <= MAX_CLOCK_SKEW_SECS {
             return Finding::ok(CHECK, "this machine's clock agrees with the relay's");
         }
-        self.ahead = SignedDuration::from_secs(seconds);
-        let way = if seconds > 0 { "behind" } else { "ahead of" };
-        let seen = format!("this machine's clock is {} s {way} the relay's", seconds.abs());
-        let to_do = "set the clock of this machine by a time server (NTP)";
-        if tolerance > 0 && seconds.abs() > tolerance {
-            Finding::fail(CHECK, seen, to_do)
+        self.clock_offset = SignedDuration::from_secs(skew_secs);
+        let relation = if skew_secs > 0 { "behind" } else { "ahead of" };
+        let observed = format!("this machine's clock is {} s {relation} the relay's", skew_secs.abs());
+        let remedy = "set the clock of this machine by a time server (NTP)";
+        if tolerance_secs > 0 && skew_secs.abs() > tolerance_secs {
+            Finding::fail(CHECK, observed, remedy)
         } else {
-            Finding::warn(CHECK, seen, to_do)
+            Finding::warn(CHECK, observed, remedy)
         }
     }
 
@@ -140,18 +146,18 @@ impl<'a> EndpointChecks<'a> {
             return Finding::fail(CHECK, "there is no signing secret to sign with", "fill it in with `relayctl setup`");
         }
         for text in secrets {
-            let known = fingerprint(text.expose_secret());
+            let secret_fingerprint = fingerprint(text.expose_secret());
             let Ok(secret) = SigningSecret::parse(text.expose_secret()) else {
                 return Finding::fail(
                     CHECK,
-                    format!("the signing secret {known} is malformed"),
+                    format!("the signing secret {secret_fingerprint} is malformed"),
                     "give it to `relayctl setup` again",
                 );
             };
-            let answer = self.webhook(&secret, &new_id(), TEST_EVENT).await;
-            let code = string_field(&answer, "code");
-            match answer.outcome {
-                Heard::Responded(200) if string_field(&answer, "status") == "test" => {}
+            let response = self.send_webhook(&secret, &new_id(), TEST_EVENT).await;
+            let code = string_field(&response, "code");
+            match response.outcome {
+                Heard::Responded(200) if string_field(&response, "status") == "test" => {}
                 Heard::Responded(401) if code == "timestamp_out_of_range" => {
                     return Finding::fail(
                         CHECK,
@@ -160,19 +166,21 @@ impl<'a> EndpointChecks<'a> {
                     );
                 }
                 Heard::Responded(401 | 503) if code == "invalid_signature" || code == NOT_CONFIGURED => {
-                    let what = format!("a test event signed with {known}");
-                    return self.pending_refresh(CHECK, &what, self.written.signing_secrets).unwrap_or_else(|| {
-                        Finding::fail(
-                            CHECK,
-                            format!("{what} is refused: the relay does not know that secret"),
-                            UNKNOWN_SECRET_REMEDY,
-                        )
-                    });
+                    let subject = format!("a test event signed with {secret_fingerprint}");
+                    return self
+                        .pending_refresh(CHECK, &subject, self.secret_timestamps.signing_secrets)
+                        .unwrap_or_else(|| {
+                            Finding::fail(
+                                CHECK,
+                                format!("{subject} is refused: the relay does not know that secret"),
+                                UNKNOWN_SECRET_REMEDY,
+                            )
+                        });
                 }
-                _ => return unexpected(CHECK, "a signed test event", &answer),
+                _ => return unexpected(CHECK, "a signed test event", &response),
             }
         }
-        Finding::ok(CHECK, format!("a test event is taken with {}", each(secrets.len(), "signing secret")))
+        Finding::ok(CHECK, format!("a test event is taken with {}", count_phrase(secrets.len(), "signing secret")))
     }
 
     /// `forged-webhook`: what is signed with some other secret is refused.
@@ -181,18 +189,18 @@ impl<'a> EndpointChecks<'a> {
         let Ok(secret) = SigningSecret::parse(&format!("whsec_{}", base64(&rand::random::<[u8; 32]>()))) else {
             return Finding::warn(CHECK, "no secret could be made up", "report this");
         };
-        let answer = self.webhook(&secret, &new_id(), TEST_EVENT).await;
-        match answer.outcome {
+        let response = self.send_webhook(&secret, &new_id(), TEST_EVENT).await;
+        match response.outcome {
             Heard::Responded(401) => Finding::ok(CHECK, "a forged test event is refused"),
             Heard::Responded(200..=299) => Finding::fail(
                 CHECK,
                 "a forged test event is taken: anybody can add rows",
                 "something in front of the relay answers for it: look at what LoopsWebhookUrl leads to",
             ),
-            Heard::Responded(503) if string_field(&answer, "code") == NOT_CONFIGURED => self
-                .pending_refresh(CHECK, "every webhook", self.written.signing_secrets)
-                .unwrap_or_else(|| unexpected(CHECK, "a forged test event", &answer)),
-            _ => unexpected(CHECK, "a forged test event", &answer),
+            Heard::Responded(503) if string_field(&response, "code") == NOT_CONFIGURED => self
+                .pending_refresh(CHECK, "every webhook", self.secret_timestamps.signing_secrets)
+                .unwrap_or_else(|| unexpected(CHECK, "a forged test event", &response)),
+            _ => unexpected(CHECK, "a forged test event", &response),
         }
     }
 
@@ -200,19 +208,19 @@ impl<'a> EndpointChecks<'a> {
     pub async fn check_wrong_token(&self) -> Finding {
         const CHECK: Check = Check::WrongToken;
         let token = SecretString::from(format!("doctor_{}", hex::encode(rand::random::<[u8; 16]>())));
-        for (method, url) in self.rows() {
-            let answer = self.row(method, url, &token, ROW_WITHOUT_CONTACT).await;
-            match answer.outcome {
+        for (method, url) in self.row_endpoints() {
+            let response = self.send_row(method, url, &token, ROW_WITHOUT_CONTACT).await;
+            match response.outcome {
                 Heard::Responded(401) => {}
                 Heard::Responded(200..=299 | 400) => {
-                    let to_do = "something in front of the relay answers for it: look at what ClayContactUrl and ClayEventUrl lead to";
+                    let remedy = "something in front of the relay answers for it: look at what ClayContactUrl and ClayEventUrl lead to";
                     return Finding::fail(
                         CHECK,
                         "a row with a made-up token gets in: anybody can write to Loops",
-                        to_do,
+                        remedy,
                     );
                 }
-                _ => return unexpected(CHECK, "a row with a made-up token", &answer),
+                _ => return unexpected(CHECK, "a row with a made-up token", &response),
             }
         }
         Finding::ok(CHECK, "rows with a made-up token are refused")
@@ -229,34 +237,36 @@ impl<'a> EndpointChecks<'a> {
             );
         }
         for token in tokens {
-            for (method, url) in self.rows() {
-                let answer = self.row(method, url, token, ROW_WITHOUT_CONTACT).await;
-                match answer.outcome {
+            for (method, url) in self.row_endpoints() {
+                let response = self.send_row(method, url, token, ROW_WITHOUT_CONTACT).await;
+                match response.outcome {
                     Heard::Responded(400) => {}
                     Heard::Responded(401) => {
-                        let what = format!("a row with the relay token {}", fingerprint(token.expose_secret()));
-                        return self.pending_refresh(CHECK, &what, self.written.relay_tokens).unwrap_or_else(|| {
-                            Finding::fail(
-                                CHECK,
-                                format!("{what} is refused: the relay does not know it"),
-                                UNKNOWN_SECRET_REMEDY,
-                            )
-                        });
+                        let subject = format!("a row with the relay token {}", fingerprint(token.expose_secret()));
+                        return self
+                            .pending_refresh(CHECK, &subject, self.secret_timestamps.relay_tokens)
+                            .unwrap_or_else(|| {
+                                Finding::fail(
+                                    CHECK,
+                                    format!("{subject} is refused: the relay does not know it"),
+                                    UNKNOWN_SECRET_REMEDY,
+                                )
+                            });
                     }
-                    _ => return unexpected(CHECK, "a row without a contact", &answer),
+                    _ => return unexpected(CHECK, "a row without a contact", &response),
                 }
             }
         }
-        Finding::ok(CHECK, format!("rows get in with {}", each(tokens.len(), "relay token")))
+        Finding::ok(CHECK, format!("rows get in with {}", count_phrase(tokens.len(), "relay token")))
     }
 
-    fn rows(&self) -> [(Method, &str); 2] {
+    fn row_endpoints(&self) -> [(Method, &str); 2] {
         [(Method::PUT, &self.paste.clay_contact_url), (Method::POST, &self.paste.clay_event_url)]
     }
 
-    pub(crate) async fn webhook(&self, secret: &SigningSecret, id: &str, event: &str) -> DestinationResponse {
+    pub(crate) async fn send_webhook(&self, secret: &SigningSecret, id: &str, event: &str) -> DestinationResponse {
         let now = Timestamp::now();
-        let time = now.checked_add(self.ahead).unwrap_or(now).as_second().to_string();
+        let time = now.checked_add(self.clock_offset).unwrap_or(now).as_second().to_string();
         let signature = secret.sign(id, &time, event.as_bytes());
         let request = self.client.request(Method::POST, &self.paste.loops_webhook_url);
         let request = request
@@ -274,11 +284,17 @@ impl<'a> EndpointChecks<'a> {
     }
 
     /// When what it lets in by was written.
-    pub(crate) const fn written(&self) -> SecretTimestamps {
-        self.written
+    pub(crate) const fn secret_timestamps(&self) -> SecretTimestamps {
+        self.secret_timestamps
     }
 
-    pub(crate) async fn row(&self, method: Method, url: &str, token: &SecretString, row: &str) -> DestinationResponse {
+    pub(crate) async fn send_row(
+        &self,
+        method: Method,
+        url: &str,
+        token: &SecretString,
+        row: &str,
+    ) -> DestinationResponse {
         let request = self.client.request(method, url).header(CONTENT_TYPE, "application/json");
         let request = request.header(AUTHORIZATION, format!("Bearer {}", token.expose_secret())).body(row.to_owned());
         self.client.send(request, TIMEOUT, Timestamp::now()).await
@@ -291,35 +307,37 @@ pub(crate) fn new_id() -> String {
 }
 
 /// An answer that none of the checks expects.
-pub(crate) fn unexpected(check: Check, what: &str, answer: &DestinationResponse) -> Finding {
-    let code = string_field(answer, "code");
-    let with = if code.is_empty() { String::new() } else { format!(" ({code})") };
-    let (seen, to_do) = match answer.outcome {
+pub(crate) fn unexpected(check: Check, subject: &str, response: &DestinationResponse) -> Finding {
+    let code = string_field(response, "code");
+    let code_suffix = if code.is_empty() { String::new() } else { format!(" ({code})") };
+    let (observed, remedy) = match response.outcome {
         Heard::Responded(status @ 404) => {
-            (format!("{status}{with}"), "no such route is there: deploy the stack again with `make deploy`")
+            (format!("{status}{code_suffix}"), "no such route is there: deploy the stack again with `make deploy`")
         }
         Heard::Responded(status @ 429) => {
-            (format!("{status}{with}"), "it asks to come back later: run doctor again in a minute")
+            (format!("{status}{code_suffix}"), "it asks to come back later: run doctor again in a minute")
         }
         Heard::Responded(status @ (502 | 503)) if !code.is_empty() => (
-            format!("{status}{with}"),
+            format!("{status}{code_suffix}"),
             "the relay says that a secret is missing or a service fails: see the other findings",
         ),
-        Heard::Responded(status) => (format!("{status}{with}"), "see function-errors, and the log of the function"),
+        Heard::Responded(status) => {
+            (format!("{status}{code_suffix}"), "see function-errors, and the log of the function")
+        }
         _ => ("nothing".to_owned(), "run doctor again, and see function-errors"),
     };
-    Finding::fail(check, format!("{what} is answered with {seen}"), to_do)
+    Finding::fail(check, format!("{subject} is answered with {observed}"), remedy)
 }
 
 /// A text of an answer; empty, where it has none or one that is no code.
-pub(crate) fn string_field(answer: &DestinationResponse, field: &str) -> String {
-    let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+pub(crate) fn string_field(response: &DestinationResponse, field: &str) -> String {
+    let body: Value = serde_json::from_slice(&response.body).unwrap_or_default();
     let text = body.get(field).and_then(Value::as_str).unwrap_or_default();
-    text.chars().filter(|letter| letter.is_ascii_lowercase() || *letter == '_').take(40).collect()
+    text.chars().filter(|ch| ch.is_ascii_lowercase() || *ch == '_').take(40).collect()
 }
 
-fn each(number: usize, what: &str) -> String {
-    if number == 1 { format!("the {what}") } else { format!("each of {number} {what}s") }
+fn count_phrase(count: usize, what: &str) -> String {
+    if count == 1 { format!("the {what}") } else { format!("each of {count} {what}s") }
 }
 
 fn base64(bytes: &[u8]) -> String {

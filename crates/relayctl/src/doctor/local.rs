@@ -6,7 +6,7 @@ use relay::destination::http_client::HttpClient;
 use relay_core::secret::{ExposeSecret as _, SecretString, is_set};
 use relay_core::webhook::route::ClayRoute;
 use relay_sqlite::data_dir::config::{LOOPS_SIGNING_SECRET, RELAY_TOKEN, Setting};
-use relay_sqlite::data_dir::secrets_file::{STORED_SETTINGS_FILE, SecretsFile};
+use relay_sqlite::data_dir::secrets_file::{SECRETS_FILE, SecretsFile};
 use relay_sqlite::store::{self, DeliveryState};
 use rusqlite::Connection;
 
@@ -14,7 +14,7 @@ use crate::doctor::check::Check;
 use crate::doctor::endpoint::{EndpointChecks, SecretTimestamps};
 use crate::doctor::finding::Finding;
 use crate::doctor::live_send::{self, SendStatus};
-use crate::doctor::secrets::loops_key;
+use crate::doctor::secrets::check_loops_key;
 use crate::doctor::webhook_usage;
 use crate::error::Error;
 use crate::local::relay::LocalRelay;
@@ -29,36 +29,36 @@ use crate::setup::secret_store::SecretStore;
 pub async fn examine(
     local: &LocalRelay,
     client: &HttpClient,
-    send: Option<&str>,
+    test_address: Option<&str>,
     step: &dyn Fn(),
 ) -> Result<Vec<Finding>, Error> {
-    let keeping = SecretStore::Local(local);
-    let paste = CopyPaste::of(keeping)?;
-    let mut findings = vec![rights(local), running(local)?, far_ends(local)];
+    let secret_store = SecretStore::Local(local);
+    let paste = CopyPaste::for_store(secret_store)?;
+    let mut findings = vec![check_permissions(local), check_running(local)?, check_destinations(local)];
     step();
     if let Setting::Set(key) = &local.settings.loops_api_key {
-        findings.push(loops_key(client, keeping, key.as_ref()).await);
+        findings.push(check_loops_key(client, secret_store, key.as_ref()).await);
         step();
     }
     // It takes them up within a second.
-    let door = EndpointChecks::new(client, &paste, SecretTimestamps::default());
-    let (endpoint, answers) = door.endpoint().await;
+    let endpoint_checks = EndpointChecks::new(client, &paste, SecretTimestamps::default());
+    let (endpoint, responds) = endpoint_checks.check_endpoint().await;
     findings.push(endpoint);
     step();
-    if answers {
-        findings.push(door.check_signed_webhook(&signing_secrets(local)?).await);
-        findings.push(door.check_forged_webhook().await);
-        findings.push(door.check_wrong_token().await);
-        findings.push(door.check_relay_token(&relay_tokens(local)?).await);
-        if let Some(address) = send {
-            findings.extend(sent(local, &door, address).await?);
+    if responds {
+        findings.push(endpoint_checks.check_signed_webhook(&signing_secrets(local)?).await);
+        findings.push(endpoint_checks.check_forged_webhook().await);
+        findings.push(endpoint_checks.check_wrong_token().await);
+        findings.push(endpoint_checks.check_relay_token(&relay_tokens(local)?).await);
+        if let Some(address) = test_address {
+            findings.extend(check_live_send(local, &endpoint_checks, address).await?);
         }
         step();
     }
-    match store::open_existing(local.folder.path()) {
-        Ok(Some(connection)) => findings.extend(held(local, &connection)?),
+    match store::open_existing(local.data_dir.path()) {
+        Ok(Some(connection)) => findings.extend(check_store(local, &connection)?),
         // The relay makes it before it answers.
-        Ok(None) if local.is_running()? && !local.folder.path().join(store::STORE_FILE).exists() => {
+        Ok(None) if local.is_running()? && !local.data_dir.path().join(store::STORE_FILE).exists() => {
             findings.push(Finding::fail(
                 Check::Store,
                 format!("a relay runs, and its {} is gone: what it takes now is lost when it ends", store::STORE_FILE),
@@ -66,15 +66,19 @@ pub async fn examine(
             ));
         }
         Ok(None) => findings.push(Finding::ok(Check::Store, "nothing was stored yet")),
-        Err(error) => findings.push(Finding::of(Check::Store, &error.into())),
+        Err(error) => findings.push(Finding::from_error(Check::Store, &error.into())),
     }
     step();
     Ok(findings)
 }
 
 /// `send-to-clay`, `send-to-loops`: a row each way.
-async fn sent(local: &LocalRelay, door: &EndpointChecks<'_>, address: &str) -> Result<[Finding; 2], Error> {
-    let delivered = async |_: &str, id: &str| match store::open_existing(local.folder.path())? {
+async fn check_live_send(
+    local: &LocalRelay,
+    endpoint_checks: &EndpointChecks<'_>,
+    address: &str,
+) -> Result<[Finding; 2], Error> {
+    let delivery_status = async |_: &str, id: &str| match store::open_existing(local.data_dir.path())? {
         Some(connection) => match store::webhook_state(&connection, id)? {
             Some(DeliveryState::Delivered) => Ok(SendStatus::Delivered),
             Some(DeliveryState::Dead) => Ok(SendStatus::Dead),
@@ -84,23 +88,31 @@ async fn sent(local: &LocalRelay, door: &EndpointChecks<'_>, address: &str) -> R
     };
     let events = local.events.join(",");
     Ok([
-        live_send::to_clay(door, signing_secrets(local)?.first(), &events, address, delivered).await,
-        live_send::to_loops(door, relay_tokens(local)?.first(), address).await,
+        live_send::check_send_to_clay(
+            endpoint_checks,
+            signing_secrets(local)?.first(),
+            &events,
+            address,
+            delivery_status,
+        )
+        .await,
+        live_send::check_send_to_loops(endpoint_checks, relay_tokens(local)?.first(), address).await,
     ])
 }
 
 /// `folder`: nobody else can read it.
-fn rights(local: &LocalRelay) -> Finding {
+fn check_permissions(local: &LocalRelay) -> Finding {
     const CHECK: Check = Check::Folder;
-    let path = local.folder.path();
-    let open_to_others =
-        |path: &std::path::Path| std::fs::metadata(path).is_ok_and(|known| known.permissions().mode() & 0o077 != 0);
-    let secrets = path.join(STORED_SETTINGS_FILE);
-    if open_to_others(&secrets) {
-        let to_do = format!("chmod 600 {}", secrets.display());
-        return Finding::fail(CHECK, format!("others can read {}", secrets.display()), to_do);
+    let path = local.data_dir.path();
+    let is_accessible_to_others = |path: &std::path::Path| {
+        std::fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0)
+    };
+    let secrets_file = path.join(SECRETS_FILE);
+    if is_accessible_to_others(&secrets_file) {
+        let remedy = format!("chmod 600 {}", secrets_file.display());
+        return Finding::fail(CHECK, format!("others can read {}", secrets_file.display()), remedy);
     }
-    if open_to_others(path) {
+    if is_accessible_to_others(path) {
         return Finding::warn(
             CHECK,
             format!("others can look into {}", path.display()),
@@ -111,7 +123,7 @@ fn rights(local: &LocalRelay) -> Finding {
 }
 
 /// `running`: a relay has the folder.
-fn running(local: &LocalRelay) -> Result<Finding, Error> {
+fn check_running(local: &LocalRelay) -> Result<Finding, Error> {
     if local.is_running()? {
         return Ok(Finding::ok(Check::Running, "a relay is running on the folder"));
     }
@@ -119,7 +131,7 @@ fn running(local: &LocalRelay) -> Result<Finding, Error> {
 }
 
 /// `far-ends`: which ends are real, simulated or closed.
-fn far_ends(local: &LocalRelay) -> Finding {
+fn check_destinations(local: &LocalRelay) -> Finding {
     let settings = &local.settings;
     let loops = match &settings.loops_api_key {
         Setting::Unset => "simulated",
@@ -131,93 +143,98 @@ fn far_ends(local: &LocalRelay) -> Finding {
         Setting::Set(webhooks) if webhooks.is_empty() => "closed",
         Setting::Set(_) => "set",
     };
-    let seen = format!("Loops is {loops}, Clay is {clay}");
+    let observed = format!("Loops is {loops}, Clay is {clay}");
     if loops == "closed" || clay == "closed" {
-        return Finding::fail(Check::FarEnds, seen, "what is set but empty is closed: unset it, or fill it in");
+        return Finding::fail(
+            Check::Destinations,
+            observed,
+            "what is set but empty is closed: unset it, or fill it in",
+        );
     }
-    Finding::ok(Check::FarEnds, seen)
+    Finding::ok(Check::Destinations, observed)
 }
 
 fn signing_secrets(local: &LocalRelay) -> Result<Vec<SecretString>, Error> {
-    let stored = SecretsFile::read(local.folder.path())?;
-    secrets(local, LOOPS_SIGNING_SECRET, &stored, || Ok(local.folder.signing_secret()?))
+    let stored = SecretsFile::load(local.data_dir.path())?;
+    setting_values(local, LOOPS_SIGNING_SECRET, &stored, || Ok(local.data_dir.signing_secret()?))
 }
 
 fn relay_tokens(local: &LocalRelay) -> Result<Vec<SecretString>, Error> {
-    let stored = SecretsFile::read(local.folder.path())?;
-    secrets(local, RELAY_TOKEN, &stored, || Ok(local.folder.relay_token()?))
+    let stored = SecretsFile::load(local.data_dir.path())?;
+    setting_values(local, RELAY_TOKEN, &stored, || Ok(local.data_dir.relay_token()?))
 }
 
 /// What a setting holds: the environment's, the stored one, or the generated one.
-fn secrets(
+fn setting_values(
     local: &LocalRelay,
     name: &'static str,
     stored: &SecretsFile,
-    generated: impl FnOnce() -> Result<String, Error>,
+    generate: impl FnOnce() -> Result<String, Error>,
 ) -> Result<Vec<SecretString>, Error> {
-    let set = if local.environment.contains(&name) { std::env::var(name).ok() } else { stored.0.get(name).cloned() };
-    let text = SecretString::from(match set {
+    let value =
+        if local.env_overrides.contains(&name) { std::env::var(name).ok() } else { stored.0.get(name).cloned() };
+    let text = SecretString::from(match value {
         Some(text) => text,
-        None => generated()?,
+        None => generate()?,
     });
     let items = text.expose_secret().split(',').map(str::trim).filter(|item| is_set(item));
     Ok(items.map(SecretString::from).collect())
 }
 
 /// `paused`: the directions that a person has paused.
-fn paused(connection: &Connection) -> Result<Vec<Finding>, Error> {
+fn check_paused(connection: &Connection) -> Result<Vec<Finding>, Error> {
     let mut findings = Vec::new();
     for direction in DIRECTIONS {
         if store::paused_since(connection, direction)?.is_some() {
             let direction = direction.as_str();
-            let to_do = format!("when that is meant to end, run `relayctl resume {direction}`");
-            findings.push(Finding::warn(Check::Paused, format!("deliveries {direction} are paused"), to_do));
+            let remedy = format!("when that is meant to end, run `relayctl resume {direction}`");
+            findings.push(Finding::warn(Check::Paused, format!("deliveries {direction} are paused"), remedy));
         }
     }
     Ok(findings)
 }
 
 /// `store`, `waiting`, `dead-letters`, `clay-webhook-use`, `last-delivery`: what the store holds.
-fn held(local: &LocalRelay, connection: &Connection) -> Result<Vec<Finding>, Error> {
-    let counts = store::counts(connection)?;
-    let of = |state| counts.iter().filter(move |count| count.state == state);
-    let total = |state| of(state).map(|count| count.deliveries).sum::<u64>();
+fn check_store(local: &LocalRelay, connection: &Connection) -> Result<Vec<Finding>, Error> {
+    let counts = store::delivery_counts(connection)?;
+    let in_state = |state| counts.iter().filter(move |count| count.state == state);
+    let deliveries_in = |state| in_state(state).map(|count| count.deliveries).sum::<u64>();
     let mut findings = vec![Finding::ok(
         Check::Store,
         match counts.iter().map(|count| count.deliveries).sum::<u64>() {
             1 => "1 delivery is known".to_owned(),
-            known => format!("{known} deliveries are known"),
+            total => format!("{total} deliveries are known"),
         },
     )];
-    findings.extend(paused(connection)?);
-    findings.push(match of(DeliveryState::Waiting).map(|count| count.oldest).min() {
+    findings.extend(check_paused(connection)?);
+    findings.push(match in_state(DeliveryState::Waiting).map(|count| count.oldest_received_at).min() {
         Some(oldest) => {
             let age = jiff::Timestamp::now().duration_since(oldest).as_secs();
-            let seen = format!("{} waiting, the oldest for {age} s", total(DeliveryState::Waiting));
+            let observed = format!("{} waiting, the oldest for {age} s", deliveries_in(DeliveryState::Waiting));
             if age > 1800 {
-                Finding::warn(Check::Waiting, seen, "see `relayctl deliveries --state waiting` for why")
+                Finding::warn(Check::Waiting, observed, "see `relayctl deliveries --state waiting` for why")
             } else {
-                Finding::ok(Check::Waiting, seen)
+                Finding::ok(Check::Waiting, observed)
             }
         }
         None => Finding::ok(Check::Waiting, "nothing waits"),
     });
-    findings.push(match total(DeliveryState::Dead) {
+    findings.push(match deliveries_in(DeliveryState::Dead) {
         0 => Finding::ok(Check::DeadLetters, "none"),
-        number => Finding::warn(
+        count => Finding::warn(
             Check::DeadLetters,
-            format!("{number} could not be delivered"),
+            format!("{count} could not be delivered"),
             "see `relayctl dead-letters list` for why, mend that, and retry them",
         ),
     });
     if let Setting::Set(webhooks) = &local.settings.clay_webhooks {
-        let uses: Result<Vec<_>, _> =
-            webhooks.iter().map(|webhook| store::webhook_use(connection, &webhook.fingerprint())).collect();
+        let usages: Result<Vec<_>, _> =
+            webhooks.iter().map(|webhook| store::webhook_usage(connection, &webhook.fingerprint())).collect();
         let events = local.settings.shared.relayed_events.clone();
         let route = ClayRoute { name: "default".to_owned(), events, webhooks: webhooks.clone() };
-        findings.extend(webhook_usage::findings_for(&route, &uses?));
+        findings.extend(webhook_usage::findings_for(&route, &usages?));
     }
-    findings.push(match store::last_delivered(connection)? {
+    findings.push(match store::last_delivered_at(connection)? {
         Some(at) => Finding::ok(Check::LastDelivery, format!("at {at}")),
         None => Finding::ok(Check::LastDelivery, "none is on record yet"),
     });

@@ -9,22 +9,24 @@ use relay_core::webhook::selection::EventSelection;
 #[must_use]
 pub fn unrouted_events(relayed: &str, routes: &[ClayRoute]) -> Vec<String> {
     let Ok(relayed) = relayed.parse::<EventSelection>() else { return Vec::new() };
-    let taken = |event: &str| routes.iter().any(|route| route.events.selects(event));
-    let known =
-        KNOWN_EVENTS.iter().filter(|event| relayed.selects(event) && !taken(event)).map(|event| (*event).to_owned());
+    let is_routed = |event: &str| routes.iter().any(|route| route.events.selects(event));
+    let known = KNOWN_EVENTS
+        .iter()
+        .filter(|event| relayed.selects(event) && !is_routed(event))
+        .map(|event| (*event).to_owned());
     // A prefix without its star stands for what begins with it: a route takes all of that, or this alone does not tell.
-    let other = relayed
+    let unknown = relayed
         .unrecognized_patterns()
         .map(ToString::to_string)
-        .filter(|pattern| !taken(pattern.trim_end_matches('*')));
-    known.chain(other).collect()
+        .filter(|pattern| !is_routed(pattern.trim_end_matches('*')));
+    known.chain(unknown).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn without(relayed: &str, routes: &[&str]) -> Vec<String> {
+    fn unrouted(relayed: &str, routes: &[&str]) -> Vec<String> {
         let route = |events: &&str| ClayRoute {
             name: "contacts".to_owned(),
             events: events.parse().unwrap(),
@@ -34,7 +36,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_route_takes_by_name_prefix_or_star_has_one() {
+    fn event_matched_by_name_prefix_or_star_is_routed() {
         for (relayed, routes) in [
             ("contact.created", &["contact.*"][..]),
             ("contact.created, contact.deleted", &["contact.created", "contact.deleted"]),
@@ -42,14 +44,14 @@ mod tests {
             ("mine.own.*", &["mine.*"]),
             ("", &[]),
         ] {
-            assert_eq!(without(relayed, routes), Vec::<String>::new(), "{relayed}");
+            assert_eq!(unrouted(relayed, routes), Vec::<String>::new(), "{relayed}");
         }
     }
 
     #[test]
-    fn what_no_route_takes_is_named() {
-        assert_eq!(without("contact.created,email.opened", &["email.*"]), ["contact.created"]);
-        assert_eq!(without("contact.created,mine,own.*", &["contact.*", "own.one"]), ["mine", "own.*"]);
-        assert_eq!(without("*", &[]).len(), KNOWN_EVENTS.len());
+    fn unrouted_events_are_named() {
+        assert_eq!(unrouted("contact.created,email.opened", &["email.*"]), ["contact.created"]);
+        assert_eq!(unrouted("contact.created,mine,own.*", &["contact.*", "own.one"]), ["mine", "own.*"]);
+        assert_eq!(unrouted("*", &[]).len(), KNOWN_EVENTS.len());
     }
 }

@@ -11,7 +11,7 @@ use crate::doctor::endpoint::SecretTimestamps;
 use crate::doctor::finding::{Finding, list_names};
 use crate::doctor::routing::unrouted_events;
 use crate::error::Error;
-use crate::setup::documents::{Documents, SecretList};
+use crate::setup::documents::{SecretDocuments, SecretList};
 use crate::setup::key_check::{KeyCheck, check_key};
 use crate::setup::secret_store::{self, SecretStore};
 use crate::target::StackTarget;
@@ -19,7 +19,7 @@ use relay_core::secret::ExposeSecret as _;
 
 /// The parameter of the template that says which events are relayed.
 const RELAYED_EVENTS: &str = "RelayedEvents";
-const FILL_IN: &str = "fill it in with `relayctl setup`";
+const FILL_IN_REMEDY: &str = "fill it in with `relayctl setup`";
 
 /// What the other checks use of the secrets.
 #[derive(Debug, Default)]
@@ -33,122 +33,133 @@ pub struct LoadedSecrets {
     /// The routes to Clay.
     pub to_clay: LoopsToClaySecret,
     /// When they were written.
-    pub written: SecretTimestamps,
+    pub timestamps: SecretTimestamps,
     /// The checks of those secrets that could not be read: what they hold is not known.
-    pub unread: Vec<Check>,
+    pub unreadable: Vec<Check>,
 }
 
 impl LoadedSecrets {
     /// What a check says that needs this secret, where it could not be read.
     #[must_use]
     pub fn skip(&self, check: Check, secret: Check) -> Option<Finding> {
-        self.unread.contains(&secret).then(|| Finding::skipped(check, secret))
+        self.unreadable.contains(&secret).then(|| Finding::skipped(check, secret))
     }
 }
 
 /// `secret-loops-to-clay`, `secret-clay-to-loops`: readable, well-formed and filled in.
-pub async fn secrets(target: &StackTarget, keys: &mut LoadedSecrets) -> Vec<Finding> {
-    let (clay, loops) = (Check::SecretLoopsToClay, Check::SecretClayToLoops);
+pub async fn check_secrets(target: &StackTarget, loaded_secrets: &mut LoadedSecrets) -> Vec<Finding> {
+    let (clay_check, loops_check) = (Check::SecretLoopsToClay, Check::SecretClayToLoops);
     let mut findings = Vec::new();
-    match document(target, StackOutput::LoopsToClaySecretName).await {
-        Ok((name, text, written)) => {
-            let relayed = target.stack.parameter(RELAYED_EVENTS).unwrap_or_default();
-            findings.push(to_clay(clay, &name, text.expose_secret(), relayed, keys));
-            keys.written.signing_secrets = written.filter(|_| !keys.signing_secrets.is_empty());
+    match load_secret(target, StackOutput::LoopsToClaySecretName).await {
+        Ok((name, text, written_at)) => {
+            let relayed_events = target.stack.parameter(RELAYED_EVENTS).unwrap_or_default();
+            findings.push(check_clay_secret(clay_check, &name, text.expose_secret(), relayed_events, loaded_secrets));
+            loaded_secrets.timestamps.signing_secrets =
+                written_at.filter(|_| !loaded_secrets.signing_secrets.is_empty());
         }
         Err(error) => {
-            keys.unread.push(clay);
-            findings.push(Finding::of(clay, &error));
+            loaded_secrets.unreadable.push(clay_check);
+            findings.push(Finding::from_error(clay_check, &error));
         }
     }
-    match document(target, StackOutput::ClayToLoopsSecretName).await {
-        Ok((name, text, written)) => {
-            findings.push(to_loops(loops, &name, text.expose_secret(), keys));
-            keys.written.relay_tokens = written.filter(|_| !keys.relay_tokens.is_empty());
-            keys.written.api_key = written.filter(|_| keys.api_key.is_some());
+    match load_secret(target, StackOutput::ClayToLoopsSecretName).await {
+        Ok((name, text, written_at)) => {
+            findings.push(check_loops_secret(loops_check, &name, text.expose_secret(), loaded_secrets));
+            loaded_secrets.timestamps.relay_tokens = written_at.filter(|_| !loaded_secrets.relay_tokens.is_empty());
+            loaded_secrets.timestamps.api_key = written_at.filter(|_| loaded_secrets.api_key.is_some());
         }
         Err(error) => {
-            keys.unread.push(loops);
-            findings.push(Finding::of(loops, &error));
+            loaded_secrets.unreadable.push(loops_check);
+            findings.push(Finding::from_error(loops_check, &error));
         }
     }
     findings
 }
 
 /// A secret's name and text, and when that text was written.
-async fn document(
+async fn load_secret(
     target: &StackTarget,
     output: StackOutput,
 ) -> Result<(String, SecretString, Option<Timestamp>), Error> {
     let name = target.stack.output(output)?;
-    let read = secret_store::version(target, name, secret_store::CURRENT).await?;
-    let written = read.created_date.and_then(|at| Timestamp::from_millisecond(at.to_millis().ok()?).ok());
-    Ok((name.to_owned(), SecretString::from(read.secret_string.unwrap_or_default()), written))
+    let version = secret_store::secret_version(target, name, secret_store::CURRENT_STAGE).await?;
+    let written_at = version.created_date.and_then(|at| Timestamp::from_millisecond(at.to_millis().ok()?).ok());
+    Ok((name.to_owned(), SecretString::from(version.secret_string.unwrap_or_default()), written_at))
 }
 
-fn to_clay(check: Check, name: &str, text: &str, relayed: &str, keys: &mut LoadedSecrets) -> Finding {
+fn check_clay_secret(
+    check: Check,
+    name: &str,
+    text: &str,
+    relayed_events: &str,
+    loaded_secrets: &mut LoadedSecrets,
+) -> Finding {
     let secret = match LoopsToClaySecret::parse(text) {
         Ok(secret) => secret,
         Err(error) => {
-            keys.unread.push(check);
-            return unusable(check, name, &error);
+            loaded_secrets.unreadable.push(check);
+            return unusable_secret(check, name, &error);
         }
     };
-    if let Ok(documents) = Documents::read([text, "{}"], [name, name]) {
-        keys.signing_secrets = documents.list(SecretList::SigningSecrets);
+    if let Ok(documents) = SecretDocuments::parse([text, "{}"], [name, name]) {
+        loaded_secrets.signing_secrets = documents.list(SecretList::SigningSecrets);
     }
     let (secrets, routes) = (secret.signing_secrets.len(), secret.routes.len());
-    let empty: Vec<String> =
+    let routes_without_webhook: Vec<String> =
         secret.routes.iter().filter(|route| route.webhooks.is_empty()).map(|route| route.name.clone()).collect();
-    let lost = unrouted_events(relayed, &secret.routes);
-    keys.to_clay = secret;
+    let unrouted = unrouted_events(relayed_events, &secret.routes);
+    loaded_secrets.to_clay = secret;
     if secrets == 0 {
-        return Finding::fail(check, "no signing secret is filled in, so every webhook of Loops is refused", FILL_IN);
-    }
-    if routes == 0 || !empty.is_empty() {
-        let which = if empty.is_empty() {
-            "there is no route to Clay".to_owned()
-        } else {
-            format!("no Clay webhook is filled in for {}", empty.join(", "))
-        };
-        return Finding::fail(check, format!("{which}, so events wait or die"), FILL_IN);
-    }
-    if !lost.is_empty() {
         return Finding::fail(
             check,
-            format!("no route takes {}: each becomes a dead letter (no_route)", list_names(&lost)),
+            "no signing secret is filled in, so every webhook of Loops is refused",
+            FILL_IN_REMEDY,
+        );
+    }
+    if routes == 0 || !routes_without_webhook.is_empty() {
+        let problem = if routes_without_webhook.is_empty() {
+            "there is no route to Clay".to_owned()
+        } else {
+            format!("no Clay webhook is filled in for {}", routes_without_webhook.join(", "))
+        };
+        return Finding::fail(check, format!("{problem}, so events wait or die"), FILL_IN_REMEDY);
+    }
+    if !unrouted.is_empty() {
+        return Finding::fail(
+            check,
+            format!("no route takes {}: each becomes a dead letter (no_route)", list_names(&unrouted)),
             "add them to a route's events in this secret, or take them out of RelayedEvents with `make deploy`",
         );
     }
     Finding::ok(check, format!("{}, {}", pluralize(secrets, "signing secret"), pluralize(routes, "route")))
 }
 
-fn to_loops(check: Check, name: &str, text: &str, keys: &mut LoadedSecrets) -> Finding {
+fn check_loops_secret(check: Check, name: &str, text: &str, loaded_secrets: &mut LoadedSecrets) -> Finding {
     let secret = match ClayToLoopsSecret::parse(text) {
         Ok(secret) => secret,
         Err(error) => {
-            keys.unread.push(check);
-            return unusable(check, name, &error);
+            loaded_secrets.unreadable.push(check);
+            return unusable_secret(check, name, &error);
         }
     };
-    if let Ok(documents) = Documents::read(["{}", text], [name, name]) {
-        keys.relay_tokens = documents.list(SecretList::RelayTokens);
+    if let Ok(documents) = SecretDocuments::parse(["{}", text], [name, name]) {
+        loaded_secrets.relay_tokens = documents.list(SecretList::RelayTokens);
     }
-    keys.api_key = secret.api_key;
-    if keys.relay_tokens.is_empty() {
+    loaded_secrets.api_key = secret.api_key;
+    if loaded_secrets.relay_tokens.is_empty() {
         return Finding::fail(
             check,
             "there is no relay token, so every row of Clay is refused",
             "make one with `relayctl setup --add-relay-token`",
         );
     }
-    if keys.api_key.is_none() {
-        return Finding::fail(check, "no Loops API key is filled in, so no row gets to Loops", FILL_IN);
+    if loaded_secrets.api_key.is_none() {
+        return Finding::fail(check, "no Loops API key is filled in, so no row gets to Loops", FILL_IN_REMEDY);
     }
-    Finding::ok(check, format!("a Loops key, {}", pluralize(keys.relay_tokens.len(), "relay token")))
+    Finding::ok(check, format!("a Loops key, {}", pluralize(loaded_secrets.relay_tokens.len(), "relay token")))
 }
 
-fn unusable(check: Check, name: &str, error: &relay::config::secret_document::DocumentError) -> Finding {
+fn unusable_secret(check: Check, name: &str, error: &relay::config::secret_document::DocumentError) -> Finding {
     Finding::fail(
         check,
         format!("the relay cannot use {name}, because {error}"),
@@ -157,23 +168,27 @@ fn unusable(check: Check, name: &str, error: &relay::config::secret_document::Do
 }
 
 /// `loops-key`: Loops takes the key, and says whose it is.
-pub async fn loops_key(client: &HttpClient, keeping: SecretStore<'_>, key: Option<&SecretString>) -> Finding {
+pub async fn check_loops_key(
+    client: &HttpClient,
+    secret_store: SecretStore<'_>,
+    key: Option<&SecretString>,
+) -> Finding {
     let Some(key) = key else {
-        return Finding::fail(Check::LoopsKey, "there is no key to ask Loops with", FILL_IN);
+        return Finding::fail(Check::LoopsKey, "there is no key to ask Loops with", FILL_IN_REMEDY);
     };
-    match check_key(client, keeping.loops_api(), key).await {
+    match check_key(client, secret_store.loops_api_url(), key).await {
         KeyCheck::Valid(team) => Finding::ok(Check::LoopsKey, format!("valid, of the team {team:?}")),
-        KeyCheck::Refused => Finding::fail(
+        KeyCheck::Rejected => Finding::fail(
             Check::LoopsKey,
             "Loops refuses the API key",
             "make a new one in Loops under Settings, API, and give it to `relayctl setup`",
         ),
-        KeyCheck::Unclear(status) => Finding::warn(
+        KeyCheck::UnexpectedStatus(status) => Finding::warn(
             Check::LoopsKey,
             format!("Loops answered {status} and did not say whether the key is valid"),
             "run doctor again in a minute, and look at the status page of Loops",
         ),
-        KeyCheck::NoAnswer => Finding::fail(
+        KeyCheck::NoResponse => Finding::fail(
             Check::LoopsKey,
             "Loops did not answer from here",
             "look at this machine's network and at LoopsApiUrl, and run doctor again",
@@ -181,8 +196,8 @@ pub async fn loops_key(client: &HttpClient, keeping: SecretStore<'_>, key: Optio
     }
 }
 
-fn pluralize(number: usize, what: &str) -> String {
-    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
+fn pluralize(count: usize, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
 #[cfg(test)]
@@ -191,8 +206,8 @@ mod tests {
     use crate::doctor::finding::Severity;
 
     #[test]
-    fn each_place_that_is_not_filled_in_is_named() {
-        let mut keys = LoadedSecrets::default();
+    fn each_missing_secret_field_is_named() {
+        let mut loaded_secrets = LoadedSecrets::default();
         for (text, part) in [
             (r#"{"loops_signing_secrets": ["REPLACE"]}"#, "signing secret"),
             (r#"{"loops_signing_secrets": ["whsec_c2VjcmV0"]}"#, "no route"),
@@ -207,12 +222,20 @@ mod tests {
             ),
             ("hidden", "line 1"),
         ] {
-            let finding = to_clay(Check::SecretLoopsToClay, "name", text, "contact.created,email.*", &mut keys);
-            assert_eq!(finding.outcome, Severity::Fail);
+            let finding = check_clay_secret(
+                Check::SecretLoopsToClay,
+                "name",
+                text,
+                "contact.created,email.*",
+                &mut loaded_secrets,
+            );
+            assert_eq!(finding.severity, Severity::Fail);
             assert!(finding.observed.contains(part) && !finding.observed.contains("hidden"), "{finding:?}");
         }
         for (text, part) in [(r#"{"loops_api_key": "k"}"#, "relay token"), (r#"{"relay_tokens": "t"}"#, "API key")] {
-            assert!(to_loops(Check::SecretClayToLoops, "name", text, &mut keys).observed.contains(part));
+            assert!(
+                check_loops_secret(Check::SecretClayToLoops, "name", text, &mut loaded_secrets).observed.contains(part)
+            );
         }
     }
 }

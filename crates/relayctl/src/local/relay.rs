@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use relay_sqlite::data_dir::config::{LocalSettings, RELAY_DATA, RELAY_LISTEN};
-use relay_sqlite::data_dir::secrets_file::{ALLOWED_KEYS, STORED_SETTINGS_FILE, merge_into_env};
+use relay_sqlite::data_dir::secrets_file::{ALLOWED_KEYS, SECRETS_FILE, merge_into_env};
 use relay_sqlite::data_dir::{DataDir, DataDirError};
 
 use crate::error::Error;
@@ -15,13 +15,13 @@ use crate::setup::secret_store::SecretStoreError;
 #[derive(Debug)]
 pub struct LocalRelay {
     /// Its folder.
-    pub folder: DataDir,
+    pub data_dir: DataDir,
     /// Its settings: the environment's, and what is stored in the folder.
     pub settings: LocalSettings,
     /// Which events it relays, as they are written.
     pub events: Vec<String>,
     /// Those settings of the environment that could be stored in the folder: they win.
-    pub environment: Vec<&'static str>,
+    pub env_overrides: Vec<&'static str>,
 }
 
 impl LocalRelay {
@@ -29,53 +29,53 @@ impl LocalRelay {
     ///
     /// # Errors
     /// When a setting is wrong.
-    pub fn read(folder: DataDir) -> Result<Self, Error> {
-        Self::load(folder, &[])
+    pub fn open(data_dir: DataDir) -> Result<Self, Error> {
+        Self::load(data_dir, &[])
     }
 
     /// The same, but what is stored and of no use is not read: something else is to be put in its place.
     ///
     /// # Errors
     /// When a setting of the environment is wrong.
-    pub fn load_for_repair(folder: DataDir) -> Result<Self, Error> {
-        Self::load(folder, &ALLOWED_KEYS)
+    pub fn load_for_repair(data_dir: DataDir) -> Result<Self, Error> {
+        Self::load(data_dir, &ALLOWED_KEYS)
     }
 
-    fn load(folder: DataDir, mended: &[&str]) -> Result<Self, Error> {
+    fn load(data_dir: DataDir, repaired_keys: &[&str]) -> Result<Self, Error> {
         let mut variables: BTreeMap<String, String> = relay_aws::sdk::clients::environment();
-        let environment = ALLOWED_KEYS.into_iter().filter(|name| variables.contains_key(*name)).collect();
-        variables.insert(RELAY_DATA.to_owned(), folder.path().display().to_string());
-        let stored = merge_into_env(&mut variables)?;
-        if let Err(faults) = LocalSettings::read(&variables)
-            && faults.iter().any(|error| mended.contains(&error.name) && stored.contains(&error.name))
+        let env_overrides = ALLOWED_KEYS.into_iter().filter(|name| variables.contains_key(*name)).collect();
+        variables.insert(RELAY_DATA.to_owned(), data_dir.path().display().to_string());
+        let stored_keys = merge_into_env(&mut variables)?;
+        if let Err(errors) = LocalSettings::from_env(&variables)
+            && errors.iter().any(|error| repaired_keys.contains(&error.name) && stored_keys.contains(&error.name))
         {
             // All of it, because URLs and tokens go together; setup reads the file by itself.
-            variables.retain(|name, _| !stored.contains(&name.as_str()));
+            variables.retain(|name, _| !stored_keys.contains(&name.as_str()));
         }
-        let mut settings = LocalSettings::read(&variables).map_err(|faults| match faults.into_iter().next() {
-            Some(error) if stored.contains(&error.name) => SecretStoreError::StoredSetting {
-                path: folder.path().join(STORED_SETTINGS_FILE).display().to_string(),
+        let mut settings = LocalSettings::from_env(&variables).map_err(|errors| match errors.into_iter().next() {
+            Some(error) if stored_keys.contains(&error.name) => SecretStoreError::InvalidStoredSetting {
+                path: data_dir.path().join(SECRETS_FILE).display().to_string(),
                 error,
             }
             .into(),
             Some(error) => Error::Setting(error),
-            None => Error::NotADataDir { folder: folder.path().display().to_string() },
+            None => Error::NotADataDir { folder: data_dir.path().display().to_string() },
         })?;
         let events = variables.get("RELAYED_EVENTS").map_or("contact.created", String::as_str);
         let events = events.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect();
-        let is_told = variables.get(RELAY_LISTEN).is_some_and(|address| !address.is_empty());
+        let is_listen_set = variables.get(RELAY_LISTEN).is_some_and(|address| !address.is_empty());
         // What a relay has left that runs no more says nothing.
-        if let Some(address) = folder.read_address()?.filter(|_| !is_told)
-            && is_locked(&folder)?
+        if let Some(address) = data_dir.read_address()?.filter(|_| !is_listen_set)
+            && is_locked(&data_dir)?
         {
             settings.listen = address;
         }
-        Ok(Self { folder, settings, events, environment })
+        Ok(Self { data_dir, settings, events, env_overrides })
     }
 
     /// Where it listens, as `http://…`.
     #[must_use]
-    pub fn base(&self) -> String {
+    pub fn base_url(&self) -> String {
         format!("http://{}", relay_local::startup_banner::loopback_address(self.settings.listen))
     }
 
@@ -95,27 +95,27 @@ impl LocalRelay {
     /// # Errors
     /// When nothing can be written there.
     pub fn is_running(&self) -> Result<bool, Error> {
-        is_locked(&self.folder)
+        is_locked(&self.data_dir)
     }
 
     /// A folder that is made where there is none, for its owner alone.
     ///
     /// # Errors
     /// When it cannot be made.
-    pub fn create_data_dir(folder: PathBuf) -> Result<DataDir, Error> {
-        let folder = DataDir::new(folder);
-        match folder.lock() {
+    pub fn create_data_dir(path: PathBuf) -> Result<DataDir, Error> {
+        let data_dir = DataDir::new(path);
+        match data_dir.lock() {
             Ok(lock) => lock.release(),
             Err(DataDirError::InUse { .. }) => {}
             Err(error) => return Err(error.into()),
         }
-        Ok(folder)
+        Ok(data_dir)
     }
 }
 
 /// Whether a relay has the folder.
-fn is_locked(folder: &DataDir) -> Result<bool, Error> {
-    match folder.lock() {
+fn is_locked(data_dir: &DataDir) -> Result<bool, Error> {
+    match data_dir.lock() {
         Ok(lock) => {
             lock.release();
             Ok(false)

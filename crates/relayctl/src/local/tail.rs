@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use relay_sqlite::data_dir::DataDir;
-use relay_sqlite::store::{self, DeliveryState, Search};
+use relay_sqlite::store::{self, DeliveryState, StoreQuery};
 use rusqlite::Connection;
 
 use crate::error::Error;
@@ -18,9 +18,9 @@ const OVERLAP: SignedDuration = SignedDuration::from_secs(5);
 #[derive(Debug)]
 pub struct StoreTail {
     connection: Connection,
-    looked_at: Timestamp,
+    last_poll: Timestamp,
     /// How each delivery that may still be found stood at the last look.
-    known: BTreeMap<String, Snapshot>,
+    snapshots: BTreeMap<String, Snapshot>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,9 +36,9 @@ impl StoreTail {
     ///
     /// # Errors
     /// When there is no store, or it cannot be read.
-    pub fn open(folder: &DataDir, since: Timestamp) -> Result<Self, Error> {
-        let connection = local::open(folder)?;
-        let mut tail = Self { connection, looked_at: since, known: BTreeMap::new() };
+    pub fn open(data_dir: &DataDir, since: Timestamp) -> Result<Self, Error> {
+        let connection = local::open_store(data_dir)?;
+        let mut tail = Self { connection, last_poll: since, snapshots: BTreeMap::new() };
         // What was so before is no news.
         tail.poll()?;
         Ok(tail)
@@ -50,18 +50,18 @@ impl StoreTail {
     /// When the store cannot be read.
     pub fn poll(&mut self) -> Result<Vec<DeliveryChange>, Error> {
         let now = Timestamp::now();
-        let search = Search { since: self.looked_at.checked_sub(OVERLAP).ok(), ..Search::default() };
-        let before = std::mem::take(&mut self.known);
+        let search = StoreQuery { since: self.last_poll.checked_sub(OVERLAP).ok(), ..StoreQuery::default() };
+        let previous = std::mem::take(&mut self.snapshots);
         let mut changes = Vec::new();
-        for found in store::search(&self.connection, &search)? {
-            let record = local::record(found);
-            let standing = Snapshot {
+        for found in store::query(&self.connection, &search)? {
+            let record = local::delivery_record(found);
+            let snapshot = Snapshot {
                 state: record.state,
                 attempts: record.attempts,
                 reason: record.reason.clone(),
                 status: record.status,
             };
-            if before.get(&record.id) != Some(&standing) {
+            if previous.get(&record.id) != Some(&snapshot) {
                 changes.push(DeliveryChange {
                     at: record.settled_at.unwrap_or(now),
                     direction: record.direction.as_str().to_owned(),
@@ -73,9 +73,9 @@ impl StoreTail {
                     webhook_id: record.webhook_id,
                 });
             }
-            self.known.insert(record.id, standing);
+            self.snapshots.insert(record.id, snapshot);
         }
-        self.looked_at = now;
+        self.last_poll = now;
         changes.sort_by_key(|change| change.at);
         Ok(changes)
     }

@@ -15,7 +15,7 @@ pub struct DeadLetter {
     /// By what this letter is told from every other, also from a later one of the same delivery.
     pub key: String,
     /// By what a queue is told that it is done with; nothing in a data folder.
-    pub receipt: Option<String>,
+    pub receipt_handle: Option<String>,
     /// The direction.
     pub direction: Direction,
     /// What it holds; nothing where that is no delivery of this relay.
@@ -23,7 +23,7 @@ pub struct DeadLetter {
     /// What it holds where that is no delivery.
     pub raw_body: Option<Bytes>,
     /// How long its body is, in bytes.
-    pub bytes: usize,
+    pub body_len: usize,
     /// Why it died; nothing where the queue itself has taken it away.
     pub reason: Option<String>,
     /// The far end's status, where that is the reason.
@@ -31,7 +31,7 @@ pub struct DeadLetter {
     /// How many attempts were made.
     pub attempts: Option<u32>,
     /// When it died.
-    pub died_at: Option<Timestamp>,
+    pub dead_lettered_at: Option<Timestamp>,
 }
 
 /// What is done, or would be, where a letter is to be sent again.
@@ -89,8 +89,8 @@ impl RedriveOutcome {
 
     /// What is done with the letter, for a table: of what would be done, or of what was.
     #[must_use]
-    pub fn explained(self, done: bool) -> String {
-        let (would_be, was, why) = match self {
+    pub fn description(self, applied: bool) -> String {
+        let (planned_text, applied_text, explanation) = match self {
             Self::Redriven => ("send again", "sent again", ""),
             Self::AlreadyRedriven => ("take away", "taken away", ": it was sent again before"),
             Self::AlreadyDelivered => ("take away", "taken away", ": it is delivered"),
@@ -101,7 +101,7 @@ impl RedriveOutcome {
             Self::TooLarge => ("leave", "left", ": it is larger than Clay takes (drop it)"),
             Self::NotFound => ("nothing", "nothing", ": it is no dead letter any more"),
         };
-        format!("{}{why}", if done { was } else { would_be })
+        format!("{}{explanation}", if applied { applied_text } else { planned_text })
     }
 
     /// Whether the letter stays where it is.
@@ -117,7 +117,7 @@ pub trait DeadLetterQueue {
     ///
     /// # Errors
     /// When they cannot be read.
-    fn read(&mut self) -> impl Future<Output = Result<Vec<DeadLetter>, Error>>;
+    fn next_page(&mut self) -> impl Future<Output = Result<Vec<DeadLetter>, Error>>;
 
     /// What sending a letter again would come to. Changes nothing.
     ///
@@ -125,7 +125,7 @@ pub trait DeadLetterQueue {
     /// When that cannot be found out.
     fn plan_redrive(
         &self,
-        letter: &DeadLetter,
+        dead_letter: &DeadLetter,
         even_if_older: bool,
     ) -> impl Future<Output = Result<RedriveOutcome, Error>>;
 
@@ -133,9 +133,9 @@ pub trait DeadLetterQueue {
     ///
     /// # Errors
     /// When it cannot be done, or only in part.
-    fn retry(
+    fn redrive(
         &mut self,
-        letter: &DeadLetter,
+        dead_letter: &DeadLetter,
         even_if_older: bool,
     ) -> impl Future<Output = Result<RedriveOutcome, Error>>;
 
@@ -143,7 +143,7 @@ pub trait DeadLetterQueue {
     ///
     /// # Errors
     /// When it cannot be done.
-    fn delete(&mut self, letter: &DeadLetter) -> impl Future<Output = Result<bool, Error>>;
+    fn delete(&mut self, dead_letter: &DeadLetter) -> impl Future<Output = Result<bool, Error>>;
 
     /// Lets others have what was read and is still there.
     fn release(&mut self) -> impl Future<Output = ()>;
@@ -158,7 +158,7 @@ pub trait DeadLetterQueue {
 impl DeadLetter {
     /// The letter, as it is told.
     #[must_use]
-    pub fn record(&self, outcome: Option<&'static str>) -> DeadLetterRecord {
+    pub fn to_record(&self, outcome: Option<&'static str>) -> DeadLetterRecord {
         let delivery = self.delivery.as_ref();
         let (route, webhook_id) = match delivery.map(|delivery| &delivery.kind) {
             Some(DeliveryKind::ClayRow { route, webhook_id }) => (Some(route.clone()), Some(webhook_id.clone())),
@@ -174,8 +174,8 @@ impl DeadLetter {
             route: route.filter(|route| !route.is_empty()),
             webhook_id,
             received_at: delivery.map(|delivery| delivery.received_at),
-            died_at: self.died_at,
-            bytes: u64::try_from(self.bytes).unwrap_or(u64::MAX),
+            died_at: self.dead_lettered_at,
+            bytes: u64::try_from(self.body_len).unwrap_or(u64::MAX),
             outcome,
         }
     }

@@ -2,80 +2,80 @@
 
 use jiff::Timestamp;
 use relay_sqlite::data_dir::DataDir;
-use relay_sqlite::store::{self, DeliveryState, Search};
+use relay_sqlite::store::{self, DeliveryState, StoreQuery};
 use rusqlite::Connection;
 
 use crate::error::Error;
 use crate::operations::letter_box::{DeadLetter, DeadLetterQueue, RedriveOutcome};
-use crate::operations::local::open;
+use crate::operations::local::open_store;
 
 /// The dead letters in the store of a folder.
 #[derive(Debug)]
-pub struct LocalLetters {
+pub struct LocalDeadLetters {
     connection: Connection,
-    read: bool,
+    was_read: bool,
 }
 
-impl LocalLetters {
+impl LocalDeadLetters {
     /// Opens the store of a folder.
     ///
     /// # Errors
     /// When there is none, or it is not one that this program knows.
-    pub fn open(folder: &DataDir) -> Result<Self, Error> {
-        Ok(Self { connection: open(folder)?, read: false })
+    pub fn open(data_dir: &DataDir) -> Result<Self, Error> {
+        Ok(Self { connection: open_store(data_dir)?, was_read: false })
     }
 }
 
-impl DeadLetterQueue for LocalLetters {
+impl DeadLetterQueue for LocalDeadLetters {
     /// All of them at once.
-    async fn read(&mut self) -> Result<Vec<DeadLetter>, Error> {
-        if std::mem::replace(&mut self.read, true) {
+    async fn next_page(&mut self) -> Result<Vec<DeadLetter>, Error> {
+        if std::mem::replace(&mut self.was_read, true) {
             return Ok(Vec::new());
         }
-        let dead = Search { state: Some(DeliveryState::Dead), ..Search::default() };
-        let letters = store::search(&self.connection, &dead)?.into_iter().map(|found| DeadLetter {
+        let search = StoreQuery { state: Some(DeliveryState::Dead), ..StoreQuery::default() };
+        let dead_letters = store::query(&self.connection, &search)?.into_iter().map(|found| DeadLetter {
             key: found.delivery.id.as_str().to_owned(),
-            receipt: None,
+            receipt_handle: None,
             raw_body: None,
             direction: found.delivery.kind.direction(),
-            bytes: found.delivery.body.len(),
+            body_len: found.delivery.body.len(),
             reason: found.reason,
             status: found.status,
             attempts: Some(found.attempts),
-            died_at: found.settled_at,
+            dead_lettered_at: found.settled_at,
             delivery: Some(found.delivery),
         });
-        Ok(letters.collect())
+        Ok(dead_letters.collect())
     }
 
-    async fn plan_redrive(&self, letter: &DeadLetter, even_if_older: bool) -> Result<RedriveOutcome, Error> {
-        Ok(verdict(store::plan_redrive(&self.connection, &letter.key, even_if_older)?))
+    async fn plan_redrive(&self, dead_letter: &DeadLetter, even_if_older: bool) -> Result<RedriveOutcome, Error> {
+        Ok(to_outcome(store::plan_redrive(&self.connection, &dead_letter.key, even_if_older)?))
     }
 
-    async fn retry(&mut self, letter: &DeadLetter, even_if_older: bool) -> Result<RedriveOutcome, Error> {
-        Ok(verdict(store::redrive(&mut self.connection, &letter.key, even_if_older, Timestamp::now())?))
+    async fn redrive(&mut self, dead_letter: &DeadLetter, even_if_older: bool) -> Result<RedriveOutcome, Error> {
+        Ok(to_outcome(store::redrive(&mut self.connection, &dead_letter.key, even_if_older, Timestamp::now())?))
     }
 
-    async fn delete(&mut self, letter: &DeadLetter) -> Result<bool, Error> {
-        Ok(store::delete(&mut self.connection, &letter.key)?)
+    async fn delete(&mut self, dead_letter: &DeadLetter) -> Result<bool, Error> {
+        Ok(store::delete(&mut self.connection, &dead_letter.key)?)
     }
 
     /// Nobody is kept away from them.
     async fn release(&mut self) {
-        self.read = false;
+        self.was_read = false;
     }
 
     async fn count(&self) -> Result<u64, Error> {
         let queues = super::DIRECTIONS.into_iter().map(|direction| store::queue_status(&self.connection, direction));
         let queues: Vec<_> = queues.collect::<Result<_, _>>()?;
-        Ok(queues.into_iter().map(|(_, dead)| u64::from(dead)).sum())
+        Ok(queues.into_iter().map(|(_, count)| u64::from(count)).sum())
     }
 }
 
-const fn verdict(revival: store::RedriveOutcome) -> RedriveOutcome {
-    match revival {
-        store::RedriveOutcome::Waits => RedriveOutcome::Redriven,
-        store::RedriveOutcome::Gone => RedriveOutcome::NotFound,
-        store::RedriveOutcome::Outdated => RedriveOutcome::Superseded,
+const fn to_outcome(outcome: store::RedriveOutcome) -> RedriveOutcome {
+    match outcome {
+        store::RedriveOutcome::Requeued => RedriveOutcome::Redriven,
+        store::RedriveOutcome::NotFound => RedriveOutcome::NotFound,
+        store::RedriveOutcome::Superseded => RedriveOutcome::Superseded,
     }
 }

@@ -42,7 +42,7 @@ pub trait Admin {
     ///
     /// # Errors
     /// When what keeps them cannot be read.
-    fn deliveries(&self, wanted: &DeliveryQuery) -> impl Future<Output = Result<Vec<DeliveryRecord>, Error>>;
+    fn deliveries(&self, query: &DeliveryQuery) -> impl Future<Output = Result<Vec<DeliveryRecord>, Error>>;
 
     /// One delivery, with how often which reason occurred.
     ///
@@ -77,12 +77,12 @@ pub trait Admin {
 ///
 /// # Errors
 /// When the relay has no key to hash with.
-pub fn contact_hash(operations: &impl Admin, contact: &str) -> Result<String, Error> {
+pub fn resolve_contact_hash(admin: &impl Admin, contact: &str) -> Result<String, Error> {
     let contact = contact.trim();
     if contact.len() == 16 && contact.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Ok(contact.to_ascii_lowercase());
     }
-    let key = operations.contact_hash_key()?.ok_or(Error::NoContactHashKey)?;
+    let key = admin.contact_hash_key()?.ok_or(Error::NoContactHashKey)?;
     let contact =
         if contact.contains('@') { ContactKey::from_email(contact) } else { ContactKey::from_user_id(contact) };
     Ok(contact.log_hash(&key))

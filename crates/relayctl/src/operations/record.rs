@@ -145,7 +145,7 @@ pub struct DeliveryChange {
 
 /// A time in a table.
 #[must_use]
-pub fn short(at: Option<Timestamp>) -> String {
+pub fn format_time(at: Option<Timestamp>) -> String {
     at.map(relay_local::commands::deliveries::format_time).unwrap_or_default()
 }
 

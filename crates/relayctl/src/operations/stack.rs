@@ -24,12 +24,12 @@ pub(crate) const SQS_BATCH: usize = 10;
 
 /// A stack's ledger and queues.
 #[derive(Debug)]
-pub struct StackOperations<'a> {
+pub struct StackAdmin<'a> {
     pub(crate) target: &'a StackTarget,
     quiet: bool,
 }
 
-impl<'a> StackOperations<'a> {
+impl<'a> StackAdmin<'a> {
     /// Those of this stack; `quiet` shows no progress.
     #[must_use]
     pub const fn new(target: &'a StackTarget, quiet: bool) -> Self {
@@ -43,11 +43,11 @@ impl<'a> StackOperations<'a> {
 
     /// The items of one webhook: one for each route that it may have gone.
     async fn by_webhook_id(&self, webhook_id: &str, routes: &[String]) -> Result<Vec<DeliveryRecord>, Error> {
-        let known = if routes.is_empty() { self.routes().await? } else { routes.to_vec() };
+        let route_names = if routes.is_empty() { self.route_names().await? } else { routes.to_vec() };
         let mut records = Vec::new();
-        for route in known {
+        for route in route_names {
             let id = DeliveryId::for_webhook(&route, webhook_id);
-            if let Some(record) = self.item(delivery_key(&id)).await?.as_ref().and_then(record) {
+            if let Some(record) = self.item(delivery_key(&id)).await?.as_ref().and_then(record_from_item) {
                 let webhook_id = Some(webhook_id.to_owned());
                 records.push(DeliveryRecord { route: Some(route), webhook_id, ..record });
             }
@@ -56,18 +56,18 @@ impl<'a> StackOperations<'a> {
     }
 
     /// The names of the routes in the secret; its other fields are not kept.
-    async fn routes(&self) -> Result<Vec<String>, Error> {
+    async fn route_names(&self) -> Result<Vec<String>, Error> {
         let name = self.target.stack.output(StackOutput::LoopsToClaySecretName)?;
         let call = self.target.session.call("secretsmanager:GetSecretValue", name);
-        let read = self.target.session.secrets_manager().get_secret_value().secret_id(name).send().await;
-        let read = read.map_err(|error| call.to_error(&error))?;
+        let response = self.target.session.secrets_manager().get_secret_value().secret_id(name).send().await;
+        let response = response.map_err(|error| call.to_error(&error))?;
         let document: serde_json::Value =
-            serde_json::from_str(read.secret_string().unwrap_or_default()).unwrap_or_default();
+            serde_json::from_str(response.secret_string().unwrap_or_default()).unwrap_or_default();
         let routes = document.get("clay_routes").and_then(|routes| routes.as_array()).into_iter().flatten();
         Ok(routes.filter_map(|route| route.get("name")?.as_str().map(str::to_owned)).collect())
     }
 
-    async fn scan(&self, wanted: &DeliveryQuery) -> Result<Vec<DeliveryRecord>, Error> {
+    async fn scan(&self, query: &DeliveryQuery) -> Result<Vec<DeliveryRecord>, Error> {
         let table = self.target.stack.output(StackOutput::LedgerTableName)?;
         let call = self.target.session.call("dynamodb:Scan", table);
         let mut scan = self
@@ -78,11 +78,11 @@ impl<'a> StackOperations<'a> {
             .table_name(table)
             .expression_attribute_values(":deliveries", AttributeValue::S("delivery#".to_owned()));
         let mut filter = "begins_with(pk, :deliveries)".to_owned();
-        if let Some(hash) = &wanted.contact_hash {
+        if let Some(hash) = &query.contact_hash {
             filter.push_str(" AND contact_hash = :contact");
             scan = scan.expression_attribute_values(":contact", AttributeValue::S(hash.clone()));
         }
-        if let Some(direction) = wanted.direction {
+        if let Some(direction) = query.direction {
             let row = AttributeValue::S("row".to_owned());
             scan = scan.expression_attribute_values(":row", row);
             filter.push_str(match direction {
@@ -94,7 +94,7 @@ impl<'a> StackOperations<'a> {
         let mut items = scan.filter_expression(filter).into_paginator().items().send();
         let mut records = Vec::new();
         while let Some(item) = items.next().await {
-            records.extend(record(&item.map_err(|error| call.to_error(&error))?));
+            records.extend(record_from_item(&item.map_err(|error| call.to_error(&error))?));
             spinner.set_message(format!("reading the ledger: {} found", records.len()));
         }
         spinner.finish_and_clear();
@@ -102,39 +102,39 @@ impl<'a> StackOperations<'a> {
     }
 }
 
-impl Admin for StackOperations<'_> {
-    async fn deliveries(&self, wanted: &DeliveryQuery) -> Result<Vec<DeliveryRecord>, Error> {
-        let mut records = match &wanted.webhook_id {
-            Some(webhook_id) => self.by_webhook_id(webhook_id, &wanted.routes).await?,
-            None => self.scan(wanted).await?,
+impl Admin for StackAdmin<'_> {
+    async fn deliveries(&self, query: &DeliveryQuery) -> Result<Vec<DeliveryRecord>, Error> {
+        let mut records = match &query.webhook_id {
+            Some(webhook_id) => self.by_webhook_id(webhook_id, &query.routes).await?,
+            None => self.scan(query).await?,
         };
         records.retain(|record| {
             // What was dropped is done with, and in no state that can be asked for.
-            wanted.state.is_none_or(|state| record.state == state && record.dropped_at.is_none())
-                && wanted.direction.is_none_or(|direction| record.direction == direction)
-                && (wanted.contact_hash.is_none() || record.contact_hash == wanted.contact_hash)
+            query.state.is_none_or(|state| record.state == state && record.dropped_at.is_none())
+                && query.direction.is_none_or(|direction| record.direction == direction)
+                && (query.contact_hash.is_none() || record.contact_hash == query.contact_hash)
         });
         records.sort_by_key(|record| record.received_at);
-        let most = wanted.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
-        Ok(records.split_off(records.len().saturating_sub(most)))
+        let max_records = query.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
+        Ok(records.split_off(records.len().saturating_sub(max_records)))
     }
 
     async fn delivery(&self, id: &str) -> Result<Option<DeliveryRecord>, Error> {
         let Some(item) = self.item(delivery_key(&DeliveryId::from_stored(id.to_owned()))).await? else {
             return Ok(None);
         };
-        Ok(record(&item).map(|record| DeliveryRecord { failures: failures(&item), ..record }))
+        Ok(record_from_item(&item).map(|record| DeliveryRecord { failures: failure_records(&item), ..record }))
     }
 
     async fn queues(&self) -> Result<Vec<QueueRecord>, Error> {
         let mut queues = Vec::new();
         for direction in DIRECTIONS {
-            let (queue, dead_letters) = queue_urls(direction);
-            let (paused, paused_since) = pause::state(self.target, direction).await?;
+            let (queue, dead_letter_queue) = queue_urls(direction);
+            let (paused, paused_since) = pause::pause_state(self.target, direction).await?;
             queues.push(QueueRecord {
                 direction,
                 waiting: approximate_len(self.target, queue).await?,
-                dead_letters: approximate_len(self.target, dead_letters).await?,
+                dead_letters: approximate_len(self.target, dead_letter_queue).await?,
                 paused,
                 paused_since,
             });
@@ -143,7 +143,7 @@ impl Admin for StackOperations<'_> {
     }
 
     async fn set_paused(&self, direction: Direction, paused: bool) -> Result<PauseResult, Error> {
-        pause::set(self.target, direction, paused).await
+        pause::set_paused(self.target, direction, paused).await
     }
 
     fn log_group_prefix(&self) -> Option<&str> {
@@ -177,9 +177,10 @@ pub async fn approximate_len(target: &StackTarget, queue: StackOutput) -> Result
         QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
         QueueAttributeName::ApproximateNumberOfMessagesDelayed,
     ];
-    let asked = target.session.sqs().get_queue_attributes().queue_url(url);
-    let asked = asked.set_attribute_names(Some(names.to_vec())).send().await.map_err(|error| call.to_error(&error))?;
-    let attributes = asked.attributes.unwrap_or_default();
+    let request = target.session.sqs().get_queue_attributes().queue_url(url);
+    let response =
+        request.set_attribute_names(Some(names.to_vec())).send().await.map_err(|error| call.to_error(&error))?;
+    let attributes = response.attributes.unwrap_or_default();
     Ok(names.iter().filter_map(|name| attributes.get(name)?.parse::<u64>().ok()).sum())
 }
 
@@ -193,14 +194,14 @@ pub(crate) async fn make_visible(
     receipts: &[impl AsRef<str>],
 ) -> Result<usize, Error> {
     let call = target.session.call("sqs:ChangeMessageVisibility", queue_name(url));
-    let entries = receipts.iter().enumerate().filter_map(|(number, receipt)| {
-        let entry = ChangeMessageVisibilityBatchRequestEntry::builder().id(number.to_string());
+    let entries = receipts.iter().enumerate().filter_map(|(index, receipt)| {
+        let entry = ChangeMessageVisibilityBatchRequestEntry::builder().id(index.to_string());
         entry.receipt_handle(receipt.as_ref()).visibility_timeout(0).build().ok()
     });
-    let show = target.session.sqs().change_message_visibility_batch().queue_url(url);
-    let answer = show.set_entries(Some(entries.collect())).send().await.map_err(|error| call.to_error(&error))?;
+    let request = target.session.sqs().change_message_visibility_batch().queue_url(url);
+    let response = request.set_entries(Some(entries.collect())).send().await.map_err(|error| call.to_error(&error))?;
     // One that has come back by itself has another receipt by now.
-    Ok(answer.successful().len())
+    Ok(response.successful().len())
 }
 
 /// The name of a queue, by its URL.
@@ -210,7 +211,7 @@ pub fn queue_name(url: &str) -> &str {
 }
 
 /// What the ledger's item of a delivery says; nothing where its caller still waits.
-fn record(item: &Item) -> Option<DeliveryRecord> {
+fn record_from_item(item: &Item) -> Option<DeliveryRecord> {
     let id = string_attr(item, PARTITION_KEY)?.strip_prefix("delivery#")?.to_owned();
     let kind = string_attr(item, "kind").unwrap_or_default().to_owned();
     let direction = if kind == "row" { Direction::LoopsToClay } else { Direction::ClayToLoops };
@@ -218,11 +219,14 @@ fn record(item: &Item) -> Option<DeliveryRecord> {
     let last_attempt_at = time_attr(item, "last_attempt_at");
     // What an operator has done since the last attempt is in the item beside where the delivery stands, which is left as it
     // is: a worker that takes it begins anew because it says dead.
-    let since = |name| time_attr(item, name).filter(|at| Some(*at) > last_attempt_at);
+    let since_last_attempt = |name| time_attr(item, name).filter(|at| Some(*at) > last_attempt_at);
     let state = match string_attr(item, "state")? {
         "queued" => DeliveryState::Waiting,
         "delivered" => DeliveryState::Delivered,
-        "dead" if since("retried_at").is_some_and(|at| Some(at + SignedDuration::from_secs(1)) > changed_at) => {
+        "dead"
+            if since_last_attempt("retried_at")
+                .is_some_and(|at| Some(at + SignedDuration::from_secs(1)) > changed_at) =>
+        {
             DeliveryState::Waiting
         }
         "dead" => DeliveryState::Dead,
@@ -247,20 +251,20 @@ fn record(item: &Item) -> Option<DeliveryRecord> {
         last_attempt_at,
         next_attempt_at: time_attr(item, "not_before"),
         settled_at: if state == DeliveryState::Waiting { None } else { last_attempt_at.or(changed_at) },
-        dropped_at: since("dropped_at").filter(|_| is_dead),
+        dropped_at: since_last_attempt("dropped_at").filter(|_| is_dead),
         failures: Vec::new(),
     })
 }
 
 /// How often which reason occurred.
-fn failures(item: &Item) -> Vec<FailureRecord> {
+fn failure_records(item: &Item) -> Vec<FailureRecord> {
     let counts = all_counts(item).map(|(reason, status, count)| FailureRecord {
         reason: reason.to_owned(),
         status,
         count: u32::try_from(count).unwrap_or(u32::MAX),
     });
     let mut failures: Vec<FailureRecord> = counts.collect();
-    failures.sort_by(|one, other| other.count.cmp(&one.count).then_with(|| one.reason.cmp(&other.reason)));
+    failures.sort_by(|left, right| right.count.cmp(&left.count).then_with(|| left.reason.cmp(&right.reason)));
     failures
 }
 
@@ -268,38 +272,42 @@ fn failures(item: &Item) -> Vec<FailureRecord> {
 mod tests {
     use super::*;
 
-    fn item(attributes: &[(&str, AttributeValue)]) -> Item {
+    fn ledger_item(attributes: &[(&str, AttributeValue)]) -> Item {
         let key = ("pk".to_owned(), AttributeValue::S("delivery#clay_1".to_owned()));
         std::iter::once(key).chain(attributes.iter().map(|(name, value)| ((*name).to_owned(), value.clone()))).collect()
     }
 
-    fn text(value: &str) -> AttributeValue {
+    fn string_value(value: &str) -> AttributeValue {
         AttributeValue::S(value.to_owned())
     }
 
-    fn number(value: i64) -> AttributeValue {
+    fn number_value(value: i64) -> AttributeValue {
         AttributeValue::N(value.to_string())
     }
 
     #[test]
-    fn what_was_sent_again_waits_until_it_is_tried() {
-        let dead = [("state", text("dead")), ("last_attempt_at", number(5_000))];
-        assert_eq!(record(&item(&dead)).unwrap().state, DeliveryState::Dead);
-        let sent = [dead.as_slice(), &[("retried_at", number(6_000))]].concat();
-        assert_eq!(record(&item(&sent)).unwrap().state, DeliveryState::Waiting);
-        let tried = [sent.as_slice(), &[("last_attempt_at", number(7_000))]].concat();
-        assert_eq!(record(&item(&tried)).unwrap().state, DeliveryState::Dead);
+    fn redriven_delivery_is_waiting_until_attempted() {
+        let dead = [("state", string_value("dead")), ("last_attempt_at", number_value(5_000))];
+        assert_eq!(record_from_item(&ledger_item(&dead)).unwrap().state, DeliveryState::Dead);
+        let redriven = [dead.as_slice(), &[("retried_at", number_value(6_000))]].concat();
+        assert_eq!(record_from_item(&ledger_item(&redriven)).unwrap().state, DeliveryState::Waiting);
+        let reattempted = [redriven.as_slice(), &[("last_attempt_at", number_value(7_000))]].concat();
+        assert_eq!(record_from_item(&ledger_item(&reattempted)).unwrap().state, DeliveryState::Dead);
     }
 
     #[test]
-    fn what_a_caller_waits_for_is_not_listed() {
-        assert!(record(&item(&[("state", text("sending"))])).is_none());
+    fn sync_delivery_in_progress_is_not_listed() {
+        assert!(record_from_item(&ledger_item(&[("state", string_value("sending"))])).is_none());
     }
 
     #[test]
-    fn reasons_are_counted_the_most_frequent_first() {
-        let item = item(&[("failed#destination_throttled#429", number(2)), ("failed#timed_out#0", number(7))]);
-        let counted: Vec<_> = failures(&item).into_iter().map(|each| (each.reason, each.status, each.count)).collect();
+    fn failure_reasons_are_sorted_by_count() {
+        let item = ledger_item(&[
+            ("failed#destination_throttled#429", number_value(2)),
+            ("failed#timed_out#0", number_value(7)),
+        ]);
+        let counted: Vec<_> =
+            failure_records(&item).into_iter().map(|failure| (failure.reason, failure.status, failure.count)).collect();
         assert_eq!(counted, [("timed_out".to_owned(), None, 7), ("destination_throttled".to_owned(), Some(429), 2)]);
     }
 }

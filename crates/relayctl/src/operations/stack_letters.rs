@@ -24,31 +24,31 @@ use crate::target::StackTarget;
 /// How long what is read stays hidden, should this program be killed. Given back, it is not.
 const LEASE_SECS: i32 = 300;
 /// How long SQS looks for messages: with any time at all, it looks on all its servers (API reference, "ReceiveMessage").
-const WAIT_SECONDS: i32 = 1;
+const RECEIVE_WAIT_SECS: i32 = 1;
 
 /// The dead letters of a stack.
 #[derive(Debug)]
-pub struct StackLetters<'a> {
+pub struct StackDeadLetters<'a> {
     target: &'a StackTarget,
     directions: Vec<Direction>,
     /// The receipt of what was read and is still there, by the letter's key.
     leases: BTreeMap<String, (Direction, String)>,
-    seen: BTreeSet<String>,
-    place: usize,
+    seen_keys: BTreeSet<String>,
+    direction_index: usize,
 }
 
-impl<'a> StackLetters<'a> {
+impl<'a> StackDeadLetters<'a> {
     /// Those of one direction, or of both.
     #[must_use]
     pub fn new(target: &'a StackTarget, direction: Option<Direction>) -> Self {
         let directions = direction.map_or_else(|| DIRECTIONS.to_vec(), |direction| vec![direction]);
-        Self { target, directions, leases: BTreeMap::new(), seen: BTreeSet::new(), place: 0 }
+        Self { target, directions, leases: BTreeMap::new(), seen_keys: BTreeSet::new(), direction_index: 0 }
     }
 
-    async fn receive(&self, direction: Direction) -> Result<Vec<Message>, Error> {
+    async fn receive_messages(&self, direction: Direction) -> Result<Vec<Message>, Error> {
         let url = self.target.stack.output(queue_urls(direction).1)?;
         let call = self.target.session.call("sqs:ReceiveMessage", url);
-        let received = self
+        let response = self
             .target
             .session
             .sqs()
@@ -58,10 +58,10 @@ impl<'a> StackLetters<'a> {
             .message_attribute_names("All")
             .message_system_attribute_names(MessageSystemAttributeName::SentTimestamp)
             .visibility_timeout(LEASE_SECS)
-            .wait_time_seconds(WAIT_SECONDS)
+            .wait_time_seconds(RECEIVE_WAIT_SECS)
             .send()
             .await;
-        Ok(received.map_err(|error| call.to_error(&error))?.messages.unwrap_or_default())
+        Ok(response.map_err(|error| call.to_error(&error))?.messages.unwrap_or_default())
     }
 
     async fn ledger_item(&self, delivery: &Delivery) -> Result<Item, Error> {
@@ -75,171 +75,183 @@ impl<'a> StackLetters<'a> {
     /// Puts the letter into the queue of its direction, with the time of its death, by which a worker knows that a person
     /// means it. The same letter is the same sending for five minutes; after that the ledger tells a second message from the
     /// first.
-    async fn send(&self, letter: &DeadLetter, delivery: &Delivery) -> Result<(), Error> {
-        let url = self.target.stack.output(queue_urls(letter.direction).0)?;
+    async fn send_to_queue(&self, dead_letter: &DeadLetter, delivery: &Delivery) -> Result<(), Error> {
+        let url = self.target.stack.output(queue_urls(dead_letter.direction).0)?;
         let call = self.target.session.call("sqs:SendMessage", url);
-        let body = message::encode(delivery).map_err(|_| Error::UnreadableLetter { key: letter.key.clone() })?;
-        let send = self.target.session.sqs().send_message().queue_url(url).message_body(body);
-        let send = send.message_group_id(delivery.contact.as_str());
-        let send = match letter.died_at.and_then(died_at_attribute) {
-            Some(died_at) => send.message_attributes(DIED_AT, died_at),
-            None => send,
+        let body =
+            message::encode(delivery).map_err(|_| Error::UnreadableDeadLetter { key: dead_letter.key.clone() })?;
+        let request = self.target.session.sqs().send_message().queue_url(url).message_body(body);
+        let request = request.message_group_id(delivery.contact.as_str());
+        let request = match dead_letter.dead_lettered_at.and_then(dead_lettered_at_attribute) {
+            Some(attribute) => request.message_attributes(DIED_AT, attribute),
+            None => request,
         };
-        let sent = send.message_deduplication_id(format!("retry_{}", letter.key)).send().await;
-        sent.map(drop).map_err(|error| call.to_error(&error))
+        let result = request.message_deduplication_id(format!("retry_{}", dead_letter.key)).send().await;
+        result.map(drop).map_err(|error| call.to_error(&error))
     }
 
     /// Closes the lane past the queue for the contact of a letter, so that nothing newer passes it; false where somebody
     /// has just taken the lane, or has put something into the queue.
     async fn lock_contact(&self, delivery: &Delivery, contact: &Item) -> Result<bool, Error> {
-        let set = AttributeValue::Ss(vec![arrival_key(delivery)]);
+        let new_entries = AttributeValue::Ss(vec![arrival_key(delivery)]);
         let now = AttributeValue::N(Timestamp::now().as_millisecond().to_string());
-        let mut change = update_item(self.target, contact_key(&delivery.contact))?
+        let mut update = update_item(self.target, contact_key(&delivery.contact))?
             .update_expression("ADD waiting :places")
-            .expression_attribute_values(":places", set)
+            .expression_attribute_values(":places", new_entries)
             .expression_attribute_values(":now", now);
         let mut condition = "(attribute_not_exists(lock_holder) OR lease_until < :now)".to_owned();
-        match waiting(contact).count() {
+        match waiting_entries(contact).count() {
             0 => condition.push_str(" AND attribute_not_exists(waiting)"),
-            waiting => {
+            waiting_count => {
                 condition.push_str(" AND size(waiting) = :waiting");
-                change = change.expression_attribute_values(":waiting", AttributeValue::N(waiting.to_string()));
+                update = update.expression_attribute_values(":waiting", AttributeValue::N(waiting_count.to_string()));
             }
         }
         match number_attr(contact, "delivered_through") {
             None => condition.push_str(" AND attribute_not_exists(delivered_through)"),
-            Some(through) => {
+            Some(delivered_through) => {
                 condition.push_str(" AND delivered_through = :through");
-                change = change.expression_attribute_values(":through", AttributeValue::N(through.to_string()));
+                update =
+                    update.expression_attribute_values(":through", AttributeValue::N(delivered_through.to_string()));
             }
         }
-        update_if(self.target, change.condition_expression(condition)).await
+        update_if(self.target, update.condition_expression(condition)).await
     }
 
     /// Notes in the ledger what an operator has done with a letter. Where its delivery stands is not touched.
-    async fn record_action(&self, delivery: &Delivery, note: &'static str, letter: &DeadLetter) -> Result<(), Error> {
+    async fn record_action(
+        &self,
+        delivery: &Delivery,
+        update_expression: &'static str,
+        dead_letter: &DeadLetter,
+    ) -> Result<(), Error> {
         let now = AttributeValue::N(Timestamp::now().as_millisecond().to_string());
         let hash = AttributeValue::S(BodyHash::compute(&delivery.body).as_str().to_owned());
-        let change = update_item(self.target, delivery_key(&delivery.id))?
-            .update_expression(note)
+        let update = update_item(self.target, delivery_key(&delivery.id))?
+            .update_expression(update_expression)
             .condition_expression("body_hash = :hash")
             .expression_attribute_values(":hash", hash)
             .expression_attribute_values(":now", now)
-            .expression_attribute_values(":letter", AttributeValue::S(letter.key.clone()));
+            .expression_attribute_values(":letter", AttributeValue::S(dead_letter.key.clone()));
         // What was refused at the door is on no record, and needs none.
-        update_if(self.target, change).await.map(drop)
+        update_if(self.target, update).await.map(drop)
     }
 
-    async fn delete(&mut self, letter: &DeadLetter) -> Result<(), Error> {
-        let url = self.target.stack.output(queue_urls(letter.direction).1)?;
+    async fn delete_message(&mut self, dead_letter: &DeadLetter) -> Result<(), Error> {
+        let url = self.target.stack.output(queue_urls(dead_letter.direction).1)?;
         let call = self.target.session.call("sqs:DeleteMessage", url);
-        let receipt = letter.receipt.as_deref().unwrap_or_default();
-        let delete = self.target.session.sqs().delete_message().queue_url(url).receipt_handle(receipt).send().await;
-        delete.map_err(|error| call.to_error(&error))?;
-        self.leases.remove(&letter.key);
+        let receipt_handle = dead_letter.receipt_handle.as_deref().unwrap_or_default();
+        let result =
+            self.target.session.sqs().delete_message().queue_url(url).receipt_handle(receipt_handle).send().await;
+        result.map_err(|error| call.to_error(&error))?;
+        self.leases.remove(&dead_letter.key);
         Ok(())
     }
 }
 
-impl DeadLetterQueue for StackLetters<'_> {
-    async fn read(&mut self) -> Result<Vec<DeadLetter>, Error> {
-        while let Some(direction) = self.directions.get(self.place).copied() {
-            let messages = self.receive(direction).await?;
-            let letters: Vec<DeadLetter> = messages.iter().filter_map(|message| letter(direction, message)).collect();
-            for letter in &letters {
-                let receipt = letter.receipt.clone().unwrap_or_default();
-                self.leases.insert(letter.key.clone(), (direction, receipt));
+impl DeadLetterQueue for StackDeadLetters<'_> {
+    async fn next_page(&mut self) -> Result<Vec<DeadLetter>, Error> {
+        while let Some(direction) = self.directions.get(self.direction_index).copied() {
+            let messages = self.receive_messages(direction).await?;
+            let dead_letters: Vec<DeadLetter> =
+                messages.iter().filter_map(|message| dead_letter_from_message(direction, message)).collect();
+            for dead_letter in &dead_letters {
+                let receipt_handle = dead_letter.receipt_handle.clone().unwrap_or_default();
+                self.leases.insert(dead_letter.key.clone(), (direction, receipt_handle));
             }
             // One whose time was up while it was held comes again, and is not a new one.
-            let new: Vec<DeadLetter> =
-                letters.into_iter().filter(|letter| self.seen.insert(letter.key.clone())).collect();
-            if !new.is_empty() {
-                return Ok(new);
+            let unseen: Vec<DeadLetter> =
+                dead_letters.into_iter().filter(|dead_letter| self.seen_keys.insert(dead_letter.key.clone())).collect();
+            if !unseen.is_empty() {
+                return Ok(unseen);
             }
-            self.place += 1;
+            self.direction_index += 1;
         }
         Ok(Vec::new())
     }
 
-    async fn plan_redrive(&self, letter: &DeadLetter, even_if_older: bool) -> Result<RedriveOutcome, Error> {
-        let Some(delivery) = &letter.delivery else { return Ok(RedriveOutcome::Unreadable) };
-        let known = self.ledger_item(delivery).await?;
-        if let Some(verdict) = existing_outcome(&known, delivery, &letter.key) {
-            return Ok(verdict);
+    async fn plan_redrive(&self, dead_letter: &DeadLetter, even_if_older: bool) -> Result<RedriveOutcome, Error> {
+        let Some(delivery) = &dead_letter.delivery else { return Ok(RedriveOutcome::Unreadable) };
+        let ledger_item = self.ledger_item(delivery).await?;
+        if let Some(outcome) = existing_outcome(&ledger_item, delivery, &dead_letter.key) {
+            return Ok(outcome);
         }
-        if letter.direction == Direction::LoopsToClay {
+        if dead_letter.direction == Direction::LoopsToClay {
             return Ok(RedriveOutcome::Redriven);
         }
         Ok(is_superseded(&self.contact_item(delivery).await?, delivery, even_if_older, Timestamp::now()))
     }
 
-    async fn retry(&mut self, letter: &DeadLetter, even_if_older: bool) -> Result<RedriveOutcome, Error> {
-        let Some(delivery) = &letter.delivery else { return Ok(RedriveOutcome::Unreadable) };
-        let known = self.ledger_item(delivery).await?;
-        if let Some(verdict) = existing_outcome(&known, delivery, &letter.key) {
-            if !verdict.stays_in_dlq() {
-                self.delete(letter).await?;
+    async fn redrive(&mut self, dead_letter: &DeadLetter, even_if_older: bool) -> Result<RedriveOutcome, Error> {
+        let Some(delivery) = &dead_letter.delivery else { return Ok(RedriveOutcome::Unreadable) };
+        let ledger_item = self.ledger_item(delivery).await?;
+        if let Some(outcome) = existing_outcome(&ledger_item, delivery, &dead_letter.key) {
+            if !outcome.stays_in_dlq() {
+                self.delete_message(dead_letter).await?;
             }
-            return Ok(verdict);
+            return Ok(outcome);
         }
-        if letter.direction == Direction::ClayToLoops {
+        if dead_letter.direction == Direction::ClayToLoops {
             let contact = self.contact_item(delivery).await?;
-            let verdict = is_superseded(&contact, delivery, even_if_older, Timestamp::now());
-            if verdict != RedriveOutcome::Redriven {
-                return Ok(verdict);
+            let outcome = is_superseded(&contact, delivery, even_if_older, Timestamp::now());
+            if outcome != RedriveOutcome::Redriven {
+                return Ok(outcome);
             }
             if !self.lock_contact(delivery, &contact).await? {
                 return Ok(RedriveOutcome::Busy);
             }
         }
         // In this order: ended after any of these, the letter is still there, and what was done is known.
-        self.send(letter, delivery).await?;
-        self.record_action(delivery, "SET retried = :letter, retried_at = :now", letter).await?;
-        self.delete(letter).await?;
+        self.send_to_queue(dead_letter, delivery).await?;
+        self.record_action(delivery, "SET retried = :letter, retried_at = :now", dead_letter).await?;
+        self.delete_message(dead_letter).await?;
         Ok(RedriveOutcome::Redriven)
     }
 
-    async fn delete(&mut self, letter: &DeadLetter) -> Result<bool, Error> {
-        self.delete(letter).await?;
-        if let Some(delivery) = &letter.delivery {
-            self.record_action(delivery, "SET dropped = :letter, dropped_at = :now", letter).await?;
+    async fn delete(&mut self, dead_letter: &DeadLetter) -> Result<bool, Error> {
+        self.delete_message(dead_letter).await?;
+        if let Some(delivery) = &dead_letter.delivery {
+            self.record_action(delivery, "SET dropped = :letter, dropped_at = :now", dead_letter).await?;
         }
         Ok(true)
     }
 
     async fn release(&mut self) {
-        let held = std::mem::take(&mut self.leases);
-        (self.seen, self.place) = (BTreeSet::new(), 0);
+        let leases = std::mem::take(&mut self.leases);
+        (self.seen_keys, self.direction_index) = (BTreeSet::new(), 0);
         for direction in DIRECTIONS {
-            let receipts: Vec<&String> =
-                held.values().filter(|(of, _)| *of == direction).map(|(_, receipt)| receipt).collect();
+            let receipt_handles: Vec<&String> = leases
+                .values()
+                .filter(|(leased_direction, _)| *leased_direction == direction)
+                .map(|(_, receipt_handle)| receipt_handle)
+                .collect();
             let Ok(url) = self.target.stack.output(queue_urls(direction).1) else { continue };
-            for page in receipts.chunks(SQS_BATCH) {
+            for batch in receipt_handles.chunks(SQS_BATCH) {
                 // What cannot be given back comes back by itself.
-                let _ = make_visible(self.target, url, page).await;
+                let _ = make_visible(self.target, url, batch).await;
             }
         }
     }
 
     async fn count(&self) -> Result<u64, Error> {
-        let mut letters = 0;
+        let mut total = 0;
         for direction in &self.directions {
-            letters += approximate_len(self.target, queue_urls(*direction).1).await?;
+            total += approximate_len(self.target, queue_urls(*direction).1).await?;
         }
-        Ok(letters)
+        Ok(total)
     }
 }
 
 /// What the ledger knows of a letter's delivery that makes sending it unnecessary, or wrong.
-fn existing_outcome(known: &Item, delivery: &Delivery, key: &str) -> Option<RedriveOutcome> {
+fn existing_outcome(ledger_item: &Item, delivery: &Delivery, key: &str) -> Option<RedriveOutcome> {
     let hash = BodyHash::compute(&delivery.body);
-    let same = string_attr(known, "body_hash").is_none_or(|known| known == hash.as_str());
-    match string_attr(known, "state") {
-        _ if string_attr(known, "retried") == Some(key) => Some(RedriveOutcome::AlreadyRedriven),
-        Some("delivered") if same => Some(RedriveOutcome::AlreadyDelivered),
+    let same_body = string_attr(ledger_item, "body_hash").is_none_or(|known| known == hash.as_str());
+    match string_attr(ledger_item, "state") {
+        _ if string_attr(ledger_item, "retried") == Some(key) => Some(RedriveOutcome::AlreadyRedriven),
+        Some("delivered") if same_body => Some(RedriveOutcome::AlreadyDelivered),
         // An event that was mended and died again has another body, and may be sent.
         Some("dead") => None,
-        Some(_) if !same => Some(RedriveOutcome::Conflict),
+        Some(_) if !same_body => Some(RedriveOutcome::Conflict),
         _ => None,
     }
 }
@@ -247,15 +259,17 @@ fn existing_outcome(known: &Item, delivery: &Delivery, key: &str) -> Option<Redr
 /// Whether a letter fits behind what is known of its contact.
 fn is_superseded(contact: &Item, delivery: &Delivery, even_if_older: bool, now: Timestamp) -> RedriveOutcome {
     if string_attr(contact, "lock_holder").is_some()
-        && time_attr(contact, "lease_until").is_some_and(|until| until > now)
+        && time_attr(contact, "lease_until").is_some_and(|lease_until| lease_until > now)
     {
         return RedriveOutcome::Busy;
     }
-    let taken_at = delivery.received_at.as_millisecond();
-    let delivered = number_attr(contact, "delivered_through").is_some_and(|through| through > taken_at);
-    let waits = waiting(contact)
-        .any(|place| place.split_once('#').and_then(|(at, _)| at.parse::<i64>().ok()).is_some_and(|at| at > taken_at));
-    if delivery.updates_contact() && !even_if_older && (delivered || waits) {
+    let received_ms = delivery.received_at.as_millisecond();
+    let newer_delivered =
+        number_attr(contact, "delivered_through").is_some_and(|delivered_through| delivered_through > received_ms);
+    let newer_waiting = waiting_entries(contact).any(|arrival_key| {
+        arrival_key.split_once('#').and_then(|(at, _)| at.parse::<i64>().ok()).is_some_and(|at| at > received_ms)
+    });
+    if delivery.updates_contact() && !even_if_older && (newer_delivered || newer_waiting) {
         RedriveOutcome::Superseded
     } else {
         RedriveOutcome::Redriven
@@ -263,33 +277,34 @@ fn is_superseded(contact: &Item, delivery: &Delivery, even_if_older: bool, now: 
 }
 
 /// The places of what waits in a contact's item.
-fn waiting(contact: &Item) -> impl Iterator<Item = &String> {
+fn waiting_entries(contact: &Item) -> impl Iterator<Item = &String> {
     contact.get("waiting").and_then(|waiting| waiting.as_ss().ok()).into_iter().flatten()
 }
 
 /// When a letter died, as the attribute of a message.
-fn died_at_attribute(at: Timestamp) -> Option<MessageAttributeValue> {
+fn dead_lettered_at_attribute(at: Timestamp) -> Option<MessageAttributeValue> {
     MessageAttributeValue::builder().data_type("String").string_value(at.to_string()).build().ok()
 }
 
 /// A message as a letter.
-fn letter(direction: Direction, message: &Message) -> Option<DeadLetter> {
-    let attribute = |name: &str| message.message_attributes.as_ref()?.get(name)?.string_value.clone();
-    let time = |name: &str| attribute(name).and_then(|at| at.parse::<Timestamp>().ok());
-    let sent_at = message.attributes.as_ref().and_then(|all| all.get(&MessageSystemAttributeName::SentTimestamp));
+fn dead_letter_from_message(direction: Direction, message: &Message) -> Option<DeadLetter> {
+    let string_attribute = |name: &str| message.message_attributes.as_ref()?.get(name)?.string_value.clone();
+    let timestamp_attribute = |name: &str| string_attribute(name).and_then(|at| at.parse::<Timestamp>().ok());
+    let sent_at =
+        message.attributes.as_ref().and_then(|attributes| attributes.get(&MessageSystemAttributeName::SentTimestamp));
     let sent_at = sent_at.and_then(|at| Timestamp::from_millisecond(at.parse().ok()?).ok());
     let body = message.body.as_deref().unwrap_or_default();
     let delivery = message::decode(body).ok();
     Some(DeadLetter {
         key: message.message_id.clone()?,
-        receipt: message.receipt_handle.clone(),
+        receipt_handle: message.receipt_handle.clone(),
         direction,
-        bytes: delivery.as_ref().map_or(body.len(), |delivery| delivery.body.len()),
+        body_len: delivery.as_ref().map_or(body.len(), |delivery| delivery.body.len()),
         raw_body: delivery.is_none().then(|| Bytes::copy_from_slice(body.as_bytes())),
-        reason: attribute(REASON),
-        status: attribute(STATUS).and_then(|status| status.parse().ok()),
-        attempts: attribute(ATTEMPTS).and_then(|attempts| attempts.parse().ok()),
-        died_at: time(DIED_AT).or(sent_at),
+        reason: string_attribute(REASON),
+        status: string_attribute(STATUS).and_then(|status| status.parse().ok()),
+        attempts: string_attribute(ATTEMPTS).and_then(|attempts| attempts.parse().ok()),
+        dead_lettered_at: timestamp_attribute(DIED_AT).or(sent_at),
         delivery,
     })
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::error::Error;
-use crate::setup::documents::{Documents, SecretSelector, fingerprint, set_field};
+use crate::setup::documents::{SecretDocuments, SecretSelector, fingerprint, set_field};
 use crate::setup::error::SetupError;
 
 /// The field of the routes.
@@ -35,19 +35,20 @@ pub struct WebhookSummary {
     /// By what the relay's log and ledger know it: its fingerprint.
     pub key: String,
     /// Whether a token is sent with each row.
-    pub token: bool,
+    #[serde(rename = "token")]
+    pub has_token: bool,
 }
 
-impl Documents {
+impl SecretDocuments {
     /// The routes, as far as they are filled in.
     #[must_use]
     pub fn routes(&self) -> Vec<RouteSummary> {
         let routes = self.to_clay.get(ROUTES).and_then(Value::as_array).into_iter().flatten();
         routes
             .map(|route| RouteSummary {
-                name: text(route, "name").to_owned(),
-                events: items(route, "events").filter_map(Value::as_str).map(str::to_owned).collect(),
-                webhooks: configured_webhooks(route).iter().enumerate().map(shown).collect(),
+                name: str_field(route, "name").to_owned(),
+                events: array_items(route, "events").filter_map(Value::as_str).map(str::to_owned).collect(),
+                webhooks: configured_webhooks(route).iter().enumerate().map(summarize_webhook).collect(),
             })
             .collect()
     }
@@ -69,13 +70,14 @@ impl Documents {
         if urls.is_none() && tokens.is_none() {
             return Ok(());
         }
-        let route = self.route(route, events)?;
-        let known = configured_webhooks(route);
+        let route = self.route_mut(route, events)?;
+        let current = configured_webhooks(route);
         if let Some(urls) = urls {
-            let given: Vec<String> = urls.iter().map(|url| webhook_id(url.expose_secret())).collect();
-            let gone = known.iter().filter(|webhook| !given.contains(&webhook_id(text(webhook, "url")))).count();
-            if gone > 0 && !force {
-                return Err(SetupError::PoolWouldShrink { gone, known: known.len() }.into());
+            let new_ids: Vec<String> = urls.iter().map(|url| webhook_id(url.expose_secret())).collect();
+            let removed =
+                current.iter().filter(|webhook| !new_ids.contains(&webhook_id(str_field(webhook, "url")))).count();
+            if removed > 0 && !force {
+                return Err(SetupError::PoolWouldShrink { gone: removed, known: current.len() }.into());
             }
         }
         let mut webhooks: Vec<Value> = match urls {
@@ -83,21 +85,21 @@ impl Documents {
             Some(urls) => urls
                 .iter()
                 .map(|url| {
-                    let wanted = webhook_id(url.expose_secret());
-                    let same = known.iter().find(|webhook| webhook_id(text(webhook, "url")) == wanted);
-                    same.cloned().unwrap_or_else(|| json!({"url": url.expose_secret()}))
+                    let id = webhook_id(url.expose_secret());
+                    let existing = current.iter().find(|webhook| webhook_id(str_field(webhook, "url")) == id);
+                    existing.cloned().unwrap_or_else(|| json!({"url": url.expose_secret()}))
                 })
                 .collect(),
-            None => known,
+            None => current,
         };
         if let (Some([single]), [_, _, ..], false) = (tokens, webhooks.as_slice(), force) {
-            let other = |token: &str| is_set(token) && token != single.expose_secret();
-            let gone = webhooks.iter().filter(|webhook| other(text(webhook, "auth_token"))).count();
-            if gone > 0 {
-                return Err(SetupError::TokensWouldBeReplaced { gone, pool: webhooks.len() }.into());
+            let differs = |token: &str| is_set(token) && token != single.expose_secret();
+            let replaced = webhooks.iter().filter(|webhook| differs(str_field(webhook, "auth_token"))).count();
+            if replaced > 0 {
+                return Err(SetupError::TokensWouldBeReplaced { gone: replaced, pool: webhooks.len() }.into());
             }
         }
-        put_tokens(&mut webhooks, tokens)?;
+        set_tokens(&mut webhooks, tokens)?;
         set_field(route, "webhooks", Value::Array(webhooks));
         Ok(())
     }
@@ -113,16 +115,16 @@ impl Documents {
         tokens: Option<&[SecretString]>,
         events: &[String],
     ) -> Result<(), Error> {
-        let route = self.route(route, events)?;
+        let route = self.route_mut(route, events)?;
         let mut webhooks = configured_webhooks(route);
         for url in urls {
-            let wanted = webhook_id(url.expose_secret());
-            if let Some(place) = webhooks.iter().position(|webhook| webhook_id(text(webhook, "url")) == wanted) {
-                return Err(SetupError::KnownWebhook { position: place + 1 }.into());
+            let id = webhook_id(url.expose_secret());
+            if let Some(index) = webhooks.iter().position(|webhook| webhook_id(str_field(webhook, "url")) == id) {
+                return Err(SetupError::DuplicateWebhook { position: index + 1 }.into());
             }
         }
         let mut added: Vec<Value> = urls.iter().map(|url| json!({"url": url.expose_secret()})).collect();
-        put_tokens(&mut added, tokens)?;
+        set_tokens(&mut added, tokens)?;
         webhooks.append(&mut added);
         set_field(route, "webhooks", Value::Array(webhooks));
         Ok(())
@@ -136,32 +138,32 @@ impl Documents {
     pub fn retire_webhook(
         &mut self,
         route: Option<&str>,
-        which: &SecretSelector,
+        selector: &SecretSelector,
         force: bool,
     ) -> Result<String, Error> {
-        let route = self.route(route, &[])?;
+        let route = self.route_mut(route, &[])?;
         let mut webhooks = configured_webhooks(route);
-        let mut known: Vec<String> = webhooks.iter().map(|webhook| webhook_id(text(webhook, "url"))).collect();
-        let place = which.resolve(&known, "Clay webhook", force)?;
-        webhooks.remove(place);
+        let mut ids: Vec<String> = webhooks.iter().map(|webhook| webhook_id(str_field(webhook, "url"))).collect();
+        let index = selector.resolve(&ids, "Clay webhook", force)?;
+        webhooks.remove(index);
         set_field(route, "webhooks", Value::Array(webhooks));
-        Ok(known.swap_remove(place))
+        Ok(ids.swap_remove(index))
     }
 
-    fn route(&mut self, name: Option<&str>, events: &[String]) -> Result<&mut Value, Error> {
+    fn route_mut(&mut self, name: Option<&str>, events: &[String]) -> Result<&mut Value, Error> {
         if self.to_clay.get(ROUTES).and_then(Value::as_array).is_none_or(Vec::is_empty) {
             let name = name.unwrap_or(DEFAULT_ROUTE);
             set_field(&mut self.to_clay, ROUTES, json!([{"name": name, "events": events, "webhooks": []}]));
         }
         let routes = self.to_clay.get_mut(ROUTES).and_then(Value::as_array_mut);
         let routes = routes.map(Vec::as_mut_slice).unwrap_or_default();
-        let names: Vec<String> = routes.iter().map(|route| text(route, "name").trim().to_owned()).collect();
-        let place = match name {
-            Some(name) => names.iter().position(|known| known == name),
+        let names: Vec<String> = routes.iter().map(|route| str_field(route, "name").trim().to_owned()).collect();
+        let index = match name {
+            Some(name) => names.iter().position(|candidate| candidate == name),
             None => (names.len() == 1).then_some(0),
         };
-        let which = || Error::WhichRoute { routes: names.join(", ") };
-        place.and_then(|place| routes.get_mut(place)).ok_or_else(which)
+        let ambiguous = || Error::AmbiguousRoute { routes: names.join(", ") };
+        index.and_then(|index| routes.get_mut(index)).ok_or_else(ambiguous)
     }
 }
 
@@ -171,25 +173,25 @@ impl Documents {
 /// # Errors
 /// When the relay would not send to one, it has no path, or it is there twice.
 pub fn check_urls(urls: &[SecretString]) -> Result<(), Error> {
-    let mut known = Vec::new();
+    let mut seen_ids = Vec::new();
     for url in urls {
         let text = url.expose_secret();
-        let parsed = parse_destination_url(text).map_err(|_| Error::ClayUrl)?;
+        let parsed = parse_destination_url(text).map_err(|_| Error::InvalidClayUrl)?;
         if parsed.path() == "/" && parsed.query().is_none() {
             return Err(SetupError::UrlWithoutPath.into());
         }
-        let identity = webhook_id(text);
-        if let Some(place) = known.iter().position(|known| *known == identity) {
-            return Err(SetupError::SameWebhook { first: place + 1, second: known.len() + 1 }.into());
+        let id = webhook_id(text);
+        if let Some(index) = seen_ids.iter().position(|seen_id| *seen_id == id) {
+            return Err(SetupError::RepeatedUrl { first: index + 1, second: seen_ids.len() + 1 }.into());
         }
-        known.push(identity);
+        seen_ids.push(id);
     }
     Ok(())
 }
 
 /// The webhooks of a route, without what is still to be filled in.
 fn configured_webhooks(route: &Value) -> Vec<Value> {
-    items(route, "webhooks").filter(|webhook| is_set(text(webhook, "url"))).cloned().collect()
+    array_items(route, "webhooks").filter(|webhook| is_set(str_field(webhook, "url"))).cloned().collect()
 }
 
 /// By what a webhook is told from others, however its URL is written: the key by which the relay's log knows it, or the
@@ -198,37 +200,37 @@ fn webhook_id(url: &str) -> String {
     ClayWebhook::new(url, None).map_or_else(|_| fingerprint(url), |webhook| webhook.fingerprint())
 }
 
-fn shown((place, webhook): (usize, &Value)) -> WebhookSummary {
-    let (url, token) = (text(webhook, "url"), text(webhook, "auth_token"));
+fn summarize_webhook((index, webhook): (usize, &Value)) -> WebhookSummary {
+    let (url, token) = (str_field(webhook, "url"), str_field(webhook, "auth_token"));
     let origin = ClayWebhook::new(url, None).map_or_else(|_| "no usable URL".to_owned(), |webhook| webhook.origin());
-    WebhookSummary { position: place + 1, origin, key: webhook_id(url), token: is_set(token) }
+    WebhookSummary { position: index + 1, origin, key: webhook_id(url), has_token: is_set(token) }
 }
 
-fn put_tokens(webhooks: &mut [Value], tokens: Option<&[SecretString]>) -> Result<(), Error> {
+fn set_tokens(webhooks: &mut [Value], tokens: Option<&[SecretString]>) -> Result<(), Error> {
     match tokens {
         None => {}
-        Some([single]) => webhooks.iter_mut().for_each(|webhook| put_token(webhook, single)),
-        Some(several) if several.len() == webhooks.len() => {
-            webhooks.iter_mut().zip(several).for_each(|(webhook, token)| put_token(webhook, token));
+        Some([single]) => webhooks.iter_mut().for_each(|webhook| set_token(webhook, single)),
+        Some(per_webhook) if per_webhook.len() == webhooks.len() => {
+            webhooks.iter_mut().zip(per_webhook).for_each(|(webhook, token)| set_token(webhook, token));
         }
-        Some(several) => return Err(Error::TokenCount { tokens: several.len(), urls: webhooks.len() }),
+        Some(per_webhook) => return Err(Error::TokenCountMismatch { tokens: per_webhook.len(), urls: webhooks.len() }),
     }
     Ok(())
 }
 
 /// A token; none, where it is empty. A placeholder goes with it.
-fn put_token(webhook: &mut Value, token: &SecretString) {
+fn set_token(webhook: &mut Value, token: &SecretString) {
     match (token.expose_secret(), webhook.as_object_mut()) {
         ("", Some(fields)) => drop(Map::remove(fields, "auth_token")),
         (token, _) => set_field(webhook, "auth_token", token.into()),
     }
 }
 
-fn text<'a>(value: &'a Value, field: &str) -> &'a str {
+fn str_field<'a>(value: &'a Value, field: &str) -> &'a str {
     value.get(field).and_then(Value::as_str).unwrap_or_default()
 }
 
-fn items<'a>(value: &'a Value, field: &str) -> impl Iterator<Item = &'a Value> + use<'a> {
+fn array_items<'a>(value: &'a Value, field: &str) -> impl Iterator<Item = &'a Value> + use<'a> {
     value.get(field).and_then(Value::as_array).into_iter().flatten()
 }
 
@@ -239,8 +241,8 @@ mod tests {
     const TEMPLATE: &str = r#"{"clay_routes": [{"name": "contacts", "events": ["contact.created"],
         "webhooks": [{"url": "REPLACE me", "auth_token": "REPLACE me"}]}]}"#;
 
-    fn documents(to_clay: &str) -> Documents {
-        Documents::read([to_clay, "{}"], ["a", "b"]).unwrap()
+    fn documents(to_clay: &str) -> SecretDocuments {
+        SecretDocuments::parse([to_clay, "{}"], ["a", "b"]).unwrap()
     }
 
     fn secrets(texts: &[&str]) -> Vec<SecretString> {
@@ -252,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn the_templates_placeholder_becomes_a_pool() {
+    fn template_placeholder_is_replaced_by_a_pool() {
         let mut documents = documents(TEMPLATE);
         let (urls, tokens) = (secrets(&["https://a.example/x", "https://a.example/y"]), secrets(&["t", ""]));
         documents.set_webhooks(None, Some(&urls), Some(&tokens), &events(), false).unwrap();
@@ -263,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn a_known_url_keeps_its_token_and_what_else_it_has() {
+    fn existing_webhook_keeps_its_token_and_other_fields() {
         let mut documents = documents(
             r#"{"clay_routes": [{"name": "a", "events": ["*"], "more": 1,
                 "webhooks": [{"url": "https://a.example/x", "auth_token": "t", "since": "May"}]}]}"#,
@@ -276,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn of_several_routes_one_must_be_named_and_the_others_stay() {
+    fn one_of_several_routes_must_be_named_others_stay() {
         let two = r#"{"clay_routes": [{"name": "a", "events": [], "webhooks": []}, {"name": "b", "events": ["x"]}]}"#;
         let mut documents = documents(two);
         let urls = secrets(&["https://a.example/x"]);
@@ -287,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn where_there_is_no_route_one_is_made() {
+    fn missing_route_is_created_with_the_events() {
         let mut documents = documents("{}");
         documents.set_webhooks(None, Some(&secrets(&["https://a.example/x"])), None, &events(), false).unwrap();
         assert_eq!(documents.routes()[0].events, ["contact.created"]);
@@ -297,7 +299,7 @@ mod tests {
         {"url": "https://a.example/x", "auth_token": "one"}, {"url": "https://a.example/y", "auth_token": "two"}]}]}"#;
 
     #[test]
-    fn a_pool_is_not_thrown_away_unless_that_is_meant() {
+    fn pool_webhooks_are_removed_only_with_force() {
         let mut documents = documents(POOL);
         let urls = secrets(&["https://a.example/z", "https://a.example:443/y"]);
         let before = documents.clone();
@@ -312,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn a_single_token_takes_the_place_of_a_pools_only_by_force() {
+    fn single_token_replaces_pool_tokens_only_with_force() {
         let mut documents = documents(POOL);
         let before = documents.clone();
         let single = secrets(&["three"]);
@@ -328,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn a_webhook_is_put_behind_those_of_the_pool_once() {
+    fn webhook_is_appended_to_the_pool_only_once() {
         let mut documents = documents(POOL);
         let url = secrets(&["https://a.example/z"]);
         documents.add_webhooks(None, &url, Some(&secrets(&["three"])), &events()).unwrap();
@@ -336,11 +338,11 @@ mod tests {
         assert_eq!(webhooks[0], json!({"url": "https://a.example/x", "auth_token": "one"}));
         assert_eq!(webhooks[2], json!({"url": "https://a.example/z", "auth_token": "three"}));
         let error = documents.add_webhooks(None, &url, None, &events()).unwrap_err();
-        assert!(matches!(error, Error::Setup(SetupError::KnownWebhook { position: 3 })), "{error}");
+        assert!(matches!(error, Error::Setup(SetupError::DuplicateWebhook { position: 3 })), "{error}");
     }
 
     #[test]
-    fn a_webhook_is_taken_out_by_its_position_or_its_fingerprint_and_the_last_only_by_force() {
+    fn webhook_is_retired_by_selector_the_last_only_with_force() {
         let mut documents = documents(POOL);
         let first = documents.routes()[0].webhooks[0].key.clone();
         assert_eq!(documents.retire_webhook(None, &first.parse().unwrap(), false).unwrap(), first);
@@ -353,10 +355,10 @@ mod tests {
     }
 
     #[test]
-    fn tokens_and_urls_must_match() {
+    fn token_count_must_match_url_count() {
         let mut documents = documents(TEMPLATE);
         let (urls, tokens) = (secrets(&["https://a.example/x"]), secrets(&["a", "b"]));
         let error = documents.set_webhooks(None, Some(&urls), Some(&tokens), &events(), false).unwrap_err();
-        assert!(matches!(error, Error::TokenCount { tokens: 2, urls: 1 }));
+        assert!(matches!(error, Error::TokenCountMismatch { tokens: 2, urls: 1 }));
     }
 }

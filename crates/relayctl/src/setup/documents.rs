@@ -19,20 +19,20 @@ pub const RELAY_TOKENS: &str = "relay_tokens";
 
 /// The two documents. They do not print, and are wiped when they are let go.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Documents {
+pub struct SecretDocuments {
     /// The direction from Loops to Clay.
     pub to_clay: Value,
     /// The direction from Clay to Loops.
     pub to_loops: Value,
 }
 
-impl std::fmt::Debug for Documents {
+impl std::fmt::Debug for SecretDocuments {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Documents")
     }
 }
 
-impl Drop for Documents {
+impl Drop for SecretDocuments {
     fn drop(&mut self) {
         zeroize_json(&mut self.to_clay);
         zeroize_json(&mut self.to_loops);
@@ -86,16 +86,16 @@ impl SecretSelector {
     ///
     /// # Errors
     /// When it is not among them, or it is the last.
-    pub(crate) fn resolve(&self, known: &[String], what: &'static str, force: bool) -> Result<usize, Error> {
-        let place = match self {
-            Self::Position(position) => position.checked_sub(1).filter(|place| *place < known.len()),
-            Self::Fingerprint(wanted) => known.iter().position(|known| known == wanted),
+    pub(crate) fn resolve(&self, fingerprints: &[String], kind: &'static str, force: bool) -> Result<usize, Error> {
+        let index = match self {
+            Self::Position(position) => position.checked_sub(1).filter(|index| *index < fingerprints.len()),
+            Self::Fingerprint(fingerprint) => fingerprints.iter().position(|known| known == fingerprint),
         };
-        let place = place.ok_or_else(|| Error::NoSuchSecret { what, which: self.to_string() })?;
-        if known.len() == 1 && !force {
-            return Err(Error::LastSecret { what });
+        let index = index.ok_or_else(|| Error::NoSuchSecret { what: kind, which: self.to_string() })?;
+        if fingerprints.len() == 1 && !force {
+            return Err(Error::LastSecret { what: kind });
         }
-        Ok(place)
+        Ok(index)
     }
 }
 
@@ -138,19 +138,19 @@ impl SecretList {
     }
 }
 
-impl Documents {
+impl SecretDocuments {
     /// Reads the two texts, which are called by these names.
     ///
     /// # Errors
     /// When one is not a JSON object.
-    pub fn read(texts: [&str; 2], names: [&str; 2]) -> Result<Self, Error> {
-        let [to_clay, to_loops] = [0, 1].map(|place| {
-            let (text, name) = (texts.get(place).copied().unwrap_or_default(), names.get(place).copied());
-            let broken = |line| Error::SecretDocument { name: name.unwrap_or_default().to_owned(), line };
+    pub fn parse(texts: [&str; 2], names: [&str; 2]) -> Result<Self, Error> {
+        let [to_clay, to_loops] = [0, 1].map(|index| {
+            let (text, name) = (texts.get(index).copied().unwrap_or_default(), names.get(index).copied());
+            let invalid = |line| Error::InvalidSecretDocument { name: name.unwrap_or_default().to_owned(), line };
             match serde_json::from_str(text) {
                 Ok(Value::Object(fields)) => Ok(Value::Object(fields)),
-                Ok(_) => Err(broken(1)),
-                Err(error) => Err(broken(error.line())),
+                Ok(_) => Err(invalid(1)),
+                Err(error) => Err(invalid(error.line())),
             }
         });
         Ok(Self { to_clay: to_clay?, to_loops: to_loops? })
@@ -161,10 +161,12 @@ impl Documents {
     /// # Errors
     /// When the relay could not use them.
     pub fn parse_as_relay(&self, names: [&str; 2]) -> Result<(LoopsToClaySecret, ClayToLoopsSecret), Error> {
-        let [clay, loops] = names;
+        let [clay_name, loops_name] = names;
         let unusable = |name: &str, error| Error::UnusableSecret { name: name.to_owned(), error };
-        let to_clay = LoopsToClaySecret::parse(&self.to_clay.to_string()).map_err(|error| unusable(clay, error))?;
-        let to_loops = ClayToLoopsSecret::parse(&self.to_loops.to_string()).map_err(|error| unusable(loops, error))?;
+        let to_clay =
+            LoopsToClaySecret::parse(&self.to_clay.to_string()).map_err(|error| unusable(clay_name, error))?;
+        let to_loops =
+            ClayToLoopsSecret::parse(&self.to_loops.to_string()).map_err(|error| unusable(loops_name, error))?;
         Ok((to_clay, to_loops))
     }
 
@@ -202,23 +204,24 @@ impl Documents {
     /// # Errors
     /// When one of several would go.
     pub fn set_signing_secrets(&mut self, secrets: &[SecretString], force: bool) -> Result<Vec<String>, Error> {
-        let known = self.list(SecretList::SigningSecrets);
-        let stays = |known: &SecretString| secrets.iter().any(|given| given.expose_secret() == known.expose_secret());
-        let gone = known.iter().filter(|known| !stays(known)).map(|known| fingerprint(known.expose_secret()));
-        let gone: Vec<String> = gone.collect();
-        if known.len() > 1 && !gone.is_empty() && !force {
-            return Err(SetupError::SigningSecretsWouldGo { gone: gone.len(), known: known.len() }.into());
+        let current = self.list(SecretList::SigningSecrets);
+        let is_kept =
+            |existing: &SecretString| secrets.iter().any(|secret| secret.expose_secret() == existing.expose_secret());
+        let removed = current.iter().filter(|known| !is_kept(known)).map(|known| fingerprint(known.expose_secret()));
+        let removed: Vec<String> = removed.collect();
+        if current.len() > 1 && !removed.is_empty() && !force {
+            return Err(SetupError::SigningSecretsWouldBeRemoved { gone: removed.len(), known: current.len() }.into());
         }
         self.replace(SecretList::SigningSecrets, secrets);
-        Ok(gone)
+        Ok(removed)
     }
 
     /// Puts a secret behind those that are there; nothing changes where it is among them.
     pub fn add(&mut self, list: SecretList, secret: &SecretString) {
-        let mut all = self.list(list);
-        if !all.iter().any(|known| known.expose_secret() == secret.expose_secret()) {
-            all.push(secret.clone());
-            self.replace(list, &all);
+        let mut secrets = self.list(list);
+        if !secrets.iter().any(|existing| existing.expose_secret() == secret.expose_secret()) {
+            secrets.push(secret.clone());
+            self.replace(list, &secrets);
         }
     }
 
@@ -226,12 +229,12 @@ impl Documents {
     ///
     /// # Errors
     /// When there is no such secret, or it is the last.
-    pub fn retire(&mut self, list: SecretList, which: &SecretSelector, force: bool) -> Result<String, Error> {
-        let mut all = self.list(list);
-        let known = all.iter().map(|known| fingerprint(known.expose_secret())).collect::<Vec<_>>();
-        let place = which.resolve(&known, list.singular(), force)?;
-        let retired = fingerprint(all.remove(place).expose_secret());
-        self.replace(list, &all);
+    pub fn retire(&mut self, list: SecretList, selector: &SecretSelector, force: bool) -> Result<String, Error> {
+        let mut secrets = self.list(list);
+        let fingerprints = secrets.iter().map(|known| fingerprint(known.expose_secret())).collect::<Vec<_>>();
+        let index = selector.resolve(&fingerprints, list.singular(), force)?;
+        let retired = fingerprint(secrets.remove(index).expose_secret());
+        self.replace(list, &secrets);
         Ok(retired)
     }
 
@@ -264,9 +267,9 @@ pub(crate) fn set_field(object: &mut Value, field: &str, value: Value) {
 mod tests {
     use super::*;
 
-    fn documents() -> Documents {
+    fn documents() -> SecretDocuments {
         let to_clay = r#"{"loops_signing_secrets": ["REPLACE me"], "note": 1}"#;
-        Documents::read([to_clay, r#"{"relay_tokens": "first"}"#], ["a", "b"]).unwrap()
+        SecretDocuments::parse([to_clay, r#"{"relay_tokens": "first"}"#], ["a", "b"]).unwrap()
     }
 
     fn secret(text: &str) -> SecretString {
@@ -274,14 +277,14 @@ mod tests {
     }
 
     #[test]
-    fn a_placeholder_gives_way_and_what_is_not_known_stays() {
+    fn placeholder_is_replaced_and_unknown_fields_stay() {
         let mut documents = documents();
         documents.add(SecretList::SigningSecrets, &secret("whsec_c2VjcmV0"));
         assert_eq!(documents.to_clay.to_string(), r#"{"loops_signing_secrets":["whsec_c2VjcmV0"],"note":1}"#);
     }
 
     #[test]
-    fn a_generated_token_becomes_the_first_of_a_list() {
+    fn added_token_turns_single_value_into_list() {
         let mut documents = documents();
         documents.add(SecretList::RelayTokens, &secret("second"));
         documents.add(SecretList::RelayTokens, &secret("second"));
@@ -289,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn one_is_retired_by_its_position_or_its_fingerprint() {
+    fn secret_is_retired_by_position_or_fingerprint() {
         let mut documents = documents();
         documents.replace(SecretList::RelayTokens, &[secret("a"), secret("b"), secret("c")]);
         documents.retire(SecretList::RelayTokens, &SecretSelector::Position(2), false).unwrap();
@@ -299,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_one_is_retired_only_by_force() {
+    fn last_secret_is_retired_only_with_force() {
         let mut documents = documents();
         let last = SecretSelector::Position(1);
         assert!(matches!(documents.retire(SecretList::RelayTokens, &last, false), Err(Error::LastSecret { .. })));
@@ -308,14 +311,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_document_is_told_by_its_line() {
-        let error = Documents::read(["{\n hidden", "{}"], ["one", "two"]).unwrap_err();
+    fn invalid_document_is_named_without_its_content() {
+        let error = SecretDocuments::parse(["{\n hidden", "{}"], ["one", "two"]).unwrap_err();
         assert!(error.to_string().contains("one") && !error.to_string().contains("hidden"), "{error}");
-        assert!(Documents::read(["{}", "[]"], ["one", "two"]).is_err());
+        assert!(SecretDocuments::parse(["{}", "[]"], ["one", "two"]).is_err());
     }
 
     #[test]
-    fn a_word_is_neither_a_position_nor_a_fingerprint() {
+    fn selector_rejects_zero_and_other_words() {
         assert!("0".parse::<SecretSelector>().is_err() && "last".parse::<SecretSelector>().is_err());
         assert_eq!("DEADBEEF".parse::<SecretSelector>().unwrap(), SecretSelector::Fingerprint("deadbeef".to_owned()));
     }

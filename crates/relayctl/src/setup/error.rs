@@ -27,7 +27,7 @@ pub enum SetupError {
     #[error(
         "this would take out {gone} of the {known} signing secrets that are there, so nothing was written: add one with --add-signing-secret, take one out with --retire-signing-secret, or put these in their place with --force"
     )]
-    SigningSecretsWouldGo {
+    SigningSecretsWouldBeRemoved {
         /// How many would go.
         gone: usize,
         /// How many there are.
@@ -35,13 +35,13 @@ pub enum SetupError {
     },
     /// The pool has the webhook.
     #[error("the pool has this Clay webhook already, as number {position}: nothing was written; make another in Clay")]
-    KnownWebhook {
+    DuplicateWebhook {
         /// Its position, from 1.
         position: usize,
     },
     /// A webhook is given twice.
     #[error("the Clay webhook URLs number {first} and {second} are the same, so nothing was written: give each once")]
-    SameWebhook {
+    RepeatedUrl {
         /// The position of the one, from 1.
         first: usize,
         /// The position of the other, from 1.
@@ -56,12 +56,12 @@ pub enum SetupError {
     #[error(
         "LOOPS_SIGNING_SECRET is too short to be what Loops shows under Settings, Webhooks: nothing was written; copy it again, whole"
     )]
-    ShortSigningSecret,
+    SigningSecretTooShort,
     /// The Loops key is given for the signing secret.
     #[error(
         "LOOPS_SIGNING_SECRET is the Loops API key, so nothing was written: give what Loops shows under Settings, Webhooks"
     )]
-    KeyAsSigningSecret,
+    ApiKeyAsSigningSecret,
     /// Something else than what an option takes was given.
     #[error("{option} does not take {name}, so nothing was written: give that to setup without the option")]
     UnexpectedValue {
@@ -74,8 +74,8 @@ pub enum SetupError {
     #[error("the input ended: nothing was written")]
     InputEnded,
     /// What was to be read holds no value.
-    #[error("no value was given, so nothing was written: give at least one of {}", crate::setup::input::NAMES.join(", "))]
-    NothingGiven,
+    #[error("no value was given, so nothing was written: give at least one of {}", crate::setup::input::INPUT_NAMES.join(", "))]
+    NoInput,
     /// What an option needs was not given.
     #[error("{option} needs {name}, which was not given: nothing was written")]
     MissingValue {

@@ -16,10 +16,10 @@ use crate::setup::clay_webhooks::check_urls;
 use crate::setup::error::SetupError;
 
 /// The names that a document may have, as relay-local calls them.
-pub const NAMES: [&str; 4] = [LOOPS_API_KEY, LOOPS_SIGNING_SECRET, CLAY_WEBHOOK_URL, CLAY_WEBHOOK_AUTH_TOKEN];
+pub const INPUT_NAMES: [&str; 4] = [LOOPS_API_KEY, LOOPS_SIGNING_SECRET, CLAY_WEBHOOK_URL, CLAY_WEBHOOK_AUTH_TOKEN];
 /// The fewest bytes of a signing secret (Standard Webhooks, "Symmetric signatures": 24 to 64): a shorter one is another word
 /// that happens to be base64.
-const SIGNING_SECRET_BYTES: usize = 16;
+const MIN_SIGNING_SECRET_BYTES: usize = 16;
 /// What Loops puts before a signing secret.
 const SIGNING_SECRET_PREFIX: &str = "whsec_";
 /// The most that is read.
@@ -45,12 +45,12 @@ impl SetupInput {
     /// When it cannot be read, or something in it is wrong.
     pub fn from_file(path: &Path) -> Result<Self, Error> {
         let mut text = Zeroizing::new(String::new());
-        let read = if path.as_os_str() == "-" {
+        let result = if path.as_os_str() == "-" {
             io::stdin().lock().take(MAX_INPUT_BYTES).read_to_string(&mut text)
         } else {
             std::fs::File::open(path).and_then(|file| file.take(MAX_INPUT_BYTES).read_to_string(&mut text))
         };
-        read.map_err(|error| Error::Input { path: path.display().to_string(), detail: error.kind() })?;
+        result.map_err(|error| Error::UnreadableInput { path: path.display().to_string(), detail: error.kind() })?;
         Self::parse(&text)
     }
 
@@ -60,28 +60,28 @@ impl SetupInput {
     /// When it is neither, or something in it is wrong.
     pub fn parse(text: &str) -> Result<Self, Error> {
         let text = text.trim_start_matches('\u{feff}').trim();
-        let values = if text.starts_with('{') { json(text)? } else { lines(text)? };
-        if let Some(unknown) = values.keys().find(|name| !NAMES.contains(&name.as_str())) {
-            let printable =
+        let values = if text.starts_with('{') { parse_json(text)? } else { parse_lines(text)? };
+        if let Some(unknown) = values.keys().find(|name| !INPUT_NAMES.contains(&name.as_str())) {
+            let is_printable =
                 unknown.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') && unknown.len() <= 40;
-            let name = if printable { unknown.clone() } else { "something else".to_owned() };
+            let name = if is_printable { unknown.clone() } else { "something else".to_owned() };
             return Err(Error::UnknownValue { name });
         }
-        Self::of(|name| values.get(name).map(|value| SecretString::from(value.as_str())))
+        Self::from_values(|name| values.get(name).map(|value| SecretString::from(value.as_str())))
     }
 
     /// Checks that an option gets only what it takes.
     ///
     /// # Errors
     /// When something else was given.
-    pub fn check_allowed(&self, option: &'static str, taken: &[&str]) -> Result<(), Error> {
-        let given = [
+    pub fn check_allowed(&self, option: &'static str, accepted: &[&str]) -> Result<(), Error> {
+        let present = [
             (LOOPS_API_KEY, self.api_key.is_some()),
             (LOOPS_SIGNING_SECRET, self.signing_secrets.is_some()),
             (CLAY_WEBHOOK_URL, self.urls.is_some()),
             (CLAY_WEBHOOK_AUTH_TOKEN, self.tokens.is_some()),
         ];
-        match given.into_iter().find(|(name, given)| *given && !taken.contains(name)) {
+        match present.into_iter().find(|(name, given)| *given && !accepted.contains(name)) {
             Some((name, _)) => Err(SetupError::UnexpectedValue { option, name }.into()),
             None => Ok(()),
         }
@@ -97,11 +97,11 @@ impl SetupInput {
     ///
     /// # Errors
     /// When one is.
-    pub fn check_not_api_key(&self, known: Option<&SecretString>) -> Result<(), Error> {
-        let keys: Vec<&str> = self.api_key.iter().chain(known).map(ExposeSecret::expose_secret).collect();
-        let mut secrets = self.signing_secrets.iter().flatten().map(encoded);
+    pub fn check_not_api_key(&self, stored_key: Option<&SecretString>) -> Result<(), Error> {
+        let keys: Vec<&str> = self.api_key.iter().chain(stored_key).map(ExposeSecret::expose_secret).collect();
+        let mut secrets = self.signing_secrets.iter().flatten().map(base64_part);
         if secrets.any(|secret| keys.contains(&secret)) {
-            return Err(SetupError::KeyAsSigningSecret.into());
+            return Err(SetupError::ApiKeyAsSigningSecret.into());
         }
         Ok(())
     }
@@ -116,34 +116,34 @@ impl SetupInput {
     ///
     /// # Errors
     /// When something is wrong with one.
-    pub(crate) fn of(value: impl Fn(&str) -> Option<SecretString>) -> Result<Self, Error> {
-        let given = |name: &'static str| value(name).filter(|value| is_set(value.expose_secret()));
-        let list = |name| {
-            let value = given(name)?;
+    pub(crate) fn from_values(lookup: impl Fn(&str) -> Option<SecretString>) -> Result<Self, Error> {
+        let non_empty = |name: &'static str| lookup(name).filter(|value| is_set(value.expose_secret()));
+        let list_value = |name| {
+            let value = non_empty(name)?;
             let items = value.expose_secret().split(',').map(|item| SecretString::from(item.trim()));
             Some(items.collect::<Vec<_>>())
         };
-        let filled = |list: Option<Vec<SecretString>>| {
+        let without_blanks = |list: Option<Vec<SecretString>>| {
             let list = list?.into_iter().filter(|item| is_set(item.expose_secret())).collect::<Vec<_>>();
             // Commas alone give nothing: they do not empty a list.
             (!list.is_empty()).then_some(list)
         };
-        let given = Self {
-            api_key: given(LOOPS_API_KEY).map(|key| SecretString::from(key.expose_secret().trim())),
-            signing_secrets: filled(list(LOOPS_SIGNING_SECRET)),
-            urls: filled(list(CLAY_WEBHOOK_URL)),
-            tokens: list(CLAY_WEBHOOK_AUTH_TOKEN),
+        let input = Self {
+            api_key: non_empty(LOOPS_API_KEY).map(|key| SecretString::from(key.expose_secret().trim())),
+            signing_secrets: without_blanks(list_value(LOOPS_SIGNING_SECRET)),
+            urls: without_blanks(list_value(CLAY_WEBHOOK_URL)),
+            tokens: list_value(CLAY_WEBHOOK_AUTH_TOKEN),
         };
-        given.check()?;
-        Ok(given)
+        input.validate()?;
+        Ok(input)
     }
 
-    fn check(&self) -> Result<(), Error> {
+    fn validate(&self) -> Result<(), Error> {
         for secret in self.signing_secrets.iter().flatten() {
-            SigningSecret::parse(secret.expose_secret()).map_err(|_| Error::SigningSecret)?;
+            SigningSecret::parse(secret.expose_secret()).map_err(|_| Error::InvalidSigningSecret)?;
             // Four characters of base64 are three bytes.
-            if encoded(secret).trim_end_matches('=').len() * 3 / 4 < SIGNING_SECRET_BYTES {
-                return Err(SetupError::ShortSigningSecret.into());
+            if base64_part(secret).trim_end_matches('=').len() * 3 / 4 < MIN_SIGNING_SECRET_BYTES {
+                return Err(SetupError::SigningSecretTooShort.into());
             }
         }
         check_urls(self.urls.as_deref().unwrap_or_default())?;
@@ -161,41 +161,41 @@ impl SetupInput {
 }
 
 /// The base64 of a signing secret.
-fn encoded(secret: &SecretString) -> &str {
+fn base64_part(secret: &SecretString) -> &str {
     let text = secret.expose_secret();
     text.strip_prefix(SIGNING_SECRET_PREFIX).unwrap_or(text)
 }
 
-fn json(text: &str) -> Result<BTreeMap<String, Zeroizing<String>>, Error> {
-    let broken = |line| Error::ValuesDocument { line };
-    let values: BTreeMap<String, Value> = serde_json::from_str(text).map_err(|error| broken(error.line()))?;
+fn parse_json(text: &str) -> Result<BTreeMap<String, Zeroizing<String>>, Error> {
+    let invalid = |line| Error::InvalidInputDocument { line };
+    let values: BTreeMap<String, Value> = serde_json::from_str(text).map_err(|error| invalid(error.line()))?;
     let mut texts = BTreeMap::new();
     for (name, value) in values {
         let text = match value {
             Value::String(text) => text,
             Value::Array(items) => {
                 let items: Option<Vec<&str>> = items.iter().map(Value::as_str).collect();
-                items.ok_or_else(|| broken(1))?.join(",")
+                items.ok_or_else(|| invalid(1))?.join(",")
             }
-            _ => return Err(broken(1)),
+            _ => return Err(invalid(1)),
         };
         texts.insert(name, Zeroizing::new(text));
     }
     Ok(texts)
 }
 
-fn lines(text: &str) -> Result<BTreeMap<String, Zeroizing<String>>, Error> {
+fn parse_lines(text: &str) -> Result<BTreeMap<String, Zeroizing<String>>, Error> {
     let mut texts = BTreeMap::new();
-    for (place, line) in text.lines().enumerate() {
+    for (index, line) in text.lines().enumerate() {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        let broken = || Error::ValuesDocument { line: place + 1 };
-        let (name, value) = line.strip_prefix("export ").unwrap_or(line).split_once('=').ok_or_else(broken)?;
+        let invalid = || Error::InvalidInputDocument { line: index + 1 };
+        let (name, value) = line.strip_prefix("export ").unwrap_or(line).split_once('=').ok_or_else(invalid)?;
         let value = value.trim();
-        let quoted = ['"', '\''].iter().find_map(|quote| value.strip_prefix(*quote)?.strip_suffix(*quote));
-        texts.insert(name.trim().to_owned(), Zeroizing::new(quoted.unwrap_or(value).to_owned()));
+        let unquoted = ['"', '\''].iter().find_map(|quote| value.strip_prefix(*quote)?.strip_suffix(*quote));
+        texts.insert(name.trim().to_owned(), Zeroizing::new(unquoted.unwrap_or(value).to_owned()));
     }
     Ok(texts)
 }
@@ -209,29 +209,29 @@ mod tests {
     }
 
     #[test]
-    fn lines_and_json_say_the_same() {
+    fn env_lines_and_json_parse_to_the_same_input() {
         let lines = "# mine\nexport LOOPS_API_KEY='key'\nLOOPS_SIGNING_SECRET=whsec_c3VwZXItc2VjcmV0LWtleS1ieXRlcw==\n\
                      CLAY_WEBHOOK_URL = https://a.example/x , https://a.example/y\nCLAY_WEBHOOK_AUTH_TOKEN=,t\n";
         let json = r#"{"LOOPS_API_KEY": "key", "LOOPS_SIGNING_SECRET": ["whsec_c3VwZXItc2VjcmV0LWtleS1ieXRlcw=="],
             "CLAY_WEBHOOK_URL": ["https://a.example/x", "https://a.example/y"], "CLAY_WEBHOOK_AUTH_TOKEN": ["", "t"]}"#;
         for text in [lines, json] {
-            let given = SetupInput::parse(text).unwrap();
-            assert_eq!(given.api_key.as_ref().unwrap().expose_secret(), "key");
-            assert_eq!(exposed(&given.signing_secrets), ["whsec_c3VwZXItc2VjcmV0LWtleS1ieXRlcw=="]);
-            assert_eq!(exposed(&given.urls), ["https://a.example/x", "https://a.example/y"]);
-            assert_eq!(exposed(&given.tokens), ["", "t"]);
+            let input = SetupInput::parse(text).unwrap();
+            assert_eq!(input.api_key.as_ref().unwrap().expose_secret(), "key");
+            assert_eq!(exposed(&input.signing_secrets), ["whsec_c3VwZXItc2VjcmV0LWtleS1ieXRlcw=="]);
+            assert_eq!(exposed(&input.urls), ["https://a.example/x", "https://a.example/y"]);
+            assert_eq!(exposed(&input.tokens), ["", "t"]);
         }
     }
 
     #[test]
-    fn what_is_empty_or_a_placeholder_is_not_given() {
+    fn empty_values_and_placeholders_are_ignored() {
         assert!(SetupInput::parse("LOOPS_API_KEY=\nLOOPS_SIGNING_SECRET=REPLACE me\n").unwrap().is_empty());
         assert!(SetupInput::parse("").unwrap().is_empty());
         assert!(SetupInput::parse("LOOPS_SIGNING_SECRET=,\nCLAY_WEBHOOK_URL=,\n").unwrap().is_empty());
     }
 
     #[test]
-    fn every_fault_is_told_without_the_value() {
+    fn input_errors_never_contain_the_value() {
         for (text, part) in [
             ("hidden", "line 1"),
             ("{\n\"hidden\"", "line 2"),
@@ -246,18 +246,18 @@ mod tests {
             ("CLAY_WEBHOOK_URL=https://hidden.example/", "without a path"),
             ("CLAY_WEBHOOK_URL=https://a.example/x,https://a.example/y,https://A.example:443/x", "number 1 and 3"),
         ] {
-            let told = SetupInput::parse(text).unwrap_err().to_string();
-            assert!(told.contains(part) && !told.contains("hidden") && told.len() <= 300, "{told}");
+            let message = SetupInput::parse(text).unwrap_err().to_string();
+            assert!(message.contains(part) && !message.contains("hidden") && message.len() <= 300, "{message}");
         }
     }
 
     #[test]
-    fn the_loops_key_is_no_signing_secret_with_or_without_the_prefix() {
+    fn loops_api_key_is_rejected_as_signing_secret() {
         let key = SecretString::from("0123456789abcdef0123456789abcdef");
         for text in ["LOOPS_SIGNING_SECRET=", "LOOPS_SIGNING_SECRET=whsec_"] {
-            let given = SetupInput::parse(&format!("{text}{}", key.expose_secret())).unwrap();
-            given.check_not_api_key(None).unwrap();
-            let error = given.check_not_api_key(Some(&key)).unwrap_err().to_string();
+            let input = SetupInput::parse(&format!("{text}{}", key.expose_secret())).unwrap();
+            input.check_not_api_key(None).unwrap();
+            let error = input.check_not_api_key(Some(&key)).unwrap_err().to_string();
             assert!(error.contains("is the Loops API key") && error.len() <= 300, "{error}");
         }
     }

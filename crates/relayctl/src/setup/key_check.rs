@@ -11,9 +11,9 @@ use relay_core::secret::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 
 /// How long Loops may take.
-const WITHIN: Duration = Duration::from_secs(10);
+const KEY_CHECK_TIMEOUT: Duration = Duration::from_secs(10);
 /// The most characters of a team's name that are shown.
-const NAME_CHARACTERS: usize = 80;
+const MAX_TEAM_NAME_CHARS: usize = 80;
 
 /// What Loops says of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,33 +21,33 @@ pub enum KeyCheck {
     /// It is the key of this team.
     Valid(String),
     /// It does not take it.
-    Refused,
+    Rejected,
     /// It answered with this status.
-    Unclear(u16),
+    UnexpectedStatus(u16),
     /// It did not answer.
-    NoAnswer,
+    NoResponse,
 }
 
 /// Asks Loops, whose API is at this address.
-pub async fn check_key(client: &HttpClient, api: &str, key: &SecretString) -> KeyCheck {
-    let url = format!("{}/v1/api-key", api.trim_end_matches('/'));
+pub async fn check_key(client: &HttpClient, api_url: &str, key: &SecretString) -> KeyCheck {
+    let url = format!("{}/v1/api-key", api_url.trim_end_matches('/'));
     let request = client.request(Method::GET, &url);
     let request = request.header(AUTHORIZATION, format!("Bearer {}", key.expose_secret()));
-    let answer = client.send(request, WITHIN, Timestamp::now()).await;
-    match answer.outcome {
+    let response = client.send(request, KEY_CHECK_TIMEOUT, Timestamp::now()).await;
+    match response.outcome {
         CallOutcome::Responded(200) => {
-            let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+            let body: Value = serde_json::from_slice(&response.body).unwrap_or_default();
             match body.get("teamName").and_then(Value::as_str) {
-                Some(team) => KeyCheck::Valid(shown(team)),
-                None => KeyCheck::Unclear(200),
+                Some(team) => KeyCheck::Valid(sanitize_team_name(team)),
+                None => KeyCheck::UnexpectedStatus(200),
             }
         }
-        CallOutcome::Responded(401) => KeyCheck::Refused,
-        CallOutcome::Responded(status) => KeyCheck::Unclear(status),
-        _ => KeyCheck::NoAnswer,
+        CallOutcome::Responded(401) => KeyCheck::Rejected,
+        CallOutcome::Responded(status) => KeyCheck::UnexpectedStatus(status),
+        _ => KeyCheck::NoResponse,
     }
 }
 
-fn shown(name: &str) -> String {
-    name.chars().filter(|letter| !letter.is_control()).take(NAME_CHARACTERS).collect()
+fn sanitize_team_name(name: &str) -> String {
+    name.chars().filter(|ch| !ch.is_control()).take(MAX_TEAM_NAME_CHARS).collect()
 }

@@ -27,32 +27,32 @@ const PROMPTS: [(&str, &str); 4] = [
 /// # Errors
 /// When there is no terminal, the input ends, a value is wrong for the third time, or the check cannot be made.
 pub async fn prompt_values(
-    taken: &[&str],
+    accepted: &[&str],
     hint: impl Fn(&str, &SetupInput) -> &'static str,
     mut check: impl AsyncFnMut(&str, &SetupInput) -> Result<(), Error>,
 ) -> Result<SetupInput, Error> {
-    let mut answers = BTreeMap::new();
-    let mut given = SetupInput::default();
-    for (name, what) in PROMPTS.into_iter().filter(|(name, _)| taken.contains(name)) {
-        let mut asked = 0;
-        given = loop {
-            asked += 1;
-            answers.insert(name, prompt(&format!("{what} [{}]: ", hint(name, &given)))?);
-            let checked = match SetupInput::of(|name| answers.get(name).cloned()) {
-                Ok(given) => check(name, &given).await.map(|()| given),
+    let mut values = BTreeMap::new();
+    let mut input = SetupInput::default();
+    for (name, label) in PROMPTS.into_iter().filter(|(name, _)| accepted.contains(name)) {
+        let mut tries = 0;
+        input = loop {
+            tries += 1;
+            values.insert(name, prompt_secret(&format!("{label} [{}]: ", hint(name, &input)))?);
+            let checked = match SetupInput::from_values(|name| values.get(name).cloned()) {
+                Ok(input) => check(name, &input).await.map(|()| input),
                 Err(error) => Err(error),
             };
             match checked {
-                Ok(given) => break given,
-                Err(error) if asked < MAX_TRIES && is_retryable_input(&error) => writeln!(io::stderr(), "{error}")?,
+                Ok(input) => break input,
+                Err(error) if tries < MAX_TRIES && is_retryable_input(&error) => writeln!(io::stderr(), "{error}")?,
                 Err(error) => return Err(error),
             }
         };
     }
-    Ok(given)
+    Ok(input)
 }
 
-fn prompt(text: &str) -> Result<SecretString, Error> {
+fn prompt_secret(text: &str) -> Result<SecretString, Error> {
     rpassword::prompt_password(text).map(SecretString::from).map_err(|error| match error.kind() {
         io::ErrorKind::UnexpectedEof => SetupError::InputEnded.into(),
         _ => Error::NoTerminal,
@@ -63,11 +63,11 @@ fn prompt(text: &str) -> Result<SecretString, Error> {
 const fn is_retryable_input(error: &Error) -> bool {
     matches!(
         error,
-        Error::SigningSecret
-            | Error::ClayUrl
+        Error::InvalidSigningSecret
+            | Error::InvalidClayUrl
             | Error::NotHeaderSafe { .. }
-            | Error::TokenCount { .. }
-            | Error::LoopsKeyRefused
+            | Error::TokenCountMismatch { .. }
+            | Error::LoopsKeyRejected
             | Error::Setup(_)
     )
 }

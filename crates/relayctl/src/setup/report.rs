@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::aws::stack::StackOutput;
 use crate::error::Error;
 use crate::setup::clay_webhooks::RouteSummary;
-use crate::setup::documents::{Documents, SecretList, fingerprint};
+use crate::setup::documents::{SecretDocuments, SecretList, fingerprint};
 use crate::setup::secret_store::SecretStore;
 
 /// What setup found and did.
@@ -33,10 +33,10 @@ pub struct SetupReport {
     pub notes: Vec<String>,
     /// How this program is called for this relay.
     #[serde(skip)]
-    pub program: String,
+    pub command_line: String,
     /// What stands for something that is not there.
     #[serde(skip)]
-    pub absent: MissingText,
+    pub missing_text: MissingText,
 }
 
 /// What stands for something that is not there: a stack is closed then, a relay-local simulates or generates it.
@@ -51,8 +51,8 @@ pub struct MissingText {
 impl MissingText {
     /// The words for this relay.
     #[must_use]
-    pub const fn of(keeping: SecretStore<'_>) -> Self {
-        match keeping {
+    pub const fn for_store(secret_store: SecretStore<'_>) -> Self {
+        match secret_store {
             SecretStore::Stack(_) => Self {
                 loops: "not filled in: no row gets to Loops",
                 signing_secrets: "none: every webhook is refused",
@@ -100,14 +100,14 @@ impl CopyPaste {
     ///
     /// # Errors
     /// When the stack does not say it.
-    pub fn of(keeping: SecretStore<'_>) -> Result<Self, Error> {
-        let url = |output, path: &str| match keeping {
+    pub fn for_store(secret_store: SecretStore<'_>) -> Result<Self, Error> {
+        let url = |output, path: &str| match secret_store {
             SecretStore::Stack(target) => target.stack.output(output).map(str::to_owned),
-            SecretStore::Local(local) => Ok(format!("{}{path}", local.base())),
+            SecretStore::Local(local) => Ok(format!("{}{path}", local.base_url())),
         };
         Ok(Self {
             loops_webhook_url: url(StackOutput::LoopsWebhookUrl, WEBHOOK_PATH)?,
-            events: keeping.events(),
+            events: secret_store.events(),
             clay_contact_url: url(StackOutput::ClayContactUrl, CONTACT_PATH)?,
             clay_event_url: url(StackOutput::ClayEventUrl, EVENT_PATH)?,
         })
@@ -116,14 +116,18 @@ impl CopyPaste {
 
 /// The secrets of a list as they are shown; themselves, where `exposed` says so.
 #[must_use]
-pub fn shown(documents: &Documents, list: SecretList, exposed: impl Fn(&SecretString) -> bool) -> Vec<SecretSummary> {
+pub fn summarize_secrets(
+    documents: &SecretDocuments,
+    list: SecretList,
+    is_exposed: impl Fn(&SecretString) -> bool,
+) -> Vec<SecretSummary> {
     let secrets = documents.list(list);
     let numbered = secrets.iter().enumerate();
     numbered
-        .map(|(place, secret)| SecretSummary {
-            position: place + 1,
+        .map(|(index, secret)| SecretSummary {
+            position: index + 1,
             fingerprint: fingerprint(secret.expose_secret()),
-            token: exposed(secret).then(|| secret.expose_secret().to_owned()),
+            token: is_exposed(secret).then(|| secret.expose_secret().to_owned()),
         })
         .collect()
 }
@@ -131,7 +135,7 @@ pub fn shown(documents: &Documents, list: SecretList, exposed: impl Fn(&SecretSt
 impl SetupReport {
     /// The report for people.
     #[must_use]
-    pub fn text(&self) -> String {
+    pub fn render(&self) -> String {
         let mut lines = vec![match self.written.as_slice() {
             [] => "Nothing was written.".to_owned(),
             written => format!("Written: {}.", written.join(", ")),
@@ -140,30 +144,33 @@ impl SetupReport {
         let key = match (&self.loops_team, self.loops_api_key) {
             (Some(team), _) => format!("valid, of the team {team:?}"),
             (None, true) => "filled in".to_owned(),
-            (None, false) => self.absent.loops.to_owned(),
+            (None, false) => self.missing_text.loops.to_owned(),
         };
         lines.push(format!("Loops API key     {key}"));
-        lines.push(format!("Signing secrets   {}", format_list(&self.signing_secrets, self.absent.signing_secrets)));
-        lines.push(format!("Relay tokens      {}", format_list(&self.relay_tokens, self.absent.relay_tokens)));
+        lines.push(format!(
+            "Signing secrets   {}",
+            format_list(&self.signing_secrets, self.missing_text.signing_secrets)
+        ));
+        lines.push(format!("Relay tokens      {}", format_list(&self.relay_tokens, self.missing_text.relay_tokens)));
         for route in &self.clay_routes {
-            let several = route.webhooks.len() > 1;
+            let is_pool = route.webhooks.len() > 1;
             let webhooks: Vec<String> = route
                 .webhooks
                 .iter()
                 .map(|webhook| {
-                    let token = if webhook.token { ", with a token" } else { "" };
+                    let token = if webhook.has_token { ", with a token" } else { "" };
                     // A position says something only among several.
-                    let position = if several { format!("{}. ", webhook.position) } else { String::new() };
+                    let position = if is_pool { format!("{}. ", webhook.position) } else { String::new() };
                     format!("{position}{} ({}{token})", webhook.origin, webhook.key)
                 })
                 .collect();
-            let webhooks = if webhooks.is_empty() { self.absent.clay.to_owned() } else { webhooks.join(", ") };
+            let webhooks = if webhooks.is_empty() { self.missing_text.clay.to_owned() } else { webhooks.join(", ") };
             lines.push(format!("Clay {:<12} {webhooks}", route.name));
         }
         if self.clay_routes.is_empty() {
-            lines.push(format!("Clay              {}", self.absent.clay));
+            lines.push(format!("Clay              {}", self.missing_text.clay));
         }
-        let token = self.relay_tokens.iter().rev().find_map(|shown| shown.token.as_deref());
+        let token = self.relay_tokens.iter().rev().find_map(|secret| secret.token.as_deref());
         lines.extend([
             String::new(),
             "In Loops, under Settings, Webhooks:".to_owned(),
@@ -177,7 +184,7 @@ impl SetupReport {
             "  Header    Content-Type: application/json".to_owned(),
         ]);
         if token.is_none() {
-            lines.push(format!("  `{} setup --list --show-token` shows the relay token.", self.program));
+            lines.push(format!("  `{} setup --list --show-token` shows the relay token.", self.command_line));
         }
         if !self.notes.is_empty() {
             lines.push(String::new());
@@ -187,13 +194,13 @@ impl SetupReport {
     }
 }
 
-fn format_list(secrets: &[SecretSummary], none: &str) -> String {
+fn format_list(secrets: &[SecretSummary], if_empty: &str) -> String {
     if secrets.is_empty() {
-        return none.to_owned();
+        return if_empty.to_owned();
     }
-    let each = secrets.iter().map(|secret| match &secret.token {
+    let entries = secrets.iter().map(|secret| match &secret.token {
         Some(token) => format!("{}. {} {token}", secret.position, secret.fingerprint),
         None => format!("{}. {}", secret.position, secret.fingerprint),
     });
-    each.collect::<Vec<_>>().join("   ")
+    entries.collect::<Vec<_>>().join("   ")
 }

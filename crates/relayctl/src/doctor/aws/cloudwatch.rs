@@ -11,55 +11,55 @@ use crate::error::Error;
 use crate::target::StackTarget;
 
 /// How far back the logs are read.
-const WITHIN: SignedDuration = SignedDuration::from_hours(1);
+const LOOKBACK: SignedDuration = SignedDuration::from_hours(1);
 /// How many pages of a log are read at the most.
 const MAX_PAGES: usize = 10;
 /// What an error's line has: the relay's own level, and what Lambda says of a function that failed (AWS, "Lambda logs").
-const ERRORS: [&str; 3] = ["ERROR", "Task timed out", "Runtime.ExitError"];
+const ERROR_PATTERNS: [&str; 3] = ["ERROR", "Task timed out", "Runtime.ExitError"];
 /// The most characters of an error that are shown.
 const MAX_CHARS: usize = 120;
 
 /// `function-errors`: what the functions logged as an error in the last hour.
-pub async fn errors(target: &StackTarget) -> Finding {
+pub async fn check_function_errors(target: &StackTarget) -> Finding {
     const CHECK: Check = Check::FunctionErrors;
-    let mut found = Vec::new();
+    let mut per_function = Vec::new();
     for binary in FUNCTIONS {
-        match errors_of(target, &target.stack.function(binary)).await {
+        match count_errors(target, &target.stack.function_name(binary)).await {
             Ok((0, _)) => {}
-            Ok((number, last)) => found.push(format!("{binary} {number}, the last: {last}")),
-            Err(error) => return Finding::of(CHECK, &error),
+            Ok((count, last)) => per_function.push(format!("{binary} {count}, the last: {last}")),
+            Err(error) => return Finding::from_error(CHECK, &error),
         }
     }
-    if found.is_empty() {
+    if per_function.is_empty() {
         return Finding::ok(CHECK, "none in the last hour");
     }
-    let seen = format!("in the last hour: {}", found.join("; "));
-    Finding::warn(CHECK, seen, "read the log with `sam logs` or in CloudWatch, and see the other findings")
+    let observed = format!("in the last hour: {}", per_function.join("; "));
+    Finding::warn(CHECK, observed, "read the log with `sam logs` or in CloudWatch, and see the other findings")
 }
 
-async fn errors_of(target: &StackTarget, function: &str) -> Result<(usize, String), Error> {
+async fn count_errors(target: &StackTarget, function: &str) -> Result<(usize, String), Error> {
     let group = format!("/aws/lambda/{function}");
     let call = target.session.call("logs:FilterLogEvents", group.as_str());
-    let since = Timestamp::now().checked_sub(WITHIN).unwrap_or_default().as_millisecond();
-    let pattern = ERRORS.map(|error| format!("?\"{error}\"")).join(" ");
-    let (mut number, mut last, mut from) = (0, String::new(), None);
+    let since = Timestamp::now().checked_sub(LOOKBACK).unwrap_or_default().as_millisecond();
+    let pattern = ERROR_PATTERNS.map(|error| format!("?\"{error}\"")).join(" ");
+    let (mut count, mut last, mut next_token) = (0, String::new(), None);
     for _ in 0..MAX_PAGES {
         let request = target.session.logs().filter_log_events().log_group_name(&group).filter_pattern(&pattern);
-        let answer =
-            request.start_time(since).set_next_token(from).send().await.map_err(|error| call.to_error(&error))?;
-        for event in answer.events.unwrap_or_default() {
+        let response =
+            request.start_time(since).set_next_token(next_token).send().await.map_err(|error| call.to_error(&error))?;
+        for event in response.events.unwrap_or_default() {
             let line = event.message.unwrap_or_default();
-            if ERRORS.iter().any(|error| line.contains(error)) {
-                number += 1;
+            if ERROR_PATTERNS.iter().any(|error| line.contains(error)) {
+                count += 1;
                 last = safe_message(&line);
             }
         }
-        from = answer.next_token;
-        if from.is_none() {
+        next_token = response.next_token;
+        if next_token.is_none() {
             break;
         }
     }
-    Ok((number, last))
+    Ok((count, last))
 }
 
 /// An error in the relay's own words, which have nobody's data; of anything else only its kind.
@@ -67,8 +67,13 @@ fn safe_message(line: &str) -> String {
     let fields: Value = serde_json::from_str(line).unwrap_or_default();
     let message = fields.get("message").and_then(Value::as_str);
     match message.filter(|_| fields.get("level").and_then(Value::as_str) == Some("ERROR")) {
-        Some(message) => message.chars().filter(|letter| !letter.is_control()).take(MAX_CHARS).collect(),
-        None => ERRORS.iter().rev().find(|error| line.contains(**error)).map_or("an error", |error| error).to_owned(),
+        Some(message) => message.chars().filter(|ch| !ch.is_control()).take(MAX_CHARS).collect(),
+        None => ERROR_PATTERNS
+            .iter()
+            .rev()
+            .find(|error| line.contains(**error))
+            .map_or("an error", |error| error)
+            .to_owned(),
     }
 }
 
@@ -90,24 +95,24 @@ const ALARMS: [&str; 12] = [
 
 /// `alarms`: all of the stack's alarms are there, and none rings. Asked by their names: what another stack's begin with
 /// may be this one's.
-pub async fn alarms(target: &StackTarget) -> Finding {
+pub async fn check_alarms(target: &StackTarget) -> Finding {
     const CHECK: Check = Check::Alarms;
     let name = |alarm: &str| format!("{}-{alarm}", target.stack.name);
     let call = target.session.call("cloudwatch:DescribeAlarms", name("*"));
     let request = target.session.cloudwatch().describe_alarms().set_alarm_names(Some(ALARMS.map(name).to_vec()));
     let alarms = match request.send().await {
-        Ok(answer) => answer.metric_alarms.unwrap_or_default(),
-        Err(error) => return Finding::of(CHECK, &call.to_error(&error)),
+        Ok(response) => response.metric_alarms.unwrap_or_default(),
+        Err(error) => return Finding::from_error(CHECK, &call.to_error(&error)),
     };
     let state = |alarm: &str| {
-        let wanted = name(alarm);
-        alarms.iter().find(|known| known.alarm_name.as_ref() == Some(&wanted)).map(|known| &known.state_value)
+        let full_name = name(alarm);
+        alarms.iter().find(|known| known.alarm_name.as_ref() == Some(&full_name)).map(|known| &known.state_value)
     };
-    let of = |wanted: fn(Option<&Option<StateValue>>) -> bool| -> Vec<String> {
-        ALARMS.into_iter().filter(|alarm| wanted(state(alarm))).map(str::to_owned).collect()
+    let alarms_where = |predicate: fn(Option<&Option<StateValue>>) -> bool| -> Vec<String> {
+        ALARMS.into_iter().filter(|alarm| predicate(state(alarm))).map(str::to_owned).collect()
     };
-    let ringing = of(|state| state == Some(&Some(StateValue::Alarm)));
-    let missing = of(|state| state.is_none());
+    let ringing = alarms_where(|state| state == Some(&Some(StateValue::Alarm)));
+    let missing = alarms_where(|state| state.is_none());
     match (ringing.is_empty(), missing.is_empty()) {
         (true, true) => Finding::ok(CHECK, "none rings"),
         (false, true) => Finding::warn(
@@ -133,18 +138,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_alarms_are_those_of_the_template() {
+    fn alarm_list_matches_the_template() {
         let template = include_str!("../../../../../template.yaml");
         let names = template.lines().filter_map(|line| line.trim().strip_prefix("AlarmName: !Sub ${AWS::StackName}-"));
-        let (mut names, mut known): (Vec<_>, _) = (names.collect(), ALARMS);
+        let (mut names, mut expected): (Vec<_>, _) = (names.collect(), ALARMS);
         names.sort_unstable();
-        known.sort_unstable();
-        assert_eq!(names, known);
+        expected.sort_unstable();
+        assert_eq!(names, expected);
         assert_eq!(template.matches("Type: AWS::CloudWatch::Alarm").count(), ALARMS.len());
     }
 
     #[test]
-    fn an_error_is_told_in_the_relays_words_and_of_others_only_its_kind() {
+    fn error_line_shows_relay_message_or_only_its_kind() {
         assert_eq!(
             safe_message(r#"{"level":"ERROR","message":"the table cannot be written","x":"hidden"}"#),
             "the table cannot be written"

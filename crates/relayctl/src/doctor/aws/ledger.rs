@@ -17,34 +17,34 @@ use crate::error::Error;
 use crate::target::StackTarget;
 
 /// How many pages of the table are looked at for the last delivery: 1 MB each.
-const PAGES: usize = 5;
+const MAX_SCAN_PAGES: usize = 5;
 
 /// `clay-webhook-use`: what each webhook has taken.
-pub async fn webhook_uses(target: &StackTarget, to_clay: &LoopsToClaySecret) -> Vec<Finding> {
+pub async fn check_webhook_usage(target: &StackTarget, to_clay: &LoopsToClaySecret) -> Vec<Finding> {
     let mut findings = Vec::new();
     for route in &to_clay.routes {
-        let mut uses = Vec::new();
+        let mut usages = Vec::new();
         for webhook in &route.webhooks {
             match item(target, webhook_key(&webhook.fingerprint())).await {
-                Ok(known) => uses.push(webhook_usage(&known.unwrap_or_default())),
-                Err(error) => return vec![Finding::of(webhook_usage::CHECK, &error)],
+                Ok(usage_item) => usages.push(webhook_usage(&usage_item.unwrap_or_default())),
+                Err(error) => return vec![Finding::from_error(webhook_usage::CHECK, &error)],
             }
         }
-        findings.extend(webhook_usage::findings_for(route, &uses));
+        findings.extend(webhook_usage::findings_for(route, &usages));
     }
     findings
 }
 
 /// `last-delivery`: the ledger is there, and has seen something delivered.
-pub async fn last_delivery(target: &StackTarget) -> Finding {
+pub async fn check_last_delivery(target: &StackTarget) -> Finding {
     const CHECK: Check = Check::LastDelivery;
-    match latest(target).await {
-        Ok((Some((at, direction)), whole)) => {
-            let of = if whole { "" } else { ", as far as was looked" };
-            Finding::ok(CHECK, format!("one that came at {at} ({direction}){of}"))
+    match latest_delivery(target).await {
+        Ok((Some((at, direction)), is_complete)) => {
+            let suffix = if is_complete { "" } else { ", as far as was looked" };
+            Finding::ok(CHECK, format!("one that came at {at} ({direction}){suffix}"))
         }
         Ok((None, _)) => Finding::ok(CHECK, "none is on record yet"),
-        Err(error) => Finding::of(CHECK, &error),
+        Err(error) => Finding::from_error(CHECK, &error),
     }
 }
 
@@ -52,31 +52,32 @@ pub async fn last_delivery(target: &StackTarget) -> Finding {
 ///
 /// # Errors
 /// When the ledger cannot be read.
-pub async fn delivered(
+pub async fn delivery_status(
     target: &StackTarget,
     to_clay: &LoopsToClaySecret,
     event: &str,
     id: &str,
 ) -> Result<SendStatus, Error> {
-    let mut sent = SendStatus::Delivered;
+    let mut status = SendStatus::Delivered;
     for route in to_clay.routes.iter().filter(|route| route.events.selects(event)) {
-        let known = item(target, delivery_key(&DeliveryId::for_webhook(&route.name, id))).await?.unwrap_or_default();
-        match string_attr(&known, "state") {
+        let ledger_item =
+            item(target, delivery_key(&DeliveryId::for_webhook(&route.name, id))).await?.unwrap_or_default();
+        match string_attr(&ledger_item, "state") {
             Some("delivered") => {}
             Some("dead") => return Ok(SendStatus::Dead),
-            _ => sent = SendStatus::Waiting,
+            _ => status = SendStatus::Waiting,
         }
     }
-    Ok(sent)
+    Ok(status)
 }
 
 /// When the youngest of the deliveries that are done came, which way it went, and whether the whole table was looked at.
-async fn latest(target: &StackTarget) -> Result<(Option<(Timestamp, &'static str)>, bool), Error> {
+async fn latest_delivery(target: &StackTarget) -> Result<(Option<(Timestamp, &'static str)>, bool), Error> {
     let table = target.stack.output(StackOutput::LedgerTableName)?;
     let call = target.session.call("dynamodb:Scan", table);
-    let (mut latest, mut from) = (None, None);
-    for _ in 0..PAGES {
-        let scan = target.session.dynamodb().scan().table_name(table).set_exclusive_start_key(from);
+    let (mut latest, mut start_key) = (None, None);
+    for _ in 0..MAX_SCAN_PAGES {
+        let scan = target.session.dynamodb().scan().table_name(table).set_exclusive_start_key(start_key);
         let scan =
             scan.projection_expression("pk, #state, received_at, kind").expression_attribute_names(STATE_NAME, STATE);
         let page = scan.send().await.map_err(|error| call.to_error(&error))?;
@@ -87,8 +88,8 @@ async fn latest(target: &StackTarget) -> Result<(Option<(Timestamp, &'static str
             let direction = if string_attr(&item, "kind") == Some("row") { "loops-to-clay" } else { "clay-to-loops" };
             latest = latest.max(time_attr(&item, "received_at").map(|at| (at, direction)));
         }
-        from = page.last_evaluated_key.filter(|key| !key.is_empty());
-        if from.is_none() {
+        start_key = page.last_evaluated_key.filter(|key| !key.is_empty());
+        if start_key.is_none() {
             return Ok((latest, true));
         }
     }
