@@ -122,7 +122,6 @@ check-binaries: build-release-x86 ## Check that the functions read no certificat
 check-docs: tools ## Check the docs: cost, links, versions, and the targets that the workflow calls
 	$(VENV)/bin/python tools/cost/cost_page.py --check
 	$(VENV)/bin/python tools/docs-check/check.py
-	$(VENV)/bin/python tools/docs-check/check_fails.py
 
 .PHONY: lint-sam
 lint-sam: tools ## Lint the template; warnings are errors

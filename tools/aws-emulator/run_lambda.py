@@ -54,7 +54,7 @@ def start_emulator(work):
     return program, f"http://127.0.0.1:{port}"
 
 
-def start_far_ends(relay_local, work):
+def start_destinations(relay_local, work):
     """A relay of its own data folder, whose simulated ends are used, and nothing else of it."""
     environment = {**os.environ, "RELAY_LISTEN": LOCAL, "RELAY_DATA": str(work / "far-ends")}
     quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True, "start_new_session": True}
@@ -172,8 +172,8 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         try:
-            far_ends, ends = start_far_ends(relay_local, work)
-            programs.append(far_ends)
+            destinations, ends = start_destinations(relay_local, work)
+            programs.append(destinations)
             emulator, endpoint = start_emulator(work)
             programs.append(emulator)
             account = Account(endpoint, "us-east-1")

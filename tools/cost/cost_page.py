@@ -14,9 +14,9 @@ import re
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests" / "aws"))
+sys.path.insert(0, str(ROOT / "tools" / "aws-emulator"))
 
-import translate  # noqa: E402
+import resolve_template  # noqa: E402
 
 PAGE = ROOT / "docs" / "cost.md"
 HOURS_OF_A_MONTH = 730
@@ -58,7 +58,7 @@ KINDS = {
 }
 WORKERS = {"clay-delivery", "loops-delivery"}
 # Which functions wait for a far end, by what comes in.
-CALLS_FAR_END = {
+CALLS_DESTINATION = {
     "webhook": {"clay-delivery"},
     "contact": {"clay-to-loops-contact"},
     "contact_queued": {"loops-delivery"},
@@ -74,8 +74,8 @@ class Facts:
         prices = json.loads((ROOT / "docs" / "prices.json").read_text())
         self.prices, self.assumed, self.price_list = prices["prices"], prices["assumed"], prices
         self.measured = json.loads((ROOT / "docs" / "cost-measured.json").read_text())
-        self.resources = translate.translate(str(ROOT / "template.yaml"), {})["Resources"]
-        parameters = translate.translate(str(ROOT / "template.yaml"), {})["Parameters"]
+        self.resources = resolve_template.translate(str(ROOT / "template.yaml"), {})["Resources"]
+        parameters = resolve_template.translate(str(ROOT / "template.yaml"), {})["Parameters"]
         self.rate = int(parameters["ClayRatePerSecond"]["Default"])
         self.cpu_ms = cpu_of_a_later_event((ROOT / "docs" / "deployment.md").read_text())
 
@@ -156,7 +156,7 @@ def milliseconds_of(facts, kind, function, busy):
         if call["function"] == function:
             calls[call["action"].split(":")[0]] += call["calls"] / facts.measured["requests"]
     waits = calls["sqs"] * assumed["sqs_call_ms"] + calls["dynamodb"] * assumed["dynamodb_call_ms"]
-    if function in CALLS_FAR_END.get(kind, ()):
+    if function in CALLS_DESTINATION.get(kind, ()):
         waits += assumed["destination_ms"]
     return math.ceil(facts.cpu_ms[function] / share + waits)
 
@@ -210,7 +210,7 @@ def calls_of(facts):
 
 
 def idle(facts):
-    """What is paid in a month in which nothing comes: what, how many, list price, with what AWS gives every month."""
+    """What is paid in an idle month: what, how many, list price, with what AWS gives every month."""
     alarms = facts.of_type("AWS::CloudWatch::Alarm")
     watched = sum(sum("MetricStat" in each for each in alarm.get("Metrics", [])) or 1 for alarm in alarms)
     secrets = len(facts.of_type("AWS::SecretsManager::Secret"))
@@ -222,7 +222,7 @@ def idle(facts):
     items = [
         (f"{secrets} secrets", "secret_month", secrets, 0),
         (f"{watched} metrics that {len(alarms)} alarms look at", "alarm_month", watched, 10),
-        (f"{sources} event sources that look into empty queues: {polls:,.0f} requests", "sqs_request", polls, MILLION),
+        (f"{sources} event sources that poll empty queues: {polls:,.0f} requests", "sqs_request", polls, MILLION),
         (f"the table's key: at most {key_uses:,} uses", "kms_request", key_uses, 20_000),
     ]
     if dashboards:
@@ -295,7 +295,7 @@ def page(facts):
 
 <!-- Made by `make cost-measure` and `tools/cost/cost_page.py` from cost-measured.json, prices.json, deployment.md and template.yaml. -->
 
-A million webhooks or rows cost **${low:.2f} to ${high:.2f}**, and a month in which nothing comes **${full:.2f}**, at list
+A million webhooks or rows cost **${low:.2f} to ${high:.2f}**, and an idle month **${full:.2f}**, at list
 prices in {facts.price_list["region"]}, as of {facts.price_list["as_of"]}, without free tiers. Calls, bytes of log and bytes that go out are
 measured, and so is the time of the processor. Times of waiting are assumed, and prices are what somebody else has
 written down: the last section says where.
@@ -313,8 +313,8 @@ for its turn is paid while it waits: {1000 / (facts.rate / 2):.0f} ms for a row,
 
 - A flood of forged webhooks costs ${totals["webhook_forged"]:.2f} a million. `RequestsPerSecond` limits it: 200 a second for an hour are
   720,000.
-- What is tried again costs the function's time, the writes and the read of its attempt, and three requests to the queue each
-  time. What is held is tried about a hundred times a day.
+- A retry costs the function's time, the writes and the read of its attempt, and three requests to the queue each
+  time. A held delivery is tried about a hundred times a day.
 - Each sandbox that is always in use reads its secret {assumed["warm_sandbox_reads_a_month"]:,} times a month: ${reads:.2f}.
 
 ## A month in which nothing comes

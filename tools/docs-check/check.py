@@ -1,8 +1,8 @@
-"""Is what the papers say so?
+"""Is what the docs say so?
 
 usage: check.py [FOLDER]
 
-Looks at the papers of the repository (FOLDER, as a rule the one that this file is in): links lead somewhere, targets of make
+Looks at the docs of the repository (FOLDER, as a rule the one that this file is in): links lead somewhere, targets of make
 are there, the workflow runs what `make test` runs, versions agree, what AWS' application repository asks of a template is
 kept, each limit is where docs/limits.md says, each line of doctor has its section in the runbook, and pictures are shown and
 of today. It prints what is wrong, and ends with 1 where anything is.
@@ -18,12 +18,12 @@ import yaml
 TARGET = re.compile(r"^([a-z0-9-]+):(?: |$)", re.MULTILINE)
 
 
-class Papers:
+class Docs:
     """The repository, and what is wrong with it."""
 
     def __init__(self, root):
         self.root, self.wrong = root, []
-        self.pages = sorted([*root.glob("*.md"), *(root / "docs").glob("*.md"), root / "events" / "README.md"])
+        self.pages = sorted([*root.glob("*.md"), *(root / "docs").rglob("*.md"), *(root / "crates").glob("*/README.md"), root / "tests" / "README.md", root / "events" / "README.md"])
         self.makefile = self.read("Makefile")
         self.targets = set(TARGET.findall(self.makefile))
 
@@ -51,78 +51,78 @@ def anchors(text):
     return names
 
 
-def links(papers):
-    for page in papers.pages:
+def links(docs):
+    for page in docs.pages:
         for target in re.findall(r"\]\(([^)\s]+)\)", prose(page.read_text(encoding="utf-8"))):
             if re.match(r"[a-z]+:", target):
                 continue
             path, _, anchor = target.partition("#")
             there = (page.parent / path).resolve() if path else page
             if not there.exists():
-                papers.say(page, f"the link {target} leads nowhere")
+                docs.say(page, f"the link {target} leads nowhere")
             elif anchor and anchor not in anchors(there.read_text(encoding="utf-8")):
-                papers.say(page, f"{target}: there is no such heading")
+                docs.say(page, f"{target}: there is no such heading")
 
 
-def merges(papers):
-    for page in papers.pages:
+def merges(docs):
+    for page in docs.pages:
         if re.search(r"^(<{7}|>{7}) ", page.read_text(encoding="utf-8"), flags=re.MULTILINE):
-            papers.say(page, "a merge was left half done in it")
+            docs.say(page, "a merge was left half done in it")
 
 
-def links_to_the_runbook(papers):
+def links_to_the_runbook(docs):
     """Alarms and the operator's program name sections of the runbook."""
-    sources = [papers.root / "template.yaml", *sorted((papers.root / "crates").glob("*/src/**/*.rs"))]
-    known = anchors(papers.read("docs/runbook.md"))
+    sources = [docs.root / "template.yaml", *sorted((docs.root / "crates").glob("*/src/**/*.rs"))]
+    known = anchors(docs.read("docs/runbook.md"))
     for source in sources:
         for anchor in re.findall(r"docs/operations\.md#([a-z0-9-]+)", source.read_text(encoding="utf-8")):
             if anchor not in known:
-                papers.say(source, f"docs/runbook.md has no section #{anchor}")
+                docs.say(source, f"docs/runbook.md has no section #{anchor}")
 
 
-def lines_of_doctor(papers):
+def lines_of_doctor(docs):
     """Each line that `relayctl doctor` prints has a section of the runbook, and each such section a line."""
-    checks = papers.read("crates/relayctl/src/doctor/check.rs")
+    checks = docs.read("crates/relayctl/src/doctor/check.rs")
     names = re.findall(r'^    [A-Z]\w+ => "([a-z-]+)",$', checks, flags=re.MULTILINE)
-    page = papers.root / "docs" / "runbook.md"
+    page = docs.root / "docs" / "runbook.md"
     sections = re.findall(r"^### doctor: (\S+)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
     if not names:
-        papers.say("crates/relayctl/src/doctor/check.rs", "no check of doctor is found in it")
+        docs.say("crates/relayctl/src/doctor/check.rs", "no check of doctor is found in it")
     for name in names:
         if name not in sections:
-            papers.say(page, f"the line {name} of doctor has no section")
+            docs.say(page, f"the line {name} of doctor has no section")
     for name in sections:
         if name not in names:
-            papers.say(page, f"doctor prints no line {name}")
+            docs.say(page, f"doctor prints no line {name}")
 
 
-def targets(papers):
-    for page in papers.pages:
+def targets(docs):
+    for page in docs.pages:
         text = page.read_text(encoding="utf-8")
         # In code only: the word is an English one, too.
         for target in re.findall(r"(?:^|`)make ([a-z][a-z0-9-]*)", text, flags=re.MULTILINE):
-            if target not in papers.targets:
-                papers.say(page, f"there is no `make {target}`")
+            if target not in docs.targets:
+                docs.say(page, f"there is no `make {target}`")
 
 
-def workflow(papers):
-    path = papers.root / ".github" / "workflows" / "ci.yml"
+def workflow(docs):
+    path = docs.root / ".github" / "workflows" / "ci.yml"
     described = yaml.safe_load(path.read_text(encoding="utf-8"))
     steps = [step for job in described["jobs"].values() for step in job["steps"]]
     runs = {target for step in steps for target in re.findall(r"\bmake ([a-z0-9-]+)", step.get("run", ""))}
-    for target in sorted(runs - papers.targets):
-        papers.say(path, f"there is no `make {target}`")
-    parts = set(re.search(r"^test: ([a-z0-9 -]+?) *##", papers.makefile, flags=re.MULTILINE)[1].split())
-    for target in sorted((parts | {"arm64", "deny"}) - runs):
-        papers.say(path, f"`make {target}` is not run")
+    for target in sorted(runs - docs.targets):
+        docs.say(path, f"there is no `make {target}`")
+    parts = set(re.search(r"^test: ([a-z0-9 -]+?) *##", docs.makefile, flags=re.MULTILINE)[1].split())
+    for target in sorted((parts | {"test-arm64", "deny"}) - runs):
+        docs.say(path, f"`make {target}` is not run")
     for step in steps:
         if "uses" in step and not re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", step["uses"]):
-            papers.say(path, f"{step['uses']} is not pinned to a commit")
+            docs.say(path, f"{step['uses']} is not pinned to a commit")
     if described.get("permissions") != {}:
-        papers.say(path, "the workflow's own permissions must be none (`permissions: {}`)")
+        docs.say(path, "the workflow's own permissions must be none (`permissions: {}`)")
     for name, job in described["jobs"].items():
         if job.get("permissions") != {"contents": "read"}:
-            papers.say(path, f"the job {name} must have `permissions: {{contents: read}}`")
+            docs.say(path, f"the job {name} must have `permissions: {{contents: read}}`")
 
 
 class Template(yaml.SafeLoader):
@@ -132,21 +132,21 @@ class Template(yaml.SafeLoader):
 Template.add_multi_constructor("!", lambda loader, tag, node: None)
 
 
-def versions(papers):
-    version = re.search(r'^\[workspace\.package\]\nversion = "([^"]+)"', papers.read("Cargo.toml"), flags=re.MULTILINE)[1]
-    template = yaml.load(papers.read("template.yaml"), Template)
+def versions(docs):
+    version = re.search(r'^\[workspace\.package\]\nversion = "([^"]+)"', docs.read("Cargo.toml"), flags=re.MULTILINE)[1]
+    template = yaml.load(docs.read("template.yaml"), Template)
     about = template["Metadata"]["AWS::ServerlessRepo::Application"]
     if about["SemanticVersion"] != version:
-        papers.say("template.yaml", f"SemanticVersion is {about['SemanticVersion']}, and Cargo.toml has {version}")
-    if yaml.safe_load(papers.read("openapi.yaml"))["info"]["version"] != version:
-        papers.say("openapi.yaml", f"info.version is not {version}, as Cargo.toml has it")
-    if not re.search(rf"^## \[{re.escape(version)}\]", papers.read("CHANGELOG.md"), flags=re.MULTILINE):
-        papers.say("CHANGELOG.md", f"there is no section for {version}")
+        docs.say("template.yaml", f"SemanticVersion is {about['SemanticVersion']}, and Cargo.toml has {version}")
+    if yaml.safe_load(docs.read("openapi.yaml"))["info"]["version"] != version:
+        docs.say("openapi.yaml", f"info.version is not {version}, as Cargo.toml has it")
+    if not re.search(rf"^## \[{re.escape(version)}\]", docs.read("CHANGELOG.md"), flags=re.MULTILINE):
+        docs.say("CHANGELOG.md", f"there is no section for {version}")
 
 
-def application(papers):
+def application(docs):
     """What the AWS Serverless Application Repository takes."""
-    about = yaml.load(papers.read("template.yaml"), Template)["Metadata"]["AWS::ServerlessRepo::Application"]
+    about = yaml.load(docs.read("template.yaml"), Template)["Metadata"]["AWS::ServerlessRepo::Application"]
     forms = {
         "Name": r"[a-zA-Z0-9-]{1,140}",
         "Description": r".{1,256}",
@@ -158,56 +158,56 @@ def application(papers):
     }
     for name, form in forms.items():
         if not re.fullmatch(form, str(about.get(name, ""))):
-            papers.say("template.yaml", f"{name} does not have the form that the application repository takes")
+            docs.say("template.yaml", f"{name} does not have the form that the application repository takes")
     labels = about.get("Labels", [])
     if not 1 <= len(labels) <= 10 or not all(re.fullmatch(r"[a-zA-Z0-9+\-_:/@]{1,127}", label) for label in labels):
-        papers.say("template.yaml", "Labels must be one to ten words")
+        docs.say("template.yaml", "Labels must be one to ten words")
     for name in ("LicenseUrl", "ReadmeUrl"):
-        if not (papers.root / about[name]).is_file():
-            papers.say("template.yaml", f"{name}: there is no file {about[name]}")
+        if not (docs.root / about[name]).is_file():
+            docs.say("template.yaml", f"{name}: there is no file {about[name]}")
 
 
-def limits(papers):
+def limits(docs):
     """A limit that is set in the code is named as `NAME` in [file](../file); the name is in the file."""
-    page = papers.root / "docs" / "limits.md"
+    page = docs.root / "docs" / "limits.md"
     named = re.findall(r"`([A-Za-z_]+)` in \[[^\]]+\]\(\.\./([^)]+)\)", page.read_text(encoding="utf-8"))
     if not named:
-        papers.say(page, "no limit says where it is set")
+        docs.say(page, "no limit says where it is set")
     for name, path in named:
-        source = papers.root / path
+        source = docs.root / path
         if source.is_file() and not re.search(rf"\b{name}\b", source.read_text(encoding="utf-8")):
-            papers.say(page, f"there is no {name} in {path}")
+            docs.say(page, f"there is no {name} in {path}")
 
 
-def pictures(papers):
+def pictures(docs):
     """Each picture is shown somewhere, with words for who does not see it, and shows what the script runs that draws it."""
     shown = {}
-    for page in papers.pages:
+    for page in docs.pages:
         for words, target in re.findall(r"!\[([^\]]*)\]\(([^)\s]+)\)", prose(page.read_text(encoding="utf-8"))):
             shown[(page.parent / target).resolve()] = words
             if not words:
-                papers.say(page, f"{target} is shown without words for who does not see it")
-    script = papers.read("tools/screenshots/take.py")
-    for picture in sorted((papers.root / "docs" / "images").iterdir()):
+                docs.say(page, f"{target} is shown without words for who does not see it")
+    script = docs.read("tools/screenshots/take.py")
+    for picture in sorted((docs.root / "docs" / "images").iterdir()):
         if picture.resolve() not in shown:
-            papers.say(picture, "no paper shows it")
+            docs.say(picture, "no paper shows it")
         text = html.unescape(picture.read_text(encoding="utf-8")).replace("\xa0", " ")
         commands = re.findall(r">\$ relayctl ([^<]+?) *<", text)
         if not commands:
-            papers.say(picture, "it shows no command")
+            docs.say(picture, "it shows no command")
         for command in commands:
             if f'.run("{command}"' not in script:
-                papers.say(picture, f"take.py does not run `relayctl {command}`: `make screenshots` draws it anew")
+                docs.say(picture, f"take.py does not run `relayctl {command}`: `make screenshots` draws it anew")
 
 
 def main():
     root = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else pathlib.Path(__file__).resolve().parents[2]
-    papers = Papers(root)
+    docs = Docs(root)
     for look in (links, merges, links_to_the_runbook, lines_of_doctor, targets, workflow, versions, application, limits, pictures):
-        look(papers)
-    for words in papers.wrong:
+        look(docs)
+    for words in docs.wrong:
         print(words, file=sys.stderr)
-    sys.exit(1 if papers.wrong else 0)
+    sys.exit(1 if docs.wrong else 0)
 
 
 if __name__ == "__main__":
