@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use relay_aws::sqs::dead_letter::MALFORMED;
 use serde_json::json;
 
-use crate::commands::dead_letters_run::{BulkAction, receive_matching, run_action};
+use crate::commands::dead_letters_run::{BulkAction, print_blocked, receive_matching, run_action};
 use crate::commands::deliveries::DirectionArg;
 use crate::commands::show::{self, ShowArguments};
 use crate::error::Error;
@@ -242,18 +242,4 @@ fn print_list(dead_letters: &[DeadLetter], blocked: u64, output: Output) -> Resu
         output.print_table(table, &[7])?;
     }
     print_blocked(blocked, output)
-}
-
-/// Tells of the letters that could not be read.
-pub(crate) fn print_blocked(blocked: u64, output: Output) -> Result<(), Error> {
-    if blocked == 0 {
-        return Ok(());
-    }
-    output.print(if blocked == 1 {
-        "1 more cannot be read now: it stands behind another of its contact, or somebody else has it.".to_owned()
-    } else {
-        format!(
-            "{blocked} more cannot be read now: they stand behind others of their contacts, or somebody else has them."
-        )
-    })
 }

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::commands::dead_letters::print_blocked;
 use crate::error::Error;
 use crate::exit::ExitStatus;
 use crate::operations::letter_box::{DeadLetter, DeadLetterQueue, RedriveOutcome};
@@ -201,6 +200,20 @@ fn describe(outcome: Option<&'static str>, applied: bool) -> String {
             known_outcome.map_or_else(|| outcome.to_owned(), |redrive_outcome| redrive_outcome.description(applied))
         }
     }
+}
+
+/// Tells of the letters that could not be read.
+pub(crate) fn print_blocked(blocked: u64, output: Output) -> Result<(), Error> {
+    if blocked == 0 {
+        return Ok(());
+    }
+    output.print(if blocked == 1 {
+        "1 more cannot be read now: it stands behind another of its contact, or somebody else has it.".to_owned()
+    } else {
+        format!(
+            "{blocked} more cannot be read now: they stand behind others of their contacts, or somebody else has them."
+        )
+    })
 }
 
 #[cfg(test)]
