@@ -10,8 +10,9 @@ use relay::ports::clock::SystemClock;
 use relay_aws::lambda::config::{
     CLAY_DEAD_LETTER_URL, CLAY_QUEUE_URL, FunctionSettings, LEDGER_TABLE, LOOPS_TO_CLAY_SECRET_ARN,
 };
+use relay_aws::lambda::contact_order::QueueOrder;
 use relay_aws::lambda::init::{self, ConfigError, warm_up_to_clay};
-use relay_aws::lambda::worker::ClayWorker;
+use relay_aws::lambda::worker::QueueWorker;
 use relay_aws::lambda::{sqs, telemetry};
 use relay_aws::ledger::deliveries::Ledger;
 use relay_aws::ledger::limiter_item::DynamoLimiterStore;
@@ -50,5 +51,6 @@ async fn run() -> Result<(), Error> {
         payload: shared.clay_payload,
         queue: queue.clone(),
     };
-    sqs::serve_queue(ClayWorker { deliverer, ledger, parking, clock: SystemClock }, queue, SystemClock).await
+    let (order, clock) = (QueueOrder, SystemClock);
+    sqs::serve_queue(QueueWorker { deliverer, ledger, order, queue, early_release: parking, clock }).await
 }

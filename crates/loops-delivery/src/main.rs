@@ -11,7 +11,7 @@ use relay_aws::lambda::config::{
     CLAY_TO_LOOPS_SECRET_ARN, FunctionSettings, LEDGER_TABLE, LOOPS_DEAD_LETTER_URL, LOOPS_QUEUE_URL,
 };
 use relay_aws::lambda::init::{self, ConfigError, warm_up};
-use relay_aws::lambda::worker::LoopsWorker;
+use relay_aws::lambda::worker::QueueWorker;
 use relay_aws::lambda::{sqs, telemetry};
 use relay_aws::ledger::contact_lock::ContactFastPath;
 use relay_aws::ledger::deliveries::Ledger;
@@ -48,7 +48,7 @@ async fn run() -> Result<(), Error> {
         limiter: DistributedRateLimiter::new(DynamoLimiterStore::for_loops(table), shared.loops_rate, SystemClock),
         clock: SystemClock,
     };
-    let fast_path = ContactFastPath::new(queue.clone(), ledger.clone(), SystemClock);
-    sqs::serve_queue(LoopsWorker { deliverer, ledger, fast_path, parking, clock: SystemClock }, queue, SystemClock)
-        .await
+    let order = ContactFastPath::new(queue.clone(), ledger.clone(), SystemClock);
+    let clock = SystemClock;
+    sqs::serve_queue(QueueWorker { deliverer, ledger, order, queue, early_release: parking, clock }).await
 }

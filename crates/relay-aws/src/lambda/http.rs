@@ -17,7 +17,7 @@ use relay::ports::clock::{Clock as _, SystemClock};
 use relay_core::error::{ErrorCode, RequestError};
 use serde_json::value::RawValue;
 
-use crate::lambda::sqs::time_left;
+use crate::lambda::time_budget::time_left;
 
 /// The time that the template gives a function of the front door.
 const FUNCTION_TIMEOUT: Duration = Duration::from_secs(20);

@@ -1,355 +1,232 @@
-//! What is done with one message: the ledger is asked first and told afterwards.
+//! The worker of a queue: it processes one message after another, from its body to what is done to it in SQS.
 
+use std::future::Future;
+use std::time::Duration;
+
+use aws_lambda_events::sqs::SqsMessage;
+use futures_util::future::join_all;
 use jiff::Timestamp;
 use relay::ports::clock::Clock;
 use relay::ports::queue::{Deliver, StoreError};
-use relay::rate_limit::limiter::Readiness;
+use relay::rate_limit::limiter::{Readiness, Unavailable};
 use relay::telemetry::event::{DeliveryEvent, EventOutcome};
-use relay_core::delivery::{AttemptResult, Delivery, Reason, ReasonCode};
-use relay_core::policy::retry;
-use tokio::time::Instant;
+use relay_core::delivery::Delivery;
 use tracing::{error, warn};
 
-use crate::lambda::batch::{MessageAction, MessageContext, MessageWorker};
-use crate::ledger::attempts::{BeginAttempt, DeadLettered, PriorDeath};
-use crate::ledger::contact_lock::{Blocker, ContactFastPath};
+use crate::lambda::attempt::{Attempt, AttemptOutcome, MessageAction};
+use crate::lambda::contact_order::ContactOrder;
+use crate::lambda::time_budget::TimeBudget;
+use crate::ledger::contact_lock::Blocker;
 use crate::ledger::deliveries::Ledger;
-use crate::sqs::dead_letter::FailureInfo;
+use crate::sqs::dead_letter::{self, DeadLetterAttributes, FailureInfo, MALFORMED};
 use crate::sqs::early_release::{BlockedOn, EarlyRelease};
+use crate::sqs::message;
+use crate::sqs::queue::SqsQueue;
+use crate::sqs::receive_limits;
 
-/// A worker of the queue to Clay.
+/// The worker of one queue.
 #[derive(Debug)]
-pub struct ClayWorker<W, A> {
-    /// One try of a delivery.
-    pub deliverer: W,
-    /// What is known of it.
+pub struct QueueWorker<D, O, C> {
+    /// Sends a delivery to its destination.
+    pub deliverer: D,
+    /// Knows what became of each delivery.
     pub ledger: Ledger,
-    /// What is hidden until its time.
-    pub parking: EarlyRelease,
-    /// Time and chance.
-    pub clock: A,
+    /// Knows what must go before a delivery.
+    pub order: O,
+    /// The queue whose messages are processed, and its dead-letter queue.
+    pub queue: SqsQueue,
+    /// Makes deferred messages visible early.
+    pub early_release: EarlyRelease,
+    /// Time and randomness.
+    pub clock: C,
 }
 
-impl<W: Deliver, A: Clock> MessageWorker for ClayWorker<W, A> {
-    async fn process(&self, delivery: &Delivery, context: MessageContext) -> MessageAction {
-        // What cannot be recorded as delivered has no message any more, and so nobody sends it again.
-        attempt(&self.deliverer, &self.ledger, &self.clock, delivery, context).await.action
-    }
-
-    async fn expire(&self, delivery: &Delivery, context: MessageContext) -> MessageAction {
-        dead_letter_unattempted(&self.ledger, &self.clock, delivery, context, ReasonCode::Expired).await
-    }
-
-    async fn mark_in_dlq(&self, delivery: &Delivery, failure: FailureInfo) {
-        mark_in_dlq(&self.ledger, &self.clock, delivery, failure).await;
-    }
-
-    fn readiness(&self) -> Readiness {
-        self.deliverer.readiness()
-    }
-
-    async fn park(&self, delivery: &Delivery, waits_for: BlockedOn, receipt: &str) {
-        let end = self.deliverer.readiness();
-        self.parking.defer(&self.ledger, &self.clock, delivery, waits_for, end, receipt).await;
-    }
-
-    async fn freed_by(&self, delivery: &Delivery, waited: Option<BlockedOn>) -> Vec<String> {
-        self.parking.release_after_success(&self.ledger, delivery, waited).await
-    }
-
-    async fn freed_by_mending(&self) -> Vec<String> {
-        self.parking.release_after_rotation(&self.ledger, &self.clock).await
-    }
+/// What a message says besides its delivery, and the time for it.
+#[derive(Debug, Clone, Copy)]
+struct MessageContext {
+    /// Time up to which earlier failures of the delivery are superseded by the message.
+    superseded_until: Timestamp,
+    budget: TimeBudget,
 }
 
-/// A worker of the queue to Loops: it minds who has the lane to a contact, and what goes first.
-#[derive(Debug)]
-pub struct LoopsWorker<W, A> {
-    /// One try of a delivery.
-    pub deliverer: W,
-    /// What is known of it.
-    pub ledger: Ledger,
-    /// The lanes.
-    pub fast_path: ContactFastPath<A>,
-    /// What is hidden until its time.
-    pub parking: EarlyRelease,
-    /// Time and chance.
-    pub clock: A,
-}
+impl<D: Deliver, O: ContactOrder, C: Clock> QueueWorker<D, O, C> {
+    /// Processes one message of a group and returns what is to be done to it.
+    pub(crate) async fn process(&self, group: &str, message: &SqsMessage, budget: TimeBudget) -> MessageAction {
+        let Ok(delivery) = message::decode(message.body.as_deref().unwrap_or_default()) else {
+            return self.dead_letter_malformed(group, message).await;
+        };
+        let context = MessageContext { superseded_until: dead_letter::superseded_failures_until(message), budget };
+        let receipt = message.receipt_handle.as_deref().unwrap_or_default();
+        let outcome = if receive_limits::is_expired(message, self.clock.now()) {
+            let outcome = self.attempt(&delivery, context).expire().await;
+            self.finish_if_final(&delivery, outcome, context).await
+        } else {
+            match self.deliverer.readiness() {
+                Readiness::Unavailable(Unavailable::CircuitOpen(at_least)) => {
+                    self.defer(&delivery, BlockedOn::Destination, receipt).await;
+                    return MessageAction::Backoff { at_least };
+                }
+                Readiness::Unavailable(Unavailable::Throttled(delay)) => return MessageAction::RetryAfter(delay),
+                Readiness::Ready | Readiness::HalfOpen => {}
+            }
+            let outcome = self.deliver_in_order(&delivery, context).await;
+            self.release(context, self.early_release.release_after_rotation(&self.ledger, &self.clock)).await;
+            outcome
+        };
+        match outcome {
+            AttemptOutcome::Delivered { waited, .. } => {
+                let released = self.early_release.release_after_success(&self.ledger, &delivery, waited);
+                self.release(context, released).await;
+                MessageAction::Delete
+            }
+            AttemptOutcome::DeadLetter(failure) => {
+                after_dead_letter(message, self.dead_letter(&delivery, failure).await)
+            }
+            AttemptOutcome::DeadLetterConflict(failure) => {
+                after_dead_letter(message, self.dead_letter(&delivery.as_conflict(), failure).await)
+            }
+            AttemptOutcome::AlreadyInDlq => MessageAction::Delete,
+            AttemptOutcome::Deferred(at, blocked_on) => {
+                self.defer(&delivery, blocked_on, receipt).await;
+                MessageAction::RetryAt(at)
+            }
+            AttemptOutcome::Pending(action) => action,
+        }
+    }
 
-impl<W: Deliver, A: Clock> MessageWorker for LoopsWorker<W, A> {
-    async fn process(&self, delivery: &Delivery, context: MessageContext) -> MessageAction {
-        match self.fast_path.blocker(delivery).await {
-            Ok(Blocker::None) => self.send(delivery, context, RetrySource::Message).await,
-            Ok(Blocker::Own) => self.send(delivery, context, RetrySource::Lock).await,
+    fn attempt<'a>(&'a self, delivery: &'a Delivery, context: MessageContext) -> Attempt<'a, D, C> {
+        let Self { deliverer, ledger, clock, .. } = self;
+        let MessageContext { superseded_until, budget } = context;
+        Attempt { deliverer, ledger, clock, delivery, superseded_until, budget }
+    }
+
+    /// Attempts a delivery once nothing of its contact has to go before it.
+    async fn deliver_in_order(&self, delivery: &Delivery, context: MessageContext) -> AttemptOutcome {
+        match self.order.blocker(delivery).await {
+            Ok(Blocker::None) => self.deliver(delivery, context).await,
+            Ok(Blocker::Own) => {
+                let outcome = self.attempt(delivery, context).run().await;
+                self.finish_if_final(delivery, outcome, context).await
+            }
             Ok(Blocker::Locked) => {
                 DeliveryEvent::for_delivery(delivery, EventOutcome::Waiting).emit();
-                MessageAction::Later
+                AttemptOutcome::Pending(MessageAction::Later)
             }
-            Ok(Blocker::Deferred(deferred)) => match self.send_deferred(&deferred, context).await {
-                action if action.is_final() && context.has_time_for_attempt() => {
-                    self.send(delivery, context, RetrySource::Message).await
-                }
-                // Broken off in the middle of a call, it would be sent once more.
-                action if action.is_final() => MessageAction::Later,
-                action => action,
+            Ok(Blocker::Deferred(deferred)) => match self.deliver_deferred(&deferred, context).await {
+                outcome if !outcome.is_final() => outcome,
+                _ if context.budget.has_time_for_attempt() => self.deliver(delivery, context).await,
+                // An attempt that is broken off in the middle of a call would be made once more.
+                _ => AttemptOutcome::Pending(MessageAction::Later),
             },
             Err(error) => {
                 error!(delivery.id = %delivery.id, %error, "the lane cannot be read");
-                MessageAction::Backoff
+                AttemptOutcome::Pending(MessageAction::BACKOFF)
             }
         }
     }
 
-    async fn expire(&self, delivery: &Delivery, context: MessageContext) -> MessageAction {
-        let action = dead_letter_unattempted(&self.ledger, &self.clock, delivery, context, ReasonCode::Expired).await;
-        self.finish_if_ended(delivery, action, context).await
-    }
-
-    async fn mark_in_dlq(&self, delivery: &Delivery, failure: FailureInfo) {
-        mark_in_dlq(&self.ledger, &self.clock, delivery, failure).await;
-    }
-
-    fn readiness(&self) -> Readiness {
-        self.deliverer.readiness()
-    }
-
-    async fn park(&self, delivery: &Delivery, waits_for: BlockedOn, receipt: &str) {
-        let end = self.deliverer.readiness();
-        self.parking.defer(&self.ledger, &self.clock, delivery, waits_for, end, receipt).await;
-    }
-
-    async fn freed_by(&self, delivery: &Delivery, waited: Option<BlockedOn>) -> Vec<String> {
-        self.parking.release_after_success(&self.ledger, delivery, waited).await
-    }
-
-    async fn freed_by_mending(&self) -> Vec<String> {
-        self.parking.release_after_rotation(&self.ledger, &self.clock).await
-    }
-}
-
-impl<W: Deliver, A: Clock> LoopsWorker<W, A> {
-    async fn send(&self, delivery: &Delivery, context: MessageContext, retry_source: RetrySource) -> MessageAction {
-        let AttemptOutcome { action, unrecorded } =
-            attempt(&self.deliverer, &self.ledger, &self.clock, delivery, context).await;
-        match self.finish_if_ended(delivery, action, context).await {
-            // Nothing can be recorded: without its message, nobody sends it again. The lane stays closed until a row has
-            // ended that came ten minutes later.
-            MessageAction::Backoff if unrecorded && retry_source == RetrySource::Message => action,
+    /// Attempts the delivery of a message that nothing blocks.
+    async fn deliver(&self, delivery: &Delivery, context: MessageContext) -> AttemptOutcome {
+        let outcome = self.attempt(delivery, context).run().await;
+        match self.finish_if_final(delivery, outcome, context).await {
+            // Nothing can be recorded, so the message must go: without it, nothing sends the delivery again. The contact
+            // stays locked until a row has ended that came ten minutes later.
+            AttemptOutcome::Pending(_) if matches!(outcome, AttemptOutcome::Delivered { recorded: false, .. }) => {
+                outcome
+            }
             finished => finished,
         }
     }
 
-    /// Sends what goes before the message that is at hand. Nobody else keeps it where it dies.
-    async fn send_deferred(&self, deferred: &Delivery, context: MessageContext) -> MessageAction {
-        // It goes first because it has not ended: what died in it before is over, and no letter that a person took out.
-        let context = MessageContext { redriven_until: Timestamp::UNIX_EPOCH, ..context };
-        let AttemptOutcome { action, unrecorded } =
-            attempt(&self.deliverer, &self.ledger, &self.clock, deferred, context).await;
-        if unrecorded {
-            // Its own message is still to come, and would send it after the others. So it keeps its place before them: should
-            // it be sent again, it overwrites nothing.
-            return MessageAction::Backoff;
-        }
-        let dead_letter = match action {
-            MessageAction::DeadLetter(failure) => Some((deferred.clone(), failure)),
-            MessageAction::DeadLetterConflict(failure) => Some((deferred.as_conflict(), failure)),
-            _ => None,
-        };
-        if let Some((dead_letter, failure)) = dead_letter {
-            if let Err(error) = self.fast_path.dead_letter(&dead_letter, failure).await {
-                error!(delivery.id = %deferred.id, %error, "a dead letter cannot be stored");
-                return MessageAction::Backoff;
+    /// Attempts the deferred delivery that goes before the message's. No message of its own may exist, so its dead letter is
+    /// sent before the contact forgets it.
+    async fn deliver_deferred(&self, deferred: &Delivery, context: MessageContext) -> AttemptOutcome {
+        // A deferred delivery was never redriven by an operator, so earlier dead-letter records of it do not count.
+        let context = MessageContext { superseded_until: Timestamp::UNIX_EPOCH, ..context };
+        let outcome = self.attempt(deferred, context).run().await;
+        let dead_lettered = match outcome {
+            // Its own message is still to come and would send it after the others. So it stays before them: if it is sent
+            // again, it overwrites nothing.
+            AttemptOutcome::Delivered { recorded: false, .. } => {
+                return AttemptOutcome::Pending(MessageAction::BACKOFF);
             }
-            self.mark_in_dlq(&dead_letter, failure).await;
+            AttemptOutcome::DeadLetter(failure) => self.dead_letter(deferred, failure).await,
+            AttemptOutcome::DeadLetterConflict(failure) => self.dead_letter(&deferred.as_conflict(), failure).await,
+            _ => Ok(()),
+        };
+        if let Err(error) = dead_lettered {
+            error!(delivery.id = %deferred.id, %error, "a dead letter cannot be stored");
+            return AttemptOutcome::Pending(MessageAction::BACKOFF);
         }
-        self.finish_if_ended(deferred, action, context).await
+        self.finish_if_final(deferred, outcome, context).await
     }
 
-    async fn finish_if_ended(
+    /// Tells the contact's order that a delivery has ended. If that fails, the delivery counts as pending.
+    async fn finish_if_final(
         &self,
         delivery: &Delivery,
-        action: MessageAction,
+        outcome: AttemptOutcome,
         context: MessageContext,
-    ) -> MessageAction {
-        if action.is_final() { self.finish(delivery, action, context).await } else { action }
-    }
-
-    async fn finish(&self, delivery: &Delivery, action: MessageAction, context: MessageContext) -> MessageAction {
-        let finish = self.fast_path.finish(delivery, matches!(action, MessageAction::Delivered { .. }));
+    ) -> AttemptOutcome {
+        if !outcome.is_final() {
+            return outcome;
+        }
+        let finish = self.order.finish(delivery, matches!(outcome, AttemptOutcome::Delivered { .. }));
         let timed_out = || StoreError("the time of the worker is over".to_owned());
-        let result = tokio::time::timeout_at(context.deadline, finish).await.unwrap_or_else(|_| Err(timed_out()));
-        match result {
-            Ok(()) => action,
+        let result = tokio::time::timeout_at(context.budget.record_deadline(), finish).await;
+        match result.unwrap_or_else(|_| Err(timed_out())) {
+            Ok(()) => outcome,
             Err(error) => {
                 error!(delivery.id = %delivery.id, %error, "the lane cannot be left");
-                MessageAction::Backoff
+                AttemptOutcome::Pending(MessageAction::BACKOFF)
             }
         }
     }
-}
 
-/// What would send a delivery again of which nothing can be recorded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum RetrySource {
-    /// Its message, and nothing else.
-    Message,
-    /// The lane, which has it as the one that goes first.
-    Lock,
-}
+    /// Sends a dead letter and records that it is in the dead-letter queue.
+    async fn dead_letter(&self, delivery: &Delivery, failure: FailureInfo) -> Result<(), StoreError> {
+        self.queue.dead_letter_delivery(delivery, failure).await?;
+        if let Err(error) = self.ledger.in_dlq(&delivery.id, failure, self.clock.now()).await {
+            // If its message comes once more, the dead letter is sent once more.
+            warn!(delivery.id = %delivery.id, %error, "a dead letter that is stored could not be recorded as such");
+        }
+        Ok(())
+    }
 
-/// What came of trying.
-struct AttemptOutcome {
-    action: MessageAction,
-    /// The far end has it, and that could not be recorded.
-    unrecorded: bool,
-}
+    /// Sends a message that carries no delivery to the dead-letter queue as it is.
+    async fn dead_letter_malformed(&self, group: &str, message: &SqsMessage) -> MessageAction {
+        let id = message.message_id.as_deref().unwrap_or_default();
+        error!(message.id = id, "a message that is no delivery goes to the dead letters");
+        let (received_at, died_at) = (receive_limits::sent_at(message), self.clock.now());
+        let attributes = DeadLetterAttributes { reason: MALFORMED, status: None, attempts: 0, received_at, died_at };
+        let body = message.body.as_deref().unwrap_or_default();
+        after_dead_letter(message, self.queue.dead_letter_message(body, group, id, attributes).await)
+    }
 
-impl From<MessageAction> for AttemptOutcome {
-    fn from(action: MessageAction) -> Self {
-        Self { action, unrecorded: false }
+    async fn defer(&self, delivery: &Delivery, blocked_on: BlockedOn, receipt: &str) {
+        let readiness = self.deliverer.readiness();
+        self.early_release.defer(&self.ledger, &self.clock, delivery, blocked_on, readiness, receipt).await;
+    }
+
+    /// Makes deferred messages visible, as far as there is time: they become visible by themselves, and a delivery that is
+    /// broken off for them would be sent again.
+    async fn release(&self, context: MessageContext, released: impl Future<Output = Vec<String>>) {
+        let make_visible = async {
+            let receipts = released.await;
+            join_all(receipts.iter().map(|receipt| self.queue.change_visibility(receipt, 0))).await;
+        };
+        let deadline = context.budget.record_deadline() + Duration::from_millis(500);
+        drop(tokio::time::timeout_at(deadline, make_visible).await);
     }
 }
 
-async fn attempt<W: Deliver, A: Clock>(
-    deliverer: &W,
-    ledger: &Ledger,
-    clock: &A,
-    delivery: &Delivery,
-    context: MessageContext,
-) -> AttemptOutcome {
-    let attempt_id = clock.new_id();
-    let history = match ledger.begin_attempt(delivery, &attempt_id, context.redriven_until, clock.now()).await {
-        Ok(BeginAttempt::Proceed(history)) => history,
-        Ok(BeginAttempt::AlreadyDelivered) => {
-            DeliveryEvent::for_delivery(delivery, EventOutcome::Duplicate).emit();
-            return MessageAction::Delivered { waited: None }.into();
-        }
-        Ok(BeginAttempt::NotBefore(at)) => return MessageAction::RetryAt(at).into(),
-        Ok(BeginAttempt::AlreadyDead(prior)) => return to_dead_letter(prior, MessageAction::DeadLetter).into(),
-        Ok(BeginAttempt::Conflict) => return dead_letter_conflict(ledger, clock, delivery, context).await.into(),
+/// Deletes a message whose dead letter is stored. The message comes back if it is not.
+fn after_dead_letter(message: &SqsMessage, stored: Result<(), StoreError>) -> MessageAction {
+    match stored {
+        Ok(()) => MessageAction::Delete,
         Err(error) => {
-            error!(delivery.id = %delivery.id, %error, "the ledger cannot be written: nothing is sent");
-            return MessageAction::Backoff.into();
-        }
-    };
-    let result = deliverer.deliver(delivery, history).await;
-    let waited =
-        history.held_since.map(|_| BlockedOn::Operator).or(history.failing_since.map(|_| BlockedOn::Destination));
-    if result == AttemptResult::Delivered {
-        let recorded = record_delivered(ledger, clock, delivery, &attempt_id, context.deadline).await;
-        return AttemptOutcome { action: MessageAction::Delivered { waited }, unrecorded: !recorded };
-    }
-    let now = clock.now();
-    let attempts = match ledger.finish_attempt(&delivery.id, &attempt_id, result, now).await {
-        Ok(Some(attempts)) => attempts,
-        Ok(None) => {
-            warn!(delivery.id = %delivery.id, "another attempt was begun meanwhile, and what it comes to counts");
-            return MessageAction::Later.into();
-        }
-        Err(error) => {
-            error!(delivery.id = %delivery.id, %error, "the end of an attempt cannot be recorded");
-            return MessageAction::Backoff.into();
-        }
-    };
-    let action = match result {
-        AttemptResult::Delivered => MessageAction::Delivered { waited },
-        AttemptResult::DeadLetter(reason) => MessageAction::DeadLetter(FailureInfo { reason, attempts, at: now }),
-        AttemptResult::RetryAt { at, no_early_retry: true, .. } => MessageAction::RetryAt(at),
-        AttemptResult::RetryAt { at, no_early_retry: false, .. } => MessageAction::Defer(at, BlockedOn::Destination),
-        AttemptResult::HoldUntil { at, .. } => MessageAction::Defer(at, BlockedOn::Operator),
-    };
-    action.into()
-}
-
-/// Records that the far end has a delivery: again and again, because it must not be sent again for want of a record. A part of
-/// the time is left for the lane. Whether it is recorded.
-async fn record_delivered<A: Clock>(
-    ledger: &Ledger,
-    clock: &A,
-    delivery: &Delivery,
-    attempt_id: &str,
-    deadline: Instant,
-) -> bool {
-    let recorded = async {
-        let mut attempts = 0;
-        while let Err(error) =
-            ledger.finish_attempt(&delivery.id, attempt_id, AttemptResult::Delivered, clock.now()).await
-        {
-            attempts += 1;
-            error!(delivery.id = %delivery.id, attempts, %error, "the end of an attempt cannot be recorded");
-            tokio::time::sleep(retry::retry_delay(attempts, None, clock.random())).await;
-        }
-    };
-    let remaining = deadline.saturating_duration_since(Instant::now());
-    tokio::time::timeout(remaining * 3 / 4, recorded).await.is_ok()
-}
-
-/// Ends a delivery without an attempt: on record first, so that an event that is run again is stored anew.
-async fn dead_letter_unattempted<A: Clock>(
-    ledger: &Ledger,
-    clock: &A,
-    delivery: &Delivery,
-    context: MessageContext,
-    code: ReasonCode,
-) -> MessageAction {
-    match ledger.mark_dead(delivery, context.redriven_until, Reason::without_status(code), clock.now()).await {
-        Ok(DeadLettered::Marked(death)) => {
-            log_dead(delivery, death);
-            MessageAction::DeadLetter(death)
-        }
-        Ok(DeadLettered::AlreadyDelivered) => MessageAction::Delivered { waited: None },
-        Ok(DeadLettered::AlreadyDeadLettered(prior)) => to_dead_letter(prior, MessageAction::DeadLetter),
-        Ok(DeadLettered::Conflict) => dead_letter_conflict(ledger, clock, delivery, context).await,
-        Err(error) => {
-            error!(delivery.id = %delivery.id, %error, "a dead letter cannot be recorded");
-            MessageAction::Backoff
+            error!(message.id = message.message_id, %error, "a dead letter cannot be stored");
+            MessageAction::BACKOFF
         }
     }
-}
-
-/// Ends another body under a known id, under an id of its own: what is known of the first one stays.
-async fn dead_letter_conflict<A: Clock>(
-    ledger: &Ledger,
-    clock: &A,
-    delivery: &Delivery,
-    context: MessageContext,
-) -> MessageAction {
-    let reason = Reason::without_status(ReasonCode::IdConflict);
-    match ledger.mark_dead(&delivery.as_conflict(), context.redriven_until, reason, clock.now()).await {
-        Ok(DeadLettered::Marked(death)) => {
-            log_dead(delivery, death);
-            MessageAction::DeadLetterConflict(death)
-        }
-        Ok(DeadLettered::AlreadyDeadLettered(prior)) => to_dead_letter(prior, MessageAction::DeadLetterConflict),
-        // The same other body was kept before, and a person has sent it since.
-        Ok(DeadLettered::AlreadyDelivered | DeadLettered::Conflict) => MessageAction::Delivered { waited: None },
-        Err(error) => {
-            error!(delivery.id = %delivery.id, %error, "a dead letter cannot be recorded");
-            MessageAction::Backoff
-        }
-    }
-}
-
-/// What becomes of the message of something that died before: its letter is stored once more where it may be missing.
-fn to_dead_letter(prior: PriorDeath, to_action: impl FnOnce(FailureInfo) -> MessageAction) -> MessageAction {
-    if prior.in_dlq { MessageAction::Drop } else { to_action(prior.info) }
-}
-
-async fn mark_in_dlq<A: Clock>(ledger: &Ledger, clock: &A, delivery: &Delivery, failure: FailureInfo) {
-    if let Err(error) = ledger.in_dlq(&delivery.id, failure, clock.now()).await {
-        // Should its message come once more, it is stored once more.
-        warn!(delivery.id = %delivery.id, %error, "a dead letter that is stored could not be recorded as such");
-    }
-}
-
-/// Tells of a death that no attempt tells of.
-fn log_dead(delivery: &Delivery, failure: FailureInfo) {
-    let FailureInfo { reason, attempts, .. } = failure;
-    DeliveryEvent {
-        reason: Some(reason),
-        attempts,
-        ..DeliveryEvent::for_delivery(delivery, EventOutcome::DeadLettered)
-    }
-    .emit();
 }

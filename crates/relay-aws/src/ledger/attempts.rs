@@ -6,7 +6,7 @@ use relay_core::delivery::{
     AttemptHistory, AttemptResult, BodyHash, Delivery, DeliveryId, DeliveryKind, Reason, ReasonCode,
 };
 
-use crate::lambda::sqs::FUNCTION_TIMEOUT;
+use crate::lambda::time_budget::WORKER_TIMEOUT;
 use crate::ledger::deliveries::{Ledger, bind_reason, delivery_key};
 use crate::ledger::failure_counts::add_failure;
 use crate::ledger::table::{Item, Update, number_attr, string_attr, time_attr};
@@ -15,7 +15,7 @@ use crate::sqs::dead_letter::FailureInfo;
 /// How long an attempt keeps others away, should the queue hand out its message twice: for as long as a worker may run. It
 /// breaks an attempt off some seconds before, so much may clocks differ. A worker that is killed keeps others away for no
 /// longer than one that is not, and its message is hidden for longer than that.
-const ATTEMPT_LEASE: SignedDuration = SignedDuration::from_secs(FUNCTION_TIMEOUT.as_secs().cast_signed());
+const ATTEMPT_LEASE: SignedDuration = SignedDuration::from_secs(WORKER_TIMEOUT.as_secs().cast_signed());
 
 /// The condition under which a delivery is that of a message: what is done, or dead for this message, or is another body
 /// under the id, is not. An event that died and was mended has the same key, and another body. [`of_message`] has its values.

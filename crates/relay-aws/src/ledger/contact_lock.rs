@@ -18,7 +18,6 @@ use tracing::warn;
 
 use crate::ledger::deliveries::{Deferred, Ledger, LedgerState};
 use crate::ledger::table::{Item, Update, string_attr, time_attr};
-use crate::sqs::dead_letter::FailureInfo;
 use crate::sqs::message;
 use crate::sqs::queue::{SendError, SqsQueue};
 
@@ -72,14 +71,6 @@ impl<A: Clock> ContactFastPath<A> {
             }
             None => Ok(Blocker::None),
         }
-    }
-
-    /// Keeps what died as a dead letter that has, perhaps, no message of its own.
-    ///
-    /// # Errors
-    /// When SQS does not take it.
-    pub async fn dead_letter(&self, delivery: &Delivery, failure: FailureInfo) -> Result<(), StoreError> {
-        self.queue.dead_letter_delivery(delivery, failure).await
     }
 
     /// Notes that a delivery of the queue has ended. What is still noted from long before it has ended as well, or never

@@ -22,8 +22,10 @@ use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 use relay::ports::clock::Clock;
-use relay_aws::lambda::batch::MessageWorker;
+use relay::ports::queue::Deliver;
+use relay_aws::lambda::contact_order::ContactOrder;
 use relay_aws::lambda::sqs;
+use relay_aws::lambda::worker::QueueWorker;
 use relay_aws::ledger::table::LedgerTable;
 use relay_aws::sdk::clients::AwsClients;
 use relay_aws::sqs::queue::SqsQueue;
@@ -61,15 +63,13 @@ pub fn table(clients: &AwsClients) -> LedgerTable {
 ///
 /// # Panics
 /// When the worker takes it for no batch.
-pub async fn invoke_worker<W: MessageWorker, A: Clock>(
-    worker: &W,
-    queue: &SqsQueue,
-    clock: &A,
+pub async fn invoke_worker<D: Deliver, O: ContactOrder, C: Clock>(
+    worker: &QueueWorker<D, O, C>,
     batch: &[Message],
 ) -> HashSet<String> {
     let payload = json!({"Records": batch.iter().map(Message::to_lambda_record).collect::<Vec<_>>()}).to_string();
-    let deadline = u64::try_from((clock.now() + WORKER_TIMEOUT).as_millisecond()).unwrap_or_default();
-    let response = sqs::handle_batch_event(worker, queue, clock, &payload, deadline).await;
+    let deadline = u64::try_from((worker.clock.now() + WORKER_TIMEOUT).as_millisecond()).unwrap_or_default();
+    let response = sqs::handle_batch_event(worker, &payload, deadline).await;
     let failures = response.unwrap_or_else(|error| panic!("{error}")).batch_item_failures;
     failures.into_iter().map(|failure| failure.item_identifier).collect()
 }

@@ -14,9 +14,10 @@ use relay::ingress::clay_row::ClayRowHandler;
 use relay::ingress::loops_webhook::{LoopsWebhookHandler, LoopsWebhookSettings};
 use relay::ingress::schema_cache::SchemaCache;
 use relay::ports::clock::Clock;
+use relay::ports::queue::Deliver;
 use relay::ports::secrets::{ClayToLoopsSecret, LoopsToClaySecret, SecretField, StaticSecret};
-use relay_aws::lambda::batch::MessageWorker;
-use relay_aws::lambda::worker::{ClayWorker, LoopsWorker};
+use relay_aws::lambda::contact_order::{ContactOrder, QueueOrder};
+use relay_aws::lambda::worker::QueueWorker;
 use relay_aws::ledger::contact_lock::ContactFastPath;
 use relay_aws::ledger::deliveries::Ledger;
 use relay_aws::ledger::limiter_item::DynamoLimiterStore;
@@ -112,7 +113,7 @@ impl RelayUnderTest for AwsUnderTest {
         let (stop, stopping) = watch::channel(false);
         let mut sandboxes = Vec::new();
         for _ in 0..SANDBOXES_PER_QUEUE {
-            let attempt = ClayDeliverer {
+            let deliverer = ClayDeliverer {
                 secrets: to_clay.clone(),
                 deliverer: destination(clay),
                 ledger: ledger(),
@@ -121,29 +122,33 @@ impl RelayUnderTest for AwsUnderTest {
                 payload: shared.clay_payload,
                 queue: queue(0),
             };
-            let (early_release, worker_clock) = (EarlyRelease::default(), Arc::clone(&clock));
-            let worker =
-                ClayWorker { deliverer: attempt, ledger: ledger(), parking: early_release, clock: worker_clock };
+            let worker = QueueWorker {
+                deliverer,
+                ledger: ledger(),
+                order: QueueOrder,
+                queue: queue(0),
+                early_release: EarlyRelease::default(),
+                clock: Arc::clone(&clock),
+            };
             let mapping = EventSourceMapping { services: services.clone(), direction: 0, clock: Arc::clone(&clock) };
-            sandboxes.push(tokio::spawn(mapping.run(worker, queue(0), stopping.clone())));
+            sandboxes.push(tokio::spawn(mapping.run(worker, stopping.clone())));
 
-            let attempt = LoopsDeliverer {
+            let deliverer = LoopsDeliverer {
                 secrets: to_loops.clone(),
                 loops: destination(loops),
                 limiter: rate_limiter(DynamoLimiterStore::for_loops(table()), shared.loops_rate),
                 clock: Arc::clone(&clock),
             };
-            let fast_path = ContactFastPath::new(queue(1), ledger(), Arc::clone(&clock));
-            let (early_release, worker_clock) = (EarlyRelease::default(), Arc::clone(&clock));
-            let worker = LoopsWorker {
-                deliverer: attempt,
+            let worker = QueueWorker {
+                deliverer,
                 ledger: ledger(),
-                fast_path,
-                parking: early_release,
-                clock: worker_clock,
+                order: ContactFastPath::new(queue(1), ledger(), Arc::clone(&clock)),
+                queue: queue(1),
+                early_release: EarlyRelease::default(),
+                clock: Arc::clone(&clock),
             };
             let mapping = EventSourceMapping { services: services.clone(), direction: 1, clock: Arc::clone(&clock) };
-            sandboxes.push(tokio::spawn(mapping.run(worker, queue(1), stopping.clone())));
+            sandboxes.push(tokio::spawn(mapping.run(worker, stopping.clone())));
         }
         let webhooks = LoopsWebhookHandler {
             secrets: to_clay,
@@ -210,7 +215,11 @@ struct EventSourceMapping {
 }
 
 impl EventSourceMapping {
-    async fn run<W: MessageWorker>(self, worker: W, queue: SqsQueue, stopping: watch::Receiver<bool>) {
+    async fn run<D: Deliver, O: ContactOrder>(
+        self,
+        worker: QueueWorker<D, O, SharedClock>,
+        stopping: watch::Receiver<bool>,
+    ) {
         let (url, _) = QUEUES[self.direction];
         while !*stopping.borrow() {
             let (batch, next) = self.receive(url);
@@ -220,7 +229,7 @@ impl EventSourceMapping {
                 self.services.wait_for_message(wait).await;
                 continue;
             }
-            self.hand_over(&batch, &worker, &queue).await;
+            self.hand_over(&batch, &worker).await;
         }
     }
 
@@ -235,8 +244,8 @@ impl EventSourceMapping {
     }
 
     /// One invocation: what is not given back is deleted. Nothing is where it takes too long: all of it comes back.
-    async fn hand_over<W: MessageWorker>(&self, batch: &[Message], worker: &W, queue: &SqsQueue) {
-        let invoked = invoke_worker(worker, queue, &self.clock, batch);
+    async fn hand_over<D: Deliver, O: ContactOrder>(&self, batch: &[Message], worker: &QueueWorker<D, O, SharedClock>) {
+        let invoked = invoke_worker(worker, batch);
         let Ok(failed_ids) = tokio::time::timeout(WORKER_TIMEOUT, invoked).await else { return };
         let done = batch.iter().filter(|message| !failed_ids.contains(&message.id));
         self.services.change(

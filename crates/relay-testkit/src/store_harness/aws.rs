@@ -12,8 +12,9 @@ use aws_sdk_sqs::types::{Message, MessageSystemAttributeName};
 use jiff::{SignedDuration, Timestamp};
 use relay::ports::clock::Clock;
 use relay::ports::queue::{Enqueued, FastPath, Queue, StoreError, WebhookLedger};
-use relay_aws::lambda::batch::{self, MessageWorker};
-use relay_aws::lambda::worker::{ClayWorker, LoopsWorker};
+use relay_aws::lambda::batch;
+use relay_aws::lambda::contact_order::{ContactOrder, QueueOrder};
+use relay_aws::lambda::worker::QueueWorker;
 use relay_aws::ledger::contact_lock::ContactFastPath;
 use relay_aws::ledger::deliveries::Ledger;
 use relay_aws::ledger::failure_counts::known_counts;
@@ -128,22 +129,20 @@ impl AwsHarness {
 impl BatchHarness for AwsHarness {
     async fn process_clay_batch(&mut self, destination: &ScriptedDestination, crash_point: Option<CrashPoint>) -> bool {
         let clients = self.clients_for("clay-delivery");
-        let (attempt, ledger) = (destination.clone(), self.ledger(&clients));
-        let (early_release, clock) = (std::mem::take(&mut self.worker_memory.clay), Arc::clone(&self.clock));
-        let worker = ClayWorker { deliverer: attempt, ledger, parking: early_release, clock };
-        let had_batch = self.process_batch(0, &clients, &worker, destination, crash_point).await;
-        self.worker_memory.clay = worker.parking;
+        let early_release = std::mem::take(&mut self.worker_memory.clay);
+        let worker = self.worker(0, &clients, QueueOrder, destination, early_release);
+        let had_batch = self.process_batch(0, &worker, destination, crash_point).await;
+        self.worker_memory.clay = worker.early_release;
         had_batch
     }
 
     async fn process_loops_batch(&mut self, destination: &ScriptedDestination) -> bool {
         let clients = self.clients_for("loops-delivery");
-        let (attempt, ledger) = (destination.clone(), self.ledger(&clients));
-        let (early_release, clock) = (std::mem::take(&mut self.worker_memory.loops), Arc::clone(&self.clock));
-        let fast_path = ContactFastPath::new(self.queue_for(&clients, 1), ledger.clone(), Arc::clone(&self.clock));
-        let worker = LoopsWorker { deliverer: attempt, ledger, fast_path, parking: early_release, clock };
-        let had_batch = self.process_batch(1, &clients, &worker, destination, None).await;
-        self.worker_memory.loops = worker.parking;
+        let early_release = std::mem::take(&mut self.worker_memory.loops);
+        let order = ContactFastPath::new(self.queue_for(&clients, 1), self.ledger(&clients), Arc::clone(&self.clock));
+        let worker = self.worker(1, &clients, order, destination, early_release);
+        let had_batch = self.process_batch(1, &worker, destination, None).await;
+        self.worker_memory.loops = worker.early_release;
         had_batch
     }
 
@@ -153,12 +152,29 @@ impl BatchHarness for AwsHarness {
 }
 
 impl AwsHarness {
-    /// Hands one batch to a worker, as Lambda does; false where there is none.
-    async fn process_batch<W: MessageWorker>(
-        &mut self,
+    fn worker<O: ContactOrder>(
+        &self,
         direction: usize,
         clients: &AwsClients,
-        worker: &W,
+        order: O,
+        destination: &ScriptedDestination,
+        early_release: EarlyRelease,
+    ) -> QueueWorker<ScriptedDestination, O, SharedClock> {
+        QueueWorker {
+            deliverer: destination.clone(),
+            ledger: self.ledger(clients),
+            order,
+            queue: self.queue_for(clients, direction),
+            early_release,
+            clock: Arc::clone(&self.clock),
+        }
+    }
+
+    /// Hands one batch to a worker, as Lambda does; false where there is none.
+    async fn process_batch<O: ContactOrder>(
+        &mut self,
+        direction: usize,
+        worker: &QueueWorker<ScriptedDestination, O, SharedClock>,
         destination: &ScriptedDestination,
         crash_point: Option<CrashPoint>,
     ) -> bool {
@@ -181,9 +197,9 @@ impl AwsHarness {
             }
         }
         let event = serde_json::from_value(json!({"Records": records})).unwrap_or_else(|error| panic!("{error}"));
-        let (queue, deadline) = (self.queue_for(clients, direction), Instant::now() + Duration::from_secs(60));
+        let deadline = Instant::now() + Duration::from_secs(60);
         let response = tokio::select! {
-            response = batch::process_batch(worker, &queue, &self.clock, event, deadline) => response,
+            response = batch::process_batch(worker, event, deadline) => response,
             () = destination.wait_until_hung() => return true,
         };
         if crash_point == Some(CrashPoint::AfterRecord) {

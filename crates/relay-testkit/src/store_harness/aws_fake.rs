@@ -7,8 +7,8 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::SignedDuration;
 use relay::ports::clock::Clock;
 use relay::ports::queue::{FastPath, Queue, WebhookLedger};
-use relay_aws::lambda::batch::MessageWorker;
-use relay_aws::lambda::worker::{ClayWorker, LoopsWorker};
+use relay_aws::lambda::contact_order::{ContactOrder, QueueOrder};
+use relay_aws::lambda::worker::QueueWorker;
 use relay_aws::ledger::contact_lock::ContactFastPath;
 use relay_aws::ledger::deliveries::Ledger;
 use relay_aws::sdk::clients::AwsClients;
@@ -46,22 +46,16 @@ fn ledger(clients: &AwsClients) -> Ledger {
 
 impl BatchHarness for AwsFakeHarness {
     async fn process_clay_batch(&mut self, destination: &ScriptedDestination, crash_point: Option<CrashPoint>) -> bool {
-        let early_release = std::mem::take(&mut self.early_release[0]);
-        let (attempt, clock) = (destination.clone(), Arc::clone(&self.clock));
-        let worker = ClayWorker { deliverer: attempt, ledger: ledger(&self.clients), parking: early_release, clock };
+        let worker = self.worker(0, QueueOrder, destination);
         let had_batch = self.process_batch(0, &worker, destination, crash_point).await;
-        self.early_release[0] = worker.parking;
+        self.early_release[0] = worker.early_release;
         had_batch
     }
 
     async fn process_loops_batch(&mut self, destination: &ScriptedDestination) -> bool {
-        let early_release = std::mem::take(&mut self.early_release[1]);
-        let (attempt, clock) = (destination.clone(), Arc::clone(&self.clock));
-        let fast_path = self.fast_path.clone();
-        let worker =
-            LoopsWorker { deliverer: attempt, ledger: ledger(&self.clients), fast_path, parking: early_release, clock };
+        let worker = self.worker(1, self.fast_path.clone(), destination);
         let had_batch = self.process_batch(1, &worker, destination, None).await;
-        self.early_release[1] = worker.parking;
+        self.early_release[1] = worker.early_release;
         had_batch
     }
 
@@ -71,11 +65,27 @@ impl BatchHarness for AwsFakeHarness {
 }
 
 impl AwsFakeHarness {
+    fn worker<O: ContactOrder>(
+        &mut self,
+        direction: usize,
+        order: O,
+        destination: &ScriptedDestination,
+    ) -> QueueWorker<ScriptedDestination, O, SharedClock> {
+        QueueWorker {
+            deliverer: destination.clone(),
+            ledger: ledger(&self.clients),
+            order,
+            queue: queue(&self.clients, direction),
+            early_release: std::mem::take(&mut self.early_release[direction]),
+            clock: Arc::clone(&self.clock),
+        }
+    }
+
     /// Hands one batch to a worker, as Lambda does; false where there is none.
-    async fn process_batch<W: MessageWorker>(
+    async fn process_batch<O: ContactOrder>(
         &self,
         direction: usize,
-        worker: &W,
+        worker: &QueueWorker<ScriptedDestination, O, SharedClock>,
         destination: &ScriptedDestination,
         crash_point: Option<CrashPoint>,
     ) -> bool {
@@ -87,9 +97,8 @@ impl AwsFakeHarness {
         for message in &mut messages {
             message.receive_count = self.receive_count.unwrap_or(message.receive_count);
         }
-        let queue = queue(&self.clients, direction);
         let failed_ids = tokio::select! {
-            failed_ids = invoke_worker(worker, &queue, &self.clock, &messages) => failed_ids,
+            failed_ids = invoke_worker(worker, &messages) => failed_ids,
             () = destination.wait_until_hung() => return true,
         };
         if crash_point == Some(CrashPoint::AfterRecord) {

@@ -1,0 +1,210 @@
+//! One attempt of a delivery: the ledger admits it, the deliverer makes it, and the ledger records its result.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use relay::ports::clock::Clock;
+use relay::ports::queue::Deliver;
+use relay::telemetry::event::{DeliveryEvent, EventOutcome};
+use relay_core::delivery::{AttemptResult, Delivery, Reason, ReasonCode};
+use relay_core::policy::retry;
+use tokio::time::Instant;
+use tracing::{error, warn};
+
+use crate::lambda::time_budget::TimeBudget;
+use crate::ledger::attempts::{BeginAttempt, DeadLettered, PriorDeath};
+use crate::ledger::deliveries::Ledger;
+use crate::sqs::dead_letter::FailureInfo;
+use crate::sqs::early_release::BlockedOn;
+
+/// What is done to a message in SQS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum MessageAction {
+    /// It is deleted: its delivery has ended.
+    Delete,
+    /// It becomes visible at that time.
+    RetryAt(Timestamp),
+    /// It becomes visible after that time.
+    RetryAfter(Duration),
+    /// It becomes visible in a moment: its contact is busy.
+    Later,
+    /// It becomes visible later with every receive, because a service that the worker needs does not answer.
+    Backoff {
+        /// The shortest delay.
+        at_least: Duration,
+    },
+}
+
+impl MessageAction {
+    /// [`Self::Backoff`] without a shortest delay.
+    pub(crate) const BACKOFF: Self = Self::Backoff { at_least: Duration::ZERO };
+}
+
+/// What processing a delivery came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AttemptOutcome {
+    /// The destination has it.
+    Delivered {
+        /// Whether the ledger says so.
+        recorded: bool,
+        /// What it had waited for.
+        waited: Option<BlockedOn>,
+    },
+    /// It has failed for good, and its dead letter is still to be sent.
+    DeadLetter(FailureInfo),
+    /// Another body is known under its id. The dead letter gets an id of its own.
+    DeadLetterConflict(FailureInfo),
+    /// It failed for good earlier, and its dead letter is in the dead-letter queue.
+    AlreadyInDlq,
+    /// It has not ended: its message comes back at that time, or when another delivery gets through.
+    Deferred(Timestamp, BlockedOn),
+    /// It has not ended.
+    Pending(MessageAction),
+}
+
+impl AttemptOutcome {
+    /// Whether the delivery has ended.
+    pub(crate) const fn is_final(self) -> bool {
+        !matches!(self, Self::Deferred(..) | Self::Pending(_))
+    }
+}
+
+/// A delivery that a worker processes, and what the worker processes it with.
+#[derive(Debug)]
+pub(crate) struct Attempt<'a, D, C> {
+    pub(crate) deliverer: &'a D,
+    pub(crate) ledger: &'a Ledger,
+    pub(crate) clock: &'a C,
+    pub(crate) delivery: &'a Delivery,
+    /// Time up to which earlier failures of the delivery are superseded by its message.
+    pub(crate) superseded_until: Timestamp,
+    pub(crate) budget: TimeBudget,
+}
+
+impl<D: Deliver, C: Clock> Attempt<'_, D, C> {
+    /// Makes the attempt, unless the ledger says that the delivery has ended or must wait.
+    pub(crate) async fn run(&self) -> AttemptOutcome {
+        let Self { ledger, clock, delivery, .. } = *self;
+        let attempt_id = clock.new_id();
+        let history = match ledger.begin_attempt(delivery, &attempt_id, self.superseded_until, clock.now()).await {
+            Ok(BeginAttempt::Proceed(history)) => history,
+            Ok(BeginAttempt::AlreadyDelivered) => {
+                DeliveryEvent::for_delivery(delivery, EventOutcome::Duplicate).emit();
+                return AttemptOutcome::Delivered { recorded: true, waited: None };
+            }
+            Ok(BeginAttempt::NotBefore(at)) => return AttemptOutcome::Pending(MessageAction::RetryAt(at)),
+            Ok(BeginAttempt::AlreadyDead(prior)) => return dead_letter_again(prior, AttemptOutcome::DeadLetter),
+            Ok(BeginAttempt::Conflict) => return self.dead_letter_conflict().await,
+            Err(error) => {
+                error!(delivery.id = %delivery.id, %error, "the ledger cannot be written: nothing is sent");
+                return AttemptOutcome::Pending(MessageAction::BACKOFF);
+            }
+        };
+        let result = self.deliverer.deliver(delivery, history).await;
+        if result == AttemptResult::Delivered {
+            let waited = history
+                .held_since
+                .map(|_| BlockedOn::Operator)
+                .or(history.failing_since.map(|_| BlockedOn::Destination));
+            return AttemptOutcome::Delivered { recorded: self.record_delivered(&attempt_id).await, waited };
+        }
+        let now = clock.now();
+        let attempts = match ledger.finish_attempt(&delivery.id, &attempt_id, result, now).await {
+            Ok(Some(attempts)) => attempts,
+            Ok(None) => {
+                warn!(delivery.id = %delivery.id, "another attempt was begun meanwhile, and what it comes to counts");
+                return AttemptOutcome::Pending(MessageAction::Later);
+            }
+            Err(error) => {
+                error!(delivery.id = %delivery.id, %error, "the end of an attempt cannot be recorded");
+                return AttemptOutcome::Pending(MessageAction::BACKOFF);
+            }
+        };
+        match result {
+            AttemptResult::Delivered => AttemptOutcome::Delivered { recorded: true, waited: None },
+            AttemptResult::DeadLetter(reason) => AttemptOutcome::DeadLetter(FailureInfo { reason, attempts, at: now }),
+            AttemptResult::RetryAt { at, no_early_retry: true, .. } => {
+                AttemptOutcome::Pending(MessageAction::RetryAt(at))
+            }
+            AttemptResult::RetryAt { at, .. } => AttemptOutcome::Deferred(at, BlockedOn::Destination),
+            AttemptResult::HoldUntil { at, .. } => AttemptOutcome::Deferred(at, BlockedOn::Operator),
+        }
+    }
+
+    /// Ends the delivery as expired, without an attempt. The ledger is written before the dead letter is sent, so that an
+    /// event whose row is run again is enqueued anew.
+    pub(crate) async fn expire(&self) -> AttemptOutcome {
+        let Self { ledger, clock, delivery, .. } = *self;
+        let reason = Reason::without_status(ReasonCode::Expired);
+        match ledger.mark_dead(delivery, self.superseded_until, reason, clock.now()).await {
+            Ok(DeadLettered::Marked(failure)) => {
+                log_dead(delivery, failure);
+                AttemptOutcome::DeadLetter(failure)
+            }
+            Ok(DeadLettered::AlreadyDelivered) => AttemptOutcome::Delivered { recorded: true, waited: None },
+            Ok(DeadLettered::AlreadyDeadLettered(prior)) => dead_letter_again(prior, AttemptOutcome::DeadLetter),
+            Ok(DeadLettered::Conflict) => self.dead_letter_conflict().await,
+            Err(error) => {
+                error!(delivery.id = %delivery.id, %error, "a dead letter cannot be recorded");
+                AttemptOutcome::Pending(MessageAction::BACKOFF)
+            }
+        }
+    }
+
+    /// Ends another body under a known id, under an id of its own: the ledger's item of the first body stays.
+    async fn dead_letter_conflict(&self) -> AttemptOutcome {
+        let Self { ledger, clock, delivery, .. } = *self;
+        let reason = Reason::without_status(ReasonCode::IdConflict);
+        match ledger.mark_dead(&delivery.as_conflict(), self.superseded_until, reason, clock.now()).await {
+            Ok(DeadLettered::Marked(failure)) => {
+                log_dead(delivery, failure);
+                AttemptOutcome::DeadLetterConflict(failure)
+            }
+            Ok(DeadLettered::AlreadyDeadLettered(prior)) => {
+                dead_letter_again(prior, AttemptOutcome::DeadLetterConflict)
+            }
+            // The same other body was dead-lettered earlier, and an operator has redriven it since.
+            Ok(DeadLettered::AlreadyDelivered | DeadLettered::Conflict) => {
+                AttemptOutcome::Delivered { recorded: true, waited: None }
+            }
+            Err(error) => {
+                error!(delivery.id = %delivery.id, %error, "a dead letter cannot be recorded");
+                AttemptOutcome::Pending(MessageAction::BACKOFF)
+            }
+        }
+    }
+
+    /// Records that the destination has the delivery, and returns whether that succeeded. It is tried again and again,
+    /// because a missing record would let the delivery be sent twice. A quarter of the time is left for the contact's order.
+    async fn record_delivered(&self, attempt_id: &str) -> bool {
+        let Self { ledger, clock, delivery, .. } = *self;
+        let recorded = async {
+            let mut attempts = 0;
+            while let Err(error) =
+                ledger.finish_attempt(&delivery.id, attempt_id, AttemptResult::Delivered, clock.now()).await
+            {
+                attempts += 1;
+                error!(delivery.id = %delivery.id, attempts, %error, "the end of an attempt cannot be recorded");
+                tokio::time::sleep(retry::retry_delay(attempts, None, clock.random())).await;
+            }
+        };
+        let remaining = self.budget.record_deadline().saturating_duration_since(Instant::now());
+        tokio::time::timeout(remaining * 3 / 4, recorded).await.is_ok()
+    }
+}
+
+/// Returns the outcome of a delivery that failed for good earlier: its dead letter is sent again if it may be missing.
+fn dead_letter_again(prior: PriorDeath, outcome: impl FnOnce(FailureInfo) -> AttemptOutcome) -> AttemptOutcome {
+    if prior.in_dlq { AttemptOutcome::AlreadyInDlq } else { outcome(prior.info) }
+}
+
+/// Emits the event of a failure that no attempt reports.
+fn log_dead(delivery: &Delivery, failure: FailureInfo) {
+    let FailureInfo { reason, attempts, .. } = failure;
+    DeliveryEvent {
+        reason: Some(reason),
+        attempts,
+        ..DeliveryEvent::for_delivery(delivery, EventOutcome::DeadLettered)
+    }
+    .emit();
+}
