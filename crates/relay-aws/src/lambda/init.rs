@@ -26,9 +26,8 @@ impl From<Vec<SettingError>> for ConfigError {
     }
 }
 
-/// Ends a function. Why is a line of its log like any other; what the program ends with by itself would be none.
-#[must_use]
-pub fn exit_code(result: Result<(), lambda_runtime::Error>) -> ExitCode {
+/// Turns a function's result into its exit code. The error is logged as JSON, which the standard library would not do.
+pub(crate) fn exit_code(result: Result<(), lambda_runtime::Error>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
