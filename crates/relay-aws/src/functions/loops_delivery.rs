@@ -18,7 +18,6 @@ use crate::ledger::rate_limiter::DistributedRateLimiter;
 use crate::ledger::table::LedgerTable;
 use crate::sdk::clients::{AwsClients, environment};
 use crate::secrets::cached_secret::CachedSecret;
-use crate::sqs::early_release::EarlyRelease;
 use crate::sqs::queue::SqsQueue;
 
 struct Config {
@@ -55,7 +54,6 @@ pub async fn run() -> Result<(), Error> {
     let Config { shared, clients, secret_arn, queue_url, dead_letter_url, ledger_table } = Config::from_env(&client)?;
     let secrets = CachedSecret::for_worker(clients.secrets_manager(), secret_arn, shared.secret_ttl, SystemClock);
     warm_up(&secrets, &client, &[&shared.loops_api_url, &clients.dynamodb_origin()]).await;
-    let early_release = EarlyRelease::with_rotations(secrets.rotations());
     let table = LedgerTable::new(clients.dynamodb(), ledger_table);
     let ledger = Ledger::new(table.clone()).with_contact_hash_key(shared.contact_hash_key);
     let queue = SqsQueue::new(clients, queue_url, dead_letter_url);
@@ -66,6 +64,6 @@ pub async fn run() -> Result<(), Error> {
         clock: SystemClock,
     };
     let order = ContactFastPath::new(queue.clone(), ledger.clone(), SystemClock);
-    let worker = QueueWorker { deliverer, ledger, order, queue, early_release, clock: SystemClock };
+    let worker = QueueWorker { deliverer, ledger, order, queue, clock: SystemClock };
     sqs::serve_queue(worker).await
 }

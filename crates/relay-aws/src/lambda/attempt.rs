@@ -15,7 +15,6 @@ use crate::lambda::time_budget::TimeBudget;
 use crate::ledger::attempts::{BeginAttempt, DeadLettered, PriorDeath};
 use crate::ledger::deliveries::Ledger;
 use crate::sqs::dead_letter::FailureInfo;
-use crate::sqs::early_release::BlockedOn;
 
 /// What is done to a message in SQS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,8 +46,6 @@ pub(crate) enum AttemptOutcome {
     Delivered {
         /// Whether the ledger says so.
         recorded: bool,
-        /// What it had waited for.
-        waited: Option<BlockedOn>,
     },
     /// It has failed for good, and its dead letter is still to be sent.
     DeadLetter(FailureInfo),
@@ -56,8 +53,6 @@ pub(crate) enum AttemptOutcome {
     DeadLetterConflict(FailureInfo),
     /// It failed for good earlier, and its dead letter is in the dead-letter queue.
     AlreadyInDlq,
-    /// It has not ended: its message comes back at that time, or when another delivery gets through.
-    Deferred(Timestamp, BlockedOn),
     /// It has not ended.
     Pending(MessageAction),
 }
@@ -65,7 +60,7 @@ pub(crate) enum AttemptOutcome {
 impl AttemptOutcome {
     /// Whether the delivery has ended.
     pub(crate) const fn is_final(self) -> bool {
-        !matches!(self, Self::Deferred(..) | Self::Pending(_))
+        !matches!(self, Self::Pending(_))
     }
 }
 
@@ -90,7 +85,7 @@ impl<D: Deliver, C: Clock> Attempt<'_, D, C> {
             Ok(BeginAttempt::Proceed(history)) => history,
             Ok(BeginAttempt::AlreadyDelivered) => {
                 DeliveryEvent::for_delivery(delivery, EventOutcome::Duplicate).emit();
-                return AttemptOutcome::Delivered { recorded: true, waited: None };
+                return AttemptOutcome::Delivered { recorded: true };
             }
             Ok(BeginAttempt::NotBefore(at)) => return AttemptOutcome::Pending(MessageAction::RetryAt(at)),
             Ok(BeginAttempt::AlreadyDead(prior)) => return dead_letter_again(prior, AttemptOutcome::DeadLetter),
@@ -102,11 +97,7 @@ impl<D: Deliver, C: Clock> Attempt<'_, D, C> {
         };
         let result = self.deliverer.deliver(delivery, history).await;
         if result == AttemptResult::Delivered {
-            let waited = history
-                .held_since
-                .map(|_| BlockedOn::Operator)
-                .or(history.failing_since.map(|_| BlockedOn::Destination));
-            return AttemptOutcome::Delivered { recorded: self.record_delivered(&attempt_id).await, waited };
+            return AttemptOutcome::Delivered { recorded: self.record_delivered(&attempt_id).await };
         }
         let now = clock.now();
         let attempts = match ledger.finish_attempt(&delivery.id, &attempt_id, result, now).await {
@@ -121,13 +112,11 @@ impl<D: Deliver, C: Clock> Attempt<'_, D, C> {
             }
         };
         match result {
-            AttemptResult::Delivered => AttemptOutcome::Delivered { recorded: true, waited: None },
+            AttemptResult::Delivered => AttemptOutcome::Delivered { recorded: true },
             AttemptResult::DeadLetter(reason) => AttemptOutcome::DeadLetter(FailureInfo { reason, attempts, at: now }),
-            AttemptResult::RetryAt { at, no_early_retry: true, .. } => {
+            AttemptResult::RetryAt { at, .. } | AttemptResult::HoldUntil { at, .. } => {
                 AttemptOutcome::Pending(MessageAction::RetryAt(at))
             }
-            AttemptResult::RetryAt { at, .. } => AttemptOutcome::Deferred(at, BlockedOn::Destination),
-            AttemptResult::HoldUntil { at, .. } => AttemptOutcome::Deferred(at, BlockedOn::Operator),
         }
     }
 
@@ -141,7 +130,7 @@ impl<D: Deliver, C: Clock> Attempt<'_, D, C> {
                 log_dead(delivery, failure);
                 AttemptOutcome::DeadLetter(failure)
             }
-            Ok(DeadLettered::AlreadyDelivered) => AttemptOutcome::Delivered { recorded: true, waited: None },
+            Ok(DeadLettered::AlreadyDelivered) => AttemptOutcome::Delivered { recorded: true },
             Ok(DeadLettered::AlreadyDeadLettered(prior)) => dead_letter_again(prior, AttemptOutcome::DeadLetter),
             Ok(DeadLettered::Conflict) => self.dead_letter_conflict().await,
             Err(error) => {
@@ -164,9 +153,7 @@ impl<D: Deliver, C: Clock> Attempt<'_, D, C> {
                 dead_letter_again(prior, AttemptOutcome::DeadLetterConflict)
             }
             // The same other body was dead-lettered earlier, and an operator has redriven it since.
-            Ok(DeadLettered::AlreadyDelivered | DeadLettered::Conflict) => {
-                AttemptOutcome::Delivered { recorded: true, waited: None }
-            }
+            Ok(DeadLettered::AlreadyDelivered | DeadLettered::Conflict) => AttemptOutcome::Delivered { recorded: true },
             Err(error) => {
                 error!(delivery.id = %delivery.id, %error, "a dead letter cannot be recorded");
                 AttemptOutcome::Pending(MessageAction::BACKOFF)

@@ -1,10 +1,6 @@
 //! The worker of a queue: it processes one message after another, from its body to what is done to it in SQS.
 
-use std::future::Future;
-use std::time::Duration;
-
 use aws_lambda_events::sqs::SqsMessage;
-use futures_util::future::join_all;
 use jiff::Timestamp;
 use relay::ports::clock::Clock;
 use relay::ports::queue::{Deliver, StoreError};
@@ -19,7 +15,6 @@ use crate::lambda::time_budget::TimeBudget;
 use crate::ledger::contact_lock::Blocker;
 use crate::ledger::deliveries::Ledger;
 use crate::sqs::dead_letter::{self, DeadLetterAttributes, FailureInfo, MALFORMED};
-use crate::sqs::early_release::{BlockedOn, EarlyRelease};
 use crate::sqs::message;
 use crate::sqs::queue::SqsQueue;
 use crate::sqs::receive_limits;
@@ -35,8 +30,6 @@ pub struct QueueWorker<D, O, C> {
     pub order: O,
     /// The queue whose messages are processed, and its dead-letter queue.
     pub queue: SqsQueue,
-    /// Makes deferred messages visible early.
-    pub early_release: EarlyRelease,
     /// Time and randomness.
     pub clock: C,
 }
@@ -56,39 +49,26 @@ impl<D: Deliver, O: ContactOrder, C: Clock> QueueWorker<D, O, C> {
             return self.dead_letter_malformed(group, message).await;
         };
         let context = MessageContext { superseded_until: dead_letter::superseded_failures_until(message), budget };
-        let receipt = message.receipt_handle.as_deref().unwrap_or_default();
         let outcome = if receive_limits::is_expired(message, self.clock.now()) {
             let outcome = self.attempt(&delivery, context).expire().await;
             self.finish_if_final(&delivery, outcome, context).await
         } else {
             match self.deliverer.readiness() {
                 Readiness::Unavailable(Unavailable::CircuitOpen(at_least)) => {
-                    self.defer(&delivery, BlockedOn::Destination, receipt).await;
                     return MessageAction::Backoff { at_least };
                 }
                 Readiness::Unavailable(Unavailable::Throttled(delay)) => return MessageAction::RetryAfter(delay),
                 Readiness::Ready | Readiness::HalfOpen => {}
             }
-            let outcome = self.deliver_in_order(&delivery, context).await;
-            self.release(context, self.early_release.release_after_rotation(&self.ledger, &self.clock)).await;
-            outcome
+            self.deliver_in_order(&delivery, context).await
         };
         match outcome {
-            AttemptOutcome::Delivered { waited, .. } => {
-                let released = self.early_release.release_after_success(&self.ledger, &delivery, waited);
-                self.release(context, released).await;
-                MessageAction::Delete
-            }
+            AttemptOutcome::Delivered { .. } | AttemptOutcome::AlreadyInDlq => MessageAction::Delete,
             AttemptOutcome::DeadLetter(failure) => {
                 after_dead_letter(message, self.dead_letter(&delivery, failure).await)
             }
             AttemptOutcome::DeadLetterConflict(failure) => {
                 after_dead_letter(message, self.dead_letter(&delivery.as_conflict(), failure).await)
-            }
-            AttemptOutcome::AlreadyInDlq => MessageAction::Delete,
-            AttemptOutcome::Deferred(at, blocked_on) => {
-                self.defer(&delivery, blocked_on, receipt).await;
-                MessageAction::RetryAt(at)
             }
             AttemptOutcome::Pending(action) => action,
         }
@@ -201,22 +181,6 @@ impl<D: Deliver, O: ContactOrder, C: Clock> QueueWorker<D, O, C> {
         let attributes = DeadLetterAttributes { reason: MALFORMED, status: None, attempts: 0, received_at, died_at };
         let body = message.body.as_deref().unwrap_or_default();
         after_dead_letter(message, self.queue.dead_letter_message(body, group, id, attributes).await)
-    }
-
-    async fn defer(&self, delivery: &Delivery, blocked_on: BlockedOn, receipt: &str) {
-        let readiness = self.deliverer.readiness();
-        self.early_release.defer(&self.ledger, &self.clock, delivery, blocked_on, readiness, receipt).await;
-    }
-
-    /// Makes deferred messages visible, as far as there is time: they become visible by themselves, and a delivery that is
-    /// broken off for them would be sent again.
-    async fn release(&self, context: MessageContext, released: impl Future<Output = Vec<String>>) {
-        let make_visible = async {
-            let receipts = released.await;
-            join_all(receipts.iter().map(|receipt| self.queue.change_visibility(receipt, 0))).await;
-        };
-        let deadline = context.budget.record_deadline() + Duration::from_millis(500);
-        drop(tokio::time::timeout_at(deadline, make_visible).await);
     }
 }
 

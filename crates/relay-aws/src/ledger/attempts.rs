@@ -81,7 +81,7 @@ impl Ledger {
             "SET #state = if_not_exists(#state, :queued), body_hash = :hash, \
              received_at = if_not_exists(received_at, :received), kind = if_not_exists(kind, :kind), \
              first_attempt_at = if_not_exists(first_attempt_at, :now), last_attempt_at = :now, \
-             attempt_until = :lease, attempt_id = :attempt REMOVE not_before, parked, receipt ADD attempts :one",
+             attempt_until = :lease, attempt_id = :attempt REMOVE not_before ADD attempts :one",
         )
         .condition(concat!(
             "(attribute_not_exists(not_before) OR not_before <= :now) \
@@ -138,7 +138,7 @@ impl Ledger {
         let update = Update::new(
             "SET #state = :dead, body_hash = :hash, received_at = if_not_exists(received_at, :received), \
              kind = if_not_exists(kind, :kind), reason = :reason, last_status = :status, died_at = :now \
-             REMOVE failing_since, held_since, not_before, attempt_until, parked, receipt, dead_letter_of",
+             REMOVE failing_since, held_since, not_before, attempt_until, dead_letter_of",
         )
         .condition(may_process_message!())
         .number_attr(":now", now.as_millisecond());

@@ -161,37 +161,6 @@ impl Ledger {
         self.table.delete_if(&delivery_key(id), condition, (":sending", "sending")).await
     }
 
-    /// Notes by which receipt the message of a delivery that waits can be shown again before its time.
-    ///
-    /// # Errors
-    /// When the table cannot be written.
-    pub async fn store_receipt(
-        &self,
-        delivery: &Delivery,
-        place: &str,
-        receipt: &str,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let change = Update::new(
-            "SET parked = :parked, receipt = :receipt, #state = if_not_exists(#state, :queued), \
-             body_hash = if_not_exists(body_hash, :hash), received_at = if_not_exists(received_at, :received), \
-             kind = if_not_exists(kind, :kind)",
-        )
-        .string_attr(":parked", place)
-        .string_attr(":queued", "queued")
-        .string_attr(":receipt", receipt);
-        self.table.update(&delivery_key(&delivery.id), self.bind_delivery(change, delivery), now).await.map(drop)
-    }
-
-    /// The receipts of the deliveries that are parked in this place: a page of them.
-    ///
-    /// # Errors
-    /// When the table cannot be read.
-    pub async fn deferred_receipts(&self, place: &str) -> Result<Vec<String>, StoreError> {
-        let items = self.table.query_deferred(place).await?;
-        Ok(items.iter().filter_map(|item| string_attr(item, "receipt")).map(str::to_owned).collect())
-    }
-
     /// The values that say what a delivery is: `:hash`, `:received` and `:cargo`; and whom it is about, which stays when
     /// another body comes under its id.
     pub(crate) fn bind_delivery(&self, update: Update, delivery: &Delivery) -> Update {

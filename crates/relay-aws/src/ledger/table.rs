@@ -15,10 +15,6 @@ use crate::sdk::error::describe;
 pub const PARTITION_KEY: &str = "pk";
 /// The attribute by which DynamoDB forgets an item, in Unix seconds.
 const EXPIRES_AT: &str = "expires_at";
-/// The index of what is parked: only such items are in it.
-pub const PARKED_INDEX: &str = "parked";
-/// How many of them are looked at at once.
-const PAGE_SIZE: i32 = 100;
 /// How long an item is kept after its last change.
 pub const TTL: SignedDuration = SignedDuration::from_hours(30 * 24);
 
@@ -179,20 +175,6 @@ impl LedgerTable {
                 _ => Err(StoreError(describe(&error))),
             },
         }
-    }
-
-    /// A page of the items that are parked in a place, by the index of those.
-    pub(crate) async fn query_deferred(&self, place: &str) -> Result<Vec<Item>, StoreError> {
-        let query = self
-            .client
-            .query()
-            .table_name(&self.name)
-            .index_name(PARKED_INDEX)
-            .key_condition_expression("parked = :parked")
-            .expression_attribute_values(":parked", AttributeValue::S(place.to_owned()))
-            .limit(PAGE_SIZE);
-        let found = query.send().await.map_err(|error| StoreError(describe(&error)))?;
-        Ok(found.items.unwrap_or_default())
     }
 
     /// Forgets an item where a condition holds, in which one word stands for a text.

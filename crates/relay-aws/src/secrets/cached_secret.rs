@@ -5,7 +5,6 @@
 //! - Where it cannot be read, what is known serves on.
 //! - Where what is known does not work, it is read again: by the front door at most every half minute, because forged requests
 //!   must not buy calls; by a worker, whose deliveries are real, always, each second once for all that wait for it.
-//! - A version that was not known before is told to who knows what waits for it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +18,6 @@ use tokio::time::Instant;
 use tracing::{error, warn};
 
 use crate::sdk::error::describe;
-use crate::secrets::rotation::{RotationSlot, SecretRotation, Unblocks};
 
 /// How often the front door reads the secret again because it does not work.
 pub const MIN_REFRESH_INTERVAL: Duration = Duration::from_secs(30);
@@ -30,7 +28,7 @@ const WORKER_MIN_REFRESH_INTERVAL: Duration = Duration::from_secs(1);
 const STALE_RETRY: Duration = Duration::from_secs(30);
 
 /// A secret document.
-pub trait SecretDocument: Unblocks + Sized + Send + Sync + 'static {
+pub trait SecretDocument: Sized + Send + Sync + 'static {
     /// Reads it.
     ///
     /// # Errors
@@ -62,13 +60,11 @@ struct Shared<T, A> {
     clock: A,
     /// Whether it is a worker's.
     is_worker: bool,
-    mended: RotationSlot,
     cache: Mutex<Cache<T>>,
 }
 
 struct Cache<T> {
     secret: Option<Arc<T>>,
-    version: Option<String>,
     /// When the last reading began.
     read_started_at: Option<Instant>,
     fresh_until: Instant,
@@ -100,36 +96,16 @@ impl<T: SecretDocument, A: Clock> CachedSecret<T, A> {
 
     fn build(client: Client, arn: String, ttl: Duration, clock: A, is_worker: bool) -> Self {
         let now = Instant::now();
-        let cache = Mutex::new(Cache {
-            secret: None,
-            version: None,
-            read_started_at: None,
-            fresh_until: now,
-            next_refresh_at: now,
-        });
-        let mended = RotationSlot::default();
-        Self { shared: Arc::new(Shared { client, arn, ttl, clock, is_worker, mended, cache }) }
-    }
-
-    /// What tells of versions that were not known before.
-    #[must_use]
-    pub fn rotations(&self) -> RotationSlot {
-        self.shared.mended.clone()
+        let cache = Mutex::new(Cache { secret: None, read_started_at: None, fresh_until: now, next_refresh_at: now });
+        Self { shared: Arc::new(Shared { client, arn, ttl, clock, is_worker, cache }) }
     }
 
     async fn update_cache(&self, cache: &mut Cache<T>) -> Result<Arc<T>, SecretError> {
         let now = Instant::now();
         cache.read_started_at = Some(now);
         match self.fetch().await {
-            Some((secret, version)) => {
+            Some(secret) => {
                 let secret = Arc::new(secret);
-                if version != cache.version {
-                    if let Some(version) = version.clone() {
-                        let (direction, places) = (T::DIRECTION, secret.held_keys());
-                        self.shared.mended.put(SecretRotation { direction, version, places });
-                    }
-                    cache.version = version;
-                }
                 cache.secret = Some(Arc::clone(&secret));
                 cache.fresh_until = now + self.shared.ttl.mul_f64(0.9 + 0.2 * self.shared.clock.random());
                 Ok(secret)
@@ -145,18 +121,17 @@ impl<T: SecretDocument, A: Clock> CachedSecret<T, A> {
         }
     }
 
-    /// The secret, and the id of its version.
-    async fn fetch(&self) -> Option<(T, Option<String>)> {
+    async fn fetch(&self) -> Option<T> {
         let response = self.shared.client.get_secret_value().secret_id(&self.shared.arn).send().await;
-        let (document, version) = match response {
-            Ok(response) => (response.secret_string.unwrap_or_default(), response.version_id),
+        let document = match response {
+            Ok(response) => response.secret_string.unwrap_or_default(),
             Err(error) => {
                 error!(secret = self.name(), error = describe(&error), "the secret cannot be read");
                 return None;
             }
         };
         match T::parse(&document) {
-            Ok(secret) => Some((secret, version)),
+            Ok(secret) => Some(secret),
             Err(error) => {
                 error!(secret = self.name(), %error, "the secret cannot be used");
                 None

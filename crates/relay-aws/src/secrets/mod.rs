@@ -1,4 +1,3 @@
 //! Secrets Manager: secrets that are cached, and read again when they may have changed.
 
 pub mod cached_secret;
-pub mod rotation;

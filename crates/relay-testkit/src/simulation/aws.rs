@@ -1,5 +1,5 @@
 //! The relay on AWS, without Lambda's processes: its functions' code, put together as they put it together, on emulated
-//! services. Each direction has two sandboxes of its worker, each with its own pace, breaker and parking; an event source
+//! services. Each direction has two sandboxes of its worker, each with its own rate limiter and circuit breaker; an event source
 //! mapping hands them batches as the template says.
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,7 +22,6 @@ use relay_aws::ledger::contact_lock::ContactFastPath;
 use relay_aws::ledger::deliveries::Ledger;
 use relay_aws::ledger::limiter_item::DynamoLimiterStore;
 use relay_aws::ledger::rate_limiter::DistributedRateLimiter;
-use relay_aws::sqs::early_release::EarlyRelease;
 use relay_aws::sqs::queue::SqsQueue;
 use relay_core::row::RowKind;
 use tokio::sync::watch;
@@ -127,7 +126,6 @@ impl RelayUnderTest for AwsUnderTest {
                 ledger: ledger(),
                 order: QueueOrder,
                 queue: queue(0),
-                early_release: EarlyRelease::default(),
                 clock: Arc::clone(&clock),
             };
             let mapping = EventSourceMapping { services: services.clone(), direction: 0, clock: Arc::clone(&clock) };
@@ -144,7 +142,6 @@ impl RelayUnderTest for AwsUnderTest {
                 ledger: ledger(),
                 order: ContactFastPath::new(queue(1), ledger(), Arc::clone(&clock)),
                 queue: queue(1),
-                early_release: EarlyRelease::default(),
                 clock: Arc::clone(&clock),
             };
             let mapping = EventSourceMapping { services: services.clone(), direction: 1, clock: Arc::clone(&clock) };

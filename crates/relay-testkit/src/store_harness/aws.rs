@@ -20,7 +20,6 @@ use relay_aws::ledger::deliveries::Ledger;
 use relay_aws::ledger::failure_counts::known_counts;
 use relay_aws::ledger::table::{Item, LedgerTable};
 use relay_aws::sdk::clients::AwsClients;
-use relay_aws::sqs::early_release::EarlyRelease;
 use relay_aws::sqs::message;
 use relay_aws::sqs::queue::SqsQueue;
 use relay_core::delivery::{Delivery, DeliveryId, Reason};
@@ -55,7 +54,6 @@ pub struct AwsHarness {
     queue: TestClockQueue,
     fast_path: ContactFastPath<SharedClock>,
     webhook_usage: Ledger,
-    worker_memory: WorkerMemory,
     /// The messages that were received: their newest receipts, and when they can be received again.
     hidden_messages: BTreeMap<String, HiddenMessage>,
     /// How often every message seems to have been received.
@@ -67,13 +65,6 @@ struct HiddenMessage {
     queue_url: String,
     receipt: String,
     visible_at: Timestamp,
-}
-
-/// What workers remember as long as they live.
-#[derive(Debug, Default)]
-struct WorkerMemory {
-    clay: EarlyRelease,
-    loops: EarlyRelease,
 }
 
 /// The queue to Clay, which forgets by the test's clock what was sent.
@@ -129,25 +120,15 @@ impl AwsHarness {
 impl BatchHarness for AwsHarness {
     async fn process_clay_batch(&mut self, destination: &ScriptedDestination, crash_point: Option<CrashPoint>) -> bool {
         let clients = self.clients_for("clay-delivery");
-        let early_release = std::mem::take(&mut self.worker_memory.clay);
-        let worker = self.worker(0, &clients, QueueOrder, destination, early_release);
-        let had_batch = self.process_batch(0, &worker, destination, crash_point).await;
-        self.worker_memory.clay = worker.early_release;
-        had_batch
+        let worker = self.worker(0, &clients, QueueOrder, destination);
+        self.process_batch(0, &worker, destination, crash_point).await
     }
 
     async fn process_loops_batch(&mut self, destination: &ScriptedDestination) -> bool {
         let clients = self.clients_for("loops-delivery");
-        let early_release = std::mem::take(&mut self.worker_memory.loops);
         let order = ContactFastPath::new(self.queue_for(&clients, 1), self.ledger(&clients), Arc::clone(&self.clock));
-        let worker = self.worker(1, &clients, order, destination, early_release);
-        let had_batch = self.process_batch(1, &worker, destination, None).await;
-        self.worker_memory.loops = worker.early_release;
-        had_batch
-    }
-
-    fn restart_workers(&mut self) {
-        self.worker_memory = WorkerMemory::default();
+        let worker = self.worker(1, &clients, order, destination);
+        self.process_batch(1, &worker, destination, None).await
     }
 }
 
@@ -158,14 +139,12 @@ impl AwsHarness {
         clients: &AwsClients,
         order: O,
         destination: &ScriptedDestination,
-        early_release: EarlyRelease,
     ) -> QueueWorker<ScriptedDestination, O, SharedClock> {
         QueueWorker {
             deliverer: destination.clone(),
             ledger: self.ledger(clients),
             order,
             queue: self.queue_for(clients, direction),
-            early_release,
             clock: Arc::clone(&self.clock),
         }
     }
@@ -304,7 +283,6 @@ impl StoreHarness for AwsHarness {
         let (loops_queue, ledger) = queue_and_ledger("clay-to-loops-event", DIRECTIONS[1]);
         let fast_path = ContactFastPath::new(loops_queue, ledger, Arc::clone(&clock));
         let (_, webhook_usage) = queue_and_ledger("clay-delivery", DIRECTIONS[0]);
-        let (worker_memory, hidden_messages) = (WorkerMemory::default(), BTreeMap::new());
         Self {
             clock,
             stack,
@@ -313,8 +291,7 @@ impl StoreHarness for AwsHarness {
             queue,
             fast_path,
             webhook_usage,
-            worker_memory,
-            hidden_messages,
+            hidden_messages: BTreeMap::new(),
             receive_count: None,
         }
     }

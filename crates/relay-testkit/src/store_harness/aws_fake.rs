@@ -12,7 +12,6 @@ use relay_aws::lambda::worker::QueueWorker;
 use relay_aws::ledger::contact_lock::ContactFastPath;
 use relay_aws::ledger::deliveries::Ledger;
 use relay_aws::sdk::clients::AwsClients;
-use relay_aws::sqs::early_release::EarlyRelease;
 use relay_aws::sqs::message;
 use relay_aws::sqs::queue::SqsQueue;
 use relay_core::delivery::{Delivery, DeliveryId};
@@ -34,8 +33,6 @@ pub struct AwsFakeHarness {
     queue: SqsQueue,
     fast_path: ContactFastPath<SharedClock>,
     webhook_usage: Ledger,
-    /// What the workers remember as long as they live.
-    early_release: [EarlyRelease; 2],
     /// How often every message seems to have been received.
     pub receive_count: Option<u32>,
 }
@@ -47,26 +44,18 @@ fn ledger(clients: &AwsClients) -> Ledger {
 impl BatchHarness for AwsFakeHarness {
     async fn process_clay_batch(&mut self, destination: &ScriptedDestination, crash_point: Option<CrashPoint>) -> bool {
         let worker = self.worker(0, QueueOrder, destination);
-        let had_batch = self.process_batch(0, &worker, destination, crash_point).await;
-        self.early_release[0] = worker.early_release;
-        had_batch
+        self.process_batch(0, &worker, destination, crash_point).await
     }
 
     async fn process_loops_batch(&mut self, destination: &ScriptedDestination) -> bool {
         let worker = self.worker(1, self.fast_path.clone(), destination);
-        let had_batch = self.process_batch(1, &worker, destination, None).await;
-        self.early_release[1] = worker.early_release;
-        had_batch
-    }
-
-    fn restart_workers(&mut self) {
-        self.early_release = Default::default();
+        self.process_batch(1, &worker, destination, None).await
     }
 }
 
 impl AwsFakeHarness {
     fn worker<O: ContactOrder>(
-        &mut self,
+        &self,
         direction: usize,
         order: O,
         destination: &ScriptedDestination,
@@ -76,7 +65,6 @@ impl AwsFakeHarness {
             ledger: ledger(&self.clients),
             order,
             queue: queue(&self.clients, direction),
-            early_release: std::mem::take(&mut self.early_release[direction]),
             clock: Arc::clone(&self.clock),
         }
     }
@@ -136,16 +124,7 @@ impl StoreHarness for AwsFakeHarness {
         let clients = services.clients();
         let fast_path = ContactFastPath::new(queue(&clients, 1), ledger(&clients), Arc::clone(&clock));
         let (queue, webhook_usage) = (queue(&clients, 0), ledger(&clients));
-        Self {
-            clock,
-            services,
-            clients,
-            queue,
-            fast_path,
-            webhook_usage,
-            early_release: Default::default(),
-            receive_count: None,
-        }
+        Self { clock, services, clients, queue, fast_path, webhook_usage, receive_count: None }
     }
 
     fn clock(&self) -> &Arc<ManualClock> {

@@ -22,9 +22,6 @@ pub(super) trait BatchHarness {
 
     /// Hands one batch to the worker to Loops; false where there is none.
     fn process_loops_batch(&mut self, destination: &ScriptedDestination) -> impl Future<Output = bool>;
-
-    /// Forgets what workers remember as long as they live.
-    fn restart_workers(&mut self);
 }
 
 /// Works on batches until nothing is due.
@@ -46,7 +43,6 @@ pub(super) async fn crash_in_batch(
         destination.enqueue_replies([Reply::AcceptThenHang]);
     }
     assert!(store.process_clay_batch(destination, Some(crash_point)).await, "nothing is due");
-    store.restart_workers();
 }
 
 /// The dead letter in a message, by its body and its attributes.

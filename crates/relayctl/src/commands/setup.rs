@@ -14,7 +14,6 @@ use crate::output::Output;
 use crate::progress;
 use crate::setup::documents::{Documents, SecretList, SecretSelector, fingerprint};
 use crate::setup::error::SetupError;
-use crate::setup::held::Held;
 use crate::setup::input::{NAMES, SetupInput};
 use crate::setup::key_check::{KeyCheck, check_key};
 use crate::setup::prompt;
@@ -134,10 +133,6 @@ async fn apply_setup(
         after.parse_as_relay(names)?;
         keeping.write(&before, &after).await?
     };
-    if let SecretStore::Stack(target) = keeping {
-        let held = Held { target, quiet: output.is_json() };
-        done.notes.extend(held.release_held(&written, names, &after).await);
-    }
     let first_key = before.api_key().is_none() && after.api_key().is_some();
     follow_up_notes(keeping, &written, first_key, &mut done)?;
     // The new one on a terminal, all of them where that was asked for: a log or a pipe gets none by accident.
@@ -336,6 +331,7 @@ fn follow_up_notes(
             let seconds = target.stack.parameter("SecretTtlSeconds").unwrap_or("300");
             done.notes.push(format!("The functions read the secrets again within {seconds} seconds."));
             done.notes.push("A new key, token or signing secret works within half a minute.".to_owned());
+            done.notes.push("What is held is tried within 15 minutes.".to_owned());
         }
         SecretStore::Local(local) => {
             if !written.is_empty() && local.is_running()? {

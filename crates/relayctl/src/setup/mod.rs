@@ -3,7 +3,6 @@
 pub mod clay_webhooks;
 pub mod documents;
 pub mod error;
-pub mod held;
 pub mod input;
 pub mod key_check;
 pub mod prompt;
