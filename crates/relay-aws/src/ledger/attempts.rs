@@ -9,6 +9,10 @@ use relay_core::delivery::{
 use crate::lambda::time_budget::WORKER_TIMEOUT;
 use crate::ledger::deliveries::{Ledger, bind_reason, delivery_key};
 use crate::ledger::failure_counts::add_failure;
+use crate::ledger::items::{
+    ATTEMPT_ID, ATTEMPT_UNTIL, ATTEMPTS, BODY_HASH, DEAD_LETTER_OF, DIED_AT, FAILING_SINCE, HELD_SINCE, LAST_STATUS,
+    NOT_BEFORE, REASON, STATE,
+};
 use crate::ledger::table::{Item, Update, number_attr, string_attr, time_attr};
 use crate::sqs::dead_letter::FailureInfo;
 
@@ -101,24 +105,24 @@ impl Ledger {
         {
             Ok(item) => item,
             // It was begun, the answer was lost, and the SDK has asked once more.
-            Err(item) if string_attr(&item, "attempt_id") == Some(attempt_id) => item,
+            Err(item) if string_attr(&item, ATTEMPT_ID) == Some(attempt_id) => item,
             Err(item) if is_conflict(&item, delivery, superseded_until) => return Ok(BeginAttempt::Conflict),
-            Err(item) if string_attr(&item, "state") == Some("delivered") => return Ok(BeginAttempt::AlreadyDelivered),
+            Err(item) if string_attr(&item, STATE) == Some("delivered") => return Ok(BeginAttempt::AlreadyDelivered),
             Err(item) => {
-                let not_before = time_attr(&item, "not_before").max(time_attr(&item, "attempt_until"));
+                let not_before = time_attr(&item, NOT_BEFORE).max(time_attr(&item, ATTEMPT_UNTIL));
                 return Ok(match prior(&item).filter(|died| died.info.at > superseded_until) {
                     Some(died) => BeginAttempt::AlreadyDead(died),
                     None => BeginAttempt::NotBefore(not_before.unwrap_or(now)),
                 });
             }
         };
-        Ok(BeginAttempt::Proceed(match string_attr(&item, "state") {
+        Ok(BeginAttempt::Proceed(match string_attr(&item, STATE) {
             // A person has taken it out of the dead letters.
             Some("dead") => AttemptHistory::default(),
             _ => AttemptHistory {
                 attempts: attempt_count(&item).saturating_sub(1),
-                failing_since: time_attr(&item, "failing_since"),
-                held_since: time_attr(&item, "held_since"),
+                failing_since: time_attr(&item, FAILING_SINCE),
+                held_since: time_attr(&item, HELD_SINCE),
             },
         }))
     }
@@ -237,22 +241,22 @@ fn bind_message(update: Update, superseded_until: Timestamp) -> Update {
 /// Whether an item is that of another body, which is not that of an event that died before this message and was mended.
 fn is_conflict(item: &Item, delivery: &Delivery, superseded_until: Timestamp) -> bool {
     let other_body =
-        string_attr(item, "body_hash").is_some_and(|known| known != BodyHash::compute(&delivery.body).as_str());
+        string_attr(item, BODY_HASH).is_some_and(|known| known != BodyHash::compute(&delivery.body).as_str());
     let is_event = matches!(delivery.kind, DeliveryKind::LoopsEvent { .. });
-    let is_superseded = time_attr(item, "died_at").is_none_or(|at| at <= superseded_until);
-    let is_rerun_event = string_attr(item, "state") == Some("dead") && is_event && is_superseded;
+    let is_superseded = time_attr(item, DIED_AT).is_none_or(|at| at <= superseded_until);
+    let is_rerun_event = string_attr(item, STATE) == Some("dead") && is_event && is_superseded;
     other_body && !is_rerun_event
 }
 
 /// How the delivery of an item died, where it is dead and that is known.
 fn prior(item: &Item) -> Option<PriorDeath> {
-    let at = time_attr(item, "died_at").filter(|_| string_attr(item, "state") == Some("dead"))?;
-    let code = string_attr(item, "reason").and_then(ReasonCode::parse).unwrap_or(ReasonCode::Internal);
-    let status = number_attr(item, "last_status").and_then(|status| u16::try_from(status).ok());
+    let at = time_attr(item, DIED_AT).filter(|_| string_attr(item, STATE) == Some("dead"))?;
+    let code = string_attr(item, REASON).and_then(ReasonCode::parse).unwrap_or(ReasonCode::Internal);
+    let status = number_attr(item, LAST_STATUS).and_then(|status| u16::try_from(status).ok());
     let reason = Reason { code, status: status.filter(|status| *status > 0) };
     Some(PriorDeath {
         info: FailureInfo { reason, attempts: attempt_count(item), at },
-        in_dlq: time_attr(item, "dead_letter_of") == Some(at),
+        in_dlq: time_attr(item, DEAD_LETTER_OF) == Some(at),
     })
 }
 
@@ -263,5 +267,5 @@ fn is_same_death(failure: FailureInfo, reason: Reason, at: Timestamp) -> bool {
 
 /// How many attempts were begun.
 fn attempt_count(item: &Item) -> u32 {
-    u32::try_from(number_attr(item, "attempts").unwrap_or_default()).unwrap_or(u32::MAX)
+    u32::try_from(number_attr(item, ATTEMPTS).unwrap_or_default()).unwrap_or(u32::MAX)
 }

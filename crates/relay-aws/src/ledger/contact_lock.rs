@@ -17,6 +17,7 @@ use relay_core::delivery::{Delivery, DeliveryKind, Reason, ReasonCode};
 use tracing::warn;
 
 use crate::ledger::deliveries::{Deferred, Ledger, LedgerState};
+use crate::ledger::items::{DEFERRED_ID, DEFERRED_MESSAGE, LEASE_UNTIL, LOCK_HOLDER, WAITING};
 use crate::ledger::table::{Item, Update, string_attr, time_attr};
 use crate::sqs::message;
 use crate::sqs::queue::{SendError, SqsQueue};
@@ -63,10 +64,10 @@ impl<A: Clock> ContactFastPath<A> {
         if is_locked(&item, self.clock.now()) {
             return Ok(Blocker::Locked);
         }
-        match string_attr(&item, "deferred_id") {
+        match string_attr(&item, DEFERRED_ID) {
             Some(id) if id == delivery.id.as_str() => Ok(Blocker::Own),
             Some(_) => {
-                let deferred = string_attr(&item, "deferred_message").and_then(|first| message::decode(first).ok());
+                let deferred = string_attr(&item, DEFERRED_MESSAGE).and_then(|first| message::decode(first).ok());
                 Ok(deferred.map_or(Blocker::None, |deferred| Blocker::Deferred(Box::new(deferred))))
             }
             None => Ok(Blocker::None),
@@ -308,8 +309,7 @@ fn is_idempotent(delivery: &Delivery) -> bool {
 }
 
 fn is_locked(item: &Item, now: Timestamp) -> bool {
-    string_attr(item, "lock_holder").is_some()
-        && time_attr(item, "lease_until").is_some_and(|lease_end| lease_end > now)
+    string_attr(item, LOCK_HOLDER).is_some() && time_attr(item, LEASE_UNTIL).is_some_and(|lease_end| lease_end > now)
 }
 
 /// Until when a lane that is taken now may be held.
@@ -332,7 +332,7 @@ pub fn arrival_key(delivery: &Delivery) -> String {
 fn stale_entries(item: &Item, delivery: &Delivery) -> Vec<String> {
     let cutoff_ms =
         delivery.received_at.as_millisecond().saturating_sub(REORDER_WINDOW.as_millis().try_into().unwrap_or(i64::MAX));
-    let deferred_id = string_attr(item, "deferred_id");
+    let deferred_id = string_attr(item, DEFERRED_ID);
     let stale = waiting_entries(item).filter(|entry| {
         let (at, id) = entry.split_once('#').unwrap_or_default();
         at.parse().is_ok_and(|at: i64| at < cutoff_ms) && deferred_id != Some(id)
@@ -342,7 +342,7 @@ fn stale_entries(item: &Item, delivery: &Delivery) -> Vec<String> {
 
 /// The places of what waits in the queue.
 fn waiting_entries(item: &Item) -> impl Iterator<Item = &String> {
-    item.get("waiting").and_then(|value| value.as_ss().ok()).into_iter().flatten()
+    item.get(WAITING).and_then(|value| value.as_ss().ok()).into_iter().flatten()
 }
 
 /// The key of a contact's item, in which `waiting` has the places of what is in the queue, and `delivered_through` the time at

@@ -6,6 +6,7 @@ use relay_core::contact::ContactHashKey;
 use relay_core::delivery::{BodyHash, Delivery, DeliveryId, Reason};
 
 use crate::ledger::failure_counts::add_failure;
+use crate::ledger::items::{EVENT_HASH, STATE};
 use crate::ledger::table::{Item, LedgerTable, Update, string_attr};
 
 /// Where a delivery stands, as the ledger has it.
@@ -61,7 +62,7 @@ impl Ledger {
     /// When the table cannot be read.
     pub async fn event_state(&self, event: &Delivery) -> Result<(Option<LedgerState>, bool), StoreError> {
         let item = self.table.get(&delivery_key(&event.id)).await?;
-        let known_hash = string_attr(&item, "event_hash").filter(|hash| !hash.is_empty());
+        let known_hash = string_attr(&item, EVENT_HASH).filter(|hash| !hash.is_empty());
         let is_conflicting = known_hash.zip(event.content_key()).is_some_and(|(known, hash)| known != hash);
         Ok((state_of(&item), is_conflicting))
     }
@@ -178,7 +179,7 @@ impl Ledger {
 }
 
 fn state_of(item: &Item) -> Option<LedgerState> {
-    match string_attr(item, "state")? {
+    match string_attr(item, STATE)? {
         "sending" => Some(LedgerState::Sending),
         "queued" => Some(LedgerState::Queued),
         "delivered" => Some(LedgerState::Delivered),

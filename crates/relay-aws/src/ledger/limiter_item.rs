@@ -5,16 +5,13 @@ use std::future::Future;
 use jiff::{SignedDuration, Timestamp};
 use relay::ports::queue::StoreError;
 
+use crate::ledger::items::{NEXT_AT, PAUSED_AT, PAUSED_UNTIL, SLOW_UNTIL};
 use crate::ledger::table::{Item, LedgerTable, Update, number_attr};
 
 /// The key of Loops' item.
 pub const LOOPS_LIMITER_KEY: &str = "pace#loops";
 /// The key of Clay's item.
 const CLAY_LIMITER_KEY: &str = "pace#clay";
-/// Its attribute, there while a person has stopped this direction: rows join the queue, whose worker is stopped as well. It
-/// is not a time until when the end is left alone: what a worker has in hand is to be sent, and not to be hidden until then.
-pub const PAUSED_AT: &str = "stopped_at";
-
 /// The item as it is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LimiterItem {
@@ -146,9 +143,9 @@ fn to_table_update(limiter_update: LimiterUpdate) -> Update {
 fn limiter_item(item: &Item) -> LimiterItem {
     let at = |name| number_attr(item, name).and_then(|at| Timestamp::from_microsecond(at).ok());
     LimiterItem {
-        next_at: at("next_at"),
-        throttled_until: at("paused_until"),
-        slow_until: at("slow_until"),
+        next_at: at(NEXT_AT),
+        throttled_until: at(PAUSED_UNTIL),
+        slow_until: at(SLOW_UNTIL),
         paused: item.contains_key(PAUSED_AT),
     }
 }

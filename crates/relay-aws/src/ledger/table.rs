@@ -9,20 +9,11 @@ use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditi
 use jiff::{SignedDuration, Timestamp};
 use relay::ports::queue::StoreError;
 
+use crate::ledger::items::{EXPIRES_AT, PARTITION_KEY, STATE, STATE_NAME};
 use crate::sdk::error::describe;
 
-/// The table's key.
-pub const PARTITION_KEY: &str = "pk";
-/// The attribute by which DynamoDB forgets an item, in Unix seconds.
-const EXPIRES_AT: &str = "expires_at";
 /// How long an item is kept after its last change.
 pub const TTL: SignedDuration = SignedDuration::from_hours(30 * 24);
-
-/// Attribute with the state of a delivery. Its name is reserved in DynamoDB's expressions, which say [`STATE_NAME`] instead
-/// (DynamoDB Developer Guide, "Reserved words").
-pub const STATE: &str = "state";
-/// Placeholder for [`STATE`] in an expression.
-pub const STATE_NAME: &str = "#state";
 
 /// An item's attributes.
 pub type Item = HashMap<String, AttributeValue>;
