@@ -48,6 +48,8 @@ impl SqliteHarness {
 }
 
 impl StoreHarness for SqliteHarness {
+    const RELEASES_EARLY: bool = true;
+
     async fn new() -> Self {
         let folder = TempDir::new().unwrap_or_else(|error| panic!("{error}"));
         let clock = Arc::new(ManualClock::default());
