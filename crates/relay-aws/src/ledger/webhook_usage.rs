@@ -1,4 +1,4 @@
-//! What is known of Clay's webhooks.
+//! The usage of Clay's webhooks in the ledger.
 
 use jiff::Timestamp;
 use relay::ports::queue::{StoreError, Submission, WebhookLedger, WebhookUsage};
@@ -25,7 +25,7 @@ impl WebhookLedger for Ledger {
     }
 }
 
-/// What the item of a webhook says.
+/// Returns the usage in a webhook's item.
 #[must_use]
 pub fn webhook_usage(item: &Item) -> WebhookUsage {
     let accepted = number_attr(item, TAKEN).unwrap_or_default();
@@ -36,7 +36,7 @@ pub fn webhook_usage(item: &Item) -> WebhookUsage {
     }
 }
 
-/// The key of a webhook's item.
+/// Returns the key of a webhook's item.
 #[must_use]
 pub fn webhook_key(webhook: &str) -> String {
     format!("webhook#{webhook}")
