@@ -8,6 +8,7 @@ mod contact_order;
 mod contract;
 mod faults;
 mod freeze;
+mod held_release;
 mod receive_limits;
 mod relayctl;
 mod reroute;

@@ -1,3 +1,6 @@
 //! The composition root of each Lambda function.
 
+pub mod clay_delivery;
 pub mod clay_row;
+pub mod loops_delivery;
+pub mod loops_to_clay;

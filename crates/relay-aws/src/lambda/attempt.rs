@@ -1,4 +1,6 @@
-//! One attempt at a delivery: the ledger is asked first and told afterwards.
+//! One attempt of a delivery: the ledger admits it, the deliverer makes it, and the ledger records its result.
+
+use std::time::Duration;
 
 use jiff::Timestamp;
 use relay::ports::clock::Clock;
@@ -9,175 +11,187 @@ use relay_core::policy::retry;
 use tokio::time::Instant;
 use tracing::{error, warn};
 
+use crate::lambda::time_budget::TimeBudget;
 use crate::ledger::attempts::{BeginAttempt, DeadLettered, PriorDeath};
 use crate::ledger::deliveries::Ledger;
 use crate::sqs::dead_letter::FailureInfo;
 
-/// What an attempt, or the end of a delivery without one, came to.
+/// What is done to a message in SQS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    /// The destination has it.
-    Delivered {
-        /// Whether the ledger says so. If not, only a second message would send it again.
-        recorded: bool,
-    },
-    /// It will never be accepted: it goes to the dead-letter queue.
-    DeadLetter(FailureInfo),
-    /// Its id is known with another body: it goes to the dead-letter queue under an id of its own.
-    DeadLetterConflict(FailureInfo),
-    /// It is in the dead-letter queue already.
-    AlreadyDeadLettered,
-    /// It is retried at that time, and not before.
+pub(crate) enum MessageAction {
+    /// It is deleted: its delivery has ended.
+    Delete,
+    /// It becomes visible at that time.
     RetryAt(Timestamp),
-    /// It is retried in a moment: another delivery, or another attempt, comes first.
-    RetrySoon,
-    /// The ledger or a queue failed: it is retried with a growing delay.
-    RetryWithBackoff,
+    /// It becomes visible after that time.
+    RetryAfter(Duration),
+    /// It becomes visible in a moment: its contact is busy.
+    Later,
+    /// It becomes visible later with every receive, because a service that the worker needs does not answer.
+    Backoff {
+        /// The shortest delay.
+        at_least: Duration,
+    },
 }
 
-impl Outcome {
-    /// Returns whether the delivery is settled.
+impl MessageAction {
+    /// [`Self::Backoff`] without a shortest delay.
+    pub(crate) const BACKOFF: Self = Self::Backoff { at_least: Duration::ZERO };
+}
+
+/// What processing a delivery came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AttemptOutcome {
+    /// The destination has it.
+    Delivered {
+        /// Whether the ledger says so.
+        recorded: bool,
+    },
+    /// It has failed for good, and its dead letter is still to be sent.
+    DeadLetter(FailureInfo),
+    /// Another body is known under its id. The dead letter gets an id of its own.
+    DeadLetterConflict(FailureInfo),
+    /// It failed for good earlier, and its dead letter is in the dead-letter queue.
+    AlreadyInDlq,
+    /// It has not ended.
+    Pending(MessageAction),
+}
+
+impl AttemptOutcome {
+    /// Whether the delivery has ended.
     pub(crate) const fn is_final(self) -> bool {
-        matches!(
-            self,
-            Self::Delivered { .. } | Self::DeadLetter(_) | Self::DeadLetterConflict(_) | Self::AlreadyDeadLettered
-        )
+        !matches!(self, Self::Pending(_))
     }
 }
 
-/// The limits of one attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct AttemptContext {
-    /// Failures up to this time are superseded: an operator has redriven the delivery since.
-    pub(crate) redriven_until: Timestamp,
-    /// When the result must be recorded.
-    pub(crate) deadline: Instant,
-}
-
-/// Makes attempts, and keeps the ledger's record of them.
+/// A delivery that a worker processes, and what the worker processes it with.
 #[derive(Debug)]
-pub(crate) struct Attempter<'a, D, C> {
+pub(crate) struct Attempt<'a, D, C> {
     pub(crate) deliverer: &'a D,
     pub(crate) ledger: &'a Ledger,
     pub(crate) clock: &'a C,
+    pub(crate) delivery: &'a Delivery,
+    /// Time up to which earlier failures of the delivery are superseded by its message.
+    pub(crate) superseded_until: Timestamp,
+    pub(crate) budget: TimeBudget,
 }
 
-impl<D: Deliver, C: Clock> Attempter<'_, D, C> {
-    pub(crate) async fn attempt(&self, delivery: &Delivery, context: AttemptContext) -> Outcome {
-        let (ledger, clock) = (self.ledger, self.clock);
+impl<D: Deliver, C: Clock> Attempt<'_, D, C> {
+    /// Makes the attempt, unless the ledger says that the delivery has ended or must wait.
+    pub(crate) async fn run(&self) -> AttemptOutcome {
+        let Self { ledger, clock, delivery, .. } = *self;
         let attempt_id = clock.new_id();
-        let history = match ledger.begin_attempt(delivery, &attempt_id, context.redriven_until, clock.now()).await {
+        let history = match ledger.begin_attempt(delivery, &attempt_id, self.superseded_until, clock.now()).await {
             Ok(BeginAttempt::Proceed(history)) => history,
             Ok(BeginAttempt::AlreadyDelivered) => {
                 DeliveryEvent::for_delivery(delivery, EventOutcome::Duplicate).emit();
-                return Outcome::Delivered { recorded: true };
+                return AttemptOutcome::Delivered { recorded: true };
             }
-            Ok(BeginAttempt::NotBefore(at)) => return Outcome::RetryAt(at),
-            Ok(BeginAttempt::AlreadyDead(prior)) => return to_dead_letter(prior, Outcome::DeadLetter),
-            Ok(BeginAttempt::Conflict) => return self.dead_letter_conflict(delivery, context).await,
+            Ok(BeginAttempt::NotBefore(at)) => return AttemptOutcome::Pending(MessageAction::RetryAt(at)),
+            Ok(BeginAttempt::AlreadyDead(prior)) => return dead_letter_again(prior, AttemptOutcome::DeadLetter),
+            Ok(BeginAttempt::Conflict) => return self.dead_letter_conflict().await,
             Err(error) => {
                 error!(delivery.id = %delivery.id, %error, "the ledger cannot be written: nothing is sent");
-                return Outcome::RetryWithBackoff;
+                return AttemptOutcome::Pending(MessageAction::BACKOFF);
             }
         };
         let result = self.deliverer.deliver(delivery, history).await;
         if result == AttemptResult::Delivered {
-            return Outcome::Delivered {
-                recorded: self.record_delivered(delivery, &attempt_id, context.deadline).await,
-            };
+            return AttemptOutcome::Delivered { recorded: self.record_delivered(&attempt_id).await };
         }
         let now = clock.now();
         let attempts = match ledger.finish_attempt(&delivery.id, &attempt_id, result, now).await {
             Ok(Some(attempts)) => attempts,
             Ok(None) => {
                 warn!(delivery.id = %delivery.id, "another attempt was begun meanwhile, and what it comes to counts");
-                return Outcome::RetrySoon;
+                return AttemptOutcome::Pending(MessageAction::Later);
             }
             Err(error) => {
                 error!(delivery.id = %delivery.id, %error, "the end of an attempt cannot be recorded");
-                return Outcome::RetryWithBackoff;
+                return AttemptOutcome::Pending(MessageAction::BACKOFF);
             }
         };
         match result {
-            AttemptResult::Delivered => Outcome::Delivered { recorded: true },
-            AttemptResult::DeadLetter(reason) => Outcome::DeadLetter(FailureInfo { reason, attempts, at: now }),
-            AttemptResult::RetryAt { at, .. } | AttemptResult::HoldUntil { at, .. } => Outcome::RetryAt(at),
+            AttemptResult::Delivered => AttemptOutcome::Delivered { recorded: true },
+            AttemptResult::DeadLetter(reason) => AttemptOutcome::DeadLetter(FailureInfo { reason, attempts, at: now }),
+            AttemptResult::RetryAt { at, .. } | AttemptResult::HoldUntil { at, .. } => {
+                AttemptOutcome::Pending(MessageAction::RetryAt(at))
+            }
         }
     }
 
-    /// Dead-letters a delivery without an attempt. The ledger is written first, so that an event that is redriven is stored
-    /// anew.
-    pub(crate) async fn expire(&self, delivery: &Delivery, context: AttemptContext) -> Outcome {
+    /// Ends the delivery as expired, without an attempt. The ledger is written before the dead letter is sent, so that an
+    /// event whose row is run again is enqueued anew.
+    pub(crate) async fn expire(&self) -> AttemptOutcome {
+        let Self { ledger, clock, delivery, .. } = *self;
         let reason = Reason::without_status(ReasonCode::Expired);
-        match self.ledger.mark_dead(delivery, context.redriven_until, reason, self.clock.now()).await {
+        match ledger.mark_dead(delivery, self.superseded_until, reason, clock.now()).await {
             Ok(DeadLettered::Marked(failure)) => {
                 log_dead(delivery, failure);
-                Outcome::DeadLetter(failure)
+                AttemptOutcome::DeadLetter(failure)
             }
-            Ok(DeadLettered::AlreadyDelivered) => Outcome::Delivered { recorded: true },
-            Ok(DeadLettered::AlreadyDeadLettered(prior)) => to_dead_letter(prior, Outcome::DeadLetter),
-            Ok(DeadLettered::Conflict) => self.dead_letter_conflict(delivery, context).await,
+            Ok(DeadLettered::AlreadyDelivered) => AttemptOutcome::Delivered { recorded: true },
+            Ok(DeadLettered::AlreadyDeadLettered(prior)) => dead_letter_again(prior, AttemptOutcome::DeadLetter),
+            Ok(DeadLettered::Conflict) => self.dead_letter_conflict().await,
             Err(error) => {
                 error!(delivery.id = %delivery.id, %error, "a dead letter cannot be recorded");
-                Outcome::RetryWithBackoff
+                AttemptOutcome::Pending(MessageAction::BACKOFF)
             }
         }
     }
 
-    /// Records that a dead letter is in the dead-letter queue.
-    pub(crate) async fn mark_in_dlq(&self, delivery: &Delivery, failure: FailureInfo) {
-        if let Err(error) = self.ledger.in_dlq(&delivery.id, failure, self.clock.now()).await {
-            // If its message comes once more, it is sent to the dead-letter queue once more.
-            warn!(delivery.id = %delivery.id, %error, "a dead letter that is stored could not be recorded as such");
-        }
-    }
-
-    /// Dead-letters another body under a known id, under an id of its own. The ledger's record of the first body stays.
-    async fn dead_letter_conflict(&self, delivery: &Delivery, context: AttemptContext) -> Outcome {
+    /// Ends another body under a known id, under an id of its own: the ledger's item of the first body stays.
+    async fn dead_letter_conflict(&self) -> AttemptOutcome {
+        let Self { ledger, clock, delivery, .. } = *self;
         let reason = Reason::without_status(ReasonCode::IdConflict);
-        let conflict = delivery.as_conflict();
-        let marked = self.ledger.mark_dead(&conflict, context.redriven_until, reason, self.clock.now());
-        match marked.await {
+        match ledger.mark_dead(&delivery.as_conflict(), self.superseded_until, reason, clock.now()).await {
             Ok(DeadLettered::Marked(failure)) => {
                 log_dead(delivery, failure);
-                Outcome::DeadLetterConflict(failure)
+                AttemptOutcome::DeadLetterConflict(failure)
             }
-            Ok(DeadLettered::AlreadyDeadLettered(prior)) => to_dead_letter(prior, Outcome::DeadLetterConflict),
-            // The same other body was dead-lettered before, and an operator has redriven it since.
-            Ok(DeadLettered::AlreadyDelivered | DeadLettered::Conflict) => Outcome::Delivered { recorded: true },
+            Ok(DeadLettered::AlreadyDeadLettered(prior)) => {
+                dead_letter_again(prior, AttemptOutcome::DeadLetterConflict)
+            }
+            // The same other body was dead-lettered earlier, and an operator has redriven it since.
+            Ok(DeadLettered::AlreadyDelivered | DeadLettered::Conflict) => AttemptOutcome::Delivered { recorded: true },
             Err(error) => {
                 error!(delivery.id = %delivery.id, %error, "a dead letter cannot be recorded");
-                Outcome::RetryWithBackoff
+                AttemptOutcome::Pending(MessageAction::BACKOFF)
             }
         }
     }
 
-    /// Records that the destination has a delivery, with retries: without the record it could be sent again. A quarter of the
-    /// time is left for the contact lock.
-    async fn record_delivered(&self, delivery: &Delivery, attempt_id: &str, deadline: Instant) -> bool {
+    /// Records that the destination has the delivery, and returns whether that succeeded. It is tried again and again,
+    /// because a missing record would let the delivery be sent twice. A quarter of the time is left for the contact's order.
+    async fn record_delivered(&self, attempt_id: &str) -> bool {
+        let Self { ledger, clock, delivery, .. } = *self;
         let recorded = async {
             let mut attempts = 0;
-            let result = AttemptResult::Delivered;
-            while let Err(error) = self.ledger.finish_attempt(&delivery.id, attempt_id, result, self.clock.now()).await
+            while let Err(error) =
+                ledger.finish_attempt(&delivery.id, attempt_id, AttemptResult::Delivered, clock.now()).await
             {
                 attempts += 1;
                 error!(delivery.id = %delivery.id, attempts, %error, "the end of an attempt cannot be recorded");
-                tokio::time::sleep(retry::retry_delay(attempts, None, self.clock.random())).await;
+                tokio::time::sleep(retry::retry_delay(attempts, None, clock.random())).await;
             }
         };
-        let remaining = deadline.saturating_duration_since(Instant::now());
+        let remaining = self.budget.record_deadline().saturating_duration_since(Instant::now());
         tokio::time::timeout(remaining * 3 / 4, recorded).await.is_ok()
     }
 }
 
-/// A delivery that died before goes to the dead-letter queue once more where it may be missing there.
-fn to_dead_letter(prior: PriorDeath, outcome: impl FnOnce(FailureInfo) -> Outcome) -> Outcome {
-    if prior.in_dlq { Outcome::AlreadyDeadLettered } else { outcome(prior.info) }
+/// Returns the outcome of a delivery that failed for good earlier: its dead letter is sent again if it may be missing.
+fn dead_letter_again(prior: PriorDeath, outcome: impl FnOnce(FailureInfo) -> AttemptOutcome) -> AttemptOutcome {
+    if prior.in_dlq { AttemptOutcome::AlreadyInDlq } else { outcome(prior.info) }
 }
 
-/// Logs a dead letter that no attempt has logged.
+/// Emits the event of a failure that no attempt reports.
 fn log_dead(delivery: &Delivery, failure: FailureInfo) {
     let FailureInfo { reason, attempts, .. } = failure;
-    let event = DeliveryEvent::for_delivery(delivery, EventOutcome::DeadLettered);
-    DeliveryEvent { reason: Some(reason), attempts, ..event }.emit();
+    DeliveryEvent {
+        reason: Some(reason),
+        attempts,
+        ..DeliveryEvent::for_delivery(delivery, EventOutcome::DeadLettered)
+    }
+    .emit();
 }

@@ -1,15 +1,14 @@
-//! A signal as one line of JSON: the line of the log, and in it what CloudWatch counts (CloudWatch user guide, "Embedded metric
+//! Embedded metric format: an event as one JSON line with its log fields and metrics (CloudWatch user guide, "Embedded metric
 //! format specification").
 //!
-//! A metric's value and the value of its dimension stand in the line under their own names, as fields of it. `_aws` says which
-//! of the fields are metrics.
+//! The values of a metric and its dimension are fields of the line. `_aws` says which of the fields are metrics.
 
 use relay::telemetry::event::{DeliveryEvent, FieldValue};
 use relay::telemetry::metric::{self, Metric};
 use serde::Serialize;
 use serde::ser::{SerializeMap as _, Serializer as _};
 
-/// What the fields of a line are to CloudWatch.
+/// The `_aws` field.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct EmfDocument<'a> {
@@ -17,7 +16,7 @@ struct EmfDocument<'a> {
     cloud_watch_metrics: Vec<MetricDirective<'a>>,
 }
 
-/// Metrics with one dimension in common.
+/// Metrics with the same dimension.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct MetricDirective<'a> {
@@ -26,7 +25,7 @@ struct MetricDirective<'a> {
     metrics: Vec<MetricDefinition>,
 }
 
-/// A metric of a line.
+/// Name and unit of a metric.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct MetricDefinition {
@@ -34,18 +33,18 @@ struct MetricDefinition {
     unit: &'static str,
 }
 
-/// How signals are written.
+/// Options of rendering.
 #[derive(Debug)]
 pub struct EmfOptions<'a> {
-    /// Where CloudWatch keeps the metrics; nothing is counted without it.
+    /// CloudWatch namespace. There are no metrics without it.
     pub namespace: Option<&'a str>,
-    /// Whether the line is to be heard. What is counted does not depend on it.
+    /// Whether log fields are rendered. Metrics do not depend on it.
     pub log_enabled: bool,
-    /// The time, in Unix milliseconds.
+    /// Time in Unix milliseconds.
     pub timestamp: u64,
 }
 
-/// The line of a signal; empty where there is nothing to tell.
+/// Renders the line of an event; empty if it has neither log fields nor metrics.
 #[must_use]
 pub fn render(event: &DeliveryEvent<'_>, contact: Option<&str>, options: &EmfOptions<'_>) -> Vec<u8> {
     let metrics = if options.namespace.is_some() { metric::metrics_of(event) } else { Vec::new() };
@@ -100,7 +99,7 @@ fn directives<'a>(namespace: &'a str, metrics: &[Metric<'_>]) -> Vec<MetricDirec
         match directives.iter_mut().find(|known| known.dimensions == [[*dimension]]) {
             Some(directive) => directive.metrics.push(definition),
             None => {
-                directives.push(MetricDirective { namespace, dimensions: [[dimension]], metrics: vec![definition] })
+                directives.push(MetricDirective { namespace, dimensions: [[dimension]], metrics: vec![definition] });
             }
         }
     }

@@ -1,7 +1,7 @@
-//! The front door: a gateway's event becomes the request that a handler takes, and its answer goes back.
+//! An HTTP function: it turns a gateway's event into the request that a handler takes, and the response back.
 //!
-//! Events are read here and not by the runtime: what the runtime cannot read it answers with a bare 500, and what it says
-//! of it may quote the event.
+//! Events are parsed here and not by the runtime, which would answer a malformed one with a bare 500, and might quote it in
+//! the log.
 
 use std::future::Future;
 use std::panic::catch_unwind;
@@ -17,14 +17,14 @@ use relay::ports::clock::{Clock as _, SystemClock};
 use relay_core::error::{ErrorCode, RequestError};
 use serde_json::value::RawValue;
 
-use crate::lambda::sqs::time_left;
+use crate::lambda::time_budget::time_left;
 
-/// The time that the template gives a function of the front door.
+/// Timeout of an HTTP function (the template's `Timeout`).
 const FUNCTION_TIMEOUT: Duration = Duration::from_secs(20);
-/// What is kept of a function's time for its answer.
+/// Time reserved for the response.
 const RESPONSE_RESERVE: Duration = Duration::from_secs(2);
 
-/// Answers one request after another until the sandbox ends.
+/// Serves requests until the sandbox ends.
 ///
 /// # Errors
 /// When the runtime fails.
@@ -48,14 +48,14 @@ where
     .await
 }
 
-/// The request in an event, its body as the bytes that arrived, whatever their encoding in the event is.
+/// Parses the request in an event. Its body is the bytes that arrived, whatever their encoding in the event.
 fn parse_request(event: &str) -> Option<Request<Bytes>> {
-    // It panics on a path, a query or a base64 that it cannot take.
+    // The function panics on a malformed path, query or base64.
     let request = catch_unwind(|| lambda_http::request::from_str(event).ok()).ok()??;
     Some(request.map(|body| match body {
         Body::Text(text) => Bytes::from(text),
         Body::Binary(bytes) => Bytes::from(bytes),
-        // No body, or a kind that is not known yet and could not be verified.
+        // No body, or an unknown kind, which could not be verified.
         _ => Bytes::new(),
     }))
 }
@@ -65,7 +65,7 @@ fn malformed(caller: Caller) -> Response<Bytes> {
     reject(caller, &RequestError::new(ErrorCode::InvalidBody, message))
 }
 
-/// What is under way is given up: whatever it has done is done once more, and known by its id.
+/// Rejects a request that took too long. Its retry is recognised by its id.
 fn timed_out(caller: Caller) -> Response<Bytes> {
     reject(
         caller,
@@ -77,7 +77,7 @@ fn reject(caller: Caller, error: &RequestError) -> Response<Bytes> {
     response::unhandled_error(caller, error.code(), response::error_response(caller, error), &SystemClock.new_id())
 }
 
-/// The answer as the gateway takes it.
+/// Converts a response to the gateway's format.
 fn to_gateway_response(response: Response<Bytes>) -> ApiGatewayV2httpResponse {
     let (parts, body) = response.into_parts();
     let mut gateway_response = ApiGatewayV2httpResponse::default();

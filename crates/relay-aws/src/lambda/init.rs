@@ -1,5 +1,4 @@
-//! How a function starts: what is wrong with its settings is told at once, and what its first event would wait for is
-//! done before.
+//! The INIT phase of a function: it reports wrong settings, and reads and connects what the first event needs.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -12,10 +11,10 @@ use relay::destination::http_client::HttpClient;
 use relay::ports::secrets::{LoopsToClaySecret, SecretSource};
 use tracing::{error, warn};
 
-/// The longest that opening a connection may take at the start.
+/// Longest time for opening a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The settings are wrong: the function cannot start, whatever comes.
+/// Wrong settings, with which the function cannot start.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
 pub struct ConfigError(Vec<SettingError>);
@@ -26,9 +25,8 @@ impl From<Vec<SettingError>> for ConfigError {
     }
 }
 
-/// Ends a function. Why is a line of its log like any other; what the program ends with by itself would be none.
-#[must_use]
-pub fn exit_code(result: Result<(), lambda_runtime::Error>) -> ExitCode {
+/// Turns a function's result into its exit code. The error is logged as JSON, which the standard library would not do.
+pub(crate) fn exit_code(result: Result<(), lambda_runtime::Error>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -38,18 +36,18 @@ pub fn exit_code(result: Result<(), lambda_runtime::Error>) -> ExitCode {
     }
 }
 
-/// Reads the secret and opens a connection to each place that the first event will be sent to. A start has a whole processor, an
-/// event a fraction of one; but neither is a reason to fail the start, because the first event tries again.
+/// Reads the secret and opens a connection to each URL that the first event needs. The INIT phase has a whole processor, an event
+/// a fraction of one. A failure does not fail the start, because the first event tries again.
 pub async fn warm_up<T, S: SecretSource<T>>(secrets: &S, client: &HttpClient, urls: &[&str]) {
     tokio::join!(read_secret(secrets), join_all(urls.iter().map(|url| open_connection(client, url))));
 }
 
-/// The same, and then for Clay: the secret says where it is.
+/// Does the same, and then opens a connection to Clay, whose URL is in the secret.
 pub async fn warm_up_to_clay<S: SecretSource<LoopsToClaySecret>>(secrets: &S, client: &HttpClient, urls: &[&str]) {
     let (secret, _) = tokio::join!(read_secret(secrets), join_all(urls.iter().map(|url| open_connection(client, url))));
     let webhook = secret.iter().flat_map(|secret| &secret.routes).flat_map(|route| &route.webhooks).next();
     if let Some(webhook) = webhook {
-        // Its origin alone: nobody knows what else Clay would make of a request to a webhook.
+        // The origin alone: Clay might make a row of a request to the webhook.
         open_connection(client, &webhook.origin()).await;
     }
 }
@@ -63,7 +61,7 @@ async fn read_secret<T, S: SecretSource<T>>(secrets: &S) -> Option<Arc<T>> {
 }
 
 async fn open_connection(client: &HttpClient, url: &str) {
-    // Whatever it answers, the connection is in the pool.
+    // Whatever the response, the connection is in the pool.
     if client.request(Method::HEAD, url).timeout(CONNECT_TIMEOUT).send().await.is_err() {
         warn!("no connection could be opened at the start; the first event tries again");
     }

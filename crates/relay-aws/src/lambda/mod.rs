@@ -1,11 +1,25 @@
 //! What Lambda asks of a function: HTTP events, SQS batches, start-up, configuration and telemetry.
 
+use std::future::Future;
+use std::process::ExitCode;
+
 pub(crate) mod attempt;
 pub mod batch;
 pub mod config;
+pub mod contact_order;
 pub mod emf;
 pub mod http;
 pub mod init;
 pub mod sqs;
 pub mod telemetry;
+pub(crate) mod time_budget;
 pub mod worker;
+
+/// Runs a function until its sandbox ends.
+pub async fn main<F>(run: impl FnOnce() -> F) -> ExitCode
+where
+    F: Future<Output = Result<(), lambda_runtime::Error>>,
+{
+    telemetry::init();
+    init::exit_code(run().await)
+}

@@ -1,7 +1,7 @@
-//! The log: one JSON line per event, as CloudWatch reads it. What is counted stands in the same line.
+//! The log: one JSON line per event, with its metrics in the same line.
 //!
-//! `RUST_LOG` sets how much the relay itself says. Libraries are heard from warnings up only: at their most talkative
-//! they print requests, and with them addresses and keys.
+//! `RUST_LOG` sets the level of the relay. Libraries log warnings and errors alone: at lower levels they print requests, and
+//! with them addresses and keys.
 
 use std::io::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -19,7 +19,7 @@ use tracing_subscriber::{Layer as _, fmt};
 
 use crate::lambda::emf::{EmfOptions, render};
 
-/// Where CloudWatch keeps what is counted; nothing is counted where it is not set.
+/// CloudWatch namespace of the metrics. There are none if it is not set.
 pub const METRIC_NAMESPACE: &str = "METRIC_NAMESPACE";
 
 /// Starts the log.
@@ -55,6 +55,6 @@ fn write_event(event: &DeliveryEvent<'_>, level: LevelFilter, namespace: Option<
     let contact = if log_enabled { event.contact.zip(key).map(|(contact, key)| contact.log_hash(key)) } else { None };
     let timestamp = milliseconds(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
     let line = render(event, contact.as_deref(), &EmfOptions { namespace, log_enabled, timestamp });
-    // Whoever cannot write his log cannot tell it either.
+    // Nothing can be done if stdout is closed.
     let _ = std::io::stdout().write_all(&line);
 }

@@ -1,7 +1,4 @@
-//! The worker of a queue: it processes one message, and says what becomes of it.
-
-use std::future::Future;
-use std::time::Duration;
+//! The worker of a queue: it processes one message after another, from its body to what is done to it in SQS.
 
 use aws_lambda_events::sqs::SqsMessage;
 use jiff::Timestamp;
@@ -10,252 +7,190 @@ use relay::ports::queue::{Deliver, StoreError};
 use relay::rate_limit::limiter::{Readiness, Unavailable};
 use relay::telemetry::event::{DeliveryEvent, EventOutcome};
 use relay_core::delivery::Delivery;
-use relay_core::policy::retry;
-use tokio::time::Instant;
-use tracing::error;
+use tracing::{error, warn};
 
-use crate::lambda::attempt::{AttemptContext, Attempter, Outcome};
-use crate::ledger::contact_lock::{Blocker, ContactFastPath};
+use crate::lambda::attempt::{Attempt, AttemptOutcome, MessageAction};
+use crate::lambda::contact_order::ContactOrder;
+use crate::lambda::time_budget::TimeBudget;
+use crate::ledger::contact_lock::Blocker;
 use crate::ledger::deliveries::Ledger;
-use crate::sqs::dead_letter::{self, DeadLetterAttributes, MALFORMED};
+use crate::sqs::dead_letter::{self, DeadLetterAttributes, FailureInfo, MALFORMED};
 use crate::sqs::message;
 use crate::sqs::queue::SqsQueue;
 use crate::sqs::receive_limits;
 
-/// The least time that must be left for an attempt to begin: a permit, a call, and its record.
-pub(crate) const MIN_ATTEMPT_TIME: Duration = Duration::from_secs(30);
-/// Reserved at the end of the function's time for the response to Lambda.
-pub(crate) const RESPONSE_RESERVE: Duration = Duration::from_secs(4);
-/// Reserved before that for recording the result of an attempt.
-const RECORD_RESERVE: Duration = Duration::from_secs(1);
-/// The delay before a message is processed again that another delivery comes before.
-const RETRY_SOON_DELAY: Duration = Duration::from_secs(2);
-
-/// What becomes of a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MessageAction {
-    /// It is deleted: its delivery is settled.
-    Delete,
-    /// It becomes visible again after this time.
-    RetryAfter(Duration),
-}
-
-/// The order of the deliveries of one contact.
-pub trait ContactOrder: Send + Sync {
-    /// Returns what has to come before a delivery.
-    ///
-    /// # Errors
-    /// When the ledger cannot be read.
-    fn blocker(&self, delivery: &Delivery) -> impl Future<Output = Result<Blocker, StoreError>> + Send;
-
-    /// Lets the next delivery of the contact go, after this one was settled.
-    ///
-    /// # Errors
-    /// When the ledger cannot be written.
-    fn finish(&self, delivery: &Delivery, delivered: bool) -> impl Future<Output = Result<(), StoreError>> + Send;
-}
-
-/// No order beyond that of the queue: rows to Clay are never sent past it.
-#[derive(Debug, Clone, Copy)]
-pub struct QueueOrder;
-
-impl ContactOrder for QueueOrder {
-    async fn blocker(&self, _: &Delivery) -> Result<Blocker, StoreError> {
-        Ok(Blocker::None)
-    }
-
-    async fn finish(&self, _: &Delivery, _: bool) -> Result<(), StoreError> {
-        Ok(())
-    }
-}
-
-impl<C: Clock> ContactOrder for ContactFastPath<C> {
-    async fn blocker(&self, delivery: &Delivery) -> Result<Blocker, StoreError> {
-        Self::blocker(self, delivery).await
-    }
-
-    async fn finish(&self, delivery: &Delivery, delivered: bool) -> Result<(), StoreError> {
-        Self::finish(self, delivery, delivered).await
-    }
-}
-
-/// What would send a delivery again that is delivered but not recorded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Resend {
-    /// Its message, and nothing else.
-    ByMessage,
-    /// The contact lock, which has it as the deferred delivery.
-    ByLock,
-}
-
 /// The worker of one queue.
 #[derive(Debug)]
 pub struct QueueWorker<D, O, C> {
-    /// Makes one attempt.
+    /// Sends a delivery to its destination.
     pub deliverer: D,
-    /// What is known of deliveries.
+    /// Knows what became of each delivery.
     pub ledger: Ledger,
-    /// What comes first of a contact.
+    /// Knows what must go before a delivery.
     pub order: O,
-    /// The queue, and its dead-letter queue.
+    /// The queue whose messages are processed, and its dead-letter queue.
     pub queue: SqsQueue,
-    /// Time and random numbers.
+    /// Time and randomness.
     pub clock: C,
 }
 
+/// What a message says besides its delivery, and the time for it.
+#[derive(Debug, Clone, Copy)]
+struct MessageContext {
+    /// Time up to which earlier failures of the delivery are superseded by the message.
+    superseded_until: Timestamp,
+    budget: TimeBudget,
+}
+
 impl<D: Deliver, O: ContactOrder, C: Clock> QueueWorker<D, O, C> {
-    /// Processes one message. The result is to be recorded a moment before the deadline.
-    pub(crate) async fn process(&self, group: &str, message: &SqsMessage, deadline: Instant) -> MessageAction {
-        let body = message.body.as_deref().unwrap_or_default();
-        let Ok(delivery) = message::decode(body) else { return self.dead_letter_malformed(group, message).await };
-        let context = AttemptContext {
-            redriven_until: dead_letter::superseded_failures_until(message),
-            deadline: deadline.checked_sub(RECORD_RESERVE).unwrap_or(deadline),
+    /// Processes one message of a group and returns what is to be done to it.
+    pub(crate) async fn process(&self, group: &str, message: &SqsMessage, budget: TimeBudget) -> MessageAction {
+        let Ok(delivery) = message::decode(message.body.as_deref().unwrap_or_default()) else {
+            return self.dead_letter_malformed(group, message).await;
         };
+        let context = MessageContext { superseded_until: dead_letter::superseded_failures_until(message), budget };
         let outcome = if receive_limits::is_expired(message, self.clock.now()) {
-            let outcome = self.attempter().expire(&delivery, context).await;
+            let outcome = self.attempt(&delivery, context).expire().await;
             self.finish_if_final(&delivery, outcome, context).await
         } else {
             match self.deliverer.readiness() {
-                Readiness::Unavailable(Unavailable::CircuitOpen(retry_in)) => {
-                    return MessageAction::RetryAfter(retry_in.max(self.backoff(message)));
+                Readiness::Unavailable(Unavailable::CircuitOpen(at_least)) => {
+                    return MessageAction::Backoff { at_least };
                 }
-                Readiness::Unavailable(Unavailable::Throttled(retry_in)) => return MessageAction::RetryAfter(retry_in),
-                Readiness::Ready | Readiness::HalfOpen => self.deliver(&delivery, context).await,
+                Readiness::Unavailable(Unavailable::Throttled(delay)) => return MessageAction::RetryAfter(delay),
+                Readiness::Ready | Readiness::HalfOpen => {}
             }
+            self.deliver_in_order(&delivery, context).await
         };
         match outcome {
-            Outcome::Delivered { .. } | Outcome::AlreadyDeadLettered => MessageAction::Delete,
-            Outcome::DeadLetter(_) | Outcome::DeadLetterConflict(_) => {
-                let stored = self.store_dead_letter(&delivery, outcome).await;
-                self.delete_if(stored, message)
+            AttemptOutcome::Delivered { .. } | AttemptOutcome::AlreadyInDlq => MessageAction::Delete,
+            AttemptOutcome::DeadLetter(failure) => {
+                after_dead_letter(message, self.dead_letter(&delivery, failure).await)
             }
-            Outcome::RetryAt(at) => {
-                let delay = at.duration_since(self.clock.now());
-                MessageAction::RetryAfter(Duration::try_from(delay).unwrap_or_default())
+            AttemptOutcome::DeadLetterConflict(failure) => {
+                after_dead_letter(message, self.dead_letter(&delivery.as_conflict(), failure).await)
             }
-            Outcome::RetrySoon => MessageAction::RetryAfter(RETRY_SOON_DELAY),
-            Outcome::RetryWithBackoff => self.retry_with_backoff(message),
+            AttemptOutcome::Pending(action) => action,
         }
     }
 
-    /// Returns the action for a message that failed for a reason of the relay's own: SQS counts how often it was received, so
-    /// the delay grows.
-    pub(crate) fn retry_with_backoff(&self, message: &SqsMessage) -> MessageAction {
-        MessageAction::RetryAfter(self.backoff(message))
+    fn attempt<'a>(&'a self, delivery: &'a Delivery, context: MessageContext) -> Attempt<'a, D, C> {
+        let Self { deliverer, ledger, clock, .. } = self;
+        let MessageContext { superseded_until, budget } = context;
+        Attempt { deliverer, ledger, clock, delivery, superseded_until, budget }
     }
 
-    /// Delivers what comes first of the contact, and then this delivery.
-    async fn deliver(&self, delivery: &Delivery, context: AttemptContext) -> Outcome {
+    /// Attempts a delivery once nothing of its contact has to go before it.
+    async fn deliver_in_order(&self, delivery: &Delivery, context: MessageContext) -> AttemptOutcome {
         match self.order.blocker(delivery).await {
-            Ok(Blocker::None) => self.attempt(delivery, context, Resend::ByMessage).await,
-            Ok(Blocker::Own) => self.attempt(delivery, context, Resend::ByLock).await,
+            Ok(Blocker::None) => self.deliver(delivery, context).await,
+            Ok(Blocker::Own) => {
+                let outcome = self.attempt(delivery, context).run().await;
+                self.finish_if_final(delivery, outcome, context).await
+            }
             Ok(Blocker::Locked) => {
                 DeliveryEvent::for_delivery(delivery, EventOutcome::Waiting).emit();
-                Outcome::RetrySoon
+                AttemptOutcome::Pending(MessageAction::Later)
             }
             Ok(Blocker::Deferred(deferred)) => match self.deliver_deferred(&deferred, context).await {
-                // An attempt that is cut off in the middle of a call would be sent once more.
-                outcome if outcome.is_final() && !has_time_for_attempt(context) => Outcome::RetrySoon,
-                outcome if outcome.is_final() => self.attempt(delivery, context, Resend::ByMessage).await,
-                outcome => outcome,
+                outcome if !outcome.is_final() => outcome,
+                _ if context.budget.has_time_for_attempt() => self.deliver(delivery, context).await,
+                // An attempt that is broken off in the middle of a call would be made once more.
+                _ => AttemptOutcome::Pending(MessageAction::Later),
             },
             Err(error) => {
-                error!(delivery.id = %delivery.id, %error, "the contact lock cannot be read");
-                Outcome::RetryWithBackoff
+                error!(delivery.id = %delivery.id, %error, "the lane cannot be read");
+                AttemptOutcome::Pending(MessageAction::BACKOFF)
             }
         }
     }
 
-    async fn attempt(&self, delivery: &Delivery, context: AttemptContext, resend: Resend) -> Outcome {
-        let outcome = self.attempter().attempt(delivery, context).await;
-        let is_unrecorded = outcome == (Outcome::Delivered { recorded: false });
+    /// Attempts the delivery of a message that nothing blocks.
+    async fn deliver(&self, delivery: &Delivery, context: MessageContext) -> AttemptOutcome {
+        let outcome = self.attempt(delivery, context).run().await;
         match self.finish_if_final(delivery, outcome, context).await {
-            // Nothing can be recorded. Without its message nothing sends it again. The contact stays locked until a row is
-            // settled that came ten minutes later.
-            Outcome::RetryWithBackoff if is_unrecorded && resend == Resend::ByMessage => outcome,
+            // Nothing can be recorded, so the message must go: without it, nothing sends the delivery again. The contact
+            // stays locked until a row has ended that came ten minutes later.
+            AttemptOutcome::Pending(_) if matches!(outcome, AttemptOutcome::Delivered { recorded: false, .. }) => {
+                outcome
+            }
             finished => finished,
         }
     }
 
-    /// Delivers the deferred delivery of a contact, whose own message is still hidden.
-    async fn deliver_deferred(&self, deferred: &Delivery, context: AttemptContext) -> Outcome {
-        // No operator has redriven it, so no earlier failure of it is superseded.
-        let context = AttemptContext { redriven_until: Timestamp::UNIX_EPOCH, ..context };
-        let outcome = self.attempter().attempt(deferred, context).await;
-        if outcome == (Outcome::Delivered { recorded: false }) {
-            // Its own message is still to come and would send it after the others. So it stays first: if it is sent again, it
-            // overwrites nothing newer.
-            return Outcome::RetryWithBackoff;
-        }
-        if matches!(outcome, Outcome::DeadLetter(_) | Outcome::DeadLetterConflict(_))
-            && let Err(error) = self.store_dead_letter(deferred, outcome).await
-        {
+    /// Attempts the deferred delivery that goes before the message's. No message of its own may exist, so its dead letter is
+    /// sent before the contact forgets it.
+    async fn deliver_deferred(&self, deferred: &Delivery, context: MessageContext) -> AttemptOutcome {
+        // A deferred delivery was never redriven by an operator, so earlier dead-letter records of it do not count.
+        let context = MessageContext { superseded_until: Timestamp::UNIX_EPOCH, ..context };
+        let outcome = self.attempt(deferred, context).run().await;
+        let dead_lettered = match outcome {
+            // Its own message is still to come and would send it after the others. So it stays before them: if it is sent
+            // again, it overwrites nothing.
+            AttemptOutcome::Delivered { recorded: false, .. } => {
+                return AttemptOutcome::Pending(MessageAction::BACKOFF);
+            }
+            AttemptOutcome::DeadLetter(failure) => self.dead_letter(deferred, failure).await,
+            AttemptOutcome::DeadLetterConflict(failure) => self.dead_letter(&deferred.as_conflict(), failure).await,
+            _ => Ok(()),
+        };
+        if let Err(error) = dead_lettered {
             error!(delivery.id = %deferred.id, %error, "a dead letter cannot be stored");
-            return Outcome::RetryWithBackoff;
+            return AttemptOutcome::Pending(MessageAction::BACKOFF);
         }
         self.finish_if_final(deferred, outcome, context).await
     }
 
-    async fn finish_if_final(&self, delivery: &Delivery, outcome: Outcome, context: AttemptContext) -> Outcome {
+    /// Tells the contact's order that a delivery has ended. If that fails, the delivery counts as pending.
+    async fn finish_if_final(
+        &self,
+        delivery: &Delivery,
+        outcome: AttemptOutcome,
+        context: MessageContext,
+    ) -> AttemptOutcome {
         if !outcome.is_final() {
             return outcome;
         }
-        let finish = self.order.finish(delivery, matches!(outcome, Outcome::Delivered { .. }));
+        let finish = self.order.finish(delivery, matches!(outcome, AttemptOutcome::Delivered { .. }));
         let timed_out = || StoreError("the time of the worker is over".to_owned());
-        let finished = tokio::time::timeout_at(context.deadline, finish).await.unwrap_or_else(|_| Err(timed_out()));
-        match finished {
+        let result = tokio::time::timeout_at(context.budget.record_deadline(), finish).await;
+        match result.unwrap_or_else(|_| Err(timed_out())) {
             Ok(()) => outcome,
             Err(error) => {
-                error!(delivery.id = %delivery.id, %error, "the contact lock cannot be released");
-                Outcome::RetryWithBackoff
+                error!(delivery.id = %delivery.id, %error, "the lane cannot be left");
+                AttemptOutcome::Pending(MessageAction::BACKOFF)
             }
         }
     }
 
-    /// Sends a dead letter to the dead-letter queue, and records that.
-    async fn store_dead_letter(&self, delivery: &Delivery, outcome: Outcome) -> Result<(), StoreError> {
-        let (delivery, failure) = match outcome {
-            Outcome::DeadLetter(failure) => (delivery.clone(), failure),
-            Outcome::DeadLetterConflict(failure) => (delivery.as_conflict(), failure),
-            _ => return Ok(()),
-        };
-        self.queue.dead_letter_delivery(&delivery, failure).await?;
-        self.attempter().mark_in_dlq(&delivery, failure).await;
+    /// Sends a dead letter and records that it is in the dead-letter queue.
+    async fn dead_letter(&self, delivery: &Delivery, failure: FailureInfo) -> Result<(), StoreError> {
+        self.queue.dead_letter_delivery(delivery, failure).await?;
+        if let Err(error) = self.ledger.in_dlq(&delivery.id, failure, self.clock.now()).await {
+            // If its message comes once more, the dead letter is sent once more.
+            warn!(delivery.id = %delivery.id, %error, "a dead letter that is stored could not be recorded as such");
+        }
         Ok(())
     }
 
+    /// Sends a message that carries no delivery to the dead-letter queue as it is.
     async fn dead_letter_malformed(&self, group: &str, message: &SqsMessage) -> MessageAction {
         let id = message.message_id.as_deref().unwrap_or_default();
         error!(message.id = id, "a message that is no delivery goes to the dead letters");
         let (received_at, died_at) = (receive_limits::sent_at(message), self.clock.now());
         let attributes = DeadLetterAttributes { reason: MALFORMED, status: None, attempts: 0, received_at, died_at };
         let body = message.body.as_deref().unwrap_or_default();
-        let stored = self.queue.dead_letter_message(body, group, id, attributes).await;
-        self.delete_if(stored, message)
-    }
-
-    /// A message whose dead letter is stored is deleted; another one comes back.
-    fn delete_if(&self, stored: Result<(), StoreError>, message: &SqsMessage) -> MessageAction {
-        match stored {
-            Ok(()) => MessageAction::Delete,
-            Err(error) => {
-                error!(message.id = message.message_id, %error, "a dead letter cannot be stored");
-                self.retry_with_backoff(message)
-            }
-        }
-    }
-
-    fn backoff(&self, message: &SqsMessage) -> Duration {
-        retry::retry_delay(receive_limits::receive_count(message), None, self.clock.random())
-    }
-
-    const fn attempter(&self) -> Attempter<'_, D, C> {
-        Attempter { deliverer: &self.deliverer, ledger: &self.ledger, clock: &self.clock }
+        after_dead_letter(message, self.queue.dead_letter_message(body, group, id, attributes).await)
     }
 }
 
-fn has_time_for_attempt(context: AttemptContext) -> bool {
-    let remaining = context.deadline.saturating_duration_since(Instant::now());
-    remaining + RECORD_RESERVE + RESPONSE_RESERVE >= MIN_ATTEMPT_TIME
+/// Deletes a message whose dead letter is stored. The message comes back if it is not.
+fn after_dead_letter(message: &SqsMessage, stored: Result<(), StoreError>) -> MessageAction {
+    match stored {
+        Ok(()) => MessageAction::Delete,
+        Err(error) => {
+            error!(message.id = message.message_id, %error, "a dead letter cannot be stored");
+            MessageAction::BACKOFF
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! What the ledger is asked before an attempt, and told after it.
+//! Begin and end of an attempt in the ledger.
 
 use jiff::{SignedDuration, Timestamp};
 use relay::ports::queue::StoreError;
@@ -6,19 +6,26 @@ use relay_core::delivery::{
     AttemptHistory, AttemptResult, BodyHash, Delivery, DeliveryId, DeliveryKind, Reason, ReasonCode,
 };
 
-use crate::lambda::sqs::FUNCTION_TIMEOUT;
+use crate::lambda::time_budget::WORKER_TIMEOUT;
 use crate::ledger::deliveries::{Ledger, bind_reason, delivery_key};
 use crate::ledger::failure_counts::add_failure;
+use crate::ledger::items::{
+    ATTEMPT_ID, ATTEMPT_UNTIL, ATTEMPTS, BODY_HASH, DEAD_LETTER_OF, DIED_AT, FAILING_SINCE, HELD_SINCE, LAST_STATUS,
+    NOT_BEFORE, REASON, STATE,
+};
 use crate::ledger::table::{Item, Update, number_attr, string_attr, time_attr};
 use crate::sqs::dead_letter::FailureInfo;
 
-/// How long an attempt keeps others away, should the queue hand out its message twice: for as long as a worker may run. It
-/// breaks an attempt off some seconds before, so much may clocks differ. A worker that is killed keeps others away for no
-/// longer than one that is not, and its message is hidden for longer than that.
-const ATTEMPT_LEASE: SignedDuration = SignedDuration::from_secs(FUNCTION_TIMEOUT.as_secs().cast_signed());
+/// Lease of an attempt, in which no other worker attempts the delivery if SQS delivers its message twice.
+///
+/// It is as long as a worker may run. A worker breaks an attempt off some seconds earlier; clocks may differ by as much. The
+/// lease of a killed worker ends before its message becomes visible again.
+const ATTEMPT_LEASE: SignedDuration = SignedDuration::from_secs(WORKER_TIMEOUT.as_secs().cast_signed());
 
-/// The condition under which a delivery is that of a message: what is done, or dead for this message, or is another body
-/// under the id, is not. An event that died and was mended has the same key, and another body. [`of_message`] has its values.
+/// Condition expression: the item may be processed for this message.
+///
+/// It is false if the delivery is delivered, was dead-lettered after the message was sent, or has another body. An event that
+/// was dead-lettered and whose row was corrected has the same key and another body. [`bind_message`] binds the values.
 macro_rules! may_process_message {
     () => {
         "(attribute_not_exists(#state) OR #state <> :delivered) \
@@ -28,48 +35,48 @@ macro_rules! may_process_message {
     };
 }
 
-/// What a worker does with a message.
+/// What a worker may do with a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BeginAttempt {
-    /// It tries to deliver it; this was tried before.
+    /// The worker attempts the delivery, with this history.
     Proceed(AttemptHistory),
-    /// It is delivered already: the message is a repeat.
+    /// The delivery is delivered: the message is a repeat.
     AlreadyDelivered,
-    /// Another body has been delivered, or waits, under its id.
+    /// Another body is delivered or waits under its id.
     Conflict,
-    /// It is dead, and nobody has taken it out of the dead letters since.
+    /// The delivery is dead-lettered, and no operator has redriven it since.
     AlreadyDead(PriorDeath),
-    /// Its far end asked to be left alone until then, or another worker has it and is to be done by then.
+    /// The destination takes it at that time at the earliest, or another worker's lease ends then.
     NotBefore(Timestamp),
 }
 
-/// What a delivery that was to die without an attempt is.
+/// Result of dead-lettering a delivery without an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeadLettered {
-    /// Dead.
+    /// It is dead-lettered now.
     Marked(FailureInfo),
-    /// Delivered already.
+    /// It is delivered.
     AlreadyDelivered,
-    /// Another body has been delivered, or waits, under its id.
+    /// Another body is delivered or waits under its id.
     Conflict,
-    /// Dead already, and nobody has taken it out of the dead letters since.
+    /// It was dead-lettered earlier, and no operator has redriven it since.
     AlreadyDeadLettered(PriorDeath),
 }
 
-/// A death that is over for everybody but a person.
+/// An earlier failure that only an operator can undo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PriorDeath {
-    /// How it died.
+    /// The failure.
     pub info: FailureInfo,
-    /// Whether its letter is surely among the dead letters.
+    /// Whether its dead letter is certainly in the dead-letter queue.
     pub in_dlq: bool,
 }
 
 impl Ledger {
-    /// Begins an attempt, which has a name of its own, for a message that outlives every death up to then.
+    /// Begins an attempt with an id of its own, for a message that supersedes every failure up to `superseded_until`.
     ///
     /// # Errors
-    /// When the table cannot be written: nothing may be sent then, because it would not be known.
+    /// When the table cannot be written. The worker must not send then, because nothing would record it.
     pub async fn begin_attempt(
         &self,
         delivery: &Delivery,
@@ -100,31 +107,30 @@ impl Ledger {
             .await?
         {
             Ok(item) => item,
-            // It was begun, the answer was lost, and the SDK has asked once more.
-            Err(item) if string_attr(&item, "attempt_id") == Some(attempt_id) => item,
+            // The write succeeded, its response was lost, and the SDK has retried it.
+            Err(item) if string_attr(&item, ATTEMPT_ID) == Some(attempt_id) => item,
             Err(item) if is_conflict(&item, delivery, superseded_until) => return Ok(BeginAttempt::Conflict),
-            Err(item) if string_attr(&item, "state") == Some("delivered") => return Ok(BeginAttempt::AlreadyDelivered),
+            Err(item) if string_attr(&item, STATE) == Some("delivered") => return Ok(BeginAttempt::AlreadyDelivered),
             Err(item) => {
-                let not_before = time_attr(&item, "not_before").max(time_attr(&item, "attempt_until"));
+                let not_before = time_attr(&item, NOT_BEFORE).max(time_attr(&item, ATTEMPT_UNTIL));
                 return Ok(match prior(&item).filter(|died| died.info.at > superseded_until) {
                     Some(died) => BeginAttempt::AlreadyDead(died),
                     None => BeginAttempt::NotBefore(not_before.unwrap_or(now)),
                 });
             }
         };
-        Ok(BeginAttempt::Proceed(match string_attr(&item, "state") {
-            // A person has taken it out of the dead letters.
+        Ok(BeginAttempt::Proceed(match string_attr(&item, STATE) {
+            // An operator has redriven it.
             Some("dead") => AttemptHistory::default(),
             _ => AttemptHistory {
                 attempts: attempt_count(&item).saturating_sub(1),
-                failing_since: time_attr(&item, "failing_since"),
-                held_since: time_attr(&item, "held_since"),
+                failing_since: time_attr(&item, FAILING_SINCE),
+                held_since: time_attr(&item, HELD_SINCE),
             },
         }))
     }
 
-    /// Notes that a delivery dies without an attempt, for a message that outlives every death up to then; what is known of
-    /// it, where it may not.
+    /// Dead-letters a delivery without an attempt, for a message that supersedes every failure up to `superseded_until`.
     ///
     /// # Errors
     /// When the table cannot be written.
@@ -147,7 +153,7 @@ impl Ledger {
             Ok(item) => DeadLettered::Marked(FailureInfo { reason, attempts: attempt_count(&item), at: now }),
             Err(item) if is_conflict(&item, delivery, superseded_until) => DeadLettered::Conflict,
             Err(item) => match prior(&item) {
-                // It died of this, the answer was lost, and the SDK has asked once more.
+                // The write succeeded, its response was lost, and the SDK has retried it.
                 Some(PriorDeath { info: failure, in_dlq: false }) if is_same_death(failure, reason, now) => {
                     DeadLettered::Marked(failure)
                 }
@@ -156,7 +162,7 @@ impl Ledger {
         })
     }
 
-    /// Notes that the letter of a death is among the dead letters.
+    /// Records that the dead letter of a failure is in the dead-letter queue.
     ///
     /// # Errors
     /// When the table cannot be written.
@@ -166,8 +172,10 @@ impl Ledger {
         self.table().update(&delivery_key(id), update, now).await.map(drop)
     }
 
-    /// Notes how this attempt ended; gives how many there were. Nothing, where the delivery is not this attempt's any more:
-    /// it is done, or another one was begun. That it is delivered is noted all the same.
+    /// Records the result of an attempt and returns the number of attempts.
+    ///
+    /// Returns nothing if the delivery has ended or another attempt was begun meanwhile. [`AttemptResult::Delivered`] is
+    /// recorded in any case.
     ///
     /// # Errors
     /// When the table cannot be written.
@@ -216,7 +224,7 @@ impl Ledger {
                 .string_attr(":attempt", attempt_id)
                 .string_attr(":delivered", "delivered");
         }
-        // Also where the message comes back before its time, because its worker was killed.
+        // The message may come back earlier, if its worker is killed.
         if let AttemptResult::RetryAt { at, no_early_retry: true, .. } = finish_attempt {
             item_update = item_update.and_set("not_before = :at").number_attr(":at", at.as_millisecond());
         }
@@ -227,41 +235,41 @@ impl Ledger {
     }
 }
 
-/// The values of a message that outlives every death up to then; `:hash` is that of its body.
+/// Binds the values of [`may_process_message`]; [`Ledger::bind_delivery`] binds `:hash`.
 fn bind_message(update: Update, superseded_until: Timestamp) -> Update {
     let update =
         update.string_attr(":delivered", "delivered").string_attr(":dead", "dead").string_attr(":event", "event");
     update.number_attr(":outlives", superseded_until.as_millisecond())
 }
 
-/// Whether an item is that of another body, which is not that of an event that died before this message and was mended.
+/// Whether an item has another body, other than that of an event that was dead-lettered before this message was sent.
 fn is_conflict(item: &Item, delivery: &Delivery, superseded_until: Timestamp) -> bool {
     let other_body =
-        string_attr(item, "body_hash").is_some_and(|known| known != BodyHash::compute(&delivery.body).as_str());
+        string_attr(item, BODY_HASH).is_some_and(|known| known != BodyHash::compute(&delivery.body).as_str());
     let is_event = matches!(delivery.kind, DeliveryKind::LoopsEvent { .. });
-    let is_superseded = time_attr(item, "died_at").is_none_or(|at| at <= superseded_until);
-    let is_rerun_event = string_attr(item, "state") == Some("dead") && is_event && is_superseded;
+    let is_superseded = time_attr(item, DIED_AT).is_none_or(|at| at <= superseded_until);
+    let is_rerun_event = string_attr(item, STATE) == Some("dead") && is_event && is_superseded;
     other_body && !is_rerun_event
 }
 
-/// How the delivery of an item died, where it is dead and that is known.
+/// Returns the failure of a dead-lettered item.
 fn prior(item: &Item) -> Option<PriorDeath> {
-    let at = time_attr(item, "died_at").filter(|_| string_attr(item, "state") == Some("dead"))?;
-    let code = string_attr(item, "reason").and_then(ReasonCode::parse).unwrap_or(ReasonCode::Internal);
-    let status = number_attr(item, "last_status").and_then(|status| u16::try_from(status).ok());
+    let at = time_attr(item, DIED_AT).filter(|_| string_attr(item, STATE) == Some("dead"))?;
+    let code = string_attr(item, REASON).and_then(ReasonCode::parse).unwrap_or(ReasonCode::Internal);
+    let status = number_attr(item, LAST_STATUS).and_then(|status| u16::try_from(status).ok());
     let reason = Reason { code, status: status.filter(|status| *status > 0) };
     Some(PriorDeath {
         info: FailureInfo { reason, attempts: attempt_count(item), at },
-        in_dlq: time_attr(item, "dead_letter_of") == Some(at),
+        in_dlq: time_attr(item, DEAD_LETTER_OF) == Some(at),
     })
 }
 
-/// Whether a death is the one that was to be noted, as far as a store keeps time.
+/// Whether two failures are the same, to the millisecond that the table stores.
 fn is_same_death(failure: FailureInfo, reason: Reason, at: Timestamp) -> bool {
     failure.reason == reason && failure.at.as_millisecond() == at.as_millisecond()
 }
 
-/// How many attempts were begun.
+/// Returns the number of attempts that were begun.
 fn attempt_count(item: &Item) -> u32 {
-    u32::try_from(number_attr(item, "attempts").unwrap_or_default()).unwrap_or(u32::MAX)
+    u32::try_from(number_attr(item, ATTEMPTS).unwrap_or_default()).unwrap_or(u32::MAX)
 }

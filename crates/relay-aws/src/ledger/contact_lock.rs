@@ -1,10 +1,10 @@
-//! The lane past the queue, for many sandboxes at once.
+//! The contact lock: the fast path past the queue, shared by all sandboxes.
 //!
-//! A contact's item says who has its lane (`holder`, for as long as a caller can wait) and which of its deliveries wait
-//! in the queue (`waiting`). Who wants the lane gets it only where nobody has it and nothing waits. What comes meanwhile
-//! joins the queue; if the holder then has to wait after all, its delivery is kept in the item as the one that goes
-//! `first_message`, because a FIFO queue has no place in front of what it holds already. The worker that meets one of the others
-//! delivers that one before.
+//! A contact's item names the delivery that holds its lock (`lock_holder`, for as long as a caller can wait) and those that
+//! are in the queue (`waiting`). A caller gets the lock only if it is free and no delivery of the contact waits. Deliveries
+//! that arrive meanwhile join the queue. If the holder's call fails and must be retried, its delivery has to go before them.
+//! A FIFO queue cannot put a message in front of others, so the item stores it as `deferred_message`, and the worker that
+//! receives one of the others delivers the deferred one first.
 
 use std::time::Duration;
 
@@ -17,18 +17,18 @@ use relay_core::delivery::{Delivery, DeliveryKind, Reason, ReasonCode};
 use tracing::warn;
 
 use crate::ledger::deliveries::{Deferred, Ledger, LedgerState};
+use crate::ledger::items::{DEFERRED_ID, DEFERRED_MESSAGE, LEASE_UNTIL, LOCK_HOLDER, WAITING};
 use crate::ledger::table::{Item, Update, string_attr, time_attr};
-use crate::sqs::dead_letter::FailureInfo;
 use crate::sqs::message;
 use crate::sqs::queue::{SendError, SqsQueue};
 
-/// How long a caller may hold a lane: longer than any caller is let wait. One who holds it longer is gone.
+/// Lease of the lock, longer than any caller waits.
 const LOCK_LEASE: SignedDuration = SignedDuration::from_secs(40);
 
-/// How far the order of arrival and the order in the queue may be apart: clocks differ, and sandboxes are frozen.
+/// Longest difference between the order of arrival and that of the queue: clocks differ, and sandboxes are frozen.
 const REORDER_WINDOW: Duration = Duration::from_secs(600);
 
-/// The lane, the queue behind it, and the ledger.
+/// The contact lock, the queue behind it, and the ledger.
 #[derive(Debug, Clone)]
 pub struct ContactFastPath<A> {
     queue: SqsQueue,
@@ -36,26 +36,26 @@ pub struct ContactFastPath<A> {
     clock: A,
 }
 
-/// What stands before a message of a contact.
+/// What a worker must respect before it sends a contact's delivery.
 #[derive(Debug)]
 pub enum Blocker {
     /// Nothing.
     None,
-    /// Nothing: it is the one that goes first.
+    /// Nothing: it is the deferred delivery itself.
     Own,
-    /// A caller is sending for this contact right now.
+    /// A caller holds the lock.
     Locked,
     /// This delivery goes first.
     Deferred(Box<Delivery>),
 }
 
 impl<A: Clock> ContactFastPath<A> {
-    /// A lane.
+    /// Creates the fast path.
     pub const fn new(queue: SqsQueue, ledger: Ledger, clock: A) -> Self {
         Self { queue, ledger, clock }
     }
 
-    /// What a worker has to mind before it sends a delivery of this contact.
+    /// Returns what blocks a delivery of the queue.
     ///
     /// # Errors
     /// When the table cannot be read.
@@ -64,26 +64,20 @@ impl<A: Clock> ContactFastPath<A> {
         if is_locked(&item, self.clock.now()) {
             return Ok(Blocker::Locked);
         }
-        match string_attr(&item, "deferred_id") {
+        match string_attr(&item, DEFERRED_ID) {
             Some(id) if id == delivery.id.as_str() => Ok(Blocker::Own),
             Some(_) => {
-                let deferred = string_attr(&item, "deferred_message").and_then(|first| message::decode(first).ok());
+                let deferred = string_attr(&item, DEFERRED_MESSAGE).and_then(|first| message::decode(first).ok());
                 Ok(deferred.map_or(Blocker::None, |deferred| Blocker::Deferred(Box::new(deferred))))
             }
             None => Ok(Blocker::None),
         }
     }
 
-    /// Keeps what died as a dead letter that has, perhaps, no message of its own.
+    /// Records that a delivery of the queue has ended.
     ///
-    /// # Errors
-    /// When SQS does not take it.
-    pub async fn dead_letter(&self, delivery: &Delivery, failure: FailureInfo) -> Result<(), StoreError> {
-        self.queue.dead_letter_delivery(delivery, failure).await
-    }
-
-    /// Notes that a delivery of the queue has ended. What is still noted from long before it has ended as well, or never
-    /// got into the queue: a group is worked on in order. What was delivered is remembered as the contact's latest.
+    /// Entries that are much older have ended as well, or never got into the queue, because a group is processed in order:
+    /// they are removed. A delivered one is recorded as the contact's latest.
     ///
     /// # Errors
     /// When the table cannot be written.
@@ -123,7 +117,7 @@ impl<A: Clock> ContactFastPath<A> {
             .map(drop)
     }
 
-    /// Puts a delivery that can come again on record; or says what is known of it, where it is known.
+    /// Records a delivery that can be repeated. If it is known, returns the answer for the repeat.
     async fn begin_direct(&self, delivery: &Delivery) -> Result<Option<Admission>, StoreError> {
         let now = self.clock.now();
         if !is_idempotent(delivery)
@@ -135,7 +129,7 @@ impl<A: Clock> ContactFastPath<A> {
         let admission = match state {
             Some(LedgerState::Delivered) => Admission::AlreadyDelivered,
             Some(LedgerState::Queued) => Admission::Queued,
-            // It was, or is just being, sent for another caller.
+            // It was or is being sent for another caller.
             Some(LedgerState::Sending | LedgerState::Dead) | None => return Ok(Some(Admission::InFlight)),
         };
         if is_conflicting {
@@ -144,13 +138,13 @@ impl<A: Clock> ContactFastPath<A> {
         Ok(Some(admission))
     }
 
-    /// Keeps another event under a known key as a dead letter, once: its caller is answered as for a repeat.
+    /// Dead-letters another event under a known key, once. Its caller gets the answer of a repeat.
     async fn dead_letter_conflict(&self, delivery: &Delivery) -> Result<(), StoreError> {
         let (conflicting, reason) = (delivery.as_conflicting_event(), Reason::without_status(ReasonCode::IdConflict));
         if self.ledger.state(&conflicting.id).await?.is_some() {
             return Ok(());
         }
-        // The letter first: what is on record is not kept again. It dies as it comes, as its letter says.
+        // The dead letter first, because a recorded one is not sent again.
         self.queue.dead_letter(&conflicting, reason).await?;
         self.ledger.mark_dead(&conflicting, Timestamp::UNIX_EPOCH, reason, conflicting.received_at).await?;
         DeliveryEvent { reason: Some(reason), ..DeliveryEvent::for_delivery(&conflicting, EventOutcome::DeadLettered) }
@@ -161,7 +155,7 @@ impl<A: Clock> ContactFastPath<A> {
     async fn lock(&self, delivery: &Delivery) -> Result<bool, StoreError> {
         let now = self.clock.now();
         let update = Update::new("SET lock_holder = :id, lease_until = :until")
-            // Who has it already is this one: it was taken, the answer was lost, and the SDK has asked once more.
+            // If the holder is this delivery, the response was lost, and the SDK has retried the write.
             .condition(
                 "attribute_not_exists(waiting) \
                  AND (attribute_not_exists(lock_holder) OR lease_until < :now OR lock_holder = :id)",
@@ -179,8 +173,8 @@ impl<A: Clock> ContactFastPath<A> {
         self.enqueue(delivery).await.map(|()| Admission::Queued)
     }
 
-    /// Takes the lane for what could not be stored, where nothing is known of it: it may be in the queue all the same, and
-    /// a worker may have been faster than the news that its storing failed.
+    /// Takes the lock for a delivery that could not be enqueued, if the ledger does not know it. It may be in the queue all
+    /// the same, and a worker may have processed it by now.
     async fn lock_if_unknown(&self, delivery: &Delivery) -> Result<Admission, StoreError> {
         let has_lock = self.lock(delivery).await?;
         let admission = match self.ledger.state(&delivery.id).await {
@@ -196,8 +190,7 @@ impl<A: Clock> ContactFastPath<A> {
         admission
     }
 
-    /// Takes what was neither sent nor begun by a worker off the record, so that the next run of its row does not wait for
-    /// this one.
+    /// Deletes the record of a delivery that was neither sent nor claimed, so that the next run of its row need not wait.
     async fn discard_record(&self, delivery: &Delivery) -> Result<(), StoreError> {
         if is_idempotent(delivery) { self.ledger.delete_if_unclaimed(&delivery.id).await } else { Ok(()) }
     }
@@ -214,30 +207,30 @@ impl<A: Clock> ContactFastPath<A> {
     }
 
     async fn enqueue(&self, delivery: &Delivery) -> Result<(), StoreError> {
-        // The lane is closed before the message is on its way: nothing may pass it.
+        // Before the message is sent, so that no newer delivery takes the fast path.
         let update = Update::new("ADD waiting :ids").bind_string_set(":ids", [arrival_key(delivery)]);
         self.ledger.table().update(&contact_key(&delivery.contact), update, self.clock.now()).await?;
         if let Err(SendError { error, maybe_enqueued }) = self.queue.send(delivery, &self.clock.new_id()).await {
-            // What may be in the queue keeps the lane closed: nothing newer may pass it.
+            // A message that may be in the queue still blocks the fast path.
             if !maybe_enqueued {
                 self.finish(delivery, false).await?;
             }
             return Err(error);
         }
-        // It is stored: that the record of it is missing only means that a repeat is stored once more, and sent once.
+        // Without the record, a repeat is enqueued once more, and sent once.
         if let Err(error) = self.ledger.mark_queued(delivery, self.clock.now()).await {
             warn!(delivery.id = %delivery.id, %error, "a stored delivery could not be recorded");
         }
         Ok(())
     }
 
-    /// Puts the holder of the lane into the queue, in front of everything.
+    /// Enqueues the lock's holder as the deferred delivery, before all others of its contact.
     async fn defer(&self, delivery: &Delivery, deferral: Deferred) -> Result<(), StoreError> {
         let now = self.clock.now();
         let id = delivery.id.as_str();
-        // On record first: a worker must not take it before its time.
+        // The ledger first, so that no worker attempts it early.
         self.ledger.mark_deferred(delivery, deferral, now).await?;
-        // In front also where nothing waits yet: what comes from here on may be in the queue before this one is.
+        // Deferred even if nothing waits yet: a later delivery may be in the queue before this one.
         let message = message::encode(delivery).map_err(|error| StoreError(error.to_string()))?;
         let update = Update::new(
             "SET deferred_id = :id, deferred_message = :first REMOVE lock_holder, lease_until ADD waiting :ids",
@@ -247,7 +240,7 @@ impl<A: Clock> ContactFastPath<A> {
         .string_attr(":first", &message)
         .bind_string_set(":ids", [arrival_key(delivery)]);
         let updated = self.ledger.table().update_or_current(&contact_key(&delivery.contact), update, now).await?;
-        // What waits already has only lost the answer to the change.
+        // If it waits already, only the response was lost.
         if updated.is_err_and(|item| !waiting_entries(&item).any(|entry| *entry == arrival_key(delivery))) {
             return Err(StoreError("the lane was given to somebody else".to_owned()));
         }
@@ -263,7 +256,7 @@ impl<A: Clock> ContactFastPath<A> {
 }
 
 impl<A: Clock> FastPath for ContactFastPath<A> {
-    /// Others see in the table for how long a caller can still be there: nothing has to be kept here.
+    /// The lease in the table takes its place.
     type Guard = ();
 
     async fn admit(&self, delivery: &Delivery, mode: DeliveryMode) -> Result<Admission, StoreError> {
@@ -277,7 +270,7 @@ impl<A: Clock> FastPath for ContactFastPath<A> {
         admission
     }
 
-    /// The lane in the table is what sandboxes know of each other: nothing is sent without it.
+    /// The lock is all that sandboxes know of each other, so nothing is sent without it.
     async fn admit_without_record(&self, delivery: &Delivery) -> Result<Admission, StoreError> {
         if let Some(admission) = self.begin_direct(delivery).await? {
             return Ok(admission);
@@ -310,37 +303,36 @@ impl<A: Clock> FastPath for ContactFastPath<A> {
     }
 }
 
-/// Whether the same delivery can come again: a contact's update is another one each time.
+/// Whether a delivery can be repeated. Each update of a contact is a new delivery.
 fn is_idempotent(delivery: &Delivery) -> bool {
     matches!(delivery.kind, DeliveryKind::LoopsEvent { .. })
 }
 
 fn is_locked(item: &Item, now: Timestamp) -> bool {
-    string_attr(item, "lock_holder").is_some()
-        && time_attr(item, "lease_until").is_some_and(|lease_end| lease_end > now)
+    string_attr(item, LOCK_HOLDER).is_some() && time_attr(item, LEASE_UNTIL).is_some_and(|lease_end| lease_end > now)
 }
 
-/// Until when a lane that is taken now may be held.
+/// Returns the end of a lease that begins now.
 fn lease_end(now: Timestamp) -> Timestamp {
     now.checked_add(LOCK_LEASE).unwrap_or(now)
 }
 
-/// Notes in a change up to when the contact's deliveries were delivered.
+/// Binds the time up to which the contact's deliveries are delivered.
 fn set_delivered_through(update: Update, delivery: &Delivery) -> Update {
     update.number_attr(":through", delivery.received_at.as_millisecond())
 }
 
-/// How a delivery is noted in its contact's item: when it came, and its id.
+/// Entry of a delivery in `waiting`: its time of arrival and its id.
 #[must_use]
 pub fn arrival_key(delivery: &Delivery) -> String {
     format!("{:015}#{}", delivery.received_at.as_millisecond(), delivery.id)
 }
 
-/// What is noted as waiting since so long before this delivery that it cannot be in the queue any more.
+/// Returns the entries that are too old to be in the queue still.
 fn stale_entries(item: &Item, delivery: &Delivery) -> Vec<String> {
     let cutoff_ms =
         delivery.received_at.as_millisecond().saturating_sub(REORDER_WINDOW.as_millis().try_into().unwrap_or(i64::MAX));
-    let deferred_id = string_attr(item, "deferred_id");
+    let deferred_id = string_attr(item, DEFERRED_ID);
     let stale = waiting_entries(item).filter(|entry| {
         let (at, id) = entry.split_once('#').unwrap_or_default();
         at.parse().is_ok_and(|at: i64| at < cutoff_ms) && deferred_id != Some(id)
@@ -348,13 +340,12 @@ fn stale_entries(item: &Item, delivery: &Delivery) -> Vec<String> {
     stale.cloned().collect()
 }
 
-/// The places of what waits in the queue.
+/// Returns the entries of `waiting`.
 fn waiting_entries(item: &Item) -> impl Iterator<Item = &String> {
-    item.get("waiting").and_then(|value| value.as_ss().ok()).into_iter().flatten()
+    item.get(WAITING).and_then(|value| value.as_ss().ok()).into_iter().flatten()
 }
 
-/// The key of a contact's item, in which `waiting` has the places of what is in the queue, and `delivered_through` the time at
-/// which the relay took the latest that was delivered.
+/// Returns the key of a contact's item.
 #[must_use]
 pub fn contact_key(contact: &ContactKey) -> String {
     format!("contact#{}", contact.as_str())

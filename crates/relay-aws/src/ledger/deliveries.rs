@@ -1,4 +1,4 @@
-//! What is known of deliveries.
+//! The deliveries in the ledger.
 
 use jiff::Timestamp;
 use relay::ports::queue::StoreError;
@@ -6,18 +6,19 @@ use relay_core::contact::ContactHashKey;
 use relay_core::delivery::{BodyHash, Delivery, DeliveryId, Reason};
 
 use crate::ledger::failure_counts::add_failure;
+use crate::ledger::items::{EVENT_HASH, STATE};
 use crate::ledger::table::{Item, LedgerTable, Update, string_attr};
 
-/// Where a delivery stands, as the ledger has it.
+/// State of a delivery in the ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LedgerState {
-    /// Somebody waits while it is sent.
+    /// It is being sent while its caller waits.
     Sending,
     /// It is in the queue.
     Queued,
     /// It is delivered.
     Delivered,
-    /// It is a dead letter.
+    /// It is dead-lettered.
     Dead,
 }
 
@@ -29,24 +30,23 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// The ledger in this table.
+    /// Creates the ledger of a table.
     #[must_use]
     pub const fn new(table: LedgerTable) -> Self {
         Self { table, contact_hash_key: None }
     }
 
-    /// The same, and whom a delivery is about is in it as a hash under this key, by which a person can look for it.
+    /// Stores each delivery's contact as a hash under this key, by which an operator can look for it.
     #[must_use]
     pub fn with_contact_hash_key(self, contact_hash_key: Option<ContactHashKey>) -> Self {
         Self { contact_hash_key, ..self }
     }
 
-    /// The table, for what else is kept there.
     pub(crate) const fn table(&self) -> &LedgerTable {
         &self.table
     }
 
-    /// Where a delivery stands, if it is known.
+    /// Returns the state of a delivery that is known.
     ///
     /// # Errors
     /// When the table cannot be read.
@@ -54,21 +54,20 @@ impl Ledger {
         Ok(state_of(&self.table.get(&delivery_key(id)).await?))
     }
 
-    /// The same of an event, and whether it is another one that is known under its key: one that says something else to
-    /// people.
+    /// Returns the state of an event, and whether the event known under its key has other content.
     ///
     /// # Errors
     /// When the table cannot be read.
     pub async fn event_state(&self, event: &Delivery) -> Result<(Option<LedgerState>, bool), StoreError> {
         let item = self.table.get(&delivery_key(&event.id)).await?;
-        let known_hash = string_attr(&item, "event_hash").filter(|hash| !hash.is_empty());
+        let known_hash = string_attr(&item, EVENT_HASH).filter(|hash| !hash.is_empty());
         let is_conflicting = known_hash.zip(event.content_key()).is_some_and(|(known, hash)| known != hash);
         Ok((state_of(&item), is_conflicting))
     }
 
-    /// Notes that a delivery is sent while its caller waits, who has a name of his own, until then at the longest; false
-    /// where it is known as delivered or on its way already. What was known of an earlier end is forgotten: who runs a row
-    /// again means it.
+    /// Records that a delivery is sent while its caller waits, under a lease of that caller.
+    ///
+    /// Returns false if it is delivered or on its way. An earlier failure is forgotten, because its row was run again.
     ///
     /// # Errors
     /// When the table cannot be written.
@@ -98,12 +97,12 @@ impl Ledger {
         Ok(self.table.update(&delivery_key(&delivery.id), self.bind_delivery(update, delivery), now).await?.is_some())
     }
 
-    /// Notes that a delivery is in the queue, which it must be before: what is on record as queued is answered as such.
+    /// Records that a delivery is in the queue. It must be there before, because repeats are answered by this record.
     ///
     /// # Errors
     /// When the table cannot be written.
     pub async fn mark_queued(&self, delivery: &Delivery, now: Timestamp) -> Result<(), StoreError> {
-        // A worker may have been faster: what it has noted stands.
+        // A worker may have written a later state.
         let update = Update::new(
             "SET #state = :queued, body_hash = :hash, received_at = :received, kind = :kind REMOVE lease_until",
         )
@@ -113,7 +112,7 @@ impl Ledger {
         self.table.update(&delivery_key(&delivery.id), self.bind_delivery(update, delivery), now).await.map(drop)
     }
 
-    /// Notes what came of a delivery whose caller has waited and that is to join the queue.
+    /// Records the failed attempt of a delivery that joins the queue while its caller waits.
     ///
     /// # Errors
     /// When the table cannot be written.
@@ -136,7 +135,7 @@ impl Ledger {
         self.table.update(&delivery_key(&delivery.id), update, now).await.map(drop)
     }
 
-    /// Notes that a delivery has ended as delivered while its caller waited.
+    /// Records that a delivery was delivered while its caller waited.
     ///
     /// # Errors
     /// When the table cannot be written.
@@ -152,7 +151,7 @@ impl Ledger {
         self.table.update(&delivery_key(id), update, now).await.map(drop)
     }
 
-    /// Forgets a delivery that its caller was refused; not what a worker has, or has ended, because it was stored after all.
+    /// Deletes the item of a rejected request, unless a worker has claimed it because it was enqueued after all.
     ///
     /// # Errors
     /// When the table cannot be written.
@@ -161,8 +160,8 @@ impl Ledger {
         self.table.delete_if(&delivery_key(id), condition, (":sending", "sending")).await
     }
 
-    /// The values that say what a delivery is: `:hash`, `:received` and `:cargo`; and whom it is about, which stays when
-    /// another body comes under its id.
+    /// Binds `:hash`, `:received` and `:kind` of a delivery, and sets the contact's hash, which stays when another body comes
+    /// under its id.
     pub(crate) fn bind_delivery(&self, update: Update, delivery: &Delivery) -> Update {
         let update = update
             .string_attr(":hash", BodyHash::compute(&delivery.body).as_str())
@@ -178,7 +177,7 @@ impl Ledger {
 }
 
 fn state_of(item: &Item) -> Option<LedgerState> {
-    match string_attr(item, "state")? {
+    match string_attr(item, STATE)? {
         "sending" => Some(LedgerState::Sending),
         "queued" => Some(LedgerState::Queued),
         "delivered" => Some(LedgerState::Delivered),
@@ -187,23 +186,23 @@ fn state_of(item: &Item) -> Option<LedgerState> {
     }
 }
 
-/// The values that say why a delivery was not taken: `:reason` and `:status`, which is 0 where no answer came.
+/// Binds `:reason` and `:status`, which is 0 if there was no response.
 pub(crate) fn bind_reason(update: Update, reason: Reason) -> Update {
     update.string_attr(":reason", reason.code.as_str()).number_attr(":status", reason.status.map_or(0, i64::from))
 }
 
-/// How a delivery joins the queue whose caller has waited for it.
+/// Failed attempts of a delivery that joins the queue after them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deferred {
-    /// How many attempts were made.
+    /// Number of attempts.
     pub attempts: u32,
-    /// When a worker may try it.
+    /// Earliest time of a worker's attempt.
     pub retry_at: Timestamp,
-    /// Why it was not delivered.
+    /// Reason of the latest failure.
     pub reason: Reason,
 }
 
-/// The key of a delivery's item.
+/// Returns the key of a delivery's item.
 #[must_use]
 pub fn delivery_key(id: &DeliveryId) -> String {
     format!("delivery#{id}")

@@ -1,9 +1,8 @@
-//! What a delivery's item says of its failures: how often each reason occurred.
+//! Failure counts of a delivery: how often each reason occurred.
 //!
-//! An attribute for each reason, named `failed#<reason>#<status>` (the status is 0 where no answer came), so that counting
-//! is an `ADD` in the update that ends an attempt anyway: no further call, and no list that grows with the attempts. What a
-//! caller who waited has tried counts once, by its last reason. The counts stay over all lives of an id: also where a row
-//! that died is run again.
+//! An attribute for each reason, named `failed#<reason>#<status>` (the status is 0 if there was no response). Counting is an
+//! `ADD` in the update that ends an attempt, without a further call. The attempts of a waiting caller count once, by their
+//! last reason. The counts stay when a dead-lettered row is run again.
 
 use std::collections::BTreeMap;
 
@@ -13,20 +12,20 @@ use crate::ledger::table::{Item, Update, number_attr};
 
 const COUNTER_PREFIX: &str = "failed#";
 
-/// Counts a reason: the expression has `ADD #failed :failure` for it.
+/// Binds the counter of a reason for `ADD #failed :failure`.
 pub(crate) fn add_failure(update: Update, reason: Reason) -> Update {
     let name = format!("{COUNTER_PREFIX}{}#{}", reason.code.as_str(), reason.status.unwrap_or_default());
     update.name("#failed", name).number_attr(":failure", 1)
 }
 
-/// How often each reason occurred, by an item's attributes; of the reasons that this relay knows.
+/// Returns the counts of the reasons that this version knows.
 #[must_use]
 pub fn known_counts(item: &Item) -> BTreeMap<(String, Option<u16>), u64> {
     let known = all_counts(item).filter(|(code, ..)| ReasonCode::parse(code).is_some());
     known.map(|(code, status, count)| ((code.to_owned(), status), count)).collect()
 }
 
-/// The counters of an item: reason, status and how often, in no order. The reasons may be those of another version.
+/// Returns all counts of an item as reason, status and number, in no order.
 pub fn all_counts(item: &Item) -> impl Iterator<Item = (&str, Option<u16>, u64)> {
     item.keys().filter_map(|name| {
         let (code, status) = name.strip_prefix(COUNTER_PREFIX)?.rsplit_once('#')?;

@@ -1,68 +1,66 @@
-//! The one item of each end that says when the next call to it may be made, and what is done to that item.
+//! The rate limiter's item of a destination, and its updates.
 
 use std::future::Future;
 
 use jiff::{SignedDuration, Timestamp};
 use relay::ports::queue::StoreError;
 
+use crate::ledger::items::{NEXT_AT, PAUSED_AT, PAUSED_UNTIL, SLOW_UNTIL};
 use crate::ledger::table::{Item, LedgerTable, Update, number_attr};
 
-/// The key of Loops' item.
+/// Key of Loops' item.
 pub const LOOPS_LIMITER_KEY: &str = "pace#loops";
-/// The key of Clay's item.
+/// Key of Clay's item.
 const CLAY_LIMITER_KEY: &str = "pace#clay";
-/// Its attribute, there while a person has stopped this direction: rows join the queue, whose worker is stopped as well. It
-/// is not a time until when the end is left alone: what a worker has in hand is to be sent, and not to be hidden until then.
-pub const PAUSED_AT: &str = "stopped_at";
 
-/// The item as it is.
+/// The item.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LimiterItem {
     /// When the next call is due.
     pub next_at: Option<Timestamp>,
-    /// Until when the end is left alone.
+    /// Until when the destination is throttled.
     pub throttled_until: Option<Timestamp>,
-    /// Until when it is called more slowly.
+    /// Until when calls are slowed down.
     pub slow_until: Option<Timestamp>,
-    /// Whether a person has stopped this direction.
+    /// Whether an operator has paused this direction.
     pub paused: bool,
 }
 
-/// A change of the item, made only where it is as that change needs it.
+/// A conditional update of the item.
 #[derive(Debug, Clone, Copy)]
 pub enum LimiterUpdate {
-    /// The time is moved on by an interval, wherever it is, if it is from `from` to `latest`, and nobody is to leave the
-    /// end alone: however many do this at once, each gets a turn of its own.
+    /// Adds an interval to the time, if it is between `earliest` and `latest` and the destination is not throttled. Concurrent
+    /// updates each get a call of their own.
     Advance {
-        /// The earliest that the time may be: what is before that is no turn any more.
+        /// Earliest time of the next call; an earlier one has passed unused.
         earliest: Timestamp,
-        /// The latest.
+        /// Latest time of the next call.
         latest: Timestamp,
-        /// How far it is moved.
+        /// Time between two calls.
         interval: SignedDuration,
     },
-    /// The time is set anew, if the item is as it was seen.
+    /// Sets the time anew, if the item is unchanged.
     Reset {
-        /// How it was seen.
+        /// The item as it was read.
         expected: LimiterItem,
-        /// The time.
+        /// The time of the next call.
         next_at: Timestamp,
     },
-    /// The end is left alone until then, and called more slowly until another time, if it is not left alone for longer.
+    /// Throttles the destination and then slows calls down, unless it is throttled for longer.
     Throttle {
-        /// Until when nobody calls.
+        /// End of the throttling.
         until: Timestamp,
-        /// Until when everybody calls more slowly, if they do.
+        /// End of the slowdown, if there is one.
         slow_until: Option<Timestamp>,
     },
 }
 
-/// Where the item is kept.
+/// Store of the item.
 pub trait LimiterStore: Send + Sync {
-    /// The item as it is.
+    /// Reads the item.
     fn load(&self) -> impl Future<Output = Result<LimiterItem, StoreError>> + Send;
 
-    /// Changes the item and gives it as it is then; or, as an error, as it is where it is not as the change needs it.
+    /// Updates the item and returns it, or as an error the current item if the condition is false.
     fn update(
         &self,
         update: LimiterUpdate,
@@ -78,13 +76,13 @@ pub struct DynamoLimiterStore {
 }
 
 impl DynamoLimiterStore {
-    /// The pace towards Loops.
+    /// Creates the store of Loops' item.
     #[must_use]
     pub const fn for_loops(table: LedgerTable) -> Self {
         Self { table, key: LOOPS_LIMITER_KEY }
     }
 
-    /// The pace towards Clay.
+    /// Creates the store of Clay's item.
     #[must_use]
     pub const fn for_clay(table: LedgerTable) -> Self {
         Self { table, key: CLAY_LIMITER_KEY }
@@ -146,9 +144,9 @@ fn to_table_update(limiter_update: LimiterUpdate) -> Update {
 fn limiter_item(item: &Item) -> LimiterItem {
     let at = |name| number_attr(item, name).and_then(|at| Timestamp::from_microsecond(at).ok());
     LimiterItem {
-        next_at: at("next_at"),
-        throttled_until: at("paused_until"),
-        slow_until: at("slow_until"),
+        next_at: at(NEXT_AT),
+        throttled_until: at(PAUSED_UNTIL),
+        slow_until: at(SLOW_UNTIL),
         paused: item.contains_key(PAUSED_AT),
     }
 }

@@ -1,10 +1,10 @@
-//! The pace of calls to one end, kept across every sandbox: Clay may run a hundred of them at once, and Loops takes ten
-//! calls a second for the whole team; two workers send to Clay, and where one waits for answers the other has its turns.
+//! Rate limiter of the calls to one destination, shared by all sandboxes. Clay may run a hundred sandboxes at once, and Loops
+//! takes ten calls a second from the whole team.
 //!
-//! One item of the ledger says when the next call may be made ("generic cell rate algorithm": one time is the whole
-//! state). Whoever wants to call moves that time on by one interval; while it is in the future, this is an addition, so
-//! that nobody gets in anybody's way. Who waits moves it further into the future and sleeps until then; so, while workers
-//! have much to send, callers that wait for a moment only find no room, and join the queue behind them.
+//! One item of the ledger holds the time of the next call (generic cell rate algorithm: one time is the whole state). A
+//! caller advances that time by one interval. While it is in the future, that is an addition, which needs no retry. A worker
+//! advances it further into the future and sleeps until then. So, while workers have a backlog, callers get no permit and
+//! their rows join the queue behind it.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -23,46 +23,44 @@ use tracing::warn;
 
 use crate::ledger::limiter_item::{DynamoLimiterStore, LimiterItem, LimiterStore, LimiterUpdate};
 
-/// How often the item is asked for a turn: it may be another one than was seen, then it may have been idle, and somebody
-/// else may have begun meanwhile.
+/// Number of updates that a reservation tries: the item may have changed since it was read, or be idle, or change meanwhile.
 const MAX_CAS_ATTEMPTS: u32 = 4;
-/// The longest that a worker waits for its turn: two workers with ten groups each stand in line, at two calls a second or
-/// more. Who would wait longer comes back.
+/// Longest time that a worker waits for a permit: two workers with ten groups each wait, at two calls a second or more.
 const MAX_WAIT: SignedDuration = SignedDuration::from_secs(12);
-/// How far ahead the next call may be due, at the most: the longest wait, and then some for clocks that differ. A time beyond
-/// that was written by a sandbox whose clock was wrong, and nobody waits for it.
+/// Longest plausible wait for the next call, with a margin for clocks that differ. A later time was written by a sandbox whose
+/// clock was wrong, and is ignored.
 const MAX_SKEW: SignedDuration = SignedDuration::from_secs(60);
-/// How long everybody calls at a third of the pace after others were seen to need the room. That is seen only when there is
-/// none left, which is a call or two too late: it must not be tried out too often.
+/// Time of a third of the rate after other clients of the destination used up its quota. The relay notices that a call or two
+/// too late, so it must not probe too often.
 const SLOWDOWN_PERIOD: Duration = Duration::from_secs(20);
 const SLOWDOWN_FACTOR: i32 = 3;
 
-/// The pace of all sandboxes.
+/// Rate limiter that all sandboxes share.
 #[derive(Debug)]
 pub struct DistributedRateLimiter<A, I = DynamoLimiterStore> {
     store: I,
     clock: A,
-    /// The pace of this sandbox, which is never faster, and spares a call where this sandbox alone is too fast already.
+    /// Limiter of this sandbox. It saves a call to the table where this sandbox alone exceeds the rate.
     local_limiter: LocalRateLimiter,
     interval: SignedDuration,
     /// How far ahead of its time a call may be made.
     burst_tolerance: SignedDuration,
-    /// The most calls that all sandboxes together make within one second.
+    /// Most calls of all sandboxes within one second.
     max_rps: u32,
-    /// The item as it was seen last. One at a time asks, so that a sandbox does not get in its own way.
+    /// The item as it was last read. The lock keeps the reservations of one sandbox from conflicting.
     last_seen: Mutex<LimiterItem>,
 }
 
-/// What came of asking for room.
+/// Result of a reservation.
 enum Reservation {
     /// The call may be made at that time.
     Granted(Timestamp),
-    /// There is no room before that time.
+    /// No call may be made before that time.
     Throttled(Timestamp),
 }
 
 impl<A: Clock, I: LimiterStore> DistributedRateLimiter<A, I> {
-    /// At most `per_second` calls a second from all sandboxes together.
+    /// Creates a limiter of `per_second` calls a second from all sandboxes together.
     pub fn new(store: I, per_second: NonZeroU32, clock: A) -> Self {
         let interval = SignedDuration::from_secs(1) / i32::try_from(per_second.get()).unwrap_or(i32::MAX);
         let burst = burst_size(per_second).get();
@@ -80,10 +78,9 @@ impl<A: Clock, I: LimiterStore> DistributedRateLimiter<A, I> {
         }
     }
 
-    /// Asks for room until `latest` from now.
+    /// Reserves a call within `max_wait` from now.
     async fn reserve(&self, max_wait: SignedDuration) -> Result<Reservation, StoreError> {
         let mut last_seen = self.last_seen.lock().await;
-        // Whether the item was seen just now.
         let mut just_read = false;
         for _ in 0..MAX_CAS_ATTEMPTS {
             let now = truncate_to_micros(self.clock.now());
@@ -117,17 +114,17 @@ impl<A: Clock, I: LimiterStore> DistributedRateLimiter<A, I> {
                 Err(current) => (*last_seen, just_read) = (current, true),
             }
         }
-        // So many others are asking that there is no room.
+        // Too many others reserve at the same time.
         Ok(Reservation::Throttled(self.clock.now() + self.interval))
     }
 
-    /// When a call may be made: as early as the burst allows, but not while the end is left alone.
+    /// Returns the earliest time of a call that the burst and a throttling destination allow.
     fn earliest_call(&self, item: LimiterItem, now: Timestamp) -> Timestamp {
         let next_at = plausible_next_at(item, now).unwrap_or(now);
         (next_at - self.burst_tolerance).max(now).max(item.throttled_until.unwrap_or(now))
     }
 
-    /// Tells everybody to leave the end alone, and to call it more slowly then.
+    /// Makes all sandboxes stop calling the destination, and call it more slowly afterwards.
     async fn throttle_all(&self, duration: Duration, slowdown: Option<Duration>) {
         self.local_limiter.throttle_for(duration).await;
         let now = self.clock.now();
@@ -158,10 +155,10 @@ impl<A: Clock, I: LimiterStore> RateLimiter for DistributedRateLimiter<A, I> {
                     }
                 }
                 Ok(Reservation::Throttled(at)) => return Err(Unavailable::Throttled(self.time_until(at))),
-                // The worker could write its record, so this passes; its own pace is kept meanwhile.
+                // The worker could write its record, so this passes. The local limiter counts meanwhile.
                 Err(error) => warn!(%error, "the pace of all cannot be read: this sandbox keeps its own"),
             }
-            // It may have said meanwhile that it is full.
+            // The destination may have throttled meanwhile.
             if !matches!(self.local_limiter.readiness(), Readiness::Unavailable(Unavailable::Throttled(_))) {
                 return Ok(());
             }
@@ -171,7 +168,7 @@ impl<A: Clock, I: LimiterStore> RateLimiter for DistributedRateLimiter<A, I> {
     async fn try_acquire(&self) -> Option<Permit> {
         let permit = self.local_limiter.try_acquire().await?;
         match self.reserve(SignedDuration::try_from(MAX_PERMIT_WAIT).unwrap_or_default()).await {
-            // What a worker has in hand is sent all the same.
+            // A worker sends what it has received all the same.
             Ok(Reservation::Granted(_)) if self.last_seen.lock().await.paused => None,
             Ok(Reservation::Granted(at)) => Some(permit.max(Instant::now() + self.time_until(at))),
             Ok(Reservation::Throttled(_)) => None,
@@ -188,7 +185,7 @@ impl<A: Clock, I: LimiterStore> RateLimiter for DistributedRateLimiter<A, I> {
 
     async fn record(&self, response: &DestinationResponse) {
         self.local_limiter.record_outcome(response);
-        // What other sandboxes call is not known here: as many as the pace allows may be the relay's own.
+        // The calls of other sandboxes are unknown here: as many as the rate allows may be the relay's own.
         if let Some(duration) = response.rate_limit.and_then(|quota| quota.throttle_hint(self.max_rps)) {
             self.throttle_all(duration, Some(SLOWDOWN_PERIOD)).await;
         }
@@ -203,12 +200,12 @@ impl<A: Clock, I: LimiterStore> RateLimiter for DistributedRateLimiter<A, I> {
     }
 }
 
-/// When the next call is due, where that can be.
+/// Returns when the next call is due, if that is plausible.
 fn plausible_next_at(item: LimiterItem, now: Timestamp) -> Option<Timestamp> {
     item.next_at.filter(|at| *at <= now + MAX_SKEW)
 }
 
-/// The time as the item keeps it.
+/// Truncates a time to the precision of the item.
 fn truncate_to_micros(at: Timestamp) -> Timestamp {
     Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at)
 }

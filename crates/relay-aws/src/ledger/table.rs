@@ -1,4 +1,4 @@
-//! The ledger's table: one item for each delivery, contact and Clay webhook, found by one key.
+//! The ledger's table: one item per delivery, contact, rate limiter and Clay webhook, under one key.
 
 use std::collections::HashMap;
 
@@ -9,20 +9,11 @@ use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditi
 use jiff::{SignedDuration, Timestamp};
 use relay::ports::queue::StoreError;
 
+use crate::ledger::items::{EXPIRES_AT, PARTITION_KEY, STATE, STATE_NAME};
 use crate::sdk::error::describe;
 
-/// The table's key.
-pub const PARTITION_KEY: &str = "pk";
-/// The attribute by which DynamoDB forgets an item, in Unix seconds.
-const EXPIRES_AT: &str = "expires_at";
-/// How long an item is kept after its last change.
+/// Time after its last change at which DynamoDB deletes an item.
 pub const TTL: SignedDuration = SignedDuration::from_hours(30 * 24);
-
-/// Attribute with the state of a delivery. Its name is reserved in DynamoDB's expressions, which say [`STATE_NAME`] instead
-/// (DynamoDB Developer Guide, "Reserved words").
-pub const STATE: &str = "state";
-/// Placeholder for [`STATE`] in an expression.
-pub const STATE_NAME: &str = "#state";
 
 /// An item's attributes.
 pub type Item = HashMap<String, AttributeValue>;
@@ -34,7 +25,7 @@ pub struct LedgerTable {
     name: String,
 }
 
-/// A change of one item.
+/// An update of one item.
 #[derive(Debug, Default)]
 pub(crate) struct Update {
     expression: &'static str,
@@ -46,7 +37,7 @@ pub(crate) struct Update {
 }
 
 impl Update {
-    /// An update expression without its `SET`, which [`LedgerTable::change`] begins with the time to forget.
+    /// Creates an update from its expression, to which [`LedgerTable::update`] adds the item's expiry.
     pub(crate) fn new(expression: &'static str) -> Self {
         Self { expression, ..Self::default() }
     }
@@ -56,13 +47,13 @@ impl Update {
         self
     }
 
-    /// What a `#` word of the expression stands for: a name that is made up only now.
+    /// Binds a `#` placeholder to a name that is composed at run time.
     pub(crate) fn name(mut self, placeholder: &'static str, name: String) -> Self {
         self.name = Some((placeholder, name));
         self
     }
 
-    /// Something else that is set.
+    /// Sets another attribute.
     pub(crate) fn and_set(mut self, assignment: &'static str) -> Self {
         self.extra_assignment = Some(assignment);
         self
@@ -83,7 +74,7 @@ impl Update {
         self
     }
 
-    /// The item is never forgotten.
+    /// Leaves the item without an expiry.
     pub(crate) fn no_ttl(mut self) -> Self {
         self.without_ttl = true;
         self
@@ -91,13 +82,13 @@ impl Update {
 }
 
 impl LedgerTable {
-    /// The table of this name.
+    /// Creates the table of this name.
     #[must_use]
     pub const fn new(client: Client, name: String) -> Self {
         Self { client, name }
     }
 
-    /// An item as it is now; empty where there is none.
+    /// Reads an item consistently; empty if there is none.
     pub(crate) async fn get(&self, key: &str) -> Result<Item, StoreError> {
         let response = self
             .client
@@ -110,12 +101,12 @@ impl LedgerTable {
         response.map(|response| response.item.unwrap_or_default()).map_err(|error| StoreError(describe(&error)))
     }
 
-    /// Changes an item and gives it as it is then; nothing where its condition does not hold.
+    /// Updates an item and returns it, or nothing if the condition is false.
     pub(crate) async fn update(&self, key: &str, update: Update, now: Timestamp) -> Result<Option<Item>, StoreError> {
         Ok(self.send_update(key, update, now, ReturnValuesOnConditionCheckFailure::None).await?.ok())
     }
 
-    /// The same; as an error, the item as it is where its condition does not hold.
+    /// Updates an item and returns it, or as an error the current item if the condition is false.
     pub(crate) async fn update_or_current(
         &self,
         key: &str,
@@ -177,7 +168,7 @@ impl LedgerTable {
         }
     }
 
-    /// Forgets an item where a condition holds, in which one word stands for a text.
+    /// Deletes an item if a condition with one bound text is true.
     pub(crate) async fn delete_if(
         &self,
         key: &str,
@@ -199,19 +190,19 @@ impl LedgerTable {
     }
 }
 
-/// A text of an item.
+/// Returns a text attribute.
 #[must_use]
 pub fn string_attr<'a>(item: &'a Item, name: &str) -> Option<&'a str> {
     item.get(name)?.as_s().ok().map(String::as_str)
 }
 
-/// A whole number of an item.
+/// Returns a number attribute.
 #[must_use]
 pub fn number_attr(item: &Item, name: &str) -> Option<i64> {
     item.get(name)?.as_n().ok()?.parse().ok()
 }
 
-/// A time of an item, kept as Unix milliseconds.
+/// Returns a time attribute, which is in Unix milliseconds.
 #[must_use]
 pub fn time_attr(item: &Item, name: &str) -> Option<Timestamp> {
     Timestamp::from_millisecond(number_attr(item, name)?).ok()

@@ -1,9 +1,10 @@
-//! What is known of Clay's webhooks.
+//! The usage of Clay's webhooks in the ledger.
 
 use jiff::Timestamp;
 use relay::ports::queue::{StoreError, Submission, WebhookLedger, WebhookUsage};
 
 use crate::ledger::deliveries::Ledger;
+use crate::ledger::items::{REFUSED_AT, REFUSED_STATUS, TAKEN};
 use crate::ledger::table::{Item, Update, number_attr, time_attr};
 
 impl WebhookLedger for Ledger {
@@ -24,18 +25,18 @@ impl WebhookLedger for Ledger {
     }
 }
 
-/// What the item of a webhook says.
+/// Returns the usage in a webhook's item.
 #[must_use]
 pub fn webhook_usage(item: &Item) -> WebhookUsage {
-    let accepted = number_attr(item, "taken").unwrap_or_default();
-    let status = number_attr(item, "refused_status").and_then(|status| u16::try_from(status).ok());
+    let accepted = number_attr(item, TAKEN).unwrap_or_default();
+    let status = number_attr(item, REFUSED_STATUS).and_then(|status| u16::try_from(status).ok());
     WebhookUsage {
         accepted: u64::try_from(accepted).unwrap_or_default(),
-        rejected: time_attr(item, "refused_at").zip(status),
+        rejected: time_attr(item, REFUSED_AT).zip(status),
     }
 }
 
-/// The key of a webhook's item.
+/// Returns the key of a webhook's item.
 #[must_use]
 pub fn webhook_key(webhook: &str) -> String {
     format!("webhook#{webhook}")

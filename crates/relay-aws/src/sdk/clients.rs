@@ -1,4 +1,4 @@
-//! What every AWS client shares: where, who, how long, and through which HTTP client.
+//! Clients of the AWS services with one configuration: region, credentials, timeouts and HTTP client.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,21 +16,21 @@ use relay::destination::http_client::HttpClient;
 
 use crate::sdk::http::SdkHttpConnector;
 
-/// The longest that one attempt at a call may take.
+/// Timeout of one attempt of a call.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(2500);
-/// The longest that a call may take, its repetitions included: it fits twice into the time of a function.
+/// Timeout of a call with its retries. It fits twice into the time of a function.
 const CALL_TIMEOUT: Duration = Duration::from_secs(6);
-/// How often a call is tried.
+/// Number of attempts of a call.
 const MAX_ATTEMPTS: u32 = 3;
 
-/// Makes the clients of the services.
+/// Factory of the services' clients.
 #[derive(Debug, Clone)]
 pub struct AwsClients {
     config: SdkConfig,
 }
 
 impl AwsClients {
-    /// Reads what Lambda tells a function: region and credentials; and `AWS_ENDPOINT_URL`, where AWS is emulated.
+    /// Reads region and credentials, which Lambda sets, and `AWS_ENDPOINT_URL`, which names an emulator.
     pub fn from_env(reader: &mut EnvReader<'_>, client: HttpClient) -> Self {
         let mut required = |name: &'static str, example: &'static str| match reader.raw(name) {
             Some(value) if !value.is_empty() => value.to_owned(),
@@ -52,11 +52,11 @@ impl AwsClients {
             .timeout_config(
                 TimeoutConfig::builder().read_timeout(ATTEMPT_TIMEOUT).operation_timeout(CALL_TIMEOUT).build(),
             )
-            // The credentials are at hand: there is nothing to remember between calls.
+            // The credentials are static, so there is nothing to cache.
             .identity_cache(IdentityCache::no_cache())
-            // Answers are small and come whole; the time of an attempt is limited above.
+            // Responses are small, and the timeout above limits an attempt.
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-            // Connections are the client's own affair: the SDK does not see them, and would complain of that at every retry.
+            // The SDK does not see the connections of the relay's client, and would warn of that at every retry.
             .retry_config(
                 RetryConfig::standard()
                     .with_max_attempts(MAX_ATTEMPTS)

@@ -1,15 +1,15 @@
-//! What is told of a call to AWS that failed: what kind of failure, and AWS' own code and words.
+//! Text of a failed call to AWS: the kind of failure, and AWS' own code and message.
 //!
-//! The SDK's own text of a failure quotes the whole answer, and an answer may hold what a log must not.
+//! The SDK's own text quotes the whole response, which may hold personal data.
 
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
-/// The most characters of AWS' words that are told.
+/// Longest part of AWS' message that is logged.
 const MAX_MESSAGE_CHARS: usize = 200;
 
-/// A failed call, in words for the log.
+/// Describes a failed call for the log.
 pub(crate) fn describe<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> String {
     match error {
         SdkError::ServiceError(service_error) => {
@@ -27,7 +27,7 @@ pub(crate) fn describe<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> St
     }
 }
 
-/// Whether a failed call has certainly done nothing: AWS has refused it, for a reason that lies with the call.
+/// Whether a failed call certainly had no effect, because AWS rejected it as a client error.
 pub(crate) fn was_not_applied<E>(error: &SdkError<E, HttpResponse>) -> bool {
     match error {
         SdkError::ConstructionFailure(_) => true,

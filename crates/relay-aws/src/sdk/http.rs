@@ -1,7 +1,6 @@
-//! The relay's HTTP client under the AWS SDK.
+//! The relay's HTTP client as the client of the AWS SDK.
 //!
-//! One client for the far ends and for AWS: one TLS stack, one set of roots, one pool, and nothing that the SDK would
-//! build beside it at every start.
+//! Destinations and AWS share one TLS stack, one set of roots and one pool. The SDK would build its own at every start.
 
 use std::time::Duration;
 
@@ -16,7 +15,7 @@ use relay::destination::deadline;
 use relay::destination::http_client::HttpClient;
 use tokio::time::Instant;
 
-/// A fault that the SDK is told of, as far as it has to know.
+/// Transport error as the SDK sees it.
 #[derive(Debug, thiserror::Error)]
 enum TransportError {
     #[error("the request has a streaming body")]
@@ -29,16 +28,16 @@ enum TransportError {
     Timeout,
 }
 
-/// The client as the SDK takes it.
+/// Connector of the SDK on the relay's client.
 #[derive(Debug, Clone)]
 pub struct SdkHttpConnector {
     client: HttpClient,
-    /// The longest that an attempt may take, if there is a limit.
+    /// Timeout of an attempt, if there is one.
     timeout: Option<Duration>,
 }
 
 impl SdkHttpConnector {
-    /// The SDK's use of this client.
+    /// Creates the connector.
     #[must_use]
     pub const fn new(client: HttpClient) -> Self {
         Self { client, timeout: None }
@@ -56,7 +55,7 @@ impl HttpConnector for SdkHttpConnector {
         let Self { client, timeout } = self.clone();
         HttpConnectorFuture::new(async move {
             let Some(timeout) = timeout else { return send_request(&client, request).await };
-            // An answer that is there when a frozen sandbox wakes up is not too late: what it tells was done.
+            // A response that is there when a frozen sandbox is thawed is not too late: the call has succeeded.
             let result =
                 deadline::timeout_at_with_grace(Instant::now() + timeout, send_request(&client, request)).await;
             result.unwrap_or_else(|| Err(ConnectorError::timeout(TransportError::Timeout.into())))
@@ -72,7 +71,7 @@ async fn send_request(client: &HttpClient, request: HttpRequest) -> Result<HttpR
     for (name, value) in request.headers() {
         outgoing = outgoing.header(name, value);
     }
-    // The SDK repeats what may be repeated by its own rules.
+    // The SDK retries by its own rules.
     let response = client.execute(outgoing).await.map_err(to_connector_error)?;
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
     let body = response.bytes().await.map_err(to_connector_error)?;

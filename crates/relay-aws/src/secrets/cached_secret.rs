@@ -1,10 +1,10 @@
-//! A secret in Secrets Manager, read seldom: a call a request would cost more than everything else together.
+//! Cache of a secret in Secrets Manager: a call per request would cost more than everything else together.
 //!
-//! - It is read once for its lifetime (give or take a tenth, so that sandboxes do not read in step).
-//! - Whoever comes while it is being read waits for that reading.
-//! - Where it cannot be read, what is known serves on.
-//! - Where what is known does not work, it is read again: by the front door at most every half minute, because forged requests
-//!   must not buy calls; by a worker, whose deliveries are real, always, each second once for all that wait for it.
+//! - The secret is read once per TTL, give or take a tenth, so that sandboxes do not read at the same time.
+//! - Concurrent requests share one read.
+//! - If a read fails, the cached secret is used on.
+//! - If the cached secret does not work, it is read again. HTTP functions do so at most every half minute, because forged
+//!   requests must not cost calls. A worker, whose deliveries are verified, does so at most once a second.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,20 +19,20 @@ use tracing::{error, warn};
 
 use crate::sdk::error::describe;
 
-/// How often the front door reads the secret again because it does not work.
+/// Shortest time between two refreshes of an HTTP function.
 pub const MIN_REFRESH_INTERVAL: Duration = Duration::from_secs(30);
-/// How often a worker does. Who asks earlier waits, and does not get what was read before it asked: a delivery that a person
-/// has mended the secret for must not be held once more with the old one.
+/// Shortest time between two refreshes of a worker. An earlier refresh waits and does not return a secret that was read before
+/// it began: a delivery whose secret an operator has just corrected must not be held once more.
 const WORKER_MIN_REFRESH_INTERVAL: Duration = Duration::from_secs(1);
-/// How long what is known serves when it could not be read, before that is tried again.
+/// Time between a failed read and the next.
 const STALE_RETRY: Duration = Duration::from_secs(30);
 
-/// A secret document.
+/// A document that a secret holds.
 pub trait SecretDocument: Sized + Send + Sync + 'static {
-    /// Reads it.
+    /// Parses the document.
     ///
     /// # Errors
-    /// When it cannot be used.
+    /// When the document cannot be used.
     fn parse(json: &str) -> Result<Self, DocumentError>;
 }
 
@@ -58,14 +58,12 @@ struct Shared<T, A> {
     arn: String,
     ttl: Duration,
     clock: A,
-    /// Whether it is a worker's.
     is_worker: bool,
     cache: Mutex<Cache<T>>,
 }
 
 struct Cache<T> {
     secret: Option<Arc<T>>,
-    /// When the last reading began.
     read_started_at: Option<Instant>,
     fresh_until: Instant,
     next_refresh_at: Instant,
@@ -84,12 +82,12 @@ impl<T, A> std::fmt::Debug for CachedSecret<T, A> {
 }
 
 impl<T: SecretDocument, A: Clock> CachedSecret<T, A> {
-    /// The secret of this ARN for the front door, to be read at most once in a `lifetime`.
+    /// Creates the cache of an HTTP function.
     pub fn new(client: Client, arn: String, ttl: Duration, clock: A) -> Self {
         Self::build(client, arn, ttl, clock, false)
     }
 
-    /// The same for a worker.
+    /// Creates the cache of a worker.
     pub fn for_worker(client: Client, arn: String, ttl: Duration, clock: A) -> Self {
         Self::build(client, arn, ttl, clock, true)
     }
@@ -139,7 +137,7 @@ impl<T: SecretDocument, A: Clock> CachedSecret<T, A> {
         }
     }
 
-    /// The name under which a person finds the secret: the ARN's, without the six characters that AWS adds.
+    /// Returns the secret's name: the ARN's without the six characters that AWS adds.
     fn name(&self) -> &str {
         let arn = &self.shared.arn;
         match arn.split_once(":secret:") {
@@ -165,7 +163,7 @@ impl<T: SecretDocument, A: Clock> SecretSource<T> for CachedSecret<T, A> {
             let now = Instant::now();
             let interval = if self.shared.is_worker { WORKER_MIN_REFRESH_INTERVAL } else { MIN_REFRESH_INTERVAL };
             let wait_until = match &cache.secret {
-                // Somebody has read it since.
+                // Another request has read it since.
                 Some(cached) if cache.read_started_at.is_some_and(|started_at| started_at >= requested_at) => {
                     return Ok(Arc::clone(cached));
                 }

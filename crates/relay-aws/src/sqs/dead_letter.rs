@@ -1,4 +1,4 @@
-//! A dead letter: a message with the body of what died, and attributes that say why, when and how often.
+//! A dead letter: the message of a delivery that failed for good, with attributes that say why, when and after how many attempts.
 
 use std::collections::HashMap;
 
@@ -10,44 +10,44 @@ use relay_core::delivery::{Delivery, Reason};
 
 use crate::sqs::receive_limits;
 
-/// The message attribute with the reason.
+/// Message attribute with the reason.
 pub const REASON: &str = "reason";
-/// The reason of a message that is no delivery.
+/// Reason of a message that carries no delivery.
 pub const MALFORMED: &str = "malformed";
-/// The message attribute with the status of the far end's last answer, or `none`.
+/// Message attribute with the status of the destination's last response, or `none`.
 pub const STATUS: &str = "status";
-/// The message attribute with how many attempts were begun: a number.
+/// Message attribute with the number of attempts that were begun.
 pub const ATTEMPTS: &str = "attempts";
-/// The message attribute with when the relay took it: RFC 3339, in UTC. Missing where that is not known.
+/// Message attribute with the time at which the relay received the delivery: RFC 3339, in UTC. Missing if unknown.
 pub const RECEIVED_AT: &str = "received_at";
-/// The message attribute with when it died: RFC 3339, in UTC.
+/// Message attribute with the time of the failure: RFC 3339, in UTC.
 pub const DIED_AT: &str = "died_at";
 
-/// How long after a death what sent the delivery before may still come into the queue: a function sends for as long as it
-/// may run, which is 20 seconds (the template's `Timeout`), and SQS' clock and a function's differ.
+/// Longest time after a failure in which a function may still enqueue the delivery from before it: a function runs for 20
+/// seconds at most (the template's `Timeout`), and its clock differs from that of SQS.
 const IN_FLIGHT_GRACE: SignedDuration = SignedDuration::from_secs(60);
 
-/// How a delivery died.
+/// The failure that ended a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FailureInfo {
-    /// Why.
+    /// Reason.
     pub reason: Reason,
-    /// How many attempts were begun.
+    /// Number of attempts that were begun.
     pub attempts: u32,
-    /// When.
+    /// Time of the failure.
     pub at: Timestamp,
 }
 
 impl FailureInfo {
-    /// By what the letter of this death is known to its queue, whoever sends it there, and by whichever message.
+    /// Returns the deduplication id of this failure's dead letter, which does not depend on the message.
     #[must_use]
     pub(crate) fn dedup_id(&self, delivery: &Delivery) -> String {
         format!("{}_{}", delivery.id, self.at.as_millisecond())
     }
 }
 
-/// Up to when a delivery's deaths are over for this message, which may send it again: the one whose letter it was, as its
-/// attributes say, and any that lies so far back that a person must have put the message there.
+/// Returns the time up to which earlier failures are superseded by this message: the `died_at` attribute of a redriven
+/// message, or one minute before the message was sent, whichever is later.
 pub(crate) fn superseded_failures_until(message: &SqsMessage) -> Timestamp {
     let died_at = message.message_attributes.get(DIED_AT).and_then(|died_at| died_at.string_value.as_deref());
     let redriven_failure_at = died_at.and_then(|at| at.parse().ok());
@@ -55,7 +55,7 @@ pub(crate) fn superseded_failures_until(message: &SqsMessage) -> Timestamp {
     redriven_failure_at.max(sent_before_grace).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
-/// What the attributes of a dead letter say.
+/// Attributes of a dead letter.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct DeadLetterAttributes<'a> {
     pub(crate) reason: &'a str,
@@ -66,7 +66,7 @@ pub(crate) struct DeadLetterAttributes<'a> {
 }
 
 impl DeadLetterAttributes<'static> {
-    /// The label of a delivery that died.
+    /// Creates the attributes of a failed delivery.
     pub(crate) fn from_failure(delivery: &Delivery, failure: FailureInfo) -> Self {
         Self {
             reason: failure.reason.code.as_str(),
@@ -79,7 +79,7 @@ impl DeadLetterAttributes<'static> {
 }
 
 impl DeadLetterAttributes<'_> {
-    /// The attributes.
+    /// Converts them to SQS message attributes.
     pub(crate) fn to_message_attributes(self) -> Result<HashMap<String, MessageAttributeValue>, StoreError> {
         let status = self.status.map_or_else(|| "none".to_owned(), |status| status.to_string());
         let mut attributes = vec![

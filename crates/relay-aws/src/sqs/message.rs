@@ -1,4 +1,4 @@
-//! A delivery as a message, and back.
+//! The message format of a delivery.
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -7,7 +7,7 @@ use relay_core::delivery::{Delivery, DeliveryId, DeliveryKind};
 use relay_core::idempotency::IdempotencyKey;
 use serde::{Deserialize, Serialize};
 
-/// A message that is no delivery of this relay. Its content is not told.
+/// A message that carries no delivery of this relay. Its content is not logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the message is not a delivery of this relay")]
 pub struct MessageError;
@@ -21,7 +21,7 @@ struct Envelope {
     /// Unix milliseconds.
     received_at: i64,
     kind: MessageKind,
-    /// The bytes to send; they are JSON, and so text.
+    /// Bytes to send. They are JSON, hence text.
     body: String,
 }
 
@@ -39,13 +39,13 @@ enum MessageKind {
     },
 }
 
-/// The only version so far.
+/// Version of the format.
 const ENVELOPE_VERSION: u32 = 1;
 
-/// The delivery as a message.
+/// Encodes a delivery as a message.
 ///
 /// # Errors
-/// When its body is not text, which no verified event and no cleaned row is.
+/// When the body is not UTF-8. That of a verified event or a cleaned row always is.
 pub fn encode(delivery: &Delivery) -> Result<String, MessageError> {
     let kind = match &delivery.kind {
         DeliveryKind::ClayRow { route, webhook_id } => {
@@ -65,10 +65,10 @@ pub fn encode(delivery: &Delivery) -> Result<String, MessageError> {
     serde_json::to_string(&envelope).map_err(|_| MessageError)
 }
 
-/// The delivery in a message.
+/// Decodes the delivery in a message.
 ///
 /// # Errors
-/// When there is none that this relay knows.
+/// When the message carries no delivery of this version.
 pub fn decode(message: &str) -> Result<Delivery, MessageError> {
     let envelope: Envelope = serde_json::from_str(message).map_err(|_| MessageError)?;
     if envelope.version != ENVELOPE_VERSION {

@@ -1,4 +1,4 @@
-//! The FIFO queues: deliveries in groups of one contact each, and the dead letters.
+//! A FIFO queue, in which each contact is a message group, and its dead-letter queue.
 
 use std::sync::{Arc, OnceLock};
 
@@ -12,33 +12,33 @@ use crate::sdk::error::{describe, was_not_applied};
 use crate::sqs::dead_letter::{DeadLetterAttributes, FailureInfo};
 use crate::sqs::message;
 
-/// A sending that failed.
+/// A failed send.
 #[derive(Debug)]
 pub struct SendError {
-    /// Why.
+    /// Cause.
     pub error: StoreError,
-    /// Whether the message may be in the queue all the same: it was stored, and the answer was lost.
+    /// Whether the message may be in the queue all the same, because only the response was lost.
     pub maybe_enqueued: bool,
 }
 
-/// A queue and its dead letters.
+/// A queue and its dead-letter queue.
 #[derive(Debug, Clone)]
 pub struct SqsQueue {
     clients: AwsClients,
-    /// Made when it is first used: most functions write to a queue only when something is wrong or full.
+    /// Created on first use: most functions write to a queue only after a failure.
     client: Arc<OnceLock<Client>>,
     url: String,
     dead_letter_url: String,
 }
 
 impl SqsQueue {
-    /// The queue at this URL, whose dead letters go to the other.
+    /// Creates the queue at this URL with its dead-letter queue.
     #[must_use]
     pub fn new(clients: AwsClients, url: String, dead_letter_url: String) -> Self {
         Self { clients, client: Arc::default(), url, dead_letter_url }
     }
 
-    /// The same queue, ready to be written to: for a function whose every event is.
+    /// Creates the client now, for a function that enqueues every event.
     #[must_use]
     pub fn with_client(self) -> Self {
         self.client();
@@ -49,10 +49,10 @@ impl SqsQueue {
         self.client.get_or_init(|| self.clients.sqs())
     }
 
-    /// Sends a delivery. The same `token` is the same sending for five minutes.
+    /// Sends a delivery. SQS ignores a second send with the same `dedup_id` for five minutes.
     ///
     /// # Errors
-    /// When SQS does not take it, or does not say so.
+    /// When SQS rejects it or does not respond.
     pub async fn send(&self, delivery: &Delivery, dedup_id: &str) -> Result<(), SendError> {
         let message = encode(delivery).map_err(|error| SendError { error, maybe_enqueued: false })?;
         let result = self
@@ -70,10 +70,10 @@ impl SqsQueue {
         })
     }
 
-    /// Sends a dead letter: a message, what is to be said of it, and by what it is known.
+    /// Sends a message with attributes to the dead-letter queue.
     ///
     /// # Errors
-    /// When SQS does not take it.
+    /// When SQS rejects it.
     pub(crate) async fn dead_letter_message(
         &self,
         message: &str,
@@ -94,10 +94,10 @@ impl SqsQueue {
         result.map(drop).map_err(|error| StoreError(describe(&error)))
     }
 
-    /// Sends a delivery to the dead letters. The same death is the same letter for five minutes.
+    /// Sends a delivery to the dead-letter queue. SQS ignores a second dead letter of the same failure for five minutes.
     ///
     /// # Errors
-    /// When SQS does not take it.
+    /// When SQS rejects it.
     pub async fn dead_letter_delivery(&self, delivery: &Delivery, failure: FailureInfo) -> Result<(), StoreError> {
         self.dead_letter_as(delivery, &failure.dedup_id(delivery), failure).await
     }
@@ -118,11 +118,10 @@ impl SqsQueue {
         .await
     }
 
-    /// Lets a received message be received again after so many seconds. One that nobody holds any more, because it was
-    /// freed meanwhile or its time is up, can be received already: that is as well.
+    /// Sets the visibility timeout of a received message. A message that is not in flight any more is visible already.
     ///
     /// # Errors
-    /// When SQS does not take it: the message then comes back when the queue's own time is up.
+    /// When SQS rejects it. The message then becomes visible at the end of the queue's own visibility timeout.
     pub async fn change_visibility(&self, receipt: &str, seconds: i32) -> Result<(), StoreError> {
         let result = self
             .client()
@@ -144,19 +143,19 @@ impl SqsQueue {
 }
 
 impl Queue for SqsQueue {
-    /// A repeat is told from a conflict by the worker's ledger, not here: the front door writes nothing but the queue.
+    /// The worker's ledger tells a repeat from a conflict: the HTTP function writes to the queue alone.
     async fn enqueue(&self, delivery: &Delivery) -> Result<Enqueued, StoreError> {
         self.send(delivery, &content_dedup_id(delivery)).await.map(|()| Enqueued::New).map_err(|error| error.error)
     }
 
     async fn dead_letter(&self, delivery: &Delivery, reason: Reason) -> Result<(), StoreError> {
-        // It dies as it comes, without an attempt.
+        // It fails on arrival, without an attempt.
         let failure = FailureInfo { reason, attempts: 0, at: delivery.received_at };
         self.dead_letter_as(delivery, &content_dedup_id(delivery), failure).await
     }
 }
 
-/// A delivery and its body: a repeat has the same, another body under the same id has another.
+/// Returns the deduplication id of a delivery with its body. Another body under the same id has another one.
 fn content_dedup_id(delivery: &Delivery) -> String {
     delivery.id.conflicting(&BodyHash::compute(&delivery.body)).as_str().to_owned()
 }

@@ -1,44 +1,42 @@
-//! How long a message may wait, and when a worker gives it up.
+//! Receive limits: how long and how often a message may be received before a worker dead-letters it.
 //!
-//! SQS takes a message away without a word: after 1,000 receives (the template's `maxReceiveCount`, the most there is) and
-//! after 14 days. So a worker buries it before, with a reason, and in the ledger: after [`LONGEST`] (but only what it has
-//! received again and again: what waited because nobody worked is tried first), or after [`RECEIVES`] receives, which only
-//! serve where something receives it far too often.
+//! SQS removes a message without a reason after 1,000 receives (the template's `maxReceiveCount`, the maximum) and after 14
+//! days. So a worker dead-letters it before, with a reason and a record in the ledger: after [`MAX_AGE`] if it was received
+//! again and again, or after [`MAX_RECEIVES`] receives. An old message that was seldom received is attempted first.
 //!
-//! No message may come to that many receives before its ten days are over, whatever it waits for: a person, an end that is
-//! down (it is put back without an attempt), or the messages of its contact before it. The first 30 receives may be as fast
-//! as they like. From then on two are at least 10 minutes apart, and from the 800th 45 minutes: 770 × 10 min + 150 × 45 min
-//! = 10.03 days until the 950th. What fails in every attempt is given up after 4 days, before the 800th. Only a worker that is
-//! killed over and over (its message comes back after the queue's 6 minutes), and a delivery that is shown early because
-//! another one has got through, come sooner.
+//! No message may reach that many receives within its ten days, whether it waits for an operator, for a destination that is
+//! down (it comes back without an attempt), or for earlier messages of its contact. The first 30 receives have no minimum
+//! distance. Later ones are at least 10 minutes apart, and from the 800th 45 minutes: 770 × 10 min + 150 × 45 min = 10.03 days
+//! until the 950th. A delivery that fails in every attempt expires after 4 days, before the 800th receive. Only a worker that
+//! is killed over and over receives a message more often, because it comes back after the queue's 6 minutes.
 
 use std::time::Duration;
 
 use aws_lambda_events::sqs::SqsMessage;
 use jiff::{SignedDuration, Timestamp};
 
-/// After how many receives a message is given up.
+/// Number of receives after which a message expires.
 const MAX_RECEIVES: u32 = 950;
-/// How long after it was sent a message is given up: as long as a person has to mend what it waits for.
+/// Age at which a message expires: the time that an operator has to fix what it waits for.
 const MAX_AGE: SignedDuration = SignedDuration::from_hours(10 * 24);
-/// From which receive on they are spared.
+/// First receive with [`SLOW_DELAY`].
 const SLOW_FROM_RECEIVE: u32 = 30;
 const SLOW_DELAY: Duration = Duration::from_secs(10 * 60);
-/// From which receive on they are scarce.
+/// First receive with [`SLOWER_DELAY`].
 const SLOWER_FROM_RECEIVE: u32 = 800;
 const SLOWER_DELAY: Duration = Duration::from_secs(45 * 60);
 
-/// How often a message was received.
+/// Returns how often a message was received.
 pub(crate) fn receive_count(message: &SqsMessage) -> u32 {
     attribute(message, "ApproximateReceiveCount").unwrap_or(1)
 }
 
-/// When a message was put into its queue.
+/// Returns when a message was sent.
 pub(crate) fn sent_at(message: &SqsMessage) -> Option<Timestamp> {
     Timestamp::from_millisecond(attribute(message, "SentTimestamp")?).ok()
 }
 
-/// Whether a message has waited, or been received, for as long as it may.
+/// Whether a message has reached its age or receive limit.
 pub(crate) fn is_expired(message: &SqsMessage, now: Timestamp) -> bool {
     let is_old = || sent_at(message).is_some_and(|sent| now.duration_since(sent) >= MAX_AGE);
     match receive_count(message) {
@@ -48,7 +46,7 @@ pub(crate) fn is_expired(message: &SqsMessage, now: Timestamp) -> bool {
     }
 }
 
-/// The shortest time before a message that was received so often is received again.
+/// Returns the shortest visibility timeout of a message that was received so often.
 pub(crate) const fn min_delay(receive_count: u32) -> Duration {
     match receive_count {
         0..SLOW_FROM_RECEIVE => Duration::ZERO,
@@ -76,7 +74,7 @@ mod tests {
         message
     }
 
-    /// When the receive that gives a message up comes, if each is as soon as it may be.
+    /// Returns the age of a message at its last receive, if each comes as soon as allowed.
     fn earliest_expiry(requested_delay: impl Fn(Duration) -> Duration) -> Duration {
         (1..MAX_RECEIVES)
             .fold(Duration::ZERO, |at, receive_count| at + requested_delay(at).max(min_delay(receive_count)))

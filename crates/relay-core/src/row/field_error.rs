@@ -222,6 +222,8 @@ pub(super) fn display_name(field: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     fn all_errors() -> [FieldError; 16] {

@@ -1,6 +1,6 @@
-//! The ledger's table: one key, and the index of what is parked.
+//! The ledger's table: items under one key.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
@@ -11,8 +11,6 @@ use crate::aws_fake::tokens::{Item, number_value};
 #[derive(Debug, Default)]
 pub struct Table {
     items: BTreeMap<String, Item>,
-    /// The keys of the items with this place.
-    deferred_index: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl Table {
@@ -34,7 +32,7 @@ impl Table {
             |item: &Item| item.get("expires_at").and_then(number_value).is_some_and(|at| at <= now.as_second());
         let expired_keys: Vec<String> =
             self.items.iter().filter(|(_, item)| is_expired(item)).map(|(key, _)| key.clone()).collect();
-        expired_keys.iter().for_each(|key| self.put(key, None));
+        expired_keys.iter().for_each(|key| drop(self.items.remove(key)));
     }
 
     pub(crate) fn handle(&mut self, operation: &str, request: &Value) -> ServiceResponse {
@@ -48,10 +46,9 @@ impl Table {
                 if let Some(failure) = self.condition_failure(request) {
                     return failure;
                 }
-                self.put(key(request), None);
+                self.items.remove(key(request));
                 ServiceResponse::ok(json!({}))
             }
-            "Query" => self.query(request),
             _ => panic!("nobody asks DynamoDB for {operation}"),
         }
     }
@@ -66,7 +63,7 @@ impl Table {
         let expression = request["UpdateExpression"].as_str().unwrap_or_default();
         let item = update::apply_update(expression, request, &before);
         let response = ServiceResponse::ok(json!({"Attributes": item}));
-        self.put(key, Some(item));
+        self.items.insert(key.to_owned(), item);
         response
     }
 
@@ -83,42 +80,6 @@ impl Table {
             response.body["Item"] = json!(item);
         }
         Some(response)
-    }
-
-    fn query(&self, request: &Value) -> ServiceResponse {
-        assert_eq!(request["KeyConditionExpression"], "parked = :parked", "the only index there is");
-        let index_key = request["ExpressionAttributeValues"][":parked"]["S"].as_str().unwrap_or_default();
-        let limit = request["Limit"].as_u64().and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
-        let keys = self.deferred_index.get(index_key).into_iter().flatten().take(limit);
-        // What the index has of an item.
-        let items: Vec<Value> = keys
-            .filter_map(|key| self.items.get(key))
-            .map(|item| {
-                let attribute = |name: &&str| item.get(*name).map(|value| ((*name).to_owned(), value.clone()));
-                Value::Object(["pk", "parked", "receipt"].iter().filter_map(attribute).collect())
-            })
-            .collect();
-        ServiceResponse::ok(json!({"Count": items.len(), "ScannedCount": items.len(), "Items": items}))
-    }
-
-    fn put(&mut self, key: &str, item: Option<Item>) {
-        let index_key = |item: &Item| item.get("parked").and_then(|place| place["S"].as_str()).map(str::to_owned);
-        if let Some(old_index_key) = self.items.get(key).and_then(index_key)
-            && let Some(keys) = self.deferred_index.get_mut(&old_index_key)
-        {
-            keys.remove(key);
-        }
-        match item {
-            Some(item) => {
-                if let Some(place) = index_key(&item) {
-                    self.deferred_index.entry(place).or_default().insert(key.to_owned());
-                }
-                self.items.insert(key.to_owned(), item);
-            }
-            None => {
-                self.items.remove(key);
-            }
-        }
     }
 }
 

@@ -209,8 +209,7 @@ impl Shared {
         let body: Value = serde_json::from_slice(body).unwrap_or_default();
         let named = ["QueueUrl", "TableName", "SecretId"].iter().find_map(|field| body[*field].as_str());
         let named = named.unwrap_or_default();
-        let arn = self.arns.get(named).cloned().unwrap_or_else(|| named.to_owned());
-        body["IndexName"].as_str().map_or_else(|| arn.clone(), |index| format!("{arn}/index/{index}"))
+        self.arns.get(named).cloned().unwrap_or_else(|| named.to_owned())
     }
 
     /// The item as it is, if it is there.

@@ -2,7 +2,8 @@
 
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::AttributeValue;
-use relay_aws::ledger::table::{Item, PARTITION_KEY};
+use relay_aws::ledger::items::PARTITION_KEY;
+use relay_aws::ledger::table::Item;
 
 use crate::aws::stack::StackOutput;
 use crate::error::Error;

@@ -3,7 +3,8 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_lambda::types::EventSourceMappingConfiguration;
 use jiff::Timestamp;
-use relay_aws::ledger::limiter_item::{LOOPS_LIMITER_KEY, PAUSED_AT};
+use relay_aws::ledger::items::PAUSED_AT;
+use relay_aws::ledger::limiter_item::LOOPS_LIMITER_KEY;
 use relay_aws::ledger::table::time_attr;
 use relay_core::delivery::Direction;
 

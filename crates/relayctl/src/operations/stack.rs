@@ -5,7 +5,8 @@ use aws_sdk_sqs::types::{ChangeMessageVisibilityBatchRequestEntry, QueueAttribut
 use jiff::{SignedDuration, Timestamp};
 use relay_aws::ledger::deliveries::delivery_key;
 use relay_aws::ledger::failure_counts::all_counts;
-use relay_aws::ledger::table::{Item, PARTITION_KEY, TTL, number_attr, string_attr, time_attr};
+use relay_aws::ledger::items::PARTITION_KEY;
+use relay_aws::ledger::table::{Item, TTL, number_attr, string_attr, time_attr};
 use relay_core::contact::ContactHashKey;
 use relay_core::delivery::{DeliveryId, Direction};
 use relay_sqlite::store::DeliveryState;

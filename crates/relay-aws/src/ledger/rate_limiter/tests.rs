@@ -1,4 +1,4 @@
-//! Sandboxes that keep one pace together, in simulated time.
+//! Sandboxes that share one rate limiter, in simulated time.
 
 use std::sync::Arc;
 use std::sync::Mutex as Held;

@@ -3,7 +3,8 @@
 use jiff::Timestamp;
 use relay::ports::secrets::LoopsToClaySecret;
 use relay_aws::ledger::deliveries::delivery_key;
-use relay_aws::ledger::table::{STATE, STATE_NAME, string_attr, time_attr};
+use relay_aws::ledger::items::{STATE, STATE_NAME};
+use relay_aws::ledger::table::{string_attr, time_attr};
 use relay_aws::ledger::webhook_usage::{webhook_key, webhook_usage};
 use relay_core::delivery::DeliveryId;
 
