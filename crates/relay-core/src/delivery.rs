@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
+use strum::IntoStaticStr;
 
 use crate::contact::ContactKey;
 use crate::idempotency::IdempotencyKey;
@@ -92,7 +93,8 @@ impl BodyHash {
 }
 
 /// The two ways through the relay.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
 pub enum Direction {
     /// Webhooks to Clay tables.
     LoopsToClay,
@@ -103,18 +105,16 @@ pub enum Direction {
 impl Direction {
     /// The direction as it stands in stores and listings.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::LoopsToClay => "loops-to-clay",
-            Self::ClayToLoops => "clay-to-loops",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 
 /// What is delivered.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, IntoStaticStr)]
 pub enum DeliveryKind {
     /// A Loops event for the webhooks of a route.
+    #[strum(serialize = "row")]
     ClayRow {
         /// The name of the route.
         route: String,
@@ -122,8 +122,10 @@ pub enum DeliveryKind {
         webhook_id: String,
     },
     /// A contact for Loops to create or update.
+    #[strum(serialize = "contact")]
     LoopsContact,
     /// An event for Loops to take once.
+    #[strum(serialize = "event")]
     LoopsEvent {
         /// The key that every attempt carries.
         key: IdempotencyKey,
@@ -133,12 +135,8 @@ pub enum DeliveryKind {
 impl DeliveryKind {
     /// What it is, in one word: in stores, logs and listings.
     #[must_use]
-    pub const fn as_str(&self) -> &'static str {
-        match self {
-            Self::ClayRow { .. } => "row",
-            Self::LoopsContact => "contact",
-            Self::LoopsEvent { .. } => "event",
-        }
+    pub fn as_str(&self) -> &'static str {
+        self.into()
     }
 
     /// Which way it goes.

@@ -1,7 +1,10 @@
 //! Why a delivery waits, or died.
 
+use strum::{EnumString, IntoStaticStr, VariantArray};
+
 /// Why a delivery waits, or died: a word for listings and metrics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumString, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum ReasonCode {
     /// Larger than Clay takes.
     TooLarge,
@@ -42,57 +45,16 @@ pub enum ReasonCode {
 }
 
 impl ReasonCode {
-    /// Every code, for reading one back.
-    const ALL: [Self; 18] = [
-        Self::TooLarge,
-        Self::NoRoute,
-        Self::IdConflict,
-        Self::NoWebhook,
-        Self::ClayTokenRejected,
-        Self::ClayWebhooksExhausted,
-        Self::ClayRejected,
-        Self::LoopsKeyRejected,
-        Self::LoopsRejected,
-        Self::NotConfigured,
-        Self::SecretUnavailable,
-        Self::DestinationThrottled,
-        Self::DestinationFailed,
-        Self::TimedOut,
-        Self::Unreachable,
-        Self::CertificateUntrusted,
-        Self::Expired,
-        Self::Internal,
-    ];
-
     /// The code as it stands in stores and listings.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::TooLarge => "too_large",
-            Self::NoRoute => "no_route",
-            Self::IdConflict => "id_conflict",
-            Self::NoWebhook => "no_webhook",
-            Self::ClayTokenRejected => "clay_token_rejected",
-            Self::ClayWebhooksExhausted => "clay_webhooks_exhausted",
-            Self::ClayRejected => "clay_rejected",
-            Self::LoopsKeyRejected => "loops_key_rejected",
-            Self::LoopsRejected => "loops_rejected",
-            Self::NotConfigured => "not_configured",
-            Self::SecretUnavailable => "secret_unavailable",
-            Self::DestinationThrottled => "destination_throttled",
-            Self::DestinationFailed => "destination_failed",
-            Self::TimedOut => "timed_out",
-            Self::Unreachable => "unreachable",
-            Self::CertificateUntrusted => "certificate_untrusted",
-            Self::Expired => "expired",
-            Self::Internal => "internal",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 
     /// The code of this text, if there is one.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|code| code.as_str() == text)
+        text.parse().ok()
     }
 }
 
@@ -119,8 +81,8 @@ mod tests {
 
     #[test]
     fn reason_code_round_trips() {
-        for code in ReasonCode::ALL {
-            assert_eq!(ReasonCode::parse(code.as_str()), Some(code));
+        for code in ReasonCode::VARIANTS {
+            assert_eq!(ReasonCode::parse(code.as_str()), Some(*code));
         }
     }
 }

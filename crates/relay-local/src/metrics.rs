@@ -118,7 +118,7 @@ impl Metrics {
         self.begin_counter(metric::LOOPS_KEY_REFUSED, &vec![loops]);
         for code in ErrorCode::ALL {
             let labels =
-                vec![(metric::CAUSE, metric::refusal_cause(code).to_owned()), (CODE, code.as_str().to_owned())];
+                vec![(metric::CAUSE, metric::refusal_cause(*code).to_owned()), (CODE, code.as_str().to_owned())];
             self.begin_counter(metric::REFUSED, &labels);
         }
     }

@@ -22,6 +22,7 @@ mod tests;
 mod values;
 
 use serde_json::{Map, Value};
+use strum::IntoStaticStr;
 
 use crate::contact::ContactKey;
 use crate::error::RequestError;
@@ -30,12 +31,21 @@ use cleaner::RowCleaner;
 pub use options::{BlankPolicy, LongTextPolicy, RowOptions};
 
 /// What a row is to become in Loops.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum RowKind {
     /// A contact, created or updated (Loops API reference, "Update a contact").
     Contact,
     /// An event (Loops API reference, "Send event").
     Event,
+}
+
+impl RowKind {
+    /// The field `row` of a log line.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
 }
 
 /// A row that Loops can take.

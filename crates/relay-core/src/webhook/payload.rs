@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use jiff::{Timestamp, Unit};
+use strum::EnumString;
 
 use crate::webhook::json_object::JsonObject;
 
@@ -10,7 +11,8 @@ use crate::webhook::json_object::JsonObject;
 pub const MAX_CLAY_PAYLOAD_BYTES: usize = 100_000;
 
 /// What is sent to Clay.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, EnumString)]
+#[strum(serialize_all = "kebab-case")]
 pub enum PayloadFormat {
     /// Loops' bytes, unchanged.
     #[default]

@@ -151,11 +151,8 @@ impl SharedSettings {
                 "300",
                 |text| text.parse().ok().map(Tolerance::from_secs),
             ),
-            clay_payload: reader.parse(CLAY_PAYLOAD, PayloadFormat::Raw, "raw or with-id", "raw", |text| match text {
-                "raw" => Some(PayloadFormat::Raw),
-                "with-id" => Some(PayloadFormat::WithId),
-                _ => None,
-            }),
+            clay_payload: reader
+                .parse(CLAY_PAYLOAD, PayloadFormat::Raw, "raw or with-id", "raw", |text| text.parse().ok()),
             clay_rate: reader.parse(CLAY_RATE_PER_SECOND, DEFAULT_RATE_PER_SECOND, rate_format, "8", rate),
             loops_rate: reader.parse(LOOPS_RATE_PER_SECOND, DEFAULT_RATE_PER_SECOND, rate_format, "8", rate),
             loops_api_url: reader.parse(

@@ -191,7 +191,7 @@ mod tests {
     #[test]
     fn clay_never_receives_408_413_or_503() {
         for code in ErrorCode::ALL {
-            assert!(![408, 413, 503].contains(&status(Caller::Clay, code).as_u16()), "{code}");
+            assert!(![408, 413, 503].contains(&status(Caller::Clay, *code).as_u16()), "{code}");
         }
     }
 

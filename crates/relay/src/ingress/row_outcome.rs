@@ -123,12 +123,8 @@ impl RowOutcome {
             Self::Error(error) => (EventOutcome::Refused, Some(error.code())),
         };
         let event = DeliveryEvent::new(Direction::ClayToLoops, Stage::Request, outcome, context.id.as_str());
-        let kind = match kind {
-            RowKind::Contact => "contact",
-            RowKind::Event => "event",
-        };
         DeliveryEvent {
-            kind: Some(kind),
+            kind: Some(kind.as_str()),
             contact: context.contact.as_ref(),
             code,
             attempts: stats.calls,

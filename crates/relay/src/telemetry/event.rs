@@ -9,10 +9,12 @@ use std::time::Duration;
 use relay_core::contact::ContactKey;
 use relay_core::delivery::{Delivery, DeliveryKind, Direction, Reason};
 use relay_core::error::ErrorCode;
+use strum::IntoStaticStr;
 use tracing::Level;
 
 /// What became of a request at the door, or of a worker's attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum EventOutcome {
     /// It is stored, and will be delivered.
     Queued,
@@ -33,28 +35,18 @@ pub enum EventOutcome {
     /// A person has to mend something first.
     Held,
     /// It will never be taken.
+    #[strum(serialize = "dead")]
     DeadLettered,
     /// Its turn has not come.
+    #[strum(serialize = "waits")]
     Waiting,
 }
 
 impl EventOutcome {
     /// The field `outcome` of a line.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Queued => "queued",
-            Self::Ignored => "ignored",
-            Self::Test => "test",
-            Self::Rejected => "rejected",
-            Self::Refused => "refused",
-            Self::Delivered => "delivered",
-            Self::Duplicate => "duplicate",
-            Self::Retried => "retried",
-            Self::Held => "held",
-            Self::DeadLettered => "dead",
-            Self::Waiting => "waits",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 

@@ -6,6 +6,7 @@
 
 use relay_core::delivery::ReasonCode;
 use relay_core::error::ErrorCode;
+use strum::IntoStaticStr;
 
 use crate::telemetry::event::{DeliveryEvent, EventOutcome, Stage, milliseconds};
 
@@ -45,7 +46,7 @@ pub const SUBMISSIONS: &str = "submissions";
 const RELAY: &str = "relay";
 
 /// What a value counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr)]
 pub enum Unit {
     /// Things.
     Count,
@@ -58,12 +59,8 @@ pub enum Unit {
 impl Unit {
     /// The unit as CloudWatch calls it (CloudWatch API reference, `MetricDatum`).
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Count => "Count",
-            Self::Milliseconds => "Milliseconds",
-            Self::Percent => "Percent",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 
