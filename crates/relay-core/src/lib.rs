@@ -2,6 +2,7 @@
 
 pub mod contact;
 pub mod delivery;
+pub mod delivery_state;
 pub mod error;
 pub mod idempotency;
 pub mod policy;

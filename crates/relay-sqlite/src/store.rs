@@ -23,13 +23,14 @@ pub use crate::admin::counts::{Count, counts, last_delivered};
 pub use crate::admin::dead_letters::{RedriveOutcome, delete, plan_redrive, redrive};
 pub use crate::admin::pause::{pause, paused_since, resume};
 pub use crate::admin::queue_state::QueueStatus;
-pub use crate::admin::report::{DeliveryReport, DeliveryState, ListFilter, list, webhook_state};
+pub use crate::admin::report::{DeliveryReport, ListFilter, list, webhook_state};
 pub use crate::admin::search::{Found, Search, queue_status, search};
 pub use crate::claim::{ClaimOrder, ClaimedDelivery};
 pub use crate::contact_locks::ContactLockGuard;
 pub use crate::failure_counts::{FailureCount, failures_of};
 pub use crate::schema::{Connections, OpenError, STORE_FILE, open, open_existing};
 pub use crate::webhook_usage::webhook_use;
+pub use relay_core::delivery_state::DeliveryState;
 
 /// The store of a running relay.
 #[derive(Clone)]

@@ -1,10 +1,11 @@
 //! What a store holds, counted.
 
 use jiff::Timestamp;
+use relay_core::delivery_state::DeliveryState;
 use rusqlite::Connection;
 
+use crate::admin::report::state_from_stored;
 use crate::delivery_row;
-use crate::store::DeliveryState;
 
 /// The deliveries of a direction in one state.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +34,7 @@ pub fn counts(connection: &Connection) -> rusqlite::Result<Vec<Count>> {
         let (state, deliveries): (String, i64) = (row.get(1)?, row.get(2)?);
         Ok(Count {
             direction: row.get(0)?,
-            state: DeliveryState::read(&state),
+            state: state_from_stored(&state),
             deliveries: u64::try_from(deliveries).unwrap_or_default(),
             oldest: delivery_row::time(row.get(3)?),
         })

@@ -1,42 +1,16 @@
 //! What a person is shown of the store.
 
 use jiff::Timestamp;
+use relay_core::delivery_state::DeliveryState;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use serde::Serialize;
 
 use crate::delivery_row;
 use crate::failure_counts::{FailureCount, failures_of};
 
-/// Where a delivery stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum DeliveryState {
-    /// It will be sent, or is being sent.
-    Waiting,
-    /// The far end has it.
-    Delivered,
-    /// It is kept for a person.
-    Dead,
-}
-
-impl DeliveryState {
-    pub(crate) fn read(stored: &str) -> Self {
-        match stored {
-            "delivered" => Self::Delivered,
-            "dead" => Self::Dead,
-            _ => Self::Waiting,
-        }
-    }
-
-    /// The state as it stands in listings.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Waiting => "waiting",
-            Self::Delivered => "delivered",
-            Self::Dead => "dead",
-        }
-    }
+/// Returns the state that is shown for a stored one. A delivery that is being sent is waiting too.
+pub(crate) fn state_from_stored(stored: &str) -> DeliveryState {
+    stored.parse().unwrap_or(DeliveryState::Waiting)
 }
 
 /// One delivery, as it is listed.
@@ -113,7 +87,7 @@ pub fn list(connection: &Connection, filter: &ListFilter) -> rusqlite::Result<Ve
     ))?;
     let rows = statement.query_map(params![filter.limit], |row| {
         let stored: String = row.get("state")?;
-        let state = DeliveryState::read(&stored);
+        let state = state_from_stored(&stored);
         let time = |column: &str| row.get::<_, Option<i64>>(column).map(|at| at.map(delivery_row::time));
         let settled_at = time("settled_at")?;
         let id: String = row.get("id")?;
@@ -157,7 +131,7 @@ pub fn webhook_state(connection: &Connection, webhook_id: &str) -> rusqlite::Res
             |row| row.get(0),
         )
         .optional()?;
-    Ok(state.as_deref().map(DeliveryState::read))
+    Ok(state.as_deref().map(state_from_stored))
 }
 
 pub(crate) fn as_text<S: serde::Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {

@@ -2,10 +2,11 @@
 
 use jiff::Timestamp;
 use relay_core::delivery::{Delivery, Direction};
+use relay_core::delivery_state::DeliveryState;
 use rusqlite::{Connection, Row, named_params};
 
 use crate::admin::queue_state::{QueueStatus, waiting};
-use crate::admin::report::{DeliveryState, state_condition};
+use crate::admin::report::{state_condition, state_from_stored};
 use crate::delivery_row;
 
 /// Which deliveries are looked for; what is not given does not matter.
@@ -98,7 +99,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Found> {
     let time = |column: &str| row.get::<_, Option<i64>>(column).map(|at| at.map(delivery_row::time));
     Ok(Found {
         delivery: delivery_row::from_row(row)?,
-        state: DeliveryState::read(&stored),
+        state: state_from_stored(&stored),
         attempts: row.get("attempts")?,
         reason: row.get("reason")?,
         status: row.get("status")?,
