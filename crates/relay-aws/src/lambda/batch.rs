@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use jiff::Timestamp;
 use relay::ports::clock::Clock;
 use relay::ports::queue::StoreError;
-use relay::rate_limit::limiter::{Readiness, Unavailable};
+use relay::ports::rate_limiter::{Readiness, Unavailable};
 use relay_core::delivery::Delivery;
 use relay_core::policy::retry;
 use tokio::time::Instant;

@@ -1,9 +1,10 @@
 //! What is done with one message: the ledger is asked first and told afterwards.
 
 use jiff::Timestamp;
+use relay::delivery::Deliver;
 use relay::ports::clock::Clock;
-use relay::ports::queue::{Deliver, StoreError};
-use relay::rate_limit::limiter::Readiness;
+use relay::ports::queue::StoreError;
+use relay::ports::rate_limiter::Readiness;
 use relay::telemetry::event::{DeliveryEvent, EventOutcome};
 use relay_core::delivery::{AttemptResult, Delivery, Reason, ReasonCode};
 use relay_core::policy::retry;

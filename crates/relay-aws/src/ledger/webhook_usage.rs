@@ -1,7 +1,8 @@
 //! What is known of Clay's webhooks.
 
 use jiff::Timestamp;
-use relay::ports::queue::{StoreError, Submission, WebhookLedger, WebhookUsage};
+use relay::ports::queue::StoreError;
+use relay::ports::webhook_usage::{Submission, WebhookLedger, WebhookUsage};
 
 use crate::ledger::deliveries::Ledger;
 use crate::ledger::table::{Item, Update, number_attr, time_attr};

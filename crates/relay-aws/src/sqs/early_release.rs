@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use relay::ports::clock::Clock;
-use relay::rate_limit::limiter::Readiness;
+use relay::ports::rate_limiter::Readiness;
 use relay_core::delivery::{Delivery, DeliveryKind, Direction};
 use tokio::time::Instant;
 use tracing::warn;

@@ -14,7 +14,7 @@ use relay::ingress::clay_row::ClayRowHandler;
 use relay::ingress::loops_webhook::{LoopsWebhookHandler, LoopsWebhookSettings};
 use relay::ingress::schema_cache::SchemaCache;
 use relay::ports::clock::Clock;
-use relay::ports::secrets::{ClayToLoopsSecret, LoopsToClaySecret, SecretField, StaticSecret};
+use relay::ports::secrets::{ClayToLoopsSecret, LoopsToClaySecret, SecretField};
 use relay_aws::lambda::batch::MessageWorker;
 use relay_aws::lambda::worker::{ClayWorker, LoopsWorker};
 use relay_aws::ledger::contact_lock::ContactFastPath;
@@ -32,6 +32,7 @@ use crate::aws_fake::{
     FakeServices, MAX_BATCH_SIZE, Message, QUEUES, ServiceState, WORKER_TIMEOUT, invoke_worker, queue, table,
 };
 use crate::simulation::end::{DestinationState, SimulatedDestination};
+use crate::simulation::static_secret::StaticSecret;
 
 type SharedClock = Arc<SimulatedClock>;
 

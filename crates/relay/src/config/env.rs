@@ -13,26 +13,10 @@ use relay_core::webhook::route::parse_destination_url;
 use relay_core::webhook::selection::{EventPattern, EventSelection};
 use relay_core::webhook::signature::Tolerance;
 
-/// Which events are relayed.
-pub const RELAYED_EVENTS: &str = "RELAYED_EVENTS";
-/// How far the time of a signed request may be off, in seconds.
-pub const SIGNATURE_TOLERANCE_SECONDS: &str = "SIGNATURE_TOLERANCE_SECONDS";
-/// What a Clay table gets.
-pub const CLAY_PAYLOAD: &str = "CLAY_PAYLOAD";
-/// How many rows a second go to Clay.
-pub const CLAY_RATE_PER_SECOND: &str = "CLAY_RATE_PER_SECOND";
-/// How many calls a second go to Loops.
-pub const LOOPS_RATE_PER_SECOND: &str = "LOOPS_RATE_PER_SECOND";
-/// Where the Loops API is.
-pub const LOOPS_API_URL: &str = "LOOPS_API_URL";
-/// The `source` that is written into contacts.
-pub const CONTACT_SOURCE: &str = "CONTACT_SOURCE";
-/// Whether values become what their properties are in Loops.
-pub const TYPED_PROPERTIES: &str = "TYPED_PROPERTIES";
-/// What contacts are hashed with for logs and listings.
-pub const CONTACT_HASH_KEY: &str = "CONTACT_HASH_KEY";
-/// How long a secret is used before it is read again, in seconds.
-pub const SECRET_TTL_SECONDS: &str = "SECRET_TTL_SECONDS";
+use crate::config::names::{
+    CLAY_PAYLOAD, CLAY_RATE_PER_SECOND, CONTACT_HASH_KEY, CONTACT_SOURCE, LOOPS_API_URL, LOOPS_RATE_PER_SECOND,
+    RELAYED_EVENTS, SECRET_TTL_SECONDS, SIGNATURE_TOLERANCE_SECONDS, TYPED_PROPERTIES,
+};
 
 /// The real Loops API.
 const DEFAULT_LOOPS_API_URL: &str = "https://app.loops.so/api";

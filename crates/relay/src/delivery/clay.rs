@@ -10,14 +10,16 @@ use relay_core::webhook::route::ClayWebhook;
 use tokio::time::{Duration, Instant};
 use tracing::{error, warn};
 
-use crate::delivery::outcome::{defer_unavailable, log_attempt, pin_if_only_failure, reason_for};
+use crate::delivery::Deliver;
 use crate::delivery::pool_usage::PoolUsage;
 use crate::delivery::reroute::{Rerouter, webhook_without_route};
+use crate::delivery::{defer_unavailable, log_attempt, pin_if_only_failure, reason_for};
 use crate::destination::clay::ClayClient;
 use crate::ports::clock::Clock;
-use crate::ports::queue::{Deliver, Queue, Submission, WebhookLedger, WebhookUsage};
+use crate::ports::queue::Queue;
+use crate::ports::rate_limiter::{RateLimiter, Readiness};
 use crate::ports::secrets::{LoopsToClaySecret, SecretSource};
-use crate::rate_limit::limiter::{RateLimiter, Readiness};
+use crate::ports::webhook_usage::{Submission, WebhookLedger, WebhookUsage};
 use crate::telemetry::event::CallStats;
 
 /// The longest that one post may take.

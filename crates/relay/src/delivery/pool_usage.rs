@@ -2,7 +2,7 @@
 
 use relay_core::webhook::route::WEBHOOK_ROW_LIMIT;
 
-use crate::ports::queue::WebhookUsage;
+use crate::ports::webhook_usage::WebhookUsage;
 use crate::telemetry::event::PoolUsageSample;
 
 /// What the webhooks of a pool have taken, as far as the ledger tells.

@@ -16,15 +16,16 @@ use relay_core::secret::SecretString;
 use tokio::time::{Duration, Instant};
 use tracing::error;
 
-use crate::MAX_REQUEST_BYTES;
 use crate::destination::loops::LoopsClient;
 use crate::ingress::row_outcome::{LoopsResponse, RowContext, RowOutcome};
 use crate::ingress::schema_cache::{SchemaCache, SchemaRefresher};
 use crate::ingress::sync_send::{SyncResult, SyncSender};
 use crate::ports::clock::Clock;
-use crate::ports::queue::{Admission, DeliveryMode, FastPath, FastPathResult, StoreError};
+use crate::ports::fast_path::{Admission, DeliveryMode, FastPath, FastPathResult};
+use crate::ports::queue::StoreError;
+use crate::ports::rate_limiter::{Permit, RateLimiter};
 use crate::ports::secrets::{ClayToLoopsSecret, SecretField, SecretSource};
-use crate::rate_limit::limiter::{Permit, RateLimiter};
+use crate::routes::MAX_REQUEST_BYTES;
 use crate::telemetry::event::CallStats;
 
 /// The time in which a row is answered: below what Clay's column waits, and below a gateway's 30 s.

@@ -16,11 +16,11 @@ use relay_core::webhook::signature::{
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::MAX_REQUEST_BYTES;
 use crate::ingress::response::{self, Caller};
 use crate::ports::clock::Clock;
 use crate::ports::queue::{Enqueued, Queue, StoreError};
 use crate::ports::secrets::{LoopsToClaySecret, SecretField, SecretSource};
+use crate::routes::MAX_REQUEST_BYTES;
 use crate::telemetry::event::{DeliveryEvent, EventOutcome, Stage};
 
 /// What the settings say about this route.

@@ -15,8 +15,8 @@ use tracing::{debug, warn};
 use crate::destination::loops::LoopsClient;
 use crate::ingress::sync_send::DEFAULT_THROTTLE;
 use crate::ports::clock::Clock;
+use crate::ports::rate_limiter::RateLimiter;
 use crate::ports::secrets::{ClayToLoopsSecret, SecretSource};
-use crate::rate_limit::limiter::RateLimiter;
 
 /// How long a list is used before it is read again.
 const TTL: SignedDuration = SignedDuration::from_mins(15);

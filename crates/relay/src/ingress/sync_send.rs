@@ -9,13 +9,13 @@ use relay_core::secret::SecretString;
 use serde_json::Value;
 use tokio::time::{Duration, Instant};
 
-use crate::delivery::outcome::reason_for;
+use crate::delivery::reason_for;
 use crate::destination::http_client::DestinationResponse;
 use crate::destination::loops::{LoopsClient, LoopsRequest};
 use crate::ingress::row_outcome::LoopsResponse;
 use crate::ports::clock::Clock;
+use crate::ports::rate_limiter::{Permit, RateLimiter, Readiness, Unavailable};
 use crate::ports::secrets::{ClayToLoopsSecret, SecretField, SecretSource};
-use crate::rate_limit::limiter::{Permit, RateLimiter, Readiness, Unavailable};
 use crate::telemetry::event::CallStats;
 
 /// How often a row is tried while its caller waits.

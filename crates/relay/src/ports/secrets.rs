@@ -55,31 +55,3 @@ pub enum SecretField {
     /// `relay_tokens`
     RelayTokens,
 }
-
-/// A secret that came with the settings and does not change.
-#[derive(Debug, Clone)]
-pub struct StaticSecret<T> {
-    secret: Arc<T>,
-    field_names: fn(SecretField) -> &'static str,
-}
-
-impl<T> StaticSecret<T> {
-    /// This secret; `names` tells the setting behind each part.
-    pub fn new(secret: T, field_names: fn(SecretField) -> &'static str) -> Self {
-        Self { secret: Arc::new(secret), field_names }
-    }
-}
-
-impl<T: Send + Sync> SecretSource<T> for StaticSecret<T> {
-    async fn current(&self) -> Result<Arc<T>, SecretError> {
-        Ok(Arc::clone(&self.secret))
-    }
-
-    async fn refresh(&self) -> Result<Arc<T>, SecretError> {
-        self.current().await
-    }
-
-    fn describe_field(&self, field: SecretField) -> String {
-        (self.field_names)(field).to_owned()
-    }
-}

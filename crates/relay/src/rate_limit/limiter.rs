@@ -1,6 +1,5 @@
 //! How fast a far end is called: a limit that every caller of one end shares.
 
-use std::future::Future;
 use std::num::NonZeroU32;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -9,6 +8,7 @@ use tokio::time::Instant;
 
 use crate::destination::http_client::DestinationResponse;
 use crate::destination::rate_limit_headers::RecentCalls;
+use crate::ports::rate_limiter::{MAX_PERMIT_WAIT, Permit, RateLimiter, Readiness, Unavailable};
 use crate::rate_limit::circuit_breaker::CircuitBreaker;
 
 /// Both ends take ten requests a second (Loops API reference, "Rate limiting"; Clay, "Webhook integration guide":
@@ -24,117 +24,8 @@ const REJECT_WINDOW: Duration = Duration::from_secs(1);
 /// better than a process does.
 const MAX_WORKER_WAIT: Duration = Duration::from_secs(5);
 
-/// The longest that a caller's row waits for its turn, rather than join the queue: as long as nobody minds in a cell.
-pub const MAX_PERMIT_WAIT: Duration = Duration::from_millis(500);
-
-/// How late a turn may be used. A process that was frozen wakes up with many that are over, and all of them at once would be
-/// a burst.
-pub const PERMIT_TTL: Duration = Duration::from_millis(250);
-
 /// How long the pace is half of what it is otherwise, after others were seen to need the room.
 const SLOWDOWN: Duration = Duration::from_secs(3);
-
-/// The end is left alone: for how long, and why.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Unavailable {
-    /// It said that it is full.
-    #[error("the far end is full for {} ms", .0.as_millis())]
-    Throttled(Duration),
-    /// It is down, and somebody else sees whether it is back.
-    #[error("the far end is down; it is asked again in {} ms", .0.as_millis())]
-    CircuitOpen(Duration),
-}
-
-/// A turn that was taken: nobody else has it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[must_use]
-pub struct Permit(Instant);
-
-impl Permit {
-    /// One that may be used from then on.
-    pub const fn at(at: Instant) -> Self {
-        Self(at)
-    }
-
-    /// The later of this and another time.
-    pub fn max(self, at: Instant) -> Self {
-        Self(self.0.max(at))
-    }
-
-    /// Whether it is over: whoever has it takes another one.
-    #[must_use]
-    pub fn is_expired(self) -> bool {
-        Instant::now().saturating_duration_since(self.0) > PERMIT_TTL
-    }
-
-    /// Waits until it comes.
-    pub async fn wait(self) {
-        tokio::time::sleep_until(self.0).await;
-    }
-}
-
-/// The pace of one far end, shared by everything that calls it.
-pub trait RateLimiter: Send + Sync {
-    /// Waits until there is room, and takes it.
-    ///
-    /// # Errors
-    /// When the end is left alone for longer than a moment.
-    fn acquire(&self) -> impl Future<Output = Result<(), Unavailable>> + Send;
-
-    /// Takes the next turn if it comes within [`PATIENCE`], and nobody was turned away a moment ago. The turn is waited for
-    /// by whoever has it, so that there is time to see what it is for.
-    fn try_acquire(&self) -> impl Future<Output = Option<Permit>> + Send;
-
-    /// Leaves the end alone for that long: it said that it is full.
-    fn throttle_for(&self, throttle_for: Duration) -> impl Future<Output = ()> + Send;
-
-    /// Notes what came of a call: an end that is down is asked less often, and one whose room others need as well more
-    /// slowly.
-    fn record(&self, response: &DestinationResponse) -> impl Future<Output = ()> + Send;
-
-    /// Whether a worker may begin something, as far as is known here without asking anybody.
-    fn readiness(&self) -> Readiness;
-
-    /// Whether the end has taken something within that period, as far as is known here.
-    fn succeeded_within(&self, period: Duration) -> bool;
-}
-
-/// Whether a worker may begin something.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Readiness {
-    /// It may.
-    Ready,
-    /// One delivery may be tried, to see whether an end that was down is back.
-    HalfOpen,
-    /// Nothing is begun.
-    Unavailable(Unavailable),
-}
-
-impl<P: RateLimiter> RateLimiter for std::sync::Arc<P> {
-    async fn acquire(&self) -> Result<(), Unavailable> {
-        (**self).acquire().await
-    }
-
-    async fn try_acquire(&self) -> Option<Permit> {
-        (**self).try_acquire().await
-    }
-
-    async fn throttle_for(&self, pause: Duration) {
-        (**self).throttle_for(pause).await;
-    }
-
-    async fn record(&self, response: &DestinationResponse) {
-        (**self).record(response).await;
-    }
-
-    fn readiness(&self) -> Readiness {
-        (**self).readiness()
-    }
-
-    fn succeeded_within(&self, period: Duration) -> bool {
-        (**self).succeeded_within(period)
-    }
-}
 
 /// How many requests may come in one moment, so that every single second stays within what an end takes, wherever it
 /// begins, and however unevenly requests arrive. Who sets more than ten a second has an end that takes more: then it is a
@@ -213,7 +104,7 @@ impl LimiterState {
     fn reserve(&mut self, at: Instant, interval: Duration) -> Permit {
         let interval = if at < self.slowed_until { interval * 2 } else { interval };
         self.next_at = self.next_at.max(at) + interval;
-        Permit(at)
+        Permit::at(at)
     }
 }
 
