@@ -19,7 +19,7 @@ use tracing::error;
 use crate::destination::loops::LoopsClient;
 use crate::ingress::row_outcome::{LoopsResponse, RowContext, RowOutcome};
 use crate::ingress::schema_cache::{SchemaCache, SchemaRefresher};
-use crate::ingress::sync_send::{SyncResult, SyncSender};
+use crate::ingress::sync_send::{Deferral, SyncSender};
 use crate::ports::clock::Clock;
 use crate::ports::fast_path::{Admission, DeliveryMode, FastPath, FastPathResult};
 use crate::ports::queue::StoreError;
@@ -81,7 +81,7 @@ where
                 let context = RowContext { id, contact, adjusted, prefers_async: accepted.mode == DeliveryMode::Async };
                 (context, self.dispatch(accepted, deadline, &mut stats).await)
             }
-            Err(error) => (RowContext::for_rejected(&self.clock.new_id()), RowOutcome::Error(error)),
+            Err(error) => (RowContext::for_rejected(&self.clock.new_id()), error.into()),
         };
         outcome.log(kind, &context, started_at.elapsed(), stats);
         outcome.into_response(&context)
@@ -229,11 +229,10 @@ where
         deadline: Instant,
         stats: &mut CallStats,
     ) -> RowOutcome {
-        let sync_result = self.sync_sender().send(delivery, permit, api_key, deadline, stats).await;
-        let result = match &sync_result {
-            SyncResult::Delivered(_) | SyncResult::Duplicate => FastPathResult::Delivered,
-            SyncResult::Rejected { .. } | SyncResult::Unauthorized(_) => FastPathResult::Rejected,
-            SyncResult::Failed { attempts, retry_after, reason } => {
+        let sent = self.sync_sender().send(delivery, permit, api_key, deadline, stats).await;
+        let result = match &sent {
+            Ok(outcome) => outcome.fast_path_result(),
+            Err(Deferral { attempts, retry_after, reason }) => {
                 let delay = retry::retry_delay(*attempts, *retry_after, self.clock.random());
                 FastPathResult::Deferred {
                     attempts: *attempts,
@@ -247,7 +246,11 @@ where
         if let Err(error) = &completed {
             error!(delivery.id = %delivery.id, error = %error, "direct delivery not recorded");
         }
-        outcome_of(sync_result, completed.is_ok())
+        match sent {
+            Ok(outcome) => outcome,
+            Err(_) if completed.is_ok() => RowOutcome::Queued,
+            Err(_) => RowOutcome::unavailable("Loops has no room and the row cannot be stored"),
+        }
     }
 
     /// The store cannot be written. Loops may still take the row, if nothing of its contact waits, and nothing newer can get
@@ -274,18 +277,6 @@ fn already_delivered(delivery: &Delivery) -> RowOutcome {
         DeliveryKind::LoopsContact | DeliveryKind::ClayRow { .. } => {
             RowOutcome::Delivered(LoopsResponse { status: StatusCode::OK, body: Bytes::new() })
         }
-    }
-}
-
-/// How a row ends that was tried; `kept` where it is stored should it have failed.
-fn outcome_of(result: SyncResult, stored: bool) -> RowOutcome {
-    match result {
-        SyncResult::Delivered(response) => RowOutcome::Delivered(response),
-        SyncResult::Duplicate => RowOutcome::Duplicate,
-        SyncResult::Rejected { status, message } => RowOutcome::LoopsRejected { status, message },
-        SyncResult::Unauthorized(error) => RowOutcome::Error(error),
-        SyncResult::Failed { .. } if stored => RowOutcome::Queued,
-        SyncResult::Failed { .. } => RowOutcome::unavailable("Loops has no room and the row cannot be stored"),
     }
 }
 

@@ -11,6 +11,7 @@ use relay_core::row::RowKind;
 use serde_json::json;
 
 use crate::ingress::response::{self, Caller};
+use crate::ports::fast_path::FastPathResult;
 use crate::telemetry::event::{CallStats, DeliveryEvent, EventOutcome, Stage};
 
 /// Loops' own answer to a call that it took.
@@ -56,21 +57,33 @@ pub(crate) enum RowOutcome {
     Duplicate,
     /// It is stored.
     Queued,
-    /// Loops refuses it for good.
-    LoopsRejected {
-        /// The status for the caller.
-        status: StatusCode,
-        /// What Loops said, or a sentence in its place.
-        message: String,
+    /// Loops or the relay rejects it.
+    Rejected {
+        /// The error for the caller.
+        error: RequestError,
+        /// The status for the caller, if it is not that of the error's code.
+        status: Option<StatusCode>,
     },
-    /// The relay refuses it.
-    Error(RequestError),
+}
+
+impl From<RequestError> for RowOutcome {
+    fn from(error: RequestError) -> Self {
+        Self::Rejected { error, status: None }
+    }
 }
 
 impl RowOutcome {
-    /// Nothing could be done now, and nothing is kept.
+    /// A row that can be neither sent nor stored now.
     pub(crate) fn unavailable(problem: &str) -> Self {
-        Self::Error(RequestError::new(ErrorCode::Unavailable, format!("{problem}: run the row again in a moment.")))
+        RequestError::new(ErrorCode::Unavailable, format!("{problem}: run the row again in a moment.")).into()
+    }
+
+    /// The result as the store has to record it.
+    pub(crate) const fn fast_path_result(&self) -> FastPathResult {
+        match self {
+            Self::Delivered(_) | Self::Duplicate => FastPathResult::Delivered,
+            Self::Queued | Self::Rejected { .. } => FastPathResult::Rejected,
+        }
     }
 
     pub(crate) fn into_response(self, context: &RowContext) -> Response<Bytes> {
@@ -104,12 +117,10 @@ impl RowOutcome {
                 }
                 response::json(StatusCode::ACCEPTED, &body)
             }
-            Self::LoopsRejected { status, message } => response::error_response_with_status(
-                status,
-                Caller::Clay,
-                &RequestError::new(ErrorCode::LoopsRejected, message),
-            ),
-            Self::Error(error) => response::error_response(Caller::Clay, &error),
+            Self::Rejected { error, status: Some(status) } => {
+                response::error_response_with_status(status, Caller::Clay, &error)
+            }
+            Self::Rejected { error, status: None } => response::error_response(Caller::Clay, &error),
         }
     }
 
@@ -119,8 +130,7 @@ impl RowOutcome {
             Self::Delivered(_) => (EventOutcome::Delivered, None),
             Self::Duplicate => (EventOutcome::Duplicate, None),
             Self::Queued => (EventOutcome::Queued, None),
-            Self::LoopsRejected { .. } => (EventOutcome::Refused, Some(ErrorCode::LoopsRejected)),
-            Self::Error(error) => (EventOutcome::Refused, Some(error.code())),
+            Self::Rejected { error, .. } => (EventOutcome::Refused, Some(error.code())),
         };
         let event = DeliveryEvent::new(Direction::ClayToLoops, Stage::Request, outcome, context.id.as_str());
         DeliveryEvent {
