@@ -98,7 +98,7 @@ impl IdempotencyKey {
         Self(format!("relay-once-{random}"))
     }
 
-    /// A key that was made before, as a store kept it.
+    /// A key from a store.
     #[must_use]
     pub fn from_stored(key: String) -> Self {
         Self(key)

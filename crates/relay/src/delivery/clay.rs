@@ -38,9 +38,9 @@ pub struct ClayDeliverer<S, C, W, P, A, Q> {
     pub deliverer: C,
     /// What each webhook has taken.
     pub ledger: W,
-    /// The pace of calls to Clay, one for the whole workspace.
+    /// The rate limiter of Clay, one for the whole workspace.
     pub limiter: P,
-    /// Time and chance.
+    /// Time, random numbers and ids.
     pub clock: A,
     /// What a table gets.
     pub payload: PayloadFormat,
@@ -51,7 +51,7 @@ pub struct ClayDeliverer<S, C, W, P, A, Q> {
 /// What one pass over a pool came to.
 enum PoolResult {
     Finished(AttemptResult),
-    /// A person has to mend it: a refused token, a pool that is used up or empty.
+    /// An operator has to fix it: a rejected token, a pool that is used up or empty.
     NeedsOperator(Reason),
 }
 

@@ -24,9 +24,9 @@ pub struct LoopsDeliverer<S, L, P, A> {
     pub secrets: S,
     /// The Loops API.
     pub loops: L,
-    /// The pace of calls to Loops, shared with the direct lane.
+    /// The rate limiter of Loops, shared with the fast path.
     pub limiter: P,
-    /// Time and chance.
+    /// Time, random numbers and ids.
     pub clock: A,
 }
 

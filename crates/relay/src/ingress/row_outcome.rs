@@ -1,4 +1,4 @@
-//! How a row's request can end, and what the caller and the log are told.
+//! The outcome of a row's request, and its response and event.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::ingress::response::{self, Caller};
 use crate::ports::fast_path::FastPathResult;
 use crate::telemetry::event::{CallStats, DeliveryEvent, EventOutcome, Stage};
 
-/// Loops' own answer to a call that it took.
+/// Loops' response to a call that it accepted.
 #[derive(Debug, Clone)]
 pub(crate) struct LoopsResponse {
     /// Its 2xx status.
@@ -23,12 +23,12 @@ pub(crate) struct LoopsResponse {
     pub(crate) body: Bytes,
 }
 
-/// What is told of a row besides how it ended.
+/// What response and event say of a row besides its outcome.
 #[derive(Debug)]
 pub(crate) struct RowContext {
-    /// The id of its delivery, or one by which its refusal is found in the log.
+    /// The id of its delivery, or the one under which its rejection is logged.
     pub(crate) id: DeliveryId,
-    /// Whom it is about.
+    /// The contact.
     pub(crate) contact: Option<ContactKey>,
     /// The fields that were left out or cut.
     pub(crate) adjusted: Vec<String>,
@@ -37,7 +37,7 @@ pub(crate) struct RowContext {
 }
 
 impl RowContext {
-    /// A request that became no delivery. `unique` comes from outside.
+    /// A request that became no delivery.
     pub(crate) fn for_rejected(random_id: &str) -> Self {
         Self {
             id: DeliveryId::for_rejected_request(random_id),
@@ -48,14 +48,14 @@ impl RowContext {
     }
 }
 
-/// How a row's request ended.
+/// Outcome of a row's request.
 #[derive(Debug)]
 pub(crate) enum RowOutcome {
-    /// Loops has it.
+    /// Loops has accepted it.
     Delivered(LoopsResponse),
-    /// Loops had it already.
+    /// Loops had accepted it before.
     Duplicate,
-    /// It is stored.
+    /// It is in the queue.
     Queued,
     /// Loops or the relay rejects it.
     Rejected {
@@ -124,7 +124,7 @@ impl RowOutcome {
         }
     }
 
-    /// Tells it, with what was measured meanwhile.
+    /// Emits the event of the request.
     pub(crate) fn log(&self, kind: RowKind, context: &RowContext, duration: Duration, stats: CallStats) {
         let (outcome, code) = match self {
             Self::Delivered(_) => (EventOutcome::Delivered, None),

@@ -1,4 +1,4 @@
-//! A row's call to Loops while Clay waits: two quick tries within the time that the caller has.
+//! Sends a row to Loops while Clay waits: two quick tries before the caller's deadline.
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -22,14 +22,14 @@ use crate::telemetry::event::CallStats;
 const MAX_TRIES: u32 = 2;
 /// The longest that one try may take: two of them, and the pause between, fit into the caller's time.
 const TRY_TIMEOUT: Duration = Duration::from_secs(4);
-/// The shortest: one that is broken off sooner has sent the row all the same, and nobody waits for what Loops says.
+/// The shortest time for a try: one that is aborted sooner has sent the row all the same, and its response is lost.
 const MIN_TRY_TIME: Duration = Duration::from_secs(1);
-/// The longest pause before the second try; who asks for more gets it from the queue.
+/// The longest pause before the second try. If Loops asks for more, the row is queued.
 const MAX_PAUSE: Duration = Duration::from_secs(1);
-/// How long Loops is left alone after a 429 that does not say how long (its limit is per second).
+/// How long Loops is not called after a 429 without `Retry-After` (its limit is per second).
 pub(crate) const DEFAULT_THROTTLE: Duration = Duration::from_secs(1);
 
-/// The ports of a direct attempt.
+/// The ports of a synchronous attempt.
 pub(crate) struct SyncSender<'a, S, L, P, A> {
     pub(crate) secrets: &'a S,
     pub(crate) loops: &'a L,
@@ -54,7 +54,7 @@ where
     P: RateLimiter,
     A: Clock,
 {
-    /// Tries it; the turn for the first try is taken already.
+    /// Sends the row. `permit` is that of the first try.
     pub(crate) async fn send(
         &self,
         delivery: &Delivery,
@@ -65,7 +65,7 @@ where
     ) -> Result<RowOutcome, Deferral> {
         let is_throttled = |readiness| matches!(readiness, Readiness::Unavailable(Unavailable::Throttled(_)));
         if !self.wait_for_permit(permit, deadline).await || is_throttled(self.limiter.readiness()) {
-            // Loops has said meanwhile that it is full, or others have taken what room there was; or the caller's time is up.
+            // Loops has asked for fewer calls meanwhile, other callers have used the quota, or the deadline is too near.
             return Err(Deferral {
                 attempts: 0,
                 retry_after: None,
@@ -87,7 +87,7 @@ where
                         Some(refreshed_key) => api_key = refreshed_key,
                         None => return Ok(self.unauthorized()),
                     }
-                    // The second call is part of the same try, and takes room like any other.
+                    // The second call is part of the same try, and needs a permit like any other.
                     tries -= 1;
                     let time_left = deadline.saturating_duration_since(Instant::now() + TRY_TIMEOUT);
                     if time_left.is_zero()

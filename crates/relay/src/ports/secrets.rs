@@ -7,7 +7,7 @@ use relay_core::secret::{RelayTokens, SecretString};
 use relay_core::webhook::route::ClayRoute;
 use relay_core::webhook::signature::SigningSecret;
 
-/// What the direction from Loops to Clay needs.
+/// The secret of the direction from Loops to Clay.
 #[derive(Debug, Clone, Default)]
 pub struct LoopsToClaySecret {
     /// The secrets that Loops may sign with. Empty means closed.
@@ -16,7 +16,7 @@ pub struct LoopsToClaySecret {
     pub routes: Vec<ClayRoute>,
 }
 
-/// What the direction from Clay to Loops needs.
+/// The secret of the direction from Clay to Loops.
 #[derive(Debug, Clone, Default)]
 pub struct ClayToLoopsSecret {
     /// The key of the Loops account, if one is set.

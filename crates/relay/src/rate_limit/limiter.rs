@@ -1,4 +1,4 @@
-//! How fast a far end is called: a limit that every caller of one end shares.
+//! The rate limiter of one process, shared by all callers of a destination.
 
 use std::num::NonZeroU32;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -24,7 +24,7 @@ const REJECT_WINDOW: Duration = Duration::from_secs(1);
 /// better than a process does.
 const MAX_WORKER_WAIT: Duration = Duration::from_secs(5);
 
-/// How long the pace is half of what it is otherwise, after others were seen to need the room.
+/// How long the rate is halved after other clients were seen to use the quota.
 const SLOWDOWN: Duration = Duration::from_secs(3);
 
 /// How many requests may come in one moment, so that every single second stays within what an end takes, wherever it
@@ -37,7 +37,7 @@ pub fn burst_size(per_second: NonZeroU32) -> NonZeroU32 {
     NonZeroU32::new(spare).unwrap_or(NonZeroU32::MIN).min(per_second)
 }
 
-/// A pace within one process.
+/// Rate limiter within one process.
 ///
 /// One time is its whole state: when the next request is due ("generic cell rate algorithm"). Whoever wants to send takes
 /// that time, moves it on by one interval, and waits until it comes.
@@ -53,7 +53,7 @@ pub struct LocalRateLimiter {
 #[derive(Debug)]
 struct LimiterState {
     next_at: Instant,
-    /// Until when nothing is sent, until when nobody is served out of turn, until when the pace is half of what it is.
+    /// Until when nothing is sent, until when callers are rejected, until when the rate is halved.
     throttled_until: Instant,
     rejecting_until: Instant,
     slowed_until: Instant,
@@ -77,14 +77,14 @@ impl LocalRateLimiter {
         Self { interval, burst_tolerance, breaker: CircuitBreaker::default(), state: Mutex::new(state) }
     }
 
-    /// Notes whether the end is up, and nothing of its room: for who keeps account of that elsewhere.
+    /// Records whether the destination is up, without its quota: for limiters that store the quota elsewhere.
     pub fn record_outcome(&self, response: &DestinationResponse) {
         if let Some(outcome) = response.health_signal() {
             self.breaker.record(outcome);
         }
     }
 
-    /// For how long the end is left alone.
+    /// How long the destination is not called.
     fn throttled_for(&self) -> Duration {
         self.state().throttled_until.saturating_duration_since(Instant::now())
     }
@@ -95,12 +95,12 @@ impl LocalRateLimiter {
 }
 
 impl LimiterState {
-    /// When the next request may be sent.
+    /// Earliest time of the next request.
     fn next_slot(&self, now: Instant, burst_tolerance: Duration) -> Instant {
         self.next_at.checked_sub(burst_tolerance).unwrap_or(now).max(now).max(self.throttled_until)
     }
 
-    /// Takes the turn at that time.
+    /// Takes the permit of that time.
     fn reserve(&mut self, at: Instant, interval: Duration) -> Permit {
         let interval = if at < self.slowed_until { interval * 2 } else { interval };
         self.next_at = self.next_at.max(at) + interval;
@@ -143,8 +143,8 @@ impl RateLimiter for LocalRateLimiter {
             state.rejecting_until = now + REJECT_WINDOW;
             return None;
         }
-        // Where an end is down, a row is safer in the queue. But in a process that has no worker, nobody else would ever see
-        // that the end is back.
+        // While a destination is down, a row is safer in the queue. But a process without a worker has no other way to see
+        // that the destination is back.
         if self.breaker.try_acquire().is_err() {
             return None;
         }
