@@ -1,6 +1,6 @@
 //! The error that a caller gets when the relay rejects a request.
 //!
-//! A [`Refusal`] is told to a caller: a code for programs, a sentence for people, and the field at fault. Which HTTP
+//! A [`RequestError`] has a code for programs, a sentence for the Clay user, and the invalid field. Which HTTP
 //! status it gets depends on the route, and is decided in one place outside this crate.
 
 use strum::{Display, IntoStaticStr, VariantArray};

@@ -39,8 +39,8 @@ pub fn burst_size(per_second: NonZeroU32) -> NonZeroU32 {
 
 /// Rate limiter within one process.
 ///
-/// One time is its whole state: when the next request is due ("generic cell rate algorithm"). Whoever wants to send takes
-/// that time, moves it on by one interval, and waits until it comes.
+/// One time is its whole state: when the next request is due ("generic cell rate algorithm"). A caller
+/// takes that time, moves it on by one interval, and waits until it comes.
 #[derive(Debug)]
 pub struct LocalRateLimiter {
     interval: Duration,
@@ -61,7 +61,7 @@ struct LimiterState {
 }
 
 impl LocalRateLimiter {
-    /// At most `per_second` requests a second, in bursts of [`burst`].
+    /// At most `per_second` requests a second, in bursts of [`burst_size`].
     #[must_use]
     pub fn new(per_second: NonZeroU32) -> Self {
         let interval = Duration::from_secs(1) / per_second.get();

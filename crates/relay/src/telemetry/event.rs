@@ -1,7 +1,7 @@
-//! What the relay says about itself: one signal for everything that happened to a request or a delivery. Each is one line of
-//! the log, and what is [counted](crate::telemetry::metric) of it. A program says at its start who [listens](listen).
+//! The event of a request or of a worker's attempt. Each is one log line, and has [metrics](crate::telemetry::metric). A
+//! program [installs](set_sink) the receiver of all events at its start.
 //!
-//! A signal has no room for an address, a name, a key, a URL or a body: what is not in this list is not told.
+//! An event has no field for an address, a name, a key, a URL or a body, so none of them can be logged.
 
 use std::sync::OnceLock;
 use std::time::Duration;
