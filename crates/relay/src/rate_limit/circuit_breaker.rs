@@ -1,7 +1,7 @@
-//! The circuit breaker of a far end: who is down is asked once in ten seconds, not by every delivery that waits.
+//! The circuit breaker of a destination. A destination that is down gets one probe in ten seconds, not every waiting delivery.
 //!
-//! Three failures in a row, with nothing taken in between, open it. From then on one caller in ten seconds is let through,
-//! to see whether the end is back; the first that is answered closes it.
+//! Three failures in a row open the circuit. From then on one caller in ten seconds is let through as a probe. The first
+//! response closes the circuit.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use relay_core::policy::response::CallOutcome;
 use tokio::time::Instant;
 
-/// How many failures in a row open it.
+/// Number of failures in a row that open the circuit.
 const FAILURE_THRESHOLD: u32 = 3;
 /// Interval between probes of a destination that is down.
 const PROBE_INTERVAL: Duration = Duration::from_secs(10);

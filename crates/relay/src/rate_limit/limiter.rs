@@ -11,25 +11,25 @@ use crate::destination::rate_limit_headers::RecentCalls;
 use crate::ports::rate_limiter::{MAX_PERMIT_WAIT, Permit, RateLimiter, Readiness, Unavailable};
 use crate::rate_limit::circuit_breaker::CircuitBreaker;
 
-/// Both ends take ten requests a second (Loops API reference, "Rate limiting"; Clay, "Webhook integration guide":
+/// Both destinations accept ten requests a second (Loops API reference, "Rate limiting"; Clay, "Webhook integration guide":
 /// limits): no second may hold more, the first one included.
 const DESTINATION_RPS: u32 = 10;
-/// How much longer than the far end's second the time may be in which the requests of one such second were sent: one of
-/// them takes longer to arrive than another. A fifth of a second.
+/// Divisor of the second that gives the allowance for jitter, a fifth of a second: requests that arrive within one second
+/// may have been sent within a longer time, because some take longer to arrive than others.
 const JITTER_DIVISOR: u32 = 5;
-/// How long an end counts as full after it had no room: what comes then joins the queue behind what waits already.
+/// How long callers get no permit after one was rejected: their rows join the queue behind those that wait already.
 const REJECT_WINDOW: Duration = Duration::from_secs(1);
 
-/// The longest that anybody waits while an end is left alone. Who would wait longer comes back: a queue holds a delivery
-/// better than a process does.
+/// The longest that a worker waits while the destination is throttled. If it takes longer, the delivery goes back to the
+/// queue, where a crash of the process cannot delay it.
 const MAX_WORKER_WAIT: Duration = Duration::from_secs(5);
 
 /// How long the rate is halved after other clients were seen to use the quota.
 const SLOWDOWN: Duration = Duration::from_secs(3);
 
-/// How many requests may come in one moment, so that every single second stays within what an end takes, wherever it
-/// begins, and however unevenly requests arrive. Who sets more than ten a second has an end that takes more: then it is a
-/// tenth of it.
+/// Returns how many requests may be sent at one moment, so that every period of one second stays within the destination's
+/// limit, however unevenly requests arrive. A rate above ten a second is set for a destination with a higher limit: then
+/// it is a tenth of the rate.
 #[must_use]
 pub fn burst_size(per_second: NonZeroU32) -> NonZeroU32 {
     let rate = per_second.get();
