@@ -1,7 +1,7 @@
 //! The pool of open connections, and when they are discarded.
 //!
 //! A process may be frozen between two requests, or its machine may sleep, without any sign of it. Its connections may be dead
-//! afterwards: closed, reset, or dropped by a NAT that then sends no answer at all. The monotonic clock may have stopped as
+//! afterwards: closed, reset, or dropped by a device in between that then sends nothing. The monotonic clock may have stopped as
 //! well (Linux' `CLOCK_MONOTONIC` does while a machine sleeps), so the pool reads the time of day, too.
 
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -20,8 +20,8 @@ const JITTER_DIVISOR: u32 = 5;
 /// How long callers get no permit after one was rejected: their rows join the queue behind those that wait already.
 const REJECT_WINDOW: Duration = Duration::from_secs(1);
 
-/// The longest that a worker waits while the destination is throttled. If it takes longer, the delivery goes back to the
-/// queue, where a crash of the process cannot delay it.
+/// The longest that a worker waits while the destination is throttled. If it takes longer, the delivery goes back to
+/// the queue, which is a safer place to wait than a process.
 const MAX_WORKER_WAIT: Duration = Duration::from_secs(5);
 
 /// How long the rate is halved after other clients were seen to use the quota.
