@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use relay::ports::clock::Clock as _;
-use relay::ports::queue::{Admission, DeliveryMode, FastPath as _, FastPathResult, Queue as _};
+use relay::ports::fast_path::{Admission, DeliveryMode, FastPath as _, FastPathResult};
+use relay::ports::queue::Queue as _;
 use relay_aws::ledger::attempts::DeadLettered;
 use relay_aws::ledger::deliveries::Ledger;
 use relay_core::contact::ContactKey;

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use jiff::SignedDuration;
 use relay::ports::clock::Clock as _;
-use relay::ports::queue::{Admission, DeliveryMode, FastPath as _, FastPathResult};
+use relay::ports::fast_path::{Admission, DeliveryMode, FastPath as _, FastPathResult};
 use relay_core::contact::ContactKey;
 use relay_core::delivery::{Delivery, DeliveryId, DeliveryKind};
 use relay_core::idempotency::IdempotencyKey;

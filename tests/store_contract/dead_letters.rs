@@ -1,7 +1,8 @@
 //! What is kept for a person.
 
 use relay::ports::clock::Clock as _;
-use relay::ports::queue::{Admission, DeliveryMode, FastPath as _, FastPathResult, Queue as _};
+use relay::ports::fast_path::{Admission, DeliveryMode, FastPath as _, FastPathResult};
+use relay::ports::queue::Queue as _;
 use relay_core::delivery::{Delivery, Reason, ReasonCode};
 use relay_testkit::store_harness::scripted_destination::Reply;
 use relay_testkit::store_harness::{DeadLetterSnapshot, StoreHarness as _};

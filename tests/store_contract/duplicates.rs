@@ -1,6 +1,6 @@
 //! What is known is not done twice.
 
-use relay::ports::queue::{Admission, DeliveryMode, FastPath as _, FastPathResult};
+use relay::ports::fast_path::{Admission, DeliveryMode, FastPath as _, FastPathResult};
 use relay_testkit::store_harness::StoreHarness as _;
 use relay_testkit::store_harness::scripted_destination::Reply;
 

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use relay::ports::clock::Clock as _;
-use relay::ports::queue::{Admission, DeliveryMode, FastPath as _, FastPathResult};
+use relay::ports::fast_path::{Admission, DeliveryMode, FastPath as _, FastPathResult};
 use relay_core::delivery::{Delivery, Reason, ReasonCode};
 use relay_testkit::store_harness::StoreHarness as _;
 use relay_testkit::store_harness::scripted_destination::Reply;

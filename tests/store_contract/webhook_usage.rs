@@ -1,7 +1,7 @@
 //! What Clay's webhooks have taken.
 
 use relay::ports::clock::Clock as _;
-use relay::ports::queue::{Submission, WebhookLedger as _, WebhookUsage};
+use relay::ports::webhook_usage::{Submission, WebhookLedger as _, WebhookUsage};
 use relay_testkit::store_harness::StoreHarness as _;
 
 use super::{days, new_store};

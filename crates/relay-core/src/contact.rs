@@ -1,4 +1,4 @@
-//! Which contact an update is about: what keeps updates in order and events apart.
+//! The identity of a contact, which orders its deliveries.
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::{Digest, Sha256};
@@ -49,13 +49,13 @@ impl ContactKey {
         Self::from_identity("userId", user_id)
     }
 
-    /// The key of something that is about no contact: it waits for nothing and nothing waits for it.
+    /// The key of a delivery without a contact: no other delivery is ordered before or after it.
     #[must_use]
     pub fn anonymous(delivery_id: &str) -> Self {
         Self::from_identity("nobody", delivery_id)
     }
 
-    /// A key that was made before, as a store kept it.
+    /// A key from a store.
     #[must_use]
     pub fn from_stored(key: String) -> Self {
         Self(key)

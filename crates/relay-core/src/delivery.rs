@@ -1,4 +1,4 @@
-//! One thing to be delivered, and what became of it.
+//! A delivery, and the result of an attempt at it.
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -9,7 +9,7 @@ use crate::contact::ContactKey;
 use crate::idempotency::IdempotencyKey;
 pub use crate::reason::{Reason, ReasonCode};
 
-/// The id of a delivery: the same for every attempt, and for every repeat of the same thing.
+/// The id of a delivery: the same for every attempt and for every duplicate.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DeliveryId(String);
 
@@ -44,7 +44,7 @@ impl DeliveryId {
         Self(format!("{}_{}", self.0, hash.as_str().get(..8).unwrap_or_default()))
     }
 
-    /// An id that was made before, as a store kept it.
+    /// An id from a store.
     #[must_use]
     pub fn from_stored(id: String) -> Self {
         Self(id)
@@ -74,7 +74,7 @@ impl std::fmt::Display for DeliveryId {
     }
 }
 
-/// The SHA-256 of a body: by it two bodies under one id are told apart.
+/// The SHA-256 of a body. It shows whether two deliveries with one id have the same body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BodyHash(String);
 
@@ -92,7 +92,7 @@ impl BodyHash {
     }
 }
 
-/// The two ways through the relay.
+/// The two directions of the relay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, IntoStaticStr)]
 #[strum(serialize_all = "kebab-case")]
 pub enum Direction {
@@ -103,7 +103,7 @@ pub enum Direction {
 }
 
 impl Direction {
-    /// The direction as it stands in stores and listings.
+    /// The direction as stores and listings show it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         self.into()
@@ -133,13 +133,13 @@ pub enum DeliveryKind {
 }
 
 impl DeliveryKind {
-    /// What it is, in one word: in stores, logs and listings.
+    /// The kind as stores, logs and listings show it.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
         self.into()
     }
 
-    /// Which way it goes.
+    /// Direction of the kind.
     #[must_use]
     pub const fn direction(&self) -> Direction {
         match self {
@@ -149,16 +149,16 @@ impl DeliveryKind {
     }
 }
 
-/// One thing to be delivered.
+/// A delivery.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Delivery {
     /// Its id.
     pub id: DeliveryId,
-    /// Whom it is about: deliveries about the same contact keep their order.
+    /// The contact: deliveries of one contact are sent in the order of their arrival.
     pub contact: ContactKey,
-    /// When the relay took it.
+    /// Time of its arrival.
     pub received_at: Timestamp,
-    /// What it is.
+    /// Its kind.
     pub kind: DeliveryKind,
     /// The bytes to send.
     pub body: Bytes,
@@ -226,23 +226,23 @@ impl std::fmt::Debug for Delivery {
     }
 }
 
-/// What an attempt at a delivery came to, and so what its queue does with it.
+/// Result of an attempt at a delivery, and so what its queue does with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AttemptResult {
-    /// The far end has it.
+    /// The destination has accepted it.
     Delivered,
-    /// It will never be taken: it is kept for a person.
+    /// The destination will never accept it: it becomes a dead letter.
     DeadLetter(Reason),
-    /// It is tried again at this time.
+    /// A worker retries it at this time.
     RetryAt {
         /// When.
         at: Timestamp,
         /// Why.
         reason: Reason,
-        /// Whether it is never tried before that. What is not firm may be, when another delivery shows that the end is back.
+        /// Whether it is never retried earlier. Otherwise it may be, when another delivery shows that the destination is back.
         no_early_retry: bool,
     },
-    /// It waits for a person to mend something, and is tried again at this time, or when what is at fault has changed.
+    /// It waits until an operator fixes the cause. A worker retries it at this time, or once the cause has changed.
     HoldUntil {
         /// When.
         at: Timestamp,
@@ -251,14 +251,14 @@ pub enum AttemptResult {
     },
 }
 
-/// What has been tried so far.
+/// Earlier attempts of a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct AttemptHistory {
-    /// How many attempts were begun before this one.
+    /// Number of attempts that were begun before this one.
     pub attempts: u32,
     /// Since when every attempt has failed for a reason that should pass by itself.
     pub failing_since: Option<Timestamp>,
-    /// Since when it has waited for a person.
+    /// Since when it is held.
     pub held_since: Option<Timestamp>,
 }
 

@@ -1,13 +1,13 @@
-//! What the relay says when it does not do what it was asked.
+//! The error that a caller gets when the relay rejects a request.
 //!
-//! A [`Refusal`] is told to a caller: a code for programs, a sentence for people, and the field at fault. Which HTTP
+//! A [`RequestError`] has a code for programs, a sentence for the Clay user, and the invalid field. Which HTTP
 //! status it gets depends on the route, and is decided in one place outside this crate.
 
 use strum::{Display, IntoStaticStr, VariantArray};
 
 use crate::text::{MAX_MESSAGE_CHARS, truncate_chars};
 
-/// The name of a refusal, the same in answers, logs and metrics.
+/// Code of an error, the same in responses, logs and metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Display, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum ErrorCode {
@@ -43,28 +43,28 @@ pub enum ErrorCode {
     LoopsKeyRejected,
     /// A secret that the relay needs is not set.
     NotConfigured,
-    /// What the relay needs for this request cannot be reached now.
+    /// A service that the relay needs for this request cannot be reached now.
     Unavailable,
     /// There is no such path.
     NotFound,
     /// The path is known, the method is not.
     MethodNotAllowed,
-    /// A fault of the relay itself.
+    /// An error of the relay itself.
     Internal,
 }
 
 impl ErrorCode {
-    /// All of them, in the order in which they are declared.
+    /// All codes, in the order in which they are declared.
     pub const ALL: &'static [Self] = Self::VARIANTS;
 
-    /// The code as it stands in an answer.
+    /// The code as responses show it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         self.into()
     }
 }
 
-/// One refusal: safe to answer, and, but for its message, safe to log.
+/// An error that may be sent to the caller. All but its message may be logged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestError {
     code: ErrorCode,
@@ -74,7 +74,7 @@ pub struct RequestError {
 }
 
 impl RequestError {
-    /// A refusal with one sentence that says what happened, why, and what to do; cut to 300 characters.
+    /// An error with one sentence that says what happened, why, and what to do; cut to 300 characters.
     #[must_use]
     pub fn new(code: ErrorCode, message: impl AsRef<str>) -> Self {
         Self {
@@ -85,14 +85,14 @@ impl RequestError {
         }
     }
 
-    /// The same refusal, naming the field (or option, or header) that is at fault.
+    /// The same error, with the invalid field, option or header.
     #[must_use]
     pub fn with_field(mut self, field: impl Into<String>) -> Self {
         self.field = Some(field.into());
         self
     }
 
-    /// The same refusal, resting on what is known of the account's properties.
+    /// The same error, which may rest on an outdated list of the account's properties.
     #[must_use]
     pub(crate) const fn with_schema_dependency(mut self, depends: bool) -> Self {
         self.depends_on_schema = depends;
@@ -105,19 +105,19 @@ impl RequestError {
         self.depends_on_schema
     }
 
-    /// What it is called.
+    /// Its code.
     #[must_use]
     pub const fn code(&self) -> ErrorCode {
         self.code
     }
 
-    /// What a person reads: at most 300 characters.
+    /// Its message: at most 300 characters.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// The field at fault, if it is one field.
+    /// The invalid field, if there is exactly one.
     #[must_use]
     pub fn field(&self) -> Option<&str> {
         self.field.as_deref()

@@ -33,7 +33,7 @@ impl IdempotencyKey {
     /// A caller's own key.
     ///
     /// # Errors
-    /// [`Code::InvalidOption`] where it is not 1 to 100 visible ASCII characters.
+    /// [`ErrorCode::InvalidOption`] where it is not 1 to 100 visible ASCII characters.
     pub fn from_header(value: &[u8]) -> Result<Self, RequestError> {
         match std::str::from_utf8(value) {
             Ok(key) if (1..=MAX_KEY_LEN).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic()) => {
@@ -51,7 +51,7 @@ impl IdempotencyKey {
     /// The key of a caller, from every header of the name that the call has.
     ///
     /// # Errors
-    /// As [`given`](Self::given), and where there is more than one.
+    /// As [`from_header`](Self::from_header), and where there is more than one.
     pub fn from_headers<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Result<Option<Self>, RequestError> {
         match (values.next(), values.next()) {
             (None, _) => Ok(None),
@@ -98,7 +98,7 @@ impl IdempotencyKey {
         Self(format!("relay-once-{random}"))
     }
 
-    /// A key that was made before, as a store kept it.
+    /// A key from a store.
     #[must_use]
     pub fn from_stored(key: String) -> Self {
         Self(key)

@@ -1,16 +1,16 @@
-//! Why a delivery waits, or died.
+//! Why a delivery waits, or was dead-lettered.
 
 use strum::{EnumString, IntoStaticStr, VariantArray};
 
-/// Why a delivery waits, or died: a word for listings and metrics.
+/// Code of the reason why a delivery waits or was dead-lettered, as in listings and metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumString, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum ReasonCode {
-    /// Larger than Clay takes.
+    /// The event is larger than Clay accepts.
     TooLarge,
-    /// Selected, but no route takes it.
+    /// The event is selected, but no route takes it.
     NoRoute,
-    /// The id of an earlier delivery with another body.
+    /// An earlier delivery has the same id and another body.
     IdConflict,
     /// The route has no webhook that is set.
     NoWebhook,
@@ -28,47 +28,47 @@ pub enum ReasonCode {
     NotConfigured,
     /// A secret that is needed cannot be read.
     SecretUnavailable,
-    /// The far end has no room now.
+    /// The destination asked for fewer calls.
     DestinationThrottled,
-    /// The far end failed.
+    /// The destination failed.
     DestinationFailed,
-    /// The far end did not answer in time.
+    /// The destination did not respond in time.
     TimedOut,
-    /// The far end could not be reached.
+    /// The destination could not be reached.
     Unreachable,
-    /// The far end's certificate is not trusted.
+    /// The destination's certificate is not trusted.
     CertificateUntrusted,
-    /// It has waited for ten days, or been taken up as often as a queue allows.
+    /// The delivery has waited for ten days, or was received as often as the queue allows.
     Expired,
-    /// A fault of the relay itself.
+    /// An error of the relay itself.
     Internal,
 }
 
 impl ReasonCode {
-    /// The code as it stands in stores and listings.
+    /// The code as stores and listings show it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         self.into()
     }
 
-    /// The code of this text, if there is one.
+    /// Parses a code.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         text.parse().ok()
     }
 }
 
-/// Why a delivery waits, or died.
+/// Why a delivery waits, or was dead-lettered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reason {
-    /// The word for it.
+    /// Code of the reason.
     pub code: ReasonCode,
-    /// The far end's status, where it answered.
+    /// Status of the destination's response, if there was one.
     pub status: Option<u16>,
 }
 
 impl Reason {
-    /// A reason of the relay's own.
+    /// A reason that is not a response.
     #[must_use]
     pub const fn without_status(code: ReasonCode) -> Self {
         Self { code, status: None }

@@ -1,9 +1,9 @@
-//! Texts that people read: how they are kept short.
+//! Cuts messages to the length that Clay shows.
 
 /// The most characters that a Clay cell shows of an answer (Clay docs, "Formula generator": the error message preview is 300 characters).
 pub const MAX_MESSAGE_CHARS: usize = 300;
 
-/// At most `characters` Unicode characters of `text`, the last being `…` where something was cut.
+/// Returns at most `max_chars` Unicode characters of `text`, the last being `…` where something was cut.
 #[must_use]
 pub fn truncate_chars(text: &str, max_chars: usize) -> String {
     if text.chars().count() <= max_chars {

@@ -16,9 +16,10 @@ use relay_core::webhook::signature::SigningSecret;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
-use relay_sqlite::data_dir::config::{
-    CLAY_WEBHOOK_AUTH_TOKEN, CLAY_WEBHOOK_URL, LOOPS_API_KEY, LOOPS_SIGNING_SECRET, LocalSettings, RELAY_TOKEN, Setting,
+use relay::config::names::{
+    CLAY_WEBHOOK_AUTH_TOKEN, CLAY_WEBHOOK_URL, LOOPS_API_KEY, LOOPS_SIGNING_SECRET, RELAY_TOKEN,
 };
+use relay_sqlite::data_dir::config::{LocalSettings, Setting};
 use relay_sqlite::data_dir::secrets_file::{SECRETS_FILE, SecretsFileError, merge_into_env};
 use relay_sqlite::data_dir::{DataDir, DataDirError};
 use relay_sqlite::store::SqliteStore;

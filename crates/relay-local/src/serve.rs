@@ -25,8 +25,9 @@ use crate::reloading_secrets::{
 };
 use crate::startup_banner::{Banner, DestinationSource, KeySource};
 use crate::{telemetry, worker};
+use relay::config::names::{LOOPS_SIGNING_SECRET, RELAY_LISTEN, RELAY_TOKEN};
 use relay_simulator::{Clay, ClayOptions, Loops, LoopsOptions};
-use relay_sqlite::data_dir::config::{LOOPS_SIGNING_SECRET, LocalSettings, RELAY_LISTEN, RELAY_TOKEN, Setting};
+use relay_sqlite::data_dir::config::{LocalSettings, Setting};
 use relay_sqlite::data_dir::{DataDir, DataDirError};
 use relay_sqlite::store::{self, OpenError, SqliteStore};
 

@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use crate::http::routes::{CONTACT_PATH, EVENT_PATH, WEBHOOK_PATH};
-use relay_sqlite::data_dir::config::{DEFAULT_DATA, DEFAULT_LISTEN, RELAY_DATA, RELAY_LISTEN};
+use relay::config::names::{RELAY_DATA, RELAY_LISTEN};
+use relay::routes::{CONTACT_PATH, EVENT_PATH, WEBHOOK_PATH};
+use relay_sqlite::data_dir::config::{DEFAULT_DATA, DEFAULT_LISTEN};
 
 /// Where a key comes from.
 #[derive(Debug, Clone, Copy)]

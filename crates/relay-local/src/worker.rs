@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use relay::ports::queue::Deliver;
-use relay::rate_limit::limiter::{Readiness, Unavailable};
+use relay::delivery::Deliver;
+use relay::ports::rate_limiter::{Readiness, Unavailable};
 use relay::telemetry::event::{DeliveryEvent, EventOutcome};
 use relay_core::delivery::{AttemptResult, Direction, Reason, ReasonCode};
 use relay_core::policy::retry;

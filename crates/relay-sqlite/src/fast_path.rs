@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use relay::ports::queue::{Admission, DeliveryMode, FastPath, FastPathResult, StoreError};
+use relay::ports::fast_path::{Admission, DeliveryMode, FastPath, FastPathResult};
+use relay::ports::queue::StoreError;
 use relay::telemetry::event::{DeliveryEvent, EventOutcome};
 use relay_core::contact::ContactKey;
 use relay_core::delivery::{Delivery, DeliveryId, DeliveryKind, Direction, Reason, ReasonCode};

@@ -1,7 +1,8 @@
 //! What each Clay webhook has taken.
 
 use jiff::Timestamp;
-use relay::ports::queue::{StoreError, Submission, WebhookLedger, WebhookUsage};
+use relay::ports::queue::StoreError;
+use relay::ports::webhook_usage::{Submission, WebhookLedger, WebhookUsage};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::delivery_row;

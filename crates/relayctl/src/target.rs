@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use relay::config::names::RELAY_DATA;
 use relay_sqlite::data_dir::DataDir;
-use relay_sqlite::data_dir::config::{DEFAULT_DATA, RELAY_DATA};
+use relay_sqlite::data_dir::config::DEFAULT_DATA;
 
 use crate::aws::sam_config::{DEFAULT_ENVIRONMENT, SamParameters};
 use crate::aws::session::Session;

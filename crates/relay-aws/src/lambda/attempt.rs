@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use relay::delivery::Deliver;
 use relay::ports::clock::Clock;
-use relay::ports::queue::Deliver;
 use relay::telemetry::event::{DeliveryEvent, EventOutcome};
 use relay_core::delivery::{AttemptResult, Delivery, Reason, ReasonCode};
 use relay_core::policy::retry;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
 use futures_util::future::join_all;
+use relay::delivery::Deliver;
 use relay::ports::clock::Clock;
-use relay::ports::queue::Deliver;
 use relay_core::policy::retry;
 use tokio::time::Instant;
 use tracing::{error, warn};

@@ -2,8 +2,8 @@
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use lambda_runtime::{Diagnostic, Error, LambdaEvent, service_fn};
+use relay::delivery::Deliver;
 use relay::ports::clock::Clock;
-use relay::ports::queue::Deliver;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 

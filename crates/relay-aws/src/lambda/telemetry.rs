@@ -6,7 +6,7 @@
 use std::io::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use relay::config::env::CONTACT_HASH_KEY;
+use relay::config::names::CONTACT_HASH_KEY;
 use relay::telemetry::event::{self, DeliveryEvent, milliseconds};
 use relay::telemetry::log::{self, INVALID_LEVEL, RUST_LOG};
 use relay_core::contact::ContactHashKey;

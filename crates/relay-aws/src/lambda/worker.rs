@@ -2,9 +2,10 @@
 
 use aws_lambda_events::sqs::SqsMessage;
 use jiff::Timestamp;
+use relay::delivery::Deliver;
 use relay::ports::clock::Clock;
-use relay::ports::queue::{Deliver, StoreError};
-use relay::rate_limit::limiter::{Readiness, Unavailable};
+use relay::ports::queue::StoreError;
+use relay::ports::rate_limiter::{Readiness, Unavailable};
 use relay::telemetry::event::{DeliveryEvent, EventOutcome};
 use relay_core::delivery::Delivery;
 use tracing::{error, warn};

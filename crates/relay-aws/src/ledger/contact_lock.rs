@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use relay::ports::clock::Clock;
-use relay::ports::queue::{Admission, DeliveryMode, FastPath, FastPathResult, Queue as _, StoreError};
+use relay::ports::fast_path::{Admission, DeliveryMode, FastPath, FastPathResult};
+use relay::ports::queue::{Queue as _, StoreError};
 use relay::telemetry::event::{DeliveryEvent, EventOutcome};
 use relay_core::contact::ContactKey;
 use relay_core::delivery::{Delivery, DeliveryKind, Reason, ReasonCode};

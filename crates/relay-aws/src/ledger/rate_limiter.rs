@@ -13,9 +13,8 @@ use jiff::{SignedDuration, Timestamp};
 use relay::destination::http_client::DestinationResponse;
 use relay::ports::clock::Clock;
 use relay::ports::queue::StoreError;
-use relay::rate_limit::limiter::{
-    LocalRateLimiter, MAX_PERMIT_WAIT, PERMIT_TTL, Permit, RateLimiter, Readiness, Unavailable, burst_size,
-};
+use relay::ports::rate_limiter::{MAX_PERMIT_WAIT, PERMIT_TTL, Permit, RateLimiter, Readiness, Unavailable};
+use relay::rate_limit::limiter::{LocalRateLimiter, burst_size};
 use relay_core::policy::retry;
 use tokio::sync::Mutex;
 use tokio::time::Instant;

@@ -1,7 +1,8 @@
 //! The usage of Clay's webhooks in the ledger.
 
 use jiff::Timestamp;
-use relay::ports::queue::{StoreError, Submission, WebhookLedger, WebhookUsage};
+use relay::ports::queue::StoreError;
+use relay::ports::webhook_usage::{Submission, WebhookLedger, WebhookUsage};
 
 use crate::ledger::deliveries::Ledger;
 use crate::ledger::items::{REFUSED_AT, REFUSED_STATUS, TAKEN};

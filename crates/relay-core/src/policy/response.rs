@@ -1,32 +1,32 @@
-//! What is done with a far end's answer: one table for every lane.
+//! What the relay does with a destination's response: one table for every send path.
 
 use crate::delivery::ReasonCode;
 
-/// What came back from a far end.
+/// Outcome of a call to a destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CallOutcome {
-    /// It answered with this status.
+    /// The destination responded with this status.
     Responded(u16),
-    /// It did not answer in time; whether it did what was asked is not known.
+    /// The destination did not respond in time; whether it processed the request is not known.
     TimedOut,
-    /// The connection failed or broke; whether it did what was asked is not known.
+    /// The connection failed or broke; whether the destination processed the request is not known.
     Unreachable,
-    /// Its certificate is not trusted, so nothing was sent.
+    /// The destination's certificate is not trusted, so nothing was sent.
     CertificateUntrusted,
 }
 
-/// The lanes in which something is sent.
+/// The ways in which a delivery is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SendPath {
     /// A worker sends a row to Clay.
     ClayWorker,
-    /// A row's call to Loops, while Clay waits for the answer.
+    /// A handler sends a row to Loops while Clay waits for the response.
     LoopsFastPath,
     /// A worker sends a stored row to Loops.
     LoopsWorker,
 }
 
-/// What an answer means to the relay.
+/// Class of a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ResponseClass {
     /// 2xx.
@@ -35,43 +35,43 @@ pub enum ResponseClass {
     Duplicate,
     /// 401.
     Unauthorized,
-    /// 403, 404, 410: at Clay the webhook is used up or gone, at Loops a refusal.
+    /// 403, 404, 410: at Clay the webhook is used up or gone, at Loops the call is rejected.
     Gone,
     /// Any other 4xx that will be the same next time.
     Rejected,
-    /// 429: the far end has no room now.
+    /// 429: the destination asks for fewer calls.
     Throttled,
     /// 408, 425, 3xx, 5xx, no answer, no connection: it should pass.
     Transient,
 }
 
-/// What is done.
+/// What the relay does with a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
     /// It is delivered.
     Delivered,
     /// It was delivered before.
     Duplicate,
-    /// The secret is read again and the call repeated, once; after that, this.
+    /// The secret is read again and the call is repeated once. If that does not help, this follows.
     RefreshSecretThen(AfterRefresh),
-    /// The next webhook of the pool is tried; when none is left, it is held.
+    /// The next webhook of the pool is tried. If none is left, the delivery is held.
     NextWebhook,
-    /// The caller is told that it is refused.
+    /// The caller gets an error response.
     Reject,
-    /// It is kept as a dead letter.
+    /// It becomes a dead letter.
     DeadLetter,
-    /// A caller who waits is spared: two quick tries, then it is stored.
+    /// The handler tries twice while the caller waits, then queues the row.
     RetryThenQueue,
-    /// It is tried again later.
+    /// A worker retries it later.
     RetryLater,
 }
 
-/// What is left when a re-read secret does not help.
+/// What follows if a re-read secret does not help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AfterRefresh {
-    /// It is held, and a person is told.
+    /// It is held until an operator fixes the secret.
     Hold,
-    /// The caller is told that the relay's key is refused.
+    /// The caller gets the error that Loops rejects the relay's key.
     KeyRejected,
 }
 
@@ -129,7 +129,7 @@ const RULES: [Rule; 7] = [
     },
 ];
 
-/// What an outcome means. `event`: whether the call carried an event and its key.
+/// Returns the class of an outcome. `is_event`: whether the call carried an event and its key.
 #[must_use]
 pub const fn classify(outcome: CallOutcome, is_event: bool) -> ResponseClass {
     match outcome {
@@ -149,7 +149,7 @@ pub const fn classify(outcome: CallOutcome, is_event: bool) -> ResponseClass {
     }
 }
 
-/// What is done with an outcome in a lane.
+/// Returns what to do with an outcome on a send path.
 #[must_use]
 pub fn decide(path: SendPath, outcome: CallOutcome, is_event: bool) -> Decision {
     let class = classify(outcome, is_event);
@@ -163,7 +163,7 @@ pub fn decide(path: SendPath, outcome: CallOutcome, is_event: bool) -> Decision 
     }
 }
 
-/// The word for an outcome that did not deliver, in a lane.
+/// Returns the reason code for an outcome that did not deliver.
 #[must_use]
 pub const fn reason_for(path: SendPath, outcome: CallOutcome) -> ReasonCode {
     let to_clay = matches!(path, SendPath::ClayWorker);

@@ -1,4 +1,4 @@
-//! When something that failed is tried again.
+//! When a failed delivery is tried again.
 
 use std::time::{Duration, SystemTime};
 
@@ -10,16 +10,16 @@ use crate::delivery::{AttemptHistory, AttemptResult, Reason, ReasonCode};
 const MIN_DELAY: Duration = Duration::from_secs(1);
 /// The longest wait before another attempt.
 const MAX_DELAY: Duration = Duration::from_secs(15 * 60);
-/// The longest wait that a far end can ask for.
+/// The longest wait that a destination can ask for.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
-/// How long a failure that should pass is tried again, before the delivery is kept as a dead letter.
+/// How long a failing delivery is retried before it becomes a dead letter.
 const MAX_RETRY_AGE: SignedDuration = SignedDuration::from_hours(4 * 24);
-/// How long what waits for a person is tried every minute; after that every quarter of an hour.
+/// How long a held delivery is retried every minute; after that it is retried every quarter of an hour.
 const HELD_FAST_WINDOW: SignedDuration = SignedDuration::from_mins(15);
-/// The wait between attempts while it is held closely.
+/// The wait between attempts within that time.
 const HELD_FAST_DELAY: Duration = Duration::from_secs(60);
 
-/// The wait before the attempt after `attempts` failed ones (at least one): as long as the far end asked for, else
+/// The wait before the attempt after `attempts` failed ones (at least one): as long as the destination asked for, else
 /// exponential with full jitter, from 1 s to 15 min. `random` is in 0..1.
 #[must_use]
 pub fn retry_delay(attempts: u32, retry_after: Option<Duration>, random: f64) -> Duration {
@@ -30,7 +30,7 @@ pub fn retry_delay(attempts: u32, retry_after: Option<Duration>, random: f64) ->
     MIN_DELAY + (ceiling - MIN_DELAY).mul_f64(random.clamp(0.0, 1.0))
 }
 
-/// Whether a delivery that has failed since then is given up.
+/// Whether a delivery that has failed since then has expired.
 #[must_use]
 pub fn is_expired(failing_since: Timestamp, now: Timestamp) -> bool {
     now.duration_since(failing_since) >= MAX_RETRY_AGE
@@ -43,7 +43,7 @@ pub fn held_retry_delay(held_since: Timestamp, now: Timestamp) -> Duration {
     if now.duration_since(held_since) < HELD_FAST_WINDOW { HELD_FAST_DELAY } else { MAX_DELAY }
 }
 
-/// Reads a `Retry-After` header (RFC 9110 §10.2.3): seconds, or a date.
+/// Parses a `Retry-After` header (RFC 9110 §10.2.3): seconds, or a date.
 #[must_use]
 pub fn parse_retry_after(value: &str, now: Timestamp) -> Option<Duration> {
     let value = value.trim();
@@ -77,13 +77,13 @@ pub fn retry_or_dead_letter(
     }
 }
 
-/// Whether the time of the next attempt is the far end's wish, which no other delivery that gets through ends.
+/// Whether the destination chose the time of the next attempt. Then the success of another delivery does not bring it forward.
 #[must_use]
 pub const fn pins_next_attempt(retry_after: Option<Duration>, reason: Reason) -> bool {
     retry_after.is_some() || matches!(reason.code, ReasonCode::DestinationThrottled)
 }
 
-/// What becomes of a delivery that a person has to make possible.
+/// Returns the result for a delivery that an operator has to make possible.
 #[must_use]
 pub fn hold(history: AttemptHistory, reason: Reason, now: Timestamp) -> AttemptResult {
     AttemptResult::HoldUntil {
@@ -92,7 +92,7 @@ pub fn hold(history: AttemptHistory, reason: Reason, now: Timestamp) -> AttemptR
     }
 }
 
-/// That long after a moment.
+/// Adds a delay to a time; the latest possible time if that overflows.
 #[must_use]
 pub fn add_saturating(now: Timestamp, delay: Duration) -> Timestamp {
     // Waits are an hour at the most, so only the end of time itself has no such moment.

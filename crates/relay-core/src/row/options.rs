@@ -43,7 +43,7 @@ impl RowOptions {
     /// Reads the options of a query. Other parameters are not looked at, and the last of a repeated one counts.
     ///
     /// # Errors
-    /// [`Code::InvalidOption`] where an option has a value that it does not know: a typing mistake that went unnoticed
+    /// [`ErrorCode::InvalidOption`] where an option has a value that it does not know: a typing mistake that went unnoticed
     /// would wipe data, or e-mail somebody twice.
     pub fn from_query(query: &str) -> Result<Self, RequestError> {
         let mut options = Self::default();

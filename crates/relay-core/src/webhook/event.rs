@@ -53,7 +53,7 @@ impl LoopsEvent {
     /// Reads what a verified webhook says.
     ///
     /// # Errors
-    /// [`Code::InvalidBody`] where it is not a JSON object with a text `eventName` that is not empty.
+    /// [`ErrorCode::InvalidBody`] where it is not a JSON object with a text `eventName` that is not empty.
     pub fn parse(verified: &VerifiedWebhook) -> Result<Self, RequestError> {
         let body = verified.body().clone();
         let Some((name, contact, source)) = JsonObject::parse(&body).and_then(|fields| {

@@ -28,7 +28,7 @@ pub struct ClayWebhook {
     auth_token: Option<SecretString>,
 }
 
-/// Why a URL is not taken for a far end.
+/// Why a URL cannot be a destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum UrlError {
     /// It is not an absolute URL.

@@ -1,7 +1,7 @@
 //! Standard Webhooks signatures, as Loops makes them (Loops docs, "Webhooks": "Verify requests";
 //! standardwebhooks.com, "Signature scheme").
 //!
-//! What came in is [`Unverified`]; only [`Unverified::verify`] makes a [`Verified`], and only that can be read as an
+//! What came in is [`UnverifiedWebhook`]; only [`UnverifiedWebhook::verify`] makes a [`VerifiedWebhook`], and only that can be read as an
 //! event. A handler that forgets to verify does not compile.
 
 use base64::Engine as _;
@@ -131,7 +131,7 @@ impl UnverifiedWebhook {
     /// Takes the three headers, verbatim, and the body.
     ///
     /// # Errors
-    /// [`Code::MissingHeader`] and [`Code::MalformedHeader`], naming the header.
+    /// [`ErrorCode::MissingHeader`] and [`ErrorCode::MalformedHeader`], naming the header.
     pub fn new(
         id: Option<&[u8]>,
         timestamp: Option<&[u8]>,
@@ -184,7 +184,7 @@ impl UnverifiedWebhook {
     }
 }
 
-/// A request that Loops signed. Only [`Unverified::verify`] makes one.
+/// A request that Loops signed. Only [`UnverifiedWebhook::verify`] makes one.
 #[derive(Debug, Clone)]
 pub struct VerifiedWebhook {
     id: String,

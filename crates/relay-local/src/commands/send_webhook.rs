@@ -12,8 +12,8 @@ use relay_core::policy::response::CallOutcome;
 
 use super::{CommandError, CommandStatus};
 use crate::commands::sign::{self, SignedHeaders};
-use crate::http::routes::WEBHOOK_PATH;
 use crate::startup_banner::loopback_address;
+use relay::routes::WEBHOOK_PATH;
 use relay_sqlite::data_dir::config::LocalSettings;
 use relay_sqlite::store::{self, DeliveryState};
 

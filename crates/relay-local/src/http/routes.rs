@@ -10,20 +10,13 @@ use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use http::Method;
 use http_body_util::BodyExt as _;
-use relay::MAX_REQUEST_BYTES;
 use relay::ingress::response::{self, Caller};
+use relay::routes::{CONTACT_PATH, EVENT_PATH, MAX_REQUEST_BYTES, WEBHOOK_PATH};
 use relay_core::error::{ErrorCode, RequestError};
 use relay_core::row::RowKind;
 use tracing::error;
 
 use crate::app::Relay;
-
-/// Where Loops sends its webhooks.
-pub const WEBHOOK_PATH: &str = "/webhooks/loops";
-/// Where Clay sends contacts.
-pub const CONTACT_PATH: &str = "/api/v1/contacts/update";
-/// Where Clay sends events.
-pub const EVENT_PATH: &str = "/api/v1/events/send";
 
 /// How long a caller may take to send a body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);

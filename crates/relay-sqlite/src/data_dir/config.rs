@@ -4,25 +4,14 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use relay::config::env::{EnvReader, LOOPS_API_URL, SettingError, SharedSettings};
+use relay::config::env::{EnvReader, SettingError, SharedSettings};
+use relay::config::names::{
+    CLAY_WEBHOOK_AUTH_TOKEN, CLAY_WEBHOOK_URL, LOOPS_API_KEY, LOOPS_API_URL, LOOPS_SIGNING_SECRET, RELAY_DATA,
+    RELAY_LISTEN, RELAY_TOKEN,
+};
 use relay_core::secret::{SecretString, is_set, secret_if_set};
 use relay_core::webhook::route::{ClayWebhook, parse_destination_url};
 use relay_core::webhook::signature::SigningSecret;
-
-/// Where the relay listens.
-pub const RELAY_LISTEN: &str = "RELAY_LISTEN";
-/// The data folder.
-pub const RELAY_DATA: &str = "RELAY_DATA";
-/// The key of the Loops account.
-pub const LOOPS_API_KEY: &str = "LOOPS_API_KEY";
-/// The secrets that Loops signs with.
-pub const LOOPS_SIGNING_SECRET: &str = "LOOPS_SIGNING_SECRET";
-/// The pool of Clay webhooks.
-pub const CLAY_WEBHOOK_URL: &str = "CLAY_WEBHOOK_URL";
-/// Their tokens.
-pub const CLAY_WEBHOOK_AUTH_TOKEN: &str = "CLAY_WEBHOOK_AUTH_TOKEN";
-/// The tokens that Clay sends.
-pub const RELAY_TOKEN: &str = "RELAY_TOKEN";
 
 /// Where the relay listens unless it is told otherwise.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:8787";

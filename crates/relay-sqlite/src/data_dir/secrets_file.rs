@@ -9,9 +9,9 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::data_dir::config::{
-    CLAY_WEBHOOK_AUTH_TOKEN, CLAY_WEBHOOK_URL, DEFAULT_DATA, LOOPS_API_KEY, LOOPS_SIGNING_SECRET, RELAY_DATA,
-    RELAY_TOKEN,
+use crate::data_dir::config::DEFAULT_DATA;
+use relay::config::names::{
+    CLAY_WEBHOOK_AUTH_TOKEN, CLAY_WEBHOOK_URL, LOOPS_API_KEY, LOOPS_SIGNING_SECRET, RELAY_DATA, RELAY_TOKEN,
 };
 
 /// The file: a JSON object of texts.

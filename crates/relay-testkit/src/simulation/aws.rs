@@ -8,14 +8,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Request;
 use jiff::Timestamp;
+use relay::delivery::Deliver;
 use relay::delivery::clay::ClayDeliverer;
 use relay::delivery::loops::LoopsDeliverer;
 use relay::ingress::clay_row::ClayRowHandler;
 use relay::ingress::loops_webhook::{LoopsWebhookHandler, LoopsWebhookSettings};
 use relay::ingress::schema_cache::SchemaCache;
 use relay::ports::clock::Clock;
-use relay::ports::queue::Deliver;
-use relay::ports::secrets::{ClayToLoopsSecret, LoopsToClaySecret, SecretField, StaticSecret};
+use relay::ports::secrets::{ClayToLoopsSecret, LoopsToClaySecret, SecretField};
 use relay_aws::lambda::contact_order::{ContactOrder, QueueOrder};
 use relay_aws::lambda::worker::QueueWorker;
 use relay_aws::ledger::contact_lock::ContactFastPath;
@@ -32,6 +32,7 @@ use crate::aws_fake::{
     FakeServices, MAX_BATCH_SIZE, Message, QUEUES, ServiceState, WORKER_TIMEOUT, invoke_worker, queue, table,
 };
 use crate::simulation::end::{DestinationState, SimulatedDestination};
+use crate::simulation::static_secret::StaticSecret;
 
 type SharedClock = Arc<SimulatedClock>;
 

@@ -4,6 +4,7 @@
 pub mod aws;
 pub mod end;
 pub mod local;
+mod static_secret;
 
 use std::collections::BTreeMap;
 use std::future::Future;

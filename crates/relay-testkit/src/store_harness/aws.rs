@@ -11,7 +11,9 @@ use aws_sdk_sqs::operation::change_message_visibility::ChangeMessageVisibilityEr
 use aws_sdk_sqs::types::{Message, MessageSystemAttributeName};
 use jiff::{SignedDuration, Timestamp};
 use relay::ports::clock::Clock;
-use relay::ports::queue::{Enqueued, FastPath, Queue, StoreError, WebhookLedger};
+use relay::ports::fast_path::FastPath;
+use relay::ports::queue::{Enqueued, Queue, StoreError};
+use relay::ports::webhook_usage::WebhookLedger;
 use relay_aws::lambda::batch;
 use relay_aws::lambda::contact_order::{ContactOrder, QueueOrder};
 use relay_aws::lambda::worker::QueueWorker;

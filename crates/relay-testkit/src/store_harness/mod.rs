@@ -12,7 +12,9 @@ use std::future::Future;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use relay::ports::queue::{FastPath, Queue, WebhookLedger};
+use relay::ports::fast_path::FastPath;
+use relay::ports::queue::Queue;
+use relay::ports::webhook_usage::WebhookLedger;
 use relay_core::delivery::DeliveryId;
 
 use scripted_destination::{ManualClock, ScriptedDestination};

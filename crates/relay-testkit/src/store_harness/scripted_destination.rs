@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
+use relay::delivery::Deliver;
 use relay::ports::clock::Clock;
-use relay::ports::queue::Deliver;
-use relay::rate_limit::limiter::Readiness;
+use relay::ports::rate_limiter::Readiness;
 use relay_core::delivery::{AttemptHistory, AttemptResult, Delivery, Reason, ReasonCode};
 use relay_core::policy::retry;
 use tokio::sync::Notify;

@@ -3,8 +3,11 @@
 use std::sync::Arc;
 
 use jiff::SignedDuration;
+use relay::delivery::Deliver as _;
 use relay::ports::clock::Clock;
-use relay::ports::queue::{Deliver as _, FastPath, Queue, WebhookLedger};
+use relay::ports::fast_path::FastPath;
+use relay::ports::queue::Queue;
+use relay::ports::webhook_usage::WebhookLedger;
 use relay_core::delivery::{DeliveryId, Direction};
 use relay_sqlite::store::{
     self, ClaimOrder, ClaimedDelivery, DeliveryListItem, DeliveryState, ListFilter, RedriveOutcome, SqliteStore,

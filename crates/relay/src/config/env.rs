@@ -1,6 +1,6 @@
-//! Settings: read once, from a map, with every fault told together.
+//! Settings: read once, from a map, with all errors reported together.
 //!
-//! A fault names the variable, the form of its value and an example. It never shows the value: it may be a secret.
+//! An error names the variable, the expected format and an example. It never shows the value, which may be a secret.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -13,30 +13,14 @@ use relay_core::webhook::route::parse_destination_url;
 use relay_core::webhook::selection::{EventPattern, EventSelection};
 use relay_core::webhook::signature::Tolerance;
 
-/// Which events are relayed.
-pub const RELAYED_EVENTS: &str = "RELAYED_EVENTS";
-/// How far the time of a signed request may be off, in seconds.
-pub const SIGNATURE_TOLERANCE_SECONDS: &str = "SIGNATURE_TOLERANCE_SECONDS";
-/// What a Clay table gets.
-pub const CLAY_PAYLOAD: &str = "CLAY_PAYLOAD";
-/// How many rows a second go to Clay.
-pub const CLAY_RATE_PER_SECOND: &str = "CLAY_RATE_PER_SECOND";
-/// How many calls a second go to Loops.
-pub const LOOPS_RATE_PER_SECOND: &str = "LOOPS_RATE_PER_SECOND";
-/// Where the Loops API is.
-pub const LOOPS_API_URL: &str = "LOOPS_API_URL";
-/// The `source` that is written into contacts.
-pub const CONTACT_SOURCE: &str = "CONTACT_SOURCE";
-/// Whether values become what their properties are in Loops.
-pub const TYPED_PROPERTIES: &str = "TYPED_PROPERTIES";
-/// What contacts are hashed with for logs and listings.
-pub const CONTACT_HASH_KEY: &str = "CONTACT_HASH_KEY";
-/// How long a secret is used before it is read again, in seconds.
-pub const SECRET_TTL_SECONDS: &str = "SECRET_TTL_SECONDS";
+use crate::config::names::{
+    CLAY_PAYLOAD, CLAY_RATE_PER_SECOND, CONTACT_HASH_KEY, CONTACT_SOURCE, LOOPS_API_URL, LOOPS_RATE_PER_SECOND,
+    RELAYED_EVENTS, SECRET_TTL_SECONDS, SIGNATURE_TOLERANCE_SECONDS, TYPED_PROPERTIES,
+};
 
 /// The real Loops API.
 const DEFAULT_LOOPS_API_URL: &str = "https://app.loops.so/api";
-/// The pace towards each end, below the ten a second that it takes.
+/// Default rate of calls to a destination, below its limit of ten a second.
 const DEFAULT_RATE_PER_SECOND: NonZeroU32 = NonZeroU32::MIN.saturating_add(7);
 /// The longest text that Loops takes as a value (Loops API reference, "Debugging"): quotes included, 500.
 const MAX_SOURCE_CHARS: usize = 498;
@@ -53,7 +37,7 @@ pub struct SettingError {
     pub example: &'static str,
 }
 
-/// Reads variables and collects what is wrong with them.
+/// Reads variables and collects errors.
 #[derive(Debug)]
 pub struct EnvReader<'a> {
     variables: &'a BTreeMap<String, String>,
@@ -73,7 +57,7 @@ impl<'a> EnvReader<'a> {
         self.variables.get(name).map(|value| value.trim())
     }
 
-    /// The variable read by `read`, or its default where it is not set.
+    /// The variable as parsed by `parse`, or its default if it is not set.
     pub fn parse<T>(
         &mut self,
         name: &'static str,
@@ -92,15 +76,15 @@ impl<'a> EnvReader<'a> {
         }
     }
 
-    /// Notes a fault.
+    /// Adds an error.
     pub fn push_error(&mut self, error: SettingError) {
         self.errors.push(error);
     }
 
-    /// The settings, if nothing is wrong.
+    /// The settings, if there was no error.
     ///
     /// # Errors
-    /// Every fault that was found.
+    /// All errors that were found.
     pub fn into_result<T>(self, settings: T) -> Result<T, Vec<SettingError>> {
         if self.errors.is_empty() { Ok(settings) } else { Err(self.errors) }
     }
@@ -132,7 +116,7 @@ pub struct SharedSettings {
 }
 
 impl SharedSettings {
-    /// Reads them; faults are noted in the reader.
+    /// Reads the settings; errors are added to the reader.
     pub fn from_reader(reader: &mut EnvReader<'_>) -> Self {
         let rate = |text: &str| text.parse().ok().filter(|rate: &NonZeroU32| rate.get() <= 1000);
         let rate_format = "a whole number from 1 to 1000";

@@ -1,4 +1,5 @@
 //! Configuration: environment variables, and the JSON documents that hold secrets.
 
 pub mod env;
+pub mod names;
 pub mod secret_document;

@@ -10,14 +10,16 @@ use relay_core::webhook::route::ClayWebhook;
 use tokio::time::{Duration, Instant};
 use tracing::{error, warn};
 
-use crate::delivery::outcome::{defer_unavailable, log_attempt, pin_if_only_failure, reason_for};
+use crate::delivery::Deliver;
 use crate::delivery::pool_usage::PoolUsage;
 use crate::delivery::reroute::{Rerouter, webhook_without_route};
+use crate::delivery::{defer_unavailable, log_attempt, pin_if_only_failure, reason_for};
 use crate::destination::clay::ClayClient;
 use crate::ports::clock::Clock;
-use crate::ports::queue::{Deliver, Queue, Submission, WebhookLedger, WebhookUsage};
+use crate::ports::queue::Queue;
+use crate::ports::rate_limiter::{RateLimiter, Readiness};
 use crate::ports::secrets::{LoopsToClaySecret, SecretSource};
-use crate::rate_limit::limiter::{RateLimiter, Readiness};
+use crate::ports::webhook_usage::{Submission, WebhookLedger, WebhookUsage};
 use crate::telemetry::event::CallStats;
 
 /// The longest that one post may take.
@@ -36,9 +38,9 @@ pub struct ClayDeliverer<S, C, W, P, A, Q> {
     pub deliverer: C,
     /// What each webhook has taken.
     pub ledger: W,
-    /// The pace of calls to Clay, one for the whole workspace.
+    /// The rate limiter of Clay, one for the whole workspace.
     pub limiter: P,
-    /// Time and chance.
+    /// Time, random numbers and ids.
     pub clock: A,
     /// What a table gets.
     pub payload: PayloadFormat,
@@ -49,7 +51,7 @@ pub struct ClayDeliverer<S, C, W, P, A, Q> {
 /// What one pass over a pool came to.
 enum PoolResult {
     Finished(AttemptResult),
-    /// A person has to mend it: a refused token, a pool that is used up or empty.
+    /// An operator has to fix it: a rejected token, a pool that is used up or empty.
     NeedsOperator(Reason),
 }
 

@@ -5,13 +5,13 @@ use relay_core::policy::response::{CallOutcome, Decision, SendPath, decide};
 use relay_core::policy::retry;
 use tokio::time::{Duration, Instant};
 
-use crate::delivery::outcome::{defer_unavailable, log_attempt, pin_if_only_failure, reason_for};
+use crate::delivery::Deliver;
+use crate::delivery::{defer_unavailable, log_attempt, pin_if_only_failure, reason_for};
 use crate::destination::loops::{LoopsClient, LoopsRequest};
 use crate::ingress::sync_send::DEFAULT_THROTTLE;
 use crate::ports::clock::Clock;
-use crate::ports::queue::Deliver;
+use crate::ports::rate_limiter::{RateLimiter, Readiness};
 use crate::ports::secrets::{ClayToLoopsSecret, SecretSource};
-use crate::rate_limit::limiter::{RateLimiter, Readiness};
 use crate::telemetry::event::CallStats;
 
 /// The longest that one call may take.
@@ -24,9 +24,9 @@ pub struct LoopsDeliverer<S, L, P, A> {
     pub secrets: S,
     /// The Loops API.
     pub loops: L,
-    /// The pace of calls to Loops, shared with the direct lane.
+    /// The rate limiter of Loops, shared with the fast path.
     pub limiter: P,
-    /// Time and chance.
+    /// Time, random numbers and ids.
     pub clock: A,
 }
 

@@ -1,7 +1,95 @@
-//! A worker's attempt at one delivery, to Clay and to Loops.
+//! A worker's attempt at one delivery, and how its result is called.
 
 pub mod clay;
 pub mod loops;
-pub(crate) mod outcome;
 pub(crate) mod pool_usage;
 mod reroute;
+
+use std::future::Future;
+
+use jiff::Timestamp;
+use relay_core::delivery::{AttemptHistory, AttemptResult, Delivery, Reason, ReasonCode};
+use relay_core::policy::response::{self, CallOutcome, SendPath};
+use relay_core::policy::retry;
+use tokio::time::Instant;
+
+use crate::ports::rate_limiter::{RateLimiter, Readiness, Unavailable};
+use crate::telemetry::event::{CallStats, DeliveryEvent, EventOutcome};
+
+/// What a queue's worker needs to know of an attempt.
+pub trait Deliver: Send + Sync {
+    /// Tries a delivery once and returns what its queue does with it.
+    fn deliver(&self, delivery: &Delivery, history: AttemptHistory) -> impl Future<Output = AttemptResult> + Send;
+
+    /// Whether the destination can be called now.
+    fn readiness(&self) -> Readiness;
+}
+
+/// Returns the reason for an outcome that did not deliver.
+pub(crate) fn reason_for(path: SendPath, outcome: CallOutcome) -> Reason {
+    let status = match outcome {
+        CallOutcome::Responded(status) => Some(status),
+        CallOutcome::TimedOut | CallOutcome::Unreachable | CallOutcome::CertificateUntrusted => None,
+    };
+    Reason { code: response::reason_for(path, outcome), status }
+}
+
+/// Returns the result for a delivery whose destination is not called now: a retry when it may be.
+pub(crate) fn defer_unavailable(unavailable: Unavailable, now: Timestamp) -> AttemptResult {
+    let (retry_in, code, no_early_retry) = match unavailable {
+        Unavailable::Throttled(retry_in) => (retry_in, ReasonCode::DestinationThrottled, true),
+        Unavailable::CircuitOpen(retry_in) => (retry_in, ReasonCode::DestinationFailed, false),
+    };
+    AttemptResult::RetryAt {
+        at: retry::add_saturating(now, retry_in),
+        reason: Reason::without_status(code),
+        no_early_retry,
+    }
+}
+
+/// Forbids an early retry if the destination has accepted other deliveries since this one first failed. Then the
+/// destination is not what fails, and that others succeed is no reason to try this one again.
+pub(crate) fn pin_if_only_failure(
+    result: AttemptResult,
+    history: AttemptHistory,
+    limiter: &impl RateLimiter,
+    now: Timestamp,
+) -> AttemptResult {
+    let failing_for = history.failing_since.map(|since| now.duration_since(since).try_into().unwrap_or_default());
+    match result {
+        AttemptResult::RetryAt { at, reason, no_early_retry } => {
+            let only_failure = failing_for.is_some_and(|period| limiter.succeeded_within(period));
+            AttemptResult::RetryAt { at, reason, no_early_retry: no_early_retry || only_failure }
+        }
+        other => other,
+    }
+}
+
+/// Emits the event of a worker's attempt.
+pub(crate) fn log_attempt(
+    delivery: &Delivery,
+    history: AttemptHistory,
+    result: AttemptResult,
+    started_at: Instant,
+    stats: CallStats,
+    now: Timestamp,
+) {
+    let (outcome, reason) = match result {
+        AttemptResult::Delivered if stats.duplicate => (EventOutcome::Duplicate, None),
+        AttemptResult::Delivered => (EventOutcome::Delivered, None),
+        AttemptResult::DeadLetter(reason) => (EventOutcome::DeadLettered, Some(reason)),
+        AttemptResult::RetryAt { reason, .. } => (EventOutcome::Retried, Some(reason)),
+        AttemptResult::HoldUntil { reason, .. } => (EventOutcome::Held, Some(reason)),
+    };
+    let age = now.duration_since(delivery.received_at).try_into().ok();
+    let attempts = history.attempts.saturating_add(1);
+    DeliveryEvent {
+        reason,
+        attempts,
+        duration: started_at.elapsed(),
+        age,
+        stats,
+        ..DeliveryEvent::for_delivery(delivery, outcome)
+    }
+    .emit();
+}

@@ -1,11 +1,11 @@
-//! How near a pool of Clay webhooks is to its end.
+//! Usage of a pool of Clay webhooks.
 
 use relay_core::webhook::route::WEBHOOK_ROW_LIMIT;
 
-use crate::ports::queue::WebhookUsage;
+use crate::ports::webhook_usage::WebhookUsage;
 use crate::telemetry::event::PoolUsageSample;
 
-/// What the webhooks of a pool have taken, as far as the ledger tells.
+/// Rows that the webhooks of a pool have accepted, according to the ledger.
 #[derive(Debug, Default)]
 pub(crate) struct PoolUsage {
     webhooks: Vec<(String, u64)>,

@@ -8,7 +8,7 @@ use relay_core::webhook::payload::MAX_CLAY_PAYLOAD_BYTES;
 use tokio::time::Instant;
 use tracing::error;
 
-use crate::delivery::outcome::log_attempt;
+use crate::delivery::log_attempt;
 use crate::ports::clock::Clock;
 use crate::ports::queue::{Queue, StoreError};
 use crate::ports::secrets::{LoopsToClaySecret, SecretSource};

@@ -19,7 +19,7 @@ const AUTH_HEADER: &str = "x-clay-webhook-auth";
 
 /// Clay's one call.
 pub trait ClayClient: Send + Sync {
-    /// Posts one row to a webhook and tells what came back; it never fails otherwise.
+    /// Posts one row to a webhook and returns the response; every failure is an outcome of it.
     fn post(
         &self,
         webhook: &ClayWebhook,

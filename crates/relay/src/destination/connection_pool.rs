@@ -1,8 +1,8 @@
-//! The connections that are kept between requests, and when they are not trusted any more.
+//! The pool of open connections, and when they are discarded.
 //!
-//! A process is frozen between two requests, or its machine sleeps, and nobody tells it. Its connections may have died
-//! meanwhile: closed, reset, or forgotten by something in between, which then answers nothing at all. The clock of timers may
-//! have stood still as well (Linux' `CLOCK_MONOTONIC` does while a machine sleeps), so the time of day is asked, too.
+//! A process may be frozen between two requests, or its machine may sleep, without any sign of it. Its connections may be dead
+//! afterwards: closed, reset, or dropped by a device in between that then sends nothing. The monotonic clock may have stopped as
+//! well (Linux' `CLOCK_MONOTONIC` does while a machine sleeps), so the pool reads the time of day, too.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,25 +14,25 @@ use tracing::warn;
 
 /// The longest time that opening a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long a connection that nobody uses is kept.
+/// How long an idle connection stays open.
 pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(25);
-/// How long what was sent may stay unconfirmed by the other side's TCP. Whoever has forgotten a connection confirms nothing;
-/// that shows long before an answer would be missed. As a rule nothing has arrived then; where only the confirmations were
-/// lost, it has, and is sent twice, as after any answer that got lost.
+/// How long sent bytes may stay unacknowledged by TCP. A peer that has dropped the connection acknowledges nothing, which
+/// shows long before the response is late. As a rule the request has not arrived then. If only the acknowledgements were
+/// lost, it has, and is sent twice, as after any lost response.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(2);
-/// The largest body, in bytes, that goes into a connection that is kept. Any end has room for so much that it has not read
-/// yet. Of more, a part waits on this side while the end is slow in reading; TCP counts that as unconfirmed, and nothing was
-/// forgotten.
+/// The largest body, in bytes, that is sent on a pooled connection. Every receive buffer holds that much. Part of a larger
+/// body waits in the send buffer while the destination reads slowly. TCP counts that part as unacknowledged, although the
+/// connection is alive.
 const MAX_POOLED_BODY: usize = 16 * 1024;
-/// A request that is given up sooner says nothing of its connection.
+/// A request that is aborted sooner says nothing about its connection.
 const MIN_ELAPSED_TO_BLAME: Duration = Duration::from_secs(1);
 
-/// All of them.
+/// Client with pooled connections, and one without for large bodies.
 #[derive(Debug)]
 pub(crate) struct ConnectionPool {
     tls: rustls::ClientConfig,
     pooled: Mutex<PooledClient>,
-    /// Keeps none: what it sends goes out on a new one, which nobody has forgotten.
+    /// Opens a new connection for each request.
     unpooled: reqwest::Client,
 }
 
@@ -44,7 +44,7 @@ struct PooledClient {
 }
 
 impl ConnectionPool {
-    /// None yet.
+    /// A pool without connections.
     pub(crate) fn new(tls: rustls::ClientConfig) -> reqwest::Result<Self> {
         let pooled = PooledClient { client: build_pooled_client(&tls)?, generation: 0, used_at: SystemTime::now() };
         let unpooled = client_builder(&tls).pool_max_idle_per_host(0).build()?;

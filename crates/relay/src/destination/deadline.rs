@@ -1,4 +1,4 @@
-//! A time limit that a frozen process keeps as well: what has come while nobody looked is not too late.
+//! A timeout that holds for a frozen process, too: a response that arrived while the process was frozen is not late.
 
 use std::future::Future;
 use std::pin::pin;
@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 /// How late a timer may be that nothing has held up.
 const LATE_TIMER: Duration = Duration::from_millis(100);
-/// How long what may have come meanwhile is waited for.
+/// How long to wait for a response that may have arrived meanwhile.
 const GRACE: Duration = Duration::from_millis(500);
 
 /// Waits for something until a deadline. A process that was frozen wakes up behind its deadline: then it first looks at what

@@ -1,7 +1,7 @@
 //! The one place that builds the HTTP client, and the one way in which it is used.
 //!
 //! - The roots are bundled: no directory of certificates is read at the start.
-//! - Redirects are never followed: a body or a key must not go where nobody sent it.
+//! - Redirects are never followed: a body or a key must go to the configured host only.
 //! - Idle connections are dropped after 25 s, below what any known peer keeps, by the clock of timers and by the time of
 //!   day: a process that was frozen does not wake up with a pool of dead ones. One that died all the same is replaced at
 //!   once, and only then; and with it go all the others.
@@ -29,25 +29,25 @@ const REMAINING_HEADER: &str = "x-ratelimit-remaining";
 /// The most that is read of an answer's body.
 const MAX_RESPONSE_BYTES: usize = 64 * 1024;
 
-/// A client could not be built: a fault of the program, not of its settings.
+/// The client could not be built: an error of the program, not of its settings.
 #[derive(Debug, thiserror::Error)]
 #[error("the HTTP client could not be built: {0}")]
 pub struct BuildError(String);
 
-/// The client for every far end.
+/// HTTP client for all destinations.
 #[derive(Debug, Clone)]
 pub struct HttpClient {
     pool: Arc<ConnectionPool>,
 }
 
-/// What a far end answered.
+/// Response of a destination.
 #[derive(Debug, Clone)]
 pub struct DestinationResponse {
     /// The status, or why there is none.
     pub outcome: CallOutcome,
-    /// How long the far end asks to be left alone.
+    /// How long the destination asks not to be called.
     pub retry_after: Option<Duration>,
-    /// What it says of the room that it has left.
+    /// The quota that it reports.
     pub rate_limit: Option<QuotaHeaders>,
     /// What was read of the body.
     pub body: Bytes,
@@ -57,13 +57,13 @@ pub struct DestinationResponse {
 }
 
 impl DestinationResponse {
-    /// An outcome that brought nothing else.
+    /// A response without body and headers.
     #[must_use]
     pub const fn without_response(outcome: CallOutcome) -> Self {
         Self { outcome, retry_after: None, rate_limit: None, body: Bytes::new(), reused_connection: false }
     }
 
-    /// Its outcome, where that says whether the far end is there.
+    /// Its outcome, if that shows whether the destination is up.
     #[must_use]
     pub fn health_signal(&self) -> Option<CallOutcome> {
         let no_response = !matches!(self.outcome, CallOutcome::Responded(_));
@@ -142,7 +142,7 @@ impl HttpClient {
         let connection_died = guard.failed() && error.is_request() && !error.is_connect();
         match retry {
             Some(retry) if connection_died => {
-                // Of those that were kept there is none left.
+                // The pool has no old connection left.
                 opened.store(true, Ordering::Relaxed);
                 self.pool.current(SystemTime::now()).0.execute(retry).await
             }

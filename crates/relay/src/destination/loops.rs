@@ -31,7 +31,7 @@ pub struct LoopsRequest<'a> {
 
 /// Loops' calls (Loops API reference, "Update contact", "Send event" and "List contact properties").
 pub trait LoopsClient: Send + Sync {
-    /// Makes the call once and tells what came back; it never fails otherwise.
+    /// Makes the call once and returns the response; every failure is an outcome of it.
     fn send(&self, call: LoopsRequest<'_>) -> impl Future<Output = DestinationResponse> + Send;
 
     /// Asks once for the properties of contacts (Loops API reference, "List contact properties").

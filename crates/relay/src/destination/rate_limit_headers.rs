@@ -1,34 +1,34 @@
-//! How much room an end says that it has left, and whether somebody else is taking of it.
+//! The quota that a destination reports, and whether other clients use it.
 //!
-//! Loops tells with every answer what is left of the team's second. What the relay has taken of it is known here; the rest
-//! was taken by others.
+//! Every response of Loops has the remaining quota of the team's current second. The relay knows its own calls; other
+//! clients made the rest.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How far back the relay's own calls are counted: the end's second, and what a call may take to arrive and be answered. So
-/// a call of one's own is not taken for somebody else's.
+/// How far back the relay's own calls are counted: the destination's second and the time of a round trip, so that an own
+/// call is not taken for one of another client.
 const WINDOW: Duration = Duration::from_millis(1250);
-/// So much room is little: it is gone before the next answers are here.
+/// A remaining quota that is low: it is used up before the next responses arrive.
 const LOW_REMAINING: u32 = 2;
-/// For how long an end is left alone that has little room, and one that has none: until its second is over.
+/// How long calls stop at a low quota, and at none: until the destination's second is over.
 const LOW_PAUSE: Duration = Duration::from_millis(500);
 const EXHAUSTED_PAUSE: Duration = Duration::from_secs(1);
 
-/// What an end says of its second (Loops API reference, "Rate limiting": `x-ratelimit-limit`, `x-ratelimit-remaining`).
+/// The quota of the current second, as a destination reports it (Loops API reference, "Rate limiting": `x-ratelimit-limit`, `x-ratelimit-remaining`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QuotaHeaders {
-    /// How many calls it takes a second.
+    /// Number of calls that it accepts a second.
     pub limit: u32,
     /// How many of them are left.
     pub remaining: u32,
 }
 
 impl QuotaHeaders {
-    /// For how long the end is to be left alone, for the sake of others who use it. `own` is the most calls of the relay
-    /// that may be among those that were counted; what the relay alone can have used up is no reason.
+    /// Returns how long to stop calls for the sake of other clients. `own_calls` is the largest number of the relay's calls
+    /// in the reported usage. A quota that the relay alone can have used is no reason to stop.
     #[must_use]
     pub fn throttle_hint(self, own_calls: u32) -> Option<Duration> {
         let used = self.limit.saturating_sub(self.remaining);
@@ -44,13 +44,13 @@ impl QuotaHeaders {
 pub(crate) struct RecentCalls(VecDeque<Instant>);
 
 impl RecentCalls {
-    /// Notes a call.
+    /// Records a call.
     pub(crate) fn push(&mut self, now: Instant) {
         self.prune(now);
         self.0.push_back(now);
     }
 
-    /// How many there were lately.
+    /// Number of recent calls.
     pub(crate) fn count(&mut self, now: Instant) -> u32 {
         self.prune(now);
         u32::try_from(self.0.len()).unwrap_or(u32::MAX)

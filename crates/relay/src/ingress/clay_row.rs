@@ -1,7 +1,7 @@
 //! `PUT /api/v1/contacts/update` and `POST /api/v1/events/send`: a row of a Clay table becomes a Loops contact or event.
 //!
-//! Where Loops has room, the row is answered with Loops' own answer; where it has none, the row is stored, and answered
-//! with 202. Every request is one of the [`Ending`]s, and one place turns that into the answer.
+//! If the rate limit allows, the row is sent at once and the caller gets Loops' response. Otherwise it is queued, and answered
+//! with 202. Every request has one [`RowOutcome`], which one function turns into the response.
 
 use std::sync::Arc;
 
@@ -16,20 +16,21 @@ use relay_core::secret::SecretString;
 use tokio::time::{Duration, Instant};
 use tracing::error;
 
-use crate::MAX_REQUEST_BYTES;
 use crate::destination::loops::LoopsClient;
 use crate::ingress::row_outcome::{LoopsResponse, RowContext, RowOutcome};
 use crate::ingress::schema_cache::{SchemaCache, SchemaRefresher};
-use crate::ingress::sync_send::{SyncResult, SyncSender};
+use crate::ingress::sync_send::{Deferral, SyncSender};
 use crate::ports::clock::Clock;
-use crate::ports::queue::{Admission, DeliveryMode, FastPath, FastPathResult, StoreError};
+use crate::ports::fast_path::{Admission, DeliveryMode, FastPath, FastPathResult};
+use crate::ports::queue::StoreError;
+use crate::ports::rate_limiter::{Permit, RateLimiter};
 use crate::ports::secrets::{ClayToLoopsSecret, SecretField, SecretSource};
-use crate::rate_limit::limiter::{Permit, RateLimiter};
+use crate::routes::MAX_REQUEST_BYTES;
 use crate::telemetry::event::CallStats;
 
 /// The time in which a row is answered: below what Clay's column waits, and below a gateway's 30 s.
 const RESPONSE_DEADLINE: Duration = Duration::from_secs(10);
-/// How often a caller whose twin is being sent asks again.
+/// Poll interval while a duplicate of the row is in flight.
 const BUSY_POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The handler of both routes.
@@ -39,11 +40,11 @@ pub struct ClayRowHandler<S, L, D, P, A> {
     pub secrets: S,
     /// The Loops API.
     pub loops: L,
-    /// The lane past the queue, and the queue.
+    /// The contact locks and the queue.
     pub fast_path: D,
-    /// The pace of calls to Loops, shared with the worker.
+    /// The rate limiter of Loops, shared with the worker.
     pub limiter: P,
-    /// Time and chance.
+    /// Time, random numbers and ids.
     pub clock: A,
     /// The `source` that is written into contacts that carry none, if it is set.
     pub contact_source: Option<String>,
@@ -80,7 +81,7 @@ where
                 let context = RowContext { id, contact, adjusted, prefers_async: accepted.mode == DeliveryMode::Async };
                 (context, self.dispatch(accepted, deadline, &mut stats).await)
             }
-            Err(error) => (RowContext::for_rejected(&self.clock.new_id()), RowOutcome::Error(error)),
+            Err(error) => (RowContext::for_rejected(&self.clock.new_id()), error.into()),
         };
         outcome.log(kind, &context, started_at.elapsed(), stats);
         outcome.into_response(&context)
@@ -177,8 +178,8 @@ where
 
     async fn dispatch(&self, accepted: AcceptedRow, deadline: Instant, stats: &mut CallStats) -> RowOutcome {
         let AcceptedRow { delivery, mode, api_key, adjusted: _ } = accepted;
-        // Room is asked for first: a row that finds none is stored in one step. The turn is waited for only after the row
-        // has its place in the lane, so that no other of its contact gets past it meanwhile.
+        // The permit comes first: a row without one is queued in one step. The handler waits for the permit's time only after
+        // the row holds the contact lock, so that no other delivery of the contact overtakes it meanwhile.
         let async_preferred = mode == DeliveryMode::Async;
         let permit = if async_preferred { None } else { self.limiter.try_acquire().await };
         let mode = if permit.is_some() { DeliveryMode::Sync } else { DeliveryMode::Async };
@@ -186,7 +187,7 @@ where
             Ok(admission) => (admission, permit),
             Err(error) => {
                 error!(delivery.id = %delivery.id, error = %error, "the store cannot be written");
-                // To have it stored was a wish; to have it delivered is as good.
+                // The caller preferred to have it queued; to have it delivered is as good.
                 let permit = if async_preferred { self.limiter.try_acquire().await } else { permit };
                 match self.admit_without_record(&delivery, permit.is_some()).await {
                     Some(admission) => (admission, permit),
@@ -200,7 +201,7 @@ where
             Admission::InFlight => RowOutcome::unavailable("The same row is being sent right now"),
             Admission::SendNow => {
                 let _guard = self.fast_path.guard(&delivery);
-                // Only who has a turn wishes to be admitted; who is admitted all the same sends at once.
+                // A row without a permit asks to be queued. If it is admitted all the same, it is sent at once.
                 let permit = permit.unwrap_or_else(|| Permit::at(Instant::now()));
                 self.send_now(&delivery, permit, api_key, deadline, stats).await
             }
@@ -228,11 +229,10 @@ where
         deadline: Instant,
         stats: &mut CallStats,
     ) -> RowOutcome {
-        let sync_result = self.sync_sender().send(delivery, permit, api_key, deadline, stats).await;
-        let result = match &sync_result {
-            SyncResult::Delivered(_) | SyncResult::Duplicate => FastPathResult::Delivered,
-            SyncResult::Rejected { .. } | SyncResult::Unauthorized(_) => FastPathResult::Rejected,
-            SyncResult::Failed { attempts, retry_after, reason } => {
+        let sent = self.sync_sender().send(delivery, permit, api_key, deadline, stats).await;
+        let result = match &sent {
+            Ok(outcome) => outcome.fast_path_result(),
+            Err(Deferral { attempts, retry_after, reason }) => {
                 let delay = retry::retry_delay(*attempts, *retry_after, self.clock.random());
                 FastPathResult::Deferred {
                     attempts: *attempts,
@@ -246,7 +246,11 @@ where
         if let Err(error) = &completed {
             error!(delivery.id = %delivery.id, error = %error, "direct delivery not recorded");
         }
-        outcome_of(sync_result, completed.is_ok())
+        match sent {
+            Ok(outcome) => outcome,
+            Err(_) if completed.is_ok() => RowOutcome::Queued,
+            Err(_) => RowOutcome::unavailable("Loops has no room and the row cannot be stored"),
+        }
     }
 
     /// The store cannot be written. Loops may still take the row, if nothing of its contact waits, and nothing newer can get
@@ -266,25 +270,13 @@ where
     }
 }
 
-/// What was delivered before; a contact only where its storing was not answered, and a worker has been faster.
+/// Outcome of a row that was delivered before. For a contact: the store's response was lost, and a worker was faster.
 fn already_delivered(delivery: &Delivery) -> RowOutcome {
     match delivery.kind {
         DeliveryKind::LoopsEvent { .. } => RowOutcome::Duplicate,
         DeliveryKind::LoopsContact | DeliveryKind::ClayRow { .. } => {
             RowOutcome::Delivered(LoopsResponse { status: StatusCode::OK, body: Bytes::new() })
         }
-    }
-}
-
-/// How a row ends that was tried; `kept` where it is stored should it have failed.
-fn outcome_of(result: SyncResult, stored: bool) -> RowOutcome {
-    match result {
-        SyncResult::Delivered(response) => RowOutcome::Delivered(response),
-        SyncResult::Duplicate => RowOutcome::Duplicate,
-        SyncResult::Rejected { status, message } => RowOutcome::LoopsRejected { status, message },
-        SyncResult::Unauthorized(error) => RowOutcome::Error(error),
-        SyncResult::Failed { .. } if stored => RowOutcome::Queued,
-        SyncResult::Failed { .. } => RowOutcome::unavailable("Loops has no room and the row cannot be stored"),
     }
 }
 

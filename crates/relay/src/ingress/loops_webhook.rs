@@ -1,6 +1,6 @@
 //! `POST /webhooks/loops`: verifies what Loops sends, and stores what is selected for Clay's tables.
 //!
-//! It calls nobody: Clay drops what it cannot take, so a queue stands between, and Loops gets its answer at once.
+//! It calls no destination: Clay drops rows above its limits, so a queue is in between, and Loops gets its response at once.
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
@@ -16,11 +16,11 @@ use relay_core::webhook::signature::{
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::MAX_REQUEST_BYTES;
 use crate::ingress::response::{self, Caller};
 use crate::ports::clock::Clock;
 use crate::ports::queue::{Enqueued, Queue, StoreError};
 use crate::ports::secrets::{LoopsToClaySecret, SecretField, SecretSource};
+use crate::routes::MAX_REQUEST_BYTES;
 use crate::telemetry::event::{DeliveryEvent, EventOutcome, Stage};
 
 /// What the settings say about this route.
@@ -39,15 +39,15 @@ pub struct LoopsWebhookSettings {
 pub struct LoopsWebhookHandler<S, Q, A> {
     /// The signing secrets and the routes.
     pub secrets: S,
-    /// Where deliveries wait for `clay-delivery`.
+    /// The queue of `clay-delivery`.
     pub queue: Q,
-    /// Time and chance.
+    /// Time, random numbers and ids.
     pub clock: A,
     /// The settings.
     pub settings: LoopsWebhookSettings,
 }
 
-/// What was done with a verified event.
+/// Outcome of a verified event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum WebhookOutcome {
     /// It is stored for every route that takes it.
@@ -58,7 +58,7 @@ enum WebhookOutcome {
     Ignored,
     /// It only tried the endpoint.
     Test,
-    /// It cannot be passed on, and is kept as a dead letter.
+    /// It cannot be relayed: it became a dead letter.
     Rejected(ReasonCode),
 }
 

@@ -1,4 +1,4 @@
-//! The one place where what a handler found becomes an HTTP answer.
+//! Builds the HTTP responses of all handlers.
 
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
@@ -30,7 +30,7 @@ pub enum Caller {
 }
 
 impl Caller {
-    /// Which way its requests go.
+    /// Direction of its requests.
     const fn direction(self) -> Direction {
         match self {
             Self::Loops => Direction::LoopsToClay,
@@ -48,13 +48,13 @@ pub fn unhandled_error(caller: Caller, code: ErrorCode, response: Response<Bytes
     with_delivery_id(response, id.as_str())
 }
 
-/// A JSON answer.
+/// A JSON response.
 #[must_use]
 pub fn json(status: StatusCode, body: &Value) -> Response<Bytes> {
     json_bytes(status, Bytes::from(body.to_string()))
 }
 
-/// An answer with a JSON body that stands as it is.
+/// A response with this JSON body, unchanged.
 #[must_use]
 pub fn json_bytes(status: StatusCode, body: Bytes) -> Response<Bytes> {
     let mut response = Response::new(body);
@@ -63,13 +63,13 @@ pub fn json_bytes(status: StatusCode, body: Bytes) -> Response<Bytes> {
     response
 }
 
-/// A refusal as the caller gets it.
+/// The response to an error.
 #[must_use]
 pub fn error_response(caller: Caller, error: &RequestError) -> Response<Bytes> {
     error_response_with_status(status(caller, error.code()), caller, error)
 }
 
-/// A refusal under a status that came from the far end.
+/// The response to an error, with a status that came from the destination.
 #[must_use]
 pub fn error_response_with_status(status: StatusCode, caller: Caller, error: &RequestError) -> Response<Bytes> {
     let mut body = json!({"success": false, "message": error.message(), "code": error.code().as_str()});

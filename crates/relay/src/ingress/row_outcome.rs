@@ -1,4 +1,4 @@
-//! How a row's request can end, and what the caller and the log are told.
+//! The outcome of a row's request, and its response and event.
 
 use std::time::Duration;
 
@@ -11,9 +11,10 @@ use relay_core::row::RowKind;
 use serde_json::json;
 
 use crate::ingress::response::{self, Caller};
+use crate::ports::fast_path::FastPathResult;
 use crate::telemetry::event::{CallStats, DeliveryEvent, EventOutcome, Stage};
 
-/// Loops' own answer to a call that it took.
+/// Loops' response to a call that it accepted.
 #[derive(Debug, Clone)]
 pub(crate) struct LoopsResponse {
     /// Its 2xx status.
@@ -22,12 +23,12 @@ pub(crate) struct LoopsResponse {
     pub(crate) body: Bytes,
 }
 
-/// What is told of a row besides how it ended.
+/// What response and event say of a row besides its outcome.
 #[derive(Debug)]
 pub(crate) struct RowContext {
-    /// The id of its delivery, or one by which its refusal is found in the log.
+    /// The id of its delivery, or the one under which its rejection is logged.
     pub(crate) id: DeliveryId,
-    /// Whom it is about.
+    /// The contact.
     pub(crate) contact: Option<ContactKey>,
     /// The fields that were left out or cut.
     pub(crate) adjusted: Vec<String>,
@@ -36,7 +37,7 @@ pub(crate) struct RowContext {
 }
 
 impl RowContext {
-    /// A request that became no delivery. `unique` comes from outside.
+    /// A request that became no delivery.
     pub(crate) fn for_rejected(random_id: &str) -> Self {
         Self {
             id: DeliveryId::for_rejected_request(random_id),
@@ -47,30 +48,42 @@ impl RowContext {
     }
 }
 
-/// How a row's request ended.
+/// Outcome of a row's request.
 #[derive(Debug)]
 pub(crate) enum RowOutcome {
-    /// Loops has it.
+    /// Loops has accepted it.
     Delivered(LoopsResponse),
-    /// Loops had it already.
+    /// Loops had accepted it before.
     Duplicate,
-    /// It is stored.
+    /// It is in the queue.
     Queued,
-    /// Loops refuses it for good.
-    LoopsRejected {
-        /// The status for the caller.
-        status: StatusCode,
-        /// What Loops said, or a sentence in its place.
-        message: String,
+    /// Loops or the relay rejects it.
+    Rejected {
+        /// The error for the caller.
+        error: RequestError,
+        /// The status for the caller, if it is not that of the error's code.
+        status: Option<StatusCode>,
     },
-    /// The relay refuses it.
-    Error(RequestError),
+}
+
+impl From<RequestError> for RowOutcome {
+    fn from(error: RequestError) -> Self {
+        Self::Rejected { error, status: None }
+    }
 }
 
 impl RowOutcome {
-    /// Nothing could be done now, and nothing is kept.
+    /// A row that can be neither sent nor stored now.
     pub(crate) fn unavailable(problem: &str) -> Self {
-        Self::Error(RequestError::new(ErrorCode::Unavailable, format!("{problem}: run the row again in a moment.")))
+        RequestError::new(ErrorCode::Unavailable, format!("{problem}: run the row again in a moment.")).into()
+    }
+
+    /// The result as the store has to record it.
+    pub(crate) const fn fast_path_result(&self) -> FastPathResult {
+        match self {
+            Self::Delivered(_) | Self::Duplicate => FastPathResult::Delivered,
+            Self::Queued | Self::Rejected { .. } => FastPathResult::Rejected,
+        }
     }
 
     pub(crate) fn into_response(self, context: &RowContext) -> Response<Bytes> {
@@ -104,23 +117,20 @@ impl RowOutcome {
                 }
                 response::json(StatusCode::ACCEPTED, &body)
             }
-            Self::LoopsRejected { status, message } => response::error_response_with_status(
-                status,
-                Caller::Clay,
-                &RequestError::new(ErrorCode::LoopsRejected, message),
-            ),
-            Self::Error(error) => response::error_response(Caller::Clay, &error),
+            Self::Rejected { error, status: Some(status) } => {
+                response::error_response_with_status(status, Caller::Clay, &error)
+            }
+            Self::Rejected { error, status: None } => response::error_response(Caller::Clay, &error),
         }
     }
 
-    /// Tells it, with what was measured meanwhile.
+    /// Emits the event of the request.
     pub(crate) fn log(&self, kind: RowKind, context: &RowContext, duration: Duration, stats: CallStats) {
         let (outcome, code) = match self {
             Self::Delivered(_) => (EventOutcome::Delivered, None),
             Self::Duplicate => (EventOutcome::Duplicate, None),
             Self::Queued => (EventOutcome::Queued, None),
-            Self::LoopsRejected { .. } => (EventOutcome::Refused, Some(ErrorCode::LoopsRejected)),
-            Self::Error(error) => (EventOutcome::Refused, Some(error.code())),
+            Self::Rejected { error, .. } => (EventOutcome::Refused, Some(error.code())),
         };
         let event = DeliveryEvent::new(Direction::ClayToLoops, Stage::Request, outcome, context.id.as_str());
         DeliveryEvent {

@@ -1,4 +1,4 @@
-//! What contacts of the Loops account look like, kept at hand for the rows.
+//! The contact properties of the Loops account, cached for rows.
 //!
 //! A row never waits for the list. It takes what is known, and says that it would like to know more; a task beside the
 //! rows reads the list then, once a quarter of an hour. Where the list cannot be had, rows pass as they are.
@@ -15,8 +15,8 @@ use tracing::{debug, warn};
 use crate::destination::loops::LoopsClient;
 use crate::ingress::sync_send::DEFAULT_THROTTLE;
 use crate::ports::clock::Clock;
+use crate::ports::rate_limiter::RateLimiter;
 use crate::ports::secrets::{ClayToLoopsSecret, SecretSource};
-use crate::rate_limit::limiter::RateLimiter;
 
 /// How long a list is used before it is read again.
 const TTL: SignedDuration = SignedDuration::from_mins(15);
@@ -101,13 +101,13 @@ impl CacheInner {
 /// Reads the list for the rows.
 #[derive(Debug)]
 pub struct SchemaRefresher<S, L, P, A> {
-    /// Where the list is kept.
+    /// The cache that gets the list.
     pub cache: SchemaCache,
     /// The Loops key.
     pub secrets: S,
     /// The Loops API.
     pub loops: L,
-    /// The pace of calls to Loops: the list is read where there is room.
+    /// The rate limiter of Loops: the list is read when it allows a call.
     pub limiter: P,
     /// The time.
     pub clock: A,

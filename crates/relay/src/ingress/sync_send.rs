@@ -1,4 +1,4 @@
-//! A row's call to Loops while Clay waits: two quick tries within the time that the caller has.
+//! Sends a row to Loops while Clay waits: two quick tries before the caller's deadline.
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -9,27 +9,27 @@ use relay_core::secret::SecretString;
 use serde_json::Value;
 use tokio::time::{Duration, Instant};
 
-use crate::delivery::outcome::reason_for;
+use crate::delivery::reason_for;
 use crate::destination::http_client::DestinationResponse;
 use crate::destination::loops::{LoopsClient, LoopsRequest};
-use crate::ingress::row_outcome::LoopsResponse;
+use crate::ingress::row_outcome::{LoopsResponse, RowOutcome};
 use crate::ports::clock::Clock;
+use crate::ports::rate_limiter::{Permit, RateLimiter, Readiness, Unavailable};
 use crate::ports::secrets::{ClayToLoopsSecret, SecretField, SecretSource};
-use crate::rate_limit::limiter::{Permit, RateLimiter, Readiness, Unavailable};
 use crate::telemetry::event::CallStats;
 
 /// How often a row is tried while its caller waits.
 const MAX_TRIES: u32 = 2;
 /// The longest that one try may take: two of them, and the pause between, fit into the caller's time.
 const TRY_TIMEOUT: Duration = Duration::from_secs(4);
-/// The shortest: one that is broken off sooner has sent the row all the same, and nobody waits for what Loops says.
+/// The shortest time for a try: one that is aborted sooner has sent the row all the same, and its response is lost.
 const MIN_TRY_TIME: Duration = Duration::from_secs(1);
-/// The longest pause before the second try; who asks for more gets it from the queue.
+/// The longest pause before the second try. If Loops asks for more, the row is queued.
 const MAX_PAUSE: Duration = Duration::from_secs(1);
-/// How long Loops is left alone after a 429 that does not say how long (its limit is per second).
+/// How long Loops is not called after a 429 without `Retry-After` (its limit is per second).
 pub(crate) const DEFAULT_THROTTLE: Duration = Duration::from_secs(1);
 
-/// The ports of a direct attempt.
+/// The ports of a synchronous attempt.
 pub(crate) struct SyncSender<'a, S, L, P, A> {
     pub(crate) secrets: &'a S,
     pub(crate) loops: &'a L,
@@ -37,30 +37,14 @@ pub(crate) struct SyncSender<'a, S, L, P, A> {
     pub(crate) clock: &'a A,
 }
 
-/// What a direct attempt came to.
-pub(crate) enum SyncResult {
-    /// Loops took it.
-    Delivered(LoopsResponse),
-    /// Loops knows the event's key already.
-    Duplicate,
-    /// Loops refuses it for good.
-    Rejected {
-        /// The status for the caller.
-        status: StatusCode,
-        /// What Loops said.
-        message: String,
-    },
-    /// Loops refuses the relay's key, also the one that was read again.
-    Unauthorized(RequestError),
-    /// It should pass, but not while the caller waits.
-    Failed {
-        /// How many tries were made.
-        attempts: u32,
-        /// How long Loops asks to be left alone.
-        retry_after: Option<Duration>,
-        /// Why.
-        reason: Reason,
-    },
+/// A row that should succeed, but not while its caller waits.
+pub(crate) struct Deferral {
+    /// Number of tries that were made.
+    pub(crate) attempts: u32,
+    /// How long Loops asks not to be called.
+    pub(crate) retry_after: Option<Duration>,
+    /// Why Loops has not accepted the row.
+    pub(crate) reason: Reason,
 }
 
 impl<S, L, P, A> SyncSender<'_, S, L, P, A>
@@ -70,7 +54,7 @@ where
     P: RateLimiter,
     A: Clock,
 {
-    /// Tries it; the turn for the first try is taken already.
+    /// Sends the row. `permit` is that of the first try.
     pub(crate) async fn send(
         &self,
         delivery: &Delivery,
@@ -78,15 +62,15 @@ where
         mut api_key: SecretString,
         deadline: Instant,
         stats: &mut CallStats,
-    ) -> SyncResult {
+    ) -> Result<RowOutcome, Deferral> {
         let is_throttled = |readiness| matches!(readiness, Readiness::Unavailable(Unavailable::Throttled(_)));
         if !self.wait_for_permit(permit, deadline).await || is_throttled(self.limiter.readiness()) {
-            // Loops has said meanwhile that it is full, or others have taken what room there was; or the caller's time is up.
-            return SyncResult::Failed {
+            // Loops has asked for fewer calls meanwhile, other callers have used the quota, or the deadline is too near.
+            return Err(Deferral {
                 attempts: 0,
                 retry_after: None,
                 reason: Reason::without_status(ReasonCode::DestinationThrottled),
-            };
+            });
         }
         let is_event = matches!(delivery.kind, DeliveryKind::LoopsEvent { .. });
         let (mut tries, mut refreshed) = (0, false);
@@ -95,24 +79,24 @@ where
             let response = self.call(delivery, &api_key, deadline, stats).await;
             self.limiter.record(&response).await;
             match decide(SendPath::LoopsFastPath, response.outcome, is_event) {
-                Decision::Delivered => return to_delivered(response),
-                Decision::Duplicate => return SyncResult::Duplicate,
+                Decision::Delivered => return Ok(to_delivered(response)),
+                Decision::Duplicate => return Ok(RowOutcome::Duplicate),
                 Decision::RefreshSecretThen(_) if !refreshed => {
                     refreshed = true;
                     match self.secrets.refresh().await.ok().and_then(|secret| secret.api_key.clone()) {
                         Some(refreshed_key) => api_key = refreshed_key,
-                        None => return self.unauthorized(),
+                        None => return Ok(self.unauthorized()),
                     }
-                    // The second call is part of the same try, and takes room like any other.
+                    // The second call is part of the same try, and needs a permit like any other.
                     tries -= 1;
                     let time_left = deadline.saturating_duration_since(Instant::now() + TRY_TIMEOUT);
                     if time_left.is_zero()
                         || !matches!(tokio::time::timeout(time_left, self.limiter.acquire()).await, Ok(Ok(())))
                     {
-                        return to_failed(1, &response);
+                        return Err(to_deferral(1, &response));
                     }
                 }
-                Decision::RefreshSecretThen(_) => return self.unauthorized(),
+                Decision::RefreshSecretThen(_) => return Ok(self.unauthorized()),
                 Decision::RetryThenQueue | Decision::RetryLater => {
                     let retry_after = response.retry_after;
                     let pause = if response.outcome == CallOutcome::Responded(429) {
@@ -128,12 +112,12 @@ where
                         tokio::time::sleep(pause).await;
                     }
                     let permit = if can_retry { self.limiter.try_acquire().await } else { None };
-                    let Some(permit) = permit else { return to_failed(tries, &response) };
+                    let Some(permit) = permit else { return Err(to_deferral(tries, &response)) };
                     if !self.wait_for_permit(permit, deadline).await {
-                        return to_failed(tries, &response);
+                        return Err(to_deferral(tries, &response));
                     }
                 }
-                Decision::Reject | Decision::DeadLetter | Decision::NextWebhook => return to_rejected(&response),
+                Decision::Reject | Decision::DeadLetter | Decision::NextWebhook => return Ok(to_rejected(&response)),
             }
         }
     }
@@ -164,31 +148,31 @@ where
         response
     }
 
-    fn unauthorized(&self) -> SyncResult {
+    fn unauthorized(&self) -> RowOutcome {
         let name = self.secrets.describe_field(SecretField::LoopsApiKey);
         let message =
             format!("Loops refuses the relay's API key: put a valid one into {name}, then run the row again.");
-        SyncResult::Unauthorized(RequestError::new(ErrorCode::LoopsKeyRejected, message))
+        RequestError::new(ErrorCode::LoopsKeyRejected, message).into()
     }
 }
 
-fn to_failed(attempts: u32, response: &DestinationResponse) -> SyncResult {
-    SyncResult::Failed {
+fn to_deferral(attempts: u32, response: &DestinationResponse) -> Deferral {
+    Deferral {
         attempts,
         retry_after: response.retry_after,
         reason: reason_for(SendPath::LoopsFastPath, response.outcome),
     }
 }
 
-fn to_delivered(response: DestinationResponse) -> SyncResult {
+fn to_delivered(response: DestinationResponse) -> RowOutcome {
     let status = match response.outcome {
         CallOutcome::Responded(status) => StatusCode::from_u16(status).unwrap_or(StatusCode::OK),
         _ => StatusCode::OK,
     };
-    SyncResult::Delivered(LoopsResponse { status, body: response.body })
+    RowOutcome::Delivered(LoopsResponse { status, body: response.body })
 }
 
-fn to_rejected(response: &DestinationResponse) -> SyncResult {
+fn to_rejected(response: &DestinationResponse) -> RowOutcome {
     let status = match response.outcome {
         CallOutcome::Responded(status) => status,
         _ => 400,
@@ -197,7 +181,7 @@ fn to_rejected(response: &DestinationResponse) -> SyncResult {
         format!("Loops refuses the row with status {status} and no reason: compare the row with Loops' API reference.")
     });
     let status = StatusCode::from_u16(status_for_clay(status)).unwrap_or(StatusCode::BAD_REQUEST);
-    SyncResult::Rejected { status, message }
+    RowOutcome::Rejected { error: RequestError::new(ErrorCode::LoopsRejected, message), status: Some(status) }
 }
 
 /// What Loops says in an error: `message`, or the older `error` (Loops API reference, errors).

@@ -1,16 +1,16 @@
-//! Time and chance, as handlers take them: from outside, so that tests can hold both still.
+//! The port to time, random numbers and ids, which tests control.
 
 use jiff::Timestamp;
 
-/// What a handler needs of the world around it, besides the ports.
+/// Time, random numbers and ids.
 pub trait Clock: Send + Sync {
-    /// The time.
+    /// The current time.
     fn now(&self) -> Timestamp;
 
-    /// A number in 0..1, another one each time.
+    /// A random number in 0..1.
     fn random(&self) -> f64;
 
-    /// A text that was never given before: letters and digits, at most 40.
+    /// A unique text of at most 40 letters and digits.
     fn new_id(&self) -> String;
 }
 

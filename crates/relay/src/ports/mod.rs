@@ -1,5 +1,8 @@
-//! What the use cases need of the outside: a clock, stores and secrets. Adapters implement these traits.
+//! What the use cases need of the outside. Adapters implement these traits.
 
 pub mod clock;
+pub mod fast_path;
 pub mod queue;
+pub mod rate_limiter;
 pub mod secrets;
+pub mod webhook_usage;

@@ -7,7 +7,7 @@ use relay_core::secret::{RelayTokens, SecretString};
 use relay_core::webhook::route::ClayRoute;
 use relay_core::webhook::signature::SigningSecret;
 
-/// What the direction from Loops to Clay needs.
+/// The secret of the direction from Loops to Clay.
 #[derive(Debug, Clone, Default)]
 pub struct LoopsToClaySecret {
     /// The secrets that Loops may sign with. Empty means closed.
@@ -16,7 +16,7 @@ pub struct LoopsToClaySecret {
     pub routes: Vec<ClayRoute>,
 }
 
-/// What the direction from Clay to Loops needs.
+/// The secret of the direction from Clay to Loops.
 #[derive(Debug, Clone, Default)]
 pub struct ClayToLoopsSecret {
     /// The key of the Loops account, if one is set.
@@ -54,32 +54,4 @@ pub enum SecretField {
     LoopsApiKey,
     /// `relay_tokens`
     RelayTokens,
-}
-
-/// A secret that came with the settings and does not change.
-#[derive(Debug, Clone)]
-pub struct StaticSecret<T> {
-    secret: Arc<T>,
-    field_names: fn(SecretField) -> &'static str,
-}
-
-impl<T> StaticSecret<T> {
-    /// This secret; `names` tells the setting behind each part.
-    pub fn new(secret: T, field_names: fn(SecretField) -> &'static str) -> Self {
-        Self { secret: Arc::new(secret), field_names }
-    }
-}
-
-impl<T: Send + Sync> SecretSource<T> for StaticSecret<T> {
-    async fn current(&self) -> Result<Arc<T>, SecretError> {
-        Ok(Arc::clone(&self.secret))
-    }
-
-    async fn refresh(&self) -> Result<Arc<T>, SecretError> {
-        self.current().await
-    }
-
-    fn describe_field(&self, field: SecretField) -> String {
-        (self.field_names)(field).to_owned()
-    }
 }

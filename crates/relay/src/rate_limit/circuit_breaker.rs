@@ -1,7 +1,7 @@
-//! The circuit breaker of a far end: who is down is asked once in ten seconds, not by every delivery that waits.
+//! The circuit breaker of a destination. A destination that is down gets one probe in ten seconds, not every waiting delivery.
 //!
-//! Three failures in a row, with nothing taken in between, open it. From then on one caller in ten seconds is let through,
-//! to see whether the end is back; the first that is answered closes it.
+//! Three failures in a row open the circuit. From then on one caller in ten seconds is let through as a probe. The first
+//! response closes the circuit.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -9,12 +9,12 @@ use std::time::Duration;
 use relay_core::policy::response::CallOutcome;
 use tokio::time::Instant;
 
-/// How many failures in a row open it.
+/// Number of failures in a row that open the circuit.
 const FAILURE_THRESHOLD: u32 = 3;
-/// How often an end that is down is asked.
+/// Interval between probes of a destination that is down.
 const PROBE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// A breaker of one end, in one process.
+/// Circuit breaker of one destination in one process.
 #[derive(Debug, Default)]
 pub(crate) struct CircuitBreaker {
     state: Mutex<BreakerState>,
@@ -23,14 +23,14 @@ pub(crate) struct CircuitBreaker {
 #[derive(Debug, Default, Clone, Copy)]
 struct BreakerState {
     failures: u32,
-    /// When the next caller may see whether the end is back.
+    /// When the next caller may probe the destination.
     probe_at: Option<Instant>,
-    /// When the end last took something.
+    /// When the destination last accepted something.
     last_success_at: Option<Instant>,
 }
 
 impl CircuitBreaker {
-    /// Lets a caller through, or says for how long it is to leave the end alone.
+    /// Lets a caller through, or returns how long the destination is not to be called.
     pub(crate) fn try_acquire(&self) -> Result<(), Duration> {
         let mut state = self.lock();
         match state.retry_in() {
@@ -42,22 +42,22 @@ impl CircuitBreaker {
         }
     }
 
-    /// For how long nobody is let through.
+    /// How long no caller is let through.
     pub(crate) fn retry_in(&self) -> Option<Duration> {
         self.lock().retry_in()
     }
 
-    /// Whether the end counts as down.
+    /// Whether the circuit is open.
     pub(crate) fn is_open(&self) -> bool {
         self.lock().probe_at.is_some()
     }
 
-    /// Whether the end has taken something within that period.
+    /// Whether the destination has accepted something within that period.
     pub(crate) fn succeeded_within(&self, period: Duration) -> bool {
         self.lock().last_success_at.is_some_and(|at| at.elapsed() < period)
     }
 
-    /// Notes what came of a call.
+    /// Records the outcome of a call.
     pub(crate) fn record(&self, outcome: CallOutcome) {
         let mut state = self.lock();
         if is_reachable(outcome) {
@@ -91,7 +91,7 @@ const fn is_reachable(outcome: CallOutcome) -> bool {
     }
 }
 
-/// Whether an outcome shows that the end takes what it is sent.
+/// Whether an outcome shows that the destination accepts requests.
 const fn is_success(outcome: CallOutcome) -> bool {
     matches!(outcome, CallOutcome::Responded(200..=299))
 }

@@ -1,6 +1,5 @@
-//! How fast a far end is called: a limit that every caller of one end shares.
+//! The rate limiter of one process, shared by all callers of a destination.
 
-use std::future::Future;
 use std::num::NonZeroU32;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -9,136 +8,28 @@ use tokio::time::Instant;
 
 use crate::destination::http_client::DestinationResponse;
 use crate::destination::rate_limit_headers::RecentCalls;
+use crate::ports::rate_limiter::{MAX_PERMIT_WAIT, Permit, RateLimiter, Readiness, Unavailable};
 use crate::rate_limit::circuit_breaker::CircuitBreaker;
 
-/// Both ends take ten requests a second (Loops API reference, "Rate limiting"; Clay, "Webhook integration guide":
+/// Both destinations accept ten requests a second (Loops API reference, "Rate limiting"; Clay, "Webhook integration guide":
 /// limits): no second may hold more, the first one included.
 const DESTINATION_RPS: u32 = 10;
-/// How much longer than the far end's second the time may be in which the requests of one such second were sent: one of
-/// them takes longer to arrive than another. A fifth of a second.
+/// Divisor of the second that gives the allowance for jitter, a fifth of a second: requests that arrive within one second
+/// may have been sent within a longer time, because some take longer to arrive than others.
 const JITTER_DIVISOR: u32 = 5;
-/// How long an end counts as full after it had no room: what comes then joins the queue behind what waits already.
+/// How long callers get no permit after one was rejected: their rows join the queue behind those that wait already.
 const REJECT_WINDOW: Duration = Duration::from_secs(1);
 
-/// The longest that anybody waits while an end is left alone. Who would wait longer comes back: a queue holds a delivery
-/// better than a process does.
+/// The longest that a worker waits while the destination is throttled. If it takes longer, the delivery goes back to
+/// the queue, which is a safer place to wait than a process.
 const MAX_WORKER_WAIT: Duration = Duration::from_secs(5);
 
-/// The longest that a caller's row waits for its turn, rather than join the queue: as long as nobody minds in a cell.
-pub const MAX_PERMIT_WAIT: Duration = Duration::from_millis(500);
-
-/// How late a turn may be used. A process that was frozen wakes up with many that are over, and all of them at once would be
-/// a burst.
-pub const PERMIT_TTL: Duration = Duration::from_millis(250);
-
-/// How long the pace is half of what it is otherwise, after others were seen to need the room.
+/// How long the rate is halved after other clients were seen to use the quota.
 const SLOWDOWN: Duration = Duration::from_secs(3);
 
-/// The end is left alone: for how long, and why.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Unavailable {
-    /// It said that it is full.
-    #[error("the far end is full for {} ms", .0.as_millis())]
-    Throttled(Duration),
-    /// It is down, and somebody else sees whether it is back.
-    #[error("the far end is down; it is asked again in {} ms", .0.as_millis())]
-    CircuitOpen(Duration),
-}
-
-/// A turn that was taken: nobody else has it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[must_use]
-pub struct Permit(Instant);
-
-impl Permit {
-    /// One that may be used from then on.
-    pub const fn at(at: Instant) -> Self {
-        Self(at)
-    }
-
-    /// The later of this and another time.
-    pub fn max(self, at: Instant) -> Self {
-        Self(self.0.max(at))
-    }
-
-    /// Whether it is over: whoever has it takes another one.
-    #[must_use]
-    pub fn is_expired(self) -> bool {
-        Instant::now().saturating_duration_since(self.0) > PERMIT_TTL
-    }
-
-    /// Waits until it comes.
-    pub async fn wait(self) {
-        tokio::time::sleep_until(self.0).await;
-    }
-}
-
-/// The pace of one far end, shared by everything that calls it.
-pub trait RateLimiter: Send + Sync {
-    /// Waits until there is room, and takes it.
-    ///
-    /// # Errors
-    /// When the end is left alone for longer than a moment.
-    fn acquire(&self) -> impl Future<Output = Result<(), Unavailable>> + Send;
-
-    /// Takes the next turn if it comes within [`PATIENCE`], and nobody was turned away a moment ago. The turn is waited for
-    /// by whoever has it, so that there is time to see what it is for.
-    fn try_acquire(&self) -> impl Future<Output = Option<Permit>> + Send;
-
-    /// Leaves the end alone for that long: it said that it is full.
-    fn throttle_for(&self, throttle_for: Duration) -> impl Future<Output = ()> + Send;
-
-    /// Notes what came of a call: an end that is down is asked less often, and one whose room others need as well more
-    /// slowly.
-    fn record(&self, response: &DestinationResponse) -> impl Future<Output = ()> + Send;
-
-    /// Whether a worker may begin something, as far as is known here without asking anybody.
-    fn readiness(&self) -> Readiness;
-
-    /// Whether the end has taken something within that period, as far as is known here.
-    fn succeeded_within(&self, period: Duration) -> bool;
-}
-
-/// Whether a worker may begin something.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Readiness {
-    /// It may.
-    Ready,
-    /// One delivery may be tried, to see whether an end that was down is back.
-    HalfOpen,
-    /// Nothing is begun.
-    Unavailable(Unavailable),
-}
-
-impl<P: RateLimiter> RateLimiter for std::sync::Arc<P> {
-    async fn acquire(&self) -> Result<(), Unavailable> {
-        (**self).acquire().await
-    }
-
-    async fn try_acquire(&self) -> Option<Permit> {
-        (**self).try_acquire().await
-    }
-
-    async fn throttle_for(&self, pause: Duration) {
-        (**self).throttle_for(pause).await;
-    }
-
-    async fn record(&self, response: &DestinationResponse) {
-        (**self).record(response).await;
-    }
-
-    fn readiness(&self) -> Readiness {
-        (**self).readiness()
-    }
-
-    fn succeeded_within(&self, period: Duration) -> bool {
-        (**self).succeeded_within(period)
-    }
-}
-
-/// How many requests may come in one moment, so that every single second stays within what an end takes, wherever it
-/// begins, and however unevenly requests arrive. Who sets more than ten a second has an end that takes more: then it is a
-/// tenth of it.
+/// Returns how many requests may be sent at one moment, so that every period of one second stays within the destination's
+/// limit, however unevenly requests arrive. A rate above ten a second is set for a destination with a higher limit: then
+/// it is a tenth of the rate.
 #[must_use]
 pub fn burst_size(per_second: NonZeroU32) -> NonZeroU32 {
     let rate = per_second.get();
@@ -146,10 +37,10 @@ pub fn burst_size(per_second: NonZeroU32) -> NonZeroU32 {
     NonZeroU32::new(spare).unwrap_or(NonZeroU32::MIN).min(per_second)
 }
 
-/// A pace within one process.
+/// Rate limiter within one process.
 ///
-/// One time is its whole state: when the next request is due ("generic cell rate algorithm"). Whoever wants to send takes
-/// that time, moves it on by one interval, and waits until it comes.
+/// One time is its whole state: when the next request is due ("generic cell rate algorithm"). A caller
+/// takes that time, moves it on by one interval, and waits until it comes.
 #[derive(Debug)]
 pub struct LocalRateLimiter {
     interval: Duration,
@@ -162,7 +53,7 @@ pub struct LocalRateLimiter {
 #[derive(Debug)]
 struct LimiterState {
     next_at: Instant,
-    /// Until when nothing is sent, until when nobody is served out of turn, until when the pace is half of what it is.
+    /// Until when nothing is sent, until when callers are rejected, until when the rate is halved.
     throttled_until: Instant,
     rejecting_until: Instant,
     slowed_until: Instant,
@@ -170,7 +61,7 @@ struct LimiterState {
 }
 
 impl LocalRateLimiter {
-    /// At most `per_second` requests a second, in bursts of [`burst`].
+    /// At most `per_second` requests a second, in bursts of [`burst_size`].
     #[must_use]
     pub fn new(per_second: NonZeroU32) -> Self {
         let interval = Duration::from_secs(1) / per_second.get();
@@ -186,14 +77,14 @@ impl LocalRateLimiter {
         Self { interval, burst_tolerance, breaker: CircuitBreaker::default(), state: Mutex::new(state) }
     }
 
-    /// Notes whether the end is up, and nothing of its room: for who keeps account of that elsewhere.
+    /// Records whether the destination is up, without its quota: for limiters that store the quota elsewhere.
     pub fn record_outcome(&self, response: &DestinationResponse) {
         if let Some(outcome) = response.health_signal() {
             self.breaker.record(outcome);
         }
     }
 
-    /// For how long the end is left alone.
+    /// How long the destination is not called.
     fn throttled_for(&self) -> Duration {
         self.state().throttled_until.saturating_duration_since(Instant::now())
     }
@@ -204,16 +95,16 @@ impl LocalRateLimiter {
 }
 
 impl LimiterState {
-    /// When the next request may be sent.
+    /// Earliest time of the next request.
     fn next_slot(&self, now: Instant, burst_tolerance: Duration) -> Instant {
         self.next_at.checked_sub(burst_tolerance).unwrap_or(now).max(now).max(self.throttled_until)
     }
 
-    /// Takes the turn at that time.
+    /// Takes the permit of that time.
     fn reserve(&mut self, at: Instant, interval: Duration) -> Permit {
         let interval = if at < self.slowed_until { interval * 2 } else { interval };
         self.next_at = self.next_at.max(at) + interval;
-        Permit(at)
+        Permit::at(at)
     }
 }
 
@@ -252,8 +143,8 @@ impl RateLimiter for LocalRateLimiter {
             state.rejecting_until = now + REJECT_WINDOW;
             return None;
         }
-        // Where an end is down, a row is safer in the queue. But in a process that has no worker, nobody else would ever see
-        // that the end is back.
+        // While a destination is down, a row is safer in the queue. But a process without a worker has no other way to see
+        // that the destination is back.
         if self.breaker.try_acquire().is_err() {
             return None;
         }

@@ -1,7 +1,7 @@
-//! What the relay says about itself: one signal for everything that happened to a request or a delivery. Each is one line of
-//! the log, and what is [counted](crate::telemetry::metric) of it. A program says at its start who [listens](listen).
+//! The event of a request or of a worker's attempt. Each is one log line, and has [metrics](crate::telemetry::metric). A
+//! program [installs](set_sink) the receiver of all events at its start.
 //!
-//! A signal has no room for an address, a name, a key, a URL or a body: what is not in this list is not told.
+//! An event has no field for an address, a name, a key, a URL or a body, so none of them can be logged.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -12,95 +12,95 @@ use relay_core::error::ErrorCode;
 use strum::IntoStaticStr;
 use tracing::Level;
 
-/// What became of a request at the door, or of a worker's attempt.
+/// Outcome of a request, or of a worker's attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum EventOutcome {
-    /// It is stored, and will be delivered.
+    /// The delivery is stored; a worker will send it.
     Queued,
-    /// The event is not wanted.
+    /// The event is not selected.
     Ignored,
-    /// The event only tried the endpoint.
+    /// The event only tests the endpoint.
     Test,
-    /// It cannot be passed on, and is kept as a dead letter.
+    /// The event cannot be relayed: it became a dead letter.
     Rejected,
-    /// The caller was told that it is refused.
+    /// The caller got an error response.
     Refused,
-    /// The far end has it.
+    /// The destination has accepted it.
     Delivered,
-    /// The far end had it before.
+    /// The destination had accepted it before.
     Duplicate,
-    /// It is tried again later.
+    /// A worker retries it later.
     Retried,
-    /// A person has to mend something first.
+    /// An operator has to fix the cause first.
     Held,
-    /// It will never be taken.
+    /// The destination will never accept it: it became a dead letter.
     #[strum(serialize = "dead")]
     DeadLettered,
-    /// Its turn has not come.
+    /// Another delivery of the contact goes first, or its next attempt is not due.
     #[strum(serialize = "waits")]
     Waiting,
 }
 
 impl EventOutcome {
-    /// The field `outcome` of a line.
+    /// The field `outcome` of a log line.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         self.into()
     }
 }
 
-/// Where it happened.
+/// The part of the relay in which an event happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
-    /// A caller waits for the answer.
+    /// A handler, while a caller waits for the response.
     Request,
-    /// A worker has taken it from the queue.
+    /// A worker of a queue.
     Worker,
 }
 
-/// How a pool of Clay webhooks stands.
+/// Usage of a pool of Clay webhooks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PoolUsageSample {
-    /// The [key](relay_core::webhook::route::ClayWebhook::key) of the webhook that was posted to.
+    /// The [key](relay_core::webhook::route::ClayWebhook::fingerprint) of the webhook that was posted to.
     pub webhook: String,
-    /// How many rows it has taken in its life.
+    /// Number of rows that it has accepted in its life.
     pub submissions: u64,
-    /// How much of what the whole pool can take is used, in percent.
+    /// Used share of what the whole pool can accept, in percent.
     pub used_percent: u64,
 }
 
-/// What is measured while something is tried.
+/// Measurements of an attempt.
 #[derive(Debug, Clone, Default)]
 pub struct CallStats {
-    /// How often the far end was called.
+    /// Number of calls to the destination.
     pub calls: u32,
-    /// How long the last call took.
+    /// Duration of the last call.
     pub last_call_duration: Option<Duration>,
-    /// Whether the far end said that it had it before.
+    /// Whether the destination said that it had accepted the delivery before.
     pub duplicate: bool,
-    /// How the pool stands.
+    /// Usage of the pool.
     pub pool: Option<PoolUsageSample>,
 }
 
 impl CallStats {
-    /// Notes a call.
+    /// Records a call.
     pub fn record(&mut self, duration: Duration) {
         self.calls = self.calls.saturating_add(1);
         self.last_call_duration = Some(duration);
     }
 }
 
-/// Something that happened.
+/// What happened to a request or a delivery.
 #[derive(Debug, Clone)]
 pub struct DeliveryEvent<'a> {
-    /// Which way.
+    /// Direction of the delivery.
     pub direction: Direction,
-    /// Where.
+    /// Stage in which it happened.
     pub stage: Stage,
-    /// What.
+    /// Outcome.
     pub outcome: EventOutcome,
-    /// The id of the delivery, or the one that a refusal has: it is in the answer, and goes to the far end.
+    /// The id of the delivery, or of a rejected request. It is also in the response and in calls to the destination.
     pub delivery_id: &'a str,
     /// The `webhook-id` of a verified webhook.
     pub webhook_id: Option<&'a str>,
@@ -108,27 +108,27 @@ pub struct DeliveryEvent<'a> {
     pub loops_event: Option<&'a str>,
     /// What a row becomes in Loops: a `contact` or an `event`.
     pub kind: Option<&'static str>,
-    /// Whom it is about; told as a keyed hash.
+    /// The contact; sinks log a keyed hash of it.
     pub contact: Option<&'a ContactKey>,
-    /// The code of a refusal.
+    /// The code of an error response.
     pub code: Option<ErrorCode>,
-    /// The header or field of the relay's own vocabulary that a refusal names.
+    /// The header or field that an error response names, if its name is one of the relay's own.
     pub field: Option<&'a str>,
-    /// Why it waits or died.
+    /// Why it waits or was dead-lettered.
     pub reason: Option<Reason>,
-    /// What the store said, where it failed.
+    /// The store's error, if it failed.
     pub error: Option<&'a str>,
-    /// How often it was tried, this time included.
+    /// Number of attempts, this one included.
     pub attempts: u32,
-    /// How long it took.
+    /// Duration of the request or the attempt.
     pub duration: Duration,
-    /// How long ago the relay took the delivery.
+    /// Time since the delivery arrived.
     pub age: Option<Duration>,
-    /// What was measured.
+    /// Measurements.
     pub stats: CallStats,
 }
 
-/// A text or a number of a line.
+/// Value of a field of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FieldValue<'a> {
     /// A text.
@@ -138,7 +138,7 @@ pub enum FieldValue<'a> {
 }
 
 impl<'a> DeliveryEvent<'a> {
-    /// A signal of which nothing else is known.
+    /// An event with these fields only.
     #[must_use]
     pub fn new(direction: Direction, stage: Stage, outcome: EventOutcome, delivery_id: &'a str) -> Self {
         Self {
@@ -161,7 +161,7 @@ impl<'a> DeliveryEvent<'a> {
         }
     }
 
-    /// A signal of what a worker did with a delivery.
+    /// The event of a worker's attempt at a delivery.
     #[must_use]
     pub fn for_delivery(delivery: &'a Delivery, outcome: EventOutcome) -> Self {
         let (kind, webhook_id) = match &delivery.kind {
@@ -172,7 +172,7 @@ impl<'a> DeliveryEvent<'a> {
         Self { webhook_id, kind, contact: Some(&delivery.contact), ..event }
     }
 
-    /// How loud its line is.
+    /// Level of its log line.
     #[must_use]
     pub const fn level(&self) -> Level {
         match self.outcome {
@@ -190,7 +190,7 @@ impl<'a> DeliveryEvent<'a> {
         }
     }
 
-    /// What its line says to a person.
+    /// Message of its log line.
     #[must_use]
     pub const fn message(&self) -> &'static str {
         match (self.stage, self.direction, self.outcome) {
@@ -209,7 +209,7 @@ impl<'a> DeliveryEvent<'a> {
         }
     }
 
-    /// The fields of its line, besides level and message. The contact is the hash that the listener has made of it.
+    /// The fields of its log line, besides level and message. `contact` is the keyed hash of the contact.
     #[must_use]
     pub fn fields(&self, contact: Option<&'a str>) -> Vec<(&'static str, FieldValue<'a>)> {
         let mut fields = vec![
@@ -238,7 +238,7 @@ impl<'a> DeliveryEvent<'a> {
         fields
     }
 
-    /// Tells it to whoever listens.
+    /// Passes the event to the installed sink, if there is one.
     pub fn emit(&self) {
         if let Some(sink) = SINK.get() {
             sink(self);
@@ -246,17 +246,17 @@ impl<'a> DeliveryEvent<'a> {
     }
 }
 
-/// Who is told.
+/// Receiver of every event.
 type Sink = Box<dyn Fn(&DeliveryEvent<'_>) + Send + Sync>;
 
 static SINK: OnceLock<Sink> = OnceLock::new();
 
-/// Says who is told of every signal from now on. A second one is not minded: a process has one log.
+/// Installs the process-wide event sink. Later calls are ignored.
 pub fn set_sink(sink: impl Fn(&DeliveryEvent<'_>) + Send + Sync + 'static) {
     let _ = SINK.set(Box::new(sink));
 }
 
-/// A time in whole milliseconds.
+/// Returns a duration in whole milliseconds.
 #[must_use]
 pub fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)

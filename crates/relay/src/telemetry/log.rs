@@ -4,9 +4,9 @@
 use tracing::level_filters::LevelFilter;
 use tracing::{Level, Metadata, error};
 
-/// The variable.
+/// Environment variable with the least level that is logged.
 pub const RUST_LOG: &str = "RUST_LOG";
-/// What is told where its value is none; the value itself is not shown.
+/// Warning for an invalid value, which the message does not show.
 pub const INVALID_LEVEL: &str =
     "RUST_LOG is not a level, so info is used: set it to error, warn, info, debug, trace or off";
 
@@ -26,7 +26,7 @@ pub fn is_enabled(metadata: &Metadata<'_>) -> bool {
     metadata.target().starts_with("relay") || *metadata.level() <= Level::WARN
 }
 
-/// Has a panic told as a line of the log: where it was, and not what it said, which may quote what somebody sent.
+/// Logs each panic with its location, but without its message, which may quote a request.
 pub fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string);

@@ -1,4 +1,4 @@
-//! What is counted and measured of a signal, under the same names in every form of the relay.
+//! The metrics of an event, with the same names in Lambda and in `relay-local`.
 //!
 //! CloudWatch asks $0.30 a month for every name with every value of its dimension, for the hours in which it occurs. So a
 //! metric has one dimension, and what is only looked for when something is wrong (the code of a refusal, the id of
@@ -21,31 +21,31 @@ pub const WEBHOOK: &str = "webhook";
 pub const ACCEPTED: &str = "accepted";
 /// Requests that were refused, by [cause](CAUSE).
 pub const REFUSED: &str = "refused";
-/// What the far end took.
+/// Deliveries that the destination accepted.
 pub const DELIVERED: &str = "delivered";
-/// What the far end had before.
+/// Deliveries that the destination had accepted before.
 pub const DUPLICATE: &str = "duplicate";
 /// Attempts after which another one follows.
 pub const RETRIED: &str = "retried";
-/// What was given up, and is kept as a dead letter.
+/// Deliveries and events that became dead letters.
 pub const DEAD: &str = "dead";
-/// Attempts that found that a person has to mend something.
+/// Attempts after which an operator has to fix the cause.
 pub const HELD: &str = "held";
-/// How long ago the relay took what a worker has tried: the age of the queue.
+/// Time between the arrival of a delivery and a worker's attempt at it: the age of the queue.
 pub const AGE_MS: &str = "age_ms";
-/// How long the far end took to answer.
+/// Response time of the destination.
 pub const DESTINATION_MS: &str = "destination_ms";
-/// Calls under a key that Loops refuses.
+/// Calls with a key that Loops rejects.
 pub const LOOPS_KEY_REFUSED: &str = "loops_key_refused";
 /// How much of a pool of Clay webhooks is used, in percent.
 pub const POOL_USED: &str = "pool_used";
 /// How many rows a Clay webhook has taken in its life.
 pub const SUBMISSIONS: &str = "submissions";
 
-/// The cause of what the relay's owner has to mend.
+/// The cause of errors that an operator has to fix.
 const RELAY: &str = "relay";
 
-/// What a value counts.
+/// Unit of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr)]
 pub enum Unit {
     /// Things.
@@ -64,7 +64,7 @@ impl Unit {
     }
 }
 
-/// A value of a signal.
+/// A metric of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Metric<'a> {
     /// Its name.
@@ -77,7 +77,7 @@ pub struct Metric<'a> {
     pub dimension: (&'static str, &'a str),
 }
 
-/// Whose matter a refusal is.
+/// Returns the cause of an error: the caller, the signature, the token or the relay.
 #[must_use]
 pub const fn refusal_cause(code: ErrorCode) -> &'static str {
     match code {
@@ -101,7 +101,7 @@ pub const fn refusal_cause(code: ErrorCode) -> &'static str {
     }
 }
 
-/// What is counted and measured of a signal.
+/// Returns the metrics of an event.
 #[must_use]
 pub fn metrics_of<'a>(event: &'a DeliveryEvent<'_>) -> Vec<Metric<'a>> {
     let by_direction = (DIRECTION, event.direction.as_str());

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use jiff::SignedDuration;
+use relay::delivery::Deliver as _;
 use relay::delivery::clay::ClayDeliverer;
 use relay::destination::http_client::DestinationResponse;
-use relay::ports::queue::{Deliver as _, WebhookUsage};
 use relay::ports::secrets::LoopsToClaySecret;
+use relay::ports::webhook_usage::WebhookUsage;
 use relay_core::delivery::{AttemptHistory, AttemptResult, DeliveryKind, Reason, ReasonCode};
 use relay_core::policy::response::CallOutcome;
 use relay_core::webhook::payload::PayloadFormat;

@@ -7,7 +7,7 @@ use http::{Request, Response};
 use relay::destination::http_client::DestinationResponse;
 use relay::ingress::clay_row::ClayRowHandler;
 use relay::ingress::schema_cache::SchemaCache;
-use relay::ports::queue::{Admission, DeliveryMode, FastPathResult};
+use relay::ports::fast_path::{Admission, DeliveryMode, FastPathResult};
 use relay::ports::secrets::ClayToLoopsSecret;
 use relay_core::delivery::{DeliveryKind, Reason, ReasonCode};
 use relay_core::policy::response::CallOutcome;

@@ -136,7 +136,7 @@ async fn large_row_survives_dead_connection_and_arrives_once() {
     for kind in [Disconnect::Closed, Disconnect::Reset, Disconnect::SilentlyDropped, Disconnect::AcknowledgedOnly] {
         let (client, proxy, server) = connected().await;
         proxy.disconnect(kind).await;
-        let response = send(&client, &proxy.url(), vec![b'1'; relay::MAX_REQUEST_BYTES], TRY_TIMEOUT).await;
+        let response = send(&client, &proxy.url(), vec![b'1'; relay::routes::MAX_REQUEST_BYTES], TRY_TIMEOUT).await;
         assert_eq!(response.outcome, CallOutcome::Responded(200), "{kind:?}");
         assert_eq!((server.connections(), server.requests().len()), (2, 2), "{kind:?}");
     }
@@ -182,12 +182,12 @@ async fn slow_reader_of_large_row_is_not_a_dead_connection() {
     // It has room for a small part of the row only, and reads nothing for longer than a confirmation is waited for.
     SockRef::from(&listener).set_recv_buffer_size(4096).unwrap();
     let url = format!("http://{}/hook", listener.local_addr().unwrap());
-    let row = vec![b'1'; relay::MAX_REQUEST_BYTES];
+    let row = vec![b'1'; relay::routes::MAX_REQUEST_BYTES];
     let slow_server = tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
         tokio::time::sleep(Duration::from_secs(3)).await;
         let (mut read, mut buffer) = (0, vec![0; 65_536]);
-        while read < relay::MAX_REQUEST_BYTES {
+        while read < relay::routes::MAX_REQUEST_BYTES {
             match stream.read(&mut buffer).await.unwrap() {
                 0 => return false,
                 count => read += count,

@@ -5,10 +5,9 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use relay::ports::queue::{
-    Admission, DeliveryMode, Enqueued, FastPath, FastPathResult, Queue, StoreError, Submission, WebhookLedger,
-    WebhookUsage,
-};
+use relay::ports::fast_path::{Admission, DeliveryMode, FastPath, FastPathResult};
+use relay::ports::queue::{Enqueued, Queue, StoreError};
+use relay::ports::webhook_usage::{Submission, WebhookLedger, WebhookUsage};
 use relay_core::delivery::{Delivery, Reason};
 
 fn error() -> StoreError {

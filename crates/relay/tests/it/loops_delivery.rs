@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use jiff::SignedDuration;
+use relay::delivery::Deliver as _;
 use relay::delivery::loops::LoopsDeliverer;
 use relay::destination::http_client::DestinationResponse;
-use relay::ports::queue::Deliver as _;
 use relay::ports::secrets::ClayToLoopsSecret;
 use relay_core::delivery::{AttemptHistory, AttemptResult, DeliveryKind, Reason, ReasonCode};
 use relay_core::idempotency::IdempotencyKey;

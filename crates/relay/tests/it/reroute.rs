@@ -1,8 +1,9 @@
 //! What becomes of an event that found no route when it came, and is sent again.
 
 use bytes::Bytes;
+use relay::delivery::Deliver as _;
 use relay::delivery::clay::ClayDeliverer;
-use relay::ports::queue::{Deliver as _, Queue as _};
+use relay::ports::queue::Queue as _;
 use relay::ports::secrets::LoopsToClaySecret;
 use relay_core::delivery::{AttemptHistory, AttemptResult, Delivery, DeliveryId, DeliveryKind, Reason, ReasonCode};
 use relay_core::webhook::payload::{MAX_CLAY_PAYLOAD_BYTES, PayloadFormat};

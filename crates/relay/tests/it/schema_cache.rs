@@ -10,7 +10,7 @@ use relay::destination::http_client::DestinationResponse;
 use relay::ingress::clay_row::ClayRowHandler;
 use relay::ingress::schema_cache::{SchemaCache, SchemaRefresher};
 use relay::ports::clock::Clock;
-use relay::ports::queue::Admission;
+use relay::ports::fast_path::Admission;
 use relay::ports::secrets::ClayToLoopsSecret;
 use relay_core::row::RowKind;
 use relay_core::secret::{RelayTokens, SecretString};

@@ -2,10 +2,11 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
+use relay::config::names::{LOOPS_SIGNING_SECRET, RELAY_TOKEN};
 use relay::destination::http_client::HttpClient;
 use relay_core::secret::{ExposeSecret as _, SecretString, is_set};
 use relay_core::webhook::route::ClayRoute;
-use relay_sqlite::data_dir::config::{LOOPS_SIGNING_SECRET, RELAY_TOKEN, Setting};
+use relay_sqlite::data_dir::config::Setting;
 use relay_sqlite::data_dir::secrets_file::{SECRETS_FILE, SecretsFile};
 use relay_sqlite::store::{self, DeliveryState};
 use rusqlite::Connection;

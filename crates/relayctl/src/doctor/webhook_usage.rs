@@ -1,7 +1,7 @@
 //! How much of the 50,000 rows that a Clay webhook takes in its life each one has taken (Clay, "Webhook integration
 //! guide": limits). Nobody else counts them.
 
-use relay::ports::queue::WebhookUsage;
+use relay::ports::webhook_usage::WebhookUsage;
 use relay_core::webhook::route::{ClayRoute, WEBHOOK_ROW_LIMIT};
 
 use crate::doctor::check::Check;

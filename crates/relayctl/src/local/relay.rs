@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use relay_sqlite::data_dir::config::{LocalSettings, RELAY_DATA, RELAY_LISTEN};
+use relay::config::names::{RELAY_DATA, RELAY_LISTEN};
+use relay_sqlite::data_dir::config::LocalSettings;
 use relay_sqlite::data_dir::secrets_file::{ALLOWED_KEYS, SECRETS_FILE, merge_into_env};
 use relay_sqlite::data_dir::{DataDir, DataDirError};
 

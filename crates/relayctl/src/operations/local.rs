@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::operations::record::{DeliveryRecord, FailureRecord, PauseResult, QueueRecord};
 
 /// What relay-local reads the key of the contacts' hashes from, before the folder.
-const CONTACT_HASH_KEY: &str = relay::config::env::CONTACT_HASH_KEY;
+const CONTACT_HASH_KEY: &str = relay::config::names::CONTACT_HASH_KEY;
 
 /// A data folder whose store is open.
 #[derive(Debug)]

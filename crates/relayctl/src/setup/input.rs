@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::io::{self, Read as _};
 use std::path::Path;
 
+use relay::config::names::{CLAY_WEBHOOK_AUTH_TOKEN, CLAY_WEBHOOK_URL, LOOPS_API_KEY, LOOPS_SIGNING_SECRET};
 use relay_core::secret::{ExposeSecret, SecretString, is_set};
 use relay_core::webhook::signature::SigningSecret;
-use relay_sqlite::data_dir::config::{CLAY_WEBHOOK_AUTH_TOKEN, CLAY_WEBHOOK_URL, LOOPS_API_KEY, LOOPS_SIGNING_SECRET};
 use secrecy::zeroize::Zeroizing;
 use serde_json::Value;
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 
+use relay::config::names::{CLAY_WEBHOOK_AUTH_TOKEN, CLAY_WEBHOOK_URL, LOOPS_API_KEY, LOOPS_SIGNING_SECRET};
 use relay_core::secret::SecretString;
-use relay_sqlite::data_dir::config::{CLAY_WEBHOOK_AUTH_TOKEN, CLAY_WEBHOOK_URL, LOOPS_API_KEY, LOOPS_SIGNING_SECRET};
 
 use crate::error::Error;
 use crate::setup::error::SetupError;

@@ -1,7 +1,7 @@
 //! What a person pastes where.
 
+use relay::routes::{CONTACT_PATH, EVENT_PATH, WEBHOOK_PATH};
 use relay_core::secret::{ExposeSecret as _, SecretString};
-use relay_local::http::routes::{CONTACT_PATH, EVENT_PATH, WEBHOOK_PATH};
 use serde::Serialize;
 
 use crate::aws::stack::StackOutput;

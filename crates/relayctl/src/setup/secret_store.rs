@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use aws_sdk_secretsmanager::operation::get_secret_value::GetSecretValueOutput;
-use relay_core::secret::{ExposeSecret as _, SecretString};
-use relay_sqlite::data_dir::config::{
+use relay::config::names::{
     CLAY_WEBHOOK_AUTH_TOKEN, CLAY_WEBHOOK_URL, LOOPS_API_KEY, LOOPS_SIGNING_SECRET, RELAY_TOKEN,
 };
+use relay_core::secret::{ExposeSecret as _, SecretString};
 use relay_sqlite::data_dir::secrets_file::{SECRETS_FILE, SecretsFile, SecretsFileError};
 use serde_json::{Value, json};
 
