@@ -66,6 +66,12 @@ pub struct QueueSample {
     pub oldest_seconds: f64,
 }
 
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Metrics {
     /// Counts that begin now.
     #[must_use]
@@ -150,7 +156,7 @@ impl Metrics {
             let mut labels: Labels = vec![(label, label_value.to_owned())];
             match name {
                 metric::AGE_MS => {
-                    self.delivery_age.get_or_create(&labels).observe(event.age.unwrap_or_default().as_secs_f64())
+                    self.delivery_age.get_or_create(&labels).observe(event.age.unwrap_or_default().as_secs_f64());
                 }
                 metric::DESTINATION_MS => {
                     let duration = event.stats.last_call_duration.unwrap_or_default();

@@ -42,7 +42,7 @@ where
         match readiness {
             Readiness::HalfOpen | Readiness::Unavailable(Unavailable::CircuitOpen(_)) => was_unavailable = true,
             Readiness::Ready if was_unavailable => {
-                was_unavailable = store.release_on_recovery(direction).await.is_err()
+                was_unavailable = store.release_on_recovery(direction).await.is_err();
             }
             Readiness::Ready | Readiness::Unavailable(Unavailable::Throttled(_)) => {}
         }

@@ -5,10 +5,11 @@ use serde_json::{Map, Value};
 use super::RowKind;
 use crate::error::RequestError;
 use crate::row::coerce;
-use crate::row::field_error::{FieldError, FieldErrors, display_name, json_type_name};
+use crate::row::field_error::{FieldError, FieldErrors, display_name};
 use crate::row::fields;
 use crate::row::options::RowOptions;
 use crate::row::redacted_value::RedactedValue;
+use crate::row::redacted_value::json_type_name;
 use crate::row::schema::ContactSchema;
 use crate::row::values::{self, Cleaned};
 

@@ -1,7 +1,5 @@
 //! What can be wrong with a field, and what a person who looks at a Clay table is told about it.
 
-use serde_json::Value;
-
 use crate::error::{ErrorCode, RequestError};
 use crate::row::redacted_value::RedactedValue;
 use crate::row::schema::PropertyType;
@@ -222,20 +220,10 @@ pub(super) fn display_name(field: &str) -> String {
     truncate_chars(field, MAX_NAME_CHARS)
 }
 
-/// What kind of value it is, for people.
-pub(super) const fn json_type_name(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "true or false",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a text",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     fn all_errors() -> [FieldError; 16] {

@@ -3,9 +3,10 @@
 use serde_json::Value;
 
 use super::RowKind;
-use crate::row::field_error::{FieldError, json_type_name};
+use crate::row::field_error::FieldError;
 use crate::row::options::RowOptions;
 use crate::row::redacted_value::RedactedValue;
+use crate::row::redacted_value::json_type_name;
 use crate::row::values::{self, Cleaned};
 
 /// `email`: an address without the white space around it. Never emptied, never cut: it says whom the row is about.

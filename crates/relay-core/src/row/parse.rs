@@ -4,8 +4,9 @@ use serde_json::{Map, Value};
 
 use crate::error::{ErrorCode, RequestError};
 use crate::row::error_location;
-use crate::row::field_error::{display_name, json_type_name};
+use crate::row::field_error::display_name;
 use crate::row::lenient_json::{self, JsonError, JsonErrorKind};
+use crate::row::redacted_value::json_type_name;
 
 /// The fields of a row: a JSON object, or a JSON string that holds one.
 pub(super) fn parse_fields(body: &[u8]) -> Result<Map<String, Value>, RequestError> {

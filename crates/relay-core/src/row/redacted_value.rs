@@ -4,7 +4,6 @@ use std::fmt;
 
 use serde_json::Value;
 
-use crate::row::field_error::json_type_name;
 use crate::text::truncate_chars;
 
 /// As many characters of a value as are shown: enough to know it again in a table.
@@ -61,6 +60,18 @@ fn has_secret_shape(word: &str) -> bool {
 /// Among other words it may also be a long word, which has no digits.
 fn looks_like_secret(word: &str) -> bool {
     has_secret_shape(word) && word.chars().any(|c| c.is_ascii_digit()) && word.chars().any(|c| c.is_ascii_alphabetic())
+}
+
+/// What kind of value it is, for people.
+pub(super) const fn json_type_name(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
 }
 
 #[cfg(test)]

@@ -2,9 +2,10 @@
 
 use serde_json::Value;
 
-use crate::row::field_error::{FieldError, json_type_name};
+use crate::row::field_error::FieldError;
 use crate::row::options::{BlankPolicy, LongTextPolicy, RowOptions};
 use crate::row::redacted_value::RedactedValue;
+use crate::row::redacted_value::json_type_name;
 use crate::text::truncate_chars;
 
 /// The longest text that is sent: Loops takes 500 characters of a value, its quotes included (Loops docs, API intro,

@@ -83,7 +83,7 @@ async fn follow(settings: &LocalSettings, webhook_id: &str, max_wait: Duration) 
                 return Ok("kept as a dead letter: `relay-local deliveries` tells why".to_owned());
             }
             Some(DeliveryState::Waiting) | None if started_at.elapsed() < max_wait => {
-                tokio::time::sleep(POLL_INTERVAL).await
+                tokio::time::sleep(POLL_INTERVAL).await;
             }
             Some(DeliveryState::Waiting) => return Ok("still waiting: `relay-local deliveries` tells why".to_owned()),
             None => return Ok("its delivery is not in RELAY_DATA: this relay has another data folder".to_owned()),

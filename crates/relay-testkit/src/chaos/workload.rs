@@ -257,7 +257,7 @@ mod tests {
         let relay = UnusedPort::new();
         let context = context(relay.url(""), None);
         let (healthy_since_sender, healthy_since) = watch::channel(None);
-        let sent = tokio::spawn(send_rows(SenderContext { healthy_since: healthy_since, ..context }, 1));
+        let sent = tokio::spawn(send_rows(SenderContext { healthy_since, ..context }, 1));
         tokio::time::sleep(3 * RETRY_INTERVAL).await;
         assert!(!sent.is_finished(), "nobody has answered");
         healthy_since_sender.send_replace(Some(Instant::now()));
