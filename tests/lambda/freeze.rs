@@ -52,7 +52,7 @@ impl ProxiedStack {
             environment,
         };
         let fake_stack = FakeStack::start(setup).await;
-        Self { loops, clay, loops_proxy: loops_proxy, clay_proxy: clay_proxy, fake_stack }
+        Self { loops, clay, loops_proxy, clay_proxy, fake_stack }
     }
 
     /// Sends one of everything, and waits until all of it is where it belongs. Every sandbox is frozen then.

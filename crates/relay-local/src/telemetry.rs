@@ -44,7 +44,7 @@ pub fn install_sink(metrics: Metrics, contact_hash_key: Option<ContactHashKey>) 
     });
 }
 
-/// Writes a signal with the fields that [`Signal::fields`] has, and what was measured.
+/// Logs an event with the fields of [`DeliveryEvent::fields`], and the measurements.
 fn log_event(delivery_event: &DeliveryEvent<'_>, contact: Option<&str>) {
     let DeliveryEvent { delivery_id: delivery, webhook_id, loops_event: event, kind, field, error, stats, .. } =
         delivery_event;

@@ -7,7 +7,7 @@ use relay_core::delivery::{BodyHash, Delivery, DeliveryId, DeliveryKind, Reason,
 use relay_core::idempotency::IdempotencyKey;
 use rusqlite::{Row, Transaction, named_params, params};
 
-/// The columns that [`read`] reads.
+/// The columns that [`from_row`] reads.
 pub(crate) const COLUMNS: &str = "id, contact, kind, route, webhook_id, idempotency_key, body, received_at";
 
 /// Inserts a delivery in a state, due at a time; false where its id is taken. `contact_hash` is by what a person finds it.

@@ -31,7 +31,7 @@ pub const MAX_MESSAGE_CHARS: usize = 300;
 /// Waits until `look` finds something.
 ///
 /// # Panics
-/// When it does not come within [`PATIENCE`].
+/// When it does not come within [`EVENTUALLY_TIMEOUT`].
 pub async fn eventually<T, F>(description: &str, poll: impl FnMut() -> F) -> T
 where
     F: Future<Output = Option<T>>,

@@ -208,7 +208,7 @@ impl MockDestination {
         self.lock().properties_reply = reply;
     }
 
-    /// Who asked for Loops' contact properties so far. These calls are not among what it [got](Self::got).
+    /// Returns the calls for Loops' contact properties so far. They are not among the [received](Self::received) requests.
     #[must_use]
     pub fn property_requests(&self) -> Vec<ReceivedRequest> {
         self.lock().property_requests.clone()

@@ -64,7 +64,7 @@ impl Output {
         Ok(())
     }
 
-    /// A table with this header, in the style of all of them; print it as a [line](Self::line).
+    /// A table with this header, in the style of all of them; print it with [`print_table`](Self::print_table).
     #[must_use]
     pub fn table<const N: usize>(self, header: [&str; N]) -> Table {
         let mut table = Table::new();

@@ -87,7 +87,7 @@ fn parse_strict(text: &str) -> Result<Value, JsonError> {
     parse_value(text, raw)
 }
 
-/// A value of the text. Recursion is bounded by [`LEVELS`].
+/// A value of the text. Recursion is bounded by [`MAX_DEPTH`].
 fn parse_value(text: &str, raw: &RawValue) -> Result<Value, JsonError> {
     let json = raw.get();
     let error = |error| JsonError::new(text, json, &error);

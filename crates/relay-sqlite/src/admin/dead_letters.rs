@@ -42,7 +42,7 @@ pub fn redrive(
     Ok(outcome)
 }
 
-/// What [`revive`] would come to.
+/// Returns what [`redrive`] would come to.
 ///
 /// # Errors
 /// When the file cannot be read.

@@ -18,7 +18,7 @@ pub struct StoreQuery {
     pub state: Option<DeliveryState>,
     /// Only this way.
     pub direction: Option<Direction>,
-    /// Only of the contact with this [hash](relay_core::contact::ContactKey::hash).
+    /// Only of the contact with this [hash](relay_core::contact::ContactKey::log_hash).
     pub contact_hash: Option<String>,
     /// Only of this webhook.
     pub webhook_id: Option<String>,

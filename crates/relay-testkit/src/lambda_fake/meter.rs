@@ -71,7 +71,7 @@ impl Meter {
         Some(ItemReadCall { body: read.to_string().into_bytes() })
     }
 
-    /// Counts a call. `before` and `after` are the item as [`ItemRead`] finds it.
+    /// Counts a call. `before` and `after` are the item as [`ItemReadCall`] reads it.
     pub fn record_call(
         &self,
         function: &str,

@@ -111,7 +111,7 @@ impl RedriveOutcome {
     }
 }
 
-/// The dead letters of a relay. Whoever reads some has them for himself, and [gives them back](LetterBox::give_back).
+/// The dead letters of a relay. Reading leases them; [`release`](DeadLetterQueue::release) ends the leases.
 pub trait DeadLetterQueue {
     /// Some more letters; none where all that can be had were read.
     ///

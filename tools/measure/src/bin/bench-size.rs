@@ -1,6 +1,6 @@
 //! Measures the functions as they would be deployed, beside functions that do nothing, and holds them to their budget.
 //!
-//! usage: size BINARIES ZIPS TEMPLATE [RUNS]
+//! usage: bench-size BINARIES ZIPS TEMPLATE `[RUNS]`
 //!
 //! BINARIES holds a program for each function, ZIPS a folder for each with its `bootstrap.zip`, TEMPLATE is the translated
 //! template. Every figure is the median of the runs, in which the functions take turns. Secrets, queues, table and far end
