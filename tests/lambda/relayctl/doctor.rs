@@ -44,9 +44,9 @@ pub async fn assert_doctor_finds(harness: &OperatorHarness, expected: &[(&str, &
     let exit_code = if expected.iter().any(|(_, outcome)| outcome == "fail") { 1 } else { 4 };
     assert_eq!(output.code, if expected.is_empty() { 0 } else { exit_code }, "{output:?}");
     for finding in array(&output.json()["findings"]) {
-        let advice = format!("{}{}", finding["seen"], finding["toDo"]);
+        let advice = format!("{}{}", finding["observed"], finding["remedy"]);
         assert!(advice.chars().count() <= 320 && !advice.contains("hidden"), "{advice}");
-        assert!(finding["outcome"] == "ok" || finding["toDo"].is_string(), "{finding}");
+        assert!(finding["outcome"] == "ok" || finding["remedy"].is_string(), "{finding}");
     }
     for secret in [SIGNING_SECRET, "relay-token-for-tests", "\"key\""] {
         assert!(!output.stdout.contains(secret) && !output.stderr.contains(secret), "{secret} in {output:?}");

@@ -90,7 +90,7 @@ impl CliOutput {
         let rank = |finding: &&Value| ["ok", "warn", "fail"].iter().position(|known| finding["outcome"] == *known);
         let finding = findings.max_by_key(rank).unwrap_or_else(|| panic!("no {check}: {document}"));
         let string_field = |field: &str| finding[field].as_str().unwrap_or_default().to_owned();
-        Finding { outcome: string_field("outcome"), observed: string_field("seen"), remedy: string_field("toDo") }
+        Finding { outcome: string_field("outcome"), observed: string_field("observed"), remedy: string_field("remedy") }
     }
 }
 
