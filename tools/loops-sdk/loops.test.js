@@ -5,7 +5,7 @@ import { spawnSync } from "node:child_process";
 import { join } from "node:path";
 import { test } from "node:test";
 import { APIError, LoopsClient, RateLimitExceededError } from "loops";
-import { TOKEN, eventually, startLoops, startRelay } from "./ends.js";
+import { TOKEN, eventually, startLoops, startRelay } from "./destinations.js";
 
 function clientOf(api, key) {
   const client = new LoopsClient(key);

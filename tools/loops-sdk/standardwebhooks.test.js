@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Webhook } from "standardwebhooks";
-import { SIGNING_SECRET, eventually, startRelay } from "./ends.js";
+import { SIGNING_SECRET, eventually, startRelay } from "./destinations.js";
 
 const BODY = JSON.stringify({
   eventName: "contact.created",
