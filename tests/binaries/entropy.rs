@@ -21,8 +21,8 @@ const MAX_HANDSHAKE_CPU: Duration = Duration::from_millis(10);
 
 async fn cpu_time_of_start(harness: &FunctionHarness, destination: Option<&TlsDestination>) -> Duration {
     let mut environment = harness.environment(FUNCTION);
-    if let Some(far_end) = destination {
-        environment.insert("LOOPS_API_URL".to_owned(), far_end.url("/api"));
+    if let Some(destination) = destination {
+        environment.insert("LOOPS_API_URL".to_owned(), destination.url("/api"));
     }
     let log = tempfile::NamedTempFile::new().unwrap();
     let sandbox = harness.start_function(FUNCTION, &function_binary(FUNCTION), &environment, log.path()).await;
