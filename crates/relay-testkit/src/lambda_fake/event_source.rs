@@ -161,16 +161,6 @@ impl InFlightMessages {
         }
     }
 
-    /// Shows one of them.
-    pub async fn make_one_visible(&self, client: &Client) {
-        let one = self.lock().pop();
-        if let Some((queue, receipt)) = one {
-            let request =
-                client.change_message_visibility().queue_url(queue).receipt_handle(receipt).visibility_timeout(0);
-            let _ = request.send().await;
-        }
-    }
-
     fn in_progress(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, MessageInProgress>> {
         self.in_progress.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -200,11 +200,6 @@ impl FakeStack {
         self.state.in_flight.bodies_timed_out(self.stack().queue(queue))
     }
 
-    /// Shows one of the messages that are hidden.
-    pub async fn make_one_visible(&self) {
-        self.state.in_flight.make_one_visible(&self.stack().clients().sqs()).await;
-    }
-
     /// What all functions have logged so far.
     #[must_use]
     pub fn log(&self) -> String {
