@@ -327,7 +327,7 @@ pub enum Error {
     SecretsFile(#[from] relay_sqlite::data_dir::secrets_file::SecretsFileError),
     /// What is kept is in another's hand, or of no use.
     #[error(transparent)]
-    SecretStore(#[from] crate::setup::secret_store::SecretStoreError),
+    SecretStore(#[from] crate::setup::error::SecretStoreError),
     /// The store is not to be had.
     #[error(transparent)]
     Store(#[from] relay_sqlite::store::OpenError),

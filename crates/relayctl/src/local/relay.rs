@@ -10,7 +10,7 @@ use relay_sqlite::data_dir::secrets_file::{ALLOWED_KEYS, SECRETS_FILE, merge_int
 use relay_sqlite::data_dir::{DataDir, DataDirError};
 
 use crate::error::Error;
-use crate::setup::secret_store::SecretStoreError;
+use crate::setup::error::SecretStoreError;
 
 /// A relay on this machine.
 #[derive(Debug)]

@@ -15,6 +15,7 @@ use crate::error::Error;
 use crate::local::relay::LocalRelay;
 use crate::setup::clay_webhooks::ROUTES;
 use crate::setup::documents::{API_KEY, RELAY_TOKENS, SIGNING_SECRETS, SecretDocuments, SecretList, set_field as set};
+use crate::setup::error::SecretStoreError;
 use crate::target::StackTarget;
 
 /// The parameter of the template, and relay-local's setting, that say where the Loops API is.
@@ -25,27 +26,6 @@ pub const CURRENT_STAGE: &str = "AWSCURRENT";
 const CONSISTENCY_RETRIES: usize = 5;
 /// And how long after.
 const CONSISTENCY_RETRY_DELAY: Duration = Duration::from_millis(200);
-
-/// Why what is kept cannot be used as it is, or not be written.
-#[derive(Debug, thiserror::Error)]
-pub enum SecretStoreError {
-    /// What is stored in a data folder is of no use.
-    #[error("{error}; it is kept in {path}: put another in its place with `relayctl setup --force`")]
-    InvalidStoredSetting {
-        /// The file.
-        path: String,
-        /// What is wrong with it.
-        error: relay::config::env::SettingError,
-    },
-    /// Two have written a secret at the same time.
-    #[error(
-        "somebody else wrote the secret {name} at the same time, and one of the two changes may be lost: see with `relayctl setup --list` what is there, and make again what is missing"
-    )]
-    ConcurrentWrite {
-        /// The secret.
-        name: String,
-    },
-}
 
 /// Where the documents are kept.
 #[derive(Debug, Clone, Copy)]
