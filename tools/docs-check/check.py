@@ -75,7 +75,7 @@ def links_to_the_runbook(docs):
     sources = [docs.root / "template.yaml", *sorted((docs.root / "crates").glob("*/src/**/*.rs"))]
     known = anchors(docs.read("docs/runbook.md"))
     for source in sources:
-        for anchor in re.findall(r"docs/operations\.md#([a-z0-9-]+)", source.read_text(encoding="utf-8")):
+        for anchor in re.findall(r"docs/runbook\.md#([a-z0-9-]+)", source.read_text(encoding="utf-8")):
             if anchor not in known:
                 docs.say(source, f"docs/runbook.md has no section #{anchor}")
 
@@ -83,7 +83,8 @@ def links_to_the_runbook(docs):
 def lines_of_doctor(docs):
     """Each line that `relayctl doctor` prints has a section of the runbook, and each such section a line."""
     checks = docs.read("crates/relayctl/src/doctor/check.rs")
-    names = re.findall(r'^    [A-Z]\w+ => "([a-z-]+)",$', checks, flags=re.MULTILINE)
+    variants = re.findall(r'^(?:    #\[strum\(serialize = "([a-z-]+)"\)\]\n)?    ([A-Z]\w+),$', checks, flags=re.MULTILINE)
+    names = [name or re.sub(r"(?<!^)(?=[A-Z])", "-", variant).lower() for name, variant in variants]
     page = docs.root / "docs" / "runbook.md"
     sections = re.findall(r"^### doctor: (\S+)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
     if not names:

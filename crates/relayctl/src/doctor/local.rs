@@ -1,4 +1,4 @@
-//! A relay on this machine: its folder, its settings, its store.
+//! Checks of a relay on this machine: its folder, its settings, its store.
 
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -14,20 +14,17 @@ use rusqlite::Connection;
 use crate::doctor::check::Check;
 use crate::doctor::endpoint::{EndpointChecks, SecretTimestamps};
 use crate::doctor::finding::Finding;
-use crate::doctor::live_send::{self, SendStatus};
+use crate::doctor::live_send;
 use crate::doctor::secrets::check_loops_key;
 use crate::doctor::webhook_usage;
 use crate::error::Error;
+use crate::invocation::suggest;
 use crate::local::relay::LocalRelay;
 use crate::operations::DIRECTIONS;
 use crate::setup::report::CopyPaste;
 use crate::setup::secret_store::SecretStore;
 
-/// Examines all of it.
-///
-/// # Errors
-/// When the folder or what it keeps cannot be read.
-pub async fn examine(
+pub(crate) async fn examine(
     local: &LocalRelay,
     client: &HttpClient,
     test_address: Option<&str>,
@@ -41,7 +38,7 @@ pub async fn examine(
         findings.push(check_loops_key(client, secret_store, key.as_ref()).await);
         step();
     }
-    // It takes them up within a second.
+    // A relay-local reads changed secrets within a second, so their age does not matter.
     let endpoint_checks = EndpointChecks::new(client, &paste, SecretTimestamps::default());
     let (endpoint, responds) = endpoint_checks.check_endpoint().await;
     findings.push(endpoint);
@@ -58,7 +55,7 @@ pub async fn examine(
     }
     match store::open_existing(local.data_dir.path()) {
         Ok(Some(connection)) => findings.extend(check_store(local, &connection)?),
-        // The relay makes it before it answers.
+        // A relay creates the file before it answers.
         Ok(None) if local.is_running()? && !local.data_dir.path().join(store::STORE_FILE).exists() => {
             findings.push(Finding::fail(
                 Check::Store,
@@ -73,19 +70,15 @@ pub async fn examine(
     Ok(findings)
 }
 
-/// `send-to-clay`, `send-to-loops`: a row each way.
+/// `send-to-clay`, `send-to-loops`: one row each way.
 async fn check_live_send(
     local: &LocalRelay,
     endpoint_checks: &EndpointChecks<'_>,
     address: &str,
 ) -> Result<[Finding; 2], Error> {
     let delivery_status = async |_: &str, id: &str| match store::open_existing(local.data_dir.path())? {
-        Some(connection) => match store::webhook_state(&connection, id)? {
-            Some(DeliveryState::Delivered) => Ok(SendStatus::Delivered),
-            Some(DeliveryState::Dead) => Ok(SendStatus::Dead),
-            Some(DeliveryState::Waiting) | None => Ok(SendStatus::Waiting),
-        },
-        None => Ok(SendStatus::Waiting),
+        Some(connection) => Ok(store::webhook_state(&connection, id)?.unwrap_or(DeliveryState::Waiting)),
+        None => Ok(DeliveryState::Waiting),
     };
     let events = local.events.join(",");
     Ok([
@@ -101,7 +94,7 @@ async fn check_live_send(
     ])
 }
 
-/// `folder`: nobody else can read it.
+/// `folder`: no other user of this machine can read it.
 fn check_permissions(local: &LocalRelay) -> Finding {
     const CHECK: Check = Check::Folder;
     let path = local.data_dir.path();
@@ -123,7 +116,7 @@ fn check_permissions(local: &LocalRelay) -> Finding {
     Finding::ok(CHECK, format!("{} is its owner's alone", path.display()))
 }
 
-/// `running`: a relay has the folder.
+/// `running`: a relay runs on the folder.
 fn check_running(local: &LocalRelay) -> Result<Finding, Error> {
     if local.is_running()? {
         return Ok(Finding::ok(Check::Running, "a relay is running on the folder"));
@@ -131,7 +124,7 @@ fn check_running(local: &LocalRelay) -> Result<Finding, Error> {
     Ok(Finding::fail(Check::Running, "no relay is running on the folder", "start it with `relay-local` or `make run`"))
 }
 
-/// `far-ends`: which ends are real, simulated or closed.
+/// `far-ends`: which destinations are real, simulated or closed.
 fn check_destinations(local: &LocalRelay) -> Finding {
     let settings = &local.settings;
     let loops = match &settings.loops_api_key {
@@ -165,7 +158,7 @@ fn relay_tokens(local: &LocalRelay) -> Result<Vec<SecretString>, Error> {
     setting_values(local, RELAY_TOKEN, &stored, || Ok(local.data_dir.relay_token()?))
 }
 
-/// What a setting holds: the environment's, the stored one, or the generated one.
+/// Returns the values of a setting: from the environment, stored, or generated.
 fn setting_values(
     local: &LocalRelay,
     name: &'static str,
@@ -182,20 +175,20 @@ fn setting_values(
     Ok(items.map(SecretString::from).collect())
 }
 
-/// `paused`: the directions that a person has paused.
+/// `paused`: the directions that an operator has paused.
 fn check_paused(connection: &Connection) -> Result<Vec<Finding>, Error> {
     let mut findings = Vec::new();
     for direction in DIRECTIONS {
         if store::paused_since(connection, direction)?.is_some() {
             let direction = direction.as_str();
-            let remedy = format!("when that is meant to end, run `relayctl resume {direction}`");
+            let remedy = format!("when that is meant to end, run {}", suggest(format_args!("resume {direction}")));
             findings.push(Finding::warn(Check::Paused, format!("deliveries {direction} are paused"), remedy));
         }
     }
     Ok(findings)
 }
 
-/// `store`, `waiting`, `dead-letters`, `clay-webhook-use`, `last-delivery`: what the store holds.
+/// `store`, `paused`, `waiting`, `dead-letters`, `clay-webhook-use`, `last-delivery`: the contents of the store.
 fn check_store(local: &LocalRelay, connection: &Connection) -> Result<Vec<Finding>, Error> {
     let counts = store::delivery_counts(connection)?;
     let in_state = |state| counts.iter().filter(move |count| count.state == state);
@@ -213,7 +206,7 @@ fn check_store(local: &LocalRelay, connection: &Connection) -> Result<Vec<Findin
             let age = jiff::Timestamp::now().duration_since(oldest).as_secs();
             let observed = format!("{} waiting, the oldest for {age} s", deliveries_in(DeliveryState::Waiting));
             if age > 1800 {
-                Finding::warn(Check::Waiting, observed, "see `relayctl deliveries --state waiting` for why")
+                Finding::warn(Check::Waiting, observed, format!("see {} for why", suggest("deliveries --state waiting")))
             } else {
                 Finding::ok(Check::Waiting, observed)
             }
@@ -225,7 +218,7 @@ fn check_store(local: &LocalRelay, connection: &Connection) -> Result<Vec<Findin
         count => Finding::warn(
             Check::DeadLetters,
             format!("{count} could not be delivered"),
-            "see `relayctl dead-letters list` for why, mend that, and retry them",
+            format!("see {} for why, mend that, and retry them", suggest("dead-letters list")),
         ),
     });
     if let Setting::Set(webhooks) = &local.settings.clay_webhooks {

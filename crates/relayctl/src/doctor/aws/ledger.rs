@@ -7,12 +7,12 @@ use relay_aws::ledger::items::{STATE, STATE_NAME};
 use relay_aws::ledger::table::{string_attr, time_attr};
 use relay_aws::ledger::webhook_usage::{webhook_key, webhook_usage};
 use relay_core::delivery::DeliveryId;
+use relay_core::delivery_state::DeliveryState;
 
 use crate::aws::ledger_item::item;
 use crate::aws::stack::StackOutput;
 use crate::doctor::check::Check;
 use crate::doctor::finding::Finding;
-use crate::doctor::live_send::SendStatus;
 use crate::doctor::webhook_usage;
 use crate::error::Error;
 use crate::target::StackTarget;
@@ -21,7 +21,7 @@ use crate::target::StackTarget;
 const MAX_SCAN_PAGES: usize = 5;
 
 /// `clay-webhook-use`: what each webhook has taken.
-pub async fn check_webhook_usage(target: &StackTarget, to_clay: &LoopsToClaySecret) -> Vec<Finding> {
+pub(crate) async fn check_webhook_usage(target: &StackTarget, to_clay: &LoopsToClaySecret) -> Vec<Finding> {
     let mut findings = Vec::new();
     for route in &to_clay.routes {
         let mut usages = Vec::new();
@@ -37,7 +37,7 @@ pub async fn check_webhook_usage(target: &StackTarget, to_clay: &LoopsToClaySecr
 }
 
 /// `last-delivery`: the ledger is there, and has seen something delivered.
-pub async fn check_last_delivery(target: &StackTarget) -> Finding {
+pub(crate) async fn check_last_delivery(target: &StackTarget) -> Finding {
     const CHECK: Check = Check::LastDelivery;
     match latest_delivery(target).await {
         Ok((Some((at, direction)), is_complete)) => {
@@ -50,23 +50,20 @@ pub async fn check_last_delivery(target: &StackTarget) -> Finding {
 }
 
 /// Where the deliveries of an event stand that has just been sent: one for each route that takes it.
-///
-/// # Errors
-/// When the ledger cannot be read.
-pub async fn delivery_status(
+pub(crate) async fn delivery_status(
     target: &StackTarget,
     to_clay: &LoopsToClaySecret,
     event: &str,
     id: &str,
-) -> Result<SendStatus, Error> {
-    let mut status = SendStatus::Delivered;
+) -> Result<DeliveryState, Error> {
+    let mut status = DeliveryState::Delivered;
     for route in to_clay.routes.iter().filter(|route| route.events.selects(event)) {
         let ledger_item =
             item(target, delivery_key(&DeliveryId::for_webhook(&route.name, id))).await?.unwrap_or_default();
         match string_attr(&ledger_item, "state") {
             Some("delivered") => {}
-            Some("dead") => return Ok(SendStatus::Dead),
-            _ => status = SendStatus::Waiting,
+            Some("dead") => return Ok(DeliveryState::Dead),
+            _ => status = DeliveryState::Waiting,
         }
     }
     Ok(status)
