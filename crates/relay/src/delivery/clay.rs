@@ -15,7 +15,7 @@ use crate::delivery::pool_usage::PoolUsage;
 use crate::delivery::reroute::{Rerouter, webhook_without_route};
 use crate::delivery::{defer_unavailable, log_attempt, pin_if_only_failure, reason_for};
 use crate::destination::clay::ClayClient;
-use crate::ports::clock::Clock;
+use crate::ports::clock::SharedClock;
 use crate::ports::queue::Queue;
 use crate::ports::rate_limiter::{RateLimiter, Readiness};
 use crate::ports::secrets::{LoopsToClaySecret, SecretSource};
@@ -31,7 +31,7 @@ const GONE_COOLDOWN: SignedDuration = SignedDuration::from_mins(15);
 
 /// The worker.
 #[derive(Debug, Clone)]
-pub struct ClayDeliverer<S, C, W, P, A, Q> {
+pub struct ClayDeliverer<S, C, W, P, Q> {
     /// The routes.
     pub secrets: S,
     /// Clay's webhooks.
@@ -41,7 +41,7 @@ pub struct ClayDeliverer<S, C, W, P, A, Q> {
     /// The rate limiter of Clay, one for the whole workspace.
     pub limiter: P,
     /// Time, random numbers and ids.
-    pub clock: A,
+    pub clock: SharedClock,
     /// What a table gets.
     pub payload: PayloadFormat,
     /// Queue for the deliveries that a redriven event becomes, where it had no route when it arrived.
@@ -55,13 +55,12 @@ enum PoolResult {
     NeedsOperator(Reason),
 }
 
-impl<S, C, W, P, A, Q> Deliver for ClayDeliverer<S, C, W, P, A, Q>
+impl<S, C, W, P, Q> Deliver for ClayDeliverer<S, C, W, P, Q>
 where
     S: SecretSource<LoopsToClaySecret>,
     C: ClayClient,
     W: WebhookLedger,
     P: RateLimiter,
-    A: Clock,
     Q: Queue,
 {
     fn readiness(&self) -> Readiness {
@@ -80,13 +79,12 @@ where
     }
 }
 
-impl<S, C, W, P, A, Q> ClayDeliverer<S, C, W, P, A, Q>
+impl<S, C, W, P, Q> ClayDeliverer<S, C, W, P, Q>
 where
     S: SecretSource<LoopsToClaySecret>,
     C: ClayClient,
     W: WebhookLedger,
     P: RateLimiter,
-    A: Clock,
 {
     async fn try_deliver(&self, delivery: &Delivery, history: AttemptHistory, stats: &mut CallStats) -> AttemptResult {
         let Ok(secret) = self.secrets.current().await else {

@@ -9,7 +9,7 @@ use crate::delivery::Deliver;
 use crate::delivery::{defer_unavailable, log_attempt, pin_if_only_failure, reason_for};
 use crate::destination::loops::{LoopsClient, LoopsRequest};
 use crate::ingress::sync_send::DEFAULT_THROTTLE;
-use crate::ports::clock::Clock;
+use crate::ports::clock::SharedClock;
 use crate::ports::rate_limiter::{RateLimiter, Readiness};
 use crate::ports::secrets::{ClayToLoopsSecret, SecretSource};
 use crate::telemetry::event::CallStats;
@@ -19,7 +19,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The worker.
 #[derive(Debug, Clone)]
-pub struct LoopsDeliverer<S, L, P, A> {
+pub struct LoopsDeliverer<S, L, P> {
     /// The Loops key.
     pub secrets: S,
     /// The Loops API.
@@ -27,15 +27,14 @@ pub struct LoopsDeliverer<S, L, P, A> {
     /// The rate limiter of Loops, shared with the fast path.
     pub limiter: P,
     /// Time, random numbers and ids.
-    pub clock: A,
+    pub clock: SharedClock,
 }
 
-impl<S, L, P, A> Deliver for LoopsDeliverer<S, L, P, A>
+impl<S, L, P> Deliver for LoopsDeliverer<S, L, P>
 where
     S: SecretSource<ClayToLoopsSecret>,
     L: LoopsClient,
     P: RateLimiter,
-    A: Clock,
 {
     fn readiness(&self) -> Readiness {
         self.limiter.readiness()
@@ -49,12 +48,11 @@ where
     }
 }
 
-impl<S, L, P, A> LoopsDeliverer<S, L, P, A>
+impl<S, L, P> LoopsDeliverer<S, L, P>
 where
     S: SecretSource<ClayToLoopsSecret>,
     L: LoopsClient,
     P: RateLimiter,
-    A: Clock,
 {
     async fn try_deliver(&self, delivery: &Delivery, history: AttemptHistory, stats: &mut CallStats) -> AttemptResult {
         let is_event = matches!(delivery.kind, DeliveryKind::LoopsEvent { .. });
@@ -108,7 +106,7 @@ where
     }
 }
 
-impl<S, L, P, A: Clock> LoopsDeliverer<S, L, P, A> {
+impl<S, L, P> LoopsDeliverer<S, L, P> {
     fn secret_unavailable(&self, history: AttemptHistory) -> AttemptResult {
         self.retry_later(history, Reason::without_status(ReasonCode::SecretUnavailable), None)
     }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tracing::error;
 
 use crate::delivery::log_attempt;
-use crate::ports::clock::Clock;
+use crate::ports::clock::SharedClock;
 use crate::ports::queue::{Queue, StoreError};
 use crate::ports::secrets::{LoopsToClaySecret, SecretSource};
 use crate::telemetry::event::{CallStats, DeliveryEvent, EventOutcome};
@@ -25,16 +25,15 @@ pub(crate) fn webhook_without_route(delivery: &Delivery) -> Option<&str> {
 /// Puts an event into the queue once for each route that selects it now. It is delivered then: each of these is a delivery
 /// of its own.
 #[derive(Debug)]
-pub(crate) struct Rerouter<'a, S, A, Q> {
+pub(crate) struct Rerouter<'a, S, Q> {
     pub(crate) secrets: &'a S,
-    pub(crate) clock: &'a A,
+    pub(crate) clock: &'a SharedClock,
     pub(crate) queue: &'a Q,
 }
 
-impl<S, A, Q> Rerouter<'_, S, A, Q>
+impl<S, Q> Rerouter<'_, S, Q>
 where
     S: SecretSource<LoopsToClaySecret>,
-    A: Clock,
     Q: Queue,
 {
     /// Reroutes and logs the result.

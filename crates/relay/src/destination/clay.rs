@@ -12,7 +12,7 @@ use relay_core::webhook::route::ClayWebhook;
 
 use crate::destination::http_client::{DestinationResponse, HttpClient};
 use crate::ingress::response::DELIVERY_ID;
-use crate::ports::clock::Clock;
+use crate::ports::clock::SharedClock;
 
 /// The header with a webhook's token (Clay, "Webhook integration guide": authentication).
 const AUTH_HEADER: &str = "x-clay-webhook-auth";
@@ -31,19 +31,19 @@ pub trait ClayClient: Send + Sync {
 
 /// Clay over HTTP.
 #[derive(Debug, Clone)]
-pub struct HttpClayClient<A> {
+pub struct HttpClayClient {
     client: HttpClient,
-    clock: A,
+    clock: SharedClock,
 }
 
-impl<A: Clock> HttpClayClient<A> {
+impl HttpClayClient {
     /// Clay, by this client.
-    pub const fn new(client: HttpClient, clock: A) -> Self {
+    pub const fn new(client: HttpClient, clock: SharedClock) -> Self {
         Self { client, clock }
     }
 }
 
-impl<A: Clock> ClayClient for HttpClayClient<A> {
+impl ClayClient for HttpClayClient {
     async fn post(
         &self,
         webhook: &ClayWebhook,

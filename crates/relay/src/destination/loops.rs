@@ -12,7 +12,7 @@ use relay_core::secret::{ExposeSecret as _, SecretString};
 
 use crate::destination::http_client::{DestinationResponse, HttpClient};
 use crate::ingress::response::DELIVERY_ID;
-use crate::ports::clock::Clock;
+use crate::ports::clock::SharedClock;
 
 /// One call to Loops.
 #[derive(Debug)]
@@ -44,17 +44,17 @@ pub trait LoopsClient: Send + Sync {
 
 /// Loops over HTTP.
 #[derive(Debug, Clone)]
-pub struct HttpLoopsClient<A> {
+pub struct HttpLoopsClient {
     client: HttpClient,
     update_contact_url: String,
     send_event_url: String,
     list_properties_url: String,
-    clock: A,
+    clock: SharedClock,
 }
 
-impl<A: Clock> HttpLoopsClient<A> {
+impl HttpLoopsClient {
     /// The API under this base (`https://app.loops.so/api`).
-    pub fn new(client: HttpClient, base_url: &str, clock: A) -> Self {
+    pub fn new(client: HttpClient, base_url: &str, clock: SharedClock) -> Self {
         let base_url = base_url.trim_end_matches('/');
         Self {
             client,
@@ -66,7 +66,7 @@ impl<A: Clock> HttpLoopsClient<A> {
     }
 }
 
-impl<A: Clock> LoopsClient for HttpLoopsClient<A> {
+impl LoopsClient for HttpLoopsClient {
     async fn send(&self, call: LoopsRequest<'_>) -> DestinationResponse {
         let request = match call.kind {
             DeliveryKind::LoopsEvent { key } => {

@@ -20,7 +20,7 @@ use crate::destination::loops::LoopsClient;
 use crate::ingress::row_outcome::{LoopsResponse, RowContext, RowOutcome};
 use crate::ingress::schema_cache::{SchemaCache, SchemaRefresher};
 use crate::ingress::sync_send::{Deferral, SyncSender};
-use crate::ports::clock::Clock;
+use crate::ports::clock::SharedClock;
 use crate::ports::fast_path::{Admission, DeliveryMode, FastPath, FastPathResult};
 use crate::ports::queue::StoreError;
 use crate::ports::rate_limiter::{Permit, RateLimiter};
@@ -35,7 +35,7 @@ const BUSY_POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The handler of both routes.
 #[derive(Debug, Clone)]
-pub struct ClayRowHandler<S, L, D, P, A> {
+pub struct ClayRowHandler<S, L, D, P> {
     /// The relay tokens and the Loops key.
     pub secrets: S,
     /// The Loops API.
@@ -45,7 +45,7 @@ pub struct ClayRowHandler<S, L, D, P, A> {
     /// The rate limiter of Loops, shared with the worker.
     pub limiter: P,
     /// Time, random numbers and ids.
-    pub clock: A,
+    pub clock: SharedClock,
     /// The `source` that is written into contacts that carry none, if it is set.
     pub contact_source: Option<String>,
     /// What is known of the account's properties.
@@ -61,13 +61,12 @@ struct AcceptedRow {
     adjusted: Vec<String>,
 }
 
-impl<S, L, D, P, A> ClayRowHandler<S, L, D, P, A>
+impl<S, L, D, P> ClayRowHandler<S, L, D, P>
 where
     S: SecretSource<ClayToLoopsSecret>,
     L: LoopsClient,
     D: FastPath,
     P: RateLimiter,
-    A: Clock,
 {
     /// Answers one request of the route for that kind of row.
     pub async fn handle(&self, kind: RowKind, request: Request<Bytes>) -> Response<Bytes> {
@@ -217,7 +216,7 @@ where
         }
     }
 
-    fn sync_sender(&self) -> SyncSender<'_, S, L, P, A> {
+    fn sync_sender(&self) -> SyncSender<'_, S, L, P> {
         SyncSender { secrets: &self.secrets, loops: &self.loops, limiter: &self.limiter, clock: &self.clock }
     }
 
@@ -280,10 +279,10 @@ fn already_delivered(delivery: &Delivery) -> RowOutcome {
     }
 }
 
-impl<S: Clone, L: Clone, D, P: Clone, A: Clone> ClayRowHandler<S, L, D, P, A> {
+impl<S: Clone, L: Clone, D, P: Clone> ClayRowHandler<S, L, D, P> {
     /// What reads the list of properties for this handler.
     #[must_use]
-    pub fn schema_refresher(&self) -> SchemaRefresher<S, L, P, A> {
+    pub fn schema_refresher(&self) -> SchemaRefresher<S, L, P> {
         SchemaRefresher {
             cache: self.schema.clone(),
             secrets: self.secrets.clone(),

@@ -17,7 +17,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use crate::ingress::response::{self, Caller};
-use crate::ports::clock::Clock;
+use crate::ports::clock::SharedClock;
 use crate::ports::queue::{Enqueued, Queue, StoreError};
 use crate::ports::secrets::{LoopsToClaySecret, SecretField, SecretSource};
 use crate::routes::MAX_REQUEST_BYTES;
@@ -36,13 +36,13 @@ pub struct LoopsWebhookSettings {
 
 /// The handler.
 #[derive(Debug, Clone)]
-pub struct LoopsWebhookHandler<S, Q, A> {
+pub struct LoopsWebhookHandler<S, Q> {
     /// The signing secrets and the routes.
     pub secrets: S,
     /// The queue of `clay-delivery`.
     pub queue: Q,
     /// Time, random numbers and ids.
-    pub clock: A,
+    pub clock: SharedClock,
     /// The settings.
     pub settings: LoopsWebhookSettings,
 }
@@ -73,11 +73,10 @@ impl WebhookOutcome {
     }
 }
 
-impl<S, Q, A> LoopsWebhookHandler<S, Q, A>
+impl<S, Q> LoopsWebhookHandler<S, Q>
 where
     S: SecretSource<LoopsToClaySecret>,
     Q: Queue,
-    A: Clock,
 {
     /// Answers one request.
     pub async fn handle(&self, request: Request<Bytes>) -> Response<Bytes> {

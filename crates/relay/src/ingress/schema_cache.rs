@@ -14,7 +14,7 @@ use tracing::{debug, warn};
 
 use crate::destination::loops::LoopsClient;
 use crate::ingress::sync_send::DEFAULT_THROTTLE;
-use crate::ports::clock::Clock;
+use crate::ports::clock::SharedClock;
 use crate::ports::rate_limiter::RateLimiter;
 use crate::ports::secrets::{ClayToLoopsSecret, SecretSource};
 
@@ -100,7 +100,7 @@ impl CacheInner {
 
 /// Reads the list for the rows.
 #[derive(Debug)]
-pub struct SchemaRefresher<S, L, P, A> {
+pub struct SchemaRefresher<S, L, P> {
     /// The cache that gets the list.
     pub cache: SchemaCache,
     /// The Loops key.
@@ -110,15 +110,14 @@ pub struct SchemaRefresher<S, L, P, A> {
     /// The rate limiter of Loops: the list is read when it allows a call.
     pub limiter: P,
     /// The time.
-    pub clock: A,
+    pub clock: SharedClock,
 }
 
-impl<S, L, P, A> SchemaRefresher<S, L, P, A>
+impl<S, L, P> SchemaRefresher<S, L, P>
 where
     S: SecretSource<ClayToLoopsSecret>,
     L: LoopsClient,
     P: RateLimiter,
-    A: Clock,
 {
     /// Reads the list once, if it is due, and tells whether Loops was asked for it.
     pub async fn refresh_if_due(&self) -> bool {

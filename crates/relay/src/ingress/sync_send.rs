@@ -13,7 +13,7 @@ use crate::delivery::reason_for;
 use crate::destination::http_client::DestinationResponse;
 use crate::destination::loops::{LoopsClient, LoopsRequest};
 use crate::ingress::row_outcome::{LoopsResponse, RowOutcome};
-use crate::ports::clock::Clock;
+use crate::ports::clock::SharedClock;
 use crate::ports::rate_limiter::{Permit, RateLimiter, Readiness, Unavailable};
 use crate::ports::secrets::{ClayToLoopsSecret, SecretField, SecretSource};
 use crate::telemetry::event::CallStats;
@@ -30,11 +30,11 @@ const MAX_PAUSE: Duration = Duration::from_secs(1);
 pub(crate) const DEFAULT_THROTTLE: Duration = Duration::from_secs(1);
 
 /// The ports of a synchronous attempt.
-pub(crate) struct SyncSender<'a, S, L, P, A> {
+pub(crate) struct SyncSender<'a, S, L, P> {
     pub(crate) secrets: &'a S,
     pub(crate) loops: &'a L,
     pub(crate) limiter: &'a P,
-    pub(crate) clock: &'a A,
+    pub(crate) clock: &'a SharedClock,
 }
 
 /// A row that should succeed, but not while its caller waits.
@@ -47,12 +47,11 @@ pub(crate) struct Deferral {
     pub(crate) reason: Reason,
 }
 
-impl<S, L, P, A> SyncSender<'_, S, L, P, A>
+impl<S, L, P> SyncSender<'_, S, L, P>
 where
     S: SecretSource<ClayToLoopsSecret>,
     L: LoopsClient,
     P: RateLimiter,
-    A: Clock,
 {
     /// Sends the row. `permit` is that of the first try.
     pub(crate) async fn send(

@@ -1,5 +1,6 @@
 //! The worker towards Clay: what it does with every answer, and which webhook of a pool it asks.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::SignedDuration;
@@ -20,8 +21,7 @@ use crate::harness::{FakeRateLimiter, FakeSecrets, FixedClock, ago, delivery, in
 
 const ROW: &str = r#"{"eventName":"contact.created"}"#;
 
-type Worker =
-    ClayDeliverer<FakeSecrets<LoopsToClaySecret>, FakeClay, FakeLedger, FakeRateLimiter, FixedClock, FakeQueue>;
+type Worker = ClayDeliverer<FakeSecrets<LoopsToClaySecret>, FakeClay, FakeLedger, FakeRateLimiter, FakeQueue>;
 
 fn webhook(name: &str, token: Option<&str>) -> ClayWebhook {
     ClayWebhook::new(&format!("https://clay.example/{name}"), token).unwrap()
@@ -43,7 +43,7 @@ fn worker(
         deliverer: FakeClay::new(replies),
         ledger: FakeLedger::default(),
         limiter: FakeRateLimiter::default(),
-        clock: FixedClock::default(),
+        clock: Arc::new(FixedClock::default()),
         payload: PayloadFormat::Raw,
         queue: FakeQueue::new(false),
     }

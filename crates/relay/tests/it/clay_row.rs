@@ -1,5 +1,6 @@
 //! The handler of Clay's rows: what it does while Clay waits, and where what it needs is out of order.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,7 +23,7 @@ use crate::harness::{FakeRateLimiter, FakeSecrets, FixedClock, now, reason_with_
 
 const LOOPS_SUCCESS: &str = r#"{"success":true,"id":"c1"}"#;
 
-type Handler = ClayRowHandler<FakeSecrets<ClayToLoopsSecret>, FakeLoops, FakeFastPath, FakeRateLimiter, FixedClock>;
+type Handler = ClayRowHandler<FakeSecrets<ClayToLoopsSecret>, FakeLoops, FakeFastPath, FakeRateLimiter>;
 
 fn secret(key: &str) -> ClayToLoopsSecret {
     ClayToLoopsSecret { api_key: Some(SecretString::from(key)), tokens: RelayTokens::new(["token"]) }
@@ -34,7 +35,7 @@ fn handler(fast_path: FakeFastPath, loops: FakeLoops) -> Handler {
         loops,
         fast_path,
         limiter: FakeRateLimiter::default(),
-        clock: FixedClock::default(),
+        clock: Arc::new(FixedClock::default()),
         contact_source: None,
         schema: SchemaCache::disabled(),
     }

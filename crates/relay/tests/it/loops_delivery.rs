@@ -1,5 +1,6 @@
 //! The worker towards Loops: what it does with every answer.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::SignedDuration;
@@ -17,7 +18,7 @@ use crate::harness::{FakeRateLimiter, FakeSecrets, FixedClock, ago, delivery, in
 
 const ROW: &str = r#"{"email":"ada@example.com"}"#;
 
-type Worker = LoopsDeliverer<FakeSecrets<ClayToLoopsSecret>, FakeLoops, FakeRateLimiter, FixedClock>;
+type Worker = LoopsDeliverer<FakeSecrets<ClayToLoopsSecret>, FakeLoops, FakeRateLimiter>;
 
 fn secret(key: Option<&str>) -> ClayToLoopsSecret {
     ClayToLoopsSecret { api_key: key.map(SecretString::from), tokens: RelayTokens::default() }
@@ -35,7 +36,7 @@ fn worker(
         secrets,
         loops: FakeLoops::new(replies),
         limiter: FakeRateLimiter::default(),
-        clock: FixedClock::default(),
+        clock: Arc::new(FixedClock::default()),
     }
 }
 

@@ -47,8 +47,8 @@ impl Clock for FakeClock {
     }
 }
 
-type Refresher = SchemaRefresher<FakeSecrets<ClayToLoopsSecret>, FakeLoops, FakeRateLimiter, FakeClock>;
-type Handler = ClayRowHandler<FakeSecrets<ClayToLoopsSecret>, FakeLoops, FakeFastPath, FakeRateLimiter, FakeClock>;
+type Refresher = SchemaRefresher<FakeSecrets<ClayToLoopsSecret>, FakeLoops, FakeRateLimiter>;
+type Handler = ClayRowHandler<FakeSecrets<ClayToLoopsSecret>, FakeLoops, FakeFastPath, FakeRateLimiter>;
 
 fn secret(key: Option<&str>) -> ClayToLoopsSecret {
     ClayToLoopsSecret { api_key: key.map(SecretString::from), tokens: RelayTokens::new(["token"]) }
@@ -64,7 +64,7 @@ fn handler_and_refresher(
         loops: FakeLoops::new(|_, _| reply_with_body(200, "{}")),
         fast_path: FakeFastPath::admitting(Admission::SendNow),
         limiter: FakeRateLimiter::default(),
-        clock: clock.clone(),
+        clock: Arc::new(clock.clone()),
         contact_source: None,
         schema: SchemaCache::enabled(),
     };
@@ -73,7 +73,7 @@ fn handler_and_refresher(
         secrets: FakeSecrets::new(secret(Some("key"))),
         loops: FakeLoops::with_schema_reply(list),
         limiter: FakeRateLimiter::default(),
-        clock: clock.clone(),
+        clock: Arc::new(clock.clone()),
     };
     (handler, refresher, clock)
 }
