@@ -3,10 +3,10 @@
 
 mod correlation;
 pub(crate) mod faults;
-mod pace;
 mod pools;
 mod privacy;
+mod rate_limit;
 pub(crate) mod responses;
 pub(crate) mod rows;
-pub(crate) mod signals;
+pub(crate) mod telemetry;
 pub(crate) mod webhooks;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 
-use super::signals::{PRIVATE_VALUES, log_lines, run_every_outcome};
+use super::telemetry::{PRIVATE_VALUES, log_lines, run_every_outcome};
 
 /// Every form in which a value would be found in a line in lower case, and those that are looked for as they are.
 fn encodings(value: &str) -> (Vec<String>, Vec<String>) {

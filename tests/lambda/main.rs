@@ -1,7 +1,5 @@
 //! The relay as functions, against emulated services, as its template describes them.
 
-#[path = "../store_contract/mod.rs"]
-mod any_store;
 mod chaos_smoke;
 mod contact_order;
 #[path = "../contract/mod.rs"]
@@ -14,7 +12,9 @@ mod relayctl;
 mod reroute;
 mod routes;
 mod secrets;
-mod signals;
+#[path = "../store_contract/mod.rs"]
+mod store_contract;
+mod telemetry;
 mod template;
 mod workers;
 

@@ -12,7 +12,7 @@ use relay_testkit::row::{self, Route, contact};
 use relay_testkit::webhook::{contact_created, post};
 
 use crate::contract::rows::{row_for, start_loops, start_relay};
-use crate::contract::signals::{PRIVATE_VALUES, run_every_outcome};
+use crate::contract::telemetry::{PRIVATE_VALUES, run_every_outcome};
 
 /// What `/metrics` says: every sample, by name and labels.
 async fn scrape_metrics(relay: &Relay) -> BTreeMap<String, f64> {

@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use relay_testkit::simulation::aws::AwsUnderTest;
-use relay_testkit::simulation::end::DestinationState;
 use relay_testkit::simulation::local::LocalUnderTest;
+use relay_testkit::simulation::simulated_destination::DestinationState;
 use relay_testkit::simulation::{RelayUnderTest, SimulatedClock};
 
 use crate::{Direction, heap_bytes, lock_exclusively, paused_runtime, resident_bytes, wait_until};

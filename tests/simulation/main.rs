@@ -8,7 +8,7 @@ use std::alloc::System;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use relay_testkit::simulation::end::DestinationState;
+use relay_testkit::simulation::simulated_destination::DestinationState;
 use relay_testkit::simulation::{RelayUnderTest, send_event, send_webhook};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use tokio::runtime::{Builder, Runtime};

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use relay_testkit::simulation::aws::AwsUnderTest;
-use relay_testkit::simulation::end::DestinationState;
 use relay_testkit::simulation::local::LocalUnderTest;
+use relay_testkit::simulation::simulated_destination::DestinationState;
 use relay_testkit::simulation::{RelayUnderTest, SimulatedClock, send_event, send_webhook};
 
 use crate::{lock_exclusively, paused_runtime};

@@ -68,11 +68,11 @@ impl Case {
         let expand = |text: &String| expand_repetitions(&text.replace("<id>", id));
         let expected = match &self.expected {
             Expected::Sent(body) => Expected::Sent(expand(body)),
-            Expected::Rejected { status, code, field, message_parts: says } => Expected::Rejected {
+            Expected::Rejected { status, code, field, message_parts } => Expected::Rejected {
                 status: *status,
                 code: code.clone(),
                 field: field.as_ref().map(expand),
-                message_parts: says.clone(),
+                message_parts: message_parts.clone(),
             },
         };
         let headers = self.headers.iter().map(|(name, value)| (name.clone(), expand(value))).collect();
@@ -145,7 +145,7 @@ fn parse_rejection(name: &str, value: Value) -> Expected {
         status: status.and_then(|status| status.try_into().ok()).unwrap_or_else(|| panic!("{name}: status")),
         code: fields.take_string("code").unwrap_or_else(|| panic!("{name}: code")),
         field: fields.take_string("field"),
-        message_parts: fields.take_string_list("says").unwrap_or_default(),
+        message_parts: fields.take_string_list("message_parts").unwrap_or_default(),
     };
     fields.assert_empty(name);
     rejected

@@ -43,7 +43,7 @@ pub async fn run_group(base: &str, token: &str, loops: &MockDestination, group: 
     }
     assert!(mismatches.is_empty(), "{} of {}:\n{}", mismatches.len(), group.cases.len(), mismatches.join("\n"));
     let run_id = run_id.to_string();
-    let received = loops.received().iter().filter(|got| got.text().contains(&run_id)).count();
+    let received = loops.received().iter().filter(|request| request.text().contains(&run_id)).count();
     assert_eq!(received, sent, "what was refused was sent, or something was sent twice");
 }
 
@@ -81,7 +81,7 @@ async fn difference_of_sent(
         return Some(format!("was answered {} {}", response.status, response.text()));
     }
     let received = eventually(&format!("{} at Loops", case.name), async || {
-        loops.received().into_iter().map(|got| got.text()).find(|body| body.contains(id))
+        loops.received().into_iter().map(|request| request.text()).find(|body| body.contains(id))
     })
     .await;
     let reported = adjusted_fields(response);
@@ -93,7 +93,7 @@ async fn difference_of_sent(
 }
 
 fn difference_of_rejected(response: &Response, case: &Case) -> Option<String> {
-    let Expected::Rejected { status, code, field, message_parts: says } = &case.expected else { return None };
+    let Expected::Rejected { status, code, field, message_parts } = &case.expected else { return None };
     let body = response.json();
     let message = body["message"].as_str().unwrap_or_default();
     let is_expected = response.status == *status
@@ -103,7 +103,7 @@ fn difference_of_rejected(response: &Response, case: &Case) -> Option<String> {
         && response.headers.get("content-type").is_some_and(|kind| kind == "application/json")
         && !delivery_id(response).is_empty()
         && (1..=MAX_MESSAGE_CHARS).contains(&message.chars().count())
-        && says.iter().all(|words| message.contains(words));
+        && message_parts.iter().all(|part| message.contains(part));
     (!is_expected).then(|| format!("was answered {} {}", response.status, response.text()))
 }
 
@@ -131,7 +131,7 @@ async fn wait_for_properties(base: &str, token: &str, loops: &MockDestination) {
     eventually("the list of properties in use", async || {
         let row = r#"{"email":"probe@x.co","seats":"7"}"#;
         http::send(route.method(), &format!("{base}{}", route.path()), &headers, row).await;
-        loops.received().iter().any(|got| got.text() == r#"{"email":"probe@x.co","seats":7}"#).then_some(())
+        loops.received().iter().any(|request| request.text() == r#"{"email":"probe@x.co","seats":7}"#).then_some(())
     })
     .await;
 }

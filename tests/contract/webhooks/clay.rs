@@ -38,7 +38,7 @@ async fn every_event_except_the_test_event_arrives_byte_for_byte() {
         }
     }
     wait_for_rows(&clay, sent.len()).await;
-    let mut received: Vec<Vec<u8>> = clay.received().into_iter().map(|got| got.body).collect();
+    let mut received: Vec<Vec<u8>> = clay.received().into_iter().map(|request| request.body).collect();
     sent.sort();
     received.sort();
     assert!(sent == received, "some event did not arrive as it was sent");

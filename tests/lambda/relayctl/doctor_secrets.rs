@@ -119,7 +119,7 @@ async fn doctor_warns_of_secrets_not_yet_read_by_functions() {
     let output = assert_doctor_finds(&harness, &[("signed-webhook", "warn"), ("relay-token", "warn")]).await;
     let finding = output.worst_finding("relay-token");
     assert!(finding.observed.contains("have not read the secret yet"), "{finding:?}");
-    let seconds: u64 = finding.remedy.split_whitespace().find_map(|word| word.parse().ok()).unwrap();
+    let seconds: u64 = finding.remedy.split_whitespace().find_map(|part| part.parse().ok()).unwrap();
     assert!((1..=30).contains(&seconds), "{finding:?}");
 }
 

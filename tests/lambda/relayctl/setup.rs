@@ -43,7 +43,7 @@ async fn setup_fills_in_both_secrets_and_doctor_passes() {
     assert!(output.stdout.contains(" ok, 0 to look at, 0 broken"), "{}", output.stdout);
     assert_no_secrets_in(&output, &[&token]);
     // It has asked for the key twice, and written nothing: neither there nor at Clay.
-    assert!(harness.loops.received().iter().all(|got| got.method == "GET"), "{:?}", harness.loops.received());
+    assert!(harness.loops.received().iter().all(|request| request.method == "GET"), "{:?}", harness.loops.received());
     assert!(harness.clay.received().is_empty());
 }
 

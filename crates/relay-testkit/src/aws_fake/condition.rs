@@ -37,8 +37,8 @@ fn parse_comparison(tokens: &mut Tokens<'_>, item: &Item) -> bool {
         tokens.expect(")");
         return holds;
     }
-    for (word, must_exist) in [("attribute_not_exists", false), ("attribute_exists", true)] {
-        if tokens.eat(word) {
+    for (function, must_exist) in [("attribute_not_exists", false), ("attribute_exists", true)] {
+        if tokens.eat(function) {
             tokens.expect("(");
             let name = tokens.attribute_name();
             tokens.expect(")");

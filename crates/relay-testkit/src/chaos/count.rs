@@ -56,19 +56,25 @@ impl Totals {
     #[must_use]
     pub fn from_history(history: &History) -> Self {
         let accepted = occurrences(
-            history.received.iter().filter(|came| came.outcome == DestinationOutcome::Accepted).map(|came| &came.item),
+            history
+                .received
+                .iter()
+                .filter(|received| received.outcome == DestinationOutcome::Accepted)
+                .map(|received| &received.item),
         );
         let rejected: BTreeSet<&Item> = history
             .received
             .iter()
-            .filter(|came| came.outcome == DestinationOutcome::Rejected)
-            .map(|came| &came.item)
+            .filter(|received| received.outcome == DestinationOutcome::Rejected)
+            .map(|received| &received.item)
             .collect();
         let sent_items = history.sent.values();
         let mut totals = Self {
             sent: history.sent.len(),
-            acknowledged: sent_items.clone().filter(|told| told.acknowledged > 0).count(),
-            unacknowledged: sent_items.filter(|told| told.acknowledged == 0 && told.rejected == 0).count(),
+            acknowledged: sent_items.clone().filter(|sent_item| sent_item.acknowledged > 0).count(),
+            unacknowledged: sent_items
+                .filter(|sent_item| sent_item.acknowledged == 0 && sent_item.rejected == 0)
+                .count(),
             delivered: accepted.len(),
             rejected: rejected.len(),
             never_sent: accepted.keys().filter(|item| !history.sent.contains_key(*item)).count(),

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::{KEY, NEW_KEY, RelayUnderTest};
-use crate::chaos::end::FaultyDestination;
+use crate::chaos::faulty_destination::FaultyDestination;
 use crate::chaos::history::{DeadLetter, Item};
 use crate::chaos::kinds::{FaultScenario, RelayFault, WorkloadSize};
 use crate::flaky_proxy::{Disconnect, FlakyProxy};

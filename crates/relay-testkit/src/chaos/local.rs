@@ -7,7 +7,7 @@ use fastrand::Rng;
 use tokio::sync::watch;
 
 use super::{KEY, NEW_KEY, RelayUnderTest};
-use crate::chaos::end::FaultyDestination;
+use crate::chaos::faulty_destination::FaultyDestination;
 use crate::chaos::history::{DeadLetter, Item, ItemKind};
 use crate::chaos::kinds::{FaultScenario, RelayFault, WorkloadSize};
 use crate::deliveries::ListDeliveries as _;
@@ -44,7 +44,7 @@ pub struct LocalUnderTest {
 }
 
 impl LocalUnderTest {
-    async fn restart(&mut self, folder: crate::relay_process::DataFolder) {
+    async fn restart(&mut self, folder: crate::relay_process::DataDir) {
         let clock = self.clock.iter().flat_map(FakeClock::environment).collect::<Vec<_>>();
         let settings = self.settings.iter().map(|(name, value)| (*name, value.as_str()));
         let clock = clock.iter().map(|(name, value)| (name.as_str(), value.as_str()));
@@ -144,7 +144,7 @@ impl RelayUnderTest for LocalUnderTest {
             in_flight_at_crash,
             keys_rotated: false,
         };
-        under_test.restart(crate::relay_process::DataFolder::new()).await;
+        under_test.restart(crate::relay_process::DataDir::new()).await;
         under_test
     }
 

@@ -5,13 +5,13 @@
 //! waits any more, what was acknowledged is compared with what was taken.
 
 pub mod count;
-pub mod end;
-mod fate;
+pub mod faulty_destination;
 pub mod functions;
 pub mod history;
 pub mod kinds;
 pub mod local;
 mod order;
+mod response_plan;
 pub mod workload;
 
 use std::future::Future;
@@ -21,7 +21,7 @@ use fastrand::Rng;
 use tokio::sync::watch;
 
 use count::Totals;
-use end::{DestinationReport, FaultyDestination};
+use faulty_destination::{DestinationReport, FaultyDestination};
 use history::{DeadLetter, History, Item};
 use kinds::{FaultScenario, RelayFault, WorkloadSize};
 use workload::{SenderContext, SentItems};
@@ -57,7 +57,7 @@ pub trait RelayUnderTest: Sized {
     /// Does it something: once, and comes back when that is over. False where it was done before and is done once only.
     fn inject(
         &mut self,
-        strike: RelayFault,
+        fault: RelayFault,
         random: &mut Rng,
         destinations: [&FaultyDestination; 2],
     ) -> impl Future<Output = bool>;

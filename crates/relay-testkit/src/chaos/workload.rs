@@ -123,10 +123,10 @@ impl Sender {
 
     async fn send_until_done(mut self, step: Step) -> (Item, SentItem) {
         let mut sent_item = SentItem { started_at: self.epoch.elapsed(), ..SentItem::default() };
-        self.retry_until_answered(&step, &mut sent_item).await;
+        self.retry_until_response(&step, &mut sent_item).await;
         if step.send_twice {
             // Loops was not sure, or somebody runs the row again.
-            self.retry_until_answered(&step, &mut sent_item).await;
+            self.retry_until_response(&step, &mut sent_item).await;
         }
         sent_item.finished_at = self.epoch.elapsed();
         (step.item, sent_item)
@@ -137,7 +137,7 @@ impl Sender {
         self.context.healthy_since.borrow().is_some_and(|since| since.elapsed() > self.context.size.timeout)
     }
 
-    async fn retry_until_answered(&mut self, step: &Step, sent_item: &mut SentItem) {
+    async fn retry_until_response(&mut self, step: &Step, sent_item: &mut SentItem) {
         while !self.send_once(step, sent_item).await && !self.has_timed_out() {
             tokio::time::sleep(RETRY_INTERVAL).await;
         }
@@ -150,8 +150,8 @@ impl Sender {
         sent_item.requests += 1;
         let response = self.send(&base, &step.item, step.respond_async).await;
         let has_code =
-            |code: &str| response.as_ref().is_some_and(|answer| answer.text().contains(&format!("\"{code}\"")));
-        let status = response.as_ref().map(|answer| answer.status);
+            |code: &str| response.as_ref().is_some_and(|response| response.text().contains(&format!("\"{code}\"")));
+        let status = response.as_ref().map(|response| response.status);
         sent_item.last_rejected = false;
         match status {
             Some(status @ (200 | 202)) => {

@@ -94,7 +94,7 @@ impl Function {
         if sandbox.is_alive() && !matches!(response, Err(InvokeError::TimedOut | InvokeError::Exited)) {
             self.idle.lock().await.push(sandbox);
         }
-        response.map(|answer| answer.to_vec())
+        response.map(|response| response.to_vec())
     }
 
     /// Freezes every sandbox that has an event, in the middle of it; which these are.

@@ -31,7 +31,7 @@ use super::{RelayUnderTest, SimulatedClock, keys, settings};
 use crate::aws_fake::{
     FakeServices, MAX_BATCH_SIZE, Message, QUEUES, ServiceState, WORKER_TIMEOUT, invoke_worker, queue, table,
 };
-use crate::simulation::end::{DestinationState, SimulatedDestination};
+use crate::simulation::simulated_destination::{DestinationState, SimulatedDestination};
 use crate::simulation::static_secret::StaticSecret;
 
 type SharedClock = Arc<SimulatedClock>;

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::{RelayUnderTest, SimulatedClock, keys, settings};
-use crate::simulation::end::{DestinationState, SimulatedDestination};
+use crate::simulation::simulated_destination::{DestinationState, SimulatedDestination};
 
 /// A relay between two ends.
 #[derive(Debug)]

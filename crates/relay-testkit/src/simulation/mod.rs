@@ -2,8 +2,8 @@
 //! ports and no sockets, so that tokio's paused clock moves all of it. Days pass in seconds.
 
 pub mod aws;
-pub mod end;
 pub mod local;
+pub mod simulated_destination;
 mod static_secret;
 
 use std::collections::BTreeMap;
@@ -27,7 +27,7 @@ use tokio::time::Instant;
 
 use crate::relay_process::RELAY_TOKEN;
 use crate::webhook;
-use end::DestinationState;
+use simulated_destination::DestinationState;
 
 /// A form of the relay, between two ends.
 pub trait RelayUnderTest: Sized {

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::contract::rows::{row_for, start_loops, start_relay};
-use crate::contract::signals::{log_lines, start_run, wait_for_line};
+use crate::contract::telemetry::{log_lines, start_run, wait_for_line};
 use crate::contract::webhooks::{self, start_clay};
 
 /// Where an alarm's description leads.

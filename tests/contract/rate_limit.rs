@@ -35,7 +35,7 @@ async fn burst(relay: &Relay, rows: usize) -> (usize, usize) {
         requests.push(tokio::spawn(async move {
             let row = json!({"email": format!("n{number}@example.com")}).to_string();
             let headers = [("authorization", authorization.as_str())];
-            try_send_with(&client, "PUT", &url, &headers, row.into_bytes()).await.map(|answer| answer.status)
+            try_send_with(&client, "PUT", &url, &headers, row.into_bytes()).await.map(|response| response.status)
         }));
         tokio::time::sleep(Duration::from_millis(10)).await;
     }

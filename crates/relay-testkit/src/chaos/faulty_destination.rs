@@ -11,11 +11,11 @@ use tokio::io::BufReader;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-use crate::chaos::fate::{
-    ACCEPTED_BODY, RATE_LIMITED_BODY, REDIRECT_TARGET, ResponsePlan, pick_index, plan_without_reading, rate_limited,
-};
 use crate::chaos::history::{DestinationOutcome, Item, ItemKind, ReceivedItem};
 use crate::chaos::kinds::{DestinationFault, FaultScenario};
+use crate::chaos::response_plan::{
+    ACCEPTED_BODY, RATE_LIMITED_BODY, REDIRECT_TARGET, ResponsePlan, pick_index, plan_without_reading, rate_limited,
+};
 use crate::mock_destination::{ReceivedRequest, read_request, reset_on_close};
 
 /// What both ends take in a second.
@@ -210,7 +210,7 @@ impl State {
         let fault = self.faults.get(pick_index(random, self.faults.len())).copied().filter(|_| is_faulty);
         self.faults_hit += usize::from(fault.is_some());
         let random = random >> 40;
-        match fault.and_then(|ailment| plan_without_reading(ailment, random)) {
+        match fault.and_then(|fault| plan_without_reading(fault, random)) {
             Some(plan) => (plan, DestinationOutcome::Failed),
             None => self.respond_to_body(fault, request, item),
         }

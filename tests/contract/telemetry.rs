@@ -118,7 +118,7 @@ impl ScenarioRun {
         let Self { relay, clay, loops } = self;
         send_rejected_webhooks(relay.base()).await;
         send_rejected_rows(relay.base()).await;
-        send_rows_directly(relay, loops).await;
+        send_rows_on_fast_path(relay, loops).await;
         deliver_to_loops(relay, loops).await;
         deliver_to_clay(relay, clay).await;
     }
@@ -199,7 +199,7 @@ async fn send_rejected_rows(base: &str) {
 }
 
 /// Loops answers rows whose callers wait.
-async fn send_rows_directly(relay: &Relay, loops: &MockDestination) {
+async fn send_rows_on_fast_path(relay: &Relay, loops: &MockDestination) {
     let base = relay.base();
     let key = [("idempotency-key", private_value("an idempotency key"))];
     let mut number = 100;
