@@ -1,4 +1,4 @@
-//! One id from the door to the far end: in the answer, in the call, and in every line of the log.
+//! One delivery id from ingress to destination: in the response, in the call, and in every line of the log.
 
 use relay_testkit::mock_destination::ReceivedRequest;
 use relay_testkit::row::{Route, contact, send};
@@ -27,7 +27,7 @@ async fn webhook_keeps_its_delivery_id_until_clay() {
     let delivered = wait_for_line(&relay, &[("delivery.id", &id), ("outcome", "delivered")]).await;
     assert_eq!((&stored["webhook.id"], &delivered["webhook.id"]), (&"msg_1".into(), &"msg_1".into()));
     assert_eq!((&stored["loops.event"], &delivered["attempts"]), (&"contact.created".into(), &1.into()));
-    // Whom it is about is the same hash in both, and not the unkeyed one.
+    // The contact is the same hash in both, and not the unkeyed one.
     let hash = stored["contact"].as_str().unwrap_or_default();
     assert!(hash.len() == 16 && delivered["contact"] == hash, "{stored} {delivered}");
     assert!(!relay_core::contact::ContactKey::from_email("ada@example.com").as_str().starts_with(hash));

@@ -1,4 +1,4 @@
-//! A held delivery goes out by itself, at the end of its visibility timeout, once what it waits for has changed.
+//! A held delivery is sent at the end of its visibility timeout, once an operator has fixed its cause.
 
 use relay_testkit::eventually;
 use relay_testkit::lambda_fake::Setup;
@@ -27,7 +27,7 @@ async fn held_events_go_out_by_themselves_after_setup_has_written_a_webhook() {
         ..Setup::default()
     })
     .await;
-    // The webhook has taken its 50,000 rows.
+    // The webhook has reached its 50,000 rows.
     operated.clay.set_default_reply(Reply::status(403));
     for name in ["ada", "bob", "cyd"] {
         let body = contact_created(&format!("{name}@example.com"));

@@ -50,7 +50,7 @@ fn settings(loops: &MockDestination) -> Vec<(String, String)> {
     settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
 }
 
-/// A stack between these far ends.
+/// Starts a stack between these destinations.
 async fn start_stack(loops: &MockDestination, clay: &MockDestination) -> FakeStack {
     let (loops_to_clay, clay_to_loops) = (Some(loops_to_clay_document(&[clay])), Some(clay_to_loops_document()));
     FakeStack::start(Setup { loops_to_clay, clay_to_loops, settings: settings(loops), ..Setup::default() }).await

@@ -1,4 +1,4 @@
-//! The commands beside `serve`, and the files in `events/`, as a person uses them.
+//! The commands besides `serve`, and the files in `events/`, as a user runs them.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -15,7 +15,7 @@ const ACCEPTED_BODY: &str = r#"{"success":true,"id":"c1"}"#;
 /// For so long it sleeps, by the clock.
 const TEN_MINUTES_SECS: i64 = 600;
 
-/// A relay whose every connection goes through a wire.
+/// A relay whose every connection has a proxy.
 struct Laptop {
     loops: MockDestination,
     clay: MockDestination,

@@ -1,4 +1,4 @@
-//! The relay as a program, against everything that its contract says.
+//! The one-machine relay as a process, against its whole contract.
 
 mod chaos_smoke;
 mod commands;

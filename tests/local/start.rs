@@ -1,4 +1,4 @@
-//! A start that cannot be made is told in one sentence, and changes nothing.
+//! A relay that cannot start prints one sentence, and changes nothing.
 
 use std::path::Path;
 use std::process::Output;
@@ -71,8 +71,7 @@ async fn second_relay_on_the_same_folder_is_rejected() {
     assert!(message.contains("in use by another relay-local"), "{message}");
 }
 
-/// A store that a relay has made and left, all of it in the one file: what is still in the log beside it would mend what
-/// these tests break.
+/// Creates a store in one file, without its write-ahead log, which would repair the damage that these tests do.
 async fn stopped_store() -> DataDir {
     let folder = Relay::start(&[]).await.stop().await.0;
     let connection = rusqlite::Connection::open(folder.path().join("relay.db")).unwrap();

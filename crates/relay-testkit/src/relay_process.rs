@@ -26,7 +26,7 @@ pub struct Relay {
     banner: String,
 }
 
-/// Sends a signal to a process. It may have ended by itself; whoever needs it finds out.
+/// Sends a signal to a process, which may have exited already.
 pub fn signal(pid: u32, signal: Signal) {
     if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
         let _ = kill_process(pid, signal);
@@ -38,10 +38,10 @@ pub fn signal(pid: u32, signal: Signal) {
 pub struct DataDir(TempDir);
 
 impl DataDir {
-    /// A new one.
+    /// Creates a new folder.
     ///
     /// # Panics
-    /// When there is no room for it.
+    /// When it cannot be created.
     #[must_use]
     #[expect(clippy::new_without_default, reason = "making a folder is not a default")]
     pub fn new() -> Self {
@@ -77,7 +77,7 @@ pub fn command(settings: &BTreeMap<String, String>) -> Command {
     command
 }
 
-/// A far end's settings, and the keys of the tests.
+/// Returns the settings of a relay with this destination, and the keys of the tests.
 #[must_use]
 pub fn settings(overrides: &[(&str, &str)]) -> BTreeMap<String, String> {
     let mut settings: BTreeMap<String, String> = [
@@ -94,9 +94,9 @@ pub fn settings(overrides: &[(&str, &str)]) -> BTreeMap<String, String> {
 }
 
 impl Relay {
-    /// What an answer calls the Loops key.
+    /// Name of the Loops key in error messages.
     pub const LOOPS_API_KEY: &str = "LOOPS_API_KEY";
-    /// What an answer calls the signing secrets.
+    /// Name of the signing secrets in error messages.
     pub const LOOPS_SIGNING_SECRET: &str = "LOOPS_SIGNING_SECRET";
 
     /// Starts a relay in a new folder.
@@ -147,7 +147,7 @@ impl Relay {
         &self.base
     }
 
-    /// What it said at its start.
+    /// Returns its startup banner.
     #[must_use]
     pub fn banner(&self) -> &str {
         &self.banner

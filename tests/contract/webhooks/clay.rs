@@ -1,4 +1,4 @@
-//! What Clay gets of a webhook, and what nobody else gets.
+//! The row that Clay receives for a webhook, and that no other destination receives it.
 
 use std::path::PathBuf;
 

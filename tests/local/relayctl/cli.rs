@@ -1,4 +1,4 @@
-//! `relayctl` and its words: what is told of a wrong command line, and what a shell and `man` know of it.
+//! `relayctl`'s command line: errors of usage, shell completion and manual pages.
 
 use relay_testkit::lambda_fake::operator::run_relayctl;
 use relay_testkit::relay_process::DataDir;

@@ -1,4 +1,4 @@
-//! `relayctl --local`: a data folder is set up, a relay reads what is stored there, and `doctor` examines both.
+//! `relayctl --local`: a data folder is set up, a relay reads its settings, and `doctor` checks both.
 
 mod cli;
 mod operations;
@@ -97,7 +97,7 @@ async fn doctor_reports_each_problem_of_a_local_relay() {
     assert_eq!(sent.code, 0, "{sent:?}");
     assert!(sent.worst_finding("send-to-clay").observed.contains("was delivered to Clay"), "{sent:?}");
     assert_eq!(sent.worst_finding("send-to-loops").observed, "Loops has taken the contact");
-    // Nothing tells this terminal where it listens; the folder does.
+    // The environment does not have the address; the data folder has.
     let without_listen = doctor(&[]).await;
     let expected = format!("{} answers", relay.base());
     assert_eq!(

@@ -1,4 +1,4 @@
-//! `relayctl --local setup`: what it refuses, so that nothing that is there is lost and nothing wrong is stored.
+//! `relayctl --local setup`: rejected input, so that no stored value is lost and no wrong one is stored.
 
 use std::path::Path;
 
@@ -17,12 +17,12 @@ async fn setup(folder: &Path, arguments: &[&str], input: &str) -> CliOutput {
     run_relayctl(&[], &[&[local.as_str(), "setup"], arguments].concat(), input).await
 }
 
-/// What the folder keeps.
+/// Returns the stored secrets of the folder.
 fn stored_secrets(folder: &Path) -> Value {
     serde_json::from_str(&std::fs::read_to_string(folder.join("secrets.json")).unwrap()).unwrap()
 }
 
-/// Refused as wrong use, in one sentence that tells this and no value; what is stored is as it was.
+/// Expects a usage error in one sentence that contains `part` and no value, and unchanged stored values.
 async fn assert_rejected(folder: &Path, arguments: &[&str], input: &str, part: &str) {
     let before = std::fs::read(folder.join("secrets.json")).ok();
     let output = setup(folder, arguments, input).await;
@@ -51,7 +51,7 @@ async fn pool_shrinks_only_with_retire_or_force() {
     let added = format!("{other}CLAY_WEBHOOK_AUTH_TOKEN=three");
     assert_eq!(setup(folder.path(), &["--add-clay-webhook", "--from", "-"], &added).await.code, 0);
     assert_eq!(stored_secrets(folder.path())["CLAY_WEBHOOK_AUTH_TOKEN"], "one,two,three");
-    // The same URLs and one more, without tokens: each keeps its own.
+    // The same URLs and one more, without tokens: each existing one keeps its token.
     let extended = format!(
         "CLAY_WEBHOOK_URL={},https://api.clay.com/hidden-more",
         stored_secrets(folder.path())["CLAY_WEBHOOK_URL"].as_str().unwrap()
@@ -174,7 +174,7 @@ async fn post_webhook(relay: &Relay, name: &str) {
     assert_eq!(response.status, 200, "{response:?}");
 }
 
-/// All deliveries of a relay, by state and reason, come to these.
+/// Waits until the deliveries of a relay have exactly these states and reasons.
 async fn wait_for_deliveries(relay: &Relay, expected: &[(&str, &str)]) {
     eventually(&format!("{expected:?}"), async || {
         let all = relay.deliveries().await;
@@ -220,7 +220,7 @@ async fn running_relay_reloads_signing_secret_token_and_webhook() {
     let clay = MockDestination::start(Reply::status(200)).await;
     let input = format!("CLAY_WEBHOOK_URL={}\nLOOPS_SIGNING_SECRET={SIGNING_SECRET}", clay.url("/hook"));
     assert_eq!(setup(relay.folder(), &["--from", "-"], &input).await.code, 0);
-    // Read on need: at once, however seldom the file is looked at.
+    // Read on demand: at once, however long the polling interval of the file is.
     post_webhook(&relay, "ada").await;
     wait_for_deliveries(&relay, &[("delivered", "")]).await;
     assert_eq!(clay.received().len(), 1, "it is not simulated any more");

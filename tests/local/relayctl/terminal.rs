@@ -1,4 +1,4 @@
-//! `relayctl setup` as a person runs it: asked on a terminal, nothing echoed, nothing left in a list of processes or a file.
+//! `relayctl setup` on a terminal: prompts without echo, and no secret in a list of processes or in a file.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -24,7 +24,7 @@ fn find_relayctl_pid(folder: &Path) -> Option<u32> {
     })
 }
 
-/// Reads what the terminal shows until a prompt is there.
+/// Reads the terminal's output until a prompt appears.
 async fn read_until_prompt(child: &mut Child, screen: &mut String, prompt: &str) {
     let output = child.stdout.as_mut().unwrap();
     let read_loop = async {
@@ -66,7 +66,7 @@ async fn wait_for_echo_off(pid: u32) {
     .await;
 }
 
-/// Answers prompts, and tells what was shown up to each.
+/// Types an input at each prompt, and returns the output before each.
 async fn respond_to_prompts(child: &mut Child, folder: &Path, inputs: &[(&str, &str)]) -> Vec<String> {
     let mut screens = Vec::new();
     for (prompt, input) in inputs {

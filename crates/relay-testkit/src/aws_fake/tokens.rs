@@ -1,4 +1,4 @@
-//! The words of an expression, and what they stand for.
+//! Tokenizer of DynamoDB expressions.
 
 use std::collections::VecDeque;
 

@@ -5,10 +5,10 @@ use std::path::Path;
 
 use serde_json::Value;
 
-/// The region of the stage.
+/// Region of the stack.
 pub(super) const REGION: &str = "eu-west-1";
 
-/// The stack of the stage.
+/// Name of the stack.
 const STACK_NAME: &str = "relay";
 /// The last part of its id.
 const STACK_UUID: &str = "5d24b521-7bae-41e6-a2d4-6aa1ba20d425";

@@ -2,8 +2,8 @@
 //!
 //! usage: demo-stack
 //!
-//! It prints one line of JSON with the environment of `relayctl` and the addresses of the destinations. Then it executes each
-//! line of standard input as a command, and prints `done`:
+//! It prints one line of JSON with the environment of `relayctl` and the addresses of the destinations. Then it
+//! executes each line of standard input as a command, and prints `done`:
 //!
 //! - `row`: sends a webhook and waits until its row is delivered to Clay
 //! - `three-dead-letters`: creates three dead letters, each with another reason
