@@ -12,9 +12,9 @@ use relay_testkit::row::{self, Route, contact};
 use relay_testkit::webhook::{contact_created, post};
 
 use crate::contract::rows::{row_for, start_loops, start_relay};
-use crate::contract::signals::{PRIVATE_VALUES, run_every_outcome};
+use crate::contract::telemetry::{PRIVATE_VALUES, run_every_outcome};
 
-/// What `/metrics` says: every sample, by name and labels.
+/// Returns every sample of `/metrics`, by name and labels.
 async fn scrape_metrics(relay: &Relay) -> BTreeMap<String, f64> {
     let response = send("GET", &format!("{}/metrics", relay.base()), &[], "").await;
     assert_eq!(response.status, 200);

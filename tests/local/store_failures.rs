@@ -1,4 +1,4 @@
-//! What the relay on one machine does while its store cannot be written, and what is in it.
+//! The one-machine relay while its store is not writable, and the contents of the store.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use crate::contract::rows::{ROUTES, assert_queued, row_for, start_loops, start_relay};
 use crate::contract::webhooks::{self, MAX_REQUEST_BYTES, assert_accepted, event_of_size, start_clay};
 
-/// Makes a store refuse everything new, as a full disk does; what it has can still be read.
+/// Makes a store reject inserts, as a full disk does; existing rows can be read.
 const FILL_STORE_SQL: &str =
     "CREATE TRIGGER full BEFORE INSERT ON deliveries BEGIN SELECT RAISE(ABORT, 'disk is full'); END";
 

@@ -1,4 +1,4 @@
-//! No file imports, by way of others, itself.
+//! No file imports, through others, itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -95,19 +95,20 @@ fn circle(imports: &BTreeMap<String, BTreeSet<String>>) -> Option<Vec<String>> {
 fn visit(
     module: &String,
     imports: &BTreeMap<String, BTreeSet<String>>,
-    way: &mut Vec<String>,
+    path: &mut Vec<String>,
     done: &mut BTreeSet<String>,
 ) -> Option<Vec<String>> {
-    if let Some(start) = way.iter().position(|visited| visited == module) {
-        let mut circle = way.split_off(start);
+    if let Some(start) = path.iter().position(|visited| visited == module) {
+        let mut circle = path.split_off(start);
         circle.push(module.clone());
         return Some(circle);
     }
     if !done.insert(module.clone()) {
         return None;
     }
-    way.push(module.clone());
-    let found = imports.get(module).and_then(|targets| targets.iter().find_map(|each| visit(each, imports, way, done)));
-    way.pop();
+    path.push(module.clone());
+    let found =
+        imports.get(module).and_then(|targets| targets.iter().find_map(|each| visit(each, imports, path, done)));
+    path.pop();
     found
 }

@@ -1,6 +1,6 @@
-//! The relay on AWS, without Lambda's processes: its functions' code, put together as they put it together, on emulated
-//! services. Each direction has two sandboxes of its worker, each with its own pace, breaker and parking; an event source
-//! mapping hands them batches as the template says.
+//! The AWS deployment without Lambda: the functions' code, composed as they compose it, on the in-process services.
+//! Each direction has two sandboxes of its worker, each with its own rate limiter and breaker; an event source mapping
+//! invokes them with batches, with the template's settings.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -31,7 +31,7 @@ use super::{RelayUnderTest, SimulatedClock, keys, settings};
 use crate::aws_fake::{
     FakeServices, MAX_BATCH_SIZE, Message, QUEUES, ServiceState, WORKER_TIMEOUT, invoke_worker, queue, table,
 };
-use crate::simulation::end::{DestinationState, SimulatedDestination};
+use crate::simulation::simulated_destination::{DestinationState, SimulatedDestination};
 use crate::simulation::static_secret::StaticSecret;
 
 /// How many batches are worked on at once (the template's `MaximumConcurrency`).
@@ -39,11 +39,11 @@ const SANDBOXES_PER_QUEUE: usize = 2;
 /// The longest that the mapping waits in an empty queue.
 const LONG_POLL_WAIT: Duration = Duration::from_secs(20);
 
-/// A sandbox of the function that takes rows.
+/// A sandbox of the function for rows.
 type RowHandler =
     ClayRowHandler<StaticSecret<ClayToLoopsSecret>, SimulatedDestination, ContactFastPath, Arc<DistributedRateLimiter>>;
 
-/// A relay between two ends.
+/// A relay between simulated destinations.
 pub struct AwsUnderTest {
     clock: Arc<SimulatedClock>,
     webhooks: LoopsWebhookHandler<StaticSecret<LoopsToClaySecret>, SqsQueue>,
@@ -71,9 +71,10 @@ impl RelayUnderTest for AwsUnderTest {
     type PersistentState = AwsState;
 
     const NAME: &str = "AWS";
-    /// Two sandboxes of a worker, and the function that takes rows.
+    /// Two sandboxes of a worker, and the function for rows.
     const PROBING_PROCESSES: u64 = 3;
-    /// The webhook's count, there and back, and the way to the delivery's own item: 10 ms each at most.
+    /// The update of the webhook's count, there and back, and the request for the delivery's own item: 10 ms each at
+    /// most.
     const RECORD_LATENCY: Duration = Duration::from_millis(30);
 
     fn empty_state(measure_heap: Option<fn() -> usize>) -> AwsState {
@@ -227,7 +228,7 @@ impl EventSourceMapping {
         }
     }
 
-    /// A batch, and when the next hidden message is shown.
+    /// Receives a batch, and returns when the next hidden message becomes visible.
     fn receive(&self, url: &str) -> (Vec<Message>, Option<Timestamp>) {
         let receive = |state: &mut ServiceState, now| {
             (state.queues.receive(url, MAX_BATCH_SIZE, now), state.queues.next_visible_at(url))
@@ -237,7 +238,7 @@ impl EventSourceMapping {
         })
     }
 
-    /// One invocation: what is not given back is deleted. Nothing is where it takes too long: all of it comes back.
+    /// One invocation: messages that did not fail are deleted. After a timeout, all become visible again.
     async fn hand_over<D, O>(&self, batch: &[Message], worker: &QueueWorker<D, O>)
     where
         D: Deliver,

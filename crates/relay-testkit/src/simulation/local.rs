@@ -17,9 +17,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::{RelayUnderTest, SimulatedClock, keys, settings};
-use crate::simulation::end::{DestinationState, SimulatedDestination};
+use crate::simulation::simulated_destination::{DestinationState, SimulatedDestination};
 
-/// A relay between two ends.
+/// A relay between simulated destinations.
 #[derive(Debug)]
 pub struct LocalUnderTest {
     relay: Relay<SimulatedDestination, SimulatedDestination>,
@@ -36,7 +36,7 @@ impl RelayUnderTest for LocalUnderTest {
     /// Simulated time stands still meanwhile.
     const RECORD_LATENCY: Duration = Duration::ZERO;
 
-    /// A folder, in memory where there is such a place: what a disk takes is not what is looked at.
+    /// Creates a folder, in memory if possible, since disk latency is not simulated.
     fn empty_state(_: Option<fn() -> usize>) -> TempDir {
         let shared_memory = Path::new("/dev/shm");
         let folder = if shared_memory.is_dir() { TempDir::new_in(shared_memory) } else { TempDir::new() };

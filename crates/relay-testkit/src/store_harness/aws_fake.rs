@@ -1,5 +1,5 @@
-//! The store of the relay on AWS, emulated inside the test's process: the very behaviours that the emulator behind
-//! `make test-lambda` is asked for show that this one has them as well.
+//! The AWS store on the in-process fake. The store contract runs against it and against the emulator behind `make
+//! test-lambda`, so the two behave alike.
 
 use std::sync::Arc;
 

@@ -33,7 +33,7 @@ impl SqliteHarness {
         SqliteStore::new(opened, dyn_clock)
     }
 
-    /// What a worker takes next.
+    /// Claims the worker's next delivery.
     async fn claim(&self, direction: Direction) -> Option<ClaimedDelivery> {
         self.store.claim(direction, ClaimOrder::Oldest).await.unwrap_or_else(|error| panic!("{error}"))
     }
