@@ -58,7 +58,10 @@ impl Explain for Error {
             Self::Aws(error) => error.parts(),
             Self::Local(error) => error.parts(),
             Self::Interrupted => {
-                parts!("stopped", "what was done is done, and what was read is given back; doing it again goes on with the rest")
+                parts!(
+                    "stopped",
+                    "what was done is done, and what was read is given back; doing it again goes on with the rest"
+                )
             }
             Self::Print(error) => parts!("nothing can be printed ({error})", "look at where the output goes"),
             Self::Json(error) => parts!("the result cannot be written as JSON ({error})", "report this"),

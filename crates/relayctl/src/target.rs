@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use relay::config::names::RELAY_DATA;
+use relay::config::names::{CONTACT_HASH_KEY, RELAY_DATA};
+use relay_core::contact::ContactHashKey;
 use relay_sqlite::data_dir::DataDir;
 use relay_sqlite::data_dir::config::DEFAULT_DATA;
 
@@ -60,74 +61,22 @@ pub(crate) struct StackTarget {
     pub(crate) stack: Stack,
 }
 
-impl Options {
-    /// Rejects a stack and a folder together, wherever on the command line.
-    pub(crate) fn check_conflicts(&self) -> Result<(), UsageError> {
-        // clap's own conflicts do not reach from before a command to behind it.
-        let stack_options = [
-            ("--stack", self.stack.is_some()),
-            ("--config", self.config.is_some()),
-            ("--region", self.region.is_some()),
-            ("--profile", self.profile.is_some()),
-        ];
-        match stack_options.into_iter().find(|(_, is_set)| *is_set) {
-            Some((option, _)) if self.local.is_some() => Err(UsageError::ConflictingTargets { option }),
-            _ => Ok(()),
-        }
-    }
-
-    /// Finds the relay.
-    pub(crate) async fn target(&self) -> Result<Target, Error> {
-        if let Some(data_dir) = self.local_data_dir() {
-            if !data_dir.is_dir() {
-                return Err(Error::NotADataDir { folder: data_dir.display().to_string() });
+impl Target {
+    /// Returns the key of the contacts' hashes, if the relay has one.
+    pub(crate) fn contact_hash_key(&self) -> Result<Option<ContactHashKey>, Error> {
+        match self {
+            // The last part of the stack's id, as in the template.
+            Self::Stack(target) => Ok(target.stack.id.split('/').nth(2).and_then(ContactHashKey::new)),
+            // relay-local reads it from the environment before the folder.
+            Self::Local(data_dir) => {
+                let from_env = std::env::var(CONTACT_HASH_KEY).ok().and_then(|key| ContactHashKey::new(&key));
+                match from_env {
+                    Some(key) => Ok(Some(key)),
+                    None => Ok(ContactHashKey::new(&data_dir.contact_hash_key()?)),
+                }
             }
-            return Ok(Target::Local(DataDir::new(data_dir)));
-        }
-        let name = self.stack_name()?;
-        let session = self.session().await?;
-        let stack = Stack::find(&session, &name).await?;
-        Ok(Target::Stack(Box::new(StackTarget { session, stack })))
-    }
-
-    /// Returns the data folder if `--local` is given. It need not exist.
-    pub(crate) fn local_data_dir(&self) -> Option<PathBuf> {
-        let option = self.local.as_ref()?;
-        let from_env = || std::env::var_os(RELAY_DATA).filter(|path| !path.is_empty()).map(PathBuf::from);
-        Some(option.clone().or_else(from_env).unwrap_or_else(|| PathBuf::from(DEFAULT_DATA)))
-    }
-
-    pub(crate) fn stack_name(&self) -> Result<String, Error> {
-        match &self.stack {
-            Some(name) => Ok(name.clone()),
-            None => self.sam_parameters()?.stack_name.ok_or_else(|| UsageError::NoStackNamed.into()),
         }
     }
-
-    /// Returns the beginning of a command line for this relay.
-    pub(crate) fn command_line(&self) -> String {
-        let mut args = vec!["relayctl".to_owned()];
-        if let Some(data_dir) = self.local_data_dir() {
-            args.push(format!("--local={}", shell_quote(&data_dir.display().to_string())));
-            return args.join(" ");
-        }
-        let config = self.config.as_ref().map(|file| file.display().to_string());
-        let environment = (self.config_env != DEFAULT_ENVIRONMENT).then(|| self.config_env.clone());
-        for (option, value) in [
-            ("--stack", self.stack_name().ok()),
-            ("--config", config),
-            ("--config-env", environment),
-            ("--region", self.region.clone()),
-            ("--profile", self.profile.clone()),
-        ] {
-            args.extend(value.map(|value| format!("{option} {}", shell_quote(&value))));
-        }
-        args.join(" ")
-    }
-
-    pub(crate) session: Session,
-    /// The stack.
-    pub(crate) stack: Stack,
 }
 
 impl Options {
@@ -193,11 +142,6 @@ impl Options {
             args.extend(value.map(|value| format!("{option} {}", shell_quote(&value))));
         }
         args.join(" ")
-    }
-
-    /// A text whose commands act on this relay, wherever they are pasted.
-    pub(crate) fn with_command_line(&self, text: &str) -> String {
-        text.replace("`relayctl ", &format!("`{} ", self.command_line()))
     }
 
     pub(crate) async fn session(&self) -> Result<Session, Error> {

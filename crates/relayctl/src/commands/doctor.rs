@@ -120,7 +120,8 @@ async fn examine_endpoint(
         Some(finding) => finding,
         None => endpoint_checks.check_signed_webhook(&loaded_secrets.signing_secrets).await,
     };
-    let (forged, wrong_token) = (endpoint_checks.check_forged_webhook().await, endpoint_checks.check_wrong_token().await);
+    let (forged, wrong_token) =
+        (endpoint_checks.check_forged_webhook().await, endpoint_checks.check_wrong_token().await);
     let right_token = match skip_without_token(Check::RelayToken) {
         Some(finding) => finding,
         None => endpoint_checks.check_relay_token(&loaded_secrets.relay_tokens).await,
@@ -145,7 +146,9 @@ async fn examine_endpoint(
         });
         findings.push(match skip_without_token(Check::SendToLoops) {
             Some(finding) => finding,
-            None => live_send::check_send_to_loops(&endpoint_checks, loaded_secrets.relay_tokens.first(), address).await,
+            None => {
+                live_send::check_send_to_loops(&endpoint_checks, loaded_secrets.relay_tokens.first(), address).await
+            }
         });
     }
     findings

@@ -136,7 +136,11 @@ impl<'a> EndpointChecks<'a> {
     pub(crate) async fn check_signed_webhook(&self, secrets: &[SecretString]) -> Finding {
         const CHECK: Check = Check::SignedWebhook;
         if secrets.is_empty() {
-            return Finding::fail(CHECK, "there is no signing secret to sign with", format!("fill it in with {}", suggest("setup")));
+            return Finding::fail(
+                CHECK,
+                "there is no signing secret to sign with",
+                format!("fill it in with {}", suggest("setup")),
+            );
         }
         for text in secrets {
             let secret_fingerprint = fingerprint(text.expose_secret());

@@ -33,7 +33,11 @@ pub(crate) async fn check_send_to_clay(
 ) -> Finding {
     const CHECK: Check = Check::SendToClay;
     let Some(Ok(secret)) = secret.map(|secret| SigningSecret::parse(secret.expose_secret())) else {
-        return Finding::fail(CHECK, "there is no signing secret to sign with", format!("fill it in with {}", suggest("setup")));
+        return Finding::fail(
+            CHECK,
+            "there is no signing secret to sign with",
+            format!("fill it in with {}", suggest("setup")),
+        );
     };
     let (id, event_name) = (new_id(), pick_event(events));
     let contact = json!({"id": "relayctl-doctor", "email": address, "source": CONTACT_SOURCE, "subscribed": false});
@@ -47,7 +51,10 @@ pub(crate) async fn check_send_to_clay(
         (CallOutcome::Responded(200), "rejected") => Finding::fail(
             CHECK,
             format!("the relay takes {event_name} and makes a dead letter of it ({id})"),
-            format!("see {} for why: no_route means that no route of the secret takes this event", suggest("dead-letters list")),
+            format!(
+                "see {} for why: no_route means that no route of the secret takes this event",
+                suggest("dead-letters list")
+            ),
         ),
         (CallOutcome::Responded(200), _) => Finding::warn(
             CHECK,
@@ -74,10 +81,16 @@ async fn wait_for_delivery(
                 let remedy = format!("see {} for why", suggest("dead-letters list"));
                 return Finding::fail(check, format!("{event_name} became a dead letter ({id})"), remedy);
             }
-            Ok(DeliveryState::Waiting) if started_at.elapsed() < FOLLOW_TIMEOUT => tokio::time::sleep(POLL_INTERVAL).await,
+            Ok(DeliveryState::Waiting) if started_at.elapsed() < FOLLOW_TIMEOUT => {
+                tokio::time::sleep(POLL_INTERVAL).await
+            }
             Ok(DeliveryState::Waiting) => {
                 let observed = format!("{event_name} still waits after {} s ({id})", FOLLOW_TIMEOUT.as_secs());
-                return Finding::warn(check, observed, format!("see {} for why", suggest("deliveries --state waiting")));
+                return Finding::warn(
+                    check,
+                    observed,
+                    format!("see {} for why", suggest("deliveries --state waiting")),
+                );
             }
             Err(error) => return Finding::from_error(check, &error),
         }
@@ -92,7 +105,11 @@ pub(crate) async fn check_send_to_loops(
 ) -> Finding {
     const CHECK: Check = Check::SendToLoops;
     let Some(token) = token else {
-        return Finding::fail(CHECK, "there is no relay token", format!("make one with {}", suggest("setup --add-relay-token")));
+        return Finding::fail(
+            CHECK,
+            "there is no relay token",
+            format!("make one with {}", suggest("setup --add-relay-token")),
+        );
     };
     let row = json!({"email": address}).to_string();
     let response = endpoint_checks.send_row(Method::PUT, &endpoint_checks.paste().clay_contact_url, token, &row).await;

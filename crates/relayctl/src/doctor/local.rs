@@ -206,7 +206,11 @@ fn check_store(local: &LocalRelay, connection: &Connection) -> Result<Vec<Findin
             let age = jiff::Timestamp::now().duration_since(oldest).as_secs();
             let observed = format!("{} waiting, the oldest for {age} s", deliveries_in(DeliveryState::Waiting));
             if age > 1800 {
-                Finding::warn(Check::Waiting, observed, format!("see {} for why", suggest("deliveries --state waiting")))
+                Finding::warn(
+                    Check::Waiting,
+                    observed,
+                    format!("see {} for why", suggest("deliveries --state waiting")),
+                )
             } else {
                 Finding::ok(Check::Waiting, observed)
             }

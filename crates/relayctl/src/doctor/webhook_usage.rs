@@ -32,17 +32,26 @@ pub(crate) fn findings_for(route: &ClayRoute, usages: &[WebhookUsage]) -> Vec<Fi
                 _ if all_exhausted => Finding::fail(
                     CHECK,
                     format!("{summary} and takes no more, like every webhook of {}: deliveries wait", route.name),
-                    format!("make a new webhook in Clay and add it with {}, behind the old ones", suggest("setup --add-clay-webhook")),
+                    format!(
+                        "make a new webhook in Clay and add it with {}, behind the old ones",
+                        suggest("setup --add-clay-webhook")
+                    ),
                 ),
                 _ if is_exhausted(usage) => Finding::warn(
                     CHECK,
                     format!("{summary} and takes no more; the next one of the pool does"),
-                    format!("add another webhook to the pool with {}, before the next one is used up", suggest("setup --add-clay-webhook")),
+                    format!(
+                        "add another webhook to the pool with {}, before the next one is used up",
+                        suggest("setup --add-clay-webhook")
+                    ),
                 ),
                 _ if usage.accepted >= WARN_AT => Finding::warn(
                     CHECK,
                     summary,
-                    format!("make another webhook in Clay and add it to the pool with {}", suggest("setup --add-clay-webhook")),
+                    format!(
+                        "make another webhook in Clay and add it to the pool with {}",
+                        suggest("setup --add-clay-webhook")
+                    ),
                 ),
                 _ => Finding::ok(CHECK, summary),
             }
@@ -56,9 +65,11 @@ fn token_remedy(key: &str, pool_size: usize) -> String {
     if pool_size < 2 {
         return format!("give the token that Clay showed to {}, or make a new webhook in Clay", suggest("setup"));
     }
-    format!(
-        format!("take it out with {}, and add it again, with the token that Clay showed, with {}", suggest(format_args!("setup --retire-clay-webhook {key}")), suggest("setup --add-clay-webhook"))
-    )
+    format!(format!(
+        "take it out with {}, and add it again, with the token that Clay showed, with {}",
+        suggest(format_args!("setup --retire-clay-webhook {key}")),
+        suggest("setup --add-clay-webhook")
+    ))
 }
 
 #[cfg(test)]

@@ -250,8 +250,9 @@ fn print_outcomes(
 pub(crate) fn print_blocked(blocked: u64, output: Output) -> Result<(), Error> {
     match blocked {
         0 => Ok(()),
-        1 => output
-            .print("1 more cannot be read now: it stands behind another of its contact, or somebody else has it."),
+        1 => {
+            output.print("1 more cannot be read now: it stands behind another of its contact, or somebody else has it.")
+        }
         _ => output.print(format!(
             "{blocked} more cannot be read now: they stand behind others of their contacts, or somebody else has them."
         )),

@@ -158,9 +158,8 @@ async fn apply_to_selected<Q: DeadLetterQueue<Error: Into<Error>>>(
         }
         DeadLettersCommand::Drop(arguments) => (&arguments.filter, &arguments.bulk, BulkAction::Drop),
         DeadLettersCommand::List(ListArguments { reason, .. }) => {
-            let matches = |dead_letter: &DeadLetter| {
-                has_direction(dead_letter) && has_reason(dead_letter, reason.as_deref())
-            };
+            let matches =
+                |dead_letter: &DeadLetter| has_direction(dead_letter) && has_reason(dead_letter, reason.as_deref());
             let (found, blocked) = receive_matching(queue, output, matches).await?;
             let records: Vec<Value> = found.iter().map(|dead_letter| to_json(dead_letter, None)).collect();
             output.print_json(&json!({"letters": records, "behind": blocked}))?;
