@@ -3,6 +3,9 @@
 
 use std::io;
 
+use crate::exit::ExitStatus;
+use crate::setup::error::SetupError;
+
 /// Why a command could not do its work.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -102,112 +105,11 @@ pub enum Error {
         /// The other one.
         option: &'static str,
     },
-    /// Nobody can be asked.
-    #[error(
-        "there is no terminal to ask on: give the values in a file with --from FILE, or on standard input with --from -"
-    )]
-    NoTerminal,
-    /// What was given is not a document of values.
-    #[error(
-        "what was given breaks at line {line}: give a JSON object of texts, or lines NAME=VALUE, named {}",
-        crate::setup::input::INPUT_NAMES.join(", ")
-    )]
-    InvalidInputDocument {
-        /// Where it breaks.
-        line: usize,
-    },
-    /// A name is not known.
-    #[error("{name} is no value that setup takes: it takes {}", crate::setup::input::INPUT_NAMES.join(", "))]
-    UnknownValue {
-        /// The name.
-        name: String,
-    },
-    /// A signing secret is not one.
-    #[error("LOOPS_SIGNING_SECRET must be what Loops shows under Settings, Webhooks: base64, with or without whsec_")]
-    InvalidSigningSecret,
-    /// A URL is not one.
-    #[error("CLAY_WEBHOOK_URL must be https URLs of Clay webhooks, comma-separated (http only for this machine)")]
-    InvalidClayUrl,
-    /// A value cannot be sent in a header.
-    #[error("{name} must have visible ASCII characters only: copy it again, without spaces or line breaks")]
-    NotHeaderSafe {
-        /// The value's name.
-        name: &'static str,
-    },
-    /// Tokens and URLs do not match.
-    #[error("{tokens} Clay tokens are given for {urls} URLs: give one for all, or one for each, comma-separated")]
-    TokenCountMismatch {
-        /// How many tokens.
-        tokens: usize,
-        /// How many URLs.
-        urls: usize,
-    },
-    /// It is not clear which route is meant.
-    #[error("name the route that the Clay webhooks belong to with --route: there are {routes}")]
-    AmbiguousRoute {
-        /// Those that there are.
-        routes: String,
-    },
-    /// There is no such secret.
-    #[error("there is no {what} {which}: `relayctl setup --list` shows those that there are")]
-    NoSuchSecret {
-        /// What kind.
-        what: &'static str,
-        /// Which.
-        which: String,
-    },
-    /// Loops does not take the key.
-    #[error(
-        "Loops refuses this API key, so nothing was written: make a key in Loops under Settings, API, and give that"
-    )]
-    LoopsKeyRejected,
     /// What setup does not take.
     #[error(transparent)]
-    Setup(#[from] crate::setup::error::SetupError),
-
+    Setup(#[from] SetupError),
     // ---- Refused ----
-    /// The last of its kind would go.
-    #[error(
-        "this is the last {what}, and without one its route is closed: add another first, or close it with --force"
-    )]
-    LastSecret {
-        /// What kind.
-        what: &'static str,
-    },
-    /// One secret is written and the other is not.
-    #[error("{written} is written, {missing} is not, and running setup again completes it: {why}")]
-    PartialWrite {
-        /// What is written.
-        written: String,
-        /// What is not.
-        missing: String,
-        /// Why.
-        why: Box<Error>,
-    },
-
     // ---- Surroundings ----
-    /// A secret is not a document.
-    #[error("the secret {name} is not a JSON object (line {line}): mend it where it is kept, as the README shows it")]
-    InvalidSecretDocument {
-        /// The secret.
-        name: String,
-        /// Where it breaks.
-        line: usize,
-    },
-    /// A secret is one that the relay could not use.
-    #[error("the secret {name} would be of no use to the relay, so nothing was written: {error}")]
-    UnusableSecret {
-        /// The secret.
-        name: String,
-        /// Why.
-        error: relay::config::secret_document::DocumentError,
-    },
-    /// Loops cannot be asked.
-    #[error("Loops could not check the API key ({what}), so nothing was written: try again, or look at the network")]
-    LoopsUnreachable {
-        /// What it answered.
-        what: String,
-    },
     /// Nothing says which region.
     #[error(
         "no AWS region is set: give --region, or set AWS_REGION, or write it into samconfig.toml or your AWS profile"
@@ -325,9 +227,14 @@ pub enum Error {
     /// What the folder keeps of keys is not to be had.
     #[error(transparent)]
     SecretsFile(#[from] relay_sqlite::data_dir::secrets_file::SecretsFileError),
-    /// What is kept is in another's hand, or of no use.
-    #[error(transparent)]
-    SecretStore(#[from] crate::setup::error::SecretStoreError),
+    /// A setting that is stored in a data folder is wrong.
+    #[error("{error}; it is kept in {path}: put another in its place with `relayctl setup --force`")]
+    InvalidStoredSetting {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        error: relay::config::env::SettingError,
+    },
     /// The store is not to be had.
     #[error(transparent)]
     Store(#[from] relay_sqlite::store::OpenError),
@@ -359,4 +266,32 @@ pub enum Error {
     /// The HTTP client cannot be built.
     #[error(transparent)]
     HttpClient(#[from] relay::destination::http_client::BuildError),
+}
+
+impl Error {
+    /// The exit code that it leads to.
+    #[must_use]
+    pub const fn exit_status(&self) -> ExitStatus {
+        match self {
+            Self::Setup(error) => error.exit_status(),
+            Self::UnreadableInput { .. }
+            | Self::InvalidSamConfig { .. }
+            | Self::NoSuchEnvironment { .. }
+            | Self::JsonUnsupported { .. }
+            | Self::NoStackNamed
+            | Self::Setting(_)
+            | Self::ConflictingTargets { .. }
+            | Self::NoSuchDelivery { .. }
+            | Self::NotRecorded { .. }
+            | Self::NoSuchDeadLetter { .. }
+            | Self::DeadLetterBlocked { .. }
+            | Self::BodyNotStored { .. }
+            | Self::BodyFileNotWritable { .. }
+            | Self::ManPagesNotWritable { .. } => ExitStatus::Usage,
+            Self::Interrupted | Self::UnreadableDeadLetter { .. } | Self::Json(_) | Self::HttpClient(_) => {
+                ExitStatus::Failed
+            }
+            _ => ExitStatus::Unavailable,
+        }
+    }
 }

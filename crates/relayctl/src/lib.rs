@@ -1,14 +1,15 @@
 #![doc = include_str!("../README.md")]
 
-pub mod aws;
+mod aws;
 pub mod cli;
-pub mod commands;
-pub mod doctor;
-pub mod error;
-pub mod exit;
-pub mod local;
-pub mod operations;
-pub mod output;
-pub mod progress;
-pub mod setup;
-pub mod target;
+mod commands;
+mod doctor;
+mod error;
+mod exit;
+mod explain;
+mod local;
+mod operations;
+mod output;
+mod progress;
+mod setup;
+mod target;
