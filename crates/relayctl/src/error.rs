@@ -4,6 +4,7 @@
 use std::io;
 
 use crate::exit::ExitStatus;
+use crate::explain::Explain as _;
 use crate::setup::error::SetupError;
 
 /// Why a command could not do its work.
@@ -271,7 +272,7 @@ pub enum Error {
 impl Error {
     /// The exit code that it leads to.
     #[must_use]
-    pub const fn exit_status(&self) -> ExitStatus {
+    pub fn exit_status(&self) -> ExitStatus {
         match self {
             Self::Setup(error) => error.exit_status(),
             Self::UnreadableInput { .. }

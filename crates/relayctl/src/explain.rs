@@ -1,9 +1,14 @@
-//! Errors in two halves: the problem, and what to do about it.
+//! Errors as an operator reads them: what happened, and what to do.
 
-/// An error that prints as `problem: remedy`, or as the problem alone where it says what to do by itself.
+use crate::exit::ExitStatus;
+
+/// An error that prints as `problem: remedy`, or as the problem alone where that says what to do.
 pub(crate) trait Explain {
-    /// The problem and its remedy, which may be empty.
+    /// Returns the problem and its remedy, which may be empty.
     fn parts(&self) -> (String, String);
+
+    /// Returns the exit code of the command that ends with this error.
+    fn exit_status(&self) -> ExitStatus;
 }
 
 /// Formats the two halves of an error.

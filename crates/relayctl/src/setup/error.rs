@@ -1,5 +1,7 @@
 //! Errors of `setup`.
 
+use std::io;
+
 use relay::config::secret_document::DocumentError;
 
 use crate::exit::ExitStatus;
@@ -12,6 +14,7 @@ pub enum SetupError {
     NoTerminal,
     InputEnded,
     NoInput,
+    UnreadableInput { path: String, kind: io::ErrorKind },
     InvalidInputDocument { line: usize },
     UnknownValue { name: String },
     UnexpectedValue { option: &'static str, name: &'static str },
@@ -51,6 +54,9 @@ impl Explain for SetupError {
             ),
             Self::InputEnded => parts!("the input ended", "nothing was written"),
             Self::NoInput => parts!("no value was given, so nothing was written", "give at least one of {names}"),
+            Self::UnreadableInput { path, kind } => {
+                parts!("{path} cannot be read ({kind})", "give the path of a file, or - for standard input")
+            }
             Self::InvalidInputDocument { line } => parts!(
                 "what was given breaks at line {line}",
                 "give a JSON object of texts, or lines NAME=VALUE, named {names}"
@@ -149,14 +155,13 @@ impl Explain for SetupError {
             ),
         }
     }
-}
 
-impl SetupError {
-    pub(crate) const fn exit_status(&self) -> ExitStatus {
+    fn exit_status(&self) -> ExitStatus {
         match self {
             Self::NoTerminal
             | Self::InputEnded
             | Self::NoInput
+            | Self::UnreadableInput { .. }
             | Self::InvalidInputDocument { .. }
             | Self::UnknownValue { .. }
             | Self::UnexpectedValue { .. }

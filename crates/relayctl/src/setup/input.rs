@@ -11,7 +11,6 @@ use relay_core::webhook::signature::SigningSecret;
 use secrecy::zeroize::Zeroizing;
 use serde_json::Value;
 
-use crate::error::Error;
 use crate::setup::INPUT_NAMES;
 use crate::setup::clay_webhooks::check_urls;
 use crate::setup::error::SetupError;
@@ -42,15 +41,15 @@ impl SetupInput {
     ///
     /// # Errors
     /// When it cannot be read, or something in it is wrong.
-    pub fn from_file(path: &Path) -> Result<Self, Error> {
+    pub fn from_file(path: &Path) -> Result<Self, SetupError> {
         let mut text = Zeroizing::new(String::new());
         let result = if path.as_os_str() == "-" {
             io::stdin().lock().take(MAX_INPUT_BYTES).read_to_string(&mut text)
         } else {
             std::fs::File::open(path).and_then(|file| file.take(MAX_INPUT_BYTES).read_to_string(&mut text))
         };
-        result.map_err(|error| Error::UnreadableInput { path: path.display().to_string(), detail: error.kind() })?;
-        Ok(Self::parse(&text)?)
+        result.map_err(|error| SetupError::UnreadableInput { path: path.display().to_string(), kind: error.kind() })?;
+        Self::parse(&text)
     }
 
     /// Reads a JSON object of texts or lists of texts, or lines of `NAME=VALUE`.

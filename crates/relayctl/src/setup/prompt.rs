@@ -8,6 +8,7 @@ use relay_core::secret::SecretString;
 
 use crate::error::Error;
 use crate::exit::ExitStatus;
+use crate::explain::Explain as _;
 use crate::setup::error::SetupError;
 use crate::setup::input::SetupInput;
 
