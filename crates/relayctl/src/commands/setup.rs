@@ -14,11 +14,11 @@ use crate::output::Output;
 use crate::progress;
 use crate::setup::documents::{SecretDocuments, SecretList, SecretSelector, fingerprint};
 use crate::setup::error::SetupError;
-use crate::setup::input::{INPUT_NAMES, SetupInput};
+use crate::setup::input::SetupInput;
 use crate::setup::key_check::{KeyCheck, check_key};
-use crate::setup::prompt;
 use crate::setup::report::{CopyPaste, MissingText, SetupReport, summarize_secrets};
 use crate::setup::secret_store::SecretStore;
+use crate::setup::{INPUT_NAMES, prompt};
 use crate::target::{Options, Target};
 
 /// What `setup` is told.
@@ -250,10 +250,10 @@ async fn check_api_key(
     let spinner = progress::spinner(output.is_json(), "Loops checks the API key");
     let key_check = check_key(&client, secret_store.loops_api_url(), key).await;
     spinner.finish_and_clear();
-    let unreachable = |what: String| Error::LoopsUnreachable { what };
+    let unreachable = |detail: String| SetupError::LoopsUnreachable { detail }.into();
     match key_check {
         KeyCheck::Valid(team) => side_effects.loops_team = Some(team),
-        KeyCheck::Rejected => return Err(Error::LoopsKeyRejected),
+        KeyCheck::Rejected => return Err(SetupError::LoopsKeyRejected.into()),
         KeyCheck::UnexpectedStatus(status) => return Err(unreachable(format!("it answered {status}"))),
         KeyCheck::NoResponse => return Err(unreachable("it did not answer".to_owned())),
     }
@@ -266,7 +266,7 @@ fn apply_changes(
     arguments: &SetupArguments,
     secret_store: SecretStore<'_>,
     side_effects: &mut SideEffects,
-) -> Result<(), Error> {
+) -> Result<(), SetupError> {
     if arguments.list {
         return Ok(());
     }

@@ -10,7 +10,6 @@ use relay_sqlite::data_dir::secrets_file::{ALLOWED_KEYS, SECRETS_FILE, merge_int
 use relay_sqlite::data_dir::{DataDir, DataDirError};
 
 use crate::error::Error;
-use crate::setup::error::SecretStoreError;
 
 /// A relay on this machine.
 #[derive(Debug)]
@@ -54,11 +53,9 @@ impl LocalRelay {
             variables.retain(|name, _| !stored_keys.contains(&name.as_str()));
         }
         let mut settings = LocalSettings::from_env(&variables).map_err(|errors| match errors.into_iter().next() {
-            Some(error) if stored_keys.contains(&error.name) => SecretStoreError::InvalidStoredSetting {
-                path: data_dir.path().join(SECRETS_FILE).display().to_string(),
-                error,
+            Some(error) if stored_keys.contains(&error.name) => {
+                Error::InvalidStoredSetting { path: data_dir.path().join(SECRETS_FILE).display().to_string(), error }
             }
-            .into(),
             Some(error) => Error::Setting(error),
             None => Error::NotADataDir { folder: data_dir.path().display().to_string() },
         })?;

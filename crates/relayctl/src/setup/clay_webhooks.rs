@@ -5,7 +5,6 @@ use relay_core::webhook::route::{ClayWebhook, parse_destination_url};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::error::Error;
 use crate::setup::documents::{SecretDocuments, SecretSelector, fingerprint, set_field};
 use crate::setup::error::SetupError;
 
@@ -66,7 +65,7 @@ impl SecretDocuments {
         tokens: Option<&[SecretString]>,
         events: &[String],
         force: bool,
-    ) -> Result<(), Error> {
+    ) -> Result<(), SetupError> {
         if urls.is_none() && tokens.is_none() {
             return Ok(());
         }
@@ -77,7 +76,7 @@ impl SecretDocuments {
             let removed =
                 current.iter().filter(|webhook| !new_ids.contains(&webhook_id(str_field(webhook, "url")))).count();
             if removed > 0 && !force {
-                return Err(SetupError::PoolWouldShrink { gone: removed, known: current.len() }.into());
+                return Err(SetupError::PoolWouldShrink { removed, total: current.len() });
             }
         }
         let mut webhooks: Vec<Value> = match urls {
@@ -96,7 +95,7 @@ impl SecretDocuments {
             let differs = |token: &str| is_set(token) && token != single.expose_secret();
             let replaced = webhooks.iter().filter(|webhook| differs(str_field(webhook, "auth_token"))).count();
             if replaced > 0 {
-                return Err(SetupError::TokensWouldBeReplaced { gone: replaced, pool: webhooks.len() }.into());
+                return Err(SetupError::TokensWouldBeReplaced { replaced, total: webhooks.len() });
             }
         }
         set_tokens(&mut webhooks, tokens)?;
@@ -114,13 +113,13 @@ impl SecretDocuments {
         urls: &[SecretString],
         tokens: Option<&[SecretString]>,
         events: &[String],
-    ) -> Result<(), Error> {
+    ) -> Result<(), SetupError> {
         let route = self.route_mut(route, events)?;
         let mut webhooks = configured_webhooks(route);
         for url in urls {
             let id = webhook_id(url.expose_secret());
             if let Some(index) = webhooks.iter().position(|webhook| webhook_id(str_field(webhook, "url")) == id) {
-                return Err(SetupError::DuplicateWebhook { position: index + 1 }.into());
+                return Err(SetupError::DuplicateWebhook { position: index + 1 });
             }
         }
         let mut added: Vec<Value> = urls.iter().map(|url| json!({"url": url.expose_secret()})).collect();
@@ -140,7 +139,7 @@ impl SecretDocuments {
         route: Option<&str>,
         selector: &SecretSelector,
         force: bool,
-    ) -> Result<String, Error> {
+    ) -> Result<String, SetupError> {
         let route = self.route_mut(route, &[])?;
         let mut webhooks = configured_webhooks(route);
         let mut ids: Vec<String> = webhooks.iter().map(|webhook| webhook_id(str_field(webhook, "url"))).collect();
@@ -150,7 +149,7 @@ impl SecretDocuments {
         Ok(ids.swap_remove(index))
     }
 
-    fn route_mut(&mut self, name: Option<&str>, events: &[String]) -> Result<&mut Value, Error> {
+    fn route_mut(&mut self, name: Option<&str>, events: &[String]) -> Result<&mut Value, SetupError> {
         if self.to_clay.get(ROUTES).and_then(Value::as_array).is_none_or(Vec::is_empty) {
             let name = name.unwrap_or(DEFAULT_ROUTE);
             set_field(&mut self.to_clay, ROUTES, json!([{"name": name, "events": events, "webhooks": []}]));
@@ -162,7 +161,7 @@ impl SecretDocuments {
             Some(name) => names.iter().position(|candidate| candidate == name),
             None => (names.len() == 1).then_some(0),
         };
-        let ambiguous = || Error::AmbiguousRoute { routes: names.join(", ") };
+        let ambiguous = || SetupError::AmbiguousRoute { routes: names.join(", ") };
         index.and_then(|index| routes.get_mut(index)).ok_or_else(ambiguous)
     }
 }
@@ -172,17 +171,17 @@ impl SecretDocuments {
 ///
 /// # Errors
 /// When the relay would not send to one, it has no path, or it is there twice.
-pub fn check_urls(urls: &[SecretString]) -> Result<(), Error> {
+pub fn check_urls(urls: &[SecretString]) -> Result<(), SetupError> {
     let mut seen_ids = Vec::new();
     for url in urls {
         let text = url.expose_secret();
-        let parsed = parse_destination_url(text).map_err(|_| Error::InvalidClayUrl)?;
+        let parsed = parse_destination_url(text).map_err(|_| SetupError::InvalidClayUrl)?;
         if parsed.path() == "/" && parsed.query().is_none() {
-            return Err(SetupError::UrlWithoutPath.into());
+            return Err(SetupError::UrlWithoutPath);
         }
         let id = webhook_id(text);
         if let Some(index) = seen_ids.iter().position(|seen_id| *seen_id == id) {
-            return Err(SetupError::RepeatedUrl { first: index + 1, second: seen_ids.len() + 1 }.into());
+            return Err(SetupError::RepeatedUrl { first: index + 1, second: seen_ids.len() + 1 });
         }
         seen_ids.push(id);
     }
@@ -206,14 +205,16 @@ fn summarize_webhook((index, webhook): (usize, &Value)) -> WebhookSummary {
     WebhookSummary { position: index + 1, origin, key: webhook_id(url), has_token: is_set(token) }
 }
 
-fn set_tokens(webhooks: &mut [Value], tokens: Option<&[SecretString]>) -> Result<(), Error> {
+fn set_tokens(webhooks: &mut [Value], tokens: Option<&[SecretString]>) -> Result<(), SetupError> {
     match tokens {
         None => {}
         Some([single]) => webhooks.iter_mut().for_each(|webhook| set_token(webhook, single)),
         Some(per_webhook) if per_webhook.len() == webhooks.len() => {
             webhooks.iter_mut().zip(per_webhook).for_each(|(webhook, token)| set_token(webhook, token));
         }
-        Some(per_webhook) => return Err(Error::TokenCountMismatch { tokens: per_webhook.len(), urls: webhooks.len() }),
+        Some(per_webhook) => {
+            return Err(SetupError::TokenCountMismatch { tokens: per_webhook.len(), urls: webhooks.len() });
+        }
     }
     Ok(())
 }
@@ -319,7 +320,7 @@ mod tests {
         let before = documents.clone();
         let single = secrets(&["three"]);
         let error = documents.set_webhooks(None, None, Some(&single), &events(), false).unwrap_err();
-        assert!(matches!(error, Error::Setup(SetupError::TokensWouldBeReplaced { gone: 2, pool: 2 })), "{error}");
+        assert!(matches!(error, SetupError::TokensWouldBeReplaced { replaced: 2, total: 2 }), "{error}");
         assert!(error.to_string().len() <= 300, "{} bytes", error.to_string().len());
         assert!(documents == before, "nothing has changed");
         documents.set_webhooks(None, None, Some(&secrets(&["one", "three"])), &events(), false).unwrap();
@@ -338,7 +339,7 @@ mod tests {
         assert_eq!(webhooks[0], json!({"url": "https://a.example/x", "auth_token": "one"}));
         assert_eq!(webhooks[2], json!({"url": "https://a.example/z", "auth_token": "three"}));
         let error = documents.add_webhooks(None, &url, None, &events()).unwrap_err();
-        assert!(matches!(error, Error::Setup(SetupError::DuplicateWebhook { position: 3 })), "{error}");
+        assert!(matches!(error, SetupError::DuplicateWebhook { position: 3 }), "{error}");
     }
 
     #[test]
@@ -348,10 +349,10 @@ mod tests {
         assert_eq!(documents.retire_webhook(None, &first.parse().unwrap(), false).unwrap(), first);
         assert_eq!(documents.routes()[0].webhooks.len(), 1);
         let last = SecretSelector::Position(1);
-        assert!(matches!(documents.retire_webhook(None, &last, false), Err(Error::LastSecret { .. })));
+        assert!(matches!(documents.retire_webhook(None, &last, false), Err(SetupError::LastSecret { .. })));
         documents.retire_webhook(None, &last, true).unwrap();
         assert_eq!(documents.to_clay["clay_routes"][0]["webhooks"], json!([]));
-        assert!(matches!(documents.retire_webhook(None, &last, true), Err(Error::NoSuchSecret { .. })));
+        assert!(matches!(documents.retire_webhook(None, &last, true), Err(SetupError::NoSuchSecret { .. })));
     }
 
     #[test]
@@ -359,6 +360,6 @@ mod tests {
         let mut documents = documents(TEMPLATE);
         let (urls, tokens) = (secrets(&["https://a.example/x"]), secrets(&["a", "b"]));
         let error = documents.set_webhooks(None, Some(&urls), Some(&tokens), &events(), false).unwrap_err();
-        assert!(matches!(error, Error::TokenCountMismatch { tokens: 2, urls: 1 }));
+        assert!(matches!(error, SetupError::TokenCountMismatch { tokens: 2, urls: 1 }));
     }
 }

@@ -7,7 +7,6 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
-use crate::error::Error;
 use crate::setup::error::SetupError;
 
 /// The field of the signing secrets.
@@ -86,14 +85,19 @@ impl SecretSelector {
     ///
     /// # Errors
     /// When it is not among them, or it is the last.
-    pub(crate) fn resolve(&self, fingerprints: &[String], kind: &'static str, force: bool) -> Result<usize, Error> {
+    pub(crate) fn resolve(
+        &self,
+        fingerprints: &[String],
+        kind: &'static str,
+        force: bool,
+    ) -> Result<usize, SetupError> {
         let index = match self {
             Self::Position(position) => position.checked_sub(1).filter(|index| *index < fingerprints.len()),
             Self::Fingerprint(fingerprint) => fingerprints.iter().position(|known| known == fingerprint),
         };
-        let index = index.ok_or_else(|| Error::NoSuchSecret { what: kind, which: self.to_string() })?;
+        let index = index.ok_or_else(|| SetupError::NoSuchSecret { kind, which: self.to_string() })?;
         if fingerprints.len() == 1 && !force {
-            return Err(Error::LastSecret { what: kind });
+            return Err(SetupError::LastSecret { kind });
         }
         Ok(index)
     }
@@ -143,10 +147,10 @@ impl SecretDocuments {
     ///
     /// # Errors
     /// When one is not a JSON object.
-    pub fn parse(texts: [&str; 2], names: [&str; 2]) -> Result<Self, Error> {
+    pub fn parse(texts: [&str; 2], names: [&str; 2]) -> Result<Self, SetupError> {
         let [to_clay, to_loops] = [0, 1].map(|index| {
             let (text, name) = (texts.get(index).copied().unwrap_or_default(), names.get(index).copied());
-            let invalid = |line| Error::InvalidSecretDocument { name: name.unwrap_or_default().to_owned(), line };
+            let invalid = |line| SetupError::InvalidSecretDocument { name: name.unwrap_or_default().to_owned(), line };
             match serde_json::from_str(text) {
                 Ok(Value::Object(fields)) => Ok(Value::Object(fields)),
                 Ok(_) => Err(invalid(1)),
@@ -160,9 +164,9 @@ impl SecretDocuments {
     ///
     /// # Errors
     /// When the relay could not use them.
-    pub fn parse_as_relay(&self, names: [&str; 2]) -> Result<(LoopsToClaySecret, ClayToLoopsSecret), Error> {
+    pub fn parse_as_relay(&self, names: [&str; 2]) -> Result<(LoopsToClaySecret, ClayToLoopsSecret), SetupError> {
         let [clay_name, loops_name] = names;
-        let unusable = |name: &str, error| Error::UnusableSecret { name: name.to_owned(), error };
+        let unusable = |name: &str, error| SetupError::UnusableSecret { name: name.to_owned(), error };
         let to_clay =
             LoopsToClaySecret::parse(&self.to_clay.to_string()).map_err(|error| unusable(clay_name, error))?;
         let to_loops =
@@ -203,14 +207,14 @@ impl SecretDocuments {
     ///
     /// # Errors
     /// When one of several would go.
-    pub fn set_signing_secrets(&mut self, secrets: &[SecretString], force: bool) -> Result<Vec<String>, Error> {
+    pub fn set_signing_secrets(&mut self, secrets: &[SecretString], force: bool) -> Result<Vec<String>, SetupError> {
         let current = self.list(SecretList::SigningSecrets);
         let is_kept =
             |existing: &SecretString| secrets.iter().any(|secret| secret.expose_secret() == existing.expose_secret());
         let removed = current.iter().filter(|known| !is_kept(known)).map(|known| fingerprint(known.expose_secret()));
         let removed: Vec<String> = removed.collect();
         if current.len() > 1 && !removed.is_empty() && !force {
-            return Err(SetupError::SigningSecretsWouldBeRemoved { gone: removed.len(), known: current.len() }.into());
+            return Err(SetupError::SigningSecretsWouldBeRemoved { removed: removed.len(), total: current.len() });
         }
         self.replace(SecretList::SigningSecrets, secrets);
         Ok(removed)
@@ -229,7 +233,7 @@ impl SecretDocuments {
     ///
     /// # Errors
     /// When there is no such secret, or it is the last.
-    pub fn retire(&mut self, list: SecretList, selector: &SecretSelector, force: bool) -> Result<String, Error> {
+    pub fn retire(&mut self, list: SecretList, selector: &SecretSelector, force: bool) -> Result<String, SetupError> {
         let mut secrets = self.list(list);
         let fingerprints = secrets.iter().map(|known| fingerprint(known.expose_secret())).collect::<Vec<_>>();
         let index = selector.resolve(&fingerprints, list.singular(), force)?;
@@ -305,7 +309,7 @@ mod tests {
     fn last_secret_is_retired_only_with_force() {
         let mut documents = documents();
         let last = SecretSelector::Position(1);
-        assert!(matches!(documents.retire(SecretList::RelayTokens, &last, false), Err(Error::LastSecret { .. })));
+        assert!(matches!(documents.retire(SecretList::RelayTokens, &last, false), Err(SetupError::LastSecret { .. })));
         documents.retire(SecretList::RelayTokens, &last, true).unwrap();
         assert!(documents.list(SecretList::RelayTokens).is_empty());
     }

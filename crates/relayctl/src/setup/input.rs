@@ -11,12 +11,10 @@ use relay_core::webhook::signature::SigningSecret;
 use secrecy::zeroize::Zeroizing;
 use serde_json::Value;
 
-use crate::error::Error;
+use crate::setup::INPUT_NAMES;
 use crate::setup::clay_webhooks::check_urls;
 use crate::setup::error::SetupError;
 
-/// The names that a document may have, as relay-local calls them.
-pub const INPUT_NAMES: [&str; 4] = [LOOPS_API_KEY, LOOPS_SIGNING_SECRET, CLAY_WEBHOOK_URL, CLAY_WEBHOOK_AUTH_TOKEN];
 /// The fewest bytes of a signing secret (Standard Webhooks, "Symmetric signatures": 24 to 64): a shorter one is another word
 /// that happens to be base64.
 const MIN_SIGNING_SECRET_BYTES: usize = 16;
@@ -43,14 +41,14 @@ impl SetupInput {
     ///
     /// # Errors
     /// When it cannot be read, or something in it is wrong.
-    pub fn from_file(path: &Path) -> Result<Self, Error> {
+    pub fn from_file(path: &Path) -> Result<Self, SetupError> {
         let mut text = Zeroizing::new(String::new());
         let result = if path.as_os_str() == "-" {
             io::stdin().lock().take(MAX_INPUT_BYTES).read_to_string(&mut text)
         } else {
             std::fs::File::open(path).and_then(|file| file.take(MAX_INPUT_BYTES).read_to_string(&mut text))
         };
-        result.map_err(|error| Error::UnreadableInput { path: path.display().to_string(), detail: error.kind() })?;
+        result.map_err(|error| SetupError::UnreadableInput { path: path.display().to_string(), kind: error.kind() })?;
         Self::parse(&text)
     }
 
@@ -58,14 +56,14 @@ impl SetupInput {
     ///
     /// # Errors
     /// When it is neither, or something in it is wrong.
-    pub fn parse(text: &str) -> Result<Self, Error> {
+    pub fn parse(text: &str) -> Result<Self, SetupError> {
         let text = text.trim_start_matches('\u{feff}').trim();
         let values = if text.starts_with('{') { parse_json(text)? } else { parse_lines(text)? };
         if let Some(unknown) = values.keys().find(|name| !INPUT_NAMES.contains(&name.as_str())) {
             let is_printable =
                 unknown.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') && unknown.len() <= 40;
             let name = if is_printable { unknown.clone() } else { "something else".to_owned() };
-            return Err(Error::UnknownValue { name });
+            return Err(SetupError::UnknownValue { name });
         }
         Self::from_values(|name| values.get(name).map(|value| SecretString::from(value.as_str())))
     }
@@ -74,7 +72,7 @@ impl SetupInput {
     ///
     /// # Errors
     /// When something else was given.
-    pub fn check_allowed(&self, option: &'static str, accepted: &[&str]) -> Result<(), Error> {
+    pub fn check_allowed(&self, option: &'static str, accepted: &[&str]) -> Result<(), SetupError> {
         let present = [
             (LOOPS_API_KEY, self.api_key.is_some()),
             (LOOPS_SIGNING_SECRET, self.signing_secrets.is_some()),
@@ -82,7 +80,7 @@ impl SetupInput {
             (CLAY_WEBHOOK_AUTH_TOKEN, self.tokens.is_some()),
         ];
         match present.into_iter().find(|(name, given)| *given && !accepted.contains(name)) {
-            Some((name, _)) => Err(SetupError::UnexpectedValue { option, name }.into()),
+            Some((name, _)) => Err(SetupError::UnexpectedValue { option, name }),
             None => Ok(()),
         }
     }
@@ -97,11 +95,11 @@ impl SetupInput {
     ///
     /// # Errors
     /// When one is.
-    pub fn check_not_api_key(&self, stored_key: Option<&SecretString>) -> Result<(), Error> {
+    pub fn check_not_api_key(&self, stored_key: Option<&SecretString>) -> Result<(), SetupError> {
         let keys: Vec<&str> = self.api_key.iter().chain(stored_key).map(ExposeSecret::expose_secret).collect();
         let mut secrets = self.signing_secrets.iter().flatten().map(base64_part);
         if secrets.any(|secret| keys.contains(&secret)) {
-            return Err(SetupError::ApiKeyAsSigningSecret.into());
+            return Err(SetupError::ApiKeyAsSigningSecret);
         }
         Ok(())
     }
@@ -116,7 +114,7 @@ impl SetupInput {
     ///
     /// # Errors
     /// When something is wrong with one.
-    pub(crate) fn from_values(lookup: impl Fn(&str) -> Option<SecretString>) -> Result<Self, Error> {
+    pub(crate) fn from_values(lookup: impl Fn(&str) -> Option<SecretString>) -> Result<Self, SetupError> {
         let non_empty = |name: &'static str| lookup(name).filter(|value| is_set(value.expose_secret()));
         let list_value = |name| {
             let value = non_empty(name)?;
@@ -138,12 +136,12 @@ impl SetupInput {
         Ok(input)
     }
 
-    fn validate(&self) -> Result<(), Error> {
+    fn validate(&self) -> Result<(), SetupError> {
         for secret in self.signing_secrets.iter().flatten() {
-            SigningSecret::parse(secret.expose_secret()).map_err(|_| Error::InvalidSigningSecret)?;
+            SigningSecret::parse(secret.expose_secret()).map_err(|_| SetupError::InvalidSigningSecret)?;
             // Four characters of base64 are three bytes.
             if base64_part(secret).trim_end_matches('=').len() * 3 / 4 < MIN_SIGNING_SECRET_BYTES {
-                return Err(SetupError::SigningSecretTooShort.into());
+                return Err(SetupError::SigningSecretTooShort);
             }
         }
         check_urls(self.urls.as_deref().unwrap_or_default())?;
@@ -153,7 +151,7 @@ impl SetupInput {
         ];
         for (name, values) in headers {
             if !values.iter().all(|value| value.expose_secret().bytes().all(|byte| byte.is_ascii_graphic())) {
-                return Err(Error::NotHeaderSafe { name });
+                return Err(SetupError::NotHeaderSafe { name });
             }
         }
         Ok(())
@@ -166,8 +164,8 @@ fn base64_part(secret: &SecretString) -> &str {
     text.strip_prefix(SIGNING_SECRET_PREFIX).unwrap_or(text)
 }
 
-fn parse_json(text: &str) -> Result<BTreeMap<String, Zeroizing<String>>, Error> {
-    let invalid = |line| Error::InvalidInputDocument { line };
+fn parse_json(text: &str) -> Result<BTreeMap<String, Zeroizing<String>>, SetupError> {
+    let invalid = |line| SetupError::InvalidInputDocument { line };
     let values: BTreeMap<String, Value> = serde_json::from_str(text).map_err(|error| invalid(error.line()))?;
     let mut texts = BTreeMap::new();
     for (name, value) in values {
@@ -184,14 +182,14 @@ fn parse_json(text: &str) -> Result<BTreeMap<String, Zeroizing<String>>, Error> 
     Ok(texts)
 }
 
-fn parse_lines(text: &str) -> Result<BTreeMap<String, Zeroizing<String>>, Error> {
+fn parse_lines(text: &str) -> Result<BTreeMap<String, Zeroizing<String>>, SetupError> {
     let mut texts = BTreeMap::new();
     for (index, line) in text.lines().enumerate() {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        let invalid = || Error::InvalidInputDocument { line: index + 1 };
+        let invalid = || SetupError::InvalidInputDocument { line: index + 1 };
         let (name, value) = line.strip_prefix("export ").unwrap_or(line).split_once('=').ok_or_else(invalid)?;
         let value = value.trim();
         let unquoted = ['"', '\''].iter().find_map(|quote| value.strip_prefix(*quote)?.strip_suffix(*quote));

@@ -7,6 +7,8 @@ use relay::config::names::{CLAY_WEBHOOK_AUTH_TOKEN, CLAY_WEBHOOK_URL, LOOPS_API_
 use relay_core::secret::SecretString;
 
 use crate::error::Error;
+use crate::exit::ExitStatus;
+use crate::explain::Explain as _;
 use crate::setup::error::SetupError;
 use crate::setup::input::SetupInput;
 
@@ -40,7 +42,7 @@ pub async fn prompt_values(
             values.insert(name, prompt_secret(&format!("{label} [{}]: ", hint(name, &input)))?);
             let checked = match SetupInput::from_values(|name| values.get(name).cloned()) {
                 Ok(input) => check(name, &input).await.map(|()| input),
-                Err(error) => Err(error),
+                Err(error) => Err(error.into()),
             };
             match checked {
                 Ok(input) => break input,
@@ -55,19 +57,15 @@ pub async fn prompt_values(
 fn prompt_secret(text: &str) -> Result<SecretString, Error> {
     rpassword::prompt_password(text).map(SecretString::from).map_err(|error| match error.kind() {
         io::ErrorKind::UnexpectedEof => SetupError::InputEnded.into(),
-        _ => Error::NoTerminal,
+        _ => SetupError::NoTerminal.into(),
     })
 }
 
-/// Whether another value may be right.
-const fn is_retryable_input(error: &Error) -> bool {
-    matches!(
-        error,
-        Error::InvalidSigningSecret
-            | Error::InvalidClayUrl
-            | Error::NotHeaderSafe { .. }
-            | Error::TokenCountMismatch { .. }
-            | Error::LoopsKeyRejected
-            | Error::Setup(_)
-    )
+/// Whether another value may be right. None helps where the route is not named.
+fn is_retryable_input(error: &Error) -> bool {
+    match error {
+        Error::Setup(SetupError::AmbiguousRoute { .. }) => false,
+        Error::Setup(error) => error.exit_status() == ExitStatus::Usage,
+        _ => false,
+    }
 }

@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::local::relay::LocalRelay;
 use crate::setup::clay_webhooks::ROUTES;
 use crate::setup::documents::{API_KEY, RELAY_TOKENS, SIGNING_SECRETS, SecretDocuments, SecretList, set_field as set};
-use crate::setup::error::SecretStoreError;
+use crate::setup::error::SetupError;
 use crate::target::StackTarget;
 
 /// The parameter of the template, and relay-local's setting, that say where the Loops API is.
@@ -98,7 +98,8 @@ impl SecretStore<'_> {
                 let [clay_name, loops_name] = self.secret_names()?;
                 let (to_clay, to_loops) =
                     (current_secret(target, &clay_name).await?, current_secret(target, &loops_name).await?);
-                SecretDocuments::parse([to_clay.expose_secret(), to_loops.expose_secret()], [&clay_name, &loops_name])
+                let texts = [to_clay.expose_secret(), to_loops.expose_secret()];
+                Ok(SecretDocuments::parse(texts, [&clay_name, &loops_name])?)
             }
             Self::Local(local) => load_from_dir(local, &SecretsFile::load(local.data_dir.path())?),
         }
@@ -124,7 +125,7 @@ impl SecretStore<'_> {
                         (Err(error), None) => return Err(error),
                         (Err(error), Some(written)) => {
                             let (written, missing) = (String::clone(written), name.clone());
-                            return Err(Error::PartialWrite { written, missing, why: Box::new(error) });
+                            return Err(SetupError::PartialWrite { written, missing, error: Box::new(error) }.into());
                         }
                     }
                 }
@@ -199,7 +200,7 @@ async fn verify_not_overwritten(target: &StackTarget, name: &str, before: &Value
     if is_document(&current, after) && !overwrote_other().await {
         return Ok(());
     }
-    Err(SecretStoreError::ConcurrentWrite { name: name.to_owned() }.into())
+    Err(SetupError::ConcurrentWrite { name: name.to_owned() }.into())
 }
 
 fn load_from_dir(local: &LocalRelay, SecretsFile(stored): &SecretsFile) -> Result<SecretDocuments, Error> {
