@@ -3,6 +3,10 @@
 
 use std::io;
 
+use crate::exit::ExitStatus;
+use crate::explain::Explain as _;
+use crate::local::error::Error as LocalError;
+
 /// Why a command could not do its work.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -310,30 +314,12 @@ pub enum Error {
         /// AWS' code.
         code: String,
     },
-    /// There is no data folder.
-    #[error("{folder} is not a data folder of relay-local: start the relay first, or give --local=FOLDER")]
-    NotADataDir {
-        /// Where it was looked for.
-        folder: String,
-    },
-    /// A variable is set to something that relay-local does not take.
-    #[error("{0}; correct it in this terminal, which relay-local reads it from too")]
-    Setting(#[from] relay::config::env::SettingError),
-    /// The data folder is not to be had.
+    /// A relay on this machine cannot be used.
     #[error(transparent)]
-    DataDir(#[from] relay_sqlite::data_dir::DataDirError),
-    /// What the folder keeps of keys is not to be had.
-    #[error(transparent)]
-    SecretsFile(#[from] relay_sqlite::data_dir::secrets_file::SecretsFileError),
+    Local(#[from] LocalError),
     /// What is kept is in another's hand, or of no use.
     #[error(transparent)]
     SecretStore(#[from] crate::setup::error::SecretStoreError),
-    /// The store is not to be had.
-    #[error(transparent)]
-    Store(#[from] relay_sqlite::store::OpenError),
-    /// The store cannot be read or written.
-    #[error("the store in the data folder cannot be used ({0}): try again")]
-    Database(#[from] rusqlite::Error),
     /// Nothing can be printed.
     #[error("nothing can be printed ({0}): look at where the output goes")]
     Print(#[from] io::Error),
@@ -359,4 +345,44 @@ pub enum Error {
     /// The HTTP client cannot be built.
     #[error(transparent)]
     HttpClient(#[from] relay::destination::http_client::BuildError),
+}
+
+impl Error {
+    /// The exit code that it leads to.
+    #[must_use]
+    pub fn exit_status(&self) -> ExitStatus {
+        match self {
+            Self::Local(error) => error.exit_status(),
+            Self::UnreadableInput { .. }
+            | Self::InvalidSamConfig { .. }
+            | Self::NoSuchEnvironment { .. }
+            | Self::JsonUnsupported { .. }
+            | Self::NoStackNamed
+            | Self::NoTerminal
+            | Self::ConflictingTargets { .. }
+            | Self::InvalidInputDocument { .. }
+            | Self::UnknownValue { .. }
+            | Self::InvalidSigningSecret
+            | Self::InvalidClayUrl
+            | Self::NotHeaderSafe { .. }
+            | Self::TokenCountMismatch { .. }
+            | Self::AmbiguousRoute { .. }
+            | Self::NoSuchSecret { .. }
+            | Self::LoopsKeyRejected
+            | Self::Setup(_)
+            | Self::NoSuchDelivery { .. }
+            | Self::NotRecorded { .. }
+            | Self::NoSuchDeadLetter { .. }
+            | Self::DeadLetterBlocked { .. }
+            | Self::BodyNotStored { .. }
+            | Self::BodyFileNotWritable { .. }
+            | Self::ManPagesNotWritable { .. } => ExitStatus::Usage,
+            Self::LastSecret { .. }
+            | Self::Interrupted
+            | Self::UnreadableDeadLetter { .. }
+            | Self::Json(_)
+            | Self::HttpClient(_) => ExitStatus::Failed,
+            _ => ExitStatus::Unavailable,
+        }
+    }
 }

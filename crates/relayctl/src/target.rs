@@ -11,6 +11,7 @@ use crate::aws::sam_config::{DEFAULT_ENVIRONMENT, SamParameters};
 use crate::aws::session::Session;
 use crate::aws::stack::Stack;
 use crate::error::Error;
+use crate::local::error::Error as LocalError;
 
 /// The options that every command takes.
 #[derive(Debug, Clone, Args)]
@@ -90,7 +91,7 @@ impl Options {
     pub async fn target(&self) -> Result<Target, Error> {
         if let Some(data_dir) = self.local_data_dir() {
             if !data_dir.is_dir() {
-                return Err(Error::NotADataDir { folder: data_dir.display().to_string() });
+                return Err(LocalError::NotADataDir(data_dir).into());
             }
             return Ok(Target::Local(DataDir::new(data_dir)));
         }

@@ -10,7 +10,7 @@ use crate::commands::show::{self, ShowArguments};
 use crate::error::Error;
 use crate::exit::ExitStatus;
 use crate::operations::letter_box::{DeadLetter, DeadLetterQueue};
-use crate::operations::local_letters::LocalDeadLetters;
+use crate::operations::local::LocalDeadLetters;
 use crate::operations::record::{format_reason, format_time};
 use crate::operations::stack_letters::StackDeadLetters;
 use crate::output::Output;

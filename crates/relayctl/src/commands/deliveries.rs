@@ -2,8 +2,8 @@
 
 use clap::{Args, ValueEnum};
 use relay_core::delivery::Direction;
+use relay_core::delivery_state::DeliveryState;
 use relay_local::commands::deliveries::State;
-use relay_sqlite::store::DeliveryState;
 use serde_json::json;
 
 use crate::error::Error;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use clap::Args;
 use relay_core::delivery::Direction;
-use relay_sqlite::store::DeliveryState;
+use relay_core::delivery_state::DeliveryState;
 use serde_json::{Value, json};
 
 use crate::commands::deliveries::{format_state, log_hint};
@@ -16,8 +16,7 @@ use crate::error::Error;
 use crate::exit::ExitStatus;
 use crate::operations::Admin;
 use crate::operations::letter_box::{DeadLetter, DeadLetterQueue};
-use crate::operations::local::LocalAdmin;
-use crate::operations::local_letters::LocalDeadLetters;
+use crate::operations::local::{LocalAdmin, LocalDeadLetters};
 use crate::operations::record::{DeliveryRecord, format_reason, format_time};
 use crate::operations::stack::StackAdmin;
 use crate::operations::stack_letters::StackDeadLetters;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use jiff::Timestamp;
 use relay_core::delivery::Direction;
-use relay_sqlite::store::DeliveryState;
+use relay_core::delivery_state::DeliveryState;
 
 use crate::aws::tail::LogTail;
 use crate::commands::deliveries::DirectionArg;

@@ -6,11 +6,10 @@ use std::path::PathBuf;
 
 use relay::config::names::{RELAY_DATA, RELAY_LISTEN};
 use relay_sqlite::data_dir::config::LocalSettings;
-use relay_sqlite::data_dir::secrets_file::{ALLOWED_KEYS, SECRETS_FILE, merge_into_env};
+use relay_sqlite::data_dir::secrets_file::{ALLOWED_KEYS, SECRETS_FILE, SecretsFile, merge_into_env};
 use relay_sqlite::data_dir::{DataDir, DataDirError};
 
-use crate::error::Error;
-use crate::setup::error::SecretStoreError;
+use crate::local::error::Error;
 
 /// A relay on this machine.
 #[derive(Debug)]
@@ -54,13 +53,11 @@ impl LocalRelay {
             variables.retain(|name, _| !stored_keys.contains(&name.as_str()));
         }
         let mut settings = LocalSettings::from_env(&variables).map_err(|errors| match errors.into_iter().next() {
-            Some(error) if stored_keys.contains(&error.name) => SecretStoreError::InvalidStoredSetting {
-                path: data_dir.path().join(SECRETS_FILE).display().to_string(),
-                error,
+            Some(error) if stored_keys.contains(&error.name) => {
+                Error::InvalidStoredSetting { path: data_dir.path().join(SECRETS_FILE), error }
             }
-            .into(),
             Some(error) => Error::Setting(error),
-            None => Error::NotADataDir { folder: data_dir.path().display().to_string() },
+            None => Error::NotADataDir(data_dir.path().to_owned()),
         })?;
         let events = variables.get("RELAYED_EVENTS").map_or("contact.created", String::as_str);
         let events = events.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect();
@@ -72,6 +69,14 @@ impl LocalRelay {
             settings.listen = address;
         }
         Ok(Self { data_dir, settings, events, env_overrides })
+    }
+
+    /// Returns the settings that are stored in the folder.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn stored_settings(&self) -> Result<SecretsFile, Error> {
+        Ok(SecretsFile::load(self.data_dir.path())?)
     }
 
     /// Where it listens, as `http://…`.

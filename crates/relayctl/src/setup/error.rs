@@ -89,14 +89,6 @@ pub enum SetupError {
 /// Why what is kept cannot be used as it is, or not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretStoreError {
-    /// What is stored in a data folder is of no use.
-    #[error("{error}; it is kept in {path}: put another in its place with `relayctl setup --force`")]
-    InvalidStoredSetting {
-        /// The file.
-        path: String,
-        /// What is wrong with it.
-        error: relay::config::env::SettingError,
-    },
     /// Two have written a secret at the same time.
     #[error(
         "somebody else wrote the secret {name} at the same time, and one of the two changes may be lost: see with `relayctl setup --list` what is there, and make again what is missing"
