@@ -137,7 +137,7 @@ async fn healthz_fails_once_the_store_is_unavailable() {
     let health = async || send("GET", &format!("{}/healthz", relay.base()), &[], "").await;
     let healthy = health().await;
     assert_eq!((healthy.status, healthy.text().as_str()), (200, r#"{"success":true}"#));
-    let store = relay_sqlite::store::open_existing(relay.folder()).unwrap().unwrap();
+    let store = relay_sqlite::open_existing(relay.folder()).unwrap().unwrap();
     store.execute_batch("BEGIN IMMEDIATE").unwrap();
     assert_eq!(health().await.status, 503, "another program has it");
     store.execute_batch("ROLLBACK").unwrap();

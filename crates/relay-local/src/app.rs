@@ -20,7 +20,7 @@ use relay_core::error::ErrorCode;
 use relay_core::row::RowKind;
 
 use crate::reloading_secrets::ReloadingSecrets;
-use relay_sqlite::store::SqliteStore;
+use relay_sqlite::SqliteStore;
 
 type SharedLimiter = Arc<LocalRateLimiter>;
 /// The worker that posts to Clay.

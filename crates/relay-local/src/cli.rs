@@ -87,7 +87,7 @@ pub fn run() -> ExitCode {
         },
         Command::SendWebhook(arguments) => exit_code(runtime.block_on(send_webhook::run(&settings, &arguments))),
         Command::Sign(arguments) => exit_code(sign::run(&settings, &arguments)),
-        Command::Deliveries(arguments) => exit_code(deliveries::run(&settings, &arguments)),
+        Command::Deliveries(arguments) => exit_code(runtime.block_on(deliveries::run(&settings, &arguments))),
     }
 }
 

@@ -19,10 +19,10 @@ use tracing::{error, info, warn};
 use relay::config::names::{
     CLAY_WEBHOOK_AUTH_TOKEN, CLAY_WEBHOOK_URL, LOOPS_API_KEY, LOOPS_SIGNING_SECRET, RELAY_TOKEN,
 };
+use relay_sqlite::SqliteStore;
 use relay_sqlite::data_dir::config::{LocalSettings, Setting};
 use relay_sqlite::data_dir::secrets_file::{SECRETS_FILE, SecretsFileError, merge_into_env};
 use relay_sqlite::data_dir::{DataDir, DataDirError};
-use relay_sqlite::store::SqliteStore;
 
 /// The name of the one route that the settings describe.
 const DEFAULT_ROUTE_NAME: &str = "default";

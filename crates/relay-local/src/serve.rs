@@ -29,7 +29,7 @@ use relay::config::names::{LOOPS_SIGNING_SECRET, RELAY_LISTEN, RELAY_TOKEN};
 use relay_simulator::{Clay, ClayOptions, Loops, LoopsOptions};
 use relay_sqlite::data_dir::config::{LocalSettings, Setting};
 use relay_sqlite::data_dir::{DataDir, DataDirError};
-use relay_sqlite::store::{self, OpenError, SqliteStore};
+use relay_sqlite::{OpenError, SqliteStore};
 
 /// How long requests and deliveries that are under way may take to end after a stop: as long as a call may take, and its
 /// record. What only waits for its turn is stored and does not have to end.
@@ -97,7 +97,7 @@ pub async fn serve(settings: LocalSettings, environment: BTreeMap<String, String
     };
     let metrics = Metrics::new();
     telemetry::install_sink(metrics.clone(), contact_hash_key.clone());
-    let store = SqliteStore::new(store::open(data_dir.path(), clock.now())?, Arc::clone(&clock))
+    let store = SqliteStore::new(relay_sqlite::open(data_dir.path(), clock.now())?, Arc::clone(&clock))
         .with_contact_hash_key(contact_hash_key);
     let client = http_client::build()?;
     let listener = bind(settings.listen).await?;

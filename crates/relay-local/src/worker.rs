@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::error;
 
-use relay_sqlite::store::{ClaimOrder, ClaimedDelivery, SqliteStore};
+use relay_sqlite::{ClaimOrder, ClaimedDelivery, SqliteStore};
 
 /// How many deliveries are under way at once: enough to keep the pace with a far end that takes a second to answer.
 const MAX_CONCURRENCY: usize = 8;
@@ -117,7 +117,7 @@ mod tests {
     use relay_core::delivery::{AttemptHistory, Delivery, DeliveryId, DeliveryKind};
 
     use super::*;
-    use relay_sqlite::store::open;
+    use relay_sqlite::open;
 
     /// Held the first time; and while it is under way, what it is held for is mended, or not.
     struct HeldOnFirstAttempt {

@@ -161,3 +161,9 @@ from_layer! {
     serde_json::Error => Json,
     BuildError => HttpClient,
 }
+
+impl From<relay_sqlite::admin::Error> for Error {
+    fn from(error: relay_sqlite::admin::Error) -> Self {
+        Self::Local(error.into())
+    }
+}

@@ -12,6 +12,7 @@ use crate::aws::sam_config::{DEFAULT_ENVIRONMENT, SamParameters};
 use crate::aws::session::Session;
 use crate::aws::stack::Stack;
 use crate::error::{Error, UsageError};
+use crate::local::error::Error as LocalError;
 
 /// Options of every command.
 #[derive(Debug, Clone, Args)]
@@ -72,7 +73,7 @@ impl Target {
                 let from_env = std::env::var(CONTACT_HASH_KEY).ok().and_then(|key| ContactHashKey::new(&key));
                 match from_env {
                     Some(key) => Ok(Some(key)),
-                    None => Ok(ContactHashKey::new(&data_dir.contact_hash_key()?)),
+                    None => Ok(ContactHashKey::new(&data_dir.contact_hash_key().map_err(LocalError::from)?)),
                 }
             }
         }
@@ -99,7 +100,7 @@ impl Options {
     pub(crate) async fn target(&self) -> Result<Target, Error> {
         if let Some(data_dir) = self.local_data_dir() {
             if !data_dir.is_dir() {
-                return Err(Error::NotADataDir { folder: data_dir.display().to_string() });
+                return Err(LocalError::NotADataDir(data_dir).into());
             }
             return Ok(Target::Local(DataDir::new(data_dir)));
         }

@@ -12,7 +12,6 @@ use relay_core::webhook::signature::SigningSecret;
 
 use relay_sqlite::data_dir::config::{LocalSettings, Setting};
 use relay_sqlite::data_dir::{DataDir, DataDirError};
-use relay_sqlite::store::OpenError;
 
 /// How a command that ran ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,10 +61,7 @@ pub enum CommandError {
     DataDir(#[from] DataDirError),
     /// The store is not to be had.
     #[error(transparent)]
-    Store(#[from] OpenError),
-    /// The store cannot be read.
-    #[error("the store cannot be read ({0}): try again, or look into RELAY_DATA")]
-    Read(#[from] rusqlite::Error),
+    Store(#[from] relay_sqlite::admin::Error),
     /// Nothing can be printed.
     #[error("nothing can be printed ({0})")]
     Print(#[from] io::Error),

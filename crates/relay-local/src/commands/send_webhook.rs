@@ -8,14 +8,15 @@ use http::Method;
 use http::header::CONTENT_TYPE;
 use relay::destination::http_client;
 use relay::ports::clock::{Clock as _, SystemClock};
+use relay_core::delivery_state::DeliveryState;
 use relay_core::policy::response::CallOutcome;
 
 use super::{CommandError, CommandStatus};
 use crate::commands::sign::{self, SignedHeaders};
 use crate::startup_banner::loopback_address;
 use relay::routes::WEBHOOK_PATH;
+use relay_sqlite::admin::{self, SqliteAdmin};
 use relay_sqlite::data_dir::config::LocalSettings;
-use relay_sqlite::store::{self, DeliveryState};
 
 /// How long the relay may take to answer.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(15);
@@ -71,12 +72,15 @@ async fn post(signed: &SignedHeaders, url: &str) -> Result<(u16, String), Comman
 }
 
 async fn follow(settings: &LocalSettings, webhook_id: &str, max_wait: Duration) -> Result<String, CommandError> {
-    let Some(connection) = store::open_existing(&settings.data_dir)? else {
-        return Ok("its delivery is not in RELAY_DATA: this relay has another data folder".to_owned());
+    let admin = match SqliteAdmin::open(&settings.data_dir) {
+        Err(admin::Error::NoStore(_)) => {
+            return Ok("its delivery is not in RELAY_DATA: this relay has another data folder".to_owned());
+        }
+        opened => opened?,
     };
     let started_at = Instant::now();
     loop {
-        let state = store::webhook_state(&connection, webhook_id)?;
+        let state = admin.webhook_state(webhook_id)?;
         match state {
             Some(DeliveryState::Delivered) => return Ok("delivered to Clay".to_owned()),
             Some(DeliveryState::Dead) => {

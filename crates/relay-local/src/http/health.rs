@@ -11,7 +11,7 @@ use relay_core::delivery::Direction;
 use tracing::error;
 
 use crate::metrics::{Metrics, QueueSample};
-use relay_sqlite::store::SqliteStore;
+use relay_sqlite::SqliteStore;
 
 /// The form of the answer to `/metrics` (OpenMetrics 1.0, "Protocol negotiation").
 const OPENMETRICS_CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -33,13 +33,13 @@ pub fn routes(state: HealthRoutes) -> Router {
 async fn metrics(State(state): State<HealthRoutes>) -> Response {
     let mut queues = Vec::new();
     for direction in [Direction::LoopsToClay, Direction::ClayToLoops] {
-        match state.store.queue_status(direction).await {
-            Ok(status) => {
-                let age = status
+        match state.store.backlog(direction).await {
+            Ok(backlog) => {
+                let age = backlog
                     .oldest_received_at
                     .map(|oldest| Timestamp::now().duration_since(oldest).as_secs_f64().max(0.0));
                 let (direction, oldest_seconds) = (direction.as_str(), age.unwrap_or_default());
-                queues.push(QueueSample { direction, waiting: status.waiting, oldest_seconds });
+                queues.push(QueueSample { direction, waiting: backlog.waiting, oldest_seconds });
             }
             // What was counted is told all the same; the store's own state is asked at `/healthz`.
             Err(error) => error!(%error, "the queue cannot be measured"),

@@ -95,7 +95,7 @@ fn deliveries_in_state(store: &rusqlite::Connection, state: &str) -> rusqlite::R
 }
 
 fn open_store(folder: &Path) -> rusqlite::Connection {
-    let store = relay_sqlite::store::open_existing(folder).ok().flatten();
+    let store = relay_sqlite::open_existing(folder).ok().flatten();
     store.unwrap_or_else(|| panic!("there is no store"))
 }
 

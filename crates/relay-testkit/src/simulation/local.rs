@@ -11,7 +11,7 @@ use relay_core::delivery::Direction;
 use relay_core::row::RowKind;
 use relay_local::app::Relay;
 use relay_local::worker;
-use relay_sqlite::store::{self, SqliteStore};
+use relay_sqlite::SqliteStore;
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -55,7 +55,7 @@ impl RelayUnderTest for LocalUnderTest {
         clay: &Arc<Mutex<DestinationState>>,
     ) -> Self {
         let dyn_clock: SharedClock = Arc::<SimulatedClock>::clone(clock);
-        let opened = store::open(folder.path(), dyn_clock.now()).unwrap_or_else(|error| panic!("{error}"));
+        let opened = relay_sqlite::open(folder.path(), dyn_clock.now()).unwrap_or_else(|error| panic!("{error}"));
         let store = SqliteStore::new(opened, Arc::clone(&dyn_clock));
         let shared = settings();
         let destination =

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
-use relay_sqlite::store::DeliveryState;
+use relay_core::delivery_state::DeliveryState;
 use serde_json::Value;
 
 use crate::aws::stack::FUNCTIONS;

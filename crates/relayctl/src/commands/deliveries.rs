@@ -63,7 +63,7 @@ pub(crate) async fn run(
     let target = options.target().await?;
     let query = to_query(&target, arguments, output).await?;
     let (deliveries, sizes) = match &target {
-        Target::Local(data_dir) => read(&SqliteAdmin::open(data_dir)?, &query, true).await?,
+        Target::Local(data_dir) => read(&SqliteAdmin::open(data_dir.path())?, &query, true).await?,
         Target::Stack(stack) => read(&stack.admin()?, &query, output.is_json()).await?,
     };
     let mut queues = Vec::new();

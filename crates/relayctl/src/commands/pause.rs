@@ -3,7 +3,7 @@
 use clap::Args;
 use jiff::Timestamp;
 use relay_core::delivery::Direction;
-use relay_sqlite::admin::pause as local_pause;
+use relay_sqlite::admin::SqliteAdmin;
 use serde_json::json;
 
 use crate::aws::pause as stack_pause;
@@ -11,7 +11,6 @@ use crate::error::Error;
 use crate::exit::ExitStatus;
 use crate::format::direction_parser;
 use crate::invocation::suggest;
-use crate::local::relay::open_store;
 use crate::output::Output;
 use crate::target::{Options, Target};
 
@@ -32,12 +31,8 @@ pub(crate) async fn run(
     let direction = arguments.direction;
     let changed = match options.target().await? {
         Target::Local(data_dir) => {
-            let connection = open_store(&data_dir)?;
-            if paused {
-                local_pause::pause(&connection, direction, Timestamp::now())?
-            } else {
-                local_pause::resume(&connection, direction)?
-            }
+            let admin = SqliteAdmin::open(data_dir.path())?;
+            admin.set_paused(direction, paused, Timestamp::now())?
         }
         Target::Stack(target) => stack_pause::set_paused(&target, direction, paused).await?,
     };
@@ -50,7 +45,8 @@ pub(crate) async fn run(
 pub(crate) async fn pause_state(target: &Target, direction: Direction) -> Result<(bool, Option<Timestamp>), Error> {
     match target {
         Target::Local(data_dir) => {
-            let paused_since = local_pause::paused_since(&open_store(data_dir)?, direction)?;
+            let admin = SqliteAdmin::open(data_dir.path())?;
+            let paused_since = admin.paused_since(direction)?;
             Ok((paused_since.is_some(), paused_since))
         }
         Target::Stack(target) => stack_pause::pause_state(target, direction).await,

@@ -123,6 +123,7 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::local::error::Error as LocalError;
 
     #[test]
     fn worst_finding_decides_the_exit_status() {
@@ -148,7 +149,8 @@ mod tests {
     #[test]
     fn colon_inside_parentheses_does_not_split_message() {
         let detail = "unable to open database file: /data/relay.db".to_owned();
-        let error = relay_sqlite::store::OpenError::Unwritable { path: "/data/relay.db".to_owned(), detail };
+        let error = relay_sqlite::OpenError::Unwritable { path: "/data/relay.db".to_owned(), detail };
+        let error = LocalError::from(relay_sqlite::admin::Error::from(error));
         let finding = Finding::from_error(Check::Store, &error.into());
         assert!(finding.observed.ends_with("database file: /data/relay.db)"), "{finding:?}");
         assert!(finding.remedy.unwrap().starts_with("check the folder's permissions"));

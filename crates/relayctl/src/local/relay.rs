@@ -6,10 +6,10 @@ use std::path::PathBuf;
 
 use relay::config::names::{RELAY_DATA, RELAY_LISTEN};
 use relay_sqlite::data_dir::config::LocalSettings;
-use relay_sqlite::data_dir::secrets_file::{ALLOWED_KEYS, SECRETS_FILE, merge_into_env};
+use relay_sqlite::data_dir::secrets_file::{ALLOWED_KEYS, SECRETS_FILE, SecretsFile, merge_into_env};
 use relay_sqlite::data_dir::{DataDir, DataDirError};
 
-use crate::error::Error;
+use crate::local::error::Error;
 
 /// A relay on this machine.
 #[derive(Debug)]
@@ -54,10 +54,10 @@ impl LocalRelay {
         }
         let mut settings = LocalSettings::from_env(&variables).map_err(|errors| match errors.into_iter().next() {
             Some(error) if stored_keys.contains(&error.name) => {
-                Error::InvalidStoredSetting { path: data_dir.path().join(SECRETS_FILE).display().to_string(), error }
+                Error::InvalidStoredSetting { path: data_dir.path().join(SECRETS_FILE), error }
             }
             Some(error) => Error::Setting(error),
-            None => Error::NotADataDir { folder: data_dir.path().display().to_string() },
+            None => Error::NotADataDir(data_dir.path().to_owned()),
         })?;
         let events = variables.get("RELAYED_EVENTS").map_or("contact.created", String::as_str);
         let events = events.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect();
@@ -69,6 +69,14 @@ impl LocalRelay {
             settings.listen = address;
         }
         Ok(Self { data_dir, settings, events, env_overrides })
+    }
+
+    /// Returns the settings that are stored in the folder.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn stored_settings(&self) -> Result<SecretsFile, Error> {
+        Ok(SecretsFile::load(self.data_dir.path())?)
     }
 
     /// Where it listens, as `http://…`.

@@ -1,84 +1,73 @@
-//! The deliveries of a data folder, beside a running relay or without one.
+//! The ports of a data folder, behind the traits that the stack's adapters still implement.
+
+use std::sync::Arc;
 
 use jiff::Timestamp;
+use relay::config::names::CONTACT_HASH_KEY;
+use relay::ports::admin::{self, Admin as _};
+use relay::ports::clock::SystemClock;
+use relay::ports::dead_letters::{self, DeadLetterQueue as _};
 use relay_core::contact::ContactHashKey;
-use relay_core::delivery::{DeliveryKind, Direction};
+use relay_core::delivery::{DeliveryId, Direction};
+use relay_sqlite::admin::{SqliteAdmin, SqliteDeadLetters};
 use relay_sqlite::data_dir::DataDir;
-use relay_sqlite::store::{self, StoreQuery, StoredDelivery};
-use rusqlite::Connection;
 
-use super::{Admin, DIRECTIONS, DeliveryQuery};
+use super::{Admin, DeliveryQuery};
 use crate::error::Error;
+use crate::local::error::Error as LocalError;
+use crate::operations::letter_box::{DeadLetter, DeadLetterQueue, RedriveOutcome};
 use crate::operations::record::{DeliveryRecord, FailureRecord, PauseResult, QueueRecord};
 
-/// What relay-local reads the key of the contacts' hashes from, before the folder.
-const CONTACT_HASH_KEY: &str = relay::config::names::CONTACT_HASH_KEY;
-
-/// A data folder whose store is open.
+/// The deliveries of a data folder.
 #[derive(Debug)]
 pub struct LocalAdmin {
     data_dir: DataDir,
-    connection: Connection,
+    admin: SqliteAdmin,
 }
 
 impl LocalAdmin {
-    /// Opens the store of a folder.
+    /// Opens the store of a data folder.
     ///
     /// # Errors
-    /// When there is none, or it is not one that this program knows.
-    pub fn open(data_dir: DataDir) -> Result<Self, Error> {
-        let connection = open_store(&data_dir)?;
-        Ok(Self { data_dir, connection })
+    /// If there is none, or it cannot be opened.
+    pub fn open(data_dir: DataDir) -> Result<Self, LocalError> {
+        let admin = SqliteAdmin::open(data_dir.path())?;
+        Ok(Self { data_dir, admin })
     }
-}
-
-/// Opens the store of a folder that has one.
-pub(crate) fn open_store(data_dir: &DataDir) -> Result<Connection, Error> {
-    let not_a_data_dir = || Error::NotADataDir { folder: data_dir.path().display().to_string() };
-    store::open_existing(data_dir.path())?.ok_or_else(not_a_data_dir)
 }
 
 impl Admin for LocalAdmin {
     async fn deliveries(&self, query: &DeliveryQuery) -> Result<Vec<DeliveryRecord>, Error> {
-        let search = StoreQuery {
+        let query = admin::DeliveryQuery {
             state: query.state,
             direction: query.direction,
             contact_hash: query.contact_hash.clone(),
             webhook_id: query.webhook_id.clone(),
+            routes: Vec::new(),
             limit: query.limit,
-            ..StoreQuery::default()
         };
-        Ok(store::query(&self.connection, &search)?.into_iter().map(delivery_record).collect())
+        let records = self.admin.deliveries(&query, &|_| ()).await.map_err(LocalError::from)?;
+        Ok(records.into_iter().map(|record| DeliveryRecord { failures: Vec::new(), ..to_record(record) }).collect())
     }
 
     async fn delivery(&self, id: &str) -> Result<Option<DeliveryRecord>, Error> {
-        let search = StoreQuery { id: Some(id.to_owned()), ..StoreQuery::default() };
-        let Some(found) = store::query(&self.connection, &search)?.pop() else { return Ok(None) };
-        let failures = store::load_failure_counts(&self.connection, id)?.into_iter();
-        let failures = failures.map(|failure| FailureRecord {
-            reason: failure.reason,
-            status: failure.status,
-            count: failure.count,
-        });
-        Ok(Some(DeliveryRecord { failures: failures.collect(), ..delivery_record(found) }))
+        let record = self.admin.delivery(&DeliveryId::from_stored(id.to_owned())).await.map_err(LocalError::from)?;
+        Ok(record.map(to_record))
     }
 
     async fn queues(&self) -> Result<Vec<QueueRecord>, Error> {
-        let queue_record = |direction: Direction| -> Result<QueueRecord, Error> {
-            let (state, dead_letters) = store::queue_status(&self.connection, direction)?;
-            let paused_since = store::paused_since(&self.connection, direction)?;
-            let (waiting, dead_letters) = (state.waiting.into(), dead_letters.into());
-            Ok(QueueRecord { direction, waiting, dead_letters, paused: paused_since.is_some(), paused_since })
-        };
-        DIRECTIONS.into_iter().map(queue_record).collect()
+        let mut queues = Vec::new();
+        for status in self.admin.queues().await.map_err(LocalError::from)? {
+            let admin::QueueStatus { direction, waiting, dead_letters } = status;
+            let paused_since = self.admin.paused_since(direction).map_err(LocalError::from)?;
+            let paused = paused_since.is_some();
+            queues.push(QueueRecord { direction, waiting, dead_letters, paused, paused_since });
+        }
+        Ok(queues)
     }
 
     async fn set_paused(&self, direction: Direction, paused: bool) -> Result<PauseResult, Error> {
-        let changed = if paused {
-            store::pause(&self.connection, direction, Timestamp::now())?
-        } else {
-            store::resume(&self.connection, direction)?
-        };
+        let changed = self.admin.set_paused(direction, paused, Timestamp::now()).map_err(LocalError::from)?;
         Ok(PauseResult { direction, paused, changed })
     }
 
@@ -90,34 +79,114 @@ impl Admin for LocalAdmin {
         let env_key = std::env::var(CONTACT_HASH_KEY).ok().and_then(|key| ContactHashKey::new(&key));
         match env_key {
             Some(key) => Ok(Some(key)),
-            None => Ok(ContactHashKey::new(&self.data_dir.contact_hash_key()?)),
+            None => Ok(ContactHashKey::new(&self.data_dir.contact_hash_key().map_err(LocalError::from)?)),
         }
     }
 }
 
-/// What is told of a delivery that was found.
-pub(crate) fn delivery_record(found: StoredDelivery) -> DeliveryRecord {
-    let (route, webhook_id) = match &found.delivery.kind {
-        DeliveryKind::ClayRow { route, webhook_id } => (Some(route.clone()), Some(webhook_id.clone())),
-        DeliveryKind::LoopsContact | DeliveryKind::LoopsEvent { .. } => (None, None),
+/// The dead letters of a data folder.
+#[derive(Debug)]
+pub struct LocalDeadLetters(SqliteDeadLetters);
+
+impl LocalDeadLetters {
+    /// Opens the store of a data folder.
+    ///
+    /// # Errors
+    /// If there is none, or it cannot be opened.
+    pub fn open(data_dir: &DataDir) -> Result<Self, LocalError> {
+        Ok(Self(SqliteDeadLetters::open(data_dir.path(), Arc::new(SystemClock))?))
+    }
+}
+
+impl DeadLetterQueue for LocalDeadLetters {
+    async fn next_page(&mut self) -> Result<Vec<DeadLetter>, Error> {
+        let page = self.0.next_page().await.map_err(LocalError::from)?;
+        Ok(page.into_iter().map(to_dead_letter).collect())
+    }
+
+    async fn plan_redrive(&self, dead_letter: &DeadLetter, even_if_older: bool) -> Result<RedriveOutcome, Error> {
+        let planned = self.0.plan_redrive(&to_port(dead_letter), even_if_older).await.map_err(LocalError::from)?;
+        Ok(to_outcome(planned))
+    }
+
+    async fn redrive(&mut self, dead_letter: &DeadLetter, even_if_older: bool) -> Result<RedriveOutcome, Error> {
+        let outcome = self.0.redrive(&to_port(dead_letter), even_if_older).await.map_err(LocalError::from)?;
+        Ok(to_outcome(outcome))
+    }
+
+    async fn delete(&mut self, dead_letter: &DeadLetter) -> Result<bool, Error> {
+        Ok(self.0.delete(&to_port(dead_letter)).await.map_err(LocalError::from)?)
+    }
+
+    async fn release(&mut self) {
+        self.0.release().await;
+    }
+
+    async fn count(&self) -> Result<u64, Error> {
+        Ok(self.0.count().await.map_err(LocalError::from)?)
+    }
+}
+
+fn to_record(record: admin::DeliveryRecord) -> DeliveryRecord {
+    let to_failure = |failure: admin::FailureCount| FailureRecord {
+        reason: failure.reason,
+        status: failure.status,
+        count: failure.count,
     };
     DeliveryRecord {
-        id: found.delivery.id.as_str().to_owned(),
-        direction: found.delivery.kind.direction(),
-        state: found.state,
-        attempts: found.attempts,
-        reason: found.reason,
-        status: found.status,
-        kind: found.delivery.kind.as_str().to_owned(),
-        route: route.filter(|route| !route.is_empty()),
-        webhook_id,
-        contact_hash: found.contact_hash,
-        received_at: Some(found.delivery.received_at),
-        first_attempt_at: found.first_attempt_at,
-        last_attempt_at: found.last_attempt_at,
-        next_attempt_at: found.next_attempt_at,
-        settled_at: found.settled_at,
-        dropped_at: None,
-        failures: Vec::new(),
+        id: record.id,
+        direction: record.direction,
+        state: record.state,
+        attempts: record.attempts,
+        reason: record.reason,
+        status: record.status,
+        kind: record.kind,
+        route: record.route,
+        webhook_id: record.webhook_id,
+        contact_hash: record.contact_hash,
+        received_at: record.received_at,
+        first_attempt_at: record.first_attempt_at,
+        last_attempt_at: record.last_attempt_at,
+        next_attempt_at: record.next_attempt_at,
+        settled_at: record.settled_at,
+        dropped_at: record.dropped_at,
+        failures: record.failures.into_iter().map(to_failure).collect(),
     }
+}
+
+fn to_dead_letter(dead_letter: dead_letters::DeadLetter) -> DeadLetter {
+    let body_len = dead_letter.body().len();
+    let (delivery, raw_body) = match dead_letter.content {
+        Ok(delivery) => (Some(delivery), None),
+        Err(body) => (None, Some(body)),
+    };
+    DeadLetter {
+        key: dead_letter.key,
+        receipt_handle: None,
+        direction: dead_letter.direction,
+        delivery,
+        raw_body,
+        body_len,
+        reason: dead_letter.reason,
+        status: dead_letter.status,
+        attempts: dead_letter.attempts,
+        dead_lettered_at: dead_letter.dead_lettered_at,
+    }
+}
+
+fn to_port(dead_letter: &DeadLetter) -> dead_letters::DeadLetter {
+    dead_letters::DeadLetter {
+        key: dead_letter.key.clone(),
+        direction: dead_letter.direction,
+        content: dead_letter.delivery.clone().ok_or_else(|| dead_letter.raw_body.clone().unwrap_or_default()),
+        reason: dead_letter.reason.clone(),
+        status: dead_letter.status,
+        attempts: dead_letter.attempts,
+        dead_lettered_at: dead_letter.dead_lettered_at,
+    }
+}
+
+fn to_outcome(outcome: dead_letters::RedriveOutcome) -> RedriveOutcome {
+    let same = |candidate: &RedriveOutcome| candidate.as_str() == outcome.as_str();
+    RedriveOutcome::ALL.into_iter().find(same).unwrap_or(RedriveOutcome::NotFound)
 }

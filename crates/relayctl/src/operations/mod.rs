@@ -2,7 +2,6 @@
 
 pub mod letter_box;
 pub mod local;
-pub mod local_letters;
 pub mod record;
 pub mod stack;
 pub mod stack_letters;
@@ -11,7 +10,7 @@ use std::future::Future;
 
 use relay_core::contact::{ContactHashKey, ContactKey};
 use relay_core::delivery::Direction;
-use relay_sqlite::store::DeliveryState;
+use relay_core::delivery_state::DeliveryState;
 
 use crate::error::Error;
 use record::{DeliveryRecord, PauseResult, QueueRecord};

@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 use relay_core::delivery::Direction;
+use relay_core::delivery_state::DeliveryState;
 pub use relay_local::commands::deliveries::format_reason;
-use relay_sqlite::store::DeliveryState;
 use serde::{Serialize, Serializer};
 
 /// A delivery.

@@ -9,7 +9,7 @@ use relay_aws::ledger::items::PARTITION_KEY;
 use relay_aws::ledger::table::{Item, TTL, number_attr, string_attr, time_attr};
 use relay_core::contact::ContactHashKey;
 use relay_core::delivery::{DeliveryId, Direction};
-use relay_sqlite::store::DeliveryState;
+use relay_core::delivery_state::DeliveryState;
 
 use super::{Admin, DIRECTIONS, DeliveryQuery};
 use crate::aws::ledger_item::item;

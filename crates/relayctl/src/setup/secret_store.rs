@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::aws::stack::StackOutput;
 use crate::error::Error;
+use crate::local::error::Error as LocalError;
 use crate::local::relay::LocalRelay;
 use crate::setup::clay_webhooks::ROUTES;
 use crate::setup::documents::{API_KEY, RELAY_TOKENS, SIGNING_SECRETS, SecretDocuments, SecretList, set_field as set};
@@ -81,9 +82,9 @@ impl SecretStore<'_> {
     /// When it can be neither read nor written.
     pub fn ensure_relay_token(&self) -> Result<(), Error> {
         if let Self::Local(local) = self
-            && !SecretsFile::load(local.data_dir.path())?.0.contains_key(RELAY_TOKEN)
+            && !local.stored_settings()?.0.contains_key(RELAY_TOKEN)
         {
-            local.data_dir.relay_token()?;
+            local.data_dir.relay_token().map_err(LocalError::from)?;
         }
         Ok(())
     }
@@ -101,7 +102,7 @@ impl SecretStore<'_> {
                 let texts = [to_clay.expose_secret(), to_loops.expose_secret()];
                 Ok(SecretDocuments::parse(texts, [&clay_name, &loops_name])?)
             }
-            Self::Local(local) => load_from_dir(local, &SecretsFile::load(local.data_dir.path())?),
+            Self::Local(local) => Ok(load_from_dir(local, &local.stored_settings()?)?),
         }
     }
 
@@ -138,11 +139,12 @@ impl SecretStore<'_> {
             }
             Self::Local(_) if before == after => Ok(Vec::new()),
             Self::Local(local) => {
-                let stored = SecretsFile::load(local.data_dir.path())?;
+                let stored = local.stored_settings()?;
                 if load_from_dir(local, &stored)? != *before {
-                    return Err(SecretsFileError::Busy { path: clay_name }.into());
+                    return Err(LocalError::from(SecretsFileError::Busy { path: clay_name }).into());
                 }
-                save_to_dir(local, stored.clone(), after)?.compare_and_write(&stored, local.data_dir.path())?;
+                let changed = save_to_dir(local, stored.clone(), after)?;
+                changed.compare_and_write(&stored, local.data_dir.path()).map_err(LocalError::from)?;
                 Ok(vec![clay_name])
             }
         }
@@ -203,7 +205,7 @@ async fn verify_not_overwritten(target: &StackTarget, name: &str, before: &Value
     Err(SetupError::ConcurrentWrite { name: name.to_owned() }.into())
 }
 
-fn load_from_dir(local: &LocalRelay, SecretsFile(stored): &SecretsFile) -> Result<SecretDocuments, Error> {
+fn load_from_dir(local: &LocalRelay, SecretsFile(stored): &SecretsFile) -> Result<SecretDocuments, LocalError> {
     let list = |name: &str| stored.get(name).map(|text| text.split(',').map(str::trim).collect::<Vec<_>>());
     let (mut to_clay, mut to_loops) = (json!({}), json!({}));
     if let Some(secrets) = list(LOOPS_SIGNING_SECRET) {
@@ -230,7 +232,11 @@ fn load_from_dir(local: &LocalRelay, SecretsFile(stored): &SecretsFile) -> Resul
     Ok(SecretDocuments { to_clay, to_loops })
 }
 
-fn save_to_dir(local: &LocalRelay, mut stored: SecretsFile, documents: &SecretDocuments) -> Result<SecretsFile, Error> {
+fn save_to_dir(
+    local: &LocalRelay,
+    mut stored: SecretsFile,
+    documents: &SecretDocuments,
+) -> Result<SecretsFile, LocalError> {
     let join_list = |list| {
         let secrets = documents.list(list);
         secrets.iter().map(|secret| secret.expose_secret().to_owned()).collect::<Vec<_>>().join(",")
