@@ -110,7 +110,7 @@ impl FastPath for SqliteStore {
     async fn complete(&self, delivery: &Delivery, result: FastPathResult) -> Result<(), StoreError> {
         let guard = self.locks.guard(delivery);
         if !self.locks.is_locked_by(delivery) {
-            return Err(StoreError("the lane was given to somebody else".to_owned()));
+            return Err(StoreError::new("the lane was given to somebody else"));
         }
         let (delivery, contact_hash, now) = (delivery.clone(), self.contact_hash(delivery), self.now());
         let completed = self
@@ -132,7 +132,7 @@ impl FastPath for SqliteStore {
             .await;
         drop(guard);
         self.work_available.notify_waiters();
-        if completed? { Ok(()) } else { Err(StoreError("others have joined the queue before it".to_owned())) }
+        if completed? { Ok(()) } else { Err(StoreError::new("others have joined the queue before it")) }
     }
 }
 

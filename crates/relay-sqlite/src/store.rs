@@ -111,7 +111,7 @@ impl SqliteStore {
         F: FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
     {
         let writer = tokio::time::timeout(timeout, Arc::clone(&self.writer).lock_owned()).await;
-        run_transaction(writer.map_err(|_| StoreError("too many writes are waiting".to_owned()))?, work).await
+        run_transaction(writer.map_err(|_| StoreError::new("too many writes are waiting"))?, work).await
     }
 
     /// Runs queries that write nothing.
@@ -140,9 +140,5 @@ where
 }
 
 fn join<T>(joined: Result<rusqlite::Result<T>, tokio::task::JoinError>) -> Result<T, StoreError> {
-    match joined {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(StoreError(error.to_string())),
-        Err(error) => Err(StoreError(error.to_string())),
-    }
+    joined.map_err(StoreError::new)?.map_err(StoreError::new)
 }

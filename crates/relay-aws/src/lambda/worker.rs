@@ -153,7 +153,7 @@ impl<D: Deliver, O: ContactOrder, C: Clock> QueueWorker<D, O, C> {
             return outcome;
         }
         let finish = self.order.finish(delivery, matches!(outcome, AttemptOutcome::Delivered { .. }));
-        let timed_out = || StoreError("the time of the worker is over".to_owned());
+        let timed_out = || StoreError::new("the time of the worker is over");
         let result = tokio::time::timeout_at(context.budget.record_deadline(), finish).await;
         match result.unwrap_or_else(|_| Err(timed_out())) {
             Ok(()) => outcome,

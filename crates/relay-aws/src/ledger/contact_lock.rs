@@ -232,7 +232,7 @@ impl<A: Clock> ContactFastPath<A> {
         // The ledger first, so that no worker attempts it early.
         self.ledger.mark_deferred(delivery, deferral, now).await?;
         // Deferred even if nothing waits yet: a later delivery may be in the queue before this one.
-        let message = message::encode(delivery).map_err(|error| StoreError(error.to_string()))?;
+        let message = message::encode(delivery).map_err(StoreError::new)?;
         let update = Update::new(
             "SET deferred_id = :id, deferred_message = :first REMOVE lock_holder, lease_until ADD waiting :ids",
         )
@@ -243,7 +243,7 @@ impl<A: Clock> ContactFastPath<A> {
         let updated = self.ledger.table().update_or_current(&contact_key(&delivery.contact), update, now).await?;
         // If it waits already, only the response was lost.
         if updated.is_err_and(|item| !waiting_entries(&item).any(|entry| *entry == arrival_key(delivery))) {
-            return Err(StoreError("the lane was given to somebody else".to_owned()));
+            return Err(StoreError::new("the lane was given to somebody else"));
         }
         if let Err(SendError { error, maybe_enqueued }) = self.queue.send(delivery, &self.clock.new_id()).await {
             if !maybe_enqueued {

@@ -98,7 +98,7 @@ impl LedgerTable {
             .consistent_read(true)
             .send()
             .await;
-        response.map(|response| response.item.unwrap_or_default()).map_err(|error| StoreError(describe(&error)))
+        response.map(|response| response.item.unwrap_or_default()).map_err(|error| StoreError::new(describe(&error)))
     }
 
     /// Updates an item and returns it, or nothing if the condition is false.
@@ -163,7 +163,7 @@ impl LedgerTable {
                 Some(UpdateItemError::ConditionalCheckFailedException(check_failed)) => {
                     Ok(Err(check_failed.item().cloned().unwrap_or_default()))
                 }
-                _ => Err(StoreError(describe(&error))),
+                _ => Err(StoreError::new(describe(&error))),
             },
         }
     }
@@ -185,7 +185,7 @@ impl LedgerTable {
             {
                 Ok(())
             }
-            result => result.map(drop).map_err(|error| StoreError(describe(&error))),
+            result => result.map(drop).map_err(|error| StoreError::new(describe(&error))),
         }
     }
 }

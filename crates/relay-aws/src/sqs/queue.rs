@@ -66,7 +66,7 @@ impl SqsQueue {
             .await;
         result.map(drop).map_err(|error| SendError {
             maybe_enqueued: !was_not_applied(&error),
-            error: StoreError(describe(&error)),
+            error: StoreError::new(describe(&error)),
         })
     }
 
@@ -91,7 +91,7 @@ impl SqsQueue {
             .message_body(message)
             .send()
             .await;
-        result.map(drop).map_err(|error| StoreError(describe(&error)))
+        result.map(drop).map_err(|error| StoreError::new(describe(&error)))
     }
 
     /// Sends a delivery to the dead-letter queue. SQS ignores a second dead letter of the same failure for five minutes.
@@ -137,7 +137,7 @@ impl SqsQueue {
             {
                 Ok(())
             }
-            result => result.map(drop).map_err(|error| StoreError(describe(&error))),
+            result => result.map(drop).map_err(|error| StoreError::new(describe(&error))),
         }
     }
 }
@@ -161,5 +161,5 @@ fn content_dedup_id(delivery: &Delivery) -> String {
 }
 
 fn encode(delivery: &Delivery) -> Result<String, StoreError> {
-    message::encode(delivery).map_err(|error| StoreError(error.to_string()))
+    message::encode(delivery).map_err(StoreError::new)
 }
