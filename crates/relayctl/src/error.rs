@@ -1,7 +1,9 @@
-//! Everything that keeps a command from doing its work, by its remedy: one sentence with what to do. The exit code
-//! of each is in [`crate::exit`].
+//! Everything that keeps a command from doing its work, by its remedy: one sentence with what to do.
 
 use std::io;
+
+use crate::exit::ExitStatus;
+use crate::explain::Explain as _;
 
 /// Why a command could not do its work.
 #[derive(Debug, thiserror::Error)]
@@ -14,24 +16,6 @@ pub enum Error {
         path: String,
         /// What the system says.
         detail: io::ErrorKind,
-    },
-    /// A configuration file of SAM is not one.
-    #[error("{path} is not a configuration of SAM (line {line}): correct it, or name the stack with --stack")]
-    InvalidSamConfig {
-        /// The file.
-        path: String,
-        /// Where it breaks.
-        line: usize,
-    },
-    /// A configuration file of SAM has no such environment.
-    #[error("{path} has no environment {environment}: give one of {names} with --config-env")]
-    NoSuchEnvironment {
-        /// The file.
-        path: String,
-        /// What was asked for.
-        environment: String,
-        /// Those that there are.
-        names: String,
     },
     /// A command has no JSON to print.
     #[error("{command} prints no JSON: leave --json out")]
@@ -208,108 +192,9 @@ pub enum Error {
         /// What it answered.
         what: String,
     },
-    /// Nothing says which region.
-    #[error(
-        "no AWS region is set: give --region, or set AWS_REGION, or write it into samconfig.toml or your AWS profile"
-    )]
-    NoRegion,
-    /// There are no credentials.
-    #[error(
-        "no AWS credentials are found: sign in with `aws sso login` or `aws configure`, or give --profile, or set AWS_ACCESS_KEY_ID"
-    )]
-    NoCredentials,
-    /// The profile is not usable.
-    #[error(
-        "the AWS profile gives no credentials: sign in with `aws sso login`, look into ~/.aws/config, or name another one with --profile"
-    )]
-    UnusableProfile,
-    /// There is no such profile.
-    #[error(
-        "there is no AWS profile {profile}: `aws configure list-profiles` lists those there are; give one with --profile, or correct samconfig.toml"
-    )]
-    NoProfile {
-        /// The profile.
-        profile: String,
-    },
-    /// The credentials have run out.
-    #[error("the AWS credentials have expired: sign in again, for example with `aws sso login`")]
-    ExpiredCredentials,
-    /// AWS does not know the credentials.
-    #[error("AWS does not accept the credentials: check the keys of the profile, and this machine's clock")]
-    InvalidCredentials,
-    /// A permission is missing.
-    #[error(
-        "these AWS credentials may not do {action} on {on}: have that permission added, or use others with --profile"
-    )]
-    AccessDenied {
-        /// The permission.
-        action: &'static str,
-        /// The resource.
-        on: String,
-    },
-    /// There is no such stack.
-    #[error("there is no stack {name} in {region}: check --stack and --region, or deploy it with `make deploy`")]
-    NoStack {
-        /// The stack.
-        name: String,
-        /// Where it was looked for.
-        region: String,
-    },
-    /// The stack is not one of the relay, or of an older one.
-    #[error(
-        "the stack {stack} has no output {output}: check that it is the relay's, and deploy this version with `make deploy`"
-    )]
-    NoOutput {
-        /// The stack.
-        stack: String,
-        /// What is missing.
-        output: &'static str,
-    },
-    /// A part of the stack is gone.
-    #[error(
-        "{what} is not there: the stack has lost it; docs/runbook.md, \"A part of the stack is gone\", says how it comes back"
-    )]
-    ResourceMissing {
-        /// The part.
-        what: String,
-    },
-    /// AWS asks to be called less often.
-    #[error("AWS asks to be called less often ({action}): try again in a minute")]
-    Throttled {
-        /// The call.
-        action: &'static str,
-    },
-    /// AWS cannot be reached.
-    #[error(
-        "AWS cannot be reached for {action} in {region}: check the network, --region and AWS_ENDPOINT_URL, and try again"
-    )]
-    Unreachable {
-        /// The call.
-        action: &'static str,
-        /// Where.
-        region: String,
-    },
-    /// AWS fails.
-    #[error("AWS fails at {action} on {on}: try again, and look at the AWS health page if it stays")]
-    AwsInternal {
-        /// The call.
-        action: &'static str,
-        /// The resource.
-        on: String,
-    },
-    /// A secret is scheduled for deletion.
+    /// The account or the stack cannot be used.
     #[error(transparent)]
-    DeletedSecret(#[from] crate::aws::error::DeletedSecret),
-    /// AWS refuses a call for another reason.
-    #[error("AWS refuses {action} on {on} with {code}: look that code up in the reference of the service")]
-    AwsRejected {
-        /// The call.
-        action: &'static str,
-        /// The resource.
-        on: String,
-        /// AWS' code.
-        code: String,
-    },
+    Aws(#[from] crate::aws::error::Error),
     /// There is no data folder.
     #[error("{folder} is not a data folder of relay-local: start the relay first, or give --local=FOLDER")]
     NotADataDir {
@@ -359,4 +244,49 @@ pub enum Error {
     /// The HTTP client cannot be built.
     #[error(transparent)]
     HttpClient(#[from] relay::destination::http_client::BuildError),
+}
+
+impl Error {
+    /// The exit code that it leads to.
+    #[must_use]
+    pub fn exit_status(&self) -> ExitStatus {
+        match self {
+            Self::UnreadableInput { .. }
+            | Self::JsonUnsupported { .. }
+            | Self::NoStackNamed
+            | Self::Setting(_)
+            | Self::NoTerminal
+            | Self::ConflictingTargets { .. }
+            | Self::InvalidInputDocument { .. }
+            | Self::UnknownValue { .. }
+            | Self::InvalidSigningSecret
+            | Self::InvalidClayUrl
+            | Self::NotHeaderSafe { .. }
+            | Self::TokenCountMismatch { .. }
+            | Self::AmbiguousRoute { .. }
+            | Self::NoSuchSecret { .. }
+            | Self::LoopsKeyRejected
+            | Self::Setup(_)
+            | Self::NoSuchDelivery { .. }
+            | Self::NotRecorded { .. }
+            | Self::NoSuchDeadLetter { .. }
+            | Self::DeadLetterBlocked { .. }
+            | Self::BodyNotStored { .. }
+            | Self::BodyFileNotWritable { .. }
+            | Self::ManPagesNotWritable { .. } => ExitStatus::Usage,
+            Self::LastSecret { .. }
+            | Self::Interrupted
+            | Self::UnreadableDeadLetter { .. }
+            | Self::Json(_)
+            | Self::HttpClient(_) => ExitStatus::Failed,
+            Self::Aws(error) => error.exit_status(),
+            _ => ExitStatus::Unavailable,
+        }
+    }
+}
+
+impl From<relay_aws::sdk::error::AwsError> for Error {
+    fn from(error: relay_aws::sdk::error::AwsError) -> Self {
+        Self::Aws(error.into())
+    }
 }

@@ -2,8 +2,6 @@
 
 use std::process::ExitCode;
 
-use crate::error::Error;
-
 /// The exit codes. Scripts depend on them: they do not change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExitStatus {
@@ -36,45 +34,5 @@ impl ExitStatus {
 impl From<ExitStatus> for ExitCode {
     fn from(status: ExitStatus) -> Self {
         Self::from(status.code())
-    }
-}
-
-impl Error {
-    /// The exit code that it leads to.
-    #[must_use]
-    pub const fn exit_status(&self) -> ExitStatus {
-        match self {
-            Self::UnreadableInput { .. }
-            | Self::InvalidSamConfig { .. }
-            | Self::NoSuchEnvironment { .. }
-            | Self::JsonUnsupported { .. }
-            | Self::NoStackNamed
-            | Self::Setting(_)
-            | Self::NoTerminal
-            | Self::ConflictingTargets { .. }
-            | Self::InvalidInputDocument { .. }
-            | Self::UnknownValue { .. }
-            | Self::InvalidSigningSecret
-            | Self::InvalidClayUrl
-            | Self::NotHeaderSafe { .. }
-            | Self::TokenCountMismatch { .. }
-            | Self::AmbiguousRoute { .. }
-            | Self::NoSuchSecret { .. }
-            | Self::LoopsKeyRejected
-            | Self::Setup(_)
-            | Self::NoSuchDelivery { .. }
-            | Self::NotRecorded { .. }
-            | Self::NoSuchDeadLetter { .. }
-            | Self::DeadLetterBlocked { .. }
-            | Self::BodyNotStored { .. }
-            | Self::BodyFileNotWritable { .. }
-            | Self::ManPagesNotWritable { .. } => ExitStatus::Usage,
-            Self::LastSecret { .. }
-            | Self::Interrupted
-            | Self::UnreadableDeadLetter { .. }
-            | Self::Json(_)
-            | Self::HttpClient(_) => ExitStatus::Failed,
-            _ => ExitStatus::Unavailable,
-        }
     }
 }

@@ -6,6 +6,7 @@ pub mod commands;
 pub mod doctor;
 pub mod error;
 pub mod exit;
+mod explain;
 pub mod local;
 pub mod operations;
 pub mod output;

@@ -5,8 +5,8 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use relay_aws::ledger::items::PARTITION_KEY;
 use relay_aws::ledger::table::Item;
 
+use crate::aws::error::Error;
 use crate::aws::stack::StackOutput;
-use crate::error::Error;
 use crate::target::StackTarget;
 
 /// An item of the ledger, as it is now.
@@ -34,7 +34,7 @@ pub(crate) async fn update_if(target: &StackTarget, change: UpdateItemFluentBuil
         Ok(_) => Ok(true),
         Err(error) => match error.as_service_error() {
             Some(refused) if refused.is_conditional_check_failed_exception() => Ok(false),
-            _ => Err(call.to_error(&error)),
+            _ => Err(call.to_error(&error).into()),
         },
     }
 }

@@ -1,6 +1,6 @@
 //! A deployed stack: the session, the stack's outputs, its log and its pause.
 
-pub mod error;
+pub(crate) mod error;
 pub mod ledger_item;
 pub mod pause;
 pub mod sam_config;

@@ -8,8 +8,8 @@ use relay_aws::ledger::limiter_item::LOOPS_LIMITER_KEY;
 use relay_aws::ledger::table::time_attr;
 use relay_core::delivery::Direction;
 
+use crate::aws::error::Error;
 use crate::aws::ledger_item::{item, update_if, update_item};
-use crate::error::Error;
 use crate::operations::record::PauseResult;
 use crate::target::StackTarget;
 
@@ -80,7 +80,7 @@ async fn event_source_mapping(
     let call = target.session.call("lambda:ListEventSourceMappings", function_name.clone());
     let response = target.session.lambda().list_event_source_mappings().function_name(&function_name).send().await;
     let response = response.map_err(|error| call.to_error(&error))?;
-    let not_found = || Error::ResourceMissing { what: format!("the event source of {function_name}") };
+    let not_found = || Error::NoEventSource { function: function_name.clone() };
     response.event_source_mappings.unwrap_or_default().into_iter().next().ok_or_else(not_found)
 }
 

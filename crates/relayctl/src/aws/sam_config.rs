@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use crate::error::Error;
+use crate::aws::error::Error;
 
 /// The file's name, in the folder of the template.
 pub const SAM_CONFIG: &str = "samconfig.toml";
@@ -45,7 +45,7 @@ impl SamParameters {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && file.is_none() => return Ok(Self::default()),
             Err(error) => {
-                return Err(Error::UnreadableInput { path: path.display().to_string(), detail: error.kind() });
+                return Err(Error::UnreadableSamConfig { path: path.display().to_string(), detail: error.kind() });
             }
         };
         let path = path.display().to_string();
@@ -117,6 +117,6 @@ mod tests {
     #[test]
     fn missing_file_is_an_error_only_when_named() {
         let path = Path::new("/no/such/samconfig.toml");
-        assert!(matches!(SamParameters::load(Some(path), "default"), Err(Error::UnreadableInput { .. })));
+        assert!(matches!(SamParameters::load(Some(path), "default"), Err(Error::UnreadableSamConfig { .. })));
     }
 }

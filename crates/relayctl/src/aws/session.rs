@@ -10,11 +10,11 @@ use aws_smithy_types::retry::{ReconnectMode, RetryConfig};
 use aws_smithy_types::timeout::TimeoutConfig;
 use aws_types::SdkConfig;
 use aws_types::os_shim_internal::{Env, Fs};
-use relay::destination::http_client::{self, HttpClient};
+use relay::destination::http_client::HttpClient;
+use relay_aws::sdk::error::{AwsCall, CredentialsIssue};
 use relay_aws::sdk::http::SdkHttpConnector;
 
-use crate::aws::error::{AwsCall, credentials_error};
-use crate::error::Error;
+use crate::aws::error::Error;
 
 /// The longest that one attempt at a call may take.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(8);
@@ -35,8 +35,7 @@ impl Session {
     ///
     /// # Errors
     /// When there is no such profile, no region, or no credentials.
-    pub async fn open(profile: Option<&str>, region: Option<&str>) -> Result<Self, Error> {
-        let http = http_client::build()?;
+    pub async fn open(http: HttpClient, profile: Option<&str>, region: Option<&str>) -> Result<Self, Error> {
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .http_client(SdkHttpConnector::new(http.clone()))
             .timeout_config(
@@ -65,13 +64,13 @@ impl Session {
             let provider = SharedCredentialsProvider::new(provider.profile_name(profile).build());
             config = config.into_builder().credentials_provider(provider).build();
         }
-        let credentials = config.credentials_provider().ok_or(Error::NoCredentials)?;
+        let credentials = config.credentials_provider().ok_or(Error::Credentials(CredentialsIssue::Missing))?;
         match (credentials.provide_credentials().await, profile) {
             (Ok(_), _) => Ok(Self { config, region: region.to_string(), http }),
-            (Err(error), profile_name) => Err(match credentials_error(&error) {
-                Error::NoCredentials if profile_name.is_some() => Error::UnusableProfile,
-                other => other,
-            }),
+            (Err(error), profile) => Err(Error::Credentials(match CredentialsIssue::from(&error) {
+                CredentialsIssue::Missing if profile.is_some() => CredentialsIssue::UnusableProfile,
+                issue => issue,
+            })),
         }
     }
 
@@ -89,7 +88,7 @@ impl Session {
 
     /// A call in this account, to tell what its failure means.
     pub fn call(&self, action: &'static str, resource: impl Into<String>) -> AwsCall {
-        AwsCall { action, resource: resource.into(), region: self.region.clone() }
+        AwsCall { operation: action, resource: resource.into(), region: self.region.clone() }
     }
 
     /// A client of CloudFormation.
@@ -144,8 +143,8 @@ impl Session {
 /// Looks whether a profile is in the files.
 async fn check_profile_exists(profile: &str) -> Result<(), Error> {
     let (fs, env) = (Fs::real(), Env::real());
-    let profiles = profile::load(&fs, &env, &Default::default(), None).await.map_err(|_| Error::UnusableProfile)?;
-    match profiles.get_profile(profile) {
+    let profiles = profile::load(&fs, &env, &Default::default(), None).await;
+    match profiles.map_err(|_| Error::Credentials(CredentialsIssue::UnusableProfile))?.get_profile(profile) {
         Some(_) => Ok(()),
         None => Err(Error::NoProfile { profile: profile.to_owned() }),
     }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata as _;
 
+use crate::aws::error::Error;
 use crate::aws::session::Session;
-use crate::error::Error;
 
 /// The relay's functions, by their binaries' names, which follow the stack's in their own.
 pub const FUNCTIONS: [&str; 5] =
@@ -101,7 +101,7 @@ impl Stack {
             SdkError::ServiceError(service_error) if service_error.err().code() == Some("ValidationError") => {
                 no_stack()
             }
-            _ => call.to_error(&error),
+            _ => call.to_error(&error).into(),
         })?;
         let stack = response.stacks.unwrap_or_default().into_iter().next().ok_or_else(no_stack)?;
         let outputs = stack.outputs.unwrap_or_default().into_iter();

@@ -6,8 +6,8 @@ use jiff::{SignedDuration, Timestamp};
 use relay_sqlite::store::DeliveryState;
 use serde_json::Value;
 
+use crate::aws::error::Error;
 use crate::aws::stack::FUNCTIONS;
-use crate::error::Error;
 use crate::operations::record::DeliveryChange;
 use crate::target::StackTarget;
 

@@ -1,7 +1,9 @@
 //! What a check found.
 
+use relay_aws::sdk::error::AwsErrorKind;
 use serde::Serialize;
 
+use crate::aws;
 use crate::doctor::check::Check;
 use crate::error::Error;
 use crate::exit::ExitStatus;
@@ -91,7 +93,11 @@ impl Finding {
         let message = error.to_string();
         let (observed, remedy) = split_remedy(&message).unwrap_or((&message, "run doctor again"));
         match error {
-            Error::AccessDenied { .. } | Error::Throttled { .. } => Self::warn(check, observed, remedy),
+            Error::Aws(aws::error::Error::Call(error))
+                if matches!(error.kind, AwsErrorKind::AccessDenied | AwsErrorKind::Throttled) =>
+            {
+                Self::warn(check, observed, remedy)
+            }
             _ => Self::fail(check, observed, remedy),
         }
     }
@@ -192,6 +198,8 @@ impl Report {
 
 #[cfg(test)]
 mod tests {
+    use relay_aws::sdk::error::{AwsCall, AwsError};
+
     use super::*;
 
     #[test]
@@ -209,8 +217,13 @@ mod tests {
 
     #[test]
     fn missing_permission_is_a_warning_naming_it() {
-        let error = Error::AccessDenied { action: "logs:FilterLogEvents", on: "a group".to_owned() };
-        let finding = Finding::from_error(Check::FunctionErrors, &error);
+        let call = AwsCall {
+            operation: "logs:FilterLogEvents",
+            resource: "a group".to_owned(),
+            region: "eu-west-1".to_owned(),
+        };
+        let error = AwsError { call, kind: AwsErrorKind::AccessDenied, description: String::new() };
+        let finding = Finding::from_error(Check::FunctionErrors, &error.into());
         assert_eq!(finding.severity, Severity::Warn);
         assert!(finding.observed.contains("logs:FilterLogEvents") && finding.remedy.is_some());
     }

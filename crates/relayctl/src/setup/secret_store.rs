@@ -167,14 +167,14 @@ async fn secret_at_stage(target: &StackTarget, name: &str, stage: &str) -> Resul
 pub async fn secret_version(target: &StackTarget, name: &str, stage: &str) -> Result<GetSecretValueOutput, Error> {
     let call = target.session.call("secretsmanager:GetSecretValue", name);
     let get = target.session.secrets_manager().get_secret_value().secret_id(name).version_stage(stage);
-    get.send().await.map_err(|error| call.to_error(&error))
+    Ok(get.send().await.map_err(|error| call.to_error(&error))?)
 }
 
 async fn put_secret(target: &StackTarget, name: &str, document: &Value) -> Result<(), Error> {
     let call = target.session.call("secretsmanager:PutSecretValue", name);
     let text = serde_json::to_string_pretty(document)?;
     let response = target.session.secrets_manager().put_secret_value().secret_id(name).secret_string(text).send().await;
-    response.map(drop).map_err(|error| call.to_error(&error))
+    Ok(response.map(drop).map_err(|error| call.to_error(&error))?)
 }
 
 /// Checks that a write stands in the place of what was read, and that nothing stands in its own: Secrets Manager takes every

@@ -12,6 +12,6 @@ pub async fn check_account(session: &Session) -> Finding {
             let account = caller.account.unwrap_or_else(|| "unknown".to_owned());
             Finding::ok(Check::Account, format!("{account} in {}", session.region()))
         }
-        Err(error) => Finding::from_error(Check::Account, &call.to_error(&error)),
+        Err(error) => Finding::from_error(Check::Account, &call.to_error(&error).into()),
     }
 }

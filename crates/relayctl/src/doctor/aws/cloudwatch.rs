@@ -102,7 +102,7 @@ pub async fn check_alarms(target: &StackTarget) -> Finding {
     let request = target.session.cloudwatch().describe_alarms().set_alarm_names(Some(ALARMS.map(name).to_vec()));
     let alarms = match request.send().await {
         Ok(response) => response.metric_alarms.unwrap_or_default(),
-        Err(error) => return Finding::from_error(CHECK, &call.to_error(&error)),
+        Err(error) => return Finding::from_error(CHECK, &call.to_error(&error).into()),
     };
     let state = |alarm: &str| {
         let full_name = name(alarm);

@@ -78,7 +78,7 @@ pub async fn check_worker(target: &StackTarget, checks: QueueChecks) -> Finding 
     let response = target.session.lambda().list_event_source_mappings().function_name(&function).send().await;
     let mappings = match response {
         Ok(response) => response.event_source_mappings.unwrap_or_default(),
-        Err(error) => return Finding::from_error(checks.worker, &call.to_error(&error)),
+        Err(error) => return Finding::from_error(checks.worker, &call.to_error(&error).into()),
     };
     match mappings.first().and_then(|mapping| mapping.state.as_deref()) {
         Some("Enabled" | "Enabling" | "Creating" | "Updating") => {
@@ -89,7 +89,7 @@ pub async fn check_worker(target: &StackTarget, checks: QueueChecks) -> Finding 
                     "rows join the queue instead of going to Loops at once: a pause has ended only in part",
                     format!("run `relayctl resume {direction}` again"),
                 ),
-                Err(error) => Finding::from_error(checks.worker, &error),
+                Err(error) => Finding::from_error(checks.worker, &error.into()),
             }
         }
         Some(state) => Finding::warn(

@@ -92,7 +92,7 @@ pub async fn check_versions(target: &StackTarget) -> Finding {
         let response = target.session.lambda().get_function_configuration().function_name(&name).send().await;
         let configuration = match response {
             Ok(configuration) => configuration,
-            Err(error) => return Finding::from_error(Check::Versions, &call.to_error(&error)),
+            Err(error) => return Finding::from_error(Check::Versions, &call.to_error(&error).into()),
         };
         let failed = matches!(configuration.state, Some(State::Failed))
             || matches!(configuration.last_update_status, Some(LastUpdateStatus::Failed));
