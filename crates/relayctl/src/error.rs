@@ -167,3 +167,9 @@ impl From<relay_sqlite::admin::Error> for Error {
         Self::Local(error.into())
     }
 }
+
+impl From<relay_aws::sdk::error::AwsError> for Error {
+    fn from(error: relay_aws::sdk::error::AwsError) -> Self {
+        Self::Aws(error.into())
+    }
+}

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use relay::config::names::{CONTACT_HASH_KEY, RELAY_DATA};
+use relay::destination::http_client;
 use relay_core::contact::ContactHashKey;
 use relay_sqlite::data_dir::DataDir;
 use relay_sqlite::data_dir::config::DEFAULT_DATA;
@@ -149,11 +150,11 @@ impl Options {
         let sam_parameters = self.sam_parameters()?;
         let profile = self.profile.clone().or(sam_parameters.profile);
         let region = self.region.clone().or(sam_parameters.region);
-        Session::open(profile.as_deref(), region.as_deref()).await
+        Ok(Session::open(http_client::build()?, profile.as_deref(), region.as_deref()).await?)
     }
 
     fn sam_parameters(&self) -> Result<SamParameters, Error> {
-        SamParameters::load(self.config.as_deref(), &self.config_env)
+        Ok(SamParameters::load(self.config.as_deref(), &self.config_env)?)
     }
 }
 

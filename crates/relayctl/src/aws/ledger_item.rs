@@ -5,15 +5,12 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use relay_aws::ledger::items::PARTITION_KEY;
 use relay_aws::ledger::table::Item;
 
+use crate::aws::error::Error;
 use crate::aws::stack::StackOutput;
-use crate::error::Error;
 use crate::target::StackTarget;
 
 /// An item of the ledger, as it is now.
-///
-/// # Errors
-/// When the ledger cannot be read.
-pub async fn item(target: &StackTarget, key: String) -> Result<Option<Item>, Error> {
+pub(crate) async fn item(target: &StackTarget, key: String) -> Result<Option<Item>, Error> {
     let table = target.stack.output(StackOutput::LedgerTableName)?;
     let call = target.session.call("dynamodb:GetItem", table);
     let get = target.session.dynamodb().get_item().table_name(table).key(PARTITION_KEY, AttributeValue::S(key));
@@ -34,7 +31,7 @@ pub(crate) async fn update_if(target: &StackTarget, change: UpdateItemFluentBuil
         Ok(_) => Ok(true),
         Err(error) => match error.as_service_error() {
             Some(refused) if refused.is_conditional_check_failed_exception() => Ok(false),
-            _ => Err(call.to_error(&error)),
+            _ => Err(call.to_error(&error).into()),
         },
     }
 }

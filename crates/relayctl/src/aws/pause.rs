@@ -8,26 +8,20 @@ use relay_aws::ledger::limiter_item::LOOPS_LIMITER_KEY;
 use relay_aws::ledger::table::time_attr;
 use relay_core::delivery::Direction;
 
+use crate::aws::error::Error;
 use crate::aws::ledger_item::{item, update_if, update_item};
-use crate::error::Error;
 use crate::operations::record::PauseResult;
 use crate::target::StackTarget;
 
 /// Whether a direction is paused, and since when, where that is known.
-///
-/// # Errors
-/// When it cannot be asked.
-pub async fn pause_state(target: &StackTarget, direction: Direction) -> Result<(bool, Option<Timestamp>), Error> {
+pub(crate) async fn pause_state(target: &StackTarget, direction: Direction) -> Result<(bool, Option<Timestamp>), Error> {
     let mapping = event_source_mapping(target, direction).await?;
     let paused_since = fast_path_paused_since(target, direction).await?;
     Ok((!is_enabled(&mapping) || paused_since.is_some(), paused_since))
 }
 
 /// Since when rows join the queue by a person's will: the item of the pace says so. Towards Clay they always do.
-///
-/// # Errors
-/// When the ledger cannot be read.
-pub async fn fast_path_paused_since(target: &StackTarget, direction: Direction) -> Result<Option<Timestamp>, Error> {
+pub(crate) async fn fast_path_paused_since(target: &StackTarget, direction: Direction) -> Result<Option<Timestamp>, Error> {
     match direction {
         Direction::LoopsToClay => Ok(None),
         Direction::ClayToLoops => {
@@ -40,10 +34,7 @@ pub async fn fast_path_paused_since(target: &StackTarget, direction: Direction) 
 ///
 /// What joins the queue has to be delivered some time: so rows stop first and start last, and what was done in part is
 /// completed by doing it again.
-///
-/// # Errors
-/// When it cannot be done.
-pub async fn set_paused(target: &StackTarget, direction: Direction, paused: bool) -> Result<PauseResult, Error> {
+pub(crate) async fn set_paused(target: &StackTarget, direction: Direction, paused: bool) -> Result<PauseResult, Error> {
     let mapping = event_source_mapping(target, direction).await?;
     let mut changed = false;
     if paused && direction == Direction::ClayToLoops {
@@ -63,8 +54,7 @@ pub async fn set_paused(target: &StackTarget, direction: Direction, paused: bool
 }
 
 /// The function that delivers in a direction.
-#[must_use]
-pub fn worker_function(target: &StackTarget, direction: Direction) -> String {
+pub(crate) fn worker_function(target: &StackTarget, direction: Direction) -> String {
     target.stack.function_name(match direction {
         Direction::LoopsToClay => "clay-delivery",
         Direction::ClayToLoops => "loops-delivery",
@@ -80,7 +70,7 @@ async fn event_source_mapping(
     let call = target.session.call("lambda:ListEventSourceMappings", function_name.clone());
     let response = target.session.lambda().list_event_source_mappings().function_name(&function_name).send().await;
     let response = response.map_err(|error| call.to_error(&error))?;
-    let not_found = || Error::ResourceMissing { what: format!("the event source of {function_name}") };
+    let not_found = || Error::NoEventSource { function: function_name.clone() };
     response.event_source_mappings.unwrap_or_default().into_iter().next().ok_or_else(not_found)
 }
 

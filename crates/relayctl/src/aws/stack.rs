@@ -5,16 +5,16 @@ use std::collections::BTreeMap;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata as _;
 
+use crate::aws::error::Error;
 use crate::aws::session::Session;
-use crate::error::Error;
 
 /// The relay's functions, by their binaries' names, which follow the stack's in their own.
-pub const FUNCTIONS: [&str; 5] =
+pub(crate) const FUNCTIONS: [&str; 5] =
     ["loops-to-clay", "clay-to-loops-contact", "clay-to-loops-event", "clay-delivery", "loops-delivery"];
 
 /// The outputs of the template, by their names there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StackOutput {
+pub(crate) enum StackOutput {
     /// The front door's address, without a path.
     ApiUrl,
     /// What Loops posts to.
@@ -41,7 +41,7 @@ pub enum StackOutput {
 
 impl StackOutput {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::ApiUrl,
         Self::LoopsWebhookUrl,
         Self::ClayContactUrl,
@@ -56,8 +56,7 @@ impl StackOutput {
     ];
 
     /// Its name in the template.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::ApiUrl => "ApiUrl",
             Self::LoopsWebhookUrl => "LoopsWebhookUrl",
@@ -76,23 +75,20 @@ impl StackOutput {
 
 /// A stack.
 #[derive(Debug, Clone)]
-pub struct Stack {
+pub(crate) struct Stack {
     /// Its name.
-    pub name: String,
+    pub(crate) name: String,
     /// Its id, an ARN whose last part is a UUID.
-    pub id: String,
+    pub(crate) id: String,
     /// Its status, in CloudFormation's words.
-    pub status: String,
+    pub(crate) status: String,
     outputs: BTreeMap<String, String>,
     parameters: BTreeMap<String, String>,
 }
 
 impl Stack {
     /// Reads the stack of this name.
-    ///
-    /// # Errors
-    /// When there is none, or it cannot be read.
-    pub async fn find(session: &Session, name: &str) -> Result<Self, Error> {
+    pub(crate) async fn find(session: &Session, name: &str) -> Result<Self, Error> {
         let call = session.call("cloudformation:DescribeStacks", name);
         let no_stack = || Error::NoStack { name: name.to_owned(), region: session.region().to_owned() };
         let response = session.cloudformation().describe_stacks().stack_name(name).send().await;
@@ -101,7 +97,7 @@ impl Stack {
             SdkError::ServiceError(service_error) if service_error.err().code() == Some("ValidationError") => {
                 no_stack()
             }
-            _ => call.to_error(&error),
+            _ => call.to_error(&error).into(),
         })?;
         let stack = response.stacks.unwrap_or_default().into_iter().next().ok_or_else(no_stack)?;
         let outputs = stack.outputs.unwrap_or_default().into_iter();
@@ -118,23 +114,18 @@ impl Stack {
     }
 
     /// An output.
-    ///
-    /// # Errors
-    /// When the stack does not have it.
-    pub fn output(&self, output: StackOutput) -> Result<&str, Error> {
+    pub(crate) fn output(&self, output: StackOutput) -> Result<&str, Error> {
         let value = self.outputs.get(output.name()).map(String::as_str);
         value.ok_or_else(|| Error::NoOutput { stack: self.name.clone(), output: output.name() })
     }
 
     /// A parameter, by its name in the template.
-    #[must_use]
-    pub fn parameter(&self, name: &str) -> Option<&str> {
+    pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
         self.parameters.get(name).map(String::as_str)
     }
 
     /// What a function is called, by its binary's name.
-    #[must_use]
-    pub fn function_name(&self, binary: &str) -> String {
+    pub(crate) fn function_name(&self, binary: &str) -> String {
         format!("{}-{binary}", self.name)
     }
 }

@@ -24,41 +24,41 @@ use crate::target::{Options, Target};
 /// What `setup` is told.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = VALUES)]
-pub struct SetupArguments {
+pub(crate) struct SetupArguments {
     /// Read the values from a file (- for standard input) instead of asking for them
     #[arg(long, value_name = "FILE")]
-    pub from: Option<PathBuf>,
+    pub(crate) from: Option<PathBuf>,
     /// The route that the Clay webhooks belong to [default: the only one]
     #[arg(long, value_name = "NAME")]
-    pub route: Option<String>,
+    pub(crate) route: Option<String>,
     /// Change nothing: list what is there, by positions and fingerprints
     #[arg(long, group = "action", conflicts_with_all = ["from", "route"])]
-    pub list: bool,
+    pub(crate) list: bool,
     /// Add a new relay token, which this makes
     #[arg(long, group = "action", conflicts_with_all = ["from", "route"])]
-    pub add_relay_token: bool,
+    pub(crate) add_relay_token: bool,
     /// Take out a relay token, by its position or fingerprint
     #[arg(long, group = "action", value_name = "WHICH", conflicts_with_all = ["from", "route"])]
-    pub retire_relay_token: Option<SecretSelector>,
+    pub(crate) retire_relay_token: Option<SecretSelector>,
     /// Add a signing secret beside those that are there
     #[arg(long, group = "action", conflicts_with = "route")]
-    pub add_signing_secret: bool,
+    pub(crate) add_signing_secret: bool,
     /// Take out a signing secret, by its position or fingerprint
     #[arg(long, group = "action", value_name = "WHICH", conflicts_with_all = ["from", "route"])]
-    pub retire_signing_secret: Option<SecretSelector>,
+    pub(crate) retire_signing_secret: Option<SecretSelector>,
     /// Add a Clay webhook to the pool of its route
     #[arg(long, group = "action")]
-    pub add_clay_webhook: bool,
+    pub(crate) add_clay_webhook: bool,
     /// Take out a Clay webhook, by its position or fingerprint
     #[arg(long, group = "action", value_name = "WHICH", conflicts_with = "from")]
-    pub retire_clay_webhook: Option<SecretSelector>,
+    pub(crate) retire_clay_webhook: Option<SecretSelector>,
     /// Show the relay tokens themselves, also where the output is no terminal
     #[arg(long)]
-    pub show_token: bool,
+    pub(crate) show_token: bool,
     /// Take out the last one too, which closes its route; put Clay webhooks, their tokens or signing secrets in place of
     /// those that are there
     #[arg(long)]
-    pub force: bool,
+    pub(crate) force: bool,
 }
 
 const VALUES: &str = "\
@@ -85,10 +85,7 @@ struct SideEffects {
 }
 
 /// Fills in the secrets.
-///
-/// # Errors
-/// When what was given is wrong, or something cannot be read or written; nothing is written then, or it says what is.
-pub async fn run(options: &Options, arguments: &SetupArguments, output: Output) -> Result<ExitStatus, Error> {
+pub(crate) async fn run(options: &Options, arguments: &SetupArguments, output: Output) -> Result<ExitStatus, Error> {
     // What only looks or takes out needs a folder that is there.
     let creates_data_dir = arguments.retire_relay_token.is_none()
         && arguments.retire_signing_secret.is_none()

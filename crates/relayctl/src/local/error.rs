@@ -13,7 +13,7 @@ use crate::explain::Explain;
 /// Why a data folder, or what is in it, cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {}", self.parts().0, self.parts().1)]
-pub enum Error {
+pub(crate) enum Error {
     /// The folder does not exist, or has no store.
     NotADataDir(PathBuf),
     /// A setting of the environment is wrong.

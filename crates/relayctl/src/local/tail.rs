@@ -15,7 +15,7 @@ const OVERLAP: SignedDuration = SignedDuration::from_secs(5);
 
 /// A poll of the store that goes on where the last one ended.
 #[derive(Debug)]
-pub struct StoreTail {
+pub(crate) struct StoreTail {
     admin: SqliteAdmin,
     last_poll: Timestamp,
     /// The deliveries of the last poll, by id.
@@ -24,10 +24,7 @@ pub struct StoreTail {
 
 impl StoreTail {
     /// Follows the store from a time on.
-    ///
-    /// # Errors
-    /// If there is no store, or it cannot be read.
-    pub fn open(data_dir: &DataDir, since: Timestamp) -> Result<Self, Error> {
+    pub(crate) fn open(data_dir: &DataDir, since: Timestamp) -> Result<Self, Error> {
         let admin = SqliteAdmin::open(data_dir.path())?;
         let mut tail = Self { admin, last_poll: since, previous: BTreeMap::new() };
         // What was so before is no change.
@@ -36,10 +33,7 @@ impl StoreTail {
     }
 
     /// Returns the changes since the last poll.
-    ///
-    /// # Errors
-    /// If the store cannot be read.
-    pub fn poll(&mut self) -> Result<Vec<DeliveryChange>, Error> {
+    pub(crate) fn poll(&mut self) -> Result<Vec<DeliveryChange>, Error> {
         let now = Timestamp::now();
         let since = self.last_poll.checked_sub(OVERLAP).unwrap_or(Timestamp::MIN);
         let records = self.admin.changed_since(since)?;

@@ -39,7 +39,7 @@ impl<'a> StackAdmin<'a> {
 
     /// An item of the ledger, by its key.
     async fn item(&self, key: String) -> Result<Option<Item>, Error> {
-        item(self.target, key).await
+        Ok(item(self.target, key).await?)
     }
 
     /// The items of one webhook: one for each route that it may have gone.
@@ -144,7 +144,7 @@ impl Admin for StackAdmin<'_> {
     }
 
     async fn set_paused(&self, direction: Direction, paused: bool) -> Result<PauseResult, Error> {
-        pause::set_paused(self.target, direction, paused).await
+        Ok(pause::set_paused(self.target, direction, paused).await?)
     }
 
     fn log_group_prefix(&self) -> Option<&str> {

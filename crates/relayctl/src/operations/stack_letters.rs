@@ -87,7 +87,7 @@ impl<'a> StackDeadLetters<'a> {
             None => request,
         };
         let result = request.message_deduplication_id(format!("retry_{}", dead_letter.key)).send().await;
-        result.map(drop).map_err(|error| call.to_error(&error))
+        Ok(result.map(drop).map_err(|error| call.to_error(&error))?)
     }
 
     /// Closes the lane past the queue for the contact of a letter, so that nothing newer passes it; false where somebody
@@ -115,7 +115,7 @@ impl<'a> StackDeadLetters<'a> {
                     update.expression_attribute_values(":through", AttributeValue::N(delivered_through.to_string()));
             }
         }
-        update_if(self.target, update.condition_expression(condition)).await
+        Ok(update_if(self.target, update.condition_expression(condition)).await?)
     }
 
     /// Notes in the ledger what an operator has done with a letter. Where its delivery stands is not touched.
@@ -134,7 +134,7 @@ impl<'a> StackDeadLetters<'a> {
             .expression_attribute_values(":now", now)
             .expression_attribute_values(":letter", AttributeValue::S(dead_letter.key.clone()));
         // What was refused at the door is on no record, and needs none.
-        update_if(self.target, update).await.map(drop)
+        Ok(update_if(self.target, update).await.map(drop)?)
     }
 
     async fn delete_message(&mut self, dead_letter: &DeadLetter) -> Result<(), Error> {

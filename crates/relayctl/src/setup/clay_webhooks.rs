@@ -15,33 +15,32 @@ const DEFAULT_ROUTE: &str = "contacts";
 
 /// A route as it is shown: without what is secret.
 #[derive(Debug, Clone, Serialize)]
-pub struct RouteSummary {
+pub(crate) struct RouteSummary {
     /// Its name.
-    pub name: String,
+    pub(crate) name: String,
     /// The events that it takes.
-    pub events: Vec<String>,
+    pub(crate) events: Vec<String>,
     /// Its webhooks.
-    pub webhooks: Vec<WebhookSummary>,
+    pub(crate) webhooks: Vec<WebhookSummary>,
 }
 
 /// A webhook as it is shown.
 #[derive(Debug, Clone, Serialize)]
-pub struct WebhookSummary {
+pub(crate) struct WebhookSummary {
     /// Its position, from 1.
-    pub position: usize,
+    pub(crate) position: usize,
     /// Where it is: scheme and host.
-    pub origin: String,
+    pub(crate) origin: String,
     /// By what the relay's log and ledger know it: its fingerprint.
-    pub key: String,
+    pub(crate) key: String,
     /// Whether a token is sent with each row.
     #[serde(rename = "token")]
-    pub has_token: bool,
+    pub(crate) has_token: bool,
 }
 
 impl SecretDocuments {
     /// The routes, as far as they are filled in.
-    #[must_use]
-    pub fn routes(&self) -> Vec<RouteSummary> {
+    pub(crate) fn routes(&self) -> Vec<RouteSummary> {
         let routes = self.to_clay.get(ROUTES).and_then(Value::as_array).into_iter().flatten();
         routes
             .map(|route| RouteSummary {
@@ -55,10 +54,7 @@ impl SecretDocuments {
     /// Puts these URLs and tokens into a route: the one of that name, or the only one, or a new one where there is none.
     /// A token that is not given stays with its URL. What is written into other events than `events` stays. Webhooks that
     /// are there and not among the URLs go only by `force`, and so do the tokens of a pool for a single one.
-    ///
-    /// # Errors
-    /// When it is not clear which route is meant, tokens and URLs do not match, or webhooks or tokens that are there would go.
-    pub fn set_webhooks(
+    pub(crate) fn set_webhooks(
         &mut self,
         route: Option<&str>,
         urls: Option<&[SecretString]>,
@@ -104,10 +100,7 @@ impl SecretDocuments {
     }
 
     /// Puts webhooks behind those of a route, which stay as they are.
-    ///
-    /// # Errors
-    /// When it is not clear which route is meant, the pool has one of them, or tokens and URLs do not match.
-    pub fn add_webhooks(
+    pub(crate) fn add_webhooks(
         &mut self,
         route: Option<&str>,
         urls: &[SecretString],
@@ -131,10 +124,7 @@ impl SecretDocuments {
 
     /// Takes a webhook out of a route, and gives the key by which the relay's log knows it. The last one stays, unless
     /// `force`.
-    ///
-    /// # Errors
-    /// When it is not clear which route is meant, there is no such webhook, or it is the last.
-    pub fn retire_webhook(
+    pub(crate) fn retire_webhook(
         &mut self,
         route: Option<&str>,
         selector: &SecretSelector,
@@ -168,10 +158,7 @@ impl SecretDocuments {
 
 /// Checks the URLs of a pool: each as the relay does, and that it can be a webhook's, which has a path; and that each is there
 /// once, because two would be counted as one.
-///
-/// # Errors
-/// When the relay would not send to one, it has no path, or it is there twice.
-pub fn check_urls(urls: &[SecretString]) -> Result<(), SetupError> {
+pub(crate) fn check_urls(urls: &[SecretString]) -> Result<(), SetupError> {
     let mut seen_ids = Vec::new();
     for url in urls {
         let text = url.expose_secret();

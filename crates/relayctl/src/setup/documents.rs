@@ -10,19 +10,19 @@ use sha2::{Digest as _, Sha256};
 use crate::setup::error::SetupError;
 
 /// The field of the signing secrets.
-pub const SIGNING_SECRETS: &str = "loops_signing_secrets";
+pub(crate) const SIGNING_SECRETS: &str = "loops_signing_secrets";
 /// The field of the Loops key.
-pub const API_KEY: &str = "loops_api_key";
+pub(crate) const API_KEY: &str = "loops_api_key";
 /// The field of the relay tokens.
-pub const RELAY_TOKENS: &str = "relay_tokens";
+pub(crate) const RELAY_TOKENS: &str = "relay_tokens";
 
 /// The two documents. They do not print, and are wiped when they are let go.
 #[derive(Clone, PartialEq, Eq)]
-pub struct SecretDocuments {
+pub(crate) struct SecretDocuments {
     /// The direction from Loops to Clay.
-    pub to_clay: Value,
+    pub(crate) to_clay: Value,
     /// The direction from Clay to Loops.
-    pub to_loops: Value,
+    pub(crate) to_loops: Value,
 }
 
 impl std::fmt::Debug for SecretDocuments {
@@ -48,8 +48,7 @@ fn zeroize_json(value: &mut Value) {
 }
 
 /// By what a secret is told from others without showing it: the first eight hexadecimal digits of its SHA-256.
-#[must_use]
-pub fn fingerprint(secret: &str) -> String {
+pub(crate) fn fingerprint(secret: &str) -> String {
     let mut hash = hex::encode(Sha256::digest(secret.trim()));
     hash.truncate(8);
     hash
@@ -57,7 +56,7 @@ pub fn fingerprint(secret: &str) -> String {
 
 /// One of several secrets, as a person names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SecretSelector {
+pub(crate) enum SecretSelector {
     /// By its position, from 1.
     Position(usize),
     /// By its fingerprint.
@@ -82,9 +81,6 @@ impl std::str::FromStr for SecretSelector {
 
 impl SecretSelector {
     /// Its place among these fingerprints of all that there are. The last one is not to be had, unless `force`.
-    ///
-    /// # Errors
-    /// When it is not among them, or it is the last.
     pub(crate) fn resolve(
         &self,
         fingerprints: &[String],
@@ -115,7 +111,7 @@ impl std::fmt::Display for SecretSelector {
 /// A list of secrets that can be rotated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum SecretList {
+pub(crate) enum SecretList {
     /// Those that Loops signs with.
     SigningSecrets,
     /// Those that Clay shows.
@@ -124,8 +120,7 @@ pub enum SecretList {
 
 impl SecretList {
     /// What one of them is called.
-    #[must_use]
-    pub const fn singular(self) -> &'static str {
+    pub(crate) const fn singular(self) -> &'static str {
         match self {
             Self::SigningSecrets => "signing secret",
             Self::RelayTokens => "relay token",
@@ -133,8 +128,7 @@ impl SecretList {
     }
 
     /// The name of the field.
-    #[must_use]
-    pub const fn field(self) -> &'static str {
+    pub(crate) const fn field(self) -> &'static str {
         match self {
             Self::SigningSecrets => SIGNING_SECRETS,
             Self::RelayTokens => RELAY_TOKENS,
@@ -144,10 +138,7 @@ impl SecretList {
 
 impl SecretDocuments {
     /// Reads the two texts, which are called by these names.
-    ///
-    /// # Errors
-    /// When one is not a JSON object.
-    pub fn parse(texts: [&str; 2], names: [&str; 2]) -> Result<Self, SetupError> {
+    pub(crate) fn parse(texts: [&str; 2], names: [&str; 2]) -> Result<Self, SetupError> {
         let [to_clay, to_loops] = [0, 1].map(|index| {
             let (text, name) = (texts.get(index).copied().unwrap_or_default(), names.get(index).copied());
             let invalid = |line| SetupError::InvalidSecretDocument { name: name.unwrap_or_default().to_owned(), line };
@@ -161,10 +152,7 @@ impl SecretDocuments {
     }
 
     /// Reads them as the relay does.
-    ///
-    /// # Errors
-    /// When the relay could not use them.
-    pub fn parse_as_relay(&self, names: [&str; 2]) -> Result<(LoopsToClaySecret, ClayToLoopsSecret), SetupError> {
+    pub(crate) fn parse_as_relay(&self, names: [&str; 2]) -> Result<(LoopsToClaySecret, ClayToLoopsSecret), SetupError> {
         let [clay_name, loops_name] = names;
         let unusable = |name: &str, error| SetupError::UnusableSecret { name: name.to_owned(), error };
         let to_clay =
@@ -175,8 +163,7 @@ impl SecretDocuments {
     }
 
     /// The secrets of a list that are set, in their order.
-    #[must_use]
-    pub fn list(&self, list: SecretList) -> Vec<SecretString> {
+    pub(crate) fn list(&self, list: SecretList) -> Vec<SecretString> {
         let texts = match self.document(list).get(list.field()) {
             Some(Value::Array(items)) => items.iter().filter_map(Value::as_str).collect(),
             Some(Value::String(text)) => vec![text.as_str()],
@@ -186,28 +173,24 @@ impl SecretDocuments {
     }
 
     /// The Loops key, if it is set.
-    #[must_use]
-    pub fn api_key(&self) -> Option<SecretString> {
+    pub(crate) fn api_key(&self) -> Option<SecretString> {
         relay_core::secret::secret_if_set(self.to_loops.get(API_KEY)?.as_str()?)
     }
 
     /// Puts a Loops key in.
-    pub fn set_api_key(&mut self, key: &SecretString) {
+    pub(crate) fn set_api_key(&mut self, key: &SecretString) {
         set_field(&mut self.to_loops, API_KEY, key.expose_secret().into());
     }
 
     /// Puts these secrets in place of all that are there.
-    pub fn replace(&mut self, list: SecretList, secrets: &[SecretString]) {
+    pub(crate) fn replace(&mut self, list: SecretList, secrets: &[SecretString]) {
         let items = secrets.iter().map(|secret| Value::from(secret.expose_secret())).collect();
         set_field(self.document_mut(list), list.field(), Value::Array(items));
     }
 
     /// Puts these signing secrets in place of what is there, and gives the fingerprints of those that go. Of several none
     /// goes, unless `force`.
-    ///
-    /// # Errors
-    /// When one of several would go.
-    pub fn set_signing_secrets(&mut self, secrets: &[SecretString], force: bool) -> Result<Vec<String>, SetupError> {
+    pub(crate) fn set_signing_secrets(&mut self, secrets: &[SecretString], force: bool) -> Result<Vec<String>, SetupError> {
         let current = self.list(SecretList::SigningSecrets);
         let is_kept =
             |existing: &SecretString| secrets.iter().any(|secret| secret.expose_secret() == existing.expose_secret());
@@ -221,7 +204,7 @@ impl SecretDocuments {
     }
 
     /// Puts a secret behind those that are there; nothing changes where it is among them.
-    pub fn add(&mut self, list: SecretList, secret: &SecretString) {
+    pub(crate) fn add(&mut self, list: SecretList, secret: &SecretString) {
         let mut secrets = self.list(list);
         if !secrets.iter().any(|existing| existing.expose_secret() == secret.expose_secret()) {
             secrets.push(secret.clone());
@@ -230,10 +213,7 @@ impl SecretDocuments {
     }
 
     /// Takes a secret out, and gives its fingerprint. The last one stays, unless `force`.
-    ///
-    /// # Errors
-    /// When there is no such secret, or it is the last.
-    pub fn retire(&mut self, list: SecretList, selector: &SecretSelector, force: bool) -> Result<String, SetupError> {
+    pub(crate) fn retire(&mut self, list: SecretList, selector: &SecretSelector, force: bool) -> Result<String, SetupError> {
         let mut secrets = self.list(list);
         let fingerprints = secrets.iter().map(|known| fingerprint(known.expose_secret())).collect::<Vec<_>>();
         let index = selector.resolve(&fingerprints, list.singular(), force)?;

@@ -25,23 +25,20 @@ const MAX_INPUT_BYTES: u64 = 64 * 1024;
 
 /// What was given; what was not stays as it is.
 #[derive(Debug, Clone, Default)]
-pub struct SetupInput {
+pub(crate) struct SetupInput {
     /// The Loops key.
-    pub api_key: Option<SecretString>,
+    pub(crate) api_key: Option<SecretString>,
     /// The signing secrets.
-    pub signing_secrets: Option<Vec<SecretString>>,
+    pub(crate) signing_secrets: Option<Vec<SecretString>>,
     /// The URLs of a route's webhooks.
-    pub urls: Option<Vec<SecretString>>,
+    pub(crate) urls: Option<Vec<SecretString>>,
     /// Their tokens: one for all, or one for each, an empty one being none.
-    pub tokens: Option<Vec<SecretString>>,
+    pub(crate) tokens: Option<Vec<SecretString>>,
 }
 
 impl SetupInput {
     /// Reads a file, `-` being standard input.
-    ///
-    /// # Errors
-    /// When it cannot be read, or something in it is wrong.
-    pub fn from_file(path: &Path) -> Result<Self, SetupError> {
+    pub(crate) fn from_file(path: &Path) -> Result<Self, SetupError> {
         let mut text = Zeroizing::new(String::new());
         let result = if path.as_os_str() == "-" {
             io::stdin().lock().take(MAX_INPUT_BYTES).read_to_string(&mut text)
@@ -53,10 +50,7 @@ impl SetupInput {
     }
 
     /// Reads a JSON object of texts or lists of texts, or lines of `NAME=VALUE`.
-    ///
-    /// # Errors
-    /// When it is neither, or something in it is wrong.
-    pub fn parse(text: &str) -> Result<Self, SetupError> {
+    pub(crate) fn parse(text: &str) -> Result<Self, SetupError> {
         let text = text.trim_start_matches('\u{feff}').trim();
         let values = if text.starts_with('{') { parse_json(text)? } else { parse_lines(text)? };
         if let Some(unknown) = values.keys().find(|name| !INPUT_NAMES.contains(&name.as_str())) {
@@ -69,10 +63,7 @@ impl SetupInput {
     }
 
     /// Checks that an option gets only what it takes.
-    ///
-    /// # Errors
-    /// When something else was given.
-    pub fn check_allowed(&self, option: &'static str, accepted: &[&str]) -> Result<(), SetupError> {
+    pub(crate) fn check_allowed(&self, option: &'static str, accepted: &[&str]) -> Result<(), SetupError> {
         let present = [
             (LOOPS_API_KEY, self.api_key.is_some()),
             (LOOPS_SIGNING_SECRET, self.signing_secrets.is_some()),
@@ -86,16 +77,12 @@ impl SetupInput {
     }
 
     /// Whether nothing was given.
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
+    pub(crate) const fn is_empty(&self) -> bool {
         self.api_key.is_none() && self.signing_secrets.is_none() && self.urls.is_none() && self.tokens.is_none()
     }
 
     /// Checks that no signing secret is the Loops key, be it given or known.
-    ///
-    /// # Errors
-    /// When one is.
-    pub fn check_not_api_key(&self, stored_key: Option<&SecretString>) -> Result<(), SetupError> {
+    pub(crate) fn check_not_api_key(&self, stored_key: Option<&SecretString>) -> Result<(), SetupError> {
         let keys: Vec<&str> = self.api_key.iter().chain(stored_key).map(ExposeSecret::expose_secret).collect();
         let mut secrets = self.signing_secrets.iter().flatten().map(base64_part);
         if secrets.any(|secret| keys.contains(&secret)) {
@@ -105,15 +92,12 @@ impl SetupInput {
     }
 
     /// The signing secrets that do not look like those that Loops shows, though the relay takes them.
-    pub fn unprefixed_signing_secrets(&self) -> impl Iterator<Item = &SecretString> {
+    pub(crate) fn unprefixed_signing_secrets(&self) -> impl Iterator<Item = &SecretString> {
         let secrets = self.signing_secrets.iter().flatten();
         secrets.filter(|secret| !secret.expose_secret().starts_with(SIGNING_SECRET_PREFIX))
     }
 
     /// Takes the values that there are by their names.
-    ///
-    /// # Errors
-    /// When something is wrong with one.
     pub(crate) fn from_values(lookup: impl Fn(&str) -> Option<SecretString>) -> Result<Self, SetupError> {
         let non_empty = |name: &'static str| lookup(name).filter(|value| is_set(value.expose_secret()));
         let list_value = |name| {

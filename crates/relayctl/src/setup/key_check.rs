@@ -17,7 +17,7 @@ const MAX_TEAM_NAME_CHARS: usize = 80;
 
 /// What Loops says of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum KeyCheck {
+pub(crate) enum KeyCheck {
     /// It is the key of this team.
     Valid(String),
     /// It does not take it.
@@ -29,7 +29,7 @@ pub enum KeyCheck {
 }
 
 /// Asks Loops, whose API is at this address.
-pub async fn check_key(client: &HttpClient, api_url: &str, key: &SecretString) -> KeyCheck {
+pub(crate) async fn check_key(client: &HttpClient, api_url: &str, key: &SecretString) -> KeyCheck {
     let url = format!("{}/v1/api-key", api_url.trim_end_matches('/'));
     let request = client.request(Method::GET, &url);
     let request = request.header(AUTHORIZATION, format!("Bearer {}", key.expose_secret()));

@@ -25,10 +25,7 @@ const PROMPTS: [(&str, &str); 4] = [
 
 /// Asks for those of the values that are `taken`. What is said of each is `hint`, by what was given before it; `check`
 /// judges what was given up to the value of this name.
-///
-/// # Errors
-/// When there is no terminal, the input ends, a value is wrong for the third time, or the check cannot be made.
-pub async fn prompt_values(
+pub(crate) async fn prompt_values(
     accepted: &[&str],
     hint: impl Fn(&str, &SetupInput) -> &'static str,
     mut check: impl AsyncFnMut(&str, &SetupInput) -> Result<(), Error>,

@@ -13,35 +13,35 @@ use crate::setup::secret_store::SecretStore;
 /// What setup found and did.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct SetupReport {
+pub(crate) struct SetupReport {
     /// The secrets or the file that were written; none, where nothing had to change.
-    pub written: Vec<String>,
+    pub(crate) written: Vec<String>,
     /// The team of the Loops key that was given.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub loops_team: Option<String>,
+    pub(crate) loops_team: Option<String>,
     /// Whether a Loops key is there.
-    pub loops_api_key: bool,
+    pub(crate) loops_api_key: bool,
     /// The signing secrets.
-    pub signing_secrets: Vec<SecretSummary>,
+    pub(crate) signing_secrets: Vec<SecretSummary>,
     /// The relay tokens.
-    pub relay_tokens: Vec<SecretSummary>,
+    pub(crate) relay_tokens: Vec<SecretSummary>,
     /// The routes to Clay.
-    pub clay_routes: Vec<RouteSummary>,
+    pub(crate) clay_routes: Vec<RouteSummary>,
     /// What to paste into Loops and Clay.
-    pub paste: CopyPaste,
+    pub(crate) paste: CopyPaste,
     /// What else a person should know.
-    pub notes: Vec<String>,
+    pub(crate) notes: Vec<String>,
     /// How this program is called for this relay.
     #[serde(skip)]
-    pub command_line: String,
+    pub(crate) command_line: String,
     /// What stands for something that is not there.
     #[serde(skip)]
-    pub missing_text: MissingText,
+    pub(crate) missing_text: MissingText,
 }
 
 /// What stands for something that is not there: a stack is closed then, a relay-local simulates or generates it.
 #[derive(Debug, Clone, Copy)]
-pub struct MissingText {
+pub(crate) struct MissingText {
     loops: &'static str,
     signing_secrets: &'static str,
     relay_tokens: &'static str,
@@ -50,8 +50,7 @@ pub struct MissingText {
 
 impl MissingText {
     /// The words for this relay.
-    #[must_use]
-    pub const fn for_store(secret_store: SecretStore<'_>) -> Self {
+    pub(crate) const fn for_store(secret_store: SecretStore<'_>) -> Self {
         match secret_store {
             SecretStore::Stack(_) => Self {
                 loops: "not filled in: no row gets to Loops",
@@ -71,36 +70,33 @@ impl MissingText {
 
 /// A secret as it is shown.
 #[derive(Debug, Serialize)]
-pub struct SecretSummary {
+pub(crate) struct SecretSummary {
     /// Its position, from 1.
-    pub position: usize,
+    pub(crate) position: usize,
     /// By what it is told from others.
-    pub fingerprint: String,
+    pub(crate) fingerprint: String,
     /// Itself, where that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub token: Option<String>,
+    pub(crate) token: Option<String>,
 }
 
 /// What to paste.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct CopyPaste {
+pub(crate) struct CopyPaste {
     /// The endpoint URL of Loops' webhook page.
-    pub loops_webhook_url: String,
+    pub(crate) loops_webhook_url: String,
     /// The events to turn on there.
-    pub events: Vec<String>,
+    pub(crate) events: Vec<String>,
     /// The URL of Clay's column for contacts (PUT).
-    pub clay_contact_url: String,
+    pub(crate) clay_contact_url: String,
     /// The URL of Clay's column for events (POST).
-    pub clay_event_url: String,
+    pub(crate) clay_event_url: String,
 }
 
 impl CopyPaste {
     /// What is to be pasted for this relay.
-    ///
-    /// # Errors
-    /// When the stack does not say it.
-    pub fn for_store(secret_store: SecretStore<'_>) -> Result<Self, Error> {
+    pub(crate) fn for_store(secret_store: SecretStore<'_>) -> Result<Self, Error> {
         let url = |output, path: &str| match secret_store {
             SecretStore::Stack(target) => target.stack.output(output).map(str::to_owned),
             SecretStore::Local(local) => Ok(format!("{}{path}", local.base_url())),
@@ -115,8 +111,7 @@ impl CopyPaste {
 }
 
 /// The secrets of a list as they are shown; themselves, where `exposed` says so.
-#[must_use]
-pub fn summarize_secrets(
+pub(crate) fn summarize_secrets(
     documents: &SecretDocuments,
     list: SecretList,
     is_exposed: impl Fn(&SecretString) -> bool,
@@ -134,8 +129,7 @@ pub fn summarize_secrets(
 
 impl SetupReport {
     /// The report for people.
-    #[must_use]
-    pub fn render(&self) -> String {
+    pub(crate) fn render(&self) -> String {
         let mut lines = vec![match self.written.as_slice() {
             [] => "Nothing was written.".to_owned(),
             written => format!("Written: {}.", written.join(", ")),

@@ -22,7 +22,7 @@ use crate::target::StackTarget;
 /// The parameter of the template, and relay-local's setting, that say where the Loops API is.
 const DEFAULT_LOOPS_API_URL: &str = "https://app.loops.so/api";
 /// The stage of the version of a secret that is in use.
-pub const CURRENT_STAGE: &str = "AWSCURRENT";
+pub(crate) const CURRENT_STAGE: &str = "AWSCURRENT";
 /// How often a secret is read again that is still as it was before a write, which a copy may be for a moment.
 const CONSISTENCY_RETRIES: usize = 5;
 /// And how long after.
@@ -30,7 +30,7 @@ const CONSISTENCY_RETRY_DELAY: Duration = Duration::from_millis(200);
 
 /// Where the documents are kept.
 #[derive(Debug, Clone, Copy)]
-pub enum SecretStore<'a> {
+pub(crate) enum SecretStore<'a> {
     /// In the secrets of a stack.
     Stack(&'a StackTarget),
     /// In a data folder.
@@ -39,10 +39,7 @@ pub enum SecretStore<'a> {
 
 impl SecretStore<'_> {
     /// What the two documents are called.
-    ///
-    /// # Errors
-    /// When the stack does not say it.
-    pub fn secret_names(&self) -> Result<[String; 2], Error> {
+    pub(crate) fn secret_names(&self) -> Result<[String; 2], Error> {
         match self {
             Self::Stack(target) => Ok([
                 target.stack.output(StackOutput::LoopsToClaySecretName)?.to_owned(),
@@ -56,8 +53,7 @@ impl SecretStore<'_> {
     }
 
     /// Where the Loops API is.
-    #[must_use]
-    pub fn loops_api_url(&self) -> &str {
+    pub(crate) fn loops_api_url(&self) -> &str {
         match self {
             Self::Stack(target) => target.stack.parameter("LoopsApiUrl").unwrap_or(DEFAULT_LOOPS_API_URL),
             Self::Local(local) => &local.settings.shared.loops_api_url,
@@ -65,8 +61,7 @@ impl SecretStore<'_> {
     }
 
     /// Which events are relayed.
-    #[must_use]
-    pub fn events(&self) -> Vec<String> {
+    pub(crate) fn events(&self) -> Vec<String> {
         match self {
             Self::Stack(target) => {
                 let events = target.stack.parameter("RelayedEvents").unwrap_or("contact.created").split(',');
@@ -77,10 +72,7 @@ impl SecretStore<'_> {
     }
 
     /// Makes what a relay would make at its start: a folder's relay token. A stack has its own.
-    ///
-    /// # Errors
-    /// When it can be neither read nor written.
-    pub fn ensure_relay_token(&self) -> Result<(), Error> {
+    pub(crate) fn ensure_relay_token(&self) -> Result<(), Error> {
         if let Self::Local(local) = self
             && !local.stored_settings()?.0.contains_key(RELAY_TOKEN)
         {
@@ -90,10 +82,7 @@ impl SecretStore<'_> {
     }
 
     /// Reads the documents.
-    ///
-    /// # Errors
-    /// When they cannot be read.
-    pub async fn load(&self) -> Result<SecretDocuments, Error> {
+    pub(crate) async fn load(&self) -> Result<SecretDocuments, Error> {
         match self {
             Self::Stack(target) => {
                 let [clay_name, loops_name] = self.secret_names()?;
@@ -107,10 +96,7 @@ impl SecretStore<'_> {
     }
 
     /// Writes what has changed, and tells what that is. Each document is written as a whole.
-    ///
-    /// # Errors
-    /// When something cannot be written; it says what was written before that. When somebody else wrote at the same time.
-    pub async fn save(&self, before: &SecretDocuments, after: &SecretDocuments) -> Result<Vec<String>, Error> {
+    pub(crate) async fn save(&self, before: &SecretDocuments, after: &SecretDocuments) -> Result<Vec<String>, Error> {
         let [clay_name, loops_name] = self.secret_names()?;
         match self {
             Self::Stack(target) => {
@@ -152,10 +138,7 @@ impl SecretStore<'_> {
 }
 
 /// Reads a secret.
-///
-/// # Errors
-/// When it cannot be read.
-pub async fn current_secret(target: &StackTarget, name: &str) -> Result<SecretString, Error> {
+pub(crate) async fn current_secret(target: &StackTarget, name: &str) -> Result<SecretString, Error> {
     secret_at_stage(target, name, CURRENT_STAGE).await
 }
 
@@ -164,20 +147,17 @@ async fn secret_at_stage(target: &StackTarget, name: &str, stage: &str) -> Resul
 }
 
 /// A version of a secret.
-///
-/// # Errors
-/// When it cannot be read.
-pub async fn secret_version(target: &StackTarget, name: &str, stage: &str) -> Result<GetSecretValueOutput, Error> {
+pub(crate) async fn secret_version(target: &StackTarget, name: &str, stage: &str) -> Result<GetSecretValueOutput, Error> {
     let call = target.session.call("secretsmanager:GetSecretValue", name);
     let get = target.session.secrets_manager().get_secret_value().secret_id(name).version_stage(stage);
-    get.send().await.map_err(|error| call.to_error(&error))
+    Ok(get.send().await.map_err(|error| call.to_error(&error))?)
 }
 
 async fn put_secret(target: &StackTarget, name: &str, document: &Value) -> Result<(), Error> {
     let call = target.session.call("secretsmanager:PutSecretValue", name);
     let text = serde_json::to_string_pretty(document)?;
     let response = target.session.secrets_manager().put_secret_value().secret_id(name).secret_string(text).send().await;
-    response.map(drop).map_err(|error| call.to_error(&error))
+    Ok(response.map(drop).map_err(|error| call.to_error(&error))?)
 }
 
 /// Checks that a write stands in the place of what was read, and that nothing stands in its own: Secrets Manager takes every

@@ -28,7 +28,7 @@ pub(crate) async fn check_webhook_usage(target: &StackTarget, to_clay: &LoopsToC
         for webhook in &route.webhooks {
             match item(target, webhook_key(&webhook.fingerprint())).await {
                 Ok(usage_item) => usages.push(webhook_usage(&usage_item.unwrap_or_default())),
-                Err(error) => return vec![Finding::from_error(webhook_usage::CHECK, &error)],
+                Err(error) => return vec![Finding::from_error(webhook_usage::CHECK, &error.into())],
             }
         }
         findings.extend(webhook_usage::findings_for(route, &usages));
