@@ -3,10 +3,10 @@
 pub mod app;
 pub mod cli;
 pub mod commands;
-pub mod http;
-pub mod metrics;
+mod http;
+mod metrics;
 pub mod reloading_secrets;
-pub mod serve;
+mod serve;
 pub mod startup_banner;
-pub mod telemetry;
+mod telemetry;
 pub mod worker;

@@ -5,28 +5,28 @@ use std::io::{self, Write as _};
 use clap::{Args, ValueEnum};
 use comfy_table::{ContentArrangement, Table, presets};
 
-use super::{CommandError, CommandStatus};
 use relay_sqlite::data_dir::config::LocalSettings;
 use relay_sqlite::store::{self, DeliveryListItem, DeliveryState, ListFilter};
 
-/// How many deliveries a table shows unless it is told otherwise.
+use super::{CommandError, CommandStatus};
+
+/// Number of deliveries in a table without `--limit`.
 const TABLE_LIMIT: u32 = 50;
 
-/// What `deliveries` is told.
 #[derive(Debug, Clone, Args)]
-pub struct DeliveriesArguments {
+pub(crate) struct DeliveriesArguments {
     /// Print a JSON array instead of a table
     #[arg(long)]
-    pub json: bool,
+    json: bool,
     /// Only deliveries in this state
     #[arg(long)]
-    pub state: Option<State>,
+    state: Option<State>,
     /// At most this many, the latest [default: 50 in a table, all in JSON]
     #[arg(long)]
-    pub limit: Option<u32>,
+    limit: Option<u32>,
 }
 
-/// A state, as it is typed.
+/// Argument of `--state`.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum State {
     /// It will be sent
@@ -47,13 +47,9 @@ impl From<State> for DeliveryState {
     }
 }
 
-/// Prints the deliveries.
-///
-/// # Errors
-/// When the store cannot be read.
-pub fn run(settings: &LocalSettings, arguments: &DeliveriesArguments) -> Result<CommandStatus, CommandError> {
+pub(crate) fn run(settings: &LocalSettings, arguments: &DeliveriesArguments) -> Result<CommandStatus, CommandError> {
     if !settings.data_dir.is_dir() {
-        return Err(CommandError::NoDataDir { folder: settings.data_dir.display().to_string() });
+        return Err(CommandError::NoDataDir(settings.data_dir.clone()));
     }
     let limit = arguments.limit.unwrap_or(if arguments.json { u32::MAX } else { TABLE_LIMIT });
     let filter = ListFilter { state: arguments.state.map(DeliveryState::from), limit };
@@ -95,7 +91,7 @@ fn table(items: &[DeliveryListItem]) -> Table {
     table
 }
 
-/// A reason and its status in one text.
+/// Returns a reason and its status in one text.
 #[must_use]
 pub fn format_reason(reason: Option<&str>, status: Option<u16>) -> String {
     match (reason, status) {
@@ -105,7 +101,7 @@ pub fn format_reason(reason: Option<&str>, status: Option<u16>) -> String {
     }
 }
 
-/// A time in a table.
+/// Returns a time as tables show it.
 #[must_use]
 pub fn format_time(at: jiff::Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
