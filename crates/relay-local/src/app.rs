@@ -20,7 +20,7 @@ use crate::reloading_secrets::ReloadingSecrets;
 pub type SharedClock = Arc<dyn Clock>;
 type SharedLimiter = Arc<LocalRateLimiter>;
 
-/// The handlers of the three routes and the workers of the two queues, between one Loops and one Clay.
+/// The handlers of the three routes and the workers of the two queues, between a Loops and a Clay.
 pub struct Relay<L = HttpLoopsClient<SharedClock>, C = HttpClayClient<SharedClock>> {
     /// Handles `POST /webhooks/loops`.
     pub webhook_handler: LoopsWebhookHandler<ReloadingSecrets, SqliteStore, SharedClock>,

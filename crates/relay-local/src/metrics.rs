@@ -21,10 +21,12 @@ type HistogramFamily = Family<Labels, Histogram, fn() -> Histogram>;
 const DURATION_BUCKETS_SECS: [f64; 14] =
     [0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 600.0, 3_600.0, 86_400.0, 259_200.0];
 
+const DIRECTIONS: [Direction; 2] = [Direction::LoopsToClay, Direction::ClayToLoops];
+
 /// Label with the code of a refusal.
 const CODE_LABEL: &str = "code";
 
-/// The counters, and their help.
+/// The counters and their help texts.
 const COUNTERS: [(&str, &str); 8] = [
     (metric::ACCEPTED, "Requests that were taken: each is delivered, or waits to be"),
     (metric::REFUSED, "Requests that were refused, by whose matter it is and by code"),
@@ -124,8 +126,6 @@ impl Metrics {
         text
     }
 }
-
-const DIRECTIONS: [Direction; 2] = [Direction::LoopsToClay, Direction::ClayToLoops];
 
 fn direction_label(direction: Direction) -> Labels {
     vec![(metric::DIRECTION, direction.as_str().to_owned())]

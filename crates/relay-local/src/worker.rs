@@ -15,7 +15,7 @@ use tracing::error;
 
 /// Maximum number of deliveries in progress: enough for the full rate at a destination that takes a second to respond.
 const MAX_CONCURRENCY: usize = 8;
-/// Maximum time between two looks for due deliveries.
+/// Maximum time between two polls for due deliveries.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
 /// Pause after an error of the store.
 const STORE_RETRY_DELAY: Duration = Duration::from_secs(1);
