@@ -4,33 +4,33 @@ use std::io::{self, Write as _};
 
 use clap::{Args, ValueEnum};
 use comfy_table::{ContentArrangement, Table, presets};
+
 use relay::ports::admin::{Admin as _, DeliveryQuery, DeliveryRecord};
 use relay_core::delivery_state::DeliveryState;
-
-use super::{CommandError, CommandStatus};
 use relay_sqlite::admin::{self, SqliteAdmin};
 use relay_sqlite::data_dir::config::LocalSettings;
 
-/// How many deliveries a table shows unless it is told otherwise.
+use super::{CommandError, CommandStatus};
+
+/// Number of deliveries in a table without `--limit`.
 const TABLE_LIMIT: u32 = 50;
 
-/// What `deliveries` is told.
 #[derive(Debug, Clone, Args)]
-pub struct DeliveriesArguments {
+pub(crate) struct DeliveriesArguments {
     /// Print a JSON array instead of a table
     #[arg(long)]
-    pub json: bool,
+    json: bool,
     /// Only deliveries in this state
     #[arg(long)]
-    pub state: Option<State>,
+    state: Option<State>,
     /// At most this many, the latest [default: 50 in a table, all in JSON]
     #[arg(long)]
-    pub limit: Option<u32>,
+    limit: Option<u32>,
 }
 
-/// A state, as it is typed.
+/// Argument of `--state`.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum State {
+pub(crate) enum State {
     /// It will be sent
     Waiting,
     /// The far end has it
@@ -49,13 +49,12 @@ impl From<State> for DeliveryState {
     }
 }
 
-/// Prints the deliveries.
-///
-/// # Errors
-/// When the store cannot be read.
-pub async fn run(settings: &LocalSettings, arguments: &DeliveriesArguments) -> Result<CommandStatus, CommandError> {
+pub(crate) async fn run(
+    settings: &LocalSettings,
+    arguments: &DeliveriesArguments,
+) -> Result<CommandStatus, CommandError> {
     if !settings.data_dir.is_dir() {
-        return Err(CommandError::NoDataDir { folder: settings.data_dir.display().to_string() });
+        return Err(CommandError::NoDataDir(settings.data_dir.clone()));
     }
     let limit = arguments.limit.unwrap_or(if arguments.json { u32::MAX } else { TABLE_LIMIT });
     let query = DeliveryQuery {
@@ -102,9 +101,8 @@ fn table(records: &[DeliveryRecord]) -> Table {
     table
 }
 
-/// A reason and its status in one text.
-#[must_use]
-pub fn format_reason(reason: Option<&str>, status: Option<u16>) -> String {
+/// Returns a reason and its status in one text.
+fn format_reason(reason: Option<&str>, status: Option<u16>) -> String {
     match (reason, status) {
         (Some(reason), Some(status)) => format!("{reason} ({status})"),
         (Some(reason), None) => reason.to_owned(),
@@ -112,8 +110,7 @@ pub fn format_reason(reason: Option<&str>, status: Option<u16>) -> String {
     }
 }
 
-/// A time in a table.
-#[must_use]
-pub fn format_time(at: jiff::Timestamp) -> String {
+/// Returns a time as tables show it.
+fn format_time(at: jiff::Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
 }

@@ -96,8 +96,10 @@ impl RelayUnderTest for AwsUnderTest {
             FakeServices::new(Arc::clone(&state.services), Arc::clone(&clock)).with_heap_measure(state.measure_heap);
         let shared = settings();
         let keys = keys(&shared);
-        let to_clay = StaticSecret::new(keys.loops_to_clay, field_name as fn(SecretField) -> &'static str);
-        let to_loops = StaticSecret::new(keys.clay_to_loops, field_name as fn(SecretField) -> &'static str);
+        let to_clay =
+            StaticSecret::new(Arc::unwrap_or_clone(keys.loops_to_clay), field_name as fn(SecretField) -> &'static str);
+        let to_loops =
+            StaticSecret::new(Arc::unwrap_or_clone(keys.clay_to_loops), field_name as fn(SecretField) -> &'static str);
         let destination = |state: &Arc<Mutex<DestinationState>>| {
             SimulatedDestination::new(Arc::clone(simulated_clock), Arc::clone(state))
         };

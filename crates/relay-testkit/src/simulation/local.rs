@@ -78,11 +78,11 @@ impl RelayUnderTest for LocalUnderTest {
     }
 
     async fn handle_webhook(&self, request: Request<Bytes>) -> u16 {
-        self.relay.handle_webhook(request).await.status().as_u16()
+        self.relay.webhook_handler.handle(request).await.status().as_u16()
     }
 
     async fn handle_event(&self, request: Request<Bytes>) -> u16 {
-        self.relay.handle_row(RowKind::Event, request).await.status().as_u16()
+        self.relay.row_handler.handle(RowKind::Event, request).await.status().as_u16()
     }
 
     fn clock(&self) -> &SimulatedClock {

@@ -12,15 +12,35 @@ use crate::explain::{Explain, impl_error, parts};
 pub(crate) enum Error {
     Call(AwsError),
     Credentials(CredentialsIssue),
-    NoProfile { profile: String },
+    NoProfile {
+        profile: String,
+    },
     NoRegion,
-    NoStack { name: String, region: String },
+    NoStack {
+        name: String,
+        region: String,
+    },
     /// The stack is not the relay's, or of an older version.
-    NoOutput { stack: String, output: &'static str },
-    NoEventSource { function: String },
-    UnreadableSamConfig { path: String, detail: io::ErrorKind },
-    InvalidSamConfig { path: String, line: usize },
-    NoSuchEnvironment { path: String, environment: String, names: String },
+    NoOutput {
+        stack: String,
+        output: &'static str,
+    },
+    NoEventSource {
+        function: String,
+    },
+    UnreadableSamConfig {
+        path: String,
+        detail: io::ErrorKind,
+    },
+    InvalidSamConfig {
+        path: String,
+        line: usize,
+    },
+    NoSuchEnvironment {
+        path: String,
+        environment: String,
+        names: String,
+    },
 }
 
 impl_error!(Error);
@@ -43,14 +63,31 @@ impl Explain for Error {
         match self {
             Self::Call(error) => explain_call(error),
             Self::Credentials(issue) => explain_credentials(*issue),
-            Self::NoProfile { profile } => parts!("there is no AWS profile {profile}", "`aws configure list-profiles` lists those there are; give one with --profile, or correct \
-                 samconfig.toml"),
-            Self::NoRegion => parts!("no AWS region is set", "give --region, or set AWS_REGION, or write it into samconfig.toml or your AWS profile"),
-            Self::NoStack { name, region } => parts!("there is no stack {name} in {region}", "check --stack and --region, or deploy it with `make deploy`"),
-            Self::NoOutput { stack, output } => parts!("the stack {stack} has no output {output}", "check that it is the relay's, and deploy this version with `make deploy`"),
+            Self::NoProfile { profile } => parts!(
+                "there is no AWS profile {profile}",
+                "`aws configure list-profiles` lists those there are; give one with --profile, or correct \
+                 samconfig.toml"
+            ),
+            Self::NoRegion => parts!(
+                "no AWS region is set",
+                "give --region, or set AWS_REGION, or write it into samconfig.toml or your AWS profile"
+            ),
+            Self::NoStack { name, region } => parts!(
+                "there is no stack {name} in {region}",
+                "check --stack and --region, or deploy it with `make deploy`"
+            ),
+            Self::NoOutput { stack, output } => parts!(
+                "the stack {stack} has no output {output}",
+                "check that it is the relay's, and deploy this version with `make deploy`"
+            ),
             Self::NoEventSource { function } => explain_missing(&format!("the event source of {function}")),
-            Self::UnreadableSamConfig { path, detail } => parts!("{path} cannot be read ({detail})", "give the path of a file, or - for standard input"),
-            Self::InvalidSamConfig { path, line } => parts!("{path} is not a configuration of SAM (line {line})", "correct it, or name the stack with --stack"),
+            Self::UnreadableSamConfig { path, detail } => {
+                parts!("{path} cannot be read ({detail})", "give the path of a file, or - for standard input")
+            }
+            Self::InvalidSamConfig { path, line } => parts!(
+                "{path} is not a configuration of SAM (line {line})",
+                "correct it, or name the stack with --stack"
+            ),
             Self::NoSuchEnvironment { path, environment, names } => {
                 parts!("{path} has no environment {environment}", "give one of {names} with --config-env")
             }
@@ -77,15 +114,28 @@ fn explain_call(error: &AwsError) -> (String, String) {
     let (action, on, region) = (error.call.operation, &error.call.resource, &error.call.region);
     match &error.kind {
         AwsErrorKind::Credentials(issue) => explain_credentials(*issue),
-        AwsErrorKind::AccessDenied => parts!("these AWS credentials may not do {action} on {on}", "have that permission added, or use others with --profile"),
+        AwsErrorKind::AccessDenied => parts!(
+            "these AWS credentials may not do {action} on {on}",
+            "have that permission added, or use others with --profile"
+        ),
         AwsErrorKind::Throttled => {
             parts!("AWS asks to be called less often ({action})", "try again in a minute")
         }
         AwsErrorKind::NotFound => explain_missing(on),
-        AwsErrorKind::DeletedSecret => parts!("the secret {on} is scheduled for deletion", "`aws secretsmanager restore-secret --secret-id {on}` brings it back"),
-        AwsErrorKind::Internal => parts!("AWS fails at {action} on {on}", "try again, and look at the AWS health page if it stays"),
-        AwsErrorKind::Rejected(code) => parts!("AWS refuses {action} on {on} with {code}", "look that code up in the reference of the service"),
-        AwsErrorKind::Unreachable => parts!("AWS cannot be reached for {action} in {region}", "check the network, --region and AWS_ENDPOINT_URL, and try again"),
+        AwsErrorKind::DeletedSecret => parts!(
+            "the secret {on} is scheduled for deletion",
+            "`aws secretsmanager restore-secret --secret-id {on}` brings it back"
+        ),
+        AwsErrorKind::Internal => {
+            parts!("AWS fails at {action} on {on}", "try again, and look at the AWS health page if it stays")
+        }
+        AwsErrorKind::Rejected(code) => {
+            parts!("AWS refuses {action} on {on} with {code}", "look that code up in the reference of the service")
+        }
+        AwsErrorKind::Unreachable => parts!(
+            "AWS cannot be reached for {action} in {region}",
+            "check the network, --region and AWS_ENDPOINT_URL, and try again"
+        ),
     }
 }
 
@@ -110,7 +160,10 @@ fn explain_credentials(issue: CredentialsIssue) -> (String, String) {
 }
 
 fn explain_missing(resource: &str) -> (String, String) {
-    parts!("{resource} is not there", "the stack has lost it; docs/runbook.md, \"A part of the stack is gone\", says how it comes back")
+    parts!(
+        "{resource} is not there",
+        "the stack has lost it; docs/runbook.md, \"A part of the stack is gone\", says how it comes back"
+    )
 }
 
 #[cfg(test)]

@@ -14,14 +14,20 @@ use crate::operations::record::PauseResult;
 use crate::target::StackTarget;
 
 /// Whether a direction is paused, and since when, where that is known.
-pub(crate) async fn pause_state(target: &StackTarget, direction: Direction) -> Result<(bool, Option<Timestamp>), Error> {
+pub(crate) async fn pause_state(
+    target: &StackTarget,
+    direction: Direction,
+) -> Result<(bool, Option<Timestamp>), Error> {
     let mapping = event_source_mapping(target, direction).await?;
     let paused_since = fast_path_paused_since(target, direction).await?;
     Ok((!is_enabled(&mapping) || paused_since.is_some(), paused_since))
 }
 
 /// Since when rows join the queue by a person's will: the item of the pace says so. Towards Clay they always do.
-pub(crate) async fn fast_path_paused_since(target: &StackTarget, direction: Direction) -> Result<Option<Timestamp>, Error> {
+pub(crate) async fn fast_path_paused_since(
+    target: &StackTarget,
+    direction: Direction,
+) -> Result<Option<Timestamp>, Error> {
     match direction {
         Direction::LoopsToClay => Ok(None),
         Direction::ClayToLoops => {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use relay::config::names::{RELAY_DATA, RELAY_LISTEN};
-use relay_sqlite::data_dir::config::LocalSettings;
+use relay_sqlite::data_dir::config::{LocalSettings, loopback_address};
 use relay_sqlite::data_dir::secrets_file::{ALLOWED_KEYS, SECRETS_FILE, SecretsFile, merge_into_env};
 use relay_sqlite::data_dir::{DataDir, DataDirError};
 
@@ -72,7 +72,7 @@ impl LocalRelay {
 
     /// Where it listens, as `http://…`.
     pub(crate) fn base_url(&self) -> String {
-        format!("http://{}", relay_local::startup_banner::loopback_address(self.settings.listen))
+        format!("http://{}", loopback_address(self.settings.listen))
     }
 
     /// Whether it listens on an address that others than this machine and its own network may reach.

@@ -152,7 +152,10 @@ impl SecretDocuments {
     }
 
     /// Reads them as the relay does.
-    pub(crate) fn parse_as_relay(&self, names: [&str; 2]) -> Result<(LoopsToClaySecret, ClayToLoopsSecret), SetupError> {
+    pub(crate) fn parse_as_relay(
+        &self,
+        names: [&str; 2],
+    ) -> Result<(LoopsToClaySecret, ClayToLoopsSecret), SetupError> {
         let [clay_name, loops_name] = names;
         let unusable = |name: &str, error| SetupError::UnusableSecret { name: name.to_owned(), error };
         let to_clay =
@@ -190,7 +193,11 @@ impl SecretDocuments {
 
     /// Puts these signing secrets in place of what is there, and gives the fingerprints of those that go. Of several none
     /// goes, unless `force`.
-    pub(crate) fn set_signing_secrets(&mut self, secrets: &[SecretString], force: bool) -> Result<Vec<String>, SetupError> {
+    pub(crate) fn set_signing_secrets(
+        &mut self,
+        secrets: &[SecretString],
+        force: bool,
+    ) -> Result<Vec<String>, SetupError> {
         let current = self.list(SecretList::SigningSecrets);
         let is_kept =
             |existing: &SecretString| secrets.iter().any(|secret| secret.expose_secret() == existing.expose_secret());
@@ -213,7 +220,12 @@ impl SecretDocuments {
     }
 
     /// Takes a secret out, and gives its fingerprint. The last one stays, unless `force`.
-    pub(crate) fn retire(&mut self, list: SecretList, selector: &SecretSelector, force: bool) -> Result<String, SetupError> {
+    pub(crate) fn retire(
+        &mut self,
+        list: SecretList,
+        selector: &SecretSelector,
+        force: bool,
+    ) -> Result<String, SetupError> {
         let mut secrets = self.list(list);
         let fingerprints = secrets.iter().map(|known| fingerprint(known.expose_secret())).collect::<Vec<_>>();
         let index = selector.resolve(&fingerprints, list.singular(), force)?;

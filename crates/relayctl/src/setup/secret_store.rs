@@ -147,7 +147,11 @@ async fn secret_at_stage(target: &StackTarget, name: &str, stage: &str) -> Resul
 }
 
 /// A version of a secret.
-pub(crate) async fn secret_version(target: &StackTarget, name: &str, stage: &str) -> Result<GetSecretValueOutput, Error> {
+pub(crate) async fn secret_version(
+    target: &StackTarget,
+    name: &str,
+    stage: &str,
+) -> Result<GetSecretValueOutput, Error> {
     let call = target.session.call("secretsmanager:GetSecretValue", name);
     let get = target.session.secrets_manager().get_secret_value().secret_id(name).version_stage(stage);
     Ok(get.send().await.map_err(|error| call.to_error(&error))?)

@@ -105,7 +105,13 @@ pub(crate) async fn run(options: &Options, command: &DeadLettersCommand, output:
     }
     match options.target().await? {
         Target::Local(data_dir) => {
-            run_on(SqliteDeadLetters::open(data_dir.path(), Arc::new(SystemClock))?, DEFAULT_RATE_PER_SECOND, command, output).await
+            run_on(
+                SqliteDeadLetters::open(data_dir.path(), Arc::new(SystemClock))?,
+                DEFAULT_RATE_PER_SECOND,
+                command,
+                output,
+            )
+            .await
         }
         Target::Stack(target) => {
             run_on(target.dead_letters(direction_filter(command))?, default_rate(&target), command, output).await
