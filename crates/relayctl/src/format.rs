@@ -10,14 +10,14 @@ pub(crate) fn state_parser() -> impl TypedValueParser<Value = DeliveryState> {
     let values =
         [("waiting", "It will be sent"), ("delivered", "The far end has it"), ("dead", "It is kept for a person")];
     PossibleValuesParser::new(values.map(|(name, help)| PossibleValue::new(name).help(help)))
-        .try_map(|name| name.parse::<DeliveryState>())
+        .try_map(|name| name.parse::<DeliveryState>().map_err(|error| error.to_string()))
 }
 
 /// Parser of a direction.
 pub(crate) fn direction_parser() -> impl TypedValueParser<Value = Direction> {
     let values = [("loops-to-clay", "Webhooks to Clay tables"), ("clay-to-loops", "Rows to the Loops API")];
     PossibleValuesParser::new(values.map(|(name, help)| PossibleValue::new(name).help(help)))
-        .try_map(|name| name.parse::<Direction>())
+        .try_map(|name| name.parse::<Direction>().map_err(|error| error.to_string()))
 }
 
 /// Returns a reason code with its status.

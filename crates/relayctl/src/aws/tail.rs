@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::aws::error::Error;
 use crate::aws::stack::FUNCTIONS;
-use crate::operations::record::DeliveryChange;
+use crate::delivery_change::DeliveryChange;
 use crate::target::StackTarget;
 
 /// How long a line may take from its function until it can be found.

@@ -4,10 +4,12 @@ use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use clap::Args;
 use relay::ports::admin::{Admin, DeliveryRecord};
+use relay::ports::clock::SystemClock;
 use relay::ports::dead_letters::{DeadLetter, DeadLetterQueue};
 use relay_core::delivery::{DeliveryId, Direction};
 use relay_core::delivery_state::DeliveryState;

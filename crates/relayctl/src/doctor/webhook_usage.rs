@@ -65,11 +65,11 @@ fn token_remedy(key: &str, pool_size: usize) -> String {
     if pool_size < 2 {
         return format!("give the token that Clay showed to {}, or make a new webhook in Clay", suggest("setup"));
     }
-    format!(format!(
+    format!(
         "take it out with {}, and add it again, with the token that Clay showed, with {}",
         suggest(format_args!("setup --retire-clay-webhook {key}")),
         suggest("setup --add-clay-webhook")
-    ))
+    )
 }
 
 #[cfg(test)]

@@ -7,8 +7,8 @@ use relay::ports::admin::DeliveryRecord;
 use relay_sqlite::admin::SqliteAdmin;
 use relay_sqlite::data_dir::DataDir;
 
+use crate::delivery_change::DeliveryChange;
 use crate::local::error::Error;
-use crate::operations::record::DeliveryChange;
 
 /// Time that two polls share, so that no change falls between them.
 const OVERLAP: SignedDuration = SignedDuration::from_secs(5);

@@ -2,7 +2,10 @@
 
 mod action;
 
+use std::sync::Arc;
+
 use clap::{Args, Subcommand};
+use relay::ports::clock::SystemClock;
 use relay::ports::dead_letters::{DeadLetter, DeadLetterQueue};
 use relay_aws::sqs::dead_letter::MALFORMED;
 use relay_core::delivery::{Direction, ReasonCode};
