@@ -230,12 +230,6 @@ pub enum Error {
     /// Somebody has stopped it.
     #[error("stopped: what was done is done, and what was read is given back; doing it again goes on with the rest")]
     Interrupted,
-    /// A letter cannot be put into a message again.
-    #[error("the dead letter {key} cannot be sent again, because it is no text: drop it")]
-    UnreadableDeadLetter {
-        /// By what it is known.
-        key: String,
-    },
 
     // ---- Faults of the program ----
     /// A document cannot be written as JSON.
@@ -274,11 +268,7 @@ impl Error {
             | Self::BodyNotStored { .. }
             | Self::BodyFileNotWritable { .. }
             | Self::ManPagesNotWritable { .. } => ExitStatus::Usage,
-            Self::LastSecret { .. }
-            | Self::Interrupted
-            | Self::UnreadableDeadLetter { .. }
-            | Self::Json(_)
-            | Self::HttpClient(_) => ExitStatus::Failed,
+            Self::LastSecret { .. } | Self::Interrupted | Self::Json(_) | Self::HttpClient(_) => ExitStatus::Failed,
             Self::Aws(error) => error.exit_status(),
             _ => ExitStatus::Unavailable,
         }

@@ -169,7 +169,8 @@ impl Ledger {
     pub async fn in_dlq(&self, id: &DeliveryId, failure: FailureInfo, now: Timestamp) -> Result<(), StoreError> {
         let update = Update::new("SET dead_letter_of = :died").condition("#state = :dead AND died_at = :died");
         let update = update.string_attr(":dead", "dead").number_attr(":died", failure.at.as_millisecond());
-        self.table().update(&delivery_key(id), update, now).await.map(drop)
+        self.table().update(&delivery_key(id), update, now).await?;
+        Ok(())
     }
 
     /// Records the result of an attempt and returns the number of attempts.
@@ -226,7 +227,7 @@ impl Ledger {
         }
         // The message may come back earlier, if its worker is killed.
         if let AttemptResult::RetryAt { at, no_early_retry: true, .. } = finish_attempt {
-            item_update = item_update.and_set("not_before = :at").number_attr(":at", at.as_millisecond());
+            item_update = item_update.and_set(format!("{NOT_BEFORE} = :at")).number_attr(":at", at.as_millisecond());
         }
         if expression.contains(":now") {
             item_update = item_update.number_attr(":now", now.as_millisecond());

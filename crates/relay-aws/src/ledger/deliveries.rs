@@ -6,8 +6,11 @@ use relay_core::contact::ContactHashKey;
 use relay_core::delivery::{BodyHash, Delivery, DeliveryId, Reason};
 
 use crate::ledger::failure_counts::add_failure;
-use crate::ledger::items::{EVENT_HASH, STATE};
+use crate::ledger::items::{CONTACT_HASH, EVENT_HASH, STATE};
 use crate::ledger::table::{Item, LedgerTable, Update, string_attr};
+use crate::sdk::error::AwsError;
+
+pub(crate) const DELIVERY_KEY_PREFIX: &str = "delivery#";
 
 /// State of a delivery in the ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +54,7 @@ impl Ledger {
     /// # Errors
     /// When the table cannot be read.
     pub async fn state(&self, id: &DeliveryId) -> Result<Option<LedgerState>, StoreError> {
-        Ok(state_of(&self.table.get(&delivery_key(id)).await?))
+        Ok(delivery_state(&self.table, id).await?)
     }
 
     /// Returns the state of an event, and whether the event known under its key has other content.
@@ -109,7 +112,8 @@ impl Ledger {
         .condition("attribute_not_exists(#state) OR #state = :sending")
         .string_attr(":queued", "queued")
         .string_attr(":sending", "sending");
-        self.table.update(&delivery_key(&delivery.id), self.bind_delivery(update, delivery), now).await.map(drop)
+        self.table.update(&delivery_key(&delivery.id), self.bind_delivery(update, delivery), now).await?;
+        Ok(())
     }
 
     /// Records the failed attempt of a delivery that joins the queue while its caller waits.
@@ -132,7 +136,8 @@ impl Ledger {
         .number_attr(":at", deferral.retry_at.as_millisecond())
         .number_attr(":now", now.as_millisecond());
         let update = add_failure(bind_reason(self.bind_delivery(change, delivery), deferral.reason), deferral.reason);
-        self.table.update(&delivery_key(&delivery.id), update, now).await.map(drop)
+        self.table.update(&delivery_key(&delivery.id), update, now).await?;
+        Ok(())
     }
 
     /// Records that a delivery was delivered while its caller waited.
@@ -148,7 +153,8 @@ impl Ledger {
         .string_attr(":delivered", "delivered")
         .number_attr(":now", now.as_millisecond())
         .number_attr(":one", 1);
-        self.table.update(&delivery_key(id), update, now).await.map(drop)
+        self.table.update(&delivery_key(id), update, now).await?;
+        Ok(())
     }
 
     /// Deletes the item of a rejected request, unless a worker has claimed it because it was enqueued after all.
@@ -157,7 +163,7 @@ impl Ledger {
     /// When the table cannot be written.
     pub async fn delete_if_unclaimed(&self, id: &DeliveryId) -> Result<(), StoreError> {
         let condition = "attribute_not_exists(#state) OR (#state = :sending AND attribute_not_exists(attempt_until))";
-        self.table.delete_if(&delivery_key(id), condition, (":sending", "sending")).await
+        Ok(self.table.delete_if(&delivery_key(id), condition, (":sending", "sending")).await?)
     }
 
     /// Binds `:hash`, `:received` and `:kind` of a delivery, and sets the contact's hash, which stays when another body comes
@@ -169,14 +175,23 @@ impl Ledger {
             .string_attr(":kind", delivery.kind.as_str());
         match &self.contact_hash_key {
             Some(key) => update
-                .and_set("contact_hash = if_not_exists(contact_hash, :contact_hash)")
+                .and_set(format!("{CONTACT_HASH} = if_not_exists({CONTACT_HASH}, :contact_hash)"))
                 .string_attr(":contact_hash", &delivery.contact.log_hash(key)),
             None => update,
         }
     }
 }
 
-fn state_of(item: &Item) -> Option<LedgerState> {
+/// Returns the state of a delivery that is known.
+///
+/// # Errors
+/// When the table cannot be read.
+pub async fn delivery_state(table: &LedgerTable, id: &DeliveryId) -> Result<Option<LedgerState>, AwsError> {
+    Ok(state_of(&table.get(&delivery_key(id)).await?))
+}
+
+/// Returns the state in an item.
+pub(crate) fn state_of(item: &Item) -> Option<LedgerState> {
     match string_attr(item, STATE)? {
         "sending" => Some(LedgerState::Sending),
         "queued" => Some(LedgerState::Queued),
@@ -203,7 +218,6 @@ pub struct Deferred {
 }
 
 /// Returns the key of a delivery's item.
-#[must_use]
-pub fn delivery_key(id: &DeliveryId) -> String {
-    format!("delivery#{id}")
+pub(crate) fn delivery_key(id: &DeliveryId) -> String {
+    format!("{DELIVERY_KEY_PREFIX}{id}")
 }

@@ -50,7 +50,11 @@ pub const DIED_AT: &str = "died_at";
 pub const DEAD_LETTER_OF: &str = "dead_letter_of";
 /// Dead letter that an operator has redriven.
 pub const RETRIED: &str = "retried";
-/// When an operator deleted the dead letter.
+/// When an operator redrove it.
+pub const RETRIED_AT: &str = "retried_at";
+/// Dead letter that an operator has deleted.
+pub const DROPPED: &str = "dropped";
+/// When an operator deleted it.
 pub const DROPPED_AT: &str = "dropped_at";
 
 // A contact. A delivery has `LEASE_UNTIL` as well, for its caller.

@@ -95,7 +95,7 @@ impl DeadLetterAttributes<'_> {
     }
 }
 
-fn attribute_value(data_type: &str, content: &str) -> Result<MessageAttributeValue, StoreError> {
+pub(crate) fn attribute_value(data_type: &str, content: &str) -> Result<MessageAttributeValue, StoreError> {
     let attribute = MessageAttributeValue::builder().data_type(data_type).string_value(content).build();
     attribute.map_err(StoreError::new)
 }

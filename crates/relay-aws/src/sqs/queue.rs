@@ -4,11 +4,14 @@ use std::sync::{Arc, OnceLock};
 
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::operation::change_message_visibility::ChangeMessageVisibilityError;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use relay::ports::queue::{Enqueued, Queue, StoreError};
 use relay_core::delivery::{BodyHash, Delivery, Reason};
 
 use crate::sdk::clients::AwsClients;
-use crate::sdk::error::{describe, was_not_applied};
+use crate::sdk::error::{AwsCall, was_not_applied};
 use crate::sqs::dead_letter::{DeadLetterAttributes, FailureInfo};
 use crate::sqs::message;
 
@@ -49,6 +52,15 @@ impl SqsQueue {
         self.client.get_or_init(|| self.clients.sqs())
     }
 
+    fn error<E: ProvideErrorMetadata>(
+        &self,
+        operation: &'static str,
+        url: &str,
+        error: &SdkError<E, HttpResponse>,
+    ) -> StoreError {
+        AwsCall::new(operation, url, self.client().config().region()).to_error(error).into()
+    }
+
     /// Sends a delivery. SQS ignores a second send with the same `dedup_id` for five minutes.
     ///
     /// # Errors
@@ -66,7 +78,7 @@ impl SqsQueue {
             .await;
         result.map(drop).map_err(|error| SendError {
             maybe_enqueued: !was_not_applied(&error),
-            error: StoreError::new(describe(&error)),
+            error: self.error("sqs:SendMessage", &self.url, &error),
         })
     }
 
@@ -91,7 +103,7 @@ impl SqsQueue {
             .message_body(message)
             .send()
             .await;
-        result.map(drop).map_err(|error| StoreError::new(describe(&error)))
+        result.map(drop).map_err(|error| self.error("sqs:SendMessage", &self.dead_letter_url, &error))
     }
 
     /// Sends a delivery to the dead-letter queue. SQS ignores a second dead letter of the same failure for five minutes.
@@ -137,7 +149,7 @@ impl SqsQueue {
             {
                 Ok(())
             }
-            result => result.map(drop).map_err(|error| StoreError::new(describe(&error))),
+            result => result.map(drop).map_err(|error| self.error("sqs:ChangeMessageVisibility", &self.url, &error)),
         }
     }
 }

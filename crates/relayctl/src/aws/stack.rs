@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata as _;
+use relay_core::delivery::Direction;
 
 use crate::aws::error::Error;
 use crate::aws::session::Session;
@@ -71,6 +72,23 @@ impl StackOutput {
             Self::LoopsDeadLetterUrl => "LoopsDeadLetterUrl",
             Self::LedgerTableName => "LedgerTableName",
         }
+    }
+}
+
+/// The outputs with the queues of one direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct QueueOutputs {
+    pub(crate) queue: StackOutput,
+    pub(crate) dead_letters: StackOutput,
+}
+
+impl QueueOutputs {
+    pub(crate) const fn of_direction(direction: Direction) -> Self {
+        let (queue, dead_letters) = match direction {
+            Direction::LoopsToClay => (StackOutput::ClayQueueUrl, StackOutput::ClayDeadLetterUrl),
+            Direction::ClayToLoops => (StackOutput::LoopsQueueUrl, StackOutput::LoopsDeadLetterUrl),
+        };
+        Self { queue, dead_letters }
     }
 }
 

@@ -12,7 +12,6 @@ use crate::exit::ExitStatus;
 use crate::operations::letter_box::{DeadLetter, DeadLetterQueue};
 use crate::operations::local_letters::LocalDeadLetters;
 use crate::operations::record::{format_reason, format_time};
-use crate::operations::stack_letters::StackDeadLetters;
 use crate::output::Output;
 use crate::target::{Options, StackTarget, Target};
 
@@ -123,7 +122,7 @@ pub async fn run(options: &Options, command: &DeadLettersCommand, output: Output
         }
         Target::Stack(stack_target) => {
             open_queue(
-                StackDeadLetters::new(&stack_target, direction_filter(command)),
+                stack_target.dead_letters(direction_filter(command))?,
                 default_rate(&stack_target),
                 command,
                 output,

@@ -20,7 +20,6 @@ use crate::operations::local::LocalAdmin;
 use crate::operations::local_letters::LocalDeadLetters;
 use crate::operations::record::{DeliveryRecord, format_reason, format_time};
 use crate::operations::stack::StackAdmin;
-use crate::operations::stack_letters::StackDeadLetters;
 use crate::output::Output;
 use crate::target::{Options, Target};
 
@@ -49,7 +48,7 @@ pub async fn run(options: &Options, arguments: &ShowArguments, output: Output) -
         }
         Target::Stack(stack_target) => {
             let admin = StackAdmin::new(&stack_target, output.is_json());
-            print_delivery(&admin, StackDeadLetters::new(&stack_target, None), arguments, output).await
+            print_delivery(&admin, stack_target.dead_letters(None)?, arguments, output).await
         }
     }
 }

@@ -3,14 +3,14 @@
 use aws_sdk_cloudwatch::primitives::DateTime;
 use aws_sdk_cloudwatch::types::{Dimension, Statistic};
 use jiff::{SignedDuration, Timestamp};
+use relay_aws::admin::{message_count, queue_name};
 use relay_core::delivery::Direction;
 
 use crate::aws::pause;
-use crate::aws::stack::StackOutput;
+use crate::aws::stack::{QueueOutputs, StackOutput};
 use crate::doctor::check::Check;
 use crate::doctor::finding::Finding;
 use crate::error::Error;
-use crate::operations::stack::{approximate_len, queue_name, queue_urls};
 use crate::target::StackTarget;
 
 /// How far back CloudWatch is asked for a queue's age: its figures come late.
@@ -44,8 +44,8 @@ pub const QUEUES: [QueueChecks; 2] = [
 /// `…-queue`: how much waits, and for how long.
 pub async fn check_queue(target: &StackTarget, checks: QueueChecks) -> Finding {
     let lookup = async {
-        let (queue, _) = queue_urls(checks.direction);
-        let waiting = approximate_len(target, queue).await?;
+        let QueueOutputs { queue, .. } = QueueOutputs::of_direction(checks.direction);
+        let waiting = count_messages(target, queue).await?;
         Ok::<_, Error>((waiting, if waiting == 0 { Ok(None) } else { oldest_message_age(target, queue).await }))
     };
     let (waiting, oldest) = match lookup.await {
@@ -107,7 +107,7 @@ pub async fn check_worker(target: &StackTarget, checks: QueueChecks) -> Finding 
 
 /// `…-dead-letters`: what could not be delivered.
 pub async fn check_dead_letters(target: &StackTarget, checks: QueueChecks) -> Finding {
-    match approximate_len(target, queue_urls(checks.direction).1).await {
+    match count_messages(target, QueueOutputs::of_direction(checks.direction).dead_letters).await {
         Ok(0) => Finding::ok(checks.dead_letters, "none"),
         Ok(count) => Finding::warn(
             checks.dead_letters,
@@ -116,6 +116,10 @@ pub async fn check_dead_letters(target: &StackTarget, checks: QueueChecks) -> Fi
         ),
         Err(error) => Finding::from_error(checks.dead_letters, &error),
     }
+}
+
+async fn count_messages(target: &StackTarget, queue: StackOutput) -> Result<u64, Error> {
+    Ok(message_count(&target.session.clients().sqs(), target.stack.output(queue)?).await?)
 }
 
 /// The age of a queue's oldest message, in seconds, if CloudWatch has it. SQS itself does not tell.
