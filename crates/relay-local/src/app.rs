@@ -22,21 +22,20 @@ use relay_core::row::RowKind;
 use crate::reloading_secrets::ReloadingSecrets;
 use relay_sqlite::store::SqliteStore;
 
-type SharedLimiter = Arc<LocalRateLimiter>;
 /// The worker that posts to Clay.
 pub type LocalClayDeliverer<C = HttpClayClient> =
-    ClayDeliverer<ReloadingSecrets, C, SqliteStore, SharedLimiter, SqliteStore>;
+    ClayDeliverer<ReloadingSecrets, C, SqliteStore, LocalRateLimiter, SqliteStore>;
 /// What reads the list of contact properties.
-pub type LocalSchemaRefresher<L = HttpLoopsClient> = SchemaRefresher<ReloadingSecrets, L, SharedLimiter>;
+pub type LocalSchemaRefresher<L = HttpLoopsClient> = SchemaRefresher<ReloadingSecrets, L, LocalRateLimiter>;
 
 /// The three routes and the two workers, between a Loops and a Clay.
 pub struct Relay<L = HttpLoopsClient, C = HttpClayClient> {
     webhook_handler: LoopsWebhookHandler<ReloadingSecrets, SqliteStore>,
-    row_handler: ClayRowHandler<ReloadingSecrets, L, SqliteStore, SharedLimiter>,
+    row_handler: ClayRowHandler<ReloadingSecrets, L, SqliteStore, LocalRateLimiter>,
     /// The worker that posts to Clay.
     pub clay_deliverer: Arc<LocalClayDeliverer<C>>,
     /// The worker that calls Loops.
-    pub loops_deliverer: Arc<LoopsDeliverer<ReloadingSecrets, L, SharedLimiter>>,
+    pub loops_deliverer: Arc<LoopsDeliverer<ReloadingSecrets, L, LocalRateLimiter>>,
 }
 
 impl<L, C> std::fmt::Debug for Relay<L, C> {

@@ -64,11 +64,11 @@ pub async fn run() -> Result<(), Error> {
         secrets,
         deliverer: HttpClayClient::new(client, Arc::new(SystemClock)),
         ledger: ledger.clone(),
-        limiter: DistributedRateLimiter::new(
+        limiter: Arc::new(DistributedRateLimiter::new(
             DynamoLimiterStore::for_clay(table),
             shared.clay_rate,
             Arc::new(SystemClock),
-        ),
+        )),
         clock: Arc::new(SystemClock),
         payload: shared.clay_payload,
         queue: queue.clone(),

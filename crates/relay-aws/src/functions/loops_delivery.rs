@@ -63,11 +63,11 @@ pub async fn run() -> Result<(), Error> {
     let deliverer = LoopsDeliverer {
         secrets,
         loops: HttpLoopsClient::new(client, &shared.loops_api_url, Arc::new(SystemClock)),
-        limiter: DistributedRateLimiter::new(
+        limiter: Arc::new(DistributedRateLimiter::new(
             DynamoLimiterStore::for_loops(table),
             shared.loops_rate,
             Arc::new(SystemClock),
-        ),
+        )),
         clock: Arc::new(SystemClock),
     };
     let order = ContactFastPath::new(queue.clone(), ledger.clone(), Arc::new(SystemClock));

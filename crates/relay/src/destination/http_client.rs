@@ -26,7 +26,9 @@ use crate::destination::rate_limit_headers::QuotaHeaders;
 /// How many calls a second Loops takes, and how many of them are left (Loops API reference, "Rate limiting").
 const LIMIT_HEADER: &str = "x-ratelimit-limit";
 const REMAINING_HEADER: &str = "x-ratelimit-remaining";
-/// The most that is read of an answer's body.
+/// How long a destination is not called after a 429 without `Retry-After`.
+const DEFAULT_THROTTLE: Duration = Duration::from_secs(1);
+/// The most that is read of a response's body, in bytes.
 const MAX_RESPONSE_BYTES: usize = 64 * 1024;
 
 /// The client could not be built: an error of the program, not of its settings.
@@ -61,6 +63,11 @@ impl DestinationResponse {
     #[must_use]
     pub const fn without_response(outcome: CallOutcome) -> Self {
         Self { outcome, retry_after: None, rate_limit: None, body: Bytes::new(), reused_connection: false }
+    }
+
+    /// How long not to call the destination after a 429: as long as it asks, or a second, because its limit is per second.
+    pub(crate) fn throttle(&self) -> Option<Duration> {
+        (self.outcome == CallOutcome::Responded(429)).then(|| self.retry_after.unwrap_or(DEFAULT_THROTTLE))
     }
 
     /// Its outcome, if that shows whether the destination is up.

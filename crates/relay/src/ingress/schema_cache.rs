@@ -13,7 +13,6 @@ use tokio::sync::Notify;
 use tracing::{debug, warn};
 
 use crate::destination::loops::LoopsClient;
-use crate::ingress::sync_send::DEFAULT_THROTTLE;
 use crate::ports::clock::SharedClock;
 use crate::ports::rate_limiter::RateLimiter;
 use crate::ports::secrets::{ClayToLoopsSecret, SecretSource};
@@ -108,17 +107,12 @@ pub struct SchemaRefresher<S, L, P> {
     /// The Loops API.
     pub loops: L,
     /// The rate limiter of Loops: the list is read when it allows a call.
-    pub limiter: P,
+    pub limiter: Arc<P>,
     /// The time.
     pub clock: SharedClock,
 }
 
-impl<S, L, P> SchemaRefresher<S, L, P>
-where
-    S: SecretSource<ClayToLoopsSecret>,
-    L: LoopsClient,
-    P: RateLimiter,
-{
+impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, P: RateLimiter> SchemaRefresher<S, L, P> {
     /// Reads the list once, if it is due, and tells whether Loops was asked for it.
     pub async fn refresh_if_due(&self) -> bool {
         let Some(shared) = &self.cache.0 else { return false };
@@ -162,6 +156,10 @@ where
         permit.wait().await;
         // What comes of it is not noted at the pace: rows may pass where the list cannot be had.
         let response = self.loops.list_contact_properties(&api_key, FETCH_TIMEOUT).await;
+        if let Some(throttle) = response.throttle() {
+            self.limiter.throttle_for(throttle).await;
+            return FetchResult::Failed;
+        }
         match response.outcome {
             CallOutcome::Responded(200) => match ContactSchema::parse(&response.body) {
                 Some(schema) => {
@@ -170,10 +168,6 @@ where
                 }
                 None => FetchResult::Unsupported,
             },
-            CallOutcome::Responded(429) => {
-                self.limiter.throttle_for(response.retry_after.unwrap_or(DEFAULT_THROTTLE)).await;
-                FetchResult::Failed
-            }
             CallOutcome::Responded(status) if (400..500).contains(&status) && !matches!(status, 401 | 408 | 425) => {
                 FetchResult::Unsupported
             }

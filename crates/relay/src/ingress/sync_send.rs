@@ -12,7 +12,7 @@ use tokio::time::{Duration, Instant};
 use crate::delivery::reason_for;
 use crate::destination::http_client::DestinationResponse;
 use crate::destination::loops::{LoopsClient, LoopsRequest};
-use crate::ingress::row_outcome::{LoopsResponse, RowOutcome};
+use crate::ingress::row_outcome::RowOutcome;
 use crate::ports::clock::SharedClock;
 use crate::ports::rate_limiter::{Permit, RateLimiter, Readiness, Unavailable};
 use crate::ports::secrets::{ClayToLoopsSecret, SecretField, SecretSource};
@@ -26,8 +26,6 @@ const TRY_TIMEOUT: Duration = Duration::from_secs(4);
 const MIN_TRY_TIME: Duration = Duration::from_secs(1);
 /// The longest pause before the second try. If Loops asks for more, the row is queued.
 const MAX_PAUSE: Duration = Duration::from_secs(1);
-/// How long Loops is not called after a 429 without `Retry-After` (its limit is per second).
-pub(crate) const DEFAULT_THROTTLE: Duration = Duration::from_secs(1);
 
 /// The ports of a synchronous attempt.
 pub(crate) struct SyncSender<'a, S, L, P> {
@@ -47,12 +45,7 @@ pub(crate) struct Deferral {
     pub(crate) reason: Reason,
 }
 
-impl<S, L, P> SyncSender<'_, S, L, P>
-where
-    S: SecretSource<ClayToLoopsSecret>,
-    L: LoopsClient,
-    P: RateLimiter,
-{
+impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, P: RateLimiter> SyncSender<'_, S, L, P> {
     /// Sends the row. `permit` is that of the first try.
     pub(crate) async fn send(
         &self,
@@ -97,13 +90,12 @@ where
                 }
                 Decision::RefreshSecretThen(_) => return Ok(self.unauthorized()),
                 Decision::RetryThenQueue | Decision::RetryLater => {
-                    let retry_after = response.retry_after;
-                    let pause = if response.outcome == CallOutcome::Responded(429) {
-                        let pause = retry_after.unwrap_or(DEFAULT_THROTTLE);
-                        self.limiter.throttle_for(pause).await;
-                        pause
-                    } else {
-                        retry_after.unwrap_or_else(|| short_pause(self.clock.random()))
+                    let pause = match response.throttle() {
+                        Some(throttle) => {
+                            self.limiter.throttle_for(throttle).await;
+                            throttle
+                        }
+                        None => response.retry_after.unwrap_or_else(|| short_pause(self.clock.random())),
                     };
                     let can_retry =
                         tries < MAX_TRIES && pause <= MAX_PAUSE && Instant::now() + pause + TRY_TIMEOUT < deadline;
@@ -121,8 +113,8 @@ where
         }
     }
 
-    /// Waits for a turn. One that is over by then, because the process was frozen or the store slow, is taken anew; false
-    /// where there is none, or no time for a try.
+    /// Waits for a permit's time. If it has expired by then, because the process was frozen or the store slow, another one is
+    /// acquired. Returns false if there is none, or no time for a try.
     async fn wait_for_permit(&self, permit: Permit, deadline: Instant) -> bool {
         permit.wait().await;
         if permit.is_expired() {
@@ -168,7 +160,7 @@ fn to_delivered(response: DestinationResponse) -> RowOutcome {
         CallOutcome::Responded(status) => StatusCode::from_u16(status).unwrap_or(StatusCode::OK),
         _ => StatusCode::OK,
     };
-    RowOutcome::Delivered(LoopsResponse { status, body: response.body })
+    RowOutcome::Delivered { status, body: response.body }
 }
 
 fn to_rejected(response: &DestinationResponse) -> RowOutcome {
@@ -183,8 +175,8 @@ fn to_rejected(response: &DestinationResponse) -> RowOutcome {
     RowOutcome::Rejected { error: RequestError::new(ErrorCode::LoopsRejected, message), status: Some(status) }
 }
 
-/// What Loops says in an error: `message`, or the older `error` (Loops API reference, errors).
-pub(crate) fn loops_error_message(body: &Bytes) -> Option<String> {
+/// Returns what Loops says in an error: `message`, or the older `error` (Loops API reference, errors).
+fn loops_error_message(body: &Bytes) -> Option<String> {
     let body: Value = serde_json::from_slice(body).ok()?;
     let text = |value: &Value| value.as_str().filter(|text| !text.trim().is_empty()).map(str::to_owned);
     body.get("message").and_then(text).or_else(|| {
