@@ -6,7 +6,6 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
@@ -101,7 +100,11 @@ fn client_builder(tls: &rustls::ClientConfig) -> reqwest::ClientBuilder {
         // The far ends are named by the settings alone, not by a variable that some other program needs.
         .no_proxy()
         .connect_timeout(CONNECT_TIMEOUT)
-        .connector_layer(ConnectObserverLayer)
+        .connector_layer(tower::util::MapRequestLayer::new(|target| {
+            // Outside the scope of such a request nothing is recorded.
+            let _ = OPENED_NEW.try_with(|opened| opened.store(true, Ordering::Relaxed));
+            target
+        }))
 }
 
 fn build_pooled_client(tls: &rustls::ClientConfig) -> reqwest::Result<reqwest::Client> {
@@ -154,40 +157,6 @@ impl Drop for RequestGuard<'_> {
 tokio::task_local! {
     /// Whether the request that this task is sending asked for a new connection.
     pub(crate) static OPENED_NEW: Arc<AtomicBool>;
-}
-
-/// Notes which requests open a connection, to tell one on a connection that was kept from one on a new one.
-#[derive(Debug, Clone, Default)]
-struct ConnectObserverLayer;
-
-impl<S> tower_layer::Layer<S> for ConnectObserverLayer {
-    type Service = ConnectObserver<S>;
-
-    fn layer(&self, connector: S) -> ConnectObserver<S> {
-        ConnectObserver { connector }
-    }
-}
-
-/// A connector whose use is noted.
-#[derive(Debug, Clone)]
-struct ConnectObserver<S> {
-    connector: S,
-}
-
-impl<S: tower_service::Service<T>, T> tower_service::Service<T> for ConnectObserver<S> {
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = S::Future;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.connector.poll_ready(context)
-    }
-
-    fn call(&mut self, target: T) -> S::Future {
-        // Where there is no such task, nobody asks.
-        let _ = OPENED_NEW.try_with(|opened| opened.store(true, Ordering::Relaxed));
-        self.connector.call(target)
-    }
 }
 
 #[cfg(test)]
