@@ -1,5 +1,5 @@
-//! `clay-delivery`: the worker that posts stored events to Clay's webhooks, and moves on to the next webhook of the pool
-//! when one has taken its 50,000.
+//! The worker that posts stored events to Clay's webhooks. When a webhook has accepted its 50,000 rows, the worker moves on to
+//! the next one of the pool.
 
 use std::sync::Arc;
 
@@ -21,11 +21,10 @@ use crate::ports::queue::Queue;
 use crate::ports::rate_limiter::{RateLimiter, Readiness};
 use crate::ports::secrets::{LoopsToClaySecret, SecretSource};
 use crate::ports::webhook_usage::{Submission, WebhookLedger, WebhookUsage};
-use crate::telemetry::event::CallStats;
+use crate::telemetry::event::{CallStats, PoolUsageSample};
 
-/// The longest that one post may take.
 const POST_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a webhook that is gone (404, 410) is passed over; one that is used up (403) stays so.
+/// How long a webhook that is gone (404, 410) is skipped. One that is used up (403) stays so.
 const GONE_COOLDOWN: SignedDuration = SignedDuration::from_mins(15);
 
 /// The worker.
@@ -35,15 +34,15 @@ pub struct ClayDeliverer<S, C, W, P, Q> {
     pub secrets: S,
     /// Clay's webhooks.
     pub deliverer: C,
-    /// What each webhook has taken.
+    /// Usage of each webhook.
     pub ledger: W,
     /// The rate limiter of Clay, one for the whole workspace.
     pub limiter: Arc<P>,
     /// Time, random numbers and ids.
     pub clock: SharedClock,
-    /// What a table gets.
+    /// Form of a row.
     pub payload: PayloadFormat,
-    /// Queue for the deliveries that a redriven event becomes, where it had no route when it arrived.
+    /// Queue for the deliveries that a redriven event without a route becomes.
     pub queue: Q,
 }
 
@@ -95,7 +94,7 @@ where
             Err(_) if token_rejected => return secret_unavailable(history, &self.clock),
             Err(_) => return hold(reason),
         };
-        // A token may have been set anew under the same URL; a pool that is used up needs another URL.
+        // A token can be replaced under the same URL, but a pool that is used up needs another URL.
         if !token_rejected && pool_fingerprints(delivery, &secret) == pool_fingerprints(delivery, &refreshed) {
             return hold(reason);
         }
@@ -103,7 +102,7 @@ where
         result.unwrap_or_else(|NeedsOperator(reason)| hold(reason))
     }
 
-    /// Tries the webhooks of the delivery's route, one after another, until one answers for the row.
+    /// Tries the webhooks of the delivery's route, one after another, until one accepts the row or fails.
     async fn try_pool(
         &self,
         delivery: &Delivery,
@@ -125,18 +124,16 @@ where
             let response = self.deliverer.post(webhook, &delivery.id, row, POST_TIMEOUT).await;
             stats.record(called_at.elapsed());
             self.limiter.record(&response).await;
-            reason = reason_for(SendPath::ClayWorker, response.outcome);
+            reason = reason_for(SendPath::ClayWorker, &response);
             match decide(SendPath::ClayWorker, response.outcome, false) {
                 Decision::Delivered | Decision::Duplicate => {
-                    self.record_submission(webhook, Submission::Accepted).await;
-                    stats.pool = pool_usage.record_accepted(&webhook.fingerprint());
+                    stats.pool = self.record_submission(webhook, Submission::Accepted, &mut pool_usage).await;
                     return Ok(AttemptResult::Delivered);
                 }
                 Decision::NextWebhook => {
                     let status = reason.status.unwrap_or_default();
                     warn!(webhook = webhook.fingerprint(), status, "this Clay webhook takes no more rows");
-                    self.record_submission(webhook, Submission::Rejected(status)).await;
-                    stats.pool = pool_usage.record_rejected(&webhook.fingerprint(), status);
+                    stats.pool = self.record_submission(webhook, Submission::Rejected(status), &mut pool_usage).await;
                 }
                 Decision::RefreshSecretThen(_) => return Err(NeedsOperator(reason)),
                 Decision::DeadLetter | Decision::Reject => return Ok(AttemptResult::DeadLetter(reason)),
@@ -148,7 +145,7 @@ where
         Err(NeedsOperator(reason))
     }
 
-    /// The webhooks that are not known to refuse; where all are, the last of them, to see whether it still does.
+    /// Returns the webhooks that are not known to reject rows; if all are, the last of them, to see whether it still does.
     async fn usable_webhooks<'a>(&self, pool: &'a [ClayWebhook], pool_usage: &mut PoolUsage) -> Vec<&'a ClayWebhook> {
         let now = self.clock.now();
         let mut usable = Vec::new();
@@ -156,8 +153,7 @@ where
             // A ledger that cannot be read closes no webhook.
             let usage = self.ledger.usage(&webhook.fingerprint()).await;
             pool_usage.add(webhook.fingerprint(), usage.as_ref().ok().copied());
-            let usage = usage.unwrap_or_default();
-            if !is_unusable(usage, now) {
+            if !is_unusable(usage.unwrap_or_default(), now) {
                 usable.push(webhook);
             }
         }
@@ -167,10 +163,17 @@ where
         usable
     }
 
-    async fn record_submission(&self, webhook: &ClayWebhook, submission: Submission) {
-        if let Err(error) = self.ledger.record(&webhook.fingerprint(), submission, self.clock.now()).await {
-            error!(webhook = webhook.fingerprint(), error = %error, "the use of a Clay webhook was not counted");
+    async fn record_submission(
+        &self,
+        webhook: &ClayWebhook,
+        submission: Submission,
+        pool_usage: &mut PoolUsage,
+    ) -> Option<PoolUsageSample> {
+        let webhook = webhook.fingerprint();
+        if let Err(error) = self.ledger.record(&webhook, submission, self.clock.now()).await {
+            error!(webhook, %error, "the use of a Clay webhook was not counted");
         }
+        pool_usage.record(&webhook, submission)
     }
 }
 

@@ -1,4 +1,4 @@
-//! `loops-delivery`: the worker that sends stored rows to Loops.
+//! The worker that sends stored rows to Loops.
 
 use std::sync::Arc;
 
@@ -8,13 +8,12 @@ use relay_core::policy::retry;
 use tokio::time::{Duration, Instant};
 
 use crate::delivery::{Deliver, defer_unavailable, log_attempt, reason_for, retry_after_response, secret_unavailable};
-use crate::destination::loops::{LoopsClient, LoopsRequest};
+use crate::destination::loops::LoopsClient;
 use crate::ports::clock::SharedClock;
 use crate::ports::rate_limiter::{RateLimiter, Readiness};
 use crate::ports::secrets::{ClayToLoopsSecret, SecretSource};
 use crate::telemetry::event::CallStats;
 
-/// The longest that one call may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The worker.
@@ -61,13 +60,11 @@ impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, P: RateLimiter> LoopsDe
             if let Err(unavailable) = self.limiter.acquire().await {
                 return defer_unavailable(unavailable, self.clock.now());
             }
-            let Delivery { id, kind, body, .. } = delivery;
             let called_at = Instant::now();
-            let response =
-                self.loops.send(LoopsRequest { delivery_id: id, kind, body, api_key, timeout: CALL_TIMEOUT }).await;
+            let response = self.loops.send(delivery, api_key, CALL_TIMEOUT).await;
             stats.record(called_at.elapsed());
             self.limiter.record(&response).await;
-            let reason = reason_for(SendPath::LoopsWorker, response.outcome);
+            let reason = reason_for(SendPath::LoopsWorker, &response);
             match decide(SendPath::LoopsWorker, response.outcome, is_event) {
                 decision @ (Decision::Delivered | Decision::Duplicate) => {
                     stats.duplicate = decision == Decision::Duplicate;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use relay_core::delivery::{AttemptHistory, AttemptResult, Delivery, Reason, ReasonCode};
-use relay_core::policy::response::{self, CallOutcome, SendPath};
+use relay_core::policy::response::{self, SendPath};
 use relay_core::policy::retry;
 use tokio::time::Instant;
 
@@ -28,13 +28,9 @@ pub trait Deliver: Send + Sync {
     fn readiness(&self) -> Readiness;
 }
 
-/// Returns the reason for an outcome that did not deliver.
-pub(crate) fn reason_for(path: SendPath, outcome: CallOutcome) -> Reason {
-    let status = match outcome {
-        CallOutcome::Responded(status) => Some(status),
-        CallOutcome::TimedOut | CallOutcome::Unreachable | CallOutcome::CertificateUntrusted => None,
-    };
-    Reason { code: response::reason_for(path, outcome), status }
+/// Returns the reason for a response that did not deliver.
+pub(crate) const fn reason_for(path: SendPath, response: &DestinationResponse) -> Reason {
+    Reason { code: response::reason_for(path, response.outcome), status: response.status() }
 }
 
 /// Returns the result for a delivery whose destination is not called now: a retry when it may be.

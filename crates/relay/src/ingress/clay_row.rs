@@ -1,7 +1,7 @@
 //! `PUT /api/v1/contacts/update` and `POST /api/v1/events/send`: a row of a Clay table becomes a Loops contact or event.
 //!
-//! If the rate limit allows, the row is sent at once and the caller gets Loops' response. Otherwise it is queued, and answered
-//! with 202. Every request has one [`RowOutcome`], which one function turns into the response.
+//! If the rate limit allows, the row is sent at once and the caller gets Loops' response. Otherwise it is queued, and the
+//! caller gets a 202.
 
 use std::sync::Arc;
 
@@ -10,7 +10,6 @@ use http::{HeaderMap, Request, Response, StatusCode};
 use relay_core::delivery::{Delivery, DeliveryId, DeliveryKind};
 use relay_core::error::{ErrorCode, RequestError};
 use relay_core::idempotency::{self, IdempotencyKey};
-use relay_core::policy::retry;
 use relay_core::row::{Row, RowKind, RowOptions};
 use relay_core::secret::SecretString;
 use tokio::time::{Duration, Instant};
@@ -19,16 +18,16 @@ use tracing::error;
 use crate::destination::loops::LoopsClient;
 use crate::ingress::row_outcome::{RowContext, RowOutcome};
 use crate::ingress::schema_cache::{SchemaCache, SchemaRefresher};
-use crate::ingress::sync_send::{Deferral, SyncSender};
+use crate::ingress::sync_send::SyncSender;
 use crate::ports::clock::SharedClock;
-use crate::ports::fast_path::{Admission, DeliveryMode, FastPath, FastPathResult};
+use crate::ports::fast_path::{Admission, DeliveryMode, FastPath};
 use crate::ports::queue::StoreError;
 use crate::ports::rate_limiter::{Permit, RateLimiter};
 use crate::ports::secrets::{ClayToLoopsSecret, SecretField, SecretSource};
 use crate::routes::MAX_REQUEST_BYTES;
 use crate::telemetry::event::CallStats;
 
-/// The time in which a row is answered: below what Clay's column waits, and below a gateway's 30 s.
+/// Deadline of the response: before Clay's column gives up, and before a gateway does after 30 s.
 const RESPONSE_DEADLINE: Duration = Duration::from_secs(10);
 /// Poll interval while a duplicate of the row is in flight.
 const BUSY_POLL_INTERVAL: Duration = Duration::from_millis(50);
@@ -48,17 +47,11 @@ pub struct ClayRowHandler<S, L, D, P> {
     pub clock: SharedClock,
     /// The `source` that is written into contacts that carry none, if it is set.
     pub contact_source: Option<String>,
-    /// What is known of the account's properties.
+    /// The account's contact properties.
     pub schema: SchemaCache,
 }
 
-impl<S, L, D, P> ClayRowHandler<S, L, D, P>
-where
-    S: SecretSource<ClayToLoopsSecret>,
-    L: LoopsClient,
-    D: FastPath,
-    P: RateLimiter,
-{
+impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, D: FastPath, P: RateLimiter> ClayRowHandler<S, L, D, P> {
     /// Answers one request of the route for that kind of row.
     pub async fn handle(&self, kind: RowKind, request: Request<Bytes>) -> Response<Bytes> {
         let (started_at, mut stats) = (Instant::now(), CallStats::default());
@@ -157,20 +150,18 @@ where
         let (id, kind) = match row.kind() {
             RowKind::Contact => (DeliveryId::random(&self.clock.new_id()), DeliveryKind::LoopsContact),
             RowKind::Event => {
-                let key = caller_key.unwrap_or_else(|| self.event_key(row, options));
+                let key = caller_key.unwrap_or_else(|| {
+                    if !options.dedupe {
+                        return IdempotencyKey::random(&self.clock.new_id());
+                    }
+                    let name = row.event_name().unwrap_or_default();
+                    IdempotencyKey::derive(name, row.email(), row.user_id(), row.event_properties())
+                });
                 (DeliveryId::for_event(&key), DeliveryKind::LoopsEvent { key })
             }
         };
         let received_at = self.clock.now();
         Delivery { id, contact: row.contact(), received_at, kind, body: row.to_body().into() }
-    }
-
-    fn event_key(&self, row: &Row, options: RowOptions) -> IdempotencyKey {
-        if !options.dedupe {
-            return IdempotencyKey::random(&self.clock.new_id());
-        }
-        let name = row.event_name().unwrap_or_default();
-        IdempotencyKey::derive(name, row.email(), row.user_id(), row.event_properties())
     }
 
     async fn dispatch(
@@ -232,15 +223,7 @@ where
         let sent = sender.send(delivery, permit, api_key, deadline, stats).await;
         let result = match &sent {
             Ok(outcome) => outcome.fast_path_result(),
-            Err(Deferral { attempts, retry_after, reason }) => {
-                let delay = retry::retry_delay(*attempts, *retry_after, self.clock.random());
-                FastPathResult::Deferred {
-                    attempts: *attempts,
-                    retry_at: retry::add_saturating(self.clock.now(), delay),
-                    reason: *reason,
-                    no_early_retry: retry::pins_next_attempt(*retry_after, *reason),
-                }
-            }
+            Err(deferred) => *deferred,
         };
         let completed = self.fast_path.complete(delivery, result).await;
         if let Err(error) = &completed {

@@ -37,7 +37,7 @@ fn handler(fast_path: FakeFastPath, loops: FakeLoops) -> Handler {
         limiter: Arc::default(),
         clock: Arc::new(FixedClock::default()),
         contact_source: None,
-        schema: SchemaCache::disabled(),
+        schema: SchemaCache::new(false),
     }
 }
 

@@ -66,7 +66,7 @@ fn handler_and_refresher(
         limiter: Arc::default(),
         clock: Arc::new(clock.clone()),
         contact_source: None,
-        schema: SchemaCache::enabled(),
+        schema: SchemaCache::new(true),
     };
     let refresher = SchemaRefresher {
         cache: handler.schema.clone(),
@@ -161,10 +161,10 @@ async fn missing_key_or_disabled_cache_makes_no_request() {
     let (_, refresher, _) = handler_and_refresher(|_| reply_with_body(200, LIST));
     let no_key = SchemaRefresher { secrets: FakeSecrets::new(secret(None)), ..refresher };
     assert!(!no_key.refresh_if_due().await);
-    let unreadable = SchemaRefresher { secrets: FakeSecrets::unavailable(), cache: SchemaCache::enabled(), ..no_key };
+    let unreadable = SchemaRefresher { secrets: FakeSecrets::unavailable(), cache: SchemaCache::new(true), ..no_key };
     assert!(!unreadable.refresh_if_due().await);
     let key = FakeSecrets::new(secret(Some("key")));
-    let off = SchemaRefresher { cache: SchemaCache::disabled(), secrets: key, ..unreadable };
+    let off = SchemaRefresher { cache: SchemaCache::new(false), secrets: key, ..unreadable };
     assert!(!off.refresh_if_due().await);
     assert!(off.loops.schema_requests().is_empty());
 }
