@@ -14,7 +14,7 @@ use relay::ingress::clay_row::ClayRowHandler;
 use relay::ingress::loops_webhook::{LoopsWebhookHandler, LoopsWebhookSettings};
 use relay::ingress::response::{self, Caller};
 use relay::ingress::schema_cache::{SchemaCache, SchemaRefresher};
-use relay::ports::clock::Clock;
+use relay::ports::clock::SharedClock;
 use relay::rate_limit::limiter::LocalRateLimiter;
 use relay_core::error::ErrorCode;
 use relay_core::row::RowKind;
@@ -22,26 +22,20 @@ use relay_core::row::RowKind;
 use crate::reloading_secrets::ReloadingSecrets;
 use relay_sqlite::store::SqliteStore;
 
-/// Time and chance, shared.
-pub type SharedClock = Arc<dyn Clock>;
-type DefaultLoopsClient = HttpLoopsClient<SharedClock>;
-type DefaultClayClient = HttpClayClient<SharedClock>;
-type SharedLimiter = Arc<LocalRateLimiter>;
 /// The worker that posts to Clay.
-pub type LocalClayDeliverer<C = DefaultClayClient> =
-    ClayDeliverer<ReloadingSecrets, C, SqliteStore, SharedLimiter, SharedClock, SqliteStore>;
+pub type LocalClayDeliverer<C = HttpClayClient> =
+    ClayDeliverer<ReloadingSecrets, C, SqliteStore, LocalRateLimiter, SqliteStore>;
 /// What reads the list of contact properties.
-pub type LocalSchemaRefresher<L = DefaultLoopsClient> =
-    SchemaRefresher<ReloadingSecrets, L, SharedLimiter, SharedClock>;
+pub type LocalSchemaRefresher<L = HttpLoopsClient> = SchemaRefresher<ReloadingSecrets, L, LocalRateLimiter>;
 
 /// The three routes and the two workers, between a Loops and a Clay.
-pub struct Relay<L = DefaultLoopsClient, C = DefaultClayClient> {
-    webhook_handler: LoopsWebhookHandler<ReloadingSecrets, SqliteStore, SharedClock>,
-    row_handler: ClayRowHandler<ReloadingSecrets, L, SqliteStore, SharedLimiter, SharedClock>,
+pub struct Relay<L = HttpLoopsClient, C = HttpClayClient> {
+    webhook_handler: LoopsWebhookHandler<ReloadingSecrets, SqliteStore>,
+    row_handler: ClayRowHandler<ReloadingSecrets, L, SqliteStore, LocalRateLimiter>,
     /// The worker that posts to Clay.
     pub clay_deliverer: Arc<LocalClayDeliverer<C>>,
     /// The worker that calls Loops.
-    pub loops_deliverer: Arc<LoopsDeliverer<ReloadingSecrets, L, SharedLimiter, SharedClock>>,
+    pub loops_deliverer: Arc<LoopsDeliverer<ReloadingSecrets, L, LocalRateLimiter>>,
 }
 
 impl<L, C> std::fmt::Debug for Relay<L, C> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use relay::config::env::SharedSettings;
 use relay::destination::http_client::{self, BuildError};
-use relay::ports::clock::SystemClock;
+use relay::ports::clock::{SharedClock, SystemClock};
 use relay_core::contact::ContactHashKey;
 use relay_core::delivery::Direction;
 use relay_core::secret::RelayTokens;
@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
-use crate::app::{LocalSchemaRefresher, Relay, SharedClock};
+use crate::app::{LocalSchemaRefresher, Relay};
 use crate::http::health::{self, HealthRoutes};
 use crate::http::{accept, routes};
 use crate::metrics::Metrics;

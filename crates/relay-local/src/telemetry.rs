@@ -44,54 +44,26 @@ pub fn install_sink(metrics: Metrics, contact_hash_key: Option<ContactHashKey>) 
     });
 }
 
-/// Logs an event with the fields of [`DeliveryEvent::fields`], and the measurements.
-fn log_event(delivery_event: &DeliveryEvent<'_>, contact: Option<&str>) {
-    let DeliveryEvent { delivery_id: delivery, webhook_id, loops_event: event, kind, field, error, stats, .. } =
-        delivery_event;
-    let (direction, outcome, message) =
-        (delivery_event.direction.as_str(), delivery_event.outcome.as_str(), delivery_event.message());
-    let (code, reason) = (
-        delivery_event.code.map(relay_core::error::ErrorCode::as_str),
-        delivery_event.reason.map(|reason| reason.code.as_str()),
-    );
-    let status = delivery_event.reason.and_then(|reason| reason.status);
-    let attempts = (delivery_event.attempts > 0).then_some(delivery_event.attempts);
-    let ms = milliseconds(delivery_event.duration);
-    let age_ms = delivery_event.age.map(milliseconds);
-    let destination_ms = stats.last_call_duration.map(milliseconds);
-    let pool = stats.pool.as_ref();
-    let (webhook, submissions) = (pool.map(|pool| pool.webhook.as_str()), pool.map(|pool| pool.submissions));
-    let pool_used = pool.map(|pool| pool.used_percent);
+/// Logs an event with its log fields and its measurements.
+fn log_event(event: &DeliveryEvent<'_>, contact: Option<&str>) {
+    let (message, pool) = (event.message(), event.stats.pool.as_ref());
     macro_rules! line {
-        ($level:ident) => {
+        ($level:ident, $($fields:tt)*) => {
             tracing::event!(
                 Level::$level,
-                direction,
-                outcome,
-                delivery.id = delivery,
-                webhook.id = webhook_id,
-                loops.event = event,
-                row = kind,
-                contact,
-                code,
-                field,
-                reason,
-                error,
-                status,
-                attempts,
-                ms,
-                age_ms,
-                destination_ms,
-                webhook,
-                submissions,
-                pool_used,
+                $($fields)*
+                age_ms = event.age.map(milliseconds),
+                destination_ms = event.stats.last_call_duration.map(milliseconds),
+                webhook = pool.map(|pool| pool.webhook.as_str()),
+                submissions = pool.map(|pool| pool.submissions),
+                pool_used = pool.map(|pool| pool.used_percent),
                 "{message}"
             )
         };
     }
-    match delivery_event.level() {
-        Level::ERROR => line!(ERROR),
-        Level::WARN => line!(WARN),
-        _ => line!(INFO),
+    match event.level() {
+        Level::ERROR => relay::log_fields!(event, contact, line!(ERROR,)),
+        Level::WARN => relay::log_fields!(event, contact, line!(WARN,)),
+        _ => relay::log_fields!(event, contact, line!(INFO,)),
     }
 }

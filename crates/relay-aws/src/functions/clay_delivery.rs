@@ -1,5 +1,7 @@
 //! The worker of the queue to Clay.
 
+use std::sync::Arc;
+
 use lambda_runtime::Error;
 use relay::config::env::{EnvReader, SharedSettings};
 use relay::delivery::clay::ClayDeliverer;
@@ -52,20 +54,25 @@ impl Config {
 pub async fn run() -> Result<(), Error> {
     let client = http_client::build()?;
     let Config { shared, clients, secret_arn, queue_url, dead_letter_url, ledger_table } = Config::from_env(&client)?;
-    let secrets = CachedSecret::for_worker(clients.secrets_manager(), secret_arn, shared.secret_ttl, SystemClock);
+    let secrets =
+        CachedSecret::for_worker(clients.secrets_manager(), secret_arn, shared.secret_ttl, Arc::new(SystemClock));
     warm_up_to_clay(&secrets, &client, &[&clients.dynamodb_origin()]).await;
     let table = LedgerTable::new(clients.dynamodb(), ledger_table);
     let ledger = Ledger::new(table.clone()).with_contact_hash_key(shared.contact_hash_key);
     let queue = SqsQueue::new(clients, queue_url, dead_letter_url);
     let deliverer = ClayDeliverer {
         secrets,
-        deliverer: HttpClayClient::new(client, SystemClock),
+        deliverer: HttpClayClient::new(client, Arc::new(SystemClock)),
         ledger: ledger.clone(),
-        limiter: DistributedRateLimiter::new(DynamoLimiterStore::for_clay(table), shared.clay_rate, SystemClock),
-        clock: SystemClock,
+        limiter: Arc::new(DistributedRateLimiter::new(
+            DynamoLimiterStore::for_clay(table),
+            shared.clay_rate,
+            Arc::new(SystemClock),
+        )),
+        clock: Arc::new(SystemClock),
         payload: shared.clay_payload,
         queue: queue.clone(),
     };
-    let worker = QueueWorker { deliverer, ledger, order: QueueOrder, queue, clock: SystemClock };
+    let worker = QueueWorker { deliverer, ledger, order: QueueOrder, queue, clock: Arc::new(SystemClock) };
     sqs::serve_queue(worker).await
 }

@@ -72,17 +72,18 @@ pub async fn event() -> Result<(), Error> {
 async fn run(kind: RowKind) -> Result<(), Error> {
     let client = http_client::build()?;
     let Config { shared, clients, secret_arn, queue_url, dead_letter_url, ledger_table } = Config::from_env(&client)?;
-    let secrets = CachedSecret::new(clients.secrets_manager(), secret_arn, shared.secret_ttl, SystemClock);
+    let secrets = CachedSecret::new(clients.secrets_manager(), secret_arn, shared.secret_ttl, Arc::new(SystemClock));
     let table = LedgerTable::new(clients.dynamodb(), ledger_table);
     let ledger = Ledger::new(table.clone()).with_contact_hash_key(shared.contact_hash_key);
     let queue = SqsQueue::new(clients.clone(), queue_url, dead_letter_url);
-    let limiter = DistributedRateLimiter::new(DynamoLimiterStore::for_loops(table), shared.loops_rate, SystemClock);
+    let limiter =
+        DistributedRateLimiter::new(DynamoLimiterStore::for_loops(table), shared.loops_rate, Arc::new(SystemClock));
     let handler = ClayRowHandler {
         secrets: secrets.clone(),
-        loops: HttpLoopsClient::new(client.clone(), &shared.loops_api_url, SystemClock),
-        fast_path: ContactFastPath::new(queue, ledger, SystemClock),
+        loops: HttpLoopsClient::new(client.clone(), &shared.loops_api_url, Arc::new(SystemClock)),
+        fast_path: ContactFastPath::new(queue, ledger, Arc::new(SystemClock)),
         limiter: Arc::new(limiter),
-        clock: SystemClock,
+        clock: Arc::new(SystemClock),
         contact_source: shared.contact_source,
         schema: SchemaCache::new(shared.typed_properties),
     };

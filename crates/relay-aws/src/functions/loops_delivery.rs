@@ -1,5 +1,7 @@
 //! The worker of the queue to Loops.
 
+use std::sync::Arc;
+
 use lambda_runtime::Error;
 use relay::config::env::{EnvReader, SharedSettings};
 use relay::delivery::loops::LoopsDeliverer;
@@ -52,18 +54,23 @@ impl Config {
 pub async fn run() -> Result<(), Error> {
     let client = http_client::build()?;
     let Config { shared, clients, secret_arn, queue_url, dead_letter_url, ledger_table } = Config::from_env(&client)?;
-    let secrets = CachedSecret::for_worker(clients.secrets_manager(), secret_arn, shared.secret_ttl, SystemClock);
+    let secrets =
+        CachedSecret::for_worker(clients.secrets_manager(), secret_arn, shared.secret_ttl, Arc::new(SystemClock));
     warm_up(&secrets, &client, &[&shared.loops_api_url, &clients.dynamodb_origin()]).await;
     let table = LedgerTable::new(clients.dynamodb(), ledger_table);
     let ledger = Ledger::new(table.clone()).with_contact_hash_key(shared.contact_hash_key);
     let queue = SqsQueue::new(clients, queue_url, dead_letter_url);
     let deliverer = LoopsDeliverer {
         secrets,
-        loops: HttpLoopsClient::new(client, &shared.loops_api_url, SystemClock),
-        limiter: DistributedRateLimiter::new(DynamoLimiterStore::for_loops(table), shared.loops_rate, SystemClock),
-        clock: SystemClock,
+        loops: HttpLoopsClient::new(client, &shared.loops_api_url, Arc::new(SystemClock)),
+        limiter: Arc::new(DistributedRateLimiter::new(
+            DynamoLimiterStore::for_loops(table),
+            shared.loops_rate,
+            Arc::new(SystemClock),
+        )),
+        clock: Arc::new(SystemClock),
     };
-    let order = ContactFastPath::new(queue.clone(), ledger.clone(), SystemClock);
-    let worker = QueueWorker { deliverer, ledger, order, queue, clock: SystemClock };
+    let order = ContactFastPath::new(queue.clone(), ledger.clone(), Arc::new(SystemClock));
+    let worker = QueueWorker { deliverer, ledger, order, queue, clock: Arc::new(SystemClock) };
     sqs::serve_queue(worker).await
 }

@@ -1,5 +1,7 @@
 //! The function behind `POST /webhooks/loops`.
 
+use std::sync::Arc;
+
 use lambda_runtime::Error;
 use relay::config::env::{EnvReader, SharedSettings};
 use relay::destination::http_client::{self, HttpClient};
@@ -44,12 +46,12 @@ impl Config {
 pub async fn run() -> Result<(), Error> {
     let client = http_client::build()?;
     let Config { shared, clients, secret_arn, queue_url, dead_letter_url } = Config::from_env(&client)?;
-    let secrets = CachedSecret::new(clients.secrets_manager(), secret_arn, shared.secret_ttl, SystemClock);
+    let secrets = CachedSecret::new(clients.secrets_manager(), secret_arn, shared.secret_ttl, Arc::new(SystemClock));
     warm_up(&secrets, &client, &[&queue_url]).await;
     let handler = LoopsWebhookHandler {
         secrets,
         queue: SqsQueue::new(clients, queue_url, dead_letter_url).with_client(),
-        clock: SystemClock,
+        clock: Arc::new(SystemClock),
         settings: LoopsWebhookSettings {
             selection: shared.relayed_events,
             tolerance: shared.signature_tolerance,

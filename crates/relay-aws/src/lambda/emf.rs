@@ -3,8 +3,8 @@
 //!
 //! The values of a metric and its dimension are fields of the line. `_aws` says which of the fields are metrics.
 
-use relay::telemetry::event::{DeliveryEvent, FieldValue};
-use relay::telemetry::metric::{self, Metric};
+use relay::telemetry::event::DeliveryEvent;
+use relay::telemetry::metric::{self, Metric, Unit};
 use serde::Serialize;
 use serde::ser::{SerializeMap as _, Serializer as _};
 
@@ -30,7 +30,7 @@ struct MetricDirective<'a> {
 #[serde(rename_all = "PascalCase")]
 struct MetricDefinition {
     name: &'static str,
-    unit: &'static str,
+    unit: Unit,
 }
 
 /// Options of rendering.
@@ -70,12 +70,14 @@ fn write_line(
     let mut dimensions = vec![];
     if options.log_enabled {
         map.serialize_entry("message", event.message())?;
-        for (name, value) in event.fields(contact) {
-            match value {
-                FieldValue::Text(text) => map.serialize_entry(name, text)?,
-                FieldValue::Number(number) => map.serialize_entry(name, &number)?,
-            }
+        macro_rules! serialize_entries {
+            ($($($name:ident).+ = $value:expr,)*) => {$(
+                if let Some(value) = $value {
+                    map.serialize_entry(stringify!($($name).+), &value)?;
+                }
+            )*};
         }
+        relay::log_fields!(event, contact, serialize_entries!());
         dimensions.push(metric::DIRECTION);
     }
     for Metric { name, value, dimension: (dimension, dimension_value), .. } in metrics {
@@ -95,7 +97,7 @@ fn write_line(
 fn directives<'a>(namespace: &'a str, metrics: &[Metric<'_>]) -> Vec<MetricDirective<'a>> {
     let mut directives: Vec<MetricDirective<'a>> = Vec::new();
     for Metric { name, unit, dimension: (dimension, _), .. } in metrics {
-        let definition = MetricDefinition { name, unit: unit.as_str() };
+        let definition = MetricDefinition { name, unit: *unit };
         match directives.iter_mut().find(|known| known.dimensions == [[*dimension]]) {
             Some(directive) => directive.metrics.push(definition),
             None => {

@@ -3,7 +3,7 @@
 use aws_lambda_events::sqs::SqsMessage;
 use jiff::Timestamp;
 use relay::delivery::Deliver;
-use relay::ports::clock::Clock;
+use relay::ports::clock::SharedClock;
 use relay::ports::queue::StoreError;
 use relay::ports::rate_limiter::{Readiness, Unavailable};
 use relay::telemetry::event::{DeliveryEvent, EventOutcome};
@@ -22,7 +22,7 @@ use crate::sqs::receive_limits;
 
 /// The worker of one queue.
 #[derive(Debug)]
-pub struct QueueWorker<D, O, C> {
+pub struct QueueWorker<D, O> {
     /// Sends a delivery to its destination.
     pub deliverer: D,
     /// Knows what became of each delivery.
@@ -32,7 +32,7 @@ pub struct QueueWorker<D, O, C> {
     /// The queue whose messages are processed, and its dead-letter queue.
     pub queue: SqsQueue,
     /// Time and randomness.
-    pub clock: C,
+    pub clock: SharedClock,
 }
 
 /// What a message says besides its delivery, and the time for it.
@@ -43,7 +43,7 @@ struct MessageContext {
     budget: TimeBudget,
 }
 
-impl<D: Deliver, O: ContactOrder, C: Clock> QueueWorker<D, O, C> {
+impl<D: Deliver, O: ContactOrder> QueueWorker<D, O> {
     /// Processes one message of a group and returns what is to be done to it.
     pub(crate) async fn process(&self, group: &str, message: &SqsMessage, budget: TimeBudget) -> MessageAction {
         let Ok(delivery) = message::decode(message.body.as_deref().unwrap_or_default()) else {
@@ -75,7 +75,7 @@ impl<D: Deliver, O: ContactOrder, C: Clock> QueueWorker<D, O, C> {
         }
     }
 
-    fn attempt<'a>(&'a self, delivery: &'a Delivery, context: MessageContext) -> Attempt<'a, D, C> {
+    fn attempt<'a>(&'a self, delivery: &'a Delivery, context: MessageContext) -> Attempt<'a, D> {
         let Self { deliverer, ledger, clock, .. } = self;
         let MessageContext { superseded_until, budget } = context;
         Attempt { deliverer, ledger, clock, delivery, superseded_until, budget }

@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use relay::ports::clock::Clock;
+use relay::ports::clock::SharedClock;
 use relay::ports::fast_path::{Admission, DeliveryMode, FastPath, FastPathResult};
 use relay::ports::queue::{Queue as _, StoreError};
 use relay::telemetry::event::{DeliveryEvent, EventOutcome};
@@ -31,10 +31,10 @@ const REORDER_WINDOW: Duration = Duration::from_secs(600);
 
 /// The contact lock, the queue behind it, and the ledger.
 #[derive(Debug, Clone)]
-pub struct ContactFastPath<A> {
+pub struct ContactFastPath {
     queue: SqsQueue,
     ledger: Ledger,
-    clock: A,
+    clock: SharedClock,
 }
 
 /// What a worker must respect before it sends a contact's delivery.
@@ -50,9 +50,9 @@ pub enum Blocker {
     Deferred(Box<Delivery>),
 }
 
-impl<A: Clock> ContactFastPath<A> {
+impl ContactFastPath {
     /// Creates the fast path.
-    pub const fn new(queue: SqsQueue, ledger: Ledger, clock: A) -> Self {
+    pub const fn new(queue: SqsQueue, ledger: Ledger, clock: SharedClock) -> Self {
         Self { queue, ledger, clock }
     }
 
@@ -254,7 +254,7 @@ impl<A: Clock> ContactFastPath<A> {
     }
 }
 
-impl<A: Clock> FastPath for ContactFastPath<A> {
+impl FastPath for ContactFastPath {
     /// The lease in the table takes its place.
     type Guard = ();
 

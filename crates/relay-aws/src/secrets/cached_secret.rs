@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use aws_sdk_secretsmanager::Client;
 use relay::config::secret_document::DocumentError;
-use relay::ports::clock::Clock;
+use relay::ports::clock::SharedClock;
 use relay::ports::secrets::{ClayToLoopsSecret, LoopsToClaySecret, SecretError, SecretField, SecretSource};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
@@ -49,15 +49,15 @@ impl SecretDocument for ClayToLoopsSecret {
 }
 
 /// A secret in Secrets Manager.
-pub struct CachedSecret<T, A> {
-    shared: Arc<Shared<T, A>>,
+pub struct CachedSecret<T> {
+    shared: Arc<Shared<T>>,
 }
 
-struct Shared<T, A> {
+struct Shared<T> {
     client: Client,
     arn: String,
     ttl: Duration,
-    clock: A,
+    clock: SharedClock,
     is_worker: bool,
     cache: Mutex<Cache<T>>,
 }
@@ -69,30 +69,30 @@ struct Cache<T> {
     next_refresh_at: Instant,
 }
 
-impl<T, A> Clone for CachedSecret<T, A> {
+impl<T> Clone for CachedSecret<T> {
     fn clone(&self) -> Self {
         Self { shared: Arc::clone(&self.shared) }
     }
 }
 
-impl<T, A> std::fmt::Debug for CachedSecret<T, A> {
+impl<T> std::fmt::Debug for CachedSecret<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("CachedSecret").field("arn", &self.shared.arn).finish_non_exhaustive()
     }
 }
 
-impl<T: SecretDocument, A: Clock> CachedSecret<T, A> {
+impl<T: SecretDocument> CachedSecret<T> {
     /// Creates the cache of an HTTP function.
-    pub fn new(client: Client, arn: String, ttl: Duration, clock: A) -> Self {
+    pub fn new(client: Client, arn: String, ttl: Duration, clock: SharedClock) -> Self {
         Self::build(client, arn, ttl, clock, false)
     }
 
     /// Creates the cache of a worker.
-    pub fn for_worker(client: Client, arn: String, ttl: Duration, clock: A) -> Self {
+    pub fn for_worker(client: Client, arn: String, ttl: Duration, clock: SharedClock) -> Self {
         Self::build(client, arn, ttl, clock, true)
     }
 
-    fn build(client: Client, arn: String, ttl: Duration, clock: A, is_worker: bool) -> Self {
+    fn build(client: Client, arn: String, ttl: Duration, clock: SharedClock, is_worker: bool) -> Self {
         let now = Instant::now();
         let cache = Mutex::new(Cache { secret: None, read_started_at: None, fresh_until: now, next_refresh_at: now });
         Self { shared: Arc::new(Shared { client, arn, ttl, clock, is_worker, cache }) }
@@ -147,7 +147,7 @@ impl<T: SecretDocument, A: Clock> CachedSecret<T, A> {
     }
 }
 
-impl<T: SecretDocument, A: Clock> SecretSource<T> for CachedSecret<T, A> {
+impl<T: SecretDocument> SecretSource<T> for CachedSecret<T> {
     async fn current(&self) -> Result<Arc<T>, SecretError> {
         let mut cache = self.shared.cache.lock().await;
         match &cache.secret {

@@ -63,8 +63,8 @@ pub fn table(clients: &AwsClients) -> LedgerTable {
 ///
 /// # Panics
 /// When the worker takes it for no batch.
-pub async fn invoke_worker<D: Deliver, O: ContactOrder, C: Clock>(
-    worker: &QueueWorker<D, O, C>,
+pub async fn invoke_worker<D: Deliver, O: ContactOrder>(
+    worker: &QueueWorker<D, O>,
     batch: &[Message],
 ) -> HashSet<String> {
     let payload = json!({"Records": batch.iter().map(Message::to_lambda_record).collect::<Vec<_>>()}).to_string();

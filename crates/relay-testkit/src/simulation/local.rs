@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Request;
-use relay::ports::clock::Clock as _;
+use relay::ports::clock::SharedClock;
 use relay_core::delivery::Direction;
 use relay_core::row::RowKind;
-use relay_local::app::{Relay, SharedClock};
+use relay_local::app::Relay;
 use relay_local::worker;
 use relay_sqlite::store::{self, SqliteStore};
 use tempfile::TempDir;

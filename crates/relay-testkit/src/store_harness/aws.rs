@@ -35,8 +35,6 @@ use crate::lambda_fake::stack::{self, Stack};
 use crate::store_harness::batches::{BatchHarness, crash_in_batch, dead_letter_from_message, drain_batches};
 use crate::store_harness::scripted_destination::{ManualClock, ScriptedDestination};
 
-type SharedClock = Arc<ManualClock>;
-
 /// How long messages are really hidden that are hidden by the test's clock.
 const REAL_VISIBILITY_TIMEOUT_SECS: i32 = 36_000;
 /// How long SQS hides what a worker has that does not come back (the template's `VisibilityTimeout`).
@@ -49,12 +47,12 @@ const DIRECTIONS: [(&str, &str); 2] = [("ClayQueue", "ClayDeadLetters"), ("Loops
 /// A stack of its own.
 #[derive(Debug)]
 pub struct AwsHarness {
-    clock: SharedClock,
+    clock: Arc<ManualClock>,
     stack: Stack,
     sqs: Client,
     services: Services,
     queue: TestClockQueue,
-    fast_path: ContactFastPath<SharedClock>,
+    fast_path: ContactFastPath,
     webhook_usage: Ledger,
     /// The messages that were received: their newest receipts, and when they can be received again.
     hidden_messages: BTreeMap<String, HiddenMessage>,
@@ -73,7 +71,7 @@ struct HiddenMessage {
 #[derive(Debug)]
 struct TestClockQueue {
     queue: SqsQueue,
-    clock: SharedClock,
+    clock: Arc<ManualClock>,
     sent: Mutex<Vec<(Delivery, Timestamp)>>,
 }
 
@@ -131,7 +129,7 @@ impl BatchHarness for AwsHarness {
     async fn process_loops_batch(&mut self, destination: &ScriptedDestination) -> bool {
         let clients = self.clients_for("loops-delivery");
         let (ledger, queue) = (self.ledger(&clients), self.queue_for(&clients, 1));
-        let order = ContactFastPath::new(queue.clone(), ledger.clone(), Arc::clone(&self.clock));
+        let order = ContactFastPath::new(queue.clone(), ledger.clone(), Arc::<ManualClock>::clone(&self.clock));
         let (deliverer, clock) = (destination.clone(), Arc::clone(&self.clock));
         let worker = QueueWorker { deliverer, ledger, order, queue, clock };
         self.process_batch(1, &worker, destination, None).await
@@ -143,7 +141,7 @@ impl AwsHarness {
     async fn process_batch<O: ContactOrder>(
         &mut self,
         direction: usize,
-        worker: &QueueWorker<ScriptedDestination, O, Arc<ManualClock>>,
+        worker: &QueueWorker<ScriptedDestination, O>,
         destination: &ScriptedDestination,
         crash_point: Option<CrashPoint>,
     ) -> bool {
@@ -273,7 +271,7 @@ impl StoreHarness for AwsHarness {
         let (queue, _) = queue_and_ledger("loops-to-clay", DIRECTIONS[0]);
         let queue = TestClockQueue { queue, clock: Arc::clone(&clock), sent: Mutex::default() };
         let (loops_queue, ledger) = queue_and_ledger("clay-to-loops-event", DIRECTIONS[1]);
-        let fast_path = ContactFastPath::new(loops_queue, ledger, Arc::clone(&clock));
+        let fast_path = ContactFastPath::new(loops_queue, ledger, Arc::<ManualClock>::clone(&clock));
         let (_, webhook_usage) = queue_and_ledger("clay-delivery", DIRECTIONS[0]);
         let hidden_messages = BTreeMap::new();
         Self { clock, stack, sqs, services, queue, fast_path, webhook_usage, hidden_messages, receive_count: None }
