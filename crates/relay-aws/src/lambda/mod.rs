@@ -5,7 +5,6 @@ use std::process::ExitCode;
 
 pub(crate) mod attempt;
 pub mod batch;
-pub mod config;
 pub mod contact_order;
 pub mod emf;
 pub mod http;

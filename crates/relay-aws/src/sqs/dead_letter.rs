@@ -40,7 +40,6 @@ pub struct FailureInfo {
 
 impl FailureInfo {
     /// Returns the deduplication id of this failure's dead letter, which does not depend on the message.
-    #[must_use]
     pub(crate) fn dedup_id(&self, delivery: &Delivery) -> String {
         format!("{}_{}", delivery.id, self.at.as_millisecond())
     }
