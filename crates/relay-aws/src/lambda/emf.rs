@@ -35,7 +35,7 @@ struct MetricDefinition {
 
 /// Options of rendering.
 #[derive(Debug)]
-pub struct EmfOptions<'a> {
+pub(crate) struct EmfOptions<'a> {
     /// CloudWatch namespace. There are no metrics without it.
     pub namespace: Option<&'a str>,
     /// Whether log fields are rendered. Metrics do not depend on it.
@@ -45,8 +45,7 @@ pub struct EmfOptions<'a> {
 }
 
 /// Renders the line of an event; empty if it has neither log fields nor metrics.
-#[must_use]
-pub fn render(event: &DeliveryEvent<'_>, contact: Option<&str>, options: &EmfOptions<'_>) -> Vec<u8> {
+pub(crate) fn render(event: &DeliveryEvent<'_>, contact: Option<&str>, options: &EmfOptions<'_>) -> Vec<u8> {
     let metrics = if options.namespace.is_some() { metric::metrics_of(event) } else { Vec::new() };
     let mut render = Vec::new();
     if (options.log_enabled || !metrics.is_empty())

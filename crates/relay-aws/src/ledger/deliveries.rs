@@ -50,18 +50,12 @@ impl Ledger {
     }
 
     /// Returns the state of a delivery that is known.
-    ///
-    /// # Errors
-    /// When the table cannot be read.
-    pub async fn state(&self, id: &DeliveryId) -> Result<Option<LedgerState>, StoreError> {
+    pub(crate) async fn state(&self, id: &DeliveryId) -> Result<Option<LedgerState>, StoreError> {
         Ok(delivery_state(&self.table, id).await?)
     }
 
     /// Returns the state of an event, and whether the event known under its key has other content.
-    ///
-    /// # Errors
-    /// When the table cannot be read.
-    pub async fn event_state(&self, event: &Delivery) -> Result<(Option<LedgerState>, bool), StoreError> {
+    pub(crate) async fn event_state(&self, event: &Delivery) -> Result<(Option<LedgerState>, bool), StoreError> {
         let item = self.table.get(&delivery_key(&event.id)).await?;
         let known_hash = string_attr(&item, EVENT_HASH).filter(|hash| !hash.is_empty());
         let is_conflicting = known_hash.zip(event.content_key()).is_some_and(|(known, hash)| known != hash);
@@ -71,10 +65,7 @@ impl Ledger {
     /// Records that a delivery is sent while its caller waits, under a lease of that caller.
     ///
     /// Returns false if it is delivered or on its way. An earlier failure is forgotten, because its row was run again.
-    ///
-    /// # Errors
-    /// When the table cannot be written.
-    pub async fn begin_direct(
+    pub(crate) async fn begin_direct(
         &self,
         delivery: &Delivery,
         caller_id: &str,
@@ -101,10 +92,7 @@ impl Ledger {
     }
 
     /// Records that a delivery is in the queue. It must be there before, because repeats are answered by this record.
-    ///
-    /// # Errors
-    /// When the table cannot be written.
-    pub async fn mark_queued(&self, delivery: &Delivery, now: Timestamp) -> Result<(), StoreError> {
+    pub(crate) async fn mark_queued(&self, delivery: &Delivery, now: Timestamp) -> Result<(), StoreError> {
         // A worker may have written a later state.
         let update = Update::new(
             "SET #state = :queued, body_hash = :hash, received_at = :received, kind = :kind REMOVE lease_until",
@@ -117,10 +105,7 @@ impl Ledger {
     }
 
     /// Records the failed attempt of a delivery that joins the queue while its caller waits.
-    ///
-    /// # Errors
-    /// When the table cannot be written.
-    pub async fn mark_deferred(
+    pub(crate) async fn mark_deferred(
         &self,
         delivery: &Delivery,
         deferral: Deferred,
@@ -141,10 +126,7 @@ impl Ledger {
     }
 
     /// Records that a delivery was delivered while its caller waited.
-    ///
-    /// # Errors
-    /// When the table cannot be written.
-    pub async fn mark_delivered_directly(&self, id: &DeliveryId, now: Timestamp) -> Result<(), StoreError> {
+    pub(crate) async fn mark_delivered_directly(&self, id: &DeliveryId, now: Timestamp) -> Result<(), StoreError> {
         let update = Update::new(
             "SET #state = :delivered, first_attempt_at = if_not_exists(first_attempt_at, :now), last_attempt_at = :now \
              REMOVE reason, last_status, failing_since, held_since, not_before, lease_until, attempt_until \
@@ -158,10 +140,7 @@ impl Ledger {
     }
 
     /// Deletes the item of a rejected request, unless a worker has claimed it because it was enqueued after all.
-    ///
-    /// # Errors
-    /// When the table cannot be written.
-    pub async fn delete_if_unclaimed(&self, id: &DeliveryId) -> Result<(), StoreError> {
+    pub(crate) async fn delete_if_unclaimed(&self, id: &DeliveryId) -> Result<(), StoreError> {
         let condition = "attribute_not_exists(#state) OR (#state = :sending AND attribute_not_exists(attempt_until))";
         Ok(self.table.delete_if(&delivery_key(id), condition, (":sending", "sending")).await?)
     }
@@ -208,7 +187,7 @@ pub(crate) fn bind_reason(update: Update, reason: Reason) -> Update {
 
 /// Failed attempts of a delivery that joins the queue after them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Deferred {
+pub(crate) struct Deferred {
     /// Number of attempts.
     pub attempts: u32,
     /// Earliest time of a worker's attempt.

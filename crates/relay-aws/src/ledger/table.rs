@@ -17,7 +17,7 @@ use crate::ledger::items::{EXPIRES_AT, PARTITION_KEY, STATE, STATE_NAME};
 use crate::sdk::error::{AwsCall, AwsError};
 
 /// Time after its last change at which DynamoDB deletes an item.
-pub const TTL: SignedDuration = SignedDuration::from_hours(30 * 24);
+pub(crate) const TTL: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// An item's attributes.
 pub type Item = HashMap<String, AttributeValue>;
@@ -207,19 +207,16 @@ impl LedgerTable {
 }
 
 /// Returns a text attribute.
-#[must_use]
-pub fn string_attr<'a>(item: &'a Item, name: &str) -> Option<&'a str> {
+pub(crate) fn string_attr<'a>(item: &'a Item, name: &str) -> Option<&'a str> {
     item.get(name)?.as_s().ok().map(String::as_str)
 }
 
 /// Returns a number attribute.
-#[must_use]
-pub fn number_attr(item: &Item, name: &str) -> Option<i64> {
+pub(crate) fn number_attr(item: &Item, name: &str) -> Option<i64> {
     item.get(name)?.as_n().ok()?.parse().ok()
 }
 
 /// Returns a time attribute, which is in Unix milliseconds.
-#[must_use]
-pub fn time_attr(item: &Item, name: &str) -> Option<Timestamp> {
+pub(crate) fn time_attr(item: &Item, name: &str) -> Option<Timestamp> {
     Timestamp::from_millisecond(number_attr(item, name)?).ok()
 }
