@@ -16,18 +16,16 @@ use relay_sqlite::SqliteStore;
 
 use crate::reloading_secrets::ReloadingSecrets;
 
-type SharedLimiter = Arc<LocalRateLimiter>;
-
 /// The handlers of the three routes and the workers of the two queues, between a Loops and a Clay.
 pub struct Relay<L = HttpLoopsClient, C = HttpClayClient> {
     /// Handles `POST /webhooks/loops`.
     pub webhook_handler: LoopsWebhookHandler<ReloadingSecrets, SqliteStore>,
     /// Handles the two routes for rows.
-    pub row_handler: ClayRowHandler<ReloadingSecrets, L, SqliteStore, SharedLimiter>,
+    pub row_handler: ClayRowHandler<ReloadingSecrets, L, SqliteStore, LocalRateLimiter>,
     /// Posts to Clay.
-    pub clay_deliverer: Arc<ClayDeliverer<ReloadingSecrets, C, SqliteStore, SharedLimiter, SqliteStore>>,
+    pub clay_deliverer: Arc<ClayDeliverer<ReloadingSecrets, C, SqliteStore, LocalRateLimiter, SqliteStore>>,
     /// Calls Loops.
-    pub loops_deliverer: Arc<LoopsDeliverer<ReloadingSecrets, L, SharedLimiter>>,
+    pub loops_deliverer: Arc<LoopsDeliverer<ReloadingSecrets, L, LocalRateLimiter>>,
 }
 
 impl<L, C> std::fmt::Debug for Relay<L, C> {

@@ -4,7 +4,7 @@
 //! The values of a metric and its dimension are fields of the line. `_aws` says which of the fields are metrics.
 
 use relay::telemetry::event::DeliveryEvent;
-use relay::telemetry::metric::{self, Metric};
+use relay::telemetry::metric::{self, Metric, Unit};
 use serde::Serialize;
 use serde::ser::{SerializeMap as _, Serializer as _};
 
@@ -30,12 +30,12 @@ struct MetricDirective<'a> {
 #[serde(rename_all = "PascalCase")]
 struct MetricDefinition {
     name: &'static str,
-    unit: &'static str,
+    unit: Unit,
 }
 
 /// Options of rendering.
 #[derive(Debug)]
-pub struct EmfOptions<'a> {
+pub(crate) struct EmfOptions<'a> {
     /// CloudWatch namespace. There are no metrics without it.
     pub namespace: Option<&'a str>,
     /// Whether log fields are rendered. Metrics do not depend on it.
@@ -45,8 +45,7 @@ pub struct EmfOptions<'a> {
 }
 
 /// Renders the line of an event; empty if it has neither log fields nor metrics.
-#[must_use]
-pub fn render(event: &DeliveryEvent<'_>, contact: Option<&str>, options: &EmfOptions<'_>) -> Vec<u8> {
+pub(crate) fn render(event: &DeliveryEvent<'_>, contact: Option<&str>, options: &EmfOptions<'_>) -> Vec<u8> {
     let metrics = if options.namespace.is_some() { metric::metrics_of(event) } else { Vec::new() };
     let mut render = Vec::new();
     if (options.log_enabled || !metrics.is_empty())
@@ -97,7 +96,7 @@ fn write_line(
 fn directives<'a>(namespace: &'a str, metrics: &[Metric<'_>]) -> Vec<MetricDirective<'a>> {
     let mut directives: Vec<MetricDirective<'a>> = Vec::new();
     for Metric { name, unit, dimension: (dimension, _), .. } in metrics {
-        let definition = MetricDefinition { name, unit: unit.as_str() };
+        let definition = MetricDefinition { name, unit: *unit };
         match directives.iter_mut().find(|known| known.dimensions == [[*dimension]]) {
             Some(directive) => directive.metrics.push(definition),
             None => {

@@ -12,10 +12,7 @@ use crate::lambda::time_budget::{WORKER_TIMEOUT, time_left};
 use crate::lambda::worker::QueueWorker;
 
 /// Processes batches until the sandbox ends.
-///
-/// # Errors
-/// When the runtime fails.
-pub async fn serve_queue<D: Deliver, O: ContactOrder>(worker: QueueWorker<D, O>) -> Result<(), Error> {
+pub(crate) async fn serve_queue<D: Deliver, O: ContactOrder>(worker: QueueWorker<D, O>) -> Result<(), Error> {
     let worker = &worker;
     // The runtime may quote an event that it cannot parse, so it gets the event unparsed.
     lambda_runtime::run(service_fn(|event: LambdaEvent<Box<RawValue>>| async move {

@@ -166,7 +166,7 @@ impl<D: Deliver, O: ContactOrder> QueueWorker<D, O> {
 
     /// Sends a dead letter and records that it is in the dead-letter queue.
     async fn dead_letter(&self, delivery: &Delivery, failure: FailureInfo) -> Result<(), StoreError> {
-        self.queue.dead_letter_delivery(delivery, failure).await?;
+        self.queue.dead_letter_delivery(delivery, &failure.dedup_id(delivery), failure).await?;
         if let Err(error) = self.ledger.in_dlq(&delivery.id, failure, self.clock.now()).await {
             // If its message comes once more, the dead letter is sent once more.
             warn!(delivery.id = %delivery.id, %error, "a dead letter that is stored could not be recorded as such");

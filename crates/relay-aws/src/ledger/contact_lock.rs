@@ -108,14 +108,11 @@ impl ContactFastPath {
                 .await?;
         }
         let stale = item.map(|item| stale_entries(&item, delivery)).unwrap_or_default();
-        if stale.is_empty() {
-            return Ok(());
+        if !stale.is_empty() {
+            let update = Update::new("DELETE waiting :ids").bind_string_set(":ids", stale);
+            self.ledger.table().update(&key, update, now).await?;
         }
-        self.ledger
-            .table()
-            .update(&key, Update::new("DELETE waiting :ids").bind_string_set(":ids", stale), now)
-            .await
-            .map(drop)
+        Ok(())
     }
 
     /// Records a delivery that can be repeated. If it is known, returns the answer for the repeat.
@@ -204,7 +201,8 @@ impl ContactFastPath {
         });
         let update = update.condition("lock_holder = :id").string_attr(":id", delivery.id.as_str());
         let update = if delivered { set_delivered_through(update, delivery) } else { update };
-        self.ledger.table().update(&contact_key(&delivery.contact), update, self.clock.now()).await.map(drop)
+        self.ledger.table().update(&contact_key(&delivery.contact), update, self.clock.now()).await?;
+        Ok(())
     }
 
     async fn enqueue(&self, delivery: &Delivery) -> Result<(), StoreError> {
@@ -309,7 +307,8 @@ fn is_idempotent(delivery: &Delivery) -> bool {
     matches!(delivery.kind, DeliveryKind::LoopsEvent { .. })
 }
 
-fn is_locked(item: &Item, now: Timestamp) -> bool {
+/// Whether a caller holds the contact's lock.
+pub(crate) fn is_locked(item: &Item, now: Timestamp) -> bool {
     string_attr(item, LOCK_HOLDER).is_some() && time_attr(item, LEASE_UNTIL).is_some_and(|lease_end| lease_end > now)
 }
 
@@ -324,8 +323,7 @@ fn set_delivered_through(update: Update, delivery: &Delivery) -> Update {
 }
 
 /// Entry of a delivery in `waiting`: its time of arrival and its id.
-#[must_use]
-pub fn arrival_key(delivery: &Delivery) -> String {
+pub(crate) fn arrival_key(delivery: &Delivery) -> String {
     format!("{:015}#{}", delivery.received_at.as_millisecond(), delivery.id)
 }
 
@@ -342,12 +340,11 @@ fn stale_entries(item: &Item, delivery: &Delivery) -> Vec<String> {
 }
 
 /// Returns the entries of `waiting`.
-fn waiting_entries(item: &Item) -> impl Iterator<Item = &String> {
+pub(crate) fn waiting_entries(item: &Item) -> impl Iterator<Item = &String> {
     item.get(WAITING).and_then(|value| value.as_ss().ok()).into_iter().flatten()
 }
 
 /// Returns the key of a contact's item.
-#[must_use]
-pub fn contact_key(contact: &ContactKey) -> String {
+pub(crate) fn contact_key(contact: &ContactKey) -> String {
     format!("contact#{}", contact.as_str())
 }

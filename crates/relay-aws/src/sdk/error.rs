@@ -6,6 +6,7 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use aws_types::region::Region;
 use relay::ports::queue::StoreError;
 
 /// Longest part of AWS' message that is logged.
@@ -73,6 +74,13 @@ pub enum CredentialsIssue {
 }
 
 impl AwsCall {
+    /// Creates the call of a client in this region.
+    #[must_use]
+    pub fn new(operation: &'static str, resource: &str, region: Option<&Region>) -> Self {
+        let region = region.map(ToString::to_string).unwrap_or_default();
+        Self { operation, resource: resource.to_owned(), region }
+    }
+
     /// Returns the error of this call.
     #[must_use]
     pub fn to_error<E: ProvideErrorMetadata>(&self, error: &SdkError<E, HttpResponse>) -> AwsError {
@@ -223,7 +231,7 @@ mod tests {
     #[test]
     fn missing_credentials_are_found_among_causes() {
         use aws_smithy_runtime_api::client::result::ConnectorError;
-        let call = AwsCall { operation: "sqs:SendMessage", resource: String::new(), region: String::new() };
+        let call = AwsCall::new("sqs:SendMessage", "a queue", None);
         for (credentials, issue) in [
             (CredentialsError::not_loaded("no session"), CredentialsIssue::Missing),
             (CredentialsError::provider_error("the session has expired"), CredentialsIssue::Expired),

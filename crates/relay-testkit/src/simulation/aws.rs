@@ -41,7 +41,7 @@ const LONG_POLL_WAIT: Duration = Duration::from_secs(20);
 
 /// A sandbox of the function for rows.
 type RowHandler =
-    ClayRowHandler<StaticSecret<ClayToLoopsSecret>, SimulatedDestination, ContactFastPath, Arc<DistributedRateLimiter>>;
+    ClayRowHandler<StaticSecret<ClayToLoopsSecret>, SimulatedDestination, ContactFastPath, DistributedRateLimiter>;
 
 /// A relay between simulated destinations.
 pub struct AwsUnderTest {
@@ -107,7 +107,7 @@ impl RelayUnderTest for AwsUnderTest {
         let queue = |direction: usize| queue(&clients, direction);
         let table = || table(&clients);
         let ledger = || Ledger::new(table());
-        let rate_limiter = |item, rate| DistributedRateLimiter::new(item, rate, Arc::clone(&clock));
+        let rate_limiter = |item, rate| Arc::new(DistributedRateLimiter::new(item, rate, Arc::clone(&clock)));
         let (stop, stopping) = watch::channel(false);
         let mut sandboxes = Vec::new();
         for _ in 0..SANDBOXES_PER_QUEUE {

@@ -9,10 +9,9 @@ use bytes::Bytes;
 use fastrand::Rng;
 use relay::destination::clay::ClayClient;
 use relay::destination::http_client::DestinationResponse;
-use relay::destination::loops::{LoopsClient, LoopsRequest};
+use relay::destination::loops::LoopsClient;
 use relay::destination::rate_limit_headers::QuotaHeaders;
-use relay_core::delivery::DeliveryId;
-use relay_core::delivery::DeliveryKind;
+use relay_core::delivery::{Delivery, DeliveryId, DeliveryKind};
 use relay_core::policy::response::CallOutcome;
 use relay_core::secret::SecretString;
 use relay_core::webhook::route::ClayWebhook;
@@ -245,12 +244,12 @@ impl ClayClient for SimulatedDestination {
 }
 
 impl LoopsClient for SimulatedDestination {
-    async fn send(&self, call: LoopsRequest<'_>) -> DestinationResponse {
-        let key = match call.kind {
+    async fn send(&self, delivery: &Delivery, _: &SecretString, timeout: Duration) -> DestinationResponse {
+        let key = match &delivery.kind {
             DeliveryKind::LoopsEvent { key } => Some(key.as_str()),
             DeliveryKind::LoopsContact | DeliveryKind::ClayRow { .. } => None,
         };
-        Self::call(self, call.body, key, call.timeout).await
+        Self::call(self, &delivery.body, key, timeout).await
     }
 
     async fn list_contact_properties(&self, _: &SecretString, _: Duration) -> DestinationResponse {

@@ -17,9 +17,9 @@ use crate::ports::clock::SharedClock;
 /// The header with a webhook's token (Clay, "Webhook integration guide": authentication).
 const AUTH_HEADER: &str = "x-clay-webhook-auth";
 
-/// Clay's one call.
+/// The calls to Clay.
 pub trait ClayClient: Send + Sync {
-    /// Posts one row to a webhook and returns the response; every failure is an outcome of it.
+    /// Posts a row to a webhook once and returns the response. Every failure is an outcome of it.
     fn post(
         &self,
         webhook: &ClayWebhook,
@@ -37,7 +37,7 @@ pub struct HttpClayClient {
 }
 
 impl HttpClayClient {
-    /// Clay, by this client.
+    /// Creates a client of all webhooks.
     pub const fn new(client: HttpClient, clock: SharedClock) -> Self {
         Self { client, clock }
     }

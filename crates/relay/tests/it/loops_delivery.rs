@@ -35,7 +35,7 @@ fn worker(
     LoopsDeliverer {
         secrets,
         loops: FakeLoops::new(replies),
-        limiter: FakeRateLimiter::default(),
+        limiter: Arc::default(),
         clock: Arc::new(FixedClock::default()),
     }
 }
@@ -174,7 +174,7 @@ async fn failure_while_others_succeed_pins_the_next_attempt() {
         [(59, failing, true), (61, failing, false), (59, AttemptHistory::default(), false)]
     {
         let mut worker = worker_replying(reply(500));
-        worker.limiter.last_success_ago = Some(Duration::from_secs(success_seconds_ago));
+        Arc::get_mut(&mut worker.limiter).unwrap().last_success_ago = Some(Duration::from_secs(success_seconds_ago));
         let result = deliver(&worker, event(), history).await;
         assert!(
             matches!(result, AttemptResult::RetryAt { no_early_retry, .. } if no_early_retry == expected),

@@ -35,7 +35,7 @@ fn worker(secrets: FakeSecrets<LoopsToClaySecret>, broken: bool) -> Worker {
         secrets,
         deliverer: FakeClay::new(|_, _| reply(200)),
         ledger: FakeLedger::default(),
-        limiter: FakeRateLimiter::default(),
+        limiter: Arc::default(),
         clock: Arc::new(FixedClock::default()),
         payload: PayloadFormat::Raw,
         queue: FakeQueue::new(broken),

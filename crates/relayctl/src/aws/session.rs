@@ -95,20 +95,12 @@ impl Session {
         aws_sdk_cloudwatchlogs::Client::new(self.clients.config())
     }
 
-    pub(crate) fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
-        self.clients.dynamodb()
-    }
-
     pub(crate) fn lambda(&self) -> aws_sdk_lambda::Client {
         aws_sdk_lambda::Client::new(self.clients.config())
     }
 
     pub(crate) fn secrets_manager(&self) -> aws_sdk_secretsmanager::Client {
         self.clients.secrets_manager()
-    }
-
-    pub(crate) fn sqs(&self) -> aws_sdk_sqs::Client {
-        self.clients.sqs()
     }
 
     pub(crate) fn sts(&self) -> aws_sdk_sts::Client {

@@ -1,9 +1,12 @@
-//! What a stack says of itself.
+//! A stack in CloudFormation: its outputs and parameters.
 
 use std::collections::BTreeMap;
 
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata as _;
+use relay_core::delivery::Direction;
+
+use strum::{IntoStaticStr, VariantArray};
 
 use crate::aws::error::Error;
 use crate::aws::session::Session;
@@ -13,74 +16,51 @@ pub(crate) const FUNCTIONS: [&str; 5] =
     ["loops-to-clay", "clay-to-loops-contact", "clay-to-loops-event", "clay-delivery", "loops-delivery"];
 
 /// The outputs of the template, by their names there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
 pub(crate) enum StackOutput {
-    /// The front door's address, without a path.
     ApiUrl,
-    /// What Loops posts to.
     LoopsWebhookUrl,
-    /// What a Clay column puts contacts to.
     ClayContactUrl,
-    /// What a Clay column posts events to.
     ClayEventUrl,
-    /// The secret of the direction from Loops to Clay.
     LoopsToClaySecretName,
-    /// The secret of the direction from Clay to Loops.
     ClayToLoopsSecretName,
-    /// The queue to Clay.
     ClayQueueUrl,
-    /// Its dead letters.
     ClayDeadLetterUrl,
-    /// The queue to Loops.
     LoopsQueueUrl,
-    /// Its dead letters.
     LoopsDeadLetterUrl,
-    /// The ledger.
     LedgerTableName,
 }
 
 impl StackOutput {
-    /// All of them.
-    pub(crate) const ALL: [Self; 11] = [
-        Self::ApiUrl,
-        Self::LoopsWebhookUrl,
-        Self::ClayContactUrl,
-        Self::ClayEventUrl,
-        Self::LoopsToClaySecretName,
-        Self::ClayToLoopsSecretName,
-        Self::ClayQueueUrl,
-        Self::ClayDeadLetterUrl,
-        Self::LoopsQueueUrl,
-        Self::LoopsDeadLetterUrl,
-        Self::LedgerTableName,
-    ];
+    pub(crate) fn name(self) -> &'static str {
+        self.into()
+    }
+}
 
-    /// Its name in the template.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::ApiUrl => "ApiUrl",
-            Self::LoopsWebhookUrl => "LoopsWebhookUrl",
-            Self::ClayContactUrl => "ClayContactUrl",
-            Self::ClayEventUrl => "ClayEventUrl",
-            Self::LoopsToClaySecretName => "LoopsToClaySecretName",
-            Self::ClayToLoopsSecretName => "ClayToLoopsSecretName",
-            Self::ClayQueueUrl => "ClayQueueUrl",
-            Self::ClayDeadLetterUrl => "ClayDeadLetterUrl",
-            Self::LoopsQueueUrl => "LoopsQueueUrl",
-            Self::LoopsDeadLetterUrl => "LoopsDeadLetterUrl",
-            Self::LedgerTableName => "LedgerTableName",
-        }
+/// The outputs with the queues of one direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct QueueOutputs {
+    pub(crate) queue: StackOutput,
+    pub(crate) dead_letters: StackOutput,
+}
+
+impl QueueOutputs {
+    pub(crate) const fn of_direction(direction: Direction) -> Self {
+        let (queue, dead_letters) = match direction {
+            Direction::LoopsToClay => (StackOutput::ClayQueueUrl, StackOutput::ClayDeadLetterUrl),
+            Direction::ClayToLoops => (StackOutput::LoopsQueueUrl, StackOutput::LoopsDeadLetterUrl),
+        };
+        Self { queue, dead_letters }
     }
 }
 
 /// A stack.
 #[derive(Debug, Clone)]
 pub(crate) struct Stack {
-    /// Its name.
     pub(crate) name: String,
-    /// Its id, an ARN whose last part is a UUID.
+    /// An ARN whose last part is a UUID.
     pub(crate) id: String,
-    /// Its status, in CloudFormation's words.
+    /// Status as CloudFormation names it.
     pub(crate) status: String,
     outputs: BTreeMap<String, String>,
     parameters: BTreeMap<String, String>,
@@ -113,18 +93,16 @@ impl Stack {
         })
     }
 
-    /// An output.
     pub(crate) fn output(&self, output: StackOutput) -> Result<&str, Error> {
         let value = self.outputs.get(output.name()).map(String::as_str);
         value.ok_or_else(|| Error::NoOutput { stack: self.name.clone(), output: output.name() })
     }
 
-    /// A parameter, by its name in the template.
     pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
         self.parameters.get(name).map(String::as_str)
     }
 
-    /// What a function is called, by its binary's name.
+    /// Returns the name of a function from that of its binary.
     pub(crate) fn function_name(&self, binary: &str) -> String {
         format!("{}-{binary}", self.name)
     }

@@ -90,10 +90,13 @@ async fn examine_stack(target: &StackTarget, arguments: &DoctorArguments, step: 
     step();
     match loaded_secrets.skip(Check::ClayWebhookUsage, Check::SecretLoopsToClay) {
         Some(finding) => findings.push(finding),
-        None => findings.extend(ledger::check_webhook_usage(target, &loaded_secrets.to_clay).await),
+        None => match ledger::check_webhook_usage(target, &loaded_secrets.to_clay).await {
+            Ok(usage) => findings.extend(usage),
+            Err(error) => findings.push(Finding::from_error(Check::ClayWebhookUsage, &error)),
+        },
     }
     step();
-    findings.push(ledger::check_last_delivery(target).await);
+    findings.push(Finding::from_result(Check::LastDelivery, ledger::check_last_delivery(target).await));
     step();
     findings.push(Finding::from_result(Check::FunctionErrors, cloudwatch::check_function_errors(target).await));
     findings.push(Finding::from_result(Check::Alarms, cloudwatch::check_alarms(target).await));
@@ -130,7 +133,7 @@ async fn examine_endpoint(
     if let Some(address) = &arguments.send {
         let events = paste.events.join(",");
         let delivery_status =
-            async |event: &str, id: &str| ledger::delivery_status(target, &loaded_secrets.to_clay, event, id).await;
+            async |event: &str, id: &str| ledger::event_state(target, &loaded_secrets.to_clay, event, id).await;
         findings.push(match skip_without_secret(Check::SendToClay) {
             Some(finding) => finding,
             None => {

@@ -49,7 +49,7 @@ pub(crate) async fn pause_state(target: &Target, direction: Direction) -> Result
             let paused_since = admin.paused_since(direction)?;
             Ok((paused_since.is_some(), paused_since))
         }
-        Target::Stack(target) => stack_pause::pause_state(target, direction).await,
+        Target::Stack(target) => Ok(stack_pause::pause_state(target, direction).await?),
     }
 }
 

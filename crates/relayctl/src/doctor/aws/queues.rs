@@ -3,15 +3,15 @@
 use aws_sdk_cloudwatch::primitives::DateTime;
 use aws_sdk_cloudwatch::types::{Dimension, Statistic};
 use jiff::{SignedDuration, Timestamp};
+use relay_aws::admin::{message_count, queue_name};
 use relay_core::delivery::Direction;
 
 use crate::aws::pause;
-use crate::aws::stack::StackOutput;
+use crate::aws::stack::{QueueOutputs, StackOutput};
 use crate::doctor::check::Check;
 use crate::doctor::finding::Finding;
 use crate::error::Error;
 use crate::invocation::suggest;
-use crate::operations::stack::{approximate_len, queue_name, queue_urls};
 use crate::target::StackTarget;
 
 /// How far back CloudWatch is asked for the age of a queue: its figures come late.
@@ -53,8 +53,8 @@ impl QueueChecks {
 
     /// `…-queue`: how much waits, and for how long.
     async fn check_queue(self, target: &StackTarget) -> Result<Finding, Error> {
-        let (queue, _) = queue_urls(self.direction);
-        let waiting = approximate_len(target, queue).await?;
+        let queue = QueueOutputs::of_direction(self.direction).queue;
+        let waiting = message_count(&target.session.clients().sqs(), target.stack.output(queue)?).await?;
         if waiting == 0 {
             return Ok(Finding::ok(self.queue, "empty"));
         }
@@ -110,7 +110,8 @@ impl QueueChecks {
 
     /// `…-dead-letters`: what could not be delivered.
     async fn check_dead_letters(self, target: &StackTarget) -> Result<Finding, Error> {
-        Ok(match approximate_len(target, queue_urls(self.direction).1).await? {
+        let dead_letters = QueueOutputs::of_direction(self.direction).dead_letters;
+        Ok(match message_count(&target.session.clients().sqs(), target.stack.output(dead_letters)?).await? {
             0 => Finding::ok(self.dead_letters, "none"),
             count => Finding::warn(
                 self.dead_letters,

@@ -2,6 +2,8 @@
 
 use aws_sdk_lambda::types::{LastUpdateStatus, State};
 
+use strum::VariantArray as _;
+
 use crate::aws::stack::{FUNCTIONS, StackOutput};
 use crate::doctor::check::Check;
 use crate::doctor::finding::Finding;
@@ -69,13 +71,14 @@ fn delete_command(name: &str) -> String {
 
 /// `outputs`: the stack has all outputs of the template.
 pub(crate) fn check_outputs(target: &StackTarget) -> Finding {
-    let missing: Vec<&str> = StackOutput::ALL
-        .into_iter()
+    let missing: Vec<&str> = StackOutput::VARIANTS
+        .iter()
+        .copied()
         .filter(|output| target.stack.output(*output).is_err())
         .map(StackOutput::name)
         .collect();
     if missing.is_empty() {
-        return Finding::ok(Check::Outputs, format!("all {} are there", StackOutput::ALL.len()));
+        return Finding::ok(Check::Outputs, format!("all {} are there", StackOutput::VARIANTS.len()));
     }
     let observed = format!("missing: {}", missing.join(", "));
     Finding::fail(Check::Outputs, observed, format!("deploy version {VERSION} of the template with `make deploy`"))
