@@ -151,7 +151,7 @@ where
                     self.record_submission(webhook, Submission::Rejected(status)).await;
                     tally.pool = pool_usage.record_rejected(&webhook.fingerprint(), status);
                 }
-                Decision::RefreshSecretThen(_) => return PoolResult::NeedsOperator(reason),
+                Decision::RefreshSecret => return PoolResult::NeedsOperator(reason),
                 Decision::DeadLetter | Decision::Reject => {
                     return PoolResult::Finished(AttemptResult::DeadLetter(reason));
                 }

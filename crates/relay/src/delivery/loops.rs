@@ -85,14 +85,14 @@ where
                     stats.duplicate = decision == Decision::Duplicate;
                     return AttemptResult::Delivered;
                 }
-                Decision::RefreshSecretThen(_) if !refreshed => {
+                Decision::RefreshSecret if !refreshed => {
                     refreshed = true;
                     secret = match self.secrets.refresh().await {
                         Ok(secret) => secret,
                         Err(_) => return self.secret_unavailable(history),
                     };
                 }
-                Decision::RefreshSecretThen(_) => return retry::hold(history, reason, self.clock.now()),
+                Decision::RefreshSecret => return retry::hold(history, reason, self.clock.now()),
                 Decision::DeadLetter | Decision::Reject | Decision::NextWebhook => {
                     return AttemptResult::DeadLetter(reason);
                 }

@@ -81,7 +81,7 @@ where
             match decide(SendPath::LoopsFastPath, response.outcome, is_event) {
                 Decision::Delivered => return Ok(to_delivered(response)),
                 Decision::Duplicate => return Ok(RowOutcome::Duplicate),
-                Decision::RefreshSecretThen(_) if !refreshed => {
+                Decision::RefreshSecret if !refreshed => {
                     refreshed = true;
                     match self.secrets.refresh().await.ok().and_then(|secret| secret.api_key.clone()) {
                         Some(refreshed_key) => api_key = refreshed_key,
@@ -96,7 +96,7 @@ where
                         return Err(to_deferral(1, &response));
                     }
                 }
-                Decision::RefreshSecretThen(_) => return Ok(self.unauthorized()),
+                Decision::RefreshSecret => return Ok(self.unauthorized()),
                 Decision::RetryThenQueue | Decision::RetryLater => {
                     let retry_after = response.retry_after;
                     let pause = if response.outcome == CallOutcome::Responded(429) {
