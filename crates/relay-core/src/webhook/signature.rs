@@ -24,7 +24,7 @@ pub const TIMESTAMP_HEADER: &str = "webhook-timestamp";
 /// Name of the header with the signatures, separated by spaces.
 pub const SIGNATURE_HEADER: &str = "webhook-signature";
 
-const MAX_ID_CHARS: usize = 256;
+const MAX_ID_LEN: usize = 256;
 const MAX_TIMESTAMP_DIGITS: usize = 15;
 
 /// A secret may have padding or not; its last bits do not matter, as in most decoders.
@@ -130,7 +130,7 @@ impl UnverifiedWebhook {
         let id = parse_header(ID_HEADER, id)?;
         let timestamp = parse_header(TIMESTAMP_HEADER, timestamp)?;
         let signatures = parse_header(SIGNATURE_HEADER, signatures)?;
-        if id.is_empty() || id.chars().count() > MAX_ID_CHARS {
+        if id.is_empty() || id.chars().count() > MAX_ID_LEN {
             return Err(malformed_header(ID_HEADER, "must have 1 to 256 characters"));
         }
         let all_digits = timestamp.bytes().all(|byte| byte.is_ascii_digit());
