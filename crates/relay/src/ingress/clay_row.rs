@@ -115,7 +115,7 @@ impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, D: FastPath, P: RateLim
 
     fn clean_row(&self, kind: RowKind, body: &[u8], options: RowOptions) -> Result<Row, RequestError> {
         let schema = self.schema.get(self.clock.now());
-        let cleaned = Row::clean_with_schema(kind, body, options, schema.as_deref());
+        let cleaned = Row::clean(kind, body, options, schema.as_deref());
         if cleaned.as_ref().is_err_and(RequestError::depends_on_schema) {
             self.schema.invalidate(self.clock.now());
         }

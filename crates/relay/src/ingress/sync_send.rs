@@ -61,7 +61,7 @@ impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, P: RateLimiter> SyncSen
             match decide(SendPath::LoopsFastPath, response.outcome, is_event) {
                 Decision::Delivered => return Ok(to_delivered(response)),
                 Decision::Duplicate => return Ok(RowOutcome::Duplicate),
-                Decision::RefreshSecretThen(_) if !refreshed => {
+                Decision::RefreshSecret if !refreshed => {
                     refreshed = true;
                     match self.secrets.refresh().await.ok().and_then(|secret| secret.api_key.clone()) {
                         Some(refreshed_key) => api_key = refreshed_key,
@@ -76,7 +76,7 @@ impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, P: RateLimiter> SyncSen
                         return Err(self.defer_after(1, &response));
                     }
                 }
-                Decision::RefreshSecretThen(_) => return Ok(self.unauthorized()),
+                Decision::RefreshSecret => return Ok(self.unauthorized()),
                 Decision::RetryThenQueue | Decision::RetryLater => {
                     let pause = match response.throttle() {
                         Some(throttle) => {
