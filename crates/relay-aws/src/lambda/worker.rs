@@ -11,9 +11,8 @@ use relay_core::delivery::Delivery;
 use tracing::{error, warn};
 
 use crate::lambda::attempt::{Attempt, AttemptOutcome, MessageAction};
-use crate::lambda::contact_order::ContactOrder;
+use crate::lambda::contact_order::{Blocker, ContactOrder};
 use crate::lambda::time_budget::TimeBudget;
-use crate::ledger::contact_lock::Blocker;
 use crate::ledger::deliveries::Ledger;
 use crate::sqs::dead_letter::{self, DeadLetterAttributes, FailureInfo, MALFORMED};
 use crate::sqs::message;
