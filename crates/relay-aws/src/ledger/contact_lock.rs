@@ -18,7 +18,7 @@ use relay_core::delivery::{Delivery, DeliveryKind, Reason, ReasonCode};
 use tracing::warn;
 
 use crate::lambda::contact_order::{Blocker, ContactOrder};
-use crate::ledger::deliveries::{Deferred, Ledger, LedgerState};
+use crate::ledger::deliveries::{Ledger, LedgerState};
 use crate::ledger::items::{DEFERRED_ID, DEFERRED_MESSAGE, DELIVERED_THROUGH, LEASE_UNTIL, LOCK_HOLDER, WAITING};
 use crate::ledger::table::{Item, Update, string_attr, time_attr};
 use crate::sqs::message;
@@ -151,10 +151,16 @@ impl ContactFastPath {
     }
 
     /// Enqueues the lock's holder as the deferred delivery, before all others of its contact.
-    async fn defer(&self, delivery: &Delivery, deferral: Deferred) -> Result<(), StoreError> {
+    async fn defer(
+        &self,
+        delivery: &Delivery,
+        attempts: u32,
+        retry_at: Timestamp,
+        reason: Reason,
+    ) -> Result<(), StoreError> {
         let now = self.clock.now();
         // The ledger first, so that no worker attempts it early.
-        self.ledger.mark_deferred(delivery, deferral, now).await?;
+        self.ledger.mark_deferred(delivery, attempts, retry_at, reason, now).await?;
         // Deferred even if nothing waits yet: a later delivery may be in the queue before this one.
         let message = message::encode(delivery).map_err(StoreError::new)?;
         let update = Update::default()
@@ -220,8 +226,8 @@ impl FastPath for ContactFastPath {
                 self.discard_record(delivery).await?;
                 self.unlock(delivery, false).await
             }
-            FastPathResult::Deferred { attempts, retry_at: at, reason, no_early_retry: _ } => {
-                self.defer(delivery, Deferred { attempts, retry_at: at, reason }).await
+            FastPathResult::Deferred { attempts, retry_at, reason, no_early_retry: _ } => {
+                self.defer(delivery, attempts, retry_at, reason).await
             }
         }
     }

@@ -114,7 +114,9 @@ impl Ledger {
     pub(crate) async fn mark_deferred(
         &self,
         delivery: &Delivery,
-        deferral: Deferred,
+        attempts: u32,
+        retry_at: Timestamp,
+        reason: Reason,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let update = self
@@ -122,12 +124,12 @@ impl Ledger {
             .set(STATE, SENDING)
             .set(KIND, delivery.kind.as_str())
             .set(RECEIVED_AT, delivery.received_at)
-            .set(ATTEMPTS, i64::from(deferral.attempts))
-            .set(NOT_BEFORE, deferral.retry_at)
+            .set(ATTEMPTS, i64::from(attempts))
+            .set(NOT_BEFORE, retry_at)
             .set(FAILING_SINCE, now)
             .set_if_missing(FIRST_ATTEMPT_AT, now)
             .set(LAST_ATTEMPT_AT, now);
-        let update = add_failure(set_reason(update, deferral.reason), deferral.reason);
+        let update = add_failure(set_reason(update, reason), reason);
         self.table.update(&delivery_key(&delivery.id), update, now).await?;
         Ok(())
     }
@@ -184,17 +186,6 @@ pub(crate) fn state_of(item: &Item) -> Option<LedgerState> {
 /// Sets the reason of a failure. The status is 0 if there was no response.
 pub(crate) fn set_reason(update: Update, reason: Reason) -> Update {
     update.set(REASON, reason.code.as_str()).set(LAST_STATUS, reason.status.map_or(0, i64::from))
-}
-
-/// Failed attempts of a delivery that joins the queue after them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Deferred {
-    /// Number of attempts.
-    pub attempts: u32,
-    /// Earliest time of a worker's attempt.
-    pub retry_at: Timestamp,
-    /// Reason of the latest failure.
-    pub reason: Reason,
 }
 
 /// Returns the key of a delivery's item.

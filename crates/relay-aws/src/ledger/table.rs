@@ -7,9 +7,6 @@ use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::operation::scan::builders::ScanFluentBuilder;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
-use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
-use aws_smithy_runtime_api::client::result::SdkError;
-use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::ledger::items::{EXPIRES_AT, PARTITION_KEY, SENDING, STATE, STATE_NAME};
@@ -169,47 +166,27 @@ impl LedgerTable {
 
     /// Reads an item consistently; empty if there is none.
     pub(crate) async fn get(&self, key: &str) -> Result<Item, AwsError> {
-        let response = self
-            .client
-            .get_item()
-            .table_name(&self.name)
-            .key(PARTITION_KEY, AttributeValue::S(key.to_owned()))
-            .consistent_read(true)
-            .send()
-            .await;
-        match response {
-            Ok(response) => Ok(response.item.unwrap_or_default()),
-            Err(error) => Err(self.error("dynamodb:GetItem", &error)),
-        }
+        let request = self.client.get_item().table_name(&self.name).consistent_read(true);
+        let result = request.key(PARTITION_KEY, AttributeValue::S(key.to_owned())).send().await;
+        let response = result.map_err(|error| self.call("dynamodb:GetItem").to_error(&error))?;
+        Ok(response.item.unwrap_or_default())
     }
 
     /// Updates an item and returns it, or nothing if the condition is false.
     pub(crate) async fn update(&self, key: &str, update: Update, now: Timestamp) -> Result<Option<Item>, AwsError> {
-        Ok(self.send_update(key, update, now, ReturnValuesOnConditionCheckFailure::None).await?.ok())
+        Ok(self.update_or_current(key, update, now).await?.ok())
     }
 
     /// Updates an item and returns it, or as an error the current item if the condition is false.
     pub(crate) async fn update_or_current(
         &self,
         key: &str,
-        update: Update,
+        mut update: Update,
         now: Timestamp,
     ) -> Result<Result<Item, Item>, AwsError> {
-        self.send_update(key, update, now, ReturnValuesOnConditionCheckFailure::AllOld).await
-    }
-
-    async fn send_update(
-        &self,
-        key: &str,
-        update: Update,
-        now: Timestamp,
-        on_condition_failure: ReturnValuesOnConditionCheckFailure,
-    ) -> Result<Result<Item, Item>, AwsError> {
-        let update = if update.without_ttl {
-            update
-        } else {
-            update.set(EXPIRES_AT, now.checked_add(TTL).unwrap_or(now).as_second())
-        };
+        if !update.without_ttl {
+            update = update.set(EXPIRES_AT, now.checked_add(TTL).unwrap_or(now).as_second());
+        }
         let (expression, condition) = (update.expression(), update.condition());
         let mut request = self
             .client
@@ -217,7 +194,7 @@ impl LedgerTable {
             .table_name(&self.name)
             .key(PARTITION_KEY, AttributeValue::S(key.to_owned()))
             .return_values(ReturnValue::AllNew)
-            .return_values_on_condition_check_failure(on_condition_failure);
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         if [Some(&expression), condition.as_ref()].into_iter().flatten().any(|text| text.contains(STATE_NAME)) {
             request = request.expression_attribute_names(STATE_NAME, STATE);
         }
@@ -234,7 +211,7 @@ impl LedgerTable {
                 Some(UpdateItemError::ConditionalCheckFailedException(check_failed)) => {
                     Ok(Err(check_failed.item().cloned().unwrap_or_default()))
                 }
-                _ => Err(self.error("dynamodb:UpdateItem", &error)),
+                _ => Err(self.call("dynamodb:UpdateItem").to_error(&error)),
             },
         }
     }
@@ -244,13 +221,9 @@ impl LedgerTable {
         self.client.scan().table_name(&self.name)
     }
 
-    /// Returns the error of a call to the table.
-    pub(crate) fn error<E: ProvideErrorMetadata>(
-        &self,
-        operation: &'static str,
-        error: &SdkError<E, HttpResponse>,
-    ) -> AwsError {
-        AwsCall::new(operation, &self.name, self.client.config().region()).to_error(error)
+    /// Returns a call to the table, from which its errors are made.
+    pub(crate) fn call(&self, operation: &'static str) -> AwsCall {
+        AwsCall::new(operation, &self.name, self.client.config().region())
     }
 
     /// Deletes an item if a condition, in which `:sending` is that state, is true.
@@ -265,7 +238,7 @@ impl LedgerTable {
             {
                 Ok(())
             }
-            result => result.map(drop).map_err(|error| self.error("dynamodb:DeleteItem", &error)),
+            result => result.map(drop).map_err(|error| self.call("dynamodb:DeleteItem").to_error(&error)),
         }
     }
 }
