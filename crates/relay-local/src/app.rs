@@ -7,11 +7,11 @@ use http::{Request, Response};
 use relay::config::env::SharedSettings;
 use relay::delivery::clay::ClayDeliverer;
 use relay::delivery::loops::LoopsDeliverer;
-use relay::destination::clay::{ClayClient, HttpClayClient};
+use relay::destination::clay::ClayClient;
 use relay::destination::http_client::HttpClient;
 use relay::destination::loops::{HttpLoopsClient, LoopsClient};
 use relay::ingress::clay_row::ClayRowHandler;
-use relay::ingress::loops_webhook::{LoopsWebhookHandler, LoopsWebhookSettings};
+use relay::ingress::loops_webhook::LoopsWebhookHandler;
 use relay::ingress::response::{self, Caller};
 use relay::ingress::schema_cache::{SchemaCache, SchemaRefresher};
 use relay::ports::clock::SharedClock;
@@ -23,13 +23,13 @@ use crate::reloading_secrets::ReloadingSecrets;
 use relay_sqlite::store::SqliteStore;
 
 /// The worker that posts to Clay.
-pub type LocalClayDeliverer<C = HttpClayClient> =
+pub type LocalClayDeliverer<C = HttpClient> =
     ClayDeliverer<ReloadingSecrets, C, SqliteStore, LocalRateLimiter, SqliteStore>;
 /// What reads the list of contact properties.
 pub type LocalSchemaRefresher<L = HttpLoopsClient> = SchemaRefresher<ReloadingSecrets, L, LocalRateLimiter>;
 
 /// The three routes and the two workers, between a Loops and a Clay.
-pub struct Relay<L = HttpLoopsClient, C = HttpClayClient> {
+pub struct Relay<L = HttpLoopsClient, C = HttpClient> {
     webhook_handler: LoopsWebhookHandler<ReloadingSecrets, SqliteStore>,
     row_handler: ClayRowHandler<ReloadingSecrets, L, SqliteStore, LocalRateLimiter>,
     /// The worker that posts to Clay.
@@ -54,8 +54,8 @@ impl Relay {
         client: &HttpClient,
         clock: &SharedClock,
     ) -> Self {
-        let loops = HttpLoopsClient::new(client.clone(), &shared.loops_api_url, Arc::clone(clock));
-        let clay = HttpClayClient::new(client.clone(), Arc::clone(clock));
+        let loops = HttpLoopsClient::new(client.clone(), &shared.loops_api_url);
+        let clay = client.clone();
         Self::with_destinations(loops, clay, shared, secrets, store, clock)
     }
 }
@@ -77,11 +77,9 @@ impl<L: LoopsClient + Clone, C: ClayClient> Relay<L, C> {
                 secrets: secrets.clone(),
                 queue: store.clone(),
                 clock: Arc::clone(clock),
-                settings: LoopsWebhookSettings {
-                    selection: shared.relayed_events.clone(),
-                    tolerance: shared.signature_tolerance,
-                    contact_source: shared.contact_source.clone(),
-                },
+                selection: shared.relayed_events.clone(),
+                tolerance: shared.signature_tolerance,
+                contact_source: shared.contact_source.clone(),
             },
             row_handler: ClayRowHandler {
                 secrets: secrets.clone(),

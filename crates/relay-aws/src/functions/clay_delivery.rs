@@ -5,7 +5,6 @@ use std::sync::Arc;
 use lambda_runtime::Error;
 use relay::config::env::{EnvReader, SharedSettings};
 use relay::delivery::clay::ClayDeliverer;
-use relay::destination::clay::HttpClayClient;
 use relay::destination::http_client::{self, HttpClient};
 use relay::ports::clock::SystemClock;
 
@@ -62,7 +61,7 @@ pub async fn run() -> Result<(), Error> {
     let queue = SqsQueue::new(clients, queue_url, dead_letter_url);
     let deliverer = ClayDeliverer {
         secrets,
-        deliverer: HttpClayClient::new(client, Arc::new(SystemClock)),
+        deliverer: client,
         ledger: ledger.clone(),
         limiter: Arc::new(DistributedRateLimiter::new(
             DynamoLimiterStore::for_clay(table),

@@ -80,7 +80,7 @@ async fn run(kind: RowKind) -> Result<(), Error> {
         DistributedRateLimiter::new(DynamoLimiterStore::for_loops(table), shared.loops_rate, Arc::new(SystemClock));
     let handler = ClayRowHandler {
         secrets: secrets.clone(),
-        loops: HttpLoopsClient::new(client.clone(), &shared.loops_api_url, Arc::new(SystemClock)),
+        loops: HttpLoopsClient::new(client.clone(), &shared.loops_api_url),
         fast_path: ContactFastPath::new(queue, ledger, Arc::new(SystemClock)),
         limiter: Arc::new(limiter),
         clock: Arc::new(SystemClock),

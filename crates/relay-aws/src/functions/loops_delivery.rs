@@ -62,7 +62,7 @@ pub async fn run() -> Result<(), Error> {
     let queue = SqsQueue::new(clients, queue_url, dead_letter_url);
     let deliverer = LoopsDeliverer {
         secrets,
-        loops: HttpLoopsClient::new(client, &shared.loops_api_url, Arc::new(SystemClock)),
+        loops: HttpLoopsClient::new(client, &shared.loops_api_url),
         limiter: Arc::new(DistributedRateLimiter::new(
             DynamoLimiterStore::for_loops(table),
             shared.loops_rate,

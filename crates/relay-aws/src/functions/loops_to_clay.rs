@@ -5,7 +5,7 @@ use std::sync::Arc;
 use lambda_runtime::Error;
 use relay::config::env::{EnvReader, SharedSettings};
 use relay::destination::http_client::{self, HttpClient};
-use relay::ingress::loops_webhook::{LoopsWebhookHandler, LoopsWebhookSettings};
+use relay::ingress::loops_webhook::LoopsWebhookHandler;
 use relay::ingress::response::Caller;
 use relay::ports::clock::SystemClock;
 
@@ -52,11 +52,9 @@ pub async fn run() -> Result<(), Error> {
         secrets,
         queue: SqsQueue::new(clients, queue_url, dead_letter_url).with_client(),
         clock: Arc::new(SystemClock),
-        settings: LoopsWebhookSettings {
-            selection: shared.relayed_events,
-            tolerance: shared.signature_tolerance,
-            contact_source: shared.contact_source,
-        },
+        selection: shared.relayed_events,
+        tolerance: shared.signature_tolerance,
+        contact_source: shared.contact_source,
     };
     http::serve(Caller::Loops, |request| handler.handle(request)).await
 }

@@ -7,7 +7,7 @@
 //!   one, and all others are discarded.
 //! - At most 64 KiB of a response are read. A response with a status counts, even if its body breaks off.
 
-use std::error::Error as _;
+use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
@@ -34,7 +34,7 @@ const MAX_RESPONSE_BYTES: usize = 64 * 1024;
 /// The client could not be built: an error of the program, not of its settings.
 #[derive(Debug, thiserror::Error)]
 #[error("the HTTP client could not be built: {0}")]
-pub struct BuildError(String);
+pub struct BuildError(#[source] Box<dyn Error + Send + Sync>);
 
 /// HTTP client for all destinations.
 #[derive(Debug, Clone)]
@@ -94,10 +94,10 @@ pub fn build() -> Result<HttpClient, BuildError> {
     roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     let tls = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
-        .map_err(|error| BuildError(error.to_string()))?
+        .map_err(|error| BuildError(error.into()))?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let pool = ConnectionPool::new(tls).map_err(|error| BuildError(error.to_string()))?;
+    let pool = ConnectionPool::new(tls).map_err(|error| BuildError(error.into()))?;
     Ok(HttpClient { pool: Arc::new(pool) })
 }
 

@@ -61,7 +61,10 @@ impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, D: FastPath, P: RateLim
                 let outcome = self.dispatch(&delivery, api_key, context.prefers_async, deadline, &mut stats).await;
                 (context, outcome)
             }
-            Err(error) => (RowContext::for_rejected(&self.clock.new_id()), error.into()),
+            Err(error) => {
+                let id = DeliveryId::for_rejected_request(&self.clock.new_id());
+                (RowContext { id, contact: None, adjusted: Vec::new(), prefers_async: false }, error.into())
+            }
         };
         outcome.log(kind, &context, started_at.elapsed(), stats);
         outcome.into_response(&context)

@@ -26,18 +26,6 @@ pub(crate) struct RowContext {
     pub(crate) prefers_async: bool,
 }
 
-impl RowContext {
-    /// A request that became no delivery.
-    pub(crate) fn for_rejected(random_id: &str) -> Self {
-        Self {
-            id: DeliveryId::for_rejected_request(random_id),
-            contact: None,
-            adjusted: Vec::new(),
-            prefers_async: false,
-        }
-    }
-}
-
 /// Outcome of a row's request.
 #[derive(Debug)]
 pub(crate) enum RowOutcome {
