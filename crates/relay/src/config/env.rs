@@ -1,6 +1,5 @@
-//! Settings: read once, from a map, with all errors reported together.
-//!
-//! An error names the variable, the expected format and an example. It never shows the value, which may be a secret.
+//! Settings from environment variables. All errors are reported together. An error names the variable, the expected format and
+//! an example, never the value, which may be a secret.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -66,14 +65,11 @@ impl<'a> EnvReader<'a> {
         example: &'static str,
         parse: impl FnOnce(&str) -> Option<T>,
     ) -> T {
-        match self.raw(name).map(parse) {
-            Some(Some(value)) => value,
-            Some(None) => {
-                self.push_error(SettingError { name, expected_format, example });
-                default
-            }
-            None => default,
-        }
+        let Some(text) = self.raw(name) else { return default };
+        parse(text).unwrap_or_else(|| {
+            self.push_error(SettingError { name, expected_format, example });
+            default
+        })
     }
 
     /// Adds an error.

@@ -66,10 +66,8 @@ impl<S: SecretSource<LoopsToClaySecret>, Q: Queue> LoopsWebhookHandler<S, Q> {
         body: Bytes,
     ) -> Result<(LoopsEvent, Arc<LoopsToClaySecret>), RequestError> {
         if body.len() > MAX_REQUEST_BYTES {
-            return Err(RequestError::new(
-                ErrorCode::TooLarge,
-                "The webhook is larger than 256 KiB: nothing was relayed.",
-            ));
+            let message = "The webhook is larger than 256 KiB: nothing was relayed.";
+            return Err(RequestError::new(ErrorCode::TooLarge, message));
         }
         let header = |name: &str| headers.get(name).map(http::HeaderValue::as_bytes);
         let unverified =
