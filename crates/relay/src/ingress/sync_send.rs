@@ -63,10 +63,9 @@ impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, P: RateLimiter> SyncSen
                 Decision::Duplicate => return Ok(RowOutcome::Duplicate),
                 Decision::RefreshSecret if !refreshed => {
                     refreshed = true;
-                    match self.secrets.refresh().await.ok().and_then(|secret| secret.api_key.clone()) {
-                        Some(refreshed_key) => api_key = refreshed_key,
-                        None => return Ok(self.unauthorized()),
-                    }
+                    let refreshed_key = self.secrets.refresh().await.ok().and_then(|secret| secret.api_key.clone());
+                    let Some(refreshed_key) = refreshed_key else { return Ok(self.unauthorized()) };
+                    api_key = refreshed_key;
                     // The second call is part of the same try, and needs a permit like any other.
                     tries -= 1;
                     let time_left = deadline.saturating_duration_since(Instant::now() + TRY_TIMEOUT);

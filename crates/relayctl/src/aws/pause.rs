@@ -9,14 +9,20 @@ use crate::aws::error::Error;
 use crate::target::StackTarget;
 
 /// Returns whether a direction is paused, and since when if that is known.
-pub(crate) async fn pause_state(target: &StackTarget, direction: Direction) -> Result<(bool, Option<Timestamp>), Error> {
+pub(crate) async fn pause_state(
+    target: &StackTarget,
+    direction: Direction,
+) -> Result<(bool, Option<Timestamp>), Error> {
     let mapping = event_source_mapping(target, direction).await?;
     let paused_since = fast_path_paused_since(target, direction).await?;
     Ok((!is_enabled(&mapping) || paused_since.is_some(), paused_since))
 }
 
 /// Returns when an operator paused the fast path, if it is paused. There is none to Clay.
-pub(crate) async fn fast_path_paused_since(target: &StackTarget, direction: Direction) -> Result<Option<Timestamp>, Error> {
+pub(crate) async fn fast_path_paused_since(
+    target: &StackTarget,
+    direction: Direction,
+) -> Result<Option<Timestamp>, Error> {
     match direction {
         Direction::LoopsToClay => Ok(None),
         Direction::ClayToLoops => Ok(limiter_pause::paused_since(&target.ledger()?).await?),
