@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use tempfile::NamedTempFile;
 
 /// The file with the generated signing secret.
 const SIGNING_SECRET_FILE: &str = "signing-secret";
@@ -179,15 +180,7 @@ impl DataDir {
     }
 
     fn write(&self, name: &str, text: &str) -> Result<(), DataDirError> {
-        let path = self.path.join(name);
-        let replace_file = || -> io::Result<()> {
-            let temporary = self.path.join(format!("{name}.new"));
-            let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&temporary)?;
-            file.write_all(text.as_bytes())?;
-            file.sync_all()?;
-            fs::rename(temporary, path)
-        };
-        replace_file().map_err(|error| self.unwritable(&error))
+        replace_file(&self.path, name, text).map_err(|error| self.unwritable(&error))
     }
 
     fn read(&self, name: &str) -> Result<Option<String>, DataDirError> {
@@ -201,6 +194,15 @@ impl DataDir {
     fn unwritable(&self, error: &io::Error) -> DataDirError {
         DataDirError::Unwritable { path: self.path.display().to_string(), detail: error.to_string() }
     }
+}
+
+/// Writes a file as a whole or not at all, for its owner alone: a temporary file has mode 0600.
+fn replace_file(dir: &Path, name: &str, text: &str) -> io::Result<()> {
+    let mut file = NamedTempFile::new_in(dir)?;
+    file.write_all(text.as_bytes())?;
+    file.as_file().sync_all()?;
+    file.persist(dir.join(name))?;
+    Ok(())
 }
 
 #[cfg(test)]

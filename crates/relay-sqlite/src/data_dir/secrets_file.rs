@@ -4,12 +4,12 @@
 //! nothing, is not looked up here.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs::{self, File, TryLockError};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::data_dir::config::DEFAULT_DATA;
+use crate::data_dir::replace_file;
 use relay::config::names::{
     CLAY_WEBHOOK_AUTH_TOKEN, CLAY_WEBHOOK_URL, LOOPS_API_KEY, LOOPS_SIGNING_SECRET, RELAY_DATA, RELAY_TOKEN,
 };
@@ -141,19 +141,8 @@ impl SecretsFile {
         if Self::load(dir)? != *expected {
             return Err(busy());
         }
-        let replace_file = || -> io::Result<()> {
-            let temporary = dir.join(format!("{SECRETS_FILE}.new"));
-            // One that a killed program has left may have other rights.
-            match fs::remove_file(&temporary) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-            let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&temporary)?;
-            file.write_all(serde_json::to_string_pretty(&self.0)?.as_bytes())?;
-            file.sync_all()?;
-            fs::rename(temporary, &path)
-        };
-        replace_file().map_err(unwritable)
+        let text = serde_json::to_string_pretty(&self.0).map_err(|error| unwritable(error.into()))?;
+        replace_file(dir, SECRETS_FILE, &text).map_err(unwritable)
     }
 }
 
