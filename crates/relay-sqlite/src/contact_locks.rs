@@ -1,8 +1,7 @@
-//! Who has the lane past the queue, of which contact.
+//! The contact locks of callers on the fast path.
 //!
-//! One process serves a data folder, so this is known in its memory, whether or not the file can be written, and for as
-//! long as the caller is there: no clock decides it. A `direct` row of the file that nobody here has is what is left of a
-//! caller who is gone.
+//! One process serves a data folder, so the locks are in its memory: they hold whether or not the file can be written, and
+//! as long as the caller waits, whatever the clock says. A `direct` row without a lock is left of a caller that is gone.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,7 +9,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use relay_core::contact::ContactKey;
 use relay_core::delivery::{Delivery, DeliveryId};
 
-/// The lanes that somebody has.
 #[derive(Debug, Default)]
 pub(crate) struct ContactLocks(Mutex<LockTable>);
 
@@ -23,20 +21,20 @@ struct LockTable {
 #[derive(Debug)]
 struct Holder {
     id: DeliveryId,
-    /// Which taking it was: the same event can have the lane again.
+    /// Tells this acquisition from a later one by the same event.
     token: u64,
 }
 
-/// The lane of a contact, for as long as this lives.
+/// The contact lock of a delivery, until this is dropped.
 #[derive(Debug)]
 pub struct ContactLockGuard {
     locks: Arc<ContactLocks>,
-    /// Nothing where the lane was settled, or passed on to who settles it.
+    /// None if the guard has no lock to release.
     owned: Option<(ContactKey, u64)>,
 }
 
 impl ContactLockGuard {
-    /// Leaves the lane taken: who was told so settles it.
+    /// Leaves the contact locked: the caller that was told to send releases the lock.
     pub(crate) fn release_ownership(mut self) {
         self.owned = None;
     }
@@ -53,7 +51,7 @@ impl Drop for ContactLockGuard {
 }
 
 impl ContactLocks {
-    /// Takes the lane of the delivery's contact; nothing where somebody has it.
+    /// Locks the contact of a delivery. None if it is locked.
     pub(crate) fn try_lock(self: &Arc<Self>, delivery: &Delivery) -> Option<ContactLockGuard> {
         let mut table = self.table();
         if table.holders.contains_key(&delivery.contact) {
@@ -65,7 +63,7 @@ impl ContactLocks {
         Some(ContactLockGuard { locks: Arc::clone(self), owned: Some((delivery.contact.clone(), token)) })
     }
 
-    /// The guard of the lane that this delivery has; one of nothing where it has none.
+    /// Returns a guard of the lock that a delivery holds, which guards nothing if it holds none.
     pub(crate) fn guard(self: &Arc<Self>, delivery: &Delivery) -> ContactLockGuard {
         let table = self.table();
         let holder = table.holders.get(&delivery.contact).filter(|holder| holder.id == delivery.id);
@@ -75,17 +73,16 @@ impl ContactLocks {
         }
     }
 
-    /// Whether this delivery has the lane of its contact.
     pub(crate) fn is_locked_by(&self, delivery: &Delivery) -> bool {
         self.table().holders.get(&delivery.contact).is_some_and(|holder| holder.id == delivery.id)
     }
 
-    /// The contacts whose lane somebody has, as a JSON array.
+    /// Returns the locked contacts as a JSON array.
     pub(crate) fn locked_contacts(&self) -> String {
         serde_json::Value::from_iter(self.table().holders.keys().map(ContactKey::as_str)).to_string()
     }
 
-    /// The deliveries that have a lane, as a JSON array.
+    /// Returns the ids of the deliveries that hold a lock, as a JSON array.
     pub(crate) fn locked_deliveries(&self) -> String {
         serde_json::Value::from_iter(self.table().holders.values().map(|holder| holder.id.as_str())).to_string()
     }

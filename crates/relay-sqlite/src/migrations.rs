@@ -4,11 +4,11 @@
 
 use rusqlite::{Connection, TransactionBehavior};
 
-/// The version of the tables (`PRAGMA user_version`).
+/// Version of the tables (`PRAGMA user_version`).
 pub(crate) const VERSION: i64 = 2;
 
-/// How often each reason occurred at a delivery. `status` is 0 where no answer came, `last_at` in Unix milliseconds. The
-/// counts stay where a row that died is run again.
+/// Failures by reason. `status` is 0 without a response, `last_at` in Unix milliseconds. The counts stay if a row that was
+/// dead-lettered is run again.
 const CREATE_FAILURES: &str = "
 CREATE TABLE IF NOT EXISTS failures (
     delivery_id TEXT    NOT NULL,
@@ -20,16 +20,15 @@ CREATE TABLE IF NOT EXISTS failures (
 ) STRICT, WITHOUT ROWID;
 ";
 
-/// The directions that a person has paused, and since when, in Unix milliseconds.
+/// The paused directions, and since when, in Unix milliseconds.
 const CREATE_PAUSED: &str =
     "CREATE TABLE IF NOT EXISTS paused (direction TEXT PRIMARY KEY, since INTEGER NOT NULL) STRICT;";
 
-/// By what a person finds the deliveries of a contact.
+/// The index by which an operator finds the deliveries of a contact.
 const CREATE_CONTACT_INDEX: &str = "CREATE INDEX IF NOT EXISTS deliveries_of_contact ON deliveries (contact_hash)";
 
-/// The columns of `deliveries` that were added over time: the hash of its contact; when the first and the last attempt were
-/// begun; the content key of an event under a caller's own key; before when it is not attempted. Such a time in the past means
-/// nothing.
+/// The columns of `deliveries` that were added over time: the hash of its contact; when the first and the last attempt began;
+/// the content key of an event under a caller's own key; before when it is not attempted (a time in the past means nothing).
 const ADDED_COLUMNS: [(&str, &str); 5] = [
     ("contact_hash", "TEXT"),
     ("first_attempt_at", "INTEGER"),
@@ -50,13 +49,13 @@ pub(crate) fn is_outdated(connection: &Connection) -> rusqlite::Result<bool> {
     connection.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0)).map(|version| version < VERSION)
 }
 
-/// Upgrades the tables to this version, wholly or not at all.
+/// Upgrades the tables to this version in one transaction.
 pub(crate) fn upgrade(connection: &mut Connection) -> rusqlite::Result<()> {
     if !is_outdated(connection)? && missing_columns(connection)?.is_empty() && has_tables(connection)? {
         return Ok(());
     }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    // Another process may have been faster.
+    // Another process may have done it meanwhile.
     if is_outdated(&transaction)? {
         transaction.execute_batch(RENAMES)?;
         transaction.pragma_update(None, "user_version", VERSION)?;

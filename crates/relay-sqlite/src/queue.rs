@@ -1,4 +1,4 @@
-//! Storing what comes from Loops.
+//! Enqueuing and dead-lettering a delivery.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use relay_core::delivery::{BodyHash, Delivery, Reason};
 use crate::delivery_row;
 use crate::store::SqliteStore;
 
-/// How long Loops is let wait: it gives up after fifteen seconds, and then sends again.
+/// Maximum wait for other writes. Loops gives up after fifteen seconds, and sends the webhook again.
 const ENQUEUE_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Queue for SqliteStore {

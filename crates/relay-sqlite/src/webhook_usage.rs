@@ -1,4 +1,4 @@
-//! What each Clay webhook has taken.
+//! Number of rows that each Clay webhook has accepted, and its last rejection.
 
 use jiff::Timestamp;
 use relay::ports::queue::StoreError;
@@ -19,7 +19,7 @@ impl WebhookLedger for SqliteStore {
         self.write(move |transaction| {
             transaction.prepare_cached("INSERT OR IGNORE INTO clay_webhooks (key) VALUES (?1)")?.execute([&webhook])?;
             match submission {
-                // A webhook that takes a row takes rows: what it answered before no longer holds.
+                // An accepted row shows that an earlier rejection no longer holds.
                 Submission::Accepted => transaction
                     .prepare_cached(
                         "UPDATE clay_webhooks SET taken = taken + 1, refused_at = NULL, refused_status = NULL WHERE key = ?1",
