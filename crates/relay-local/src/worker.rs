@@ -89,7 +89,7 @@ async fn deliver<D: Deliver + 'static>(store: SqliteStore, deliverer: Arc<D>, cl
             ..DeliveryEvent::for_delivery(&panicked_delivery, EventOutcome::Retried)
         }
         .emit();
-        retry::retry_or_dead_letter(history, reason, None, store.now(), store.random())
+        retry::retry_or_dead_letter(history, reason, None, store.clock().now(), store.clock().random())
     });
     // What the far end did must be known before anything else is sent, however long the store takes.
     while let Err(error) = store.finish_attempt(&id, result).await {

@@ -41,7 +41,7 @@ impl SqliteStore {
         direction: Direction,
         claim_order: ClaimOrder,
     ) -> Result<Option<ClaimedDelivery>, StoreError> {
-        let (now, locks) = (self.now().as_millisecond(), Arc::clone(&self.locks));
+        let (now, locks) = (self.clock.now().as_millisecond(), Arc::clone(&self.locks));
         self.write(move |transaction| {
             // A caller that takes a contact lock from here on sees the claim.
             let locked = match direction {
@@ -71,10 +71,8 @@ impl SqliteStore {
                     .query_row(params![direction.as_str(), now, never_failed, locked], |row| row.get::<_, i64>(0))
                     .optional()
             };
-            let mut seq = find_due(claim_order != ClaimOrder::Oldest)?;
-            if seq.is_none() && claim_order != ClaimOrder::Oldest {
-                seq = find_due(false)?;
-            }
+            let first = find_due(claim_order != ClaimOrder::Oldest)?;
+            let seq = if claim_order == ClaimOrder::Oldest || first.is_some() { first } else { find_due(false)? };
             let Some(seq) = seq else { return Ok(None) };
             transaction
                 .prepare_cached(&format!(
@@ -99,7 +97,7 @@ impl SqliteStore {
 
     /// Records the result of an attempt. If that fails, the worker must record it before it sends anything else.
     pub async fn finish_attempt(&self, id: &DeliveryId, result: AttemptResult) -> Result<(), StoreError> {
-        let (id, now) = (id.as_str().to_owned(), self.now().as_millisecond());
+        let (id, now) = (id.as_str().to_owned(), self.clock.now().as_millisecond());
         self.write(move |transaction| finish_attempt(transaction, &id, result, now)).await?;
         self.work_available.notify_waiters();
         Ok(())
@@ -108,7 +106,7 @@ impl SqliteStore {
     /// Makes all deliveries of a direction due that have failed, now that the destination is back. Those that must not be
     /// retried early stay.
     pub async fn release_on_recovery(&self, direction: Direction) -> Result<(), StoreError> {
-        let now = self.now().as_millisecond();
+        let now = self.clock.now().as_millisecond();
         self.write(move |transaction| {
             transaction
                 .prepare_cached(
@@ -125,7 +123,7 @@ impl SqliteStore {
 
     /// Deletes deliveries that were delivered longer ago than any duplicate can come. Returns their number.
     pub async fn purge_delivered(&self) -> Result<usize, StoreError> {
-        let cutoff = self.now().checked_sub(RETENTION).unwrap_or(Timestamp::UNIX_EPOCH).as_millisecond();
+        let cutoff = self.clock.now().checked_sub(RETENTION).unwrap_or(Timestamp::UNIX_EPOCH).as_millisecond();
         self.write(move |transaction| {
             let deleted = transaction.execute(
                 "DELETE FROM deliveries WHERE settled_at IS NOT NULL AND state = 'delivered' AND settled_at < ?1",

@@ -14,14 +14,12 @@ use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 
 use crate::admin::pause::paused_since;
 use crate::contact_locks::ContactLockGuard;
-use crate::delivery_row::{self, remove_abandoned};
-use crate::failure_counts;
 use crate::store::SqliteStore;
+use crate::{delivery_row, failure_counts};
 
 /// Maximum wait for other writes: admission, completion and the call between them fit into the caller's timeout.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Reason of an event that is dead-lettered because another event has its key.
 const ID_CONFLICT: Reason = Reason::without_status(ReasonCode::IdConflict);
 
 impl FastPath for SqliteStore {
@@ -31,24 +29,22 @@ impl FastPath for SqliteStore {
         // The lock comes first: a row that cannot be recorded holds it as well.
         let guard = if mode == DeliveryMode::Sync { self.locks.try_lock(delivery) } else { None };
         let (has_lock, locks) = (guard.is_some(), Arc::clone(&self.locks));
-        let (delivery, contact_hash, now) = (delivery.clone(), self.contact_hash(delivery), self.now());
+        let (delivery, contact_hash, now) = (delivery.clone(), self.contact_hash(delivery), self.clock.now());
         let (admission, conflict) = self
             .write_within(WRITE_TIMEOUT, move |transaction| {
                 if !has_lock && locks.is_locked_by(&delivery) {
                     return Ok((Admission::InFlight, None));
                 }
-                remove_abandoned(transaction, &locks.locked_deliveries(), now)?;
+                delivery_row::remove_direct(transaction, None, &locks.locked_deliveries(), now)?;
                 let existing = lookup(transaction, &delivery, has_lock)?;
                 if let Existing::Admission(known) = existing {
-                    let is_conflict = known != Admission::InFlight && is_conflicting_event(transaction, &delivery)?;
-                    let conflict = is_conflict.then(|| delivery.as_conflicting_event());
-                    let inserted = match &conflict {
-                        Some(conflict) => {
-                            delivery_row::insert_dead(transaction, conflict, contact_hash.as_deref(), ID_CONFLICT, now)?
-                        }
-                        None => false,
-                    };
-                    return Ok((known, conflict.filter(|_| inserted)));
+                    if known == Admission::InFlight || !is_conflicting_event(transaction, &delivery)? {
+                        return Ok((known, None));
+                    }
+                    let conflict = delivery.as_conflicting_event();
+                    let inserted =
+                        delivery_row::insert_dead(transaction, &conflict, contact_hash.as_deref(), ID_CONFLICT, now)?;
+                    return Ok((known, inserted.then_some(conflict)));
                 }
                 let (state, admission) = if has_lock && may_send(transaction, &delivery.contact)? {
                     ("direct", Admission::SendNow)
@@ -89,7 +85,11 @@ impl FastPath for SqliteStore {
         // Whatever is stored from here on finds the contact locked.
         let admission = self
             .read(move |connection| {
-                Ok(match stored_state(connection, &delivery.id)?.as_deref() {
+                let state: Option<String> = connection
+                    .prepare_cached("SELECT state FROM deliveries WHERE id = ?1")?
+                    .query_row([delivery.id.as_str()], |row| row.get(0))
+                    .optional()?;
+                Ok(match state.as_deref() {
                     // Another event under its key would have to be dead-lettered.
                     Some(_) if is_conflicting_event(connection, &delivery)? => Admission::InFlight,
                     Some("delivered") => Admission::AlreadyDelivered,
@@ -114,7 +114,7 @@ impl FastPath for SqliteStore {
         if !self.locks.is_locked_by(delivery) {
             return Err(StoreError("the lane was given to somebody else".to_owned()));
         }
-        let (delivery, contact_hash, now) = (delivery.clone(), self.contact_hash(delivery), self.now());
+        let (delivery, contact_hash, now) = (delivery.clone(), self.contact_hash(delivery), self.clock.now());
         let completed = self
             .write_within(WRITE_TIMEOUT, move |transaction| {
                 if complete(transaction, &delivery.id, result, now)? {
@@ -145,28 +145,19 @@ fn complete(
     result: FastPathResult,
     now: Timestamp,
 ) -> rusqlite::Result<bool> {
-    let (id, now) = (id.as_str(), now.as_millisecond());
+    let (stored_id, now_ms) = (id.as_str(), now.as_millisecond());
     let changed = match result {
         FastPathResult::Delivered => transaction
             .prepare_cached(
-                "UPDATE deliveries SET state = 'delivered', body = NULL, attempts = 1, settled_at = ?2, first_attempt_at = ?2,
+                "UPDATE deliveries
+                 SET state = 'delivered', body = NULL, attempts = 1, settled_at = ?2, first_attempt_at = ?2,
                      last_attempt_at = ?2, reason = NULL, status = NULL
                  WHERE id = ?1 AND state = 'direct'",
             )?
-            .execute(params![id, now])?,
-        FastPathResult::Rejected => {
-            let restored = transaction
-                .prepare_cached(
-                    "UPDATE deliveries SET state = 'dead', settled_at = ?2
-                     WHERE id = ?1 AND state = 'direct' AND reason IS NOT NULL",
-                )?
-                .execute(params![id, now])?;
-            let deleted = transaction
-                .prepare_cached("DELETE FROM deliveries WHERE id = ?1 AND state = 'direct'")?
-                .execute([id])?;
-            restored + deleted
-        }
+            .execute(params![stored_id, now_ms])?,
+        FastPathResult::Rejected => delivery_row::remove_direct(transaction, Some(id), "[]", now)?,
         FastPathResult::Deferred { attempts, retry_at, reason, no_early_retry } => {
+            let (at, Reason { code, status }) = (retry_at.as_millisecond(), reason);
             let changed = transaction
                 .prepare_cached(
                     "UPDATE deliveries
@@ -174,10 +165,10 @@ fn complete(
                          status = ?6, first_attempt_at = ?2, last_attempt_at = ?2, not_before = iif(?7, ?4, NULL)
                      WHERE id = ?1 AND state = 'direct'",
                 )?
-                .execute(params![id, now, attempts, retry_at.as_millisecond(), reason.code.as_str(), reason.status, no_early_retry])?;
+                .execute(params![stored_id, now_ms, attempts, at, code.as_str(), status, no_early_retry])?;
             // The attempts while the caller waited count as one failure, by the last reason.
             if changed == 1 {
-                failure_counts::increment(transaction, id, reason, now)?;
+                failure_counts::increment(transaction, stored_id, reason, now_ms)?;
             }
             changed
         }
@@ -195,23 +186,24 @@ enum Existing {
 
 fn lookup(transaction: &Transaction<'_>, delivery: &Delivery, has_lock: bool) -> rusqlite::Result<Existing> {
     let id = delivery.id.as_str();
-    Ok(match stored_state(transaction, &delivery.id)?.as_deref() {
-        None => Existing::New,
-        Some("delivered") => Existing::Admission(Admission::AlreadyDelivered),
-        Some("direct") if !has_lock => Existing::Admission(Admission::InFlight),
-        Some("dead") if is_conflicting_event(transaction, delivery)? => {
+    let stored: Option<(String, Option<String>, Option<u16>)> = transaction
+        .prepare_cached("SELECT state, reason, status FROM deliveries WHERE id = ?1")?
+        .query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .optional()?;
+    let Some((state, reason, status)) = stored else { return Ok(Existing::New) };
+    Ok(match state.as_str() {
+        "delivered" => Existing::Admission(Admission::AlreadyDelivered),
+        "direct" if !has_lock => Existing::Admission(Admission::InFlight),
+        "dead" if is_conflicting_event(transaction, delivery)? => {
             rename_conflicting(transaction, id)?;
             Existing::New
         }
         // Only the holder of the contact lock sends it: the result of a `direct` one could not be recorded.
-        Some("dead" | "direct") => {
-            let (reason, status): (Option<String>, _) = transaction
-                .prepare_cached("SELECT reason, status FROM deliveries WHERE id = ?1")?
-                .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        "dead" | "direct" => {
             transaction.prepare_cached("DELETE FROM deliveries WHERE id = ?1")?.execute([id])?;
             reason.map_or(Existing::New, |reason| Existing::DeadLetter(reason, status))
         }
-        Some(_) => Existing::Admission(Admission::Queued),
+        _ => Existing::Admission(Admission::Queued),
     })
 }
 
@@ -232,13 +224,6 @@ fn rename_conflicting(transaction: &Transaction<'_>, id: &str) -> rusqlite::Resu
     transaction.prepare_cached("DELETE FROM deliveries WHERE id = ?1")?.execute([id]).map(drop)
 }
 
-fn stored_state(connection: &Connection, id: &DeliveryId) -> rusqlite::Result<Option<String>> {
-    connection
-        .prepare_cached("SELECT state FROM deliveries WHERE id = ?1")?
-        .query_row([id.as_str()], |row| row.get(0))
-        .optional()
-}
-
 /// Returns whether another event is stored under the id of an event.
 fn is_conflicting_event(connection: &Connection, delivery: &Delivery) -> rusqlite::Result<bool> {
     let Some(content_key) = delivery.content_key() else { return Ok(false) };
@@ -250,7 +235,6 @@ fn is_conflicting_event(connection: &Connection, delivery: &Delivery) -> rusqlit
     Ok(stored_key.is_some_and(|known| known != content_key))
 }
 
-/// Returns whether the holder of a contact lock may send.
 fn may_send(connection: &Connection, contact: &ContactKey) -> rusqlite::Result<bool> {
     Ok(paused_since(connection, Direction::ClayToLoops)?.is_none() && has_no_pending(connection, contact)?)
 }

@@ -27,7 +27,7 @@ impl SqliteStore {
     }
 
     async fn release(&self, id: Option<String>) -> Result<usize, StoreError> {
-        let now = self.now().as_millisecond();
+        let now = self.clock.now().as_millisecond();
         let released = self
             .write(move |transaction| {
                 transaction.execute(

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::data_dir::DataDir;
-use crate::delivery_row::remove_abandoned;
+use crate::delivery_row::remove_direct;
 use crate::migrations::{VERSION, is_outdated, upgrade};
 
 /// Name of the store in the data folder.
@@ -137,7 +137,7 @@ pub fn open(dir: &Path, now: jiff::Timestamp) -> Result<Connections, OpenError> 
         }
         upgrade(&mut connection)?;
         // No contact is locked yet.
-        remove_abandoned(&connection, "[]", now)?;
+        remove_direct(&connection, None, "[]", now)?;
         connection
             .execute("UPDATE deliveries SET state = 'waiting' WHERE settled_at IS NULL AND state = 'sending'", [])?;
         connection.execute(
@@ -152,9 +152,6 @@ pub fn open(dir: &Path, now: jiff::Timestamp) -> Result<Connections, OpenError> 
 }
 
 /// Opens the store of a data folder beside a running relay, or returns None if there is none.
-///
-/// # Errors
-/// [`OpenError`].
 pub fn open_existing(dir: &Path) -> Result<Option<Connection>, OpenError> {
     let path = dir.join(STORE_FILE);
     if !path.exists() {

@@ -4,11 +4,11 @@
 //! is one transaction that is on the disk before it is acknowledged (`synchronous = FULL`), so the process may be killed at
 //! any moment: an acknowledged delivery is not lost, and one that is recorded as delivered is never sent again.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use relay::ports::clock::Clock;
 use relay::ports::queue::StoreError;
 use relay_core::contact::ContactHashKey;
@@ -72,16 +72,10 @@ impl SqliteStore {
         self.work_available.notified().await;
     }
 
-    /// Returns the current time.
+    /// Returns the clock of the store.
     #[must_use]
-    pub fn now(&self) -> Timestamp {
-        self.clock.now()
-    }
-
-    /// Returns a random number in 0..1.
-    #[must_use]
-    pub fn random(&self) -> f64 {
-        self.clock.random()
+    pub fn clock(&self) -> &dyn Clock {
+        self.clock.as_ref()
     }
 
     /// Returns the deliveries of a direction that wait.
@@ -93,8 +87,7 @@ impl SqliteStore {
     pub async fn check_health(&self) -> Result<(), StoreError> {
         self.write_within(HEALTH_TIMEOUT, |transaction| {
             // Writes to a file that was deleted are lost when the process ends.
-            let path = transaction.path().map(std::path::PathBuf::from).unwrap_or_default();
-            if !path.exists() {
+            if !transaction.path().is_some_and(|path| Path::new(path).exists()) {
                 let missing = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR);
                 return Err(rusqlite::Error::SqliteFailure(missing, Some(format!("{STORE_FILE} is gone"))));
             }
@@ -106,40 +99,37 @@ impl SqliteStore {
     }
 
     /// Runs one transaction, off the threads that serve requests. Transactions run in the order of the calls.
-    pub(crate) async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
-    where
-        T: Send + 'static,
-        F: FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
-    {
+    pub(crate) async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
         run_transaction(Arc::clone(&self.writer).lock_owned().await, work).await
     }
 
     /// Runs one transaction like [`write`](Self::write), or fails and does nothing if other writes take too long.
-    pub(crate) async fn write_within<T, F>(&self, timeout: Duration, work: F) -> Result<T, StoreError>
-    where
-        T: Send + 'static,
-        F: FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
-    {
+    pub(crate) async fn write_within<T: Send + 'static>(
+        &self,
+        timeout: Duration,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
         let writer = tokio::time::timeout(timeout, Arc::clone(&self.writer).lock_owned()).await;
         run_transaction(writer.map_err(|_| StoreError("too many writes are waiting".to_owned()))?, work).await
     }
 
     /// Runs queries that do not write.
-    pub(crate) async fn read<T, F>(&self, work: F) -> Result<T, StoreError>
-    where
-        T: Send + 'static,
-        F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
-    {
+    pub(crate) async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
         let connection = Arc::clone(&self.reader).lock_owned().await;
         join(tokio::task::spawn_blocking(move || work(&connection)).await)
     }
 }
 
-async fn run_transaction<T, F>(mut connection: OwnedMutexGuard<Connection>, work: F) -> Result<T, StoreError>
-where
-    T: Send + 'static,
-    F: FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
-{
+async fn run_transaction<T: Send + 'static>(
+    mut connection: OwnedMutexGuard<Connection>,
+    work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+) -> Result<T, StoreError> {
     let task = tokio::task::spawn_blocking(move || {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let value = work(&transaction)?;
@@ -150,9 +140,6 @@ where
 }
 
 fn join<T>(joined: Result<rusqlite::Result<T>, tokio::task::JoinError>) -> Result<T, StoreError> {
-    match joined {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(StoreError(error.to_string())),
-        Err(error) => Err(StoreError(error.to_string())),
-    }
+    let joined = joined.map_err(|error| StoreError(error.to_string()))?;
+    joined.map_err(|error| StoreError(error.to_string()))
 }

@@ -53,11 +53,7 @@ impl SqliteAdmin {
 
     /// Pauses a direction, or ends its pause. Returns false if that changes nothing.
     pub fn set_paused(&self, direction: Direction, paused: bool, now: Timestamp) -> Result<bool, Error> {
-        Ok(if paused {
-            pause::pause(&self.connection, direction, now)?
-        } else {
-            pause::resume(&self.connection, direction)?
-        })
+        Ok(pause::set_paused(&self.connection, direction, paused, now)?)
     }
 }
 

@@ -78,9 +78,6 @@ impl std::fmt::Debug for SecretsFile {
 
 impl SecretsFile {
     /// Reads the stored settings of a data folder. They are empty if there is no file.
-    ///
-    /// # Errors
-    /// If the file cannot be read, or is something else.
     pub fn load(dir: &Path) -> Result<Self, SecretsFileError> {
         let path = dir.join(SECRETS_FILE);
         let text = match fs::read_to_string(&path) {
@@ -117,9 +114,6 @@ impl SecretsFile {
 }
 
 /// Fills in the stored settings that the environment does not set. Returns their names.
-///
-/// # Errors
-/// If the file cannot be used.
 pub fn merge_into_env(env: &mut BTreeMap<String, String>) -> Result<Vec<&'static str>, SecretsFileError> {
     let data_dir = env.get(RELAY_DATA).map(|text| text.trim()).filter(|text| !text.is_empty());
     let SecretsFile(stored) = SecretsFile::load(Path::new(data_dir.unwrap_or(DEFAULT_DATA)))?;
