@@ -127,7 +127,7 @@ impl SecretStore<'_> {
             Self::Local(local) => {
                 let stored = local.stored_settings()?;
                 if load_from_dir(local, &stored)? != *before {
-                    return Err(LocalError::from(SecretsFileError::Busy { path: clay_name }).into());
+                    return Err(LocalError::from(SecretsFileError::Busy(clay_name.into())).into());
                 }
                 let changed = save_to_dir(local, stored.clone(), after)?;
                 changed.compare_and_write(&stored, local.data_dir.path()).map_err(LocalError::from)?;
