@@ -10,7 +10,7 @@ use crate::setup::INPUT_NAMES;
 
 /// Why `setup` did not do its work. Nothing was written, except where the sentence says otherwise. Positions count from 1.
 #[derive(Debug)]
-pub enum SetupError {
+pub(crate) enum SetupError {
     NoTerminal,
     InputEnded,
     NoInput,
