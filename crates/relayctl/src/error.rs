@@ -3,6 +3,10 @@
 use std::io;
 
 use relay::destination::http_client::BuildError;
+use relay_aws::sdk::error::AwsError;
+use relay_sqlite::admin;
+use relay_sqlite::data_dir::DataDirError;
+use relay_sqlite::data_dir::secrets_file::SecretsFileError;
 
 use crate::exit::ExitStatus;
 use crate::explain::{Explain, impl_error, parts};
@@ -141,12 +145,12 @@ impl Explain for UsageError {
     }
 }
 
-/// Converts the error of a layer.
+/// Implements the conversion of a layer's error, or of one of its causes.
 macro_rules! from_layer {
     ($($source:ty => $variant:ident),+ $(,)?) => {
         $(impl From<$source> for Error {
             fn from(error: $source) -> Self {
-                Self::$variant(error)
+                Self::$variant(error.into())
             }
         })+
     };
@@ -156,20 +160,12 @@ from_layer! {
     UsageError => Usage,
     SetupError => Setup,
     aws::error::Error => Aws,
+    AwsError => Aws,
     local::error::Error => Local,
+    admin::Error => Local,
+    DataDirError => Local,
+    SecretsFileError => Local,
     io::Error => Print,
     serde_json::Error => Json,
     BuildError => HttpClient,
-}
-
-impl From<relay_sqlite::admin::Error> for Error {
-    fn from(error: relay_sqlite::admin::Error) -> Self {
-        Self::Local(error.into())
-    }
-}
-
-impl From<relay_aws::sdk::error::AwsError> for Error {
-    fn from(error: relay_aws::sdk::error::AwsError) -> Self {
-        Self::Aws(error.into())
-    }
 }

@@ -1,4 +1,4 @@
-//! Asking a person on the terminal, without an echo: each value is checked where it is typed, and asked for again.
+//! Prompts on the terminal, without an echo. Each value is checked where it is typed, and asked for again if it is wrong.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
@@ -12,10 +12,9 @@ use crate::explain::Explain as _;
 use crate::setup::error::SetupError;
 use crate::setup::input::SetupInput;
 
-/// How often a value is asked for.
 const MAX_TRIES: usize = 3;
 
-/// What is asked for, in this order.
+/// The values and their labels, in the order of the prompts.
 const PROMPTS: [(&str, &str); 4] = [
     (LOOPS_API_KEY, "Loops API key (Loops: Settings, API)"),
     (LOOPS_SIGNING_SECRET, "Loops signing secret (Loops: Settings, Webhooks)"),
@@ -23,8 +22,8 @@ const PROMPTS: [(&str, &str); 4] = [
     (CLAY_WEBHOOK_AUTH_TOKEN, "Clay webhook token (one for all URLs, or one for each)"),
 ];
 
-/// Asks for those of the values that are `taken`. What is said of each is `hint`, by what was given before it; `check`
-/// judges what was given up to the value of this name.
+/// Prompts for the accepted values. `hint` and `check` get the name of a value and the input so far; the input that `check` gets
+/// includes that value.
 pub(crate) async fn prompt_values(
     accepted: &[&str],
     hint: impl Fn(&str, &SetupInput) -> &'static str,
@@ -58,11 +57,7 @@ fn prompt_secret(text: &str) -> Result<SecretString, Error> {
     })
 }
 
-/// Whether another value may be right. None helps where the route is not named.
+/// Whether another value may be right. None is where `--route` is missing.
 fn is_retryable_input(error: &Error) -> bool {
-    match error {
-        Error::Setup(SetupError::AmbiguousRoute { .. }) => false,
-        Error::Setup(error) => error.exit_status() == ExitStatus::Usage,
-        _ => false,
-    }
+    error.exit_status() == ExitStatus::Usage && !matches!(error, Error::Setup(SetupError::AmbiguousRoute { .. }))
 }
