@@ -245,7 +245,7 @@ impl FakeServices {
 }
 
 fn internal_error() -> (u16, Box<[u8]>) {
-    let body = json!({"__type": "InternalServerError", "message": "as told"});
+    let body = json!({"__type": "InternalServerError", "message": "injected"});
     (500, body.to_string().into_bytes().into_boxed_slice())
 }
 
@@ -254,7 +254,7 @@ fn dispatch(state: &mut ServiceState, target: &str, body: &[u8], now: jiff::Time
     let response = match target.split_once('.') {
         Some(("AmazonSQS", operation)) => state.queues.handle(operation, &request, now),
         Some(("DynamoDB_20120810", operation)) => state.table.handle(operation, &request),
-        _ => panic!("nobody calls {target}"),
+        _ => panic!("unexpected call {target}"),
     };
     (response.status, response.body.to_string().into_bytes().into_boxed_slice())
 }

@@ -49,7 +49,7 @@ impl Table {
                 self.items.remove(key(request));
                 ServiceResponse::ok(json!({}))
             }
-            _ => panic!("nobody asks DynamoDB for {operation}"),
+            _ => panic!("unexpected DynamoDB operation {operation}"),
         }
     }
 
