@@ -105,7 +105,7 @@ async fn dead_letter_record_with_lost_response_is_not_duplicate() {
     store.services().inject("UpdateItem", "delivery#", ServiceFault::LoseResponse, 1);
     let reason = Reason::without_status(ReasonCode::Expired);
     let outcome = ledger.mark_dead(&row, now, reason, now).await.unwrap();
-    assert!(matches!(outcome, DeadLettered::Marked(_)), "and so it is told: {outcome:?}");
+    assert!(matches!(outcome, DeadLettered::Marked(_)), "and is reported so: {outcome:?}");
     let later = now + Duration::from_secs(1);
     assert!(matches!(
         ledger.mark_dead(&row, now - Duration::from_secs(1), reason, later).await.unwrap(),
@@ -168,7 +168,7 @@ async fn attempt_lease_excludes_second_worker() {
     store.crash_during_work(&destination, CrashPoint::BeforeRecord).await;
     for (elapsed_secs, expected_attempts) in [(59, 1), (1, 2)] {
         store.advance(seconds(elapsed_secs)).await;
-        // As after a redrive of another delivery held for the same cause.
+        // Made visible early, so that only the lease of the attempt excludes the second worker.
         store.services().state().queues.make_all_visible(QUEUES[0].0);
         store.work(&destination).await;
         assert_eq!(destination.received().len(), expected_attempts);

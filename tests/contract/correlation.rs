@@ -13,7 +13,7 @@ use super::webhooks::{self, start_clay};
 const DELIVERY_ID_HEADER: &str = "x-relay-delivery-id";
 
 async fn first_request(requests: impl Fn() -> Vec<ReceivedRequest>) -> ReceivedRequest {
-    eventually("a call at the far end", async || requests().into_iter().next()).await
+    eventually("a call at the destination", async || requests().into_iter().next()).await
 }
 
 #[tokio::test]

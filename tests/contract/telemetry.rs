@@ -28,14 +28,14 @@ pub(crate) const PRIVATE_VALUES: [(&str, &str); 16] = [
     ("the token for Clay", "clay-token-31bb-private"),
     ("the path of Clay's webhook", "pull-in-data-private-4711"),
     ("the signing secret", "C2FVsBQIhrscChlQIMV+b5sSYspob7oD"),
-    ("what a far end says", "Blocked-Says-The-End"),
+    ("response text of a destination", "Blocked-Says-The-End"),
 ];
 
 /// A destination's rejection with personal data.
 fn rejection_reply(status: u16) -> Reply {
     let message = format!(
         "{}: {} {}",
-        private_value("what a far end says"),
+        private_value("response text of a destination"),
         private_value("an address"),
         private_value("a first name")
     );
@@ -124,7 +124,7 @@ impl ScenarioRun {
 }
 
 fn accepted_reply() -> Reply {
-    Reply::json(200, &json!({"success": true, "id": private_value("what a far end says")}).to_string())
+    Reply::json(200, &json!({"success": true, "id": private_value("response text of a destination")}).to_string())
 }
 
 async fn send_rejected_webhooks(base: &str) {

@@ -62,7 +62,7 @@ async fn webhook_queued_despite_lost_response_is_one_row() {
 }
 
 #[tokio::test]
-async fn unstorable_row_is_sent_directly_or_answered_429() {
+async fn unstorable_row_is_sent_on_fast_path_or_gets_429() {
     let (loops, clay) = start_destinations().await;
     let fake_stack = start_stack(&loops, &clay).await;
     fake_stack.services().inject("sqs", ServiceFault::InternalError);
@@ -124,7 +124,7 @@ async fn row_known_not_stored_does_not_block_its_contact() {
 }
 
 #[tokio::test]
-async fn row_is_answered_within_function_timeout_on_slow_services() {
+async fn row_gets_response_within_function_timeout() {
     let (loops, clay) = start_destinations().await;
     loops.set_default_reply(Reply::status(503));
     let fake_stack = start_stack(&loops, &clay).await;
@@ -152,7 +152,7 @@ async fn row_gets_429_while_the_ledger_is_unavailable() {
 }
 
 #[tokio::test]
-async fn row_is_answered_200_on_a_slow_ledger() {
+async fn row_gets_200_on_a_slow_ledger() {
     let (loops, clay) = start_destinations().await;
     let fake_stack = start_stack(&loops, &clay).await;
     fake_stack.services().inject("dynamodb", ServiceFault::Delay(Duration::from_millis(300)));

@@ -21,7 +21,7 @@ async fn wait_until_held(operated: &OperatorHarness, count: usize) {
 }
 
 #[tokio::test]
-async fn held_events_go_out_by_themselves_after_setup_has_written_a_webhook() {
+async fn held_events_are_sent_after_setup_adds_a_webhook() {
     let operated = OperatorHarness::with_setup(|_, clay| Setup {
         loops_to_clay: Some(loops_to_clay_document(&[clay])),
         ..Setup::default()
@@ -50,7 +50,7 @@ async fn held_events_go_out_by_themselves_after_setup_has_written_a_webhook() {
 }
 
 #[tokio::test]
-async fn held_row_goes_out_by_itself_after_setup_has_written_another_key() {
+async fn held_row_is_sent_after_setup_writes_a_new_key() {
     let operated = OperatorHarness::with_setup(|_, _| Setup {
         clay_to_loops: Some(crate::clay_to_loops_document()),
         ..Setup::default()

@@ -139,14 +139,14 @@ async fn alarms_and_dashboard_use_exactly_the_reported_metrics() {
         let own_count = used_metrics.iter().filter(|metric| metric.0 == expect_str(&stack["stack"])).count();
         assert!(own_count >= 4 && used_metrics.len() > own_count, "{used_metrics:#?}");
         for metric in used_metrics {
-            assert!(is_aws_metric(&metric) || reported.contains(&metric), "nobody reports {metric:?}: {reported:#?}");
+            assert!(is_aws_metric(&metric) || reported.contains(&metric), "nothing reports {metric:?}: {reported:#?}");
         }
     }
     // Every one of them has its price.
     assert!(reported.len() <= 24, "{} metrics: {reported:#?}", reported.len());
     // Every reported metric is used.
     for metric in reported {
-        assert!(dashboard_metrics(stack).contains(&metric), "nobody looks at {metric:?}");
+        assert!(dashboard_metrics(stack).contains(&metric), "nothing uses {metric:?}");
     }
 }
 

@@ -19,7 +19,7 @@ const FILL_STORE_SQL: &str =
     "CREATE TRIGGER full BEFORE INSERT ON deliveries BEGIN SELECT RAISE(ABORT, 'disk is full'); END";
 
 #[tokio::test]
-async fn unstorable_row_is_sent_directly_or_answered_429() {
+async fn unstorable_row_is_sent_on_fast_path_or_gets_429() {
     let loops = start_loops().await;
     let relay = start_relay(&loops, &[]).await;
     let store = relay_sqlite::open_existing(relay.folder()).unwrap().unwrap();
@@ -99,7 +99,7 @@ async fn unstorable_rows_of_a_contact_are_sent_one_at_a_time() {
 }
 
 #[tokio::test]
-async fn rows_are_sent_directly_while_the_store_is_locked() {
+async fn rows_take_fast_path_while_the_store_is_locked() {
     let loops = start_loops().await;
     let relay = start_relay(&loops, &[]).await;
     let store = relay_sqlite::open_existing(relay.folder()).unwrap().unwrap();

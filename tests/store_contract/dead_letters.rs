@@ -24,7 +24,7 @@ async fn dead_letter_has_reason_times_and_attempt_count() {
         status: Some(422),
         attempts: 2,
         received_at: row.received_at,
-        died_at: store.clock().now(),
+        dead_lettered_at: store.clock().now(),
     };
     assert_eq!(store.dead_letters().await, [expected]);
     let snapshot = snapshot_of(&store, &row).await;
@@ -44,7 +44,7 @@ async fn repeated_rejected_delivery_is_dead_lettered_once() {
         status: None,
         attempts: 0,
         received_at: row.received_at,
-        died_at: store.clock().now(),
+        dead_lettered_at: store.clock().now(),
     };
     assert_eq!(store.dead_letters().await, [expected]);
 }
@@ -60,7 +60,8 @@ async fn redriven_dead_letter_that_fails_counts_all_attempts() {
     store.redrive(&row.id).await;
     store.work(&destination).await;
     let dead_letters = store.dead_letters().await;
-    let attempts: Vec<_> = dead_letters.iter().map(|dead_letter| (dead_letter.attempts, dead_letter.died_at)).collect();
+    let attempts: Vec<_> =
+        dead_letters.iter().map(|dead_letter| (dead_letter.attempts, dead_letter.dead_lettered_at)).collect();
     assert_eq!(attempts, [(2, store.clock().now())]);
     assert_eq!(snapshot_of(&store, &row).await.failures, [(("clay_rejected".to_owned(), Some(422)), 2)].into());
 }

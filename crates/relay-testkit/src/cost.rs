@@ -48,7 +48,7 @@ fn peak_memory_bytes(pid: u32) -> u64 {
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
     let kilobytes =
         text.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix("kB")?.trim().parse().ok());
-    let kilobytes: u64 = kilobytes.unwrap_or_else(|| panic!("{path} tells no peak"));
+    let kilobytes: u64 = kilobytes.unwrap_or_else(|| panic!("{path} has no peak"));
     kilobytes * 1024
 }
 

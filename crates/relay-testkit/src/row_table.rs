@@ -87,7 +87,7 @@ async fn difference_of_sent(
     let reported = adjusted_fields(response);
     let adjusted_wrongly = case.adjusted.as_ref().is_some_and(|adjusted| *adjusted != reported);
     if received != body || adjusted_wrongly {
-        return Some(format!("Loops got {received}, and the caller was told {reported:?}"));
+        return Some(format!("Loops got {received}, and the response reports {reported:?}"));
     }
     delivery_id(response).is_empty().then(|| "no delivery id".to_owned())
 }

@@ -123,7 +123,7 @@ async fn rows_with_only_a_user_id_are_ordered_by_it() {
 }
 
 #[tokio::test]
-async fn async_preference_is_answered_202_at_once() {
+async fn async_preference_gets_202_at_once() {
     let loops = MockDestination::start(Reply::Hang).await;
     let relay = start_relay(&loops, &[]).await;
     let started_at = Instant::now();
@@ -137,7 +137,7 @@ async fn async_preference_is_answered_202_at_once() {
 }
 
 #[tokio::test]
-async fn async_row_is_delivered_under_its_answered_id() {
+async fn async_row_is_delivered_under_its_response_id() {
     let loops = start_loops().await;
     let relay = start_relay(&loops, &[]).await;
     let row = r#"{"email":"ada@example.com"}"#;

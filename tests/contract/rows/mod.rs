@@ -114,7 +114,7 @@ async fn loops_call_uses_its_own_path_and_api_key() {
 }
 
 #[tokio::test]
-async fn success_without_json_is_answered_with_plain_success() {
+async fn success_without_json_becomes_plain_success() {
     let loops = start_loops().await;
     let relay = start_relay(&loops, &[]).await;
     let replies = [

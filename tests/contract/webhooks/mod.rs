@@ -73,7 +73,7 @@ fn event(name: &str) -> Vec<u8> {
 
 /// An event of exactly that many bytes.
 pub(crate) fn event_of_size(name: &str, source: &str, bytes: usize) -> Vec<u8> {
-    let with = |note: &str| json!({"eventName": name, "contact": {"source": source, "note": note}}).to_string();
+    let with = |padding: &str| json!({"eventName": name, "contact": {"source": source, "note": padding}}).to_string();
     let padding_len = bytes - with("").len();
     // A text that repeats is found again wherever a store may have cut it.
     with(&"kept as it came; ".repeat(padding_len / 17 + 1)[..padding_len]).into_bytes()
@@ -126,7 +126,7 @@ async fn events_are_selected_by_name_prefix_or_star() {
 }
 
 #[tokio::test]
-async fn test_event_is_answered_test_and_never_forwarded() {
+async fn test_event_gets_status_test_and_is_not_forwarded() {
     for relayed_events in ["*", "testing.testEvent", "contact.created", ""] {
         let clay = start_clay().await;
         let relay = start_relay(&clay, &[("RELAYED_EVENTS", relayed_events)]).await;

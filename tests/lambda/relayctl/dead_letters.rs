@@ -159,7 +159,7 @@ async fn interrupted_retry_releases_the_rest_and_resumes() {
         .kill_on_drop(true)
         .spawn()
         .unwrap();
-    eventually("the first letter", async || {
+    eventually("the first dead letter", async || {
         harness.permission_proxy.calls().iter().any(|call| call == "DeleteMessage").then_some(())
     })
     .await;
@@ -242,7 +242,7 @@ async fn dropped_dead_letter_is_removed_and_recorded() {
 }
 
 #[tokio::test]
-async fn malformed_dead_letter_is_shown_and_dropped_by_message_id() {
+async fn malformed_dead_letter_is_listed_and_dropped_by_message_id() {
     let harness = start_harness().await;
     harness.create_three_dead_letters().await;
     let url = harness.stack().description()["outputs"]["ClayDeadLetterUrl"].as_str().unwrap().to_owned();

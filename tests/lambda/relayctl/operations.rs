@@ -235,7 +235,7 @@ async fn dead_deliveries_count_unrecorded_and_omit_dropped() {
 }
 
 #[tokio::test]
-async fn show_points_to_the_log_for_contact_sent_directly() {
+async fn show_points_to_log_for_contact_on_fast_path() {
     let harness = start_harness().await;
     let response = contact(&harness.fake_stack.base(), r#"{"email":"ada@example.com"}"#).await;
     assert_eq!(response.status, 200);

@@ -269,7 +269,7 @@ async fn signing_secrets_are_replaced_only_with_force() {
     let output = setup(folder.path(), &["--from", "-"], &first).await;
     assert!(
         output.code == 0 && output.stdout.contains("is replaced"),
-        "a single one goes, and that is told: {output:?}"
+        "a single one is removed, and that is reported: {output:?}"
     );
 }
 

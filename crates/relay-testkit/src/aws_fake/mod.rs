@@ -1,5 +1,6 @@
 //! SQS and DynamoDB inside the test's process, behind the AWS SDK's clients and without sockets, so that tokio's paused
-//! clock controls them. A call takes some milliseconds of the test's time, and takes effect halfway.
+//! clock controls them. A call takes some milliseconds of the test's time, and takes effect halfway. `function_harness`
+//! serves them on a port.
 //!
 //! Only the operations and expressions that the relay uses are implemented. `tests/store_contract` runs against this
 //! fake and against the emulator behind `make test-lambda`, so the two behave alike.
@@ -227,7 +228,7 @@ impl FakeServices {
         }
     }
 
-    async fn handle_call(&self, target: &str, body: &[u8]) -> (u16, Box<[u8]>) {
+    pub(crate) async fn handle_call(&self, target: &str, body: &[u8]) -> (u16, Box<[u8]>) {
         self.network_delay().await;
         let error = self.take_fault(target, body);
         match error {
@@ -245,7 +246,7 @@ impl FakeServices {
 }
 
 fn internal_error() -> (u16, Box<[u8]>) {
-    let body = json!({"__type": "InternalServerError", "message": "as told"});
+    let body = json!({"__type": "InternalServerError", "message": "injected"});
     (500, body.to_string().into_bytes().into_boxed_slice())
 }
 
@@ -254,7 +255,7 @@ fn dispatch(state: &mut ServiceState, target: &str, body: &[u8], now: jiff::Time
     let response = match target.split_once('.') {
         Some(("AmazonSQS", operation)) => state.queues.handle(operation, &request, now),
         Some(("DynamoDB_20120810", operation)) => state.table.handle(operation, &request),
-        _ => panic!("nobody calls {target}"),
+        _ => panic!("unexpected call {target}"),
     };
     (response.status, response.body.to_string().into_bytes().into_boxed_slice())
 }

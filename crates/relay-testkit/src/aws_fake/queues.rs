@@ -147,7 +147,7 @@ impl Queues {
                 let seconds = request["VisibilityTimeout"].as_u64().unwrap_or_default();
                 queue.change_visibility(&string_field("ReceiptHandle"), Duration::from_secs(seconds), now)
             }
-            _ => panic!("nobody asks SQS for {operation}"),
+            _ => panic!("unexpected SQS operation {operation}"),
         }
     }
 }

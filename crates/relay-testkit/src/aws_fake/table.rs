@@ -35,6 +35,11 @@ impl Table {
         expired_keys.iter().for_each(|key| drop(self.items.remove(key)));
     }
 
+    /// Deletes the items whose keys have this prefix.
+    pub fn delete_with_prefix(&mut self, prefix: &str) {
+        self.items.retain(|key, _| !key.starts_with(prefix));
+    }
+
     pub(crate) fn handle(&mut self, operation: &str, request: &Value) -> ServiceResponse {
         match operation {
             "GetItem" => {
@@ -49,7 +54,7 @@ impl Table {
                 self.items.remove(key(request));
                 ServiceResponse::ok(json!({}))
             }
-            _ => panic!("nobody asks DynamoDB for {operation}"),
+            _ => panic!("unexpected DynamoDB operation {operation}"),
         }
     }
 

@@ -139,22 +139,22 @@ impl Totals {
         let checks = [
             (self.unacknowledged, "never acknowledged"),
             (self.lost, "acknowledged and never delivered"),
-            (self.unjustified_failures, "given up though the end did not refuse them"),
-            (self.extra_dead_letters, "dead letters too many"),
-            (self.never_sent, "delivered that nobody sent"),
-            (self.unjustified_duplicates, "doubled without need"),
+            (self.unjustified_failures, "dead-lettered though the destination did not reject them"),
+            (self.extra_dead_letters, "superfluous dead letters"),
+            (self.never_sent, "delivered but never sent"),
+            (self.unjustified_duplicates, "duplicated without need"),
             (self.duplicate_events, "events processed twice"),
             (self.out_of_order, "delivered out of order"),
-            (self.redirects_followed, "sent where a redirect led"),
+            (self.redirects_followed, "sent to the target of a redirect"),
             (self.waiting, "still waiting"),
         ];
         let failed_checks = checks.into_iter().filter(|(number, _)| *number > 0);
         let mut violations: Vec<String> = failed_checks.map(|(number, what)| format!("{number} {what}")).collect();
         if self.sent == 0 || self.acknowledged == 0 {
-            violations.push("nothing was sent and acknowledged, so nothing was tried".to_owned());
+            violations.push("nothing was sent and acknowledged, so nothing was tested".to_owned());
         }
         if self.is_faulty && self.faults_hit == 0 {
-            violations.push("the fault never came, so nothing was tried".to_owned());
+            violations.push("the fault never occurred, so nothing was tested".to_owned());
         }
         violations
     }

@@ -185,8 +185,8 @@ impl State {
             let (status, list) = if within_limit { (200, "[]") } else { (429, RATE_LIMITED_BODY) };
             return ResponsePlan::Respond(status, Vec::new(), list);
         }
-        let item = item_from_request(request)
-            .unwrap_or_else(|| panic!("nobody sent this: {} {}", request.path, request.text()));
+        let item =
+            item_from_request(request).unwrap_or_else(|| panic!("never sent: {} {}", request.path, request.text()));
         let (plan, outcome) =
             if within_limit { self.respond(request, &item) } else { (rate_limited(), DestinationOutcome::Failed) };
         self.received.push(ReceivedItem { item, outcome, at: Timestamp::now() });

@@ -61,7 +61,7 @@ fn parse_items(bodies: &[String]) -> impl Iterator<Item = Item> {
 
 fn parse_item(body: &str) -> Item {
     let item = relay_aws::sqs::message::decode(body).ok().and_then(|delivery| Item::from_delivery(&delivery));
-    item.unwrap_or_else(|| panic!("nobody sent this: {body}"))
+    item.unwrap_or_else(|| panic!("never sent: {body}"))
 }
 
 fn parse_dead_letter(message: &Message) -> DeadLetter {

@@ -17,7 +17,7 @@ use crate::relay_process::Relay;
 
 /// Deliveries of a direction in a state.
 const SELECT_BY_STATE: &str = "SELECT kind, body, reason, status FROM deliveries WHERE state = ?1 AND direction = ?2";
-/// How far the clock is set ahead, in seconds: longer than any hold, and less than the signature tolerance.
+/// How far the clock is set ahead, in seconds: longer than any lease, and less than the signature tolerance.
 const CLOCK_JUMP_SECS: i64 = 120;
 /// The directions, as the store has them.
 const DIRECTIONS: [&str; 2] = ["loops-to-clay", "clay-to-loops"];
@@ -85,7 +85,7 @@ fn deliveries_in_state(store: &rusqlite::Connection, state: &str) -> rusqlite::R
                 _ => ItemKind::Contact,
             };
             let item = Item::parse_body(kind, &row.get::<_, Vec<u8>>("body")?);
-            let item = item.unwrap_or_else(|| panic!("nobody sent what is {state} in the store"));
+            let item = item.unwrap_or_else(|| panic!("a delivery in state {state} was never sent"));
             let reason = row.get::<_, Option<String>>("reason")?.unwrap_or_default();
             Ok(DeadLetter { item, reason, status: row.get("status")? })
         })?;
@@ -105,12 +105,18 @@ impl RelayUnderTest for LocalUnderTest {
     fn scenarios() -> Vec<FaultScenario> {
         let mut all = FaultScenario::common();
         all.push(FaultScenario::relay("store full", RelayFault::StoreUnwritable));
-        all.push(FaultScenario::relay_with_failing_destinations("store full, ends fail", RelayFault::StoreUnwritable));
+        all.push(FaultScenario::relay_with_failing_destinations(
+            "store full, destinations fail",
+            RelayFault::StoreUnwritable,
+        ));
         all.push(FaultScenario::relay_with_faulty_destinations("store full, all", RelayFault::StoreUnwritable));
         all.push(FaultScenario::relay("store locked", RelayFault::StoreSlow));
         all.push(FaultScenario::relay_with_faulty_destinations("store locked, all", RelayFault::StoreSlow));
         all.push(FaultScenario::relay("clock moved", RelayFault::ClockJump));
-        all.push(FaultScenario::relay_with_failing_destinations("clock moved, ends fail", RelayFault::ClockJump));
+        all.push(FaultScenario::relay_with_failing_destinations(
+            "clock moved, destinations fail",
+            RelayFault::ClockJump,
+        ));
         all.push(FaultScenario::relay_with_faulty_destinations("clock moved, all", RelayFault::ClockJump));
         all
     }

@@ -179,7 +179,7 @@ fn save_failure_log<F: RelayUnderTest>(relay: &F, row: &ReportRow, history: &His
 #[must_use]
 pub fn format_table(rows: &[ReportRow], seed: u64) -> String {
     let mut table = format!(
-        "seed {seed}\n{:<12} {:<26} {:<14} {:>5} {:>5} {:>6} {:>7} {:>10} {:>8} {:>5} {:>8} {:>6} {:>9} {:>13} {:>5}\n",
+        "seed {seed}\n{:<12} {:<32} {:<14} {:>5} {:>5} {:>6} {:>7} {:>10} {:>8} {:>5} {:>8} {:>6} {:>9} {:>13} {:>5}\n",
         "form",
         "fault",
         "direction",
@@ -198,7 +198,7 @@ pub fn format_table(rows: &[ReportRow], seed: u64) -> String {
     );
     for ReportRow { relay, scenario, direction, totals } in rows {
         table.push_str(&format!(
-            "{relay:<12} {scenario:<26} {direction:<14} {:>5} {:>5} {:>6} {:>7} {:>10} {:>8} {:>5} {:>8} {:>6} {:>9} {:>13} {:>5}",
+            "{relay:<12} {scenario:<32} {direction:<14} {:>5} {:>5} {:>6} {:>7} {:>10} {:>8} {:>5} {:>8} {:>6} {:>9} {:>13} {:>5}",
             totals.faults_hit,
             totals.sent,
             totals.acknowledged,

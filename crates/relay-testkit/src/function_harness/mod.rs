@@ -1,4 +1,4 @@
-//! Runs a built function with canned surroundings: AWS, destination, environment and events.
+//! Runs a built function between a fake AWS and a mock destination, with the template's environment and example events.
 //!
 //! It serves measurements and checks of the binaries. What a function does is tested on emulated services.
 
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::lambda_fake::sandbox::Sandbox;
 use crate::mock_destination::{MockDestination, Reply};
-use aws::CannedAws;
+use aws::AwsServer;
 use template::Template;
 
 /// The functions of the HTTP API.
@@ -31,7 +31,7 @@ const INVOKE_TIMEOUT: Duration = Duration::from_secs(60);
 /// What stands around the functions.
 #[derive(Debug)]
 pub struct FunctionHarness {
-    aws: CannedAws,
+    aws: AwsServer,
     destination: MockDestination,
     template: Template,
 }
@@ -43,7 +43,7 @@ impl FunctionHarness {
     /// When the file has no template, or no port is free.
     pub async fn from_template(template: &Path) -> Self {
         let destination = MockDestination::start(Reply::json(200, r#"{"success":true,"id":"c1"}"#)).await;
-        let aws = CannedAws::start(&destination.url("")).await;
+        let aws = AwsServer::start(&destination.url("")).await;
         Self { aws, destination, template: Template::load(template) }
     }
 
@@ -87,6 +87,7 @@ impl FunctionHarness {
     /// # Panics
     /// When the check fails.
     pub async fn invoke(&self, function: &str, sandbox: &mut Sandbox) {
+        self.aws.forget_deliveries();
         let response = sandbox.invoke(events::event(function), INVOKE_TIMEOUT).await;
         let response = response.unwrap_or_else(|error| panic!("{function}: {error:?}"));
         events::check_response(function, &response);

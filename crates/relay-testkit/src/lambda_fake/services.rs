@@ -280,7 +280,7 @@ fn throttling_code(service: &str) -> &'static str {
 }
 
 fn error_response(status: StatusCode, code: &str) -> Response<Body> {
-    let mut response = Response::new(Body::from(json!({"__type": code, "message": "as told"}).to_string()));
+    let mut response = Response::new(Body::from(json!({"__type": code, "message": "injected"}).to_string()));
     *response.status_mut() = status;
     response.headers_mut().insert("content-type", axum::http::HeaderValue::from_static("application/x-amz-json-1.0"));
     response

@@ -54,6 +54,6 @@ pub(super) fn dead_letter_from_message(body: &str, attribute: impl Fn(&str) -> O
         status: attribute(dead_letter::STATUS).and_then(|status| status.parse().ok()),
         attempts: attribute(dead_letter::ATTEMPTS).and_then(|number| number.parse().ok()).unwrap_or(u32::MAX),
         received_at: time_attr(dead_letter::RECEIVED_AT).unwrap_or_default(),
-        died_at: time_attr(dead_letter::DIED_AT).unwrap_or_default(),
+        dead_lettered_at: time_attr(dead_letter::DIED_AT).unwrap_or_default(),
     }
 }

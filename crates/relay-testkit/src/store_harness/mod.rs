@@ -62,7 +62,7 @@ pub struct DeadLetterSnapshot {
     /// When the relay received it.
     pub received_at: Timestamp,
     /// When it was dead-lettered.
-    pub died_at: Timestamp,
+    pub dead_lettered_at: Timestamp,
 }
 
 /// A store and its worker.

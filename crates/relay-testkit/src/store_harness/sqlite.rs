@@ -118,7 +118,7 @@ impl StoreHarness for SqliteHarness {
             status: report.status,
             attempts: report.attempts,
             received_at: report.received_at.unwrap_or_default(),
-            died_at: report.died_at.unwrap_or_default(),
+            dead_lettered_at: report.died_at.unwrap_or_default(),
         });
         snapshots.collect()
     }

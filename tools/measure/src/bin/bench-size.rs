@@ -141,7 +141,7 @@ fn report(measured: &[Measurements], runs: usize) -> ExitCode {
     let start_of =
         |name| measured.iter().find(|each| each.function == name).map_or(1, Measurements::start_in_micros).max(1);
     let (threaded, on_one_thread) = (start_of(BARE_THREADED), start_of(BARE));
-    let (mut over, mut notes) = (Vec::new(), Vec::new());
+    let (mut over, mut warnings) = (Vec::new(), Vec::new());
     for each in measured {
         let (first, later, memory) = (median(&each.first), median(&each.later), median(&each.memory));
         let own = (!each.own.is_empty()).then(|| median(&each.own));
@@ -189,22 +189,26 @@ fn report(measured: &[Measurements], runs: usize) -> ExitCode {
             budgets.into_iter().filter(|(over, _)| *over).map(|(_, text)| format!("{}, {text}", each.function)),
         );
         if share > MAX_START_PERCENT {
-            notes.push(format!(
+            warnings.push(format!(
                 "{}, start: {} × a bare function's is more than it should be",
                 each.function,
                 format_ratio(share)
             ));
         }
         if first > FIRST_EVENT_BUDGET {
-            notes.push(format!("{}, first event: {} ms is more than it should be", each.function, milliseconds(first)));
+            warnings.push(format!(
+                "{}, first event: {} ms is more than it should be",
+                each.function,
+                milliseconds(first)
+            ));
         }
         if let Some(own) = own.filter(|own| *own > OWN_WORK_BUDGET) {
-            notes.push(format!("{}, own work: {} ms is more than it should be", each.function, milliseconds(own)));
+            warnings.push(format!("{}, own work: {} ms is more than it should be", each.function, milliseconds(own)));
         }
     }
     println!();
-    for note in &notes {
-        eprintln!("note: {note}");
+    for warning in &warnings {
+        eprintln!("note: {warning}");
     }
     for over in &over {
         eprintln!("over the budget: {over}");

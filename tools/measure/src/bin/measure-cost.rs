@@ -189,8 +189,8 @@ impl CostHarness {
             "calls": calls.collect::<Vec<_>>(),
             "log_lines": after.log_lines - before.log_lines,
             "log_bytes": after.log_bytes - before.log_bytes,
-            "answer_bytes": response_bytes,
-            "kept_bytes": stored_bytes,
+            "response_bytes": response_bytes,
+            "stored_bytes": stored_bytes,
             "sent_bytes": after.sent_bytes - before.sent_bytes,
         })
     }

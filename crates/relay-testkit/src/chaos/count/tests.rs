@@ -88,7 +88,7 @@ fn delivered_item_never_sent_is_violation() {
     let mut history = good_history(ItemKind::Webhook);
     history.sent.remove(&item(3, ItemKind::Webhook));
     assert_eq!(Totals::from_history(&history).never_sent, 1);
-    assert!(Totals::from_history(&history).violations().contains(&"1 delivered that nobody sent".to_owned()));
+    assert!(Totals::from_history(&history).violations().contains(&"1 delivered but never sent".to_owned()));
 }
 
 #[test]
@@ -99,7 +99,8 @@ fn rejected_item_with_matching_dead_letter_is_not_lost() {
     assert_violations(&history, &["1 acknowledged and never delivered"]);
     // Of another step, or for another reason.
     history.dead_letters.push(dead_letter(3, "loops_rejected"));
-    let lost_and_unjustified = ["1 acknowledged and never delivered", "1 given up though the end did not refuse them"];
+    let lost_and_unjustified =
+        ["1 acknowledged and never delivered", "1 dead-lettered though the destination did not reject them"];
     assert_violations(&history, &lost_and_unjustified);
     history.dead_letters = vec![dead_letter(2, "timed_out")];
     assert_violations(&history, &lost_and_unjustified);
@@ -120,17 +121,17 @@ fn rejected_item_is_not_lost_if_last_response_reports_it() {
 fn accepted_item_reported_as_rejected_is_violation() {
     let mut history = good_history(ItemKind::Contact);
     history.dead_letters.push(dead_letter(2, "loops_rejected"));
-    assert_violations(&history, &["1 given up though the end did not refuse them"]);
+    assert_violations(&history, &["1 dead-lettered though the destination did not reject them"]);
     let mut history = good_history(ItemKind::Contact);
     history.sent.insert(item(2, ItemKind::Contact), SentItem { requests: 2, rejected: 1, ..sent_item(20, 25) });
-    assert_violations(&history, &["1 given up though the end did not refuse them"]);
+    assert_violations(&history, &["1 dead-lettered though the destination did not reject them"]);
 }
 
 #[test]
 fn more_dead_letters_than_requests_is_violation() {
     let mut history = rejected_history();
     history.dead_letters.push(dead_letter(2, "loops_rejected"));
-    assert_violations(&history, &["1 dead letters too many"]);
+    assert_violations(&history, &["1 superfluous dead letters"]);
     history.sent.insert(item(2, ItemKind::Contact), SentItem { requests: 2, acknowledged: 2, ..sent_item(20, 25) });
     assert_violations(&history, &[]);
 }
@@ -140,9 +141,9 @@ fn duplicate_is_violation_unless_first_accept_was_silent() {
     for kind in [ItemKind::Webhook, ItemKind::Contact] {
         let mut history = good_history(kind);
         history.received.push(accepted(3, kind));
-        assert_violations(&history, &["1 doubled without need"]);
+        assert_violations(&history, &["1 duplicated without need"]);
         history.accepted_silently.push(item(2, kind));
-        assert_violations(&history, &["1 doubled without need"]);
+        assert_violations(&history, &["1 duplicated without need"]);
         history.accepted_silently.push(item(3, kind));
         assert_eq!(
             (Totals::from_history(&history).duplicated, Totals::from_history(&history).allowed_duplicates),
@@ -150,7 +151,7 @@ fn duplicate_is_violation_unless_first_accept_was_silent() {
         );
         assert_violations(&history, &[]);
         history.received.push(accepted(3, kind));
-        assert_violations(&history, &["1 doubled without need"]);
+        assert_violations(&history, &["1 duplicated without need"]);
     }
 }
 
@@ -159,7 +160,7 @@ fn in_flight_item_may_be_duplicated_once_per_crash() {
     let mut history = good_history(ItemKind::Webhook);
     history.received.extend([accepted(3, ItemKind::Webhook), accepted(3, ItemKind::Webhook)]);
     history.in_flight_at_crash.extend([item(1, ItemKind::Webhook), item(3, ItemKind::Webhook)]);
-    assert_violations(&history, &["1 doubled without need"]);
+    assert_violations(&history, &["1 duplicated without need"]);
     history.in_flight_at_crash.push(item(3, ItemKind::Webhook));
     assert_violations(&history, &[]);
 }
@@ -251,7 +252,7 @@ fn steps_of_different_contacts_are_unordered() {
 fn empty_or_faultless_history_is_violation() {
     assert_eq!(Totals::from_history(&History::default()).violations().len(), 1);
     let mut history = History { is_faulty: true, ..good_history(ItemKind::Webhook) };
-    assert_violations(&history, &["the fault never came, so nothing was tried"]);
+    assert_violations(&history, &["the fault never occurred, so nothing was tested"]);
     history.faults_hit = 1;
     assert_violations(&history, &[]);
 }
@@ -259,5 +260,5 @@ fn empty_or_faultless_history_is_violation() {
 #[test]
 fn undelivered_items_and_followed_redirects_are_violations() {
     let history = History { waiting: 2, redirects_followed: 1, ..good_history(ItemKind::Contact) };
-    assert_violations(&history, &["1 sent where a redirect led", "2 still waiting"]);
+    assert_violations(&history, &["1 sent to the target of a redirect", "2 still waiting"]);
 }
