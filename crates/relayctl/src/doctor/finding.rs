@@ -122,6 +122,8 @@ impl Report {
 
 #[cfg(test)]
 mod tests {
+    use relay_aws::sdk::error::{AwsCall, AwsError, AwsErrorKind};
+
     use super::*;
     use crate::local::error::Error as LocalError;
 
@@ -140,7 +142,8 @@ mod tests {
 
     #[test]
     fn missing_permission_is_a_warning_naming_it() {
-        let error = Error::AccessDenied { action: "logs:FilterLogEvents", on: "a group".to_owned() };
+        let call = AwsCall::new("logs:FilterLogEvents", "a group", None);
+        let error = AwsError { call, kind: AwsErrorKind::AccessDenied, description: String::new() }.into();
         let finding = Finding::from_error(Check::FunctionErrors, &error);
         assert_eq!(finding.severity, Severity::Warn);
         assert!(finding.observed.contains("logs:FilterLogEvents") && finding.remedy.is_some());
