@@ -17,6 +17,9 @@ use relay_testkit::store_harness::{CrashPoint, StoreHarness as _};
 
 use crate::Store;
 
+/// Part of the update that records a delivered outcome, and of no update before it.
+const RECORD_OF_DELIVERED: &str = "lease_until, attempt_until";
+
 async fn new_store() -> (Store, ScriptedDestination) {
     let store = Store::new().await;
     let destination = ScriptedDestination::new(store.clock());
@@ -183,7 +186,7 @@ async fn delivered_outcome_is_recorded_after_failed_writes() {
     assert_eq!(store.fast_path().admit(&update, DeliveryMode::Async).await.unwrap(), Admission::Queued);
     for delivery in [&row, &update] {
         // The SDK asks three times.
-        store.services().inject("UpdateItem", ":state", ServiceFault::InternalError, 4);
+        store.services().inject("UpdateItem", RECORD_OF_DELIVERED, ServiceFault::InternalError, 4);
         store.work(&destination).await;
         assert_eq!(store.snapshot(&delivery.id).await.unwrap().state, "delivered");
     }
@@ -195,7 +198,7 @@ async fn unrecorded_delivery_is_not_resent_and_unlocks_contact() {
     let (mut store, destination) = new_store().await;
     let first = contact_update(&store, "1");
     assert_eq!(store.fast_path().admit(&first, DeliveryMode::Async).await.unwrap(), Admission::Queued);
-    store.services().inject("UpdateItem", ":state", ServiceFault::InternalError, 1000);
+    store.services().inject("UpdateItem", RECORD_OF_DELIVERED, ServiceFault::InternalError, 1000);
     store.services().inject("UpdateItem", "delivered_through", ServiceFault::InternalError, 1000);
     store.work(&destination).await;
     store.services().clear();
@@ -215,7 +218,7 @@ async fn unrecorded_deferred_delivery_blocks_its_contact() {
     let (mut store, destination) = new_store().await;
     deferred_and_queued_update(&store).await;
     store.advance(seconds(31)).await;
-    store.services().inject("UpdateItem", ":state", ServiceFault::InternalError, 1000);
+    store.services().inject("UpdateItem", RECORD_OF_DELIVERED, ServiceFault::InternalError, 1000);
     store.work(&destination).await;
     assert_eq!(destination.received(), ["1"]);
     store.services().clear();
@@ -264,7 +267,7 @@ async fn unrecorded_delivery_is_deleted_when_release_query_fails() {
     );
     store.work(&destination).await;
     store.advance(seconds(60)).await;
-    store.services().inject("UpdateItem", ":state", ServiceFault::InternalError, 1000);
+    store.services().inject("UpdateItem", RECORD_OF_DELIVERED, ServiceFault::InternalError, 1000);
     store.services().inject("", "", ServiceFault::Delay(Duration::from_millis(5500)), 1000);
     store.work(&destination).await;
     store.services().clear();

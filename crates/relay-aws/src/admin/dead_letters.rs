@@ -22,7 +22,6 @@ use crate::sdk::error::AwsError;
 use crate::sqs::dead_letter::{ATTEMPTS, DIED_AT, REASON, STATUS, attribute_value};
 use crate::sqs::message;
 
-/// Most messages of one call to SQS.
 const SQS_BATCH: usize = 10;
 /// Lease of a received message. It ends by itself only if the CLI is killed.
 const LEASE_SECS: i32 = 300;
@@ -129,7 +128,6 @@ impl StackDeadLetters {
         self.stack.ledger.update(&delivery_key(&delivery.id), update, now).await.map(drop)
     }
 
-    /// Deletes the message of a dead letter. Returns false if it was not received, or is deleted already.
     async fn delete_message(&mut self, dead_letter: &DeadLetter) -> Result<bool, AwsError> {
         let Some((direction, receipt)) = self.leases.get(&dead_letter.key) else { return Ok(false) };
         let (sqs, url) = (&self.stack.sqs, &self.stack.queues_of(*direction).dead_letters);

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use lambda_runtime::Error;
-use relay::config::env::{EnvReader, SettingError, SharedSettings};
+use relay::config::env::{EnvReader, SharedSettings};
 use relay::config::secret_document::DocumentError;
 use relay::destination::http_client::{self, HttpClient};
 use relay::ports::clock::{SharedClock, SystemClock};
@@ -15,7 +15,7 @@ use crate::ledger::deliveries::Ledger;
 use crate::ledger::limiter_item::DynamoLimiterStore;
 use crate::ledger::rate_limiter::DistributedRateLimiter;
 use crate::ledger::table::LedgerTable;
-use crate::sdk::clients::{AwsClients, environment};
+use crate::sdk::clients::{AwsClients, environment, required};
 use crate::secrets::cached_secret::{CachedSecret, Reader};
 use crate::sqs::queue::SqsQueue;
 
@@ -36,7 +36,6 @@ pub(crate) const LOOPS_WEBHOOK: Variables<LoopsToClaySecret> = Variables {
     dead_letter_url: "CLAY_DEAD_LETTER_URL",
     ledger_table: None,
 };
-/// Variables of the worker to Clay.
 pub(crate) const TO_CLAY: Variables<LoopsToClaySecret> =
     Variables { ledger_table: Some("LEDGER_TABLE"), ..LOOPS_WEBHOOK };
 /// Variables of the row functions and of the worker to Loops.
@@ -66,10 +65,11 @@ impl<T> Setup<T> {
         let mut reader = EnvReader::new(&variables);
         let shared = SharedSettings::from_reader(&mut reader);
         let clients = AwsClients::from_env(&mut reader, client.clone());
-        let secret_arn = required(&mut reader, names.secret_arn);
-        let queue_url = required(&mut reader, names.queue_url);
-        let dead_letter_url = required(&mut reader, names.dead_letter_url);
-        let ledger_table = names.ledger_table.map(|name| required(&mut reader, name)).unwrap_or_default();
+        let mut required = |name| required(&mut reader, name, "set, as the template does", "the output of the stack");
+        let secret_arn = required(names.secret_arn);
+        let queue_url = required(names.queue_url);
+        let dead_letter_url = required(names.dead_letter_url);
+        let ledger_table = names.ledger_table.map(required).unwrap_or_default();
         reader.into_result(()).map_err(ConfigError)?;
         let clock: SharedClock = Arc::new(SystemClock);
         let (secrets_manager, ttl) = (clients.secrets_manager(), shared.secret_ttl);
@@ -105,19 +105,5 @@ impl<T> Setup<T> {
     ) -> Arc<DistributedRateLimiter> {
         let store = store(ledger.table().clone());
         Arc::new(DistributedRateLimiter::new(store, per_second, Arc::clone(&self.clock)))
-    }
-}
-
-fn required(reader: &mut EnvReader<'_>, name: &'static str) -> String {
-    match reader.raw(name) {
-        Some(value) if !value.is_empty() => value.to_owned(),
-        _ => {
-            reader.push_error(SettingError {
-                name,
-                expected_format: "set, as the template does",
-                example: "the output of the stack",
-            });
-            String::new()
-        }
     }
 }

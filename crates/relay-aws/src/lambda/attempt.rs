@@ -19,32 +19,25 @@ use crate::sqs::dead_letter::FailureInfo;
 /// What is done to a message in SQS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MessageAction {
-    /// It is deleted: its delivery has ended.
     Delete,
-    /// It becomes visible at that time.
     RetryAt(Timestamp),
-    /// It becomes visible after that time.
     RetryAfter(Duration),
     /// It becomes visible in a moment: its contact is busy.
     Later,
     /// It becomes visible later with every receive, because a service that the worker needs does not answer.
     Backoff {
-        /// The shortest delay.
         at_least: Duration,
     },
 }
 
 impl MessageAction {
-    /// [`Self::Backoff`] without a shortest delay.
     pub(crate) const BACKOFF: Self = Self::Backoff { at_least: Duration::ZERO };
 }
 
 /// What processing a delivery came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AttemptOutcome {
-    /// The destination has it.
     Delivered {
-        /// Whether the ledger says so.
         recorded: bool,
     },
     /// It has failed for good, and its dead letter is still to be sent.
@@ -53,12 +46,10 @@ pub(crate) enum AttemptOutcome {
     DeadLetterConflict(FailureInfo),
     /// It failed for good earlier, and its dead letter is in the dead-letter queue.
     AlreadyInDlq,
-    /// It has not ended.
     Pending(MessageAction),
 }
 
 impl AttemptOutcome {
-    /// Whether the delivery has ended.
     pub(crate) const fn is_final(self) -> bool {
         !matches!(self, Self::Pending(_))
     }
@@ -71,7 +62,6 @@ pub(crate) struct Attempt<'a, D> {
     pub(crate) ledger: &'a Ledger,
     pub(crate) clock: &'a SharedClock,
     pub(crate) delivery: &'a Delivery,
-    /// Time up to which earlier failures of the delivery are superseded by its message.
     pub(crate) superseded_until: Timestamp,
     pub(crate) budget: TimeBudget,
 }
@@ -186,7 +176,6 @@ fn dead_letter_again(prior: PriorDeath, outcome: impl FnOnce(FailureInfo) -> Att
     if prior.in_dlq { AttemptOutcome::AlreadyInDlq } else { outcome(prior.info) }
 }
 
-/// Emits the event of a failure that no attempt reports.
 fn log_dead(delivery: &Delivery, failure: FailureInfo) {
     let FailureInfo { reason, attempts, .. } = failure;
     DeliveryEvent {

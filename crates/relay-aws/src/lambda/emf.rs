@@ -3,37 +3,13 @@
 //!
 //! The values of a metric and its dimension are fields of the line. `_aws` says which of the fields are metrics.
 
+use std::collections::BTreeMap;
+
 use relay::telemetry::event::DeliveryEvent;
-use relay::telemetry::metric::{self, Metric, Unit};
-use serde::Serialize;
+use relay::telemetry::metric::{self, Metric};
 use serde::ser::{SerializeMap as _, Serializer as _};
+use serde_json::{Value as Json, json};
 
-/// The `_aws` field.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct EmfDocument<'a> {
-    timestamp: u64,
-    cloud_watch_metrics: Vec<MetricDirective<'a>>,
-}
-
-/// Metrics with the same dimension.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct MetricDirective<'a> {
-    namespace: &'a str,
-    dimensions: [[&'static str; 1]; 1],
-    metrics: Vec<MetricDefinition>,
-}
-
-/// Name and unit of a metric.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct MetricDefinition {
-    name: &'static str,
-    unit: Unit,
-}
-
-/// Options of rendering.
 #[derive(Debug)]
 pub(crate) struct EmfOptions<'a> {
     /// CloudWatch namespace. There are no metrics without it.
@@ -87,35 +63,26 @@ fn write_line(
         map.serialize_entry(name, value)?;
     }
     if let Some(namespace) = options.namespace.filter(|_| !metrics.is_empty()) {
-        let cloud_watch_metrics = directives(namespace, metrics);
-        map.serialize_entry("_aws", &EmfDocument { timestamp: options.timestamp, cloud_watch_metrics })?;
+        let mut by_dimension: BTreeMap<&str, Vec<Json>> = BTreeMap::new();
+        for Metric { name, unit, dimension: (dimension, _), .. } in metrics {
+            by_dimension.entry(dimension).or_default().push(json!({"Name": name, "Unit": unit}));
+        }
+        let directives = by_dimension.into_iter().map(
+            |(dimension, metrics)| json!({"Namespace": namespace, "Dimensions": [[dimension]], "Metrics": metrics}),
+        );
+        let directives: Vec<Json> = directives.collect();
+        map.serialize_entry("_aws", &json!({"Timestamp": options.timestamp, "CloudWatchMetrics": directives}))?;
     }
     map.end()
-}
-
-fn directives<'a>(namespace: &'a str, metrics: &[Metric<'_>]) -> Vec<MetricDirective<'a>> {
-    let mut directives: Vec<MetricDirective<'a>> = Vec::new();
-    for Metric { name, unit, dimension: (dimension, _), .. } in metrics {
-        let definition = MetricDefinition { name, unit: *unit };
-        match directives.iter_mut().find(|known| known.dimensions == [[*dimension]]) {
-            Some(directive) => directive.metrics.push(definition),
-            None => {
-                directives.push(MetricDirective { namespace, dimensions: [[dimension]], metrics: vec![definition] });
-            }
-        }
-    }
-    directives
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
+    use super::*;
     use relay::telemetry::event::{CallStats, EventOutcome, PoolUsageSample, Stage};
     use relay_core::delivery::Direction;
-    use serde_json::{Value as Json, json};
-
-    use super::*;
 
     fn delivered_event() -> DeliveryEvent<'static> {
         let pool = PoolUsageSample { webhook: "ab".to_owned(), submissions: 7, used_percent: 1 };

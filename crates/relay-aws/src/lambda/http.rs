@@ -21,10 +21,8 @@ use crate::lambda::time_budget::time_left;
 
 /// Timeout of an HTTP function (the template's `Timeout`).
 const FUNCTION_TIMEOUT: Duration = Duration::from_secs(20);
-/// Time reserved for the response.
 const RESPONSE_RESERVE: Duration = Duration::from_secs(2);
 
-/// Serves requests until the sandbox ends.
 pub(crate) async fn serve<H, F>(caller: Caller, handle: H) -> Result<(), Error>
 where
     H: Fn(Request<Bytes>) -> F + Sync,
@@ -74,7 +72,6 @@ fn reject(caller: Caller, error: &RequestError) -> Response<Bytes> {
     response::unhandled_error(caller, error.code(), response::error_response(caller, error), &SystemClock.new_id())
 }
 
-/// Converts a response to the gateway's format.
 fn to_gateway_response(response: Response<Bytes>) -> ApiGatewayV2httpResponse {
     let (parts, body) = response.into_parts();
     let mut gateway_response = ApiGatewayV2httpResponse::default();

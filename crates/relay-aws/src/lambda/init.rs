@@ -11,10 +11,8 @@ use relay::destination::http_client::HttpClient;
 use relay::ports::secrets::{LoopsToClaySecret, SecretSource};
 use tracing::{error, warn};
 
-/// Longest time for opening a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Wrong settings, with which the function cannot start.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
 pub(crate) struct ConfigError(pub(crate) Vec<SettingError>);

@@ -11,7 +11,6 @@ use crate::lambda::contact_order::ContactOrder;
 use crate::lambda::time_budget::{WORKER_TIMEOUT, time_left};
 use crate::lambda::worker::QueueWorker;
 
-/// Processes batches until the sandbox ends.
 pub(crate) async fn serve_queue<D: Deliver, O: ContactOrder>(worker: QueueWorker<D, O>) -> Result<(), Error> {
     let worker = &worker;
     // The runtime may quote an event that it cannot parse, so it gets the event unparsed.

@@ -22,7 +22,6 @@ use crate::lambda::emf::{EmfOptions, render};
 /// CloudWatch namespace of the metrics. There are none if it is not set.
 pub(crate) const METRIC_NAMESPACE: &str = "METRIC_NAMESPACE";
 
-/// Starts the log.
 pub(crate) fn init() {
     let (level, is_valid_level) = log::parse_level(variable(RUST_LOG).as_deref());
     let json_layer = fmt::layer()

@@ -99,7 +99,6 @@ impl<D: Deliver, O: ContactOrder> QueueWorker<D, O> {
         }
     }
 
-    /// Attempts the delivery of a message that nothing blocks.
     async fn deliver(&self, delivery: &Delivery, context: MessageContext) -> AttemptOutcome {
         let outcome = self.attempt(delivery, context).run().await;
         match self.finish_if_final(delivery, outcome, context).await {
@@ -178,7 +177,6 @@ impl<D: Deliver, O: ContactOrder> QueueWorker<D, O> {
     }
 }
 
-/// Deletes a message whose dead letter is stored. The message comes back if it is not.
 fn after_dead_letter(message: &SqsMessage, stored: Result<(), StoreError>) -> MessageAction {
     match stored {
         Ok(()) => MessageAction::Delete,

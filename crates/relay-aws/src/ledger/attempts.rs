@@ -26,11 +26,9 @@ const ATTEMPT_LEASE: SignedDuration = SignedDuration::from_secs(WORKER_TIMEOUT.a
 /// What a worker may do with a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BeginAttempt {
-    /// The worker attempts the delivery, with this history.
     Proceed(AttemptHistory),
     /// The delivery is delivered: the message is a repeat.
     AlreadyDelivered,
-    /// Another body is delivered or waits under its id.
     Conflict,
     /// The delivery is dead-lettered, and no operator has redriven it since.
     AlreadyDead(PriorDeath),
@@ -138,7 +136,6 @@ impl Ledger {
         })
     }
 
-    /// Records that the dead letter of a failure is in the dead-letter queue.
     pub(crate) async fn in_dlq(&self, id: &DeliveryId, failure: FailureInfo, now: Timestamp) -> Result<(), StoreError> {
         let update = Update::default()
             .set(DEAD_LETTER_OF, failure.at)
@@ -225,7 +222,6 @@ fn is_conflict(item: &Item, delivery: &Delivery, superseded_until: Timestamp) ->
     other_body && !is_rerun_event
 }
 
-/// Returns the failure of a dead-lettered item.
 fn prior(item: &Item) -> Option<PriorDeath> {
     let at = time_attr(item, DIED_AT).filter(|_| string_attr(item, STATE) == Some(DEAD))?;
     let code = string_attr(item, REASON).and_then(ReasonCode::parse).unwrap_or(ReasonCode::Internal);
@@ -242,7 +238,6 @@ fn is_same_death(failure: FailureInfo, reason: Reason, at: Timestamp) -> bool {
     failure.reason == reason && failure.at.as_millisecond() == at.as_millisecond()
 }
 
-/// Returns the number of attempts that were begun.
 fn attempt_count(item: &Item) -> u32 {
     u32::try_from(number_attr(item, ATTEMPTS).unwrap_or_default()).unwrap_or(u32::MAX)
 }

@@ -97,13 +97,6 @@ impl ContactFastPath {
         Ok(self.update_contact(delivery, update).await?.is_some())
     }
 
-    async fn lock_or_enqueue(&self, delivery: &Delivery, mode: DeliveryMode) -> Result<Admission, StoreError> {
-        if mode == DeliveryMode::Sync && self.lock(delivery).await? {
-            return Ok(Admission::SendNow);
-        }
-        self.enqueue(delivery).await.map(|()| Admission::Queued)
-    }
-
     /// Takes the lock for a delivery that could not be enqueued, if the ledger does not know it. It may be in the queue all
     /// the same, and a worker may have processed it by now.
     async fn lock_if_unknown(&self, delivery: &Delivery) -> Result<Admission, StoreError> {
@@ -193,7 +186,13 @@ impl FastPath for ContactFastPath {
         if let Some(admission) = self.begin_direct(delivery).await? {
             return Ok(admission);
         }
-        let admission = self.lock_or_enqueue(delivery, mode).await;
+        let admission = async {
+            if mode == DeliveryMode::Sync && self.lock(delivery).await? {
+                return Ok(Admission::SendNow);
+            }
+            self.enqueue(delivery).await.map(|()| Admission::Queued)
+        };
+        let admission = admission.await;
         if admission.is_err() {
             self.discard_record(delivery).await?;
         }

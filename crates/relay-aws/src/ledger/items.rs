@@ -1,6 +1,5 @@
 //! Names of the attributes of the ledger's items. Times are in Unix milliseconds, but for the two that say otherwise.
 
-/// Partition key of every item.
 pub(crate) const PARTITION_KEY: &str = "pk";
 /// When DynamoDB deletes an item, in Unix seconds.
 pub(crate) const EXPIRES_AT: &str = "expires_at";
@@ -11,7 +10,6 @@ pub(crate) const EXPIRES_AT: &str = "expires_at";
 /// "Reserved words").
 pub(crate) const STATE: &str = "state";
 pub(crate) const STATE_NAME: &str = "#state";
-/// State while the caller waits.
 pub(crate) const SENDING: &str = "sending";
 pub(crate) const QUEUED: &str = "queued";
 pub(crate) const DELIVERED: &str = "delivered";
@@ -21,14 +19,12 @@ pub(crate) const KIND: &str = "kind";
 pub(crate) const BODY_HASH: &str = "body_hash";
 /// Hash of an event's content without what may differ between repeats.
 pub(crate) const EVENT_HASH: &str = "event_hash";
-/// Keyed hash of the contact.
 pub(crate) const CONTACT_HASH: &str = "contact_hash";
 pub(crate) const RECEIVED_AT: &str = "received_at";
 /// Id of the request whose caller waits.
 pub(crate) const CALLER: &str = "caller";
 pub(crate) const ATTEMPTS: &str = "attempts";
 pub(crate) const ATTEMPT_ID: &str = "attempt_id";
-/// End of the latest attempt's lease.
 pub(crate) const ATTEMPT_UNTIL: &str = "attempt_until";
 pub(crate) const FIRST_ATTEMPT_AT: &str = "first_attempt_at";
 pub(crate) const LAST_ATTEMPT_AT: &str = "last_attempt_at";
@@ -36,11 +32,9 @@ pub(crate) const NOT_BEFORE: &str = "not_before";
 /// Start of the present series of failures.
 pub(crate) const FAILING_SINCE: &str = "failing_since";
 pub(crate) const HELD_SINCE: &str = "held_since";
-/// Code of the latest failure's reason.
 pub(crate) const REASON: &str = "reason";
 /// Status of the destination's latest response, 0 if there was none.
 pub(crate) const LAST_STATUS: &str = "last_status";
-/// When the delivery failed for good.
 pub(crate) const DIED_AT: &str = "died_at";
 /// [`DIED_AT`] of the failure whose dead letter is in the dead-letter queue.
 pub(crate) const DEAD_LETTER_OF: &str = "dead_letter_of";
@@ -53,9 +47,7 @@ pub(crate) const DROPPED_AT: &str = "dropped_at";
 
 // A contact. A delivery has `LEASE_UNTIL` as well, for its caller.
 
-/// Id of the delivery that holds the contact lock.
 pub(crate) const LOCK_HOLDER: &str = "lock_holder";
-/// End of the lock's lease.
 pub(crate) const LEASE_UNTIL: &str = "lease_until";
 /// Arrival keys of the contact's deliveries in the queue.
 pub(crate) const WAITING: &str = "waiting";
@@ -66,7 +58,6 @@ pub(crate) const DELIVERED_THROUGH: &str = "delivered_through";
 
 // A rate limiter. Its times are in Unix microseconds.
 
-/// When the next call is due.
 pub(crate) const NEXT_AT: &str = "next_at";
 /// Until when the destination is throttled.
 pub(crate) const PAUSED_UNTIL: &str = "paused_until";
@@ -77,8 +68,6 @@ pub(crate) const PAUSED_AT: &str = "stopped_at";
 
 // A Clay webhook.
 
-/// Number of accepted submissions.
 pub(crate) const TAKEN: &str = "taken";
-/// When the webhook last rejected a submission.
 pub(crate) const REFUSED_AT: &str = "refused_at";
 pub(crate) const REFUSED_STATUS: &str = "refused_status";

@@ -50,9 +50,7 @@ pub struct DistributedRateLimiter<I = DynamoLimiterStore> {
     last_seen: Mutex<LimiterItem>,
 }
 
-/// Result of a reservation.
 enum Reservation {
-    /// The call may be made at that time.
     Granted(Timestamp),
     /// No call may be made before that time.
     Throttled(Timestamp),
@@ -204,7 +202,6 @@ fn plausible_next_at(item: LimiterItem, now: Timestamp) -> Option<Timestamp> {
     item.next_at.filter(|at| *at <= now + MAX_SKEW)
 }
 
-/// Truncates a time to the precision of the item.
 fn truncate_to_micros(at: Timestamp) -> Timestamp {
     Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at)
 }

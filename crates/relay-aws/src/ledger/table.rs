@@ -216,7 +216,6 @@ impl LedgerTable {
         }
     }
 
-    /// Begins a scan of the whole table.
     pub(crate) fn scan(&self) -> ScanFluentBuilder {
         self.client.scan().table_name(&self.name)
     }

@@ -17,11 +17,9 @@ use relay::destination::http_client::HttpClient;
 use crate::sdk::error::AwsCall;
 use crate::sdk::http::SdkHttpConnector;
 
-/// Timeout of one attempt of a call.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(2500);
 /// Timeout of a call with its retries. It fits twice into the time of a function.
 const CALL_TIMEOUT: Duration = Duration::from_secs(6);
-/// Number of attempts of a call.
 const MAX_ATTEMPTS: u32 = 3;
 
 /// Transport settings of the SDK's clients, in a function and in the CLI.
@@ -74,13 +72,7 @@ impl AwsClients {
 
     /// Reads region and credentials, which Lambda sets, and `AWS_ENDPOINT_URL`, which names an emulator.
     pub fn from_env(reader: &mut EnvReader<'_>, client: HttpClient) -> Self {
-        let mut required = |name: &'static str, example: &'static str| match reader.raw(name) {
-            Some(value) if !value.is_empty() => value.to_owned(),
-            _ => {
-                reader.push_error(SettingError { name, expected_format: "set, as Lambda does", example });
-                String::new()
-            }
-        };
+        let mut required = |name, example| required(reader, name, "set, as Lambda does", example);
         let region = required("AWS_REGION", "eu-west-1");
         let key = required("AWS_ACCESS_KEY_ID", "ASIA…");
         let secret = required("AWS_SECRET_ACCESS_KEY", "…");
@@ -140,6 +132,22 @@ impl AwsClients {
     #[must_use]
     pub fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
         aws_sdk_dynamodb::Client::new(&self.config)
+    }
+}
+
+/// Reads a variable that must be set.
+pub(crate) fn required(
+    reader: &mut EnvReader<'_>,
+    name: &'static str,
+    expected_format: &'static str,
+    example: &'static str,
+) -> String {
+    match reader.raw(name) {
+        Some(value) if !value.is_empty() => value.to_owned(),
+        _ => {
+            reader.push_error(SettingError { name, expected_format, example });
+            String::new()
+        }
     }
 }
 

@@ -180,7 +180,6 @@ fn sanitize_code(code: &str) -> String {
     code.chars().filter(|ch| ch.is_ascii_alphanumeric() || *ch == '.').take(MAX_CODE_CHARS).collect()
 }
 
-/// Describes a failed call for the log.
 pub(crate) fn describe<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> String {
     match error {
         SdkError::ServiceError(service_error) => {

@@ -24,17 +24,14 @@ pub const MIN_REFRESH_INTERVAL: Duration = Duration::from_secs(30);
 /// Shortest time between two refreshes of a worker. An earlier refresh waits and does not return a secret that was read before
 /// it began: a delivery whose secret an operator has just corrected must not be held once more.
 const WORKER_MIN_REFRESH_INTERVAL: Duration = Duration::from_secs(1);
-/// Time between a failed read and the next.
 const STALE_RETRY: Duration = Duration::from_secs(30);
 
-/// Function that reads a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reader {
     Http,
     Worker,
 }
 
-/// A secret in Secrets Manager.
 pub(crate) struct CachedSecret<T> {
     shared: Arc<Shared<T>>,
 }

@@ -54,7 +54,6 @@ pub(crate) fn superseded_failures_until(message: &SqsMessage) -> Timestamp {
     redriven_failure_at.max(sent_before_grace).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
-/// Attributes of a dead letter.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct DeadLetterAttributes<'a> {
     pub(crate) reason: &'a str,
@@ -65,7 +64,6 @@ pub(crate) struct DeadLetterAttributes<'a> {
 }
 
 impl DeadLetterAttributes<'static> {
-    /// Creates the attributes of a failed delivery.
     pub(crate) fn from_failure(delivery: &Delivery, failure: FailureInfo) -> Self {
         Self {
             reason: failure.reason.code.as_str(),
@@ -78,7 +76,6 @@ impl DeadLetterAttributes<'static> {
 }
 
 impl DeadLetterAttributes<'_> {
-    /// Converts them to SQS message attributes.
     pub(crate) fn to_message_attributes(self) -> Result<HashMap<String, MessageAttributeValue>, StoreError> {
         let status = self.status.map_or_else(|| "none".to_owned(), |status| status.to_string());
         let mut attributes = vec![

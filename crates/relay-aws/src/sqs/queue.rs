@@ -73,7 +73,6 @@ impl SqsQueue {
         })
     }
 
-    /// Sends a message with attributes to the dead-letter queue.
     pub(crate) async fn dead_letter_message(
         &self,
         message: &str,
