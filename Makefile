@@ -181,9 +181,9 @@ soak: ## In simulated time: fifty thousand events for each destination, and a de
 .PHONY: load-test
 load-test: tools ## A thousand rows at once, through both deployments: how they are answered, and when Loops has them
 	$(CARGO) build --locked --workspace
-	$(CARGO) test --locked -p relay-tests --test local -- --ignored --nocapture contract::pace
+	$(CARGO) test --locked -p relay-tests --test local -- --ignored --nocapture contract::rate_limit
 	RELAY_FUNCTIONS="$${RELAY_FUNCTIONS:-$(abspath $(TARGET))/debug}" \
-	  tools/aws-emulator/with-emulator $(CARGO) test --locked -p relay-tests --test lambda -- --ignored --nocapture contract::pace
+	  tools/aws-emulator/with-emulator $(CARGO) test --locked -p relay-tests --test lambda -- --ignored --nocapture contract::rate_limit
 
 .PHONY: bench-size
 bench-size: build-release-x86 ## Measure the size and start of each function beside one that does nothing; an error where it is over the budget

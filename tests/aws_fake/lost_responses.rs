@@ -1,4 +1,4 @@
-//! What the ledger, the lane and the workers make of calls to AWS that fail in the middle, or whose answers are lost.
+//! Ledger, contact lock and workers when calls to AWS fail in the middle, or when their responses are lost.
 
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ fn deferral(store: &Store) -> FastPathResult {
     FastPathResult::Deferred { attempts: 2, retry_at: at, reason, no_early_retry: false }
 }
 
-/// One that goes first, and one that waits behind it.
+/// A deferred update, and one queued behind it.
 async fn deferred_and_queued_update(store: &Store) -> [Delivery; 2] {
     let [first, second] = [contact_update(store, "1"), contact_update(store, "2")];
     assert_eq!(store.fast_path().admit(&first, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
@@ -89,7 +89,7 @@ async fn deferred_delivery_dead_before_its_message_is_not_resent() {
     store.advance(seconds(31)).await;
     destination.enqueue_replies([Reply::Reject(422)]);
     store.work(&destination).await;
-    // The function that put it there was that slow: it comes after the death.
+    // The function that enqueued it was that slow: its message is newer than the dead-letter record.
     store.advance(seconds(6)).await;
     store.resend(&first).await;
     store.work(&destination).await;
@@ -168,7 +168,7 @@ async fn attempt_lease_excludes_second_worker() {
     store.crash_during_work(&destination, CrashPoint::BeforeRecord).await;
     for (elapsed_secs, expected_attempts) in [(59, 1), (1, 2)] {
         store.advance(seconds(elapsed_secs)).await;
-        // As where another delivery gets through that had waited for the same.
+        // As after a redrive of another delivery held for the same cause.
         store.services().state().queues.make_all_visible(QUEUES[0].0);
         store.work(&destination).await;
         assert_eq!(destination.received().len(), expected_attempts);
@@ -230,7 +230,7 @@ async fn delivery_by_worker_survives_fast_path_rejection() {
     let key = IdempotencyKey::from_stored("key_1".to_owned());
     let event = delivery(&store, DeliveryId::for_event(&key), DeliveryKind::LoopsEvent { key }, "event");
     assert_eq!(store.fast_path().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
-    // The queue took it, did not say so, and a worker was quick.
+    // The queue accepted it, the response was lost, and a worker was quick.
     store.advance(seconds(41)).await;
     store.resend(&event).await;
     store.work(&destination).await;

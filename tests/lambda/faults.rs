@@ -77,7 +77,7 @@ async fn unstorable_row_is_sent_directly_or_answered_429() {
     }
     fake_stack.services().clear();
     loops.set_default_reply(Reply::json(200, ACCEPTED_BODY));
-    // What may have been stored after all keeps its place: the next row goes behind it, and arrives.
+    // A row that may have been queued after all keeps its position: the next row is queued behind it, and arrives.
     let before = loops.received().len();
     assert_eq!(contact(&fake_stack.base(), row_for("bob@example.com")).await.status, 202);
     eventually("the row at Loops", async || (loops.received().len() > before).then_some(())).await;
@@ -91,7 +91,7 @@ async fn row_queued_despite_lost_response_is_sent_once() {
     for (number, route) in ROUTES.into_iter().enumerate() {
         fake_stack.services().inject("sqs:SendMessage", ServiceFault::LoseResponse);
         let response = send(&fake_stack.base(), route, "", &respond_async, row_for("ada@example.com")).await;
-        // It is told what has become of it meanwhile: nothing that is known, stored, or delivered.
+        // The caller gets the row's present outcome: unknown, queued, or delivered.
         assert!([429, 202, 200].contains(&response.status), "{}", response.text());
         fake_stack.services().clear();
         wait_until_empty(&fake_stack, "LoopsQueue").await;
@@ -216,7 +216,7 @@ async fn worker_killed_before_its_record_resends_row_once() {
     let fake_stack = start_stack(&loops, &clay).await;
     assert_eq!(post(&fake_stack.base(), "msg_1", &contact_created("ada@example.com")).await.status, 200);
     eventually("the row at Clay", async || (clay.received().len() == 1).then_some(())).await;
-    // Clay has it and says so; the ledger is not told any more.
+    // Clay has accepted it; the outcome cannot be recorded any more.
     fake_stack.services().inject("dynamodb", ServiceFault::Hang);
     gate.add_permits(1);
     let calls = fake_stack.services().calls().len();
@@ -318,7 +318,7 @@ async fn held_deliveries_go_out_with_a_new_webhook() {
     };
     eventually("six held deliveries", async || (held_count().await == 6).then_some(())).await;
     assert_eq!(fake_stack.queue_length("ClayQueue").await, 6);
-    // An operator puts a new webhook into the secret. Each delivery goes out when its message becomes visible.
+    // An operator puts a new webhook into the secret. Each delivery is sent when its message becomes visible.
     let new_webhook = MockDestination::start(Reply::status(200)).await;
     let state = fake_stack.stop().await;
     let setup = Setup {

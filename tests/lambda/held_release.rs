@@ -1,4 +1,4 @@
-//! A held delivery goes out by itself, at the end of its visibility timeout, once what it waits for has changed.
+//! A held delivery is sent at the end of its visibility timeout, once an operator has fixed its cause.
 
 use relay_testkit::eventually;
 use relay_testkit::lambda_fake::Setup;
@@ -27,7 +27,7 @@ async fn held_events_go_out_by_themselves_after_setup_has_written_a_webhook() {
         ..Setup::default()
     })
     .await;
-    // The webhook has taken its 50,000 rows.
+    // The webhook has reached its 50,000 rows.
     operated.clay.set_default_reply(Reply::status(403));
     for name in ["ada", "bob", "cyd"] {
         let body = contact_created(&format!("{name}@example.com"));
@@ -35,9 +35,12 @@ async fn held_events_go_out_by_themselves_after_setup_has_written_a_webhook() {
     }
     wait_until_held(&operated, 3).await;
     let new = MockDestination::start(Reply::status(200)).await;
-    let given = format!("CLAY_WEBHOOK_URL={}\n", new.url("/v3/sources/webhook/hidden"));
-    let said = operated.relayctl(&["setup", "--add-clay-webhook", "--from", "-"], &given).await;
-    assert!(said.code == 0 && said.stdout.contains("Held deliveries are tried again within 15 minutes."), "{said:?}");
+    let input = format!("CLAY_WEBHOOK_URL={}\n", new.url("/v3/sources/webhook/hidden"));
+    let output = operated.relayctl(&["setup", "--add-clay-webhook", "--from", "-"], &input).await;
+    assert!(
+        output.code == 0 && output.stdout.contains("Held deliveries are tried again within 15 minutes."),
+        "{output:?}"
+    );
     operated.fake_stack.make_all_visible().await;
     eventually("three rows", async || (new.received().len() == 3).then_some(())).await;
     // One for each event, with the webhook as it was read anew: none was held once more.
@@ -60,8 +63,11 @@ async fn held_row_goes_out_by_itself_after_setup_has_written_another_key() {
     assert_eq!(send(&operated.fake_stack.base(), Route::Contact, "", &later, row).await.status, 202);
     wait_until_held(&operated, 1).await;
     operated.loops.set_default_reply(Reply::json(200, LOOPS_TEAM_BODY));
-    let said = operated.relayctl(&["setup", "--from", "-"], "LOOPS_API_KEY=hidden-other\n").await;
-    assert!(said.code == 0 && said.stdout.contains("Held deliveries are tried again within 15 minutes."), "{said:?}");
+    let output = operated.relayctl(&["setup", "--from", "-"], "LOOPS_API_KEY=hidden-other\n").await;
+    assert!(
+        output.code == 0 && output.stdout.contains("Held deliveries are tried again within 15 minutes."),
+        "{output:?}"
+    );
     operated.fake_stack.make_all_visible().await;
     eventually("an empty queue", async || (operated.fake_stack.queue_length("LoopsQueue").await == 0).then_some(()))
         .await;

@@ -1,4 +1,4 @@
-//! Messages that SQS would take away: a worker buries them before, with a reason.
+//! Messages near SQS' receive limit: a worker dead-letters them before, with a reason.
 
 use bytes::Bytes;
 use jiff::SignedDuration;

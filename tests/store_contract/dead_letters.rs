@@ -1,4 +1,4 @@
-//! What is kept for a person.
+//! Dead letters and their redrive.
 
 use relay::ports::clock::Clock as _;
 use relay::ports::fast_path::{Admission, DeliveryMode, FastPath as _, FastPathResult};
@@ -78,7 +78,7 @@ async fn redriven_dead_letter_that_is_delivered_is_removed() {
     assert!(store.dead_letters().await.is_empty());
 }
 
-/// Stores an event that its end refuses.
+/// Enqueues an event that its destination rejects.
 async fn store_dead_event(
     store: &mut crate::Store,
     destination: &relay_testkit::store_harness::scripted_destination::ScriptedDestination,

@@ -1,4 +1,4 @@
-//! What is known is not done twice.
+//! Repeated deliveries are recognised.
 
 use relay::ports::fast_path::{Admission, DeliveryMode, FastPath as _, FastPathResult};
 use relay_testkit::store_harness::StoreHarness as _;
@@ -146,7 +146,7 @@ async fn conflicting_event_under_known_key_is_dead_lettered_once() {
     store.work(&destination).await;
     assert_eq!(store.fast_path().admit(&other, DeliveryMode::Sync).await.unwrap(), Admission::AlreadyDelivered);
     assert_eq!((destination.received(), list_dead_letters(&store).await), (vec![body_text(&first)], expected.to_vec()));
-    // A person can still send it.
+    // An operator can still redrive it.
     store.redrive(&other.as_conflicting_event().id).await;
     store.work(&destination).await;
     assert_eq!(destination.received(), [body_text(&first), body_text(&other)]);

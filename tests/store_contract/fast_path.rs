@@ -1,4 +1,4 @@
-//! The lane past the queue.
+//! The fast path past the queue.
 
 use jiff::Timestamp;
 use relay::ports::clock::Clock as _;
@@ -115,7 +115,7 @@ async fn retry_after_is_honoured_despite_other_success() {
 async fn deferred_row_dead_lettered_once_not_resent_after_newer() {
     let (mut store, destination) = new_store().await;
     let first = defer_row_before_another(&store).await;
-    // The second keeps what stands behind it waiting for longer than a queue knows what was sent.
+    // The second blocks those behind it for longer than the deduplication interval of a queue.
     destination.enqueue_replies([Reply::Reject(422), Reply::RetryAfter(400)]);
     for _ in 0..3 {
         store.advance(seconds(401)).await;

@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use serde::Serialize;
 use sha2::{Digest, Sha256};
-use strum::IntoStaticStr;
+use strum::{EnumString, IntoStaticStr};
 
 use crate::contact::ContactKey;
 use crate::idempotency::IdempotencyKey;
@@ -93,7 +94,8 @@ impl BodyHash {
 }
 
 /// The two directions of the relay.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, IntoStaticStr)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, EnumString, IntoStaticStr, Serialize)]
+#[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
 pub enum Direction {
     /// Webhooks to Clay tables.
@@ -103,6 +105,9 @@ pub enum Direction {
 }
 
 impl Direction {
+    /// Both directions.
+    pub const ALL: [Self; 2] = [Self::LoopsToClay, Self::ClayToLoops];
+
     /// The direction as stores and listings show it.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -93,12 +93,10 @@ impl SqliteStore {
                     delivery_row::COLUMNS
                 ))?
                 .query_row([seq], |row| {
-                    let timestamp =
-                        |column: &str| row.get::<_, Option<i64>>(column).map(|at| at.map(delivery_row::timestamp));
                     let history = AttemptHistory {
                         attempts: row.get::<_, u32>("attempts")?.saturating_sub(1),
-                        failing_since: timestamp("failing_since")?,
-                        held_since: timestamp("held_since")?,
+                        failing_since: delivery_row::timestamp(row, "failing_since")?,
+                        held_since: delivery_row::timestamp(row, "held_since")?,
                     };
                     Ok(Some(ClaimedDelivery { delivery: delivery_row::from_row(row)?, history }))
                 })

@@ -12,8 +12,11 @@ use relay_core::contact::ContactKey;
 use relay_core::delivery::{Delivery, DeliveryId, DeliveryKind, Direction, Reason, ReasonCode};
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 
-use crate::store::{ContactLockGuard, SqliteStore, paused_since};
-use crate::{delivery_row, failure_counts};
+use crate::admin::pause::paused_since;
+use crate::contact_locks::ContactLockGuard;
+use crate::delivery_row::{self, remove_abandoned};
+use crate::failure_counts;
+use crate::store::SqliteStore;
 
 /// How long a row waits for its turn at the store, at its beginning and at its end: both, and the call between, fit into
 /// the caller's time.
@@ -110,7 +113,7 @@ impl FastPath for SqliteStore {
     async fn complete(&self, delivery: &Delivery, result: FastPathResult) -> Result<(), StoreError> {
         let guard = self.locks.guard(delivery);
         if !self.locks.is_locked_by(delivery) {
-            return Err(StoreError("the lane was given to somebody else".to_owned()));
+            return Err(StoreError::new("the lane was given to somebody else"));
         }
         let (delivery, contact_hash, now) = (delivery.clone(), self.contact_hash(delivery), self.now());
         let completed = self
@@ -132,7 +135,7 @@ impl FastPath for SqliteStore {
             .await;
         drop(guard);
         self.work_available.notify_waiters();
-        if completed? { Ok(()) } else { Err(StoreError("others have joined the queue before it".to_owned())) }
+        if completed? { Ok(()) } else { Err(StoreError::new("others have joined the queue before it")) }
     }
 }
 
@@ -265,24 +268,4 @@ fn has_no_pending(connection: &Connection, contact: &ContactKey) -> rusqlite::Re
                 WHERE direction = ?1 AND contact = ?2 AND settled_at IS NULL AND state <> 'direct')",
         )?
         .query_row([Direction::ClayToLoops.as_str(), contact.as_str()], |row| row.get(0))
-}
-
-/// Forgets what was never acknowledged, and whose callers are gone; `held` are those that are not. What was a dead letter
-/// before is one again.
-pub(crate) fn remove_abandoned(connection: &Connection, locked: &str, now: Timestamp) -> rusqlite::Result<()> {
-    connection
-        .prepare_cached(
-            "UPDATE deliveries SET state = 'dead', settled_at = ?3
-             WHERE settled_at IS NULL AND direction = ?1 AND state = 'direct' AND reason IS NOT NULL
-               AND id NOT IN (SELECT value FROM json_each(?2))",
-        )?
-        .execute(params![Direction::ClayToLoops.as_str(), locked, now.as_millisecond()])?;
-    connection
-        .prepare_cached(
-            "DELETE FROM deliveries
-             WHERE settled_at IS NULL AND direction = ?1 AND state = 'direct'
-               AND id NOT IN (SELECT value FROM json_each(?2))",
-        )?
-        .execute(params![Direction::ClayToLoops.as_str(), locked])?;
-    Ok(())
 }

@@ -90,9 +90,9 @@ fn has_tables(connection: &Connection) -> rusqlite::Result<bool> {
 mod tests {
     use jiff::Timestamp;
 
+    use crate::admin::queries::{Filter, deliveries};
     use crate::data_dir::DataDir;
-    use crate::schema::OpenError;
-    use crate::store::{ListFilter, list, open, open_existing};
+    use crate::schema::{OpenError, open, open_existing};
 
     /// A store as it was before anything was added, with a delivery.
     fn old_store() -> tempfile::TempDir {
@@ -121,7 +121,7 @@ mod tests {
     fn old_store_is_migrated_with_its_deliveries() {
         let dir = old_store();
         let opened = open(dir.path(), Timestamp::UNIX_EPOCH).unwrap();
-        let all = list(&opened.reader, &ListFilter { state: None, limit: 9 }).unwrap();
+        let all = deliveries(&opened.reader, &Filter::default()).unwrap();
         let listed: Vec<_> = all.iter().map(|one| (one.id.as_str(), one.attempts, one.first_attempt_at)).collect();
         assert_eq!(listed, [("old", 3, None)]);
     }
@@ -130,7 +130,7 @@ mod tests {
     fn old_store_can_be_listed_before_serving() {
         let dir = old_store();
         let connection = open_existing(dir.path()).unwrap().unwrap();
-        let all = list(&connection, &ListFilter { state: None, limit: 9 }).unwrap();
+        let all = deliveries(&connection, &Filter::default()).unwrap();
         assert_eq!((all.len(), all[0].failures.len()), (1, 0));
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::data_dir::DataDir;
-use crate::fast_path::remove_abandoned;
+use crate::delivery_row::remove_abandoned;
 use crate::migrations::{self, VERSION, upgrade};
 
 /// The name of the file in the data folder.
@@ -58,51 +58,70 @@ CREATE TABLE clay_webhooks (
 ) STRICT;
 ";
 
-/// Why the file is not opened. It is left as it is.
+/// Why the store is not opened. The file is left as it is.
 #[derive(Debug, thiserror::Error)]
+#[error("{}: {}", self.parts().0, self.parts().1)]
 pub enum OpenError {
-    /// It cannot be opened or written.
-    #[error(
-        "{path} cannot be opened for writing ({detail}): check the folder's permissions and the free space, or set RELAY_DATA to another folder"
-    )]
+    /// The file cannot be opened or written.
     Unwritable {
-        /// The file.
+        /// Path of the file.
         path: String,
-        /// What the system says.
+        /// Message of the system.
         detail: String,
     },
-    /// It is not a database, or a broken one.
-    #[error(
-        "{path} is damaged ({detail}): put back a copy of it, or set RELAY_DATA to another folder; nothing was changed"
-    )]
+    /// The file is not a database, or a broken one.
     Damaged {
-        /// The file.
+        /// Path of the file.
         path: String,
-        /// What SQLite says.
+        /// Message of SQLite.
         detail: String,
     },
-    /// It is some other program's database.
-    #[error("{path} is the database of another program: set RELAY_DATA to another folder; nothing was changed")]
+    /// The file is the database of another program.
     NotOurs {
-        /// The file.
+        /// Path of the file.
         path: String,
     },
-    /// An older relay is using it, which would not know it any more after an upgrade.
-    #[error("{path} is in use by an older relay: stop that relay and start this version")]
+    /// An older relay is using the file, and could not read it after an upgrade.
     Older {
-        /// The file.
+        /// Path of the file.
         path: String,
     },
-    /// A newer relay has written it.
-    #[error(
-        "{path} was written by a newer relay (store version {found}, this one knows {VERSION}): update the relay, or set RELAY_DATA to another folder; nothing was changed"
-    )]
+    /// A newer relay has written the file.
     Newer {
-        /// The file.
+        /// Path of the file.
         path: String,
-        /// Its version.
+        /// Version of its tables.
         found: i64,
     },
+}
+
+impl OpenError {
+    /// Returns what happened, and what to do about it.
+    #[must_use]
+    pub fn parts(&self) -> (String, String) {
+        let (problem, remedy) = match self {
+            Self::Unwritable { path, detail } => (
+                format!("{path} cannot be opened for writing ({detail})"),
+                "check the folder's permissions and the free space, or set RELAY_DATA to another folder",
+            ),
+            Self::Damaged { path, detail } => (
+                format!("{path} is damaged ({detail})"),
+                "put back a copy of it, or set RELAY_DATA to another folder; nothing was changed",
+            ),
+            Self::NotOurs { path } => (
+                format!("{path} is the database of another program"),
+                "set RELAY_DATA to another folder; nothing was changed",
+            ),
+            Self::Older { path } => {
+                (format!("{path} is in use by an older relay"), "stop that relay and start this version")
+            }
+            Self::Newer { path, found } => (
+                format!("{path} was written by a newer relay (store version {found}, this one knows {VERSION})"),
+                "update the relay, or set RELAY_DATA to another folder; nothing was changed",
+            ),
+        };
+        (problem, remedy.to_owned())
+    }
 }
 
 /// An open file: one connection that writes, one that reads beside it.

@@ -13,24 +13,16 @@ use jiff::Timestamp;
 use relay::ports::clock::Clock;
 use relay::ports::queue::StoreError;
 use relay_core::contact::ContactHashKey;
-use relay_core::delivery::Delivery;
+use relay_core::delivery::{Delivery, Direction};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
 
+use crate::admin::queries::{self, Backlog};
 use crate::contact_locks::ContactLocks;
+use crate::schema::{Connections, STORE_FILE};
 
-pub use crate::admin::counts::{DeliveryCount, delivery_counts, last_delivered_at};
-pub use crate::admin::dead_letters::{RedriveOutcome, delete, plan_redrive, redrive};
-pub use crate::admin::pause::{pause, paused_since, resume};
-pub use crate::admin::queue_state::QueueStatus;
-pub use crate::admin::report::{DeliveryListItem, ListFilter, list, webhook_state};
-pub use crate::admin::search::{StoreQuery, StoredDelivery, query, queue_status};
-pub use crate::claim::{ClaimOrder, ClaimedDelivery};
-pub use crate::contact_locks::ContactLockGuard;
-pub use crate::failure_counts::{FailureCount, load_failure_counts};
-pub use crate::schema::{Connections, OpenError, STORE_FILE, open, open_existing};
-pub use crate::webhook_usage::webhook_usage;
-pub use relay_core::delivery_state::DeliveryState;
+/// How long the health check may wait for other writes and take.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The store of a running relay.
 #[derive(Clone)]
@@ -53,7 +45,7 @@ impl std::fmt::Debug for SqliteStore {
 }
 
 impl SqliteStore {
-    /// A store on an [open](open()) file.
+    /// A store on an [open](crate::open) file.
     #[must_use]
     pub fn new(connections: Connections, clock: Arc<dyn Clock>) -> Self {
         Self {
@@ -94,6 +86,33 @@ impl SqliteStore {
         self.clock.random()
     }
 
+    /// Returns the deliveries of a direction that wait.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub async fn backlog(&self, direction: Direction) -> Result<Backlog, StoreError> {
+        self.read(move |connection| queries::backlog(connection, direction)).await
+    }
+
+    /// Checks that a delivery could be stored now: the file is where it was, and can be written.
+    ///
+    /// # Errors
+    /// If it could not.
+    pub async fn check_health(&self) -> Result<(), StoreError> {
+        self.write_within(HEALTH_TIMEOUT, |transaction| {
+            // Writes to a file that was deleted are lost when the process ends.
+            let path = transaction.path().map(std::path::PathBuf::from).unwrap_or_default();
+            if !path.exists() {
+                let missing = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR);
+                return Err(rusqlite::Error::SqliteFailure(missing, Some(format!("{STORE_FILE} is gone"))));
+            }
+            // Writes the value that is there already.
+            let version: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+            transaction.pragma_update(None, "user_version", version)
+        })
+        .await
+    }
+
     /// Runs one transaction, off the threads that serve requests, in the order of the calls; however long it takes to
     /// have the turn.
     pub(crate) async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
@@ -111,7 +130,7 @@ impl SqliteStore {
         F: FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
     {
         let writer = tokio::time::timeout(timeout, Arc::clone(&self.writer).lock_owned()).await;
-        run_transaction(writer.map_err(|_| StoreError("too many writes are waiting".to_owned()))?, work).await
+        run_transaction(writer.map_err(|_| StoreError::new("too many writes are waiting"))?, work).await
     }
 
     /// Runs queries that write nothing.
@@ -140,9 +159,5 @@ where
 }
 
 fn join<T>(joined: Result<rusqlite::Result<T>, tokio::task::JoinError>) -> Result<T, StoreError> {
-    match joined {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(StoreError(error.to_string())),
-        Err(error) => Err(StoreError(error.to_string())),
-    }
+    joined.map_err(StoreError::new)?.map_err(StoreError::new)
 }

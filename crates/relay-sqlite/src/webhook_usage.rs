@@ -35,19 +35,16 @@ impl WebhookLedger for SqliteStore {
     }
 }
 
-/// How a Clay webhook has been used, by its key.
-///
-/// # Errors
-/// When the store cannot be read.
-pub fn webhook_usage(connection: &Connection, key: &str) -> rusqlite::Result<WebhookUsage> {
-    connection
-        .prepare_cached("SELECT taken, refused_at, refused_status FROM clay_webhooks WHERE key = ?1")?
-        .query_row([key], |row| {
-            let rejected_at: Option<i64> = row.get(1)?;
-            let rejected_status: Option<u16> = row.get(2)?;
-            let accepted = u64::try_from(row.get::<_, i64>(0)?).unwrap_or_default();
-            Ok(WebhookUsage { accepted, rejected: rejected_at.map(delivery_row::timestamp).zip(rejected_status) })
+/// Returns how a Clay webhook has been used, by its key.
+pub(crate) fn webhook_usage(connection: &Connection, key: &str) -> rusqlite::Result<WebhookUsage> {
+    let sql = "SELECT taken, refused_at, refused_status FROM clay_webhooks WHERE key = ?1";
+    let usage = connection.prepare_cached(sql)?.query_row([key], |row| {
+        let rejected_at = delivery_row::timestamp(row, "refused_at")?;
+        let rejected_status: Option<u16> = row.get("refused_status")?;
+        Ok(WebhookUsage {
+            accepted: u64::try_from(row.get::<_, i64>("taken")?).unwrap_or_default(),
+            rejected: rejected_at.zip(rejected_status),
         })
-        .optional()
-        .map(Option::unwrap_or_default)
+    });
+    usage.optional().map(Option::unwrap_or_default)
 }

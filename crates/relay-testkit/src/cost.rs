@@ -10,7 +10,7 @@ use crate::eventually;
 pub struct Cost {
     /// Processor time of all its threads, in the program and in the kernel.
     pub cpu: Duration,
-    /// The most memory that it had at once (`VmHWM`), in bytes.
+    /// Peak memory (`VmHWM`), in bytes.
     pub peak_memory: u64,
 }
 

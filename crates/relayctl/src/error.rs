@@ -1,286 +1,134 @@
-//! Everything that keeps a command from doing its work, by its remedy: one sentence with what to do. The exit code
-//! of each is in [`crate::exit`].
+//! Why a command could not do its work: errors by layer, each with its remedy and exit code.
 
 use std::io;
 
+use relay::destination::http_client::BuildError;
+
 use crate::exit::ExitStatus;
-use crate::explain::Explain as _;
+use crate::explain::{Explain, impl_error, parts};
+use crate::invocation::suggest;
 use crate::setup::error::SetupError;
+use crate::{aws, local};
 
 /// Why a command could not do its work.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    // ---- Wrong use ----
-    /// A file that was named cannot be read.
-    #[error("{path} cannot be read ({detail}): give the path of a file, or - for standard input")]
-    UnreadableInput {
-        /// The file.
-        path: String,
-        /// What the system says.
-        detail: io::ErrorKind,
-    },
-    /// A configuration file of SAM is not one.
-    #[error("{path} is not a configuration of SAM (line {line}): correct it, or name the stack with --stack")]
-    InvalidSamConfig {
-        /// The file.
-        path: String,
-        /// Where it breaks.
-        line: usize,
-    },
-    /// A configuration file of SAM has no such environment.
-    #[error("{path} has no environment {environment}: give one of {names} with --config-env")]
-    NoSuchEnvironment {
-        /// The file.
-        path: String,
-        /// What was asked for.
-        environment: String,
-        /// Those that there are.
-        names: String,
-    },
-    /// A command has no JSON to print.
-    #[error("{command} prints no JSON: leave --json out")]
-    JsonUnsupported {
-        /// The command.
-        command: &'static str,
-    },
-    /// Nothing says which stack.
-    #[error(
-        "no stack is named: give --stack NAME, go to the folder of samconfig.toml, or give --local for a relay-local"
-    )]
-    NoStackNamed,
-    /// There is no such delivery.
-    #[error("there is no delivery {id} on record: look at the id, with `relayctl deliveries` or in the log")]
-    NoSuchDelivery {
-        /// What was looked for.
-        id: String,
-    },
-    /// There is no record of a contact, and need not be one.
-    #[error("{id} is on no record. {hint}")]
-    NotRecorded {
-        /// What was looked for.
-        id: String,
-        /// Where else it is found.
-        hint: String,
-    },
-    /// There is no such dead letter.
-    #[error(
-        "there is no dead letter {id}: `relayctl dead-letters list` tells those that there are; nothing was changed"
-    )]
-    NoSuchDeadLetter {
-        /// What was looked for.
-        id: String,
-    },
-    /// A dead letter may be among those that cannot be read.
-    #[error(
-        "no dead letter {id} can be read now, but it may stand behind others of its contact: retry or drop those first; nothing was changed"
-    )]
-    DeadLetterBlocked {
-        /// What was looked for.
-        id: String,
-    },
-    /// A delivery's body is not kept.
-    #[error("no body of {id} can be shown: it is kept of dead letters only, until they are sent again or dropped")]
-    BodyNotStored {
-        /// The delivery.
-        id: String,
-    },
-    /// A body cannot be written.
-    #[error("the body cannot be written to {path} ({detail}): name a file that is not there yet, in a folder that is")]
-    BodyFileNotWritable {
-        /// The file.
-        path: String,
-        /// What the system says.
-        detail: io::ErrorKind,
-    },
-    /// Manual pages cannot be written.
-    #[error("the manual pages cannot be written into {path} ({detail}): name a folder that is there")]
-    ManPagesNotWritable {
-        /// The folder.
-        path: String,
-        /// What the system says.
-        detail: io::ErrorKind,
-    },
-    /// Two relays are named.
-    #[error("--local and {option} name two relays: give one of them")]
-    ConflictingTargets {
-        /// The other one.
-        option: &'static str,
-    },
-    /// What setup does not take.
-    #[error(transparent)]
-    Setup(#[from] SetupError),
-    // ---- Refused ----
-    // ---- Surroundings ----
-    /// Nothing says which region.
-    #[error(
-        "no AWS region is set: give --region, or set AWS_REGION, or write it into samconfig.toml or your AWS profile"
-    )]
-    NoRegion,
-    /// There are no credentials.
-    #[error(
-        "no AWS credentials are found: sign in with `aws sso login` or `aws configure`, or give --profile, or set AWS_ACCESS_KEY_ID"
-    )]
-    NoCredentials,
-    /// The profile is not usable.
-    #[error(
-        "the AWS profile gives no credentials: sign in with `aws sso login`, look into ~/.aws/config, or name another one with --profile"
-    )]
-    UnusableProfile,
-    /// There is no such profile.
-    #[error(
-        "there is no AWS profile {profile}: `aws configure list-profiles` lists those there are; give one with --profile, or correct samconfig.toml"
-    )]
-    NoProfile {
-        /// The profile.
-        profile: String,
-    },
-    /// The credentials have run out.
-    #[error("the AWS credentials have expired: sign in again, for example with `aws sso login`")]
-    ExpiredCredentials,
-    /// AWS does not know the credentials.
-    #[error("AWS does not accept the credentials: check the keys of the profile, and this machine's clock")]
-    InvalidCredentials,
-    /// A permission is missing.
-    #[error(
-        "these AWS credentials may not do {action} on {on}: have that permission added, or use others with --profile"
-    )]
-    AccessDenied {
-        /// The permission.
-        action: &'static str,
-        /// The resource.
-        on: String,
-    },
-    /// There is no such stack.
-    #[error("there is no stack {name} in {region}: check --stack and --region, or deploy it with `make deploy`")]
-    NoStack {
-        /// The stack.
-        name: String,
-        /// Where it was looked for.
-        region: String,
-    },
-    /// The stack is not one of the relay, or of an older one.
-    #[error(
-        "the stack {stack} has no output {output}: check that it is the relay's, and deploy this version with `make deploy`"
-    )]
-    NoOutput {
-        /// The stack.
-        stack: String,
-        /// What is missing.
-        output: &'static str,
-    },
-    /// A part of the stack is gone.
-    #[error(
-        "{what} is not there: the stack has lost it; docs/runbook.md, \"A part of the stack is gone\", says how it comes back"
-    )]
-    ResourceMissing {
-        /// The part.
-        what: String,
-    },
-    /// AWS asks to be called less often.
-    #[error("AWS asks to be called less often ({action}): try again in a minute")]
-    Throttled {
-        /// The call.
-        action: &'static str,
-    },
-    /// AWS cannot be reached.
-    #[error(
-        "AWS cannot be reached for {action} in {region}: check the network, --region and AWS_ENDPOINT_URL, and try again"
-    )]
-    Unreachable {
-        /// The call.
-        action: &'static str,
-        /// Where.
-        region: String,
-    },
-    /// AWS fails.
-    #[error("AWS fails at {action} on {on}: try again, and look at the AWS health page if it stays")]
-    AwsInternal {
-        /// The call.
-        action: &'static str,
-        /// The resource.
-        on: String,
-    },
-    /// A secret is scheduled for deletion.
-    #[error(transparent)]
-    DeletedSecret(#[from] crate::aws::error::DeletedSecret),
-    /// AWS refuses a call for another reason.
-    #[error("AWS refuses {action} on {on} with {code}: look that code up in the reference of the service")]
-    AwsRejected {
-        /// The call.
-        action: &'static str,
-        /// The resource.
-        on: String,
-        /// AWS' code.
-        code: String,
-    },
-    /// There is no data folder.
-    #[error("{folder} is not a data folder of relay-local: start the relay first, or give --local=FOLDER")]
-    NotADataDir {
-        /// Where it was looked for.
-        folder: String,
-    },
-    /// A variable is set to something that relay-local does not take.
-    #[error("{0}; correct it in this terminal, which relay-local reads it from too")]
-    Setting(#[from] relay::config::env::SettingError),
-    /// The data folder is not to be had.
-    #[error(transparent)]
-    DataDir(#[from] relay_sqlite::data_dir::DataDirError),
-    /// What the folder keeps of keys is not to be had.
-    #[error(transparent)]
-    SecretsFile(#[from] relay_sqlite::data_dir::secrets_file::SecretsFileError),
-    /// A setting that is stored in a data folder is wrong.
-    #[error("{error}; it is kept in {path}: put another in its place with `relayctl setup --force`")]
-    InvalidStoredSetting {
-        /// The file.
-        path: String,
-        /// What is wrong with it.
-        error: relay::config::env::SettingError,
-    },
-    /// The store is not to be had.
-    #[error(transparent)]
-    Store(#[from] relay_sqlite::store::OpenError),
-    /// The store cannot be read or written.
-    #[error("the store in the data folder cannot be used ({0}): try again")]
-    Database(#[from] rusqlite::Error),
-    /// Nothing can be printed.
-    #[error("nothing can be printed ({0}): look at where the output goes")]
-    Print(#[from] io::Error),
-    /// Nothing to hash contacts with.
-    #[error("this relay has no key to find a contact by its address: give the 16 digits that the log has for it")]
-    NoContactHashKey,
-
-    // ---- What was not brought to its end ----
-    /// Somebody has stopped it.
-    #[error("stopped: what was done is done, and what was read is given back; doing it again goes on with the rest")]
+#[derive(Debug)]
+pub(crate) enum Error {
+    Usage(UsageError),
+    Setup(SetupError),
+    Aws(aws::error::Error),
+    Local(local::error::Error),
     Interrupted,
-    /// A letter cannot be put into a message again.
-    #[error("the dead letter {key} cannot be sent again, because it is no text: drop it")]
-    UnreadableDeadLetter {
-        /// By what it is known.
-        key: String,
-    },
-
-    // ---- Faults of the program ----
-    /// A document cannot be written as JSON.
-    #[error("the result cannot be written as JSON ({0}): report this")]
-    Json(#[from] serde_json::Error),
-    /// The HTTP client cannot be built.
-    #[error(transparent)]
-    HttpClient(#[from] relay::destination::http_client::BuildError),
+    /// Standard output cannot be written.
+    Print(io::Error),
+    Json(serde_json::Error),
+    HttpClient(BuildError),
 }
 
+/// Wrong use of a command: its arguments, or what they name.
+#[derive(Debug)]
+pub(crate) enum UsageError {
+    JsonUnsupported { command: &'static str },
+    NoStackNamed,
+    ConflictingTargets { option: &'static str },
+    NoSuchDelivery { id: String },
+    NotRecorded { id: String, hint: String },
+    NoSuchDeadLetter { id: String },
+    DeadLetterBlocked { id: String },
+    BodyNotStored { id: String },
+    BodyFileNotWritable { path: String, kind: io::ErrorKind },
+    ManPagesNotWritable { path: String, kind: io::ErrorKind },
+    NoContactHashKey,
+}
+
+impl_error!(Error);
+impl_error!(UsageError);
+
 impl Error {
-    /// The exit code that it leads to.
-    #[must_use]
-    pub fn exit_status(&self) -> ExitStatus {
+    /// Whether AWS denied or throttled a call: a check that meets this is not known to fail.
+    pub(crate) fn is_denied_or_throttled(&self) -> bool {
+        matches!(self, Self::Aws(error) if error.is_denied_or_throttled())
+    }
+}
+
+impl Explain for Error {
+    fn parts(&self) -> (String, String) {
         match self {
+            Self::Usage(error) => error.parts(),
+            Self::Setup(error) => error.parts(),
+            Self::Aws(error) => error.parts(),
+            Self::Local(error) => error.parts(),
+            Self::Interrupted => {
+                parts!(
+                    "stopped",
+                    "what was done is done, and what was read is given back; doing it again goes on with the rest"
+                )
+            }
+            Self::Print(error) => parts!("nothing can be printed ({error})", "look at where the output goes"),
+            Self::Json(error) => parts!("the result cannot be written as JSON ({error})", "report this"),
+            Self::HttpClient(error) => (error.to_string(), String::new()),
+        }
+    }
+
+    fn exit_status(&self) -> ExitStatus {
+        match self {
+            Self::Usage(error) => error.exit_status(),
             Self::Setup(error) => error.exit_status(),
-            Self::UnreadableInput { .. }
-            | Self::InvalidSamConfig { .. }
-            | Self::NoSuchEnvironment { .. }
-            | Self::JsonUnsupported { .. }
+            Self::Aws(error) => error.exit_status(),
+            Self::Local(error) => error.exit_status(),
+            Self::Print(_) => ExitStatus::Unavailable,
+            Self::Interrupted | Self::Json(_) | Self::HttpClient(_) => ExitStatus::Failed,
+        }
+    }
+}
+
+impl Explain for UsageError {
+    fn parts(&self) -> (String, String) {
+        match self {
+            Self::JsonUnsupported { command } => parts!("{command} prints no JSON", "leave --json out"),
+            Self::NoStackNamed => parts!(
+                "no stack is named",
+                "give --stack NAME, go to the folder of samconfig.toml, or give --local for a relay-local"
+            ),
+            Self::ConflictingTargets { option } => {
+                parts!("--local and {option} name two relays", "give one of them")
+            }
+            Self::NoSuchDelivery { id } => {
+                let deliveries = suggest("deliveries");
+                parts!("there is no delivery {id} on record", "look at the id, with {deliveries} or in the log")
+            }
+            Self::NotRecorded { id, hint } => (format!("{id} is on no record. {hint}"), String::new()),
+            Self::NoSuchDeadLetter { id } => {
+                let list = suggest("dead-letters list");
+                parts!("there is no dead letter {id}", "{list} tells those that there are; nothing was changed")
+            }
+            Self::DeadLetterBlocked { id } => parts!(
+                "no dead letter {id} can be read now, but it may stand behind others of its contact",
+                "retry or drop those first; nothing was changed"
+            ),
+            Self::BodyNotStored { id } => parts!(
+                "no body of {id} can be shown",
+                "it is kept of dead letters only, until they are sent again or dropped"
+            ),
+            Self::BodyFileNotWritable { path, kind } => parts!(
+                "the body cannot be written to {path} ({kind})",
+                "name a file that is not there yet, in a folder that is"
+            ),
+            Self::ManPagesNotWritable { path, kind } => {
+                parts!("the manual pages cannot be written into {path} ({kind})", "name a folder that is there")
+            }
+            Self::NoContactHashKey => parts!(
+                "this relay has no key to find a contact by its address",
+                "give the 16 digits that the log has for it"
+            ),
+        }
+    }
+
+    fn exit_status(&self) -> ExitStatus {
+        match self {
+            // The key is missing in the relay, not on the command line.
+            Self::NoContactHashKey => ExitStatus::Unavailable,
+            Self::JsonUnsupported { .. }
             | Self::NoStackNamed
-            | Self::Setting(_)
             | Self::ConflictingTargets { .. }
             | Self::NoSuchDelivery { .. }
             | Self::NotRecorded { .. }
@@ -289,10 +137,39 @@ impl Error {
             | Self::BodyNotStored { .. }
             | Self::BodyFileNotWritable { .. }
             | Self::ManPagesNotWritable { .. } => ExitStatus::Usage,
-            Self::Interrupted | Self::UnreadableDeadLetter { .. } | Self::Json(_) | Self::HttpClient(_) => {
-                ExitStatus::Failed
-            }
-            _ => ExitStatus::Unavailable,
         }
+    }
+}
+
+/// Converts the error of a layer.
+macro_rules! from_layer {
+    ($($source:ty => $variant:ident),+ $(,)?) => {
+        $(impl From<$source> for Error {
+            fn from(error: $source) -> Self {
+                Self::$variant(error)
+            }
+        })+
+    };
+}
+
+from_layer! {
+    UsageError => Usage,
+    SetupError => Setup,
+    aws::error::Error => Aws,
+    local::error::Error => Local,
+    io::Error => Print,
+    serde_json::Error => Json,
+    BuildError => HttpClient,
+}
+
+impl From<relay_sqlite::admin::Error> for Error {
+    fn from(error: relay_sqlite::admin::Error) -> Self {
+        Self::Local(error.into())
+    }
+}
+
+impl From<relay_aws::sdk::error::AwsError> for Error {
+    fn from(error: relay_aws::sdk::error::AwsError) -> Self {
+        Self::Aws(error.into())
     }
 }

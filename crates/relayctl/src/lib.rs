@@ -1,15 +1,19 @@
 #![doc = include_str!("../README.md")]
 
 mod aws;
-pub mod cli;
+mod cli;
 mod commands;
+mod delivery_change;
 mod doctor;
 mod error;
 mod exit;
 mod explain;
+mod format;
+mod invocation;
 mod local;
-mod operations;
 mod output;
 mod progress;
 mod setup;
 mod target;
+
+pub use cli::run;

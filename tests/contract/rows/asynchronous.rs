@@ -1,4 +1,4 @@
-//! Rows for which Loops has no room: stored, answered 202, and delivered in their order.
+//! Rows over the rate limit of Loops: queued, answered with 202, and delivered in order.
 
 use std::time::{Duration, Instant};
 
@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 
 use super::{ROUTES, assert_queued, row_for, start_loops, start_relay, wait_for_bodies};
 
-/// A row that failed four times waits 16 s at the most, and then perhaps for an end that is asked every 10 s whether it is
-/// back; twice that.
+/// A row that failed four times waits 16 s at most, and then perhaps for a destination that is probed every 10 s; twice
+/// that.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Waits until everything that is stored is delivered, and gives the ids.

@@ -1,4 +1,4 @@
-//! `relayctl dead-letters` on a stack, with the functions running beside it.
+//! `relayctl dead-letters` on a stack whose functions are running.
 
 use std::process::Stdio;
 
@@ -14,7 +14,7 @@ use crate::relayctl::operations::{
     REJECTED_BODY, RESPOND_ASYNC, list_dead_letters, relayctl_json, start_harness, wait_until_drained,
 };
 
-/// How often a far end got what has this in its body.
+/// Counts the requests at a destination whose body contains a text.
 fn count_requests_with(destination: &MockDestination, part: &str) -> usize {
     destination.received().iter().filter(|request| request.text().contains(part)).count()
 }
@@ -65,7 +65,7 @@ async fn dry_run_changes_nothing_and_retry_delivers_once() {
 #[tokio::test]
 async fn retry_killed_before_delete_sends_nothing_twice() {
     let harness = start_harness().await;
-    // An event, a contact and a row: each letter is sent, and not deleted.
+    // An event, a contact and a row: each dead letter is sent, and not deleted.
     harness.loops.enqueue_replies([Reply::json(400, REJECTED_BODY), Reply::json(400, REJECTED_BODY)]);
     let base = harness.fake_stack.base();
     assert_eq!(send(&base, Route::Contact, "", &RESPOND_ASYNC, r#"{"email":"eve@example.com"}"#).await.status, 202);
@@ -75,8 +75,8 @@ async fn retry_killed_before_delete_sends_nothing_twice() {
     assert_eq!(post(&base, "msg_row", &contact_created("ada@example.com")).await.status, 200);
     harness.wait_for_dead_letters(1, 2).await;
     let retry = ["dead-letters", "retry", "--all", "--yes"];
-    // It ends after the letter was sent and noted; and, with another letter, after it was sent only: the one change that is
-    // let through closes the lane of its contact.
+    // The first command ends after the dead letter was sent and recorded; the second after it was sent only: the one
+    // permitted change locks its contact.
     for (denied, allowed_calls) in [("DeleteMessage", 0), ("UpdateItem", 1)] {
         let sent = harness.permission_proxy.calls().iter().filter(|call| *call == "SendMessage").count();
         harness.permission_proxy.deny_after(denied, "AccessDeniedException", allowed_calls);
@@ -90,7 +90,7 @@ async fn retry_killed_before_delete_sends_nothing_twice() {
     harness.wait_for_dead_letters(0, 0).await;
     wait_until_drained(&harness, "ClayQueue").await;
     wait_until_drained(&harness, "LoopsQueue").await;
-    // Once refused, once taken.
+    // One rejection, one acceptance.
     for (destination, part) in [(&harness.loops, "eve@"), (&harness.loops, "joe@"), (&harness.clay, "ada@")] {
         assert_eq!(count_requests_with(destination, part), 2, "{part}");
     }
@@ -104,7 +104,7 @@ async fn dead_letter_delivered_since_is_only_deleted() {
     let signup = r#"{"email":"joe@example.com","eventName":"signup"}"#;
     assert_eq!(send(&base, Route::Event, "", &RESPOND_ASYNC, signup).await.status, 202);
     harness.wait_for_dead_letters(0, 1).await;
-    // Somebody has run the row again, and Loops has taken it.
+    // The row was run again, and Loops has accepted it.
     assert_eq!(event(&base, signup).await.status, 200);
     let output = relayctl_json(&harness, &["dead-letters", "retry", "--all", "--yes"]).await;
     assert_eq!(output["letters"][0]["outcome"], "delivered_before");
@@ -119,7 +119,7 @@ async fn concurrent_retries_send_each_dead_letter_once() {
     let calls = (harness.clay.received().len(), harness.loops.received().len());
     let retry = ["dead-letters", "retry", "--all", "--yes", "--json"];
     let (first, second) = tokio::join!(harness.relayctl(&retry, ""), harness.relayctl(&retry, ""));
-    // Whoever finds nothing, because the other has it, has nothing to do.
+    // A command that finds none, because the other leased it, has nothing to do.
     for output in [&first, &second] {
         assert!([0, 1].contains(&output.code), "{output:?}");
     }
@@ -133,7 +133,7 @@ async fn concurrent_retries_send_each_dead_letter_once() {
             .count()
     };
     assert_eq!(sent(&first) + sent(&second) + sent(&third), 2, "{first:?} {second:?} {third:?}");
-    // The third is larger than Clay takes: it stays.
+    // The third is over Clay's size limit: it stays.
     assert!(third.code == 1 && third.stdout.contains("\"outcome\": \"too_large\""), "{third:?}");
     harness.wait_for_dead_letters(1, 0).await;
     wait_until_drained(&harness, "ClayQueue").await;
@@ -213,7 +213,7 @@ async fn outdated_update_is_retried_only_with_even_if_older() {
     assert_eq!(send(&base, Route::Contact, "", &RESPOND_ASYNC, row(1)).await.status, 202);
     harness.wait_for_dead_letters(0, 1).await;
     wait_until_drained(&harness, "LoopsQueue").await;
-    // One goes directly, one through the queue: either is newer.
+    // One on the fast path, one through the queue: either is newer.
     assert_eq!(contact(&base, row(2)).await.status, 200);
     assert_eq!(send(&base, Route::Contact, "", &RESPOND_ASYNC, row(3)).await.status, 202);
     wait_until_drained(&harness, "LoopsQueue").await;

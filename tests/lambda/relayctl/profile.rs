@@ -1,4 +1,4 @@
-//! `relayctl` with AWS profiles: whose credentials it uses.
+//! `relayctl` with AWS profiles: which credentials it uses.
 
 use std::fs;
 

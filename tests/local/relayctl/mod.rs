@@ -1,4 +1,4 @@
-//! `relayctl --local`: a data folder is set up, a relay reads what is stored there, and `doctor` examines both.
+//! `relayctl --local`: a data folder is set up, a relay reads its settings, and `doctor` checks both.
 
 mod cli;
 mod operations;
@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use relay_testkit::lambda_fake::operator::{CliOutput, LOOPS_TEAM_BODY, run_relayctl};
 use relay_testkit::mock_destination::{MockDestination, Reply};
-use relay_testkit::relay_process::{DataFolder, Relay};
+use relay_testkit::relay_process::{DataDir, Relay};
 use relay_testkit::webhook::{SIGNING_SECRET, contact_created, post};
 use relay_testkit::{eventually, http};
 
@@ -30,8 +30,8 @@ fn listen_variables(relay: &Relay) -> Vec<(&'static str, String)> {
 }
 
 /// A folder that is its owner's alone, as relay-local makes it.
-fn private_folder() -> DataFolder {
-    let folder = DataFolder::new();
+fn private_data_dir() -> DataDir {
+    let folder = DataDir::new();
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
     folder
 }
@@ -53,7 +53,7 @@ fn setup_input(clay: &MockDestination) -> String {
 #[tokio::test]
 async fn relay_uses_secrets_stored_by_setup_and_doctor_passes() {
     let (loops, clay) = start_destinations().await;
-    let folder = private_folder();
+    let folder = private_data_dir();
     let api = vec![("LOOPS_API_URL", loops.url("/api"))];
     let output = relayctl(folder.path(), &api, &["setup", "--from", "-"], &setup_input(&clay)).await;
     assert_eq!(output.code, 0, "{output:?}");
@@ -72,18 +72,21 @@ async fn relay_uses_secrets_stored_by_setup_and_doctor_passes() {
     let url = format!("{}/api/v1/contacts/update", relay.base());
     let row_response = http::send("PUT", &url, &headers, r#"{"email":"ada@example.com"}"#).await;
     assert_eq!((row_response.status, row_response.text().as_str()), (200, LOOPS_TEAM_BODY));
-    let calls = loops.received().iter().filter(|got| got.method == "PUT").count();
+    let calls = loops.received().iter().filter(|request| request.method == "PUT").count();
     let mut variables = listen_variables(&relay);
     variables.extend(api);
     let output = relayctl(relay.folder(), &variables, &["doctor"], "").await;
     assert_eq!(output.code, 0, "{output:?}");
     assert!(output.stdout.contains("0 to look at, 0 broken") && !output.stdout.contains("hidden"), "{output:?}");
-    assert_eq!((loops.received().iter().filter(|got| got.method == "PUT").count(), clay.received().len()), (calls, 1));
+    assert_eq!(
+        (loops.received().iter().filter(|request| request.method == "PUT").count(), clay.received().len()),
+        (calls, 1)
+    );
 }
 
 #[tokio::test]
 async fn doctor_reports_each_problem_of_a_local_relay() {
-    let relay = Relay::start_without(private_folder(), &[], &["RELAY_TOKEN", "LOOPS_SIGNING_SECRET"]).await;
+    let relay = Relay::start_without(private_data_dir(), &[], &["RELAY_TOKEN", "LOOPS_SIGNING_SECRET"]).await;
     let variables = listen_variables(&relay);
     let doctor = async |variables: &[(&'static str, String)]| {
         relayctl(relay.folder(), variables, &["doctor", "--json"], "").await
@@ -94,7 +97,7 @@ async fn doctor_reports_each_problem_of_a_local_relay() {
     assert_eq!(sent.code, 0, "{sent:?}");
     assert!(sent.worst_finding("send-to-clay").observed.contains("was delivered to Clay"), "{sent:?}");
     assert_eq!(sent.worst_finding("send-to-loops").observed, "Loops has taken the contact");
-    // Nothing tells this terminal where it listens; the folder does.
+    // The environment does not have the address; the data folder has.
     let without_listen = doctor(&[]).await;
     let expected = format!("{} answers", relay.base());
     assert_eq!(
@@ -133,7 +136,7 @@ async fn doctor_reports_each_problem_of_a_local_relay() {
 
 #[tokio::test]
 async fn doctor_fails_when_store_is_deleted_under_running_relay() {
-    let relay = Relay::start_without(private_folder(), &[], &["RELAY_TOKEN", "LOOPS_SIGNING_SECRET"]).await;
+    let relay = Relay::start_without(private_data_dir(), &[], &["RELAY_TOKEN", "LOOPS_SIGNING_SECRET"]).await;
     let variables = listen_variables(&relay);
     std::fs::remove_file(relay.folder().join("relay.db")).unwrap();
     let output = relayctl(relay.folder(), &variables, &["doctor", "--json"], "").await;
@@ -141,13 +144,13 @@ async fn doctor_fails_when_store_is_deleted_under_running_relay() {
     assert_eq!((output.code, found.outcome.as_str()), (1, "fail"), "{output:?}");
     assert!(found.observed.contains("lost when it ends"), "{found:?}");
     // Without a relay there is nothing to lose, and nothing is made.
-    let empty = relayctl(private_folder().path(), &[], &["doctor", "--json"], "").await;
+    let empty = relayctl(private_data_dir().path(), &[], &["doctor", "--json"], "").await;
     assert_eq!(empty.worst_finding("store").observed, "nothing was stored yet", "{empty:?}");
 }
 
 #[tokio::test]
 async fn token_rotation_keeps_old_token_until_retired() {
-    let folder = DataFolder::new();
+    let folder = DataDir::new();
     let tokens = async || {
         let output = relayctl(folder.path(), &[], &["setup", "--list", "--show-token", "--json"], "").await.json();
         let tokens = output["relayTokens"].as_array().unwrap().clone();
@@ -170,7 +173,7 @@ async fn token_rotation_keeps_old_token_until_retired() {
 
 #[tokio::test]
 async fn invalid_setup_input_is_rejected_and_stores_nothing() {
-    let folder = DataFolder::new();
+    let folder = DataDir::new();
     for (arguments, input, code, part) in [
         (vec!["setup", "--from", "-"], "LOOPS_SIGNING_SECRET=%hidden%", 2, "LOOPS_SIGNING_SECRET"),
         (vec!["setup", "--from", "-"], "hidden", 2, "line 1"),

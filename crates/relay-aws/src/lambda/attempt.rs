@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use relay::delivery::Deliver;
-use relay::ports::clock::Clock;
+use relay::ports::clock::SharedClock;
 use relay::telemetry::event::{DeliveryEvent, EventOutcome};
 use relay_core::delivery::{AttemptResult, Delivery, Reason, ReasonCode};
 use relay_core::policy::retry;
@@ -66,17 +66,17 @@ impl AttemptOutcome {
 
 /// A delivery that a worker processes, and what the worker processes it with.
 #[derive(Debug)]
-pub(crate) struct Attempt<'a, D, C> {
+pub(crate) struct Attempt<'a, D> {
     pub(crate) deliverer: &'a D,
     pub(crate) ledger: &'a Ledger,
-    pub(crate) clock: &'a C,
+    pub(crate) clock: &'a SharedClock,
     pub(crate) delivery: &'a Delivery,
     /// Time up to which earlier failures of the delivery are superseded by its message.
     pub(crate) superseded_until: Timestamp,
     pub(crate) budget: TimeBudget,
 }
 
-impl<D: Deliver, C: Clock> Attempt<'_, D, C> {
+impl<D: Deliver> Attempt<'_, D> {
     /// Makes the attempt, unless the ledger says that the delivery has ended or must wait.
     pub(crate) async fn run(&self) -> AttemptOutcome {
         let Self { ledger, clock, delivery, .. } = *self;

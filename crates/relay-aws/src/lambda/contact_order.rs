@@ -2,7 +2,6 @@
 
 use std::future::Future;
 
-use relay::ports::clock::Clock;
 use relay::ports::queue::StoreError;
 use relay_core::delivery::Delivery;
 
@@ -38,7 +37,7 @@ impl ContactOrder for QueueOrder {
 }
 
 /// Order of the queue to Loops: a caller may hold the contact's lock, and a deferred delivery goes first.
-impl<A: Clock> ContactOrder for ContactFastPath<A> {
+impl ContactOrder for ContactFastPath {
     async fn blocker(&self, delivery: &Delivery) -> Result<Blocker, StoreError> {
         self.blocker(delivery).await
     }

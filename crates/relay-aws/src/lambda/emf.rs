@@ -3,8 +3,8 @@
 //!
 //! The values of a metric and its dimension are fields of the line. `_aws` says which of the fields are metrics.
 
-use relay::telemetry::event::{DeliveryEvent, FieldValue};
-use relay::telemetry::metric::{self, Metric};
+use relay::telemetry::event::DeliveryEvent;
+use relay::telemetry::metric::{self, Metric, Unit};
 use serde::Serialize;
 use serde::ser::{SerializeMap as _, Serializer as _};
 
@@ -30,12 +30,12 @@ struct MetricDirective<'a> {
 #[serde(rename_all = "PascalCase")]
 struct MetricDefinition {
     name: &'static str,
-    unit: &'static str,
+    unit: Unit,
 }
 
 /// Options of rendering.
 #[derive(Debug)]
-pub struct EmfOptions<'a> {
+pub(crate) struct EmfOptions<'a> {
     /// CloudWatch namespace. There are no metrics without it.
     pub namespace: Option<&'a str>,
     /// Whether log fields are rendered. Metrics do not depend on it.
@@ -45,8 +45,7 @@ pub struct EmfOptions<'a> {
 }
 
 /// Renders the line of an event; empty if it has neither log fields nor metrics.
-#[must_use]
-pub fn render(event: &DeliveryEvent<'_>, contact: Option<&str>, options: &EmfOptions<'_>) -> Vec<u8> {
+pub(crate) fn render(event: &DeliveryEvent<'_>, contact: Option<&str>, options: &EmfOptions<'_>) -> Vec<u8> {
     let metrics = if options.namespace.is_some() { metric::metrics_of(event) } else { Vec::new() };
     let mut render = Vec::new();
     if (options.log_enabled || !metrics.is_empty())
@@ -70,12 +69,14 @@ fn write_line(
     let mut dimensions = vec![];
     if options.log_enabled {
         map.serialize_entry("message", event.message())?;
-        for (name, value) in event.fields(contact) {
-            match value {
-                FieldValue::Text(text) => map.serialize_entry(name, text)?,
-                FieldValue::Number(number) => map.serialize_entry(name, &number)?,
-            }
+        macro_rules! serialize_entries {
+            ($($($name:ident).+ = $value:expr,)*) => {$(
+                if let Some(value) = $value {
+                    map.serialize_entry(stringify!($($name).+), &value)?;
+                }
+            )*};
         }
+        relay::log_fields!(event, contact, serialize_entries!());
         dimensions.push(metric::DIRECTION);
     }
     for Metric { name, value, dimension: (dimension, dimension_value), .. } in metrics {
@@ -95,7 +96,7 @@ fn write_line(
 fn directives<'a>(namespace: &'a str, metrics: &[Metric<'_>]) -> Vec<MetricDirective<'a>> {
     let mut directives: Vec<MetricDirective<'a>> = Vec::new();
     for Metric { name, unit, dimension: (dimension, _), .. } in metrics {
-        let definition = MetricDefinition { name, unit: unit.as_str() };
+        let definition = MetricDefinition { name, unit: *unit };
         match directives.iter_mut().find(|known| known.dimensions == [[*dimension]]) {
             Some(directive) => directive.metrics.push(definition),
             None => {

@@ -25,10 +25,7 @@ const FUNCTION_TIMEOUT: Duration = Duration::from_secs(20);
 const RESPONSE_RESERVE: Duration = Duration::from_secs(2);
 
 /// Serves requests until the sandbox ends.
-///
-/// # Errors
-/// When the runtime fails.
-pub async fn serve<H, F>(caller: Caller, handle: H) -> Result<(), Error>
+pub(crate) async fn serve<H, F>(caller: Caller, handle: H) -> Result<(), Error>
 where
     H: Fn(Request<Bytes>) -> F + Sync,
     F: Future<Output = Response<Bytes>> + Send,

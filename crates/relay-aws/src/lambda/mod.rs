@@ -5,13 +5,12 @@ use std::process::ExitCode;
 
 pub(crate) mod attempt;
 pub mod batch;
-pub mod config;
 pub mod contact_order;
-pub mod emf;
-pub mod http;
-pub mod init;
+pub(crate) mod emf;
+pub(crate) mod http;
+pub(crate) mod init;
 pub mod sqs;
-pub mod telemetry;
+pub(crate) mod telemetry;
 pub(crate) mod time_budget;
 pub mod worker;
 

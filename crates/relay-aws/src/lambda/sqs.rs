@@ -3,7 +3,6 @@
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use lambda_runtime::{Diagnostic, Error, LambdaEvent, service_fn};
 use relay::delivery::Deliver;
-use relay::ports::clock::Clock;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
@@ -13,10 +12,7 @@ use crate::lambda::time_budget::{WORKER_TIMEOUT, time_left};
 use crate::lambda::worker::QueueWorker;
 
 /// Processes batches until the sandbox ends.
-///
-/// # Errors
-/// When the runtime fails.
-pub async fn serve_queue<D: Deliver, O: ContactOrder, C: Clock>(worker: QueueWorker<D, O, C>) -> Result<(), Error> {
+pub(crate) async fn serve_queue<D: Deliver, O: ContactOrder>(worker: QueueWorker<D, O>) -> Result<(), Error> {
     let worker = &worker;
     // The runtime may quote an event that it cannot parse, so it gets the event unparsed.
     lambda_runtime::run(service_fn(|event: LambdaEvent<Box<RawValue>>| async move {
@@ -29,8 +25,8 @@ pub async fn serve_queue<D: Deliver, O: ContactOrder, C: Clock>(worker: QueueWor
 ///
 /// # Errors
 /// When the event is not a batch.
-pub async fn handle_batch_event<D: Deliver, O: ContactOrder, C: Clock>(
-    worker: &QueueWorker<D, O, C>,
+pub async fn handle_batch_event<D: Deliver, O: ContactOrder>(
+    worker: &QueueWorker<D, O>,
     payload: &str,
     deadline: u64,
 ) -> Result<SqsBatchResponse, NotAnSqsEvent> {

@@ -3,7 +3,7 @@
 use aws_lambda_events::sqs::SqsMessage;
 use jiff::Timestamp;
 use relay::delivery::Deliver;
-use relay::ports::clock::Clock;
+use relay::ports::clock::SharedClock;
 use relay::ports::queue::StoreError;
 use relay::ports::rate_limiter::{Readiness, Unavailable};
 use relay::telemetry::event::{DeliveryEvent, EventOutcome};
@@ -22,7 +22,7 @@ use crate::sqs::receive_limits;
 
 /// The worker of one queue.
 #[derive(Debug)]
-pub struct QueueWorker<D, O, C> {
+pub struct QueueWorker<D, O> {
     /// Sends a delivery to its destination.
     pub deliverer: D,
     /// Knows what became of each delivery.
@@ -32,7 +32,7 @@ pub struct QueueWorker<D, O, C> {
     /// The queue whose messages are processed, and its dead-letter queue.
     pub queue: SqsQueue,
     /// Time and randomness.
-    pub clock: C,
+    pub clock: SharedClock,
 }
 
 /// What a message says besides its delivery, and the time for it.
@@ -43,7 +43,7 @@ struct MessageContext {
     budget: TimeBudget,
 }
 
-impl<D: Deliver, O: ContactOrder, C: Clock> QueueWorker<D, O, C> {
+impl<D: Deliver, O: ContactOrder> QueueWorker<D, O> {
     /// Processes one message of a group and returns what is to be done to it.
     pub(crate) async fn process(&self, group: &str, message: &SqsMessage, budget: TimeBudget) -> MessageAction {
         let Ok(delivery) = message::decode(message.body.as_deref().unwrap_or_default()) else {
@@ -75,7 +75,7 @@ impl<D: Deliver, O: ContactOrder, C: Clock> QueueWorker<D, O, C> {
         }
     }
 
-    fn attempt<'a>(&'a self, delivery: &'a Delivery, context: MessageContext) -> Attempt<'a, D, C> {
+    fn attempt<'a>(&'a self, delivery: &'a Delivery, context: MessageContext) -> Attempt<'a, D> {
         let Self { deliverer, ledger, clock, .. } = self;
         let MessageContext { superseded_until, budget } = context;
         Attempt { deliverer, ledger, clock, delivery, superseded_until, budget }
@@ -153,7 +153,7 @@ impl<D: Deliver, O: ContactOrder, C: Clock> QueueWorker<D, O, C> {
             return outcome;
         }
         let finish = self.order.finish(delivery, matches!(outcome, AttemptOutcome::Delivered { .. }));
-        let timed_out = || StoreError("the time of the worker is over".to_owned());
+        let timed_out = || StoreError::new("the time of the worker is over");
         let result = tokio::time::timeout_at(context.budget.record_deadline(), finish).await;
         match result.unwrap_or_else(|_| Err(timed_out())) {
             Ok(()) => outcome,
@@ -166,7 +166,7 @@ impl<D: Deliver, O: ContactOrder, C: Clock> QueueWorker<D, O, C> {
 
     /// Sends a dead letter and records that it is in the dead-letter queue.
     async fn dead_letter(&self, delivery: &Delivery, failure: FailureInfo) -> Result<(), StoreError> {
-        self.queue.dead_letter_delivery(delivery, failure).await?;
+        self.queue.dead_letter_delivery(delivery, &failure.dedup_id(delivery), failure).await?;
         if let Err(error) = self.ledger.in_dlq(&delivery.id, failure, self.clock.now()).await {
             // If its message comes once more, the dead letter is sent once more.
             warn!(delivery.id = %delivery.id, %error, "a dead letter that is stored could not be recorded as such");

@@ -37,7 +37,7 @@ macro_rules! may_process_message {
 
 /// What a worker may do with a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BeginAttempt {
+pub(crate) enum BeginAttempt {
     /// The worker attempts the delivery, with this history.
     Proceed(AttemptHistory),
     /// The delivery is delivered: the message is a repeat.
@@ -74,10 +74,7 @@ pub struct PriorDeath {
 
 impl Ledger {
     /// Begins an attempt with an id of its own, for a message that supersedes every failure up to `superseded_until`.
-    ///
-    /// # Errors
-    /// When the table cannot be written. The worker must not send then, because nothing would record it.
-    pub async fn begin_attempt(
+    pub(crate) async fn begin_attempt(
         &self,
         delivery: &Delivery,
         attempt_id: &str,
@@ -163,23 +160,18 @@ impl Ledger {
     }
 
     /// Records that the dead letter of a failure is in the dead-letter queue.
-    ///
-    /// # Errors
-    /// When the table cannot be written.
-    pub async fn in_dlq(&self, id: &DeliveryId, failure: FailureInfo, now: Timestamp) -> Result<(), StoreError> {
+    pub(crate) async fn in_dlq(&self, id: &DeliveryId, failure: FailureInfo, now: Timestamp) -> Result<(), StoreError> {
         let update = Update::new("SET dead_letter_of = :died").condition("#state = :dead AND died_at = :died");
         let update = update.string_attr(":dead", "dead").number_attr(":died", failure.at.as_millisecond());
-        self.table().update(&delivery_key(id), update, now).await.map(drop)
+        self.table().update(&delivery_key(id), update, now).await?;
+        Ok(())
     }
 
     /// Records the result of an attempt and returns the number of attempts.
     ///
     /// Returns nothing if the delivery has ended or another attempt was begun meanwhile. [`AttemptResult::Delivered`] is
     /// recorded in any case.
-    ///
-    /// # Errors
-    /// When the table cannot be written.
-    pub async fn finish_attempt(
+    pub(crate) async fn finish_attempt(
         &self,
         id: &DeliveryId,
         attempt_id: &str,
@@ -226,7 +218,7 @@ impl Ledger {
         }
         // The message may come back earlier, if its worker is killed.
         if let AttemptResult::RetryAt { at, no_early_retry: true, .. } = finish_attempt {
-            item_update = item_update.and_set("not_before = :at").number_attr(":at", at.as_millisecond());
+            item_update = item_update.and_set(format!("{NOT_BEFORE} = :at")).number_attr(":at", at.as_millisecond());
         }
         if expression.contains(":now") {
             item_update = item_update.number_attr(":now", now.as_millisecond());

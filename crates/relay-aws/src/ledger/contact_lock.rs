@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use relay::ports::clock::Clock;
+use relay::ports::clock::SharedClock;
 use relay::ports::fast_path::{Admission, DeliveryMode, FastPath, FastPathResult};
 use relay::ports::queue::{Queue as _, StoreError};
 use relay::telemetry::event::{DeliveryEvent, EventOutcome};
@@ -31,10 +31,10 @@ const REORDER_WINDOW: Duration = Duration::from_secs(600);
 
 /// The contact lock, the queue behind it, and the ledger.
 #[derive(Debug, Clone)]
-pub struct ContactFastPath<A> {
+pub struct ContactFastPath {
     queue: SqsQueue,
     ledger: Ledger,
-    clock: A,
+    clock: SharedClock,
 }
 
 /// What a worker must respect before it sends a contact's delivery.
@@ -50,9 +50,9 @@ pub enum Blocker {
     Deferred(Box<Delivery>),
 }
 
-impl<A: Clock> ContactFastPath<A> {
+impl ContactFastPath {
     /// Creates the fast path.
-    pub const fn new(queue: SqsQueue, ledger: Ledger, clock: A) -> Self {
+    pub const fn new(queue: SqsQueue, ledger: Ledger, clock: SharedClock) -> Self {
         Self { queue, ledger, clock }
     }
 
@@ -108,14 +108,11 @@ impl<A: Clock> ContactFastPath<A> {
                 .await?;
         }
         let stale = item.map(|item| stale_entries(&item, delivery)).unwrap_or_default();
-        if stale.is_empty() {
-            return Ok(());
+        if !stale.is_empty() {
+            let update = Update::new("DELETE waiting :ids").bind_string_set(":ids", stale);
+            self.ledger.table().update(&key, update, now).await?;
         }
-        self.ledger
-            .table()
-            .update(&key, Update::new("DELETE waiting :ids").bind_string_set(":ids", stale), now)
-            .await
-            .map(drop)
+        Ok(())
     }
 
     /// Records a delivery that can be repeated. If it is known, returns the answer for the repeat.
@@ -204,7 +201,8 @@ impl<A: Clock> ContactFastPath<A> {
         });
         let update = update.condition("lock_holder = :id").string_attr(":id", delivery.id.as_str());
         let update = if delivered { set_delivered_through(update, delivery) } else { update };
-        self.ledger.table().update(&contact_key(&delivery.contact), update, self.clock.now()).await.map(drop)
+        self.ledger.table().update(&contact_key(&delivery.contact), update, self.clock.now()).await?;
+        Ok(())
     }
 
     async fn enqueue(&self, delivery: &Delivery) -> Result<(), StoreError> {
@@ -232,7 +230,7 @@ impl<A: Clock> ContactFastPath<A> {
         // The ledger first, so that no worker attempts it early.
         self.ledger.mark_deferred(delivery, deferral, now).await?;
         // Deferred even if nothing waits yet: a later delivery may be in the queue before this one.
-        let message = message::encode(delivery).map_err(|error| StoreError(error.to_string()))?;
+        let message = message::encode(delivery).map_err(StoreError::new)?;
         let update = Update::new(
             "SET deferred_id = :id, deferred_message = :first REMOVE lock_holder, lease_until ADD waiting :ids",
         )
@@ -243,7 +241,7 @@ impl<A: Clock> ContactFastPath<A> {
         let updated = self.ledger.table().update_or_current(&contact_key(&delivery.contact), update, now).await?;
         // If it waits already, only the response was lost.
         if updated.is_err_and(|item| !waiting_entries(&item).any(|entry| *entry == arrival_key(delivery))) {
-            return Err(StoreError("the lane was given to somebody else".to_owned()));
+            return Err(StoreError::new("the lane was given to somebody else"));
         }
         if let Err(SendError { error, maybe_enqueued }) = self.queue.send(delivery, &self.clock.new_id()).await {
             if !maybe_enqueued {
@@ -256,7 +254,7 @@ impl<A: Clock> ContactFastPath<A> {
     }
 }
 
-impl<A: Clock> FastPath for ContactFastPath<A> {
+impl FastPath for ContactFastPath {
     /// The lease in the table takes its place.
     type Guard = ();
 
@@ -309,7 +307,8 @@ fn is_idempotent(delivery: &Delivery) -> bool {
     matches!(delivery.kind, DeliveryKind::LoopsEvent { .. })
 }
 
-fn is_locked(item: &Item, now: Timestamp) -> bool {
+/// Whether a caller holds the contact's lock.
+pub(crate) fn is_locked(item: &Item, now: Timestamp) -> bool {
     string_attr(item, LOCK_HOLDER).is_some() && time_attr(item, LEASE_UNTIL).is_some_and(|lease_end| lease_end > now)
 }
 
@@ -324,8 +323,7 @@ fn set_delivered_through(update: Update, delivery: &Delivery) -> Update {
 }
 
 /// Entry of a delivery in `waiting`: its time of arrival and its id.
-#[must_use]
-pub fn arrival_key(delivery: &Delivery) -> String {
+pub(crate) fn arrival_key(delivery: &Delivery) -> String {
     format!("{:015}#{}", delivery.received_at.as_millisecond(), delivery.id)
 }
 
@@ -342,12 +340,11 @@ fn stale_entries(item: &Item, delivery: &Delivery) -> Vec<String> {
 }
 
 /// Returns the entries of `waiting`.
-fn waiting_entries(item: &Item) -> impl Iterator<Item = &String> {
+pub(crate) fn waiting_entries(item: &Item) -> impl Iterator<Item = &String> {
     item.get(WAITING).and_then(|value| value.as_ss().ok()).into_iter().flatten()
 }
 
 /// Returns the key of a contact's item.
-#[must_use]
-pub fn contact_key(contact: &ContactKey) -> String {
+pub(crate) fn contact_key(contact: &ContactKey) -> String {
     format!("contact#{}", contact.as_str())
 }

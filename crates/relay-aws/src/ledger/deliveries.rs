@@ -6,8 +6,11 @@ use relay_core::contact::ContactHashKey;
 use relay_core::delivery::{BodyHash, Delivery, DeliveryId, Reason};
 
 use crate::ledger::failure_counts::add_failure;
-use crate::ledger::items::{EVENT_HASH, STATE};
+use crate::ledger::items::{CONTACT_HASH, EVENT_HASH, STATE};
 use crate::ledger::table::{Item, LedgerTable, Update, string_attr};
+use crate::sdk::error::AwsError;
+
+pub(crate) const DELIVERY_KEY_PREFIX: &str = "delivery#";
 
 /// State of a delivery in the ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,18 +50,12 @@ impl Ledger {
     }
 
     /// Returns the state of a delivery that is known.
-    ///
-    /// # Errors
-    /// When the table cannot be read.
-    pub async fn state(&self, id: &DeliveryId) -> Result<Option<LedgerState>, StoreError> {
-        Ok(state_of(&self.table.get(&delivery_key(id)).await?))
+    pub(crate) async fn state(&self, id: &DeliveryId) -> Result<Option<LedgerState>, StoreError> {
+        Ok(delivery_state(&self.table, id).await?)
     }
 
     /// Returns the state of an event, and whether the event known under its key has other content.
-    ///
-    /// # Errors
-    /// When the table cannot be read.
-    pub async fn event_state(&self, event: &Delivery) -> Result<(Option<LedgerState>, bool), StoreError> {
+    pub(crate) async fn event_state(&self, event: &Delivery) -> Result<(Option<LedgerState>, bool), StoreError> {
         let item = self.table.get(&delivery_key(&event.id)).await?;
         let known_hash = string_attr(&item, EVENT_HASH).filter(|hash| !hash.is_empty());
         let is_conflicting = known_hash.zip(event.content_key()).is_some_and(|(known, hash)| known != hash);
@@ -68,10 +65,7 @@ impl Ledger {
     /// Records that a delivery is sent while its caller waits, under a lease of that caller.
     ///
     /// Returns false if it is delivered or on its way. An earlier failure is forgotten, because its row was run again.
-    ///
-    /// # Errors
-    /// When the table cannot be written.
-    pub async fn begin_direct(
+    pub(crate) async fn begin_direct(
         &self,
         delivery: &Delivery,
         caller_id: &str,
@@ -98,10 +92,7 @@ impl Ledger {
     }
 
     /// Records that a delivery is in the queue. It must be there before, because repeats are answered by this record.
-    ///
-    /// # Errors
-    /// When the table cannot be written.
-    pub async fn mark_queued(&self, delivery: &Delivery, now: Timestamp) -> Result<(), StoreError> {
+    pub(crate) async fn mark_queued(&self, delivery: &Delivery, now: Timestamp) -> Result<(), StoreError> {
         // A worker may have written a later state.
         let update = Update::new(
             "SET #state = :queued, body_hash = :hash, received_at = :received, kind = :kind REMOVE lease_until",
@@ -109,14 +100,12 @@ impl Ledger {
         .condition("attribute_not_exists(#state) OR #state = :sending")
         .string_attr(":queued", "queued")
         .string_attr(":sending", "sending");
-        self.table.update(&delivery_key(&delivery.id), self.bind_delivery(update, delivery), now).await.map(drop)
+        self.table.update(&delivery_key(&delivery.id), self.bind_delivery(update, delivery), now).await?;
+        Ok(())
     }
 
     /// Records the failed attempt of a delivery that joins the queue while its caller waits.
-    ///
-    /// # Errors
-    /// When the table cannot be written.
-    pub async fn mark_deferred(
+    pub(crate) async fn mark_deferred(
         &self,
         delivery: &Delivery,
         deferral: Deferred,
@@ -132,14 +121,12 @@ impl Ledger {
         .number_attr(":at", deferral.retry_at.as_millisecond())
         .number_attr(":now", now.as_millisecond());
         let update = add_failure(bind_reason(self.bind_delivery(change, delivery), deferral.reason), deferral.reason);
-        self.table.update(&delivery_key(&delivery.id), update, now).await.map(drop)
+        self.table.update(&delivery_key(&delivery.id), update, now).await?;
+        Ok(())
     }
 
     /// Records that a delivery was delivered while its caller waited.
-    ///
-    /// # Errors
-    /// When the table cannot be written.
-    pub async fn mark_delivered_directly(&self, id: &DeliveryId, now: Timestamp) -> Result<(), StoreError> {
+    pub(crate) async fn mark_delivered_directly(&self, id: &DeliveryId, now: Timestamp) -> Result<(), StoreError> {
         let update = Update::new(
             "SET #state = :delivered, first_attempt_at = if_not_exists(first_attempt_at, :now), last_attempt_at = :now \
              REMOVE reason, last_status, failing_since, held_since, not_before, lease_until, attempt_until \
@@ -148,16 +135,14 @@ impl Ledger {
         .string_attr(":delivered", "delivered")
         .number_attr(":now", now.as_millisecond())
         .number_attr(":one", 1);
-        self.table.update(&delivery_key(id), update, now).await.map(drop)
+        self.table.update(&delivery_key(id), update, now).await?;
+        Ok(())
     }
 
     /// Deletes the item of a rejected request, unless a worker has claimed it because it was enqueued after all.
-    ///
-    /// # Errors
-    /// When the table cannot be written.
-    pub async fn delete_if_unclaimed(&self, id: &DeliveryId) -> Result<(), StoreError> {
+    pub(crate) async fn delete_if_unclaimed(&self, id: &DeliveryId) -> Result<(), StoreError> {
         let condition = "attribute_not_exists(#state) OR (#state = :sending AND attribute_not_exists(attempt_until))";
-        self.table.delete_if(&delivery_key(id), condition, (":sending", "sending")).await
+        Ok(self.table.delete_if(&delivery_key(id), condition, (":sending", "sending")).await?)
     }
 
     /// Binds `:hash`, `:received` and `:kind` of a delivery, and sets the contact's hash, which stays when another body comes
@@ -169,14 +154,23 @@ impl Ledger {
             .string_attr(":kind", delivery.kind.as_str());
         match &self.contact_hash_key {
             Some(key) => update
-                .and_set("contact_hash = if_not_exists(contact_hash, :contact_hash)")
+                .and_set(format!("{CONTACT_HASH} = if_not_exists({CONTACT_HASH}, :contact_hash)"))
                 .string_attr(":contact_hash", &delivery.contact.log_hash(key)),
             None => update,
         }
     }
 }
 
-fn state_of(item: &Item) -> Option<LedgerState> {
+/// Returns the state of a delivery that is known.
+///
+/// # Errors
+/// When the table cannot be read.
+pub async fn delivery_state(table: &LedgerTable, id: &DeliveryId) -> Result<Option<LedgerState>, AwsError> {
+    Ok(state_of(&table.get(&delivery_key(id)).await?))
+}
+
+/// Returns the state in an item.
+pub(crate) fn state_of(item: &Item) -> Option<LedgerState> {
     match string_attr(item, STATE)? {
         "sending" => Some(LedgerState::Sending),
         "queued" => Some(LedgerState::Queued),
@@ -193,7 +187,7 @@ pub(crate) fn bind_reason(update: Update, reason: Reason) -> Update {
 
 /// Failed attempts of a delivery that joins the queue after them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Deferred {
+pub(crate) struct Deferred {
     /// Number of attempts.
     pub attempts: u32,
     /// Earliest time of a worker's attempt.
@@ -203,7 +197,6 @@ pub struct Deferred {
 }
 
 /// Returns the key of a delivery's item.
-#[must_use]
-pub fn delivery_key(id: &DeliveryId) -> String {
-    format!("delivery#{id}")
+pub(crate) fn delivery_key(id: &DeliveryId) -> String {
+    format!("{DELIVERY_KEY_PREFIX}{id}")
 }

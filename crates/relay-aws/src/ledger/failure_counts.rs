@@ -26,7 +26,7 @@ pub fn known_counts(item: &Item) -> BTreeMap<(String, Option<u16>), u64> {
 }
 
 /// Returns all counts of an item as reason, status and number, in no order.
-pub fn all_counts(item: &Item) -> impl Iterator<Item = (&str, Option<u16>, u64)> {
+pub(crate) fn all_counts(item: &Item) -> impl Iterator<Item = (&str, Option<u16>, u64)> {
     item.keys().filter_map(|name| {
         let (code, status) = name.strip_prefix(COUNTER_PREFIX)?.rsplit_once('#')?;
         let count = u64::try_from(number_attr(item, name)?).ok()?;

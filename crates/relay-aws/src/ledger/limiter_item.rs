@@ -9,7 +9,7 @@ use crate::ledger::items::{NEXT_AT, PAUSED_AT, PAUSED_UNTIL, SLOW_UNTIL};
 use crate::ledger::table::{Item, LedgerTable, Update, number_attr};
 
 /// Key of Loops' item.
-pub const LOOPS_LIMITER_KEY: &str = "pace#loops";
+pub(crate) const LOOPS_LIMITER_KEY: &str = "pace#loops";
 /// Key of Clay's item.
 const CLAY_LIMITER_KEY: &str = "pace#clay";
 

@@ -4,7 +4,7 @@ pub mod attempts;
 pub mod contact_lock;
 pub mod deliveries;
 pub mod failure_counts;
-pub mod items;
+pub(crate) mod items;
 pub mod limiter_item;
 pub mod rate_limiter;
 pub mod table;

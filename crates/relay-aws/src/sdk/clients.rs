@@ -23,6 +23,35 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(6);
 /// Number of attempts of a call.
 const MAX_ATTEMPTS: u32 = 3;
 
+/// Transport settings of the SDK's clients, in a function and in the CLI.
+#[derive(Debug)]
+pub struct Transport {
+    /// The relay's own HTTP client.
+    pub http_client: SdkHttpConnector,
+    /// Timeouts of an attempt and of a call.
+    pub timeouts: TimeoutConfig,
+    /// Retries of a call.
+    pub retries: RetryConfig,
+    /// Disabled: responses are small, and the timeout limits an attempt.
+    pub stalled_streams: StalledStreamProtectionConfig,
+}
+
+impl Transport {
+    /// Creates the settings.
+    #[must_use]
+    pub fn new(client: HttpClient, attempt_timeout: Duration, call_timeout: Duration) -> Self {
+        Self {
+            http_client: SdkHttpConnector::new(client),
+            timeouts: TimeoutConfig::builder().read_timeout(attempt_timeout).operation_timeout(call_timeout).build(),
+            // The SDK does not see the connections of the relay's client, and would warn of that at every retry.
+            retries: RetryConfig::standard()
+                .with_max_attempts(MAX_ATTEMPTS)
+                .with_reconnect_mode(ReconnectMode::ReuseAllConnections),
+            stalled_streams: StalledStreamProtectionConfig::disabled(),
+        }
+    }
+}
+
 /// Factory of the services' clients.
 #[derive(Debug, Clone)]
 pub struct AwsClients {
@@ -30,6 +59,18 @@ pub struct AwsClients {
 }
 
 impl AwsClients {
+    /// Creates the clients of a configured account.
+    #[must_use]
+    pub const fn new(config: SdkConfig) -> Self {
+        Self { config }
+    }
+
+    /// Returns the configuration, for clients of other services.
+    #[must_use]
+    pub const fn config(&self) -> &SdkConfig {
+        &self.config
+    }
+
     /// Reads region and credentials, which Lambda sets, and `AWS_ENDPOINT_URL`, which names an emulator.
     pub fn from_env(reader: &mut EnvReader<'_>, client: HttpClient) -> Self {
         let mut required = |name: &'static str, example: &'static str| match reader.raw(name) {
@@ -44,24 +85,18 @@ impl AwsClients {
         let secret = required("AWS_SECRET_ACCESS_KEY", "…");
         let optional = |name| reader.raw(name).filter(|text| !text.is_empty()).map(str::to_owned);
         let credentials = Credentials::new(key, secret, optional("AWS_SESSION_TOKEN"), None, "Lambda");
+        let Transport { http_client, timeouts, retries, stalled_streams } =
+            Transport::new(client, ATTEMPT_TIMEOUT, CALL_TIMEOUT);
         let mut config = SdkConfig::builder()
             .behavior_version(aws_sdk_sqs::config::BehaviorVersion::latest())
             .region(Region::new(region))
             .credentials_provider(SharedCredentialsProvider::new(credentials))
-            .http_client(SdkHttpConnector::new(client))
-            .timeout_config(
-                TimeoutConfig::builder().read_timeout(ATTEMPT_TIMEOUT).operation_timeout(CALL_TIMEOUT).build(),
-            )
             // The credentials are static, so there is nothing to cache.
             .identity_cache(IdentityCache::no_cache())
-            // Responses are small, and the timeout above limits an attempt.
-            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-            // The SDK does not see the connections of the relay's client, and would warn of that at every retry.
-            .retry_config(
-                RetryConfig::standard()
-                    .with_max_attempts(MAX_ATTEMPTS)
-                    .with_reconnect_mode(ReconnectMode::ReuseAllConnections),
-            );
+            .http_client(http_client)
+            .timeout_config(timeouts)
+            .retry_config(retries)
+            .stalled_stream_protection(stalled_streams);
         config.set_endpoint_url(optional("AWS_ENDPOINT_URL"));
         Self { config: config.build() }
     }

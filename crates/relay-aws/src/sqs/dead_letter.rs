@@ -40,7 +40,6 @@ pub struct FailureInfo {
 
 impl FailureInfo {
     /// Returns the deduplication id of this failure's dead letter, which does not depend on the message.
-    #[must_use]
     pub(crate) fn dedup_id(&self, delivery: &Delivery) -> String {
         format!("{}_{}", delivery.id, self.at.as_millisecond())
     }
@@ -95,9 +94,9 @@ impl DeadLetterAttributes<'_> {
     }
 }
 
-fn attribute_value(data_type: &str, content: &str) -> Result<MessageAttributeValue, StoreError> {
+pub(crate) fn attribute_value(data_type: &str, content: &str) -> Result<MessageAttributeValue, StoreError> {
     let attribute = MessageAttributeValue::builder().data_type(data_type).string_value(content).build();
-    attribute.map_err(|error| StoreError(error.to_string()))
+    attribute.map_err(StoreError::new)
 }
 
 #[cfg(test)]

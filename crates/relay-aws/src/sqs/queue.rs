@@ -4,11 +4,14 @@ use std::sync::{Arc, OnceLock};
 
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::operation::change_message_visibility::ChangeMessageVisibilityError;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use relay::ports::queue::{Enqueued, Queue, StoreError};
 use relay_core::delivery::{BodyHash, Delivery, Reason};
 
 use crate::sdk::clients::AwsClients;
-use crate::sdk::error::{describe, was_not_applied};
+use crate::sdk::error::{AwsCall, was_not_applied};
 use crate::sqs::dead_letter::{DeadLetterAttributes, FailureInfo};
 use crate::sqs::message;
 
@@ -38,15 +41,27 @@ impl SqsQueue {
         Self { clients, client: Arc::default(), url, dead_letter_url }
     }
 
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
     /// Creates the client now, for a function that enqueues every event.
-    #[must_use]
-    pub fn with_client(self) -> Self {
+    pub(crate) fn with_client(self) -> Self {
         self.client();
         self
     }
 
     fn client(&self) -> &Client {
         self.client.get_or_init(|| self.clients.sqs())
+    }
+
+    fn error<E: ProvideErrorMetadata>(
+        &self,
+        operation: &'static str,
+        url: &str,
+        error: &SdkError<E, HttpResponse>,
+    ) -> StoreError {
+        AwsCall::new(operation, url, self.client().config().region()).to_error(error).into()
     }
 
     /// Sends a delivery. SQS ignores a second send with the same `dedup_id` for five minutes.
@@ -66,14 +81,11 @@ impl SqsQueue {
             .await;
         result.map(drop).map_err(|error| SendError {
             maybe_enqueued: !was_not_applied(&error),
-            error: StoreError(describe(&error)),
+            error: self.error("sqs:SendMessage", &self.url, &error),
         })
     }
 
     /// Sends a message with attributes to the dead-letter queue.
-    ///
-    /// # Errors
-    /// When SQS rejects it.
     pub(crate) async fn dead_letter_message(
         &self,
         message: &str,
@@ -91,38 +103,23 @@ impl SqsQueue {
             .message_body(message)
             .send()
             .await;
-        result.map(drop).map_err(|error| StoreError(describe(&error)))
+        result.map(drop).map_err(|error| self.error("sqs:SendMessage", &self.dead_letter_url, &error))
     }
 
-    /// Sends a delivery to the dead-letter queue. SQS ignores a second dead letter of the same failure for five minutes.
-    ///
-    /// # Errors
-    /// When SQS rejects it.
-    pub async fn dead_letter_delivery(&self, delivery: &Delivery, failure: FailureInfo) -> Result<(), StoreError> {
-        self.dead_letter_as(delivery, &failure.dedup_id(delivery), failure).await
-    }
-
-    async fn dead_letter_as(
+    /// Sends a delivery to the dead-letter queue. SQS ignores a second dead letter with the same `dedup_id` for five minutes.
+    pub(crate) async fn dead_letter_delivery(
         &self,
         delivery: &Delivery,
         dedup_id: &str,
         failure: FailureInfo,
     ) -> Result<(), StoreError> {
-        let message = encode(delivery)?;
-        self.dead_letter_message(
-            &message,
-            delivery.contact.as_str(),
-            dedup_id,
-            DeadLetterAttributes::from_failure(delivery, failure),
-        )
-        .await
+        let attributes = DeadLetterAttributes::from_failure(delivery, failure);
+        self.dead_letter_message(&encode(delivery)?, delivery.contact.as_str(), dedup_id, attributes).await
     }
 
-    /// Sets the visibility timeout of a received message. A message that is not in flight any more is visible already.
-    ///
-    /// # Errors
-    /// When SQS rejects it. The message then becomes visible at the end of the queue's own visibility timeout.
-    pub async fn change_visibility(&self, receipt: &str, seconds: i32) -> Result<(), StoreError> {
+    /// Sets the visibility timeout of a received message. A message that is not in flight any more is visible already. If SQS
+    /// rejects the call, the message becomes visible at the end of the queue's own visibility timeout.
+    pub(crate) async fn change_visibility(&self, receipt: &str, seconds: i32) -> Result<(), StoreError> {
         let result = self
             .client()
             .change_message_visibility()
@@ -137,7 +134,7 @@ impl SqsQueue {
             {
                 Ok(())
             }
-            result => result.map(drop).map_err(|error| StoreError(describe(&error))),
+            result => result.map(drop).map_err(|error| self.error("sqs:ChangeMessageVisibility", &self.url, &error)),
         }
     }
 }
@@ -151,7 +148,7 @@ impl Queue for SqsQueue {
     async fn dead_letter(&self, delivery: &Delivery, reason: Reason) -> Result<(), StoreError> {
         // It fails on arrival, without an attempt.
         let failure = FailureInfo { reason, attempts: 0, at: delivery.received_at };
-        self.dead_letter_as(delivery, &content_dedup_id(delivery), failure).await
+        self.dead_letter_delivery(delivery, &content_dedup_id(delivery), failure).await
     }
 }
 
@@ -161,5 +158,5 @@ fn content_dedup_id(delivery: &Delivery) -> String {
 }
 
 fn encode(delivery: &Delivery) -> Result<String, StoreError> {
-    message::encode(delivery).map_err(|error| StoreError(error.to_string()))
+    message::encode(delivery).map_err(StoreError::new)
 }

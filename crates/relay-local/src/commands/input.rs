@@ -7,7 +7,7 @@ use crate::commands::CommandError;
 
 /// Path of a file; `-` is standard input.
 #[derive(Debug, Clone)]
-pub struct Input(PathBuf);
+pub(crate) struct Input(PathBuf);
 
 impl From<&str> for Input {
     fn from(path: &str) -> Self {
@@ -16,17 +16,13 @@ impl From<&str> for Input {
 }
 
 impl Input {
-    /// Reads all of it.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub fn read(&self) -> Result<Vec<u8>, CommandError> {
+    pub(crate) fn read(&self) -> Result<Vec<u8>, CommandError> {
         let bytes = if self.0.as_os_str() == "-" {
             let mut bytes = Vec::new();
             io::Read::read_to_end(&mut io::stdin().lock(), &mut bytes).map(|_| bytes)
         } else {
             std::fs::read(&self.0)
         };
-        bytes.map_err(|error| CommandError::Input { path: self.0.display().to_string(), detail: error.to_string() })
+        bytes.map_err(|detail| CommandError::Input { path: self.0.display().to_string(), detail })
     }
 }

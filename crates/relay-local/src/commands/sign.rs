@@ -5,26 +5,24 @@ use std::io::{self, Write as _};
 use clap::Args;
 use relay::ports::clock::{Clock as _, SystemClock};
 use relay_core::webhook::signature::{ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER};
+use relay_sqlite::data_dir::config::LocalSettings;
 
 use super::{CommandError, CommandStatus, signing_secret};
 use crate::commands::input::Input;
-use relay_sqlite::data_dir::config::LocalSettings;
 
-/// What `sign` is told.
 #[derive(Debug, Clone, Args)]
-pub struct SignArguments {
+pub(crate) struct SignArguments {
     /// The body to sign (- for standard input)
-    pub file: Input,
+    file: Input,
     /// The message's id [default: a new one]
     #[arg(long)]
-    pub id: Option<String>,
+    id: Option<String>,
     /// The time of the request, in Unix seconds [default: now]
     #[arg(long)]
-    pub timestamp: Option<String>,
+    timestamp: Option<String>,
 }
 
-/// A signed body.
-#[derive(Debug)]
+/// A body, and the headers that carry its signature.
 pub(super) struct SignedHeaders {
     pub(super) body: Vec<u8>,
     pub(super) headers: [(&'static str, String); 3],
@@ -37,7 +35,6 @@ impl SignedHeaders {
     }
 }
 
-/// Signs a body as the arguments say.
 pub(super) fn sign(settings: &LocalSettings, arguments: &SignArguments) -> Result<SignedHeaders, CommandError> {
     let secret = signing_secret(settings)?;
     let body = arguments.file.read()?;
@@ -48,10 +45,7 @@ pub(super) fn sign(settings: &LocalSettings, arguments: &SignArguments) -> Resul
 }
 
 /// Prints the headers, one on a line, as curl's `-H @file` reads them.
-///
-/// # Errors
-/// When there is nothing to sign, or nothing to sign with.
-pub fn run(settings: &LocalSettings, arguments: &SignArguments) -> Result<CommandStatus, CommandError> {
+pub(crate) fn run(settings: &LocalSettings, arguments: &SignArguments) -> Result<CommandStatus, CommandError> {
     let mut out = io::stdout().lock();
     for (name, value) in sign(settings, arguments)?.headers {
         writeln!(out, "{name}: {value}")?;

@@ -1,4 +1,4 @@
-//! Whatever a row held: once it is clean, Loops has nothing to say against the length or the type of any value.
+//! Loops accepts the length and the type of every value of a clean row, whatever the row was before.
 
 use proptest::prelude::*;
 use relay_core::row::{BlankPolicy, LongTextPolicy, Row, RowKind, RowOptions};

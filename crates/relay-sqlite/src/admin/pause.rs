@@ -1,4 +1,4 @@
-//! Whether a person has paused a direction. It is in the file, so that it holds beside a running relay, and after a restart.
+//! The pause of a direction. It is in the file, so that it holds beside a running relay and after a restart.
 
 use jiff::Timestamp;
 use relay_core::delivery::Direction;
@@ -6,31 +6,23 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::delivery_row;
 
-/// Since when a direction is paused, if it is.
-///
-/// # Errors
-/// When the file cannot be read.
-pub fn paused_since(connection: &Connection, direction: Direction) -> rusqlite::Result<Option<Timestamp>> {
+/// Returns since when a direction is paused, if it is.
+pub(crate) fn paused_since(connection: &Connection, direction: Direction) -> rusqlite::Result<Option<Timestamp>> {
     connection
         .prepare_cached("SELECT since FROM paused WHERE direction = ?1")?
-        .query_row([direction.as_str()], |row| row.get(0).map(delivery_row::timestamp))
+        .query_row([direction.as_str()], |row| delivery_row::timestamp(row, "since"))
         .optional()
+        .map(Option::flatten)
 }
 
-/// Pauses a direction: nothing is begun any more, and what is taken waits. False where it was paused already.
-///
-/// # Errors
-/// When the file cannot be written.
-pub fn pause(connection: &Connection, direction: Direction, now: Timestamp) -> rusqlite::Result<bool> {
+/// Pauses a direction: no attempt begins, and new deliveries wait. Returns false if it was paused already.
+pub(crate) fn pause(connection: &Connection, direction: Direction, now: Timestamp) -> rusqlite::Result<bool> {
     let sql = "INSERT INTO paused (direction, since) VALUES (?1, ?2) ON CONFLICT (direction) DO NOTHING";
     Ok(connection.execute(sql, params![direction.as_str(), now.as_millisecond()])? == 1)
 }
 
-/// Ends the pause of a direction. False where it was not paused.
-///
-/// # Errors
-/// When the file cannot be written.
-pub fn resume(connection: &Connection, direction: Direction) -> rusqlite::Result<bool> {
+/// Ends the pause of a direction. Returns false if it was not paused.
+pub(crate) fn resume(connection: &Connection, direction: Direction) -> rusqlite::Result<bool> {
     Ok(connection.execute("DELETE FROM paused WHERE direction = ?1", [direction.as_str()])? == 1)
 }
 

@@ -1,7 +1,7 @@
 //! The settings of the program: those that every relay has, and those that take the place of the cloud's.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use relay::config::env::{EnvReader, SettingError, SharedSettings};
@@ -150,6 +150,17 @@ fn setting<T>(env_reader: &EnvReader<'_>, name: &str, parse: impl FnOnce(&str) -
 
 fn split_list(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim)
+}
+
+/// Returns the address by which programs of this machine reach a listener.
+#[must_use]
+pub fn loopback_address(mut address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        IpAddr::V4(_) | IpAddr::V6(_) => {}
+    }
+    address
 }
 
 #[cfg(test)]

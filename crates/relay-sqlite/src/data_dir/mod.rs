@@ -23,27 +23,40 @@ const ADDRESS_FILE: &str = "address";
 /// The file whose lock the running relay holds.
 const LOCK_FILE: &str = "lock";
 
-/// Why the folder is not used.
+/// Why the data folder cannot be used.
 #[derive(Debug, thiserror::Error)]
+#[error("{}: {}", self.parts().0, self.parts().1)]
 pub enum DataDirError {
-    /// Nothing can be written there.
-    #[error(
-        "the data folder {path} cannot be written ({detail}): check its permissions, or set RELAY_DATA to another folder"
-    )]
+    /// A file cannot be read or written there.
     Unwritable {
-        /// The folder.
+        /// Path of the folder.
         path: String,
-        /// What the system says.
+        /// Message of the system.
         detail: String,
     },
-    /// A relay is running on it.
-    #[error(
-        "the data folder {path} is in use by another relay-local: stop that one, or set RELAY_DATA to another folder"
-    )]
+    /// Another relay is running on it.
     InUse {
-        /// The folder.
+        /// Path of the folder.
         path: String,
     },
+}
+
+impl DataDirError {
+    /// Returns what happened, and what to do about it.
+    #[must_use]
+    pub fn parts(&self) -> (String, String) {
+        let (problem, remedy) = match self {
+            Self::Unwritable { path, detail } => (
+                format!("the data folder {path} cannot be written ({detail})"),
+                "check its permissions, or set RELAY_DATA to another folder",
+            ),
+            Self::InUse { path } => (
+                format!("the data folder {path} is in use by another relay-local"),
+                "stop that one, or set RELAY_DATA to another folder",
+            ),
+        };
+        (problem, remedy.to_owned())
+    }
 }
 
 /// A data folder.

@@ -20,49 +20,72 @@ pub const SECRETS_FILE: &str = "secrets.json";
 pub const ALLOWED_KEYS: [&str; 5] =
     [LOOPS_API_KEY, LOOPS_SIGNING_SECRET, CLAY_WEBHOOK_URL, CLAY_WEBHOOK_AUTH_TOKEN, RELAY_TOKEN];
 
-/// Why what is stored is not used.
+/// Why the file of stored settings cannot be used.
 #[derive(Debug, thiserror::Error)]
+#[error("{}: {}", self.parts().0, self.parts().1)]
 pub enum SecretsFileError {
-    /// It cannot be read.
-    #[error("{path} cannot be read ({detail}): check its permissions, or set RELAY_DATA to another folder")]
+    /// The file cannot be read.
     Unreadable {
-        /// The file.
+        /// Path of the file.
         path: String,
-        /// What the system says.
+        /// Message of the system.
         detail: io::ErrorKind,
     },
-    /// It cannot be written.
-    #[error("{path} cannot be written ({detail}): check the folder's permissions and the free space")]
+    /// The file cannot be written.
     Unwritable {
-        /// The file.
+        /// Path of the file.
         path: String,
-        /// What the system says.
+        /// Message of the system.
         detail: io::ErrorKind,
     },
-    /// Somebody else writes, or has written since it was read.
-    #[error(
-        "another setup is changing {path} at the same time, so nothing was written: let it end, and run this again"
-    )]
+    /// Another process is writing the file, or has written it since it was read.
     Busy {
-        /// The file.
+        /// Path of the file.
         path: String,
     },
-    /// It is not what it should be.
-    #[error(
-        "{path} is not a JSON object of texts: mend it at line {line}, and do not delete it, because the keys that are kept there would be lost"
-    )]
+    /// The file is not a JSON object of texts.
     InvalidJson {
-        /// The file.
+        /// Path of the file.
         path: String,
-        /// Where it breaks.
+        /// Line of the error.
         line: usize,
     },
-    /// It has something that is not kept there.
-    #[error("{path} has a name that is not kept there: take it out, and leave {}", ALLOWED_KEYS.join(", "))]
+    /// The file has a name that is not stored there.
     UnknownKey {
-        /// The file.
+        /// Path of the file.
         path: String,
     },
+}
+
+impl SecretsFileError {
+    /// Returns what happened, and what to do about it.
+    #[must_use]
+    pub fn parts(&self) -> (String, String) {
+        match self {
+            Self::Unreadable { path, detail } => (
+                format!("{path} cannot be read ({detail})"),
+                "check its permissions, or set RELAY_DATA to another folder".to_owned(),
+            ),
+            Self::Unwritable { path, detail } => (
+                format!("{path} cannot be written ({detail})"),
+                "check the folder's permissions and the free space".to_owned(),
+            ),
+            Self::Busy { path } => (
+                format!("another setup is changing {path} at the same time, so nothing was written"),
+                "let it end, and run this again".to_owned(),
+            ),
+            Self::InvalidJson { path, line } => (
+                format!("{path} is not a JSON object of texts"),
+                format!(
+                    "mend it at line {line}, and do not delete it, because the keys that are kept there would be lost"
+                ),
+            ),
+            Self::UnknownKey { path } => (
+                format!("{path} has a name that is not kept there"),
+                format!("take it out, and leave {}", ALLOWED_KEYS.join(", ")),
+            ),
+        }
+    }
 }
 
 /// What is stored: texts by the names of their variables. It does not print.

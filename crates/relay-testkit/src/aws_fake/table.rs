@@ -26,7 +26,7 @@ impl Table {
         self.items.is_empty()
     }
 
-    /// Forgets what is to be forgotten by then.
+    /// Deletes the expired items.
     pub fn delete_expired(&mut self, now: jiff::Timestamp) {
         let is_expired =
             |item: &Item| item.get("expires_at").and_then(number_value).is_some_and(|at| at <= now.as_second());
@@ -67,7 +67,7 @@ impl Table {
         response
     }
 
-    /// What a change is answered whose condition does not hold.
+    /// Returns the error response of a change whose condition does not hold.
     fn condition_failure(&self, request: &Value) -> Option<ServiceResponse> {
         let current = self.items.get(key(request));
         let condition = request["ConditionExpression"].as_str()?;

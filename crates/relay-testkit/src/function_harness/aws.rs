@@ -1,4 +1,4 @@
-//! AWS with canned answers: the secrets are filled in, every message is taken, every change of the table is made.
+//! AWS with canned responses: the secrets are filled in, every message and every change of the table succeeds.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ impl Drop for CannedAws {
 }
 
 impl CannedAws {
-    /// Starts it; the secret's Clay webhook is at this far end.
+    /// Starts it; the secret's Clay webhook is at this destination.
     pub(super) async fn start(destination_url: &str) -> Self {
         let webhook = json!({"url": format!("{destination_url}/v3/sources/webhook/x"), "auth_token": "example"});
         let route = json!({"name": "contacts", "events": ["contact.created"], "webhooks": [webhook]});
@@ -60,7 +60,7 @@ async fn respond(State(secrets): State<Arc<Secrets>>, headers: HeaderMap, body: 
         "SendMessage" => json!({"MessageId": "d1ae05a7-5b0c-4a6b-9a6a-1c0a5c0b2f11", "SequenceNumber": "1"}),
         "UpdateItem" => json!({"Attributes": {}}),
         "GetItem" | "DeleteItem" | "ChangeMessageVisibility" => json!({}),
-        // Who only opens a connection says nothing.
+        // A connection that was only opened.
         "" => return (StatusCode::OK, [("content-type", "text/plain")], String::new()),
         other => {
             let error = json!({"__type": "UnknownOperation", "message": format!("{other} is not on the stage")});

@@ -1,4 +1,4 @@
-//! An operator before a stack: `relayctl` as a person runs it, and what can be broken under it.
+//! An operator's view of a stack: `relayctl` as a process, and the faults it can meet.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -24,15 +24,15 @@ use crate::webhook::{contact_created, post};
 
 /// The region of the tests.
 const REGION: &str = "us-east-1";
-/// The team of the Loops that takes the key.
+/// Response of a Loops that accepts the key.
 pub const LOOPS_TEAM_BODY: &str = r#"{"success":true,"teamName":"Acme"}"#;
 
-/// A stack that an operator works on, between far ends that take everything.
+/// A stack with an operator, between destinations that accept everything.
 #[derive(Debug)]
 pub struct OperatorHarness {
     /// The stack, running.
     pub fake_stack: FakeStack,
-    /// AWS, as the operator's program sees it.
+    /// AWS as `relayctl` sees it.
     pub permission_proxy: PermissionProxy,
     /// Loops.
     pub loops: MockDestination,
@@ -42,7 +42,7 @@ pub struct OperatorHarness {
     changed_outputs: Mutex<BTreeMap<String, String>>,
 }
 
-/// What the program said, and how it ended.
+/// Output and exit code of `relayctl`.
 #[derive(Debug)]
 pub struct CliOutput {
     /// Its exit code.
@@ -53,12 +53,12 @@ pub struct CliOutput {
     pub stderr: String,
 }
 
-/// What a check found: outcome, what was seen and what to do.
+/// A finding of `doctor`: outcome, observation and remedy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     /// `ok`, `warn` or `fail`.
     pub outcome: String,
-    /// What was seen.
+    /// The observation.
     pub observed: String,
     /// What to do.
     pub remedy: String,
@@ -115,19 +115,19 @@ pub async fn run_relayctl(variables: &[(&str, String)], arguments: &[&str], inpu
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let mut child = command.spawn().unwrap_or_else(|error| panic!("{error}"));
     if let Some(mut stdin) = child.stdin.take() {
-        // Who reads nothing has closed it.
+        // A command that reads no input has closed it.
         let _ = stdin.write_all(input.as_bytes()).await;
     }
     CliOutput::from_output(&child.wait_with_output().await.unwrap_or_else(|error| panic!("{error}")))
 }
 
 impl OperatorHarness {
-    /// A stack that nobody has set up yet.
+    /// Starts a stack without setup.
     pub async fn without_setup() -> Self {
         Self::with_setup(|_, _| Setup::default()).await
     }
 
-    /// A stack that is set up with these documents, which know the far ends.
+    /// Starts a stack with these secrets, built from the destinations.
     pub async fn with_setup(setup: impl FnOnce(&MockDestination, &MockDestination) -> Setup) -> Self {
         Self::on_stack(Stack::create().await, setup).await
     }
@@ -183,10 +183,10 @@ impl OperatorHarness {
         .await;
     }
 
-    /// Changes outputs of the stack; one with an empty value goes.
+    /// Changes outputs of the stack; an empty value removes one.
     ///
     /// # Panics
-    /// When the emulator does not take it.
+    /// When the emulator rejects it.
     pub async fn update_outputs(&self, changes: &[(&str, String)]) {
         let described = self.fake_stack.stack().description();
         let mut outputs: Map<String, Value> = described["outputs"].as_object().cloned().unwrap_or_default();
@@ -215,10 +215,10 @@ impl OperatorHarness {
         update.send().await.unwrap_or_else(|error| panic!("{error:?}"));
     }
 
-    /// How many dead letters there are towards Clay and towards Loops comes to this.
+    /// Waits until the dead-letter queues to Clay and to Loops have these numbers of messages.
     ///
     /// # Panics
-    /// When it does not come in time.
+    /// When they do not in time.
     pub async fn wait_for_dead_letters(&self, clay: u64, loops: u64) {
         eventually(&format!("{clay} and {loops} dead letters"), async || {
             let lengths = (
@@ -230,10 +230,10 @@ impl OperatorHarness {
         .await;
     }
 
-    /// One dead letter of each of three reasons, one after the other: two towards Clay, one towards Loops.
+    /// Creates one dead letter for each of three reasons, in order: two to Clay, one to Loops.
     ///
     /// # Panics
-    /// When they do not come in time.
+    /// When they do not arrive in time.
     pub async fn create_three_dead_letters(&self) {
         let base = self.fake_stack.base();
         let big = json!({"eventName": "contact.created", "note": "x".repeat(120_000)}).to_string();

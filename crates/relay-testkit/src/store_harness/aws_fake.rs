@@ -1,5 +1,5 @@
-//! The store of the relay on AWS, emulated inside the test's process: the very behaviours that the emulator behind
-//! `make test-lambda` is asked for show that this one has them as well.
+//! The AWS store on the in-process fake. The store contract runs against it and against the emulator behind `make
+//! test-lambda`, so the two behave alike.
 
 use std::sync::Arc;
 
@@ -24,16 +24,14 @@ use crate::store_harness::aws::snapshot_from_item;
 use crate::store_harness::batches::{BatchHarness, crash_in_batch, dead_letter_from_message, drain_batches};
 use crate::store_harness::scripted_destination::{ManualClock, ScriptedDestination};
 
-type SharedClock = Arc<ManualClock>;
-
 /// Services of its own.
 #[derive(Debug)]
 pub struct AwsFakeHarness {
-    clock: SharedClock,
+    clock: Arc<ManualClock>,
     services: FakeServices,
     clients: AwsClients,
     queue: SqsQueue,
-    fast_path: ContactFastPath<SharedClock>,
+    fast_path: ContactFastPath,
     webhook_usage: Ledger,
     /// How often every message seems to have been received.
     pub receive_count: Option<u32>,
@@ -64,7 +62,7 @@ impl AwsFakeHarness {
     async fn process_batch<O: ContactOrder>(
         &self,
         direction: usize,
-        worker: &QueueWorker<ScriptedDestination, O, SharedClock>,
+        worker: &QueueWorker<ScriptedDestination, O>,
         destination: &ScriptedDestination,
         crash_point: Option<CrashPoint>,
     ) -> bool {
@@ -115,7 +113,7 @@ impl StoreHarness for AwsFakeHarness {
         let dyn_clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);
         let services = FakeServices::new(Arc::default(), dyn_clock).without_latency();
         let clients = services.clients();
-        let fast_path = ContactFastPath::new(queue(&clients, 1), ledger(&clients), Arc::clone(&clock));
+        let fast_path = ContactFastPath::new(queue(&clients, 1), ledger(&clients), Arc::<ManualClock>::clone(&clock));
         let (queue, webhook_usage) = (queue(&clients, 0), ledger(&clients));
         Self { clock, services, clients, queue, fast_path, webhook_usage, receive_count: None }
     }

@@ -6,13 +6,16 @@ pub(crate) mod pool_usage;
 mod reroute;
 
 use std::future::Future;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use relay_core::delivery::{AttemptHistory, AttemptResult, Delivery, Reason, ReasonCode};
-use relay_core::policy::response::{self, CallOutcome, SendPath};
+use relay_core::policy::response::{self, SendPath};
 use relay_core::policy::retry;
 use tokio::time::Instant;
 
+use crate::destination::http_client::DestinationResponse;
+use crate::ports::clock::SharedClock;
 use crate::ports::rate_limiter::{RateLimiter, Readiness, Unavailable};
 use crate::telemetry::event::{CallStats, DeliveryEvent, EventOutcome};
 
@@ -25,13 +28,9 @@ pub trait Deliver: Send + Sync {
     fn readiness(&self) -> Readiness;
 }
 
-/// Returns the reason for an outcome that did not deliver.
-pub(crate) fn reason_for(path: SendPath, outcome: CallOutcome) -> Reason {
-    let status = match outcome {
-        CallOutcome::Responded(status) => Some(status),
-        CallOutcome::TimedOut | CallOutcome::Unreachable | CallOutcome::CertificateUntrusted => None,
-    };
-    Reason { code: response::reason_for(path, outcome), status }
+/// Returns the reason for a response that did not deliver.
+pub(crate) const fn reason_for(path: SendPath, response: &DestinationResponse) -> Reason {
+    Reason { code: response::reason_for(path, response.outcome), status: response.status() }
 }
 
 /// Returns the result for a delivery whose destination is not called now: a retry when it may be.
@@ -47,19 +46,42 @@ pub(crate) fn defer_unavailable(unavailable: Unavailable, now: Timestamp) -> Att
     }
 }
 
-/// Forbids an early retry if the destination has accepted other deliveries since this one first failed. Then the
-/// destination is not what fails, and that others succeed is no reason to try this one again.
-pub(crate) fn pin_if_only_failure(
-    result: AttemptResult,
+/// Returns the result for a delivery that failed for now.
+pub(crate) fn retry_later(
     history: AttemptHistory,
-    limiter: &impl RateLimiter,
-    now: Timestamp,
+    reason: Reason,
+    retry_after: Option<Duration>,
+    clock: &SharedClock,
 ) -> AttemptResult {
-    let failing_for = history.failing_since.map(|since| now.duration_since(since).try_into().unwrap_or_default());
+    retry::retry_or_dead_letter(history, reason, retry_after, clock.now(), clock.random())
+}
+
+/// Returns the result for a delivery whose secret cannot be read.
+pub(crate) fn secret_unavailable(history: AttemptHistory, clock: &SharedClock) -> AttemptResult {
+    retry_later(history, Reason::without_status(ReasonCode::SecretUnavailable), None, clock)
+}
+
+/// Returns the result for a delivery that its destination has not accepted for now. A 429 throttles the destination.
+///
+/// If the destination has accepted other deliveries since this one first failed, it is not what fails. That others succeed is
+/// then no reason to try this one early.
+pub(crate) async fn retry_after_response(
+    response: &DestinationResponse,
+    history: AttemptHistory,
+    reason: Reason,
+    limiter: &impl RateLimiter,
+    clock: &SharedClock,
+) -> AttemptResult {
+    if let Some(throttle) = response.throttle() {
+        limiter.throttle_for(throttle).await;
+    }
+    let result = retry_later(history, reason, response.retry_after, clock);
+    let failing_for =
+        history.failing_since.map(|since| clock.now().duration_since(since).try_into().unwrap_or_default());
+    let only_failure = failing_for.is_some_and(|period| limiter.succeeded_within(period));
     match result {
-        AttemptResult::RetryAt { at, reason, no_early_retry } => {
-            let only_failure = failing_for.is_some_and(|period| limiter.succeeded_within(period));
-            AttemptResult::RetryAt { at, reason, no_early_retry: no_early_retry || only_failure }
+        AttemptResult::RetryAt { at, reason, .. } if only_failure => {
+            AttemptResult::RetryAt { at, reason, no_early_retry: true }
         }
         other => other,
     }

@@ -12,14 +12,14 @@ use relay_core::webhook::route::ClayWebhook;
 
 use crate::destination::http_client::{DestinationResponse, HttpClient};
 use crate::ingress::response::DELIVERY_ID;
-use crate::ports::clock::Clock;
+use crate::ports::clock::SharedClock;
 
 /// The header with a webhook's token (Clay, "Webhook integration guide": authentication).
 const AUTH_HEADER: &str = "x-clay-webhook-auth";
 
-/// Clay's one call.
+/// The calls to Clay.
 pub trait ClayClient: Send + Sync {
-    /// Posts one row to a webhook and returns the response; every failure is an outcome of it.
+    /// Posts a row to a webhook once and returns the response. Every failure is an outcome of it.
     fn post(
         &self,
         webhook: &ClayWebhook,
@@ -31,19 +31,19 @@ pub trait ClayClient: Send + Sync {
 
 /// Clay over HTTP.
 #[derive(Debug, Clone)]
-pub struct HttpClayClient<A> {
+pub struct HttpClayClient {
     client: HttpClient,
-    clock: A,
+    clock: SharedClock,
 }
 
-impl<A: Clock> HttpClayClient<A> {
-    /// Clay, by this client.
-    pub const fn new(client: HttpClient, clock: A) -> Self {
+impl HttpClayClient {
+    /// Creates a client of all webhooks.
+    pub const fn new(client: HttpClient, clock: SharedClock) -> Self {
         Self { client, clock }
     }
 }
 
-impl<A: Clock> ClayClient for HttpClayClient<A> {
+impl ClayClient for HttpClayClient {
     async fn post(
         &self,
         webhook: &ClayWebhook,

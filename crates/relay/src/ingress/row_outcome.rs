@@ -14,21 +14,11 @@ use crate::ingress::response::{self, Caller};
 use crate::ports::fast_path::FastPathResult;
 use crate::telemetry::event::{CallStats, DeliveryEvent, EventOutcome, Stage};
 
-/// Loops' response to a call that it accepted.
-#[derive(Debug, Clone)]
-pub(crate) struct LoopsResponse {
-    /// Its 2xx status.
-    pub(crate) status: StatusCode,
-    /// Its body.
-    pub(crate) body: Bytes,
-}
-
-/// What response and event say of a row besides its outcome.
+/// What the response and the event of a row say besides its outcome.
 #[derive(Debug)]
 pub(crate) struct RowContext {
     /// The id of its delivery, or the one under which its rejection is logged.
     pub(crate) id: DeliveryId,
-    /// The contact.
     pub(crate) contact: Option<ContactKey>,
     /// The fields that were left out or cut.
     pub(crate) adjusted: Vec<String>,
@@ -51,15 +41,14 @@ impl RowContext {
 /// Outcome of a row's request.
 #[derive(Debug)]
 pub(crate) enum RowOutcome {
-    /// Loops has accepted it.
-    Delivered(LoopsResponse),
+    /// Loops has accepted it, with this 2xx response.
+    Delivered { status: StatusCode, body: Bytes },
     /// Loops had accepted it before.
     Duplicate,
     /// It is in the queue.
     Queued,
     /// Loops or the relay rejects it.
     Rejected {
-        /// The error for the caller.
         error: RequestError,
         /// The status for the caller, if it is not that of the error's code.
         status: Option<StatusCode>,
@@ -81,7 +70,7 @@ impl RowOutcome {
     /// The result as the store has to record it.
     pub(crate) const fn fast_path_result(&self) -> FastPathResult {
         match self {
-            Self::Delivered(_) | Self::Duplicate => FastPathResult::Delivered,
+            Self::Delivered { .. } | Self::Duplicate => FastPathResult::Delivered,
             Self::Queued | Self::Rejected { .. } => FastPathResult::Rejected,
         }
     }
@@ -100,7 +89,7 @@ impl RowOutcome {
 
     fn base_response(self, context: &RowContext) -> Response<Bytes> {
         match self {
-            Self::Delivered(LoopsResponse { status, body }) => {
+            Self::Delivered { status, body } => {
                 if serde_json::from_slice::<serde::de::IgnoredAny>(&body).is_ok() {
                     response::json_bytes(status, body)
                 } else {
@@ -117,17 +106,18 @@ impl RowOutcome {
                 }
                 response::json(StatusCode::ACCEPTED, &body)
             }
-            Self::Rejected { error, status: Some(status) } => {
-                response::error_response_with_status(status, Caller::Clay, &error)
+            Self::Rejected { error, status } => {
+                let mut response = response::error_response(Caller::Clay, &error);
+                *response.status_mut() = status.unwrap_or(response.status());
+                response
             }
-            Self::Rejected { error, status: None } => response::error_response(Caller::Clay, &error),
         }
     }
 
     /// Emits the event of the request.
     pub(crate) fn log(&self, kind: RowKind, context: &RowContext, duration: Duration, stats: CallStats) {
         let (outcome, code) = match self {
-            Self::Delivered(_) => (EventOutcome::Delivered, None),
+            Self::Delivered { .. } => (EventOutcome::Delivered, None),
             Self::Duplicate => (EventOutcome::Duplicate, None),
             Self::Queued => (EventOutcome::Queued, None),
             Self::Rejected { error, .. } => (EventOutcome::Refused, Some(error.code())),

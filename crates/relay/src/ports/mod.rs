@@ -1,6 +1,8 @@
 //! What the use cases need of the outside. Adapters implement these traits.
 
+pub mod admin;
 pub mod clock;
+pub mod dead_letters;
 pub mod fast_path;
 pub mod queue;
 pub mod rate_limiter;

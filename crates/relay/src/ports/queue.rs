@@ -1,13 +1,21 @@
 //! The port to the queues, in which deliveries wait for a worker.
 
+use std::error::Error;
 use std::future::Future;
 
 use relay_core::delivery::{Delivery, Reason, ReasonCode};
 
 /// The store cannot do what it was asked to do now. It may be able to later. The text is for the log.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 #[error("the store is unavailable: {0}")]
-pub struct StoreError(pub String);
+pub struct StoreError(#[source] Box<dyn Error + Send + Sync>);
+
+impl StoreError {
+    /// An error with this cause, which must hold no data of a delivery.
+    pub fn new(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self(cause.into())
+    }
+}
 
 /// Result of [`Queue::enqueue`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

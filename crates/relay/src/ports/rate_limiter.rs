@@ -28,7 +28,7 @@ pub enum Unavailable {
 /// The right to make one call at a certain time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
-pub struct Permit(Instant);
+pub struct Permit(pub(crate) Instant);
 
 impl Permit {
     /// A permit that may be used from then on.
@@ -39,12 +39,6 @@ impl Permit {
     /// The same permit, not to be used before that time.
     pub fn max(self, at: Instant) -> Self {
         Self(self.0.max(at))
-    }
-
-    /// The time from which it may be used.
-    #[must_use]
-    pub const fn available_at(self) -> Instant {
-        self.0
     }
 
     /// Whether it is too late to use it: its holder acquires another one.
@@ -93,30 +87,4 @@ pub enum Readiness {
     HalfOpen,
     /// It may not.
     Unavailable(Unavailable),
-}
-
-impl<P: RateLimiter> RateLimiter for std::sync::Arc<P> {
-    async fn acquire(&self) -> Result<(), Unavailable> {
-        (**self).acquire().await
-    }
-
-    async fn try_acquire(&self) -> Option<Permit> {
-        (**self).try_acquire().await
-    }
-
-    async fn throttle_for(&self, pause: Duration) {
-        (**self).throttle_for(pause).await;
-    }
-
-    async fn record(&self, response: &DestinationResponse) {
-        (**self).record(response).await;
-    }
-
-    fn readiness(&self) -> Readiness {
-        (**self).readiness()
-    }
-
-    fn succeeded_within(&self, period: Duration) -> bool {
-        (**self).succeeded_within(period)
-    }
 }

@@ -14,7 +14,6 @@ const FAILURE_THRESHOLD: u32 = 3;
 /// Interval between probes of a destination that is down.
 const PROBE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Circuit breaker of one destination in one process.
 #[derive(Debug, Default)]
 pub(crate) struct CircuitBreaker {
     state: Mutex<BreakerState>,
@@ -47,7 +46,6 @@ impl CircuitBreaker {
         self.lock().retry_in()
     }
 
-    /// Whether the circuit is open.
     pub(crate) fn is_open(&self) -> bool {
         self.lock().probe_at.is_some()
     }
@@ -57,11 +55,12 @@ impl CircuitBreaker {
         self.lock().last_success_at.is_some_and(|at| at.elapsed() < period)
     }
 
-    /// Records the outcome of a call.
     pub(crate) fn record(&self, outcome: CallOutcome) {
         let mut state = self.lock();
-        if is_reachable(outcome) {
-            let last_success_at = if is_success(outcome) { Some(Instant::now()) } else { state.last_success_at };
+        // A destination that throttles or rejects is up.
+        if let CallOutcome::Responded(status @ ..500) = outcome {
+            let accepted = (200..300).contains(&status);
+            let last_success_at = if accepted { Some(Instant::now()) } else { state.last_success_at };
             *state = BreakerState { last_success_at, ..BreakerState::default() };
             return;
         }
@@ -80,20 +79,6 @@ impl BreakerState {
     fn retry_in(self) -> Option<Duration> {
         Some(self.probe_at?.saturating_duration_since(Instant::now())).filter(|remaining| !remaining.is_zero())
     }
-}
-
-/// Whether an outcome shows that the end is there, whatever it makes of a request. One that is full is there as well: how
-/// long it is left alone is its own affair.
-const fn is_reachable(outcome: CallOutcome) -> bool {
-    match outcome {
-        CallOutcome::Responded(status) => status < 500,
-        CallOutcome::TimedOut | CallOutcome::Unreachable | CallOutcome::CertificateUntrusted => false,
-    }
-}
-
-/// Whether an outcome shows that the destination accepts requests.
-const fn is_success(outcome: CallOutcome) -> bool {
-    matches!(outcome, CallOutcome::Responded(200..=299))
 }
 
 #[cfg(test)]

@@ -128,15 +128,6 @@ pub struct DeliveryEvent<'a> {
     pub stats: CallStats,
 }
 
-/// Value of a field of a log line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FieldValue<'a> {
-    /// A text.
-    Text(&'a str),
-    /// A whole number.
-    Number(u64),
-}
-
 impl<'a> DeliveryEvent<'a> {
     /// An event with these fields only.
     #[must_use]
@@ -209,41 +200,37 @@ impl<'a> DeliveryEvent<'a> {
         }
     }
 
-    /// The fields of its log line, besides level and message. `contact` is the keyed hash of the contact.
-    #[must_use]
-    pub fn fields(&self, contact: Option<&'a str>) -> Vec<(&'static str, FieldValue<'a>)> {
-        let mut fields = vec![
-            ("direction", FieldValue::Text(self.direction.as_str())),
-            ("outcome", FieldValue::Text(self.outcome.as_str())),
-            ("delivery.id", FieldValue::Text(self.delivery_id)),
-        ];
-        let texts = [
-            ("webhook.id", self.webhook_id),
-            ("loops.event", self.loops_event),
-            ("row", self.kind),
-            ("contact", contact),
-            ("code", self.code.map(ErrorCode::as_str)),
-            ("field", self.field),
-            ("reason", self.reason.map(|reason| reason.code.as_str())),
-            ("error", self.error),
-        ];
-        fields.extend(texts.into_iter().filter_map(|(name, text)| Some((name, FieldValue::Text(text?)))));
-        if let Some(status) = self.reason.and_then(|reason| reason.status) {
-            fields.push(("status", FieldValue::Number(status.into())));
-        }
-        if self.attempts > 0 {
-            fields.push(("attempts", FieldValue::Number(self.attempts.into())));
-        }
-        fields.push(("ms", FieldValue::Number(milliseconds(self.duration))));
-        fields
-    }
-
     /// Passes the event to the installed sink, if there is one.
     pub fn emit(&self) {
         if let Some(sink) = SINK.get() {
             sink(self);
         }
     }
+}
+
+/// Expands `$then!` with the fields of an event's log line besides level and message, each as `name = Option`. `$contact` is
+/// the keyed hash of the contact. The list is a macro because `tracing` takes the names of fields as tokens.
+#[macro_export]
+macro_rules! log_fields {
+    ($event:expr, $contact:expr, $then:ident!($($head:tt)*)) => {
+        $then! {
+            $($head)*
+            direction = Some($event.direction.as_str()),
+            outcome = Some($event.outcome.as_str()),
+            delivery.id = Some($event.delivery_id),
+            webhook.id = $event.webhook_id,
+            loops.event = $event.loops_event,
+            row = $event.kind,
+            contact = $contact,
+            code = $event.code.map(|code| code.as_str()),
+            field = $event.field,
+            reason = $event.reason.map(|reason| reason.code.as_str()),
+            error = $event.error,
+            status = $event.reason.and_then(|reason| reason.status),
+            attempts = Some($event.attempts).filter(|attempts| *attempts > 0),
+            ms = Some($crate::telemetry::event::milliseconds($event.duration)),
+        }
+    };
 }
 
 /// Receiver of every event.

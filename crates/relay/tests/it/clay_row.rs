@@ -1,5 +1,6 @@
 //! The handler of Clay's rows: what it does while Clay waits, and where what it needs is out of order.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,7 +23,7 @@ use crate::harness::{FakeRateLimiter, FakeSecrets, FixedClock, now, reason_with_
 
 const LOOPS_SUCCESS: &str = r#"{"success":true,"id":"c1"}"#;
 
-type Handler = ClayRowHandler<FakeSecrets<ClayToLoopsSecret>, FakeLoops, FakeFastPath, FakeRateLimiter, FixedClock>;
+type Handler = ClayRowHandler<FakeSecrets<ClayToLoopsSecret>, FakeLoops, FakeFastPath, FakeRateLimiter>;
 
 fn secret(key: &str) -> ClayToLoopsSecret {
     ClayToLoopsSecret { api_key: Some(SecretString::from(key)), tokens: RelayTokens::new(["token"]) }
@@ -33,10 +34,10 @@ fn handler(fast_path: FakeFastPath, loops: FakeLoops) -> Handler {
         secrets: FakeSecrets::new(secret("key")),
         loops,
         fast_path,
-        limiter: FakeRateLimiter::default(),
-        clock: FixedClock::default(),
+        limiter: Arc::default(),
+        clock: Arc::new(FixedClock::default()),
         contact_source: None,
-        schema: SchemaCache::disabled(),
+        schema: SchemaCache::new(false),
     }
 }
 
@@ -182,7 +183,7 @@ async fn twice_unauthorized_key_is_named_in_the_error() {
 #[tokio::test]
 async fn rate_limited_or_async_row_is_queued_without_a_call() {
     let mut exhausted = handler(FakeFastPath::admitting(Admission::Queued), always_replying(reply(200)));
-    exhausted.limiter = FakeRateLimiter::exhausted();
+    exhausted.limiter = Arc::new(FakeRateLimiter::exhausted());
     let async_preferred = handler(FakeFastPath::admitting(Admission::Queued), always_replying(reply(200)));
     for (handler, prefer) in [(exhausted, ""), (async_preferred, "respond-async")] {
         assert_eq!(post_event(&handler, prefer).await.0.status(), 202);
@@ -282,7 +283,7 @@ async fn row_neither_sent_nor_stored_is_unavailable() {
         assert_unavailable(&post_event(&handler(fast_path(), loops), "").await);
     }
     let mut exhausted = handler(fast_path(), always_replying(reply_with_body(200, LOOPS_SUCCESS)));
-    exhausted.limiter = FakeRateLimiter::exhausted();
+    exhausted.limiter = Arc::new(FakeRateLimiter::exhausted());
     assert_unavailable(&post_event(&exhausted, "").await);
     // The lane was to be had, and the store broke after that.
     let failing_on_complete = handler(FakeFastPath::failing_on_complete(), always_replying(reply(503)));
@@ -294,7 +295,7 @@ async fn expired_permit_is_reacquired_or_row_is_queued() {
     for (permits, status, calls) in [(2, 200, 1), (1, 202, 0)] {
         let mut slow = handler(unlocked(), always_replying(reply_with_body(200, LOOPS_SUCCESS)));
         slow.fast_path.delay = Duration::from_secs(1);
-        slow.limiter = FakeRateLimiter::with_permits(permits);
+        slow.limiter = Arc::new(FakeRateLimiter::with_permits(permits));
         assert_eq!(post_event(&slow, "").await.0.status(), status);
         assert_eq!((slow.limiter.permits_taken(), slow.loops.calls().len()), (permits, calls));
     }

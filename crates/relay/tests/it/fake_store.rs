@@ -11,7 +11,7 @@ use relay::ports::webhook_usage::{Submission, WebhookLedger, WebhookUsage};
 use relay_core::delivery::{Delivery, Reason};
 
 fn error() -> StoreError {
-    StoreError("out of order".to_owned())
+    StoreError::new("out of order")
 }
 
 /// The ledger of webhooks.

@@ -1,5 +1,7 @@
 //! The handler of Loops' webhooks, where what it needs is out of order: nothing is acknowledged that is not stored.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{Request, Response};
 use relay::ingress::loops_webhook::{LoopsWebhookHandler, LoopsWebhookSettings};
@@ -35,7 +37,7 @@ async fn handle_event(
     let handler = LoopsWebhookHandler {
         secrets,
         queue: FakeQueue::new(broken),
-        clock: FixedClock::default(),
+        clock: Arc::new(FixedClock::default()),
         settings: LoopsWebhookSettings {
             selection: all_events(),
             tolerance: Tolerance::from_secs(300),

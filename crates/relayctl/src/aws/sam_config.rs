@@ -7,22 +7,22 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use crate::error::Error;
+use crate::aws::error::Error;
 
 /// The file's name, in the folder of the template.
-pub const SAM_CONFIG: &str = "samconfig.toml";
+pub(crate) const SAM_CONFIG: &str = "samconfig.toml";
 /// The environment unless another is named.
-pub const DEFAULT_ENVIRONMENT: &str = "default";
+pub(crate) const DEFAULT_ENVIRONMENT: &str = "default";
 
 /// What says where a stack is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-pub struct SamParameters {
+pub(crate) struct SamParameters {
     /// The stack's name.
-    pub stack_name: Option<String>,
+    pub(crate) stack_name: Option<String>,
     /// Its region.
-    pub region: Option<String>,
+    pub(crate) region: Option<String>,
     /// The profile that it was deployed with.
-    pub profile: Option<String>,
+    pub(crate) profile: Option<String>,
 }
 
 /// Why a text says nothing.
@@ -36,16 +36,13 @@ enum ParseError {
 
 impl SamParameters {
     /// Reads a file; one that is not there says nothing, unless it was named.
-    ///
-    /// # Errors
-    /// When it cannot be read, or is not TOML.
-    pub fn load(file: Option<&Path>, environment: &str) -> Result<Self, Error> {
+    pub(crate) fn load(file: Option<&Path>, environment: &str) -> Result<Self, Error> {
         let path = file.unwrap_or(Path::new(SAM_CONFIG));
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && file.is_none() => return Ok(Self::default()),
             Err(error) => {
-                return Err(Error::UnreadableInput { path: path.display().to_string(), detail: error.kind() });
+                return Err(Error::UnreadableSamConfig { path: path.display().to_string(), detail: error.kind() });
             }
         };
         let path = path.display().to_string();
@@ -117,6 +114,6 @@ mod tests {
     #[test]
     fn missing_file_is_an_error_only_when_named() {
         let path = Path::new("/no/such/samconfig.toml");
-        assert!(matches!(SamParameters::load(Some(path), "default"), Err(Error::UnreadableInput { .. })));
+        assert!(matches!(SamParameters::load(Some(path), "default"), Err(Error::UnreadableSamConfig { .. })));
     }
 }

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
-use relay_sqlite::store::DeliveryState;
+use relay_core::delivery_state::DeliveryState;
 use serde_json::Value;
 
+use crate::aws::error::Error;
 use crate::aws::stack::FUNCTIONS;
-use crate::error::Error;
-use crate::operations::record::DeliveryChange;
+use crate::delivery_change::DeliveryChange;
 use crate::target::StackTarget;
 
 /// How long a line may take from its function until it can be found.
@@ -16,7 +16,7 @@ const INGESTION_DELAY: SignedDuration = SignedDuration::from_secs(20);
 
 /// A look at the logs that goes on where the last one ended.
 #[derive(Debug)]
-pub struct LogTail<'a> {
+pub(crate) struct LogTail<'a> {
     target: &'a StackTarget,
     since: Timestamp,
     /// The lines that were told already and may be found again.
@@ -25,16 +25,12 @@ pub struct LogTail<'a> {
 
 impl<'a> LogTail<'a> {
     /// A look at what is logged from then on.
-    #[must_use]
-    pub const fn new(target: &'a StackTarget, since: Timestamp) -> Self {
+    pub(crate) const fn new(target: &'a StackTarget, since: Timestamp) -> Self {
         Self { target, since, seen_events: BTreeSet::new() }
     }
 
     /// What has happened since the last look.
-    ///
-    /// # Errors
-    /// When the logs cannot be read.
-    pub async fn poll(&mut self) -> Result<Vec<DeliveryChange>, Error> {
+    pub(crate) async fn poll(&mut self) -> Result<Vec<DeliveryChange>, Error> {
         let now = Timestamp::now();
         let start_ms = self.since.max(now.checked_sub(INGESTION_DELAY).unwrap_or(now)).as_millisecond();
         let mut changes = Vec::new();

@@ -1,5 +1,5 @@
-//! The front door, tried from outside as Loops and Clay use it. Nothing of it gets to Loops or Clay: a test event is
-//! answered and not forwarded, and a row without a contact is refused.
+//! The relay's HTTP endpoints, called as Loops and Clay call them. Nothing reaches Loops or Clay: a test event is
+//! answered and not forwarded, and a row without a contact is rejected.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE, DATE};
 use jiff::{SignedDuration, Timestamp};
 use relay::destination::http_client::{DestinationResponse, HttpClient};
 use relay_aws::secrets::cached_secret::MIN_REFRESH_INTERVAL;
-use relay_core::policy::response::CallOutcome as Heard;
+use relay_core::policy::response::CallOutcome;
 use relay_core::secret::{ExposeSecret as _, SecretString};
 use relay_core::webhook::signature::{ID_HEADER, SIGNATURE_HEADER, SigningSecret, TIMESTAMP_HEADER};
 use serde_json::Value;
@@ -16,53 +16,46 @@ use url::{Host, Url};
 
 use crate::doctor::check::Check;
 use crate::doctor::finding::Finding;
+use crate::invocation::suggest;
 use crate::setup::documents::fingerprint;
 use crate::setup::report::CopyPaste;
 
-/// How long an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// The event that Loops sends when a person presses "Send test" (Loops, "Webhooks": testing.testEvent).
+/// The event that Loops sends for "Send test" (Loops, "Webhooks": testing.testEvent).
 const TEST_EVENT: &str = r#"{"eventName":"testing.testEvent","webhookSchemaVersion":"1.0.0"}"#;
-/// A row that no relay sends on: it names nobody.
+/// A row that no relay forwards, because it has no contact.
 const ROW_WITHOUT_CONTACT: &str = "{}";
-/// The code of an answer that nobody has filled in what is needed for another.
+/// The error code of a relay without a secret that the request needs.
 pub(crate) const NOT_CONFIGURED: &str = "not_configured";
-/// What to do where the relay knows other secrets than are kept.
 const UNKNOWN_SECRET_REMEDY: &str =
     "a relay-local may have others in its environment: run doctor there; on AWS, see function-errors";
-/// From how many seconds on a clock that is off is worth a word.
 const MAX_CLOCK_SKEW_SECS: i64 = 30;
 
-/// The front door.
+/// The checks that call the relay.
 #[derive(Debug)]
-pub struct EndpointChecks<'a> {
+pub(crate) struct EndpointChecks<'a> {
     client: &'a HttpClient,
     paste: &'a CopyPaste,
-    /// How far the door's clock is ahead of this machine's.
+    /// How far the relay's clock is ahead of this machine's.
     clock_offset: SignedDuration,
     secret_timestamps: SecretTimestamps,
 }
 
-/// When what functions keep in mind was written; nothing where it is not filled in, or is taken up by the relay at once.
+/// When the secrets that functions cache were written. `None` if a secret is empty, or the relay reads it at once.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct SecretTimestamps {
-    /// The signing secrets.
-    pub signing_secrets: Option<Timestamp>,
-    /// The relay tokens.
-    pub relay_tokens: Option<Timestamp>,
-    /// The key of Loops.
-    pub api_key: Option<Timestamp>,
+pub(crate) struct SecretTimestamps {
+    pub(crate) signing_secrets: Option<Timestamp>,
+    pub(crate) relay_tokens: Option<Timestamp>,
+    pub(crate) api_key: Option<Timestamp>,
 }
 
 impl<'a> EndpointChecks<'a> {
-    /// The door at these addresses.
-    #[must_use]
-    pub const fn new(client: &'a HttpClient, paste: &'a CopyPaste, secret_timestamps: SecretTimestamps) -> Self {
+    pub(crate) const fn new(client: &'a HttpClient, paste: &'a CopyPaste, secret_timestamps: SecretTimestamps) -> Self {
         Self { client, paste, clock_offset: SignedDuration::ZERO, secret_timestamps }
     }
 
-    /// A refusal that is over soon: what a secret was before it was written is used on, until something does not work with
-    /// it, and then it is read again, at most so often.
+    /// The finding for a rejection if the secret was written so recently that a function may still use its old version.
+    /// A function reads a secret again when something does not work with it, at most once in [`MIN_REFRESH_INTERVAL`].
     pub(crate) fn pending_refresh(
         &self,
         check: Check,
@@ -80,8 +73,8 @@ impl<'a> EndpointChecks<'a> {
         })
     }
 
-    /// `endpoint`: its name resolves, and it answers; over TLS where it should. None, where nothing answers.
-    pub async fn check_endpoint(&self) -> (Finding, bool) {
+    /// `endpoint`: the name resolves, and the relay answers, over TLS if the URL says so. Returns whether it answers.
+    pub(crate) async fn check_endpoint(&self) -> (Finding, bool) {
         const CHECK: Check = Check::Endpoint;
         let url = &self.paste.loops_webhook_url;
         let Ok(parsed) = Url::parse(url) else {
@@ -97,12 +90,12 @@ impl<'a> EndpointChecks<'a> {
         }
         let request = self.client.request(Method::GET, &origin);
         match self.client.send(request, TIMEOUT, Timestamp::now()).await.outcome {
-            Heard::Responded(_) => (Finding::ok(CHECK, format!("{origin} answers")), true),
-            Heard::CertificateUntrusted => {
+            CallOutcome::Responded(_) => (Finding::ok(CHECK, format!("{origin} answers")), true),
+            CallOutcome::CertificateUntrusted => {
                 let remedy = "something in between breaks TLS open: try from another network";
                 (Finding::fail(CHECK, format!("the certificate of {origin} is not trusted"), remedy), false)
             }
-            Heard::TimedOut | Heard::Unreachable => {
+            CallOutcome::TimedOut | CallOutcome::Unreachable => {
                 let remedy =
                     "look at the network; for a relay-local, start it, or set RELAY_LISTEN to where it listens";
                 (Finding::fail(CHECK, format!("nothing answers at {origin}"), remedy), false)
@@ -110,8 +103,8 @@ impl<'a> EndpointChecks<'a> {
         }
     }
 
-    /// `clock`: this machine's clock is that of the door, as far as signatures need it. `tolerance` is in seconds, 0 = any.
-    pub async fn check_clock(&mut self, tolerance_secs: i64) -> Finding {
+    /// `clock`: this machine's clock agrees with the relay's, as far as signatures need it. A tolerance of 0 accepts any.
+    pub(crate) async fn check_clock(&mut self, tolerance_secs: i64) -> Finding {
         const CHECK: Check = Check::Clock;
         let started_at = Instant::now();
         let request = self.client.request(Method::GET, &self.paste.loops_webhook_url).timeout(TIMEOUT);
@@ -122,7 +115,7 @@ impl<'a> EndpointChecks<'a> {
         let Some(date) = date else {
             return Finding::warn(CHECK, "the endpoint does not say its time", "look at this machine's clock yourself");
         };
-        // The date was written somewhere in between, and has whole seconds.
+        // The relay wrote the date between request and response, in whole seconds.
         let local_now = Timestamp::now() - SignedDuration::try_from(started_at.elapsed() / 2).unwrap_or_default();
         let skew_secs = date.duration_since(local_now).as_secs();
         if skew_secs.abs() <= MAX_CLOCK_SKEW_SECS {
@@ -139,11 +132,15 @@ impl<'a> EndpointChecks<'a> {
         }
     }
 
-    /// `signed-webhook`: a test event with each signing secret is taken.
-    pub async fn check_signed_webhook(&self, secrets: &[SecretString]) -> Finding {
+    /// `signed-webhook`: a test event signed with each signing secret is accepted.
+    pub(crate) async fn check_signed_webhook(&self, secrets: &[SecretString]) -> Finding {
         const CHECK: Check = Check::SignedWebhook;
         if secrets.is_empty() {
-            return Finding::fail(CHECK, "there is no signing secret to sign with", "fill it in with `relayctl setup`");
+            return Finding::fail(
+                CHECK,
+                "there is no signing secret to sign with",
+                format!("fill it in with {}", suggest("setup")),
+            );
         }
         for text in secrets {
             let secret_fingerprint = fingerprint(text.expose_secret());
@@ -151,21 +148,21 @@ impl<'a> EndpointChecks<'a> {
                 return Finding::fail(
                     CHECK,
                     format!("the signing secret {secret_fingerprint} is malformed"),
-                    "give it to `relayctl setup` again",
+                    format!("give it to {} again", suggest("setup")),
                 );
             };
             let response = self.send_webhook(&secret, &new_id(), TEST_EVENT).await;
             let code = string_field(&response, "code");
             match response.outcome {
-                Heard::Responded(200) if string_field(&response, "status") == "test" => {}
-                Heard::Responded(401) if code == "timestamp_out_of_range" => {
+                CallOutcome::Responded(200) if string_field(&response, "status") == "test" => {}
+                CallOutcome::Responded(401) if code == "timestamp_out_of_range" => {
                     return Finding::fail(
                         CHECK,
                         "a signed test event is refused for its time",
                         "set this machine's clock by a time server",
                     );
                 }
-                Heard::Responded(401 | 503) if code == "invalid_signature" || code == NOT_CONFIGURED => {
+                CallOutcome::Responded(401 | 503) if code == "invalid_signature" || code == NOT_CONFIGURED => {
                     let subject = format!("a test event signed with {secret_fingerprint}");
                     return self
                         .pending_refresh(CHECK, &subject, self.secret_timestamps.signing_secrets)
@@ -183,36 +180,36 @@ impl<'a> EndpointChecks<'a> {
         Finding::ok(CHECK, format!("a test event is taken with {}", count_phrase(secrets.len(), "signing secret")))
     }
 
-    /// `forged-webhook`: what is signed with some other secret is refused.
-    pub async fn check_forged_webhook(&self) -> Finding {
+    /// `forged-webhook`: a test event signed with another secret is rejected.
+    pub(crate) async fn check_forged_webhook(&self) -> Finding {
         const CHECK: Check = Check::ForgedWebhook;
         let Ok(secret) = SigningSecret::parse(&format!("whsec_{}", base64(&rand::random::<[u8; 32]>()))) else {
             return Finding::warn(CHECK, "no secret could be made up", "report this");
         };
         let response = self.send_webhook(&secret, &new_id(), TEST_EVENT).await;
         match response.outcome {
-            Heard::Responded(401) => Finding::ok(CHECK, "a forged test event is refused"),
-            Heard::Responded(200..=299) => Finding::fail(
+            CallOutcome::Responded(401) => Finding::ok(CHECK, "a forged test event is refused"),
+            CallOutcome::Responded(200..=299) => Finding::fail(
                 CHECK,
                 "a forged test event is taken: anybody can add rows",
                 "something in front of the relay answers for it: look at what LoopsWebhookUrl leads to",
             ),
-            Heard::Responded(503) if string_field(&response, "code") == NOT_CONFIGURED => self
+            CallOutcome::Responded(503) if string_field(&response, "code") == NOT_CONFIGURED => self
                 .pending_refresh(CHECK, "every webhook", self.secret_timestamps.signing_secrets)
                 .unwrap_or_else(|| unexpected(CHECK, "a forged test event", &response)),
             _ => unexpected(CHECK, "a forged test event", &response),
         }
     }
 
-    /// `wrong-token`: a row with some other token is refused, on both routes.
-    pub async fn check_wrong_token(&self) -> Finding {
+    /// `wrong-token`: a row with another token is rejected, on both routes.
+    pub(crate) async fn check_wrong_token(&self) -> Finding {
         const CHECK: Check = Check::WrongToken;
         let token = SecretString::from(format!("doctor_{}", hex::encode(rand::random::<[u8; 16]>())));
         for (method, url) in self.row_endpoints() {
             let response = self.send_row(method, url, &token, ROW_WITHOUT_CONTACT).await;
             match response.outcome {
-                Heard::Responded(401) => {}
-                Heard::Responded(200..=299 | 400) => {
+                CallOutcome::Responded(401) => {}
+                CallOutcome::Responded(200..=299 | 400) => {
                     let remedy = "something in front of the relay answers for it: look at what ClayContactUrl and ClayEventUrl lead to";
                     return Finding::fail(
                         CHECK,
@@ -226,22 +223,22 @@ impl<'a> EndpointChecks<'a> {
         Finding::ok(CHECK, "rows with a made-up token are refused")
     }
 
-    /// `relay-token`: each relay token gets in, on both routes. The row is empty, so that it is refused after that.
-    pub async fn check_relay_token(&self, tokens: &[SecretString]) -> Finding {
+    /// `relay-token`: each relay token is accepted, on both routes. The row is empty, so that it is rejected after that.
+    pub(crate) async fn check_relay_token(&self, tokens: &[SecretString]) -> Finding {
         const CHECK: Check = Check::RelayToken;
         if tokens.is_empty() {
             return Finding::fail(
                 CHECK,
                 "there is no relay token to try",
-                "make one with `relayctl setup --add-relay-token`",
+                format!("make one with {}", suggest("setup --add-relay-token")),
             );
         }
         for token in tokens {
             for (method, url) in self.row_endpoints() {
                 let response = self.send_row(method, url, token, ROW_WITHOUT_CONTACT).await;
                 match response.outcome {
-                    Heard::Responded(400) => {}
-                    Heard::Responded(401) => {
+                    CallOutcome::Responded(400) => {}
+                    CallOutcome::Responded(401) => {
                         let subject = format!("a row with the relay token {}", fingerprint(token.expose_secret()));
                         return self
                             .pending_refresh(CHECK, &subject, self.secret_timestamps.relay_tokens)
@@ -278,12 +275,10 @@ impl<'a> EndpointChecks<'a> {
         self.client.send(request, TIMEOUT, now).await
     }
 
-    /// Where rows come in.
     pub(crate) const fn paste(&self) -> &CopyPaste {
         self.paste
     }
 
-    /// When what it lets in by was written.
     pub(crate) const fn secret_timestamps(&self) -> SecretTimestamps {
         self.secret_timestamps
     }
@@ -301,27 +296,27 @@ impl<'a> EndpointChecks<'a> {
     }
 }
 
-/// An id for a webhook, told from those of Loops.
+/// A `webhook-id` that Loops would not use.
 pub(crate) fn new_id() -> String {
     format!("msg_doctor_{}", hex::encode(rand::random::<[u8; 12]>()))
 }
 
-/// An answer that none of the checks expects.
+/// The finding for a response that no check expects.
 pub(crate) fn unexpected(check: Check, subject: &str, response: &DestinationResponse) -> Finding {
     let code = string_field(response, "code");
     let code_suffix = if code.is_empty() { String::new() } else { format!(" ({code})") };
     let (observed, remedy) = match response.outcome {
-        Heard::Responded(status @ 404) => {
+        CallOutcome::Responded(status @ 404) => {
             (format!("{status}{code_suffix}"), "no such route is there: deploy the stack again with `make deploy`")
         }
-        Heard::Responded(status @ 429) => {
+        CallOutcome::Responded(status @ 429) => {
             (format!("{status}{code_suffix}"), "it asks to come back later: run doctor again in a minute")
         }
-        Heard::Responded(status @ (502 | 503)) if !code.is_empty() => (
+        CallOutcome::Responded(status @ (502 | 503)) if !code.is_empty() => (
             format!("{status}{code_suffix}"),
             "the relay says that a secret is missing or a service fails: see the other findings",
         ),
-        Heard::Responded(status) => {
+        CallOutcome::Responded(status) => {
             (format!("{status}{code_suffix}"), "see function-errors, and the log of the function")
         }
         _ => ("nothing".to_owned(), "run doctor again, and see function-errors"),
@@ -329,7 +324,7 @@ pub(crate) fn unexpected(check: Check, subject: &str, response: &DestinationResp
     Finding::fail(check, format!("{subject} is answered with {observed}"), remedy)
 }
 
-/// A text of an answer; empty, where it has none or one that is no code.
+/// Returns a field of a response, reduced to the characters of a code.
 pub(crate) fn string_field(response: &DestinationResponse, field: &str) -> String {
     let body: Value = serde_json::from_slice(&response.body).unwrap_or_default();
     let text = body.get(field).and_then(Value::as_str).unwrap_or_default();

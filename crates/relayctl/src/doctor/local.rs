@@ -1,33 +1,32 @@
-//! A relay on this machine: its folder, its settings, its store.
+//! Checks of a relay on this machine: its folder, its settings, its store.
 
 use std::os::unix::fs::PermissionsExt as _;
 
 use relay::config::names::{LOOPS_SIGNING_SECRET, RELAY_TOKEN};
 use relay::destination::http_client::HttpClient;
+use relay_core::delivery::Direction;
+use relay_core::delivery_state::DeliveryState;
 use relay_core::secret::{ExposeSecret as _, SecretString, is_set};
 use relay_core::webhook::route::ClayRoute;
+use relay_sqlite::STORE_FILE;
+use relay_sqlite::admin::{self, SqliteAdmin};
 use relay_sqlite::data_dir::config::Setting;
-use relay_sqlite::data_dir::secrets_file::{SECRETS_FILE, SecretsFile};
-use relay_sqlite::store::{self, DeliveryState};
-use rusqlite::Connection;
+use relay_sqlite::data_dir::secrets_file::SECRETS_FILE;
 
 use crate::doctor::check::Check;
 use crate::doctor::endpoint::{EndpointChecks, SecretTimestamps};
 use crate::doctor::finding::Finding;
-use crate::doctor::live_send::{self, SendStatus};
+use crate::doctor::live_send;
 use crate::doctor::secrets::check_loops_key;
 use crate::doctor::webhook_usage;
 use crate::error::Error;
+use crate::invocation::suggest;
+use crate::local::error::Error as LocalError;
 use crate::local::relay::LocalRelay;
-use crate::operations::DIRECTIONS;
 use crate::setup::report::CopyPaste;
 use crate::setup::secret_store::SecretStore;
 
-/// Examines all of it.
-///
-/// # Errors
-/// When the folder or what it keeps cannot be read.
-pub async fn examine(
+pub(crate) async fn examine(
     local: &LocalRelay,
     client: &HttpClient,
     test_address: Option<&str>,
@@ -41,7 +40,7 @@ pub async fn examine(
         findings.push(check_loops_key(client, secret_store, key.as_ref()).await);
         step();
     }
-    // It takes them up within a second.
+    // A relay-local reads changed secrets within a second, so their age does not matter.
     let endpoint_checks = EndpointChecks::new(client, &paste, SecretTimestamps::default());
     let (endpoint, responds) = endpoint_checks.check_endpoint().await;
     findings.push(endpoint);
@@ -56,36 +55,35 @@ pub async fn examine(
         }
         step();
     }
-    match store::open_existing(local.data_dir.path()) {
-        Ok(Some(connection)) => findings.extend(check_store(local, &connection)?),
-        // The relay makes it before it answers.
-        Ok(None) if local.is_running()? && !local.data_dir.path().join(store::STORE_FILE).exists() => {
+    match SqliteAdmin::open(local.data_dir.path()) {
+        Ok(admin) => findings.extend(check_store(local, &admin)?),
+        // A relay creates the file before it answers.
+        Err(admin::Error::NoStore(dir)) if local.is_running()? && !dir.join(STORE_FILE).exists() => {
             findings.push(Finding::fail(
                 Check::Store,
-                format!("a relay runs, and its {} is gone: what it takes now is lost when it ends", store::STORE_FILE),
+                format!("a relay runs, and its {STORE_FILE} is gone: what it takes now is lost when it ends"),
                 "stop it, put back a copy of the file if there is one, and start it",
             ));
         }
-        Ok(None) => findings.push(Finding::ok(Check::Store, "nothing was stored yet")),
-        Err(error) => findings.push(Finding::from_error(Check::Store, &error.into())),
+        Err(admin::Error::NoStore(_)) => findings.push(Finding::ok(Check::Store, "nothing was stored yet")),
+        Err(error) => findings.push(Finding::from_error(Check::Store, &LocalError::from(error).into())),
     }
     step();
     Ok(findings)
 }
 
-/// `send-to-clay`, `send-to-loops`: a row each way.
+/// `send-to-clay`, `send-to-loops`: one row each way.
 async fn check_live_send(
     local: &LocalRelay,
     endpoint_checks: &EndpointChecks<'_>,
     address: &str,
-) -> Result<[Finding; 2], Error> {
-    let delivery_status = async |_: &str, id: &str| match store::open_existing(local.data_dir.path())? {
-        Some(connection) => match store::webhook_state(&connection, id)? {
-            Some(DeliveryState::Delivered) => Ok(SendStatus::Delivered),
-            Some(DeliveryState::Dead) => Ok(SendStatus::Dead),
-            Some(DeliveryState::Waiting) | None => Ok(SendStatus::Waiting),
-        },
-        None => Ok(SendStatus::Waiting),
+) -> Result<[Finding; 2], LocalError> {
+    let delivery_status = async |_: &str, webhook_id: &str| {
+        let state = match SqliteAdmin::open(local.data_dir.path()) {
+            Err(admin::Error::NoStore(_)) => Ok(None),
+            opened => opened.and_then(|admin| admin.webhook_state(webhook_id)),
+        };
+        Ok(state.map_err(LocalError::from)?.unwrap_or(DeliveryState::Waiting))
     };
     let events = local.events.join(",");
     Ok([
@@ -101,7 +99,7 @@ async fn check_live_send(
     ])
 }
 
-/// `folder`: nobody else can read it.
+/// `folder`: no other user of this machine can read it.
 fn check_permissions(local: &LocalRelay) -> Finding {
     const CHECK: Check = Check::Folder;
     let path = local.data_dir.path();
@@ -123,15 +121,15 @@ fn check_permissions(local: &LocalRelay) -> Finding {
     Finding::ok(CHECK, format!("{} is its owner's alone", path.display()))
 }
 
-/// `running`: a relay has the folder.
-fn check_running(local: &LocalRelay) -> Result<Finding, Error> {
+/// `running`: a relay runs on the folder.
+fn check_running(local: &LocalRelay) -> Result<Finding, LocalError> {
     if local.is_running()? {
         return Ok(Finding::ok(Check::Running, "a relay is running on the folder"));
     }
     Ok(Finding::fail(Check::Running, "no relay is running on the folder", "start it with `relay-local` or `make run`"))
 }
 
-/// `far-ends`: which ends are real, simulated or closed.
+/// `far-ends`: which destinations are real, simulated or closed.
 fn check_destinations(local: &LocalRelay) -> Finding {
     let settings = &local.settings;
     let loops = match &settings.loops_api_key {
@@ -155,23 +153,21 @@ fn check_destinations(local: &LocalRelay) -> Finding {
     Finding::ok(Check::Destinations, observed)
 }
 
-fn signing_secrets(local: &LocalRelay) -> Result<Vec<SecretString>, Error> {
-    let stored = SecretsFile::load(local.data_dir.path())?;
-    setting_values(local, LOOPS_SIGNING_SECRET, &stored, || Ok(local.data_dir.signing_secret()?))
+fn signing_secrets(local: &LocalRelay) -> Result<Vec<SecretString>, LocalError> {
+    setting_values(local, LOOPS_SIGNING_SECRET, || Ok(local.data_dir.signing_secret()?))
 }
 
-fn relay_tokens(local: &LocalRelay) -> Result<Vec<SecretString>, Error> {
-    let stored = SecretsFile::load(local.data_dir.path())?;
-    setting_values(local, RELAY_TOKEN, &stored, || Ok(local.data_dir.relay_token()?))
+fn relay_tokens(local: &LocalRelay) -> Result<Vec<SecretString>, LocalError> {
+    setting_values(local, RELAY_TOKEN, || Ok(local.data_dir.relay_token()?))
 }
 
-/// What a setting holds: the environment's, the stored one, or the generated one.
+/// Returns the values of a setting: from the environment, stored, or generated.
 fn setting_values(
     local: &LocalRelay,
     name: &'static str,
-    stored: &SecretsFile,
-    generate: impl FnOnce() -> Result<String, Error>,
-) -> Result<Vec<SecretString>, Error> {
+    generate: impl FnOnce() -> Result<String, LocalError>,
+) -> Result<Vec<SecretString>, LocalError> {
+    let stored = local.stored_settings()?;
     let value =
         if local.env_overrides.contains(&name) { std::env::var(name).ok() } else { stored.0.get(name).cloned() };
     let text = SecretString::from(match value {
@@ -182,60 +178,62 @@ fn setting_values(
     Ok(items.map(SecretString::from).collect())
 }
 
-/// `paused`: the directions that a person has paused.
-fn check_paused(connection: &Connection) -> Result<Vec<Finding>, Error> {
+/// `paused`: the directions that an operator has paused.
+fn check_paused(admin: &SqliteAdmin) -> Result<Vec<Finding>, LocalError> {
     let mut findings = Vec::new();
-    for direction in DIRECTIONS {
-        if store::paused_since(connection, direction)?.is_some() {
+    for direction in Direction::ALL {
+        if admin.paused_since(direction)?.is_some() {
             let direction = direction.as_str();
-            let remedy = format!("when that is meant to end, run `relayctl resume {direction}`");
+            let remedy = format!("when that is meant to end, run {}", suggest(format_args!("resume {direction}")));
             findings.push(Finding::warn(Check::Paused, format!("deliveries {direction} are paused"), remedy));
         }
     }
     Ok(findings)
 }
 
-/// `store`, `waiting`, `dead-letters`, `clay-webhook-use`, `last-delivery`: what the store holds.
-fn check_store(local: &LocalRelay, connection: &Connection) -> Result<Vec<Finding>, Error> {
-    let counts = store::delivery_counts(connection)?;
-    let in_state = |state| counts.iter().filter(move |count| count.state == state);
-    let deliveries_in = |state| in_state(state).map(|count| count.deliveries).sum::<u64>();
+/// `store`, `paused`, `waiting`, `dead-letters`, `clay-webhook-use`, `last-delivery`: the contents of the store.
+fn check_store(local: &LocalRelay, admin: &SqliteAdmin) -> Result<Vec<Finding>, LocalError> {
+    let summary = admin.summary()?;
     let mut findings = vec![Finding::ok(
         Check::Store,
-        match counts.iter().map(|count| count.deliveries).sum::<u64>() {
+        match summary.deliveries {
             1 => "1 delivery is known".to_owned(),
             total => format!("{total} deliveries are known"),
         },
     )];
-    findings.extend(check_paused(connection)?);
-    findings.push(match in_state(DeliveryState::Waiting).map(|count| count.oldest_received_at).min() {
+    findings.extend(check_paused(admin)?);
+    findings.push(match summary.oldest_waiting_at {
         Some(oldest) => {
             let age = jiff::Timestamp::now().duration_since(oldest).as_secs();
-            let observed = format!("{} waiting, the oldest for {age} s", deliveries_in(DeliveryState::Waiting));
+            let observed = format!("{} waiting, the oldest for {age} s", summary.waiting);
             if age > 1800 {
-                Finding::warn(Check::Waiting, observed, "see `relayctl deliveries --state waiting` for why")
+                Finding::warn(
+                    Check::Waiting,
+                    observed,
+                    format!("see {} for why", suggest("deliveries --state waiting")),
+                )
             } else {
                 Finding::ok(Check::Waiting, observed)
             }
         }
         None => Finding::ok(Check::Waiting, "nothing waits"),
     });
-    findings.push(match deliveries_in(DeliveryState::Dead) {
+    findings.push(match summary.dead_letters {
         0 => Finding::ok(Check::DeadLetters, "none"),
         count => Finding::warn(
             Check::DeadLetters,
             format!("{count} could not be delivered"),
-            "see `relayctl dead-letters list` for why, mend that, and retry them",
+            format!("see {} for why, mend that, and retry them", suggest("dead-letters list")),
         ),
     });
     if let Setting::Set(webhooks) = &local.settings.clay_webhooks {
         let usages: Result<Vec<_>, _> =
-            webhooks.iter().map(|webhook| store::webhook_usage(connection, &webhook.fingerprint())).collect();
+            webhooks.iter().map(|webhook| admin.webhook_usage(&webhook.fingerprint())).collect();
         let events = local.settings.shared.relayed_events.clone();
         let route = ClayRoute { name: "default".to_owned(), events, webhooks: webhooks.clone() };
         findings.extend(webhook_usage::findings_for(&route, &usages?));
     }
-    findings.push(match store::last_delivered_at(connection)? {
+    findings.push(match summary.last_delivered_at {
         Some(at) => Finding::ok(Check::LastDelivery, format!("at {at}")),
         None => Finding::ok(Check::LastDelivery, "none is on record yet"),
     });

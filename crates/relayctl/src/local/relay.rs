@@ -5,39 +5,33 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use relay::config::names::{RELAY_DATA, RELAY_LISTEN};
-use relay_sqlite::data_dir::config::LocalSettings;
-use relay_sqlite::data_dir::secrets_file::{ALLOWED_KEYS, SECRETS_FILE, merge_into_env};
+use relay_sqlite::data_dir::config::{LocalSettings, loopback_address};
+use relay_sqlite::data_dir::secrets_file::{ALLOWED_KEYS, SECRETS_FILE, SecretsFile, merge_into_env};
 use relay_sqlite::data_dir::{DataDir, DataDirError};
 
-use crate::error::Error;
+use crate::local::error::Error;
 
 /// A relay on this machine.
 #[derive(Debug)]
-pub struct LocalRelay {
+pub(crate) struct LocalRelay {
     /// Its folder.
-    pub data_dir: DataDir,
+    pub(crate) data_dir: DataDir,
     /// Its settings: the environment's, and what is stored in the folder.
-    pub settings: LocalSettings,
+    pub(crate) settings: LocalSettings,
     /// Which events it relays, as they are written.
-    pub events: Vec<String>,
+    pub(crate) events: Vec<String>,
     /// Those settings of the environment that could be stored in the folder: they win.
-    pub env_overrides: Vec<&'static str>,
+    pub(crate) env_overrides: Vec<&'static str>,
 }
 
 impl LocalRelay {
     /// Reads the settings of the relay of this folder.
-    ///
-    /// # Errors
-    /// When a setting is wrong.
-    pub fn open(data_dir: DataDir) -> Result<Self, Error> {
+    pub(crate) fn open(data_dir: DataDir) -> Result<Self, Error> {
         Self::load(data_dir, &[])
     }
 
     /// The same, but what is stored and of no use is not read: something else is to be put in its place.
-    ///
-    /// # Errors
-    /// When a setting of the environment is wrong.
-    pub fn load_for_repair(data_dir: DataDir) -> Result<Self, Error> {
+    pub(crate) fn load_for_repair(data_dir: DataDir) -> Result<Self, Error> {
         Self::load(data_dir, &ALLOWED_KEYS)
     }
 
@@ -54,10 +48,10 @@ impl LocalRelay {
         }
         let mut settings = LocalSettings::from_env(&variables).map_err(|errors| match errors.into_iter().next() {
             Some(error) if stored_keys.contains(&error.name) => {
-                Error::InvalidStoredSetting { path: data_dir.path().join(SECRETS_FILE).display().to_string(), error }
+                Error::InvalidStoredSetting { path: data_dir.path().join(SECRETS_FILE), error }
             }
             Some(error) => Error::Setting(error),
-            None => Error::NotADataDir { folder: data_dir.path().display().to_string() },
+            None => Error::NotADataDir(data_dir.path().to_owned()),
         })?;
         let events = variables.get("RELAYED_EVENTS").map_or("contact.created", String::as_str);
         let events = events.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect();
@@ -71,15 +65,18 @@ impl LocalRelay {
         Ok(Self { data_dir, settings, events, env_overrides })
     }
 
+    /// Returns the settings that are stored in the folder.
+    pub(crate) fn stored_settings(&self) -> Result<SecretsFile, Error> {
+        Ok(SecretsFile::load(self.data_dir.path())?)
+    }
+
     /// Where it listens, as `http://…`.
-    #[must_use]
-    pub fn base_url(&self) -> String {
-        format!("http://{}", relay_local::startup_banner::loopback_address(self.settings.listen))
+    pub(crate) fn base_url(&self) -> String {
+        format!("http://{}", loopback_address(self.settings.listen))
     }
 
     /// Whether it listens on an address that others than this machine and its own network may reach.
-    #[must_use]
-    pub fn is_public(&self) -> bool {
+    pub(crate) fn is_public(&self) -> bool {
         match self.settings.listen.ip() {
             IpAddr::V4(ip) => !(ip.is_loopback() || ip.is_unspecified() || ip.is_private() || ip.is_link_local()),
             IpAddr::V6(ip) => {
@@ -89,18 +86,12 @@ impl LocalRelay {
     }
 
     /// Whether a relay is running on the folder.
-    ///
-    /// # Errors
-    /// When nothing can be written there.
-    pub fn is_running(&self) -> Result<bool, Error> {
+    pub(crate) fn is_running(&self) -> Result<bool, Error> {
         is_locked(&self.data_dir)
     }
 
     /// A folder that is made where there is none, for its owner alone.
-    ///
-    /// # Errors
-    /// When it cannot be made.
-    pub fn create_data_dir(path: PathBuf) -> Result<DataDir, Error> {
+    pub(crate) fn create_data_dir(path: PathBuf) -> Result<DataDir, Error> {
         let data_dir = DataDir::new(path);
         match data_dir.lock() {
             Ok(lock) => lock.release(),

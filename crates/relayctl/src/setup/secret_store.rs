@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::aws::stack::StackOutput;
 use crate::error::Error;
+use crate::local::error::Error as LocalError;
 use crate::local::relay::LocalRelay;
 use crate::setup::clay_webhooks::ROUTES;
 use crate::setup::documents::{API_KEY, RELAY_TOKENS, SIGNING_SECRETS, SecretDocuments, SecretList};
@@ -68,9 +69,9 @@ impl SecretStore<'_> {
     /// Generates the relay token of a data folder, as a relay does when it starts. A stack has one from its template.
     pub(crate) fn ensure_relay_token(&self) -> Result<(), Error> {
         if let Self::Local(local) = self
-            && !SecretsFile::load(local.data_dir.path())?.0.contains_key(RELAY_TOKEN)
+            && !local.stored_settings()?.0.contains_key(RELAY_TOKEN)
         {
-            local.data_dir.relay_token()?;
+            local.data_dir.relay_token().map_err(LocalError::from)?;
         }
         Ok(())
     }
@@ -85,7 +86,7 @@ impl SecretStore<'_> {
                     secret_version(target, &loops_name, CURRENT_STAGE).await?.secret_string.unwrap_or_default();
                 Ok(SecretDocuments::parse([&to_clay, &to_loops], [&clay_name, &loops_name])?)
             }
-            Self::Local(local) => from_file(local, &SecretsFile::load(local.data_dir.path())?),
+            Self::Local(local) => Ok(from_file(local, &local.stored_settings()?)?),
         }
     }
 
@@ -95,11 +96,12 @@ impl SecretStore<'_> {
         let target = match self {
             Self::Stack(target) => target,
             Self::Local(local) => {
-                let stored = SecretsFile::load(local.data_dir.path())?;
+                let stored = local.stored_settings()?;
                 if from_file(local, &stored)? != *before {
-                    return Err(SecretsFileError::Busy { path: clay_name }.into());
+                    return Err(LocalError::from(SecretsFileError::Busy { path: clay_name }).into());
                 }
-                to_file(local, stored.clone(), after)?.compare_and_write(&stored, local.data_dir.path())?;
+                let changed = to_file(local, stored.clone(), after)?;
+                changed.compare_and_write(&stored, local.data_dir.path()).map_err(LocalError::from)?;
                 return Ok(vec![clay_name]);
             }
         };
@@ -133,14 +135,14 @@ pub(crate) async fn secret_version(
 ) -> Result<GetSecretValueOutput, Error> {
     let call = target.session.call("secretsmanager:GetSecretValue", name);
     let get = target.session.secrets_manager().get_secret_value().secret_id(name).version_stage(stage);
-    get.send().await.map_err(|error| call.to_error(&error))
+    Ok(get.send().await.map_err(|error| call.to_error(&error))?)
 }
 
 async fn put_secret(target: &StackTarget, name: &str, document: &Value) -> Result<(), Error> {
     let call = target.session.call("secretsmanager:PutSecretValue", name);
     let text = serde_json::to_string_pretty(document)?;
     let response = target.session.secrets_manager().put_secret_value().secret_id(name).secret_string(text).send().await;
-    response.map(drop).map_err(|error| call.to_error(&error))
+    Ok(response.map(drop).map_err(|error| call.to_error(&error))?)
 }
 
 /// Checks that a write replaced the version that was read, and was not replaced itself: Secrets Manager accepts every write,
@@ -167,7 +169,7 @@ async fn verify_not_overwritten(target: &StackTarget, name: &str, before: &Value
 }
 
 /// Converts the comma lists of a data folder's file to the documents of a stack.
-fn from_file(local: &LocalRelay, SecretsFile(stored): &SecretsFile) -> Result<SecretDocuments, Error> {
+fn from_file(local: &LocalRelay, SecretsFile(stored): &SecretsFile) -> Result<SecretDocuments, LocalError> {
     let list = |name: &str| stored.get(name).map(|text| text.split(',').map(str::trim).collect::<Vec<_>>());
     let signing_secrets = list(LOOPS_SIGNING_SECRET).map(|secrets| (SIGNING_SECRETS, json!(secrets)));
     let routes = list(CLAY_WEBHOOK_URL).map(|urls| {
@@ -191,7 +193,11 @@ fn from_file(local: &LocalRelay, SecretsFile(stored): &SecretsFile) -> Result<Se
 }
 
 /// Converts the documents to the comma lists of a data folder's file.
-fn to_file(local: &LocalRelay, mut stored: SecretsFile, documents: &SecretDocuments) -> Result<SecretsFile, Error> {
+fn to_file(
+    local: &LocalRelay,
+    mut stored: SecretsFile,
+    documents: &SecretDocuments,
+) -> Result<SecretsFile, LocalError> {
     let join = |list| documents.list(list).iter().map(ExposeSecret::expose_secret).collect::<Vec<_>>().join(",");
     let tokens = join(SecretList::RelayTokens);
     // A generated token has a file of its own, and stays there while it is the only one.

@@ -1,4 +1,4 @@
-//! What is a fault, and what is none.
+//! Histories that are violations, and histories that are not.
 
 use std::time::Duration;
 
@@ -25,13 +25,13 @@ fn sent_item(started: u64, finished: u64) -> SentItem {
     SentItem { requests: 1, acknowledged: 1, started_at, finished_at, ..SentItem::default() }
 }
 
-/// Three steps of a contact, one sent after the other, acknowledged and taken in their order.
+/// Three steps of a contact, sent one after another, acknowledged and accepted in order.
 fn good_history(kind: ItemKind) -> History {
     let sent = (1..=3).map(|step| (item(step, kind), sent_item(u64::from(step) * 10, u64::from(step) * 10 + 5)));
     History { sent: sent.collect(), received: (1..=3).map(|step| accepted(step, kind)).collect(), ..History::default() }
 }
 
-/// Two steps, the newer of which is sent while the older is unanswered; and what comes of them.
+/// Two steps, the newer sent while the older is unanswered, with these requests at the destination.
 fn overlapping_history(kind: ItemKind, received: Vec<ReceivedItem>) -> History {
     History {
         sent: [(item(1, kind), sent_item(10, 20)), (item(2, kind), sent_item(15, 25))].into(),
@@ -44,7 +44,7 @@ fn dead_letter(step: u32, reason: &str) -> DeadLetter {
     DeadLetter { item: item(step, ItemKind::Contact), reason: reason.to_owned(), status: Some(422) }
 }
 
-/// The second of three steps is refused, and the relay keeps it.
+/// Three steps, the second of which is rejected and dead-lettered.
 fn rejected_history() -> History {
     let mut history = good_history(ItemKind::Contact);
     history.received[1].outcome = DestinationOutcome::Rejected;
@@ -189,7 +189,7 @@ fn older_step_after_newer_is_out_of_order_even_if_repeated() {
     history.received.push(accepted(1, ItemKind::Contact));
     history.accepted_silently.push(item(1, ItemKind::Contact));
     assert_violations(&history, &["1 delivered out of order"]);
-    // However many requests it had: they were over before the newer one was begun.
+    // Its requests had all finished before the newer step began.
     history.sent.insert(item(1, ItemKind::Contact), SentItem { requests: 3, ..sent_item(10, 15) });
     assert_violations(&history, &["1 delivered out of order"]);
 }
@@ -218,7 +218,7 @@ fn unfinished_step_overtaken_by_newer_is_out_of_order() {
     let failed = received(1, kind, DestinationOutcome::Failed);
     let mut history = overlapping_history(kind, vec![failed.clone(), accepted(2, kind), accepted(1, kind)]);
     assert_violations(&history, &["1 delivered out of order"]);
-    // Another request may have come after the newer one.
+    // Another request of it may have arrived after the newer step.
     let retried = SentItem { requests: 2, ..sent_item(10, 20) };
     history.sent.insert(item(1, kind), retried);
     assert_violations(&history, &[]);

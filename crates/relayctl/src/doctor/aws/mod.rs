@@ -1,7 +1,7 @@
 //! Checks of a deployed stack.
 
-pub mod account;
-pub mod cloudwatch;
-pub mod ledger;
-pub mod queues;
-pub mod stack;
+pub(crate) mod account;
+pub(crate) mod cloudwatch;
+pub(crate) mod ledger;
+pub(crate) mod queues;
+pub(crate) mod stack;

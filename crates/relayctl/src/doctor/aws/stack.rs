@@ -2,23 +2,24 @@
 
 use aws_sdk_lambda::types::{LastUpdateStatus, State};
 
+use strum::VariantArray as _;
+
 use crate::aws::stack::{FUNCTIONS, StackOutput};
 use crate::doctor::check::Check;
 use crate::doctor::finding::Finding;
+use crate::error::Error;
 use crate::target::StackTarget;
 
-/// The variable by which a function says its version.
+/// Environment variable with the version of a function.
 const RELAY_VERSION: &str = "RELAY_VERSION";
-/// The version of this program.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// `stack`: it is deployed, as a whole.
-#[must_use]
-pub fn check_stack(target: &StackTarget) -> Finding {
+/// `stack`: it is deployed as a whole.
+pub(crate) fn check_stack(target: &StackTarget) -> Finding {
     finding_for_status(&target.stack.name, &target.stack.status)
 }
 
-/// What a status means (CloudFormation, "Stack status codes").
+/// Rates a status (CloudFormation, "Stack status codes").
 fn finding_for_status(name: &str, status: &str) -> Finding {
     let observed = format!("{name} is {status}");
     match status {
@@ -68,40 +69,34 @@ fn delete_command(name: &str) -> String {
     format!("`aws cloudformation delete-stack --stack-name {name}`")
 }
 
-/// `outputs`: the stack says where everything is.
-#[must_use]
-pub fn check_outputs(target: &StackTarget) -> Finding {
-    let missing: Vec<&str> = StackOutput::ALL
-        .into_iter()
+/// `outputs`: the stack has all outputs of the template.
+pub(crate) fn check_outputs(target: &StackTarget) -> Finding {
+    let missing: Vec<&str> = StackOutput::VARIANTS
+        .iter()
+        .copied()
         .filter(|output| target.stack.output(*output).is_err())
         .map(StackOutput::name)
         .collect();
     if missing.is_empty() {
-        return Finding::ok(Check::Outputs, format!("all {} are there", StackOutput::ALL.len()));
+        return Finding::ok(Check::Outputs, format!("all {} are there", StackOutput::VARIANTS.len()));
     }
     let observed = format!("missing: {}", missing.join(", "));
     Finding::fail(Check::Outputs, observed, format!("deploy version {VERSION} of the template with `make deploy`"))
 }
 
-/// `versions`: every function is there, could be updated, and has the version of this program.
-pub async fn check_versions(target: &StackTarget) -> Finding {
+/// `versions`: every function is there, was updated, and has the version of this program.
+pub(crate) async fn check_versions(target: &StackTarget) -> Result<Finding, Error> {
     let mut mismatches = Vec::new();
     for binary in FUNCTIONS {
         let name = target.stack.function_name(binary);
         let call = target.session.call("lambda:GetFunctionConfiguration", name.as_str());
         let response = target.session.lambda().get_function_configuration().function_name(&name).send().await;
-        let configuration = match response {
-            Ok(configuration) => configuration,
-            Err(error) => return Finding::from_error(Check::Versions, &call.to_error(&error)),
-        };
+        let configuration = response.map_err(|error| call.to_error(&error))?;
         let failed = matches!(configuration.state, Some(State::Failed))
             || matches!(configuration.last_update_status, Some(LastUpdateStatus::Failed));
         if failed {
-            return Finding::fail(
-                Check::Versions,
-                format!("{name} could not be updated"),
-                "deploy it again with `make deploy`",
-            );
+            let observed = format!("{name} could not be updated");
+            return Ok(Finding::fail(Check::Versions, observed, "deploy it again with `make deploy`"));
         }
         let variables = configuration.environment.and_then(|environment| environment.variables).unwrap_or_default();
         let version = variables.get(RELAY_VERSION).cloned().unwrap_or_else(|| "an unknown version".to_owned());
@@ -110,16 +105,17 @@ pub async fn check_versions(target: &StackTarget) -> Finding {
         }
     }
     if mismatches.is_empty() {
-        return Finding::ok(Check::Versions, format!("the functions and relayctl are {VERSION}"));
+        return Ok(Finding::ok(Check::Versions, format!("the functions and relayctl are {VERSION}")));
     }
     let observed = format!("relayctl is {VERSION}, but {}", mismatches.join(", "));
-    Finding::warn(Check::Versions, observed, "deploy this version with `make deploy`, or use the relayctl of that one")
+    let remedy = "deploy this version with `make deploy`, or use the relayctl of that one";
+    Ok(Finding::warn(Check::Versions, observed, remedy))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::finding::Severity;
+    use crate::output::Severity;
 
     #[test]
     fn stack_status_maps_to_severity() {

@@ -1,4 +1,4 @@
-//! Nobody is hammered, and a burst is taken all the same.
+//! No destination is called too often, and a burst is accepted all the same.
 
 use std::time::{Duration, Instant};
 
@@ -38,7 +38,7 @@ async fn thousand_webhooks_are_stored_and_reach_clay_at_its_rate() {
     println!("they reached Clay in {:?}", started_at.elapsed());
     assert_eq!(rows.len(), 1000);
     assert!(!relay.log().contains("\"status\":429"), "Clay answered 429: {}", relay.log());
-    // Over any two seconds, so that a row that was under way for long does not count for two.
+    // Over any two seconds, so that a row that was in flight for long does not count for two.
     let arrival_times: Vec<f64> = rows.iter().map(seconds_of_day).collect();
     for (index, start) in arrival_times.iter().enumerate() {
         let count = arrival_times.iter().skip(index).take_while(|time| **time < start + 2.0).count();

@@ -1,4 +1,4 @@
-//! Loops' ten calls a second: kept to, also where somebody else takes part in them.
+//! The rate limit of Loops, ten calls a second: kept, even if other clients use the same account.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,7 +25,7 @@ async fn start_relay(loops: &Loops) -> Relay {
     Relay::start(&[("LOOPS_API_URL", &api), ("LOOPS_API_KEY", "simulated"), ("CLAY_WEBHOOK_URL", "")]).await
 }
 
-/// Sends rows as Clay does, a hundred a second, and waits for their answers: how many had each status.
+/// Sends rows as Clay does, a hundred a second, and counts the responses by status.
 async fn burst(relay: &Relay, rows: usize) -> (usize, usize) {
     let client = relay::destination::http_client::build().unwrap();
     let (url, authorization) = (format!("{}/api/v1/contacts/update", relay.base()), format!("Bearer {RELAY_TOKEN}"));
@@ -35,7 +35,7 @@ async fn burst(relay: &Relay, rows: usize) -> (usize, usize) {
         requests.push(tokio::spawn(async move {
             let row = json!({"email": format!("n{number}@example.com")}).to_string();
             let headers = [("authorization", authorization.as_str())];
-            try_send_with(&client, "PUT", &url, &headers, row.into_bytes()).await.map(|answer| answer.status)
+            try_send_with(&client, "PUT", &url, &headers, row.into_bytes()).await.map(|response| response.status)
         }));
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -54,7 +54,7 @@ async fn wait_for_contacts(loops: &Loops, contacts: usize, timeout: Duration) {
     eventually_within(timeout, "every row at Loops", async || (loops.contacts().len() == contacts).then_some(())).await;
 }
 
-/// Sends so many rows, checks what a burst must keep to, and tells how long it took, as a part of what it ideally takes.
+/// Sends a burst of rows, checks the rules for bursts, and returns the duration relative to the ideal one.
 async fn run_burst(rows: usize) -> f64 {
     let loops = start_simulated_loops().await;
     let relay = start_relay(&loops).await;
@@ -112,7 +112,7 @@ async fn backlog_drains_with_few_429_beside_another_client() {
         started_at.elapsed(),
         throttled_calls - other_throttled
     );
-    // Who leaves no room has four of fourteen refused, seventeen of these rows.
+    // Without remaining quota, four of fourteen calls were rejected: seventeen of these rows.
     assert!(
         throttled_calls - other_throttled <= ROWS / 6,
         "{} of the relay's calls were answered with 429",

@@ -1,4 +1,4 @@
-//! A far end in simulated time: ten calls in any second and not one more, some latency, and hours in which it is down.
+//! A destination in simulated time, with a strict rate limit of ten calls in any second, some latency, and an outage.
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -9,19 +9,18 @@ use bytes::Bytes;
 use fastrand::Rng;
 use relay::destination::clay::ClayClient;
 use relay::destination::http_client::DestinationResponse;
-use relay::destination::loops::{LoopsClient, LoopsRequest};
+use relay::destination::loops::LoopsClient;
 use relay::destination::rate_limit_headers::QuotaHeaders;
-use relay_core::delivery::DeliveryId;
-use relay_core::delivery::DeliveryKind;
+use relay_core::delivery::{Delivery, DeliveryId, DeliveryKind};
 use relay_core::policy::response::CallOutcome;
 use relay_core::secret::SecretString;
 use relay_core::webhook::route::ClayWebhook;
 
 use super::SimulatedClock;
 
-/// How many calls it takes in any second.
+/// Calls accepted in any second.
 const MAX_CALLS_PER_SECOND: u32 = 10;
-/// What a call takes to arrive at most, and its answer to come back, at an end that is prompt.
+/// Maximum time for a request to arrive, and for a prompt destination's response to come back.
 const MAX_LATENCY_MS: u64 = 100;
 
 /// Loops or Clay. Clones share it, and it outlives the relay.
@@ -31,40 +30,40 @@ pub struct SimulatedDestination {
     state: Arc<Mutex<DestinationState>>,
 }
 
-/// What an end has seen.
+/// State of a destination.
 #[derive(Debug)]
 pub struct DestinationState {
     rng: Rng,
-    /// When calls were taken, as far back as they count.
+    /// Times of the accepted calls within the rate limit's window.
     window: VecDeque<Duration>,
-    /// How often each row was taken, by its number.
+    /// Times each row was accepted, by its number.
     accepted_counts: Vec<u8>,
-    /// The rows that were taken and whose answer is on its way.
+    /// Accepted rows whose response is on its way.
     responding: BTreeSet<usize>,
-    /// The rows whose answer has come, and when: those of the last second.
+    /// Rows of the last second's responses, with their times.
     responded: VecDeque<(Duration, usize)>,
-    /// What it takes over each answer.
+    /// Additional time for each response.
     response_delay: Duration,
-    /// When each row was taken first.
+    /// When each row was first accepted.
     accepted_at: Vec<Option<Duration>>,
     /// From when until when it is down.
     outage: (Duration, Duration),
-    /// The rows before this one fail whenever they come.
+    /// Rows with lower numbers always fail.
     poison_rows: usize,
     /// How many calls failed for that.
     pub poison_failures: u64,
-    /// How many calls came while it was down.
+    /// Calls during the outage.
     pub calls_during_outage: u64,
-    /// How many calls it had to refuse because there were too many.
+    /// Calls rejected by the rate limit.
     pub throttled: u64,
-    /// When the last row was taken that had not been taken before.
+    /// When a new row was last accepted.
     pub last_accepted_at: Duration,
-    /// The keys of events that it knows, as hashes; there is room for all of them from the beginning.
+    /// Hashes of the known event keys; preallocated, so that the heap does not grow.
     idempotency_keys: HashSet<u64>,
 }
 
 impl DestinationState {
-    /// An end for so many rows.
+    /// Creates a destination for that many rows.
     #[must_use]
     pub fn new(rows: usize, seed: u64) -> Arc<Mutex<Self>> {
         Arc::new(Mutex::new(Self {
@@ -85,7 +84,7 @@ impl DestinationState {
         }))
     }
 
-    /// Takes that long over each answer from now on.
+    /// Adds a delay to each response from now on.
     pub const fn set_response_delay(&mut self, delay: Duration) {
         self.response_delay = delay;
     }
@@ -95,31 +94,31 @@ impl DestinationState {
         self.outage = (from, until);
     }
 
-    /// Answers each of the first so many rows with 500 whenever it comes.
+    /// Responds with 500 to each of the first `rows` rows.
     pub fn fail_first(&mut self, rows: usize) {
         self.poison_rows = rows;
     }
 
-    /// When a row was taken first.
+    /// Returns when a row was first accepted.
     #[must_use]
     pub fn accepted_at(&self, number: usize) -> Option<Duration> {
         self.accepted_at.get(number).copied().flatten()
     }
 
-    /// How many different rows were taken.
+    /// Returns the number of distinct accepted rows.
     #[must_use]
     pub fn distinct_rows(&self) -> usize {
         self.accepted_counts.iter().filter(|taken| **taken > 0).count()
     }
 
-    /// The rows that were taken more than once.
+    /// Returns the rows that were accepted more than once.
     #[must_use]
     pub fn duplicated(&self) -> BTreeSet<usize> {
         self.accepted_counts.iter().enumerate().filter(|(_, taken)| **taken > 1).map(|(number, _)| number).collect()
     }
 
-    /// The rows that were taken and whose answer nobody has got, now that the relay was killed, or has got so short a time
-    /// ago that it may not be on record.
+    /// Returns the accepted rows that the relay may not have recorded when it was killed: their response had not
+    /// arrived, or had arrived less than `record_latency` ago.
     pub fn unrecorded(&mut self, now: Duration, record_latency: Duration) -> BTreeSet<usize> {
         let just_now = self.responded.drain(..).filter(|(at, _)| now.saturating_sub(*at) < record_latency);
         just_now.map(|(_, number)| number).chain(std::mem::take(&mut self.responding)).collect()
@@ -239,18 +238,18 @@ fn row_number(body: &[u8]) -> usize {
 
 impl ClayClient for SimulatedDestination {
     async fn post(&self, _: &ClayWebhook, _: &DeliveryId, row: Bytes, timeout: Duration) -> DestinationResponse {
-        // Clay says nothing of its room.
+        // Clay reports no remaining quota.
         DestinationResponse { rate_limit: None, ..self.call(&row, None, timeout).await }
     }
 }
 
 impl LoopsClient for SimulatedDestination {
-    async fn send(&self, call: LoopsRequest<'_>) -> DestinationResponse {
-        let key = match call.kind {
+    async fn send(&self, delivery: &Delivery, _: &SecretString, timeout: Duration) -> DestinationResponse {
+        let key = match &delivery.kind {
             DeliveryKind::LoopsEvent { key } => Some(key.as_str()),
             DeliveryKind::LoopsContact | DeliveryKind::ClayRow { .. } => None,
         };
-        Self::call(self, call.body, key, call.timeout).await
+        Self::call(self, &delivery.body, key, timeout).await
     }
 
     async fn list_contact_properties(&self, _: &SecretString, _: Duration) -> DestinationResponse {

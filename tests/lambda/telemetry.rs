@@ -12,13 +12,14 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::contract::rows::{row_for, start_loops, start_relay};
-use crate::contract::signals::{log_lines, start_run, wait_for_line};
+use crate::contract::telemetry::{log_lines, start_run, wait_for_line};
 use crate::contract::webhooks::{self, start_clay};
 
 /// Where an alarm's description leads.
 const RUNBOOK_URL: &str = "https://github.com/loops-clay-relay/loops-clay-relay/blob/main/docs/runbook.md#";
 
-/// What AWS reports by itself (its user guides of Lambda, SQS, API Gateway, DynamoDB and CloudWatch Logs): metric and dimension.
+/// Metrics that AWS itself reports (its user guides of Lambda, SQS, API Gateway, DynamoDB and CloudWatch Logs), with
+/// dimension.
 const AWS_METRICS: [(&str, &str, &[&str]); 5] = [
     ("AWS/Lambda", "FunctionName", &["Errors", "Throttles", "Invocations", "Duration"]),
     (
@@ -39,7 +40,7 @@ const AWS_METRICS: [(&str, &str, &[&str]); 5] = [
     ("AWS/Logs", "LogGroupName", &["IncomingBytes"]),
 ];
 
-/// A metric, as somebody reports it or looks at it: namespace, name, and the dimension with its value; `*` is any.
+/// A metric that is reported or read: namespace, name, and the dimension with its value; `*` is any.
 type Metric = (String, String, String, String);
 
 fn metric(parts: [&str; 4]) -> Metric {
@@ -67,7 +68,7 @@ fn reported_metrics(lines: &[Value]) -> BTreeSet<Metric> {
     reported
 }
 
-/// What the alarms look at.
+/// Returns the metrics of the alarms.
 fn alarm_metrics(stack: &Value) -> BTreeSet<Metric> {
     let alarms = stack["alarms"].as_object().into_iter().flatten().map(|(_, alarm)| alarm);
     let used_metrics = alarms.flat_map(|alarm| {
@@ -84,7 +85,7 @@ fn alarm_metrics(stack: &Value) -> BTreeSet<Metric> {
         .collect()
 }
 
-/// What the dashboard looks at.
+/// Returns the metrics of the dashboard.
 fn dashboard_metrics(stack: &Value) -> BTreeSet<Metric> {
     let mut used_metrics = BTreeSet::new();
     let widgets = array(&stack["dashboards"]["Dashboard"]["body"]["widgets"]);
@@ -119,7 +120,7 @@ fn is_aws_metric((namespace, name, dimension, _): &Metric) -> bool {
 async fn alarms_and_dashboard_use_exactly_the_reported_metrics() {
     let run = start_run("info").await;
     let relay = &run.relay;
-    // What a worker has delivered and could not take off the queue comes back.
+    // A delivered message that the worker could not delete becomes visible again.
     relay.drop_responses(true);
     assert_eq!(post(relay.base(), "msg_1", &contact_created("probe@example.com")).await.status, 200);
     wait_for_line(relay, &[("webhook.id", "msg_1"), ("outcome", "delivered")]).await;
@@ -143,7 +144,7 @@ async fn alarms_and_dashboard_use_exactly_the_reported_metrics() {
     }
     // Every one of them has its price.
     assert!(reported.len() <= 24, "{} metrics: {reported:#?}", reported.len());
-    // And nothing is reported that nobody looks at.
+    // Every reported metric is used.
     for metric in reported {
         assert!(dashboard_metrics(stack).contains(&metric), "nobody looks at {metric:?}");
     }
@@ -231,7 +232,7 @@ async fn alarm_descriptions_give_advice_and_link_the_runbook() {
         let name =
             expect_str(&alarm["AlarmName"]).strip_prefix(expect_str(&stack["stack"])).unwrap().trim_start_matches('-');
         let description = expect_str(&alarm["AlarmDescription"]);
-        // The most that CloudWatch takes is 1,024.
+        // The maximum of CloudWatch is 1,024.
         let advice =
             description.strip_suffix(&format!(": {RUNBOOK_URL}{name}")).unwrap_or_else(|| panic!("{description}"));
         assert!((80..700).contains(&advice.len()), "{advice}");
@@ -272,7 +273,7 @@ async fn ledger_stores_the_contact_hash_of_the_log() {
     let key = format!("delivery#{}", expect_str(&delivered["delivery.id"]));
     let stored_hash = async || relay.ledger_item(&table, &key).await.get("contact_hash").cloned();
     assert_eq!(stored_hash().await.as_deref(), delivered["contact"].as_str());
-    // Somebody else under the same id is not who was delivered.
+    // Another body under the same id is not the delivered webhook.
     assert_eq!(post(relay.base(), "msg_1", &contact_created("bob@example.com")).await.status, 200);
     wait_for_line(&relay, &[("reason", "id_conflict")]).await;
     assert_eq!(stored_hash().await.as_deref(), delivered["contact"].as_str());

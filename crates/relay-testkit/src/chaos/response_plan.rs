@@ -1,4 +1,4 @@
-//! What an end that ails does with a request, and how that looks on the wire.
+//! What a destination does with a request, and how it writes that to the connection.
 
 use std::time::Duration;
 
@@ -10,14 +10,14 @@ use crate::mock_destination::{reset_on_close, write_response};
 
 /// Where a redirect leads.
 pub(super) const REDIRECT_TARGET: &str = "/elsewhere";
-/// What both answer when they take something.
+/// Body of a success.
 pub(super) const ACCEPTED_BODY: &str = r#"{"success":true,"id":"c1"}"#;
-/// What both answer when they have no room.
+/// Body of a 429.
 pub(super) const RATE_LIMITED_BODY: &str = r#"{"message":"rate limit"}"#;
-/// How often a byte of a dripping answer comes.
+/// Interval between the bytes of a slow body.
 const DRIP_INTERVAL: Duration = Duration::from_millis(150);
 
-/// What is done with a request.
+/// Response to one request.
 pub(super) enum ResponsePlan {
     Respond(u16, Vec<(&'static str, String)>, &'static str),
     Hang,
@@ -74,7 +74,7 @@ pub(super) const fn rate_limited() -> ResponsePlan {
     ResponsePlan::Respond(429, Vec::new(), RATE_LIMITED_BODY)
 }
 
-/// One of so many, by chance.
+/// Picks an index below `count`.
 pub(super) fn pick_index(random: u64, count: usize) -> usize {
     let count = u64::try_from(count).unwrap_or(u64::MAX).max(1);
     usize::try_from(random % count).unwrap_or_default()

@@ -1,4 +1,4 @@
-//! A far end, Loops or Clay, that ails: what it does with a request follows from the seed and from what the request is.
+//! Loops or Clay with destination faults. The response to a request follows from the seed and the request's item.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -11,16 +11,16 @@ use tokio::io::BufReader;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-use crate::chaos::fate::{
-    ACCEPTED_BODY, RATE_LIMITED_BODY, REDIRECT_TARGET, ResponsePlan, pick_index, plan_without_reading, rate_limited,
-};
 use crate::chaos::history::{DestinationOutcome, Item, ItemKind, ReceivedItem};
 use crate::chaos::kinds::{DestinationFault, FaultScenario};
+use crate::chaos::response_plan::{
+    ACCEPTED_BODY, RATE_LIMITED_BODY, REDIRECT_TARGET, ResponsePlan, pick_index, plan_without_reading, rate_limited,
+};
 use crate::mock_destination::{ReceivedRequest, read_request, reset_on_close};
 
-/// What both ends take in a second.
+/// Rate limit of either destination.
 const MAX_REQUESTS_PER_SECOND: usize = 10;
-/// The end.
+/// A destination with faults.
 #[derive(Debug)]
 pub struct FaultyDestination {
     address: SocketAddr,
@@ -38,7 +38,7 @@ struct State {
     key: String,
     /// The calls of the last second, while it is well.
     recent_calls: VecDeque<Instant>,
-    /// How often each item came.
+    /// Number of requests for each item.
     attempts: BTreeMap<Item, u64>,
     connections: u64,
     received: Vec<ReceivedItem>,
@@ -49,18 +49,18 @@ struct State {
     redirects_followed: usize,
 }
 
-/// What an end knows when all is over.
+/// What a destination has seen at the end of a scenario.
 #[derive(Debug, Clone, Default)]
 pub struct DestinationReport {
-    /// What came to it, in its order.
+    /// The requests in order of arrival.
     pub received: Vec<ReceivedItem>,
-    /// What it took without saying so; an item as often as that was so.
+    /// Items accepted without a response, once for each time.
     pub accepted_silently: Vec<Item>,
-    /// How many requests met its ailment, or came with a key that is not its own.
+    /// Requests that met a destination fault, or had a wrong key.
     pub faults_hit: usize,
-    /// How many requests it refused because more than ten came within a second, while it was well.
+    /// Requests over the rate limit while the destination had no fault.
     pub rate_limit_violations: usize,
-    /// How many requests came where a redirect led.
+    /// Requests to a redirect's target.
     pub redirects_followed: usize,
 }
 
@@ -71,10 +71,10 @@ impl Drop for FaultyDestination {
 }
 
 impl FaultyDestination {
-    /// Starts one that has the ailments of this fault, and knows callers by this key.
+    /// Starts a destination with the faults of a scenario, whose callers must use this key.
     ///
     /// # Panics
-    /// When there is no port.
+    /// When no port is free.
     pub async fn start(seed: u64, scenario: &FaultScenario, key: &str) -> Self {
         let (mut faults, faults_per_ten) = (scenario.destination_faults.clone(), scenario.faults_per_ten);
         let rejects_some = faults.contains(&DestinationFault::RejectSome);
@@ -117,12 +117,12 @@ impl FaultyDestination {
         key.clone_into(&mut lock(&self.state).key);
     }
 
-    /// It is well from now on; what it refuses for good, it goes on refusing.
+    /// Ends the faults, except for the permanent rejections.
     pub fn clear_faults(&self) {
         lock(&self.state).faults.clear();
     }
 
-    /// What it knows.
+    /// Returns what it has seen.
     #[must_use]
     pub fn report(&self) -> DestinationReport {
         let state = lock(&self.state);
@@ -141,7 +141,7 @@ fn lock(state: &Mutex<State>) -> std::sync::MutexGuard<'_, State> {
 }
 
 impl State {
-    /// A number that follows from the seed and from what it is for.
+    /// Returns a number that follows from the seed and the input.
     fn pseudo_random(&self, input: impl std::hash::Hash) -> u64 {
         let mut hasher = DefaultHasher::new();
         (self.seed, input).hash(&mut hasher);
@@ -158,7 +158,7 @@ impl State {
         resets
     }
 
-    /// Whether there is room for another call within this second. Who is not well says something else anyway.
+    /// Returns whether another request fits into the rate limit. A destination with faults does not enforce it.
     fn check_rate_limit(&mut self) -> bool {
         if !self.faults.is_empty() {
             return true;
@@ -210,13 +210,13 @@ impl State {
         let fault = self.faults.get(pick_index(random, self.faults.len())).copied().filter(|_| is_faulty);
         self.faults_hit += usize::from(fault.is_some());
         let random = random >> 40;
-        match fault.and_then(|ailment| plan_without_reading(ailment, random)) {
+        match fault.and_then(|fault| plan_without_reading(fault, random)) {
             Some(plan) => (plan, DestinationOutcome::Failed),
             None => self.respond_to_body(fault, request, item),
         }
     }
 
-    /// What it does with a request that it reads.
+    /// Decides on a request whose body it reads.
     fn respond_to_body(
         &mut self,
         fault: Option<DestinationFault>,
@@ -257,7 +257,7 @@ impl State {
         rejects.then(|| statuses.get(pick_index(self.pseudo_random(item), statuses.len())).copied()).flatten()
     }
 
-    /// Whether an item is none that it knows: an event whose key came before.
+    /// Returns whether the item is new: an event whose key has not been seen.
     fn is_new(&mut self, request: &ReceivedRequest, item: &Item) -> bool {
         let key = request.header("idempotency-key");
         item.kind != ItemKind::Event || key.is_empty() || self.event_keys.insert(key.to_owned())

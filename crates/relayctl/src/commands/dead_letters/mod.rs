@@ -1,30 +1,33 @@
-//! `dead-letters`: what was given up, to be looked at, sent again or dropped.
+//! `dead-letters`: lists, redrives and drops dead letters.
+
+mod action;
+
+use std::sync::Arc;
 
 use clap::{Args, Subcommand};
+use relay::ports::clock::SystemClock;
+use relay::ports::dead_letters::{DeadLetter, DeadLetterQueue};
 use relay_aws::sqs::dead_letter::MALFORMED;
-use serde_json::json;
+use relay_core::delivery::{Direction, ReasonCode};
+use relay_sqlite::admin::SqliteDeadLetters;
+use serde_json::{Value, json};
 
-use crate::commands::dead_letters_run::{BulkAction, print_blocked, receive_matching, run_action};
-use crate::commands::deliveries::DirectionArg;
+use crate::commands::dead_letters::action::{BulkAction, print_blocked, receive_matching, run_action, to_json};
 use crate::commands::show::{self, ShowArguments};
-use crate::error::Error;
+use crate::error::{Error, UsageError};
 use crate::exit::ExitStatus;
-use crate::operations::letter_box::{DeadLetter, DeadLetterQueue};
-use crate::operations::local_letters::LocalDeadLetters;
-use crate::operations::record::{format_reason, format_time};
-use crate::operations::stack_letters::StackDeadLetters;
+use crate::format::{direction_parser, format_reason, format_time};
 use crate::output::Output;
 use crate::target::{Options, StackTarget, Target};
 
-/// How many letters a second are acted on unless it is told otherwise, where the relay's own rate is not known: half of it.
+/// Dead letters a second without `--per-second`, if the relay's own rate is not known: half of its default.
 const DEFAULT_RATE_PER_SECOND: u32 = 4;
 
-/// What is typed for the letters without a reason, which the queue itself has taken away.
+/// Stands for dead letters without a reason, which SQS moved by itself.
 const REASON_NONE: &str = "none";
 
-/// What `dead-letters` is told.
 #[derive(Debug, Clone, Subcommand)]
-pub enum DeadLettersCommand {
+pub(crate) enum DeadLettersCommand {
     /// List them, with their reasons
     List(ListArguments),
     /// Show one of them
@@ -35,128 +38,113 @@ pub enum DeadLettersCommand {
     Drop(DropArguments),
 }
 
-/// Which letters are listed.
 #[derive(Debug, Clone, Args)]
-pub struct ListArguments {
+pub(crate) struct ListArguments {
     /// Only those that died for this reason (none: without one)
     #[arg(long, value_name = "CODE", value_parser = parse_reason)]
-    pub reason: Option<String>,
+    reason: Option<String>,
     /// Only those of this direction
-    #[arg(long)]
-    pub direction: Option<DirectionArg>,
+    #[arg(long, value_parser = direction_parser())]
+    direction: Option<Direction>,
 }
 
-/// Which letters are meant.
 #[derive(Debug, Clone, Args)]
 #[group(id = "which", required = true, multiple = true)]
-pub struct DeadLetterFilter {
+pub(crate) struct DeadLetterFilter {
     /// Those with these ids
     #[arg(long, value_name = "ID", num_args = 1.., group = "which", conflicts_with = "all")]
-    pub id: Vec<String>,
+    id: Vec<String>,
     /// Those that died for this reason (none: without one)
     #[arg(long, value_name = "CODE", value_parser = parse_reason, group = "which", conflicts_with = "all")]
-    pub reason: Option<String>,
+    reason: Option<String>,
     /// All of them
     #[arg(long, group = "which")]
-    pub all: bool,
+    all: bool,
 }
 
-/// What `retry` is told.
 #[derive(Debug, Clone, Args)]
-pub struct RetryArguments {
-    /// Which letters
+pub(crate) struct RetryArguments {
     #[command(flatten)]
-    pub filter: DeadLetterFilter,
-    /// Whether and how fast
+    filter: DeadLetterFilter,
     #[command(flatten)]
-    pub bulk: BulkOptions,
+    bulk: BulkOptions,
     /// Also what would overwrite something newer that was delivered of the same contact
     #[arg(long)]
-    pub even_if_older: bool,
+    even_if_older: bool,
 }
 
-/// What `drop` is told.
 #[derive(Debug, Clone, Args)]
-pub struct DropArguments {
-    /// Which letters
+pub(crate) struct DropArguments {
     #[command(flatten)]
-    pub filter: DeadLetterFilter,
-    /// Whether and how fast
+    filter: DeadLetterFilter,
     #[command(flatten)]
-    pub bulk: BulkOptions,
+    bulk: BulkOptions,
 }
 
-/// Whether and how fast it is done.
 #[derive(Debug, Clone, Args)]
-pub struct BulkOptions {
+pub(crate) struct BulkOptions {
     /// Only those of this direction
-    #[arg(long)]
-    pub direction: Option<DirectionArg>,
+    #[arg(long, value_parser = direction_parser())]
+    direction: Option<Direction>,
     /// Do it; without this, only what would be done is told
     #[arg(long)]
-    pub yes: bool,
+    yes: bool,
     /// How many a second [default: half of the relay's own rate]
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub per_second: Option<u32>,
+    per_second: Option<u32>,
 }
 
-/// A reason, as it is typed.
+/// Accepts the codes that a dead letter may have.
 fn parse_reason(text: &str) -> Result<String, String> {
-    use relay_core::delivery::ReasonCode;
     let is_known = ReasonCode::parse(text).is_some() || [MALFORMED, REASON_NONE].contains(&text);
     is_known
         .then(|| text.to_owned())
         .ok_or_else(|| "no dead letter has such a reason: `dead-letters list` tells them".to_owned())
 }
 
-/// Does what is told with dead letters.
-///
-/// # Errors
-/// When they cannot be read, or something cannot be done.
-pub async fn run(options: &Options, command: &DeadLettersCommand, output: Output) -> Result<ExitStatus, Error> {
+pub(crate) async fn run(options: &Options, command: &DeadLettersCommand, output: Output) -> Result<ExitStatus, Error> {
     if let DeadLettersCommand::Show(arguments) = command {
         return show::run(options, arguments, output).await;
     }
     match options.target().await? {
         Target::Local(data_dir) => {
-            open_queue(LocalDeadLetters::open(&data_dir)?, DEFAULT_RATE_PER_SECOND, command, output).await
-        }
-        Target::Stack(stack_target) => {
-            open_queue(
-                StackDeadLetters::new(&stack_target, direction_filter(command)),
-                default_rate(&stack_target),
+            run_on(
+                SqliteDeadLetters::open(data_dir.path(), Arc::new(SystemClock))?,
+                DEFAULT_RATE_PER_SECOND,
                 command,
                 output,
             )
             .await
         }
+        Target::Stack(target) => {
+            run_on(target.dead_letters(direction_filter(command))?, default_rate(&target), command, output).await
+        }
     }
 }
 
 /// Half of the slower of the stack's own rates.
-fn default_rate(stack_target: &StackTarget) -> u32 {
+fn default_rate(target: &StackTarget) -> u32 {
     let rates = ["ClayRatePerSecond", "LoopsRatePerSecond"].into_iter();
-    let rates = rates.filter_map(|name| stack_target.stack.parameter(name)?.parse::<u32>().ok());
+    let rates = rates.filter_map(|name| target.stack.parameter(name)?.parse::<u32>().ok());
     rates.min().map_or(DEFAULT_RATE_PER_SECOND, |rate| (rate / 2).max(1))
 }
 
-fn direction_filter(command: &DeadLettersCommand) -> Option<relay_core::delivery::Direction> {
-    let direction = match command {
+fn direction_filter(command: &DeadLettersCommand) -> Option<Direction> {
+    match command {
         DeadLettersCommand::List(arguments) => arguments.direction,
         DeadLettersCommand::Retry(arguments) => arguments.bulk.direction,
         DeadLettersCommand::Drop(arguments) => arguments.bulk.direction,
         DeadLettersCommand::Show(_) => None,
-    };
-    direction.map(Into::into)
+    }
 }
 
-async fn open_queue<Q: DeadLetterQueue>(
+async fn run_on<Q: DeadLetterQueue<Error: Into<Error>>>(
     mut queue: Q,
     rate: u32,
     command: &DeadLettersCommand,
     output: Output,
 ) -> Result<ExitStatus, Error> {
-    // Whatever happens, what was read is given back.
+    // The leases end however the command ends.
     let result = tokio::select! {
         ended = apply_to_selected(&mut queue, rate, command, output) => ended,
         _ = tokio::signal::ctrl_c() => Err(Error::Interrupted),
@@ -165,54 +153,52 @@ async fn open_queue<Q: DeadLetterQueue>(
     result
 }
 
-async fn apply_to_selected<Q: DeadLetterQueue>(
+async fn apply_to_selected<Q: DeadLetterQueue<Error: Into<Error>>>(
     queue: &mut Q,
     rate: u32,
     command: &DeadLettersCommand,
     output: Output,
 ) -> Result<ExitStatus, Error> {
     let direction = direction_filter(command);
+    let has_direction = |dead_letter: &DeadLetter| direction.is_none_or(|direction| dead_letter.direction == direction);
     let (filter, bulk, action) = match command {
         DeadLettersCommand::Retry(arguments) => {
             (&arguments.filter, &arguments.bulk, BulkAction::Retry { even_if_older: arguments.even_if_older })
         }
         DeadLettersCommand::Drop(arguments) => (&arguments.filter, &arguments.bulk, BulkAction::Drop),
         DeadLettersCommand::List(ListArguments { reason, .. }) => {
-            let matches = |dead_letter: &DeadLetter| {
-                direction.is_none_or(|direction| dead_letter.direction == direction)
-                    && has_reason(dead_letter, reason.as_deref())
-            };
+            let matches =
+                |dead_letter: &DeadLetter| has_direction(dead_letter) && has_reason(dead_letter, reason.as_deref());
             let (found, blocked) = receive_matching(queue, output, matches).await?;
-            let records: Vec<_> = found.iter().map(|dead_letter| dead_letter.to_record(None)).collect();
+            let records: Vec<Value> = found.iter().map(|dead_letter| to_json(dead_letter, None)).collect();
             output.print_json(&json!({"letters": records, "behind": blocked}))?;
             return print_list(&found, blocked, output).map(|()| ExitStatus::Ok);
         }
         DeadLettersCommand::Show(_) => return Ok(ExitStatus::Ok),
     };
-    let matches = |dead_letter: &DeadLetter| {
-        direction.is_none_or(|direction| dead_letter.direction == direction) && filter.matches(dead_letter)
-    };
+    let matches = |dead_letter: &DeadLetter| has_direction(dead_letter) && filter.matches(dead_letter);
     let (found, blocked) = receive_matching(queue, output, matches).await?;
     if let Some(id) = filter.id.iter().find(|id| !found.iter().any(|dead_letter| dead_letter.id() == id.as_str())) {
-        return Err(if blocked > 0 {
-            Error::DeadLetterBlocked { id: id.clone() }
-        } else {
-            Error::NoSuchDeadLetter { id: id.clone() }
-        });
+        let id = id.clone();
+        return Err(match blocked {
+            0 => UsageError::NoSuchDeadLetter { id },
+            _ => UsageError::DeadLetterBlocked { id },
+        }
+        .into());
     }
     let per_second = bulk.per_second.unwrap_or(rate);
     run_action(queue, &found, action, bulk.yes.then_some(per_second), blocked, output).await
 }
 
 impl DeadLetterFilter {
-    /// Whether a letter is one of those that are meant: by every option that is given.
+    /// Whether a dead letter matches every option that is given.
     fn matches(&self, dead_letter: &DeadLetter) -> bool {
         (self.id.is_empty() || self.id.iter().any(|id| dead_letter.id() == id.as_str()))
             && has_reason(dead_letter, self.reason.as_deref())
     }
 }
 
-/// Whether a letter died for a reason, where one is given.
+/// Whether a dead letter has this reason, if one is given.
 fn has_reason(dead_letter: &DeadLetter, reason: Option<&str>) -> bool {
     match reason {
         None => true,
@@ -227,19 +213,19 @@ fn print_list(dead_letters: &[DeadLetter], blocked: u64, output: Output) -> Resu
     } else {
         let mut table = output.table(["died", "direction", "what", "reason", "attempts", "received", "bytes", "id"]);
         for dead_letter in dead_letters {
-            let record = dead_letter.to_record(None);
+            let record = dead_letter.to_record();
             table.add_row([
                 format_time(record.died_at),
-                dead_letter.direction.as_str().to_owned(),
-                record.kind.unwrap_or_default(),
+                record.direction.as_str().to_owned(),
+                record.kind,
                 format_reason(record.reason.as_deref(), record.status),
-                record.attempts.map(|attempts| attempts.to_string()).unwrap_or_default(),
+                dead_letter.attempts.map(|attempts| attempts.to_string()).unwrap_or_default(),
                 format_time(record.received_at),
-                record.bytes.to_string(),
+                dead_letter.body().len().to_string(),
                 record.id,
             ]);
         }
-        output.print_table(table, &[7])?;
+        output.print(table)?;
     }
     print_blocked(blocked, output)
 }

@@ -1,5 +1,4 @@
-//! A run in which everything happens that can happen to a webhook or a row, with values that are found again wherever they
-//! turn up.
+//! A run with every outcome that a webhook or a row can have, with values that can be found again in any log.
 
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::Relay;
 
-/// What nobody may find in a log.
+/// Values that must not be in a log.
 pub(crate) const PRIVATE_VALUES: [(&str, &str); 16] = [
     ("an address", "zoe.quill@private-post.example"),
     ("a first name", "Zoelinde-Quillfeather"),
@@ -32,7 +31,7 @@ pub(crate) const PRIVATE_VALUES: [(&str, &str); 16] = [
     ("what a far end says", "Blocked-Says-The-End"),
 ];
 
-/// What a far end says of somebody.
+/// A destination's rejection with personal data.
 fn rejection_reply(status: u16) -> Reply {
     let message = format!(
         "{}: {} {}",
@@ -51,7 +50,7 @@ pub(crate) fn private_value(label: &str) -> &'static str {
         .map_or_else(|| panic!("nothing is {label}"), |(_, value)| value)
 }
 
-/// An event about the person of that number.
+/// A webhook about the contact with this number.
 fn webhook_body(number: u32) -> Vec<u8> {
     let email = format!("{number}-{}", private_value("an address"));
     let body = json!({
@@ -62,7 +61,7 @@ fn webhook_body(number: u32) -> Vec<u8> {
     body.to_string().into_bytes()
 }
 
-/// A contact's row about the person of that number.
+/// A contact's row about the contact with this number.
 fn contact_row(number: u32) -> Value {
     json!({
         "email": format!("{number}-{}", private_value("an address")), "userId": private_value("a user id"),
@@ -79,7 +78,7 @@ fn event_row(number: u32) -> Value {
     row
 }
 
-/// A relay between its ends.
+/// A relay between its destinations.
 pub(crate) struct ScenarioRun {
     pub(crate) relay: Relay,
     clay: MockDestination,
@@ -118,7 +117,7 @@ impl ScenarioRun {
         let Self { relay, clay, loops } = self;
         send_rejected_webhooks(relay.base()).await;
         send_rejected_rows(relay.base()).await;
-        send_rows_directly(relay, loops).await;
+        send_rows_on_fast_path(relay, loops).await;
         deliver_to_loops(relay, loops).await;
         deliver_to_clay(relay, clay).await;
     }
@@ -198,8 +197,8 @@ async fn send_rejected_rows(base: &str) {
     http::send("PUT", &format!("{base}/api/v1/contacts/update?{}=<b> c", private_value("an option")), &[], "{}").await;
 }
 
-/// Loops answers rows whose callers wait.
-async fn send_rows_directly(relay: &Relay, loops: &MockDestination) {
+/// Rows whose callers wait.
+async fn send_rows_on_fast_path(relay: &Relay, loops: &MockDestination) {
     let base = relay.base();
     let key = [("idempotency-key", private_value("an idempotency key"))];
     let mut number = 100;
@@ -219,13 +218,13 @@ async fn send_rows_directly(relay: &Relay, loops: &MockDestination) {
         number += 1;
         loops.enqueue_replies([failure.clone(), failure]);
         let response = row::contact(base, contact_row(number).to_string()).await;
-        // A reset of a pooled connection is tried again at once. Nothing of it may be left that would meet what comes next.
+        // A reset of a pooled connection is retried at once. None may remain that would affect the next reply.
         let id = &response.headers["x-relay-delivery-id"];
         wait_for_line(relay, &[("delivery.id", id), ("outcome", "delivered")]).await;
     }
 }
 
-/// Workers send what was stored.
+/// Queued rows, which workers send.
 async fn deliver_to_loops(relay: &Relay, loops: &MockDestination) {
     let respond_async = [("prefer", "respond-async")];
     let mut number = 200;
@@ -277,7 +276,7 @@ pub(crate) fn log_lines(relay: &Relay) -> Vec<Value> {
 
 /// Waits for a line with these fields.
 pub(crate) async fn wait_for_line(relay: &Relay, fields: &[(&str, &str)]) -> Value {
-    // A worker may have to leave its end alone, and then waits longer each time.
+    // A worker may find its destination unavailable, and then waits longer each time.
     eventually_within(Duration::from_secs(60), &format!("a line with {fields:?}"), async || {
         // The last line may not be complete.
         let log = relay.log();

@@ -1,0 +1,122 @@
+//! The operator's view of deliveries, wherever a relay stores them.
+
+use std::future::Future;
+
+use jiff::Timestamp;
+use relay_core::delivery::{DeliveryId, Direction};
+use relay_core::delivery_state::DeliveryState;
+use serde::Serialize;
+
+/// Filter of a listing. What is not set matches every delivery.
+#[derive(Debug, Clone, Default)]
+pub struct DeliveryQuery {
+    /// Only deliveries in this state.
+    pub state: Option<DeliveryState>,
+    /// Only deliveries of this direction.
+    pub direction: Option<Direction>,
+    /// Only deliveries of the contact with this [hash](relay_core::contact::ContactKey::log_hash).
+    pub contact_hash: Option<String>,
+    /// Only deliveries of the webhook with this `webhook-id`.
+    pub webhook_id: Option<String>,
+    /// Routes of that webhook. The ledger of a stack finds a webhook by its route, and needs them.
+    pub routes: Vec<String>,
+    /// Maximum number of deliveries: the latest.
+    pub limit: Option<u32>,
+}
+
+/// A delivery, as listings and `--json` show it.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeliveryRecord {
+    /// Id of the delivery.
+    pub id: String,
+    /// Direction, `loops-to-clay` or `clay-to-loops`.
+    pub direction: Direction,
+    /// State of the delivery.
+    pub state: DeliveryState,
+    /// Number of attempts begun.
+    pub attempts: u32,
+    /// Reason code of the last failure.
+    pub reason: Option<String>,
+    /// HTTP status of the destination, if the reason is a response.
+    pub status: Option<u16>,
+    /// Kind: `row`, `contact` or `event`.
+    pub kind: String,
+    /// Route of a row.
+    pub route: Option<String>,
+    /// `webhook-id` of a row.
+    pub webhook_id: Option<String>,
+    /// Hash of the contact.
+    pub contact_hash: Option<String>,
+    /// When the relay accepted it.
+    pub received_at: Option<Timestamp>,
+    /// When the first attempt began.
+    pub first_attempt_at: Option<Timestamp>,
+    /// When the last attempt began.
+    pub last_attempt_at: Option<Timestamp>,
+    /// When the next attempt is due.
+    pub next_attempt_at: Option<Timestamp>,
+    /// When it was delivered or dead-lettered.
+    pub settled_at: Option<Timestamp>,
+    /// When it was dead-lettered.
+    pub died_at: Option<Timestamp>,
+    /// When an operator dropped its dead letter.
+    pub dropped_at: Option<Timestamp>,
+    /// Number of failures by reason, the most frequent first.
+    pub failures: Vec<FailureCount>,
+}
+
+/// Number of failed attempts with one reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FailureCount {
+    /// Reason code.
+    pub reason: String,
+    /// HTTP status of the destination, if it answered.
+    pub status: Option<u16>,
+    /// Number of attempts.
+    pub count: u32,
+    /// When it last occurred. Not every store records it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_at: Option<Timestamp>,
+}
+
+/// Size of one direction's queues.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueStatus {
+    /// Direction.
+    pub direction: Direction,
+    /// Number of deliveries that wait, hidden ones included.
+    pub waiting: u64,
+    /// Number of dead letters.
+    pub dead_letters: u64,
+}
+
+/// The deliveries of one relay.
+pub trait Admin {
+    /// Error of the store.
+    type Error: std::error::Error + 'static;
+
+    /// Returns matching deliveries in the order of their arrival, and reports to `progress` how many are found so far. A
+    /// delivery that its caller still waits for is not listed.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    fn deliveries(
+        &self,
+        query: &DeliveryQuery,
+        progress: &dyn Fn(usize),
+    ) -> impl Future<Output = Result<Vec<DeliveryRecord>, Self::Error>>;
+
+    /// Returns one delivery.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    fn delivery(&self, id: &DeliveryId) -> impl Future<Output = Result<Option<DeliveryRecord>, Self::Error>>;
+
+    /// Returns the sizes of the queues, in the order of [`Direction::ALL`].
+    ///
+    /// # Errors
+    /// If the queues cannot be read.
+    fn queues(&self) -> impl Future<Output = Result<Vec<QueueStatus>, Self::Error>>;
+}
