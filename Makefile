@@ -1,28 +1,28 @@
-# `make help` lists the targets. Cargo finds out by itself what has to be built again.
+# `make help` lists the targets.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .ONESHELL:
 
-# Tests mostly wait for each other's servers, so more of them run at once than there are cores.
+# Tests mostly wait for servers, so more of them run at once than there are cores.
 export RUST_TEST_THREADS ?= 8
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 PYTHON ?= python3
-# The checker of openapi.yaml, apart from the tools for AWS, which are strict about the packages they share.
+# The checker of openapi.yaml has its own environment, because the tools for AWS pin packages that both need.
 OPENAPI_VENV := .venv-openapi
-# The program that draws the screenshots, apart for the same reason.
+# So has the program that draws the screenshots.
 SCREENSHOTS_VENV := .venv-screenshots
 
-# The tools for AWS come from .venv and nowhere else, so everybody has the versions that were tried.
+# The tools for AWS always come from .venv, in the versions that were tested.
 VENV := .venv
 IN_VENV := PATH="$(CURDIR)/$(VENV)/bin:$$PATH" SAM_CLI_TELEMETRY=0
-# The processor to build for; the template's parameter Architecture must say the same.
+# The processor to build for; the template's parameter Architecture must have the same value.
 ARCH ?= arm64
 FUNCTIONS := loops-to-clay clay-to-loops-contact clay-to-loops-event clay-delivery loops-delivery
-# For sizes and checks, the functions are built as they are deployed (`cargo lambda`: its linker, its processor flags), but
-# for the processor of this machine; beside them, for comparison, functions that do nothing.
+# For sizes and checks, the functions are built as for deployment (`cargo lambda`: its linker, its processor flags), but
+# for the processor of this machine; and, for comparison, functions that do nothing.
 MEASURED := $(FUNCTIONS) bare-function bare-threaded
 RELEASED := $(TARGET)/x86_64-unknown-linux-gnu/release
 

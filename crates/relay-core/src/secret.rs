@@ -12,26 +12,26 @@ pub fn is_set(text: &str) -> bool {
     !text.is_empty() && !text.starts_with("REPLACE")
 }
 
-/// The text as a secret, or nothing where it [is not set](is_set). White space around it is not part of it.
+/// Returns the trimmed text as a secret, or nothing if it [is not set](is_set).
 #[must_use]
 pub fn secret_if_set(text: &str) -> Option<SecretString> {
     is_set(text).then(|| SecretString::from(text.trim()))
 }
 
-/// The tokens that open the two API routes.
+/// Bearer tokens that the two API routes accept. An empty list accepts nothing.
 ///
-/// An empty list opens nothing. Tokens are compared whole and in constant time: neither their content nor their
-/// length can be learned from how long a refusal takes.
+/// Tokens are compared whole and in constant time, so the time of a rejection shows neither their content nor their
+/// length.
 #[derive(Debug, Clone, Default)]
 pub struct RelayTokens(Vec<SecretString>);
 
 impl RelayTokens {
-    /// The tokens among these texts that are set.
+    /// Returns the tokens among these texts that are set.
     pub fn new<T: AsRef<str>>(tokens: impl IntoIterator<Item = T>) -> Self {
         Self(tokens.into_iter().filter_map(|token| secret_if_set(token.as_ref())).collect())
     }
 
-    /// Whether no token is configured: the routes are closed.
+    /// Whether no token is configured, so that every request is rejected.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -41,9 +41,7 @@ impl RelayTokens {
     /// scheme's case does not matter, RFC 9110 §11.1).
     #[must_use]
     pub fn authorizes(&self, authorization: Option<&[u8]>) -> bool {
-        let Some((scheme, token)) = authorization.and_then(split_scheme) else {
-            return false;
-        };
+        let Some((scheme, token)) = authorization.and_then(split_scheme) else { return false };
         if !scheme.eq_ignore_ascii_case(b"bearer") || token.is_empty() {
             return false;
         }

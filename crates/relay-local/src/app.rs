@@ -5,10 +5,11 @@ use std::sync::Arc;
 use relay::config::env::SharedSettings;
 use relay::delivery::clay::ClayDeliverer;
 use relay::delivery::loops::LoopsDeliverer;
-use relay::destination::clay::{ClayClient, HttpClayClient};
+use relay::destination::clay::ClayClient;
+use relay::destination::http_client::HttpClient;
 use relay::destination::loops::{HttpLoopsClient, LoopsClient};
 use relay::ingress::clay_row::ClayRowHandler;
-use relay::ingress::loops_webhook::{LoopsWebhookHandler, LoopsWebhookSettings};
+use relay::ingress::loops_webhook::LoopsWebhookHandler;
 use relay::ingress::schema_cache::SchemaCache;
 use relay::ports::clock::SharedClock;
 use relay::rate_limit::limiter::LocalRateLimiter;
@@ -17,7 +18,7 @@ use relay_sqlite::SqliteStore;
 use crate::reloading_secrets::ReloadingSecrets;
 
 /// The handlers of the three routes and the workers of the two queues, between a Loops and a Clay.
-pub struct Relay<L = HttpLoopsClient, C = HttpClayClient> {
+pub struct Relay<L = HttpLoopsClient, C = HttpClient> {
     /// Handles `POST /webhooks/loops`.
     pub webhook_handler: LoopsWebhookHandler<ReloadingSecrets, SqliteStore>,
     /// Handles the two routes for rows.
@@ -51,11 +52,9 @@ impl<L: LoopsClient + Clone, C: ClayClient> Relay<L, C> {
                 secrets: secrets.clone(),
                 queue: store.clone(),
                 clock: Arc::clone(clock),
-                settings: LoopsWebhookSettings {
-                    selection: shared.relayed_events.clone(),
-                    tolerance: shared.signature_tolerance,
-                    contact_source: shared.contact_source.clone(),
-                },
+                selection: shared.relayed_events.clone(),
+                tolerance: shared.signature_tolerance,
+                contact_source: shared.contact_source.clone(),
             },
             row_handler: ClayRowHandler {
                 secrets: secrets.clone(),

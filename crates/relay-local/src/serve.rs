@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use relay::config::names::{LOOPS_SIGNING_SECRET, RELAY_LISTEN, RELAY_TOKEN};
-use relay::destination::clay::HttpClayClient;
 use relay::destination::http_client::{self, BuildError};
 use relay::destination::loops::HttpLoopsClient;
 use relay::ports::clock::{SharedClock, SystemClock};
@@ -82,8 +81,8 @@ pub(crate) async fn serve(settings: LocalSettings, environment: BTreeMap<String,
         warn!(%pattern, "RELAYED_EVENTS: none of the events that Loops documents has this name");
     }
     let secrets = ReloadingSecrets::load(&settings, environment, data_dir.clone(), simulators.destinations())?;
-    let loops = HttpLoopsClient::new(client.clone(), &shared.loops_api_url, Arc::clone(&clock));
-    let clay = HttpClayClient::new(client, Arc::clone(&clock));
+    let loops = HttpLoopsClient::new(client.clone(), &shared.loops_api_url);
+    let clay = client;
     let relay = Arc::new(Relay::with_destinations(loops, clay, &shared, secrets.clone(), &store, &clock));
     let schema_refresher = relay.row_handler.schema_refresher();
     let prefetch_schema = async {

@@ -83,7 +83,7 @@ async fn deliver<D: Deliver + 'static>(store: SqliteStore, deliverer: Arc<D>, cl
         let reason = Reason::without_status(ReasonCode::Internal);
         let event = DeliveryEvent::for_delivery(&panicked_delivery, EventOutcome::Retried);
         DeliveryEvent { reason: Some(reason), attempts, ..event }.emit();
-        retry::retry_or_dead_letter(history, reason, None, store.now(), store.random())
+        retry::retry_or_dead_letter(history, reason, None, store.clock().now(), store.clock().random())
     });
     // The result must be recorded before the contact's next delivery is sent, however long the store takes.
     while let Err(error) = store.finish_attempt(&id, result).await {

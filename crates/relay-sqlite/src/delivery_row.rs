@@ -95,22 +95,24 @@ pub(crate) fn timestamp(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<
     Ok(milliseconds.map(|milliseconds| Timestamp::from_millisecond(milliseconds).unwrap_or_default()))
 }
 
-/// Deletes the rows that were never acknowledged and whose callers are gone. `locked` are the ids of the others, as a JSON
-/// array. A row that was a dead letter before is one again.
-pub(crate) fn remove_abandoned(connection: &Connection, locked: &str, now: Timestamp) -> rusqlite::Result<()> {
-    connection
-        .prepare_cached(
-            "UPDATE deliveries SET state = 'dead', settled_at = ?3
-             WHERE settled_at IS NULL AND direction = ?1 AND state = 'direct' AND reason IS NOT NULL
-               AND id NOT IN (SELECT value FROM json_each(?2))",
-        )?
-        .execute(params![Direction::ClayToLoops.as_str(), locked, now.as_millisecond()])?;
-    connection
-        .prepare_cached(
-            "DELETE FROM deliveries
-             WHERE settled_at IS NULL AND direction = ?1 AND state = 'direct'
-               AND id NOT IN (SELECT value FROM json_each(?2))",
-        )?
-        .execute(params![Direction::ClayToLoops.as_str(), locked])?;
-    Ok(())
+/// Deletes the `direct` rows that were never acknowledged: one by its id, or all but those with the ids in `locked`, a JSON
+/// array. A row that was a dead letter before is one again. Returns the number of rows.
+pub(crate) fn remove_direct(
+    connection: &Connection,
+    id: Option<&DeliveryId>,
+    locked: &str,
+    now: Timestamp,
+) -> rusqlite::Result<usize> {
+    let condition = "settled_at IS NULL AND direction = ?1 AND state = 'direct' AND (?2 IS NULL OR id = ?2)
+                     AND id NOT IN (SELECT value FROM json_each(?3))";
+    let (direction, id) = (Direction::ClayToLoops.as_str(), id.map(DeliveryId::as_str));
+    let restored = connection
+        .prepare_cached(&format!(
+            "UPDATE deliveries SET state = 'dead', settled_at = ?4 WHERE reason IS NOT NULL AND {condition}"
+        ))?
+        .execute(params![direction, id, locked, now.as_millisecond()])?;
+    let deleted = connection
+        .prepare_cached(&format!("DELETE FROM deliveries WHERE {condition}"))?
+        .execute(params![direction, id, locked])?;
+    Ok(restored + deleted)
 }

@@ -1,5 +1,5 @@
-//! The lane past the queue. Who is admitted gets a position in the order of arrival before anything is sent, so that a
-//! row that has to wait after all waits in front of everything that came later.
+//! The fast path: a row is sent while its caller waits. An admitted row gets its position in the order of arrival before it
+//! is sent, so that it waits in front of everything that came later if it has to be queued after all.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,42 +14,37 @@ use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 
 use crate::admin::pause::paused_since;
 use crate::contact_locks::ContactLockGuard;
-use crate::delivery_row::{self, remove_abandoned};
-use crate::failure_counts;
 use crate::store::SqliteStore;
+use crate::{delivery_row, failure_counts};
 
-/// How long a row waits for its turn at the store, at its beginning and at its end: both, and the call between, fit into
-/// the caller's time.
+/// Maximum wait for other writes: admission, completion and the call between them fit into the caller's timeout.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Why another event under a known key is kept, and not sent.
 const ID_CONFLICT: Reason = Reason::without_status(ReasonCode::IdConflict);
 
 impl FastPath for SqliteStore {
     type Guard = ContactLockGuard;
 
     async fn admit(&self, delivery: &Delivery, mode: DeliveryMode) -> Result<Admission, StoreError> {
-        // In memory first: what cannot be recorded has its lane there as well.
+        // The lock comes first: a row that cannot be recorded holds it as well.
         let guard = if mode == DeliveryMode::Sync { self.locks.try_lock(delivery) } else { None };
         let (has_lock, locks) = (guard.is_some(), Arc::clone(&self.locks));
-        let (delivery, contact_hash, now) = (delivery.clone(), self.contact_hash(delivery), self.now());
+        let (delivery, contact_hash, now) = (delivery.clone(), self.contact_hash(delivery), self.clock.now());
         let (admission, conflict) = self
             .write_within(WRITE_TIMEOUT, move |transaction| {
                 if !has_lock && locks.is_locked_by(&delivery) {
                     return Ok((Admission::InFlight, None));
                 }
-                remove_abandoned(transaction, &locks.locked_deliveries(), now)?;
+                delivery_row::remove_direct(transaction, None, &locks.locked_deliveries(), now)?;
                 let existing = lookup(transaction, &delivery, has_lock)?;
                 if let Existing::Admission(known) = existing {
-                    let is_conflict = known != Admission::InFlight && is_conflicting_event(transaction, &delivery)?;
-                    let conflict = is_conflict.then(|| delivery.as_conflicting_event());
-                    let inserted = match &conflict {
-                        Some(conflict) => {
-                            delivery_row::insert_dead(transaction, conflict, contact_hash.as_deref(), ID_CONFLICT, now)?
-                        }
-                        None => false,
-                    };
-                    return Ok((known, conflict.filter(|_| inserted)));
+                    if known == Admission::InFlight || !is_conflicting_event(transaction, &delivery)? {
+                        return Ok((known, None));
+                    }
+                    let conflict = delivery.as_conflicting_event();
+                    let inserted =
+                        delivery_row::insert_dead(transaction, &conflict, contact_hash.as_deref(), ID_CONFLICT, now)?;
+                    return Ok((known, inserted.then_some(conflict)));
                 }
                 let (state, admission) = if has_lock && may_send(transaction, &delivery.contact)? {
                     ("direct", Admission::SendNow)
@@ -58,7 +53,7 @@ impl FastPath for SqliteStore {
                 };
                 delivery_row::insert(transaction, &delivery, contact_hash.as_deref(), state, now)?;
                 if let (Existing::DeadLetter(reason, status), Admission::SendNow) = (existing, admission) {
-                    // Until it has ended otherwise, it is still a dead letter: its caller may be gone in the next moment.
+                    // It is still a dead letter if the caller is gone before it is completed.
                     transaction
                         .prepare_cached("UPDATE deliveries SET reason = ?2, status = ?3 WHERE id = ?1")?
                         .execute(params![delivery.id.as_str(), reason, status])?;
@@ -87,11 +82,15 @@ impl FastPath for SqliteStore {
     async fn admit_without_record(&self, delivery: &Delivery) -> Result<Admission, StoreError> {
         let Some(guard) = self.locks.try_lock(delivery) else { return Ok(Admission::InFlight) };
         let delivery = delivery.clone();
-        // What is stored from here on finds the lane taken.
+        // Whatever is stored from here on finds the contact locked.
         let admission = self
             .read(move |connection| {
-                Ok(match stored_state(connection, &delivery.id)?.as_deref() {
-                    // Another event under its key would have to be kept.
+                let state: Option<String> = connection
+                    .prepare_cached("SELECT state FROM deliveries WHERE id = ?1")?
+                    .query_row([delivery.id.as_str()], |row| row.get(0))
+                    .optional()?;
+                Ok(match state.as_deref() {
+                    // Another event under its key would have to be dead-lettered.
                     Some(_) if is_conflicting_event(connection, &delivery)? => Admission::InFlight,
                     Some("delivered") => Admission::AlreadyDelivered,
                     Some("waiting" | "sending") => Admission::Queued,
@@ -115,13 +114,13 @@ impl FastPath for SqliteStore {
         if !self.locks.is_locked_by(delivery) {
             return Err(StoreError::new("the lane was given to somebody else"));
         }
-        let (delivery, contact_hash, now) = (delivery.clone(), self.contact_hash(delivery), self.now());
+        let (delivery, contact_hash, now) = (delivery.clone(), self.contact_hash(delivery), self.clock.now());
         let completed = self
             .write_within(WRITE_TIMEOUT, move |transaction| {
                 if complete(transaction, &delivery.id, result, now)? {
                     return Ok(true);
                 }
-                // It could not be recorded when it came. It joins the queue only where nothing has joined it since.
+                // It could not be recorded at its admission, and joins the queue only if nothing has joined it since.
                 match result {
                     FastPathResult::Rejected => return Ok(true),
                     FastPathResult::Deferred { .. } if !has_no_pending(transaction, &delivery.contact)? => {
@@ -139,35 +138,26 @@ impl FastPath for SqliteStore {
     }
 }
 
-/// Records how a delivery has ended whose caller waits; false where it is not on record as one.
+/// Records the result of a `direct` delivery. Returns false if there is none.
 fn complete(
     transaction: &Transaction<'_>,
     id: &DeliveryId,
     result: FastPathResult,
     now: Timestamp,
 ) -> rusqlite::Result<bool> {
-    let (id, now) = (id.as_str(), now.as_millisecond());
+    let (stored_id, now_ms) = (id.as_str(), now.as_millisecond());
     let changed = match result {
         FastPathResult::Delivered => transaction
             .prepare_cached(
-                "UPDATE deliveries SET state = 'delivered', body = NULL, attempts = 1, settled_at = ?2, first_attempt_at = ?2,
+                "UPDATE deliveries
+                 SET state = 'delivered', body = NULL, attempts = 1, settled_at = ?2, first_attempt_at = ?2,
                      last_attempt_at = ?2, reason = NULL, status = NULL
                  WHERE id = ?1 AND state = 'direct'",
             )?
-            .execute(params![id, now])?,
-        FastPathResult::Rejected => {
-            let restored = transaction
-                .prepare_cached(
-                    "UPDATE deliveries SET state = 'dead', settled_at = ?2
-                     WHERE id = ?1 AND state = 'direct' AND reason IS NOT NULL",
-                )?
-                .execute(params![id, now])?;
-            let deleted = transaction
-                .prepare_cached("DELETE FROM deliveries WHERE id = ?1 AND state = 'direct'")?
-                .execute([id])?;
-            restored + deleted
-        }
+            .execute(params![stored_id, now_ms])?,
+        FastPathResult::Rejected => delivery_row::remove_direct(transaction, Some(id), "[]", now)?,
         FastPathResult::Deferred { attempts, retry_at, reason, no_early_retry } => {
+            let (at, Reason { code, status }) = (retry_at.as_millisecond(), reason);
             let changed = transaction
                 .prepare_cached(
                     "UPDATE deliveries
@@ -175,10 +165,10 @@ fn complete(
                          status = ?6, first_attempt_at = ?2, last_attempt_at = ?2, not_before = iif(?7, ?4, NULL)
                      WHERE id = ?1 AND state = 'direct'",
                 )?
-                .execute(params![id, now, attempts, retry_at.as_millisecond(), reason.code.as_str(), reason.status, no_early_retry])?;
-            // What the caller has waited for counts once, by its last reason.
+                .execute(params![stored_id, now_ms, attempts, at, code.as_str(), status, no_early_retry])?;
+            // The attempts while the caller waited count as one failure, by the last reason.
             if changed == 1 {
-                failure_counts::increment(transaction, id, reason, now)?;
+                failure_counts::increment(transaction, stored_id, reason, now_ms)?;
             }
             changed
         }
@@ -186,40 +176,38 @@ fn complete(
     Ok(changed == 1)
 }
 
-/// What is known of a delivery.
+/// What the store has under a delivery's id.
 enum Existing {
-    /// Nothing.
     New,
-    /// This is how it is answered.
     Admission(Admission),
-    /// It was a dead letter, for this reason and with this status of the far end's: somebody runs the row again, and it gets
-    /// another chance, in the place of its letter.
+    /// A dead letter with this reason and status, which the delivery replaces: the row was run again.
     DeadLetter(String, Option<u16>),
 }
 
 fn lookup(transaction: &Transaction<'_>, delivery: &Delivery, has_lock: bool) -> rusqlite::Result<Existing> {
     let id = delivery.id.as_str();
-    Ok(match stored_state(transaction, &delivery.id)?.as_deref() {
-        None => Existing::New,
-        Some("delivered") => Existing::Admission(Admission::AlreadyDelivered),
-        Some("direct") if !has_lock => Existing::Admission(Admission::InFlight),
-        Some("dead") if is_conflicting_event(transaction, delivery)? => {
+    let stored: Option<(String, Option<String>, Option<u16>)> = transaction
+        .prepare_cached("SELECT state, reason, status FROM deliveries WHERE id = ?1")?
+        .query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .optional()?;
+    let Some((state, reason, status)) = stored else { return Ok(Existing::New) };
+    Ok(match state.as_str() {
+        "delivered" => Existing::Admission(Admission::AlreadyDelivered),
+        "direct" if !has_lock => Existing::Admission(Admission::InFlight),
+        "dead" if is_conflicting_event(transaction, delivery)? => {
             rename_conflicting(transaction, id)?;
             Existing::New
         }
-        // Who has the lane now is the only one who sends it: what came of a `direct` one could not be recorded.
-        Some("dead" | "direct") => {
-            let (reason, status): (Option<String>, _) = transaction
-                .prepare_cached("SELECT reason, status FROM deliveries WHERE id = ?1")?
-                .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        // Only the holder of the contact lock sends it: the result of a `direct` one could not be recorded.
+        "dead" | "direct" => {
             transaction.prepare_cached("DELETE FROM deliveries WHERE id = ?1")?.execute([id])?;
             reason.map_or(Existing::New, |reason| Existing::DeadLetter(reason, status))
         }
-        Some(_) => Existing::Admission(Admission::Queued),
+        _ => Existing::Admission(Admission::Queued),
     })
 }
 
-/// Gives the dead letter of an event an id of its own, now that another event comes under its key; once.
+/// Gives the dead letter of an event an id of its own, because another event comes under its key.
 fn rename_conflicting(transaction: &Transaction<'_>, id: &str) -> rusqlite::Result<()> {
     let dead_letter = transaction
         .prepare_cached(&format!("SELECT {} FROM deliveries WHERE id = ?1", delivery_row::COLUMNS))?
@@ -232,18 +220,11 @@ fn rename_conflicting(transaction: &Transaction<'_>, id: &str) -> rusqlite::Resu
     transaction
         .prepare_cached("UPDATE OR IGNORE deliveries SET id = ?2, idempotency_key = ?3 WHERE id = ?1")?
         .execute(params![id, dead_letter.id.as_str(), key])?;
-    // The same is kept there already.
+    // If the id is taken, the same event is dead-lettered already.
     transaction.prepare_cached("DELETE FROM deliveries WHERE id = ?1")?.execute([id]).map(drop)
 }
 
-fn stored_state(connection: &Connection, id: &DeliveryId) -> rusqlite::Result<Option<String>> {
-    connection
-        .prepare_cached("SELECT state FROM deliveries WHERE id = ?1")?
-        .query_row([id.as_str()], |row| row.get(0))
-        .optional()
-}
-
-/// Whether what is on record under the id of an event says something else to people than it does.
+/// Returns whether another event is stored under the id of an event.
 fn is_conflicting_event(connection: &Connection, delivery: &Delivery) -> rusqlite::Result<bool> {
     let Some(content_key) = delivery.content_key() else { return Ok(false) };
     let stored_key: Option<String> = connection
@@ -254,12 +235,12 @@ fn is_conflicting_event(connection: &Connection, delivery: &Delivery) -> rusqlit
     Ok(stored_key.is_some_and(|known| known != content_key))
 }
 
-/// Whether who has the lane of a contact may use it.
 fn may_send(connection: &Connection, contact: &ContactKey) -> rusqlite::Result<bool> {
     Ok(paused_since(connection, Direction::ClayToLoops)?.is_none() && has_no_pending(connection, contact)?)
 }
 
-/// Whether nothing of a contact waits or is being sent by a worker. Who has its lane asks: what else is `direct` is gone.
+/// Returns whether no delivery of a contact waits or is being sent by a worker. The holder of the contact lock asks, so that
+/// the callers of other `direct` rows are gone.
 fn has_no_pending(connection: &Connection, contact: &ContactKey) -> rusqlite::Result<bool> {
     connection
         .prepare_cached(

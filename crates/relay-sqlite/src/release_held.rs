@@ -1,4 +1,4 @@
-//! What is held is tried at once when a person has mended what it waits for.
+//! Held deliveries are tried at once when an operator has fixed their cause.
 
 use std::sync::atomic::Ordering;
 
@@ -9,32 +9,25 @@ use rusqlite::params;
 use crate::store::SqliteStore;
 
 impl SqliteStore {
-    /// How often what is held was freed.
+    /// Returns how often all held deliveries were released.
     #[must_use]
     pub fn release_epoch(&self) -> u64 {
         self.release_epoch.load(Ordering::SeqCst)
     }
 
-    /// Lets everything that waits for a person be tried now.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
+    /// Makes all held deliveries due. Returns their number.
     pub async fn release_all_held(&self) -> Result<usize, StoreError> {
         self.release_epoch.fetch_add(1, Ordering::SeqCst);
         self.release(None).await
     }
 
-    /// Lets one that was under way meanwhile, and is held, be tried now as well.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
+    /// Makes a delivery due that was being sent during [`release_all_held`](Self::release_all_held), if it is held.
     pub async fn release_held(&self, id: &DeliveryId) -> Result<(), StoreError> {
         self.release(Some(id.as_str().to_owned())).await.map(drop)
     }
 
-    /// Lets one that is held be tried now, or all of them.
     async fn release(&self, id: Option<String>) -> Result<usize, StoreError> {
-        let now = self.now().as_millisecond();
+        let now = self.clock.now().as_millisecond();
         let released = self
             .write(move |transaction| {
                 transaction.execute(

@@ -1,4 +1,4 @@
-//! What each Clay webhook has taken.
+//! Number of rows that each Clay webhook has accepted, and its last rejection.
 
 use jiff::Timestamp;
 use relay::ports::queue::StoreError;
@@ -17,19 +17,22 @@ impl WebhookLedger for SqliteStore {
     async fn record(&self, webhook: &str, submission: Submission, now: Timestamp) -> Result<(), StoreError> {
         let (webhook, now) = (webhook.to_owned(), now.as_millisecond());
         self.write(move |transaction| {
-            transaction.prepare_cached("INSERT OR IGNORE INTO clay_webhooks (key) VALUES (?1)")?.execute([&webhook])?;
             match submission {
-                // A webhook that takes a row takes rows: what it answered before no longer holds.
+                // An accepted row shows that an earlier rejection no longer holds.
                 Submission::Accepted => transaction
                     .prepare_cached(
-                        "UPDATE clay_webhooks SET taken = taken + 1, refused_at = NULL, refused_status = NULL WHERE key = ?1",
+                        "INSERT INTO clay_webhooks (key, taken) VALUES (?1, 1)
+                         ON CONFLICT DO UPDATE SET taken = taken + 1, refused_at = NULL, refused_status = NULL",
                     )?
-                    .execute([&webhook])?,
+                    .execute([webhook]),
                 Submission::Rejected(status) => transaction
-                    .prepare_cached("UPDATE clay_webhooks SET refused_at = ?2, refused_status = ?3 WHERE key = ?1")?
-                    .execute(params![webhook, now, status])?,
-            };
-            Ok(())
+                    .prepare_cached(
+                        "INSERT INTO clay_webhooks (key, refused_at, refused_status) VALUES (?1, ?2, ?3)
+                         ON CONFLICT DO UPDATE SET refused_at = ?2, refused_status = ?3",
+                    )?
+                    .execute(params![webhook, now, status]),
+            }
+            .map(drop)
         })
         .await
     }

@@ -98,27 +98,16 @@ impl StackDeadLetters {
     /// changed since it was read.
     async fn close_fast_path(&self, delivery: &Delivery, contact: &Item) -> Result<bool, AwsError> {
         let now = Timestamp::now();
-        let mut condition = format!("(attribute_not_exists({LOCK_HOLDER}) OR {LEASE_UNTIL} < :now)");
-        let mut update = Update::new(format!("ADD {WAITING} :entries"))
-            .bind_string_set(":entries", [arrival_key(delivery)])
-            .number_attr(":now", now.as_millisecond())
-            .no_ttl();
-        match i64::try_from(waiting_entries(contact).count()) {
-            Ok(count @ 1..) => {
-                condition.push_str(&format!(" AND size({WAITING}) = :waiting"));
-                update = update.number_attr(":waiting", count);
-            }
-            _ => condition.push_str(&format!(" AND attribute_not_exists({WAITING})")),
-        }
-        match number_attr(contact, DELIVERED_THROUGH) {
-            Some(through) => {
-                condition.push_str(&format!(" AND {DELIVERED_THROUGH} = :through"));
-                update = update.number_attr(":through", through);
-            }
-            None => condition.push_str(&format!(" AND attribute_not_exists({DELIVERED_THROUGH})")),
-        }
-        let updated =
-            self.stack.ledger.update(&contact_key(&delivery.contact), update.condition(condition), now).await?;
+        let update = Update::default()
+            .add(WAITING, vec![arrival_key(delivery)])
+            .only_if(format!("attribute_not_exists({LOCK_HOLDER}) OR {LEASE_UNTIL} < :now"))
+            .bind("now", now)
+            .only_if_unchanged(DELIVERED_THROUGH, number_attr(contact, DELIVERED_THROUGH));
+        let update = match i64::try_from(waiting_entries(contact).count()) {
+            Ok(count @ 1..) => update.only_if(format!("size({WAITING}) = :count")).bind("count", count),
+            _ => update.only_if_unchanged(WAITING, None),
+        };
+        let updated = self.stack.ledger.update(&contact_key(&delivery.contact), update.no_ttl(), now).await?;
         Ok(updated.is_some())
     }
 
@@ -131,11 +120,11 @@ impl StackDeadLetters {
         (key_attr, time_attr): (&str, &str),
     ) -> Result<(), AwsError> {
         let now = Timestamp::now();
-        let update = Update::new(format!("SET {key_attr} = :letter, {time_attr} = :now"))
-            .condition(format!("{BODY_HASH} = :hash"))
-            .string_attr(":hash", BodyHash::compute(&delivery.body).as_str())
-            .number_attr(":now", now.as_millisecond())
-            .string_attr(":letter", &dead_letter.key)
+        let update = Update::default()
+            .set(key_attr, dead_letter.key.as_str())
+            .set(time_attr, now)
+            .only_if(format!("{BODY_HASH} = :hash"))
+            .bind("hash", BodyHash::compute(&delivery.body).as_str())
             .no_ttl();
         self.stack.ledger.update(&delivery_key(&delivery.id), update, now).await.map(drop)
     }

@@ -98,7 +98,8 @@ impl StackAdmin {
         let mut items = scan.filter_expression(filter).into_paginator().items().send();
         let mut records = Vec::new();
         while let Some(item) = items.next().await {
-            records.extend(record_from_item(&item.map_err(|error| self.ledger.error("dynamodb:Scan", &error))?));
+            records
+                .extend(record_from_item(&item.map_err(|error| self.ledger.call("dynamodb:Scan").to_error(&error))?));
             progress(records.len());
         }
         Ok(records)
@@ -117,7 +118,7 @@ pub async fn latest_delivery(table: &LedgerTable) -> Result<LatestDelivery, AwsE
             .set_exclusive_start_key(start_key)
             .projection_expression(format!("{PARTITION_KEY}, {STATE_NAME}, {RECEIVED_AT}, {KIND}"))
             .expression_attribute_names(STATE_NAME, STATE);
-        let page = scan.send().await.map_err(|error| table.error("dynamodb:Scan", &error))?;
+        let page = scan.send().await.map_err(|error| table.call("dynamodb:Scan").to_error(&error))?;
         for item in page.items.unwrap_or_default() {
             if state_of(&item) == Some(LedgerState::Delivered) {
                 received = received.max(time_attr(&item, RECEIVED_AT).map(|at| (at, direction_of(&item))));

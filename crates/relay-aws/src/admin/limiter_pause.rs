@@ -21,11 +21,9 @@ pub async fn paused_since(table: &LedgerTable) -> Result<Option<Timestamp>, AwsE
 /// When the table cannot be written.
 pub async fn set_paused(table: &LedgerTable, paused: bool, now: Timestamp) -> Result<bool, AwsError> {
     let update = if paused {
-        Update::new(format!("SET {PAUSED_AT} = :now"))
-            .condition(format!("attribute_not_exists({PAUSED_AT})"))
-            .number_attr(":now", now.as_millisecond())
+        Update::default().set(PAUSED_AT, now).only_if_unchanged(PAUSED_AT, None)
     } else {
-        Update::new(format!("REMOVE {PAUSED_AT}")).condition(format!("attribute_exists({PAUSED_AT})"))
+        Update::default().remove(&[PAUSED_AT]).only_if(format!("attribute_exists({PAUSED_AT})"))
     };
     Ok(table.update(LOOPS_LIMITER_KEY, update.no_ttl(), now).await?.is_some())
 }

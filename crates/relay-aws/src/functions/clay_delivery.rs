@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use lambda_runtime::Error;
 use relay::delivery::clay::ClayDeliverer;
-use relay::destination::clay::HttpClayClient;
 
 use crate::functions::setup::{Setup, TO_CLAY};
 use crate::lambda::contact_order::QueueOrder;
@@ -26,7 +25,7 @@ pub async fn run() -> Result<(), Error> {
     let Setup { shared, client, clock, secrets, queue, .. } = setup;
     let deliverer = ClayDeliverer {
         secrets,
-        deliverer: HttpClayClient::new(client, Arc::clone(&clock)),
+        deliverer: client,
         ledger: ledger.clone(),
         limiter,
         clock: Arc::clone(&clock),

@@ -43,7 +43,7 @@ async fn run(kind: RowKind) -> Result<(), Error> {
     let Setup { shared, client, clients, clock, secrets, queue, .. } = setup;
     let handler = ClayRowHandler {
         secrets: secrets.clone(),
-        loops: HttpLoopsClient::new(client.clone(), &shared.loops_api_url, Arc::clone(&clock)),
+        loops: HttpLoopsClient::new(client.clone(), &shared.loops_api_url),
         fast_path: ContactFastPath::new(queue, ledger, Arc::clone(&clock)),
         limiter,
         clock,

@@ -25,7 +25,7 @@ pub async fn run() -> Result<(), Error> {
     let ledger = setup.ledger();
     let limiter = setup.limiter(DynamoLimiterStore::for_loops, &ledger, setup.shared.loops_rate);
     let Setup { shared, client, clock, secrets, queue, .. } = setup;
-    let loops = HttpLoopsClient::new(client, &shared.loops_api_url, Arc::clone(&clock));
+    let loops = HttpLoopsClient::new(client, &shared.loops_api_url);
     let deliverer = LoopsDeliverer { secrets, loops, limiter, clock: Arc::clone(&clock) };
     let order = ContactFastPath::new(queue.clone(), ledger.clone(), Arc::clone(&clock));
     sqs::serve_queue(QueueWorker { deliverer, ledger, order, queue, clock }).await

@@ -1,7 +1,7 @@
 //! The function behind `POST /webhooks/loops`.
 
 use lambda_runtime::Error;
-use relay::ingress::loops_webhook::{LoopsWebhookHandler, LoopsWebhookSettings};
+use relay::ingress::loops_webhook::LoopsWebhookHandler;
 use relay::ingress::response::Caller;
 
 use crate::functions::setup::{LOOPS_WEBHOOK, Setup};
@@ -20,11 +20,9 @@ pub async fn run() -> Result<(), Error> {
         secrets,
         queue: queue.with_client(),
         clock,
-        settings: LoopsWebhookSettings {
-            selection: shared.relayed_events,
-            tolerance: shared.signature_tolerance,
-            contact_source: shared.contact_source,
-        },
+        selection: shared.relayed_events,
+        tolerance: shared.signature_tolerance,
+        contact_source: shared.contact_source,
     };
     http::serve(Caller::Loops, |request| handler.handle(request)).await
 }

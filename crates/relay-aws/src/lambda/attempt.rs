@@ -123,42 +123,43 @@ impl<D: Deliver> Attempt<'_, D> {
     /// Ends the delivery as expired, without an attempt. The ledger is written before the dead letter is sent, so that an
     /// event whose row is run again is enqueued anew.
     pub(crate) async fn expire(&self) -> AttemptOutcome {
-        let Self { ledger, clock, delivery, .. } = *self;
-        let reason = Reason::without_status(ReasonCode::Expired);
-        match ledger.mark_dead(delivery, self.superseded_until, reason, clock.now()).await {
-            Ok(DeadLettered::Marked(failure)) => {
-                log_dead(delivery, failure);
-                AttemptOutcome::DeadLetter(failure)
-            }
-            Ok(DeadLettered::AlreadyDelivered) => AttemptOutcome::Delivered { recorded: true },
-            Ok(DeadLettered::AlreadyDeadLettered(prior)) => dead_letter_again(prior, AttemptOutcome::DeadLetter),
-            Ok(DeadLettered::Conflict) => self.dead_letter_conflict().await,
-            Err(error) => {
-                error!(delivery.id = %delivery.id, %error, "a dead letter cannot be recorded");
-                AttemptOutcome::Pending(MessageAction::BACKOFF)
-            }
+        match self.mark_dead(self.delivery, ReasonCode::Expired, AttemptOutcome::DeadLetter).await {
+            Some(outcome) => outcome,
+            None => self.dead_letter_conflict().await,
         }
     }
 
     /// Ends another body under a known id, under an id of its own: the ledger's item of the first body stays.
     async fn dead_letter_conflict(&self) -> AttemptOutcome {
-        let Self { ledger, clock, delivery, .. } = *self;
-        let reason = Reason::without_status(ReasonCode::IdConflict);
-        match ledger.mark_dead(&delivery.as_conflict(), self.superseded_until, reason, clock.now()).await {
-            Ok(DeadLettered::Marked(failure)) => {
-                log_dead(delivery, failure);
-                AttemptOutcome::DeadLetterConflict(failure)
-            }
-            Ok(DeadLettered::AlreadyDeadLettered(prior)) => {
-                dead_letter_again(prior, AttemptOutcome::DeadLetterConflict)
-            }
+        let conflict = self.delivery.as_conflict();
+        match self.mark_dead(&conflict, ReasonCode::IdConflict, AttemptOutcome::DeadLetterConflict).await {
+            Some(outcome) => outcome,
             // The same other body was dead-lettered earlier, and an operator has redriven it since.
-            Ok(DeadLettered::AlreadyDelivered | DeadLettered::Conflict) => AttemptOutcome::Delivered { recorded: true },
+            None => AttemptOutcome::Delivered { recorded: true },
+        }
+    }
+
+    /// Records a failure without an attempt. Returns nothing if another body is known under the id.
+    async fn mark_dead(
+        &self,
+        delivery: &Delivery,
+        code: ReasonCode,
+        outcome: fn(FailureInfo) -> AttemptOutcome,
+    ) -> Option<AttemptOutcome> {
+        let reason = Reason::without_status(code);
+        Some(match self.ledger.mark_dead(delivery, self.superseded_until, reason, self.clock.now()).await {
+            Ok(DeadLettered::Marked(failure)) => {
+                log_dead(self.delivery, failure);
+                outcome(failure)
+            }
+            Ok(DeadLettered::AlreadyDelivered) => AttemptOutcome::Delivered { recorded: true },
+            Ok(DeadLettered::AlreadyDeadLettered(prior)) => dead_letter_again(prior, outcome),
+            Ok(DeadLettered::Conflict) => return None,
             Err(error) => {
-                error!(delivery.id = %delivery.id, %error, "a dead letter cannot be recorded");
+                error!(delivery.id = %self.delivery.id, %error, "a dead letter cannot be recorded");
                 AttemptOutcome::Pending(MessageAction::BACKOFF)
             }
-        }
+        })
     }
 
     /// Records that the destination has the delivery, and returns whether that succeeded. It is tried again and again,

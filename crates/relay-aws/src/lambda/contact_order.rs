@@ -5,9 +5,20 @@ use std::future::Future;
 use relay::ports::queue::StoreError;
 use relay_core::delivery::Delivery;
 
-use crate::ledger::contact_lock::{Blocker, ContactFastPath};
+/// What a worker must respect before it sends a contact's delivery.
+#[derive(Debug)]
+pub enum Blocker {
+    /// Nothing.
+    None,
+    /// Nothing: it is the deferred delivery itself.
+    Own,
+    /// A caller holds the contact lock.
+    Locked,
+    /// This delivery goes first.
+    Deferred(Box<Delivery>),
+}
 
-/// What a worker must respect before it sends a delivery, and record after the delivery has ended.
+/// Order of the deliveries of a contact.
 pub trait ContactOrder: Send + Sync {
     /// Returns what blocks a delivery.
     ///
@@ -33,16 +44,5 @@ impl ContactOrder for QueueOrder {
 
     async fn finish(&self, _: &Delivery, _: bool) -> Result<(), StoreError> {
         Ok(())
-    }
-}
-
-/// Order of the queue to Loops: a caller may hold the contact's lock, and a deferred delivery goes first.
-impl ContactOrder for ContactFastPath {
-    async fn blocker(&self, delivery: &Delivery) -> Result<Blocker, StoreError> {
-        self.blocker(delivery).await
-    }
-
-    async fn finish(&self, delivery: &Delivery, delivered: bool) -> Result<(), StoreError> {
-        self.finish(delivery, delivered).await
     }
 }

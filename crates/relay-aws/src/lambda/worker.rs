@@ -11,11 +11,10 @@ use relay_core::delivery::Delivery;
 use tracing::{error, warn};
 
 use crate::lambda::attempt::{Attempt, AttemptOutcome, MessageAction};
-use crate::lambda::contact_order::ContactOrder;
+use crate::lambda::contact_order::{Blocker, ContactOrder};
 use crate::lambda::time_budget::TimeBudget;
-use crate::ledger::contact_lock::Blocker;
 use crate::ledger::deliveries::Ledger;
-use crate::sqs::dead_letter::{self, DeadLetterAttributes, FailureInfo, MALFORMED};
+use crate::sqs::dead_letter::{self, DeadLetterAttributes, MALFORMED};
 use crate::sqs::message;
 use crate::sqs::queue::SqsQueue;
 use crate::sqs::receive_limits;
@@ -64,14 +63,8 @@ impl<D: Deliver, O: ContactOrder> QueueWorker<D, O> {
             self.deliver_in_order(&delivery, context).await
         };
         match outcome {
-            AttemptOutcome::Delivered { .. } | AttemptOutcome::AlreadyInDlq => MessageAction::Delete,
-            AttemptOutcome::DeadLetter(failure) => {
-                after_dead_letter(message, self.dead_letter(&delivery, failure).await)
-            }
-            AttemptOutcome::DeadLetterConflict(failure) => {
-                after_dead_letter(message, self.dead_letter(&delivery.as_conflict(), failure).await)
-            }
             AttemptOutcome::Pending(action) => action,
+            ended => after_dead_letter(message, self.dead_letter_if_failed(&delivery, ended).await),
         }
     }
 
@@ -112,9 +105,7 @@ impl<D: Deliver, O: ContactOrder> QueueWorker<D, O> {
         match self.finish_if_final(delivery, outcome, context).await {
             // Nothing can be recorded, so the message must go: without it, nothing sends the delivery again. The contact
             // stays locked until a row has ended that came ten minutes later.
-            AttemptOutcome::Pending(_) if matches!(outcome, AttemptOutcome::Delivered { recorded: false, .. }) => {
-                outcome
-            }
+            AttemptOutcome::Pending(_) if matches!(outcome, AttemptOutcome::Delivered { recorded: false }) => outcome,
             finished => finished,
         }
     }
@@ -125,17 +116,12 @@ impl<D: Deliver, O: ContactOrder> QueueWorker<D, O> {
         // A deferred delivery was never redriven by an operator, so earlier dead-letter records of it do not count.
         let context = MessageContext { superseded_until: Timestamp::UNIX_EPOCH, ..context };
         let outcome = self.attempt(deferred, context).run().await;
-        let dead_lettered = match outcome {
+        if let AttemptOutcome::Delivered { recorded: false } = outcome {
             // Its own message is still to come and would send it after the others. So it stays before them: if it is sent
             // again, it overwrites nothing.
-            AttemptOutcome::Delivered { recorded: false, .. } => {
-                return AttemptOutcome::Pending(MessageAction::BACKOFF);
-            }
-            AttemptOutcome::DeadLetter(failure) => self.dead_letter(deferred, failure).await,
-            AttemptOutcome::DeadLetterConflict(failure) => self.dead_letter(&deferred.as_conflict(), failure).await,
-            _ => Ok(()),
-        };
-        if let Err(error) = dead_lettered {
+            return AttemptOutcome::Pending(MessageAction::BACKOFF);
+        }
+        if let Err(error) = self.dead_letter_if_failed(deferred, outcome).await {
             error!(delivery.id = %deferred.id, %error, "a dead letter cannot be stored");
             return AttemptOutcome::Pending(MessageAction::BACKOFF);
         }
@@ -164,8 +150,15 @@ impl<D: Deliver, O: ContactOrder> QueueWorker<D, O> {
         }
     }
 
-    /// Sends a dead letter and records that it is in the dead-letter queue.
-    async fn dead_letter(&self, delivery: &Delivery, failure: FailureInfo) -> Result<(), StoreError> {
+    /// Sends the dead letter of a delivery that failed for good, and records that it is in the dead-letter queue.
+    async fn dead_letter_if_failed(&self, delivery: &Delivery, outcome: AttemptOutcome) -> Result<(), StoreError> {
+        let (delivery, failure) = match outcome {
+            AttemptOutcome::DeadLetter(failure) => (delivery, failure),
+            AttemptOutcome::DeadLetterConflict(failure) => (&delivery.as_conflict(), failure),
+            AttemptOutcome::Delivered { .. } | AttemptOutcome::AlreadyInDlq | AttemptOutcome::Pending(_) => {
+                return Ok(());
+            }
+        };
         self.queue.dead_letter_delivery(delivery, &failure.dedup_id(delivery), failure).await?;
         if let Err(error) = self.ledger.in_dlq(&delivery.id, failure, self.clock.now()).await {
             // If its message comes once more, the dead letter is sent once more.

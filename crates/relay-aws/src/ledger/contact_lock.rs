@@ -17,8 +17,9 @@ use relay_core::contact::ContactKey;
 use relay_core::delivery::{Delivery, DeliveryKind, Reason, ReasonCode};
 use tracing::warn;
 
-use crate::ledger::deliveries::{Deferred, Ledger, LedgerState};
-use crate::ledger::items::{DEFERRED_ID, DEFERRED_MESSAGE, LEASE_UNTIL, LOCK_HOLDER, WAITING};
+use crate::lambda::contact_order::{Blocker, ContactOrder};
+use crate::ledger::deliveries::{Ledger, LedgerState};
+use crate::ledger::items::{DEFERRED_ID, DEFERRED_MESSAGE, DELIVERED_THROUGH, LEASE_UNTIL, LOCK_HOLDER, WAITING};
 use crate::ledger::table::{Item, Update, string_attr, time_attr};
 use crate::sqs::message;
 use crate::sqs::queue::{SendError, SqsQueue};
@@ -37,82 +38,14 @@ pub struct ContactFastPath {
     clock: SharedClock,
 }
 
-/// What a worker must respect before it sends a contact's delivery.
-#[derive(Debug)]
-pub enum Blocker {
-    /// Nothing.
-    None,
-    /// Nothing: it is the deferred delivery itself.
-    Own,
-    /// A caller holds the lock.
-    Locked,
-    /// This delivery goes first.
-    Deferred(Box<Delivery>),
-}
-
 impl ContactFastPath {
     /// Creates the fast path.
     pub const fn new(queue: SqsQueue, ledger: Ledger, clock: SharedClock) -> Self {
         Self { queue, ledger, clock }
     }
 
-    /// Returns what blocks a delivery of the queue.
-    ///
-    /// # Errors
-    /// When the table cannot be read.
-    pub async fn blocker(&self, delivery: &Delivery) -> Result<Blocker, StoreError> {
-        let item = self.ledger.table().get(&contact_key(&delivery.contact)).await?;
-        if is_locked(&item, self.clock.now()) {
-            return Ok(Blocker::Locked);
-        }
-        match string_attr(&item, DEFERRED_ID) {
-            Some(id) if id == delivery.id.as_str() => Ok(Blocker::Own),
-            Some(_) => {
-                let deferred = string_attr(&item, DEFERRED_MESSAGE).and_then(|first| message::decode(first).ok());
-                Ok(deferred.map_or(Blocker::None, |deferred| Blocker::Deferred(Box::new(deferred))))
-            }
-            None => Ok(Blocker::None),
-        }
-    }
-
-    /// Records that a delivery of the queue has ended.
-    ///
-    /// Entries that are much older have ended as well, or never got into the queue, because a group is processed in order:
-    /// they are removed. A delivered one is recorded as the contact's latest.
-    ///
-    /// # Errors
-    /// When the table cannot be written.
-    pub async fn finish(&self, delivery: &Delivery, delivered: bool) -> Result<(), StoreError> {
-        let (key, id, entry) = (contact_key(&delivery.contact), delivery.id.as_str(), arrival_key(delivery));
-        let now = self.clock.now();
-        let update = Update::new(if delivered {
-            "SET delivered_through = :through REMOVE deferred_id, deferred_message DELETE waiting :ids"
-        } else {
-            "REMOVE deferred_id, deferred_message DELETE waiting :ids"
-        });
-        let update =
-            update.condition("deferred_id = :id").string_attr(":id", id).bind_string_set(":ids", [entry.clone()]);
-        let update = if delivered { set_delivered_through(update, delivery) } else { update };
-        let mut item = self.ledger.table().update(&key, update, now).await?;
-        if item.is_none() && delivered {
-            let update = Update::new("SET delivered_through = :through DELETE waiting :ids")
-                .condition("attribute_not_exists(delivered_through) OR delivered_through < :through")
-                .bind_string_set(":ids", [entry.clone()]);
-            item = self.ledger.table().update(&key, set_delivered_through(update, delivery), now).await?;
-        }
-        if item.is_none() {
-            item = self
-                .ledger
-                .table()
-                .update(&key, Update::new("DELETE waiting :ids").bind_string_set(":ids", [entry]), now)
-                .await?;
-        }
-        let stale = item.map(|item| stale_entries(&item, delivery)).unwrap_or_default();
-        if !stale.is_empty() {
-            let update = Update::new("DELETE waiting :ids").bind_string_set(":ids", stale);
-            self.ledger.table().update(&key, update, now).await?;
-        }
-        Ok(())
+    async fn update_contact(&self, delivery: &Delivery, update: Update) -> Result<Option<Item>, StoreError> {
+        Ok(self.ledger.table().update(&contact_key(&delivery.contact), update, self.clock.now()).await?)
     }
 
     /// Records a delivery that can be repeated. If it is known, returns the answer for the repeat.
@@ -152,16 +85,16 @@ impl ContactFastPath {
 
     async fn lock(&self, delivery: &Delivery) -> Result<bool, StoreError> {
         let now = self.clock.now();
-        let update = Update::new("SET lock_holder = :id, lease_until = :until")
+        let update = Update::default()
+            .set(LOCK_HOLDER, delivery.id.as_str())
+            .set(LEASE_UNTIL, lease_end(now))
+            .only_if_unchanged(WAITING, None)
             // If the holder is this delivery, the response was lost, and the SDK has retried the write.
-            .condition(
-                "attribute_not_exists(waiting) \
-                 AND (attribute_not_exists(lock_holder) OR lease_until < :now OR lock_holder = :id)",
-            )
-            .string_attr(":id", delivery.id.as_str())
-            .number_attr(":until", lease_end(now).as_millisecond())
-            .number_attr(":now", now.as_millisecond());
-        Ok(self.ledger.table().update(&contact_key(&delivery.contact), update, now).await?.is_some())
+            .only_if(format!(
+                "attribute_not_exists({LOCK_HOLDER}) OR {LEASE_UNTIL} < :now OR {LOCK_HOLDER} = :{LOCK_HOLDER}"
+            ))
+            .bind("now", now);
+        Ok(self.update_contact(delivery, update).await?.is_some())
     }
 
     async fn lock_or_enqueue(&self, delivery: &Delivery, mode: DeliveryMode) -> Result<Admission, StoreError> {
@@ -194,21 +127,15 @@ impl ContactFastPath {
     }
 
     async fn unlock(&self, delivery: &Delivery, delivered: bool) -> Result<(), StoreError> {
-        let update = Update::new(if delivered {
-            "SET delivered_through = :through REMOVE lock_holder, lease_until"
-        } else {
-            "REMOVE lock_holder, lease_until"
-        });
-        let update = update.condition("lock_holder = :id").string_attr(":id", delivery.id.as_str());
-        let update = if delivered { set_delivered_through(update, delivery) } else { update };
-        self.ledger.table().update(&contact_key(&delivery.contact), update, self.clock.now()).await?;
-        Ok(())
+        let update = Update::default().remove(&[LOCK_HOLDER, LEASE_UNTIL]);
+        let update = update.only_if(format!("{LOCK_HOLDER} = :id")).bind("id", delivery.id.as_str());
+        let update = if delivered { update.set(DELIVERED_THROUGH, delivery.received_at) } else { update };
+        self.update_contact(delivery, update).await.map(drop)
     }
 
     async fn enqueue(&self, delivery: &Delivery) -> Result<(), StoreError> {
         // Before the message is sent, so that no newer delivery takes the fast path.
-        let update = Update::new("ADD waiting :ids").bind_string_set(":ids", [arrival_key(delivery)]);
-        self.ledger.table().update(&contact_key(&delivery.contact), update, self.clock.now()).await?;
+        self.update_contact(delivery, Update::default().add(WAITING, vec![arrival_key(delivery)])).await?;
         if let Err(SendError { error, maybe_enqueued }) = self.queue.send(delivery, &self.clock.new_id()).await {
             // A message that may be in the queue still blocks the fast path.
             if !maybe_enqueued {
@@ -224,20 +151,24 @@ impl ContactFastPath {
     }
 
     /// Enqueues the lock's holder as the deferred delivery, before all others of its contact.
-    async fn defer(&self, delivery: &Delivery, deferral: Deferred) -> Result<(), StoreError> {
+    async fn defer(
+        &self,
+        delivery: &Delivery,
+        attempts: u32,
+        retry_at: Timestamp,
+        reason: Reason,
+    ) -> Result<(), StoreError> {
         let now = self.clock.now();
-        let id = delivery.id.as_str();
         // The ledger first, so that no worker attempts it early.
-        self.ledger.mark_deferred(delivery, deferral, now).await?;
+        self.ledger.mark_deferred(delivery, attempts, retry_at, reason, now).await?;
         // Deferred even if nothing waits yet: a later delivery may be in the queue before this one.
         let message = message::encode(delivery).map_err(StoreError::new)?;
-        let update = Update::new(
-            "SET deferred_id = :id, deferred_message = :first REMOVE lock_holder, lease_until ADD waiting :ids",
-        )
-        .condition("lock_holder = :id")
-        .string_attr(":id", id)
-        .string_attr(":first", &message)
-        .bind_string_set(":ids", [arrival_key(delivery)]);
+        let update = Update::default()
+            .set(DEFERRED_ID, delivery.id.as_str())
+            .set(DEFERRED_MESSAGE, message.as_str())
+            .remove(&[LOCK_HOLDER, LEASE_UNTIL])
+            .add(WAITING, vec![arrival_key(delivery)])
+            .only_if(format!("{LOCK_HOLDER} = :{DEFERRED_ID}"));
         let updated = self.ledger.table().update_or_current(&contact_key(&delivery.contact), update, now).await?;
         // If it waits already, only the response was lost.
         if updated.is_err_and(|item| !waiting_entries(&item).any(|entry| *entry == arrival_key(delivery))) {
@@ -295,10 +226,51 @@ impl FastPath for ContactFastPath {
                 self.discard_record(delivery).await?;
                 self.unlock(delivery, false).await
             }
-            FastPathResult::Deferred { attempts, retry_at: at, reason, no_early_retry: _ } => {
-                self.defer(delivery, Deferred { attempts, retry_at: at, reason }).await
+            FastPathResult::Deferred { attempts, retry_at, reason, no_early_retry: _ } => {
+                self.defer(delivery, attempts, retry_at, reason).await
             }
         }
+    }
+}
+
+impl ContactOrder for ContactFastPath {
+    async fn blocker(&self, delivery: &Delivery) -> Result<Blocker, StoreError> {
+        let item = self.ledger.table().get(&contact_key(&delivery.contact)).await?;
+        if is_locked(&item, self.clock.now()) {
+            return Ok(Blocker::Locked);
+        }
+        match string_attr(&item, DEFERRED_ID) {
+            Some(id) if id == delivery.id.as_str() => Ok(Blocker::Own),
+            Some(_) => {
+                let deferred = string_attr(&item, DEFERRED_MESSAGE).and_then(|first| message::decode(first).ok());
+                Ok(deferred.map_or(Blocker::None, |deferred| Blocker::Deferred(Box::new(deferred))))
+            }
+            None => Ok(Blocker::None),
+        }
+    }
+
+    /// Entries that are much older have ended as well, or never got into the queue, because a group is processed in order:
+    /// they are removed. A delivered one is recorded as the contact's latest.
+    async fn finish(&self, delivery: &Delivery, delivered: bool) -> Result<(), StoreError> {
+        let finished = || Update::default().delete_from_set(WAITING, vec![arrival_key(delivery)]);
+        let update = finished().remove(&[DEFERRED_ID, DEFERRED_MESSAGE]);
+        let update = update.only_if(format!("{DEFERRED_ID} = :id")).bind("id", delivery.id.as_str());
+        let update = if delivered { update.set(DELIVERED_THROUGH, delivery.received_at) } else { update };
+        let mut item = self.update_contact(delivery, update).await?;
+        if item.is_none() && delivered {
+            let is_latest =
+                format!("attribute_not_exists({DELIVERED_THROUGH}) OR {DELIVERED_THROUGH} < :{DELIVERED_THROUGH}");
+            let update = finished().set(DELIVERED_THROUGH, delivery.received_at).only_if(is_latest);
+            item = self.update_contact(delivery, update).await?;
+        }
+        if item.is_none() {
+            item = self.update_contact(delivery, finished()).await?;
+        }
+        let stale = item.map(|item| stale_entries(&item, delivery)).unwrap_or_default();
+        if !stale.is_empty() {
+            self.update_contact(delivery, Update::default().delete_from_set(WAITING, stale)).await?;
+        }
+        Ok(())
     }
 }
 
@@ -315,11 +287,6 @@ pub(crate) fn is_locked(item: &Item, now: Timestamp) -> bool {
 /// Returns the end of a lease that begins now.
 fn lease_end(now: Timestamp) -> Timestamp {
     now.checked_add(LOCK_LEASE).unwrap_or(now)
-}
-
-/// Binds the time up to which the contact's deliveries are delivered.
-fn set_delivered_through(update: Update, delivery: &Delivery) -> Update {
-    update.number_attr(":through", delivery.received_at.as_millisecond())
 }
 
 /// Entry of a delivery in `waiting`: its time of arrival and its id.

@@ -12,10 +12,9 @@ use crate::ledger::table::{Item, Update, number_attr};
 
 const COUNTER_PREFIX: &str = "failed#";
 
-/// Binds the counter of a reason for `ADD #failed :failure`.
+/// Counts a failure.
 pub(crate) fn add_failure(update: Update, reason: Reason) -> Update {
-    let name = format!("{COUNTER_PREFIX}{}#{}", reason.code.as_str(), reason.status.unwrap_or_default());
-    update.name("#failed", name).number_attr(":failure", 1)
+    update.count(format!("{COUNTER_PREFIX}{}#{}", reason.code.as_str(), reason.status.unwrap_or_default()))
 }
 
 /// Returns the counts of the reasons that this version knows.

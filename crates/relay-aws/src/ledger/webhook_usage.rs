@@ -16,12 +16,10 @@ impl WebhookLedger for Ledger {
 
     async fn record(&self, webhook: &str, submission: Submission, now: Timestamp) -> Result<(), StoreError> {
         let update = match submission {
-            Submission::Accepted => {
-                Update::new("REMOVE refused_at, refused_status ADD taken :one").number_attr(":one", 1)
+            Submission::Accepted => Update::default().remove(&[REFUSED_AT, REFUSED_STATUS]).add(TAKEN, 1),
+            Submission::Rejected(status) => {
+                Update::default().set(REFUSED_AT, now).set(REFUSED_STATUS, i64::from(status))
             }
-            Submission::Rejected(status) => Update::new("SET refused_at = :now, refused_status = :status")
-                .number_attr(":now", now.as_millisecond())
-                .number_attr(":status", i64::from(status)),
         };
         self.table().update(&webhook_key(webhook), update.no_ttl(), now).await?;
         Ok(())

@@ -14,6 +14,7 @@ use aws_types::region::Region;
 use relay::config::env::{EnvReader, SettingError};
 use relay::destination::http_client::HttpClient;
 
+use crate::sdk::error::AwsCall;
 use crate::sdk::http::SdkHttpConnector;
 
 /// Timeout of one attempt of a call.
@@ -107,6 +108,12 @@ impl AwsClients {
         Self { config: self.config.into_builder().http_client(client).build() }
     }
 
+    /// Returns a call to a resource, from which its errors are made.
+    #[must_use]
+    pub fn call(&self, operation: &'static str, resource: &str) -> AwsCall {
+        AwsCall::new(operation, resource, self.config.region())
+    }
+
     /// A client of Secrets Manager.
     #[must_use]
     pub fn secrets_manager(&self) -> aws_sdk_secretsmanager::Client {
@@ -119,9 +126,8 @@ impl AwsClients {
         aws_sdk_sqs::Client::new(&self.config)
     }
 
-    /// Where DynamoDB is, to open a connection to before it is needed.
-    #[must_use]
-    pub fn dynamodb_origin(&self) -> String {
+    /// Returns the URL of DynamoDB, to which a connection is opened before it is needed.
+    pub(crate) fn dynamodb_origin(&self) -> String {
         if let Some(endpoint) = self.config.endpoint_url() {
             return endpoint.to_owned();
         }

@@ -4,14 +4,11 @@ use std::sync::{Arc, OnceLock};
 
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::operation::change_message_visibility::ChangeMessageVisibilityError;
-use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
-use aws_smithy_runtime_api::client::result::SdkError;
-use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use relay::ports::queue::{Enqueued, Queue, StoreError};
 use relay_core::delivery::{BodyHash, Delivery, Reason};
 
 use crate::sdk::clients::AwsClients;
-use crate::sdk::error::{AwsCall, was_not_applied};
+use crate::sdk::error::was_not_applied;
 use crate::sqs::dead_letter::{DeadLetterAttributes, FailureInfo};
 use crate::sqs::message;
 
@@ -55,15 +52,6 @@ impl SqsQueue {
         self.client.get_or_init(|| self.clients.sqs())
     }
 
-    fn error<E: ProvideErrorMetadata>(
-        &self,
-        operation: &'static str,
-        url: &str,
-        error: &SdkError<E, HttpResponse>,
-    ) -> StoreError {
-        AwsCall::new(operation, url, self.client().config().region()).to_error(error).into()
-    }
-
     /// Sends a delivery. SQS ignores a second send with the same `dedup_id` for five minutes.
     ///
     /// # Errors
@@ -81,7 +69,7 @@ impl SqsQueue {
             .await;
         result.map(drop).map_err(|error| SendError {
             maybe_enqueued: !was_not_applied(&error),
-            error: self.error("sqs:SendMessage", &self.url, &error),
+            error: self.clients.call("sqs:SendMessage", &self.url).to_error(&error).into(),
         })
     }
 
@@ -103,7 +91,9 @@ impl SqsQueue {
             .message_body(message)
             .send()
             .await;
-        result.map(drop).map_err(|error| self.error("sqs:SendMessage", &self.dead_letter_url, &error))
+        result
+            .map(drop)
+            .map_err(|error| self.clients.call("sqs:SendMessage", &self.dead_letter_url).to_error(&error).into())
     }
 
     /// Sends a delivery to the dead-letter queue. SQS ignores a second dead letter with the same `dedup_id` for five minutes.
@@ -130,11 +120,11 @@ impl SqsQueue {
             .await;
         match result {
             Err(error)
-                if error.as_service_error().is_some_and(ChangeMessageVisibilityError::is_message_not_inflight) =>
+                if !error.as_service_error().is_some_and(ChangeMessageVisibilityError::is_message_not_inflight) =>
             {
-                Ok(())
+                Err(self.clients.call("sqs:ChangeMessageVisibility", &self.url).to_error(&error).into())
             }
-            result => result.map(drop).map_err(|error| self.error("sqs:ChangeMessageVisibility", &self.url, &error)),
+            _ => Ok(()),
         }
     }
 }

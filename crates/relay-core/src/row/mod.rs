@@ -1,9 +1,9 @@
-//! A row of a Clay table, read generously and sent strictly.
+//! A row of a Clay table, parsed leniently and sent strictly.
 //!
-//! Clay sends what a person typed between quotes: blanks as `null`, `""` or the word `undefined`, booleans and numbers
-//! as texts, objects as texts, line breaks as they are, and a column's name where its value should be. Loops takes a
-//! flat JSON object. [`Row::clean`] makes the one from the other, or says in a sentence what to mend in Clay; a [`Row`]
-//! that exists can be sent.
+//! Clay inserts the values of columns into a text that its user typed: blanks arrive as `null`, `""` or the word
+//! `undefined`, booleans, numbers and objects as texts, line breaks as they are, and a column's name where its value
+//! should be. Loops takes a flat JSON object. [`Row::clean`] makes the one from the other, or says in a sentence what to
+//! change in Clay; a [`Row`] that exists can be sent.
 
 mod cleaner;
 mod coerce;
@@ -30,7 +30,7 @@ use crate::row::schema::ContactSchema;
 use cleaner::RowCleaner;
 pub use options::{BlankPolicy, LongTextPolicy, RowOptions};
 
-/// What a row is to become in Loops.
+/// What a row becomes in Loops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum RowKind {
@@ -41,14 +41,14 @@ pub enum RowKind {
 }
 
 impl RowKind {
-    /// The field `row` of a log line.
+    /// The kind as logs show it, in the field `row`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         self.into()
     }
 }
 
-/// A row that Loops can take.
+/// A row that can be sent to Loops.
 #[derive(Clone)]
 pub struct Row {
     kind: RowKind,
@@ -63,22 +63,12 @@ impl std::fmt::Debug for Row {
 }
 
 impl Row {
-    /// Makes a row of a body, where nothing is known of the account's properties. Cleaning what was cleaned changes
-    /// nothing.
+    /// Makes a row of a body, with the properties of the account if they are known. A cleaned row is not changed by
+    /// cleaning it again.
     ///
     /// # Errors
-    /// A refusal with the code and the name of the first field at fault, and a message that names all of them.
-    pub fn clean(kind: RowKind, body: &[u8], options: RowOptions) -> Result<Self, RequestError> {
-        Self::clean_with_schema(kind, body, options, None)
-    }
-
-    /// The same for an account with these properties, step by step: the body is read, texts that hold objects are
-    /// unfolded, fields are counted, each is cleaned by the rule for its name and fitted to its property's type, and
-    /// what must be there is asked for.
-    ///
-    /// # Errors
-    /// As [`clean`](Self::clean).
-    pub fn clean_with_schema(
+    /// An error with the code and the name of the first invalid field, and a message that names all of them.
+    pub fn clean(
         kind: RowKind,
         body: &[u8],
         options: RowOptions,
@@ -97,7 +87,7 @@ impl Row {
         Ok(Self { kind, fields, adjusted })
     }
 
-    /// What it is to become.
+    /// What it becomes.
     #[must_use]
     pub const fn kind(&self) -> RowKind {
         self.kind
@@ -109,7 +99,7 @@ impl Row {
         self.get_str("email")
     }
 
-    /// The contact's id with the sender.
+    /// The contact's user id.
     #[must_use]
     pub fn user_id(&self) -> Option<&str> {
         self.get_str("userId")
@@ -127,7 +117,7 @@ impl Row {
         self.fields.get("eventProperties")?.as_object()
     }
 
-    /// Whom it is about: the address in lower case, or the user id where there is none. A row has one of the two.
+    /// Key of its contact. A row has an address or a user id.
     #[must_use]
     pub fn contact(&self) -> ContactKey {
         match (self.email(), self.user_id()) {
@@ -136,22 +126,22 @@ impl Row {
         }
     }
 
-    /// Says where the contact came from, in a row that does not say it itself, be it with `null`.
+    /// Adds the contact's source, unless the row has one already, also if that is `null`.
     pub fn add_source(&mut self, source: &str) {
         self.fields.entry("source").or_insert_with(|| source.into());
     }
 
-    /// The names of the fields that were left out as blank, or cut, in the order they came; those inside another one
-    /// with its name before theirs, as in `eventProperties.plan`.
+    /// The names of the fields that were left out as blank, or cut, in their order; nested ones as paths, such as
+    /// `eventProperties.plan`.
     #[must_use]
     pub fn adjusted(&self) -> &[String] {
         &self.adjusted
     }
 
-    /// The row as compact JSON, the fields in the order they came.
+    /// The row as compact JSON, the fields in their order.
     #[must_use]
     pub fn to_body(&self) -> Vec<u8> {
-        // Keys are texts and the writer is memory: there is nothing that could fail.
+        // Keys are texts and the writer is memory, so this does not fail.
         serde_json::to_vec(&self.fields).unwrap_or_default()
     }
 

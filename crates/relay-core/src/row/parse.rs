@@ -1,4 +1,4 @@
-//! Reads a body generously: what Clay sends is what a person typed between quotes.
+//! Lenient parsing of a body: Clay inserts the values of columns into a text that its user typed.
 
 use serde_json::{Map, Value};
 
@@ -8,7 +8,7 @@ use crate::row::field_error::display_name;
 use crate::row::lenient_json::{self, JsonError, JsonErrorKind};
 use crate::row::redacted_value::json_type_name;
 
-/// The fields of a row: a JSON object, or a JSON string that holds one.
+/// Parses the fields of a row: a JSON object, or a JSON string that contains one.
 pub(super) fn parse_fields(body: &[u8]) -> Result<Map<String, Value>, RequestError> {
     let text = decode_utf8(body)?;
     match lenient_json::parse_lenient(text) {
@@ -23,7 +23,7 @@ pub(super) fn parse_fields(body: &[u8]) -> Result<Map<String, Value>, RequestErr
     }
 }
 
-/// The fields of an object that the text of a JSON string holds.
+/// Parses the object in `embedded`, the decoded content of the JSON string `text`.
 fn parse_embedded(text: &str, embedded: &str) -> Result<Map<String, Value>, RequestError> {
     let inner = lenient_json::without_byte_order_mark(embedded);
     match lenient_json::parse_lenient(inner) {
@@ -54,7 +54,7 @@ fn decode_utf8(body: &[u8]) -> Result<&str, RequestError> {
     })
 }
 
-/// Whether a body begins as JSON does. A form, XML, and what is compressed or in UTF-16 do not.
+/// Whether a body begins as JSON does. A form, XML, compressed data and UTF-16 do not.
 fn looks_like_json(body: &[u8]) -> bool {
     body.trim_ascii_start().first().is_none_or(|byte| b"{[\"-tfn".contains(byte) || byte.is_ascii_digit())
 }

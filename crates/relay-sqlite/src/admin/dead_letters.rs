@@ -27,9 +27,6 @@ impl std::fmt::Debug for SqliteDeadLetters {
 
 impl SqliteDeadLetters {
     /// Opens the store of a data folder.
-    ///
-    /// # Errors
-    /// If there is none, or it cannot be opened.
     pub fn open(dir: &Path, clock: Arc<dyn Clock>) -> Result<Self, Error> {
         Ok(Self { connection: connection::open(dir)?, clock, was_read: false })
     }

@@ -22,63 +22,38 @@ pub struct SqliteAdmin {
 
 impl SqliteAdmin {
     /// Opens the store of a data folder.
-    ///
-    /// # Errors
-    /// If there is none, or it cannot be opened.
     pub fn open(dir: &Path) -> Result<Self, Error> {
         Ok(Self { connection: connection::open(dir)? })
     }
 
     /// Returns the deliveries that arrived or were settled since a time, and those that are not settled.
-    ///
-    /// # Errors
-    /// If the store cannot be read.
     pub fn changed_since(&self, since: Timestamp) -> Result<Vec<DeliveryRecord>, Error> {
         Ok(queries::deliveries(&self.connection, &Filter { changed_since: Some(since), ..Filter::default() })?)
     }
 
     /// Returns the state of a webhook's deliveries: a delivery that is not settled counts before the others.
-    ///
-    /// # Errors
-    /// If the store cannot be read.
     pub fn webhook_state(&self, webhook_id: &str) -> Result<Option<DeliveryState>, Error> {
         Ok(queries::webhook_state(&self.connection, webhook_id)?)
     }
 
     /// Returns how a Clay webhook has been used, by its fingerprint.
-    ///
-    /// # Errors
-    /// If the store cannot be read.
     pub fn webhook_usage(&self, fingerprint: &str) -> Result<WebhookUsage, Error> {
         Ok(webhook_usage(&self.connection, fingerprint)?)
     }
 
     /// Returns the totals of the store.
-    ///
-    /// # Errors
-    /// If the store cannot be read.
     pub fn summary(&self) -> Result<StoreSummary, Error> {
         Ok(queries::summary(&self.connection)?)
     }
 
     /// Returns since when a direction is paused, if it is.
-    ///
-    /// # Errors
-    /// If the store cannot be read.
     pub fn paused_since(&self, direction: Direction) -> Result<Option<Timestamp>, Error> {
         Ok(pause::paused_since(&self.connection, direction)?)
     }
 
     /// Pauses a direction, or ends its pause. Returns false if that changes nothing.
-    ///
-    /// # Errors
-    /// If the store cannot be written.
     pub fn set_paused(&self, direction: Direction, paused: bool, now: Timestamp) -> Result<bool, Error> {
-        Ok(if paused {
-            pause::pause(&self.connection, direction, now)?
-        } else {
-            pause::resume(&self.connection, direction)?
-        })
+        Ok(pause::set_paused(&self.connection, direction, paused, now)?)
     }
 }
 

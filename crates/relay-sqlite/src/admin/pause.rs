@@ -6,7 +6,6 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::delivery_row;
 
-/// Returns since when a direction is paused, if it is.
 pub(crate) fn paused_since(connection: &Connection, direction: Direction) -> rusqlite::Result<Option<Timestamp>> {
     connection
         .prepare_cached("SELECT since FROM paused WHERE direction = ?1")?
@@ -15,15 +14,21 @@ pub(crate) fn paused_since(connection: &Connection, direction: Direction) -> rus
         .map(Option::flatten)
 }
 
-/// Pauses a direction: no attempt begins, and new deliveries wait. Returns false if it was paused already.
-pub(crate) fn pause(connection: &Connection, direction: Direction, now: Timestamp) -> rusqlite::Result<bool> {
-    let sql = "INSERT INTO paused (direction, since) VALUES (?1, ?2) ON CONFLICT (direction) DO NOTHING";
-    Ok(connection.execute(sql, params![direction.as_str(), now.as_millisecond()])? == 1)
-}
-
-/// Ends the pause of a direction. Returns false if it was not paused.
-pub(crate) fn resume(connection: &Connection, direction: Direction) -> rusqlite::Result<bool> {
-    Ok(connection.execute("DELETE FROM paused WHERE direction = ?1", [direction.as_str()])? == 1)
+/// Pauses a direction, so that no attempt begins, or ends its pause. Returns false if that changes nothing.
+pub(crate) fn set_paused(
+    connection: &Connection,
+    direction: Direction,
+    paused: bool,
+    now: Timestamp,
+) -> rusqlite::Result<bool> {
+    let (direction, now) = (direction.as_str(), now.as_millisecond());
+    let changed = if paused {
+        let sql = "INSERT INTO paused (direction, since) VALUES (?1, ?2) ON CONFLICT (direction) DO NOTHING";
+        connection.execute(sql, params![direction, now])?
+    } else {
+        connection.execute("DELETE FROM paused WHERE direction = ?1", [direction])?
+    };
+    Ok(changed == 1)
 }
 
 #[cfg(test)]
@@ -37,11 +42,11 @@ mod tests {
         let connection = open(dir.path(), Timestamp::UNIX_EPOCH).unwrap().writer;
         let at = |second| Timestamp::from_second(second).unwrap();
         assert_eq!(paused_since(&connection, Direction::LoopsToClay).unwrap(), None);
-        assert!(pause(&connection, Direction::LoopsToClay, at(1)).unwrap());
-        assert!(!pause(&connection, Direction::LoopsToClay, at(2)).unwrap());
+        assert!(set_paused(&connection, Direction::LoopsToClay, true, at(1)).unwrap());
+        assert!(!set_paused(&connection, Direction::LoopsToClay, true, at(2)).unwrap());
         assert_eq!(paused_since(&connection, Direction::LoopsToClay).unwrap(), Some(at(1)));
         assert_eq!(paused_since(&connection, Direction::ClayToLoops).unwrap(), None);
-        assert!(resume(&connection, Direction::LoopsToClay).unwrap());
-        assert!(!resume(&connection, Direction::LoopsToClay).unwrap());
+        assert!(set_paused(&connection, Direction::LoopsToClay, false, at(3)).unwrap());
+        assert!(!set_paused(&connection, Direction::LoopsToClay, false, at(3)).unwrap());
     }
 }

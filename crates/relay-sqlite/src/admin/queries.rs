@@ -53,7 +53,6 @@ pub(crate) fn dead_letters(connection: &Connection) -> rusqlite::Result<Vec<Dead
     select(connection, &Filter { query, ..Filter::default() }, to_dead_letter)
 }
 
-/// Returns the state of a webhook's deliveries: a delivery that is not settled counts before the others.
 pub(crate) fn webhook_state(connection: &Connection, webhook_id: &str) -> rusqlite::Result<Option<DeliveryState>> {
     let sql = "SELECT state FROM deliveries WHERE webhook_id = ?1 ORDER BY settled_at IS NULL DESC LIMIT 1";
     connection.query_row(sql, [webhook_id], |row| Ok(to_state(&row.get::<_, String>(0)?))).optional()

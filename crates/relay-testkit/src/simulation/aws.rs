@@ -12,7 +12,7 @@ use relay::delivery::Deliver;
 use relay::delivery::clay::ClayDeliverer;
 use relay::delivery::loops::LoopsDeliverer;
 use relay::ingress::clay_row::ClayRowHandler;
-use relay::ingress::loops_webhook::{LoopsWebhookHandler, LoopsWebhookSettings};
+use relay::ingress::loops_webhook::LoopsWebhookHandler;
 use relay::ingress::schema_cache::SchemaCache;
 use relay::ports::clock::SharedClock;
 use relay::ports::secrets::{ClayToLoopsSecret, LoopsToClaySecret, SecretField};
@@ -151,11 +151,9 @@ impl RelayUnderTest for AwsUnderTest {
             secrets: to_clay,
             queue: queue(0),
             clock: Arc::clone(&clock),
-            settings: LoopsWebhookSettings {
-                selection: shared.relayed_events.clone(),
-                tolerance: shared.signature_tolerance,
-                contact_source: shared.contact_source.clone(),
-            },
+            selection: shared.relayed_events.clone(),
+            tolerance: shared.signature_tolerance,
+            contact_source: shared.contact_source.clone(),
         };
         let (fast_path, table) = (ContactFastPath::new(queue(1), ledger(), Arc::clone(&clock)), table());
         let (loops, handler_clock, rate) = (destination(loops), Arc::clone(&clock), shared.loops_rate);

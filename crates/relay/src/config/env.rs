@@ -1,6 +1,5 @@
-//! Settings: read once, from a map, with all errors reported together.
-//!
-//! An error names the variable, the expected format and an example. It never shows the value, which may be a secret.
+//! Settings from environment variables. All errors are reported together. An error names the variable, the expected format and
+//! an example, never the value, which may be a secret.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -22,18 +21,18 @@ use crate::config::names::{
 const DEFAULT_LOOPS_API_URL: &str = "https://app.loops.so/api";
 /// Default rate of calls to a destination, below its limit of ten a second.
 const DEFAULT_RATE_PER_SECOND: NonZeroU32 = NonZeroU32::MIN.saturating_add(7);
-/// The longest text that Loops takes as a value (Loops API reference, "Debugging"): quotes included, 500.
+/// Maximum length of a value for Loops, which allows 500 characters with the quotes (Loops API reference, "Debugging").
 const MAX_SOURCE_CHARS: usize = 498;
 
-/// A variable whose value does not have its form.
+/// A variable whose value has the wrong form.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{name} must be {expected_format}, for example {name}={example}")]
 pub struct SettingError {
-    /// The variable.
+    /// Name of the variable.
     pub name: &'static str,
-    /// What its value must be.
+    /// Form that its value must have.
     pub expected_format: &'static str,
-    /// A value that has the form.
+    /// A valid value.
     pub example: &'static str,
 }
 
@@ -45,19 +44,19 @@ pub struct EnvReader<'a> {
 }
 
 impl<'a> EnvReader<'a> {
-    /// A reader of these variables.
+    /// Creates a reader of these variables.
     #[must_use]
     pub const fn new(variables: &'a BTreeMap<String, String>) -> Self {
         Self { variables, errors: Vec::new() }
     }
 
-    /// The variable as it is set, white space around it removed; also where it is set but empty.
+    /// Returns the variable without surrounding white space. It may be empty.
     #[must_use]
     pub fn raw(&self, name: &str) -> Option<&'a str> {
         self.variables.get(name).map(|value| value.trim())
     }
 
-    /// The variable as parsed by `parse`, or its default if it is not set.
+    /// Returns the parsed variable, or its default if it is not set or, with an error, if it is invalid.
     pub fn parse<T>(
         &mut self,
         name: &'static str,
@@ -66,14 +65,11 @@ impl<'a> EnvReader<'a> {
         example: &'static str,
         parse: impl FnOnce(&str) -> Option<T>,
     ) -> T {
-        match self.raw(name).map(parse) {
-            Some(Some(value)) => value,
-            Some(None) => {
-                self.push_error(SettingError { name, expected_format, example });
-                default
-            }
-            None => default,
-        }
+        let Some(text) = self.raw(name) else { return default };
+        parse(text).unwrap_or_else(|| {
+            self.push_error(SettingError { name, expected_format, example });
+            default
+        })
     }
 
     /// Adds an error.
@@ -81,10 +77,10 @@ impl<'a> EnvReader<'a> {
         self.errors.push(error);
     }
 
-    /// The settings, if there was no error.
+    /// Returns the settings.
     ///
     /// # Errors
-    /// All errors that were found.
+    /// All errors that were found, if there are any.
     pub fn into_result<T>(self, settings: T) -> Result<T, Vec<SettingError>> {
         if self.errors.is_empty() { Ok(settings) } else { Err(self.errors) }
     }
@@ -164,7 +160,6 @@ impl SharedSettings {
                 "300",
                 |text| text.parse().ok().filter(|seconds| (1..=86_400).contains(seconds)).map(Duration::from_secs),
             ),
-            // Any text will do.
             contact_hash_key: reader.raw(CONTACT_HASH_KEY).and_then(ContactHashKey::new),
         }
     }

@@ -135,7 +135,7 @@ where
                     warn!(webhook = webhook.fingerprint(), status, "this Clay webhook takes no more rows");
                     stats.pool = self.record_submission(webhook, Submission::Rejected(status), &mut pool_usage).await;
                 }
-                Decision::RefreshSecretThen(_) => return Err(NeedsOperator(reason)),
+                Decision::RefreshSecret => return Err(NeedsOperator(reason)),
                 Decision::DeadLetter | Decision::Reject => return Ok(AttemptResult::DeadLetter(reason)),
                 Decision::RetryLater | Decision::RetryThenQueue => {
                     return Ok(retry_after_response(&response, history, reason, &*self.limiter, &self.clock).await);

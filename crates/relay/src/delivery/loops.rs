@@ -70,14 +70,14 @@ impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, P: RateLimiter> LoopsDe
                     stats.duplicate = decision == Decision::Duplicate;
                     return AttemptResult::Delivered;
                 }
-                Decision::RefreshSecretThen(_) if !refreshed => {
+                Decision::RefreshSecret if !refreshed => {
                     refreshed = true;
                     secret = match self.secrets.refresh().await {
                         Ok(secret) => secret,
                         Err(_) => return secret_unavailable(history, &self.clock),
                     };
                 }
-                Decision::RefreshSecretThen(_) => return retry::hold(history, reason, self.clock.now()),
+                Decision::RefreshSecret => return retry::hold(history, reason, self.clock.now()),
                 Decision::DeadLetter | Decision::Reject | Decision::NextWebhook => {
                     return AttemptResult::DeadLetter(reason);
                 }

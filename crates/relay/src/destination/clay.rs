@@ -6,13 +6,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Method;
 use http::header::CONTENT_TYPE;
+use jiff::Timestamp;
 use relay_core::delivery::DeliveryId;
 use relay_core::secret::ExposeSecret as _;
 use relay_core::webhook::route::ClayWebhook;
 
 use crate::destination::http_client::{DestinationResponse, HttpClient};
 use crate::ingress::response::DELIVERY_ID;
-use crate::ports::clock::SharedClock;
 
 /// The header with a webhook's token (Clay, "Webhook integration guide": authentication).
 const AUTH_HEADER: &str = "x-clay-webhook-auth";
@@ -30,20 +30,7 @@ pub trait ClayClient: Send + Sync {
 }
 
 /// Clay over HTTP.
-#[derive(Debug, Clone)]
-pub struct HttpClayClient {
-    client: HttpClient,
-    clock: SharedClock,
-}
-
-impl HttpClayClient {
-    /// Creates a client of all webhooks.
-    pub const fn new(client: HttpClient, clock: SharedClock) -> Self {
-        Self { client, clock }
-    }
-}
-
-impl ClayClient for HttpClayClient {
+impl ClayClient for HttpClient {
     async fn post(
         &self,
         webhook: &ClayWebhook,
@@ -52,15 +39,14 @@ impl ClayClient for HttpClayClient {
         timeout: Duration,
     ) -> DestinationResponse {
         let mut request = self
-            .client
             .request(Method::POST, webhook.expose_url())
-            // Exactly this: without it Clay answers 400 and makes no row.
+            // Exactly this: for any other type Clay responds with 400 and makes no row.
             .header(CONTENT_TYPE, "application/json")
             .header(DELIVERY_ID, delivery_id.as_str())
             .body(row);
         if let Some(token) = webhook.auth_token() {
             request = request.header(AUTH_HEADER, token.expose_secret());
         }
-        self.client.send(request, timeout, self.clock.now()).await
+        self.send(request, timeout, Timestamp::now()).await
     }
 }

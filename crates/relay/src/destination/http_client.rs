@@ -7,7 +7,7 @@
 //!   one, and all others are discarded.
 //! - At most 64 KiB of a response are read. A response with a status counts, even if its body breaks off.
 
-use std::error::Error as _;
+use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
@@ -17,6 +17,7 @@ use http::header::RETRY_AFTER;
 use jiff::Timestamp;
 use relay_core::policy::response::CallOutcome;
 use relay_core::policy::retry;
+use reqwest::RequestBuilder;
 use tokio::time::Instant;
 
 use crate::destination::connection_pool::{ConnectionPool, OPENED_NEW, RequestGuard};
@@ -34,7 +35,7 @@ const MAX_RESPONSE_BYTES: usize = 64 * 1024;
 /// The client could not be built: an error of the program, not of its settings.
 #[derive(Debug, thiserror::Error)]
 #[error("the HTTP client could not be built: {0}")]
-pub struct BuildError(String);
+pub struct BuildError(#[source] Box<dyn Error + Send + Sync>);
 
 /// HTTP client for all destinations.
 #[derive(Debug, Clone)]
@@ -79,8 +80,7 @@ impl DestinationResponse {
     }
 
     /// Its outcome, if that shows whether the destination is up.
-    #[must_use]
-    pub fn health_signal(&self) -> Option<CallOutcome> {
+    pub(crate) fn health_signal(&self) -> Option<CallOutcome> {
         (!self.reused_connection || self.status().is_some()).then_some(self.outcome)
     }
 }
@@ -94,27 +94,22 @@ pub fn build() -> Result<HttpClient, BuildError> {
     roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     let tls = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
-        .map_err(|error| BuildError(error.to_string()))?
+        .map_err(|error| BuildError(error.into()))?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let pool = ConnectionPool::new(tls).map_err(|error| BuildError(error.to_string()))?;
+    let pool = ConnectionPool::new(tls).map_err(|error| BuildError(error.into()))?;
     Ok(HttpClient { pool: Arc::new(pool) })
 }
 
 impl HttpClient {
     /// Begins a request for [`send`](Self::send) or [`execute`](Self::execute).
-    pub fn request(&self, method: http::Method, url: &str) -> reqwest::RequestBuilder {
+    pub fn request(&self, method: http::Method, url: &str) -> RequestBuilder {
         self.pool.current(SystemTime::now()).0.request(method, url)
     }
 
     /// Sends a request, and repeats it at once if it used a pooled connection that had died. Both together take no longer than
     /// `timeout`.
-    pub async fn send(
-        &self,
-        request: reqwest::RequestBuilder,
-        timeout: Duration,
-        now: Timestamp,
-    ) -> DestinationResponse {
+    pub async fn send(&self, request: RequestBuilder, timeout: Duration, now: Timestamp) -> DestinationResponse {
         let deadline = Instant::now() + timeout;
         let opened = Arc::default();
         let response = match deadline::timeout_at_with_grace(deadline, self.send_with_reconnect(request, &opened)).await
@@ -130,13 +125,13 @@ impl HttpClient {
     ///
     /// # Errors
     /// When no response came.
-    pub async fn execute(&self, request: reqwest::RequestBuilder) -> reqwest::Result<reqwest::Response> {
+    pub async fn execute(&self, request: RequestBuilder) -> reqwest::Result<reqwest::Response> {
         self.send_with_reconnect(request, &Arc::default()).await
     }
 
     async fn send_with_reconnect(
         &self,
-        request: reqwest::RequestBuilder,
+        request: RequestBuilder,
         opened: &Arc<AtomicBool>,
     ) -> reqwest::Result<reqwest::Response> {
         let request = request.build()?;

@@ -17,7 +17,7 @@ const LOW_REMAINING: u32 = 2;
 const LOW_PAUSE: Duration = Duration::from_millis(500);
 const EXHAUSTED_PAUSE: Duration = Duration::from_secs(1);
 
-/// The quota of the current second, as a destination reports it (Loops API reference, "Rate limiting": `x-ratelimit-limit`, `x-ratelimit-remaining`).
+/// The quota of the current second, as a destination reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QuotaHeaders {
     /// Number of calls that it accepts a second.
@@ -44,7 +44,6 @@ impl QuotaHeaders {
 pub(crate) struct RecentCalls(VecDeque<Instant>);
 
 impl RecentCalls {
-    /// Records a call.
     pub(crate) fn push(&mut self, now: Instant) {
         self.prune(now);
         self.0.push_back(now);

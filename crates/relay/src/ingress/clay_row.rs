@@ -61,7 +61,10 @@ impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, D: FastPath, P: RateLim
                 let outcome = self.dispatch(&delivery, api_key, context.prefers_async, deadline, &mut stats).await;
                 (context, outcome)
             }
-            Err(error) => (RowContext::for_rejected(&self.clock.new_id()), error.into()),
+            Err(error) => {
+                let id = DeliveryId::for_rejected_request(&self.clock.new_id());
+                (RowContext { id, contact: None, adjusted: Vec::new(), prefers_async: false }, error.into())
+            }
         };
         outcome.log(kind, &context, started_at.elapsed(), stats);
         outcome.into_response(&context)
@@ -76,10 +79,8 @@ impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, D: FastPath, P: RateLim
         let (parts, body) = request.into_parts();
         let secret = self.authenticate(&parts.headers).await?;
         if body.len() > MAX_REQUEST_BYTES {
-            return Err(RequestError::new(
-                ErrorCode::TooLarge,
-                "The row is larger than 256 KiB: take columns out of the body of the HTTP API column.",
-            ));
+            let message = "The row is larger than 256 KiB: take columns out of the body of the HTTP API column.";
+            return Err(RequestError::new(ErrorCode::TooLarge, message));
         }
         let options = RowOptions::from_query(parts.uri.query().unwrap_or_default())?;
         let caller_key = match kind {
@@ -115,7 +116,7 @@ impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, D: FastPath, P: RateLim
 
     fn clean_row(&self, kind: RowKind, body: &[u8], options: RowOptions) -> Result<Row, RequestError> {
         let schema = self.schema.get(self.clock.now());
-        let cleaned = Row::clean_with_schema(kind, body, options, schema.as_deref());
+        let cleaned = Row::clean(kind, body, options, schema.as_deref());
         if cleaned.as_ref().is_err_and(RequestError::depends_on_schema) {
             self.schema.invalidate(self.clock.now());
         }
@@ -179,18 +180,21 @@ impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, D: FastPath, P: RateLim
         let (admission, permit) = match self.admit(delivery, mode, deadline).await {
             Ok(admission) => (admission, permit),
             Err(error) => {
-                error!(delivery.id = %delivery.id, error = %error, "the store cannot be written");
+                error!(delivery.id = %delivery.id, %error, "the store cannot be written");
                 // The caller preferred to have it queued; to have it delivered is as good.
                 let permit = if prefers_async { self.limiter.try_acquire().await } else { permit };
-                match self.admit_without_record(delivery, permit.is_some()).await {
-                    Some(admission) => (admission, permit),
-                    None => return RowOutcome::unavailable("The row cannot be stored"),
-                }
+                let admission = if permit.is_some() { self.admit_without_record(delivery).await } else { None };
+                let Some(admission) = admission else { return RowOutcome::unavailable("The row cannot be stored") };
+                (admission, permit)
             }
         };
         match admission {
             Admission::Queued => RowOutcome::Queued,
-            Admission::AlreadyDelivered => already_delivered(delivery),
+            Admission::AlreadyDelivered if matches!(delivery.kind, DeliveryKind::LoopsEvent { .. }) => {
+                RowOutcome::Duplicate
+            }
+            // A contact whose first response from the store was lost, so that a worker was faster.
+            Admission::AlreadyDelivered => RowOutcome::Delivered { status: StatusCode::OK, body: Bytes::new() },
             Admission::InFlight => RowOutcome::unavailable("The same row is being sent right now"),
             Admission::SendNow => {
                 let _guard = self.fast_path.guard(delivery);
@@ -227,7 +231,7 @@ impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, D: FastPath, P: RateLim
         };
         let completed = self.fast_path.complete(delivery, result).await;
         if let Err(error) = &completed {
-            error!(delivery.id = %delivery.id, error = %error, "direct delivery not recorded");
+            error!(delivery.id = %delivery.id, %error, "direct delivery not recorded");
         }
         match sent {
             Ok(outcome) => outcome,
@@ -239,28 +243,12 @@ impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, D: FastPath, P: RateLim
     /// Admits a row that could not be written to the store. Loops may still take it, if no other delivery of its contact is
     /// queued, and no newer one can overtake it meanwhile. It may also be stored all the same, if only the store's response
     /// was lost.
-    async fn admit_without_record(&self, delivery: &Delivery, has_permit: bool) -> Option<Admission> {
-        if !has_permit {
-            return None;
-        }
-        match self.fast_path.admit_without_record(delivery).await {
-            Ok(Admission::InFlight) => None,
-            Ok(admission) => Some(admission),
-            Err(error) => {
-                error!(delivery.id = %delivery.id, error = %error, "row neither sent nor stored");
-                None
-            }
-        }
-    }
-}
-
-/// Outcome of a row that was delivered before. For a contact: the store's response was lost, and a worker was faster.
-fn already_delivered(delivery: &Delivery) -> RowOutcome {
-    match delivery.kind {
-        DeliveryKind::LoopsEvent { .. } => RowOutcome::Duplicate,
-        DeliveryKind::LoopsContact | DeliveryKind::ClayRow { .. } => {
-            RowOutcome::Delivered { status: StatusCode::OK, body: Bytes::new() }
-        }
+    async fn admit_without_record(&self, delivery: &Delivery) -> Option<Admission> {
+        let admitted = self.fast_path.admit_without_record(delivery).await;
+        let admitted = admitted.inspect_err(|error| {
+            error!(delivery.id = %delivery.id, %error, "row neither sent nor stored");
+        });
+        admitted.ok().filter(|admission| *admission != Admission::InFlight)
     }
 }
 

@@ -24,17 +24,6 @@ use crate::ports::secrets::{LoopsToClaySecret, SecretError, SecretField, SecretS
 use crate::routes::MAX_REQUEST_BYTES;
 use crate::telemetry::event::{DeliveryEvent, EventOutcome, Stage};
 
-/// What the settings say about this route.
-#[derive(Debug, Clone)]
-pub struct LoopsWebhookSettings {
-    /// Which events are relayed.
-    pub selection: EventSelection,
-    /// How far the time of a signed request may be off.
-    pub tolerance: Tolerance,
-    /// The `source` that the relay writes into contacts, if it does.
-    pub contact_source: Option<String>,
-}
-
 /// The handler.
 #[derive(Debug, Clone)]
 pub struct LoopsWebhookHandler<S, Q> {
@@ -44,8 +33,12 @@ pub struct LoopsWebhookHandler<S, Q> {
     pub queue: Q,
     /// Time, random numbers and ids.
     pub clock: SharedClock,
-    /// The settings.
-    pub settings: LoopsWebhookSettings,
+    /// Which events are relayed.
+    pub selection: EventSelection,
+    /// How far the time of a signed request may be off.
+    pub tolerance: Tolerance,
+    /// The `source` that the relay writes into contacts, if it does. An event about such a contact is not relayed.
+    pub contact_source: Option<String>,
 }
 
 /// Outcome of a verified event, and why it was dead-lettered if it was.
@@ -73,10 +66,8 @@ impl<S: SecretSource<LoopsToClaySecret>, Q: Queue> LoopsWebhookHandler<S, Q> {
         body: Bytes,
     ) -> Result<(LoopsEvent, Arc<LoopsToClaySecret>), RequestError> {
         if body.len() > MAX_REQUEST_BYTES {
-            return Err(RequestError::new(
-                ErrorCode::TooLarge,
-                "The webhook is larger than 256 KiB: nothing was relayed.",
-            ));
+            let message = "The webhook is larger than 256 KiB: nothing was relayed.";
+            return Err(RequestError::new(ErrorCode::TooLarge, message));
         }
         let header = |name: &str| headers.get(name).map(http::HeaderValue::as_bytes);
         let unverified =
@@ -93,9 +84,8 @@ impl<S: SecretSource<LoopsToClaySecret>, Q: Queue> LoopsWebhookHandler<S, Q> {
             );
             return Err(RequestError::new(ErrorCode::NotConfigured, message));
         }
-        let verify = |secret: &LoopsToClaySecret| {
-            unverified.verify(&secret.signing_secrets, self.clock.now(), self.settings.tolerance)
-        };
+        let verify =
+            |secret: &LoopsToClaySecret| unverified.verify(&secret.signing_secrets, self.clock.now(), self.tolerance);
         let mut verified = verify(&secret);
         if matches!(verified, Err(SignatureError::NoMatch)) {
             // It may be signed with a secret that was set a moment ago.
@@ -135,8 +125,8 @@ impl<S: SecretSource<LoopsToClaySecret>, Q: Queue> LoopsWebhookHandler<S, Q> {
         if event.is_test() {
             return Ok((EventOutcome::Test, None));
         }
-        let selected = self.settings.selection.selects(event.name());
-        if !selected || event.is_echo(self.settings.contact_source.as_deref()) {
+        let selected = self.selection.selects(event.name());
+        if !selected || event.is_echo(self.contact_source.as_deref()) {
             return Ok((EventOutcome::Ignored, None));
         }
         if event.body().len() > MAX_CLAY_PAYLOAD_BYTES {
@@ -219,12 +209,10 @@ fn respond(
     ids: &[DeliveryId],
     started_at: Instant,
 ) -> Response<Bytes> {
-    let ids: Vec<&str> = ids.iter().map(DeliveryId::as_str).collect();
-    let id = match ids.as_slice() {
-        // Nothing was stored of it.
-        [] => DeliveryId::for_webhook("", event.webhook_id()).as_str().to_owned(),
-        ids => ids.join(", "),
-    };
+    let mut id = ids.iter().map(DeliveryId::as_str).collect::<Vec<_>>().join(", ");
+    if id.is_empty() {
+        DeliveryId::for_webhook("", event.webhook_id()).as_str().clone_into(&mut id);
+    }
     let (outcome, reason, code) = match result {
         Ok((outcome, reason)) => (*outcome, reason.map(Reason::without_status), None),
         Err(_) => (EventOutcome::Refused, None, Some(ErrorCode::Unavailable)),

@@ -8,6 +8,7 @@ use relay_core::contact::ContactKey;
 use relay_core::delivery::{DeliveryId, Direction};
 use relay_core::error::{ErrorCode, RequestError};
 use relay_core::row::RowKind;
+use serde::de::IgnoredAny;
 use serde_json::json;
 
 use crate::ingress::response::{self, Caller};
@@ -24,18 +25,6 @@ pub(crate) struct RowContext {
     pub(crate) adjusted: Vec<String>,
     /// Whether the caller preferred to have it stored.
     pub(crate) prefers_async: bool,
-}
-
-impl RowContext {
-    /// A request that became no delivery.
-    pub(crate) fn for_rejected(random_id: &str) -> Self {
-        Self {
-            id: DeliveryId::for_rejected_request(random_id),
-            contact: None,
-            adjusted: Vec::new(),
-            prefers_async: false,
-        }
-    }
 }
 
 /// Outcome of a row's request.
@@ -89,19 +78,15 @@ impl RowOutcome {
 
     fn base_response(self, context: &RowContext) -> Response<Bytes> {
         match self {
-            Self::Delivered { status, body } => {
-                if serde_json::from_slice::<serde::de::IgnoredAny>(&body).is_ok() {
-                    response::json_bytes(status, body)
-                } else {
-                    response::json(StatusCode::OK, &json!({"success": true}))
-                }
+            Self::Delivered { status, body } if serde_json::from_slice::<IgnoredAny>(&body).is_ok() => {
+                response::json_bytes(status, body)
             }
+            Self::Delivered { .. } => response::json(StatusCode::OK, &json!({"success": true})),
             Self::Duplicate => response::json(StatusCode::OK, &json!({"success": true, "duplicate": true})),
             Self::Queued => {
                 let mut body = json!({"success": true, "status": "queued", "deliveryId": context.id.as_str()});
-                if let (Some(adjusted), Some(object)) =
-                    (response::adjusted_list(&context.adjusted), body.as_object_mut())
-                {
+                let adjusted = response::adjusted_list(&context.adjusted);
+                if let (Some(adjusted), Some(object)) = (adjusted, body.as_object_mut()) {
                     object.insert("adjusted".to_owned(), adjusted);
                 }
                 response::json(StatusCode::ACCEPTED, &body)

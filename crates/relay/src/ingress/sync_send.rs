@@ -61,12 +61,11 @@ impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, P: RateLimiter> SyncSen
             match decide(SendPath::LoopsFastPath, response.outcome, is_event) {
                 Decision::Delivered => return Ok(to_delivered(response)),
                 Decision::Duplicate => return Ok(RowOutcome::Duplicate),
-                Decision::RefreshSecretThen(_) if !refreshed => {
+                Decision::RefreshSecret if !refreshed => {
                     refreshed = true;
-                    match self.secrets.refresh().await.ok().and_then(|secret| secret.api_key.clone()) {
-                        Some(refreshed_key) => api_key = refreshed_key,
-                        None => return Ok(self.unauthorized()),
-                    }
+                    let refreshed_key = self.secrets.refresh().await.ok().and_then(|secret| secret.api_key.clone());
+                    let Some(refreshed_key) = refreshed_key else { return Ok(self.unauthorized()) };
+                    api_key = refreshed_key;
                     // The second call is part of the same try, and needs a permit like any other.
                     tries -= 1;
                     let time_left = deadline.saturating_duration_since(Instant::now() + TRY_TIMEOUT);
@@ -76,7 +75,7 @@ impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, P: RateLimiter> SyncSen
                         return Err(self.defer_after(1, &response));
                     }
                 }
-                Decision::RefreshSecretThen(_) => return Ok(self.unauthorized()),
+                Decision::RefreshSecret => return Ok(self.unauthorized()),
                 Decision::RetryThenQueue | Decision::RetryLater => {
                     let pause = match response.throttle() {
                         Some(throttle) => {

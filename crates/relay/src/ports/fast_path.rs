@@ -7,7 +7,7 @@ use relay_core::delivery::{Delivery, Reason};
 
 use crate::ports::queue::StoreError;
 
-/// What a caller prefers.
+/// When a caller wants its row sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeliveryMode {
     /// The row is sent while the caller waits.

@@ -1,7 +1,5 @@
-//! The circuit breaker of a destination. A destination that is down gets one probe in ten seconds, not every waiting delivery.
-//!
-//! Three failures in a row open the circuit. From then on one caller in ten seconds is let through as a probe. The first
-//! response closes the circuit.
+//! The circuit breaker of a destination. Three failures in a row open the circuit. From then on one caller in ten seconds is
+//! let through as a probe, not every waiting delivery. The first response closes the circuit.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;

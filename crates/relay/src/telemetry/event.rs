@@ -62,7 +62,7 @@ pub enum Stage {
 /// Usage of a pool of Clay webhooks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PoolUsageSample {
-    /// The [key](relay_core::webhook::route::ClayWebhook::fingerprint) of the webhook that was posted to.
+    /// Fingerprint of the webhook that was posted to.
     pub webhook: String,
     /// Number of rows that it has accepted in its life.
     pub submissions: u64,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Request, Response};
-use relay::ingress::loops_webhook::{LoopsWebhookHandler, LoopsWebhookSettings};
+use relay::ingress::loops_webhook::LoopsWebhookHandler;
 use relay::ports::secrets::LoopsToClaySecret;
 use relay_core::webhook::route::ClayRoute;
 use relay_core::webhook::selection::{EventPattern, EventSelection};
@@ -38,11 +38,9 @@ async fn handle_event(
         secrets,
         queue: FakeQueue::new(broken),
         clock: Arc::new(FixedClock::default()),
-        settings: LoopsWebhookSettings {
-            selection: all_events(),
-            tolerance: Tolerance::from_secs(300),
-            contact_source: None,
-        },
+        selection: all_events(),
+        tolerance: Tolerance::from_secs(300),
+        contact_source: None,
     };
     let body = json!({"eventName": "contact.created", "padding": "x".repeat(length)}).to_string();
     let timestamp = now().as_second().to_string();

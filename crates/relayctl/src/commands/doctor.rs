@@ -32,7 +32,7 @@ pub(crate) struct DoctorArguments {
 
 /// Accepts the addresses that the relay accepts in a row.
 fn parse_address(text: &str) -> Result<String, String> {
-    let row = Row::clean(RowKind::Contact, json!({"email": text}).to_string().as_bytes(), RowOptions::default());
+    let row = Row::clean(RowKind::Contact, json!({"email": text}).to_string().as_bytes(), RowOptions::default(), None);
     let address = row.ok().and_then(|row| row.email().map(str::to_owned));
     address.ok_or_else(|| "this is no e-mail address; nothing was sent".to_owned())
 }

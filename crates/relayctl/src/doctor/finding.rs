@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn colon_inside_parentheses_does_not_split_message() {
         let detail = "unable to open database file: /data/relay.db".to_owned();
-        let error = relay_sqlite::OpenError::Unwritable { path: "/data/relay.db".to_owned(), detail };
+        let error = relay_sqlite::OpenError::Unwritable("/data/relay.db".into(), detail);
         let error = LocalError::from(relay_sqlite::admin::Error::from(error));
         let finding = Finding::from_error(Check::Store, &error.into());
         assert!(finding.observed.ends_with("database file: /data/relay.db)"), "{finding:?}");

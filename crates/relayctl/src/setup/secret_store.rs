@@ -6,7 +6,7 @@ use aws_sdk_secretsmanager::operation::get_secret_value::GetSecretValueOutput;
 use relay::config::names::{
     CLAY_WEBHOOK_AUTH_TOKEN, CLAY_WEBHOOK_URL, LOOPS_API_KEY, LOOPS_SIGNING_SECRET, RELAY_TOKEN,
 };
-use relay_core::secret::ExposeSecret;
+use relay_core::secret::{ExposeSecret, SecretString};
 use relay_sqlite::data_dir::secrets_file::{SECRETS_FILE, SecretsFile, SecretsFileError};
 use serde_json::{Value, json};
 
@@ -80,11 +80,10 @@ impl SecretStore<'_> {
         match self {
             Self::Stack(target) => {
                 let [clay_name, loops_name] = self.secret_names()?;
-                let to_clay =
-                    secret_version(target, &clay_name, CURRENT_STAGE).await?.secret_string.unwrap_or_default();
-                let to_loops =
-                    secret_version(target, &loops_name, CURRENT_STAGE).await?.secret_string.unwrap_or_default();
-                Ok(SecretDocuments::parse([&to_clay, &to_loops], [&clay_name, &loops_name])?)
+                let to_clay = secret_text(target, &clay_name, CURRENT_STAGE).await?;
+                let to_loops = secret_text(target, &loops_name, CURRENT_STAGE).await?;
+                let texts = [to_clay.expose_secret(), to_loops.expose_secret()];
+                Ok(SecretDocuments::parse(texts, [&clay_name, &loops_name])?)
             }
             Self::Local(local) => Ok(from_file(local, &local.stored_settings()?)?),
         }
@@ -98,7 +97,7 @@ impl SecretStore<'_> {
             Self::Local(local) => {
                 let stored = local.stored_settings()?;
                 if from_file(local, &stored)? != *before {
-                    return Err(LocalError::from(SecretsFileError::Busy { path: clay_name }).into());
+                    return Err(LocalError::from(SecretsFileError::Busy(clay_name.into())).into());
                 }
                 let changed = to_file(local, stored.clone(), after)?;
                 changed.compare_and_write(&stored, local.data_dir.path()).map_err(LocalError::from)?;
@@ -138,6 +137,10 @@ pub(crate) async fn secret_version(
     Ok(get.send().await.map_err(|error| call.to_error(&error))?)
 }
 
+async fn secret_text(target: &StackTarget, name: &str, stage: &str) -> Result<SecretString, Error> {
+    Ok(SecretString::from(secret_version(target, name, stage).await?.secret_string.unwrap_or_default()))
+}
+
 async fn put_secret(target: &StackTarget, name: &str, document: &Value) -> Result<(), Error> {
     let call = target.session.call("secretsmanager:PutSecretValue", name);
     let text = serde_json::to_string_pretty(document)?;
@@ -149,8 +152,8 @@ async fn put_secret(target: &StackTarget, name: &str, document: &Value) -> Resul
 /// also one that does not know of the last.
 async fn verify_not_overwritten(target: &StackTarget, name: &str, before: &Value, after: &Value) -> Result<(), Error> {
     let read = async |stage| {
-        let text = secret_version(target, name, stage).await.ok()?.secret_string.unwrap_or_default();
-        Some(serde_json::from_str::<Value>(&text).unwrap_or_default())
+        let text = secret_text(target, name, stage).await.ok()?;
+        Some(serde_json::from_str::<Value>(text.expose_secret()).unwrap_or_default())
     };
     let mut retries = CONSISTENCY_RETRIES;
     let current = loop {
