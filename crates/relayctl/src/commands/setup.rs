@@ -108,7 +108,7 @@ pub(crate) async fn run(options: &Options, arguments: &SetupArguments, output: O
         }
     };
     output.print_json(&report)?;
-    output.print(report.render(&options.command_line()))?;
+    output.print(report.render())?;
     Ok(ExitStatus::Ok)
 }
 

@@ -9,6 +9,7 @@ use relay_sqlite::data_dir::secrets_file::SecretsFileError;
 
 use crate::exit::ExitStatus;
 use crate::explain::Explain;
+use crate::invocation::suggest;
 
 /// Why a data folder, or what is in it, cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -46,7 +47,7 @@ impl Explain for Error {
             }
             Self::InvalidStoredSetting { path, error } => (
                 format!("{error}; it is kept in {}", path.display()),
-                "put another in its place with `relayctl setup --force`".to_owned(),
+                format!("put another in its place with {}", suggest("setup --force")),
             ),
             Self::DataDir(error) => error.parts(),
             Self::SecretsFile(error) => error.parts(),

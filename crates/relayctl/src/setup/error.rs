@@ -6,6 +6,7 @@ use relay::config::secret_document::DocumentError;
 
 use crate::exit::ExitStatus;
 use crate::explain::{Explain, impl_error, parts};
+use crate::invocation::suggest;
 use crate::setup::INPUT_NAMES;
 
 /// Why `setup` did not do its work. Nothing was written, except where the sentence says otherwise. Positions count from 1.
@@ -46,7 +47,7 @@ impl_error!(SetupError);
 
 impl Explain for SetupError {
     fn parts(&self) -> (String, String) {
-        let names = INPUT_NAMES.join(", ");
+        let (names, list) = (INPUT_NAMES.join(", "), suggest("setup --list"));
         match self {
             Self::NoTerminal => parts!(
                 "there is no terminal to ask on",
@@ -107,7 +108,7 @@ impl Explain for SetupError {
                 parts!("name the route that the Clay webhooks belong to with --route", "there are {routes}")
             }
             Self::NoSuchSecret { kind, which } => {
-                parts!("there is no {kind} {which}", "`relayctl setup --list` shows those that there are")
+                parts!("there is no {kind} {which}", "{list} shows those that there are")
             }
             Self::PoolWouldShrink { removed, total } => parts!(
                 "this would take {removed} of the {total} Clay webhooks that are there out of the pool, \
@@ -151,7 +152,7 @@ impl Explain for SetupError {
             }
             Self::ConcurrentWrite { name } => parts!(
                 "somebody else wrote the secret {name} at the same time, and one of the two changes may be lost",
-                "see with `relayctl setup --list` what is there, and make again what is missing"
+                "see with {list} what is there, and make again what is missing"
             ),
         }
     }

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::aws::stack::StackOutput;
 use crate::error::Error;
+use crate::invocation::suggest;
 use crate::setup::clay_webhooks::{RouteSummary, WebhookSummary};
 use crate::setup::documents::{SecretDocuments, SecretList, fingerprint};
 use crate::setup::secret_store::SecretStore;
@@ -78,8 +79,8 @@ pub(crate) fn summarize_secrets(
 }
 
 impl SetupReport {
-    /// Renders the report for a terminal. `command_line` names this relay.
-    pub(crate) fn render(&self, command_line: &str) -> String {
+    /// Renders the report for a terminal.
+    pub(crate) fn render(&self) -> String {
         // A stack is closed without a secret; relay-local simulates the destination or generates the secret.
         let [no_key, no_signing_secret, no_relay_token, no_webhook] = if self.is_local {
             [
@@ -132,7 +133,7 @@ impl SetupReport {
             "  Header    Content-Type: application/json".to_owned(),
         ]);
         if token.is_none() {
-            lines.push(format!("  `{command_line} setup --list --show-token` shows the relay token."));
+            lines.push(format!("  {} shows the relay token.", suggest("setup --list --show-token")));
         }
         if !self.notes.is_empty() {
             lines.push(String::new());
@@ -147,7 +148,7 @@ fn format_secrets(secrets: &[SecretSummary], if_empty: &str) -> String {
         Some(token) => format!("{}. {} {token}", secret.position, secret.fingerprint),
         None => format!("{}. {}", secret.position, secret.fingerprint),
     });
-    join_or(if_empty, entries.collect(), "   ")
+    join_or(if_empty, entries, "   ")
 }
 
 fn format_webhooks(webhooks: &[WebhookSummary], if_empty: &str) -> String {
@@ -157,9 +158,10 @@ fn format_webhooks(webhooks: &[WebhookSummary], if_empty: &str) -> String {
         let position = if webhooks.len() > 1 { format!("{}. ", webhook.position) } else { String::new() };
         format!("{position}{} ({}{token})", webhook.origin, webhook.key)
     });
-    join_or(if_empty, entries.collect(), ", ")
+    join_or(if_empty, entries, ", ")
 }
 
-fn join_or(if_empty: &str, entries: Vec<String>, separator: &str) -> String {
+fn join_or(if_empty: &str, entries: impl Iterator<Item = String>, separator: &str) -> String {
+    let entries: Vec<String> = entries.collect();
     if entries.is_empty() { if_empty.to_owned() } else { entries.join(separator) }
 }

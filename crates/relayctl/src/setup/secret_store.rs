@@ -6,12 +6,13 @@ use aws_sdk_secretsmanager::operation::get_secret_value::GetSecretValueOutput;
 use relay::config::names::{
     CLAY_WEBHOOK_AUTH_TOKEN, CLAY_WEBHOOK_URL, LOOPS_API_KEY, LOOPS_SIGNING_SECRET, RELAY_TOKEN,
 };
-use relay_core::secret::ExposeSecret;
+use relay_core::secret::{ExposeSecret, SecretString};
 use relay_sqlite::data_dir::secrets_file::{SECRETS_FILE, SecretsFile, SecretsFileError};
 use serde_json::{Value, json};
 
 use crate::aws::stack::StackOutput;
 use crate::error::Error;
+use crate::local::error::Error as LocalError;
 use crate::local::relay::LocalRelay;
 use crate::setup::clay_webhooks::ROUTES;
 use crate::setup::documents::{API_KEY, RELAY_TOKENS, SIGNING_SECRETS, SecretDocuments, SecretList};
@@ -68,9 +69,9 @@ impl SecretStore<'_> {
     /// Generates the relay token of a data folder, as a relay does when it starts. A stack has one from its template.
     pub(crate) fn ensure_relay_token(&self) -> Result<(), Error> {
         if let Self::Local(local) = self
-            && !SecretsFile::load(local.data_dir.path())?.0.contains_key(RELAY_TOKEN)
+            && !local.stored_settings()?.0.contains_key(RELAY_TOKEN)
         {
-            local.data_dir.relay_token()?;
+            local.data_dir.relay_token().map_err(LocalError::from)?;
         }
         Ok(())
     }
@@ -79,13 +80,12 @@ impl SecretStore<'_> {
         match self {
             Self::Stack(target) => {
                 let [clay_name, loops_name] = self.secret_names()?;
-                let to_clay =
-                    secret_version(target, &clay_name, CURRENT_STAGE).await?.secret_string.unwrap_or_default();
-                let to_loops =
-                    secret_version(target, &loops_name, CURRENT_STAGE).await?.secret_string.unwrap_or_default();
-                Ok(SecretDocuments::parse([&to_clay, &to_loops], [&clay_name, &loops_name])?)
+                let to_clay = secret_text(target, &clay_name, CURRENT_STAGE).await?;
+                let to_loops = secret_text(target, &loops_name, CURRENT_STAGE).await?;
+                let texts = [to_clay.expose_secret(), to_loops.expose_secret()];
+                Ok(SecretDocuments::parse(texts, [&clay_name, &loops_name])?)
             }
-            Self::Local(local) => from_file(local, &SecretsFile::load(local.data_dir.path())?),
+            Self::Local(local) => Ok(from_file(local, &local.stored_settings()?)?),
         }
     }
 
@@ -95,11 +95,12 @@ impl SecretStore<'_> {
         let target = match self {
             Self::Stack(target) => target,
             Self::Local(local) => {
-                let stored = SecretsFile::load(local.data_dir.path())?;
+                let stored = local.stored_settings()?;
                 if from_file(local, &stored)? != *before {
-                    return Err(SecretsFileError::Busy(clay_name.into()).into());
+                    return Err(LocalError::from(SecretsFileError::Busy(clay_name.into())).into());
                 }
-                to_file(local, stored.clone(), after)?.compare_and_write(&stored, local.data_dir.path())?;
+                let changed = to_file(local, stored.clone(), after)?;
+                changed.compare_and_write(&stored, local.data_dir.path()).map_err(LocalError::from)?;
                 return Ok(vec![clay_name]);
             }
         };
@@ -136,6 +137,10 @@ pub(crate) async fn secret_version(
     Ok(get.send().await.map_err(|error| call.to_error(&error))?)
 }
 
+async fn secret_text(target: &StackTarget, name: &str, stage: &str) -> Result<SecretString, Error> {
+    Ok(SecretString::from(secret_version(target, name, stage).await?.secret_string.unwrap_or_default()))
+}
+
 async fn put_secret(target: &StackTarget, name: &str, document: &Value) -> Result<(), Error> {
     let call = target.session.call("secretsmanager:PutSecretValue", name);
     let text = serde_json::to_string_pretty(document)?;
@@ -147,8 +152,8 @@ async fn put_secret(target: &StackTarget, name: &str, document: &Value) -> Resul
 /// also one that does not know of the last.
 async fn verify_not_overwritten(target: &StackTarget, name: &str, before: &Value, after: &Value) -> Result<(), Error> {
     let read = async |stage| {
-        let text = secret_version(target, name, stage).await.ok()?.secret_string.unwrap_or_default();
-        Some(serde_json::from_str::<Value>(&text).unwrap_or_default())
+        let text = secret_text(target, name, stage).await.ok()?;
+        Some(serde_json::from_str::<Value>(text.expose_secret()).unwrap_or_default())
     };
     let mut retries = CONSISTENCY_RETRIES;
     let current = loop {
@@ -167,7 +172,7 @@ async fn verify_not_overwritten(target: &StackTarget, name: &str, before: &Value
 }
 
 /// Converts the comma lists of a data folder's file to the documents of a stack.
-fn from_file(local: &LocalRelay, SecretsFile(stored): &SecretsFile) -> Result<SecretDocuments, Error> {
+fn from_file(local: &LocalRelay, SecretsFile(stored): &SecretsFile) -> Result<SecretDocuments, LocalError> {
     let list = |name: &str| stored.get(name).map(|text| text.split(',').map(str::trim).collect::<Vec<_>>());
     let signing_secrets = list(LOOPS_SIGNING_SECRET).map(|secrets| (SIGNING_SECRETS, json!(secrets)));
     let routes = list(CLAY_WEBHOOK_URL).map(|urls| {
@@ -191,7 +196,11 @@ fn from_file(local: &LocalRelay, SecretsFile(stored): &SecretsFile) -> Result<Se
 }
 
 /// Converts the documents to the comma lists of a data folder's file.
-fn to_file(local: &LocalRelay, mut stored: SecretsFile, documents: &SecretDocuments) -> Result<SecretsFile, Error> {
+fn to_file(
+    local: &LocalRelay,
+    mut stored: SecretsFile,
+    documents: &SecretDocuments,
+) -> Result<SecretsFile, LocalError> {
     let join = |list| documents.list(list).iter().map(ExposeSecret::expose_secret).collect::<Vec<_>>().join(",");
     let tokens = join(SecretList::RelayTokens);
     // A generated token has a file of its own, and stays there while it is the only one.
