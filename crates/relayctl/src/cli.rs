@@ -103,7 +103,7 @@ fn print_error(options: &Options, error: &Error) -> ExitCode {
     } else {
         writeln!(io::stderr(), "relayctl: {error}")
     };
-    error.exit_status().into()
+    error.explain().exit_status.into()
 }
 
 fn raw_args() -> Vec<String> {
@@ -183,7 +183,7 @@ mod tests {
         let check = |line: &str| check_single_data_dir(&line.split(' ').map(str::to_owned).collect::<Vec<_>>());
         for line in ["--local=a setup --local", "--local doctor --local=a", "--local=a doctor --local=b"] {
             let error = check(line).unwrap_err();
-            assert_eq!(error.exit_status() as u8, 2, "{line}: {error}");
+            assert_eq!(error.explain().exit_status as u8, 2, "{line}: {error}");
         }
         for line in ["setup", "--local=a doctor --local=a", "--local doctor", "doctor --local"] {
             check(line).unwrap();

@@ -8,8 +8,7 @@ use relay_sqlite::admin;
 use relay_sqlite::data_dir::DataDirError;
 use relay_sqlite::data_dir::secrets_file::SecretsFileError;
 
-use crate::exit::ExitStatus;
-use crate::explain::{Explain, impl_error, parts};
+use crate::explain::{Explain, Explanation, explain, impl_error};
 use crate::invocation::suggest;
 use crate::setup::error::SetupError;
 use crate::{aws, local};
@@ -55,92 +54,85 @@ impl Error {
 }
 
 impl Explain for Error {
-    fn parts(&self) -> (String, String) {
+    fn explain(&self) -> Explanation {
         match self {
-            Self::Usage(error) => error.parts(),
-            Self::Setup(error) => error.parts(),
-            Self::Aws(error) => error.parts(),
-            Self::Local(error) => error.parts(),
-            Self::Interrupted => {
-                parts!(
-                    "stopped",
-                    "what was done is done, and what was read is given back; doing it again goes on with the rest"
-                )
+            Self::Usage(error) => error.explain(),
+            Self::Setup(error) => error.explain(),
+            Self::Aws(error) => error.explain(),
+            Self::Local(error) => error.explain(),
+            Self::Interrupted => explain!(
+                Failed,
+                "stopped",
+                "what was done is done, and what was read is given back; doing it again goes on with the rest"
+            ),
+            Self::Print(error) => {
+                explain!(Unavailable, "nothing can be printed ({error})", "look at where the output goes")
             }
-            Self::Print(error) => parts!("nothing can be printed ({error})", "look at where the output goes"),
-            Self::Json(error) => parts!("the result cannot be written as JSON ({error})", "report this"),
-            Self::HttpClient(error) => (error.to_string(), String::new()),
-        }
-    }
-
-    fn exit_status(&self) -> ExitStatus {
-        match self {
-            Self::Usage(error) => error.exit_status(),
-            Self::Setup(error) => error.exit_status(),
-            Self::Aws(error) => error.exit_status(),
-            Self::Local(error) => error.exit_status(),
-            Self::Print(_) => ExitStatus::Unavailable,
-            Self::Interrupted | Self::Json(_) | Self::HttpClient(_) => ExitStatus::Failed,
+            Self::Json(error) => {
+                explain!(Failed, "the result cannot be written as JSON ({error})", "report this")
+            }
+            Self::HttpClient(error) => explain!(Failed, "{error}", ""),
         }
     }
 }
 
 impl Explain for UsageError {
-    fn parts(&self) -> (String, String) {
+    fn explain(&self) -> Explanation {
         match self {
-            Self::JsonUnsupported { command } => parts!("{command} prints no JSON", "leave --json out"),
-            Self::NoStackNamed => parts!(
+            Self::JsonUnsupported { command } => explain!(Usage, "{command} prints no JSON", "leave --json out"),
+            Self::NoStackNamed => explain!(
+                Usage,
                 "no stack is named",
                 "give --stack NAME, go to the folder of samconfig.toml, or give --local for a relay-local"
             ),
             Self::ConflictingTargets { option } => {
-                parts!("--local and {option} name two relays", "give one of them")
+                explain!(Usage, "--local and {option} name two relays", "give one of them")
             }
             Self::NoSuchDelivery { id } => {
                 let deliveries = suggest("deliveries");
-                parts!("there is no delivery {id} on record", "look at the id, with {deliveries} or in the log")
+                explain!(
+                    Usage,
+                    "there is no delivery {id} on record",
+                    "look at the id, with {deliveries} or in the log"
+                )
             }
-            Self::NotRecorded { id, hint } => (format!("{id} is on no record. {hint}"), String::new()),
+            Self::NotRecorded { id, hint } => explain!(Usage, "{id} is on no record. {hint}", ""),
             Self::NoSuchDeadLetter { id } => {
                 let list = suggest("dead-letters list");
-                parts!("there is no dead letter {id}", "{list} tells those that there are; nothing was changed")
+                explain!(
+                    Usage,
+                    "there is no dead letter {id}",
+                    "{list} tells those that there are; nothing was changed"
+                )
             }
-            Self::DeadLetterBlocked { id } => parts!(
+            Self::DeadLetterBlocked { id } => explain!(
+                Usage,
                 "no dead letter {id} can be read now, but it may stand behind others of its contact",
                 "retry or drop those first; nothing was changed"
             ),
-            Self::BodyNotStored { id } => parts!(
+            Self::BodyNotStored { id } => explain!(
+                Usage,
                 "no body of {id} can be shown",
                 "it is kept of dead letters only, until they are sent again or dropped"
             ),
-            Self::BodyFileNotWritable { path, kind } => parts!(
+            Self::BodyFileNotWritable { path, kind } => explain!(
+                Usage,
                 "the body cannot be written to {path} ({kind})",
                 "name a file that is not there yet, in a folder that is"
             ),
             Self::ManPagesNotWritable { path, kind } => {
-                parts!("the manual pages cannot be written into {path} ({kind})", "name a folder that is there")
+                explain!(
+                    Usage,
+                    "the manual pages cannot be written into {path} ({kind})",
+                    "name a folder that is there"
+                )
             }
-            Self::NoContactHashKey => parts!(
+            // The key is missing in the relay, not on the command line.
+            Self::NoContactHashKey => explain!(
+                Unavailable,
                 "this relay has no key to find a contact by its address",
                 "give the 16 digits that the log has for it"
             ),
-        }
-    }
-
-    fn exit_status(&self) -> ExitStatus {
-        match self {
-            // The key is missing in the relay, not on the command line.
-            Self::NoContactHashKey => ExitStatus::Unavailable,
-            Self::JsonUnsupported { .. }
-            | Self::NoStackNamed
-            | Self::ConflictingTargets { .. }
-            | Self::NoSuchDelivery { .. }
-            | Self::NotRecorded { .. }
-            | Self::NoSuchDeadLetter { .. }
-            | Self::DeadLetterBlocked { .. }
-            | Self::BodyNotStored { .. }
-            | Self::BodyFileNotWritable { .. }
-            | Self::ManPagesNotWritable { .. } => ExitStatus::Usage,
         }
     }
 }

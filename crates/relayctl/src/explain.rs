@@ -1,32 +1,39 @@
-//! Errors as an operator reads them: what happened, and what to do.
+//! Errors as an operator reads them: what happened, what to do, and the exit code.
 
 use crate::exit::ExitStatus;
 
-/// An error that prints as `problem: remedy`, or as the problem alone where that says what to do.
-pub(crate) trait Explain {
-    /// Returns the problem and its remedy, which may be empty.
-    fn parts(&self) -> (String, String);
-
-    /// Returns the exit code of the command that ends with this error.
-    fn exit_status(&self) -> ExitStatus;
+/// What an operator is told of an error.
+#[derive(Debug)]
+pub(crate) struct Explanation {
+    pub(crate) exit_status: ExitStatus,
+    pub(crate) problem: String,
+    /// Empty if the problem says what to do.
+    pub(crate) remedy: String,
 }
 
-/// Formats the two halves of an error.
-macro_rules! parts {
-    ($problem:literal, $remedy:literal) => {
-        (format_args!($problem).to_string(), format_args!($remedy).to_string())
+/// An error that names its remedy and its exit code.
+pub(crate) trait Explain {
+    fn explain(&self) -> Explanation;
+}
+
+/// Makes an explanation from an exit status and two format strings, the problem and the remedy.
+macro_rules! explain {
+    ($exit_status:ident, $problem:literal, $remedy:literal) => {
+        $crate::explain::Explanation {
+            exit_status: $crate::exit::ExitStatus::$exit_status,
+            problem: format_args!($problem).to_string(),
+            remedy: format_args!($remedy).to_string(),
+        }
     };
 }
 
-/// Implements `Display` and `Error` for an [`Explain`].
+/// Implements `Display` and `Error` for an [`Explain`]: `problem: remedy`.
 macro_rules! impl_error {
     ($error:ty) => {
         impl std::fmt::Display for $error {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                match $crate::explain::Explain::parts(self) {
-                    (problem, remedy) if remedy.is_empty() => f.write_str(&problem),
-                    (problem, remedy) => write!(f, "{problem}: {remedy}"),
-                }
+                let $crate::explain::Explanation { problem, remedy, .. } = $crate::explain::Explain::explain(self);
+                if remedy.is_empty() { f.write_str(&problem) } else { write!(f, "{problem}: {remedy}") }
             }
         }
 
@@ -34,4 +41,4 @@ macro_rules! impl_error {
     };
 }
 
-pub(crate) use {impl_error, parts};
+pub(crate) use {explain, impl_error};

@@ -4,8 +4,7 @@ use std::io;
 
 use relay_aws::sdk::error::{AwsError, AwsErrorKind, CredentialsIssue};
 
-use crate::exit::ExitStatus;
-use crate::explain::{Explain, impl_error, parts};
+use crate::explain::{Explain, Explanation, explain, impl_error};
 
 /// Why an account or a stack cannot be used.
 #[derive(Debug)]
@@ -59,108 +58,113 @@ impl From<AwsError> for Error {
 }
 
 impl Explain for Error {
-    fn parts(&self) -> (String, String) {
+    fn explain(&self) -> Explanation {
         match self {
             Self::Call(error) => explain_call(error),
             Self::Credentials(issue) => explain_credentials(*issue),
-            Self::NoProfile { profile } => parts!(
+            Self::NoProfile { profile } => explain!(
+                Unavailable,
                 "there is no AWS profile {profile}",
                 "`aws configure list-profiles` lists those there are; give one with --profile, or correct \
                  samconfig.toml"
             ),
-            Self::NoRegion => parts!(
+            Self::NoRegion => explain!(
+                Unavailable,
                 "no AWS region is set",
                 "give --region, or set AWS_REGION, or write it into samconfig.toml or your AWS profile"
             ),
-            Self::NoStack { name, region } => parts!(
+            Self::NoStack { name, region } => explain!(
+                Unavailable,
                 "there is no stack {name} in {region}",
                 "check --stack and --region, or deploy it with `make deploy`"
             ),
-            Self::NoOutput { stack, output } => parts!(
+            Self::NoOutput { stack, output } => explain!(
+                Unavailable,
                 "the stack {stack} has no output {output}",
                 "check that it is the relay's, and deploy this version with `make deploy`"
             ),
             Self::NoEventSource { function } => explain_missing(&format!("the event source of {function}")),
             Self::UnreadableSamConfig { path, detail } => {
-                parts!("{path} cannot be read ({detail})", "give the path of a file, or - for standard input")
+                explain!(Usage, "{path} cannot be read ({detail})", "give the path of a file, or - for standard input")
             }
-            Self::InvalidSamConfig { path, line } => parts!(
+            Self::InvalidSamConfig { path, line } => explain!(
+                Usage,
                 "{path} is not a configuration of SAM (line {line})",
                 "correct it, or name the stack with --stack"
             ),
             Self::NoSuchEnvironment { path, environment, names } => {
-                parts!("{path} has no environment {environment}", "give one of {names} with --config-env")
+                explain!(Usage, "{path} has no environment {environment}", "give one of {names} with --config-env")
             }
-        }
-    }
-
-    fn exit_status(&self) -> ExitStatus {
-        match self {
-            Self::UnreadableSamConfig { .. } | Self::InvalidSamConfig { .. } | Self::NoSuchEnvironment { .. } => {
-                ExitStatus::Usage
-            }
-            Self::Call(_)
-            | Self::Credentials(_)
-            | Self::NoProfile { .. }
-            | Self::NoRegion
-            | Self::NoStack { .. }
-            | Self::NoOutput { .. }
-            | Self::NoEventSource { .. } => ExitStatus::Unavailable,
         }
     }
 }
 
-fn explain_call(error: &AwsError) -> (String, String) {
+fn explain_call(error: &AwsError) -> Explanation {
     let (action, on, region) = (error.call.operation, &error.call.resource, &error.call.region);
     match &error.kind {
         AwsErrorKind::Credentials(issue) => explain_credentials(*issue),
-        AwsErrorKind::AccessDenied => parts!(
+        AwsErrorKind::AccessDenied => explain!(
+            Unavailable,
             "these AWS credentials may not do {action} on {on}",
             "have that permission added, or use others with --profile"
         ),
         AwsErrorKind::Throttled => {
-            parts!("AWS asks to be called less often ({action})", "try again in a minute")
+            explain!(Unavailable, "AWS asks to be called less often ({action})", "try again in a minute")
         }
         AwsErrorKind::NotFound => explain_missing(on),
-        AwsErrorKind::DeletedSecret => parts!(
+        AwsErrorKind::DeletedSecret => explain!(
+            Unavailable,
             "the secret {on} is scheduled for deletion",
             "`aws secretsmanager restore-secret --secret-id {on}` brings it back"
         ),
         AwsErrorKind::Internal => {
-            parts!("AWS fails at {action} on {on}", "try again, and look at the AWS health page if it stays")
+            explain!(
+                Unavailable,
+                "AWS fails at {action} on {on}",
+                "try again, and look at the AWS health page if it stays"
+            )
         }
         AwsErrorKind::Rejected(code) => {
-            parts!("AWS refuses {action} on {on} with {code}", "look that code up in the reference of the service")
+            explain!(
+                Unavailable,
+                "AWS refuses {action} on {on} with {code}",
+                "look that code up in the reference of the service"
+            )
         }
-        AwsErrorKind::Unreachable => parts!(
+        AwsErrorKind::Unreachable => explain!(
+            Unavailable,
             "AWS cannot be reached for {action} in {region}",
             "check the network, --region and AWS_ENDPOINT_URL, and try again"
         ),
     }
 }
 
-fn explain_credentials(issue: CredentialsIssue) -> (String, String) {
-    let (problem, remedy) = match issue {
-        CredentialsIssue::Missing => (
+fn explain_credentials(issue: CredentialsIssue) -> Explanation {
+    match issue {
+        CredentialsIssue::Missing => explain!(
+            Unavailable,
             "no AWS credentials are found",
-            "sign in with `aws sso login` or `aws configure`, or give --profile, or set AWS_ACCESS_KEY_ID",
+            "sign in with `aws sso login` or `aws configure`, or give --profile, or set AWS_ACCESS_KEY_ID"
         ),
-        CredentialsIssue::UnusableProfile => (
+        CredentialsIssue::UnusableProfile => explain!(
+            Unavailable,
             "the AWS profile gives no credentials",
-            "sign in with `aws sso login`, look into ~/.aws/config, or name another one with --profile",
+            "sign in with `aws sso login`, look into ~/.aws/config, or name another one with --profile"
         ),
         CredentialsIssue::Expired => {
-            ("the AWS credentials have expired", "sign in again, for example with `aws sso login`")
+            explain!(Unavailable, "the AWS credentials have expired", "sign in again, for example with `aws sso login`")
         }
-        CredentialsIssue::Rejected => {
-            ("AWS does not accept the credentials", "check the keys of the profile, and this machine's clock")
-        }
-    };
-    (problem.to_owned(), remedy.to_owned())
+        CredentialsIssue::Rejected => explain!(
+            Unavailable,
+            "AWS does not accept the credentials",
+            "check the keys of the profile, and this machine's clock"
+        ),
+    }
 }
 
-fn explain_missing(resource: &str) -> (String, String) {
-    parts!(
+fn explain_missing(resource: &str) -> Explanation {
+    explain!(
+        Unavailable,
         "{resource} is not there",
         "the stack has lost it; docs/runbook.md, \"A part of the stack is gone\", says how it comes back"
     )

@@ -6,7 +6,7 @@ use strum::VariantArray as _;
 use crate::doctor::check::Check;
 use crate::error::Error;
 use crate::exit::ExitStatus;
-use crate::explain::Explain as _;
+use crate::explain::{Explain as _, Explanation};
 use crate::output::{Output, Severity};
 
 /// Result of a check, and what to do about it.
@@ -51,7 +51,7 @@ impl Finding {
     /// A check that could not be made: a warning if AWS denies or throttles the call, else a failure.
     pub(crate) fn from_error(check: Check, error: &Error) -> Self {
         let severity = if error.is_denied_or_throttled() { Severity::Warn } else { Severity::Fail };
-        let (problem, remedy) = error.parts();
+        let Explanation { problem, remedy, .. } = error.explain();
         Self::problem(check, severity, problem, remedy)
     }
 

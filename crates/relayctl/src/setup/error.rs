@@ -4,8 +4,7 @@ use std::io;
 
 use relay::config::secret_document::DocumentError;
 
-use crate::exit::ExitStatus;
-use crate::explain::{Explain, impl_error, parts};
+use crate::explain::{Explain, Explanation, explain, impl_error};
 use crate::invocation::suggest;
 use crate::setup::INPUT_NAMES;
 
@@ -46,148 +45,150 @@ pub(crate) enum SetupError {
 impl_error!(SetupError);
 
 impl Explain for SetupError {
-    fn parts(&self) -> (String, String) {
+    fn explain(&self) -> Explanation {
         let (names, list) = (INPUT_NAMES.join(", "), suggest("setup --list"));
         match self {
-            Self::NoTerminal => parts!(
+            Self::NoTerminal => explain!(
+                Usage,
                 "there is no terminal to ask on",
                 "give the values in a file with --from FILE, or on standard input with --from -"
             ),
-            Self::InputEnded => parts!("the input ended", "nothing was written"),
-            Self::NoInput => parts!("no value was given, so nothing was written", "give at least one of {names}"),
-            Self::UnreadableInput { path, kind } => {
-                parts!("{path} cannot be read ({kind})", "give the path of a file, or - for standard input")
+            Self::InputEnded => explain!(Usage, "the input ended", "nothing was written"),
+            Self::NoInput => {
+                explain!(Usage, "no value was given, so nothing was written", "give at least one of {names}")
             }
-            Self::InvalidInputDocument { line } => parts!(
+            Self::UnreadableInput { path, kind } => {
+                explain!(Usage, "{path} cannot be read ({kind})", "give the path of a file, or - for standard input")
+            }
+            Self::InvalidInputDocument { line } => explain!(
+                Usage,
                 "what was given breaks at line {line}",
                 "give a JSON object of texts, or lines NAME=VALUE, named {names}"
             ),
-            Self::UnknownValue { name } => parts!("{name} is no value that setup takes", "it takes {names}"),
+            Self::UnknownValue { name } => explain!(Usage, "{name} is no value that setup takes", "it takes {names}"),
             Self::UnexpectedValue { option, name } => {
-                parts!("{option} does not take {name}, so nothing was written", "give that to setup without the option")
+                explain!(
+                    Usage,
+                    "{option} does not take {name}, so nothing was written",
+                    "give that to setup without the option"
+                )
             }
             Self::MissingValue { option, name } => {
-                parts!("{option} needs {name}, which was not given", "nothing was written")
+                explain!(Usage, "{option} needs {name}, which was not given", "nothing was written")
             }
-            Self::InvalidSigningSecret => parts!(
+            Self::InvalidSigningSecret => explain!(
+                Usage,
                 "LOOPS_SIGNING_SECRET must be what Loops shows under Settings, Webhooks",
                 "base64, with or without whsec_"
             ),
-            Self::SigningSecretTooShort => parts!(
+            Self::SigningSecretTooShort => explain!(
+                Usage,
                 "LOOPS_SIGNING_SECRET is too short to be what Loops shows under Settings, Webhooks",
                 "nothing was written; copy it again, whole"
             ),
-            Self::ApiKeyAsSigningSecret => parts!(
+            Self::ApiKeyAsSigningSecret => explain!(
+                Usage,
                 "LOOPS_SIGNING_SECRET is the Loops API key, so nothing was written",
                 "give what Loops shows under Settings, Webhooks"
             ),
-            Self::InvalidClayUrl => parts!(
+            Self::InvalidClayUrl => explain!(
+                Usage,
                 "CLAY_WEBHOOK_URL must be https URLs of Clay webhooks, comma-separated (http only for this machine)",
                 ""
             ),
-            Self::UrlWithoutPath => parts!(
+            Self::UrlWithoutPath => explain!(
+                Usage,
                 "CLAY_WEBHOOK_URL is a host without a path, which is no webhook, so nothing was written",
                 "copy the whole URL that Clay shows for the webhook"
             ),
-            Self::RepeatedUrl { first, second } => parts!(
+            Self::RepeatedUrl { first, second } => explain!(
+                Usage,
                 "the Clay webhook URLs number {first} and {second} are the same, so nothing was written",
                 "give each once"
             ),
-            Self::DuplicateWebhook { position } => parts!(
+            Self::DuplicateWebhook { position } => explain!(
+                Usage,
                 "the pool has this Clay webhook already, as number {position}",
                 "nothing was written; make another in Clay"
             ),
             Self::NotHeaderSafe { name } => {
-                parts!("{name} must have visible ASCII characters only", "copy it again, without spaces or line breaks")
+                explain!(
+                    Usage,
+                    "{name} must have visible ASCII characters only",
+                    "copy it again, without spaces or line breaks"
+                )
             }
-            Self::TokenCountMismatch { tokens, urls } => parts!(
+            Self::TokenCountMismatch { tokens, urls } => explain!(
+                Usage,
                 "{tokens} Clay tokens are given for {urls} URLs",
                 "give one for all, or one for each, comma-separated"
             ),
             Self::AmbiguousRoute { routes } => {
-                parts!("name the route that the Clay webhooks belong to with --route", "there are {routes}")
+                explain!(Usage, "name the route that the Clay webhooks belong to with --route", "there are {routes}")
             }
             Self::NoSuchSecret { kind, which } => {
-                parts!("there is no {kind} {which}", "{list} shows those that there are")
+                explain!(Usage, "there is no {kind} {which}", "{list} shows those that there are")
             }
-            Self::PoolWouldShrink { removed, total } => parts!(
+            Self::PoolWouldShrink { removed, total } => explain!(
+                Usage,
                 "this would take {removed} of the {total} Clay webhooks that are there out of the pool, \
                  so nothing was written",
                 "add one with --add-clay-webhook, take one out with --retire-clay-webhook, \
                  or put these in their place with --force"
             ),
-            Self::TokensWouldBeReplaced { replaced, total } => parts!(
+            Self::TokensWouldBeReplaced { replaced, total } => explain!(
+                Usage,
                 "one token for all {total} Clay webhooks would replace {replaced} that are there, \
                  so nothing was written",
                 "give one for each URL, comma-separated; change one webhook's by --retire-clay-webhook and \
                  --add-clay-webhook; or put it in place of all with --force"
             ),
-            Self::SigningSecretsWouldBeRemoved { removed, total } => parts!(
+            Self::SigningSecretsWouldBeRemoved { removed, total } => explain!(
+                Usage,
                 "this would take out {removed} of the {total} signing secrets that are there, \
                  so nothing was written",
                 "add one with --add-signing-secret, take one out with --retire-signing-secret, \
                  or put these in their place with --force"
             ),
-            Self::LastSecret { kind } => parts!(
+            Self::LastSecret { kind } => explain!(
+                Failed,
                 "this is the last {kind}, and without one its route is closed",
                 "add another first, or close it with --force"
             ),
-            Self::LoopsKeyRejected => parts!(
+            Self::LoopsKeyRejected => explain!(
+                Usage,
                 "Loops refuses this API key, so nothing was written",
                 "make a key in Loops under Settings, API, and give that"
             ),
-            Self::LoopsUnreachable { detail } => parts!(
+            Self::LoopsUnreachable { detail } => explain!(
+                Unavailable,
                 "Loops could not check the API key ({detail}), so nothing was written",
                 "try again, or look at the network"
             ),
-            Self::InvalidSecretDocument { name, line } => parts!(
+            Self::InvalidSecretDocument { name, line } => explain!(
+                Unavailable,
                 "the secret {name} is not a JSON object (line {line})",
                 "mend it where it is kept, as the README shows it"
             ),
             Self::UnusableSecret { name, error } => {
-                parts!("the secret {name} would be of no use to the relay, so nothing was written", "{error}")
+                explain!(
+                    Unavailable,
+                    "the secret {name} would be of no use to the relay, so nothing was written",
+                    "{error}"
+                )
             }
             Self::PartialWrite { written, missing, error } => {
-                parts!("{written} is written, {missing} is not, and running setup again completes it", "{error}")
+                explain!(
+                    Unavailable,
+                    "{written} is written, {missing} is not, and running setup again completes it",
+                    "{error}"
+                )
             }
-            Self::ConcurrentWrite { name } => parts!(
+            Self::ConcurrentWrite { name } => explain!(
+                Unavailable,
                 "somebody else wrote the secret {name} at the same time, and one of the two changes may be lost",
                 "see with {list} what is there, and make again what is missing"
             ),
-        }
-    }
-
-    fn exit_status(&self) -> ExitStatus {
-        match self {
-            Self::NoTerminal
-            | Self::InputEnded
-            | Self::NoInput
-            | Self::UnreadableInput { .. }
-            | Self::InvalidInputDocument { .. }
-            | Self::UnknownValue { .. }
-            | Self::UnexpectedValue { .. }
-            | Self::MissingValue { .. }
-            | Self::InvalidSigningSecret
-            | Self::SigningSecretTooShort
-            | Self::ApiKeyAsSigningSecret
-            | Self::InvalidClayUrl
-            | Self::UrlWithoutPath
-            | Self::RepeatedUrl { .. }
-            | Self::DuplicateWebhook { .. }
-            | Self::NotHeaderSafe { .. }
-            | Self::TokenCountMismatch { .. }
-            | Self::AmbiguousRoute { .. }
-            | Self::NoSuchSecret { .. }
-            | Self::PoolWouldShrink { .. }
-            | Self::TokensWouldBeReplaced { .. }
-            | Self::SigningSecretsWouldBeRemoved { .. }
-            | Self::LoopsKeyRejected => ExitStatus::Usage,
-            Self::LastSecret { .. } => ExitStatus::Failed,
-            Self::LoopsUnreachable { .. }
-            | Self::InvalidSecretDocument { .. }
-            | Self::UnusableSecret { .. }
-            | Self::PartialWrite { .. }
-            | Self::ConcurrentWrite { .. } => ExitStatus::Unavailable,
         }
     }
 }

@@ -59,5 +59,6 @@ fn prompt_secret(text: &str) -> Result<SecretString, Error> {
 
 /// Whether another value may be right. None is where `--route` is missing.
 fn is_retryable_input(error: &Error) -> bool {
-    error.exit_status() == ExitStatus::Usage && !matches!(error, Error::Setup(SetupError::AmbiguousRoute { .. }))
+    error.explain().exit_status == ExitStatus::Usage
+        && !matches!(error, Error::Setup(SetupError::AmbiguousRoute { .. }))
 }
