@@ -19,7 +19,6 @@ pub struct ContactHashKey(SecretString);
 
 impl ContactHashKey {
     /// Returns the key, or nothing if the text is blank.
-    #[must_use]
     pub fn new(text: &str) -> Option<Self> {
         let text = text.trim();
         (!text.is_empty()).then(|| Self(SecretString::from(text)))
@@ -28,7 +27,6 @@ impl ContactHashKey {
 
 impl ContactKey {
     /// Name of the contact in logs and listings: HMAC-SHA-256 under this key, 16 hexadecimal characters.
-    #[must_use]
     pub fn log_hash(&self, key: &ContactHashKey) -> String {
         // HMAC takes a key of any length (RFC 2104 §2), so this does not fail.
         let Ok(mac) = Hmac::<Sha256>::new_from_slice(key.0.expose_secret().as_bytes()) else { return String::new() };
@@ -38,13 +36,11 @@ impl ContactKey {
     }
 
     /// Key of a contact with this address, in any case.
-    #[must_use]
     pub fn from_email(email: &str) -> Self {
         Self::from_identity("email", &email.trim().to_lowercase())
     }
 
     /// Key of a contact that has only a user id.
-    #[must_use]
     pub fn from_user_id(user_id: &str) -> Self {
         Self::from_identity("userId", user_id)
     }
@@ -55,13 +51,11 @@ impl ContactKey {
     }
 
     /// Key from a store.
-    #[must_use]
     pub fn from_stored(key: String) -> Self {
         Self(key)
     }
 
     /// The key as text: 32 hexadecimal characters.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }

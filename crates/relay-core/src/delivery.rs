@@ -17,43 +17,36 @@ pub struct DeliveryId(String);
 
 impl DeliveryId {
     /// Id of an event's delivery to one route. A repeated webhook gives the same id.
-    #[must_use]
     pub fn for_webhook(route: &str, webhook_id: &str) -> Self {
         Self::derive("clay", &[route, webhook_id])
     }
 
     /// Id of an event for Loops. A repeat with the same key gives the same id.
-    #[must_use]
     pub fn for_event(key: &IdempotencyKey) -> Self {
         Self::derive("event", &[key.as_str()])
     }
 
     /// Id of a contact's row, which is never a repeat.
-    #[must_use]
     pub fn random(random: &str) -> Self {
         Self(format!("contact_{random}"))
     }
 
     /// Id of a request that became no delivery, for its response and the log.
-    #[must_use]
     pub fn for_rejected_request(new_id: &str) -> Self {
         Self(format!("refused_{new_id}"))
     }
 
     /// Id of a delivery that arrived under this id with another body.
-    #[must_use]
     pub fn conflicting(&self, hash: &BodyHash) -> Self {
         Self(format!("{}_{}", self.0, hash.as_str().get(..8).unwrap_or_default()))
     }
 
     /// Id from a store.
-    #[must_use]
     pub fn from_stored(id: String) -> Self {
         Self(id)
     }
 
     /// The id as text: letters, digits and `_` only, at most 80 characters.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -82,13 +75,11 @@ pub struct BodyHash(String);
 
 impl BodyHash {
     /// Computes the hash of these bytes.
-    #[must_use]
     pub fn compute(body: &[u8]) -> Self {
         Self(hex::encode(Sha256::digest(body)))
     }
 
     /// The hash as text: 64 hexadecimal characters.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -110,7 +101,6 @@ impl Direction {
     pub const ALL: [Self; 2] = [Self::LoopsToClay, Self::ClayToLoops];
 
     /// The direction as stores and listings show it.
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         self.into()
     }
@@ -140,13 +130,11 @@ pub enum DeliveryKind {
 
 impl DeliveryKind {
     /// The kind as stores, logs and listings show it.
-    #[must_use]
     pub fn as_str(&self) -> &'static str {
         self.into()
     }
 
     /// Direction of the kind.
-    #[must_use]
     pub const fn direction(&self) -> Direction {
         match self {
             Self::ClayRow { .. } => Direction::LoopsToClay,
@@ -176,7 +164,6 @@ const EVENT_ENVELOPE_FIELDS: [&str; 4] = ["email", "userId", "eventName", "event
 impl Delivery {
     /// Whether it changes the contact in Loops, and so could overwrite something newer: a contact does, an event does
     /// if it has contact properties or mailing lists, a row for Clay never does.
-    #[must_use]
     pub fn updates_contact(&self) -> bool {
         match self.kind {
             DeliveryKind::ClayRow { .. } => false,
@@ -189,14 +176,12 @@ impl Delivery {
     }
 
     /// Copy under the id of a conflict, to be stored beside the delivery that has the same id and another body.
-    #[must_use]
     pub fn as_conflict(&self) -> Self {
         Self { id: self.id.conflicting(&BodyHash::compute(&self.body)), ..self.clone() }
     }
 
     /// Derived key of an event that has its caller's own key: it shows whether two events with one key have the same
     /// content. Nothing if the event's key is the derived one, because that cannot conflict.
-    #[must_use]
     pub fn content_key(&self) -> Option<String> {
         let DeliveryKind::LoopsEvent { key } = &self.kind else { return None };
         self.derived_key().filter(|derived| derived != key).map(|derived| derived.as_str().to_owned())
@@ -204,7 +189,6 @@ impl Delivery {
 
     /// Copy of an event whose key was used for another one, to be stored beside the first: as a conflict, and under the
     /// derived key, so that an operator can redrive it and Loops processes it once.
-    #[must_use]
     pub fn as_conflicting_event(&self) -> Self {
         let mut copy = self.as_conflict();
         if let Some(key) = self.derived_key() {

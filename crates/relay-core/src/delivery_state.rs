@@ -18,7 +18,6 @@ pub enum DeliveryState {
 
 impl DeliveryState {
     /// The state as listings and JSON show it.
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         self.into()
     }

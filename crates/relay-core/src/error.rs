@@ -58,7 +58,6 @@ impl ErrorCode {
     pub const ALL: &'static [Self] = Self::VARIANTS;
 
     /// The code as responses show it.
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         self.into()
     }
@@ -75,14 +74,12 @@ pub struct RequestError {
 
 impl RequestError {
     /// Creates an error with one sentence that says what happened, why, and what to do; cut to 300 characters.
-    #[must_use]
     pub fn new(code: ErrorCode, message: impl AsRef<str>) -> Self {
         let message = truncate_chars(message.as_ref(), MAX_MESSAGE_CHARS);
         Self { code, message, field: None, depends_on_schema: false }
     }
 
     /// Adds the invalid field, option or header.
-    #[must_use]
     pub fn with_field(mut self, field: impl Into<String>) -> Self {
         self.field = Some(field.into());
         self
@@ -94,25 +91,21 @@ impl RequestError {
     }
 
     /// Whether it depends on the list of the account's properties, which may be outdated.
-    #[must_use]
     pub const fn depends_on_schema(&self) -> bool {
         self.depends_on_schema
     }
 
     /// Code for programs.
-    #[must_use]
     pub const fn code(&self) -> ErrorCode {
         self.code
     }
 
     /// Sentence for the Clay user: at most 300 characters.
-    #[must_use]
     pub fn message(&self) -> &str {
         &self.message
     }
 
     /// The invalid field: the first, if there are several.
-    #[must_use]
     pub fn field(&self) -> Option<&str> {
         self.field.as_deref()
     }

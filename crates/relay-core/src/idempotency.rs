@@ -54,7 +54,6 @@ impl IdempotencyKey {
     }
 
     /// Derives the key of a cleaned event, as `docs/event-keys.md` describes.
-    #[must_use]
     pub fn derive(
         event_name: &str,
         email: Option<&str>,
@@ -78,19 +77,16 @@ impl IdempotencyKey {
     }
 
     /// Key of an event that is sent whatever was sent before (`dedupe=off`); its attempts still share it.
-    #[must_use]
     pub fn random(random: &str) -> Self {
         Self(format!("relay-once-{random}"))
     }
 
     /// Key from a store.
-    #[must_use]
     pub fn from_stored(key: String) -> Self {
         Self(key)
     }
 
     /// The key as the header carries it.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }

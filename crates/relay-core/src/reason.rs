@@ -46,13 +46,11 @@ pub enum ReasonCode {
 
 impl ReasonCode {
     /// The code as stores and listings show it.
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         self.into()
     }
 
     /// Parses a code.
-    #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         text.parse().ok()
     }
@@ -69,7 +67,6 @@ pub struct Reason {
 
 impl Reason {
     /// Creates a reason that is not a response.
-    #[must_use]
     pub const fn without_status(code: ReasonCode) -> Self {
         Self { code, status: None }
     }

@@ -6,14 +6,12 @@ use subtle::{Choice, ConstantTimeEq};
 pub use secrecy::{ExposeSecret, SecretString};
 
 /// Whether a configured text is a real value: not empty, and not a placeholder (one that starts with `REPLACE`).
-#[must_use]
 pub fn is_set(text: &str) -> bool {
     let text = text.trim();
     !text.is_empty() && !text.starts_with("REPLACE")
 }
 
 /// Returns the trimmed text as a secret, or nothing if it [is not set](is_set).
-#[must_use]
 pub fn secret_if_set(text: &str) -> Option<SecretString> {
     is_set(text).then(|| SecretString::from(text.trim()))
 }
@@ -32,14 +30,12 @@ impl RelayTokens {
     }
 
     /// Whether no token is configured, so that every request is rejected.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// Whether the value of an `Authorization` header carries one of the tokens as a bearer token (RFC 6750 §2.1; the
     /// scheme's case does not matter, RFC 9110 §11.1).
-    #[must_use]
     pub fn authorizes(&self, authorization: Option<&[u8]>) -> bool {
         let Some((scheme, token)) = authorization.and_then(split_scheme) else { return false };
         if !scheme.eq_ignore_ascii_case(b"bearer") || token.is_empty() {

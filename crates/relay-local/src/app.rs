@@ -37,7 +37,6 @@ impl<L, C> std::fmt::Debug for Relay<L, C> {
 
 impl<L: LoopsClient + Clone, C: ClayClient> Relay<L, C> {
     /// A relay between these destinations.
-    #[must_use]
     pub fn with_destinations(
         loops: L,
         clay: C,

@@ -59,7 +59,6 @@ keys, URLs and tokens may also be kept in the data folder: `relayctl setup --loc
   RUST_LOG                     error, warn, info or debug [info]";
 
 /// Runs the command of the command line.
-#[must_use]
 pub fn run() -> ExitCode {
     match execute(Cli::parse()) {
         Ok(CommandStatus::Succeeded) => ExitCode::SUCCESS,

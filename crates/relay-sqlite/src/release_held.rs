@@ -10,7 +10,6 @@ use crate::store::SqliteStore;
 
 impl SqliteStore {
     /// Returns how often all held deliveries were released.
-    #[must_use]
     pub fn release_epoch(&self) -> u64 {
         self.release_epoch.load(Ordering::SeqCst)
     }

@@ -77,7 +77,6 @@ pub enum OpenError {
 
 impl OpenError {
     /// Returns what happened, and what to do about it.
-    #[must_use]
     pub fn parts(&self) -> (String, String) {
         let (problem, remedy) = match self {
             Self::Unwritable(path, detail) => (

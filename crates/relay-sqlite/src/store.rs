@@ -44,7 +44,6 @@ impl std::fmt::Debug for SqliteStore {
 
 impl SqliteStore {
     /// Returns a store on an [open](crate::open) file.
-    #[must_use]
     pub fn new(connections: Connections, clock: Arc<dyn Clock>) -> Self {
         Self {
             writer: Arc::new(Mutex::new(connections.writer)),
@@ -58,7 +57,6 @@ impl SqliteStore {
     }
 
     /// Sets the key to hash contacts with, by which an operator finds their deliveries.
-    #[must_use]
     pub fn with_contact_hash_key(self, contact_hash_key: Option<ContactHashKey>) -> Self {
         Self { contact_hash_key, ..self }
     }
@@ -73,7 +71,6 @@ impl SqliteStore {
     }
 
     /// Returns the clock of the store.
-    #[must_use]
     pub fn clock(&self) -> &dyn Clock {
         self.clock.as_ref()
     }

@@ -59,7 +59,6 @@ Exit codes:
   4  doctor has warnings, and nothing worse";
 
 /// Runs the command of the command line.
-#[must_use]
 pub fn run() -> ExitCode {
     let cli = Cli::try_parse().unwrap_or_else(|error| add_local_hint(error, &raw_args()).exit());
     invocation::set_command_line(cli.options.command_line());

@@ -41,7 +41,6 @@ pub struct StackDeadLetters {
 
 impl StackDeadLetters {
     /// Opens the dead-letter queue of one direction, or of both.
-    #[must_use]
     pub fn new(stack: StackAdmin, direction: Option<Direction>) -> Self {
         let directions = direction.map_or_else(|| Direction::ALL.to_vec(), |direction| vec![direction]);
         Self { stack, directions, leases: BTreeMap::new(), seen_keys: BTreeSet::new(), direction_index: 0 }

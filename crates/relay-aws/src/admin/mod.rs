@@ -60,7 +60,6 @@ pub async fn message_count(sqs: &Client, url: &str) -> Result<u64, AwsError> {
 }
 
 /// Returns the name of a queue from its URL.
-#[must_use]
 pub fn queue_name(url: &str) -> &str {
     url.rsplit('/').next().unwrap_or(url)
 }

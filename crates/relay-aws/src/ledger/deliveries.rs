@@ -38,13 +38,11 @@ pub struct Ledger {
 
 impl Ledger {
     /// Creates the ledger of a table.
-    #[must_use]
     pub const fn new(table: LedgerTable) -> Self {
         Self { table, contact_hash_key: None }
     }
 
     /// Stores each delivery's contact as a hash under this key, by which an operator can look for it.
-    #[must_use]
     pub fn with_contact_hash_key(self, contact_hash_key: Option<ContactHashKey>) -> Self {
         Self { contact_hash_key, ..self }
     }

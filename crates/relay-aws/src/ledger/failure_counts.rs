@@ -18,7 +18,6 @@ pub(crate) fn add_failure(update: Update, reason: Reason) -> Update {
 }
 
 /// Returns the counts of the reasons that this version knows.
-#[must_use]
 pub fn known_counts(item: &Item) -> BTreeMap<(String, Option<u16>), u64> {
     let known = all_counts(item).filter(|(code, ..)| ReasonCode::parse(code).is_some());
     known.map(|(code, status, count)| ((code.to_owned(), status), count)).collect()

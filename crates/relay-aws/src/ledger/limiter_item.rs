@@ -75,13 +75,11 @@ pub struct DynamoLimiterStore {
 
 impl DynamoLimiterStore {
     /// Creates the store of Loops' item.
-    #[must_use]
     pub const fn for_loops(table: LedgerTable) -> Self {
         Self { table, key: LOOPS_LIMITER_KEY }
     }
 
     /// Creates the store of Clay's item.
-    #[must_use]
     pub const fn for_clay(table: LedgerTable) -> Self {
         Self { table, key: CLAY_LIMITER_KEY }
     }

@@ -159,7 +159,6 @@ fn path(name: &str) -> &str {
 
 impl LedgerTable {
     /// Creates the table of this name.
-    #[must_use]
     pub const fn new(client: Client, name: String) -> Self {
         Self { client, name }
     }

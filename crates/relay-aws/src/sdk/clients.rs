@@ -37,7 +37,6 @@ pub struct Transport {
 
 impl Transport {
     /// Creates the settings.
-    #[must_use]
     pub fn new(client: HttpClient, attempt_timeout: Duration, call_timeout: Duration) -> Self {
         Self {
             http_client: SdkHttpConnector::new(client),
@@ -59,13 +58,11 @@ pub struct AwsClients {
 
 impl AwsClients {
     /// Creates the clients of a configured account.
-    #[must_use]
     pub const fn new(config: SdkConfig) -> Self {
         Self { config }
     }
 
     /// Returns the configuration, for clients of other services.
-    #[must_use]
     pub const fn config(&self) -> &SdkConfig {
         &self.config
     }
@@ -95,25 +92,21 @@ impl AwsClients {
     }
 
     /// The same account, reached through another HTTP client.
-    #[must_use]
     pub fn with_http_client(self, client: impl SdkHttpClient + 'static) -> Self {
         Self { config: self.config.into_builder().http_client(client).build() }
     }
 
     /// Returns a call to a resource, from which its errors are made.
-    #[must_use]
     pub fn call(&self, operation: &'static str, resource: &str) -> AwsCall {
         AwsCall::new(operation, resource, self.config.region())
     }
 
     /// A client of Secrets Manager.
-    #[must_use]
     pub fn secrets_manager(&self) -> aws_sdk_secretsmanager::Client {
         aws_sdk_secretsmanager::Client::new(&self.config)
     }
 
     /// A client of SQS.
-    #[must_use]
     pub fn sqs(&self) -> aws_sdk_sqs::Client {
         aws_sdk_sqs::Client::new(&self.config)
     }
@@ -129,7 +122,6 @@ impl AwsClients {
     }
 
     /// A client of DynamoDB.
-    #[must_use]
     pub fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
         aws_sdk_dynamodb::Client::new(&self.config)
     }
@@ -152,7 +144,6 @@ pub(crate) fn required(
 }
 
 /// The process's environment, as a map that settings are read from.
-#[must_use]
 pub fn environment() -> BTreeMap<String, String> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())))

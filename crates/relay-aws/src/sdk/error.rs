@@ -75,14 +75,12 @@ pub enum CredentialsIssue {
 
 impl AwsCall {
     /// Creates the call of a client in this region.
-    #[must_use]
     pub fn new(operation: &'static str, resource: &str, region: Option<&Region>) -> Self {
         let region = region.map(ToString::to_string).unwrap_or_default();
         Self { operation, resource: resource.to_owned(), region }
     }
 
     /// Returns the error of this call.
-    #[must_use]
     pub fn to_error<E: ProvideErrorMetadata>(&self, error: &SdkError<E, HttpResponse>) -> AwsError {
         let kind = match error {
             SdkError::ServiceError(response) => {
@@ -103,7 +101,6 @@ impl AwsCall {
 
 impl AwsErrorKind {
     /// Returns the kind of a response with this error code and status.
-    #[must_use]
     pub fn from_code(operation: &str, code: &str, status: u16) -> Self {
         // Some services put a namespace before the code, or a URL behind it.
         let code = code.rsplit('#').next().unwrap_or_default().split(':').next().unwrap_or_default();

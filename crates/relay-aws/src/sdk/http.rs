@@ -25,7 +25,6 @@ pub struct SdkHttpConnector {
 
 impl SdkHttpConnector {
     /// Creates the connector.
-    #[must_use]
     pub const fn new(client: HttpClient) -> Self {
         Self { client, timeout: None }
     }

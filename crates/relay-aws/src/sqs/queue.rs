@@ -33,7 +33,6 @@ pub struct SqsQueue {
 
 impl SqsQueue {
     /// Creates the queue at this URL with its dead-letter queue.
-    #[must_use]
     pub fn new(clients: AwsClients, url: String, dead_letter_url: String) -> Self {
         Self { clients, client: Arc::default(), url, dead_letter_url }
     }

@@ -84,7 +84,6 @@ const fn classify(outcome: CallOutcome, is_event: bool) -> ResponseClass {
 }
 
 /// Returns what to do with an outcome on a send path. `is_event`: whether the call carried an event and its key.
-#[must_use]
 pub const fn decide(path: SendPath, outcome: CallOutcome, is_event: bool) -> Decision {
     use Decision::{DeadLetter, Delivered, Duplicate, NextWebhook, RefreshSecret, Reject, RetryLater, RetryThenQueue};
     let (clay_worker, loops_fast_path, loops_worker) = match classify(outcome, is_event) {
@@ -104,7 +103,6 @@ pub const fn decide(path: SendPath, outcome: CallOutcome, is_event: bool) -> Dec
 }
 
 /// Returns the reason code for an outcome that did not deliver.
-#[must_use]
 pub const fn reason_for(path: SendPath, outcome: CallOutcome) -> ReasonCode {
     let to_clay = matches!(path, SendPath::ClayWorker);
     match (outcome, classify(outcome, false)) {
@@ -122,7 +120,6 @@ pub const fn reason_for(path: SendPath, outcome: CallOutcome) -> ReasonCode {
 }
 
 /// Returns the status with which a rejection by Loops is passed on to Clay: its own if Clay takes that as final, else 400.
-#[must_use]
 pub const fn status_for_clay(loops_status: u16) -> u16 {
     match loops_status {
         400 | 404 | 409 | 422 => loops_status,

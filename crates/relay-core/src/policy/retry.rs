@@ -21,7 +21,6 @@ const HELD_FAST_DELAY: Duration = Duration::from_secs(60);
 
 /// Returns the wait after `attempts` failed attempts (at least one): what the destination asked for, else exponential
 /// with full jitter, from 1 s to 15 min. `random` is in 0..1.
-#[must_use]
 pub fn retry_delay(attempts: u32, retry_after: Option<Duration>, random: f64) -> Duration {
     if let Some(asked) = retry_after {
         return asked.clamp(MIN_DELAY, MAX_RETRY_AFTER);
@@ -35,13 +34,11 @@ fn is_expired(failing_since: Timestamp, now: Timestamp) -> bool {
 }
 
 /// Returns the wait before another attempt at a delivery that is held since then.
-#[must_use]
 pub fn held_retry_delay(held_since: Timestamp, now: Timestamp) -> Duration {
     if now.duration_since(held_since) < HELD_FAST_WINDOW { HELD_FAST_DELAY } else { MAX_DELAY }
 }
 
 /// Parses a `Retry-After` header (RFC 9110 §10.2.3): seconds, or a date.
-#[must_use]
 pub fn parse_retry_after(value: &str, now: Timestamp) -> Option<Duration> {
     let value = value.trim();
     if let Ok(seconds) = value.parse::<u64>() {
@@ -55,7 +52,6 @@ pub fn parse_retry_after(value: &str, now: Timestamp) -> Option<Duration> {
 
 /// Returns the result for a delivery that failed for a reason that should pass: another attempt, or, after four days of
 /// them, a dead letter.
-#[must_use]
 pub fn retry_or_dead_letter(
     history: AttemptHistory,
     reason: Reason,
@@ -76,20 +72,17 @@ pub fn retry_or_dead_letter(
 
 /// Whether the destination chose the time of the next attempt. Then the success of another delivery does not bring it
 /// forward.
-#[must_use]
 pub const fn pins_next_attempt(retry_after: Option<Duration>, reason: Reason) -> bool {
     retry_after.is_some() || matches!(reason.code, ReasonCode::DestinationThrottled)
 }
 
 /// Returns the result for a delivery that an operator has to make possible.
-#[must_use]
 pub fn hold(history: AttemptHistory, reason: Reason, now: Timestamp) -> AttemptResult {
     let delay = held_retry_delay(history.held_since.unwrap_or(now), now);
     AttemptResult::HoldUntil { at: add_saturating(now, delay), reason }
 }
 
 /// Adds a delay to a time; the latest possible time if that overflows.
-#[must_use]
 pub fn add_saturating(now: Timestamp, delay: Duration) -> Timestamp {
     now.checked_add(delay).unwrap_or(Timestamp::MAX)
 }

@@ -42,7 +42,6 @@ pub enum RowKind {
 
 impl RowKind {
     /// The kind as logs show it, in the field `row`.
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         self.into()
     }
@@ -88,37 +87,31 @@ impl Row {
     }
 
     /// What it becomes.
-    #[must_use]
     pub const fn kind(&self) -> RowKind {
         self.kind
     }
 
     /// The contact's address.
-    #[must_use]
     pub fn email(&self) -> Option<&str> {
         self.get_str("email")
     }
 
     /// The contact's user id.
-    #[must_use]
     pub fn user_id(&self) -> Option<&str> {
         self.get_str("userId")
     }
 
     /// The event's name.
-    #[must_use]
     pub fn event_name(&self) -> Option<&str> {
         self.get_str("eventName")
     }
 
     /// The event's properties.
-    #[must_use]
     pub fn event_properties(&self) -> Option<&Map<String, Value>> {
         self.fields.get("eventProperties")?.as_object()
     }
 
     /// Key of its contact. A row has an address or a user id.
-    #[must_use]
     pub fn contact(&self) -> ContactKey {
         match (self.email(), self.user_id()) {
             (Some(email), _) => ContactKey::from_email(email),
@@ -133,13 +126,11 @@ impl Row {
 
     /// The names of the fields that were left out as blank, or cut, in their order; nested ones as paths, such as
     /// `eventProperties.plan`.
-    #[must_use]
     pub fn adjusted(&self) -> &[String] {
         &self.adjusted
     }
 
     /// The row as compact JSON, the fields in their order.
-    #[must_use]
     pub fn to_body(&self) -> Vec<u8> {
         // Keys are texts and the writer is memory, so this does not fail.
         serde_json::to_vec(&self.fields).unwrap_or_default()

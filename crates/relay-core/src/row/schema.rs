@@ -66,7 +66,6 @@ struct PropertyListItem {
 
 impl ContactSchema {
     /// Parses Loops' list; returns nothing if it is invalid, or empty and so says nothing about names.
-    #[must_use]
     pub fn parse(body: &[u8]) -> Option<Self> {
         let items: Vec<PropertyListItem> = serde_json::from_slice(body).ok()?;
         if items.is_empty() {

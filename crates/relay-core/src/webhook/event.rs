@@ -70,45 +70,38 @@ impl LoopsEvent {
     }
 
     /// Id of the webhook: the same on every attempt of Loops.
-    #[must_use]
     pub fn webhook_id(&self) -> &str {
         &self.webhook_id
     }
 
     /// Name of the event, such as `contact.created`.
-    #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
     /// Key of the contact that the event is about.
-    #[must_use]
     pub const fn contact(&self) -> &ContactKey {
         &self.contact
     }
 
     /// The bytes as Loops signed them.
-    #[must_use]
     pub const fn body(&self) -> &Bytes {
         &self.body
     }
 
     /// Whether Loops' settings page sent it to try the endpoint.
-    #[must_use]
     pub fn is_test(&self) -> bool {
         self.name == TEST_EVENT
     }
 
     /// Whether it reports a contact that the relay itself created: relaying it would send a row back to where it came
     /// from.
-    #[must_use]
     pub fn is_echo(&self, contact_source: Option<&str>) -> bool {
         contact_source.is_some() && self.name == CONTACT_CREATED && self.source.as_deref() == contact_source
     }
 }
 
 /// Returns the name of a stored event, which was verified when it arrived; nothing if the body is not an event.
-#[must_use]
 pub fn event_name_of(body: &[u8]) -> Option<String> {
     event_name(&JsonObject::parse(body)?)
 }

@@ -24,7 +24,6 @@ pub enum PayloadFormat {
 impl PayloadFormat {
     /// Renders the payload of an event. Every verified byte stays as it is. If the additions would make the payload larger
     /// than Clay accepts, they are left out.
-    #[must_use]
     pub fn render(self, body: &Bytes, webhook_id: &str, received_at: Timestamp) -> Bytes {
         match self {
             Self::Raw => body.clone(),

@@ -49,26 +49,22 @@ impl ClayWebhook {
     }
 
     /// The URL, to send to.
-    #[must_use]
     pub fn expose_url(&self) -> &str {
         self.url.expose_secret()
     }
 
     /// The part of the URL that is no secret: `https://api.clay.com`.
-    #[must_use]
     pub fn origin(&self) -> String {
         // `new` has parsed the URL already, so this does not fail.
         Url::parse(self.url.expose_secret()).map_or_else(|_| String::new(), |url| url.origin().ascii_serialization())
     }
 
     /// The token for the header `x-clay-webhook-auth`.
-    #[must_use]
     pub const fn auth_token(&self) -> Option<&SecretString> {
         self.auth_token.as_ref()
     }
 
     /// Name of the webhook in stores and logs: 16 hexadecimal characters that do not reveal its URL.
-    #[must_use]
     pub fn fingerprint(&self) -> String {
         let mut fingerprint = hex::encode(Sha256::digest(self.url.expose_secret()));
         fingerprint.truncate(16);

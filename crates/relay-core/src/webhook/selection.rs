@@ -63,13 +63,11 @@ pub struct EventSelection(Vec<EventPattern>);
 
 impl EventSelection {
     /// Creates the selection of these patterns.
-    #[must_use]
     pub const fn new(patterns: Vec<EventPattern>) -> Self {
         Self(patterns)
     }
 
     /// Whether any pattern matches an event of this name.
-    #[must_use]
     pub fn selects(&self, event: &str) -> bool {
         self.0.iter().any(|pattern| pattern.matches(event))
     }

@@ -64,7 +64,6 @@ impl SigningSecret {
     }
 
     /// Returns the signature entry (`v1,…`) of a message.
-    #[must_use]
     pub fn sign(&self, id: &str, timestamp: &str, body: &[u8]) -> String {
         format!("v1,{}", base64::engine::general_purpose::STANDARD.encode(self.mac(id, timestamp, body)))
     }
@@ -90,7 +89,6 @@ pub enum Tolerance {
 
 impl Tolerance {
     /// Returns the tolerance of that many seconds; [`Tolerance::Off`] for 0.
-    #[must_use]
     pub const fn from_secs(seconds: u32) -> Self {
         if seconds == 0 { Self::Off } else { Self::Seconds(seconds) }
     }

@@ -45,25 +45,21 @@ impl Clay {
     }
 
     /// The URL of a webhook, in Clay's form (Clay, webhook guide: set-up).
-    #[must_use]
     pub fn webhook_url(&self, name: &str) -> String {
         format!("http://{}/v3/sources/webhook/{name}", self.server.address)
     }
 
     /// Address of the server.
-    #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.server.address
     }
 
     /// All accepted rows, in the order of arrival.
-    #[must_use]
     pub fn rows(&self) -> Vec<ClayRow> {
         self.workspace.rows()
     }
 
     /// The statuses of all rejected requests, in order.
-    #[must_use]
     pub fn rejected_statuses(&self) -> Vec<u16> {
         self.workspace.rejections.statuses()
     }

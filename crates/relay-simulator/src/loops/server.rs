@@ -63,37 +63,31 @@ impl Loops {
     }
 
     /// Replacement for `https://app.loops.so/api`.
-    #[must_use]
     pub fn api_url(&self) -> String {
         format!("http://{}/api", self.server.address)
     }
 
     /// Address of the server.
-    #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.server.address
     }
 
     /// All contacts, the oldest first, as Loops shows them (Loops, API reference: find a contact).
-    #[must_use]
     pub fn contacts(&self) -> Vec<Value> {
         self.account.contacts()
     }
 
     /// All accepted events, in order.
-    #[must_use]
     pub fn events(&self) -> Vec<ReceivedEvent> {
         lock(&self.account.team).events.clone()
     }
 
     /// All calls that got a 2xx, in the order in which they took effect.
-    #[must_use]
     pub fn calls(&self) -> Vec<ReceivedCall> {
         lock(&self.account.team).calls.clone()
     }
 
     /// The statuses of all rejected requests, in order.
-    #[must_use]
     pub fn rejected_statuses(&self) -> Vec<u16> {
         self.account.rejections.statuses()
     }

@@ -144,7 +144,6 @@ fn split_list(text: &str) -> impl Iterator<Item = &str> {
 }
 
 /// Returns the address by which programs of this machine reach a listener.
-#[must_use]
 pub fn loopback_address(mut address: SocketAddr) -> SocketAddr {
     match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),

@@ -31,7 +31,6 @@ pub enum DataDirError {
 
 impl DataDirError {
     /// Returns what happened, and what to do about it.
-    #[must_use]
     pub fn parts(&self) -> (String, String) {
         let (problem, remedy) = match self {
             Self::Unwritable(path, error) => (
@@ -67,13 +66,11 @@ impl DataDirLock {
 
 impl DataDir {
     /// Returns the data folder at a path, where it need not exist.
-    #[must_use]
     pub const fn new(path: PathBuf) -> Self {
         Self { path }
     }
 
     /// Returns the path of the folder.
-    #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -96,7 +93,6 @@ impl DataDir {
     }
 
     /// Returns whether a relay is running on the folder.
-    #[must_use]
     pub fn is_in_use(&self) -> bool {
         let Ok(file) = File::open(self.path.join(LOCK_FILE)) else { return false };
         matches!(file.try_lock(), Err(TryLockError::WouldBlock))

@@ -37,7 +37,6 @@ pub enum SecretsFileError {
 
 impl SecretsFileError {
     /// Returns what happened, and what to do about it.
-    #[must_use]
     pub fn parts(&self) -> (String, String) {
         match self {
             Self::Unreadable(path, detail) => (

@@ -45,13 +45,11 @@ pub struct EnvReader<'a> {
 
 impl<'a> EnvReader<'a> {
     /// Creates a reader of these variables.
-    #[must_use]
     pub const fn new(variables: &'a BTreeMap<String, String>) -> Self {
         Self { variables, errors: Vec::new() }
     }
 
     /// Returns the variable without surrounding white space. It may be empty.
-    #[must_use]
     pub fn raw(&self, name: &str) -> Option<&'a str> {
         self.variables.get(name).map(|value| value.trim())
     }

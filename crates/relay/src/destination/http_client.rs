@@ -61,7 +61,6 @@ pub struct DestinationResponse {
 
 impl DestinationResponse {
     /// A response without body and headers.
-    #[must_use]
     pub const fn without_response(outcome: CallOutcome) -> Self {
         Self { outcome, retry_after: None, rate_limit: None, body: Bytes::new(), reused_connection: false }
     }

@@ -29,7 +29,6 @@ pub struct QuotaHeaders {
 impl QuotaHeaders {
     /// Returns how long to stop calls for the sake of other clients. `own_calls` is the largest number of the relay's calls
     /// in the reported usage. A quota that the relay alone can have used is no reason to stop.
-    #[must_use]
     pub fn throttle_hint(self, own_calls: u32) -> Option<Duration> {
         let used = self.limit.saturating_sub(self.remaining);
         if self.remaining > LOW_REMAINING || used <= own_calls {

@@ -254,7 +254,6 @@ impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, D: FastPath, P: RateLim
 
 impl<S: Clone, L: Clone, D, P> ClayRowHandler<S, L, D, P> {
     /// Returns the refresher of this handler's schema.
-    #[must_use]
     pub fn schema_refresher(&self) -> SchemaRefresher<S, L, P> {
         SchemaRefresher {
             cache: self.schema.clone(),

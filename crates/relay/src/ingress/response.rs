@@ -30,7 +30,6 @@ pub enum Caller {
 }
 
 /// Gives an error response that no handler has built an id like any other, and emits its event.
-#[must_use]
 pub fn unhandled_error(caller: Caller, code: ErrorCode, response: Response<Bytes>, random_id: &str) -> Response<Bytes> {
     let id = DeliveryId::for_rejected_request(random_id);
     let direction = match caller {
@@ -54,7 +53,6 @@ pub(crate) fn json_bytes(status: StatusCode, body: Bytes) -> Response<Bytes> {
 }
 
 /// The response to an error.
-#[must_use]
 pub fn error_response(caller: Caller, error: &RequestError) -> Response<Bytes> {
     let mut body = json!({"success": false, "message": error.message(), "code": error.code().as_str()});
     if let (Some(field), Some(object)) = (error.field(), body.as_object_mut()) {
@@ -112,7 +110,6 @@ fn percent_encoded(name: &str) -> String {
 }
 
 /// The response to a method that a known path does not take.
-#[must_use]
 pub fn method_not_allowed(caller: Caller, allowed: &'static str) -> Response<Bytes> {
     let message = format!("This path takes {allowed} only: change the method.");
     let mut response = error_response(caller, &RequestError::new(ErrorCode::MethodNotAllowed, message));
@@ -121,7 +118,6 @@ pub fn method_not_allowed(caller: Caller, allowed: &'static str) -> Response<Byt
 }
 
 /// The response to a path that is not one of the relay's.
-#[must_use]
 pub fn not_found() -> Response<Bytes> {
     let message = "There is nothing at this path: the relay takes POST /webhooks/loops, PUT /api/v1/contacts/update \
                    and POST /api/v1/events/send.";

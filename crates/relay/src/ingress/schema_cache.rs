@@ -46,7 +46,6 @@ struct CacheState {
 
 impl SchemaCache {
     /// An empty cache. Without `typed_properties` it stays empty.
-    #[must_use]
     pub fn new(typed_properties: bool) -> Self {
         let never_read = Timestamp::MIN;
         let state = CacheState { cached: None, refresh_at: never_read, no_refresh_before: never_read };

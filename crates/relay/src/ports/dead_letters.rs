@@ -60,13 +60,11 @@ pub enum RedriveOutcome {
 
 impl RedriveOutcome {
     /// Returns the outcome as `--json` shows it.
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         self.into()
     }
 
     /// Whether the dead letter stays in the dead-letter queue.
-    #[must_use]
     pub const fn stays_in_dlq(self) -> bool {
         matches!(self, Self::Superseded | Self::Busy | Self::Conflict | Self::Unreadable | Self::TooLarge)
     }
@@ -122,25 +120,21 @@ pub trait DeadLetterQueue {
 
 impl DeadLetter {
     /// Returns its delivery, if it holds one.
-    #[must_use]
     pub fn delivery(&self) -> Option<&Delivery> {
         self.content.as_ref().ok()
     }
 
     /// Returns the id of its delivery, or its own key if it holds none.
-    #[must_use]
     pub fn id(&self) -> &str {
         self.delivery().map_or(self.key.as_str(), |delivery| delivery.id.as_str())
     }
 
     /// Returns its body.
-    #[must_use]
     pub fn body(&self) -> &Bytes {
         self.content.as_ref().map_or_else(|raw| raw, |delivery| &delivery.body)
     }
 
     /// Returns why it can never be redriven, whatever the ledger has of its delivery.
-    #[must_use]
     pub fn not_redrivable(&self) -> Option<RedriveOutcome> {
         match &self.content {
             Err(_) => Some(RedriveOutcome::Unreadable),
@@ -150,7 +144,6 @@ impl DeadLetter {
     }
 
     /// Returns the record of its delivery, as far as the dead letter has it. The kind is empty if it holds no delivery.
-    #[must_use]
     pub fn to_record(&self) -> DeliveryRecord {
         let delivery = self.delivery();
         let (route, webhook_id) = match delivery.map(|delivery| &delivery.kind) {

@@ -27,7 +27,6 @@ pub enum Unavailable {
 
 /// The right to make one call at a certain time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[must_use]
 pub struct Permit(pub(crate) Instant);
 
 impl Permit {
@@ -42,7 +41,6 @@ impl Permit {
     }
 
     /// Whether it is too late to use it: its holder acquires another one.
-    #[must_use]
     pub fn is_expired(self) -> bool {
         Instant::now().saturating_duration_since(self.0) > PERMIT_TTL
     }

@@ -30,7 +30,6 @@ const SLOWDOWN: Duration = Duration::from_secs(3);
 /// Returns how many requests may be sent at one moment, so that every period of one second stays within the destination's
 /// limit, however unevenly requests arrive. A rate above ten a second is set for a destination with a higher limit: then
 /// it is a tenth of the rate.
-#[must_use]
 pub fn burst_size(per_second: NonZeroU32) -> NonZeroU32 {
     let rate = per_second.get();
     let spare = DESTINATION_RPS.saturating_sub(rate.saturating_add(rate / JITTER_DIVISOR)).max(rate / 10);
@@ -60,7 +59,6 @@ struct LimiterState {
 
 impl LocalRateLimiter {
     /// At most `per_second` requests a second, in bursts of [`burst_size`].
-    #[must_use]
     pub fn new(per_second: NonZeroU32) -> Self {
         let interval = Duration::from_secs(1) / per_second.get();
         let burst_tolerance = interval * burst_size(per_second).get().saturating_sub(1);

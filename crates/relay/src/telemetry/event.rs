@@ -44,7 +44,6 @@ pub enum EventOutcome {
 
 impl EventOutcome {
     /// The field `outcome` of a log line.
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         self.into()
     }
@@ -130,7 +129,6 @@ pub struct DeliveryEvent<'a> {
 
 impl<'a> DeliveryEvent<'a> {
     /// An event with these fields only.
-    #[must_use]
     pub fn new(direction: Direction, stage: Stage, outcome: EventOutcome, delivery_id: &'a str) -> Self {
         Self {
             direction,
@@ -153,7 +151,6 @@ impl<'a> DeliveryEvent<'a> {
     }
 
     /// The event of a worker's attempt at a delivery.
-    #[must_use]
     pub fn for_delivery(delivery: &'a Delivery, outcome: EventOutcome) -> Self {
         let (kind, webhook_id) = match &delivery.kind {
             DeliveryKind::ClayRow { webhook_id, .. } => (None, Some(webhook_id.as_str())),
@@ -164,7 +161,6 @@ impl<'a> DeliveryEvent<'a> {
     }
 
     /// Level of its log line.
-    #[must_use]
     pub const fn level(&self) -> Level {
         match self.outcome {
             EventOutcome::Held | EventOutcome::DeadLettered => Level::ERROR,
@@ -182,7 +178,6 @@ impl<'a> DeliveryEvent<'a> {
     }
 
     /// Message of its log line.
-    #[must_use]
     pub const fn message(&self) -> &'static str {
         match (self.stage, self.direction, self.outcome) {
             (Stage::Request, Direction::LoopsToClay, EventOutcome::Refused) => "webhook refused",
@@ -244,7 +239,6 @@ pub fn set_sink(sink: impl Fn(&DeliveryEvent<'_>) + Send + Sync + 'static) {
 }
 
 /// Returns a duration in whole milliseconds.
-#[must_use]
 pub fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

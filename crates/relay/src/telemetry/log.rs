@@ -11,7 +11,6 @@ pub const INVALID_LEVEL: &str =
     "RUST_LOG is not a level, so info is used: set it to error, warn, info, debug, trace or off";
 
 /// Parses a level. Returns `info` for no text, and `info` and false for an invalid one.
-#[must_use]
 pub fn parse_level(text: Option<&str>) -> (LevelFilter, bool) {
     match text.map(str::trim) {
         None | Some("") => (LevelFilter::INFO, true),
@@ -21,7 +20,6 @@ pub fn parse_level(text: Option<&str>) -> (LevelFilter, bool) {
 
 /// Whether a line is logged: all of the relay's own, and warnings and errors of libraries. At lower levels libraries print
 /// requests, and with them addresses and keys.
-#[must_use]
 pub fn is_enabled(metadata: &Metadata<'_>) -> bool {
     metadata.target().starts_with("relay") || *metadata.level() <= Level::WARN
 }

@@ -70,7 +70,6 @@ pub struct Metric<'a> {
 }
 
 /// Returns the cause of an error: the caller, the signature, the token or the relay.
-#[must_use]
 pub const fn refusal_cause(code: ErrorCode) -> &'static str {
     match code {
         ErrorCode::MissingHeader
@@ -94,7 +93,6 @@ pub const fn refusal_cause(code: ErrorCode) -> &'static str {
 }
 
 /// Returns the metrics of an event.
-#[must_use]
 pub fn metrics_of<'a>(event: &'a DeliveryEvent<'_>) -> Vec<Metric<'a>> {
     let by_direction = (DIRECTION, event.direction.as_str());
     let mut metrics = Vec::new();

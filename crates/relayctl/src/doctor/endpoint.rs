@@ -73,6 +73,14 @@ impl<'a> EndpointChecks<'a> {
         })
     }
 
+    /// The finding for a secret that the relay rejects.
+    fn unknown_secret(&self, check: Check, subject: &str, what: &str, written_at: Option<Timestamp>) -> Finding {
+        self.pending_refresh(check, subject, written_at).unwrap_or_else(|| {
+            let observed = format!("{subject} is refused: the relay does not know {what}");
+            Finding::fail(check, observed, UNKNOWN_SECRET_REMEDY)
+        })
+    }
+
     /// `endpoint`: the name resolves, and the relay answers, over TLS if the URL says so. Returns whether it answers.
     pub(crate) async fn check_endpoint(&self) -> (Finding, bool) {
         const CHECK: Check = Check::Endpoint;
@@ -164,15 +172,7 @@ impl<'a> EndpointChecks<'a> {
                 }
                 CallOutcome::Responded(401 | 503) if code == "invalid_signature" || code == NOT_CONFIGURED => {
                     let subject = format!("a test event signed with {secret_fingerprint}");
-                    return self
-                        .pending_refresh(CHECK, &subject, self.secret_timestamps.signing_secrets)
-                        .unwrap_or_else(|| {
-                            Finding::fail(
-                                CHECK,
-                                format!("{subject} is refused: the relay does not know that secret"),
-                                UNKNOWN_SECRET_REMEDY,
-                            )
-                        });
+                    return self.unknown_secret(CHECK, &subject, "that secret", self.secret_timestamps.signing_secrets);
                 }
                 _ => return unexpected(CHECK, "a signed test event", &response),
             }
@@ -240,15 +240,7 @@ impl<'a> EndpointChecks<'a> {
                     CallOutcome::Responded(400) => {}
                     CallOutcome::Responded(401) => {
                         let subject = format!("a row with the relay token {}", fingerprint(token.expose_secret()));
-                        return self
-                            .pending_refresh(CHECK, &subject, self.secret_timestamps.relay_tokens)
-                            .unwrap_or_else(|| {
-                                Finding::fail(
-                                    CHECK,
-                                    format!("{subject} is refused: the relay does not know it"),
-                                    UNKNOWN_SECRET_REMEDY,
-                                )
-                            });
+                        return self.unknown_secret(CHECK, &subject, "it", self.secret_timestamps.relay_tokens);
                     }
                     _ => return unexpected(CHECK, "a row without a contact", &response),
                 }
