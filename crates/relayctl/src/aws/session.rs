@@ -63,7 +63,6 @@ impl Session {
         }
     }
 
-    /// The region.
     pub(crate) fn region(&self) -> &str {
         &self.region
     }

@@ -1,4 +1,4 @@
-//! A `relay-local`, by its data folder: the settings that it has when it is started from this terminal.
+//! A `relay-local`, by its data folder, with the settings that it has if it is started from this terminal.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -14,13 +14,12 @@ use crate::local::error::Error;
 /// A relay on this machine.
 #[derive(Debug)]
 pub(crate) struct LocalRelay {
-    /// Its folder.
     pub(crate) data_dir: DataDir,
-    /// Its settings: the environment's, and what is stored in the folder.
+    /// Settings of the environment, and those stored in the folder.
     pub(crate) settings: LocalSettings,
-    /// Which events it relays, as they are written.
+    /// The relayed events, as they are written.
     pub(crate) events: Vec<String>,
-    /// Those settings of the environment that could be stored in the folder: they win.
+    /// Settings of the environment that win over stored ones.
     pub(crate) env_overrides: Vec<&'static str>,
 }
 
@@ -30,7 +29,7 @@ impl LocalRelay {
         Self::load(data_dir, &[])
     }
 
-    /// The same, but what is stored and of no use is not read: something else is to be put in its place.
+    /// Reads the settings without stored ones that are invalid, because `setup` will replace them.
     pub(crate) fn load_for_repair(data_dir: DataDir) -> Result<Self, Error> {
         Self::load(data_dir, &ALLOWED_KEYS)
     }
@@ -43,7 +42,7 @@ impl LocalRelay {
         if let Err(errors) = LocalSettings::from_env(&variables)
             && errors.iter().any(|error| repaired_keys.contains(&error.name) && stored_keys.contains(&error.name))
         {
-            // All of it, because URLs and tokens go together; setup reads the file by itself.
+            // All stored settings go, because URLs and tokens belong together. `setup` reads the file by itself.
             variables.retain(|name, _| !stored_keys.contains(&name.as_str()));
         }
         let mut settings = LocalSettings::from_env(&variables).map_err(|errors| match errors.into_iter().next() {
@@ -56,7 +55,7 @@ impl LocalRelay {
         let events = variables.get("RELAYED_EVENTS").map_or("contact.created", String::as_str);
         let events = events.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect();
         let is_listen_set = variables.get(RELAY_LISTEN).is_some_and(|address| !address.is_empty());
-        // What a relay has left that runs no more says nothing.
+        // An address that a stopped relay has left does not count.
         if let Some(address) = data_dir.read_address()?.filter(|_| !is_listen_set)
             && is_locked(&data_dir)?
         {
@@ -70,12 +69,11 @@ impl LocalRelay {
         Ok(SecretsFile::load(self.data_dir.path())?)
     }
 
-    /// Where it listens, as `http://…`.
     pub(crate) fn base_url(&self) -> String {
         format!("http://{}", loopback_address(self.settings.listen))
     }
 
-    /// Whether it listens on an address that others than this machine and its own network may reach.
+    /// Whether it listens on a public address.
     pub(crate) fn is_public(&self) -> bool {
         match self.settings.listen.ip() {
             IpAddr::V4(ip) => !(ip.is_loopback() || ip.is_unspecified() || ip.is_private() || ip.is_link_local()),
@@ -85,12 +83,11 @@ impl LocalRelay {
         }
     }
 
-    /// Whether a relay is running on the folder.
     pub(crate) fn is_running(&self) -> Result<bool, Error> {
         is_locked(&self.data_dir)
     }
 
-    /// A folder that is made where there is none, for its owner alone.
+    /// Creates a folder, for its owner alone, unless it exists.
     pub(crate) fn create_data_dir(path: PathBuf) -> Result<DataDir, Error> {
         let data_dir = DataDir::new(path);
         match data_dir.lock() {
@@ -102,7 +99,7 @@ impl LocalRelay {
     }
 }
 
-/// Whether a relay has the folder.
+/// Whether a relay is running on a folder.
 fn is_locked(data_dir: &DataDir) -> Result<bool, Error> {
     match data_dir.lock() {
         Ok(lock) => {
