@@ -12,7 +12,7 @@ use relay::ports::dead_letters::{DeadLetter, DeadLetterQueue, RedriveOutcome};
 use relay_core::delivery::{BodyHash, Delivery, Direction};
 
 use crate::admin::{StackAdmin, call, message_count, queue_name};
-use crate::ledger::contact_lock::{arrival_key, contact_key, is_locked, waiting_entries};
+use crate::ledger::contacts::{arrival_key, contact_key, is_locked, waiting_entries};
 use crate::ledger::deliveries::{LedgerState, delivery_key, state_of};
 use crate::ledger::items::{
     BODY_HASH, DELIVERED_THROUGH, DROPPED, DROPPED_AT, LEASE_UNTIL, LOCK_HOLDER, RETRIED, RETRIED_AT, WAITING,

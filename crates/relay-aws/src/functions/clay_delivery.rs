@@ -5,20 +5,20 @@ use std::sync::Arc;
 use lambda_runtime::Error;
 use relay::delivery::clay::ClayDeliverer;
 
-use crate::functions::setup::{Setup, TO_CLAY};
+use crate::functions::setup::{CLAY_WORKER_VARIABLES, Setup};
 use crate::lambda::contact_order::QueueOrder;
 use crate::lambda::init::warm_up_to_clay;
-use crate::lambda::sqs;
+use crate::lambda::queue_function;
 use crate::lambda::worker::QueueWorker;
 use crate::ledger::limiter_item::DynamoLimiterStore;
-use crate::secrets::cached_secret::Reader;
+use crate::secrets::cached_secret::SecretUser;
 
 /// Posts queued events to Clay.
 ///
 /// # Errors
 /// When a setting is wrong or the runtime fails.
 pub async fn run() -> Result<(), Error> {
-    let setup = Setup::from_env(&TO_CLAY, Reader::Worker)?;
+    let setup = Setup::from_env(&CLAY_WORKER_VARIABLES, SecretUser::Worker)?;
     warm_up_to_clay(&setup.secrets, &setup.client, &[&setup.clients.dynamodb_origin()]).await;
     let ledger = setup.ledger();
     let limiter = setup.limiter(DynamoLimiterStore::for_clay, &ledger, setup.shared.clay_rate);
@@ -32,5 +32,5 @@ pub async fn run() -> Result<(), Error> {
         payload: shared.clay_payload,
         queue: queue.clone(),
     };
-    sqs::serve_queue(QueueWorker { deliverer, ledger, order: QueueOrder, queue, clock }).await
+    queue_function::serve_queue(QueueWorker { deliverer, ledger, order: QueueOrder, queue, clock }).await
 }

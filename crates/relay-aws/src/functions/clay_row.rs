@@ -10,12 +10,12 @@ use relay::ingress::response::Caller;
 use relay::ingress::schema_cache::SchemaCache;
 use relay_core::row::RowKind;
 
-use crate::functions::setup::{Setup, TO_LOOPS};
-use crate::lambda::http;
+use crate::functions::setup::{LOOPS_VARIABLES, Setup};
+use crate::lambda::http_function;
 use crate::lambda::init::warm_up;
-use crate::ledger::contact_lock::ContactFastPath;
+use crate::ledger::contacts::ContactLedger;
 use crate::ledger::limiter_item::DynamoLimiterStore;
-use crate::secrets::cached_secret::Reader;
+use crate::secrets::cached_secret::SecretUser;
 
 /// Longest time that a start waits for the list of contact properties.
 const SCHEMA_TIMEOUT: Duration = Duration::from_secs(1);
@@ -37,14 +37,14 @@ pub async fn event() -> Result<(), Error> {
 }
 
 async fn run(kind: RowKind) -> Result<(), Error> {
-    let setup = Setup::from_env(&TO_LOOPS, Reader::Http)?;
+    let setup = Setup::from_env(&LOOPS_VARIABLES, SecretUser::HttpFunction)?;
     let ledger = setup.ledger();
     let limiter = setup.limiter(DynamoLimiterStore::for_loops, &ledger, setup.shared.loops_rate);
     let Setup { shared, client, clients, clock, secrets, queue, .. } = setup;
     let handler = ClayRowHandler {
         secrets: secrets.clone(),
         loops: HttpLoopsClient::new(client.clone(), &shared.loops_api_url),
-        fast_path: ContactFastPath::new(queue, ledger, Arc::clone(&clock)),
+        fast_path: ContactLedger::new(queue, ledger, Arc::clone(&clock)),
         limiter,
         clock,
         contact_source: shared.contact_source,
@@ -56,5 +56,5 @@ async fn run(kind: RowKind) -> Result<(), Error> {
     drop(tokio::time::timeout(SCHEMA_TIMEOUT, schema_refresher.refresh_if_due()).await);
     // The task goes on whenever the function runs, and no row waits for it.
     tokio::spawn(schema_refresher.run());
-    http::serve(Caller::Clay, |request| handler.handle(kind, request)).await
+    http_function::serve(Caller::Clay, |request| handler.handle(kind, request)).await
 }

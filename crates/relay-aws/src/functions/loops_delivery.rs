@@ -6,20 +6,20 @@ use lambda_runtime::Error;
 use relay::delivery::loops::LoopsDeliverer;
 use relay::destination::loops::HttpLoopsClient;
 
-use crate::functions::setup::{Setup, TO_LOOPS};
+use crate::functions::setup::{LOOPS_VARIABLES, Setup};
 use crate::lambda::init::warm_up;
-use crate::lambda::sqs;
+use crate::lambda::queue_function;
 use crate::lambda::worker::QueueWorker;
-use crate::ledger::contact_lock::ContactFastPath;
+use crate::ledger::contacts::ContactLedger;
 use crate::ledger::limiter_item::DynamoLimiterStore;
-use crate::secrets::cached_secret::Reader;
+use crate::secrets::cached_secret::SecretUser;
 
 /// Sends queued rows to Loops.
 ///
 /// # Errors
 /// When a setting is wrong or the runtime fails.
 pub async fn run() -> Result<(), Error> {
-    let setup = Setup::from_env(&TO_LOOPS, Reader::Worker)?;
+    let setup = Setup::from_env(&LOOPS_VARIABLES, SecretUser::Worker)?;
     let urls = [&*setup.shared.loops_api_url, &setup.clients.dynamodb_origin()];
     warm_up(&setup.secrets, &setup.client, &urls).await;
     let ledger = setup.ledger();
@@ -27,6 +27,6 @@ pub async fn run() -> Result<(), Error> {
     let Setup { shared, client, clock, secrets, queue, .. } = setup;
     let loops = HttpLoopsClient::new(client, &shared.loops_api_url);
     let deliverer = LoopsDeliverer { secrets, loops, limiter, clock: Arc::clone(&clock) };
-    let order = ContactFastPath::new(queue.clone(), ledger.clone(), Arc::clone(&clock));
-    sqs::serve_queue(QueueWorker { deliverer, ledger, order, queue, clock }).await
+    let order = ContactLedger::new(queue.clone(), ledger.clone(), Arc::clone(&clock));
+    queue_function::serve_queue(QueueWorker { deliverer, ledger, order, queue, clock }).await
 }

@@ -16,7 +16,7 @@ use crate::ledger::limiter_item::DynamoLimiterStore;
 use crate::ledger::rate_limiter::DistributedRateLimiter;
 use crate::ledger::table::LedgerTable;
 use crate::sdk::clients::{AwsClients, environment, required};
-use crate::secrets::cached_secret::{CachedSecret, Reader};
+use crate::secrets::cached_secret::{CachedSecret, SecretUser};
 use crate::sqs::queue::SqsQueue;
 
 /// Names of the variables that the template sets for a function, and the form of its secret.
@@ -29,17 +29,18 @@ pub(crate) struct Variables<T> {
 }
 
 /// Variables of the webhook function, which needs no ledger.
-pub(crate) const LOOPS_WEBHOOK: Variables<LoopsToClaySecret> = Variables {
+pub(crate) const WEBHOOK_VARIABLES: Variables<LoopsToClaySecret> = Variables {
     secret_arn: "LOOPS_TO_CLAY_SECRET_ARN",
     secret: LoopsToClaySecret::parse,
     queue_url: "CLAY_QUEUE_URL",
     dead_letter_url: "CLAY_DEAD_LETTER_URL",
     ledger_table: None,
 };
-pub(crate) const TO_CLAY: Variables<LoopsToClaySecret> =
-    Variables { ledger_table: Some("LEDGER_TABLE"), ..LOOPS_WEBHOOK };
+/// Variables of the worker to Clay.
+pub(crate) const CLAY_WORKER_VARIABLES: Variables<LoopsToClaySecret> =
+    Variables { ledger_table: Some("LEDGER_TABLE"), ..WEBHOOK_VARIABLES };
 /// Variables of the row functions and of the worker to Loops.
-pub(crate) const TO_LOOPS: Variables<ClayToLoopsSecret> = Variables {
+pub(crate) const LOOPS_VARIABLES: Variables<ClayToLoopsSecret> = Variables {
     secret_arn: "CLAY_TO_LOOPS_SECRET_ARN",
     secret: ClayToLoopsSecret::parse,
     queue_url: "LOOPS_QUEUE_URL",
@@ -59,7 +60,7 @@ pub(crate) struct Setup<T> {
 
 impl<T> Setup<T> {
     /// Reads the environment. The error names all wrong settings at once.
-    pub(crate) fn from_env(names: &Variables<T>, secret_reader: Reader) -> Result<Self, Error> {
+    pub(crate) fn from_env(names: &Variables<T>, secret_user: SecretUser) -> Result<Self, Error> {
         let client = http_client::build()?;
         let variables = environment();
         let mut reader = EnvReader::new(&variables);
@@ -74,14 +75,7 @@ impl<T> Setup<T> {
         let clock: SharedClock = Arc::new(SystemClock);
         let (secrets_manager, ttl) = (clients.secrets_manager(), shared.secret_ttl);
         Ok(Self {
-            secrets: CachedSecret::new(
-                secrets_manager,
-                secret_arn,
-                names.secret,
-                secret_reader,
-                ttl,
-                Arc::clone(&clock),
-            ),
+            secrets: CachedSecret::new(secrets_manager, secret_arn, names.secret, secret_user, ttl, Arc::clone(&clock)),
             queue: SqsQueue::new(clients.clone(), queue_url, dead_letter_url),
             shared,
             client,

@@ -23,7 +23,7 @@ pub(crate) enum MessageAction {
     RetryAt(Timestamp),
     RetryAfter(Duration),
     /// It becomes visible in a moment: its contact is busy.
-    Later,
+    RetrySoon,
     /// It becomes visible later with every receive, because a service that the worker needs does not answer.
     Backoff {
         at_least: Duration,
@@ -62,7 +62,8 @@ pub(crate) struct Attempt<'a, D> {
     pub(crate) ledger: &'a Ledger,
     pub(crate) clock: &'a SharedClock,
     pub(crate) delivery: &'a Delivery,
-    pub(crate) superseded_until: Timestamp,
+    /// Time up to which earlier failures do not count, because an operator has redriven the delivery since.
+    pub(crate) ignore_failures_until: Timestamp,
     pub(crate) budget: TimeBudget,
 }
 
@@ -71,7 +72,7 @@ impl<D: Deliver> Attempt<'_, D> {
     pub(crate) async fn run(&self) -> AttemptOutcome {
         let Self { ledger, clock, delivery, .. } = *self;
         let attempt_id = clock.new_id();
-        let history = match ledger.begin_attempt(delivery, &attempt_id, self.superseded_until, clock.now()).await {
+        let history = match ledger.begin_attempt(delivery, &attempt_id, self.ignore_failures_until, clock.now()).await {
             Ok(BeginAttempt::Proceed(history)) => history,
             Ok(BeginAttempt::AlreadyDelivered) => {
                 DeliveryEvent::for_delivery(delivery, EventOutcome::Duplicate).emit();
@@ -94,7 +95,7 @@ impl<D: Deliver> Attempt<'_, D> {
             Ok(Some(attempts)) => attempts,
             Ok(None) => {
                 warn!(delivery.id = %delivery.id, "another attempt was begun meanwhile, and what it comes to counts");
-                return AttemptOutcome::Pending(MessageAction::Later);
+                return AttemptOutcome::Pending(MessageAction::RetrySoon);
             }
             Err(error) => {
                 error!(delivery.id = %delivery.id, %error, "the end of an attempt cannot be recorded");
@@ -137,7 +138,7 @@ impl<D: Deliver> Attempt<'_, D> {
         outcome: fn(FailureInfo) -> AttemptOutcome,
     ) -> Option<AttemptOutcome> {
         let reason = Reason::without_status(code);
-        Some(match self.ledger.mark_dead(delivery, self.superseded_until, reason, self.clock.now()).await {
+        Some(match self.ledger.mark_dead(delivery, self.ignore_failures_until, reason, self.clock.now()).await {
             Ok(DeadLettered::Marked(failure)) => {
                 log_dead(self.delivery, failure);
                 outcome(failure)

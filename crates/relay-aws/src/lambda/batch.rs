@@ -85,7 +85,7 @@ impl<D: Deliver, O: ContactOrder> Batch<'_, D, O> {
             MessageAction::Delete => None,
             MessageAction::RetryAt(at) => Some(Duration::try_from(at.duration_since(clock.now())).unwrap_or_default()),
             MessageAction::RetryAfter(delay) => Some(delay),
-            MessageAction::Later => Some(RETRY_SOON),
+            MessageAction::RetrySoon => Some(RETRY_SOON),
             MessageAction::Backoff { at_least } => {
                 let backoff = retry::retry_delay(receive_limits::receive_count(message), None, clock.random());
                 Some(backoff.max(at_least))

@@ -5,32 +5,33 @@ use std::future::Future;
 use relay::ports::queue::StoreError;
 use relay_core::delivery::Delivery;
 
-/// What a worker must respect before it sends a contact's delivery.
+/// When a worker may send a delivery of a contact.
 #[derive(Debug)]
-pub enum Blocker {
-    /// Nothing.
-    None,
-    /// Nothing: it is the deferred delivery itself.
-    Own,
-    /// A caller holds the contact lock.
-    Locked,
-    /// This delivery goes first.
-    Deferred(Box<Delivery>),
+pub enum SendOrder {
+    /// Now: nothing of the contact has to go before it.
+    Now,
+    /// Now, because it is the contact's deferred delivery, which goes before all others.
+    NowAsDeferred,
+    /// After the caller that holds the contact lock.
+    AfterLock,
+    /// After this delivery, which its caller could not send: it goes before all others of the contact.
+    AfterDeferred(Box<Delivery>),
 }
 
 /// Order of the deliveries of a contact.
 pub trait ContactOrder: Send + Sync {
-    /// Returns what blocks a delivery.
+    /// Returns when a delivery may be sent.
     ///
     /// # Errors
     /// When the order cannot be read.
-    fn blocker(&self, delivery: &Delivery) -> impl Future<Output = Result<Blocker, StoreError>> + Send;
+    fn send_order(&self, delivery: &Delivery) -> impl Future<Output = Result<SendOrder, StoreError>> + Send;
 
     /// Records that a delivery has ended, delivered or not.
     ///
     /// # Errors
     /// When the order cannot be written.
-    fn finish(&self, delivery: &Delivery, delivered: bool) -> impl Future<Output = Result<(), StoreError>> + Send;
+    fn record_ended(&self, delivery: &Delivery, delivered: bool)
+    -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
 /// Order of the queue to Clay: the FIFO queue's own is enough, because nothing is sent past it.
@@ -38,11 +39,11 @@ pub trait ContactOrder: Send + Sync {
 pub struct QueueOrder;
 
 impl ContactOrder for QueueOrder {
-    async fn blocker(&self, _: &Delivery) -> Result<Blocker, StoreError> {
-        Ok(Blocker::None)
+    async fn send_order(&self, _: &Delivery) -> Result<SendOrder, StoreError> {
+        Ok(SendOrder::Now)
     }
 
-    async fn finish(&self, _: &Delivery, _: bool) -> Result<(), StoreError> {
+    async fn record_ended(&self, _: &Delivery, _: bool) -> Result<(), StoreError> {
         Ok(())
     }
 }

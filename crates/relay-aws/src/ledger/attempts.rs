@@ -59,15 +59,15 @@ pub struct PriorDeath {
 }
 
 impl Ledger {
-    /// Begins an attempt with an id of its own, for a message that supersedes every failure up to `superseded_until`.
+    /// Begins an attempt with an id of its own, for a message that supersedes every failure up to `ignore_failures_until`.
     pub(crate) async fn begin_attempt(
         &self,
         delivery: &Delivery,
         attempt_id: &str,
-        superseded_until: Timestamp,
+        ignore_failures_until: Timestamp,
         now: Timestamp,
     ) -> Result<BeginAttempt, StoreError> {
-        let update = may_process_message(self.describe(delivery), superseded_until)
+        let update = may_process_message(self.describe(delivery), ignore_failures_until)
             .set_if_missing(STATE, QUEUED)
             .set_if_missing(KIND, delivery.kind.as_str())
             .set_if_missing(RECEIVED_AT, delivery.received_at)
@@ -84,11 +84,11 @@ impl Ledger {
             Ok(item) => item,
             // The write succeeded, its response was lost, and the SDK has retried it.
             Err(item) if string_attr(&item, ATTEMPT_ID) == Some(attempt_id) => item,
-            Err(item) if is_conflict(&item, delivery, superseded_until) => return Ok(BeginAttempt::Conflict),
+            Err(item) if is_conflict(&item, delivery, ignore_failures_until) => return Ok(BeginAttempt::Conflict),
             Err(item) if string_attr(&item, STATE) == Some(DELIVERED) => return Ok(BeginAttempt::AlreadyDelivered),
             Err(item) => {
                 let not_before = time_attr(&item, NOT_BEFORE).max(time_attr(&item, ATTEMPT_UNTIL));
-                return Ok(match prior(&item).filter(|died| died.info.at > superseded_until) {
+                return Ok(match prior(&item).filter(|died| died.info.at > ignore_failures_until) {
                     Some(died) => BeginAttempt::AlreadyDead(died),
                     None => BeginAttempt::NotBefore(not_before.unwrap_or(now)),
                 });
@@ -105,18 +105,18 @@ impl Ledger {
         }))
     }
 
-    /// Dead-letters a delivery without an attempt, for a message that supersedes every failure up to `superseded_until`.
+    /// Dead-letters a delivery without an attempt, for a message that supersedes every failure up to `ignore_failures_until`.
     ///
     /// # Errors
     /// When the table cannot be written.
     pub async fn mark_dead(
         &self,
         delivery: &Delivery,
-        superseded_until: Timestamp,
+        ignore_failures_until: Timestamp,
         reason: Reason,
         now: Timestamp,
     ) -> Result<DeadLettered, StoreError> {
-        let update = may_process_message(self.describe(delivery), superseded_until)
+        let update = may_process_message(self.describe(delivery), ignore_failures_until)
             .set(STATE, DEAD)
             .set_if_missing(KIND, delivery.kind.as_str())
             .set_if_missing(RECEIVED_AT, delivery.received_at)
@@ -125,7 +125,7 @@ impl Ledger {
         let update = set_reason(update, reason);
         Ok(match self.table().update_or_current(&delivery_key(&delivery.id), update, now).await? {
             Ok(item) => DeadLettered::Marked(FailureInfo { reason, attempts: attempt_count(&item), at: now }),
-            Err(item) if is_conflict(&item, delivery, superseded_until) => DeadLettered::Conflict,
+            Err(item) if is_conflict(&item, delivery, ignore_failures_until) => DeadLettered::Conflict,
             Err(item) => match prior(&item) {
                 // The write succeeded, its response was lost, and the SDK has retried it.
                 Some(PriorDeath { info: failure, in_dlq: false }) if is_same_death(failure, reason, now) => {
@@ -136,7 +136,12 @@ impl Ledger {
         })
     }
 
-    pub(crate) async fn in_dlq(&self, id: &DeliveryId, failure: FailureInfo, now: Timestamp) -> Result<(), StoreError> {
+    pub(crate) async fn record_in_dlq(
+        &self,
+        id: &DeliveryId,
+        failure: FailureInfo,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         let update = Update::default()
             .set(DEAD_LETTER_OF, failure.at)
             .only_if(format!("{STATE_NAME} = :dead AND {DIED_AT} = :{DEAD_LETTER_OF}"))
@@ -195,7 +200,7 @@ impl Ledger {
 ///
 /// They are false if the delivery is delivered, was dead-lettered after the message was sent, or has another body. An event
 /// that was dead-lettered and whose row was corrected has the same key and another body.
-fn may_process_message(update: Update, superseded_until: Timestamp) -> Update {
+fn may_process_message(update: Update, ignore_failures_until: Timestamp) -> Update {
     update
         .only_if(format!("attribute_not_exists({STATE_NAME}) OR {STATE_NAME} <> :delivered"))
         .only_if(format!(
@@ -209,15 +214,15 @@ fn may_process_message(update: Update, superseded_until: Timestamp) -> Update {
         .bind("delivered", DELIVERED)
         .bind("dead", DEAD)
         .bind("event", "event")
-        .bind("superseded", superseded_until)
+        .bind("superseded", ignore_failures_until)
 }
 
 /// Whether an item has another body, other than that of an event that was dead-lettered before this message was sent.
-fn is_conflict(item: &Item, delivery: &Delivery, superseded_until: Timestamp) -> bool {
+fn is_conflict(item: &Item, delivery: &Delivery, ignore_failures_until: Timestamp) -> bool {
     let other_body =
         string_attr(item, BODY_HASH).is_some_and(|known| known != BodyHash::compute(&delivery.body).as_str());
     let is_event = matches!(delivery.kind, DeliveryKind::LoopsEvent { .. });
-    let is_superseded = time_attr(item, DIED_AT).is_none_or(|at| at <= superseded_until);
+    let is_superseded = time_attr(item, DIED_AT).is_none_or(|at| at <= ignore_failures_until);
     let is_rerun_event = string_attr(item, STATE) == Some(DEAD) && is_event && is_superseded;
     other_body && !is_rerun_event
 }

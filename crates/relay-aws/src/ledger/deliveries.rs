@@ -19,7 +19,7 @@ pub(crate) const DELIVERY_KEY_PREFIX: &str = "delivery#";
 /// State of a delivery in the ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LedgerState {
-    /// It is being sent while its caller waits.
+    /// Its caller waits, and sends it or puts it into the queue.
     Sending,
     /// It is in the queue.
     Queued,
@@ -64,10 +64,10 @@ impl Ledger {
         Ok((state_of(&item), is_conflicting))
     }
 
-    /// Records that a delivery is sent while its caller waits, under a lease of that caller.
+    /// Reserves a delivery for the caller that waits for it, under a lease of that caller.
     ///
     /// Returns false if it is delivered or on its way. An earlier failure is forgotten, because its row was run again.
-    pub(crate) async fn begin_direct(
+    pub(crate) async fn reserve(
         &self,
         delivery: &Delivery,
         caller_id: &str,
@@ -108,7 +108,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// Records the failed attempts of a delivery that joins the queue while its caller waits.
+    /// Records the failed attempts of a delivery that its caller puts into the queue as the contact's deferred one.
     pub(crate) async fn mark_deferred(
         &self,
         delivery: &Delivery,
@@ -133,7 +133,7 @@ impl Ledger {
     }
 
     /// Records that a delivery was delivered while its caller waited.
-    pub(crate) async fn mark_delivered_directly(&self, id: &DeliveryId, now: Timestamp) -> Result<(), StoreError> {
+    pub(crate) async fn mark_delivered_synchronously(&self, id: &DeliveryId, now: Timestamp) -> Result<(), StoreError> {
         let update = Update::default()
             .set(STATE, DELIVERED)
             .set_if_missing(FIRST_ATTEMPT_AT, now)

@@ -1,7 +1,7 @@
 //! The DynamoDB table: the ledger of deliveries, contact locks, the shared rate limiter and counters.
 
 pub mod attempts;
-pub mod contact_lock;
+pub mod contacts;
 pub mod deliveries;
 pub mod failure_counts;
 pub(crate) mod items;

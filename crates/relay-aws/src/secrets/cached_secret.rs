@@ -27,8 +27,8 @@ const WORKER_MIN_REFRESH_INTERVAL: Duration = Duration::from_secs(1);
 const STALE_RETRY: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Reader {
-    Http,
+pub(crate) enum SecretUser {
+    HttpFunction,
     Worker,
 }
 
@@ -40,7 +40,7 @@ struct Shared<T> {
     client: Client,
     arn: String,
     parse: fn(&str) -> Result<T, DocumentError>,
-    reader: Reader,
+    user: SecretUser,
     ttl: Duration,
     clock: SharedClock,
     cache: Mutex<Cache<T>>,
@@ -70,13 +70,13 @@ impl<T> CachedSecret<T> {
         client: Client,
         arn: String,
         parse: fn(&str) -> Result<T, DocumentError>,
-        reader: Reader,
+        user: SecretUser,
         ttl: Duration,
         clock: SharedClock,
     ) -> Self {
         let now = Instant::now();
         let cache = Mutex::new(Cache { secret: None, read_started_at: None, fresh_until: now, next_refresh_at: now });
-        Self { shared: Arc::new(Shared { client, arn, parse, reader, ttl, clock, cache }) }
+        Self { shared: Arc::new(Shared { client, arn, parse, user, ttl, clock, cache }) }
     }
 
     async fn update_cache(&self, cache: &mut Cache<T>) -> Result<Arc<T>, SecretError> {
@@ -142,7 +142,7 @@ impl<T: Send + Sync + 'static> SecretSource<T> for CachedSecret<T> {
         loop {
             let mut cache = self.shared.cache.lock().await;
             let now = Instant::now();
-            let is_worker = self.shared.reader == Reader::Worker;
+            let is_worker = self.shared.user == SecretUser::Worker;
             let interval = if is_worker { WORKER_MIN_REFRESH_INTERVAL } else { MIN_REFRESH_INTERVAL };
             let wait_until = match &cache.secret {
                 // Another request has read it since.

@@ -47,7 +47,7 @@ impl FailureInfo {
 
 /// Returns the time up to which earlier failures are superseded by this message: the `died_at` attribute of a redriven
 /// message, or one minute before the message was sent, whichever is later.
-pub(crate) fn superseded_failures_until(message: &SqsMessage) -> Timestamp {
+pub(crate) fn ignore_failures_until(message: &SqsMessage) -> Timestamp {
     let died_at = message.message_attributes.get(DIED_AT).and_then(|died_at| died_at.string_value.as_deref());
     let redriven_failure_at = died_at.and_then(|at| at.parse().ok());
     let sent_before_grace = receive_limits::sent_at(message).and_then(|sent| sent.checked_sub(IN_FLIGHT_GRACE).ok());
@@ -119,13 +119,13 @@ mod tests {
 
     #[test]
     fn redriven_message_supersedes_its_own_failure() {
-        assert_eq!(superseded_failures_until(&message(1000, Some(999))), at(999));
+        assert_eq!(ignore_failures_until(&message(1000, Some(999))), at(999));
     }
 
     #[test]
     fn message_without_attributes_supersedes_old_failures() {
-        assert_eq!(superseded_failures_until(&message(1000, None)), at(940));
-        assert_eq!(superseded_failures_until(&message(1000, Some(7))), at(940), "an old letter is no worse than none");
-        assert_eq!(superseded_failures_until(&SqsMessage::default()), at(0), "what says neither outlives nothing");
+        assert_eq!(ignore_failures_until(&message(1000, None)), at(940));
+        assert_eq!(ignore_failures_until(&message(1000, Some(7))), at(940), "an old letter is no worse than none");
+        assert_eq!(ignore_failures_until(&SqsMessage::default()), at(0), "what says neither outlives nothing");
     }
 }

@@ -42,7 +42,7 @@ impl SqsQueue {
     }
 
     /// Creates the client now, for a function that enqueues every event.
-    pub(crate) fn with_client(self) -> Self {
+    pub(crate) fn connect_eagerly(self) -> Self {
         self.client();
         self
     }
@@ -128,7 +128,7 @@ impl SqsQueue {
 }
 
 impl Queue for SqsQueue {
-    /// The worker's ledger tells a repeat from a conflict: the HTTP function writes to the queue alone.
+    /// Always returns [`Enqueued::New`]: the webhook function has no ledger, so the worker finds duplicates and conflicts.
     async fn enqueue(&self, delivery: &Delivery) -> Result<Enqueued, StoreError> {
         self.send(delivery, &content_dedup_id(delivery)).await.map(|()| Enqueued::New).map_err(|error| error.error)
     }

@@ -25,7 +25,7 @@ use aws_smithy_types::body::SdkBody;
 use relay::delivery::Deliver;
 use relay::ports::clock::Clock;
 use relay_aws::lambda::contact_order::ContactOrder;
-use relay_aws::lambda::sqs;
+use relay_aws::lambda::queue_function;
 use relay_aws::lambda::worker::QueueWorker;
 use relay_aws::ledger::table::LedgerTable;
 use relay_aws::sdk::clients::AwsClients;
@@ -70,7 +70,7 @@ pub async fn invoke_worker<D: Deliver, O: ContactOrder>(
 ) -> HashSet<String> {
     let payload = json!({"Records": batch.iter().map(Message::to_lambda_record).collect::<Vec<_>>()}).to_string();
     let deadline = u64::try_from((worker.clock.now() + WORKER_TIMEOUT).as_millisecond()).unwrap_or_default();
-    let response = sqs::handle_batch_event(worker, &payload, deadline).await;
+    let response = queue_function::handle_batch_event(worker, &payload, deadline).await;
     let failures = response.unwrap_or_else(|error| panic!("{error}")).batch_item_failures;
     failures.into_iter().map(|failure| failure.item_identifier).collect()
 }

@@ -18,7 +18,7 @@ use relay::ports::clock::SharedClock;
 use relay::ports::secrets::{ClayToLoopsSecret, LoopsToClaySecret, SecretField};
 use relay_aws::lambda::contact_order::{ContactOrder, QueueOrder};
 use relay_aws::lambda::worker::QueueWorker;
-use relay_aws::ledger::contact_lock::ContactFastPath;
+use relay_aws::ledger::contacts::ContactLedger;
 use relay_aws::ledger::deliveries::Ledger;
 use relay_aws::ledger::limiter_item::DynamoLimiterStore;
 use relay_aws::ledger::rate_limiter::DistributedRateLimiter;
@@ -41,7 +41,7 @@ const LONG_POLL_WAIT: Duration = Duration::from_secs(20);
 
 /// A sandbox of the function for rows.
 type RowHandler =
-    ClayRowHandler<StaticSecret<ClayToLoopsSecret>, SimulatedDestination, ContactFastPath, DistributedRateLimiter>;
+    ClayRowHandler<StaticSecret<ClayToLoopsSecret>, SimulatedDestination, ContactLedger, DistributedRateLimiter>;
 
 /// A relay between simulated destinations.
 pub struct AwsUnderTest {
@@ -136,7 +136,7 @@ impl RelayUnderTest for AwsUnderTest {
                 limiter: rate_limiter(DynamoLimiterStore::for_loops(table()), shared.loops_rate),
                 clock: Arc::clone(&clock),
             };
-            let fast_path = ContactFastPath::new(queue(1), ledger(), Arc::clone(&clock));
+            let fast_path = ContactLedger::new(queue(1), ledger(), Arc::clone(&clock));
             let worker = QueueWorker {
                 deliverer,
                 ledger: ledger(),
@@ -155,7 +155,7 @@ impl RelayUnderTest for AwsUnderTest {
             tolerance: shared.signature_tolerance,
             contact_source: shared.contact_source.clone(),
         };
-        let (fast_path, table) = (ContactFastPath::new(queue(1), ledger(), Arc::clone(&clock)), table());
+        let (fast_path, table) = (ContactLedger::new(queue(1), ledger(), Arc::clone(&clock)), table());
         let (loops, handler_clock, rate) = (destination(loops), Arc::clone(&clock), shared.loops_rate);
         let new_sandbox = Box::new(move || ClayRowHandler {
             secrets: to_loops.clone(),

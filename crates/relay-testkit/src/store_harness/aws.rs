@@ -17,7 +17,7 @@ use relay::ports::webhook_usage::WebhookLedger;
 use relay_aws::lambda::batch;
 use relay_aws::lambda::contact_order::{ContactOrder, QueueOrder};
 use relay_aws::lambda::worker::QueueWorker;
-use relay_aws::ledger::contact_lock::ContactFastPath;
+use relay_aws::ledger::contacts::ContactLedger;
 use relay_aws::ledger::deliveries::Ledger;
 use relay_aws::ledger::failure_counts::known_counts;
 use relay_aws::ledger::table::{Item, LedgerTable};
@@ -52,7 +52,7 @@ pub struct AwsHarness {
     sqs: Client,
     services: Services,
     queue: TestClockQueue,
-    fast_path: ContactFastPath,
+    fast_path: ContactLedger,
     webhook_usage: Ledger,
     /// The messages that were received: their newest receipts, and when they can be received again.
     hidden_messages: BTreeMap<String, HiddenMessage>,
@@ -129,7 +129,7 @@ impl BatchHarness for AwsHarness {
     async fn process_loops_batch(&mut self, destination: &ScriptedDestination) -> bool {
         let clients = self.clients_for("loops-delivery");
         let (ledger, queue) = (self.ledger(&clients), self.queue_for(&clients, 1));
-        let order = ContactFastPath::new(queue.clone(), ledger.clone(), Arc::<ManualClock>::clone(&self.clock));
+        let order = ContactLedger::new(queue.clone(), ledger.clone(), Arc::<ManualClock>::clone(&self.clock));
         let (deliverer, clock) = (destination.clone(), Arc::clone(&self.clock));
         let worker = QueueWorker { deliverer, ledger, order, queue, clock };
         self.process_batch(1, &worker, destination, None).await
@@ -271,7 +271,7 @@ impl StoreHarness for AwsHarness {
         let (queue, _) = queue_and_ledger("loops-to-clay", DIRECTIONS[0]);
         let queue = TestClockQueue { queue, clock: Arc::clone(&clock), sent: Mutex::default() };
         let (loops_queue, ledger) = queue_and_ledger("clay-to-loops-event", DIRECTIONS[1]);
-        let fast_path = ContactFastPath::new(loops_queue, ledger, Arc::<ManualClock>::clone(&clock));
+        let fast_path = ContactLedger::new(loops_queue, ledger, Arc::<ManualClock>::clone(&clock));
         let (_, webhook_usage) = queue_and_ledger("clay-delivery", DIRECTIONS[0]);
         let hidden_messages = BTreeMap::new();
         Self { clock, stack, sqs, services, queue, fast_path, webhook_usage, hidden_messages, receive_count: None }

@@ -11,7 +11,7 @@ use relay::ports::queue::Queue;
 use relay::ports::webhook_usage::WebhookLedger;
 use relay_aws::lambda::contact_order::{ContactOrder, QueueOrder};
 use relay_aws::lambda::worker::QueueWorker;
-use relay_aws::ledger::contact_lock::ContactFastPath;
+use relay_aws::ledger::contacts::ContactLedger;
 use relay_aws::ledger::deliveries::Ledger;
 use relay_aws::sdk::clients::AwsClients;
 use relay_aws::sqs::message;
@@ -31,7 +31,7 @@ pub struct AwsFakeHarness {
     services: FakeServices,
     clients: AwsClients,
     queue: SqsQueue,
-    fast_path: ContactFastPath,
+    fast_path: ContactLedger,
     webhook_usage: Ledger,
     /// How often every message seems to have been received.
     pub receive_count: Option<u32>,
@@ -113,7 +113,7 @@ impl StoreHarness for AwsFakeHarness {
         let dyn_clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);
         let services = FakeServices::new(Arc::default(), dyn_clock).without_latency();
         let clients = services.clients();
-        let fast_path = ContactFastPath::new(queue(&clients, 1), ledger(&clients), Arc::<ManualClock>::clone(&clock));
+        let fast_path = ContactLedger::new(queue(&clients, 1), ledger(&clients), Arc::<ManualClock>::clone(&clock));
         let (queue, webhook_usage) = (queue(&clients, 0), ledger(&clients));
         Self { clock, services, clients, queue, fast_path, webhook_usage, receive_count: None }
     }

@@ -1,4 +1,4 @@
-//! The contact lock: the fast path past the queue, shared by all sandboxes.
+//! The contacts in the ledger: who may send to a contact at once, and in which order its deliveries go.
 //!
 //! A contact's item names the delivery that holds its lock (`lock_holder`, for as long as a caller can wait) and those that
 //! are in the queue (`waiting`). A caller gets the lock only if it is free and no delivery of the contact waits. Deliveries
@@ -17,7 +17,7 @@ use relay_core::contact::ContactKey;
 use relay_core::delivery::{Delivery, DeliveryKind, Reason, ReasonCode};
 use tracing::warn;
 
-use crate::lambda::contact_order::{Blocker, ContactOrder};
+use crate::lambda::contact_order::{ContactOrder, SendOrder};
 use crate::ledger::deliveries::{Ledger, LedgerState};
 use crate::ledger::items::{DEFERRED_ID, DEFERRED_MESSAGE, DELIVERED_THROUGH, LEASE_UNTIL, LOCK_HOLDER, WAITING};
 use crate::ledger::table::{Item, Update, string_attr, time_attr};
@@ -30,16 +30,16 @@ const LOCK_LEASE: SignedDuration = SignedDuration::from_secs(40);
 /// Longest difference between the order of arrival and that of the queue: clocks differ, and sandboxes are frozen.
 const REORDER_WINDOW: Duration = Duration::from_secs(600);
 
-/// The contact lock, the queue behind it, and the ledger.
+/// The contacts' items: the contact lock for callers, and the order of the queue for workers.
 #[derive(Debug, Clone)]
-pub struct ContactFastPath {
+pub struct ContactLedger {
     queue: SqsQueue,
     ledger: Ledger,
     clock: SharedClock,
 }
 
-impl ContactFastPath {
-    /// Creates the fast path.
+impl ContactLedger {
+    /// Creates the contacts of a ledger, and their queue.
     pub const fn new(queue: SqsQueue, ledger: Ledger, clock: SharedClock) -> Self {
         Self { queue, ledger, clock }
     }
@@ -49,11 +49,9 @@ impl ContactFastPath {
     }
 
     /// Records a delivery that can be repeated. If it is known, returns the answer for the repeat.
-    async fn begin_direct(&self, delivery: &Delivery) -> Result<Option<Admission>, StoreError> {
+    async fn reserve(&self, delivery: &Delivery) -> Result<Option<Admission>, StoreError> {
         let now = self.clock.now();
-        if !is_idempotent(delivery)
-            || self.ledger.begin_direct(delivery, &self.clock.new_id(), lease_end(now), now).await?
-        {
+        if !is_idempotent(delivery) || self.ledger.reserve(delivery, &self.clock.new_id(), lease_end(now), now).await? {
             return Ok(None);
         }
         let (state, is_conflicting) = self.ledger.event_state(delivery).await?;
@@ -132,7 +130,7 @@ impl ContactFastPath {
         if let Err(SendError { error, maybe_enqueued }) = self.queue.send(delivery, &self.clock.new_id()).await {
             // A message that may be in the queue still blocks the fast path.
             if !maybe_enqueued {
-                self.finish(delivery, false).await?;
+                self.record_ended(delivery, false).await?;
             }
             return Err(error);
         }
@@ -165,11 +163,11 @@ impl ContactFastPath {
         let updated = self.ledger.table().update_or_current(&contact_key(&delivery.contact), update, now).await?;
         // If it waits already, only the response was lost.
         if updated.is_err_and(|item| !waiting_entries(&item).any(|entry| *entry == arrival_key(delivery))) {
-            return Err(StoreError::new("the lane was given to somebody else"));
+            return Err(StoreError::new("the contact lock was taken over"));
         }
         if let Err(SendError { error, maybe_enqueued }) = self.queue.send(delivery, &self.clock.new_id()).await {
             if !maybe_enqueued {
-                self.finish(delivery, false).await?;
+                self.record_ended(delivery, false).await?;
             }
             self.ledger.delete_if_unclaimed(&delivery.id).await?;
             return Err(error);
@@ -178,12 +176,12 @@ impl ContactFastPath {
     }
 }
 
-impl FastPath for ContactFastPath {
+impl FastPath for ContactLedger {
     /// The lease in the table takes its place.
     type Guard = ();
 
     async fn admit(&self, delivery: &Delivery, mode: DeliveryMode) -> Result<Admission, StoreError> {
-        if let Some(admission) = self.begin_direct(delivery).await? {
+        if let Some(admission) = self.reserve(delivery).await? {
             return Ok(admission);
         }
         let admission = async {
@@ -201,7 +199,7 @@ impl FastPath for ContactFastPath {
 
     /// The lock is all that sandboxes know of each other, so nothing is sent without it.
     async fn admit_without_record(&self, delivery: &Delivery) -> Result<Admission, StoreError> {
-        if let Some(admission) = self.begin_direct(delivery).await? {
+        if let Some(admission) = self.reserve(delivery).await? {
             return Ok(admission);
         }
         let admission = self.lock_if_unknown(delivery).await;
@@ -217,7 +215,7 @@ impl FastPath for ContactFastPath {
         match result {
             FastPathResult::Delivered => {
                 if is_idempotent(delivery) {
-                    self.ledger.mark_delivered_directly(&delivery.id, self.clock.now()).await?;
+                    self.ledger.mark_delivered_synchronously(&delivery.id, self.clock.now()).await?;
                 }
                 self.unlock(delivery, true).await
             }
@@ -232,38 +230,38 @@ impl FastPath for ContactFastPath {
     }
 }
 
-impl ContactOrder for ContactFastPath {
-    async fn blocker(&self, delivery: &Delivery) -> Result<Blocker, StoreError> {
+impl ContactOrder for ContactLedger {
+    async fn send_order(&self, delivery: &Delivery) -> Result<SendOrder, StoreError> {
         let item = self.ledger.table().get(&contact_key(&delivery.contact)).await?;
         if is_locked(&item, self.clock.now()) {
-            return Ok(Blocker::Locked);
+            return Ok(SendOrder::AfterLock);
         }
         match string_attr(&item, DEFERRED_ID) {
-            Some(id) if id == delivery.id.as_str() => Ok(Blocker::Own),
+            Some(id) if id == delivery.id.as_str() => Ok(SendOrder::NowAsDeferred),
             Some(_) => {
                 let deferred = string_attr(&item, DEFERRED_MESSAGE).and_then(|first| message::decode(first).ok());
-                Ok(deferred.map_or(Blocker::None, |deferred| Blocker::Deferred(Box::new(deferred))))
+                Ok(deferred.map_or(SendOrder::Now, |deferred| SendOrder::AfterDeferred(Box::new(deferred))))
             }
-            None => Ok(Blocker::None),
+            None => Ok(SendOrder::Now),
         }
     }
 
     /// Entries that are much older have ended as well, or never got into the queue, because a group is processed in order:
     /// they are removed. A delivered one is recorded as the contact's latest.
-    async fn finish(&self, delivery: &Delivery, delivered: bool) -> Result<(), StoreError> {
-        let finished = || Update::default().delete_from_set(WAITING, vec![arrival_key(delivery)]);
-        let update = finished().remove(&[DEFERRED_ID, DEFERRED_MESSAGE]);
+    async fn record_ended(&self, delivery: &Delivery, delivered: bool) -> Result<(), StoreError> {
+        let ended = || Update::default().delete_from_set(WAITING, vec![arrival_key(delivery)]);
+        let update = ended().remove(&[DEFERRED_ID, DEFERRED_MESSAGE]);
         let update = update.only_if(format!("{DEFERRED_ID} = :id")).bind("id", delivery.id.as_str());
         let update = if delivered { update.set(DELIVERED_THROUGH, delivery.received_at) } else { update };
         let mut item = self.update_contact(delivery, update).await?;
         if item.is_none() && delivered {
             let is_latest =
                 format!("attribute_not_exists({DELIVERED_THROUGH}) OR {DELIVERED_THROUGH} < :{DELIVERED_THROUGH}");
-            let update = finished().set(DELIVERED_THROUGH, delivery.received_at).only_if(is_latest);
+            let update = ended().set(DELIVERED_THROUGH, delivery.received_at).only_if(is_latest);
             item = self.update_contact(delivery, update).await?;
         }
         if item.is_none() {
-            item = self.update_contact(delivery, finished()).await?;
+            item = self.update_contact(delivery, ended()).await?;
         }
         let stale = item.map(|item| stale_entries(&item, delivery)).unwrap_or_default();
         if !stale.is_empty() {
