@@ -119,7 +119,7 @@ check-binaries: build-release-x86 ## Check that the functions read no certificat
 	  $(CARGO) test --locked -p relay-tests --test binaries
 
 .PHONY: check-docs
-check-docs: tools ## Check the docs: cost, links, versions, and the targets that the workflow calls
+check-docs: tools ## Check the docs: cost, links, versions, limits, and that each line of doctor has its section
 	$(VENV)/bin/python tools/cost/cost_page.py --check
 	$(VENV)/bin/python tools/docs-check/check.py
 

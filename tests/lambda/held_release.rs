@@ -2,8 +2,9 @@
 
 use relay_testkit::eventually;
 use relay_testkit::lambda_fake::Setup;
-use relay_testkit::lambda_fake::operator::{LOOPS_TEAM_BODY, OperatorHarness};
+use relay_testkit::lambda_fake::operator::OperatorHarness;
 use relay_testkit::mock_destination::{MockDestination, Reply};
+use relay_testkit::relayctl::LOOPS_TEAM_BODY;
 use relay_testkit::row::{Route, send};
 use relay_testkit::webhook::{contact_created, post};
 

@@ -30,7 +30,7 @@ async fn post_and_kill(
     relay: Relay,
     clay: &MockDestination,
     kill_after: usize,
-) -> (relay_testkit::relay_process::DataDir, BTreeSet<String>) {
+) -> (relay_testkit::relay_process::TempDataDir, BTreeSet<String>) {
     let acknowledged_count = Arc::new(AtomicUsize::new(0));
     let client = relay::destination::http_client::build().unwrap();
     let senders = Arc::new(Semaphore::new(30));

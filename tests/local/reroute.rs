@@ -12,12 +12,12 @@ use relay_sqlite::SqliteStore;
 use relay_sqlite::admin::SqliteDeadLetters;
 use relay_testkit::deliveries::ListDeliveries as _;
 use relay_testkit::mock_destination::{MockDestination, Reply};
-use relay_testkit::relay_process::{DataDir, Relay};
+use relay_testkit::relay_process::{Relay, TempDataDir};
 use relay_testkit::{eventually, webhook};
 
 #[tokio::test]
 async fn redriven_unrouted_event_reaches_the_new_route() {
-    let (folder, clay) = (DataDir::new(), MockDestination::start(Reply::status(200)).await);
+    let (folder, clay) = (TempDataDir::new(), MockDestination::start(Reply::status(200)).await);
     let body = webhook::contact_created("ada@example.com");
     let dead_letter = Delivery {
         id: DeliveryId::for_webhook("", "msg_1"),

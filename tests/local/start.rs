@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Output;
 
 use relay_testkit::EVENTUALLY_TIMEOUT;
-use relay_testkit::relay_process::{DataDir, Relay, command, settings};
+use relay_testkit::relay_process::{Relay, TempDataDir, command, settings};
 
 async fn start_expecting_failure(overrides: &[(&str, &str)]) -> Output {
     let output = tokio::time::timeout(EVENTUALLY_TIMEOUT, command(&settings(overrides)).output()).await;
@@ -42,7 +42,7 @@ async fn invalid_settings_are_listed_with_format_and_example() {
 #[tokio::test]
 async fn port_in_use_is_reported() {
     let occupied = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (folder, address) = (DataDir::new(), occupied.local_addr().unwrap().to_string());
+    let (folder, address) = (TempDataDir::new(), occupied.local_addr().unwrap().to_string());
     let output = start_expecting_failure(&[data_dir_setting(folder.path())[0], ("RELAY_LISTEN", &address)]).await;
     let message = error_message(&output);
     assert!(
@@ -53,7 +53,7 @@ async fn port_in_use_is_reported() {
 
 #[tokio::test]
 async fn unwritable_data_folder_is_reported() {
-    let folder = DataDir::new();
+    let folder = TempDataDir::new();
     let file = folder.path().join("file");
     std::fs::write(&file, "mine").unwrap();
     for path in [file.clone(), file.join("below"), "/proc/relay".into()] {
@@ -72,7 +72,7 @@ async fn second_relay_on_the_same_folder_is_rejected() {
 }
 
 /// Creates a store in one file, without its write-ahead log, which would repair the damage that these tests do.
-async fn stopped_store() -> DataDir {
+async fn stopped_store() -> TempDataDir {
     let folder = Relay::start(&[]).await.stop().await.0;
     let connection = rusqlite::Connection::open(folder.path().join("relay.db")).unwrap();
     connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
@@ -81,7 +81,7 @@ async fn stopped_store() -> DataDir {
     folder
 }
 
-async fn start_on_rejected_store(folder: &DataDir) -> String {
+async fn start_on_rejected_store(folder: &TempDataDir) -> String {
     let store = folder.path().join("relay.db");
     let before = std::fs::read(&store).unwrap();
     let message = error_message(&start_expecting_failure(&data_dir_setting(folder.path())).await);
@@ -147,7 +147,7 @@ async fn store_of_newer_version_is_reported_and_unchanged() {
 
 #[tokio::test]
 async fn foreign_database_is_reported_and_unchanged() {
-    let folder = DataDir::new();
+    let folder = TempDataDir::new();
     let connection = rusqlite::Connection::open(folder.path().join("relay.db")).unwrap();
     connection.execute_batch("CREATE TABLE theirs (x); INSERT INTO theirs VALUES (1);").unwrap();
     drop(connection);
@@ -156,7 +156,7 @@ async fn foreign_database_is_reported_and_unchanged() {
 
 #[tokio::test]
 async fn generated_secrets_persist_and_are_not_printed_to_a_pipe() {
-    let folder = DataDir::new();
+    let folder = TempDataDir::new();
     let keys =
         || ["relay-token", "signing-secret"].map(|file| std::fs::read_to_string(folder.path().join(file)).unwrap());
     let mut unset_settings = settings(&data_dir_setting(folder.path()));

@@ -80,7 +80,7 @@ def links_to_the_runbook(docs):
                 docs.report(source, f"docs/runbook.md has no section #{anchor}")
 
 
-def lines_of_doctor(docs):
+def doctor_checks(docs):
     """Each line that `relayctl doctor` prints has a section of the runbook, and each such section a line."""
     checks = docs.read("crates/relayctl/src/doctor/check.rs")
     variants = re.findall(r'^(?:    #\[strum\(serialize = "([a-z-]+)"\)\]\n)?    ([A-Z]\w+),$', checks, flags=re.MULTILINE)
@@ -204,7 +204,7 @@ def screenshots(docs):
 def main():
     root = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else pathlib.Path(__file__).resolve().parents[2]
     docs = Docs(root)
-    for check in (links, merges, links_to_the_runbook, lines_of_doctor, targets, workflow, versions, application, limits, screenshots):
+    for check in (links, merges, links_to_the_runbook, doctor_checks, targets, workflow, versions, application, limits, screenshots):
         check(docs)
     for problem in docs.problems:
         print(problem, file=sys.stderr)

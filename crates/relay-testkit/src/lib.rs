@@ -13,6 +13,7 @@ pub mod http_server;
 pub mod lambda_fake;
 pub mod mock_destination;
 pub mod relay_process;
+pub mod relayctl;
 pub mod row;
 pub mod row_cases;
 pub mod row_table;

@@ -20,7 +20,7 @@ pub const RELAY_TOKEN: &str = "relay-token-for-tests";
 #[derive(Debug)]
 pub struct Relay {
     child: Child,
-    folder: DataDir,
+    folder: TempDataDir,
     settings: BTreeMap<String, String>,
     base: String,
     banner: String,
@@ -35,9 +35,9 @@ pub fn signal(pid: u32, signal: Signal) {
 
 /// A data folder that is gone after the test.
 #[derive(Debug)]
-pub struct DataDir(TempDir);
+pub struct TempDataDir(TempDir);
 
-impl DataDir {
+impl TempDataDir {
     /// Creates a new folder.
     ///
     /// # Panics
@@ -101,14 +101,14 @@ impl Relay {
 
     /// Starts a relay in a new folder.
     pub async fn start(overrides: &[(&str, &str)]) -> Self {
-        Self::start_in(DataDir::new(), overrides).await
+        Self::start_in(TempDataDir::new(), overrides).await
     }
 
     /// Starts a relay in a folder. Its log is in the file `log` there.
     ///
     /// # Panics
     /// When it does not start.
-    pub async fn start_in(folder: DataDir, overrides: &[(&str, &str)]) -> Self {
+    pub async fn start_in(folder: TempDataDir, overrides: &[(&str, &str)]) -> Self {
         Self::start_without(folder, overrides, &[]).await
     }
 
@@ -116,7 +116,7 @@ impl Relay {
     ///
     /// # Panics
     /// When it does not start.
-    pub async fn start_without(folder: DataDir, overrides: &[(&str, &str)], unset: &[&str]) -> Self {
+    pub async fn start_without(folder: TempDataDir, overrides: &[(&str, &str)], unset: &[&str]) -> Self {
         let mut settings = settings(overrides);
         settings.retain(|name, _| !unset.contains(&name.as_str()));
         settings.insert("RELAY_DATA".to_owned(), folder.path().display().to_string());
@@ -186,7 +186,7 @@ impl Relay {
     }
 
     /// Kills it, as a power cut does.
-    pub async fn kill(mut self) -> DataDir {
+    pub async fn kill(mut self) -> TempDataDir {
         let _ = self.child.kill().await;
         self.folder
     }
@@ -195,7 +195,7 @@ impl Relay {
     ///
     /// # Panics
     /// When it does not stop.
-    pub async fn stop(mut self) -> (DataDir, ExitStatus) {
+    pub async fn stop(mut self) -> (TempDataDir, ExitStatus) {
         let id = self.child.id().unwrap_or_else(|| panic!("it is not running"));
         let stopped = Command::new("kill").args(["-TERM", &id.to_string()]).status().await;
         assert!(stopped.is_ok_and(|status| status.success()), "it cannot be stopped");

@@ -3,8 +3,9 @@
 use std::process::Stdio;
 
 use relay_testkit::eventually;
-use relay_testkit::lambda_fake::operator::{CliOutput, relayctl_path, sdk_config};
+use relay_testkit::lambda_fake::operator::sdk_config;
 use relay_testkit::mock_destination::{MockDestination, Reply};
+use relay_testkit::relayctl::{CliOutput, relayctl_path};
 use relay_testkit::row::{Route, contact, event, send};
 use relay_testkit::webhook::{contact_created, post};
 use serde_json::json;

@@ -7,9 +7,10 @@ use aws_sdk_lambda::types::Environment;
 use relay_core::webhook::route::ClayWebhook;
 use relay_testkit::eventually;
 use relay_testkit::lambda_fake::Setup;
-use relay_testkit::lambda_fake::operator::{CliOutput, OperatorHarness, sdk_config};
+use relay_testkit::lambda_fake::operator::{OperatorHarness, sdk_config};
 use relay_testkit::lambda_fake::stack::{array, expect_str};
 use relay_testkit::mock_destination::{MockDestination, Reply};
+use relay_testkit::relayctl::CliOutput;
 use relay_testkit::webhook::{SIGNING_SECRET, contact_created, now, post};
 use serde_json::json;
 

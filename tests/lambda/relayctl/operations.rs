@@ -3,8 +3,9 @@
 use aws_sdk_cloudwatchlogs::types::InputLogEvent;
 use relay_testkit::eventually;
 use relay_testkit::lambda_fake::Setup;
-use relay_testkit::lambda_fake::operator::{OperatorHarness, relayctl_path, run_relayctl, sdk_config};
+use relay_testkit::lambda_fake::operator::{OperatorHarness, sdk_config};
 use relay_testkit::lambda_fake::stack::array;
+use relay_testkit::relayctl::{relayctl_path, run_relayctl};
 use relay_testkit::row::contact;
 use relay_testkit::webhook::{contact_created, now, post};
 use serde_json::{Value, json};

@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use relay_testkit::lambda_fake::operator::{OperatorHarness, run_relayctl};
+use relay_testkit::lambda_fake::operator::OperatorHarness;
+use relay_testkit::relayctl::run_relayctl;
 
 /// Two files of profiles, as `aws configure` and `aws configure sso` write them.
 fn profiles(folder: &std::path::Path) -> [(&'static str, String); 2] {

@@ -1,8 +1,9 @@
 //! `relayctl setup` on a stack: first values, checks before writing, merging, rotation without a gap, and no secret in
 //! the output.
 
-use relay_testkit::lambda_fake::operator::{CliOutput, OperatorHarness, run_relayctl};
+use relay_testkit::lambda_fake::operator::OperatorHarness;
 use relay_testkit::mock_destination::Reply;
+use relay_testkit::relayctl::{CliOutput, run_relayctl};
 use relay_testkit::webhook::SIGNING_SECRET;
 use serde_json::json;
 

@@ -1,7 +1,7 @@
 //! `relayctl`'s command line: errors of usage, shell completion and manual pages.
 
-use relay_testkit::lambda_fake::operator::run_relayctl;
-use relay_testkit::relay_process::DataDir;
+use relay_testkit::relay_process::TempDataDir;
+use relay_testkit::relayctl::run_relayctl;
 
 #[tokio::test]
 async fn completions_and_man_pages_cover_every_command() {
@@ -14,7 +14,7 @@ async fn completions_and_man_pages_cover_every_command() {
     for part in ["relayctl-dead-letters-retry", "--per-second", "--webhook-id"] {
         assert!(page.stdout.replace('\\', "").contains(part), "{part}: {page:?}");
     }
-    let folder = DataDir::new();
+    let folder = TempDataDir::new();
     let output = run_relayctl(&[], &["man", "--to", folder.path().to_str().unwrap()], "").await;
     assert_eq!(output.code, 0, "{output:?}");
     for page in ["relayctl.1", "relayctl-deliveries.1", "relayctl-dead-letters-retry.1", "relayctl-tail.1"] {
@@ -35,7 +35,7 @@ async fn json_flag_is_rejected_where_unsupported() {
 
 #[tokio::test]
 async fn unknown_config_environment_is_reported_with_valid_ones() {
-    let folder = DataDir::new();
+    let folder = TempDataDir::new();
     let file = folder.path().join("samconfig.toml");
     std::fs::write(&file, "version = 0.1\n[default.deploy.parameters]\nstack_name = \"relay\"\n[prod.deploy]\n")
         .unwrap();

@@ -4,9 +4,9 @@ use std::process::Stdio;
 
 use relay_testkit::deliveries::ListDeliveries as _;
 use relay_testkit::eventually;
-use relay_testkit::lambda_fake::operator::{CliOutput, relayctl_path, run_relayctl};
 use relay_testkit::mock_destination::{MockDestination, Reply};
-use relay_testkit::relay_process::{DataDir, Relay};
+use relay_testkit::relay_process::{Relay, TempDataDir};
+use relay_testkit::relayctl::{CliOutput, relayctl_path, run_relayctl};
 use relay_testkit::row::{Route, contact, send};
 use relay_testkit::webhook::{contact_created, post};
 use serde_json::{Value, json};
@@ -29,11 +29,11 @@ impl OperatorHarness {
             MockDestination::start(Reply::json(200, ACCEPTED_BODY)).await,
             MockDestination::start(Reply::status(200)).await,
         );
-        let relay = Self::start_relay(DataDir::new(), &loops, &clay).await;
+        let relay = Self::start_relay(TempDataDir::new(), &loops, &clay).await;
         Self { relay, loops, clay }
     }
 
-    async fn start_relay(folder: DataDir, loops: &MockDestination, clay: &MockDestination) -> Relay {
+    async fn start_relay(folder: TempDataDir, loops: &MockDestination, clay: &MockDestination) -> Relay {
         let (api, webhook) = (loops.url("/api"), clay.url("/v3/sources/webhook/x"));
         let settings = [
             ("LOOPS_API_URL", api.as_str()),
@@ -340,7 +340,7 @@ async fn invalid_command_fails_without_side_effects() {
 
 #[tokio::test]
 async fn missing_folder_or_newer_store_version_is_reported() {
-    let folder = DataDir::new();
+    let folder = TempDataDir::new();
     let missing_folder = folder.path().join("nowhere");
     for arguments in [&["deliveries"][..], &["pause", "loops-to-clay"], &["dead-letters", "list"], &["tail"]] {
         for path in [&missing_folder, folder.path()] {

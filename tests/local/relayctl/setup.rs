@@ -4,9 +4,9 @@ use std::path::Path;
 
 use relay_testkit::deliveries::ListDeliveries as _;
 use relay_testkit::eventually;
-use relay_testkit::lambda_fake::operator::{CliOutput, LOOPS_TEAM_BODY, run_relayctl};
 use relay_testkit::mock_destination::{MockDestination, Reply};
-use relay_testkit::relay_process::{DataDir, Relay};
+use relay_testkit::relay_process::{Relay, TempDataDir};
+use relay_testkit::relayctl::{CliOutput, LOOPS_TEAM_BODY, run_relayctl};
 use relay_testkit::row::{Route, send_without_token};
 use relay_testkit::webhook::{SIGNING_SECRET, contact_created, post};
 use serde_json::Value;
@@ -40,7 +40,7 @@ const POOL_INPUT: &str = "CLAY_WEBHOOK_URL=https://api.clay.com/hidden-x,https:/
 
 #[tokio::test]
 async fn pool_shrinks_only_with_retire_or_force() {
-    let folder = DataDir::new();
+    let folder = TempDataDir::new();
     assert_eq!(setup(folder.path(), &["--from", "-"], POOL_INPUT).await.code, 0);
     let other = "CLAY_WEBHOOK_URL=https://api.clay.com/hidden-z\n";
     assert_rejected(folder.path(), &["--from", "-"], other, "2 of the 2 Clay webhooks").await;
@@ -76,7 +76,7 @@ async fn pool_shrinks_only_with_retire_or_force() {
 
 #[tokio::test]
 async fn single_token_replaces_pool_tokens_only_with_force() {
-    let folder = DataDir::new();
+    let folder = TempDataDir::new();
     assert_eq!(setup(folder.path(), &["--from", "-"], POOL_INPUT).await.code, 0);
     let single_token = "CLAY_WEBHOOK_AUTH_TOKEN=hidden";
     assert_rejected(folder.path(), &["--from", "-"], single_token, "--retire-clay-webhook and --add-clay-webhook")
@@ -90,7 +90,7 @@ async fn single_token_replaces_pool_tokens_only_with_force() {
 
 #[tokio::test]
 async fn invalid_stored_value_is_reported_with_file_and_replaceable() {
-    let folder = DataDir::new();
+    let folder = TempDataDir::new();
     let file = folder.path().join("secrets.json");
     let invalid_values = r#"{"CLAY_WEBHOOK_URL": "htps://api.clay.com/hidden", "LOOPS_SIGNING_SECRET": "%hidden%"}"#;
     std::fs::write(&file, invalid_values).unwrap();
@@ -117,7 +117,7 @@ async fn invalid_stored_value_is_reported_with_file_and_replaceable() {
 #[tokio::test]
 async fn invalid_signing_secret_is_rejected() {
     const KEY: &str = "0123456789abcdef0123456789abcdef";
-    let (folder, loops) = (DataDir::new(), MockDestination::start(Reply::json(200, LOOPS_TEAM_BODY)).await);
+    let (folder, loops) = (TempDataDir::new(), MockDestination::start(Reply::json(200, LOOPS_TEAM_BODY)).await);
     let local = format!("--local={}", folder.path().display());
     let api = [("LOOPS_API_URL", loops.url("/api"))];
     let from = [local.as_str(), "setup", "--from", "-"];
@@ -139,7 +139,7 @@ async fn invalid_signing_secret_is_rejected() {
 
 #[tokio::test]
 async fn value_that_the_command_ignores_is_rejected() {
-    let folder = DataDir::new();
+    let folder = TempDataDir::new();
     let add = ["--add-signing-secret", "--from", "-"];
     assert_rejected(folder.path(), &add, "LOOPS_API_KEY=hidden-key", "does not take LOOPS_API_KEY").await;
     let both = format!("LOOPS_SIGNING_SECRET={SIGNING_SECRET}\nCLAY_WEBHOOK_URL=https://api.clay.com/hidden");
@@ -154,7 +154,7 @@ async fn value_that_the_command_ignores_is_rejected() {
 
 #[tokio::test]
 async fn list_and_retire_create_no_folder() {
-    let parent = DataDir::new();
+    let parent = TempDataDir::new();
     let folder = parent.path().join("none");
     for arguments in [&["--list"][..], &["--retire-relay-token", "1"], &["--retire-clay-webhook", "1"]] {
         let output = setup(&folder, arguments, "").await;
@@ -164,7 +164,7 @@ async fn list_and_retire_create_no_folder() {
 }
 
 /// A relay on a folder that holds its webhooks and keys, with nothing of them in its environment.
-async fn start_relay(folder: DataDir) -> Relay {
+async fn start_relay(folder: TempDataDir) -> Relay {
     let settings = [("CLAY_RATE_PER_SECOND", "1000")];
     Relay::start_without(folder, &settings, &["RELAY_TOKEN", "LOOPS_SIGNING_SECRET"]).await
 }
@@ -191,7 +191,7 @@ async fn wait_for_deliveries(relay: &Relay, expected: &[(&str, &str)]) {
 async fn running_relay_delivers_held_after_setup_adds_webhook() {
     let (old, new) =
         (MockDestination::start(Reply::status(403)).await, MockDestination::start(Reply::status(200)).await);
-    let folder = DataDir::new();
+    let folder = TempDataDir::new();
     let first = format!("CLAY_WEBHOOK_URL={}\nLOOPS_SIGNING_SECRET={SIGNING_SECRET}", old.url("/hook"));
     assert_eq!(setup(folder.path(), &["--from", "-"], &first).await.code, 0);
     let relay = start_relay(folder).await;
@@ -213,7 +213,7 @@ async fn running_relay_delivers_held_after_setup_adds_webhook() {
 
 #[tokio::test]
 async fn running_relay_reloads_signing_secret_token_and_webhook() {
-    let folder = DataDir::new();
+    let folder = TempDataDir::new();
     let relay = start_relay(folder).await;
     let rejected = post(relay.base(), "msg_ada", &contact_created("ada@example.com")).await;
     assert_eq!(rejected.status, 401, "it has a generated secret");
@@ -236,7 +236,7 @@ async fn running_relay_reloads_signing_secret_token_and_webhook() {
 #[tokio::test]
 async fn running_relay_ignores_an_unusable_secrets_file() {
     let clay = MockDestination::start(Reply::status(200)).await;
-    let folder = DataDir::new();
+    let folder = TempDataDir::new();
     let input = format!("CLAY_WEBHOOK_URL={}\nLOOPS_SIGNING_SECRET={SIGNING_SECRET}", clay.url("/hook"));
     assert_eq!(setup(folder.path(), &["--from", "-"], &input).await.code, 0);
     let relay = start_relay(folder).await;
@@ -255,7 +255,7 @@ async fn running_relay_ignores_an_unusable_secrets_file() {
 #[tokio::test]
 async fn signing_secrets_are_replaced_only_with_force() {
     const OTHER: &str = "whsec_c3VwZXItc2VjcmV0LWtleS1ieXRlcw==";
-    let folder = DataDir::new();
+    let folder = TempDataDir::new();
     let (first, other) = (format!("LOOPS_SIGNING_SECRET={SIGNING_SECRET}"), format!("LOOPS_SIGNING_SECRET={OTHER}"));
     let output = setup(folder.path(), &["--from", "-"], &first).await;
     assert!(output.code == 0 && !output.stdout.contains("replaced"), "{output:?}");
@@ -275,7 +275,7 @@ async fn signing_secrets_are_replaced_only_with_force() {
 
 #[tokio::test]
 async fn setup_warns_that_a_private_address_is_unreachable() {
-    let folder = DataDir::new();
+    let folder = TempDataDir::new();
     let local = format!("--local={}", folder.path().display());
     for (listen, is_warned) in
         [("127.0.0.1:8787", true), ("0.0.0.0:80", true), ("10.0.0.7:80", true), ("203.0.113.7:80", false)]

@@ -4,9 +4,9 @@ use std::path::Path;
 use std::process::Stdio;
 
 use relay_testkit::eventually;
-use relay_testkit::lambda_fake::operator::{LOOPS_TEAM_BODY, relayctl_path};
 use relay_testkit::mock_destination::{MockDestination, Reply};
-use relay_testkit::relay_process::DataDir;
+use relay_testkit::relay_process::TempDataDir;
+use relay_testkit::relayctl::{LOOPS_TEAM_BODY, relayctl_path};
 use relay_testkit::webhook::SIGNING_SECRET;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
@@ -84,7 +84,7 @@ async fn invalid_input_is_explained_and_prompted_again() {
     let loops = MockDestination::start(Reply::json(200, LOOPS_TEAM_BODY)).await;
     let rejected_body = r#"{"success":false,"message":"Invalid API key"}"#;
     loops.enqueue_replies([Reply::json(401, rejected_body)]);
-    let (folder, home) = (DataDir::new(), DataDir::new());
+    let (folder, home) = (TempDataDir::new(), TempDataDir::new());
     let mut child = spawn_in_terminal("setup", folder.path(), home.path(), &loops);
     let signing = format!("{SIGNING_SECRET}\n");
     let inputs = [
@@ -119,7 +119,7 @@ async fn invalid_input_is_explained_and_prompted_again() {
 #[tokio::test]
 async fn third_invalid_value_or_end_of_input_stores_nothing() {
     let loops = MockDestination::start(Reply::json(200, LOOPS_TEAM_BODY)).await;
-    let (folder, home) = (DataDir::new(), DataDir::new());
+    let (folder, home) = (TempDataDir::new(), TempDataDir::new());
     let invalid = ("signing secret (", "foo\n");
     for (arguments, inputs, part) in [
         ("setup --add-signing-secret", [invalid, invalid, invalid], "too short"),
@@ -135,7 +135,7 @@ async fn third_invalid_value_or_end_of_input_stores_nothing() {
 
 #[tokio::test]
 async fn plain_output_fits_terminal_width_and_keeps_urls_whole() {
-    let folder = DataDir::new();
+    let folder = TempDataDir::new();
     let doctor = format!("{} --local={} doctor", relayctl_path().display(), folder.path().display());
     let run_doctor = async |no_color: &str| {
         let output = Command::new("script")
@@ -166,7 +166,7 @@ async fn plain_output_fits_terminal_width_and_keeps_urls_whole() {
 #[tokio::test]
 async fn typed_secrets_are_not_echoed_and_stay_in_the_folder() {
     let loops = MockDestination::start(Reply::json(200, LOOPS_TEAM_BODY)).await;
-    let (folder, home) = (DataDir::new(), DataDir::new());
+    let (folder, home) = (TempDataDir::new(), TempDataDir::new());
     let mut child = spawn_in_terminal("setup", folder.path(), home.path(), &loops);
     let mut screen = String::new();
     let inputs = [

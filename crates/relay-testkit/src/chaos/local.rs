@@ -44,7 +44,7 @@ pub struct LocalUnderTest {
 }
 
 impl LocalUnderTest {
-    async fn restart(&mut self, folder: crate::relay_process::DataDir) {
+    async fn restart(&mut self, folder: crate::relay_process::TempDataDir) {
         let clock = self.clock.iter().flat_map(FakeClock::environment).collect::<Vec<_>>();
         let settings = self.settings.iter().map(|(name, value)| (*name, value.as_str()));
         let clock = clock.iter().map(|(name, value)| (name.as_str(), value.as_str()));
@@ -150,7 +150,7 @@ impl RelayUnderTest for LocalUnderTest {
             in_flight_at_crash,
             keys_rotated: false,
         };
-        under_test.restart(crate::relay_process::DataDir::new()).await;
+        under_test.restart(crate::relay_process::TempDataDir::new()).await;
         under_test
     }
 
