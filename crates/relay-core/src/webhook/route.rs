@@ -66,9 +66,7 @@ impl ClayWebhook {
 
     /// Name of the webhook in stores and logs: 16 hexadecimal characters that do not reveal its URL.
     pub fn fingerprint(&self) -> String {
-        let mut fingerprint = hex::encode(Sha256::digest(self.url.expose_secret()));
-        fingerprint.truncate(16);
-        fingerprint
+        format!("{:.16}", hex::encode(Sha256::digest(self.url.expose_secret())))
     }
 }
 

@@ -72,12 +72,8 @@ where
     }
 }
 
-impl<S, C, W, P, Q> ClayDeliverer<S, C, W, P, Q>
-where
-    S: SecretSource<LoopsToClaySecret>,
-    C: ClayClient,
-    W: WebhookLedger,
-    P: RateLimiter,
+impl<S: SecretSource<LoopsToClaySecret>, C: ClayClient, W: WebhookLedger, P: RateLimiter, Q>
+    ClayDeliverer<S, C, W, P, Q>
 {
     async fn try_deliver(&self, delivery: &Delivery, history: AttemptHistory, stats: &mut CallStats) -> AttemptResult {
         let Ok(secret) = self.secrets.current().await else {
@@ -184,9 +180,5 @@ fn pool_fingerprints(delivery: &Delivery, secret: &LoopsToClaySecret) -> Vec<Str
 }
 
 fn is_unusable(usage: WebhookUsage, now: Timestamp) -> bool {
-    match usage.rejected {
-        Some((_, 403)) => true,
-        Some((at, _)) => now.duration_since(at) < GONE_COOLDOWN,
-        None => false,
-    }
+    usage.rejected.is_some_and(|(at, status)| status == 403 || now.duration_since(at) < GONE_COOLDOWN)
 }

@@ -71,11 +71,10 @@ impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, P: RateLimiter> LoopsDe
                     return AttemptResult::Delivered;
                 }
                 Decision::RefreshSecret if !refreshed => {
-                    refreshed = true;
-                    secret = match self.secrets.refresh().await {
-                        Ok(secret) => secret,
-                        Err(_) => return secret_unavailable(history, &self.clock),
+                    let Ok(refreshed_secret) = self.secrets.refresh().await else {
+                        return secret_unavailable(history, &self.clock);
                     };
+                    (refreshed, secret) = (true, refreshed_secret);
                 }
                 Decision::RefreshSecret => return retry::hold(history, reason, self.clock.now()),
                 Decision::DeadLetter | Decision::Reject | Decision::NextWebhook => {

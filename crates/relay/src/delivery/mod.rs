@@ -75,16 +75,12 @@ pub(crate) async fn retry_after_response(
     if let Some(throttle) = response.throttle() {
         limiter.throttle_for(throttle).await;
     }
-    let result = retry_later(history, reason, response.retry_after, clock);
-    let failing_for =
-        history.failing_since.map(|since| clock.now().duration_since(since).try_into().unwrap_or_default());
-    let only_failure = failing_for.is_some_and(|period| limiter.succeeded_within(period));
-    match result {
-        AttemptResult::RetryAt { at, reason, .. } if only_failure => {
-            AttemptResult::RetryAt { at, reason, no_early_retry: true }
-        }
-        other => other,
+    let mut result = retry_later(history, reason, response.retry_after, clock);
+    if let (AttemptResult::RetryAt { no_early_retry, .. }, Some(since)) = (&mut result, history.failing_since) {
+        let failing_for = clock.now().duration_since(since).try_into().unwrap_or_default();
+        *no_early_retry |= limiter.succeeded_within(failing_for);
     }
+    result
 }
 
 /// Emits the event of a worker's attempt.
@@ -103,13 +99,11 @@ pub(crate) fn log_attempt(
         AttemptResult::RetryAt { reason, .. } => (EventOutcome::Retried, Some(reason)),
         AttemptResult::HoldUntil { reason, .. } => (EventOutcome::Held, Some(reason)),
     };
-    let age = now.duration_since(delivery.received_at).try_into().ok();
-    let attempts = history.attempts.saturating_add(1);
     DeliveryEvent {
         reason,
-        attempts,
+        attempts: history.attempts.saturating_add(1),
         duration: started_at.elapsed(),
-        age,
+        age: now.duration_since(delivery.received_at).try_into().ok(),
         stats,
         ..DeliveryEvent::for_delivery(delivery, outcome)
     }

@@ -161,15 +161,11 @@ impl HttpClient {
 
 async fn read_response(mut response: reqwest::Response, now: Timestamp, deadline: Instant) -> DestinationResponse {
     let outcome = CallOutcome::Responded(response.status().as_u16());
-    let retry_after = response
-        .headers()
-        .get(RETRY_AFTER)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| retry::parse_retry_after(value, now));
-    let header_number = |name: &str| response.headers().get(name)?.to_str().ok()?.trim().parse().ok();
-    let quota = header_number(LIMIT_HEADER)
-        .zip(header_number(REMAINING_HEADER))
-        .map(|(limit, remaining)| QuotaHeaders { limit, remaining });
+    let header = |name: &str| response.headers().get(name)?.to_str().ok();
+    let number = |name| header(name)?.trim().parse().ok();
+    let retry_after = header(RETRY_AFTER.as_str()).and_then(|value| retry::parse_retry_after(value, now));
+    let quota = number(LIMIT_HEADER).zip(number(REMAINING_HEADER));
+    let rate_limit = quota.map(|(limit, remaining)| QuotaHeaders { limit, remaining });
     let mut body = Vec::new();
     while body.len() < MAX_RESPONSE_BYTES {
         match deadline::timeout_at_with_grace(deadline, response.chunk()).await {
@@ -179,7 +175,7 @@ async fn read_response(mut response: reqwest::Response, now: Timestamp, deadline
         }
     }
     body.truncate(MAX_RESPONSE_BYTES);
-    DestinationResponse { outcome, retry_after, rate_limit: quota, body: body.into(), reused_connection: false }
+    DestinationResponse { outcome, retry_after, rate_limit, body: body.into(), reused_connection: false }
 }
 
 fn outcome_of(error: &reqwest::Error) -> CallOutcome {
