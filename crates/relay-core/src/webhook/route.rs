@@ -39,10 +39,7 @@ pub enum UrlError {
 }
 
 impl ClayWebhook {
-    /// Creates a webhook from its URL and, if it has one, the token that Clay showed when it was made.
-    ///
-    /// # Errors
-    /// As [`parse_destination_url`].
+    /// Creates a webhook from its [URL](parse_destination_url) and, if it has one, the token that Clay showed for it.
     pub fn new(url: &str, auth_token: Option<&str>) -> Result<Self, UrlError> {
         let url = parse_destination_url(url)?;
         Ok(Self { url: SecretString::from(String::from(url)), auth_token: auth_token.and_then(secret_if_set) })
@@ -71,9 +68,6 @@ impl ClayWebhook {
 }
 
 /// Parses a URL that the relay may send to: `https`, or any loopback host.
-///
-/// # Errors
-/// If the text is not a URL, or not `https` and not on this machine.
 pub fn parse_destination_url(text: &str) -> Result<Url, UrlError> {
     let url = Url::parse(text.trim()).map_err(|_| UrlError::NotAUrl)?;
     let loopback = match url.host() {

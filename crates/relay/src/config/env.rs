@@ -75,10 +75,7 @@ impl<'a> EnvReader<'a> {
         self.errors.push(error);
     }
 
-    /// Returns the settings.
-    ///
-    /// # Errors
-    /// All errors that were found, if there are any.
+    /// Returns the settings, or all errors that were found.
     pub fn into_result<T>(self, settings: T) -> Result<T, Vec<SettingError>> {
         if self.errors.is_empty() { Ok(settings) } else { Err(self.errors) }
     }

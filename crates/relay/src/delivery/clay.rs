@@ -14,7 +14,9 @@ use tracing::{error, warn};
 
 use crate::delivery::pool_usage::PoolUsage;
 use crate::delivery::reroute::{reroute, webhook_without_route};
-use crate::delivery::{Deliver, defer_unavailable, log_attempt, reason_for, retry_after_response, secret_unavailable};
+use crate::delivery::{
+    Deliver, defer_unavailable, log_attempt, reason_for, record_call, retry_after_response, secret_unavailable,
+};
 use crate::destination::clay::ClayClient;
 use crate::ports::clock::SharedClock;
 use crate::ports::queue::Queue;
@@ -45,9 +47,6 @@ pub struct ClayDeliverer<S, C, W, P, Q> {
     /// Queue for the deliveries that a redriven event without a route becomes.
     pub queue: Q,
 }
-
-/// An operator has to fix a route: a rejected token, a pool that is used up or empty.
-struct NeedsOperator(Reason);
 
 impl<S, C, W, P, Q> Deliver for ClayDeliverer<S, C, W, P, Q>
 where
@@ -81,7 +80,7 @@ impl<S: SecretSource<LoopsToClaySecret>, C: ClayClient, W: WebhookLedger, P: Rat
         };
         let reason = match self.try_pool(delivery, history, &secret, stats).await {
             Ok(result) => return result,
-            Err(NeedsOperator(reason)) => reason,
+            Err(reason) => reason,
         };
         let token_rejected = reason.code == ReasonCode::ClayTokenRejected;
         let hold = |reason| retry::hold(history, reason, self.clock.now());
@@ -94,18 +93,18 @@ impl<S: SecretSource<LoopsToClaySecret>, C: ClayClient, W: WebhookLedger, P: Rat
         if !token_rejected && pool_fingerprints(delivery, &secret) == pool_fingerprints(delivery, &refreshed) {
             return hold(reason);
         }
-        let result = self.try_pool(delivery, history, &refreshed, stats).await;
-        result.unwrap_or_else(|NeedsOperator(reason)| hold(reason))
+        self.try_pool(delivery, history, &refreshed, stats).await.unwrap_or_else(hold)
     }
 
-    /// Tries the webhooks of the delivery's route, one after another, until one accepts the row or fails.
+    /// Tries the webhooks of the delivery's route, one after another, until one accepts the row or fails. The error is a
+    /// reason that an operator has to fix: a rejected token, a pool that is used up or empty.
     async fn try_pool(
         &self,
         delivery: &Delivery,
         history: AttemptHistory,
         secret: &LoopsToClaySecret,
         stats: &mut CallStats,
-    ) -> Result<AttemptResult, NeedsOperator> {
+    ) -> Result<AttemptResult, Reason> {
         let DeliveryKind::ClayRow { route, webhook_id } = &delivery.kind else {
             return Ok(AttemptResult::DeadLetter(Reason::without_status(ReasonCode::NoRoute)));
         };
@@ -116,10 +115,8 @@ impl<S: SecretSource<LoopsToClaySecret>, C: ClayClient, W: WebhookLedger, P: Rat
                 return Ok(defer_unavailable(unavailable, self.clock.now()));
             }
             let row = self.payload.render(&delivery.body, webhook_id, delivery.received_at);
-            let called_at = Instant::now();
-            let response = self.deliverer.post(webhook, &delivery.id, row, POST_TIMEOUT).await;
-            stats.record(called_at.elapsed());
-            self.limiter.record(&response).await;
+            let call = self.deliverer.post(webhook, &delivery.id, row, POST_TIMEOUT);
+            let response = record_call(call, &*self.limiter, stats).await;
             reason = reason_for(SendPath::ClayWorker, &response);
             match decide(SendPath::ClayWorker, response.outcome, false) {
                 Decision::Delivered | Decision::Duplicate => {
@@ -131,14 +128,14 @@ impl<S: SecretSource<LoopsToClaySecret>, C: ClayClient, W: WebhookLedger, P: Rat
                     warn!(webhook = webhook.fingerprint(), status, "this Clay webhook takes no more rows");
                     stats.pool = self.record_submission(webhook, Submission::Rejected(status), &mut pool_usage).await;
                 }
-                Decision::RefreshSecret => return Err(NeedsOperator(reason)),
+                Decision::RefreshSecret => return Err(reason),
                 Decision::DeadLetter | Decision::Reject => return Ok(AttemptResult::DeadLetter(reason)),
                 Decision::RetryLater | Decision::RetryThenQueue => {
                     return Ok(retry_after_response(&response, history, reason, &*self.limiter, &self.clock).await);
                 }
             }
         }
-        Err(NeedsOperator(reason))
+        Err(reason)
     }
 
     /// Returns the webhooks that are not known to reject rows; if all are, the last of them, to see whether it still does.

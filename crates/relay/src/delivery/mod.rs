@@ -28,6 +28,20 @@ pub trait Deliver: Send + Sync {
     fn readiness(&self) -> Readiness;
 }
 
+/// Waits for the response to a call, and records both.
+pub(crate) async fn record_call(
+    call: impl Future<Output = DestinationResponse>,
+    limiter: &impl RateLimiter,
+    stats: &mut CallStats,
+) -> DestinationResponse {
+    let called_at = Instant::now();
+    let response = call.await;
+    stats.calls = stats.calls.saturating_add(1);
+    stats.last_call_duration = Some(called_at.elapsed());
+    limiter.record(&response).await;
+    response
+}
+
 /// Returns the reason for a response that did not deliver.
 pub(crate) const fn reason_for(path: SendPath, response: &DestinationResponse) -> Reason {
     Reason { code: response::reason_for(path, response.outcome), status: response.status() }

@@ -84,10 +84,7 @@ impl DestinationResponse {
     }
 }
 
-/// Builds the client.
-///
-/// # Errors
-/// When the TLS configuration is not possible.
+/// Builds the client. Fails if the TLS configuration is not possible.
 pub fn build() -> Result<HttpClient, BuildError> {
     let mut roots = rustls::RootCertStore::empty();
     roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
@@ -120,10 +117,7 @@ impl HttpClient {
         DestinationResponse { reused_connection: !opened.load(Ordering::Relaxed), ..response }
     }
 
-    /// Sends a request like [`send`](Self::send), without a timeout.
-    ///
-    /// # Errors
-    /// When no response came.
+    /// Sends a request like [`send`](Self::send), without a timeout. Fails if no response came.
     pub async fn execute(&self, request: RequestBuilder) -> reqwest::Result<reqwest::Response> {
         self.send_with_reconnect(request, &Arc::default()).await
     }

@@ -199,7 +199,7 @@ impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, D: FastPath, P: RateLim
             Admission::SendNow => {
                 let _guard = self.fast_path.guard(delivery);
                 // A row without a permit asks to be queued. If it is admitted all the same, it is sent at once.
-                let permit = permit.unwrap_or_else(|| Permit::at(Instant::now()));
+                let permit = permit.unwrap_or_else(|| Permit(Instant::now()));
                 self.send_now(delivery, permit, api_key, deadline, stats).await
             }
         }
