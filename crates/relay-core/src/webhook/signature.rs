@@ -29,18 +29,13 @@ pub const SIGNATURE_HEADER: &str = "webhook-signature";
 const MAX_ID_LEN: usize = 256;
 const MAX_TIMESTAMP_DIGITS: usize = 15;
 
-/// A secret may have padding or not; its last bits do not matter, as in most decoders.
-const SECRET_BASE64: GeneralPurpose = GeneralPurpose::new(
-    &alphabet::STANDARD,
-    GeneralPurposeConfig::new()
-        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
-        .with_decode_allow_trailing_bits(true),
-);
+const OPTIONAL_PADDING: GeneralPurposeConfig =
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+/// The last bits of a secret do not matter, as in most decoders.
+const SECRET_BASE64: GeneralPurpose =
+    GeneralPurpose::new(&alphabet::STANDARD, OPTIONAL_PADDING.with_decode_allow_trailing_bits(true));
 /// A signature has one spelling, padding apart: a changed character is a changed signature.
-const SIGNATURE_BASE64: GeneralPurpose = GeneralPurpose::new(
-    &alphabet::STANDARD,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
+const SIGNATURE_BASE64: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, OPTIONAL_PADDING);
 
 /// A signing secret, decoded.
 #[derive(Debug, Clone)]

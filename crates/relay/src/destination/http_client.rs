@@ -67,10 +67,7 @@ impl DestinationResponse {
 
     /// The HTTP status, if one came.
     pub(crate) const fn status(&self) -> Option<u16> {
-        match self.outcome {
-            CallOutcome::Responded(status) => Some(status),
-            CallOutcome::TimedOut | CallOutcome::Unreachable | CallOutcome::CertificateUntrusted => None,
-        }
+        if let CallOutcome::Responded(status) = self.outcome { Some(status) } else { None }
     }
 
     /// How long not to call the destination after a 429: as long as it asks, or a second, because its limit is per second.
