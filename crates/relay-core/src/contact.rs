@@ -30,9 +30,7 @@ impl ContactKey {
     pub fn log_hash(&self, key: &ContactHashKey) -> String {
         // HMAC takes a key of any length (RFC 2104 §2), so this does not fail.
         let Ok(mac) = Hmac::<Sha256>::new_from_slice(key.0.expose_secret().as_bytes()) else { return String::new() };
-        let mut log_hash = hex::encode(mac.chain_update(&self.0).finalize().into_bytes());
-        log_hash.truncate(16);
-        log_hash
+        format!("{:.16}", hex::encode(mac.chain_update(&self.0).finalize().into_bytes()))
     }
 
     /// Key of a contact with this address, in any case.
@@ -62,9 +60,7 @@ impl ContactKey {
 
     fn from_identity(kind: &str, identity: &str) -> Self {
         let digest = Sha256::new().chain_update(kind).chain_update([0]).chain_update(identity).finalize();
-        let mut key = hex::encode(digest);
-        key.truncate(32);
-        Self(key)
+        Self(format!("{:.32}", hex::encode(digest)))
     }
 }
 

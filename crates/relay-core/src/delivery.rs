@@ -38,7 +38,7 @@ impl DeliveryId {
 
     /// Id of a delivery that arrived under this id with another body.
     pub fn conflicting(&self, hash: &BodyHash) -> Self {
-        Self(format!("{}_{}", self.0, hash.as_str().get(..8).unwrap_or_default()))
+        Self(format!("{}_{:.8}", self.0, hash.0))
     }
 
     /// Id from a store.
@@ -57,9 +57,7 @@ impl DeliveryId {
             hash.update(part);
             hash.update([0]);
         }
-        let mut id = format!("{kind}_{}", hex::encode(hash.finalize()));
-        id.truncate(kind.len() + 33);
-        Self(id)
+        Self(format!("{kind}_{:.32}", hex::encode(hash.finalize())))
     }
 }
 

@@ -69,7 +69,7 @@ pub struct RequestError {
     code: ErrorCode,
     message: String,
     field: Option<String>,
-    depends_on_schema: bool,
+    pub(crate) depends_on_schema: bool,
 }
 
 impl RequestError {
@@ -82,11 +82,6 @@ impl RequestError {
     /// Adds the invalid field, option or header.
     pub fn with_field(mut self, field: impl Into<String>) -> Self {
         self.field = Some(field.into());
-        self
-    }
-
-    pub(crate) const fn with_schema_dependency(mut self, depends: bool) -> Self {
-        self.depends_on_schema = depends;
         self
     }
 

@@ -1,16 +1,14 @@
 //! The key under which an event is sent once, however often its row is run.
 //!
 //! An event whose caller gives no key gets one that is derived from its content, after cleaning. `docs/event-keys.md`
-//! describes how, so that another program can derive it too; `tests/fixtures/event_keys` checks that the two agree. In
-//! short: the event's name, the contact's address in lower case and its user id, and the properties sorted by name, each
-//! as text, numbers in their plain form; written as JSON, and hashed.
+//! describes how, so that another program can derive it too; `tests/fixtures/event_keys` checks that the two agree.
 //!
-//! So the order of the properties, the spelling of numbers, quotes around them and the spelling of blanks do not matter.
+//! The order of the properties, the spelling of numbers, quotes around them and the spelling of blanks do not matter.
 //! Contact properties and mailing lists do not count: a row that was enriched in between is the same event.
 
 use std::str::FromStr as _;
 
-use serde_json::{Map, Number, Value};
+use serde_json::{Map, Number, Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::error::{ErrorCode, RequestError};
@@ -66,13 +64,8 @@ impl IdempotencyKey {
             .filter_map(|(name, value)| Some([name.clone(), canonical_text(value)?]))
             .collect();
         pairs.sort_unstable();
-        let parts = Value::from(vec![
-            Value::from("1"),
-            Value::from(event_name),
-            Value::from(email.unwrap_or_default().to_lowercase()),
-            Value::from(user_id.unwrap_or_default()),
-            Value::from(pairs.into_iter().map(Value::from).collect::<Vec<_>>()),
-        ]);
+        let email = email.unwrap_or_default().to_lowercase();
+        let parts = json!(["1", event_name, email, user_id.unwrap_or_default(), pairs]);
         Self(format!("relay-{}", hex::encode(Sha256::digest(parts.to_string()))))
     }
 

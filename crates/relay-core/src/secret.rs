@@ -37,23 +37,17 @@ impl RelayTokens {
     /// Whether the value of an `Authorization` header carries one of the tokens as a bearer token (RFC 6750 §2.1; the
     /// scheme's case does not matter, RFC 9110 §11.1).
     pub fn authorizes(&self, authorization: Option<&[u8]>) -> bool {
-        let Some((scheme, token)) = authorization.and_then(split_scheme) else { return false };
-        if !scheme.eq_ignore_ascii_case(b"bearer") || token.is_empty() {
+        let text = authorization.and_then(|value| std::str::from_utf8(value).ok()).unwrap_or_default();
+        let Some((scheme, token)) = text.trim_ascii().split_once(' ') else { return false };
+        if !scheme.eq_ignore_ascii_case("bearer") || token.trim_ascii().is_empty() {
             return false;
         }
-        let presented_hash = Sha256::digest(token);
+        let presented_hash = Sha256::digest(token.trim_ascii());
         let found = self.0.iter().fold(Choice::from(0), |found, known| {
             found | Sha256::digest(known.expose_secret().as_bytes()).ct_eq(&presented_hash)
         });
         found.into()
     }
-}
-
-fn split_scheme(authorization: &[u8]) -> Option<(&[u8], &[u8])> {
-    let authorization = authorization.trim_ascii();
-    let end = authorization.iter().position(|byte| *byte == b' ')?;
-    let (scheme, token) = authorization.split_at_checked(end)?;
-    Some((scheme, token.trim_ascii()))
 }
 
 #[cfg(test)]

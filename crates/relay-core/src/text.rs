@@ -8,11 +8,7 @@ pub(crate) fn truncate_chars(text: &str, max_chars: usize) -> String {
     if text.chars().count() <= max_chars {
         return text.to_owned();
     }
-    let mut truncated: String = text.chars().take(max_chars.saturating_sub(1)).collect();
-    if max_chars > 0 {
-        truncated.push('…');
-    }
-    truncated
+    text.chars().take(max_chars.saturating_sub(1)).chain(['…']).take(max_chars).collect()
 }
 
 #[cfg(test)]

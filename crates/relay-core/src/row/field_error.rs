@@ -184,12 +184,9 @@ impl FieldErrors {
                 format!("{count} fields need mending: {}. {}", name_list(errors, count), sentences.join(" "))
             }
         };
-        let depends_on_schema = self.reported.iter().any(|(_, error)| error.depends_on_schema());
-        Some(
-            RequestError::new(error.code(), message)
-                .with_field(field.as_str())
-                .with_schema_dependency(depends_on_schema),
-        )
+        let mut request_error = RequestError::new(error.code(), message).with_field(field.as_str());
+        request_error.depends_on_schema = self.reported.iter().any(|(_, error)| error.depends_on_schema());
+        Some(request_error)
     }
 }
 

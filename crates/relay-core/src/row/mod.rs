@@ -113,10 +113,8 @@ impl Row {
 
     /// Key of its contact. A row has an address or a user id.
     pub fn contact(&self) -> ContactKey {
-        match (self.email(), self.user_id()) {
-            (Some(email), _) => ContactKey::from_email(email),
-            (None, user_id) => ContactKey::from_user_id(user_id.unwrap_or_default()),
-        }
+        let from_user_id = || ContactKey::from_user_id(self.user_id().unwrap_or_default());
+        self.email().map_or_else(from_user_id, ContactKey::from_email)
     }
 
     /// Adds the contact's source, unless the row has one already, also if that is `null`.

@@ -1,5 +1,4 @@
-//! Fields that contain other fields, before any of them is cleaned: those that came as text are parsed, and all are
-//! counted.
+//! Fields that contain other fields: before the cleaning, those that came as text are parsed, and all are counted.
 
 use serde_json::{Map, Value};
 

@@ -30,7 +30,7 @@ pub(super) fn clean_value(field: &str, value: Value, options: RowOptions) -> Res
         Value::String(text) => match (check_len(&text), options.long) {
             (Ok(()), _) => Ok(Cleaned::Send(Value::String(text))),
             (Err(_), LongTextPolicy::Truncate) => {
-                Ok(Cleaned::SendTruncated(Value::String(truncate_chars(&text, MAX_TEXT_CHARS))))
+                Ok(Cleaned::SendTruncated(truncate_chars(&text, MAX_TEXT_CHARS).into()))
             }
             (Err(length), LongTextPolicy::Reject) => Err(FieldError::TooLong(length)),
         },

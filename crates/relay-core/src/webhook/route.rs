@@ -39,10 +39,7 @@ pub enum UrlError {
 }
 
 impl ClayWebhook {
-    /// Creates a webhook from its URL and, if it has one, the token that Clay showed when it was made.
-    ///
-    /// # Errors
-    /// As [`parse_destination_url`].
+    /// Creates a webhook from its [URL](parse_destination_url) and, if it has one, the token that Clay showed for it.
     pub fn new(url: &str, auth_token: Option<&str>) -> Result<Self, UrlError> {
         let url = parse_destination_url(url)?;
         Ok(Self { url: SecretString::from(String::from(url)), auth_token: auth_token.and_then(secret_if_set) })
@@ -66,16 +63,11 @@ impl ClayWebhook {
 
     /// Name of the webhook in stores and logs: 16 hexadecimal characters that do not reveal its URL.
     pub fn fingerprint(&self) -> String {
-        let mut fingerprint = hex::encode(Sha256::digest(self.url.expose_secret()));
-        fingerprint.truncate(16);
-        fingerprint
+        format!("{:.16}", hex::encode(Sha256::digest(self.url.expose_secret())))
     }
 }
 
 /// Parses a URL that the relay may send to: `https`, or any loopback host.
-///
-/// # Errors
-/// If the text is not a URL, or not `https` and not on this machine.
 pub fn parse_destination_url(text: &str) -> Result<Url, UrlError> {
     let url = Url::parse(text.trim()).map_err(|_| UrlError::NotAUrl)?;
     let loopback = match url.host() {

@@ -59,14 +59,9 @@ impl std::fmt::Display for EventPattern {
 
 /// A list of patterns. An empty list selects nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct EventSelection(Vec<EventPattern>);
+pub struct EventSelection(pub Vec<EventPattern>);
 
 impl EventSelection {
-    /// Creates the selection of these patterns.
-    pub const fn new(patterns: Vec<EventPattern>) -> Self {
-        Self(patterns)
-    }
-
     /// Whether any pattern matches an event of this name.
     pub fn selects(&self, event: &str) -> bool {
         self.0.iter().any(|pattern| pattern.matches(event))

@@ -4,6 +4,8 @@
 //! A request arrives as an [`UnverifiedWebhook`]; only [`UnverifiedWebhook::verify`] makes a [`VerifiedWebhook`], and only
 //! that can be parsed as an event. A handler that forgets to verify does not compile.
 
+use std::num::NonZeroU32;
+
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -27,18 +29,13 @@ pub const SIGNATURE_HEADER: &str = "webhook-signature";
 const MAX_ID_LEN: usize = 256;
 const MAX_TIMESTAMP_DIGITS: usize = 15;
 
-/// A secret may have padding or not; its last bits do not matter, as in most decoders.
-const SECRET_BASE64: GeneralPurpose = GeneralPurpose::new(
-    &alphabet::STANDARD,
-    GeneralPurposeConfig::new()
-        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
-        .with_decode_allow_trailing_bits(true),
-);
+const OPTIONAL_PADDING: GeneralPurposeConfig =
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+/// The last bits of a secret do not matter, as in most decoders.
+const SECRET_BASE64: GeneralPurpose =
+    GeneralPurpose::new(&alphabet::STANDARD, OPTIONAL_PADDING.with_decode_allow_trailing_bits(true));
 /// A signature has one spelling, padding apart: a changed character is a changed signature.
-const SIGNATURE_BASE64: GeneralPurpose = GeneralPurpose::new(
-    &alphabet::STANDARD,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
+const SIGNATURE_BASE64: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, OPTIONAL_PADDING);
 
 /// A signing secret, decoded.
 #[derive(Debug, Clone)]
@@ -65,7 +62,7 @@ impl SigningSecret {
 
     /// Returns the signature entry (`v1,…`) of a message.
     pub fn sign(&self, id: &str, timestamp: &str, body: &[u8]) -> String {
-        format!("v1,{}", base64::engine::general_purpose::STANDARD.encode(self.mac(id, timestamp, body)))
+        format!("v1,{}", SIGNATURE_BASE64.encode(self.mac(id, timestamp, body)))
     }
 
     fn mac(&self, id: &str, timestamp: &str, body: &[u8]) -> Vec<u8> {
@@ -78,21 +75,8 @@ impl SigningSecret {
     }
 }
 
-/// Maximum difference between the time of a signed request and now, in both directions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Tolerance {
-    /// At most this many seconds.
-    Seconds(u32),
-    /// Any time is accepted.
-    Off,
-}
-
-impl Tolerance {
-    /// Returns the tolerance of that many seconds; [`Tolerance::Off`] for 0.
-    pub const fn from_secs(seconds: u32) -> Self {
-        if seconds == 0 { Self::Off } else { Self::Seconds(seconds) }
-    }
-}
+/// Maximum seconds between the time of a signed request and now, in both directions. With none, any time is accepted.
+pub type Tolerance = Option<NonZeroU32>;
 
 /// Why a request is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -149,7 +133,8 @@ impl UnverifiedWebhook {
         now: Timestamp,
         tolerance: Tolerance,
     ) -> Result<VerifiedWebhook, SignatureError> {
-        let signatures: Vec<Vec<u8>> = self.signatures.split(' ').filter_map(decode_v1_signature).collect();
+        let decode = |entry: &str| SIGNATURE_BASE64.decode(entry.strip_prefix("v1,")?).ok();
+        let signatures: Vec<Vec<u8>> = self.signatures.split(' ').filter_map(decode).collect();
         let mut matched = subtle::Choice::from(0);
         for secret in secrets {
             let expected = secret.mac(&self.id, &self.timestamp, &self.body);
@@ -162,9 +147,7 @@ impl UnverifiedWebhook {
         }
         let signed_at: i64 = self.timestamp.parse().map_err(|_| SignatureError::NoMatch)?;
         let age = now.as_second() - signed_at;
-        if let Tolerance::Seconds(limit) = tolerance
-            && age.unsigned_abs() > u64::from(limit)
-        {
+        if tolerance.is_some_and(|limit| age.unsigned_abs() > u64::from(limit.get())) {
             return Err(SignatureError::OutOfRange(age));
         }
         Ok(VerifiedWebhook { id: self.id.clone(), body: self.body.clone() })
@@ -201,10 +184,6 @@ fn parse_header(name: &str, value: Option<&[u8]>) -> Result<String, RequestError
 fn malformed_header(name: &str, requirement: &str) -> RequestError {
     let message = format!("The header {name} {requirement}: send the webhook exactly as Loops made it.");
     RequestError::new(ErrorCode::MalformedHeader, message).with_field(name)
-}
-
-fn decode_v1_signature(entry: &str) -> Option<Vec<u8>> {
-    SIGNATURE_BASE64.decode(entry.strip_prefix("v1,")?).ok()
 }
 
 #[cfg(test)]

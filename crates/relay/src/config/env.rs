@@ -75,10 +75,7 @@ impl<'a> EnvReader<'a> {
         self.errors.push(error);
     }
 
-    /// Returns the settings.
-    ///
-    /// # Errors
-    /// All errors that were found, if there are any.
+    /// Returns the settings, or all errors that were found.
     pub fn into_result<T>(self, settings: T) -> Result<T, Vec<SettingError>> {
         if self.errors.is_empty() { Ok(settings) } else { Err(self.errors) }
     }
@@ -117,17 +114,17 @@ impl SharedSettings {
         Self {
             relayed_events: reader.parse(
                 RELAYED_EVENTS,
-                EventSelection::new(vec![EventPattern::Name(CONTACT_CREATED.to_owned())]),
+                EventSelection(vec![EventPattern::Name(CONTACT_CREATED.to_owned())]),
                 "a comma-separated list of event names, prefix.* or *",
                 "contact.created,email.*",
                 |text| text.parse().ok(),
             ),
             signature_tolerance: reader.parse(
                 SIGNATURE_TOLERANCE_SECONDS,
-                Tolerance::from_secs(300),
+                NonZeroU32::new(300),
                 "a whole number of seconds from 0 (any time is taken) to 4294967295",
                 "300",
-                |text| text.parse().ok().map(Tolerance::from_secs),
+                |text| text.parse().ok().map(NonZeroU32::new),
             ),
             clay_payload: reader
                 .parse(CLAY_PAYLOAD, PayloadFormat::Raw, "raw or with-id", "raw", |text| text.parse().ok()),
@@ -179,7 +176,7 @@ mod tests {
         let settings = parse(&[]).unwrap();
         assert!(settings.relayed_events.selects("contact.created"));
         assert!(!settings.relayed_events.selects("contact.deleted"));
-        assert_eq!(settings.signature_tolerance, Tolerance::Seconds(300));
+        assert_eq!(settings.signature_tolerance, NonZeroU32::new(300));
         assert_eq!((settings.clay_rate.get(), settings.loops_rate.get()), (8, 8));
         assert_eq!(settings.loops_api_url, "https://app.loops.so/api");
         assert_eq!(settings.contact_source, None);

@@ -76,10 +76,7 @@ impl Default for TokenList {
 }
 
 impl LoopsToClaySecret {
-    /// Parses the document of this direction.
-    ///
-    /// # Errors
-    /// When the document or one of its fields has another form.
+    /// Parses the document of this direction. Fails if it or one of its fields has another form.
     pub fn parse(json: &str) -> Result<Self, DocumentError> {
         let document: LoopsToClayDocument = parse_object(json)?;
         let signing_secrets = document
@@ -98,10 +95,7 @@ impl LoopsToClaySecret {
 }
 
 impl ClayToLoopsSecret {
-    /// Parses the document of this direction.
-    ///
-    /// # Errors
-    /// When the document has another form.
+    /// Parses the document of this direction. Fails if it has another form.
     pub fn parse(json: &str) -> Result<Self, DocumentError> {
         let document: ClayToLoopsDocument = parse_object(json)?;
         let tokens = match document.relay_tokens {

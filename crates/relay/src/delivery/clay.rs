@@ -14,7 +14,9 @@ use tracing::{error, warn};
 
 use crate::delivery::pool_usage::PoolUsage;
 use crate::delivery::reroute::{reroute, webhook_without_route};
-use crate::delivery::{Deliver, defer_unavailable, log_attempt, reason_for, retry_after_response, secret_unavailable};
+use crate::delivery::{
+    Deliver, defer_unavailable, log_attempt, reason_for, record_call, retry_after_response, secret_unavailable,
+};
 use crate::destination::clay::ClayClient;
 use crate::ports::clock::SharedClock;
 use crate::ports::queue::Queue;
@@ -46,9 +48,6 @@ pub struct ClayDeliverer<S, C, W, P, Q> {
     pub queue: Q,
 }
 
-/// An operator has to fix a route: a rejected token, a pool that is used up or empty.
-struct NeedsOperator(Reason);
-
 impl<S, C, W, P, Q> Deliver for ClayDeliverer<S, C, W, P, Q>
 where
     S: SecretSource<LoopsToClaySecret>,
@@ -72,12 +71,8 @@ where
     }
 }
 
-impl<S, C, W, P, Q> ClayDeliverer<S, C, W, P, Q>
-where
-    S: SecretSource<LoopsToClaySecret>,
-    C: ClayClient,
-    W: WebhookLedger,
-    P: RateLimiter,
+impl<S: SecretSource<LoopsToClaySecret>, C: ClayClient, W: WebhookLedger, P: RateLimiter, Q>
+    ClayDeliverer<S, C, W, P, Q>
 {
     async fn try_deliver(&self, delivery: &Delivery, history: AttemptHistory, stats: &mut CallStats) -> AttemptResult {
         let Ok(secret) = self.secrets.current().await else {
@@ -85,7 +80,7 @@ where
         };
         let reason = match self.try_pool(delivery, history, &secret, stats).await {
             Ok(result) => return result,
-            Err(NeedsOperator(reason)) => reason,
+            Err(reason) => reason,
         };
         let token_rejected = reason.code == ReasonCode::ClayTokenRejected;
         let hold = |reason| retry::hold(history, reason, self.clock.now());
@@ -98,18 +93,18 @@ where
         if !token_rejected && pool_fingerprints(delivery, &secret) == pool_fingerprints(delivery, &refreshed) {
             return hold(reason);
         }
-        let result = self.try_pool(delivery, history, &refreshed, stats).await;
-        result.unwrap_or_else(|NeedsOperator(reason)| hold(reason))
+        self.try_pool(delivery, history, &refreshed, stats).await.unwrap_or_else(hold)
     }
 
-    /// Tries the webhooks of the delivery's route, one after another, until one accepts the row or fails.
+    /// Tries the webhooks of the delivery's route, one after another, until one accepts the row or fails. The error is a
+    /// reason that an operator has to fix: a rejected token, a pool that is used up or empty.
     async fn try_pool(
         &self,
         delivery: &Delivery,
         history: AttemptHistory,
         secret: &LoopsToClaySecret,
         stats: &mut CallStats,
-    ) -> Result<AttemptResult, NeedsOperator> {
+    ) -> Result<AttemptResult, Reason> {
         let DeliveryKind::ClayRow { route, webhook_id } = &delivery.kind else {
             return Ok(AttemptResult::DeadLetter(Reason::without_status(ReasonCode::NoRoute)));
         };
@@ -120,10 +115,8 @@ where
                 return Ok(defer_unavailable(unavailable, self.clock.now()));
             }
             let row = self.payload.render(&delivery.body, webhook_id, delivery.received_at);
-            let called_at = Instant::now();
-            let response = self.deliverer.post(webhook, &delivery.id, row, POST_TIMEOUT).await;
-            stats.record(called_at.elapsed());
-            self.limiter.record(&response).await;
+            let call = self.deliverer.post(webhook, &delivery.id, row, POST_TIMEOUT);
+            let response = record_call(call, &*self.limiter, stats).await;
             reason = reason_for(SendPath::ClayWorker, &response);
             match decide(SendPath::ClayWorker, response.outcome, false) {
                 Decision::Delivered | Decision::Duplicate => {
@@ -135,14 +128,14 @@ where
                     warn!(webhook = webhook.fingerprint(), status, "this Clay webhook takes no more rows");
                     stats.pool = self.record_submission(webhook, Submission::Rejected(status), &mut pool_usage).await;
                 }
-                Decision::RefreshSecret => return Err(NeedsOperator(reason)),
+                Decision::RefreshSecret => return Err(reason),
                 Decision::DeadLetter | Decision::Reject => return Ok(AttemptResult::DeadLetter(reason)),
                 Decision::RetryLater | Decision::RetryThenQueue => {
                     return Ok(retry_after_response(&response, history, reason, &*self.limiter, &self.clock).await);
                 }
             }
         }
-        Err(NeedsOperator(reason))
+        Err(reason)
     }
 
     /// Returns the webhooks that are not known to reject rows; if all are, the last of them, to see whether it still does.
@@ -184,9 +177,5 @@ fn pool_fingerprints(delivery: &Delivery, secret: &LoopsToClaySecret) -> Vec<Str
 }
 
 fn is_unusable(usage: WebhookUsage, now: Timestamp) -> bool {
-    match usage.rejected {
-        Some((_, 403)) => true,
-        Some((at, _)) => now.duration_since(at) < GONE_COOLDOWN,
-        None => false,
-    }
+    usage.rejected.is_some_and(|(at, status)| status == 403 || now.duration_since(at) < GONE_COOLDOWN)
 }

@@ -7,7 +7,9 @@ use relay_core::policy::response::{Decision, SendPath, decide};
 use relay_core::policy::retry;
 use tokio::time::{Duration, Instant};
 
-use crate::delivery::{Deliver, defer_unavailable, log_attempt, reason_for, retry_after_response, secret_unavailable};
+use crate::delivery::{
+    Deliver, defer_unavailable, log_attempt, reason_for, record_call, retry_after_response, secret_unavailable,
+};
 use crate::destination::loops::LoopsClient;
 use crate::ports::clock::SharedClock;
 use crate::ports::rate_limiter::{RateLimiter, Readiness};
@@ -60,10 +62,7 @@ impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, P: RateLimiter> LoopsDe
             if let Err(unavailable) = self.limiter.acquire().await {
                 return defer_unavailable(unavailable, self.clock.now());
             }
-            let called_at = Instant::now();
-            let response = self.loops.send(delivery, api_key, CALL_TIMEOUT).await;
-            stats.record(called_at.elapsed());
-            self.limiter.record(&response).await;
+            let response = record_call(self.loops.send(delivery, api_key, CALL_TIMEOUT), &*self.limiter, stats).await;
             let reason = reason_for(SendPath::LoopsWorker, &response);
             match decide(SendPath::LoopsWorker, response.outcome, is_event) {
                 decision @ (Decision::Delivered | Decision::Duplicate) => {
@@ -71,11 +70,10 @@ impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, P: RateLimiter> LoopsDe
                     return AttemptResult::Delivered;
                 }
                 Decision::RefreshSecret if !refreshed => {
-                    refreshed = true;
-                    secret = match self.secrets.refresh().await {
-                        Ok(secret) => secret,
-                        Err(_) => return secret_unavailable(history, &self.clock),
+                    let Ok(refreshed_secret) = self.secrets.refresh().await else {
+                        return secret_unavailable(history, &self.clock);
                     };
+                    (refreshed, secret) = (true, refreshed_secret);
                 }
                 Decision::RefreshSecret => return retry::hold(history, reason, self.clock.now()),
                 Decision::DeadLetter | Decision::Reject | Decision::NextWebhook => {

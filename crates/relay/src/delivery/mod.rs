@@ -28,6 +28,20 @@ pub trait Deliver: Send + Sync {
     fn readiness(&self) -> Readiness;
 }
 
+/// Waits for the response to a call, and records both.
+pub(crate) async fn record_call(
+    call: impl Future<Output = DestinationResponse>,
+    limiter: &impl RateLimiter,
+    stats: &mut CallStats,
+) -> DestinationResponse {
+    let called_at = Instant::now();
+    let response = call.await;
+    stats.calls = stats.calls.saturating_add(1);
+    stats.last_call_duration = Some(called_at.elapsed());
+    limiter.record(&response).await;
+    response
+}
+
 /// Returns the reason for a response that did not deliver.
 pub(crate) const fn reason_for(path: SendPath, response: &DestinationResponse) -> Reason {
     Reason { code: response::reason_for(path, response.outcome), status: response.status() }
@@ -75,16 +89,12 @@ pub(crate) async fn retry_after_response(
     if let Some(throttle) = response.throttle() {
         limiter.throttle_for(throttle).await;
     }
-    let result = retry_later(history, reason, response.retry_after, clock);
-    let failing_for =
-        history.failing_since.map(|since| clock.now().duration_since(since).try_into().unwrap_or_default());
-    let only_failure = failing_for.is_some_and(|period| limiter.succeeded_within(period));
-    match result {
-        AttemptResult::RetryAt { at, reason, .. } if only_failure => {
-            AttemptResult::RetryAt { at, reason, no_early_retry: true }
-        }
-        other => other,
+    let mut result = retry_later(history, reason, response.retry_after, clock);
+    if let (AttemptResult::RetryAt { no_early_retry, .. }, Some(since)) = (&mut result, history.failing_since) {
+        let failing_for = clock.now().duration_since(since).try_into().unwrap_or_default();
+        *no_early_retry |= limiter.succeeded_within(failing_for);
     }
+    result
 }
 
 /// Emits the event of a worker's attempt.
@@ -103,13 +113,11 @@ pub(crate) fn log_attempt(
         AttemptResult::RetryAt { reason, .. } => (EventOutcome::Retried, Some(reason)),
         AttemptResult::HoldUntil { reason, .. } => (EventOutcome::Held, Some(reason)),
     };
-    let age = now.duration_since(delivery.received_at).try_into().ok();
-    let attempts = history.attempts.saturating_add(1);
     DeliveryEvent {
         reason,
-        attempts,
+        attempts: history.attempts.saturating_add(1),
         duration: started_at.elapsed(),
-        age,
+        age: now.duration_since(delivery.received_at).try_into().ok(),
         stats,
         ..DeliveryEvent::for_delivery(delivery, outcome)
     }

@@ -67,10 +67,7 @@ impl DestinationResponse {
 
     /// The HTTP status, if one came.
     pub(crate) const fn status(&self) -> Option<u16> {
-        match self.outcome {
-            CallOutcome::Responded(status) => Some(status),
-            CallOutcome::TimedOut | CallOutcome::Unreachable | CallOutcome::CertificateUntrusted => None,
-        }
+        if let CallOutcome::Responded(status) = self.outcome { Some(status) } else { None }
     }
 
     /// How long not to call the destination after a 429: as long as it asks, or a second, because its limit is per second.
@@ -84,10 +81,7 @@ impl DestinationResponse {
     }
 }
 
-/// Builds the client.
-///
-/// # Errors
-/// When the TLS configuration is not possible.
+/// Builds the client. Fails if the TLS configuration is not possible.
 pub fn build() -> Result<HttpClient, BuildError> {
     let mut roots = rustls::RootCertStore::empty();
     roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
@@ -120,10 +114,7 @@ impl HttpClient {
         DestinationResponse { reused_connection: !opened.load(Ordering::Relaxed), ..response }
     }
 
-    /// Sends a request like [`send`](Self::send), without a timeout.
-    ///
-    /// # Errors
-    /// When no response came.
+    /// Sends a request like [`send`](Self::send), without a timeout. Fails if no response came.
     pub async fn execute(&self, request: RequestBuilder) -> reqwest::Result<reqwest::Response> {
         self.send_with_reconnect(request, &Arc::default()).await
     }
@@ -161,15 +152,11 @@ impl HttpClient {
 
 async fn read_response(mut response: reqwest::Response, now: Timestamp, deadline: Instant) -> DestinationResponse {
     let outcome = CallOutcome::Responded(response.status().as_u16());
-    let retry_after = response
-        .headers()
-        .get(RETRY_AFTER)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| retry::parse_retry_after(value, now));
-    let header_number = |name: &str| response.headers().get(name)?.to_str().ok()?.trim().parse().ok();
-    let quota = header_number(LIMIT_HEADER)
-        .zip(header_number(REMAINING_HEADER))
-        .map(|(limit, remaining)| QuotaHeaders { limit, remaining });
+    let header = |name: &str| response.headers().get(name)?.to_str().ok();
+    let number = |name| header(name)?.trim().parse().ok();
+    let retry_after = header(RETRY_AFTER.as_str()).and_then(|value| retry::parse_retry_after(value, now));
+    let quota = number(LIMIT_HEADER).zip(number(REMAINING_HEADER));
+    let rate_limit = quota.map(|(limit, remaining)| QuotaHeaders { limit, remaining });
     let mut body = Vec::new();
     while body.len() < MAX_RESPONSE_BYTES {
         match deadline::timeout_at_with_grace(deadline, response.chunk()).await {
@@ -179,7 +166,7 @@ async fn read_response(mut response: reqwest::Response, now: Timestamp, deadline
         }
     }
     body.truncate(MAX_RESPONSE_BYTES);
-    DestinationResponse { outcome, retry_after, rate_limit: quota, body: body.into(), reused_connection: false }
+    DestinationResponse { outcome, retry_after, rate_limit, body: body.into(), reused_connection: false }
 }
 
 fn outcome_of(error: &reqwest::Error) -> CallOutcome {

@@ -199,7 +199,7 @@ impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, D: FastPath, P: RateLim
             Admission::SendNow => {
                 let _guard = self.fast_path.guard(delivery);
                 // A row without a permit asks to be queued. If it is admitted all the same, it is sent at once.
-                let permit = permit.unwrap_or_else(|| Permit::at(Instant::now()));
+                let permit = permit.unwrap_or_else(|| Permit(Instant::now()));
                 self.send_now(delivery, permit, api_key, deadline, stats).await
             }
         }
@@ -225,10 +225,7 @@ impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, D: FastPath, P: RateLim
         let (secrets, loops, limiter, clock) = (&self.secrets, &self.loops, &*self.limiter, &self.clock);
         let sender = SyncSender { secrets, loops, limiter, clock };
         let sent = sender.send(delivery, permit, api_key, deadline, stats).await;
-        let result = match &sent {
-            Ok(outcome) => outcome.fast_path_result(),
-            Err(deferred) => *deferred,
-        };
+        let result = sent.as_ref().map_or_else(|deferred| *deferred, RowOutcome::fast_path_result);
         let completed = self.fast_path.complete(delivery, result).await;
         if let Err(error) = &completed {
             error!(delivery.id = %delivery.id, %error, "direct delivery not recorded");

@@ -125,21 +125,20 @@ impl<S: SecretSource<LoopsToClaySecret>, Q: Queue> LoopsWebhookHandler<S, Q> {
         if event.is_test() {
             return Ok((EventOutcome::Test, None));
         }
-        let selected = self.selection.selects(event.name());
+        let selected = self.selection.selects(&event.name);
         if !selected || event.is_echo(self.contact_source.as_deref()) {
             return Ok((EventOutcome::Ignored, None));
         }
-        if event.body().len() > MAX_CLAY_PAYLOAD_BYTES {
+        if event.body.len() > MAX_CLAY_PAYLOAD_BYTES {
             return self.dead_letter(event, ReasonCode::TooLarge, ids).await;
         }
-        let outcome = match self.enqueue_for_routes(event, secret, ids).await? {
-            Some(outcome) => Some(outcome),
-            // The route may have been made a moment ago.
-            None => match self.secrets.refresh().await {
-                Ok(secret) => self.enqueue_for_routes(event, &secret, ids).await?,
-                Err(_) => None,
-            },
-        };
+        let mut outcome = self.enqueue_for_routes(event, secret, ids).await?;
+        // The route may have been made a moment ago.
+        if outcome.is_none()
+            && let Ok(refreshed) = self.secrets.refresh().await
+        {
+            outcome = self.enqueue_for_routes(event, &refreshed, ids).await?;
+        }
         match outcome {
             Some(outcome) => Ok(outcome),
             None => self.dead_letter(event, ReasonCode::NoRoute, ids).await,
@@ -154,7 +153,7 @@ impl<S: SecretSource<LoopsToClaySecret>, Q: Queue> LoopsWebhookHandler<S, Q> {
         ids: &mut Vec<DeliveryId>,
     ) -> Result<Option<WebhookOutcome>, StoreError> {
         let mut outcome = None;
-        for route in secret.routes_for(event.name()) {
+        for route in secret.routes_for(&event.name) {
             let delivery = self.build_delivery(event, &route.name);
             ids.push(delivery.id.clone());
             let route_outcome = match self.queue.enqueue_or_dead_letter_conflict(&delivery).await? {
@@ -169,11 +168,11 @@ impl<S: SecretSource<LoopsToClaySecret>, Q: Queue> LoopsWebhookHandler<S, Q> {
 
     fn build_delivery(&self, event: &LoopsEvent, route: &str) -> Delivery {
         Delivery {
-            id: DeliveryId::for_webhook(route, event.webhook_id()),
-            contact: event.contact().clone(),
+            id: DeliveryId::for_webhook(route, &event.webhook_id),
+            contact: event.contact.clone(),
             received_at: self.clock.now(),
-            kind: DeliveryKind::ClayRow { route: route.to_owned(), webhook_id: event.webhook_id().to_owned() },
-            body: event.body().clone(),
+            kind: DeliveryKind::ClayRow { route: route.to_owned(), webhook_id: event.webhook_id.clone() },
+            body: event.body.clone(),
         }
     }
 
@@ -211,7 +210,7 @@ fn respond(
 ) -> Response<Bytes> {
     let mut id = ids.iter().map(DeliveryId::as_str).collect::<Vec<_>>().join(", ");
     if id.is_empty() {
-        DeliveryId::for_webhook("", event.webhook_id()).as_str().clone_into(&mut id);
+        DeliveryId::for_webhook("", &event.webhook_id).as_str().clone_into(&mut id);
     }
     let (outcome, reason, code) = match result {
         Ok((outcome, reason)) => (*outcome, reason.map(Reason::without_status), None),
@@ -219,9 +218,9 @@ fn respond(
     };
     let error = result.as_ref().err().map(ToString::to_string);
     DeliveryEvent {
-        webhook_id: Some(event.webhook_id()),
-        loops_event: Some(event.name()),
-        contact: Some(event.contact()),
+        webhook_id: Some(&event.webhook_id),
+        loops_event: Some(&event.name),
+        contact: Some(&event.contact),
         code,
         reason,
         error: error.as_deref(),

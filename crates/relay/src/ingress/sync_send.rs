@@ -10,7 +10,7 @@ use relay_core::secret::SecretString;
 use serde_json::Value;
 use tokio::time::{Duration, Instant};
 
-use crate::delivery::reason_for;
+use crate::delivery::{reason_for, record_call};
 use crate::destination::http_client::DestinationResponse;
 use crate::destination::loops::LoopsClient;
 use crate::ingress::row_outcome::RowOutcome;
@@ -56,8 +56,8 @@ impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, P: RateLimiter> SyncSen
         let (mut tries, mut refreshed) = (0, false);
         loop {
             tries += 1;
-            let response = self.call(delivery, &api_key, deadline, stats).await;
-            self.limiter.record(&response).await;
+            let timeout = TRY_TIMEOUT.min(deadline.saturating_duration_since(Instant::now()));
+            let response = record_call(self.loops.send(delivery, &api_key, timeout), self.limiter, stats).await;
             match decide(SendPath::LoopsFastPath, response.outcome, is_event) {
                 Decision::Delivered => return Ok(to_delivered(response)),
                 Decision::Duplicate => return Ok(RowOutcome::Duplicate),
@@ -109,20 +109,6 @@ impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, P: RateLimiter> SyncSen
             permit.wait().await;
         }
         Instant::now() + MIN_TRY_TIME <= deadline
-    }
-
-    async fn call(
-        &self,
-        delivery: &Delivery,
-        api_key: &SecretString,
-        deadline: Instant,
-        stats: &mut CallStats,
-    ) -> DestinationResponse {
-        let started_at = Instant::now();
-        let timeout = TRY_TIMEOUT.min(deadline.saturating_duration_since(started_at));
-        let response = self.loops.send(delivery, api_key, timeout).await;
-        stats.record(started_at.elapsed());
-        response
     }
 
     fn defer_after(&self, attempts: u32, response: &DestinationResponse) -> FastPathResult {

@@ -73,29 +73,21 @@ impl RedriveOutcome {
 /// The dead letters of one relay. [`next_page`](Self::next_page) leases what it returns, [`release`](Self::release) ends
 /// the leases.
 pub trait DeadLetterQueue {
-    /// Error of the queue.
+    /// Error of a queue that cannot be read, counted or changed.
     type Error: std::error::Error + 'static;
 
     /// Returns more dead letters. None if all that can be read were returned.
-    ///
-    /// # Errors
-    /// If they cannot be read.
     fn next_page(&mut self) -> impl Future<Output = Result<Vec<DeadLetter>, Self::Error>>;
 
     /// Returns what [`redrive`](Self::redrive) would do. Changes nothing.
-    ///
-    /// # Errors
-    /// If the state of the delivery cannot be read.
     fn plan_redrive(
         &self,
         dead_letter: &DeadLetter,
         even_if_older: bool,
     ) -> impl Future<Output = Result<RedriveOutcome, Self::Error>>;
 
-    /// Redrives a dead letter. It can be repeated after an interruption, and nothing is delivered twice.
-    ///
-    /// # Errors
-    /// If it cannot be redriven, or only in part.
+    /// Redrives a dead letter. After an error it may be redriven in part; it can be repeated, and nothing is delivered
+    /// twice.
     fn redrive(
         &mut self,
         dead_letter: &DeadLetter,
@@ -103,18 +95,12 @@ pub trait DeadLetterQueue {
     ) -> impl Future<Output = Result<RedriveOutcome, Self::Error>>;
 
     /// Deletes a dead letter. Returns false if it is no longer one.
-    ///
-    /// # Errors
-    /// If it cannot be deleted.
     fn delete(&mut self, dead_letter: &DeadLetter) -> impl Future<Output = Result<bool, Self::Error>>;
 
     /// Ends the leases of the dead letters that were read and are still there.
     fn release(&mut self) -> impl Future<Output = ()>;
 
     /// Returns the number of dead letters, those that cannot be read now included.
-    ///
-    /// # Errors
-    /// If they cannot be counted.
     fn count(&self) -> impl Future<Output = Result<u64, Self::Error>>;
 }
 

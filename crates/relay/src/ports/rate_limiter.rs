@@ -25,16 +25,11 @@ pub enum Unavailable {
     CircuitOpen(Duration),
 }
 
-/// The right to make one call at a certain time.
+/// The right to make one call, from that time on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Permit(pub(crate) Instant);
+pub struct Permit(pub Instant);
 
 impl Permit {
-    /// A permit that may be used from then on.
-    pub const fn at(at: Instant) -> Self {
-        Self(at)
-    }
-
     /// The same permit, not to be used before that time.
     pub fn max(self, at: Instant) -> Self {
         Self(self.0.max(at))

@@ -30,13 +30,11 @@ impl CircuitBreaker {
     /// Lets a caller through, or returns how long the destination is not to be called.
     pub(crate) fn try_acquire(&self) -> Result<(), Duration> {
         let mut state = self.lock();
-        match state.retry_in() {
-            Some(retry_in) => Err(retry_in),
-            None => {
-                state.probe_at = state.probe_at.map(|_| Instant::now() + PROBE_INTERVAL);
-                Ok(())
-            }
+        if let Some(retry_in) = state.retry_in() {
+            return Err(retry_in);
         }
+        state.probe_at = state.probe_at.map(|_| Instant::now() + PROBE_INTERVAL);
+        Ok(())
     }
 
     /// How long no caller is let through.

@@ -98,7 +98,7 @@ impl LimiterState {
     fn reserve(&mut self, at: Instant, interval: Duration) -> Permit {
         let interval = if at < self.slowed_until { interval * 2 } else { interval };
         self.next_at = self.next_at.max(at) + interval;
-        Permit::at(at)
+        Permit(at)
     }
 }
 

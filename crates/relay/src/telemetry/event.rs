@@ -82,14 +82,6 @@ pub struct CallStats {
     pub pool: Option<PoolUsageSample>,
 }
 
-impl CallStats {
-    /// Records a call.
-    pub fn record(&mut self, duration: Duration) {
-        self.calls = self.calls.saturating_add(1);
-        self.last_call_duration = Some(duration);
-    }
-}
-
 /// What happened to a request or a delivery.
 #[derive(Debug, Clone)]
 pub struct DeliveryEvent<'a> {

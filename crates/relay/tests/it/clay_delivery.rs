@@ -30,7 +30,7 @@ fn webhook(name: &str, token: Option<&str>) -> ClayWebhook {
 /// A secret with one route, whose pool has webhooks of these names.
 fn pool(names: &[&str], token: Option<&str>) -> LoopsToClaySecret {
     let webhooks = names.iter().map(|name| webhook(name, token)).collect();
-    let route = ClayRoute { name: "contacts".to_owned(), events: EventSelection::new(Vec::new()), webhooks };
+    let route = ClayRoute { name: "contacts".to_owned(), events: EventSelection(Vec::new()), webhooks };
     LoopsToClaySecret { signing_secrets: Vec::new(), routes: vec![route] }
 }
 

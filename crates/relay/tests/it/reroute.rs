@@ -24,7 +24,7 @@ type Worker = ClayDeliverer<FakeSecrets<LoopsToClaySecret>, FakeClay, FakeLedger
 fn routes(routes: &[(&str, &str)]) -> LoopsToClaySecret {
     let webhooks = vec![ClayWebhook::new("https://clay.example/a", None).unwrap()];
     let route = |(name, event): &(&str, &str)| {
-        let events = EventSelection::new(vec![event.parse().unwrap()]);
+        let events = EventSelection(vec![event.parse().unwrap()]);
         ClayRoute { name: (*name).to_owned(), events, webhooks: webhooks.clone() }
     };
     LoopsToClaySecret { signing_secrets: Vec::new(), routes: routes.iter().map(route).collect() }
