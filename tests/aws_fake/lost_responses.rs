@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use relay::ports::clock::Clock as _;
-use relay::ports::fast_path::{Admission, DeliveryMode, FastPath as _, FastPathResult};
 use relay::ports::queue::Queue as _;
+use relay::ports::row_intake::{Admission, DeliveryMode, RowIntake as _, SyncSendResult};
 use relay_aws::ledger::attempts::DeadLettered;
 use relay_aws::ledger::deliveries::Ledger;
 use relay_core::contact::ContactKey;
@@ -44,18 +44,18 @@ fn seconds(seconds: i64) -> jiff::SignedDuration {
     jiff::SignedDuration::from_secs(seconds)
 }
 
-fn deferral(store: &Store) -> FastPathResult {
+fn deferral(store: &Store) -> SyncSendResult {
     let at = store.clock().now().checked_add(seconds(30)).unwrap();
     let reason = Reason { code: ReasonCode::DestinationFailed, status: Some(503) };
-    FastPathResult::Deferred { attempts: 2, retry_at: at, reason, no_early_retry: false }
+    SyncSendResult::Deferred { attempts: 2, retry_at: at, reason, no_early_retry: false }
 }
 
 /// A deferred update, and one queued behind it.
 async fn deferred_and_queued_update(store: &Store) -> [Delivery; 2] {
     let [first, second] = [contact_update(store, "1"), contact_update(store, "2")];
-    assert_eq!(store.fast_path().admit(&first, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
-    assert_eq!(store.fast_path().admit(&second, DeliveryMode::Sync).await.unwrap(), Admission::Queued);
-    store.fast_path().complete(&first, deferral(store)).await.unwrap();
+    assert_eq!(store.intake().admit(&first, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
+    assert_eq!(store.intake().admit(&second, DeliveryMode::Sync).await.unwrap(), Admission::Queued);
+    store.intake().complete(&first, deferral(store)).await.unwrap();
     [first, second]
 }
 
@@ -121,7 +121,7 @@ async fn lock_acquired_despite_lost_response() {
     let (store, _) = new_store().await;
     let update = contact_update(&store, "1");
     store.services().inject("UpdateItem", "contact#", ServiceFault::LoseResponse, 1);
-    assert_eq!(store.fast_path().admit(&update, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
+    assert_eq!(store.intake().admit(&update, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
 }
 
 #[tokio::test(start_paused = true)]
@@ -130,8 +130,8 @@ async fn begin_with_lost_response_is_not_treated_as_in_flight() {
     let key = IdempotencyKey::from_stored("key_1".to_owned());
     let event = delivery(&store, DeliveryId::for_event(&key), DeliveryKind::LoopsEvent { key }, "event");
     store.services().inject("UpdateItem", "delivery#", ServiceFault::LoseResponse, 1);
-    assert_eq!(store.fast_path().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
-    assert_eq!(store.fast_path().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::InFlight);
+    assert_eq!(store.intake().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
+    assert_eq!(store.intake().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::InFlight);
 }
 
 #[tokio::test(start_paused = true)]
@@ -149,16 +149,16 @@ async fn attempt_begun_with_lost_response_is_counted_once() {
 async fn deferred_row_is_stored_despite_lost_lock_responses() {
     let (mut store, destination) = new_store().await;
     let lone_update = contact_update(&store, "0");
-    assert_eq!(store.fast_path().admit(&lone_update, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
+    assert_eq!(store.intake().admit(&lone_update, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
     store.services().inject("UpdateItem", "contact#", ServiceFault::LoseResponse, 1);
-    store.fast_path().complete(&lone_update, deferral(&store)).await.unwrap();
+    store.intake().complete(&lone_update, deferral(&store)).await.unwrap();
     store.advance(seconds(31)).await;
     store.work(&destination).await;
     let [first, second] = [contact_update(&store, "1"), contact_update(&store, "2")];
-    assert_eq!(store.fast_path().admit(&first, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
-    assert_eq!(store.fast_path().admit(&second, DeliveryMode::Sync).await.unwrap(), Admission::Queued);
+    assert_eq!(store.intake().admit(&first, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
+    assert_eq!(store.intake().admit(&second, DeliveryMode::Sync).await.unwrap(), Admission::Queued);
     store.services().inject("UpdateItem", "deferred_message", ServiceFault::LoseResponse, 1);
-    store.fast_path().complete(&first, deferral(&store)).await.unwrap();
+    store.intake().complete(&first, deferral(&store)).await.unwrap();
     store.advance(seconds(31)).await;
     store.work(&destination).await;
     assert_eq!(destination.received(), ["0", "1", "2"]);
@@ -183,7 +183,7 @@ async fn delivered_outcome_is_recorded_after_failed_writes() {
     let (mut store, destination) = new_store().await;
     let [row, update] = [clay_row(&store, "row"), contact_update(&store, "update")];
     store.queue().enqueue(&row).await.unwrap();
-    assert_eq!(store.fast_path().admit(&update, DeliveryMode::Async).await.unwrap(), Admission::Queued);
+    assert_eq!(store.intake().admit(&update, DeliveryMode::Async).await.unwrap(), Admission::Queued);
     for delivery in [&row, &update] {
         // The SDK asks three times.
         store.services().inject("UpdateItem", RECORD_OF_DELIVERED, ServiceFault::InternalError, 4);
@@ -197,7 +197,7 @@ async fn delivered_outcome_is_recorded_after_failed_writes() {
 async fn unrecorded_delivery_is_not_resent_and_unlocks_contact() {
     let (mut store, destination) = new_store().await;
     let first = contact_update(&store, "1");
-    assert_eq!(store.fast_path().admit(&first, DeliveryMode::Async).await.unwrap(), Admission::Queued);
+    assert_eq!(store.intake().admit(&first, DeliveryMode::Async).await.unwrap(), Admission::Queued);
     store.services().inject("UpdateItem", RECORD_OF_DELIVERED, ServiceFault::InternalError, 1000);
     store.services().inject("UpdateItem", "delivered_through", ServiceFault::InternalError, 1000);
     store.work(&destination).await;
@@ -206,11 +206,11 @@ async fn unrecorded_delivery_is_not_resent_and_unlocks_contact() {
     store.work(&destination).await;
     assert_eq!(destination.received(), ["1"]);
     let second = contact_update(&store, "2");
-    assert_eq!(store.fast_path().admit(&second, DeliveryMode::Sync).await.unwrap(), Admission::Queued);
+    assert_eq!(store.intake().admit(&second, DeliveryMode::Sync).await.unwrap(), Admission::Queued);
     store.work(&destination).await;
     assert_eq!(destination.received(), ["1", "2"]);
     let third = contact_update(&store, "3");
-    assert_eq!(store.fast_path().admit(&third, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
+    assert_eq!(store.intake().admit(&third, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
 }
 
 #[tokio::test(start_paused = true)]
@@ -232,13 +232,13 @@ async fn delivery_by_worker_survives_fast_path_rejection() {
     let (mut store, destination) = new_store().await;
     let key = IdempotencyKey::from_stored("key_1".to_owned());
     let event = delivery(&store, DeliveryId::for_event(&key), DeliveryKind::LoopsEvent { key }, "event");
-    assert_eq!(store.fast_path().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
+    assert_eq!(store.intake().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
     // The queue accepted it, the response was lost, and a worker was quick.
     store.advance(seconds(41)).await;
     store.resend(&event).await;
     store.work(&destination).await;
-    store.fast_path().complete(&event, FastPathResult::Rejected).await.unwrap();
-    assert_eq!(store.fast_path().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::AlreadyDelivered);
+    store.intake().complete(&event, SyncSendResult::Rejected).await.unwrap();
+    assert_eq!(store.intake().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::AlreadyDelivered);
 }
 
 #[tokio::test(start_paused = true)]
@@ -262,7 +262,7 @@ async fn unrecorded_delivery_is_deleted_when_release_query_fails() {
     let (mut store, destination) = new_store().await;
     destination.enqueue_replies([Reply::Fail(503)]);
     assert_eq!(
-        store.fast_path().admit(&contact_update(&store, "1"), DeliveryMode::Async).await.unwrap(),
+        store.intake().admit(&contact_update(&store, "1"), DeliveryMode::Async).await.unwrap(),
         Admission::Queued
     );
     store.work(&destination).await;
@@ -283,12 +283,12 @@ async fn deferred_row_precedes_rows_arriving_meanwhile() {
     {
         let (mut store, destination) = new_store().await;
         let [first, second] = [contact_update(&store, "1"), contact_update(&store, "2")];
-        assert_eq!(store.fast_path().admit(&first, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
+        assert_eq!(store.intake().admit(&first, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
         store.services().inject("SendMessage", "", fault, 1);
         let first_deferral = deferral(&store);
-        let (settled, admitted) = tokio::join!(store.fast_path().complete(&first, first_deferral), async {
+        let (settled, admitted) = tokio::join!(store.intake().complete(&first, first_deferral), async {
             tokio::time::sleep(Duration::from_millis(delay_millis)).await;
-            store.fast_path().admit(&second, DeliveryMode::Sync).await
+            store.intake().admit(&second, DeliveryMode::Sync).await
         });
         settled.unwrap();
         assert_eq!(admitted.unwrap(), Admission::Queued);

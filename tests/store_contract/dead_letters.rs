@@ -1,8 +1,8 @@
 //! Dead letters and their redrive.
 
 use relay::ports::clock::Clock as _;
-use relay::ports::fast_path::{Admission, DeliveryMode, FastPath as _, FastPathResult};
 use relay::ports::queue::Queue as _;
+use relay::ports::row_intake::{Admission, DeliveryMode, RowIntake as _, SyncSendResult};
 use relay_core::delivery::{Delivery, Reason, ReasonCode};
 use relay_testkit::store_harness::scripted_destination::Reply;
 use relay_testkit::store_harness::{DeadLetterSnapshot, StoreHarness as _};
@@ -85,7 +85,7 @@ async fn store_dead_event(
     destination: &relay_testkit::store_harness::scripted_destination::ScriptedDestination,
 ) -> Delivery {
     let event = event_with_caller_key(store, "pro", "Berlin");
-    assert_eq!(store.fast_path().admit(&event, DeliveryMode::Async).await.unwrap(), Admission::Queued);
+    assert_eq!(store.intake().admit(&event, DeliveryMode::Async).await.unwrap(), Admission::Queued);
     destination.enqueue_replies([Reply::Reject(422)]);
     store.work(destination).await;
     event
@@ -99,15 +99,15 @@ async fn dead_letter_reasons(store: &crate::Store) -> Vec<String> {
 async fn rerun_dead_event_stays_dead_lettered_until_delivered() {
     let (mut store, destination) = new_store().await;
     let event = store_dead_event(&mut store, &destination).await;
-    assert_eq!(store.fast_path().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
-    store.fast_path().complete(&event, FastPathResult::Rejected).await.unwrap();
+    assert_eq!(store.intake().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
+    store.intake().complete(&event, SyncSendResult::Rejected).await.unwrap();
     assert_eq!(dead_letter_reasons(&store).await, ["clay_rejected"], "refused again");
-    assert_eq!(store.fast_path().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
+    assert_eq!(store.intake().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
     // Its caller is gone.
-    drop(store.fast_path().guard(&event));
+    drop(store.intake().guard(&event));
     store.advance(seconds(61)).await;
     let other = contact_update(&store, "bob@example.com", "2");
-    assert_eq!(store.fast_path().admit(&other, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
+    assert_eq!(store.intake().admit(&other, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
     assert_eq!(dead_letter_reasons(&store).await, ["clay_rejected"], "never ended");
 }
 
@@ -116,8 +116,8 @@ async fn other_event_under_the_key_of_a_dead_letter_keeps_it() {
     let (mut store, destination) = new_store().await;
     store_dead_event(&mut store, &destination).await;
     let other = event_with_caller_key(&store, "free", "Berlin");
-    assert_eq!(store.fast_path().admit(&other, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
-    store.fast_path().complete(&other, FastPathResult::Delivered).await.unwrap();
+    assert_eq!(store.intake().admit(&other, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
+    store.intake().complete(&other, SyncSendResult::Delivered).await.unwrap();
     assert_eq!(dead_letter_reasons(&store).await, ["clay_rejected"]);
     assert_eq!(snapshot_of(&store, &other).await.state, "delivered");
 }
@@ -127,8 +127,8 @@ async fn event_with_unknown_outcome_is_sent_when_rerun() {
     let (mut store, _) = new_store().await;
     let event = event_with_caller_key(&store, "pro", "Berlin");
     for _ in 0..2 {
-        assert_eq!(store.fast_path().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
-        drop(store.fast_path().guard(&event));
+        assert_eq!(store.intake().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
+        drop(store.intake().guard(&event));
         store.advance(seconds(61)).await;
     }
 }

@@ -32,12 +32,12 @@ impl DeliveryId {
     }
 
     /// Id of a request that became no delivery, for its response and the log.
-    pub fn for_rejected_request(new_id: &str) -> Self {
+    pub fn for_refused_request(new_id: &str) -> Self {
         Self(format!("refused_{new_id}"))
     }
 
     /// Id of a delivery that arrived under this id with another body.
-    pub fn conflicting(&self, hash: &BodyHash) -> Self {
+    pub fn with_body_hash(&self, hash: &BodyHash) -> Self {
         Self(format!("{}_{:.8}", self.0, hash.0))
     }
 
@@ -175,7 +175,7 @@ impl Delivery {
 
     /// Copy under the id of a conflict, to be stored beside the delivery that has the same id and another body.
     pub fn as_conflict(&self) -> Self {
-        Self { id: self.id.conflicting(&BodyHash::compute(&self.body)), ..self.clone() }
+        Self { id: self.id.with_body_hash(&BodyHash::compute(&self.body)), ..self.clone() }
     }
 
     /// Derived key of an event that has its caller's own key: it shows whether two events with one key have the same
@@ -266,7 +266,7 @@ mod tests {
 
     #[test]
     fn delivery_id_is_short_and_alphanumeric() {
-        let id = DeliveryId::for_webhook("contacts", &"✓".repeat(256)).conflicting(&BodyHash::compute(b"x"));
+        let id = DeliveryId::for_webhook("contacts", &"✓".repeat(256)).with_body_hash(&BodyHash::compute(b"x"));
         assert!(id.as_str().len() <= 80 && id.as_str().bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'), "{id}");
     }
 

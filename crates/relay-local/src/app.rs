@@ -58,7 +58,7 @@ impl<L: LoopsClient + Clone, C: ClayClient> Relay<L, C> {
             row_handler: ClayRowHandler {
                 secrets: secrets.clone(),
                 loops: loops.clone(),
-                fast_path: store.clone(),
+                intake: store.clone(),
                 limiter: Arc::clone(&loops_limiter),
                 clock: Arc::clone(clock),
                 contact_source: shared.contact_source.clone(),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use relay::ports::fast_path::{Admission, DeliveryMode, FastPath, FastPathResult};
 use relay::ports::queue::StoreError;
+use relay::ports::row_intake::{Admission, DeliveryMode, RowIntake, SyncSendResult};
 use relay::telemetry::event::{DeliveryEvent, EventOutcome};
 use relay_core::contact::ContactKey;
 use relay_core::delivery::{Delivery, DeliveryId, DeliveryKind, Direction, Reason, ReasonCode};
@@ -22,7 +22,7 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
 
 const ID_CONFLICT: Reason = Reason::without_status(ReasonCode::IdConflict);
 
-impl FastPath for SqliteStore {
+impl RowIntake for SqliteStore {
     type Guard = ContactLockGuard;
 
     async fn admit(&self, delivery: &Delivery, mode: DeliveryMode) -> Result<Admission, StoreError> {
@@ -109,7 +109,7 @@ impl FastPath for SqliteStore {
         self.locks.guard(delivery)
     }
 
-    async fn complete(&self, delivery: &Delivery, result: FastPathResult) -> Result<(), StoreError> {
+    async fn complete(&self, delivery: &Delivery, result: SyncSendResult) -> Result<(), StoreError> {
         let guard = self.locks.guard(delivery);
         if !self.locks.is_locked_by(delivery) {
             return Err(StoreError::new("the lane was given to somebody else"));
@@ -122,11 +122,11 @@ impl FastPath for SqliteStore {
                 }
                 // It could not be recorded at its admission, and joins the queue only if nothing has joined it since.
                 match result {
-                    FastPathResult::Rejected => return Ok(true),
-                    FastPathResult::Deferred { .. } if !has_no_pending(transaction, &delivery.contact)? => {
+                    SyncSendResult::Rejected => return Ok(true),
+                    SyncSendResult::Deferred { .. } if !has_no_pending(transaction, &delivery.contact)? => {
                         return Ok(false);
                     }
-                    FastPathResult::Deferred { .. } | FastPathResult::Delivered => {}
+                    SyncSendResult::Deferred { .. } | SyncSendResult::Delivered => {}
                 }
                 delivery_row::insert(transaction, &delivery, contact_hash.as_deref(), "direct", now)?;
                 complete(transaction, &delivery.id, result, now)
@@ -142,12 +142,12 @@ impl FastPath for SqliteStore {
 fn complete(
     transaction: &Transaction<'_>,
     id: &DeliveryId,
-    result: FastPathResult,
+    result: SyncSendResult,
     now: Timestamp,
 ) -> rusqlite::Result<bool> {
     let (stored_id, now_ms) = (id.as_str(), now.as_millisecond());
     let changed = match result {
-        FastPathResult::Delivered => transaction
+        SyncSendResult::Delivered => transaction
             .prepare_cached(
                 "UPDATE deliveries
                  SET state = 'delivered', body = NULL, attempts = 1, settled_at = ?2, first_attempt_at = ?2,
@@ -155,8 +155,8 @@ fn complete(
                  WHERE id = ?1 AND state = 'direct'",
             )?
             .execute(params![stored_id, now_ms])?,
-        FastPathResult::Rejected => delivery_row::remove_direct(transaction, Some(id), "[]", now)?,
-        FastPathResult::Deferred { attempts, retry_at, reason, no_early_retry } => {
+        SyncSendResult::Rejected => delivery_row::remove_direct(transaction, Some(id), "[]", now)?,
+        SyncSendResult::Deferred { attempts, retry_at, reason, no_early_retry } => {
             let (at, Reason { code, status }) = (retry_at.as_millisecond(), reason);
             let changed = transaction
                 .prepare_cached(

@@ -44,7 +44,7 @@ async fn run(kind: RowKind) -> Result<(), Error> {
     let handler = ClayRowHandler {
         secrets: secrets.clone(),
         loops: HttpLoopsClient::new(client.clone(), &shared.loops_api_url),
-        fast_path: ContactLedger::new(queue, ledger, Arc::clone(&clock)),
+        intake: ContactLedger::new(queue, ledger, Arc::clone(&clock)),
         limiter,
         clock,
         contact_source: shared.contact_source,

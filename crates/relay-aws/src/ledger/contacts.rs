@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use relay::ports::clock::SharedClock;
-use relay::ports::fast_path::{Admission, DeliveryMode, FastPath, FastPathResult};
 use relay::ports::queue::{Queue as _, StoreError};
+use relay::ports::row_intake::{Admission, DeliveryMode, RowIntake, SyncSendResult};
 use relay::telemetry::event::{DeliveryEvent, EventOutcome};
 use relay_core::contact::ContactKey;
 use relay_core::delivery::{Delivery, DeliveryKind, Reason, ReasonCode};
@@ -176,7 +176,7 @@ impl ContactLedger {
     }
 }
 
-impl FastPath for ContactLedger {
+impl RowIntake for ContactLedger {
     /// The lease in the table takes its place.
     type Guard = ();
 
@@ -211,19 +211,19 @@ impl FastPath for ContactLedger {
 
     fn guard(&self, _: &Delivery) {}
 
-    async fn complete(&self, delivery: &Delivery, result: FastPathResult) -> Result<(), StoreError> {
+    async fn complete(&self, delivery: &Delivery, result: SyncSendResult) -> Result<(), StoreError> {
         match result {
-            FastPathResult::Delivered => {
+            SyncSendResult::Delivered => {
                 if is_idempotent(delivery) {
                     self.ledger.mark_delivered_synchronously(&delivery.id, self.clock.now()).await?;
                 }
                 self.unlock(delivery, true).await
             }
-            FastPathResult::Rejected => {
+            SyncSendResult::Rejected => {
                 self.discard_record(delivery).await?;
                 self.unlock(delivery, false).await
             }
-            FastPathResult::Deferred { attempts, retry_at, reason, no_early_retry: _ } => {
+            SyncSendResult::Deferred { attempts, retry_at, reason, no_early_retry: _ } => {
                 self.defer(delivery, attempts, retry_at, reason).await
             }
         }

@@ -142,7 +142,7 @@ impl Queue for SqsQueue {
 
 /// Returns the deduplication id of a delivery with its body. Another body under the same id has another one.
 fn content_dedup_id(delivery: &Delivery) -> String {
-    delivery.id.conflicting(&BodyHash::compute(&delivery.body)).as_str().to_owned()
+    delivery.id.with_body_hash(&BodyHash::compute(&delivery.body)).as_str().to_owned()
 }
 
 fn encode(delivery: &Delivery) -> Result<String, StoreError> {

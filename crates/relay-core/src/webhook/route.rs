@@ -7,7 +7,7 @@ use crate::secret::{ExposeSecret as _, SecretString, secret_if_set};
 use crate::webhook::selection::EventSelection;
 
 /// Number of rows that a Clay webhook takes in its life (Clay, "Webhook integration guide": limits).
-pub const WEBHOOK_ROW_LIMIT: u64 = 50_000;
+pub const CLAY_WEBHOOK_ROW_LIMIT: u64 = 50_000;
 
 /// A route: which events go to which Clay table.
 #[derive(Debug, Clone)]

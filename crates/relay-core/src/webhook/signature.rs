@@ -86,7 +86,7 @@ pub enum SignatureError {
     NoMatch,
     /// Signed by Loops, this many seconds ago (or, below zero, ahead).
     #[error("signed {0} seconds ago")]
-    OutOfRange(i64),
+    TimestampOutOfRange(i64),
 }
 
 /// A request on the webhook route before its signature is verified.
@@ -125,7 +125,7 @@ impl UnverifiedWebhook {
     /// Verifies the request against every secret and every `v1` signature, in constant time, then its age.
     ///
     /// # Errors
-    /// [`SignatureError::NoMatch`] if nothing matches; [`SignatureError::OutOfRange`] if the request is older, or further
+    /// [`SignatureError::NoMatch`] if nothing matches; [`SignatureError::TimestampOutOfRange`] if the request is older, or further
     /// ahead, than `tolerance` (exactly that far is accepted).
     pub fn verify(
         &self,
@@ -148,7 +148,7 @@ impl UnverifiedWebhook {
         let signed_at: i64 = self.timestamp.parse().map_err(|_| SignatureError::NoMatch)?;
         let age = now.as_second() - signed_at;
         if tolerance.is_some_and(|limit| age.unsigned_abs() > u64::from(limit.get())) {
-            return Err(SignatureError::OutOfRange(age));
+            return Err(SignatureError::TimestampOutOfRange(age));
         }
         Ok(VerifiedWebhook { id: self.id.clone(), body: self.body.clone() })
     }

@@ -136,14 +136,9 @@ impl RelayUnderTest for AwsUnderTest {
                 limiter: rate_limiter(DynamoLimiterStore::for_loops(table()), shared.loops_rate),
                 clock: Arc::clone(&clock),
             };
-            let fast_path = ContactLedger::new(queue(1), ledger(), Arc::clone(&clock));
-            let worker = QueueWorker {
-                deliverer,
-                ledger: ledger(),
-                order: fast_path,
-                queue: queue(1),
-                clock: Arc::clone(&clock),
-            };
+            let intake = ContactLedger::new(queue(1), ledger(), Arc::clone(&clock));
+            let worker =
+                QueueWorker { deliverer, ledger: ledger(), order: intake, queue: queue(1), clock: Arc::clone(&clock) };
             let mapping = EventSourceMapping { services: services.clone(), direction: 1, clock: Arc::clone(&clock) };
             sandboxes.push(tokio::spawn(mapping.run(worker, stopping.clone())));
         }
@@ -155,12 +150,12 @@ impl RelayUnderTest for AwsUnderTest {
             tolerance: shared.signature_tolerance,
             contact_source: shared.contact_source.clone(),
         };
-        let (fast_path, table) = (ContactLedger::new(queue(1), ledger(), Arc::clone(&clock)), table());
+        let (intake, table) = (ContactLedger::new(queue(1), ledger(), Arc::clone(&clock)), table());
         let (loops, handler_clock, rate) = (destination(loops), Arc::clone(&clock), shared.loops_rate);
         let new_sandbox = Box::new(move || ClayRowHandler {
             secrets: to_loops.clone(),
             loops: loops.clone(),
-            fast_path: fast_path.clone(),
+            intake: intake.clone(),
             limiter: Arc::new(DistributedRateLimiter::new(
                 DynamoLimiterStore::for_loops(table.clone()),
                 rate,

@@ -11,8 +11,8 @@ use aws_sdk_sqs::operation::change_message_visibility::ChangeMessageVisibilityEr
 use aws_sdk_sqs::types::{Message, MessageSystemAttributeName};
 use jiff::{SignedDuration, Timestamp};
 use relay::ports::clock::Clock;
-use relay::ports::fast_path::FastPath;
 use relay::ports::queue::{Enqueued, Queue, StoreError};
+use relay::ports::row_intake::RowIntake;
 use relay::ports::webhook_usage::WebhookLedger;
 use relay_aws::lambda::batch;
 use relay_aws::lambda::contact_order::{ContactOrder, QueueOrder};
@@ -52,7 +52,7 @@ pub struct AwsHarness {
     sqs: Client,
     services: Services,
     queue: TestClockQueue,
-    fast_path: ContactLedger,
+    intake: ContactLedger,
     webhook_usage: Ledger,
     /// The messages that were received: their newest receipts, and when they can be received again.
     hidden_messages: BTreeMap<String, HiddenMessage>,
@@ -271,10 +271,10 @@ impl StoreHarness for AwsHarness {
         let (queue, _) = queue_and_ledger("loops-to-clay", DIRECTIONS[0]);
         let queue = TestClockQueue { queue, clock: Arc::clone(&clock), sent: Mutex::default() };
         let (loops_queue, ledger) = queue_and_ledger("clay-to-loops-event", DIRECTIONS[1]);
-        let fast_path = ContactLedger::new(loops_queue, ledger, Arc::<ManualClock>::clone(&clock));
+        let intake = ContactLedger::new(loops_queue, ledger, Arc::<ManualClock>::clone(&clock));
         let (_, webhook_usage) = queue_and_ledger("clay-delivery", DIRECTIONS[0]);
         let hidden_messages = BTreeMap::new();
-        Self { clock, stack, sqs, services, queue, fast_path, webhook_usage, hidden_messages, receive_count: None }
+        Self { clock, stack, sqs, services, queue, intake, webhook_usage, hidden_messages, receive_count: None }
     }
 
     fn clock(&self) -> &Arc<ManualClock> {
@@ -285,8 +285,8 @@ impl StoreHarness for AwsHarness {
         &self.queue
     }
 
-    fn fast_path(&self) -> &impl FastPath {
-        &self.fast_path
+    fn intake(&self) -> &impl RowIntake {
+        &self.intake
     }
 
     fn webhook_usage(&self) -> &impl WebhookLedger {

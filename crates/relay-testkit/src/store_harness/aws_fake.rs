@@ -6,8 +6,8 @@ use std::sync::Arc;
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::SignedDuration;
 use relay::ports::clock::Clock;
-use relay::ports::fast_path::FastPath;
 use relay::ports::queue::Queue;
+use relay::ports::row_intake::RowIntake;
 use relay::ports::webhook_usage::WebhookLedger;
 use relay_aws::lambda::contact_order::{ContactOrder, QueueOrder};
 use relay_aws::lambda::worker::QueueWorker;
@@ -31,7 +31,7 @@ pub struct AwsFakeHarness {
     services: FakeServices,
     clients: AwsClients,
     queue: SqsQueue,
-    fast_path: ContactLedger,
+    intake: ContactLedger,
     webhook_usage: Ledger,
     /// How often every message seems to have been received.
     pub receive_count: Option<u32>,
@@ -52,7 +52,7 @@ impl BatchHarness for AwsFakeHarness {
     async fn process_loops_batch(&mut self, destination: &ScriptedDestination) -> bool {
         let (deliverer, ledger) = (destination.clone(), ledger(&self.clients));
         let (queue, clock) = (queue(&self.clients, 1), Arc::clone(&self.clock));
-        let worker = QueueWorker { deliverer, ledger, order: self.fast_path.clone(), queue, clock };
+        let worker = QueueWorker { deliverer, ledger, order: self.intake.clone(), queue, clock };
         self.process_batch(1, &worker, destination, None).await
     }
 }
@@ -113,9 +113,9 @@ impl StoreHarness for AwsFakeHarness {
         let dyn_clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);
         let services = FakeServices::new(Arc::default(), dyn_clock).without_latency();
         let clients = services.clients();
-        let fast_path = ContactLedger::new(queue(&clients, 1), ledger(&clients), Arc::<ManualClock>::clone(&clock));
+        let intake = ContactLedger::new(queue(&clients, 1), ledger(&clients), Arc::<ManualClock>::clone(&clock));
         let (queue, webhook_usage) = (queue(&clients, 0), ledger(&clients));
-        Self { clock, services, clients, queue, fast_path, webhook_usage, receive_count: None }
+        Self { clock, services, clients, queue, intake, webhook_usage, receive_count: None }
     }
 
     fn clock(&self) -> &Arc<ManualClock> {
@@ -126,8 +126,8 @@ impl StoreHarness for AwsFakeHarness {
         &self.queue
     }
 
-    fn fast_path(&self) -> &impl FastPath {
-        &self.fast_path
+    fn intake(&self) -> &impl RowIntake {
+        &self.intake
     }
 
     fn webhook_usage(&self) -> &impl WebhookLedger {

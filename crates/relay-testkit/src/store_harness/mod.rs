@@ -12,8 +12,8 @@ use std::future::Future;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use relay::ports::fast_path::FastPath;
 use relay::ports::queue::Queue;
+use relay::ports::row_intake::RowIntake;
 use relay::ports::webhook_usage::WebhookLedger;
 use relay_core::delivery::DeliveryId;
 
@@ -81,7 +81,7 @@ pub trait StoreHarness: Sized {
     fn queue(&self) -> &impl Queue;
 
     /// Returns the fast path to Loops.
-    fn fast_path(&self) -> &impl FastPath;
+    fn intake(&self) -> &impl RowIntake;
 
     /// Returns the usage of Clay's webhooks.
     fn webhook_usage(&self) -> &impl WebhookLedger;

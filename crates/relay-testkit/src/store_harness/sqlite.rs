@@ -7,8 +7,8 @@ use relay::delivery::Deliver as _;
 use relay::ports::admin::{Admin as _, DeliveryQuery, DeliveryRecord};
 use relay::ports::clock::Clock;
 use relay::ports::dead_letters::{DeadLetterQueue as _, RedriveOutcome};
-use relay::ports::fast_path::FastPath;
 use relay::ports::queue::Queue;
+use relay::ports::row_intake::RowIntake;
 use relay::ports::webhook_usage::WebhookLedger;
 use relay_core::delivery::{DeliveryId, Direction};
 use relay_core::delivery_state::DeliveryState;
@@ -65,7 +65,7 @@ impl StoreHarness for SqliteHarness {
         &self.store
     }
 
-    fn fast_path(&self) -> &impl FastPath {
+    fn intake(&self) -> &impl RowIntake {
         &self.store
     }
 

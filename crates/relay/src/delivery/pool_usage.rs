@@ -1,6 +1,6 @@
 //! Usage of a pool of Clay webhooks.
 
-use relay_core::webhook::route::WEBHOOK_ROW_LIMIT;
+use relay_core::webhook::route::CLAY_WEBHOOK_ROW_LIMIT;
 
 use crate::ports::webhook_usage::{Submission, WebhookUsage};
 use crate::telemetry::event::PoolUsageSample;
@@ -18,7 +18,8 @@ impl PoolUsage {
         self.incomplete |= usage.is_none();
         let usage = usage.unwrap_or_default();
         let used_up = matches!(usage.rejected, Some((_, 403)));
-        self.webhooks.push((webhook, if used_up { usage.accepted.max(WEBHOOK_ROW_LIMIT) } else { usage.accepted }));
+        self.webhooks
+            .push((webhook, if used_up { usage.accepted.max(CLAY_WEBHOOK_ROW_LIMIT) } else { usage.accepted }));
     }
 
     /// Adds a webhook's response to a row. Returns the usage of the pool, if it is known.
@@ -28,13 +29,13 @@ impl PoolUsage {
             *accepted = match submission {
                 Submission::Accepted => accepted.saturating_add(1),
                 // Such a webhook is used up, whatever was counted.
-                Submission::Rejected(403) => (*accepted).max(WEBHOOK_ROW_LIMIT),
+                Submission::Rejected(403) => (*accepted).max(CLAY_WEBHOOK_ROW_LIMIT),
                 Submission::Rejected(_) => *accepted,
             };
             submissions = *accepted;
         }
-        let total: u64 = self.webhooks.iter().map(|(_, accepted)| *accepted.min(&WEBHOOK_ROW_LIMIT)).sum();
-        let capacity = WEBHOOK_ROW_LIMIT.saturating_mul(u64::try_from(self.webhooks.len()).ok()?);
+        let total: u64 = self.webhooks.iter().map(|(_, accepted)| *accepted.min(&CLAY_WEBHOOK_ROW_LIMIT)).sum();
+        let capacity = CLAY_WEBHOOK_ROW_LIMIT.saturating_mul(u64::try_from(self.webhooks.len()).ok()?);
         let used_percent = total.saturating_mul(100).checked_div(capacity)?;
         (!self.incomplete).then(|| PoolUsageSample { webhook: webhook.to_owned(), submissions, used_percent })
     }

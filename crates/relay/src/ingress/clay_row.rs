@@ -20,9 +20,9 @@ use crate::ingress::row_outcome::{RowContext, RowOutcome};
 use crate::ingress::schema_cache::{SchemaCache, SchemaRefresher};
 use crate::ingress::sync_send::SyncSender;
 use crate::ports::clock::SharedClock;
-use crate::ports::fast_path::{Admission, DeliveryMode, FastPath};
 use crate::ports::queue::StoreError;
 use crate::ports::rate_limiter::{Permit, RateLimiter};
+use crate::ports::row_intake::{Admission, DeliveryMode, RowIntake};
 use crate::ports::secrets::{ClayToLoopsSecret, SecretField, SecretSource};
 use crate::routes::MAX_REQUEST_BYTES;
 use crate::telemetry::event::CallStats;
@@ -40,7 +40,7 @@ pub struct ClayRowHandler<S, L, D, P> {
     /// The Loops API.
     pub loops: L,
     /// The contact locks and the queue.
-    pub fast_path: D,
+    pub intake: D,
     /// The rate limiter of Loops, shared with the worker.
     pub limiter: Arc<P>,
     /// Time, random numbers and ids.
@@ -51,7 +51,7 @@ pub struct ClayRowHandler<S, L, D, P> {
     pub schema: SchemaCache,
 }
 
-impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, D: FastPath, P: RateLimiter> ClayRowHandler<S, L, D, P> {
+impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, D: RowIntake, P: RateLimiter> ClayRowHandler<S, L, D, P> {
     /// Answers one request of the route for that kind of row.
     pub async fn handle(&self, kind: RowKind, request: Request<Bytes>) -> Response<Bytes> {
         let (started_at, mut stats) = (Instant::now(), CallStats::default());
@@ -62,7 +62,7 @@ impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, D: FastPath, P: RateLim
                 (context, outcome)
             }
             Err(error) => {
-                let id = DeliveryId::for_rejected_request(&self.clock.new_id());
+                let id = DeliveryId::for_refused_request(&self.clock.new_id());
                 (RowContext { id, contact: None, adjusted: Vec::new(), prefers_async: false }, error.into())
             }
         };
@@ -197,7 +197,7 @@ impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, D: FastPath, P: RateLim
             Admission::AlreadyDelivered => RowOutcome::Delivered { status: StatusCode::OK, body: Bytes::new() },
             Admission::InFlight => RowOutcome::unavailable("The same row is being sent right now"),
             Admission::SendNow => {
-                let _guard = self.fast_path.guard(delivery);
+                let _guard = self.intake.guard(delivery);
                 // A row without a permit asks to be queued. If it is admitted all the same, it is sent at once.
                 let permit = permit.unwrap_or_else(|| Permit(Instant::now()));
                 self.send_now(delivery, permit, api_key, deadline, stats).await
@@ -207,7 +207,7 @@ impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, D: FastPath, P: RateLim
 
     async fn admit(&self, delivery: &Delivery, mode: DeliveryMode, deadline: Instant) -> Result<Admission, StoreError> {
         loop {
-            match self.fast_path.admit(delivery, mode).await? {
+            match self.intake.admit(delivery, mode).await? {
                 Admission::InFlight if Instant::now() < deadline => tokio::time::sleep(BUSY_POLL_INTERVAL).await,
                 admission => return Ok(admission),
             }
@@ -225,8 +225,8 @@ impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, D: FastPath, P: RateLim
         let (secrets, loops, limiter, clock) = (&self.secrets, &self.loops, &*self.limiter, &self.clock);
         let sender = SyncSender { secrets, loops, limiter, clock };
         let sent = sender.send(delivery, permit, api_key, deadline, stats).await;
-        let result = sent.as_ref().map_or_else(|deferred| *deferred, RowOutcome::fast_path_result);
-        let completed = self.fast_path.complete(delivery, result).await;
+        let result = sent.as_ref().map_or_else(|deferred| *deferred, RowOutcome::sync_send_result);
+        let completed = self.intake.complete(delivery, result).await;
         if let Err(error) = &completed {
             error!(delivery.id = %delivery.id, %error, "direct delivery not recorded");
         }
@@ -241,7 +241,7 @@ impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, D: FastPath, P: RateLim
     /// queued, and no newer one can overtake it meanwhile. It may also be stored all the same, if only the store's response
     /// was lost.
     async fn admit_without_record(&self, delivery: &Delivery) -> Option<Admission> {
-        let admitted = self.fast_path.admit_without_record(delivery).await;
+        let admitted = self.intake.admit_without_record(delivery).await;
         let admitted = admitted.inspect_err(|error| {
             error!(delivery.id = %delivery.id, %error, "row neither sent nor stored");
         });

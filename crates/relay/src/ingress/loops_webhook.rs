@@ -49,18 +49,18 @@ impl<S: SecretSource<LoopsToClaySecret>, Q: Queue> LoopsWebhookHandler<S, Q> {
     pub async fn handle(&self, request: Request<Bytes>) -> Response<Bytes> {
         let started_at = Instant::now();
         let (parts, body) = request.into_parts();
-        match self.accept(&parts.headers, body).await {
+        match self.verify_and_parse(&parts.headers, body).await {
             Ok((event, secret)) => {
-                let mut ids = Vec::new();
-                let result = self.process(&event, &secret, &mut ids).await;
-                respond(&event, &result, &ids, started_at)
+                let mut delivery_ids = Vec::new();
+                let result = self.select_and_enqueue(&event, &secret, &mut delivery_ids).await;
+                respond(&event, &result, &delivery_ids, started_at)
             }
-            Err(error) => self.reject(&error, started_at),
+            Err(error) => self.refuse(&error, started_at),
         }
     }
 
     /// Returns the event of a webhook that Loops has signed, and the secret that has verified it.
-    async fn accept(
+    async fn verify_and_parse(
         &self,
         headers: &HeaderMap,
         body: Bytes,
@@ -104,7 +104,7 @@ impl<S: SecretSource<LoopsToClaySecret>, Q: Queue> LoopsWebhookHandler<S, Q> {
                     format!("No signature matches: compare the signing secret on Loops' webhook page with {name}.");
                 RequestError::new(ErrorCode::InvalidSignature, message)
             }
-            SignatureError::OutOfRange(age) => {
+            SignatureError::TimestampOutOfRange(age) => {
                 let (seconds, side) = (age.unsigned_abs(), if age < 0 { "ahead" } else { "ago" });
                 let message = format!(
                     "The webhook is signed {seconds} seconds {side}, which is too far off: check the relay's clock, or \
@@ -115,12 +115,12 @@ impl<S: SecretSource<LoopsToClaySecret>, Q: Queue> LoopsWebhookHandler<S, Q> {
         }
     }
 
-    /// Stores an event, if it is to be relayed. `ids` gets the deliveries that it becomes.
-    async fn process(
+    /// Stores an event, if it is to be relayed. `delivery_ids` gets the deliveries that it becomes, also those before an error.
+    async fn select_and_enqueue(
         &self,
         event: &LoopsEvent,
         secret: &LoopsToClaySecret,
-        ids: &mut Vec<DeliveryId>,
+        delivery_ids: &mut Vec<DeliveryId>,
     ) -> Result<WebhookOutcome, StoreError> {
         if event.is_test() {
             return Ok((EventOutcome::Test, None));
@@ -130,18 +130,18 @@ impl<S: SecretSource<LoopsToClaySecret>, Q: Queue> LoopsWebhookHandler<S, Q> {
             return Ok((EventOutcome::Ignored, None));
         }
         if event.body.len() > MAX_CLAY_PAYLOAD_BYTES {
-            return self.dead_letter(event, ReasonCode::TooLarge, ids).await;
+            return self.dead_letter(event, ReasonCode::TooLarge, delivery_ids).await;
         }
-        let mut outcome = self.enqueue_for_routes(event, secret, ids).await?;
+        let mut outcome = self.enqueue_for_routes(event, secret, delivery_ids).await?;
         // The route may have been made a moment ago.
         if outcome.is_none()
             && let Ok(refreshed) = self.secrets.refresh().await
         {
-            outcome = self.enqueue_for_routes(event, &refreshed, ids).await?;
+            outcome = self.enqueue_for_routes(event, &refreshed, delivery_ids).await?;
         }
         match outcome {
             Some(outcome) => Ok(outcome),
-            None => self.dead_letter(event, ReasonCode::NoRoute, ids).await,
+            None => self.dead_letter(event, ReasonCode::NoRoute, delivery_ids).await,
         }
     }
 
@@ -150,12 +150,12 @@ impl<S: SecretSource<LoopsToClaySecret>, Q: Queue> LoopsWebhookHandler<S, Q> {
         &self,
         event: &LoopsEvent,
         secret: &LoopsToClaySecret,
-        ids: &mut Vec<DeliveryId>,
+        delivery_ids: &mut Vec<DeliveryId>,
     ) -> Result<Option<WebhookOutcome>, StoreError> {
         let mut outcome = None;
         for route in secret.routes_for(&event.name) {
             let delivery = self.build_delivery(event, &route.name);
-            ids.push(delivery.id.clone());
+            delivery_ids.push(delivery.id.clone());
             let route_outcome = match self.queue.enqueue_or_dead_letter_conflict(&delivery).await? {
                 Enqueued::New => (EventOutcome::Queued, None),
                 Enqueued::Conflict => (EventOutcome::Rejected, Some(ReasonCode::IdConflict)),
@@ -180,16 +180,16 @@ impl<S: SecretSource<LoopsToClaySecret>, Q: Queue> LoopsWebhookHandler<S, Q> {
         &self,
         event: &LoopsEvent,
         code: ReasonCode,
-        ids: &mut Vec<DeliveryId>,
+        delivery_ids: &mut Vec<DeliveryId>,
     ) -> Result<WebhookOutcome, StoreError> {
         let delivery = self.build_delivery(event, "");
-        ids.push(delivery.id.clone());
+        delivery_ids.push(delivery.id.clone());
         self.queue.dead_letter(&delivery, Reason::without_status(code)).await?;
         Ok((EventOutcome::Rejected, Some(code)))
     }
 
-    fn reject(&self, error: &RequestError, started_at: Instant) -> Response<Bytes> {
-        let id = DeliveryId::for_rejected_request(&self.clock.new_id());
+    fn refuse(&self, error: &RequestError, started_at: Instant) -> Response<Bytes> {
+        let id = DeliveryId::for_refused_request(&self.clock.new_id());
         let event = DeliveryEvent::new(Direction::LoopsToClay, Stage::Request, EventOutcome::Refused, id.as_str());
         DeliveryEvent { code: Some(error.code()), field: error.field(), duration: started_at.elapsed(), ..event }
             .emit();
@@ -205,10 +205,10 @@ fn secret_unavailable(_: SecretError) -> RequestError {
 fn respond(
     event: &LoopsEvent,
     result: &Result<WebhookOutcome, StoreError>,
-    ids: &[DeliveryId],
+    delivery_ids: &[DeliveryId],
     started_at: Instant,
 ) -> Response<Bytes> {
-    let mut id = ids.iter().map(DeliveryId::as_str).collect::<Vec<_>>().join(", ");
+    let mut id = delivery_ids.iter().map(DeliveryId::as_str).collect::<Vec<_>>().join(", ");
     if id.is_empty() {
         DeliveryId::for_webhook("", &event.webhook_id).as_str().clone_into(&mut id);
     }

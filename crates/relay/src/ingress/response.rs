@@ -31,7 +31,7 @@ pub enum Caller {
 
 /// Gives an error response that no handler has built an id like any other, and emits its event.
 pub fn unhandled_error(caller: Caller, code: ErrorCode, response: Response<Bytes>, random_id: &str) -> Response<Bytes> {
-    let id = DeliveryId::for_rejected_request(random_id);
+    let id = DeliveryId::for_refused_request(random_id);
     let direction = match caller {
         Caller::Loops => Direction::LoopsToClay,
         Caller::Clay => Direction::ClayToLoops,

@@ -12,7 +12,7 @@ use serde::de::IgnoredAny;
 use serde_json::json;
 
 use crate::ingress::response::{self, Caller};
-use crate::ports::fast_path::FastPathResult;
+use crate::ports::row_intake::SyncSendResult;
 use crate::telemetry::event::{CallStats, DeliveryEvent, EventOutcome, Stage};
 
 /// What the response and the event of a row say besides its outcome.
@@ -57,10 +57,10 @@ impl RowOutcome {
     }
 
     /// The result as the store has to record it.
-    pub(crate) const fn fast_path_result(&self) -> FastPathResult {
+    pub(crate) const fn sync_send_result(&self) -> SyncSendResult {
         match self {
-            Self::Delivered { .. } | Self::Duplicate => FastPathResult::Delivered,
-            Self::Queued | Self::Rejected { .. } => FastPathResult::Rejected,
+            Self::Delivered { .. } | Self::Duplicate => SyncSendResult::Delivered,
+            Self::Queued | Self::Rejected { .. } => SyncSendResult::Rejected,
         }
     }
 

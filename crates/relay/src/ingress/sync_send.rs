@@ -15,8 +15,8 @@ use crate::destination::http_client::DestinationResponse;
 use crate::destination::loops::LoopsClient;
 use crate::ingress::row_outcome::RowOutcome;
 use crate::ports::clock::SharedClock;
-use crate::ports::fast_path::FastPathResult;
 use crate::ports::rate_limiter::{Permit, RateLimiter, Readiness, Unavailable};
+use crate::ports::row_intake::SyncSendResult;
 use crate::ports::secrets::{ClayToLoopsSecret, SecretField, SecretSource};
 use crate::telemetry::event::CallStats;
 
@@ -46,7 +46,7 @@ impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, P: RateLimiter> SyncSen
         mut api_key: SecretString,
         deadline: Instant,
         stats: &mut CallStats,
-    ) -> Result<RowOutcome, FastPathResult> {
+    ) -> Result<RowOutcome, SyncSendResult> {
         let is_throttled = |readiness| matches!(readiness, Readiness::Unavailable(Unavailable::Throttled(_)));
         if !self.wait_for_permit(permit, deadline).await || is_throttled(self.limiter.readiness()) {
             // Loops has asked for fewer calls meanwhile, other callers have used the quota, or the deadline is too near.
@@ -111,13 +111,13 @@ impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, P: RateLimiter> SyncSen
         Instant::now() + MIN_TRY_TIME <= deadline
     }
 
-    fn defer_after(&self, attempts: u32, response: &DestinationResponse) -> FastPathResult {
+    fn defer_after(&self, attempts: u32, response: &DestinationResponse) -> SyncSendResult {
         self.defer(attempts, response.retry_after, reason_for(SendPath::LoopsFastPath, response))
     }
 
-    fn defer(&self, attempts: u32, retry_after: Option<Duration>, reason: Reason) -> FastPathResult {
+    fn defer(&self, attempts: u32, retry_after: Option<Duration>, reason: Reason) -> SyncSendResult {
         let delay = retry::retry_delay(attempts, retry_after, self.clock.random());
-        FastPathResult::Deferred {
+        SyncSendResult::Deferred {
             attempts,
             retry_at: retry::add_saturating(self.clock.now(), delay),
             reason,

@@ -3,8 +3,8 @@
 pub mod admin;
 pub mod clock;
 pub mod dead_letters;
-pub mod fast_path;
 pub mod queue;
 pub mod rate_limiter;
+pub mod row_intake;
 pub mod secrets;
 pub mod webhook_usage;

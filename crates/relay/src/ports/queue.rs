@@ -33,7 +33,8 @@ pub enum Enqueued {
 /// Adapters promise: a stored delivery is delivered or dead-lettered, deliveries of one contact are sent in the order in
 /// which they arrived, and what is recorded as delivered is not sent again.
 pub trait Queue: Send + Sync {
-    /// Stores a delivery. After it has returned, only the loss of the store itself can lose the delivery.
+    /// Stores a delivery. After it has returned, only the loss of the store itself can lose the delivery. A store that has no
+    /// ledger at hand returns [`Enqueued::New`] for all, and the worker finds duplicates and conflicts.
     fn enqueue(&self, delivery: &Delivery) -> impl Future<Output = Result<Enqueued, StoreError>> + Send;
 
     /// Stores a delivery. If another body is stored under its id, the new one becomes a dead letter.

@@ -10,13 +10,13 @@ use relay::destination::http_client::DestinationResponse;
 use relay::ingress::clay_row::ClayRowHandler;
 use relay::ingress::schema_cache::{SchemaCache, SchemaRefresher};
 use relay::ports::clock::Clock;
-use relay::ports::fast_path::Admission;
+use relay::ports::row_intake::Admission;
 use relay::ports::secrets::ClayToLoopsSecret;
 use relay_core::row::RowKind;
 use relay_core::secret::{RelayTokens, SecretString};
 
 use crate::destinations::{FakeLoops, reply, reply_with_body, reply_with_retry_after};
-use crate::fake_store::FakeFastPath;
+use crate::fake_store::FakeRowIntake;
 use crate::harness::{FakeRateLimiter, FakeSecrets, now};
 
 const LIST: &str = r#"[{"key":"seats","label":"Seats","type":"number"}]"#;
@@ -48,7 +48,7 @@ impl Clock for FakeClock {
 }
 
 type Refresher = SchemaRefresher<FakeSecrets<ClayToLoopsSecret>, FakeLoops, FakeRateLimiter>;
-type Handler = ClayRowHandler<FakeSecrets<ClayToLoopsSecret>, FakeLoops, FakeFastPath, FakeRateLimiter>;
+type Handler = ClayRowHandler<FakeSecrets<ClayToLoopsSecret>, FakeLoops, FakeRowIntake, FakeRateLimiter>;
 
 fn secret(key: Option<&str>) -> ClayToLoopsSecret {
     ClayToLoopsSecret { api_key: key.map(SecretString::from), tokens: RelayTokens::new(["token"]) }
@@ -62,7 +62,7 @@ fn handler_and_refresher(
     let handler = ClayRowHandler {
         secrets: FakeSecrets::new(secret(Some("key"))),
         loops: FakeLoops::new(|_, _| reply_with_body(200, "{}")),
-        fast_path: FakeFastPath::admitting(Admission::SendNow),
+        intake: FakeRowIntake::admitting(Admission::SendNow),
         limiter: Arc::default(),
         clock: Arc::new(clock.clone()),
         contact_source: None,

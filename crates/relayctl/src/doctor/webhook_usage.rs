@@ -2,7 +2,7 @@
 //! relay counts them.
 
 use relay::ports::webhook_usage::WebhookUsage;
-use relay_core::webhook::route::{ClayRoute, WEBHOOK_ROW_LIMIT};
+use relay_core::webhook::route::{CLAY_WEBHOOK_ROW_LIMIT, ClayRoute};
 
 use crate::doctor::check::Check;
 use crate::doctor::finding::Finding;
@@ -10,19 +10,19 @@ use crate::invocation::suggest;
 
 pub(crate) const CHECK: Check = Check::ClayWebhookUsage;
 /// Usage from which on the operator should make a new webhook: 80 %.
-const WARN_AT: u64 = WEBHOOK_ROW_LIMIT / 100 * 80;
+const WARN_AT: u64 = CLAY_WEBHOOK_ROW_LIMIT / 100 * 80;
 
 /// Returns one finding for each webhook of a route.
 pub(crate) fn findings_for(route: &ClayRoute, usages: &[WebhookUsage]) -> Vec<Finding> {
     let is_exhausted = |usage: &WebhookUsage| {
-        usage.accepted >= WEBHOOK_ROW_LIMIT || matches!(usage.rejected, Some((_, 403 | 404 | 410)))
+        usage.accepted >= CLAY_WEBHOOK_ROW_LIMIT || matches!(usage.rejected, Some((_, 403 | 404 | 410)))
     };
     let all_exhausted = !usages.is_empty() && usages.iter().all(is_exhausted);
     let pairs = route.webhooks.iter().zip(usages);
     pairs
         .map(|(webhook, usage)| {
             let name = format!("{} {}", route.name, webhook.fingerprint());
-            let summary = format!("{name} has taken {} of {WEBHOOK_ROW_LIMIT}", usage.accepted);
+            let summary = format!("{name} has taken {} of {CLAY_WEBHOOK_ROW_LIMIT}", usage.accepted);
             match usage.rejected {
                 Some((_, 401)) => Finding::fail(
                     CHECK,

@@ -1,4 +1,4 @@
-//! The port to the fast path: sending a row while its caller waits, under the lock of its contact.
+//! The intake of rows: onto the fast path under the lock of their contact, or into the queue.
 
 use std::future::Future;
 
@@ -16,10 +16,10 @@ pub enum DeliveryMode {
     Async,
 }
 
-/// Result of [`FastPath::admit`].
+/// Result of [`RowIntake::admit`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admission {
-    /// The delivery holds the contact lock: the caller sends it, then [completes](FastPath::complete) it.
+    /// The delivery holds the contact lock: the caller sends it, then [completes](RowIntake::complete) it.
     SendNow,
     /// The delivery is in the queue, since this call or an earlier one.
     Queued,
@@ -31,7 +31,7 @@ pub enum Admission {
 
 /// Result of a synchronous attempt, as the store has to record it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FastPathResult {
+pub enum SyncSendResult {
     /// The destination has accepted it.
     Delivered,
     /// The caller has got an error response: the store forgets the delivery.
@@ -49,21 +49,22 @@ pub enum FastPathResult {
     },
 }
 
-/// The contact locks. At most one delivery of a contact is sent at a time, and none while others of that contact are
+/// The intake of rows, and the contact locks. At most one delivery of a contact is sent at a time, and none while others of that contact are
 /// queued, so that an older update never overwrites a newer one.
-pub trait FastPath: Send + Sync {
+pub trait RowIntake: Send + Sync {
     /// Holds the contact lock for a caller, and releases it when dropped, in case the caller goes away before
     /// [`complete`](Self::complete).
     type Guard: Send;
 
-    /// Asks for the contact lock.
+    /// Stores a delivery in the queue, or takes the contact lock for it: the lock if the mode is [`DeliveryMode::Sync`], it is
+    /// free and no delivery of the contact waits.
     fn admit(
         &self,
         delivery: &Delivery,
         mode: DeliveryMode,
     ) -> impl Future<Output = Result<Admission, StoreError>> + Send;
 
-    /// Asks for the contact lock of a delivery that could not be stored. Returns [`Admission::Queued`] if it is stored after
+    /// Takes the contact lock for a delivery that could not be stored. Returns [`Admission::Queued`] if it is stored after
     /// all, and [`Admission::InFlight`] if other deliveries of its contact go first. Fails if the store cannot tell, or
     /// cannot lock the contact.
     fn admit_without_record(&self, delivery: &Delivery) -> impl Future<Output = Result<Admission, StoreError>> + Send;
@@ -75,6 +76,6 @@ pub trait FastPath: Send + Sync {
     fn complete(
         &self,
         delivery: &Delivery,
-        result: FastPathResult,
+        result: SyncSendResult,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
