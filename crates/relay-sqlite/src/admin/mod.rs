@@ -8,5 +8,4 @@ pub(crate) mod queries;
 
 pub use connection::Error;
 pub use dead_letters::SqliteDeadLetters;
-pub use deliveries::SqliteAdmin;
-pub use queries::StoreSummary;
+pub use deliveries::{SqliteAdmin, StoreSummary};
