@@ -7,10 +7,9 @@ use relay::ports::admin::{Admin, DeliveryQuery, DeliveryRecord, QueueStatus};
 use relay::ports::webhook_usage::WebhookUsage;
 use relay_core::delivery::{DeliveryId, Direction};
 use relay_core::delivery_state::DeliveryState;
-use rusqlite::{Connection, OptionalExtension as _};
+use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::admin::connection::{self, Error};
-use crate::admin::pause;
 use crate::admin::queries::{self, Filter};
 use crate::delivery_row::timestamp;
 use crate::webhook_usage::webhook_usage;
@@ -81,12 +80,19 @@ impl SqliteAdmin {
 
     /// Returns since when a direction is paused, if it is.
     pub fn paused_since(&self, direction: Direction) -> Result<Option<Timestamp>, Error> {
-        Ok(pause::paused_since(&self.connection, direction)?)
+        Ok(queries::paused_since(&self.connection, direction)?)
     }
 
-    /// Pauses a direction, or ends its pause. Returns false if that changes nothing.
+    /// Pauses a direction, so that no attempt begins, or ends its pause. Returns false if that changes nothing.
     pub fn set_paused(&self, direction: Direction, paused: bool, now: Timestamp) -> Result<bool, Error> {
-        Ok(pause::set_paused(&self.connection, direction, paused, now)?)
+        let (direction, now) = (direction.as_str(), now.as_millisecond());
+        let changed = if paused {
+            let sql = "INSERT INTO paused (direction, since) VALUES (?1, ?2) ON CONFLICT (direction) DO NOTHING";
+            self.connection.execute(sql, params![direction, now])?
+        } else {
+            self.connection.execute("DELETE FROM paused WHERE direction = ?1", [direction])?
+        };
+        Ok(changed == 1)
     }
 }
 
@@ -117,5 +123,25 @@ impl Admin for SqliteAdmin {
             })
         };
         Direction::ALL.into_iter().map(status).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema::open;
+
+    #[test]
+    fn pause_affects_one_direction_and_keeps_its_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let admin = SqliteAdmin { connection: open(dir.path(), Timestamp::UNIX_EPOCH).unwrap().writer };
+        let at = |second| Timestamp::from_second(second).unwrap();
+        assert_eq!(admin.paused_since(Direction::LoopsToClay).unwrap(), None);
+        assert!(admin.set_paused(Direction::LoopsToClay, true, at(1)).unwrap());
+        assert!(!admin.set_paused(Direction::LoopsToClay, true, at(2)).unwrap());
+        assert_eq!(admin.paused_since(Direction::LoopsToClay).unwrap(), Some(at(1)));
+        assert_eq!(admin.paused_since(Direction::ClayToLoops).unwrap(), None);
+        assert!(admin.set_paused(Direction::LoopsToClay, false, at(3)).unwrap());
+        assert!(!admin.set_paused(Direction::LoopsToClay, false, at(3)).unwrap());
     }
 }

@@ -3,7 +3,6 @@
 mod connection;
 mod dead_letters;
 mod deliveries;
-pub(crate) mod pause;
 pub(crate) mod queries;
 
 pub use connection::Error;

@@ -5,7 +5,7 @@ use relay::ports::admin::{DeliveryQuery, DeliveryRecord};
 use relay::ports::dead_letters::DeadLetter;
 use relay_core::delivery::Direction;
 use relay_core::delivery_state::DeliveryState;
-use rusqlite::{Connection, Row, named_params};
+use rusqlite::{Connection, OptionalExtension as _, Row, named_params};
 
 use crate::{delivery_row, failure_counts};
 
@@ -34,6 +34,15 @@ pub(crate) fn deliveries(connection: &Connection, filter: &Filter) -> rusqlite::
 pub(crate) fn dead_letters(connection: &Connection) -> rusqlite::Result<Vec<DeadLetter>> {
     let query = DeliveryQuery { state: Some(DeliveryState::Dead), ..DeliveryQuery::default() };
     select(connection, &Filter { query, ..Filter::default() }, to_dead_letter)
+}
+
+/// Returns since when a direction is paused. It is in the file, so that it holds beside a running relay and after a restart.
+pub(crate) fn paused_since(connection: &Connection, direction: Direction) -> rusqlite::Result<Option<Timestamp>> {
+    connection
+        .prepare_cached("SELECT since FROM paused WHERE direction = ?1")?
+        .query_row([direction.as_str()], |row| delivery_row::timestamp(row, "since"))
+        .optional()
+        .map(Option::flatten)
 }
 
 pub(crate) fn backlog(connection: &Connection, direction: Direction) -> rusqlite::Result<Backlog> {
