@@ -138,11 +138,12 @@ impl Simulators {
     async fn start(settings: &LocalSettings, relay_address: SocketAddr) -> io::Result<Self> {
         let mut simulators = Self { clay: None, loops: None };
         if matches!(settings.clay_webhooks, Setting::Unset) {
-            let options = ClayOptions { auth_token: settings.simulated_clay_token.clone(), ..ClayOptions::default() };
+            let auth_token = settings.simulated_clay_token.clone().map(Into::into);
+            let options = ClayOptions { auth_token, ..ClayOptions::default() };
             simulators.clay = Some(Clay::start(bind_loopback_after(relay_address, 1).await?, options).await?);
         }
         if matches!(settings.loops_api_key, Setting::Unset) && !settings.loops_api_url_is_set {
-            let options = LoopsOptions { api_key: SIMULATED_API_KEY.to_owned(), ..LoopsOptions::default() };
+            let options = LoopsOptions { api_key: SIMULATED_API_KEY.into(), ..LoopsOptions::default() };
             simulators.loops = Some(Loops::start(bind_loopback_after(relay_address, 2).await?, options).await?);
         }
         Ok(simulators)
