@@ -18,6 +18,7 @@ use relay_sqlite::SqliteStore;
 use crate::reloading_secrets::ReloadingSecrets;
 
 /// The handlers of the three routes and the workers of the two queues, between a Loops and a Clay.
+#[derive(Debug)]
 pub struct Relay<L = HttpLoopsClient, C = HttpClient> {
     /// Handles `POST /webhooks/loops`.
     pub webhook_handler: LoopsWebhookHandler<ReloadingSecrets, SqliteStore>,
@@ -27,12 +28,6 @@ pub struct Relay<L = HttpLoopsClient, C = HttpClient> {
     pub clay_deliverer: Arc<ClayDeliverer<ReloadingSecrets, C, SqliteStore, LocalRateLimiter, SqliteStore>>,
     /// Calls Loops.
     pub loops_deliverer: Arc<LoopsDeliverer<ReloadingSecrets, L, LocalRateLimiter>>,
-}
-
-impl<L, C> std::fmt::Debug for Relay<L, C> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Relay")
-    }
 }
 
 impl<L: LoopsClient + Clone, C: ClayClient> Relay<L, C> {

@@ -10,7 +10,7 @@ use relay::config::env::SettingError;
 use relay_sqlite::data_dir::config::LocalSettings;
 use relay_sqlite::data_dir::secrets_file;
 
-use crate::commands::{CommandStatus, deliveries, send_webhook, sign};
+use crate::commands::{deliveries, send_webhook, sign};
 use crate::serve::{self, StartError};
 use crate::telemetry;
 
@@ -60,18 +60,14 @@ keys, URLs and tokens may also be kept in the data folder: `relayctl setup --loc
 
 /// Runs the command of the command line.
 pub fn run() -> ExitCode {
-    match execute(Cli::parse()) {
-        Ok(CommandStatus::Succeeded) => ExitCode::SUCCESS,
-        Ok(CommandStatus::Rejected) => ExitCode::FAILURE,
-        Err(error) => {
-            // If standard error is closed, the exit code is all that can be reported.
-            let _ = writeln!(io::stderr(), "relay-local: {error}");
-            ExitCode::from(EXIT_CONFIG)
-        }
-    }
+    execute(Cli::parse()).unwrap_or_else(|error| {
+        // If standard error is closed, the exit code is all that can be reported.
+        let _ = writeln!(io::stderr(), "relay-local: {error}");
+        ExitCode::from(EXIT_CONFIG)
+    })
 }
 
-fn execute(cli: Cli) -> Result<CommandStatus, Box<dyn Error>> {
+fn execute(cli: Cli) -> Result<ExitCode, Box<dyn Error>> {
     let environment: BTreeMap<String, String> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())))
         .collect();
@@ -84,7 +80,7 @@ fn execute(cli: Cli) -> Result<CommandStatus, Box<dyn Error>> {
     Ok(match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => {
             runtime.block_on(serve::serve(settings, environment))?;
-            CommandStatus::Succeeded
+            ExitCode::SUCCESS
         }
         Command::SendWebhook(arguments) => runtime.block_on(send_webhook::run(&settings, &arguments))?,
         Command::Sign(arguments) => sign::run(&settings, &arguments)?,

@@ -23,7 +23,6 @@ const DURATION_BUCKETS_SECS: [f64; 14] =
 
 const DIRECTIONS: [Direction; 2] = [Direction::LoopsToClay, Direction::ClayToLoops];
 
-/// Label with the code of a refusal.
 const CODE_LABEL: &str = "code";
 
 /// The counters and their help texts.
@@ -81,7 +80,6 @@ impl Metrics {
         Self { registry, counters, delivery_age, destination_time, pool_used, submissions, queue_waiting, queue_oldest }
     }
 
-    /// Adds an event to its counters and measurements.
     pub(crate) fn record(&self, event: &DeliveryEvent<'_>) {
         for Metric { name, value, dimension: (label, label_value), .. } in metric::metrics_of(event) {
             let mut labels: Labels = vec![(label, label_value.to_owned())];

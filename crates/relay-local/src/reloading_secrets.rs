@@ -152,8 +152,7 @@ pub struct ReloadingSecrets(Arc<Shared>);
 struct Shared {
     active: RwLock<Secrets>,
     watcher: Option<Mutex<SecretsFileWatcher>>,
-    /// Number of reloads.
-    change_count: watch::Sender<u64>,
+    reloads: watch::Sender<()>,
 }
 
 impl std::fmt::Debug for ReloadingSecrets {
@@ -172,7 +171,7 @@ impl From<Secrets> for ReloadingSecrets {
 impl ReloadingSecrets {
     fn new(secrets: Secrets, watcher: Option<SecretsFileWatcher>) -> Self {
         let (active, watcher) = (RwLock::new(secrets), watcher.map(Mutex::new));
-        Self(Arc::new(Shared { active, watcher, change_count: watch::Sender::new(0) }))
+        Self(Arc::new(Shared { active, watcher, reloads: watch::Sender::new(()) }))
     }
 
     /// The secrets of these settings, until the secrets file changes. `environment` does not include the file's settings.
@@ -192,10 +191,10 @@ impl ReloadingSecrets {
 
     /// Checks the secrets file again and again, and releases held deliveries after each change. Never returns.
     pub(crate) async fn run(self, store: SqliteStore) {
-        let mut changes = self.0.change_count.subscribe();
+        let mut reloads = self.0.reloads.subscribe();
         loop {
             tokio::select! {
-                _ = changes.changed() => {
+                _ = reloads.changed() => {
                     info!("what was stored in the data folder is in use; what is held is tried now");
                     while let Err(error) = store.release_all_held().await {
                         error!(%error, "what is held cannot be freed yet");
@@ -212,19 +211,14 @@ impl ReloadingSecrets {
             return;
         }
         let shared = Arc::clone(&self.0);
+        let reload = move || {
+            let mut watcher = shared.watcher.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
+            let secrets = watcher.reload_if_changed()?;
+            *shared.active.write().unwrap_or_else(PoisonError::into_inner) = secrets;
+            Some(shared.reloads.send_replace(()))
+        };
         // A poll that panics has changed nothing.
-        let _ = tokio::task::spawn_blocking(move || shared.poll()).await;
-    }
-}
-
-impl Shared {
-    fn poll(&self) {
-        let Some(watcher) = &self.watcher else { return };
-        let mut watcher = watcher.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(secrets) = watcher.reload_if_changed() {
-            *self.active.write().unwrap_or_else(PoisonError::into_inner) = secrets;
-            self.change_count.send_modify(|count| *count += 1);
-        }
+        let _ = tokio::task::spawn_blocking(reload).await;
     }
 }
 

@@ -36,7 +36,6 @@ const SCHEMA_TIMEOUT: Duration = Duration::from_secs(1);
 /// Time between two deletions of old records.
 const PURGE_INTERVAL: Duration = Duration::from_secs(3600);
 
-/// Why the relay does not start.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
     #[error(transparent)]
@@ -80,7 +79,11 @@ pub(crate) async fn serve(settings: LocalSettings, environment: BTreeMap<String,
     for pattern in shared.relayed_events.unrecognized_patterns() {
         warn!(%pattern, "RELAYED_EVENTS: none of the events that Loops documents has this name");
     }
-    let secrets = ReloadingSecrets::load(&settings, environment, data_dir.clone(), simulators.destinations())?;
+    let simulated = SimulatedDestinations {
+        clay: simulators.clay.as_ref().map(|clay| clay.webhook_url("contacts")),
+        loops: simulators.loops.is_some(),
+    };
+    let secrets = ReloadingSecrets::load(&settings, environment, data_dir.clone(), simulated)?;
     let loops = HttpLoopsClient::new(client.clone(), &shared.loops_api_url);
     let clay = client;
     let relay = Arc::new(Relay::with_destinations(loops, clay, &shared, secrets.clone(), &store, &clock));
@@ -127,7 +130,6 @@ pub(crate) async fn serve(settings: LocalSettings, environment: BTreeMap<String,
     Ok(())
 }
 
-/// The simulated destinations that are running.
 struct Simulators {
     clay: Option<Clay>,
     loops: Option<Loops>,
@@ -138,21 +140,15 @@ impl Simulators {
     async fn start(settings: &LocalSettings, relay_address: SocketAddr) -> io::Result<Self> {
         let mut simulators = Self { clay: None, loops: None };
         if matches!(settings.clay_webhooks, Setting::Unset) {
-            let options = ClayOptions { auth_token: settings.simulated_clay_token.clone(), ..ClayOptions::default() };
+            let auth_token = settings.simulated_clay_token.clone().map(Into::into);
+            let options = ClayOptions { auth_token, ..ClayOptions::default() };
             simulators.clay = Some(Clay::start(bind_loopback_after(relay_address, 1).await?, options).await?);
         }
         if matches!(settings.loops_api_key, Setting::Unset) && !settings.loops_api_url_is_set {
-            let options = LoopsOptions { api_key: SIMULATED_API_KEY.to_owned(), ..LoopsOptions::default() };
+            let options = LoopsOptions { api_key: SIMULATED_API_KEY.into(), ..LoopsOptions::default() };
             simulators.loops = Some(Loops::start(bind_loopback_after(relay_address, 2).await?, options).await?);
         }
         Ok(simulators)
-    }
-
-    fn destinations(&self) -> SimulatedDestinations {
-        SimulatedDestinations {
-            clay: self.clay.as_ref().map(|clay| clay.webhook_url("contacts")),
-            loops: self.loops.is_some(),
-        }
     }
 }
 

@@ -7,7 +7,6 @@ use relay::config::names::{RELAY_DATA, RELAY_LISTEN};
 use relay::routes::{CONTACT_PATH, EVENT_PATH, WEBHOOK_PATH};
 use relay_sqlite::data_dir::config::{DEFAULT_DATA, DEFAULT_LISTEN, loopback_address};
 
-/// Source of a key.
 pub(crate) enum KeySource {
     Generated(String),
     /// Generated, and not shown because standard output is no terminal: the key stays out of logs.

@@ -44,7 +44,6 @@ pub(crate) fn install_sink(metrics: Arc<Metrics>, contact_hash_key: Option<Conta
     });
 }
 
-/// Logs an event with its log fields and its measurements.
 fn log_event(event: &DeliveryEvent<'_>, contact: Option<&str>) {
     let (message, pool) = (event.message(), event.stats.pool.as_ref());
     macro_rules! line {

@@ -9,27 +9,18 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 /// As good as no limit. The bucket's clock counts whole nanoseconds, so it takes no much higher one.
 const UNLIMITED_PER_SECOND: u32 = 1_000_000;
 
-/// Clay's limit: a sustained rate with a burst (Clay, webhook guide: limits).
-#[derive(Debug)]
-pub(crate) struct TokenBucket(DefaultDirectRateLimiter);
-
-impl TokenBucket {
-    /// Zero counts as one.
-    pub(crate) fn new(per_second: u32, burst: u32) -> Self {
-        let quota = Quota::per_second(at_least_one(per_second)).allow_burst(at_least_one(burst));
-        Self(RateLimiter::direct(quota))
-    }
-
-    pub(crate) fn try_acquire(&self) -> bool {
-        self.0.check().is_ok()
-    }
+/// Clay's limit: a sustained rate with a burst (Clay, webhook guide: limits). Zero counts as one.
+pub(crate) fn token_bucket(per_second: u32, burst: u32) -> DefaultDirectRateLimiter {
+    let [per_second, burst] =
+        [per_second, burst].map(|value| NonZeroU32::new(value.min(UNLIMITED_PER_SECOND)).unwrap_or(NonZeroU32::MIN));
+    RateLimiter::direct(Quota::per_second(per_second).allow_burst(burst))
 }
 
 /// Loops' limit: a number of calls in each second (Loops, API introduction: rate limiting). When a second begins is not
 /// stated; here it begins with the first call after the previous one.
 #[derive(Debug)]
 pub(crate) struct FixedWindow {
-    limit: u32,
+    pub(crate) limit: u32,
     window_start: Option<Instant>,
     used: u32,
 }
@@ -39,10 +30,6 @@ impl FixedWindow {
 
     pub(crate) fn new(per_second: u32) -> Self {
         Self { limit: per_second.max(1), window_start: None, used: 0 }
-    }
-
-    pub(crate) fn limit(&self) -> u32 {
-        self.limit
     }
 
     /// Counts one call and returns how many remain, or `None` above the limit.
@@ -57,10 +44,6 @@ impl FixedWindow {
         self.used = self.used.saturating_add(1);
         Some(remaining)
     }
-}
-
-fn at_least_one(value: u32) -> NonZeroU32 {
-    NonZeroU32::new(value.min(UNLIMITED_PER_SECOND)).unwrap_or(NonZeroU32::MIN)
 }
 
 #[cfg(test)]
@@ -91,14 +74,14 @@ mod tests {
     #[test]
     fn zero_limit_allows_one_call() {
         assert_eq!(FixedWindow::new(0).try_acquire(Instant::now()), Some(0));
-        let bucket = TokenBucket::new(0, 0);
-        assert!(bucket.try_acquire());
-        assert!(!bucket.try_acquire());
+        let bucket = token_bucket(0, 0);
+        assert!(bucket.check().is_ok());
+        assert!(bucket.check().is_err());
     }
 
     #[test]
     fn max_limit_is_unlimited() {
-        let bucket = TokenBucket::new(u32::MAX, u32::MAX);
-        assert!((0..1_000).all(|_| bucket.try_acquire()));
+        let bucket = token_bucket(u32::MAX, u32::MAX);
+        assert!((0..1_000).all(|_| bucket.check().is_ok()));
     }
 }

@@ -1,6 +1,8 @@
-//! The worker's side of the queue: it claims the next delivery that is due, and records the result of the attempt.
+//! The worker's side of the queue: it claims the next delivery that is due, records the result of the attempt, and makes
+//! deliveries due whose cause of failure is gone.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use jiff::{SignedDuration, Timestamp};
 use relay::ports::queue::StoreError;
@@ -121,16 +123,44 @@ impl SqliteStore {
         Ok(())
     }
 
-    /// Deletes deliveries that were delivered longer ago than any duplicate can come. Returns their number.
-    pub async fn purge_delivered(&self) -> Result<usize, StoreError> {
+    /// Returns how often all held deliveries were released.
+    pub fn release_epoch(&self) -> u64 {
+        self.release_epoch.load(Ordering::SeqCst)
+    }
+
+    /// Makes all held deliveries due, now that an operator has fixed their cause.
+    pub async fn release_all_held(&self) -> Result<(), StoreError> {
+        self.release_epoch.fetch_add(1, Ordering::SeqCst);
+        self.release_held(None).await
+    }
+
+    /// Makes held deliveries due: all, or only the one that was being sent during
+    /// [`release_all_held`](Self::release_all_held).
+    pub async fn release_held(&self, id: Option<&DeliveryId>) -> Result<(), StoreError> {
+        let (now, id) = (self.clock.now().as_millisecond(), id.map(|id| id.as_str().to_owned()));
+        self.write(move |transaction| {
+            transaction.execute(
+                "UPDATE deliveries SET next_at = ?1
+                 WHERE settled_at IS NULL AND state = 'waiting' AND held_since IS NOT NULL AND next_at > ?1
+                   AND (?2 IS NULL OR id = ?2)",
+                params![now, id],
+            )
+        })
+        .await?;
+        self.work_available.notify_waiters();
+        Ok(())
+    }
+
+    /// Deletes deliveries that were delivered longer ago than any duplicate can come.
+    pub async fn purge_delivered(&self) -> Result<(), StoreError> {
         let cutoff = self.clock.now().checked_sub(RETENTION).unwrap_or(Timestamp::UNIX_EPOCH).as_millisecond();
         self.write(move |transaction| {
-            let deleted = transaction.execute(
+            transaction.execute(
                 "DELETE FROM deliveries WHERE settled_at IS NOT NULL AND state = 'delivered' AND settled_at < ?1",
                 [cutoff],
             )?;
-            failure_counts::delete_orphans(transaction)?;
-            Ok(deleted)
+            let orphans = "DELETE FROM failures WHERE delivery_id NOT IN (SELECT id FROM deliveries)";
+            transaction.execute(orphans, []).map(drop)
         })
         .await
     }

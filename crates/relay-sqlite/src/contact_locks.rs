@@ -43,14 +43,10 @@ impl Drop for ContactLockGuard {
 impl ContactLocks {
     /// Locks the contact of a delivery. None if it is locked.
     pub(crate) fn try_lock(self: &Arc<Self>, delivery: &Delivery) -> Option<ContactLockGuard> {
-        match self.holders().entry(delivery.contact.clone()) {
-            Entry::Occupied(_) => None,
-            Entry::Vacant(entry) => {
-                let id = entry.insert(Arc::new(delivery.id.clone()));
-                let owned = Some((delivery.contact.clone(), Arc::clone(id)));
-                Some(ContactLockGuard { locks: Arc::clone(self), owned })
-            }
-        }
+        let mut holders = self.holders();
+        let Entry::Vacant(entry) = holders.entry(delivery.contact.clone()) else { return None };
+        let id = Arc::clone(entry.insert(Arc::new(delivery.id.clone())));
+        Some(ContactLockGuard { locks: Arc::clone(self), owned: Some((delivery.contact.clone(), id)) })
     }
 
     /// Returns a guard of the lock that a delivery holds, which guards nothing if it holds none.

@@ -16,11 +16,6 @@ pub(crate) fn increment(transaction: &Transaction<'_>, id: &str, reason: Reason,
         .execute(params![id, reason.code.as_str(), reason.status.unwrap_or_default(), now])
 }
 
-/// Deletes the counts of deliveries that are not stored any more.
-pub(crate) fn delete_orphans(transaction: &Transaction<'_>) -> rusqlite::Result<usize> {
-    transaction.execute("DELETE FROM failures WHERE delivery_id NOT IN (SELECT id FROM deliveries)", [])
-}
-
 /// Returns the counts of a delivery, the most frequent first.
 pub(crate) fn load(connection: &Connection, id: &str) -> rusqlite::Result<Vec<FailureCount>> {
     let mut statement = connection.prepare_cached(

@@ -12,7 +12,7 @@ use relay_core::contact::ContactKey;
 use relay_core::delivery::{Delivery, DeliveryId, DeliveryKind, Direction, Reason, ReasonCode};
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 
-use crate::admin::pause::paused_since;
+use crate::admin::queries::paused_since;
 use crate::contact_locks::ContactLockGuard;
 use crate::store::SqliteStore;
 use crate::{delivery_row, failure_counts};

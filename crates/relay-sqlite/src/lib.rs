@@ -9,7 +9,6 @@ mod failure_counts;
 mod fast_path;
 mod migrations;
 mod queue;
-mod release_held;
 mod schema;
 mod store;
 mod webhook_usage;

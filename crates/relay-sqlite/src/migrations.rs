@@ -41,7 +41,7 @@ CREATE INDEX deliveries_of_contact_due ON deliveries (direction, contact, seq) W
 ";
 
 pub(crate) fn is_outdated(connection: &Connection) -> rusqlite::Result<bool> {
-    connection.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0)).map(|version| version < VERSION)
+    connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0)).map(|version| version < VERSION)
 }
 
 /// Upgrades the tables to this version in one transaction.

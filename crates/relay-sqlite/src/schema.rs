@@ -123,7 +123,8 @@ pub struct Connections {
 pub fn open(dir: &Path, now: jiff::Timestamp) -> Result<Connections, OpenError> {
     let path = dir.join(STORE_FILE);
     create_private_file(&path)?;
-    let mut connection = Connection::open(&path).map_err(|error| to_open_error(&path, &error))?;
+    let to_error = |error| to_open_error(&path, &error);
+    let mut connection = Connection::open(&path).map_err(to_error)?;
     let has_schema = check_schema(&path, &connection)?;
     let mut initialize = || -> rusqlite::Result<()> {
         connection.pragma_update(None, "journal_mode", "WAL")?;
@@ -145,9 +146,9 @@ pub fn open(dir: &Path, now: jiff::Timestamp) -> Result<Connections, OpenError> 
         )?;
         Ok(())
     };
-    initialize().map_err(|error| to_open_error(&path, &error))?;
+    initialize().map_err(to_error)?;
     let reader = Connection::open(&path).and_then(|reader| reader.busy_timeout(BUSY_TIMEOUT).map(|()| reader));
-    Ok(Connections { writer: connection, reader: reader.map_err(|error| to_open_error(&path, &error))? })
+    Ok(Connections { writer: connection, reader: reader.map_err(to_error)? })
 }
 
 /// Opens the store of a data folder beside a running relay, or returns None if there is none.
@@ -187,33 +188,28 @@ fn create_private_file(path: &Path) -> Result<(), OpenError> {
 
 /// Returns whether the tables are there: a file without any is to get them.
 fn check_schema(path: &Path, connection: &Connection) -> Result<bool, OpenError> {
-    let pragma_value = |pragma: &str| connection.query_row(&format!("PRAGMA {pragma}"), [], |row| row.get::<_, i64>(0));
-    let inspect = || -> rusqlite::Result<(i64, i64, i64)> {
-        connection.busy_timeout(BUSY_TIMEOUT)?;
-        let tables = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-        Ok((pragma_value("application_id")?, pragma_value("user_version")?, tables))
-    };
-    let (application_id, version, tables) = inspect().map_err(|error| to_open_error(path, &error))?;
-    if tables == 0 {
+    let to_error = |error| to_open_error(path, &error);
+    let pragma_value = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(to_error)?;
+    let sql = "SELECT NOT EXISTS (SELECT 1 FROM sqlite_schema)";
+    if connection.query_row(sql, [], |row| row.get(0)).map_err(to_error)? {
         return Ok(false);
     }
-    if application_id != APPLICATION_ID {
+    if pragma_value("application_id").map_err(to_error)? != APPLICATION_ID {
         return Err(OpenError::NotOurs(path.to_owned()));
     }
+    let version = pragma_value("user_version").map_err(to_error)?;
     if version > VERSION {
         return Err(OpenError::Newer(path.to_owned(), version));
     }
-    let integrity: String = connection
-        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
-        .map_err(|error| to_open_error(path, &error))?;
+    let integrity: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(to_error)?;
     if integrity == "ok" { Ok(true) } else { Err(OpenError::Damaged(path.to_owned(), integrity.replace('\n', " "))) }
 }
 
 fn to_open_error(path: &Path, error: &rusqlite::Error) -> OpenError {
-    match error.sqlite_error_code() {
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-            OpenError::Damaged(path.to_owned(), error.to_string())
-        }
-        _ => OpenError::Unwritable(path.to_owned(), error.to_string()),
-    }
+    let to_error = match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => OpenError::Damaged,
+        _ => OpenError::Unwritable,
+    };
+    to_error(path.to_owned(), error.to_string())
 }

@@ -24,7 +24,7 @@ use crate::schema::{Connections, STORE_FILE};
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The store of a running relay.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct SqliteStore {
     pub(crate) writer: Arc<Mutex<Connection>>,
     /// A second connection, so that reads do not wait for writes.
@@ -34,12 +34,6 @@ pub struct SqliteStore {
     pub(crate) locks: Arc<ContactLocks>,
     pub(crate) release_epoch: Arc<AtomicU64>,
     pub(crate) contact_hash_key: Option<ContactHashKey>,
-}
-
-impl std::fmt::Debug for SqliteStore {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("SqliteStore")
-    }
 }
 
 impl SqliteStore {

@@ -1,6 +1,7 @@
 //! `deliveries`: what is waiting, delivered and dead.
 
 use std::io::{self, Write as _};
+use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use comfy_table::{ContentArrangement, Table, presets};
@@ -10,7 +11,7 @@ use relay_core::delivery_state::DeliveryState;
 use relay_sqlite::admin::{self, SqliteAdmin};
 use relay_sqlite::data_dir::config::LocalSettings;
 
-use super::{CommandError, CommandStatus};
+use super::CommandError;
 
 /// Number of deliveries in a table without `--limit`.
 const TABLE_LIMIT: u32 = 50;
@@ -28,9 +29,8 @@ pub(crate) struct DeliveriesArguments {
     limit: Option<u32>,
 }
 
-/// Argument of `--state`.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-pub(crate) enum State {
+enum State {
     /// It will be sent
     Waiting,
     /// The far end has it
@@ -49,10 +49,7 @@ impl From<State> for DeliveryState {
     }
 }
 
-pub(crate) async fn run(
-    settings: &LocalSettings,
-    arguments: &DeliveriesArguments,
-) -> Result<CommandStatus, CommandError> {
+pub(crate) async fn run(settings: &LocalSettings, arguments: &DeliveriesArguments) -> Result<ExitCode, CommandError> {
     if !settings.data_dir.is_dir() {
         return Err(CommandError::NoDataDir(settings.data_dir.clone()));
     }
@@ -79,7 +76,7 @@ pub(crate) async fn run(
             writeln!(out, "These are the latest {limit}; --limit shows more.")?;
         }
     }
-    Ok(CommandStatus::Succeeded)
+    Ok(ExitCode::SUCCESS)
 }
 
 fn table(records: &[DeliveryRecord]) -> Table {
@@ -101,7 +98,6 @@ fn table(records: &[DeliveryRecord]) -> Table {
     table
 }
 
-/// Returns a reason and its status in one text.
 fn format_reason(reason: Option<&str>, status: Option<u16>) -> String {
     match (reason, status) {
         (Some(reason), Some(status)) => format!("{reason} ({status})"),
@@ -110,7 +106,6 @@ fn format_reason(reason: Option<&str>, status: Option<u16>) -> String {
     }
 }
 
-/// Returns a time as tables show it.
 fn format_time(at: jiff::Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
 }

@@ -1,7 +1,6 @@
 //! The commands beside `serve`.
 
 pub(crate) mod deliveries;
-mod input;
 pub(crate) mod send_webhook;
 pub(crate) mod sign;
 
@@ -13,14 +12,6 @@ use relay_core::webhook::signature::SigningSecret;
 use relay_sqlite::data_dir::config::{LocalSettings, Setting};
 use relay_sqlite::data_dir::{DataDir, DataDirError};
 
-/// Status of a command that ran.
-pub(crate) enum CommandStatus {
-    Succeeded,
-    /// The relay's response was not a 2xx.
-    Rejected,
-}
-
-/// Why a command could not run.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CommandError {
     #[error("{path} cannot be read ({detail}): give the path of a file, or - for standard input")]

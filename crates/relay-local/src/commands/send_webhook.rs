@@ -1,6 +1,7 @@
 //! `send-webhook`: posts an event as Loops does, and follows its delivery.
 
 use std::io::{self, Write as _};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -14,7 +15,7 @@ use relay_core::policy::response::CallOutcome;
 use relay_sqlite::admin::{self, SqliteAdmin};
 use relay_sqlite::data_dir::config::{LocalSettings, loopback_address};
 
-use super::{CommandError, CommandStatus};
+use super::CommandError;
 use crate::commands::sign::{self, SignedHeaders};
 
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(15);
@@ -32,11 +33,8 @@ pub(crate) struct SendWebhookArguments {
     wait: u64,
 }
 
-/// Posts the file, prints the response, and follows the delivery.
-pub(crate) async fn run(
-    settings: &LocalSettings,
-    arguments: &SendWebhookArguments,
-) -> Result<CommandStatus, CommandError> {
+/// Posts the file, prints the response, and follows the delivery. It fails if the response is not a 2xx.
+pub(crate) async fn run(settings: &LocalSettings, arguments: &SendWebhookArguments) -> Result<ExitCode, CommandError> {
     let signed = sign::sign(settings, &arguments.sign)?;
     let url =
         arguments.to.clone().unwrap_or_else(|| format!("http://{}{WEBHOOK_PATH}", loopback_address(settings.listen)));
@@ -44,12 +42,12 @@ pub(crate) async fn run(
     let mut out = io::stdout().lock();
     writeln!(out, "{status} {body}")?;
     if !(200..300).contains(&status) {
-        return Ok(CommandStatus::Rejected);
+        return Ok(ExitCode::FAILURE);
     }
     if arguments.to.is_none() && body.contains("\"queued\"") {
         writeln!(out, "{}", follow(settings, signed.id(), Duration::from_secs(arguments.wait)).await?)?;
     }
-    Ok(CommandStatus::Succeeded)
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn post(signed: &SignedHeaders, url: &str) -> Result<(u16, String), CommandError> {

@@ -1,7 +1,6 @@
 //! The rows of a simulated Clay workspace, and the checks before a row is accepted.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::Mutex;
 
 use axum::Json;
@@ -9,19 +8,21 @@ use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use governor::DefaultDirectRateLimiter;
 use jiff::Timestamp;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 use serde_json::value::RawValue;
 use tokio::sync::watch;
 
-use crate::rate_limit::TokenBucket;
+use crate::rate_limit::token_bucket;
 use crate::{Rejections, lock};
 
 /// Limits of a simulated workspace. The defaults are Clay's.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct ClayOptions {
     /// Token that every webhook requires; none by default (Clay, webhook guide: authentication is optional).
-    pub auth_token: Option<String>,
+    pub auth_token: Option<SecretString>,
     /// Rows a second of all webhooks together: 10 (Clay, webhook guide: limits). At least 1; `u32::MAX` is no limit.
     pub per_second: u32,
     /// Rows at once after a pause: 20 (Clay, webhook guide: limits). At least 1.
@@ -49,18 +50,6 @@ impl Default for ClayOptions {
     }
 }
 
-impl fmt::Debug for ClayOptions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClayOptions")
-            .field("auth_token", &self.auth_token.as_ref().map(|_| "[redacted]"))
-            .field("per_second", &self.per_second)
-            .field("burst", &self.burst)
-            .field("cap", &self.cap)
-            .field("limit_bytes", &self.limit_bytes)
-            .finish()
-    }
-}
-
 /// Header with a webhook's token (Clay, webhook guide: authentication).
 const AUTH_HEADER: &str = "x-clay-webhook-auth";
 
@@ -68,7 +57,7 @@ const AUTH_HEADER: &str = "x-clay-webhook-auth";
 #[derive(Debug)]
 pub(crate) struct Workspace {
     options: ClayOptions,
-    bucket: TokenBucket,
+    bucket: DefaultDirectRateLimiter,
     table: Mutex<Table>,
     /// Number of accepted rows, for requests that wait for rows.
     row_count: watch::Sender<usize>,
@@ -87,7 +76,7 @@ pub(crate) struct ClayError(pub(crate) StatusCode, pub(crate) &'static str);
 impl Workspace {
     pub(crate) fn new(options: ClayOptions) -> Self {
         Self {
-            bucket: TokenBucket::new(options.per_second, options.burst),
+            bucket: token_bucket(options.per_second, options.burst),
             options,
             table: Mutex::default(),
             row_count: watch::Sender::new(0),
@@ -108,10 +97,11 @@ impl Workspace {
     /// Checks and stores a row. The order of the checks is not stated.
     pub(crate) fn accept(&self, webhook: String, headers: &HeaderMap, body: Bytes) -> Result<(), ClayError> {
         let token = headers.get(AUTH_HEADER).map(HeaderValue::as_bytes);
-        if self.options.auth_token.as_ref().is_some_and(|expected| token != Some(expected.as_bytes())) {
+        let expected_token = self.options.auth_token.as_ref().map(|token| token.expose_secret().as_bytes());
+        if expected_token.is_some() && token != expected_token {
             return Err(ClayError(StatusCode::UNAUTHORIZED, "Unauthorized"));
         }
-        if !self.bucket.try_acquire() {
+        if self.bucket.check().is_err() {
             return Err(ClayError(StatusCode::TOO_MANY_REQUESTS, "Too many requests. Wait a bit and retry."));
         }
         if !is_json(headers) {

@@ -1,6 +1,5 @@
 //! A Loops team behind its API: routes, key and rate limit.
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -15,8 +14,8 @@ use axum::routing::{MethodFilter, MethodRouter, any, get, on};
 use axum::{Json, Router};
 use bytes::Bytes;
 use jiff::Timestamp;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -38,10 +37,10 @@ pub struct Loops {
 }
 
 /// API key and limits of a simulated team.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct LoopsOptions {
     /// The only API key: `simulated`.
-    pub api_key: String,
+    pub api_key: SecretString,
     /// Calls a second of the whole team: 10 (Loops, API introduction: rate limiting). At least 1; `u32::MAX` is no limit.
     pub per_second: u32,
 }
@@ -95,13 +94,7 @@ impl Loops {
 
 impl Default for LoopsOptions {
     fn default() -> Self {
-        Self { api_key: "simulated".to_owned(), per_second: 10 }
-    }
-}
-
-impl fmt::Debug for LoopsOptions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LoopsOptions").field("api_key", &"[redacted]").field("per_second", &self.per_second).finish()
+        Self { api_key: "simulated".into(), per_second: 10 }
     }
 }
 
@@ -122,7 +115,7 @@ impl Account {
 
     fn is_authorized(&self, headers: &HeaderMap) -> bool {
         let value = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let expected = &self.options.api_key;
+        let expected = self.options.api_key.expose_secret();
         value.split_once(' ').is_some_and(|(scheme, key)| scheme.eq_ignore_ascii_case("bearer") && key == expected)
     }
 }
@@ -182,7 +175,7 @@ async fn authorize_and_limit(State(account): State<Arc<Account>>, request: Reque
     }
     let (limit, remaining) = {
         let mut window = lock(&account.window);
-        (window.limit(), window.try_acquire(Instant::now()))
+        (window.limit, window.try_acquire(Instant::now()))
     };
     let mut response = match remaining {
         Some(_) => next.run(request).await,
@@ -212,29 +205,27 @@ fn send(team: &mut Team, call: &ReceivedCall, _: &Uri) -> LoopsResult {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct FindQuery {
+struct LoopsQuery {
     email: Option<String>,
     user_id: Option<String>,
-}
-
-fn find(team: &mut Team, _: &ReceivedCall, uri: &Uri) -> LoopsResult {
-    let FindQuery { email, user_id } = parse_query(uri)?;
-    team.find(email.as_deref(), user_id.as_deref())
-}
-
-#[derive(Deserialize)]
-struct PropertiesQuery {
     list: Option<String>,
 }
 
-fn properties(team: &mut Team, _: &ReceivedCall, uri: &Uri) -> LoopsResult {
-    let PropertiesQuery { list } = parse_query(uri)?;
-    Ok(team.properties(list.as_deref() == Some("custom")))
+impl LoopsQuery {
+    fn parse(uri: &Uri) -> Result<Self, LoopsError> {
+        let query = Query::try_from_uri(uri).map_err(|rejection| LoopsError::bad_request(rejection.body_text()))?;
+        Ok(query.0)
+    }
 }
 
-fn parse_query<T: DeserializeOwned>(uri: &Uri) -> Result<T, LoopsError> {
-    let query = Query::try_from_uri(uri).map_err(|rejection| LoopsError::bad_request(rejection.body_text()))?;
-    Ok(query.0)
+fn find(team: &mut Team, _: &ReceivedCall, uri: &Uri) -> LoopsResult {
+    let LoopsQuery { email, user_id, .. } = LoopsQuery::parse(uri)?;
+    team.find(email.as_deref(), user_id.as_deref())
+}
+
+fn properties(team: &mut Team, _: &ReceivedCall, uri: &Uri) -> LoopsResult {
+    let query = LoopsQuery::parse(uri)?;
+    Ok(team.properties(query.list.as_deref() == Some("custom")))
 }
 
 fn create_property(team: &mut Team, call: &ReceivedCall, _: &Uri) -> LoopsResult {

@@ -71,7 +71,7 @@ async fn row_over_size_limit_returns_400() {
 
 #[tokio::test]
 async fn missing_or_wrong_token_returns_401() {
-    let clay = start_clay(ClayOptions { auth_token: Some("secret".to_owned()), ..ClayOptions::default() }).await;
+    let clay = start_clay(ClayOptions { auth_token: Some("secret".into()), ..ClayOptions::default() }).await;
     let request_line = "POST /v3/sources/webhook/contacts";
     assert_eq!(call(clay.address(), request_line, &[JSON], "{}").await.status, 401);
     assert_eq!(call(clay.address(), request_line, &[JSON, ("x-clay-webhook-auth", "Secret")], "{}").await.status, 401);

@@ -129,8 +129,8 @@ async fn dropped_simulator_closes_its_port() {
 
 #[test]
 fn options_debug_output_has_no_secrets() {
-    let clay = ClayOptions { auth_token: Some("clay-token".to_owned()), ..ClayOptions::default() };
-    let loops = LoopsOptions { api_key: "loops-key".to_owned(), ..LoopsOptions::default() };
+    let clay = ClayOptions { auth_token: Some("clay-token".into()), ..ClayOptions::default() };
+    let loops = LoopsOptions { api_key: "loops-key".into(), ..LoopsOptions::default() };
     let printed = format!("{clay:?} {loops:?}");
     assert!(!printed.contains("clay-token") && !printed.contains("loops-key"), "{printed}");
 }

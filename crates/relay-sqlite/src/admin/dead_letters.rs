@@ -13,16 +13,11 @@ use crate::admin::queries;
 use crate::delivery_row;
 
 /// The dead letters of a data folder.
+#[derive(Debug)]
 pub struct SqliteDeadLetters {
     connection: Connection,
     clock: Arc<dyn Clock>,
     was_read: bool,
-}
-
-impl std::fmt::Debug for SqliteDeadLetters {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("SqliteDeadLetters")
-    }
 }
 
 impl SqliteDeadLetters {

@@ -7,12 +7,27 @@ use relay::ports::admin::{Admin, DeliveryQuery, DeliveryRecord, QueueStatus};
 use relay::ports::webhook_usage::WebhookUsage;
 use relay_core::delivery::{DeliveryId, Direction};
 use relay_core::delivery_state::DeliveryState;
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::admin::connection::{self, Error};
-use crate::admin::pause;
-use crate::admin::queries::{self, Filter, StoreSummary};
+use crate::admin::queries::{self, Filter};
+use crate::delivery_row::timestamp;
 use crate::webhook_usage::webhook_usage;
+
+/// Totals of a store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreSummary {
+    /// Number of deliveries in any state.
+    pub deliveries: u32,
+    /// Number of deliveries that wait.
+    pub waiting: u32,
+    /// When the oldest of them arrived.
+    pub oldest_waiting_at: Option<Timestamp>,
+    /// Number of dead letters.
+    pub dead_letters: u32,
+    /// When a delivery was last delivered.
+    pub last_delivered_at: Option<Timestamp>,
+}
 
 /// The store of a data folder, for an operator.
 #[derive(Debug)]
@@ -33,7 +48,9 @@ impl SqliteAdmin {
 
     /// Returns the state of a webhook's deliveries: a delivery that is not settled counts before the others.
     pub fn webhook_state(&self, webhook_id: &str) -> Result<Option<DeliveryState>, Error> {
-        Ok(queries::webhook_state(&self.connection, webhook_id)?)
+        let sql = "SELECT state FROM deliveries WHERE webhook_id = ?1 ORDER BY settled_at IS NULL DESC LIMIT 1";
+        let stored: Option<String> = self.connection.query_row(sql, [webhook_id], |row| row.get(0)).optional()?;
+        Ok(stored.map(|stored| queries::to_state(&stored)))
     }
 
     /// Returns how a Clay webhook has been used, by its fingerprint.
@@ -43,17 +60,39 @@ impl SqliteAdmin {
 
     /// Returns the totals of the store.
     pub fn summary(&self) -> Result<StoreSummary, Error> {
-        Ok(queries::summary(&self.connection)?)
+        let sql = "SELECT count(*) AS deliveries,
+                          count(*) FILTER (WHERE state IN ('waiting', 'sending')) AS waiting,
+                          min(received_at) FILTER (WHERE state IN ('waiting', 'sending')) AS oldest_waiting_at,
+                          count(*) FILTER (WHERE state = 'dead') AS dead_letters,
+                          max(settled_at) FILTER (WHERE state = 'delivered') AS last_delivered_at
+                   FROM deliveries WHERE state <> 'direct'";
+        let summary = self.connection.query_row(sql, [], |row| {
+            Ok(StoreSummary {
+                deliveries: row.get("deliveries")?,
+                waiting: row.get("waiting")?,
+                oldest_waiting_at: timestamp(row, "oldest_waiting_at")?,
+                dead_letters: row.get("dead_letters")?,
+                last_delivered_at: timestamp(row, "last_delivered_at")?,
+            })
+        });
+        Ok(summary?)
     }
 
     /// Returns since when a direction is paused, if it is.
     pub fn paused_since(&self, direction: Direction) -> Result<Option<Timestamp>, Error> {
-        Ok(pause::paused_since(&self.connection, direction)?)
+        Ok(queries::paused_since(&self.connection, direction)?)
     }
 
-    /// Pauses a direction, or ends its pause. Returns false if that changes nothing.
+    /// Pauses a direction, so that no attempt begins, or ends its pause. Returns false if that changes nothing.
     pub fn set_paused(&self, direction: Direction, paused: bool, now: Timestamp) -> Result<bool, Error> {
-        Ok(pause::set_paused(&self.connection, direction, paused, now)?)
+        let (direction, now) = (direction.as_str(), now.as_millisecond());
+        let changed = if paused {
+            let sql = "INSERT INTO paused (direction, since) VALUES (?1, ?2) ON CONFLICT (direction) DO NOTHING";
+            self.connection.execute(sql, params![direction, now])?
+        } else {
+            self.connection.execute("DELETE FROM paused WHERE direction = ?1", [direction])?
+        };
+        Ok(changed == 1)
     }
 }
 
@@ -84,5 +123,25 @@ impl Admin for SqliteAdmin {
             })
         };
         Direction::ALL.into_iter().map(status).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema::open;
+
+    #[test]
+    fn pause_affects_one_direction_and_keeps_its_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let admin = SqliteAdmin { connection: open(dir.path(), Timestamp::UNIX_EPOCH).unwrap().writer };
+        let at = |second| Timestamp::from_second(second).unwrap();
+        assert_eq!(admin.paused_since(Direction::LoopsToClay).unwrap(), None);
+        assert!(admin.set_paused(Direction::LoopsToClay, true, at(1)).unwrap());
+        assert!(!admin.set_paused(Direction::LoopsToClay, true, at(2)).unwrap());
+        assert_eq!(admin.paused_since(Direction::LoopsToClay).unwrap(), Some(at(1)));
+        assert_eq!(admin.paused_since(Direction::ClayToLoops).unwrap(), None);
+        assert!(admin.set_paused(Direction::LoopsToClay, false, at(3)).unwrap());
+        assert!(!admin.set_paused(Direction::LoopsToClay, false, at(3)).unwrap());
     }
 }

@@ -3,10 +3,8 @@
 mod connection;
 mod dead_letters;
 mod deliveries;
-pub(crate) mod pause;
 pub(crate) mod queries;
 
 pub use connection::Error;
 pub use dead_letters::SqliteDeadLetters;
-pub use deliveries::SqliteAdmin;
-pub use queries::StoreSummary;
+pub use deliveries::{SqliteAdmin, StoreSummary};

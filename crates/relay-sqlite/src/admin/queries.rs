@@ -18,27 +18,10 @@ pub(crate) struct Filter {
     pub(crate) changed_since: Option<Timestamp>,
 }
 
-/// Totals of a store.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoreSummary {
-    /// Number of deliveries in any state.
-    pub deliveries: u32,
-    /// Number of deliveries that wait.
-    pub waiting: u32,
-    /// When the oldest of them arrived.
-    pub oldest_waiting_at: Option<Timestamp>,
-    /// Number of dead letters.
-    pub dead_letters: u32,
-    /// When a delivery was last delivered.
-    pub last_delivered_at: Option<Timestamp>,
-}
-
 /// Deliveries of one direction that wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backlog {
-    /// Their number.
     pub waiting: u32,
-    /// When the oldest of them arrived.
     pub oldest_received_at: Option<Timestamp>,
 }
 
@@ -53,9 +36,13 @@ pub(crate) fn dead_letters(connection: &Connection) -> rusqlite::Result<Vec<Dead
     select(connection, &Filter { query, ..Filter::default() }, to_dead_letter)
 }
 
-pub(crate) fn webhook_state(connection: &Connection, webhook_id: &str) -> rusqlite::Result<Option<DeliveryState>> {
-    let sql = "SELECT state FROM deliveries WHERE webhook_id = ?1 ORDER BY settled_at IS NULL DESC LIMIT 1";
-    connection.query_row(sql, [webhook_id], |row| Ok(to_state(&row.get::<_, String>(0)?))).optional()
+/// Returns since when a direction is paused. It is in the file, so that it holds beside a running relay and after a restart.
+pub(crate) fn paused_since(connection: &Connection, direction: Direction) -> rusqlite::Result<Option<Timestamp>> {
+    connection
+        .prepare_cached("SELECT since FROM paused WHERE direction = ?1")?
+        .query_row([direction.as_str()], |row| delivery_row::timestamp(row, "since"))
+        .optional()
+        .map(Option::flatten)
 }
 
 pub(crate) fn backlog(connection: &Connection, direction: Direction) -> rusqlite::Result<Backlog> {
@@ -71,24 +58,6 @@ pub(crate) fn backlog(connection: &Connection, direction: Direction) -> rusqlite
 pub(crate) fn dead_letter_count(connection: &Connection, direction: Option<Direction>) -> rusqlite::Result<u32> {
     let sql = "SELECT count(*) FROM deliveries WHERE state = 'dead' AND (?1 IS NULL OR direction = ?1)";
     connection.query_row(sql, [direction.map(Direction::as_str)], |row| row.get(0))
-}
-
-pub(crate) fn summary(connection: &Connection) -> rusqlite::Result<StoreSummary> {
-    let sql = "SELECT count(*) AS deliveries,
-                      count(*) FILTER (WHERE state IN ('waiting', 'sending')) AS waiting,
-                      min(received_at) FILTER (WHERE state IN ('waiting', 'sending')) AS oldest_waiting_at,
-                      count(*) FILTER (WHERE state = 'dead') AS dead_letters,
-                      max(settled_at) FILTER (WHERE state = 'delivered') AS last_delivered_at
-               FROM deliveries WHERE state <> 'direct'";
-    connection.query_row(sql, [], |row| {
-        Ok(StoreSummary {
-            deliveries: row.get("deliveries")?,
-            waiting: row.get("waiting")?,
-            oldest_waiting_at: delivery_row::timestamp(row, "oldest_waiting_at")?,
-            dead_letters: row.get("dead_letters")?,
-            last_delivered_at: delivery_row::timestamp(row, "last_delivered_at")?,
-        })
-    })
 }
 
 fn select<T>(
@@ -166,6 +135,6 @@ fn to_dead_letter(row: &Row<'_>) -> rusqlite::Result<DeadLetter> {
 }
 
 /// Returns the state that is shown for a stored one: a delivery that is being sent (`sending`) is waiting too.
-fn to_state(stored: &str) -> DeliveryState {
+pub(super) fn to_state(stored: &str) -> DeliveryState {
     stored.parse().unwrap_or(DeliveryState::Waiting)
 }
