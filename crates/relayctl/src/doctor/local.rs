@@ -59,13 +59,12 @@ pub(crate) async fn examine(
         Ok(admin) => findings.extend(check_store(local, &admin)?),
         // A relay creates the file before it answers.
         Err(admin::Error::NoStore(dir)) if local.is_running()? && !dir.join(STORE_FILE).exists() => {
-            findings.push(Finding::fail(
-                Check::Store,
+            findings.push(Check::Store.fail(
                 format!("a relay runs, and its {STORE_FILE} is gone: what it takes now is lost when it ends"),
                 "stop it, put back a copy of the file if there is one, and start it",
             ));
         }
-        Err(admin::Error::NoStore(_)) => findings.push(Finding::ok(Check::Store, "nothing was stored yet")),
+        Err(admin::Error::NoStore(_)) => findings.push(Check::Store.ok("nothing was stored yet")),
         Err(error) => findings.push(Finding::from_error(Check::Store, &LocalError::from(error).into())),
     }
     step();
@@ -109,24 +108,20 @@ fn check_permissions(local: &LocalRelay) -> Finding {
     let secrets_file = path.join(SECRETS_FILE);
     if is_accessible_to_others(&secrets_file) {
         let remedy = format!("chmod 600 {}", secrets_file.display());
-        return Finding::fail(CHECK, format!("others can read {}", secrets_file.display()), remedy);
+        return CHECK.fail(format!("others can read {}", secrets_file.display()), remedy);
     }
     if is_accessible_to_others(path) {
-        return Finding::warn(
-            CHECK,
-            format!("others can look into {}", path.display()),
-            format!("chmod 700 {}", path.display()),
-        );
+        return CHECK.warn(format!("others can look into {}", path.display()), format!("chmod 700 {}", path.display()));
     }
-    Finding::ok(CHECK, format!("{} is its owner's alone", path.display()))
+    CHECK.ok(format!("{} is its owner's alone", path.display()))
 }
 
 /// `running`: a relay runs on the folder.
 fn check_running(local: &LocalRelay) -> Result<Finding, LocalError> {
     if local.is_running()? {
-        return Ok(Finding::ok(Check::Running, "a relay is running on the folder"));
+        return Ok(Check::Running.ok("a relay is running on the folder"));
     }
-    Ok(Finding::fail(Check::Running, "no relay is running on the folder", "start it with `relay-local` or `make run`"))
+    Ok(Check::Running.fail("no relay is running on the folder", "start it with `relay-local` or `make run`"))
 }
 
 /// `far-ends`: which destinations are real, simulated or closed.
@@ -144,13 +139,9 @@ fn check_destinations(local: &LocalRelay) -> Finding {
     };
     let observed = format!("Loops is {loops}, Clay is {clay}");
     if loops == "closed" || clay == "closed" {
-        return Finding::fail(
-            Check::Destinations,
-            observed,
-            "what is set but empty is closed: unset it, or fill it in",
-        );
+        return Check::Destinations.fail(observed, "what is set but empty is closed: unset it, or fill it in");
     }
-    Finding::ok(Check::Destinations, observed)
+    Check::Destinations.ok(observed)
 }
 
 fn signing_secrets(local: &LocalRelay) -> Result<Vec<SecretString>, LocalError> {
@@ -185,7 +176,7 @@ fn check_paused(admin: &SqliteAdmin) -> Result<Vec<Finding>, LocalError> {
         if admin.paused_since(direction)?.is_some() {
             let direction = direction.as_str();
             let remedy = format!("when that is meant to end, run {}", suggest(format_args!("resume {direction}")));
-            findings.push(Finding::warn(Check::Paused, format!("deliveries {direction} are paused"), remedy));
+            findings.push(Check::Paused.warn(format!("deliveries {direction} are paused"), remedy));
         }
     }
     Ok(findings)
@@ -194,34 +185,26 @@ fn check_paused(admin: &SqliteAdmin) -> Result<Vec<Finding>, LocalError> {
 /// `store`, `paused`, `waiting`, `dead-letters`, `clay-webhook-use`, `last-delivery`: the contents of the store.
 fn check_store(local: &LocalRelay, admin: &SqliteAdmin) -> Result<Vec<Finding>, LocalError> {
     let summary = admin.summary()?;
-    let mut findings = vec![Finding::ok(
-        Check::Store,
-        match summary.deliveries {
-            1 => "1 delivery is known".to_owned(),
-            total => format!("{total} deliveries are known"),
-        },
-    )];
+    let mut findings = vec![Check::Store.ok(match summary.deliveries {
+        1 => "1 delivery is known".to_owned(),
+        total => format!("{total} deliveries are known"),
+    })];
     findings.extend(check_paused(admin)?);
     findings.push(match summary.oldest_waiting_at {
         Some(oldest) => {
             let age = jiff::Timestamp::now().duration_since(oldest).as_secs();
             let observed = format!("{} waiting, the oldest for {age} s", summary.waiting);
             if age > 1800 {
-                Finding::warn(
-                    Check::Waiting,
-                    observed,
-                    format!("see {} for why", suggest("deliveries --state waiting")),
-                )
+                Check::Waiting.warn(observed, format!("see {} for why", suggest("deliveries --state waiting")))
             } else {
-                Finding::ok(Check::Waiting, observed)
+                Check::Waiting.ok(observed)
             }
         }
-        None => Finding::ok(Check::Waiting, "nothing waits"),
+        None => Check::Waiting.ok("nothing waits"),
     });
     findings.push(match summary.dead_letters {
-        0 => Finding::ok(Check::DeadLetters, "none"),
-        count => Finding::warn(
-            Check::DeadLetters,
+        0 => Check::DeadLetters.ok("none"),
+        count => Check::DeadLetters.warn(
             format!("{count} could not be delivered"),
             format!("see {} for why, mend that, and retry them", suggest("dead-letters list")),
         ),
@@ -234,8 +217,8 @@ fn check_store(local: &LocalRelay, admin: &SqliteAdmin) -> Result<Vec<Finding>, 
         findings.extend(webhook_usage::findings_for(&route, &usages?));
     }
     findings.push(match summary.last_delivered_at {
-        Some(at) => Finding::ok(Check::LastDelivery, format!("at {at}")),
-        None => Finding::ok(Check::LastDelivery, "none is on record yet"),
+        Some(at) => Check::LastDelivery.ok(format!("at {at}")),
+        None => Check::LastDelivery.ok("none is on record yet"),
     });
     Ok(findings)
 }

@@ -105,11 +105,7 @@ fn check_clay_secret(
     let unrouted = unrouted_events(relayed_events, &secret.routes);
     loaded_secrets.to_clay = secret;
     if secrets == 0 {
-        return Finding::fail(
-            check,
-            "no signing secret is filled in, so every webhook of Loops is refused",
-            fill_in_remedy(),
-        );
+        return check.fail("no signing secret is filled in, so every webhook of Loops is refused", fill_in_remedy());
     }
     if routes == 0 || !routes_without_webhook.is_empty() {
         let problem = if routes_without_webhook.is_empty() {
@@ -117,16 +113,15 @@ fn check_clay_secret(
         } else {
             format!("no Clay webhook is filled in for {}", routes_without_webhook.join(", "))
         };
-        return Finding::fail(check, format!("{problem}, so events wait or die"), fill_in_remedy());
+        return check.fail(format!("{problem}, so events wait or die"), fill_in_remedy());
     }
     if !unrouted.is_empty() {
-        return Finding::fail(
-            check,
+        return check.fail(
             format!("no route takes {}: each becomes a dead letter (no_route)", list_names(&unrouted)),
             "add them to a route's events in this secret, or take them out of RelayedEvents with `make deploy`",
         );
     }
-    Finding::ok(check, format!("{}, {}", pluralize(secrets, "signing secret"), pluralize(routes, "route")))
+    check.ok(format!("{}, {}", pluralize(secrets, "signing secret"), pluralize(routes, "route")))
 }
 
 fn check_loops_secret(check: Check, name: &str, text: &str, loaded_secrets: &mut LoadedSecrets) -> Finding {
@@ -142,21 +137,19 @@ fn check_loops_secret(check: Check, name: &str, text: &str, loaded_secrets: &mut
     }
     loaded_secrets.api_key = secret.api_key;
     if loaded_secrets.relay_tokens.is_empty() {
-        return Finding::fail(
-            check,
+        return check.fail(
             "there is no relay token, so every row of Clay is refused",
             format!("make one with {}", suggest("setup --add-relay-token")),
         );
     }
     if loaded_secrets.api_key.is_none() {
-        return Finding::fail(check, "no Loops API key is filled in, so no row gets to Loops", fill_in_remedy());
+        return check.fail("no Loops API key is filled in, so no row gets to Loops", fill_in_remedy());
     }
-    Finding::ok(check, format!("a Loops key, {}", pluralize(loaded_secrets.relay_tokens.len(), "relay token")))
+    check.ok(format!("a Loops key, {}", pluralize(loaded_secrets.relay_tokens.len(), "relay token")))
 }
 
 fn unusable_secret(check: Check, name: &str, error: &DocumentError) -> Finding {
-    Finding::fail(
-        check,
+    check.fail(
         format!("the relay cannot use {name}, because {error}"),
         "mend it in Secrets Manager, as the README shows it",
     )
@@ -173,22 +166,19 @@ pub(crate) async fn check_loops_key(
     key: Option<&SecretString>,
 ) -> Finding {
     let Some(key) = key else {
-        return Finding::fail(Check::LoopsKey, "there is no key to ask Loops with", fill_in_remedy());
+        return Check::LoopsKey.fail("there is no key to ask Loops with", fill_in_remedy());
     };
     match check_key(client, secret_store.loops_api_url(), key).await {
-        KeyCheck::Valid(team) => Finding::ok(Check::LoopsKey, format!("valid, of the team {team:?}")),
-        KeyCheck::Rejected => Finding::fail(
-            Check::LoopsKey,
+        KeyCheck::Valid(team) => Check::LoopsKey.ok(format!("valid, of the team {team:?}")),
+        KeyCheck::Rejected => Check::LoopsKey.fail(
             "Loops refuses the API key",
             format!("make a new one in Loops under Settings, API, and give it to {}", suggest("setup")),
         ),
-        KeyCheck::UnexpectedStatus(status) => Finding::warn(
-            Check::LoopsKey,
+        KeyCheck::UnexpectedStatus(status) => Check::LoopsKey.warn(
             format!("Loops answered {status} and did not say whether the key is valid"),
             "run doctor again in a minute, and look at the status page of Loops",
         ),
-        KeyCheck::NoResponse => Finding::fail(
-            Check::LoopsKey,
+        KeyCheck::NoResponse => Check::LoopsKey.fail(
             "Loops did not answer from here",
             "look at this machine's network and at LoopsApiUrl, and run doctor again",
         ),

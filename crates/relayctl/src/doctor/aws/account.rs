@@ -10,5 +10,5 @@ pub(crate) async fn check_account(session: &Session) -> Result<Finding, Error> {
     let call = session.call("sts:GetCallerIdentity", "this account");
     let caller = session.sts().get_caller_identity().send().await.map_err(|error| call.to_error(&error))?;
     let account = caller.account.unwrap_or_else(|| "unknown".to_owned());
-    Ok(Finding::ok(Check::Account, format!("{account} in {}", session.region())))
+    Ok(Check::Account.ok(format!("{account} in {}", session.region())))
 }

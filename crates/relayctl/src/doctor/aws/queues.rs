@@ -56,19 +56,18 @@ impl QueueChecks {
         let queue = QueueOutputs::of_direction(self.direction).queue;
         let waiting = message_count(&target.session.clients().sqs(), target.stack.output(queue)?).await?;
         if waiting == 0 {
-            return Ok(Finding::ok(self.queue, "empty"));
+            return Ok(self.queue.ok("empty"));
         }
         let limit: f64 =
             target.stack.parameter("QueueAgeAlarmSeconds").and_then(|text| text.parse().ok()).unwrap_or(1800.0);
         let count = format!("{waiting} waiting");
         Ok(match oldest_message_age(target, queue).await {
-            Ok(Some(seconds)) if seconds > limit => Finding::warn(
-                self.queue,
+            Ok(Some(seconds)) if seconds > limit => self.queue.warn(
                 format!("{count}, the oldest for {seconds:.0} s"),
                 format!("see {} for why, and {} below", suggest("deliveries --state waiting"), self.worker),
             ),
-            Ok(Some(seconds)) => Finding::ok(self.queue, format!("{count}, the oldest for {seconds:.0} s")),
-            Ok(None) => Finding::ok(self.queue, format!("{count}; CloudWatch has no age yet")),
+            Ok(Some(seconds)) => self.queue.ok(format!("{count}, the oldest for {seconds:.0} s")),
+            Ok(None) => self.queue.ok(format!("{count}; CloudWatch has no age yet")),
             Err(error) => {
                 let finding = Finding::from_error(self.queue, &error);
                 let observed = format!("{count}; for how long is not known, because {}", finding.observed);
@@ -87,21 +86,18 @@ impl QueueChecks {
         Ok(match mappings.first().and_then(|mapping| mapping.state.as_deref()) {
             Some("Enabled" | "Enabling" | "Creating" | "Updating") => {
                 match pause::fast_path_paused_since(target, self.direction).await? {
-                    None => Finding::ok(self.worker, format!("{function} takes what is in the queue")),
-                    Some(_) => Finding::warn(
-                        self.worker,
+                    None => self.worker.ok(format!("{function} takes what is in the queue")),
+                    Some(_) => self.worker.warn(
                         "rows join the queue instead of going to Loops at once: a pause has ended only in part",
                         format!("run {resume} again"),
                     ),
                 }
             }
-            Some(state) => Finding::warn(
-                self.worker,
+            Some(state) => self.worker.warn(
                 format!("deliveries {direction} are paused: the event source of {function} is {state}"),
                 format!("when that is meant to end, run {resume}"),
             ),
-            None => Finding::fail(
-                self.worker,
+            None => self.worker.fail(
                 format!("nothing hands the queue to {function}"),
                 "docs/runbook.md, \"A part of the stack is gone\", says how it comes back",
             ),
@@ -112,9 +108,8 @@ impl QueueChecks {
     async fn check_dead_letters(self, target: &StackTarget) -> Result<Finding, Error> {
         let dead_letters = QueueOutputs::of_direction(self.direction).dead_letters;
         Ok(match message_count(&target.session.clients().sqs(), target.stack.output(dead_letters)?).await? {
-            0 => Finding::ok(self.dead_letters, "none"),
-            count => Finding::warn(
-                self.dead_letters,
+            0 => self.dead_letters.ok("none"),
+            count => self.dead_letters.warn(
                 format!("{count} could not be delivered; each is kept for 14 days"),
                 format!("see {} for why, mend that, and retry them", suggest("dead-letters list")),
             ),

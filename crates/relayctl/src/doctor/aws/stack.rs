@@ -24,42 +24,32 @@ fn finding_for_status(name: &str, status: &str) -> Finding {
     let observed = format!("{name} is {status}");
     match status {
         "CREATE_COMPLETE" | "UPDATE_COMPLETE" | "IMPORT_COMPLETE" | "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS" => {
-            Finding::ok(Check::Stack, observed)
+            Check::Stack.ok(observed)
         }
-        "UPDATE_ROLLBACK_COMPLETE" | "IMPORT_ROLLBACK_COMPLETE" => Finding::warn(
-            Check::Stack,
-            observed,
+        "UPDATE_ROLLBACK_COMPLETE" | "IMPORT_ROLLBACK_COMPLETE" => Check::Stack.warn(observed,
             "the last change was taken back: look at its events in CloudFormation, and deploy again",
         ),
         "REVIEW_IN_PROGRESS" => {
-            Finding::fail(Check::Stack, observed, "nothing of it was made yet: deploy it with `make deploy`")
+            Check::Stack.fail(observed, "nothing of it was made yet: deploy it with `make deploy`")
         }
         status if status.ends_with("_IN_PROGRESS") => {
-            Finding::warn(Check::Stack, observed, "it is being changed: run doctor again when that is done")
+            Check::Stack.warn(observed, "it is being changed: run doctor again when that is done")
         }
-        "CREATE_FAILED" | "ROLLBACK_COMPLETE" | "ROLLBACK_FAILED" => Finding::fail(
-            Check::Stack,
-            observed,
+        "CREATE_FAILED" | "ROLLBACK_COMPLETE" | "ROLLBACK_FAILED" => Check::Stack.fail(observed,
             format!(
                 "look at its events in CloudFormation, delete it ({}), and deploy anew with `make deploy`",
                 delete_command(name)
             ),
         ),
-        "DELETE_FAILED" | "DELETE_COMPLETE" => Finding::fail(
-            Check::Stack,
-            observed,
+        "DELETE_FAILED" | "DELETE_COMPLETE" => Check::Stack.fail(observed,
             format!("look at its events in CloudFormation, and delete what is left of it: {}", delete_command(name)),
         ),
-        "UPDATE_ROLLBACK_FAILED" => Finding::fail(
-            Check::Stack,
-            observed,
+        "UPDATE_ROLLBACK_FAILED" => Check::Stack.fail(observed,
             format!(
                 "mend what its events in CloudFormation say, run `aws cloudformation continue-update-rollback --stack-name {name}`, and then `make deploy`"
             ),
         ),
-        _ => Finding::fail(
-            Check::Stack,
-            observed,
+        _ => Check::Stack.fail(observed,
             "look at its events in CloudFormation, and deploy it again with `make deploy`",
         ),
     }
@@ -78,10 +68,10 @@ pub(crate) fn check_outputs(target: &StackTarget) -> Finding {
         .map(StackOutput::name)
         .collect();
     if missing.is_empty() {
-        return Finding::ok(Check::Outputs, format!("all {} are there", StackOutput::VARIANTS.len()));
+        return Check::Outputs.ok(format!("all {} are there", StackOutput::VARIANTS.len()));
     }
     let observed = format!("missing: {}", missing.join(", "));
-    Finding::fail(Check::Outputs, observed, format!("deploy version {VERSION} of the template with `make deploy`"))
+    Check::Outputs.fail(observed, format!("deploy version {VERSION} of the template with `make deploy`"))
 }
 
 /// `versions`: every function is there, was updated, and has the version of this program.
@@ -96,7 +86,7 @@ pub(crate) async fn check_versions(target: &StackTarget) -> Result<Finding, Erro
             || matches!(configuration.last_update_status, Some(LastUpdateStatus::Failed));
         if failed {
             let observed = format!("{name} could not be updated");
-            return Ok(Finding::fail(Check::Versions, observed, "deploy it again with `make deploy`"));
+            return Ok(Check::Versions.fail(observed, "deploy it again with `make deploy`"));
         }
         let variables = configuration.environment.and_then(|environment| environment.variables).unwrap_or_default();
         let version = variables.get(RELAY_VERSION).cloned().unwrap_or_else(|| "an unknown version".to_owned());
@@ -105,11 +95,11 @@ pub(crate) async fn check_versions(target: &StackTarget) -> Result<Finding, Erro
         }
     }
     if mismatches.is_empty() {
-        return Ok(Finding::ok(Check::Versions, format!("the functions and relayctl are {VERSION}")));
+        return Ok(Check::Versions.ok(format!("the functions and relayctl are {VERSION}")));
     }
     let observed = format!("relayctl is {VERSION}, but {}", mismatches.join(", "));
     let remedy = "deploy this version with `make deploy`, or use the relayctl of that one";
-    Ok(Finding::warn(Check::Versions, observed, remedy))
+    Ok(Check::Versions.warn(observed, remedy))
 }
 
 #[cfg(test)]
