@@ -3,6 +3,8 @@
 
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use http::Method;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, DATE};
 use jiff::{SignedDuration, Timestamp};
@@ -35,10 +37,10 @@ const MAX_CLOCK_SKEW_SECS: i64 = 30;
 #[derive(Debug)]
 pub(crate) struct EndpointChecks<'a> {
     client: &'a HttpClient,
-    paste: &'a CopyPaste,
+    pub(crate) paste: &'a CopyPaste,
     /// How far the relay's clock is ahead of this machine's.
     clock_offset: SignedDuration,
-    secret_timestamps: SecretTimestamps,
+    pub(crate) secret_timestamps: SecretTimestamps,
 }
 
 /// When the secrets that functions cache were written. `None` if a secret is empty, or the relay reads it at once.
@@ -75,37 +77,34 @@ impl<'a> EndpointChecks<'a> {
     /// The finding for a secret that the relay rejects.
     fn unknown_secret(&self, check: Check, subject: &str, what: &str, written_at: Option<Timestamp>) -> Finding {
         self.pending_refresh(check, subject, written_at).unwrap_or_else(|| {
-            let observed = format!("{subject} is refused: the relay does not know {what}");
-            check.fail(observed, UNKNOWN_SECRET_REMEDY)
+            check.fail(format!("{subject} is refused: the relay does not know {what}"), UNKNOWN_SECRET_REMEDY)
         })
     }
 
-    /// `endpoint`: the name resolves, and the relay answers, over TLS if the URL says so. Returns whether it answers.
-    pub(crate) async fn check_endpoint(&self) -> (Finding, bool) {
+    /// `endpoint`: the name resolves, and the relay answers, over TLS if the URL says so. An error if it does not answer.
+    pub(crate) async fn check_endpoint(&self) -> Result<Finding, Finding> {
         const CHECK: Check = Check::Endpoint;
-        let url = &self.paste.loops_webhook_url;
-        let Ok(parsed) = Url::parse(url) else {
-            return (CHECK.fail("the stack gives no URL", "deploy it again with `make deploy`"), false);
-        };
-        let origin = parsed.origin().ascii_serialization();
-        if let Some(Host::Domain(domain)) = parsed.host() {
-            let port = parsed.port_or_known_default().unwrap_or(443);
+        let url = Url::parse(&self.paste.loops_webhook_url)
+            .map_err(|_| CHECK.fail("the stack gives no URL", "deploy it again with `make deploy`"))?;
+        let origin = url.origin().ascii_serialization();
+        if let Some(Host::Domain(domain)) = url.host() {
+            let port = url.port_or_known_default().unwrap_or(443);
             if tokio::net::lookup_host((domain, port)).await.is_err() {
                 let remedy = "look at this machine's DNS, and whether the stack was deleted";
-                return (CHECK.fail(format!("the name {domain} does not resolve"), remedy), false);
+                return Err(CHECK.fail(format!("the name {domain} does not resolve"), remedy));
             }
         }
         let request = self.client.request(Method::GET, &origin);
         match self.client.send(request, TIMEOUT, Timestamp::now()).await.outcome {
-            CallOutcome::Responded(_) => (CHECK.ok(format!("{origin} answers")), true),
+            CallOutcome::Responded(_) => Ok(CHECK.ok(format!("{origin} answers"))),
             CallOutcome::CertificateUntrusted => {
                 let remedy = "something in between breaks TLS open: try from another network";
-                (CHECK.fail(format!("the certificate of {origin} is not trusted"), remedy), false)
+                Err(CHECK.fail(format!("the certificate of {origin} is not trusted"), remedy))
             }
             CallOutcome::TimedOut | CallOutcome::Unreachable => {
                 let remedy =
                     "look at the network; for a relay-local, start it, or set RELAY_LISTEN to where it listens";
-                (CHECK.fail(format!("nothing answers at {origin}"), remedy), false)
+                Err(CHECK.fail(format!("nothing answers at {origin}"), remedy))
             }
         }
     }
@@ -143,8 +142,7 @@ impl<'a> EndpointChecks<'a> {
     pub(crate) async fn check_signed_webhook(&self, secrets: &[SecretString]) -> Finding {
         const CHECK: Check = Check::SignedWebhook;
         if secrets.is_empty() {
-            return CHECK
-                .fail("there is no signing secret to sign with", format!("fill it in with {}", suggest("setup")));
+            return no_signing_secret(CHECK);
         }
         for text in secrets {
             let secret_fingerprint = fingerprint(text.expose_secret());
@@ -177,7 +175,7 @@ impl<'a> EndpointChecks<'a> {
     /// `forged-webhook`: a test event signed with another secret is rejected.
     pub(crate) async fn check_forged_webhook(&self) -> Finding {
         const CHECK: Check = Check::ForgedWebhook;
-        let Ok(secret) = SigningSecret::parse(&format!("whsec_{}", base64(&rand::random::<[u8; 32]>()))) else {
+        let Ok(secret) = SigningSecret::parse(&format!("whsec_{}", STANDARD.encode(rand::random::<[u8; 32]>()))) else {
             return CHECK.warn("no secret could be made up", "report this");
         };
         let response = self.send_webhook(&secret, &new_id(), TEST_EVENT).await;
@@ -255,14 +253,6 @@ impl<'a> EndpointChecks<'a> {
         self.client.send(request, TIMEOUT, now).await
     }
 
-    pub(crate) const fn paste(&self) -> &CopyPaste {
-        self.paste
-    }
-
-    pub(crate) const fn secret_timestamps(&self) -> SecretTimestamps {
-        self.secret_timestamps
-    }
-
     pub(crate) async fn send_row(
         &self,
         method: Method,
@@ -281,27 +271,27 @@ pub(crate) fn new_id() -> String {
     format!("msg_doctor_{}", hex::encode(rand::random::<[u8; 12]>()))
 }
 
+/// The finding of a relay without a signing secret.
+pub(crate) fn no_signing_secret(check: Check) -> Finding {
+    check.fail("there is no signing secret to sign with", format!("fill it in with {}", suggest("setup")))
+}
+
 /// The finding for a response that no check expects.
 pub(crate) fn unexpected(check: Check, subject: &str, response: &DestinationResponse) -> Finding {
     let code = string_field(response, "code");
     let code_suffix = if code.is_empty() { String::new() } else { format!(" ({code})") };
-    let (observed, remedy) = match response.outcome {
-        CallOutcome::Responded(status @ 404) => {
-            (format!("{status}{code_suffix}"), "no such route is there: deploy the stack again with `make deploy`")
-        }
-        CallOutcome::Responded(status @ 429) => {
-            (format!("{status}{code_suffix}"), "it asks to come back later: run doctor again in a minute")
-        }
-        CallOutcome::Responded(status @ (502 | 503)) if !code.is_empty() => (
-            format!("{status}{code_suffix}"),
-            "the relay says that a secret is missing or a service fails: see the other findings",
-        ),
-        CallOutcome::Responded(status) => {
-            (format!("{status}{code_suffix}"), "see function-errors, and the log of the function")
-        }
-        _ => ("nothing".to_owned(), "run doctor again, and see function-errors"),
+    let CallOutcome::Responded(status) = response.outcome else {
+        return check.fail(format!("{subject} is answered with nothing"), "run doctor again, and see function-errors");
     };
-    check.fail(format!("{subject} is answered with {observed}"), remedy)
+    let remedy = match status {
+        404 => "no such route is there: deploy the stack again with `make deploy`",
+        429 => "it asks to come back later: run doctor again in a minute",
+        502 | 503 if !code.is_empty() => {
+            "the relay says that a secret is missing or a service fails: see the other findings"
+        }
+        _ => "see function-errors, and the log of the function",
+    };
+    check.fail(format!("{subject} is answered with {status}{code_suffix}"), remedy)
 }
 
 /// Returns a field of a response, reduced to the characters of a code.
@@ -313,9 +303,4 @@ pub(crate) fn string_field(response: &DestinationResponse, field: &str) -> Strin
 
 fn count_phrase(count: usize, what: &str) -> String {
     if count == 1 { format!("the {what}") } else { format!("each of {count} {what}s") }
-}
-
-fn base64(bytes: &[u8]) -> String {
-    use base64::Engine as _;
-    base64::engine::general_purpose::STANDARD.encode(bytes)
 }

@@ -45,11 +45,6 @@ impl Check {
 }
 
 impl Finding {
-    /// A check that needs what a secret holds that could not be read.
-    pub(crate) fn skipped(check: Check, blocking_check: Check) -> Self {
-        check.warn("not known: the secret could not be read", format!("see {blocking_check}"))
-    }
-
     /// A check that could not be made: a warning if AWS denies or throttles the call, else a failure.
     pub(crate) fn from_error(check: Check, error: &Error) -> Self {
         let severity = if error.is_denied_or_throttled() { Severity::Warn } else { Severity::Fail };

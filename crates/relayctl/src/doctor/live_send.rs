@@ -12,7 +12,7 @@ use relay_core::webhook::signature::SigningSecret;
 use serde_json::json;
 
 use crate::doctor::check::Check;
-use crate::doctor::endpoint::{EndpointChecks, NOT_CONFIGURED, new_id, string_field, unexpected};
+use crate::doctor::endpoint::{EndpointChecks, NOT_CONFIGURED, new_id, no_signing_secret, string_field, unexpected};
 use crate::doctor::finding::Finding;
 use crate::error::Error;
 use crate::invocation::suggest;
@@ -33,7 +33,7 @@ pub(crate) async fn check_send_to_clay(
 ) -> Finding {
     const CHECK: Check = Check::SendToClay;
     let Some(Ok(secret)) = secret.map(|secret| SigningSecret::parse(secret.expose_secret())) else {
-        return CHECK.fail("there is no signing secret to sign with", format!("fill it in with {}", suggest("setup")));
+        return no_signing_secret(CHECK);
     };
     let (id, event_name) = (new_id(), pick_event(events));
     let contact = json!({"id": "relayctl-doctor", "email": address, "source": CONTACT_SOURCE, "subscribed": false});
@@ -97,7 +97,7 @@ pub(crate) async fn check_send_to_loops(
         return CHECK.fail("there is no relay token", format!("make one with {}", suggest("setup --add-relay-token")));
     };
     let row = json!({"email": address}).to_string();
-    let response = endpoint_checks.send_row(Method::PUT, &endpoint_checks.paste().clay_contact_url, token, &row).await;
+    let response = endpoint_checks.send_row(Method::PUT, &endpoint_checks.paste.clay_contact_url, token, &row).await;
     match response.outcome {
         CallOutcome::Responded(200) => CHECK.ok("Loops has taken the contact"),
         CallOutcome::Responded(202) => CHECK.warn(
@@ -105,7 +105,7 @@ pub(crate) async fn check_send_to_loops(
             format!("see {} for what becomes of it", suggest("deliveries --direction clay-to-loops")),
         ),
         CallOutcome::Responded(503) if string_field(&response, "code") == NOT_CONFIGURED => endpoint_checks
-            .pending_refresh(CHECK, "a row with that address", endpoint_checks.secret_timestamps().api_key)
+            .pending_refresh(CHECK, "a row with that address", endpoint_checks.secret_timestamps.api_key)
             .unwrap_or_else(|| unexpected(CHECK, "a row with that address", &response)),
         _ => unexpected(CHECK, "a row with that address", &response),
     }

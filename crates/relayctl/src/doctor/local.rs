@@ -42,8 +42,9 @@ pub(crate) async fn examine(
     }
     // A relay-local reads changed secrets within a second, so their age does not matter.
     let endpoint_checks = EndpointChecks::new(client, &paste, SecretTimestamps::default());
-    let (endpoint, responds) = endpoint_checks.check_endpoint().await;
-    findings.push(endpoint);
+    let endpoint = endpoint_checks.check_endpoint().await;
+    let responds = endpoint.is_ok();
+    findings.push(endpoint.unwrap_or_else(|no_response| no_response));
     step();
     if responds {
         findings.push(endpoint_checks.check_signed_webhook(&signing_secrets(local)?).await);
@@ -84,17 +85,10 @@ async fn check_live_send(
         };
         Ok(state.map_err(LocalError::from)?.unwrap_or(DeliveryState::Waiting))
     };
-    let events = local.events.join(",");
+    let (events, secrets, tokens) = (local.events.join(","), signing_secrets(local)?, relay_tokens(local)?);
     Ok([
-        live_send::check_send_to_clay(
-            endpoint_checks,
-            signing_secrets(local)?.first(),
-            &events,
-            address,
-            delivery_status,
-        )
-        .await,
-        live_send::check_send_to_loops(endpoint_checks, relay_tokens(local)?.first(), address).await,
+        live_send::check_send_to_clay(endpoint_checks, secrets.first(), &events, address, delivery_status).await,
+        live_send::check_send_to_loops(endpoint_checks, tokens.first(), address).await,
     ])
 }
 
@@ -161,10 +155,7 @@ fn setting_values(
     let stored = local.stored_settings()?;
     let value =
         if local.env_overrides.contains(&name) { std::env::var(name).ok() } else { stored.0.get(name).cloned() };
-    let text = SecretString::from(match value {
-        Some(text) => text,
-        None => generate()?,
-    });
+    let text = SecretString::from(value.map_or_else(generate, Ok)?);
     let items = text.expose_secret().split(',').map(str::trim).filter(|item| is_set(item));
     Ok(items.map(SecretString::from).collect())
 }
@@ -216,9 +207,7 @@ fn check_store(local: &LocalRelay, admin: &SqliteAdmin) -> Result<Vec<Finding>, 
         let route = ClayRoute { name: "default".to_owned(), events, webhooks: webhooks.clone() };
         findings.extend(webhook_usage::findings_for(&route, &usages?));
     }
-    findings.push(match summary.last_delivered_at {
-        Some(at) => Check::LastDelivery.ok(format!("at {at}")),
-        None => Check::LastDelivery.ok("none is on record yet"),
-    });
+    let last_delivered = summary.last_delivered_at.map(|at| format!("at {at}"));
+    findings.push(Check::LastDelivery.ok(last_delivered.unwrap_or_else(|| "none is on record yet".to_owned())));
     Ok(findings)
 }

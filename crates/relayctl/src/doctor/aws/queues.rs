@@ -7,7 +7,7 @@ use relay_aws::admin::{message_count, queue_name};
 use relay_core::delivery::Direction;
 
 use crate::aws::pause;
-use crate::aws::stack::{QueueOutputs, StackOutput};
+use crate::aws::stack::StackOutput;
 use crate::doctor::check::Check;
 use crate::doctor::finding::Finding;
 use crate::error::Error;
@@ -53,7 +53,7 @@ impl QueueChecks {
 
     /// `…-queue`: how much waits, and for how long.
     async fn check_queue(self, target: &StackTarget) -> Result<Finding, Error> {
-        let queue = QueueOutputs::of_direction(self.direction).queue;
+        let (queue, _) = StackOutput::queues(self.direction);
         let waiting = message_count(&target.session.clients().sqs(), target.stack.output(queue)?).await?;
         if waiting == 0 {
             return Ok(self.queue.ok("empty"));
@@ -79,11 +79,9 @@ impl QueueChecks {
     /// `…-worker`: SQS hands the messages of the queue to the function.
     async fn check_worker(self, target: &StackTarget) -> Result<Finding, Error> {
         let (function, direction) = (pause::worker_function(target, self.direction), self.direction.as_str());
-        let call = target.session.call("lambda:ListEventSourceMappings", function.as_str());
-        let response = target.session.lambda().list_event_source_mappings().function_name(&function).send().await;
-        let mappings = response.map_err(|error| call.to_error(&error))?.event_source_mappings.unwrap_or_default();
+        let mapping = pause::event_source_mapping(target, self.direction).await?;
         let resume = suggest(format_args!("resume {direction}"));
-        Ok(match mappings.first().and_then(|mapping| mapping.state.as_deref()) {
+        Ok(match mapping.as_ref().and_then(|mapping| mapping.state()) {
             Some("Enabled" | "Enabling" | "Creating" | "Updating") => {
                 match pause::fast_path_paused_since(target, self.direction).await? {
                     None => self.worker.ok(format!("{function} takes what is in the queue")),
@@ -106,7 +104,7 @@ impl QueueChecks {
 
     /// `…-dead-letters`: what could not be delivered.
     async fn check_dead_letters(self, target: &StackTarget) -> Result<Finding, Error> {
-        let dead_letters = QueueOutputs::of_direction(self.direction).dead_letters;
+        let (_, dead_letters) = StackOutput::queues(self.direction);
         Ok(match message_count(&target.session.clients().sqs(), target.stack.output(dead_letters)?).await? {
             0 => self.dead_letters.ok("none"),
             count => self.dead_letters.warn(

@@ -1,7 +1,6 @@
 //! The stack itself: its status, its outputs, and the version of its functions.
 
 use aws_sdk_lambda::types::{LastUpdateStatus, State};
-
 use strum::VariantArray as _;
 
 use crate::aws::stack::{FUNCTIONS, StackOutput};
@@ -22,51 +21,38 @@ pub(crate) fn check_stack(target: &StackTarget) -> Finding {
 /// Rates a status (CloudFormation, "Stack status codes").
 fn finding_for_status(name: &str, status: &str) -> Finding {
     let observed = format!("{name} is {status}");
-    match status {
+    let delete = format!("`aws cloudformation delete-stack --stack-name {name}`");
+    let remedy = match status {
         "CREATE_COMPLETE" | "UPDATE_COMPLETE" | "IMPORT_COMPLETE" | "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS" => {
-            Check::Stack.ok(observed)
+            return Check::Stack.ok(observed);
         }
-        "UPDATE_ROLLBACK_COMPLETE" | "IMPORT_ROLLBACK_COMPLETE" => Check::Stack.warn(observed,
-            "the last change was taken back: look at its events in CloudFormation, and deploy again",
-        ),
-        "REVIEW_IN_PROGRESS" => {
-            Check::Stack.fail(observed, "nothing of it was made yet: deploy it with `make deploy`")
+        "UPDATE_ROLLBACK_COMPLETE" | "IMPORT_ROLLBACK_COMPLETE" => {
+            let remedy = "the last change was taken back: look at its events in CloudFormation, and deploy again";
+            return Check::Stack.warn(observed, remedy);
         }
+        "REVIEW_IN_PROGRESS" => "nothing of it was made yet: deploy it with `make deploy`".to_owned(),
         status if status.ends_with("_IN_PROGRESS") => {
-            Check::Stack.warn(observed, "it is being changed: run doctor again when that is done")
+            return Check::Stack.warn(observed, "it is being changed: run doctor again when that is done");
         }
-        "CREATE_FAILED" | "ROLLBACK_COMPLETE" | "ROLLBACK_FAILED" => Check::Stack.fail(observed,
-            format!(
-                "look at its events in CloudFormation, delete it ({}), and deploy anew with `make deploy`",
-                delete_command(name)
-            ),
+        "CREATE_FAILED" | "ROLLBACK_COMPLETE" | "ROLLBACK_FAILED" => {
+            format!("look at its events in CloudFormation, delete it ({delete}), and deploy anew with `make deploy`")
+        }
+        "DELETE_FAILED" | "DELETE_COMPLETE" => {
+            format!("look at its events in CloudFormation, and delete what is left of it: {delete}")
+        }
+        "UPDATE_ROLLBACK_FAILED" => format!(
+            "mend what its events in CloudFormation say, run `aws cloudformation continue-update-rollback \
+             --stack-name {name}`, and then `make deploy`"
         ),
-        "DELETE_FAILED" | "DELETE_COMPLETE" => Check::Stack.fail(observed,
-            format!("look at its events in CloudFormation, and delete what is left of it: {}", delete_command(name)),
-        ),
-        "UPDATE_ROLLBACK_FAILED" => Check::Stack.fail(observed,
-            format!(
-                "mend what its events in CloudFormation say, run `aws cloudformation continue-update-rollback --stack-name {name}`, and then `make deploy`"
-            ),
-        ),
-        _ => Check::Stack.fail(observed,
-            "look at its events in CloudFormation, and deploy it again with `make deploy`",
-        ),
-    }
-}
-
-fn delete_command(name: &str) -> String {
-    format!("`aws cloudformation delete-stack --stack-name {name}`")
+        _ => "look at its events in CloudFormation, and deploy it again with `make deploy`".to_owned(),
+    };
+    Check::Stack.fail(observed, remedy)
 }
 
 /// `outputs`: the stack has all outputs of the template.
 pub(crate) fn check_outputs(target: &StackTarget) -> Finding {
-    let missing: Vec<&str> = StackOutput::VARIANTS
-        .iter()
-        .copied()
-        .filter(|output| target.stack.output(*output).is_err())
-        .map(StackOutput::name)
-        .collect();
+    let missing = StackOutput::VARIANTS.iter().filter(|output| target.stack.output(**output).is_err());
+    let missing: Vec<&str> = missing.map(Into::into).collect();
     if missing.is_empty() {
         return Check::Outputs.ok(format!("all {} are there", StackOutput::VARIANTS.len()));
     }
