@@ -61,8 +61,19 @@ impl Output {
         Ok(())
     }
 
+    /// Prints a table, or a sentence if it has no rows.
+    pub(crate) fn print_table<const N: usize>(
+        self,
+        header: [&str; N],
+        rows: impl Iterator<Item = [String; N]>,
+        if_empty: &str,
+    ) -> Result<(), Error> {
+        let mut table = self.table(header);
+        if table.add_rows(rows).is_empty() { self.print(if_empty) } else { self.print(table) }
+    }
+
     /// A table with this header. The column `id` is never broken, so that an id can be copied from it.
-    pub(crate) fn table<const N: usize>(self, header: [&str; N]) -> Table {
+    fn table<const N: usize>(self, header: [&str; N]) -> Table {
         let mut table = self.new_table(presets::UTF8_HORIZONTAL_ONLY);
         table.set_header(header);
         let id_column = header.iter().position(|title| *title == "id");

@@ -13,7 +13,7 @@ pub(crate) async fn pause_state(
     target: &StackTarget,
     direction: Direction,
 ) -> Result<(bool, Option<Timestamp>), Error> {
-    let mapping = event_source_mapping(target, direction).await?;
+    let mapping = required_mapping(target, direction).await?;
     let paused_since = fast_path_paused_since(target, direction).await?;
     Ok((!is_enabled(&mapping) || paused_since.is_some(), paused_since))
 }
@@ -34,7 +34,7 @@ pub(crate) async fn fast_path_paused_since(
 /// Rows must not join a queue that nothing drains: they stop first and start last. Repeating the command completes what was
 /// done in part.
 pub(crate) async fn set_paused(target: &StackTarget, direction: Direction, paused: bool) -> Result<bool, Error> {
-    let mapping = event_source_mapping(target, direction).await?;
+    let mapping = required_mapping(target, direction).await?;
     let mut changed = false;
     if paused && direction == Direction::ClayToLoops {
         changed |= limiter_pause::set_paused(&target.ledger()?, true, Timestamp::now()).await?;
@@ -60,16 +60,24 @@ pub(crate) fn worker_function(target: &StackTarget, direction: Direction) -> Str
     })
 }
 
-async fn event_source_mapping(
+async fn required_mapping(
     target: &StackTarget,
     direction: Direction,
 ) -> Result<EventSourceMappingConfiguration, Error> {
-    let function_name = worker_function(target, direction);
-    let call = target.session.call("lambda:ListEventSourceMappings", function_name.clone());
-    let response = target.session.lambda().list_event_source_mappings().function_name(&function_name).send().await;
-    let response = response.map_err(|error| call.to_error(&error))?;
-    let not_found = || Error::NoEventSource { function: function_name.clone() };
-    response.event_source_mappings.unwrap_or_default().into_iter().next().ok_or_else(not_found)
+    let mapping = event_source_mapping(target, direction).await?;
+    mapping.ok_or_else(|| Error::NoEventSource { function: worker_function(target, direction) })
+}
+
+/// Returns the mapping that hands the messages of a queue to its worker.
+pub(crate) async fn event_source_mapping(
+    target: &StackTarget,
+    direction: Direction,
+) -> Result<Option<EventSourceMappingConfiguration>, Error> {
+    let function = worker_function(target, direction);
+    let call = target.session.call("lambda:ListEventSourceMappings", function.as_str());
+    let response = target.session.lambda().list_event_source_mappings().function_name(function).send().await;
+    let mappings = response.map_err(|error| call.to_error(&error))?.event_source_mappings;
+    Ok(mappings.unwrap_or_default().into_iter().next())
 }
 
 /// Whether the worker gets messages, or will in a moment.

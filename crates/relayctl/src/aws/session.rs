@@ -54,13 +54,11 @@ impl Session {
             config = config.into_builder().credentials_provider(provider).build();
         }
         let credentials = config.credentials_provider().ok_or(Error::Credentials(CredentialsIssue::Missing))?;
-        match (credentials.provide_credentials().await, profile) {
-            (Ok(_), _) => Ok(Self { clients: AwsClients::new(config), region: region.to_string(), http }),
-            (Err(error), profile) => Err(Error::Credentials(match CredentialsIssue::from(&error) {
-                CredentialsIssue::Missing if profile.is_some() => CredentialsIssue::UnusableProfile,
-                issue => issue,
-            })),
-        }
+        credentials.provide_credentials().await.map_err(|error| match CredentialsIssue::from(&error) {
+            CredentialsIssue::Missing if profile.is_some() => Error::Credentials(CredentialsIssue::UnusableProfile),
+            issue => Error::Credentials(issue),
+        })?;
+        Ok(Self { clients: AwsClients::new(config), region: region.to_string(), http })
     }
 
     pub(crate) fn region(&self) -> &str {
@@ -82,10 +80,6 @@ impl Session {
         &self.clients
     }
 
-    pub(crate) fn cloudformation(&self) -> aws_sdk_cloudformation::Client {
-        aws_sdk_cloudformation::Client::new(self.clients.config())
-    }
-
     pub(crate) fn cloudwatch(&self) -> aws_sdk_cloudwatch::Client {
         aws_sdk_cloudwatch::Client::new(self.clients.config())
     }
@@ -100,10 +94,6 @@ impl Session {
 
     pub(crate) fn secrets_manager(&self) -> aws_sdk_secretsmanager::Client {
         self.clients.secrets_manager()
-    }
-
-    pub(crate) fn sts(&self) -> aws_sdk_sts::Client {
-        aws_sdk_sts::Client::new(self.clients.config())
     }
 }
 

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use aws_sdk_cloudformation::Client;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata as _;
 use relay_core::delivery::Direction;
-
 use strum::{IntoStaticStr, VariantArray};
 
 use crate::aws::error::Error;
@@ -32,29 +32,15 @@ pub(crate) enum StackOutput {
 }
 
 impl StackOutput {
-    pub(crate) fn name(self) -> &'static str {
-        self.into()
+    /// Returns the outputs with the queue of a direction and with its dead-letter queue.
+    pub(crate) const fn queues(direction: Direction) -> (Self, Self) {
+        match direction {
+            Direction::LoopsToClay => (Self::ClayQueueUrl, Self::ClayDeadLetterUrl),
+            Direction::ClayToLoops => (Self::LoopsQueueUrl, Self::LoopsDeadLetterUrl),
+        }
     }
 }
 
-/// The outputs with the queues of one direction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct QueueOutputs {
-    pub(crate) queue: StackOutput,
-    pub(crate) dead_letters: StackOutput,
-}
-
-impl QueueOutputs {
-    pub(crate) const fn of_direction(direction: Direction) -> Self {
-        let (queue, dead_letters) = match direction {
-            Direction::LoopsToClay => (StackOutput::ClayQueueUrl, StackOutput::ClayDeadLetterUrl),
-            Direction::ClayToLoops => (StackOutput::LoopsQueueUrl, StackOutput::LoopsDeadLetterUrl),
-        };
-        Self { queue, dead_letters }
-    }
-}
-
-/// A stack.
 #[derive(Debug, Clone)]
 pub(crate) struct Stack {
     pub(crate) name: String,
@@ -71,7 +57,7 @@ impl Stack {
     pub(crate) async fn find(session: &Session, name: &str) -> Result<Self, Error> {
         let call = session.call("cloudformation:DescribeStacks", name);
         let no_stack = || Error::NoStack { name: name.to_owned(), region: session.region().to_owned() };
-        let response = session.cloudformation().describe_stacks().stack_name(name).send().await;
+        let response = Client::new(session.clients().config()).describe_stacks().stack_name(name).send().await;
         let response = response.map_err(|error| match &error {
             // CloudFormation has no code of its own for this (API reference, "DescribeStacks": errors).
             SdkError::ServiceError(service_error) if service_error.err().code() == Some("ValidationError") => {
@@ -94,8 +80,9 @@ impl Stack {
     }
 
     pub(crate) fn output(&self, output: StackOutput) -> Result<&str, Error> {
-        let value = self.outputs.get(output.name()).map(String::as_str);
-        value.ok_or_else(|| Error::NoOutput { stack: self.name.clone(), output: output.name() })
+        let output: &'static str = output.into();
+        let value = self.outputs.get(output).map(String::as_str);
+        value.ok_or_else(|| Error::NoOutput { stack: self.name.clone(), output })
     }
 
     pub(crate) fn parameter(&self, name: &str) -> Option<&str> {

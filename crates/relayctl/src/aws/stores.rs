@@ -7,7 +7,7 @@ use relay_core::delivery::Direction;
 use serde_json::Value;
 
 use crate::aws::error::Error;
-use crate::aws::stack::{QueueOutputs, StackOutput};
+use crate::aws::stack::StackOutput;
 use crate::target::StackTarget;
 
 impl StackTarget {
@@ -33,7 +33,7 @@ impl StackTarget {
     }
 
     fn queue_urls(&self, direction: Direction) -> Result<QueueUrls, Error> {
-        let QueueOutputs { queue, dead_letters } = QueueOutputs::of_direction(direction);
+        let (queue, dead_letters) = StackOutput::queues(direction);
         let url = |output| self.stack.output(output).map(str::to_owned);
         Ok(QueueUrls { queue: url(queue)?, dead_letters: url(dead_letters)? })
     }

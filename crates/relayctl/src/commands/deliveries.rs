@@ -73,11 +73,8 @@ pub(crate) async fn run(
     }
     let extra = extra_dead_letters(&query, &deliveries, &queues);
     output.print_json(&json!({"deliveries": deliveries, "queues": queues, "lettersBeside": extra}))?;
-    if deliveries.is_empty() {
-        output.print("No such delivery is on record.")?;
-    } else {
-        output.print(table(&deliveries, output))?;
-    }
+    let header = ["received", "direction", "what", "state", "attempts", "reason", "next attempt", "id"];
+    output.print_table(header, deliveries.iter().map(to_row), "No such delivery is on record.")?;
     if query.limit.and_then(|limit| usize::try_from(limit).ok()) == Some(deliveries.len()) {
         output.print(format!("These are the latest {}; --limit shows more.", deliveries.len()))?;
     }
@@ -151,22 +148,17 @@ pub(crate) fn log_hint(stack: &str, field: &str, value: &str) -> String {
     )
 }
 
-fn table(deliveries: &[DeliveryRecord], output: Output) -> comfy_table::Table {
-    let mut table =
-        output.table(["received", "direction", "what", "state", "attempts", "reason", "next attempt", "id"]);
-    for record in deliveries {
-        table.add_row([
-            format_time(record.received_at),
-            record.direction.as_str().to_owned(),
-            record.kind.clone(),
-            format_state(record).to_owned(),
-            record.attempts.to_string(),
-            format_reason(record.reason.as_deref(), record.status),
-            format_time(record.next_attempt_at),
-            record.id.clone(),
-        ]);
-    }
-    table
+fn to_row(record: &DeliveryRecord) -> [String; 8] {
+    [
+        format_time(record.received_at),
+        record.direction.as_str().to_owned(),
+        record.kind.clone(),
+        format_state(record).to_owned(),
+        record.attempts.to_string(),
+        format_reason(record.reason.as_deref(), record.status),
+        format_time(record.next_attempt_at),
+        record.id.clone(),
+    ]
 }
 
 pub(crate) fn format_state(record: &DeliveryRecord) -> &'static str {

@@ -71,13 +71,9 @@ async fn examine_stack(target: &StackTarget, arguments: &DoctorArguments, step: 
     let mut loaded_secrets = LoadedSecrets::default();
     findings.extend(secrets::check_secrets(target, &mut loaded_secrets).await);
     step();
-    findings.push(match loaded_secrets.skip(Check::LoopsKey, Check::SecretClayToLoops) {
-        Some(finding) => finding,
-        None => {
-            secrets::check_loops_key(target.session.http(), SecretStore::Stack(target), loaded_secrets.api_key.as_ref())
-                .await
-        }
-    });
+    let api_key = loaded_secrets.api_key.as_ref();
+    let loops_key = secrets::check_loops_key(target.session.http(), SecretStore::Stack(target), api_key);
+    findings.push(loaded_secrets.run_or_skip(Check::LoopsKey, Check::SecretClayToLoops, loops_key).await);
     step();
     // A missing output is a finding already.
     if let Ok(paste) = CopyPaste::for_store(SecretStore::Stack(target)) {
@@ -111,48 +107,32 @@ async fn examine_endpoint(
     arguments: &DoctorArguments,
 ) -> Vec<Finding> {
     let mut endpoint_checks = EndpointChecks::new(target.session.http(), paste, loaded_secrets.timestamps);
-    let (endpoint, responds) = endpoint_checks.check_endpoint().await;
-    if !responds {
-        return vec![endpoint];
-    }
+    let endpoint = match endpoint_checks.check_endpoint().await {
+        Ok(endpoint) => endpoint,
+        Err(no_response) => return vec![no_response],
+    };
     let tolerance = target.stack.parameter("SignatureToleranceSeconds").and_then(|text| text.parse().ok());
     let clock = endpoint_checks.check_clock(tolerance.unwrap_or(300)).await;
-    let skip_without_secret = |check| loaded_secrets.skip(check, Check::SecretLoopsToClay);
-    let skip_without_token = |check| loaded_secrets.skip(check, Check::SecretClayToLoops);
-    let signed = match skip_without_secret(Check::SignedWebhook) {
-        Some(finding) => finding,
-        None => endpoint_checks.check_signed_webhook(&loaded_secrets.signing_secrets).await,
-    };
-    let (forged, wrong_token) =
-        (endpoint_checks.check_forged_webhook().await, endpoint_checks.check_wrong_token().await);
-    let right_token = match skip_without_token(Check::RelayToken) {
-        Some(finding) => finding,
-        None => endpoint_checks.check_relay_token(&loaded_secrets.relay_tokens).await,
-    };
-    let mut findings = vec![endpoint, clock, signed, forged, wrong_token, right_token];
+    let signed = endpoint_checks.check_signed_webhook(&loaded_secrets.signing_secrets);
+    let relay_token = endpoint_checks.check_relay_token(&loaded_secrets.relay_tokens);
+    let mut findings = vec![
+        endpoint,
+        clock,
+        loaded_secrets.run_or_skip(Check::SignedWebhook, Check::SecretLoopsToClay, signed).await,
+        endpoint_checks.check_forged_webhook().await,
+        endpoint_checks.check_wrong_token().await,
+        loaded_secrets.run_or_skip(Check::RelayToken, Check::SecretClayToLoops, relay_token).await,
+    ];
     if let Some(address) = &arguments.send {
         let events = paste.events.join(",");
         let delivery_status =
             async |event: &str, id: &str| ledger::event_state(target, &loaded_secrets.to_clay, event, id).await;
-        findings.push(match skip_without_secret(Check::SendToClay) {
-            Some(finding) => finding,
-            None => {
-                live_send::check_send_to_clay(
-                    &endpoint_checks,
-                    loaded_secrets.signing_secrets.first(),
-                    &events,
-                    address,
-                    delivery_status,
-                )
-                .await
-            }
-        });
-        findings.push(match skip_without_token(Check::SendToLoops) {
-            Some(finding) => finding,
-            None => {
-                live_send::check_send_to_loops(&endpoint_checks, loaded_secrets.relay_tokens.first(), address).await
-            }
-        });
+        let secret = loaded_secrets.signing_secrets.first();
+        let to_clay = live_send::check_send_to_clay(&endpoint_checks, secret, &events, address, delivery_status);
+        findings.push(loaded_secrets.run_or_skip(Check::SendToClay, Check::SecretLoopsToClay, to_clay).await);
+        let token = loaded_secrets.relay_tokens.first();
+        let to_loops = live_send::check_send_to_loops(&endpoint_checks, token, address);
+        findings.push(loaded_secrets.run_or_skip(Check::SendToLoops, Check::SecretClayToLoops, to_loops).await);
     }
     findings
 }

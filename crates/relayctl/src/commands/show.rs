@@ -39,12 +39,8 @@ pub(crate) async fn run(options: &Options, arguments: &ShowArguments, output: Ou
     let target = options.target().await?;
     let (record, dead_letter) = match &target {
         Target::Local(data_dir) => {
-            find(
-                &SqliteAdmin::open(data_dir.path())?,
-                SqliteDeadLetters::open(data_dir.path(), Arc::new(SystemClock))?,
-                arguments,
-            )
-            .await?
+            let admin = SqliteAdmin::open(data_dir.path())?;
+            find(&admin, SqliteDeadLetters::open(data_dir.path(), Arc::new(SystemClock))?, arguments).await?
         }
         Target::Stack(stack) => find(&stack.admin()?, stack.dead_letters(None)?, arguments).await?,
     };

@@ -3,6 +3,8 @@
 
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use http::Method;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, DATE};
 use jiff::{SignedDuration, Timestamp};
@@ -35,10 +37,10 @@ const MAX_CLOCK_SKEW_SECS: i64 = 30;
 #[derive(Debug)]
 pub(crate) struct EndpointChecks<'a> {
     client: &'a HttpClient,
-    paste: &'a CopyPaste,
+    pub(crate) paste: &'a CopyPaste,
     /// How far the relay's clock is ahead of this machine's.
     clock_offset: SignedDuration,
-    secret_timestamps: SecretTimestamps,
+    pub(crate) secret_timestamps: SecretTimestamps,
 }
 
 /// When the secrets that functions cache were written. `None` if a secret is empty, or the relay reads it at once.
@@ -65,8 +67,7 @@ impl<'a> EndpointChecks<'a> {
         let age = (Timestamp::now() + self.clock_offset).duration_since(written_at?).max(SignedDuration::ZERO);
         let remaining = SignedDuration::try_from(MIN_REFRESH_INTERVAL).ok()? - age;
         remaining.is_positive().then(|| {
-            Finding::warn(
-                check,
+            check.warn(
                 format!("{subject} is refused: the functions have not read the secret yet that was just written"),
                 format!("run doctor again in {} s: by then they read it when they need it", remaining.as_secs() + 1),
             )
@@ -76,37 +77,34 @@ impl<'a> EndpointChecks<'a> {
     /// The finding for a secret that the relay rejects.
     fn unknown_secret(&self, check: Check, subject: &str, what: &str, written_at: Option<Timestamp>) -> Finding {
         self.pending_refresh(check, subject, written_at).unwrap_or_else(|| {
-            let observed = format!("{subject} is refused: the relay does not know {what}");
-            Finding::fail(check, observed, UNKNOWN_SECRET_REMEDY)
+            check.fail(format!("{subject} is refused: the relay does not know {what}"), UNKNOWN_SECRET_REMEDY)
         })
     }
 
-    /// `endpoint`: the name resolves, and the relay answers, over TLS if the URL says so. Returns whether it answers.
-    pub(crate) async fn check_endpoint(&self) -> (Finding, bool) {
+    /// `endpoint`: the name resolves, and the relay answers, over TLS if the URL says so. An error if it does not answer.
+    pub(crate) async fn check_endpoint(&self) -> Result<Finding, Finding> {
         const CHECK: Check = Check::Endpoint;
-        let url = &self.paste.loops_webhook_url;
-        let Ok(parsed) = Url::parse(url) else {
-            return (Finding::fail(CHECK, "the stack gives no URL", "deploy it again with `make deploy`"), false);
-        };
-        let origin = parsed.origin().ascii_serialization();
-        if let Some(Host::Domain(domain)) = parsed.host() {
-            let port = parsed.port_or_known_default().unwrap_or(443);
+        let url = Url::parse(&self.paste.loops_webhook_url)
+            .map_err(|_| CHECK.fail("the stack gives no URL", "deploy it again with `make deploy`"))?;
+        let origin = url.origin().ascii_serialization();
+        if let Some(Host::Domain(domain)) = url.host() {
+            let port = url.port_or_known_default().unwrap_or(443);
             if tokio::net::lookup_host((domain, port)).await.is_err() {
                 let remedy = "look at this machine's DNS, and whether the stack was deleted";
-                return (Finding::fail(CHECK, format!("the name {domain} does not resolve"), remedy), false);
+                return Err(CHECK.fail(format!("the name {domain} does not resolve"), remedy));
             }
         }
         let request = self.client.request(Method::GET, &origin);
         match self.client.send(request, TIMEOUT, Timestamp::now()).await.outcome {
-            CallOutcome::Responded(_) => (Finding::ok(CHECK, format!("{origin} answers")), true),
+            CallOutcome::Responded(_) => Ok(CHECK.ok(format!("{origin} answers"))),
             CallOutcome::CertificateUntrusted => {
                 let remedy = "something in between breaks TLS open: try from another network";
-                (Finding::fail(CHECK, format!("the certificate of {origin} is not trusted"), remedy), false)
+                Err(CHECK.fail(format!("the certificate of {origin} is not trusted"), remedy))
             }
             CallOutcome::TimedOut | CallOutcome::Unreachable => {
                 let remedy =
                     "look at the network; for a relay-local, start it, or set RELAY_LISTEN to where it listens";
-                (Finding::fail(CHECK, format!("nothing answers at {origin}"), remedy), false)
+                Err(CHECK.fail(format!("nothing answers at {origin}"), remedy))
             }
         }
     }
@@ -121,22 +119,22 @@ impl<'a> EndpointChecks<'a> {
             httpdate::parse_http_date(&date).ok().and_then(|date| Timestamp::try_from(date).ok())
         });
         let Some(date) = date else {
-            return Finding::warn(CHECK, "the endpoint does not say its time", "look at this machine's clock yourself");
+            return CHECK.warn("the endpoint does not say its time", "look at this machine's clock yourself");
         };
         // The relay wrote the date between request and response, in whole seconds.
         let local_now = Timestamp::now() - SignedDuration::try_from(started_at.elapsed() / 2).unwrap_or_default();
         let skew_secs = date.duration_since(local_now).as_secs();
         if skew_secs.abs() <= MAX_CLOCK_SKEW_SECS {
-            return Finding::ok(CHECK, "this machine's clock agrees with the relay's");
+            return CHECK.ok("this machine's clock agrees with the relay's");
         }
         self.clock_offset = SignedDuration::from_secs(skew_secs);
         let relation = if skew_secs > 0 { "behind" } else { "ahead of" };
         let observed = format!("this machine's clock is {} s {relation} the relay's", skew_secs.abs());
         let remedy = "set the clock of this machine by a time server (NTP)";
         if tolerance_secs > 0 && skew_secs.abs() > tolerance_secs {
-            Finding::fail(CHECK, observed, remedy)
+            CHECK.fail(observed, remedy)
         } else {
-            Finding::warn(CHECK, observed, remedy)
+            CHECK.warn(observed, remedy)
         }
     }
 
@@ -144,17 +142,12 @@ impl<'a> EndpointChecks<'a> {
     pub(crate) async fn check_signed_webhook(&self, secrets: &[SecretString]) -> Finding {
         const CHECK: Check = Check::SignedWebhook;
         if secrets.is_empty() {
-            return Finding::fail(
-                CHECK,
-                "there is no signing secret to sign with",
-                format!("fill it in with {}", suggest("setup")),
-            );
+            return no_signing_secret(CHECK);
         }
         for text in secrets {
             let secret_fingerprint = fingerprint(text.expose_secret());
             let Ok(secret) = SigningSecret::parse(text.expose_secret()) else {
-                return Finding::fail(
-                    CHECK,
+                return CHECK.fail(
                     format!("the signing secret {secret_fingerprint} is malformed"),
                     format!("give it to {} again", suggest("setup")),
                 );
@@ -164,8 +157,7 @@ impl<'a> EndpointChecks<'a> {
             match response.outcome {
                 CallOutcome::Responded(200) if string_field(&response, "status") == "test" => {}
                 CallOutcome::Responded(401) if code == "timestamp_out_of_range" => {
-                    return Finding::fail(
-                        CHECK,
+                    return CHECK.fail(
                         "a signed test event is refused for its time",
                         "set this machine's clock by a time server",
                     );
@@ -177,20 +169,19 @@ impl<'a> EndpointChecks<'a> {
                 _ => return unexpected(CHECK, "a signed test event", &response),
             }
         }
-        Finding::ok(CHECK, format!("a test event is taken with {}", count_phrase(secrets.len(), "signing secret")))
+        CHECK.ok(format!("a test event is taken with {}", count_phrase(secrets.len(), "signing secret")))
     }
 
     /// `forged-webhook`: a test event signed with another secret is rejected.
     pub(crate) async fn check_forged_webhook(&self) -> Finding {
         const CHECK: Check = Check::ForgedWebhook;
-        let Ok(secret) = SigningSecret::parse(&format!("whsec_{}", base64(&rand::random::<[u8; 32]>()))) else {
-            return Finding::warn(CHECK, "no secret could be made up", "report this");
+        let Ok(secret) = SigningSecret::parse(&format!("whsec_{}", STANDARD.encode(rand::random::<[u8; 32]>()))) else {
+            return CHECK.warn("no secret could be made up", "report this");
         };
         let response = self.send_webhook(&secret, &new_id(), TEST_EVENT).await;
         match response.outcome {
-            CallOutcome::Responded(401) => Finding::ok(CHECK, "a forged test event is refused"),
-            CallOutcome::Responded(200..=299) => Finding::fail(
-                CHECK,
+            CallOutcome::Responded(401) => CHECK.ok("a forged test event is refused"),
+            CallOutcome::Responded(200..=299) => CHECK.fail(
                 "a forged test event is taken: anybody can add rows",
                 "something in front of the relay answers for it: look at what LoopsWebhookUrl leads to",
             ),
@@ -211,24 +202,19 @@ impl<'a> EndpointChecks<'a> {
                 CallOutcome::Responded(401) => {}
                 CallOutcome::Responded(200..=299 | 400) => {
                     let remedy = "something in front of the relay answers for it: look at what ClayContactUrl and ClayEventUrl lead to";
-                    return Finding::fail(
-                        CHECK,
-                        "a row with a made-up token gets in: anybody can write to Loops",
-                        remedy,
-                    );
+                    return CHECK.fail("a row with a made-up token gets in: anybody can write to Loops", remedy);
                 }
                 _ => return unexpected(CHECK, "a row with a made-up token", &response),
             }
         }
-        Finding::ok(CHECK, "rows with a made-up token are refused")
+        CHECK.ok("rows with a made-up token are refused")
     }
 
     /// `relay-token`: each relay token is accepted, on both routes. The row is empty, so that it is rejected after that.
     pub(crate) async fn check_relay_token(&self, tokens: &[SecretString]) -> Finding {
         const CHECK: Check = Check::RelayToken;
         if tokens.is_empty() {
-            return Finding::fail(
-                CHECK,
+            return CHECK.fail(
                 "there is no relay token to try",
                 format!("make one with {}", suggest("setup --add-relay-token")),
             );
@@ -246,7 +232,7 @@ impl<'a> EndpointChecks<'a> {
                 }
             }
         }
-        Finding::ok(CHECK, format!("rows get in with {}", count_phrase(tokens.len(), "relay token")))
+        CHECK.ok(format!("rows get in with {}", count_phrase(tokens.len(), "relay token")))
     }
 
     fn row_endpoints(&self) -> [(Method, &str); 2] {
@@ -267,14 +253,6 @@ impl<'a> EndpointChecks<'a> {
         self.client.send(request, TIMEOUT, now).await
     }
 
-    pub(crate) const fn paste(&self) -> &CopyPaste {
-        self.paste
-    }
-
-    pub(crate) const fn secret_timestamps(&self) -> SecretTimestamps {
-        self.secret_timestamps
-    }
-
     pub(crate) async fn send_row(
         &self,
         method: Method,
@@ -293,27 +271,27 @@ pub(crate) fn new_id() -> String {
     format!("msg_doctor_{}", hex::encode(rand::random::<[u8; 12]>()))
 }
 
+/// The finding of a relay without a signing secret.
+pub(crate) fn no_signing_secret(check: Check) -> Finding {
+    check.fail("there is no signing secret to sign with", format!("fill it in with {}", suggest("setup")))
+}
+
 /// The finding for a response that no check expects.
 pub(crate) fn unexpected(check: Check, subject: &str, response: &DestinationResponse) -> Finding {
     let code = string_field(response, "code");
     let code_suffix = if code.is_empty() { String::new() } else { format!(" ({code})") };
-    let (observed, remedy) = match response.outcome {
-        CallOutcome::Responded(status @ 404) => {
-            (format!("{status}{code_suffix}"), "no such route is there: deploy the stack again with `make deploy`")
-        }
-        CallOutcome::Responded(status @ 429) => {
-            (format!("{status}{code_suffix}"), "it asks to come back later: run doctor again in a minute")
-        }
-        CallOutcome::Responded(status @ (502 | 503)) if !code.is_empty() => (
-            format!("{status}{code_suffix}"),
-            "the relay says that a secret is missing or a service fails: see the other findings",
-        ),
-        CallOutcome::Responded(status) => {
-            (format!("{status}{code_suffix}"), "see function-errors, and the log of the function")
-        }
-        _ => ("nothing".to_owned(), "run doctor again, and see function-errors"),
+    let CallOutcome::Responded(status) = response.outcome else {
+        return check.fail(format!("{subject} is answered with nothing"), "run doctor again, and see function-errors");
     };
-    Finding::fail(check, format!("{subject} is answered with {observed}"), remedy)
+    let remedy = match status {
+        404 => "no such route is there: deploy the stack again with `make deploy`",
+        429 => "it asks to come back later: run doctor again in a minute",
+        502 | 503 if !code.is_empty() => {
+            "the relay says that a secret is missing or a service fails: see the other findings"
+        }
+        _ => "see function-errors, and the log of the function",
+    };
+    check.fail(format!("{subject} is answered with {status}{code_suffix}"), remedy)
 }
 
 /// Returns a field of a response, reduced to the characters of a code.
@@ -325,9 +303,4 @@ pub(crate) fn string_field(response: &DestinationResponse, field: &str) -> Strin
 
 fn count_phrase(count: usize, what: &str) -> String {
     if count == 1 { format!("the {what}") } else { format!("each of {count} {what}s") }
-}
-
-fn base64(bytes: &[u8]) -> String {
-    use base64::Engine as _;
-    base64::engine::general_purpose::STANDARD.encode(bytes)
 }

@@ -24,35 +24,32 @@ pub(crate) struct Finding {
     pub(crate) runbook: Option<String>,
 }
 
-impl Finding {
-    pub(crate) fn ok(check: Check, observed: impl Into<String>) -> Self {
-        Self { check, severity: Severity::Ok, observed: observed.into(), remedy: None, runbook: None }
+impl Check {
+    pub(crate) fn ok(self, observed: impl Into<String>) -> Finding {
+        Finding { check: self, severity: Severity::Ok, observed: observed.into(), remedy: None, runbook: None }
     }
 
     /// Something that the operator should look at.
-    pub(crate) fn warn(check: Check, observed: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self::problem(check, Severity::Warn, observed.into(), remedy.into())
+    pub(crate) fn warn(self, observed: impl Into<String>, remedy: impl Into<String>) -> Finding {
+        self.problem(Severity::Warn, observed.into(), remedy.into())
     }
 
     /// Something that is broken.
-    pub(crate) fn fail(check: Check, observed: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self::problem(check, Severity::Fail, observed.into(), remedy.into())
+    pub(crate) fn fail(self, observed: impl Into<String>, remedy: impl Into<String>) -> Finding {
+        self.problem(Severity::Fail, observed.into(), remedy.into())
     }
 
-    fn problem(check: Check, severity: Severity, observed: String, remedy: String) -> Self {
-        Self { check, severity, observed, remedy: Some(remedy), runbook: Some(check.runbook_url()) }
+    fn problem(self, severity: Severity, observed: String, remedy: String) -> Finding {
+        Finding { check: self, severity, observed, remedy: Some(remedy), runbook: Some(self.runbook_url()) }
     }
+}
 
-    /// A check that needs what a secret holds that could not be read.
-    pub(crate) fn skipped(check: Check, blocking_check: Check) -> Self {
-        Self::warn(check, "not known: the secret could not be read", format!("see {blocking_check}"))
-    }
-
+impl Finding {
     /// A check that could not be made: a warning if AWS denies or throttles the call, else a failure.
     pub(crate) fn from_error(check: Check, error: &Error) -> Self {
         let severity = if error.is_denied_or_throttled() { Severity::Warn } else { Severity::Fail };
         let Explanation { problem, remedy, .. } = error.explain();
-        Self::problem(check, severity, problem, remedy)
+        check.problem(severity, problem, remedy)
     }
 
     /// The finding of a check, or why it could not be made.
@@ -130,11 +127,7 @@ mod tests {
     #[test]
     fn worst_finding_decides_the_exit_status() {
         let exit_status_of = |findings| Report::new(String::new(), findings).exit_status();
-        let (ok, warn, fail) = (
-            Finding::ok(Check::Account, ""),
-            Finding::warn(Check::Clock, "", ""),
-            Finding::fail(Check::Endpoint, "", ""),
-        );
+        let (ok, warn, fail) = (Check::Account.ok(""), Check::Clock.warn("", ""), Check::Endpoint.fail("", ""));
         assert_eq!(exit_status_of(vec![ok.clone()]), ExitStatus::Ok);
         assert_eq!(exit_status_of(vec![ok.clone(), warn.clone()]), ExitStatus::Warnings);
         assert_eq!(exit_status_of(vec![fail, warn, ok]), ExitStatus::Failed);
@@ -167,7 +160,7 @@ mod tests {
 
     #[test]
     fn problem_links_to_runbook_in_json_and_text() {
-        let (ok, warn) = (Finding::ok(Check::Account, ""), Finding::warn(Check::Clock, "it is late", "set it"));
+        let (ok, warn) = (Check::Account.ok(""), Check::Clock.warn("it is late", "set it"));
         let report = Report::new("A relay".to_owned(), vec![ok, warn]);
         let json = serde_json::to_value(&report).unwrap();
         assert!(json["findings"][0].get("runbook").is_none(), "{json}");

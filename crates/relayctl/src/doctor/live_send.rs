@@ -12,7 +12,7 @@ use relay_core::webhook::signature::SigningSecret;
 use serde_json::json;
 
 use crate::doctor::check::Check;
-use crate::doctor::endpoint::{EndpointChecks, NOT_CONFIGURED, new_id, string_field, unexpected};
+use crate::doctor::endpoint::{EndpointChecks, NOT_CONFIGURED, new_id, no_signing_secret, string_field, unexpected};
 use crate::doctor::finding::Finding;
 use crate::error::Error;
 use crate::invocation::suggest;
@@ -33,11 +33,7 @@ pub(crate) async fn check_send_to_clay(
 ) -> Finding {
     const CHECK: Check = Check::SendToClay;
     let Some(Ok(secret)) = secret.map(|secret| SigningSecret::parse(secret.expose_secret())) else {
-        return Finding::fail(
-            CHECK,
-            "there is no signing secret to sign with",
-            format!("fill it in with {}", suggest("setup")),
-        );
+        return no_signing_secret(CHECK);
     };
     let (id, event_name) = (new_id(), pick_event(events));
     let contact = json!({"id": "relayctl-doctor", "email": address, "source": CONTACT_SOURCE, "subscribed": false});
@@ -48,19 +44,16 @@ pub(crate) async fn check_send_to_clay(
     let response = endpoint_checks.send_webhook(&secret, &id, &event.to_string()).await;
     match (response.outcome, string_field(&response, "status").as_str()) {
         (CallOutcome::Responded(200), "queued") => wait_for_delivery(CHECK, &event_name, &id, delivery_status).await,
-        (CallOutcome::Responded(200), "rejected") => Finding::fail(
-            CHECK,
+        (CallOutcome::Responded(200), "rejected") => CHECK.fail(
             format!("the relay takes {event_name} and makes a dead letter of it ({id})"),
             format!(
                 "see {} for why: no_route means that no route of the secret takes this event",
                 suggest("dead-letters list")
             ),
         ),
-        (CallOutcome::Responded(200), _) => Finding::warn(
-            CHECK,
-            format!("the relay ignores {event_name}"),
-            "look at RelayedEvents: it does not have this event",
-        ),
+        (CallOutcome::Responded(200), _) => {
+            CHECK.warn(format!("the relay ignores {event_name}"), "look at RelayedEvents: it does not have this event")
+        }
         _ => unexpected(CHECK, &format!("a signed {event_name}"), &response),
     }
 }
@@ -75,22 +68,18 @@ async fn wait_for_delivery(
     loop {
         match delivery_status(event_name, id).await {
             Ok(DeliveryState::Delivered) => {
-                return Finding::ok(check, format!("{event_name} was delivered to Clay as {id}"));
+                return check.ok(format!("{event_name} was delivered to Clay as {id}"));
             }
             Ok(DeliveryState::Dead) => {
                 let remedy = format!("see {} for why", suggest("dead-letters list"));
-                return Finding::fail(check, format!("{event_name} became a dead letter ({id})"), remedy);
+                return check.fail(format!("{event_name} became a dead letter ({id})"), remedy);
             }
             Ok(DeliveryState::Waiting) if started_at.elapsed() < FOLLOW_TIMEOUT => {
                 tokio::time::sleep(POLL_INTERVAL).await
             }
             Ok(DeliveryState::Waiting) => {
                 let observed = format!("{event_name} still waits after {} s ({id})", FOLLOW_TIMEOUT.as_secs());
-                return Finding::warn(
-                    check,
-                    observed,
-                    format!("see {} for why", suggest("deliveries --state waiting")),
-                );
+                return check.warn(observed, format!("see {} for why", suggest("deliveries --state waiting")));
             }
             Err(error) => return Finding::from_error(check, &error),
         }
@@ -105,23 +94,18 @@ pub(crate) async fn check_send_to_loops(
 ) -> Finding {
     const CHECK: Check = Check::SendToLoops;
     let Some(token) = token else {
-        return Finding::fail(
-            CHECK,
-            "there is no relay token",
-            format!("make one with {}", suggest("setup --add-relay-token")),
-        );
+        return CHECK.fail("there is no relay token", format!("make one with {}", suggest("setup --add-relay-token")));
     };
     let row = json!({"email": address}).to_string();
-    let response = endpoint_checks.send_row(Method::PUT, &endpoint_checks.paste().clay_contact_url, token, &row).await;
+    let response = endpoint_checks.send_row(Method::PUT, &endpoint_checks.paste.clay_contact_url, token, &row).await;
     match response.outcome {
-        CallOutcome::Responded(200) => Finding::ok(CHECK, "Loops has taken the contact"),
-        CallOutcome::Responded(202) => Finding::warn(
-            CHECK,
+        CallOutcome::Responded(200) => CHECK.ok("Loops has taken the contact"),
+        CallOutcome::Responded(202) => CHECK.warn(
             "the contact is stored, because Loops had no room or did not answer",
             format!("see {} for what becomes of it", suggest("deliveries --direction clay-to-loops")),
         ),
         CallOutcome::Responded(503) if string_field(&response, "code") == NOT_CONFIGURED => endpoint_checks
-            .pending_refresh(CHECK, "a row with that address", endpoint_checks.secret_timestamps().api_key)
+            .pending_refresh(CHECK, "a row with that address", endpoint_checks.secret_timestamps.api_key)
             .unwrap_or_else(|| unexpected(CHECK, "a row with that address", &response)),
         _ => unexpected(CHECK, "a row with that address", &response),
     }

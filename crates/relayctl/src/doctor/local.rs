@@ -42,8 +42,9 @@ pub(crate) async fn examine(
     }
     // A relay-local reads changed secrets within a second, so their age does not matter.
     let endpoint_checks = EndpointChecks::new(client, &paste, SecretTimestamps::default());
-    let (endpoint, responds) = endpoint_checks.check_endpoint().await;
-    findings.push(endpoint);
+    let endpoint = endpoint_checks.check_endpoint().await;
+    let responds = endpoint.is_ok();
+    findings.push(endpoint.unwrap_or_else(|no_response| no_response));
     step();
     if responds {
         findings.push(endpoint_checks.check_signed_webhook(&signing_secrets(local)?).await);
@@ -59,13 +60,12 @@ pub(crate) async fn examine(
         Ok(admin) => findings.extend(check_store(local, &admin)?),
         // A relay creates the file before it answers.
         Err(admin::Error::NoStore(dir)) if local.is_running()? && !dir.join(STORE_FILE).exists() => {
-            findings.push(Finding::fail(
-                Check::Store,
+            findings.push(Check::Store.fail(
                 format!("a relay runs, and its {STORE_FILE} is gone: what it takes now is lost when it ends"),
                 "stop it, put back a copy of the file if there is one, and start it",
             ));
         }
-        Err(admin::Error::NoStore(_)) => findings.push(Finding::ok(Check::Store, "nothing was stored yet")),
+        Err(admin::Error::NoStore(_)) => findings.push(Check::Store.ok("nothing was stored yet")),
         Err(error) => findings.push(Finding::from_error(Check::Store, &LocalError::from(error).into())),
     }
     step();
@@ -85,17 +85,10 @@ async fn check_live_send(
         };
         Ok(state.map_err(LocalError::from)?.unwrap_or(DeliveryState::Waiting))
     };
-    let events = local.events.join(",");
+    let (events, secrets, tokens) = (local.events.join(","), signing_secrets(local)?, relay_tokens(local)?);
     Ok([
-        live_send::check_send_to_clay(
-            endpoint_checks,
-            signing_secrets(local)?.first(),
-            &events,
-            address,
-            delivery_status,
-        )
-        .await,
-        live_send::check_send_to_loops(endpoint_checks, relay_tokens(local)?.first(), address).await,
+        live_send::check_send_to_clay(endpoint_checks, secrets.first(), &events, address, delivery_status).await,
+        live_send::check_send_to_loops(endpoint_checks, tokens.first(), address).await,
     ])
 }
 
@@ -109,24 +102,20 @@ fn check_permissions(local: &LocalRelay) -> Finding {
     let secrets_file = path.join(SECRETS_FILE);
     if is_accessible_to_others(&secrets_file) {
         let remedy = format!("chmod 600 {}", secrets_file.display());
-        return Finding::fail(CHECK, format!("others can read {}", secrets_file.display()), remedy);
+        return CHECK.fail(format!("others can read {}", secrets_file.display()), remedy);
     }
     if is_accessible_to_others(path) {
-        return Finding::warn(
-            CHECK,
-            format!("others can look into {}", path.display()),
-            format!("chmod 700 {}", path.display()),
-        );
+        return CHECK.warn(format!("others can look into {}", path.display()), format!("chmod 700 {}", path.display()));
     }
-    Finding::ok(CHECK, format!("{} is its owner's alone", path.display()))
+    CHECK.ok(format!("{} is its owner's alone", path.display()))
 }
 
 /// `running`: a relay runs on the folder.
 fn check_running(local: &LocalRelay) -> Result<Finding, LocalError> {
     if local.is_running()? {
-        return Ok(Finding::ok(Check::Running, "a relay is running on the folder"));
+        return Ok(Check::Running.ok("a relay is running on the folder"));
     }
-    Ok(Finding::fail(Check::Running, "no relay is running on the folder", "start it with `relay-local` or `make run`"))
+    Ok(Check::Running.fail("no relay is running on the folder", "start it with `relay-local` or `make run`"))
 }
 
 /// `far-ends`: which destinations are real, simulated or closed.
@@ -144,13 +133,9 @@ fn check_destinations(local: &LocalRelay) -> Finding {
     };
     let observed = format!("Loops is {loops}, Clay is {clay}");
     if loops == "closed" || clay == "closed" {
-        return Finding::fail(
-            Check::Destinations,
-            observed,
-            "what is set but empty is closed: unset it, or fill it in",
-        );
+        return Check::Destinations.fail(observed, "what is set but empty is closed: unset it, or fill it in");
     }
-    Finding::ok(Check::Destinations, observed)
+    Check::Destinations.ok(observed)
 }
 
 fn signing_secrets(local: &LocalRelay) -> Result<Vec<SecretString>, LocalError> {
@@ -170,10 +155,7 @@ fn setting_values(
     let stored = local.stored_settings()?;
     let value =
         if local.env_overrides.contains(&name) { std::env::var(name).ok() } else { stored.0.get(name).cloned() };
-    let text = SecretString::from(match value {
-        Some(text) => text,
-        None => generate()?,
-    });
+    let text = SecretString::from(value.map_or_else(generate, Ok)?);
     let items = text.expose_secret().split(',').map(str::trim).filter(|item| is_set(item));
     Ok(items.map(SecretString::from).collect())
 }
@@ -185,7 +167,7 @@ fn check_paused(admin: &SqliteAdmin) -> Result<Vec<Finding>, LocalError> {
         if admin.paused_since(direction)?.is_some() {
             let direction = direction.as_str();
             let remedy = format!("when that is meant to end, run {}", suggest(format_args!("resume {direction}")));
-            findings.push(Finding::warn(Check::Paused, format!("deliveries {direction} are paused"), remedy));
+            findings.push(Check::Paused.warn(format!("deliveries {direction} are paused"), remedy));
         }
     }
     Ok(findings)
@@ -194,34 +176,26 @@ fn check_paused(admin: &SqliteAdmin) -> Result<Vec<Finding>, LocalError> {
 /// `store`, `paused`, `waiting`, `dead-letters`, `clay-webhook-use`, `last-delivery`: the contents of the store.
 fn check_store(local: &LocalRelay, admin: &SqliteAdmin) -> Result<Vec<Finding>, LocalError> {
     let summary = admin.summary()?;
-    let mut findings = vec![Finding::ok(
-        Check::Store,
-        match summary.deliveries {
-            1 => "1 delivery is known".to_owned(),
-            total => format!("{total} deliveries are known"),
-        },
-    )];
+    let mut findings = vec![Check::Store.ok(match summary.deliveries {
+        1 => "1 delivery is known".to_owned(),
+        total => format!("{total} deliveries are known"),
+    })];
     findings.extend(check_paused(admin)?);
     findings.push(match summary.oldest_waiting_at {
         Some(oldest) => {
             let age = jiff::Timestamp::now().duration_since(oldest).as_secs();
             let observed = format!("{} waiting, the oldest for {age} s", summary.waiting);
             if age > 1800 {
-                Finding::warn(
-                    Check::Waiting,
-                    observed,
-                    format!("see {} for why", suggest("deliveries --state waiting")),
-                )
+                Check::Waiting.warn(observed, format!("see {} for why", suggest("deliveries --state waiting")))
             } else {
-                Finding::ok(Check::Waiting, observed)
+                Check::Waiting.ok(observed)
             }
         }
-        None => Finding::ok(Check::Waiting, "nothing waits"),
+        None => Check::Waiting.ok("nothing waits"),
     });
     findings.push(match summary.dead_letters {
-        0 => Finding::ok(Check::DeadLetters, "none"),
-        count => Finding::warn(
-            Check::DeadLetters,
+        0 => Check::DeadLetters.ok("none"),
+        count => Check::DeadLetters.warn(
             format!("{count} could not be delivered"),
             format!("see {} for why, mend that, and retry them", suggest("dead-letters list")),
         ),
@@ -233,9 +207,7 @@ fn check_store(local: &LocalRelay, admin: &SqliteAdmin) -> Result<Vec<Finding>, 
         let route = ClayRoute { name: "default".to_owned(), events, webhooks: webhooks.clone() };
         findings.extend(webhook_usage::findings_for(&route, &usages?));
     }
-    findings.push(match summary.last_delivered_at {
-        Some(at) => Finding::ok(Check::LastDelivery, format!("at {at}")),
-        None => Finding::ok(Check::LastDelivery, "none is on record yet"),
-    });
+    let last_delivered = summary.last_delivered_at.map(|at| format!("at {at}"));
+    findings.push(Check::LastDelivery.ok(last_delivered.unwrap_or_else(|| "none is on record yet".to_owned())));
     Ok(findings)
 }

@@ -24,36 +24,32 @@ pub(crate) fn findings_for(route: &ClayRoute, usages: &[WebhookUsage]) -> Vec<Fi
             let name = format!("{} {}", route.name, webhook.fingerprint());
             let summary = format!("{name} has taken {} of {CLAY_WEBHOOK_ROW_LIMIT}", usage.accepted);
             match usage.rejected {
-                Some((_, 401)) => Finding::fail(
-                    CHECK,
+                Some((_, 401)) => CHECK.fail(
                     format!("{name} refuses its token (401), and deliveries wait"),
                     token_remedy(&webhook.fingerprint(), usages.len()),
                 ),
-                _ if all_exhausted => Finding::fail(
-                    CHECK,
+                _ if all_exhausted => CHECK.fail(
                     format!("{summary} and takes no more, like every webhook of {}: deliveries wait", route.name),
                     format!(
                         "make a new webhook in Clay and add it with {}, behind the old ones",
                         suggest("setup --add-clay-webhook")
                     ),
                 ),
-                _ if is_exhausted(usage) => Finding::warn(
-                    CHECK,
+                _ if is_exhausted(usage) => CHECK.warn(
                     format!("{summary} and takes no more; the next one of the pool does"),
                     format!(
                         "add another webhook to the pool with {}, before the next one is used up",
                         suggest("setup --add-clay-webhook")
                     ),
                 ),
-                _ if usage.accepted >= WARN_AT => Finding::warn(
-                    CHECK,
+                _ if usage.accepted >= WARN_AT => CHECK.warn(
                     summary,
                     format!(
                         "make another webhook in Clay and add it to the pool with {}",
                         suggest("setup --add-clay-webhook")
                     ),
                 ),
-                _ => Finding::ok(CHECK, summary),
+                _ => CHECK.ok(summary),
             }
         })
         .collect()

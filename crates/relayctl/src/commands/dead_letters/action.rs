@@ -12,6 +12,8 @@ use crate::format::{format_reason, format_time};
 use crate::output::Output;
 use crate::progress;
 
+pub(crate) const NO_DEAD_LETTERS: &str = "There are no such dead letters.";
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BulkAction {
     Retry { even_if_older: bool },
@@ -226,24 +228,23 @@ fn print_outcomes(
     blocked: u64,
     output: Output,
 ) -> Result<(), Error> {
-    if outcomes.is_empty() {
-        output.print("There are no such dead letters.")?;
-    } else {
-        let mut table = output.table(["died", "direction", "what", "reason", "id", "outcome"]);
-        for (dead_letter, outcome) in outcomes {
-            let record = dead_letter.to_record();
-            table.add_row([
-                format_time(record.died_at),
-                record.direction.as_str().to_owned(),
-                record.kind,
-                format_reason(record.reason.as_deref(), record.status),
-                record.id,
-                outcome.describe(applied),
-            ]);
-        }
-        output.print(table)?;
-    }
+    let rows = outcomes.iter().map(|(dead_letter, outcome)| {
+        let [died, direction, what, reason] = common_cells(dead_letter);
+        [died, direction, what, reason, dead_letter.id().to_owned(), outcome.describe(applied)]
+    });
+    output.print_table(["died", "direction", "what", "reason", "id", "outcome"], rows, NO_DEAD_LETTERS)?;
     print_blocked(blocked, output)
+}
+
+/// Returns the first cells of a dead letter in every table: when it died, its direction, what it is, and why it died.
+pub(crate) fn common_cells(dead_letter: &DeadLetter) -> [String; 4] {
+    let record = dead_letter.to_record();
+    [
+        format_time(record.died_at),
+        record.direction.as_str().to_owned(),
+        record.kind,
+        format_reason(record.reason.as_deref(), record.status),
+    ]
 }
 
 /// Prints how many dead letters could not be read.

@@ -12,11 +12,13 @@ use relay_core::delivery::{Direction, ReasonCode};
 use relay_sqlite::admin::SqliteDeadLetters;
 use serde_json::{Value, json};
 
-use crate::commands::dead_letters::action::{BulkAction, print_blocked, receive_matching, run_action, to_json};
+use crate::commands::dead_letters::action::{
+    BulkAction, NO_DEAD_LETTERS, common_cells, print_blocked, receive_matching, run_action, to_json,
+};
 use crate::commands::show::{self, ShowArguments};
 use crate::error::{Error, UsageError};
 use crate::exit::ExitStatus;
-use crate::format::{direction_parser, format_reason, format_time};
+use crate::format::{direction_parser, format_time};
 use crate::output::Output;
 use crate::target::{Options, StackTarget, Target};
 
@@ -29,23 +31,33 @@ const REASON_NONE: &str = "none";
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum DeadLettersCommand {
     /// List them, with their reasons
-    List(ListArguments),
+    List {
+        /// Only those that died for this reason (none: without one)
+        #[arg(long, value_name = "CODE", value_parser = parse_reason)]
+        reason: Option<String>,
+        /// Only those of this direction
+        #[arg(long, value_parser = direction_parser())]
+        direction: Option<Direction>,
+    },
     /// Show one of them
     Show(ShowArguments),
     /// Send them again: a dry run, unless --yes is given
-    Retry(RetryArguments),
+    Retry {
+        #[command(flatten)]
+        filter: DeadLetterFilter,
+        #[command(flatten)]
+        bulk: BulkOptions,
+        /// Also what would overwrite something newer that was delivered of the same contact
+        #[arg(long)]
+        even_if_older: bool,
+    },
     /// Throw them away for good: a dry run, unless --yes is given
-    Drop(DropArguments),
-}
-
-#[derive(Debug, Clone, Args)]
-pub(crate) struct ListArguments {
-    /// Only those that died for this reason (none: without one)
-    #[arg(long, value_name = "CODE", value_parser = parse_reason)]
-    reason: Option<String>,
-    /// Only those of this direction
-    #[arg(long, value_parser = direction_parser())]
-    direction: Option<Direction>,
+    Drop {
+        #[command(flatten)]
+        filter: DeadLetterFilter,
+        #[command(flatten)]
+        bulk: BulkOptions,
+    },
 }
 
 #[derive(Debug, Clone, Args)]
@@ -63,25 +75,6 @@ pub(crate) struct DeadLetterFilter {
 }
 
 #[derive(Debug, Clone, Args)]
-pub(crate) struct RetryArguments {
-    #[command(flatten)]
-    filter: DeadLetterFilter,
-    #[command(flatten)]
-    bulk: BulkOptions,
-    /// Also what would overwrite something newer that was delivered of the same contact
-    #[arg(long)]
-    even_if_older: bool,
-}
-
-#[derive(Debug, Clone, Args)]
-pub(crate) struct DropArguments {
-    #[command(flatten)]
-    filter: DeadLetterFilter,
-    #[command(flatten)]
-    bulk: BulkOptions,
-}
-
-#[derive(Debug, Clone, Args)]
 pub(crate) struct BulkOptions {
     /// Only those of this direction
     #[arg(long, value_parser = direction_parser())]
@@ -96,10 +89,10 @@ pub(crate) struct BulkOptions {
 
 /// Accepts the codes that a dead letter may have.
 fn parse_reason(text: &str) -> Result<String, String> {
-    let is_known = ReasonCode::parse(text).is_some() || [MALFORMED, REASON_NONE].contains(&text);
-    is_known
-        .then(|| text.to_owned())
-        .ok_or_else(|| "no dead letter has such a reason: `dead-letters list` tells them".to_owned())
+    if ReasonCode::parse(text).is_some() || [MALFORMED, REASON_NONE].contains(&text) {
+        return Ok(text.to_owned());
+    }
+    Err("no dead letter has such a reason: `dead-letters list` tells them".to_owned())
 }
 
 pub(crate) async fn run(options: &Options, command: &DeadLettersCommand, output: Output) -> Result<ExitStatus, Error> {
@@ -108,16 +101,12 @@ pub(crate) async fn run(options: &Options, command: &DeadLettersCommand, output:
     }
     match options.target().await? {
         Target::Local(data_dir) => {
-            run_on(
-                SqliteDeadLetters::open(data_dir.path(), Arc::new(SystemClock))?,
-                DEFAULT_RATE_PER_SECOND,
-                command,
-                output,
-            )
-            .await
+            let queue = SqliteDeadLetters::open(data_dir.path(), Arc::new(SystemClock))?;
+            run_on(queue, DEFAULT_RATE_PER_SECOND, command, output).await
         }
         Target::Stack(target) => {
-            run_on(target.dead_letters(direction_filter(command))?, default_rate(&target), command, output).await
+            let queue = target.dead_letters(direction_filter(command))?;
+            run_on(queue, default_rate(&target), command, output).await
         }
     }
 }
@@ -131,9 +120,8 @@ fn default_rate(target: &StackTarget) -> u32 {
 
 fn direction_filter(command: &DeadLettersCommand) -> Option<Direction> {
     match command {
-        DeadLettersCommand::List(arguments) => arguments.direction,
-        DeadLettersCommand::Retry(arguments) => arguments.bulk.direction,
-        DeadLettersCommand::Drop(arguments) => arguments.bulk.direction,
+        DeadLettersCommand::List { direction, .. } => *direction,
+        DeadLettersCommand::Retry { bulk, .. } | DeadLettersCommand::Drop { bulk, .. } => bulk.direction,
         DeadLettersCommand::Show(_) => None,
     }
 }
@@ -162,11 +150,11 @@ async fn apply_to_selected<Q: DeadLetterQueue<Error: Into<Error>>>(
     let direction = direction_filter(command);
     let has_direction = |dead_letter: &DeadLetter| direction.is_none_or(|direction| dead_letter.direction == direction);
     let (filter, bulk, action) = match command {
-        DeadLettersCommand::Retry(arguments) => {
-            (&arguments.filter, &arguments.bulk, BulkAction::Retry { even_if_older: arguments.even_if_older })
+        DeadLettersCommand::Retry { filter, bulk, even_if_older } => {
+            (filter, bulk, BulkAction::Retry { even_if_older: *even_if_older })
         }
-        DeadLettersCommand::Drop(arguments) => (&arguments.filter, &arguments.bulk, BulkAction::Drop),
-        DeadLettersCommand::List(ListArguments { reason, .. }) => {
+        DeadLettersCommand::Drop { filter, bulk } => (filter, bulk, BulkAction::Drop),
+        DeadLettersCommand::List { reason, .. } => {
             let matches =
                 |dead_letter: &DeadLetter| has_direction(dead_letter) && has_reason(dead_letter, reason.as_deref());
             let (found, blocked) = receive_matching(queue, output, matches).await?;
@@ -208,24 +196,13 @@ fn has_reason(dead_letter: &DeadLetter, reason: Option<&str>) -> bool {
 }
 
 fn print_list(dead_letters: &[DeadLetter], blocked: u64, output: Output) -> Result<(), Error> {
-    if dead_letters.is_empty() {
-        output.print("There are no such dead letters.")?;
-    } else {
-        let mut table = output.table(["died", "direction", "what", "reason", "attempts", "received", "bytes", "id"]);
-        for dead_letter in dead_letters {
-            let record = dead_letter.to_record();
-            table.add_row([
-                format_time(record.died_at),
-                record.direction.as_str().to_owned(),
-                record.kind,
-                format_reason(record.reason.as_deref(), record.status),
-                dead_letter.attempts.map(|attempts| attempts.to_string()).unwrap_or_default(),
-                format_time(record.received_at),
-                dead_letter.body().len().to_string(),
-                record.id,
-            ]);
-        }
-        output.print(table)?;
-    }
+    let rows = dead_letters.iter().map(|dead_letter| {
+        let [died, direction, what, reason] = common_cells(dead_letter);
+        let attempts = dead_letter.attempts.map(|attempts| attempts.to_string()).unwrap_or_default();
+        let (received, bytes) = (dead_letter.to_record().received_at, dead_letter.body().len().to_string());
+        [died, direction, what, reason, attempts, format_time(received), bytes, dead_letter.id().to_owned()]
+    });
+    let header = ["died", "direction", "what", "reason", "attempts", "received", "bytes", "id"];
+    output.print_table(header, rows, NO_DEAD_LETTERS)?;
     print_blocked(blocked, output)
 }

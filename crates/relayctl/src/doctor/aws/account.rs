@@ -1,5 +1,7 @@
 //! The AWS account.
 
+use aws_sdk_sts::Client;
+
 use crate::aws::session::Session;
 use crate::doctor::check::Check;
 use crate::doctor::finding::Finding;
@@ -8,7 +10,11 @@ use crate::error::Error;
 /// `account`: AWS accepts the credentials, and names their account.
 pub(crate) async fn check_account(session: &Session) -> Result<Finding, Error> {
     let call = session.call("sts:GetCallerIdentity", "this account");
-    let caller = session.sts().get_caller_identity().send().await.map_err(|error| call.to_error(&error))?;
+    let caller = Client::new(session.clients().config())
+        .get_caller_identity()
+        .send()
+        .await
+        .map_err(|error| call.to_error(&error))?;
     let account = caller.account.unwrap_or_else(|| "unknown".to_owned());
-    Ok(Finding::ok(Check::Account, format!("{account} in {}", session.region())))
+    Ok(Check::Account.ok(format!("{account} in {}", session.region())))
 }

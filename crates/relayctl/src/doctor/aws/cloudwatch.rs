@@ -26,11 +26,11 @@ pub(crate) async fn check_function_errors(target: &StackTarget) -> Result<Findin
         }
     }
     if per_function.is_empty() {
-        return Ok(Finding::ok(Check::FunctionErrors, "none in the last hour"));
+        return Ok(Check::FunctionErrors.ok("none in the last hour"));
     }
     let observed = format!("in the last hour: {}", per_function.join("; "));
     let remedy = "read the log with `sam logs` or in CloudWatch, and see the other findings";
-    Ok(Finding::warn(Check::FunctionErrors, observed, remedy))
+    Ok(Check::FunctionErrors.warn(observed, remedy))
 }
 
 async fn count_errors(target: &StackTarget, function: &str) -> Result<(usize, String), Error> {
@@ -103,19 +103,16 @@ pub(crate) async fn check_alarms(target: &StackTarget) -> Result<Finding, Error>
     let ringing: Vec<String> = present.into_iter().filter(|alarm| is_ringing(alarm)).map(str::to_owned).collect();
     let missing: Vec<String> = missing.into_iter().map(str::to_owned).collect();
     Ok(match (ringing.is_empty(), missing.is_empty()) {
-        (true, true) => Finding::ok(CHECK, "none rings"),
-        (false, true) => Finding::warn(
-            CHECK,
+        (true, true) => CHECK.ok("none rings"),
+        (false, true) => CHECK.warn(
             format!("ringing: {}", ringing.join(", ")),
             "the description of each in CloudWatch says what it means; see the other findings",
         ),
-        (true, false) => Finding::warn(
-            CHECK,
+        (true, false) => CHECK.warn(
             format!("not there, so it cannot ring: {}", list_names(&missing)),
             "bring them back, as the runbook says, or upgrade the stack with `make deploy`",
         ),
-        (false, false) => Finding::warn(
-            CHECK,
+        (false, false) => CHECK.warn(
             format!("ringing: {}; not there: {}", list_names(&ringing), list_names(&missing)),
             "the description of each in CloudWatch says what it means; of those that are gone, see the runbook",
         ),

@@ -34,13 +34,10 @@ pub(crate) async fn check_webhook_usage(
 pub(crate) async fn check_last_delivery(target: &StackTarget) -> Result<Finding, Error> {
     let LatestDelivery { received, is_complete } = latest_delivery(&target.ledger()?).await?;
     let suffix = if is_complete { "" } else { ", as far as was looked" };
-    Ok(Finding::ok(
-        Check::LastDelivery,
-        match received {
-            Some((at, direction)) => format!("one that came at {at} ({}){suffix}", direction.as_str()),
-            None => "none is on record yet".to_owned(),
-        },
-    ))
+    Ok(Check::LastDelivery.ok(match received {
+        Some((at, direction)) => format!("one that came at {at} ({}){suffix}", direction.as_str()),
+        None => "none is on record yet".to_owned(),
+    }))
 }
 
 /// Returns the state of the deliveries of an event that was just sent: one for each route that selects it.

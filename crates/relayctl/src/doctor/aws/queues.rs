@@ -7,7 +7,7 @@ use relay_aws::admin::{message_count, queue_name};
 use relay_core::delivery::Direction;
 
 use crate::aws::pause;
-use crate::aws::stack::{QueueOutputs, StackOutput};
+use crate::aws::stack::StackOutput;
 use crate::doctor::check::Check;
 use crate::doctor::finding::Finding;
 use crate::error::Error;
@@ -53,22 +53,21 @@ impl QueueChecks {
 
     /// `…-queue`: how much waits, and for how long.
     async fn check_queue(self, target: &StackTarget) -> Result<Finding, Error> {
-        let queue = QueueOutputs::of_direction(self.direction).queue;
+        let (queue, _) = StackOutput::queues(self.direction);
         let waiting = message_count(&target.session.clients().sqs(), target.stack.output(queue)?).await?;
         if waiting == 0 {
-            return Ok(Finding::ok(self.queue, "empty"));
+            return Ok(self.queue.ok("empty"));
         }
         let limit: f64 =
             target.stack.parameter("QueueAgeAlarmSeconds").and_then(|text| text.parse().ok()).unwrap_or(1800.0);
         let count = format!("{waiting} waiting");
         Ok(match oldest_message_age(target, queue).await {
-            Ok(Some(seconds)) if seconds > limit => Finding::warn(
-                self.queue,
+            Ok(Some(seconds)) if seconds > limit => self.queue.warn(
                 format!("{count}, the oldest for {seconds:.0} s"),
                 format!("see {} for why, and {} below", suggest("deliveries --state waiting"), self.worker),
             ),
-            Ok(Some(seconds)) => Finding::ok(self.queue, format!("{count}, the oldest for {seconds:.0} s")),
-            Ok(None) => Finding::ok(self.queue, format!("{count}; CloudWatch has no age yet")),
+            Ok(Some(seconds)) => self.queue.ok(format!("{count}, the oldest for {seconds:.0} s")),
+            Ok(None) => self.queue.ok(format!("{count}; CloudWatch has no age yet")),
             Err(error) => {
                 let finding = Finding::from_error(self.queue, &error);
                 let observed = format!("{count}; for how long is not known, because {}", finding.observed);
@@ -80,28 +79,23 @@ impl QueueChecks {
     /// `…-worker`: SQS hands the messages of the queue to the function.
     async fn check_worker(self, target: &StackTarget) -> Result<Finding, Error> {
         let (function, direction) = (pause::worker_function(target, self.direction), self.direction.as_str());
-        let call = target.session.call("lambda:ListEventSourceMappings", function.as_str());
-        let response = target.session.lambda().list_event_source_mappings().function_name(&function).send().await;
-        let mappings = response.map_err(|error| call.to_error(&error))?.event_source_mappings.unwrap_or_default();
+        let mapping = pause::event_source_mapping(target, self.direction).await?;
         let resume = suggest(format_args!("resume {direction}"));
-        Ok(match mappings.first().and_then(|mapping| mapping.state.as_deref()) {
+        Ok(match mapping.as_ref().and_then(|mapping| mapping.state()) {
             Some("Enabled" | "Enabling" | "Creating" | "Updating") => {
                 match pause::fast_path_paused_since(target, self.direction).await? {
-                    None => Finding::ok(self.worker, format!("{function} takes what is in the queue")),
-                    Some(_) => Finding::warn(
-                        self.worker,
+                    None => self.worker.ok(format!("{function} takes what is in the queue")),
+                    Some(_) => self.worker.warn(
                         "rows join the queue instead of going to Loops at once: a pause has ended only in part",
                         format!("run {resume} again"),
                     ),
                 }
             }
-            Some(state) => Finding::warn(
-                self.worker,
+            Some(state) => self.worker.warn(
                 format!("deliveries {direction} are paused: the event source of {function} is {state}"),
                 format!("when that is meant to end, run {resume}"),
             ),
-            None => Finding::fail(
-                self.worker,
+            None => self.worker.fail(
                 format!("nothing hands the queue to {function}"),
                 "docs/runbook.md, \"A part of the stack is gone\", says how it comes back",
             ),
@@ -110,11 +104,10 @@ impl QueueChecks {
 
     /// `…-dead-letters`: what could not be delivered.
     async fn check_dead_letters(self, target: &StackTarget) -> Result<Finding, Error> {
-        let dead_letters = QueueOutputs::of_direction(self.direction).dead_letters;
+        let (_, dead_letters) = StackOutput::queues(self.direction);
         Ok(match message_count(&target.session.clients().sqs(), target.stack.output(dead_letters)?).await? {
-            0 => Finding::ok(self.dead_letters, "none"),
-            count => Finding::warn(
-                self.dead_letters,
+            0 => self.dead_letters.ok("none"),
+            count => self.dead_letters.warn(
                 format!("{count} could not be delivered; each is kept for 14 days"),
                 format!("see {} for why, mend that, and retry them", suggest("dead-letters list")),
             ),
