@@ -1,5 +1,5 @@
-//! The fast path: a row is sent while its caller waits. An admitted row gets its position in the order of arrival before it
-//! is sent, so that it waits in front of everything that came later if it has to be queued after all.
+//! The intake of rows: onto the fast path, where a row is sent while its caller waits, or into the queue. A row gets its
+//! position in the order of arrival before it is sent, so that it goes before everything later if it has to be queued.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -112,7 +112,7 @@ impl RowIntake for SqliteStore {
     async fn complete(&self, delivery: &Delivery, result: SyncSendResult) -> Result<(), StoreError> {
         let guard = self.locks.guard(delivery);
         if !self.locks.is_locked_by(delivery) {
-            return Err(StoreError::new("the lane was given to somebody else"));
+            return Err(StoreError::new("the contact lock was taken over"));
         }
         let (delivery, contact_hash, now) = (delivery.clone(), self.contact_hash(delivery), self.clock.now());
         let completed = self
