@@ -215,7 +215,8 @@ impl ReloadingSecrets {
             let mut watcher = shared.watcher.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
             let secrets = watcher.reload_if_changed()?;
             *shared.active.write().unwrap_or_else(PoisonError::into_inner) = secrets;
-            Some(shared.reloads.send_replace(()))
+            shared.reloads.send_replace(());
+            Some(())
         };
         // A poll that panics has changed nothing.
         let _ = tokio::task::spawn_blocking(reload).await;
