@@ -8,27 +8,29 @@ use relay_sqlite::admin;
 use relay_sqlite::data_dir::DataDirError;
 use relay_sqlite::data_dir::secrets_file::SecretsFileError;
 
-use crate::explain::{Explain, Explanation, explain, impl_error};
+use crate::explain::{Explain, Explanation, explain};
 use crate::invocation::suggest;
 use crate::setup::error::SetupError;
 use crate::{aws, local};
 
 /// Why a command could not do its work.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{}", self.explain())]
 pub(crate) enum Error {
-    Usage(UsageError),
-    Setup(SetupError),
-    Aws(aws::error::Error),
-    Local(local::error::Error),
+    Usage(#[from] UsageError),
+    Setup(#[from] SetupError),
+    Aws(#[from] aws::error::Error),
+    Local(#[from] local::error::Error),
     Interrupted,
     /// Standard output cannot be written.
-    Print(io::Error),
-    Json(serde_json::Error),
-    HttpClient(BuildError),
+    Print(#[from] io::Error),
+    Json(#[from] serde_json::Error),
+    HttpClient(#[from] BuildError),
 }
 
 /// Wrong use of a command: its arguments, or what they name.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{}", self.explain())]
 pub(crate) enum UsageError {
     JsonUnsupported { command: &'static str },
     NoStackNamed,
@@ -42,9 +44,6 @@ pub(crate) enum UsageError {
     ManPagesNotWritable { path: String, kind: io::ErrorKind },
     NoContactHashKey,
 }
-
-impl_error!(Error);
-impl_error!(UsageError);
 
 impl Error {
     /// Whether AWS denied or throttled a call: a check that meets this is not known to fail.
@@ -120,13 +119,11 @@ impl Explain for UsageError {
                 "the body cannot be written to {path} ({kind})",
                 "name a file that is not there yet, in a folder that is"
             ),
-            Self::ManPagesNotWritable { path, kind } => {
-                explain!(
-                    Usage,
-                    "the manual pages cannot be written into {path} ({kind})",
-                    "name a folder that is there"
-                )
-            }
+            Self::ManPagesNotWritable { path, kind } => explain!(
+                Usage,
+                "the manual pages cannot be written into {path} ({kind})",
+                "name a folder that is there"
+            ),
             // The key is missing in the relay, not on the command line.
             Self::NoContactHashKey => explain!(
                 Unavailable,
@@ -137,8 +134,8 @@ impl Explain for UsageError {
     }
 }
 
-/// Implements the conversion of a layer's error, or of one of its causes.
-macro_rules! from_layer {
+/// Implements the conversion of the cause of a layer's error.
+macro_rules! from_cause {
     ($($source:ty => $variant:ident),+ $(,)?) => {
         $(impl From<$source> for Error {
             fn from(error: $source) -> Self {
@@ -148,16 +145,9 @@ macro_rules! from_layer {
     };
 }
 
-from_layer! {
-    UsageError => Usage,
-    SetupError => Setup,
-    aws::error::Error => Aws,
+from_cause! {
     AwsError => Aws,
-    local::error::Error => Local,
     admin::Error => Local,
     DataDirError => Local,
     SecretsFileError => Local,
-    io::Error => Print,
-    serde_json::Error => Json,
-    BuildError => HttpClient,
 }

@@ -1,5 +1,7 @@
 //! Errors as an operator reads them: what happened, what to do, and the exit code.
 
+use std::fmt;
+
 use crate::exit::ExitStatus;
 
 /// What an operator is told of an error.
@@ -9,6 +11,13 @@ pub(crate) struct Explanation {
     pub(crate) problem: String,
     /// Empty if the problem says what to do.
     pub(crate) remedy: String,
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { problem, remedy, .. } = self;
+        if remedy.is_empty() { f.write_str(problem) } else { write!(f, "{problem}: {remedy}") }
+    }
 }
 
 /// An error that names its remedy and its exit code.
@@ -27,18 +36,4 @@ macro_rules! explain {
     };
 }
 
-/// Implements `Display` and `Error` for an [`Explain`]: `problem: remedy`.
-macro_rules! impl_error {
-    ($error:ty) => {
-        impl std::fmt::Display for $error {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                let $crate::explain::Explanation { problem, remedy, .. } = $crate::explain::Explain::explain(self);
-                if remedy.is_empty() { f.write_str(&problem) } else { write!(f, "{problem}: {remedy}") }
-            }
-        }
-
-        impl std::error::Error for $error {}
-    };
-}
-
-pub(crate) use {explain, impl_error};
+pub(crate) use explain;

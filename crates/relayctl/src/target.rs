@@ -71,10 +71,9 @@ impl Target {
             Self::Stack(target) => Ok(target.stack.id.split('/').nth(2).and_then(ContactHashKey::new)),
             // relay-local reads it from the environment before the folder.
             Self::Local(data_dir) => {
-                let from_env = std::env::var(CONTACT_HASH_KEY).ok().and_then(|key| ContactHashKey::new(&key));
-                match from_env {
+                match std::env::var(CONTACT_HASH_KEY).ok().and_then(|key| ContactHashKey::new(&key)) {
                     Some(key) => Ok(Some(key)),
-                    None => Ok(ContactHashKey::new(&data_dir.contact_hash_key().map_err(LocalError::from)?)),
+                    None => Ok(ContactHashKey::new(&data_dir.contact_hash_key()?)),
                 }
             }
         }

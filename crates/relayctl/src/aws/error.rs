@@ -4,12 +4,13 @@ use std::io;
 
 use relay_aws::sdk::error::{AwsError, AwsErrorKind, CredentialsIssue};
 
-use crate::explain::{Explain, Explanation, explain, impl_error};
+use crate::explain::{Explain, Explanation, explain};
 
 /// Why an account or a stack cannot be used.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{}", self.explain())]
 pub(crate) enum Error {
-    Call(AwsError),
+    Call(#[from] AwsError),
     Credentials(CredentialsIssue),
     NoProfile {
         profile: String,
@@ -42,18 +43,10 @@ pub(crate) enum Error {
     },
 }
 
-impl_error!(Error);
-
 impl Error {
     /// Whether AWS denied or throttled the call.
     pub(crate) fn is_denied_or_throttled(&self) -> bool {
         matches!(self, Self::Call(error) if matches!(error.kind, AwsErrorKind::AccessDenied | AwsErrorKind::Throttled))
-    }
-}
-
-impl From<AwsError> for Error {
-    fn from(error: AwsError) -> Self {
-        Self::Call(error)
     }
 }
 
@@ -117,20 +110,16 @@ fn explain_call(error: &AwsError) -> Explanation {
             "the secret {on} is scheduled for deletion",
             "`aws secretsmanager restore-secret --secret-id {on}` brings it back"
         ),
-        AwsErrorKind::Internal => {
-            explain!(
-                Unavailable,
-                "AWS fails at {action} on {on}",
-                "try again, and look at the AWS health page if it stays"
-            )
-        }
-        AwsErrorKind::Rejected(code) => {
-            explain!(
-                Unavailable,
-                "AWS refuses {action} on {on} with {code}",
-                "look that code up in the reference of the service"
-            )
-        }
+        AwsErrorKind::Internal => explain!(
+            Unavailable,
+            "AWS fails at {action} on {on}",
+            "try again, and look at the AWS health page if it stays"
+        ),
+        AwsErrorKind::Rejected(code) => explain!(
+            Unavailable,
+            "AWS refuses {action} on {on} with {code}",
+            "look that code up in the reference of the service"
+        ),
         AwsErrorKind::Unreachable => explain!(
             Unavailable,
             "AWS cannot be reached for {action} in {region}",

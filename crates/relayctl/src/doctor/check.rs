@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn check_names_are_unique() {
-        let names: std::collections::BTreeSet<&str> = Check::VARIANTS.iter().map(|check| check.into()).collect();
+        let names: std::collections::BTreeSet<&str> = Check::VARIANTS.iter().map(Into::into).collect();
         assert_eq!(names.len(), Check::VARIANTS.len());
     }
 }

@@ -75,7 +75,7 @@ async fn wait_for_delivery(
                 return check.fail(format!("{event_name} became a dead letter ({id})"), remedy);
             }
             Ok(DeliveryState::Waiting) if started_at.elapsed() < FOLLOW_TIMEOUT => {
-                tokio::time::sleep(POLL_INTERVAL).await
+                tokio::time::sleep(POLL_INTERVAL).await;
             }
             Ok(DeliveryState::Waiting) => {
                 let observed = format!("{event_name} still waits after {} s ({id})", FOLLOW_TIMEOUT.as_secs());

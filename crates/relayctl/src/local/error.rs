@@ -13,7 +13,7 @@ use crate::invocation::suggest;
 
 /// Why a data folder, or what is in it, cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("{}: {}", self.explain().problem, self.explain().remedy)]
+#[error("{}", self.explain())]
 pub(crate) enum Error {
     /// The folder does not exist, or has no store.
     NotADataDir(PathBuf),

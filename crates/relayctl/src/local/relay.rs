@@ -90,11 +90,8 @@ impl LocalRelay {
     /// Creates a folder, for its owner alone, unless it exists.
     pub(crate) fn create_data_dir(path: PathBuf) -> Result<DataDir, Error> {
         let data_dir = DataDir::new(path);
-        match data_dir.lock() {
-            Ok(lock) => lock.release(),
-            Err(DataDirError::InUse { .. }) => {}
-            Err(error) => return Err(error.into()),
-        }
+        // Taking its lock creates the folder.
+        is_locked(&data_dir)?;
         Ok(data_dir)
     }
 }

@@ -4,12 +4,13 @@ use std::io;
 
 use relay::config::secret_document::DocumentError;
 
-use crate::explain::{Explain, Explanation, explain, impl_error};
+use crate::explain::{Explain, Explanation, explain};
 use crate::invocation::suggest;
 use crate::setup::INPUT_NAMES;
 
 /// Why `setup` did not do its work. Nothing was written, except where the sentence says otherwise. Positions count from 1.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{}", self.explain())]
 pub(crate) enum SetupError {
     NoTerminal,
     InputEnded,
@@ -41,8 +42,6 @@ pub(crate) enum SetupError {
     PartialWrite { written: String, missing: String, error: Box<dyn std::error::Error + Send + Sync> },
     ConcurrentWrite { name: String },
 }
-
-impl_error!(SetupError);
 
 impl Explain for SetupError {
     fn explain(&self) -> Explanation {
