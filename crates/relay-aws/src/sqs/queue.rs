@@ -8,7 +8,7 @@ use relay::ports::queue::{Enqueued, Queue, StoreError};
 use relay_core::delivery::{BodyHash, Delivery, Reason};
 
 use crate::sdk::clients::AwsClients;
-use crate::sdk::error::was_not_applied;
+use crate::sdk::error::{describe, was_not_applied};
 use crate::sqs::dead_letter::{DeadLetterAttributes, FailureInfo};
 use crate::sqs::message;
 
@@ -68,7 +68,7 @@ impl SqsQueue {
             .await;
         result.map(drop).map_err(|error| SendError {
             maybe_enqueued: !was_not_applied(&error),
-            error: self.clients.call("sqs:SendMessage", &self.url).to_error(&error).into(),
+            error: StoreError::new(describe(&error)),
         })
     }
 
@@ -89,9 +89,7 @@ impl SqsQueue {
             .message_body(message)
             .send()
             .await;
-        result
-            .map(drop)
-            .map_err(|error| self.clients.call("sqs:SendMessage", &self.dead_letter_url).to_error(&error).into())
+        result.map(drop).map_err(|error| StoreError::new(describe(&error)))
     }
 
     /// Sends a delivery to the dead-letter queue. SQS ignores a second dead letter with the same `dedup_id` for five minutes.
@@ -120,7 +118,7 @@ impl SqsQueue {
             Err(error)
                 if !error.as_service_error().is_some_and(ChangeMessageVisibilityError::is_message_not_inflight) =>
             {
-                Err(self.clients.call("sqs:ChangeMessageVisibility", &self.url).to_error(&error).into())
+                Err(StoreError::new(describe(&error)))
             }
             _ => Ok(()),
         }
