@@ -17,7 +17,7 @@ use crate::setup::documents::{SecretDocuments, SecretList, SecretSelector, finge
 use crate::setup::error::SetupError;
 use crate::setup::input::SetupInput;
 use crate::setup::key_check::{KeyCheck, check_key};
-use crate::setup::report::{CopyPaste, SetupReport, summarize_secrets};
+use crate::setup::report::{EndpointUrls, SetupReport, summarize_secrets};
 use crate::setup::secret_store::SecretStore;
 use crate::setup::{INPUT_NAMES, prompt};
 use crate::target::{Options, Target};
@@ -128,7 +128,7 @@ struct Edit {
 impl Setup<'_> {
     async fn apply(&self) -> Result<SetupReport, Error> {
         let names = self.store.secret_names()?;
-        let paste = CopyPaste::for_store(self.store)?;
+        let paste = EndpointUrls::for_store(self.store)?;
         if !self.arguments.list {
             self.store.ensure_relay_token()?;
         }
@@ -313,7 +313,7 @@ impl Setup<'_> {
             ]),
             SecretStore::Stack(_) => {}
             SecretStore::Local(local) => {
-                if is_written && local.is_running()? {
+                if is_written && local.is_running() {
                     notes.push(
                         "A relay is running on this folder: it takes it up within a second, and tries what is held at once."
                             .to_owned(),

@@ -1,11 +1,11 @@
-//! The checks of `doctor`, in the order in which a delivery meets them. The runbook has a section for each.
+//! The names of the checks of `doctor`. The runbook has a section for each, in this order.
 
 use serde::Serialize;
 use strum::{Display, IntoStaticStr, VariantArray};
 
 /// URL of the runbook, as the descriptions of the alarms have it.
-const RUNBOOK: &str = "https://github.com/loops-clay-relay/loops-clay-relay/blob/main/docs/runbook.md";
-const REPOSITORY_PATH: &str = "docs/runbook.md";
+const RUNBOOK_URL: &str = "https://github.com/loops-clay-relay/loops-clay-relay/blob/main/docs/runbook.md";
+const RUNBOOK_PATH: &str = "docs/runbook.md";
 
 /// A check. Its name begins its line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Display, IntoStaticStr, VariantArray, Serialize)]
@@ -38,7 +38,8 @@ pub(crate) enum Check {
     LastDelivery,
     FunctionErrors,
     Alarms,
-    Folder,
+    #[strum(serialize = "folder")]
+    FolderPermissions,
     Running,
     #[strum(serialize = "far-ends")]
     Destinations,
@@ -51,12 +52,12 @@ pub(crate) enum Check {
 impl Check {
     /// Returns the URL of its section of the runbook.
     pub(crate) fn runbook_url(self) -> String {
-        format!("{RUNBOOK}#{}", self.anchor())
+        format!("{RUNBOOK_URL}#{}", self.anchor())
     }
 
     /// Returns the path of its section of the runbook in the repository.
     pub(crate) fn runbook_path(self) -> String {
-        format!("{REPOSITORY_PATH}#{}", self.anchor())
+        format!("{RUNBOOK_PATH}#{}", self.anchor())
     }
 
     /// Alarms have sections of their own, some under the same name.
@@ -77,7 +78,7 @@ mod tests {
 
     #[test]
     fn template_links_to_the_same_runbook() {
-        assert!(include_str!("../../../../template.yaml").contains(&format!("{RUNBOOK}#clay-held")));
+        assert!(include_str!("../../../../template.yaml").contains(&format!("{RUNBOOK_URL}#clay-held")));
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::doctor::check::Check;
 use crate::doctor::finding::Finding;
 use crate::invocation::suggest;
 use crate::setup::documents::fingerprint;
-use crate::setup::report::CopyPaste;
+use crate::setup::report::EndpointUrls;
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 /// The event that Loops sends for "Send test" (Loops, "Webhooks": testing.testEvent).
@@ -37,7 +37,7 @@ const MAX_CLOCK_SKEW_SECS: i64 = 30;
 #[derive(Debug)]
 pub(crate) struct EndpointChecks<'a> {
     client: &'a HttpClient,
-    pub(crate) paste: &'a CopyPaste,
+    pub(crate) urls: &'a EndpointUrls,
     /// How far the relay's clock is ahead of this machine's.
     clock_offset: SignedDuration,
     pub(crate) secret_timestamps: SecretTimestamps,
@@ -52,8 +52,12 @@ pub(crate) struct SecretTimestamps {
 }
 
 impl<'a> EndpointChecks<'a> {
-    pub(crate) const fn new(client: &'a HttpClient, paste: &'a CopyPaste, secret_timestamps: SecretTimestamps) -> Self {
-        Self { client, paste, clock_offset: SignedDuration::ZERO, secret_timestamps }
+    pub(crate) const fn new(
+        client: &'a HttpClient,
+        urls: &'a EndpointUrls,
+        secret_timestamps: SecretTimestamps,
+    ) -> Self {
+        Self { client, urls, clock_offset: SignedDuration::ZERO, secret_timestamps }
     }
 
     /// The finding for a rejection if the secret was written so recently that a function may still use its old version.
@@ -84,7 +88,7 @@ impl<'a> EndpointChecks<'a> {
     /// `endpoint`: the name resolves, and the relay answers, over TLS if the URL says so. An error if it does not answer.
     pub(crate) async fn check_endpoint(&self) -> Result<Finding, Finding> {
         const CHECK: Check = Check::Endpoint;
-        let url = Url::parse(&self.paste.loops_webhook_url)
+        let url = Url::parse(&self.urls.loops_webhook_url)
             .map_err(|_| CHECK.fail("the stack gives no URL", "deploy it again with `make deploy`"))?;
         let origin = url.origin().ascii_serialization();
         if let Some(Host::Domain(domain)) = url.host() {
@@ -113,7 +117,7 @@ impl<'a> EndpointChecks<'a> {
     pub(crate) async fn check_clock(&mut self, tolerance_secs: i64) -> Finding {
         const CHECK: Check = Check::Clock;
         let started_at = Instant::now();
-        let request = self.client.request(Method::GET, &self.paste.loops_webhook_url).timeout(TIMEOUT);
+        let request = self.client.request(Method::GET, &self.urls.loops_webhook_url).timeout(TIMEOUT);
         let date = request.send().await.ok().and_then(|response| {
             let date = response.headers().get(DATE)?.to_str().ok()?.to_owned();
             httpdate::parse_http_date(&date).ok().and_then(|date| Timestamp::try_from(date).ok())
@@ -236,14 +240,14 @@ impl<'a> EndpointChecks<'a> {
     }
 
     fn row_endpoints(&self) -> [(Method, &str); 2] {
-        [(Method::PUT, &self.paste.clay_contact_url), (Method::POST, &self.paste.clay_event_url)]
+        [(Method::PUT, &self.urls.clay_contact_url), (Method::POST, &self.urls.clay_event_url)]
     }
 
     pub(crate) async fn send_webhook(&self, secret: &SigningSecret, id: &str, event: &str) -> DestinationResponse {
         let now = Timestamp::now();
         let time = now.checked_add(self.clock_offset).unwrap_or(now).as_second().to_string();
         let signature = secret.sign(id, &time, event.as_bytes());
-        let request = self.client.request(Method::POST, &self.paste.loops_webhook_url);
+        let request = self.client.request(Method::POST, &self.urls.loops_webhook_url);
         let request = request
             .header(CONTENT_TYPE, "application/json")
             .header(ID_HEADER, id)

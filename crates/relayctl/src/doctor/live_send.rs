@@ -97,7 +97,7 @@ pub(crate) async fn check_send_to_loops(
         return CHECK.fail("there is no relay token", format!("make one with {}", suggest("setup --add-relay-token")));
     };
     let row = json!({"email": address}).to_string();
-    let response = endpoint_checks.send_row(Method::PUT, &endpoint_checks.paste.clay_contact_url, token, &row).await;
+    let response = endpoint_checks.send_row(Method::PUT, &endpoint_checks.urls.clay_contact_url, token, &row).await;
     match response.outcome {
         CallOutcome::Responded(200) => CHECK.ok("Loops has taken the contact"),
         CallOutcome::Responded(202) => CHECK.warn(

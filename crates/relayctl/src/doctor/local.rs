@@ -23,29 +23,34 @@ use crate::error::Error;
 use crate::invocation::suggest;
 use crate::local::error::Error as LocalError;
 use crate::local::relay::LocalRelay;
-use crate::setup::report::CopyPaste;
+use crate::setup::report::EndpointUrls;
 use crate::setup::secret_store::SecretStore;
+
+/// Greatest number of times that [`examine`] advances the progress bar.
+pub(crate) const STEPS: u64 = 5;
+/// Age of the oldest waiting delivery from which on the operator should look, in seconds.
+const MAX_WAIT_SECS: i64 = 1800;
 
 pub(crate) async fn examine(
     local: &LocalRelay,
     client: &HttpClient,
     test_address: Option<&str>,
-    step: &dyn Fn(),
+    advance: &dyn Fn(),
 ) -> Result<Vec<Finding>, Error> {
     let secret_store = SecretStore::Local(local);
-    let paste = CopyPaste::for_store(secret_store)?;
+    let urls = EndpointUrls::for_store(secret_store)?;
     let mut findings = vec![check_permissions(local), check_running(local)?, check_destinations(local)];
-    step();
+    advance();
     if let Setting::Set(key) = &local.settings.loops_api_key {
         findings.push(check_loops_key(client, secret_store, key.as_ref()).await);
-        step();
+        advance();
     }
     // A relay-local reads changed secrets within a second, so their age does not matter.
-    let endpoint_checks = EndpointChecks::new(client, &paste, SecretTimestamps::default());
+    let endpoint_checks = EndpointChecks::new(client, &urls, SecretTimestamps::default());
     let endpoint = endpoint_checks.check_endpoint().await;
     let responds = endpoint.is_ok();
     findings.push(endpoint.unwrap_or_else(|no_response| no_response));
-    step();
+    advance();
     if responds {
         findings.push(endpoint_checks.check_signed_webhook(&signing_secrets(local)?).await);
         findings.push(endpoint_checks.check_forged_webhook().await);
@@ -54,12 +59,12 @@ pub(crate) async fn examine(
         if let Some(address) = test_address {
             findings.extend(check_live_send(local, &endpoint_checks, address).await?);
         }
-        step();
+        advance();
     }
     match SqliteAdmin::open(local.data_dir.path()) {
         Ok(admin) => findings.extend(check_store(local, &admin)?),
         // A relay creates the file before it answers.
-        Err(admin::Error::NoStore(dir)) if local.is_running()? && !dir.join(STORE_FILE).exists() => {
+        Err(admin::Error::NoStore(dir)) if local.is_running() && !dir.join(STORE_FILE).exists() => {
             findings.push(Check::Store.fail(
                 format!("a relay runs, and its {STORE_FILE} is gone: what it takes now is lost when it ends"),
                 "stop it, put back a copy of the file if there is one, and start it",
@@ -68,7 +73,7 @@ pub(crate) async fn examine(
         Err(admin::Error::NoStore(_)) => findings.push(Check::Store.ok("nothing was stored yet")),
         Err(error) => findings.push(Finding::from_error(Check::Store, &LocalError::from(error).into())),
     }
-    step();
+    advance();
     Ok(findings)
 }
 
@@ -94,7 +99,7 @@ async fn check_live_send(
 
 /// `folder`: no other user of this machine can read it.
 fn check_permissions(local: &LocalRelay) -> Finding {
-    const CHECK: Check = Check::Folder;
+    const CHECK: Check = Check::FolderPermissions;
     let path = local.data_dir.path();
     let is_accessible_to_others = |path: &std::path::Path| {
         std::fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0)
@@ -112,7 +117,7 @@ fn check_permissions(local: &LocalRelay) -> Finding {
 
 /// `running`: a relay runs on the folder.
 fn check_running(local: &LocalRelay) -> Result<Finding, LocalError> {
-    if local.is_running()? {
+    if local.is_running() {
         return Ok(Check::Running.ok("a relay is running on the folder"));
     }
     Ok(Check::Running.fail("no relay is running on the folder", "start it with `relay-local` or `make run`"))
@@ -185,7 +190,7 @@ fn check_store(local: &LocalRelay, admin: &SqliteAdmin) -> Result<Vec<Finding>, 
         Some(oldest) => {
             let age = jiff::Timestamp::now().duration_since(oldest).as_secs();
             let observed = format!("{} waiting, the oldest for {age} s", summary.waiting);
-            if age > 1800 {
+            if age > MAX_WAIT_SECS {
                 Check::Waiting.warn(observed, format!("see {} for why", suggest("deliveries --state waiting")))
             } else {
                 Check::Waiting.ok(observed)

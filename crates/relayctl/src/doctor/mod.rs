@@ -1,4 +1,4 @@
-//! The checks of `doctor`.
+//! The checks of `doctor`: `aws::examine` makes those of a stack, `local::examine` those of a data folder.
 
 pub(crate) mod aws;
 pub(crate) mod check;

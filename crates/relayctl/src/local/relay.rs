@@ -57,7 +57,7 @@ impl LocalRelay {
         let is_listen_set = variables.get(RELAY_LISTEN).is_some_and(|address| !address.is_empty());
         // An address that a stopped relay has left does not count.
         if let Some(address) = data_dir.read_address()?.filter(|_| !is_listen_set)
-            && is_locked(&data_dir)?
+            && data_dir.is_in_use()
         {
             settings.listen = address;
         }
@@ -83,27 +83,19 @@ impl LocalRelay {
         }
     }
 
-    pub(crate) fn is_running(&self) -> Result<bool, Error> {
-        is_locked(&self.data_dir)
+    pub(crate) fn is_running(&self) -> bool {
+        self.data_dir.is_in_use()
     }
 
     /// Creates a folder, for its owner alone, unless it exists.
     pub(crate) fn create_data_dir(path: PathBuf) -> Result<DataDir, Error> {
         let data_dir = DataDir::new(path);
         // Taking its lock creates the folder.
-        is_locked(&data_dir)?;
-        Ok(data_dir)
-    }
-}
-
-/// Whether a relay is running on a folder.
-fn is_locked(data_dir: &DataDir) -> Result<bool, Error> {
-    match data_dir.lock() {
-        Ok(lock) => {
-            lock.release();
-            Ok(false)
+        match data_dir.lock() {
+            Ok(lock) => lock.release(),
+            Err(DataDirError::InUse(_)) => {}
+            Err(error) => return Err(error.into()),
         }
-        Err(DataDirError::InUse { .. }) => Ok(true),
-        Err(error) => Err(error.into()),
+        Ok(data_dir)
     }
 }

@@ -24,7 +24,7 @@ pub(crate) struct SetupReport {
     pub(crate) signing_secrets: Vec<SecretSummary>,
     pub(crate) relay_tokens: Vec<SecretSummary>,
     pub(crate) clay_routes: Vec<RouteSummary>,
-    pub(crate) paste: CopyPaste,
+    pub(crate) paste: EndpointUrls,
     pub(crate) notes: Vec<String>,
     #[serde(skip)]
     pub(crate) is_local: bool,
@@ -42,14 +42,14 @@ pub(crate) struct SecretSummary {
 /// What the operator pastes into Loops and Clay.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct CopyPaste {
+pub(crate) struct EndpointUrls {
     pub(crate) loops_webhook_url: String,
     pub(crate) events: Vec<String>,
     pub(crate) clay_contact_url: String,
     pub(crate) clay_event_url: String,
 }
 
-impl CopyPaste {
+impl EndpointUrls {
     pub(crate) fn for_store(secret_store: SecretStore<'_>) -> Result<Self, Error> {
         let url = |output, path: &str| match secret_store {
             SecretStore::Stack(target) => target.stack.output(output).map(str::to_owned),
