@@ -39,7 +39,7 @@ pub(crate) async fn examine(
 ) -> Result<Vec<Finding>, Error> {
     let secret_store = SecretStore::Local(local);
     let urls = EndpointUrls::for_store(secret_store)?;
-    let mut findings = vec![check_permissions(local), check_running(local)?, check_destinations(local)];
+    let mut findings = vec![check_permissions(local), check_running(local), check_destinations(local)];
     advance();
     if let Setting::Set(key) = &local.settings.loops_api_key {
         findings.push(check_loops_key(client, secret_store, key.as_ref()).await);
@@ -116,11 +116,11 @@ fn check_permissions(local: &LocalRelay) -> Finding {
 }
 
 /// `running`: a relay runs on the folder.
-fn check_running(local: &LocalRelay) -> Result<Finding, LocalError> {
+fn check_running(local: &LocalRelay) -> Finding {
     if local.is_running() {
-        return Ok(Check::Running.ok("a relay is running on the folder"));
+        return Check::Running.ok("a relay is running on the folder");
     }
-    Ok(Check::Running.fail("no relay is running on the folder", "start it with `relay-local` or `make run`"))
+    Check::Running.fail("no relay is running on the folder", "start it with `relay-local` or `make run`")
 }
 
 /// `far-ends`: which destinations are real, simulated or closed.
