@@ -80,6 +80,17 @@ def links_to_the_runbook(docs):
                 docs.report(source, f"docs/runbook.md has no section #{anchor}")
 
 
+def decisions(docs):
+    """Each decision record is named by the code that embodies it, and the code names no other."""
+    sources = {path: path.read_text(encoding="utf-8") for path in sorted((docs.root / "crates").glob("*/src/**/*.rs"))}
+    named = {record: path for path, text in sources.items() for record in re.findall(r"docs/adr/(\S+\.md)", text)}
+    records = {path.name for path in (docs.root / "docs" / "adr").glob("0*.md")}
+    for record in sorted(records - named.keys()):
+        docs.report(docs.root / "docs" / "adr" / record, "no module names it")
+    for record in sorted(named.keys() - records):
+        docs.report(named[record], f"there is no docs/adr/{record}")
+
+
 def doctor_checks(docs):
     """Each line that `relayctl doctor` prints has a section of the runbook, and each such section a line."""
     checks = docs.read("crates/relayctl/src/doctor/check.rs")
@@ -204,7 +215,7 @@ def screenshots(docs):
 def main():
     root = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else pathlib.Path(__file__).resolve().parents[2]
     docs = Docs(root)
-    for check in (links, merges, links_to_the_runbook, doctor_checks, targets, workflow, versions, application, limits, screenshots):
+    for check in (links, merges, links_to_the_runbook, decisions, doctor_checks, targets, workflow, versions, application, limits, screenshots):
         check(docs)
     for problem in docs.problems:
         print(problem, file=sys.stderr)

@@ -1,4 +1,6 @@
 //! A delivery, and the result of an attempt at it.
+//!
+//! See docs/adr/0015-one-hexagon.md.
 
 use bytes::Bytes;
 use jiff::Timestamp;

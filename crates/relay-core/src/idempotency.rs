@@ -5,6 +5,8 @@
 //!
 //! The order of the properties, the spelling of numbers, quotes around them and the spelling of blanks do not matter.
 //! Contact properties and mailing lists do not count: a row that was enriched in between is the same event.
+//!
+//! See docs/adr/0003-event-idempotency.md.
 
 use std::str::FromStr as _;
 

@@ -1,5 +1,7 @@
 //! The intake of rows: onto the fast path, where a row is sent while its caller waits, or into the queue. A row gets its
 //! position in the order of arrival before it is sent, so that it goes before everything later if it has to be queued.
+//!
+//! See docs/adr/0002-per-contact-ordering.md.
 
 use std::sync::Arc;
 use std::time::Duration;

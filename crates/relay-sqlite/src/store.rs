@@ -3,6 +3,8 @@
 //! One table holds every delivery from its arrival on. A delivered one stays, without its body, as the ledger. Every change
 //! is one transaction that is on the disk before it is acknowledged (`synchronous = FULL`), so the process may be killed at
 //! any moment: an acknowledged delivery is not lost, and one that is recorded as delivered is never sent again.
+//!
+//! See docs/adr/0007-one-sqlite-table.md.
 
 use std::path::Path;
 use std::sync::Arc;

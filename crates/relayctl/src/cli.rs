@@ -1,4 +1,6 @@
 //! The command line.
+//!
+//! See docs/adr/0012-relayctl.md.
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;

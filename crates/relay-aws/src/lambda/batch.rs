@@ -1,4 +1,6 @@
 //! A batch of queue messages: groups concurrently, the messages of a group in their order.
+//!
+//! See docs/adr/0006-sqs-fifo.md.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

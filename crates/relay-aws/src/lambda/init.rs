@@ -1,4 +1,6 @@
 //! The INIT phase of a function: it reports wrong settings, and reads and connects what the first event needs.
+//!
+//! See docs/adr/0013-size-and-init.md.
 
 use std::process::ExitCode;
 use std::sync::Arc;

@@ -5,6 +5,8 @@
 //! that arrive meanwhile join the queue. If the holder's call fails and must be retried, its delivery has to go before them.
 //! A FIFO queue cannot put a message in front of others, so the item stores it as `deferred_message`, and the worker that
 //! receives one of the others delivers the deferred one first.
+//!
+//! See docs/adr/0002-per-contact-ordering.md.
 
 use std::time::Duration;
 

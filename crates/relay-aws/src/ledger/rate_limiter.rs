@@ -5,6 +5,8 @@
 //! caller advances that time by one interval. While it is in the future, that is an addition, which needs no retry. A worker
 //! advances it further into the future and sleeps until then. So, while workers have a backlog, callers get no permit and
 //! their rows join the queue behind it.
+//!
+//! See docs/adr/0005-rate-limiting.md.
 
 use std::num::NonZeroU32;
 use std::time::Duration;

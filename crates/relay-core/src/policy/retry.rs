@@ -1,4 +1,6 @@
 //! When a failed delivery is retried.
+//!
+//! See docs/adr/0004-retry-hold-expiry.md.
 
 use std::time::{Duration, SystemTime};
 

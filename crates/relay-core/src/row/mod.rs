@@ -4,6 +4,8 @@
 //! `undefined`, booleans, numbers and objects as texts, line breaks as they are, and a column's name where its value
 //! should be. Loops takes a flat JSON object. [`Row::clean`] makes the one from the other, or says in a sentence what to
 //! change in Clay; a [`Row`] that exists can be sent.
+//!
+//! See docs/adr/0009-row-cleaning.md.
 
 mod cleaner;
 mod coerce;

@@ -3,6 +3,8 @@
 //!
 //! A request arrives as an [`UnverifiedWebhook`]; only [`UnverifiedWebhook::verify`] makes a [`VerifiedWebhook`], and only
 //! that can be parsed as an event. A handler that forgets to verify does not compile.
+//!
+//! See docs/adr/0010-signatures.md.
 
 use std::num::NonZeroU32;
 

@@ -1,5 +1,7 @@
 //! The relay on AWS, without AWS: the built functions run as Lambda runs them, with Secrets Manager, SQS and DynamoDB
 //! emulated, everything as the template describes it.
+//!
+//! See docs/adr/0014-testing-without-aws.md.
 
 pub mod deliveries;
 pub mod event_source;

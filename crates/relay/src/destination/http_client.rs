@@ -6,6 +6,8 @@
 //!   a process that was frozen does not wake up with dead ones. If one has died all the same, the request is repeated on a new
 //!   one, and all others are discarded.
 //! - At most 64 KiB of a response are read. A response with a status counts, even if its body breaks off.
+//!
+//! See docs/adr/0008-http-client.md.
 
 use std::error::Error;
 use std::sync::Arc;

@@ -1,4 +1,6 @@
 //! What the use cases need of the outside. Adapters implement these traits.
+//!
+//! See docs/adr/0001-ports-as-async-traits.md.
 
 pub mod admin;
 pub mod clock;

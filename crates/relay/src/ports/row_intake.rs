@@ -1,4 +1,6 @@
 //! The intake of rows: onto the fast path under the lock of their contact, or into the queue.
+//!
+//! See docs/adr/0002-per-contact-ordering.md.
 
 use std::future::Future;
 

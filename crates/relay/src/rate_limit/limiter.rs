@@ -1,4 +1,6 @@
 //! The rate limiter of one process, shared by all callers of a destination.
+//!
+//! See docs/adr/0005-rate-limiting.md.
 
 use std::num::NonZeroU32;
 use std::sync::{Mutex, MutexGuard, PoisonError};

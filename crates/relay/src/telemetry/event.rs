@@ -2,6 +2,8 @@
 //! program [installs](set_sink) the receiver of all events at its start.
 //!
 //! An event has no field for an address, a name, a key, a URL or a body, so none of them can be logged.
+//!
+//! See docs/adr/0011-telemetry.md.
 
 use std::sync::OnceLock;
 use std::time::Duration;
